@@ -21,6 +21,7 @@ COMMANDS = {
     "decode": "a data directory to hypotheses, with or without an adapter",
     "lm": "estimate an n-gram language model of texts",
     "tune-lm": "choose the weights of a language model on a dev set",
+    "classify": "audio files to the labels of a classifier: keywords, intents",
     "calibrate": "calibrate word confidences on a dev set",
     "hotwords": "learn how terms are heard, check a file of terms",
     "score": "WER, CER and term errors of hypotheses, beside a baseline's",

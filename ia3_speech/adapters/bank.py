@@ -29,6 +29,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
@@ -50,7 +51,7 @@ from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
     all_target_modules,
-    head_of,
+    head_parameters,
     using_rows,
     vector_size,
     vectors,
@@ -66,7 +67,7 @@ class LoadedAdapter:
     Attributes:
         targets: the target modules for which it has vectors.
         values: (parameters,): these vectors, one after another in the order of the model's target modules.
-        head: its CTC head's parameters; empty where it has none.
+        head: its head's parameters by their names in the model; empty where it has none.
     """
 
     targets: frozenset[TargetModule]
@@ -102,7 +103,8 @@ class Bank:
             keep 8 bits).
 
     Raises:
-        AdapterError: the model carries an adapter, or its architecture is unknown.
+        AdapterError: the model carries an adapter, its architecture is unknown, or its head holds a parameter
+            outside of modules (`use_weighted_layer_sum`).
     """
 
     def __init__(self, base: Base, *, dtype: str = "float32"):
@@ -113,8 +115,11 @@ class Bank:
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
         self.base, self.dtype, self.is_int8 = base, DTYPES[dtype], is_int8(base.model)
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
-        self.head_path = head_of(base.model)
-        self.head = copy.deepcopy(base.model.get_submodule(self.head_path))  # runs with the rows' parameters
+        # What the head consists of (`lm_head`; `projector`, `classifier`), to run with the rows' parameters.
+        paths = dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(base.model))
+        if "" in paths:
+            raise AdapterError(f"{base.name}: the weights of its layers can't differ by row")
+        self.head_modules = {path: copy.deepcopy(base.model.get_submodule(path)) for path in paths}
         self.loaded: dict[str, LoadedAdapter] = {}  # by name, in the order in which they were added
         # A set of target modules → how many loaded adapters have vectors for just these.
         self.users: Counter[frozenset[TargetModule]] = Counter()
@@ -213,10 +218,10 @@ class Bank:
             targets = frozenset(adapter.vectors)
             targets = next((known for known in users if known == targets), targets)  # one for thousands
             users[targets] += 1
-            device, prefix = self.base.device, f"{self.head_path}."
+            device = self.base.device
             flat = [adapter.vectors[t].flatten() for t in self.sizes if t in targets]
             values = torch.cat([torch.empty(0), *flat]).to(device, self.dtype)
-            head = {n.removeprefix(prefix): t.to(device, torch.float32) for n, t in adapter.head.items()}
+            head = {name: tensor.to(device, torch.float32) for name, tensor in adapter.head.items()}
             new = LoadedAdapter(targets, values, head)
         users = +users
         used = frozenset().union(*users)
@@ -253,12 +258,13 @@ class Bank:
         self.hooks = []
         if wanted:
             model = self.base.model
-            head = model.get_submodule(self.head_path)
             # Functions, and no methods: a deep copy of the model would copy the bank with them.
             self.hooks = [
-                model.register_forward_pre_hook(lambda *call: self.check_rows(*call), with_kwargs=True),
-                head.register_forward_hook(lambda *call: self.apply_heads(*call)),
+                model.register_forward_pre_hook(lambda *call: self.check_rows(*call), with_kwargs=True)
             ]
+            for path in self.head_modules:
+                hook = partial(lambda path, *call: self.apply_heads(path, *call), path)
+                self.hooks.append(model.get_submodule(path).register_forward_hook(hook))
 
     def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
         """A batch must have as many rows as names were given for it."""
@@ -269,14 +275,15 @@ class Bank:
                 f"a batch of {sizes[0]} rows came, and the bank was given {batch.rows} names for it"
             )
 
-    def apply_heads(self, _head: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        """The logits, (batch, frames, vocabulary), those of rows that have a head of their own by that."""
+    def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+        """The output of a module of the head, (batch, frames, vocabulary) or (batch, classes), that of rows
+        that have a head of their own by theirs."""
         batch = BATCHES.get().get(id(self))
         if not batch or not batch.heads:
             return output
-        output, module = output.clone(), structural_copy(self.head)
+        output, module = output.clone(), structural_copy(self.head_modules[path])
         for row, head in batch.heads.items():
-            parameters = {name: tensor.to(output.dtype) for name, tensor in head.items()}
+            parameters = {n: head[f"{path}.{n}"].to(output.dtype) for n, _ in module.named_parameters()}
             output[row] = functional_call(module, parameters, (args[0][row : row + 1],))[0]
         return output
 
@@ -350,7 +357,8 @@ class Bank:
             rows = [self.adapters_of(name) for name in names]
             values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
         with_heads = [[(adapter.head, w) for adapter, w in adapters if adapter.head] for adapters in rows]
-        base = dict(self.head.named_parameters())
+        modules = self.head_modules.items()
+        base = {f"{path}.{n}": p for path, module in modules for n, p in module.named_parameters()}
         heads = {n: sum_heads(pairs, base) for n, pairs in enumerate(with_heads) if pairs}
         return {target: values[..., columns] for target, columns in self.columns.items()}, heads
 

@@ -47,6 +47,7 @@ from ia3_speech.model.ia3 import (
     all_target_modules,
     architecture_of,
     head_parameters,
+    is_recogniser,
     target_modules,
     unwrap,
     vector_size,
@@ -79,7 +80,7 @@ def save_adapter(
     Args:
         base: the base it was trained on, for its name and fingerprint; without it both are read off `model`.
         labels: speaker, accent, domain, language.
-        training: anything JSON can hold.
+        training: anything JSON can hold; the names of a classifier's classes are added to it.
 
     Raises:
         AdapterError: nothing is attached, or it is merged; or a parameter is not finite.
@@ -88,12 +89,15 @@ def save_adapter(
     refuse_merged(model)
     if not is_attached(model):
         raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
+    classes = {}
+    if head_parameters(model) and not is_recogniser(model):
+        classes["classes"] = [name for _, name in sorted(model.config.id2label.items())]
     metadata = Metadata(
         base=base.name if base else name_of_base(model),
         fingerprint=base.fingerprint if base else fingerprint(model),
         config=model.ia3_config.to_json(),
         labels=dict(labels or {}),
-        training=dict(training or {}),
+        training=classes | dict(training or {}),
     )
     return write_adapter(model, adapter_of(model, metadata), folder)
 

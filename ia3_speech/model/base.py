@@ -1,9 +1,10 @@
-"""A frozen CTC base: found by name, fingerprinted, and run so that a row alone equals a row in a batch.
+"""A frozen base: found by name, fingerprinted, and run so that a row alone equals a row in a batch.
 
     base = load_base("mini")                      # shipped; or a folder, or a hub id
     logits = base.logits([wave])                  # [(frames, vocabulary)], fp32
 
-In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, as long as its own frames.
+In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, as long as its own frames; of
+a classifier (`classify.load_classifier`) a logit a class.
 
 Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`, as
 in wav2vec2-base and HuBERT-base) padding changes every frame, so the front end runs utterance by utterance;
@@ -60,9 +61,9 @@ class Base:
 
     Attributes:
         name: mini, a folder's full path, or a hub id.
-        model: the transformers model, `…ForCTC`.
-        processor: its feature extractor and tokenizer.
-        vocabulary: the tokenizer's characters or pieces, and the blank.
+        model: the transformers model, `…ForCTC`, or `…ForSequenceClassification`.
+        processor: its feature extractor and tokenizer; of a classifier the feature extractor.
+        vocabulary: the tokenizer's characters or pieces, and the blank; of a classifier None.
         fingerprint: of the weights before they were cast; see `fingerprint.fingerprint`.
         kernels: the steps from samples to the features that are kept of an utterance.
         downsampling: the steps from there to frames of logits.
@@ -74,7 +75,7 @@ class Base:
     name: str
     model: nn.Module
     processor: Any
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None
     fingerprint: dict[str, Any]
     kernels: Kernels = field(repr=False)
     downsampling: Kernels = field(default_factory=list, repr=False)
@@ -169,7 +170,7 @@ class Base:
 
         Returns:
             logits (batch, frames, vocabulary), and the rows' frames (batch,). Beyond a row's own frames its
-            logits mean nothing.
+            logits mean nothing. Of a classifier (batch, classes).
         """
         if depth == WAVEFORM:
             features, depth = self.convolve_rows(features), None
@@ -202,7 +203,8 @@ class Base:
 
     @torch.no_grad()
     def logits(self, waves: Sequence[np.ndarray], *, any_length: bool = False) -> list[torch.Tensor]:
-        """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone.
+        """One (frames, vocabulary) tensor a wave, of a classifier (classes,), fp32 on the CPU, each equal to
+        that wave alone.
 
         Without dropout and masks, also where a Trainer has left the model in train mode. Any number of
         threads may call it. In int8, rows run one by one: the last bit of a float, which depends on the
@@ -232,17 +234,20 @@ class Base:
     def run(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """`logits` of one batch."""
         logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
+        if self.vocabulary is None:
+            return list(logits.float().cpu())
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
 
     @property
     def features(self) -> FeatureExtraction:
         """What turns a waveform into a row of the model's input."""
-        extractor = self.processor.feature_extractor
+        extractor = getattr(self.processor, "feature_extractor", self.processor)
         return FeatureExtraction(extractor, self.input, self.kernels, self.frame_multiple, self.model.dtype)
 
     @property
     def collate(self) -> Collator:
-        """A `data_collator` for transformers' Trainer: rows of `audio` and `text` → a batch."""
+        """A `data_collator` for transformers' Trainer: rows of `audio` and `text`, of a classifier of `audio`
+        and `label`, → a batch."""
         return Collator(self.features, self.vocabulary)
 
 

@@ -69,12 +69,12 @@ class Collator:
 
     Attributes:
         features: how a waveform becomes a row.
-        vocabulary: of the base.
+        vocabulary: of the base; None for a classifier.
         numbers: counts of those that were written in words so far, in this process; the first are logged.
     """
 
     features: FeatureExtraction
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None
     numbers: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -82,11 +82,12 @@ class Collator:
 
         Args:
             rows: `audio`, whatever `to_waveform` takes, and `text`, which is normalised as in our own
-                training, numbers in words where the base has no digits.
+                training, numbers in words where the base has no digits; for a classifier `label`, the
+                number of its class, as `datasets.ClassLabel` stores it.
 
         Returns:
             the model's input and mask (for example input_values and attention_mask, (batch, samples)), and
-            labels (batch, characters) padded with −100.
+            labels (batch, characters) padded with −100, or (batch,).
 
         Raises:
             UserError: a row lacks a column (both are named).
@@ -99,6 +100,8 @@ class Collator:
                 values.append(self.features.extract(to_waveform(column(row, "audio"))))
             except (AudioError, ValueError) as error:
                 raise AudioError(f'column "audio": {error}') from None
+        if self.vocabulary is None:
+            return self.features.batch(values) | {"labels": torch.tensor([column(r, "label") for r in rows])}
         none_yet = not self.numbers
         texts = [target_text(column(row, "text"), "ctc", self.vocabulary, self.numbers) for row in rows]
         if none_yet and self.numbers:

@@ -1,0 +1,107 @@
+"""The machine learning of the federation: what a client learns of its own speech, what the server measures.
+
+In: the vectors, {name: array}, and a data directory. Out: the vectors after some epochs there; word errors.
+Nothing here knows of messages.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.batches import make_batches
+from ia3_speech.data.text import normalize, required_frames
+from ia3_speech.model.attach import trainable
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.data import Example, read_examples
+from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.run import prepare_base
+
+Arrays = dict[str, np.ndarray]
+BATCH_SECONDS, CLIP = 20.0, 1.0
+# One vector a weight, so that the mean of vectors is the mean of scaled weights: `ffn_output` beside `ffn`
+# would scale both sides of one matrix.
+METHODS = {
+    "ia3": {"placements": ["key", "value", "ffn"]},
+    "lora": {"placements": ["query", "value"], "method_options": {"r": 4, "lora_alpha": 8}},
+}
+
+
+class Learner:
+    """A base with a method's parameters in it, and the features of the speech that this process has seen."""
+
+    def __init__(self, base: str, method: str, seed: int):
+        self.options = TrainingOptions(
+            train=Path(), out=Path(), base=base, method=method, seed=seed, precision="auto",
+            spec_augment="off", on_error="skip", **METHODS[method],
+        )  # fmt: skip
+        self.base: Base = load_base(base)
+        prepare_base(self.base, self.options)
+        self.parameters = dict(trainable(self.base.model))
+        self.cache = FeatureCache(self.base, frozen_depth(self.base), self.options.cache_gb * 2**30)
+        self.examples = lru_cache(maxsize=None)(self.read)
+
+    def read(self, folder: Path) -> list[Example]:
+        """The utterances of a data directory that CTC can be trained on."""
+        return read_examples(folder, self.base, self.options, [1.0])
+
+    @property
+    def arrays(self) -> Arrays:
+        """The parameters, copied: fp32."""
+        return {name: p.detach().float().cpu().numpy().copy() for name, p in self.parameters.items()}
+
+    def put(self, arrays: Arrays) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(torch.tensor(arrays[name]))
+
+    def train(self, examples: Sequence[Example], rate: float, epochs: int, seed: int) -> float:
+        """Some epochs of AdamW, from the parameters as they are. Returns the mean loss."""
+        optimizer = torch.optim.AdamW(self.parameters.values(), lr=rate, weight_decay=0.0)
+        self.base.model.train()
+        losses = []
+        for epoch in range(epochs):
+            for batch in make_batches([e.seconds for e in examples], BATCH_SECONDS, seed=seed, epoch=epoch):
+                loss = self.cache.losses([examples[i] for i in batch]).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(self.parameters.values(), CLIP)
+                optimizer.step()
+                losses.append(loss.item())
+        return float(np.mean(losses))
+
+    def with_wrong_texts(self, examples: Sequence[Example], seed: int) -> list[Example]:
+        """The same audio, each with the text of another utterance, where it has frames enough for that."""
+        texts = [e.ids for e in random.Random(seed).sample(list(examples), len(examples))]
+        frames = [self.base.frames(int(e.seconds * SAMPLE_RATE)) for e in examples]
+        rows = zip(examples, texts, frames, strict=True)
+        return [replace(e, ids=ids) for e, ids, count in rows if required_frames(ids) <= count]
+
+    def errors(self, examples: Sequence[Example]) -> ErrorCounts:
+        """The word errors of greedy search."""
+        self.base.model.eval()
+        total = ErrorCounts()
+        for batch in make_batches([e.seconds for e in examples], 2 * BATCH_SECONDS, seed=0, epoch=0):
+            utterances = [examples[i].utterance for i in batch]
+            for utterance, text in zip(utterances, self.cache.texts(utterances), strict=True):
+                total += count_errors(normalize(utterance.text or "").split(), normalize(text).split())
+        return total
+
+
+@lru_cache(maxsize=1)
+def learner(base: str, method: str, seed: int) -> Learner:
+    """One a process: simulated clients share the frozen base, which is the same for all."""
+    return Learner(base, method, seed)
+
+
+def client_folders(data: Path) -> list[Path]:
+    """The clients' data directories: one a speaker."""
+    return sorted(path for path in (data / "clients").iterdir() if path.is_dir())

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""All experiments of the federation, one after another in one process, and their table.
+
+    local/experiments.py prepare CORPUS data/speechocean762       one data directory a client
+    local/experiments.py run data/speechocean762 exp/speechocean762 --rounds 30
+    local/experiments.py identify data/speechocean762 exp/speechocean762
+    local/experiments.py table exp/speechocean762
+
+In: speechocean762 as it was published. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} an experiment,
+EXP/central_seedN, EXP/identify.json, EXP/RESULTS.md. What is finished is not done again. The two apps run
+here as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
+simulation or on real machines.
+"""
+
+import json
+import random
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from ia3_speech.atomic import replacing, write_json, write_text
+from ia3_speech.cli import command
+from ia3_speech.data.corpora import speechocean762
+from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.experiments.systems import load_json
+from ia3_speech.model.base import load_base
+from ia3_speech.scoring.table import Rate, Table
+
+APP = Path(__file__).resolve().parents[1] / "app"
+sys.path.insert(0, str(APP))
+from federated_accent import client_app, server_app, task  # noqa: E402
+
+# Name → what differs from pyproject.toml. The first is the one that the others are compared with.
+EXPERIMENTS: dict[str, dict] = {
+    "ia3": {},
+    "ia3, 20 clients a round": {"clients": 20},
+    "lora r 4": {"method": "lora", "rate": 1e-3},
+    "ia3, 30 % drop out": {"dropout": 0.3},
+    **{f"ia3, a fifth wrong, {name}": {"wrong": 0.2, "aggregation": name} for name in server_app.STRATEGIES},
+    **{f"ia3, epsilon {epsilon:g}": {"epsilon": epsilon} for epsilon in (1.0, 10.0, 100.0, 1000.0)},
+}
+SMALL = {"rounds": 2, "clients": 2, "evaluate-every": 1}
+
+
+def folder_of(exp: Path, name: str, seed: int | str) -> Path:
+    return exp / f"{name.replace(',', '').replace(' ', '_').replace('%', 'percent')}_seed{seed}"
+
+
+class LocalGrid:
+    """What a strategy uses of Flower's grid: clients that are called one after another, in this process."""
+
+    def __init__(self, clients: int, config: dict):
+        self.clients, self.config = clients, config
+        TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1  # of the messages' sender
+
+    def get_node_ids(self) -> Iterable[int]:
+        return range(1, self.clients + 1)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout=None) -> list[Message]:
+        """The replies; of a client that raises an exception an error, as Flower's runtimes make it."""
+        return [self.reply(message) for message in messages]
+
+    def reply(self, message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        context = Context(0, node, {"partition-id": node - 1}, RecordDict(), self.config)
+        try:
+            return client_app.app(message, context)
+        except Exception as error:
+            return Message(Error(0, str(error)), reply_to=message)
+
+
+def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
+    """The speakers of train, each in a data directory of its own, and the test set.
+
+    Args:
+        corpus: in its published layout
+        out: folder of the data directories
+        size: small takes four speakers, and each 30th utterance of the test set
+    """
+    speechocean762.prepare(corpus, out / "whole")
+    speakers: dict[str, list] = {}
+    for name in ("train", "dev"):
+        for utterance in read_data_directory(out / "whole" / name):
+            speakers.setdefault(utterance.speaker, []).append(utterance)
+    for speaker in sorted(speakers)[: 4 if size == "small" else None]:
+        write_data_directory(out / "clients" / speaker, speakers[speaker])
+    test = [u for name in ("adults", "children") for u in read_data_directory(out / "whole" / f"test_{name}")]
+    write_data_directory(out / "test", test[:: 30 if size == "small" else 1])
+    print(f"{len(task.client_folders(out))} clients")
+
+
+def settings(data: Path, out: Path, base: str, size: Size, rounds: int, **changes) -> dict:
+    """A run's configuration: pyproject.toml's, and what differs."""
+    file = tomllib.loads((APP / "pyproject.toml").read_text("utf-8"))
+    config = file["tool"]["flwr"]["app"]["config"] | {"rounds": rounds, **changes}
+    config |= {"data": str(data.resolve()), "out": str(out), "base": base}
+    return config | (SMALL if size == "small" else {})
+
+
+def run(
+    data: Path,
+    exp: Path,
+    base: str = "mini",
+    rounds: int = 30,
+    seed: int = 1,
+    only: str = "",
+    size: Size = "full",
+) -> None:
+    """Run the experiments that are not there yet, then central training on the same data.
+
+    Args:
+        data: folder of `prepare`
+        exp: folder of the results
+        base: mini, a folder or a hub id
+        rounds: of each experiment
+        seed: of the clients that are sampled, and of LoRA's start
+        only: the names of some experiments, separated by semicolons
+        size: small takes two rounds of two clients
+    """
+    for name, changes in EXPERIMENTS.items():
+        out = folder_of(exp, name, seed)
+        if (out / "done.json").exists() or (only and name not in only.split(";")):
+            continue
+        config = settings(data, out, base, size, rounds, seed=seed, **changes)
+        grid = LocalGrid(len(task.client_folders(data)), config)
+        task.learner.cache_clear()  # each from the same start
+        server_app.app(grid, Context(0, 0, {}, RecordDict(), config))
+        write_json(out / "done.json", config)
+    out = folder_of(exp, "central", seed)
+    if not (out / "done.json").exists():
+        central(data, out, settings(data, out, base, size, rounds, seed=seed))
+
+
+def central(data: Path, out: Path, config: dict) -> None:
+    """One training in one place, on the speech that the federation's clients of all rounds hold, one round's
+    after another's; the rate falls alike."""
+    task.learner.cache_clear()
+    learner = task.learner(config["base"], config["method"], config["seed"])
+    rng, folders = random.Random(config["seed"]), task.client_folders(data)
+    for number in range(config["rounds"]):
+        examples = [e for folder in rng.sample(folders, config["clients"]) for e in learner.examples(folder)]
+        rate = config["rate"] * (1 - number / config["rounds"])
+        learner.train(examples, rate, config["epochs"], seed=number)
+    wer = learner.errors(learner.examples(data / "test")).wer
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "rounds.jsonl", json.dumps({"round": config["rounds"], "wer": wer, "bytes": 0}) + "\n")
+    write_json(out / "done.json", config)
+
+
+def identify(data: Path, exp: Path, base: str = "mini", speakers: int = 125, size: Size = "full") -> None:
+    """What a server learns of a client from vectors of one half of a speaker's utterances, and of the other.
+
+    Written are the share of speakers whose second vectors are nearest (cosine of l − 1) to their own first
+    ones; the same against means of five clients' first ones, one of which has the speaker's in it; and how
+    far the mean of five clients' factors of LoRA is from the mean of their products, and the sizes of what
+    would travel. Tomashenko et al. 2021, arXiv 2111.03777.
+
+    Args:
+        data: folder of `prepare`
+        exp: folder of the results
+        base: mini, a folder or a hub id
+        speakers: at most so many
+        size: small takes four speakers
+    """
+    config, updates = settings(data, exp, base, size, 1), {}
+    folders = task.client_folders(data)[: 4 if size == "small" else speakers]
+    for method in ("ia3", "lora"):
+        learner = task.Learner(base, method, config["seed"])
+        start, rate = learner.arrays, config["rate"] if method == "ia3" else 1e-3
+        for half in (0, 1) if method == "ia3" else (0,):
+            for folder in folders[: len(folders) if method == "ia3" else 5]:
+                learner.put(start)
+                learner.train(learner.examples(folder)[half::2], rate, 1, seed=1)
+                updates.setdefault((method, half), []).append(learner.arrays)
+    first, second = (np.array([flat(a) - 1 for a in updates["ia3", half]]) for half in (0, 1))
+    groups = np.array_split(np.arange(len(folders)), max(1, len(folders) // 5))
+    means = np.array([first[group].mean(0) for group in groups])
+    group_of = np.concatenate([np.full(len(group), number) for number, group in enumerate(groups)])
+    record = {
+        "speakers": len(folders),
+        "identified": float(np.mean(nearest(second, first) == np.arange(len(folders)))),
+        "groups": len(groups),
+        "group identified": float(np.mean(nearest(second, means) == group_of)),
+        "lora gap": product_gap(updates["lora", 0]),
+        "bytes": {method: 4 * flat(updates[method, 0][0]).size for method in ("ia3", "lora")},
+        "full bytes": sum(4 * p.numel() for p in load_base(base).model.parameters()),
+    }
+    exp.mkdir(parents=True, exist_ok=True)
+    write_json(exp / "identify.json", record)
+    print(record)
+
+
+def flat(arrays: task.Arrays) -> np.ndarray:
+    return np.concatenate([arrays[name].ravel() for name in sorted(arrays)])
+
+
+def nearest(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The number of the known vector with the largest cosine, of each row."""
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, known)]
+    return (unit[0] @ unit[1].T).argmax(1)
+
+
+def product_gap(clients: list[task.Arrays]) -> float:
+    """‖mean(BA) − mean(B)·mean(A)‖ / ‖mean(BA)‖ over all modules of LoRA."""
+    gap = size = 0.0
+    for name in (name for name in clients[0] if "lora_A" in name):
+        pairs = [(c[name.replace("lora_A", "lora_B")].astype(float), c[name].astype(float)) for c in clients]
+        exact = np.mean([b @ a for b, a in pairs], axis=0)
+        of_means = np.mean([b for b, _ in pairs], axis=0) @ np.mean([a for _, a in pairs], axis=0)
+        gap, size = gap + np.sum((exact - of_means) ** 2), size + np.sum(exact**2)
+    return float(np.sqrt(gap / size))
+
+
+def table(exp: Path) -> None:
+    """Write EXP/RESULTS.md, and print it.
+
+    Args:
+        exp: folder of the results
+    """
+    rows = []
+    for name in [*EXPERIMENTS, "central"]:
+        if files := sorted(exp.glob(f"{folder_of(exp, name, '*').name}/done.json")):
+            texts = [(file.parent / "rounds.jsonl").read_text("utf-8").splitlines() for file in files]
+            runs = [[json.loads(line) for line in text] for text in texts]
+            config, lines = load_json(files[0]), runs[0]
+            curve = " ".join(f"{line['round']}: {100 * line['wer']:.1f}" for line in lines)
+            wer, sent = Rate(median(run[-1]["wer"] for run in runs)), lines[-1]["bytes"]
+            sent = f"{sent:,}" if sent else None
+            rows.append([name, str(config["rounds"]), str(len(runs)), wer, sent, curve])
+    head = ["experiment", "rounds", "seeds", "test WER %", "bytes a client and round, each way"]
+    head += ["WER % after round, seed 1"]
+    text = Table("federated", "", head, rows).markdown
+    if (exp / "identify.json").exists():
+        r = load_json(exp / "identify.json")
+        text += (
+            f"\nOf {r['speakers']} speakers {r['identified']:.1%} are identified by their vectors alone "
+            f"(chance {1 / r['speakers']:.1%}); of {r['groups']} means of clients the one with the speaker "
+            f"in it is found for {r['group identified']:.1%} (chance {1 / r['groups']:.1%}). The mean of "
+            f"LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of its norm. "
+            f"Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
+            f"all weights {r['full bytes']:,}.\n"
+        )
+    with replacing(exp / "RESULTS.md") as new:
+        new.write_text(text, "utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    command({"prepare": prepare, "run": run, "identify": identify, "table": table})

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Spoken keywords in noise: clips, other speech and noise → Kaldi directories with the class in utt2label.
+
+    local/prepare.py CORPUS data/keywords --speech-train DIR --speech-test 'DIR DIR' --noises DIR
+
+In: CORPUS/keywords.csv (file, keyword, split) with the clips; folders of read speech by different readers, of
+which two seconds an utterance are the class `other`; a folder of noises. Out: data/keywords/{train,dev,test},
+each clip clean and at each SNR, with utt2snr and utt2place; background, the other speech of the test set in
+windows of two seconds at 10 dB; wav/. Half of the places are in train and dev, the others in test. A row that
+can't be used (an unknown keyword, no such file, silence) is named, and the others are written.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
+from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.selection import hash_order, hold_out
+from ia3_speech.data.recordings import find_recordings
+from ia3_speech.data.utterance import Utterance
+
+OTHER = "other"
+CLIP = 2 * SAMPLE_RATE  # of other speech, and the windows of the background
+SNRS = ("clean", "20", "10", "5", "0")  # dB
+BACKGROUND_SNR = "10"  # as in Picovoice's wake-word benchmark
+SMALL = 4  # clips of a class with --size small
+Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
+
+
+def main(
+    corpus: Path,
+    out: Path,
+    *,
+    speech_train: str,
+    speech_test: str,
+    noises: Path,
+    clips: int = 0,
+    hop: float = 1.0,
+    size: Size = "full",
+) -> None:
+    """Mix keywords and other speech with noise.
+
+    Args:
+        corpus: folder with keywords.csv
+        out: folder of the data directories
+        speech_train: folders of other speech to train on
+        speech_test: folders of other speech to test on, by other readers
+        noises: folder with a recording a place
+        clips: of each class in train, and half as many in dev and in test; 0: all
+        hop: seconds from one window of the background to the next
+        size: small takes a little of each set
+    """
+    clips = SMALL if size == "small" else clips
+    others = {"train": recordings(speech_train), "test": recordings(speech_test)}
+    readers = {name: {path.stem.partition("-")[0] for path in paths} for name, paths in others.items()}
+    if both := readers["train"] & readers["test"]:
+        raise UserError(
+            f"the readers {', '.join(sorted(both))} are in train and in test (give other folders)"
+        )
+    held_out = hold_out(readers["train"])
+    of_dev = [path for path in others["train"] if path.stem.partition("-")[0] in held_out]
+    others |= {"train": [p for p in others["train"] if p not in set(of_dev)], "dev": of_dev}
+    places = sorted(recordings(str(noises)), key=lambda path: hash_order(path.stem))
+    if len(places) < 2:
+        raise UserError(f"{noises}: two places are needed, one for train and one for test")
+    known = {"train": places[::2], "dev": places[::2], "test": places[1::2]}
+    rows = read_clips(corpus / "keywords.csv")
+    for name in ("train", "dev", "test"):
+        number = clips if name == "train" else (clips + 1) // 2
+        by_class = {label: files[: number or None] for label, files in rows[name].items()}
+        average = round(np.mean([len(files) for files in rows[name].values()]))
+        by_class[OTHER] = sorted(others[name], key=lambda path: hash_order(path.stem))[
+            : number or 2 * average
+        ]
+        noise = {path.stem: load_audio(path) for path in known[name]}
+        utterances = [
+            write_mixture(out / "wav" / name, clip, snr, noise) for clip in usable(by_class) for snr in SNRS
+        ]
+        write_data_directory(out / name, utterances)
+        print(f"{name}: {len(utterances)} clips of {len(by_class)} classes")
+    windows = []
+    for path in others["test"][: SMALL if size == "small" else None]:
+        mixture = write_mixture(
+            out / "wav/background", (path.stem, OTHER, load_audio(path)), BACKGROUND_SNR, noise
+        )
+        for start in map(float, np.arange(0, mixture.duration - CLIP / SAMPLE_RATE, hop)):
+            window = {"id": f"{mixture.id}-{round(100 * start):06d}", "start": start, "duration": None}
+            windows.append(replace(mixture, **window, end=start + CLIP / SAMPLE_RATE))
+    write_data_directory(out / "background", windows)
+    print(f"background: {len(windows)} windows, {len(windows) * min(hop, 2) / 3600:.2f} hours")
+
+
+def recordings(folders: str) -> list[Path]:
+    """The recordings in some folders. Raises UserError where one has none."""
+    found, bad = find_recordings(folders.split())
+    if bad:
+        raise UserError("\n".join(bad))
+    return [Path(recording.path) for recording in found]
+
+
+def read_clips(file: Path) -> dict[str, dict[str, list[Path]]]:
+    """Set → keyword → its clips, in an order that a hash of their names decides. Rows that can't be used are
+    named. Raises UserError where there is no such file."""
+    if not file.is_file():
+        raise UserError(f"{file}: no such file (columns file, keyword, split: train, dev or test)")
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = [row | {"line": number} for number, row in enumerate(csv.DictReader(lines), 2)]
+    known = {row["keyword"] for row in rows if row["split"] == "train"}
+    clips: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for row in sorted(rows, key=lambda row: hash_order(row["file"])):
+        path = file.parent / row["file"]
+        fault = "" if path.is_file() else f"no such file {path}"
+        if row["keyword"] not in known:
+            fault = f"unknown keyword {row['keyword']!r} (train has {', '.join(sorted(known))})"
+        if fault:
+            print(f"{file}:{row['line']}: {fault}")
+        else:
+            clips[row["split"]][row["keyword"]].append(path)
+    return clips
+
+
+def usable(by_class: dict[str, list[Path]]) -> Iterator[Clip]:
+    """Each clip, two seconds from the middle of other speech; those that can't be used are named."""
+    for label, paths in by_class.items():
+        for path in paths:
+            try:
+                wave = load_audio(path)
+            except AudioError as error:
+                print(error)
+                continue
+            if label == OTHER:
+                first = max(0, (len(wave) - CLIP) // 2)
+                wave = wave[first : first + CLIP]
+            problem = find_problem(wave)
+            if problem and (problem.fatal or problem.reason.startswith("silent")):
+                print(f"{path}: {problem.reason}")
+            else:
+                yield f"{label.replace(' ', '_')}-{path.stem}", label, wave
+
+
+def write_mixture(folder: Path, clip: Clip, snr: str, noise: dict[str, np.ndarray]) -> Utterance:
+    """A clip with noise of a random place, whose energy over the whole clip is `snr` dB below the clip's; of
+    the same name always the same."""
+    name, label, wave = clip
+    name = f"{name}-{snr}"
+    rng = np.random.default_rng(int(hash_order(name)[:8], 16))
+    place = "none" if snr == "clean" else sorted(noise)[rng.integers(len(noise))]
+    if snr != "clean":
+        start = rng.integers(len(noise[place]))
+        added = np.resize(np.roll(noise[place], -start), len(wave))
+        gain = np.sqrt(np.mean(wave**2) / (np.mean(added**2) + 1e-12) / 10 ** (int(snr) / 10))
+        wave = wave + gain * added
+    wave = wave / max(1.0, float(np.abs(wave).max()))
+    folder.mkdir(parents=True, exist_ok=True)
+    soundfile.write(folder / f"{name}.flac", wave, SAMPLE_RATE)
+    labels, source = {"label": label, "snr": snr, "place": place}, str((folder / f"{name}.flac").absolute())
+    return Utterance(name, name, name, source, duration=len(wave) / SAMPLE_RATE, labels=labels)
+
+
+if __name__ == "__main__":
+    command(main)

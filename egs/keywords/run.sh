@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Spoken keywords in noise, or a bank's intents: a classifier's head alone, IA³, LoRA and full fine-tuning.
+#
+#   bash run.sh --corpus DIR --speech-train DIR --speech-test 'DIR DIR' --noises DIR      README.md says which
+#   bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents; with --size small a little of either
+set -euo pipefail
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
+
+task=keywords   # TASK: keywords or intents
+speech_train="" # 'DIR DIR': other speech to train on, files named READER-…
+speech_test=""  # 'DIR DIR': other speech to test on, by other readers
+noises=""       # DIR: a recording a place
+clips=0         # N: of each class in train, half as many in dev and test; 0: all
+hop=1.0         # SECONDS: from one window of the background to the next
+methods="head ia3 lora full" # NAMES: of these
+rates=3         # N: learning rates to choose from on dev; 1: none is chosen
+seeds=3         # of each method at its best rate
+epochs=4        # N: of each training
+unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain
+. parse_options.sh
+check_options() {
+  [[ $task != keywords || (-n $speech_train && -n $speech_test && -n $noises) ]] || fail "give --speech-train, --speech-test, --noises"
+}
+init_adapter="" init_name="" out_of_domain=none corpus_name=$task
+locate "$@"; lock "$exp"
+folders() { for path in $1; do from_start "$path"; done | xargs; }
+mix=(--speech-train "$(folders "$speech_train")" --speech-test "$(folders "$speech_test")" --noises "$(from_start "$noises")" --clips "$clips" --hop "$hop")
+[[ $size == full ]] || { epochs=1 rates=1; }
+if [[ $stage -le 1 && $task == keywords ]]; then
+  step "stage 1, prepare keywords" $once "$data" "$corpus" local/prepare.py -- local/prepare.py "$corpus" "$data" "${mix[@]}" --size "$size"
+elif [[ $stage -le 1 && ! -d $data/test ]]; then
+  step "stage 1, divide $task" python -m ia3_speech.datadir split "$corpus/train" "$data/train" "$data/dev" --by recording
+  cp -rL "$corpus/test" "$data/test"
+fi
+[ $stop_stage -ge 2 ] || exit 0
+local/compare.py train "$data" "$exp" --base "$base" --methods "$methods" --seeds "$seeds" --epochs "$epochs" --rates "$rates" \
+  --label $([[ $task == keywords ]] && echo label || echo intent)
+python -m ia3_speech.adapters register --force "$(local/compare.py best "$exp" ia3)" "$corpus_name"
+local/compare.py table "$data" "$exp" --hop "$hop"

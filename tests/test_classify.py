@@ -1,0 +1,110 @@
+"""classify: an encoder under a new head is attached, saved, loaded, merged and banked as a CTC base is."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny_models import tiny
+from transformers import Trainer, TrainingArguments
+
+from ia3_speech import AdapterCallback, Bank, attach, detach, load_adapter, merge, save_adapter, unmerge
+from ia3_speech.adapters.registry import register
+from ia3_speech.classify import load_classifier
+from ia3_speech.model.architectures import AdapterError
+from ia3_speech.model.attach import trainable
+from ia3_speech.model.base import BaseError
+
+CLASSES = ["alexa", "computer", "other"]
+WAVES = [
+    np.random.default_rng(n).normal(0, 0.1, samples).astype(np.float32)
+    for n, samples in enumerate((16_000, 9_000, 12_345))
+]
+
+
+@pytest.fixture(params=["wav2vec2-adapter", "hubert"])
+def folder(request, tmp_path, processor):
+    """A CTC checkpoint, whose encoder becomes a classifier's: of Wav2Vec2 as mini's, with `add_adapter`."""
+    tiny(request.param).save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def adapted(base, factor: float):
+    """The base's model with every trained parameter multiplied."""
+    model = attach(base.model)
+    with torch.no_grad():
+        for _, parameter in trainable(model):
+            parameter.mul_(factor)
+    return model
+
+
+def close(rows, expected) -> bool:
+    return all(torch.allclose(a, b, atol=1e-5) for a, b in zip(rows, expected, strict=True))
+
+
+def test_a_classifier_is_saved_loaded_merged_and_banked(folder, tmp_path):
+    base = load_classifier(folder, CLASSES, device="cpu")
+    own = base.logits(WAVES)
+    assert [row.shape for row in own] == 3 * [(3,)]
+    assert close(own, [base.logits([wave])[0] for wave in WAVES])  # a row equals that row alone
+    expected = []
+    for name, factor in (("a", 1.3), ("b", 0.7)):
+        model = adapted(base, factor)
+        expected.append(base.logits(WAVES))
+        save_adapter(model, tmp_path / name, base=base)
+        assert close(load_merged(base), expected[-1])
+        detach(model)
+    assert not close(expected[0], expected[1])
+    other = load_classifier(folder, CLASSES, device="cpu")  # whose head is drawn anew
+    load_adapter(other.model, tmp_path / "a")
+    assert close(other.logits(WAVES), expected[0])
+    bank = Bank(base)
+    bank.add("a", tmp_path / "a"), bank.add("b", tmp_path / "b")
+    rows = bank.logits(WAVES, ["a", None, "b"])
+    assert close(rows, [expected[0][0], own[1], expected[1][2]])
+    with pytest.raises(AdapterError, match=r"3 classes, .* 2 classes"):
+        load_adapter(load_classifier(folder, CLASSES[:2]).model, tmp_path / "a")
+
+
+def load_merged(base) -> list[torch.Tensor]:
+    merge(base.model)
+    rows = base.logits(WAVES)
+    unmerge(base.model)
+    return rows
+
+
+def test_transformers_trainer_trains_it_and_classify_uses_it(folder, tmp_path, run_command):
+    base = load_classifier(folder, CLASSES, device="cpu")
+    rows = [{"audio": wave, "label": number} for number, wave in enumerate(WAVES)]
+    options = TrainingArguments(
+        str(tmp_path / "hf"), learning_rate=3e-2, num_train_epochs=30, per_device_train_batch_size=3,
+        remove_unused_columns=False, report_to=[], disable_tqdm=True, save_steps=30, use_cpu=True,
+    )  # fmt: skip
+    Trainer(attach(base.model), options, base.collate, rows, callbacks=[AdapterCallback(base)]).train()
+    register(tmp_path / "hf/checkpoint-30/adapter", "keywords")
+    for number, wave in enumerate(WAVES):
+        soundfile.write(tmp_path / f"{number}.wav", wave, 16_000, "FLOAT")
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    clips = [tmp_path / f"{name}.wav" for name in (0, "silence", 1, "missing", 2)]
+    done = run_command("classify", "--adapter", "keywords", "--format", "json", *clips)
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [(line["path"], line["label"]) for line in lines] == [
+        (str(tmp_path / f"{number}.wav"), name) for number, name in enumerate(CLASSES)
+    ]
+    assert all(0.4 < line["confidence"] <= 1 for line in lines)
+    assert done.code == 1 and "silence.wav: silent" in done.err and "missing.wav: no such file" in done.err
+
+
+def test_what_is_no_classifier_is_refused(folder, tmp_path, run_command, tiny_base):
+    recogniser = tiny_base()
+    save_adapter(attach(recogniser.model), tmp_path / "ctc", base=recogniser)
+    soundfile.write(tmp_path / "a.wav", WAVES[0], 16_000)
+    done = run_command("classify", "--adapter", tmp_path / "ctc", tmp_path / "a.wav")
+    assert done.code == 1 and "records no classes" in done.err
+    save_adapter(attach(load_classifier(folder, CLASSES).model), tmp_path / "a")
+    done = run_command("classify", "--adapter", f"{tmp_path / 'a'}:0.5", tmp_path / "a.wav")
+    assert done.code == 1 and "the weights of classifiers have to add up to 1" in done.err
+    with pytest.raises(BaseError, match="no encoder that transformers can load as a classifier"):
+        load_classifier(tmp_path, CLASSES)
