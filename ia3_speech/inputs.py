@@ -193,10 +193,10 @@ def base_folder(base: str) -> Path | None:
 
 
 def base_files(base: str) -> list[Path] | None:
-    """What a base's logits hang on: the files of its folder; not its language model, its card, nor the
-    scaling of its confidences."""
+    """What a base's logits hang on: the files of its folder; not its language model, its card, the scaling of
+    its confidences, nor its gate."""
     folder = base_folder(base)
-    others = ("lm.*", "*.md", "confidence.json")
+    others = ("lm.*", "*.md", "confidence.json", "gate.safetensors")
     return folder and [path for path in own_files(folder) if not any(map(path.match, others))]
 
 
