@@ -41,9 +41,10 @@ BIOMETRIC = (
 )
 
 GATE_REVEALS = (
-    "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what the "
-    "base's front end makes of {}, over time: how the lines, the rooms and the voices sound on average. Words and single utterances can't be told from it; a voice can, where all are of one person, "
-    "and whether somebody's recording is like these."
+    "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
+    "the base's front end makes of {}, over time: how the lines, the rooms and the voices sound on average. "
+    "No word or single utterance can be told from it; a voice can, where all are of one person, and whether "
+    "somebody's recording is like these."
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ia3_speech.routing.gate_statistics import SpeechStatistics
 
 SHRINKAGE = 0.1  # share of the diagonal in the covariance
+SILENT = 1e-3  # of the mean variance: that of a channel which is always the same
 BASE_PRIOR = 0.5  # of the base, before anything is heard; the adapters share the rest
 
 
@@ -28,7 +29,8 @@ class GaussianGate:
     def __init__(self, general: SpeechStatistics, adapters: Sequence[SpeechStatistics]):
         kinds = [general, *adapters]
         covariance = sum(kind.scatter for kind in kinds) / sum(kind.count - 1 for kind in kinds)
-        covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(np.diag(covariance))
+        own = np.diag(covariance) + SILENT * np.diag(covariance).mean()
+        covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(own)
         self.means, self.covariance = np.stack([kind.mean for kind in kinds]), covariance
         self.log_priors = np.log([BASE_PRIOR, *[(1 - BASE_PRIOR) / len(adapters)] * len(adapters)])
 
