@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.formatting import percent, plural, with_interval
@@ -95,8 +95,11 @@ def write_gate_of_train(options: TrainingOptions) -> None:
     from ia3_speech.model.base import load_base
     from ia3_speech.routing.gate_statistics import add_gate
 
-    base = load_base(options.base, dtype=options.dtype)
-    add_gate(options.out / "adapter", base, options.train, allow_pipes=options.allow_pipes)
+    base, adapter = load_base(options.base, dtype=options.dtype), options.out / "adapter"
+    try:
+        add_gate(adapter, base, options.train, allow_pipes=options.allow_pipes)
+    except UserError as error:  # a single utterance
+        logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
 
 
 def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:

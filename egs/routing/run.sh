@@ -58,8 +58,8 @@ adapter() {
   python -m ia3_speech.adapters show "$name" --format json | python -c 'import json, sys; print(json.load(sys.stdin)["path"])'
 }
 
-# mixed SET PART…: $data/SET of the parts KIND=DIR.
-mixed() { $once "$data/$1" local "${@#*=}" -- local/mix.py "$data/$1" "${@:2}" --size "$size"; }
+# mixed SET 'KIND=DIR …' OPTION…: $data/SET of these parts.
+mixed() { $once "$data/$1" local $(sed -E 's/(^| )[a-zA-Z0-9_.-]+=/ /g' <<<"$2") -- local/mix.py "$data/$1" "$2" --size "$size" "${@:3}"; }
 
 # decode SET SYSTEM: $data/SET into exp/real/SYSTEM/decode_greedy_SET.
 decode() {
@@ -82,8 +82,8 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
   done
   [[ -z $general_dev ]] || dev+=("general=$(from_start "$general_dev")")
   test+=("shipped=$shipped"); for one in $general; do test+=("$(basename "$one")=$(from_start "$one")"); done
-  step "stage 7, mix dev" mixed dev "${dev[@]}" --without "$shipped"
-  step "stage 7, mix test" mixed test "${test[@]}"
+  step "stage 7, mix dev" mixed dev "${dev[*]}" --without "$shipped"
+  step "stage 7, mix test" mixed test "${test[*]}"
 fi
 
 systems="base $kinds auto auto-sum"
@@ -94,7 +94,7 @@ fi
 if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
   hard=(); for one in $unseen; do hard+=("$(basename "$one")=$(from_start "$one")"); done
   for one in shipped $general; do hard+=("line_$(basename "$one")=$([[ $one == shipped ]] && echo "$shipped" || from_start "$one")"); done
-  step "stage 9, mix harder sets" mixed harder "${hard[@]}"
+  step "stage 9, mix harder sets" mixed harder "${hard[*]}"
   for system in base telephone auto auto-sum; do decode harder $system; done
 fi
 

@@ -4,18 +4,14 @@
     read_gate(folder, base)                             or in a base's folder: general speech
 
 In: utterances, and a base without vectors. Out: of what the base's front end makes of them, below every
-vector, the mean and deviation over time of each channel, an utterance a point; of the points their number,
-mean and scatter. Statistics of several people's adapters are pooled by adding them up, so that nothing is
-trained again where adapters meet (see `gate`). No audio, text or single utterance is in the file.
-
-Points of more than 256 numbers are projected at random to 256 (Johnson and Lindenstrauss 1984), with the same
-numbers everywhere: a covariance of 256 numbers takes 131 kB, one of a base's 1,088 would take 2.4 MB.
+vector, the deviation over time of each channel, an utterance a point; of the points their number, mean and
+covariance. Those of several people's adapters are pooled by adding them up, so that nothing is trained again
+where adapters meet (see `gate`). No audio, text or single utterance is in the file.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +32,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MOST_UTTERANCES = 500  # that are read of a data directory, evenly spaced
-LONGEST = 30  # seconds that are read of an utterance
+LONGEST = 12  # seconds that are read of an utterance
 DEPTH = "front_end"  # where the numbers are read
-SIZE = 256  # of a point, at most
 
 
 @dataclass(frozen=True)
@@ -59,17 +54,8 @@ class SpeechStatistics:
 
 
 def utterance_point(features: "Tensor") -> np.ndarray:
-    """(frames, channels) → (d,), float64: mean and deviation over time of each channel, perhaps projected."""
-    features = features.detach().float()
-    spread = features.std(0, unbiased=False)
-    point = np.concatenate([features.mean(0).cpu().numpy(), spread.cpu().numpy()]).astype(np.float64)
-    return point if len(point) <= SIZE else point @ random_projection(len(point))
-
-
-@lru_cache(maxsize=4)
-def random_projection(size: int) -> np.ndarray:
-    """(size, SIZE): the same on every machine and with every version of numpy, as RandomState promises."""
-    return np.random.RandomState(0).standard_normal((size, SIZE)) / np.sqrt(size)
+    """(frames, channels) → (channels,), float64: the deviation over time of each channel."""
+    return features.detach().float().std(0, unbiased=False).double().cpu().numpy()
 
 
 def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistics:
@@ -78,11 +64,16 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistic
     Raises:
         UserError: there are fewer than two.
     """
-    points = np.array([utterance_point(base.front_end(wave)) for wave in waves])
+    points = np.array([utterance_point(base.front_end(wave[: LONGEST * SAMPLE_RATE])) for wave in waves])
     if len(points) < 2:
         raise UserError(f"{len(points)} utterances tell nothing of what speech is like (a gate needs two)")
+    return speech_statistics(base.fingerprint, points)
+
+
+def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> SpeechStatistics:
+    """Those of points, (utterances, d), of the base that has this fingerprint."""
     mean = points.mean(0)
-    return SpeechStatistics(base.fingerprint, len(points), mean, (points - mean).T @ (points - mean))
+    return SpeechStatistics(fingerprint, len(points), mean, (points - mean).T @ (points - mean))
 
 
 # --- the file -----------------------------------------------------------------------------------------------
@@ -91,36 +82,44 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistic
 def write_gate(folder: Path, speech: SpeechStatistics) -> Path:
     """Write gate.safetensors into the folder of an adapter or of a base; returns its path.
 
-    It holds `mean`, (d,), and `scatter`, the upper triangle of the matrix, (d·(d + 1)/2,), fp32; in the
-    header, as JSON, schema, fingerprint, depth and utterances.
+    It holds `mean` and `deviation`, (d,), fp32, and `correlation`, what is above the diagonal of the matrix,
+    (d·(d − 1)/2,), fp16: 300 kB for 544 channels; in the header, as JSON, schema, fingerprint, depth and
+    utterances.
     """
     from safetensors.numpy import save_file
 
-    triangle = speech.scatter[np.triu_indices(len(speech.mean))]
-    tensors = {"mean": speech.mean.astype(np.float32), "scatter": triangle.astype(np.float32)}
+    covariance = speech.scatter / (speech.count - 1)
+    deviation = np.sqrt(np.diag(covariance))
+    scale = np.where(deviation > 0, deviation, 1.0)  # of a channel that is always the same
+    correlation = (covariance / np.outer(scale, scale))[np.triu_indices(len(scale), 1)]
+    tensors = {"mean": speech.mean.astype(np.float32), "deviation": deviation.astype(np.float32)}
+    tensors["correlation"] = correlation.astype(np.float16)
     record = {"schema": SCHEMA, "depth": DEPTH, "utterances": speech.count, "fingerprint": speech.fingerprint}
     with replacing(folder / GATE) as new:
         save_file(tensors, new, {"gate": json.dumps(record)})
     return folder / GATE
 
 
-def add_gate(folder: Path, base: "Base", data: Path, name: str | None = None, **options: bool) -> int:
+def add_gate(
+    folder: Path, base: "Base", data: Path, name: str | None = None, *, allow_pipes: bool = False
+) -> int:
     """Write the gate of an adapter, or of a base, from a data directory, whose texts are not read; its card
     says so. Returns how many utterances were read.
 
     Args:
         base: without vectors.
         name: the adapter's, for its card.
-        options: of `load_utterances`: allow_pipes.
+        allow_pipes: run shell commands in wav.scp.
 
     Raises:
         DataError, AudioError: the data can't be used; damaged audio is left out.
         UserError: as `measure_speech`.
     """
-    every = read_for_decoding(data, options.get("allow_pipes", False)).utterances
-    step = -(-len(every) // MOST_UTTERANCES)
-    waves = load_utterances(every[::step], minimum_samples=base.minimum_samples, on_error="skip", **options)
-    speech = measure_speech(base, (wave[: LONGEST * SAMPLE_RATE] for _, wave in waves))
+    every = read_for_decoding(data, allow_pipes).utterances
+    chosen = every[:: -(-len(every) // MOST_UTTERANCES)]
+    options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
+    waves = load_utterances(chosen, on_error="skip", **options)
+    speech = measure_speech(base, (wave for _, wave in waves))
     write_gate(folder, speech)
     if (folder / METADATA).exists():
         write_record(folder, read_record(folder) | {"gate": {"utterances": speech.count}})
@@ -146,19 +145,21 @@ def read_gate(folder: Path, base: dict[str, Any], missing: str) -> SpeechStatist
     try:
         with safe_open(file, "np") as tensors:
             record = json.loads((tensors.metadata() or {})["gate"])
-            mean, triangle = (tensors.get_tensor(name).astype(np.float64) for name in ("mean", "scatter"))
+            mean, deviation, correlation = (
+                tensors.get_tensor(name).astype(np.float64) for name in ("mean", "deviation", "correlation")
+            )
         if record["schema"] != SCHEMA or record["depth"] != DEPTH:
             raise ValueError("written by another version of ia3-speech")
         fingerprint, count = dict(record["fingerprint"]), int(record["utterances"])
-        scatter = np.zeros((len(mean), len(mean)))
-        scatter[np.triu_indices(len(mean))] = triangle
+        matrix = np.eye(len(mean))
+        matrix[np.triu_indices(len(mean), 1)] = correlation
+        scatter = (count - 1) * np.outer(deviation, deviation) * (matrix + np.triu(matrix, 1).T)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file}: {error} (damaged: ia3-speech adapters gate writes it again)") from error
     if not same_base(fingerprint, base):
         raise UserError(
             f"{file}: is of another base ({describe_base(fingerprint)}); this one is {describe_base(base)}"
         )
-    scatter += np.triu(scatter, 1).T
     if count < 2 or not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
         raise UserError(f"{file}: holds no numbers of speech (ia3-speech adapters gate writes it again)")
     return SpeechStatistics(fingerprint, count, mean, scatter)

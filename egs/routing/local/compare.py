@@ -13,7 +13,7 @@ the share (base − way) / (base − oracle) of its gain, in errors on the four 
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ class DecodedSet:
         speakers = [one.speaker for one, is_in in zip(self.utterances, rows, strict=True) if is_in]
         value = ratio(counts["change"].sum(), counts["to"].sum()).item()
         draws = bootstrap_sums(sums_by_cluster(counts, speakers))
-        return Rate(value, percentile_interval(ratio(draws["change"], draws["to"])), signed=True)
+        return Rate(value, percentile_interval(ratio(draws["change"], draws["to"]) + 0.0), signed=True)
 
 
 def main(exp: Path, data: Path, kinds: str) -> None:
@@ -130,7 +130,8 @@ def shares(name: str, decoded: DecodedSet) -> tuple[list[str], list[list[Cell]]]
     gain, rows = decoded.oracle - decoded.errors["base"], []
     for way in WAYS:
         row: list[Cell] = [way]
-        row.append(decoded.relative(way, gain, adapted) if adapted.any() else None)
+        share = decoded.relative(way, gain, adapted) if adapted.any() else None
+        row.append(share and replace(share, signed=False))
         row.append(decoded.relative(way, decoded.errors["base"], ~adapted) if not adapted.all() else None)
         rows.append(row)
     return [name, "of the oracle's gain %", "change on general speech %"], rows

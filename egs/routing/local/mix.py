@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One data directory of several kinds of speech.
 
-    local/mix.py data/real/test accent=DIR orders=DIR line_reader=DIR [--without DIR] [--size full|small]
+    local/mix.py data/real/test 'accent=DIR orders=DIR line_reader=DIR' [--without DIR] [--size full|small]
 
 In: KIND=DIR, Kaldi data directories, or folders in LibriSpeech's layout. Out: one directory, whose label
 `corpus` is the kind, as is the prefix of ids. Of a kind that begins with line_ the audio is written again as
@@ -26,19 +26,19 @@ LINE, LINE_RATE = "line_", 8000
 SMALL = 12  # utterances of each kind with --size small
 
 
-def main(out: Path, *parts: str, without: Path | None = None, size: Size = "full") -> None:
+def main(out: Path, parts: str, without: Path | None = None, size: Size = "full") -> None:
     """Write OUT.
 
     Args:
         out: the data directory to write
-        parts: KIND=DIR
+        parts: KIND=DIR, with spaces between them
         without: a data directory whose utterances are left out
         size: small keeps 12 utterances of each kind
     """
     left_out, mixed = set(), []
     if without:
         left_out = {one.id for one in read_data_directory(without, wav=False, spk_sort=False)}
-    for part in parts:
+    for part in parts.split():
         kind, equals, folder = part.partition("=")
         if not equals:
             raise UserError(f"{part}: is not KIND=DIR")
@@ -56,7 +56,8 @@ def over_line(utterance: Utterance, out: Path) -> Utterance:
     file.parent.mkdir(parents=True, exist_ok=True)
     wave = soxr.resample(load_utterance(utterance), SAMPLE_RATE, LINE_RATE)
     soundfile.write(file, wave, LINE_RATE, "ULAW")
-    return replace(utterance, recording=utterance.id, source=str(file), start=None, end=None)
+    of_segment = {} if utterance.end is None else {"start": 0.0, "end": len(wave) / LINE_RATE}
+    return replace(utterance, recording=utterance.id, source=str(file), **of_segment)
 
 
 if __name__ == "__main__":
