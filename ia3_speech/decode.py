@@ -17,7 +17,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, is_auto, is_single_adapter, weight_files
+from ia3_speech.adapters.expressions import (
+    AUTO,
+    AUTO_SUM,
+    Term,
+    is_auto,
+    is_single_adapter,
+    parse_terms,
+    weight_files,
+)
 from ia3_speech.adapters.record import GATE, recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import unused_hotwords
@@ -33,7 +41,6 @@ from ia3_speech.decoding.decode_directory import (
     write_decode_directory,
 )
 from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions
-from ia3_speech.decoding.transcription import parse_adapter
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
 from ia3_speech.loading import SEARCH_FILES, SearchOptions, load
@@ -79,9 +86,15 @@ def main(
     folders = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     names = {id: folder.relative_to(adapter_per_speaker).parent.as_posix() for id, folder in folders.items()}
     bank = {names[id]: folder for id, folder in folders.items()}
-    terms = parse_adapter(adapter, split=False)[0] or [Term(name, folder) for name, folder in bank.items()]
-    if adapter and is_single_adapter(terms) and not is_auto(adapter):
-        search_options = search_options.complete(terms[0].folder)
+    terms = [Term(name, folder) for name, folder in bank.items()]
+    if is_auto(adapter):
+        from ia3_speech.routing.router import auto_terms
+
+        terms = auto_terms(adapter)
+    elif adapter:
+        terms = parse_terms(adapter)
+        if is_single_adapter(terms):
+            search_options = search_options.complete(terms[0].folder)
     named = [] if adapter in (AUTO, AUTO_SUM) else terms
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in named)), "mini")
     gate = {"gate": gate_files(terms, wanted)} if is_auto(adapter) else {}

@@ -270,8 +270,10 @@ def load(
     split = channels == "split"
     terms, by_channel = parse_adapter(adapter, split)
     auto: list[Term] = []
-    if is_auto(adapter):  # each adapter with what is registered with it
-        terms, auto = [], terms
+    if is_auto(adapter):  # of which each has what is registered with it
+        from ia3_speech.routing.router import auto_terms
+
+        auto = auto_terms(adapter)
     options = with_stored_search(options, terms)
     if by_channel:
         terms, bank = [], {term.name: term.folder for term in terms}

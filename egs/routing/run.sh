@@ -8,7 +8,7 @@
 #   1-6  the recipes of the four kinds: their data, and where no adapters are given, those too
 #   7    mix dev and test sets; the adapters, each with its gate, in a registry of their own
 #   8    decode each set with the base, with each adapter, and with both ways of choosing
-#   9    harder sets: general speech of --unseen corpora, and the general test set over a telephone line
+#   9    harder: general speech of --unseen corpora, and over a telephone line; a gate for each accent of the telephone's corpus
 #   10   compare: results.json and RESULTS.md in exp/real
 set -euo pipefail
 . "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
@@ -67,6 +67,22 @@ decode() {
   step "decode $1 with $2" decode_set "$1_$2" "$1" "$exp/$2/decode_greedy_$1" --search greedy $option
 }
 
+# accents: a gate for each accent of the telephone's corpus, in a registry of their own; the adapter itself is the telephone's.
+accents() {
+  local one accents parts="" exp=$exp/accents data=$data/accents IA3_SPEECH_HOME=$IA3_SPEECH_HOME/../accents/home
+  one=$(place telephone data) accents=$(cut -d ' ' -f 2 "$one/train/utt2accent" | sort -u)
+  mkdir -p "$exp/log"
+  for accent in $accents; do
+    step "stage 9, the gate of $accent" mixed "train_$accent" "$accent=$one/train" --by accent
+    python -m ia3_speech.adapters register "${folders[3]}" "$accent" --force >>"$exp/log/steps.log"
+    step "stage 9, the gate of $accent" python -m ia3_speech.adapters gate "$accent" --data "$data/train_$accent"
+    parts+=" $accent=$one/test"
+  done
+  step "stage 9, mix the accents" mixed test "${parts# }" --by accent
+  decode test base; decode test auto
+  step "stage 9, compare the accents" local/compare.py "$exp" "$data" "$(xargs <<<"$accents")"
+}
+
 if [ $stage -le 6 ]; then for kind in $kinds; do recipe $kind; done; fi
 
 number=0; for kind in $kinds; do number=$((number + 1)); folders[number]=$(adapter $number $kind); done
@@ -82,8 +98,7 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
   done
   [[ -z $general_dev ]] || dev+=("general=$(from_start "$general_dev")")
   test+=("shipped=$shipped"); for one in $general; do test+=("$(basename "$one")=$(from_start "$one")"); done
-  step "stage 7, mix dev" mixed dev "${dev[*]}" --without "$shipped"
-  step "stage 7, mix test" mixed test "${test[*]}"
+  step "stage 7, mix dev" mixed dev "${dev[*]}" --without "$shipped"; step "stage 7, mix test" mixed test "${test[*]}"
 fi
 
 systems="base $kinds auto auto-sum"
@@ -96,6 +111,7 @@ if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
   for one in shipped $general; do hard+=("line_$(basename "$one")=$([[ $one == shipped ]] && echo "$shipped" || from_start "$one")"); done
   step "stage 9, mix harder sets" mixed harder "${hard[*]}"
   for system in base telephone auto auto-sum; do decode harder $system; done
+  accents
 fi
 
 if [ $stage -le 10 ] && [ $stop_stage -ge 10 ]; then

@@ -11,8 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
-from ia3_speech.adapters.record import read_summary
-from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, home, registered_names, resolve_adapter
+from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve_adapter
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import AdapterError
@@ -177,32 +176,9 @@ def subtraction_hint(name: str) -> str:
     return ""
 
 
-# --- a gate chooses -----------------------------------------------------------------------------------------
-
-
 def is_auto(adapter: str | Path | None) -> bool:
     """Whether a gate is to choose, by the audio: `auto`, `auto:mandarin,medical`, `auto-sum`."""
     return str(adapter).partition(":")[0] in (AUTO, AUTO_SUM)
-
-
-def auto_terms(adapter: str | Path) -> list[Term]:
-    """What a gate may choose from: the adapters that are named; of `auto` alone all that are registered, but
-    for those of one person, which are that person's, and earlier ones (NAME@1).
-
-    Raises:
-        UnknownAdapter: one that is named is not there, or none is registered.
-    """
-    if named := str(adapter).partition(":")[2]:
-        return [term for name in named.split(",") for term in parse_terms(name.strip())]
-    names = [name for name in registered_names() if "@" not in name]
-    terms = [Term(name, home() / name) for name in names]
-    terms = [term for term in terms if "speaker" not in (read_summary(term.folder).get("labels") or {})]
-    if not terms:
-        raise UnknownAdapter(
-            f"{adapter}: no adapter to choose from is registered in {home()} (ia3-speech adapters register "
-            f"FOLDER NAME; one person's are never chosen unless they are named, as in {AUTO}:speaker42)"
-        )
-    return terms
 
 
 def weight_files(terms: list[Term]) -> list[Path]:

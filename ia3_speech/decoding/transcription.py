@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term, auto_terms, is_auto, parse_terms
+from ia3_speech.adapters.expressions import Term, is_auto, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, Problem, find_problem, load_channels
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
@@ -271,10 +271,8 @@ def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], 
     Raises:
         UserError: there is no such adapter, or `split` is missing.
     """
-    if adapter is None:
+    if adapter is None or is_auto(adapter):  # what a gate chooses from, the router knows
         return [], None
-    if is_auto(adapter):
-        return auto_terms(adapter), None
     if split and (by_channel := parse_channel_adapters(adapter)):
         return [term for one in by_channel.values() for term in parse_terms(one)], by_channel
     try:

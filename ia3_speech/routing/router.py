@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import AUTO_SUM, Term, auto_terms, format_terms
-from ia3_speech.adapters.record import GATE, method_of, read_metadata, same_base
+from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
+from ia3_speech.adapters.record import GATE, method_of, read_metadata, read_summary, same_base
+from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Choice
@@ -85,6 +86,26 @@ class Router:
         terms = [replace(t, weight=w) for t, w in zip(self.terms, weights, strict=True) if w >= LEAST_WEIGHT]
         name = format_terms(terms) or None
         return self.recognizer_of(terms, name), Choice(name, float(probabilities[best]))
+
+
+def auto_terms(adapter: str | Path) -> list[Term]:
+    """What a gate may choose from: the adapters that are named; of `auto` alone all that are registered, but
+    for those of one person, which are that person's, and earlier ones (NAME@1).
+
+    Raises:
+        UnknownAdapter: one that is named is not there, or none is registered.
+    """
+    if named := str(adapter).partition(":")[2]:
+        return [term for name in named.split(",") for term in parse_terms(name.strip())]
+    names = [name for name in registered_names() if "@" not in name]
+    terms = [Term(name, home() / name) for name in names]
+    terms = [term for term in terms if "speaker" not in (read_summary(term.folder).get("labels") or {})]
+    if not terms:
+        raise UnknownAdapter(
+            f"{adapter}: no adapter to choose from is registered in {home()} (ia3-speech adapters register "
+            f"FOLDER NAME; one person's are never chosen unless they are named, as in {AUTO}:speaker42)"
+        )
+    return terms
 
 
 def is_for(folder: Path, base: "Base") -> bool:

@@ -9,6 +9,7 @@ import soundfile
 import torch
 from safetensors.numpy import load_file, save_file
 
+import ia3_speech
 from ia3_speech import Bank, IA3Config, attach, load, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE
@@ -30,7 +31,7 @@ def sound(kind: str, seed: int, seconds: float = 1.0) -> np.ndarray:
     return (noise * (np.arange(size) / 4000 % 1 < KINDS[kind])).astype(np.float32)
 
 
-def data_of(folder: Path, kind: str, first: int = 0, count: int = 12) -> Path:
+def data_of(folder: Path, kind: str, first: int = 0, count: int = 24) -> Path:
     """A data directory of a kind."""
     folder.mkdir(parents=True, exist_ok=True)
     utterances = []
@@ -68,9 +69,9 @@ def two(tiny_folder, tmp_path, run_command):
     for name, seed in (("low", 1), ("high", 2)):
         add_adapter(tiny_folder, name, seed)
         done = run_command("adapters", "gate", name, "--data", data_of(tmp_path / name, name))
-        assert done == (0, f"{registry.home() / name / GATE}: of 12 utterances\n", "")
+        assert done == (0, f"{registry.home() / name / GATE}: of 24 utterances\n", "")
     done = run_command("adapters", "gate", tiny_folder, "--data", data_of(tmp_path / "general", "general"))
-    assert done == (0, f"{tiny_folder / GATE}: of 12 utterances\n", "")
+    assert done == (0, f"{tiny_folder / GATE}: of 24 utterances\n", "")
     return tiny_folder
 
 
@@ -181,7 +182,7 @@ def test_decode_says_what_it_chose_also_in_parts(two, tmp_path, run_command):
     assert adapter["name"] == "auto" and [term["name"] for term in adapter["terms"]] == ["high", "low"]
     assert run_command(*command).out.endswith("up to date\n")
     add_gate = ("adapters", "gate", "low", "--data", tmp_path / "low/data")
-    write_data_directory(tmp_path / "low/data", data_list(tmp_path / "low/data")[:9])
+    write_data_directory(tmp_path / "low/data", data_list(tmp_path / "low/data")[:15])
     assert run_command(*add_gate).code == 0 and "up to date" not in run_command(*command).out
 
 
@@ -208,7 +209,7 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     run_command("adapters", "gate", "ann", "--data", data_of(tmp_path / "ann", "low", 30))
     assert [term.name for term in load(two, adapter="auto:ann").recognizer.adapter] == ["ann"]
     card = (registry.home() / "ann/README.md").read_text()
-    assert "# ann\n" in card and "what the base's front end makes of 12 utterances" in card
+    assert "# ann\n" in card and "what the base's front end makes of 24 utterances" in card
 
 
 def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command):
@@ -227,3 +228,20 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command):
     assert run_command("adapters", "gate", "low").err.startswith("error: say what its speech is like: --data")
     done = run_command("adapters", "gate", "low", "--base", "mini", "--data", tmp_path / "low/data")
     assert done.code == 1 and "was trained on another base" in done.err
+
+
+def test_real_speech(shared_data, tmp_path, run_command):
+    """Of calls to a bank, and the package's readers, who say nothing of a bank either way."""
+    base = load_base("mini")
+    calls = data_list(shared_data / "minds14/train")[::7][:66]
+    write_data_directory(tmp_path / "calls", calls[:60])
+    attach(base.model, IA3Config())
+    save_adapter(base.model, tmp_path / "adapter", base=base)
+    assert run_command("adapters", "gate", tmp_path / "adapter", "--data", tmp_path / "calls").code == 0
+    asr = load("mini", adapter=f"auto:{tmp_path / 'adapter'}")
+    readers = sorted((Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev").rglob("*.ogg"))
+    chosen = [
+        sum(one.choices[0].adapter is not None for one in asr.transcribe(files))
+        for files in ([one.source for one in calls[60:]], readers[::5])
+    ]
+    assert chosen[0] >= 4 and chosen[1] == 0

@@ -128,7 +128,7 @@ def shares(name: str, decoded: DecodedSet) -> tuple[list[str], list[list[Cell]]]
     """What each way has of the oracle's gain, and what it changes on general speech."""
     adapted = np.isin(decoded.corpora, decoded.kinds)
     gain, rows = decoded.oracle - decoded.errors["base"], []
-    for way in WAYS:
+    for way in (way for way in WAYS if way in decoded.errors):
         row: list[Cell] = [way]
         share = decoded.relative(way, gain, adapted) if adapted.any() else None
         row.append(share and replace(share, signed=False))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One data directory of several kinds of speech.
 
-    local/mix.py data/real/test 'accent=DIR orders=DIR line_reader=DIR' [--without DIR] [--size full|small]
+    local/mix.py data/real/test 'accent=DIR orders=DIR line_reader=DIR' [--without DIR] [--by accent]
 
 In: KIND=DIR, Kaldi data directories, or folders in LibriSpeech's layout. Out: one directory, whose label
 `corpus` is the kind, as is the prefix of ids. Of a kind that begins with line_ the audio is written again as
@@ -26,13 +26,16 @@ LINE, LINE_RATE = "line_", 8000
 SMALL = 12  # utterances of each kind with --size small
 
 
-def main(out: Path, parts: str, without: Path | None = None, size: Size = "full") -> None:
+def main(
+    out: Path, parts: str, without: Path | None = None, by: str | None = None, size: Size = "full"
+) -> None:
     """Write OUT.
 
     Args:
         out: the data directory to write
         parts: KIND=DIR, with spaces between them
         without: a data directory whose utterances are left out
+        by: take only utterances whose label of this name is the kind
         size: small keeps 12 utterances of each kind
     """
     left_out, mixed = set(), []
@@ -43,6 +46,7 @@ def main(out: Path, parts: str, without: Path | None = None, size: Size = "full"
         if not equals:
             raise UserError(f"{part}: is not KIND=DIR")
         utterances = [one for one in read_corpus(Path(folder), False) if one.id not in left_out]
+        utterances = [one for one in utterances if by is None or one.labels.get(by) == kind]
         chosen = evenly_spaced(utterances, SMALL if size == "small" else len(utterances))
         mixed += [with_corpus_label(one, kind) for one in chosen]
     mixed = [over_line(one, out) if one.id.startswith(LINE) else one for one in mixed]
