@@ -31,6 +31,14 @@ SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
 MOST = {"general": 510, "train": 430, "dev": 122}  # utterances that are read of each set, evenly spaced
 SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5)
 TEMPERATURES = np.geomspace(1, 30, 60)
+HEAD = f"""\
+# By what a gate decides
+
+Written by `scripts/choose_gate.py`, which explains the columns. Each row is a shrinkage of the common
+covariance; an adapter that is farther than {gate.FARTHEST:g} times its own speech is never taken. `base %` is
+the share of general dev speech that keeps the base, the others are those of each kind's dev that get their
+adapter.
+"""
 LEAST = 100.0  # nats below the likeliest kind: of one that is too far
 TOUCHED = 0.02  # of general dev speech, at most
 
@@ -71,7 +79,7 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
     )
     held = ", ".join(f"{len(one):,} of {name}" for name, one in zip(["general", *folders], dev, strict=True))
     text = markdown_table([*head, "mean of the kinds %"], rows)
-    write_text(out, f"{text}\n- Utterances: {counts}; of dev: {held}.\n")
+    write_text(out, f"{HEAD}\n{text}\n- Utterances: {counts}; of dev: {held}.\n")
     print(out.read_text("utf-8"), end="")
 
 

@@ -107,6 +107,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
         "biometric": is_biometric(summary) or None,
         "training": summary.get("training") or None,
         "scores": summary.get("scores") or None,
+        "gate": summary.get("gate"),
         "created": summary.get("created"),
         "sha256": weights_sha256(folder),
         "search": [name for name in SEARCH_FILES if (folder / name).is_file()] or None,

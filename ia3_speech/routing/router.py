@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
-from ia3_speech.adapters.record import GATE, method_of, read_metadata, read_summary, same_base
+from ia3_speech.adapters.record import GATE, read_summary, same_base
 from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
@@ -110,8 +110,9 @@ def auto_terms(adapter: str | Path) -> list[Term]:
 
 def is_for(folder: Path, base: "Base") -> bool:
     """Whether an adapter is IA³'s, and of this base."""
-    metadata = read_metadata(folder)
-    return method_of(folder) == "ia3" and bool(metadata and same_base(metadata.fingerprint, base.fingerprint))
+    summary = read_summary(folder)
+    method = (summary.get("config") or {}).get("method", "ia3")
+    return method == "ia3" and same_base(summary.get("fingerprint") or {}, base.fingerprint)
 
 
 def no_gate(term: Term) -> str:
