@@ -4,6 +4,7 @@
     ia3-speech adapters show speaker42 --plot FILE     one adapter, registered or by its path
     ia3-speech adapters register exp/NAME speaker42    copy it into the registry under a name
     ia3-speech adapters card FOLDER --score FILE       write its README.md, with scores
+    ia3-speech adapters gate speaker42 --data DIR      let --adapter auto choose it
     ia3-speech adapters push speaker42 me/speaker42    publish it on the Hugging Face Hub
     ia3-speech adapters pull me/clinic                 register one that is there
     ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
@@ -11,7 +12,7 @@
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
 
 The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data. Only
-`combine` and `export` load torch.
+`gate`, `combine` and `export` load torch.
 """
 
 import json
@@ -24,15 +25,14 @@ from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
-from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
-from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM, read_summary
+from ia3_speech.adapters.expressions import Term, format_terms, parse_terms, short_name, with_equal_weights
+from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_metadata, read_summary
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
 from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
 from ia3_speech.search import SearchOptions
 
-SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # perhaps registered with an adapter
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
 
@@ -107,6 +107,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
         "biometric": is_biometric(summary) or None,
         "training": summary.get("training") or None,
         "scores": summary.get("scores") or None,
+        "gate": summary.get("gate"),
         "created": summary.get("created"),
         "sha256": weights_sha256(folder),
         "search": [name for name in SEARCH_FILES if (folder / name).is_file()] or None,
@@ -177,6 +178,33 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
         score: score.json of one or more test sets; they go into ia3_speech.json too.
     """
     print(f"{update_card(registry.adapter_folder(folder), name, score or [])}: written")
+
+
+def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_pipes: bool = False) -> None:
+    """Let `--adapter auto` choose an adapter: write what its speech is like, gate.safetensors, beside it.
+
+    Args:
+        adapter: a registered name, or an adapter's folder; or a base's folder, with general speech of many
+            people, by which auto knows that none of the adapters is called for.
+        data: data directory of such speech, best what the adapter was trained on; its texts are not read.
+        base: mini, a folder or a hub id (default: the base that the adapter records).
+        allow_pipes: run the shell commands that wav.scp holds.
+    """
+    if data is None:
+        raise UserError("say what its speech is like: --data DIR, best what it was trained on")
+    is_base = (Path(adapter) / "vocab.json").is_file() and not registry.is_adapter(Path(adapter))
+    terms = [] if is_base else [Term(adapter, registry.resolve_adapter(adapter))]
+    from ia3_speech.adapters.io import check_base  # loads torch
+    from ia3_speech.adapters.load import base_of
+    from ia3_speech.routing.gate_statistics import add_gate
+
+    loaded, folder = base_of(terms, adapter if is_base else base), Path(adapter)
+    if terms:
+        folder = terms[0].folder
+        check_base(adapter, read_metadata(folder), loaded.fingerprint)
+    name = folder.name if folder.parent == registry.home() else None
+    count = add_gate(folder, loaded, data, name, allow_pipes=allow_pipes)
+    print(f"{folder / GATE}: of {plural(count, 'utterance')}")
 
 
 def push(
@@ -283,7 +311,7 @@ def export(
 
 
 def main(argv: list[str] | None = None) -> None:
-    functions = (show, register, remove, card, push, pull, combine, export)
+    functions = (show, register, remove, card, gate, push, pull, combine, export)
     command({"list": list_, **{function.__name__: function for function in functions}}, argv)
 
 

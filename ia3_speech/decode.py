@@ -14,10 +14,19 @@ Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lis
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import Term, is_single_adapter, parse_terms, weight_files
-from ia3_speech.adapters.record import recorded_base
+from ia3_speech.adapters.expressions import (
+    AUTO,
+    AUTO_SUM,
+    Term,
+    is_auto,
+    is_single_adapter,
+    parse_terms,
+    weight_files,
+)
+from ia3_speech.adapters.record import GATE, SEARCH_FILES, recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding.ctc_search import unused_hotwords
@@ -79,14 +88,22 @@ def main(
     folders = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     names = {id: folder.relative_to(adapter_per_speaker).parent.as_posix() for id, folder in folders.items()}
     bank = {names[id]: folder for id, folder in folders.items()}
-    terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in bank.items()]
-    if adapter and is_single_adapter(terms):
-        search_options = search_options.complete(terms[0].folder)
-    wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
+    terms = [Term(name, folder) for name, folder in bank.items()]
+    if is_auto(adapter):
+        from ia3_speech.routing.router import auto_terms
+
+        terms = auto_terms(adapter)
+    elif adapter:
+        terms = parse_terms(adapter)
+        if is_single_adapter(terms):
+            search_options = search_options.complete(terms[0].folder)
+    named = [] if adapter in (AUTO, AUTO_SUM) else terms
+    wanted = base or next(filter(None, (recorded_base(term.folder) for term in named)), "mini")
+    gate = {"gate": gate_files(terms, wanted)} if is_auto(adapter) else {}
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(
         {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
-         "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
+         "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords} | gate,
         {"base": wanted, "weights": [term.weight for term in terms],
          "max_seconds": max_seconds, "dtype": model_options.dtype, "precision": model_options.precision,
          "calibrations": stored_calibrations(base_folder(wanted), terms, searches) or None}
@@ -144,6 +161,13 @@ def main(
         return 1
     inputs.record(out)
     return 0
+
+
+def gate_files(terms: Sequence[Term], base: str) -> list[Path]:
+    """What a gate's choice hangs on, and how what it chooses is searched."""
+    folders = [*(term.folder for term in terms), *filter(None, [base_folder(base)])]
+    places = [folder / name for folder in folders for name in (GATE, *SEARCH_FILES)]
+    return [place for place in places if place.is_file()]
 
 
 if __name__ == "__main__":

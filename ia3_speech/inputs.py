@@ -195,9 +195,9 @@ def base_folder(base: str) -> Path | None:
 
 def base_files(base: str) -> list[Path] | None:
     """What a base's logits hang on: the files of its folder; not its language model, its card, the scaling
-    of its confidences, nor its learning curve."""
+    of its confidences, its gate, nor its learning curve."""
     folder = base_folder(base)
-    others = ("lm.*", "*.md", "confidence.json", BASE_CURVE)
+    others = ("lm.*", "*.md", "confidence.json", "gate.safetensors", BASE_CURVE)
     return folder and [path for path in own_files(folder) if not any(map(path.match, others))]
 
 

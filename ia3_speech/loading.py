@@ -6,13 +6,13 @@
 In: names, folders, and the options of the search (search.py). Out: a `Transcriber`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isinf
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.adapters.expressions import Term, parse_terms
+from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, is_auto, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
@@ -60,7 +60,8 @@ def load(
     Args:
         base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone;
-            left=agent,right=caller: one for each channel.
+            left=agent,right=caller: one for each channel; auto, or auto:accent,medical: for each recording
+            the one that its audio calls for, or none.
         bank: names and folders of many adapters, in place of one adapter, for `Recognizer.texts`.
         device: a torch device; None takes CUDA where there is one.
         dtype: of the base: float32, float16, bfloat16, or int8 on a CPU.
@@ -92,6 +93,13 @@ def load(
     options.check()
     split = channels == "split"
     terms, by_channel = parse_adapter(adapter, split)
+    auto: list[Term] = []
+    if is_auto(adapter):  # of which each has what is registered with it
+        from ia3_speech.routing.router import auto_terms
+
+        if test_time:
+            raise UserError(f"{adapter} chooses among adapters as they are (leave out --test-time)")
+        auto = auto_terms(adapter)
     options = with_stored_search(options, terms)
     if by_channel:
         terms, bank = [], {term.name: term.folder for term in terms}
@@ -109,6 +117,7 @@ def load(
     from ia3_speech.training.methods import load_any
 
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
+    first = first if adapter in (AUTO, AUTO_SUM) else first or auto  # whose base it is, where none is given
     loaded = base_of(terms or first, base, dtype=dtype, device=device)
     loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
     if terms and not test_time:
@@ -119,7 +128,7 @@ def load(
     recognizer = Recognizer(
         loaded,
         terms,
-        None if adapter is None else str(adapter),
+        None if adapter is None or auto else str(adapter),
         batch_seconds,
         None if isinf(max_seconds) else max_seconds,
         search=search,
@@ -146,16 +155,26 @@ def load(
     cache = AdapterCache(recognizer.bank or Bank(loaded))
     searches = RequestSearches(options, loaded, (search, record))
 
-    def adapt(adapter: str | Path) -> Recognizer:
-        """The recogniser of one request."""
-        terms = parse_terms(adapter)
+    def with_terms(terms: Sequence[Term], name: str | None) -> Recognizer:
+        """The recogniser with these adapters; of none, the base's."""
+        if not terms:
+            return recognizer
         row = cache.row(tuple((stored_adapter(term.name, term.folder), term.weight) for term in terms))
         found, its_record = searches(terms)
         return replace(
-            recognizer, adapter=terms, name=str(adapter), bank=cache.bank, row=row, search=found,
+            recognizer, adapter=terms, name=name, bank=cache.bank, row=row, search=found,
             search_record=its_record,
             scaling=scaling or (None if test_time else find_scaling(loaded, terms, its_record)),
         )  # fmt: skip
 
+    def adapt(adapter: str | Path) -> Recognizer:
+        """The recogniser of one request."""
+        if not is_auto(adapter):
+            return with_terms(parse_terms(adapter), str(adapter))
+        from ia3_speech.routing.router import Router
+
+        gate = Router(adapter, loaded, with_terms)
+        return replace(recognizer, adapter=gate.terms, name=str(adapter), bank=cache.bank, gate=gate)
+
     transcriber = Transcriber(recognizer, post_process, split, adapt=adapt)
-    return transcriber.with_adapter(adapter) if terms else transcriber
+    return transcriber.with_adapter(adapter) if auto or terms else transcriber

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 from ia3_speech.cli import command
 from ia3_speech.formatting import percent, plural
 from ia3_speech.inputs import Inputs, base_folder
-from ia3_speech.loading import SearchOptions
+from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, check_options, training_inputs
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.formatting import percent, plural, with_interval
@@ -60,6 +60,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         from ia3_speech.training.few_run import train_on_few
 
         summary = train_on_few(options)
+        write_gate_of_train(options)
         inputs.record(options.out)
         print("\n".join(folds_report(f"{options.out}/adapter", summary)))
         if sentence := gain_of_others(options.base):
@@ -82,6 +83,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     except OSError as error:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
     if PartialState().is_main_process:
+        write_gate_of_train(options)
         inputs.record(options.out)
         wer, start = 100 * summary["dev_wer"], 100 * summary["start_dev_wer"]
         compared = summary.get("note") or f"{start:.2f} % at the start"
@@ -89,6 +91,18 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             f"{options.out}/adapter: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
             f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
         )
+
+
+def write_gate_of_train(options: TrainingOptions) -> None:
+    """Beside the adapter, what train's speech is like, for `--adapter auto` to choose by."""
+    from ia3_speech.model.base import load_base
+    from ia3_speech.routing.gate_statistics import add_gate
+
+    base, adapter = load_base(options.base, dtype=options.dtype), options.out / "adapter"
+    try:
+        add_gate(adapter, base, options.train, allow_pipes=options.allow_pipes)
+    except UserError as error:  # a single utterance
+        logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
 
 
 def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:

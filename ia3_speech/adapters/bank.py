@@ -24,7 +24,7 @@ the model and waits for current batches (`Base.lock`); a target module that no a
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -77,6 +77,8 @@ class LoadedAdapter:
 
 # What a row of a batch is: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.
 WeightedAdapters = list[tuple[LoadedAdapter, float]]
+Names = Sequence[str | None]  # of the rows' adapters
+ChooseNames = Callable[[Sequence[torch.Tensor]], Names]
 
 
 @dataclass(frozen=True)
@@ -303,18 +305,25 @@ class Bank:
 
     @torch.no_grad()
     def logits(
-        self, waves: Sequence[np.ndarray], names: Sequence[str | None], *, any_length: bool = False
+        self, waves: Sequence[np.ndarray], names: Names | ChooseNames, *, any_length: bool = False
     ) -> list[torch.Tensor]:
         """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone with the
         adapter that `names` gives for it.
 
         Args:
+            names: as for `rows`; or a function of what the base's front end, below every vector, makes of
+                each wave, (frames, channels), which is computed once.
             any_length: as for `Base.logits`.
 
         Raises:
             AdapterError: as `rows`.
             BaseError: as `Base.logits`.
         """
+        features = None
+        if callable(names):
+            with self.base.lock.shared():
+                features = [self.base.front_end(wave) for wave in waves]
+            names = names(features)
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
         if not len(waves):
@@ -323,10 +332,12 @@ class Bank:
             pairs = zip(waves, names, strict=True)
             return [self.logits([wave], [name], any_length=any_length)[0] for wave, name in pairs]
         with self.rows(names):
-            return self.base.logits(waves, any_length=any_length)
+            if any(target.placement == "conv" for target in self.columns):
+                features = None  # a row's own vectors stand in its front end
+            return self.base.logits(waves, any_length=any_length, features=features)
 
     @contextmanager
-    def rows(self, names: Sequence[str | None]) -> Iterator[None]:
+    def rows(self, names: Names) -> Iterator[None]:
         """Within this context, row i of each batch that the model computes has the adapter `names[i]`.
 
         Args:

@@ -40,6 +40,13 @@ BIOMETRIC = (
     "and delete it when that ground ends."
 )
 
+GATE_REVEALS = (
+    "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
+    "the base's front end makes of {}, over time: how the lines, the rooms and the voices sound on average. "
+    "No word or single utterance can be told from it; a voice can, where all are of one person, and whether "
+    "somebody's recording is like these."
+)
+
 
 def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
     labels = record.get("labels")
@@ -165,6 +172,7 @@ def model_card(
     """
     import yaml
 
+    gate = record.get("gate")
     front = yaml.safe_dump(front_matter(record, name, peft), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
         f"# {escape_markdown(name or card_title(record))}",
@@ -173,6 +181,7 @@ def model_card(
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{warning_list(record)}",
         f"## Use\n\n{usage_section(record, name, peft)}",
+        *([GATE_REVEALS.format(plural(gate.get("utterances", 0), "utterance"))] if gate else []),
         GENERATED,
     ]
     return f"---\n{front}---\n" + "".join(f"\n{part}\n" for part in parts)

@@ -16,6 +16,8 @@ from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import AdapterError
 
+# In place of an adapter: a gate chooses one for each recording; or weights for their sum.
+AUTO, AUTO_SUM = "auto", "auto-sum"
 HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
 
 Value = TypeVar("Value")
@@ -172,6 +174,11 @@ def subtraction_hint(name: str) -> str:
         if find_adapter(subtracted) and find_adapter(first):
             return f"; to subtract {subtracted}, write {first}+{subtracted}:-1"
     return ""
+
+
+def is_auto(adapter: str | Path | None) -> bool:
+    """Whether a gate is to choose, by the audio: `auto`, `auto:mandarin,medical`, `auto-sum`."""
+    return str(adapter).partition(":")[0] in (AUTO, AUTO_SUM)
 
 
 def weight_files(terms: list[Term]) -> list[Path]:

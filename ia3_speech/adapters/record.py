@@ -3,6 +3,7 @@
     adapter_config.json, adapter_model.safetensors      PEFT's layout: `PeftModel.from_pretrained` reads it
     ia3_speech.json                                     base, placements, whose voice, scores
     README.md                                           the same for people and the Hub (see `card`)
+    gate.safetensors                                    perhaps: what its speech is like (see `routing`)
 
 In: an adapter's folder, ours or PEFT's. Out: its record, strict for loading (`read_metadata`), as JSON for
 who writes it again (`read_record`), or tolerant for lists (`read_summary`).
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 SCHEMA = 1  # of ia3_speech.json
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-CARD = "README.md"
-FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD)  # all that an adapter may consist of
-STORED_LM, LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"  # registered beside it
+CARD, GATE = "README.md", "gate.safetensors"
+FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE)  # all that an adapter may consist of
+STORED_LM, LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
+SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # all that may be registered beside it
 TYPES = {
     **{"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list},
     "confidence": dict,  # written by `calibrate --store`
+    "gate": dict,  # written with gate.safetensors
 }
 DAMAGED = "(damaged: copy the adapter again)"
 

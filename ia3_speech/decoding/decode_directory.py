@@ -6,6 +6,8 @@ In: a data directory and a recogniser. Out, in a decode directory:
     hyp.trn      sclite's format: `words (speaker-utterance)`
     hyp.ctm      sclite's format: `utterance 1 start duration word confidence`, in seconds from the beginning
                  of the utterance; not written where only texts are known
+    gate         `utterance<TAB>adapter<TAB>probability`, what a gate chose for it, or for a piece of it: an
+                 adapter, or base; written with `--adapter auto` alone
     bad_audio    `utterance<TAB>file<TAB>what is wrong`, one line a fault; empty where there is none
     decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
 """
@@ -34,7 +36,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer, pools
-from ia3_speech.decoding.transcript import Word
+from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.inputs import Inputs, own_files, read_inputs
 from ia3_speech.scoring.ctm import CONFIDENCES, ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
@@ -42,6 +44,7 @@ from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
+CHOICES = "gate"  # the file of what a gate chose
 PARTS_FOLDER = "parts"  # in a decode directory: folders such as 3of8, what --part 3/8 decoded
 
 
@@ -56,6 +59,7 @@ class Decoding:
     # The same with times, in seconds from the beginning of the utterance, and confidences; empty where they
     # were not asked for
     words: dict[str, tuple[Word, ...]] = field(default_factory=dict)
+    choices: dict[str, tuple[Choice, ...]] = field(default_factory=dict)  # of a gate; empty without one
     audio_seconds: float = 0.0  # of the audio that was decoded
     seconds: float = 0.0  # of wall-clock time, with reading the audio and without loading the model
 
@@ -103,6 +107,8 @@ def decode_utterances(
                 result.texts[utterance.id] = recognition.text
                 if with_words:
                     result.words[utterance.id] = recognition.words
+                if recognition.choices:
+                    result.choices[utterance.id] = recognition.choices
                 result.audio_seconds += len(wave) / SAMPLE_RATE
         bar.update(sum(fault.left_out for fault in result.bad))
     result.seconds = time.perf_counter() - started
@@ -163,17 +169,22 @@ def write_decode_directory(
             ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
             for name, words in result.words.items() for word in words
         ),
+        CHOICES: "".join(
+            f"{name}\t{choice.adapter or 'base'}\t{choice.probability:.4f}\n"
+            for name, choices in result.choices.items() for choice in choices
+        ),
         "bad_audio": "".join(f"{line}\n" for line in lines),
     }  # fmt: skip
-    if not result.words:
-        del contents[CONFIDENCES]
+    for name, known in ((CONFIDENCES, result.words), (CHOICES, result.choices)):
+        if not known:
+            del contents[name]
     write_files(contents, folder, record)
 
 
 def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any]) -> None:
     """The files of a decode directory by their names, and decode.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in ("decode.json", "score.json", CONFIDENCES):  # of the texts that they were made of
+    for stale in ("decode.json", "score.json", CONFIDENCES, CHOICES):  # of the texts that they were made of
         (folder / stale).unlink(missing_ok=True)
     for name, text in contents.items():
         write_text(folder / name, text)
@@ -220,7 +231,7 @@ def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dic
     confidences may differ in the last digits, and with bf16 a text in some sixteen.
     """
     place, contents = {id: number for number, id in enumerate(ids)}, {}
-    for name in ("text", "hyp.trn", CONFIDENCES, "bad_audio"):
+    for name in ("text", "hyp.trn", CONFIDENCES, CHOICES, "bad_audio"):
         files = [part / name for part in parts if (part / name).is_file()]
         lines = [file.read_text("utf-8").split("\n")[:-1] for file in files]
         if name in ("text", "hyp.trn"):  # a line an utterance
@@ -283,7 +294,7 @@ def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
          "weight": term.weight}
         for term in recognizer.adapter
     ]  # fmt: skip
-    if not is_single_adapter(recognizer.adapter):
+    if not is_single_adapter(recognizer.adapter) or recognizer.gate:
         return {"name": recognizer.name, "terms": parts} if parts else None
     return {name: parts[0][name] for name in ("name", "path", "sha256")}
 

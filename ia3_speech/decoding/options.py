@@ -86,7 +86,9 @@ class ModelOptions:
 
     Args:
         adapter: what adapts the base to a speaker or domain: a registered name, an adapter's folder, or a sum
-            such as accent:0.7+medical:0.5 (default: the base alone)
+            such as accent:0.7+medical:0.5; auto: for each recording the registered adapter that its audio
+            calls for, or none; auto:accent,medical: of these; auto-sum: their sum, weighted by that (default:
+            the base alone)
         base: the pretrained recogniser (Whisper's --model): mini, a folder or a hub id such as
             facebook/wav2vec2-base-960h (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)

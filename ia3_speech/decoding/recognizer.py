@@ -16,14 +16,14 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
-from ia3_speech.decoding.transcript import Word
+from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech
 from ia3_speech.decoding.word_times import Scaling, word_times
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ia3_speech.adapters.bank import Bank
+    from ia3_speech.adapters.bank import Bank, ChooseNames, Names
     from ia3_speech.model.base import Base
 
 BATCH_SECONDS = 40.0  # of padded audio in one batch
@@ -32,6 +32,8 @@ POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches:
 
 Advance = Callable[[int, float], Any]
 Key = TypeVar("Key")
+# What the front end makes of waveforms, (frames, channels) each → the recogniser of each, and the choice.
+Gate = Callable[[Sequence["Tensor"]], Sequence[tuple["Recognizer", Choice]]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Recognition:
     text: str  # what the search found; "" where that is nothing
     # The same with times in the recording and confidences, where they were asked for
     words: tuple[Word, ...] = ()
+    choices: tuple[Choice, ...] = ()  # of a gate, one for each piece
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Recognizer:
         max_seconds: longer audio is cut at pauses; None: it never is.
         bank: many adapters of the base, of which `texts` is told one for each waveform.
         row: the adapter in the bank of those for which none is told, as the bank calls it; None: the base.
+        gate: chooses it instead, by what the base's front end makes of each waveform, and with it the search
+            and the scaling: all three are those of the recogniser that it returns.
         search: how logits become words; None: greedy search.
         search_record: what decode.json says of it.
         scaling: of the words' confidences; None: they are not calibrated.
@@ -69,6 +74,7 @@ class Recognizer:
     max_seconds: float | None = None
     bank: "Bank | None" = None
     row: Any = None
+    gate: "Gate | None" = None
     search: Search | None = None
     search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
     vad: VadMethod = "off"
@@ -140,19 +146,25 @@ class Recognizer:
         batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
         for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
             names = [adapters[index] for index in batch] if adapters else None
-            logits = self.logits([pieces[index][1] for index in batch], names)
-            frames = [len(row) for row in logits]
-            padded = np.stack([np.pad(row, ((0, max(frames) - len(row)), (0, 0))) for row in logits])
-            hypotheses = self.search(padded, frames)
-            for index, row, hypothesis in zip(batch, logits, hypotheses, strict=True):
-                words: list[Word] = []
-                if with_words:
+            logits, chosen = self.choose([pieces[index][1] for index in batch], names)
+            searches = {id(recognizer.search): recognizer.search for recognizer, _ in chosen}
+            for number, search in searches.items():
+                of_search = [n for n, (recognizer, _) in enumerate(chosen) if id(recognizer.search) == number]
+                rows = [logits[n] for n in of_search]
+                frames = [len(row) for row in rows]
+                padded = np.stack([np.pad(row, ((0, max(frames) - len(row)), (0, 0))) for row in rows])
+                hypotheses = search(padded, frames)
+                for n, row, hypothesis in zip(of_search, rows, hypotheses, strict=True):
+                    index, (recognizer, choice) = batch[n], chosen[n]
+                    words: list[Word] = []
                     start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
-                    words = word_times(
-                        row, hypothesis, self.base.vocabulary, frame, offset=start, duration=seconds[index],
-                        scaling=self.scaling or Scaling(),
-                    )  # fmt: skip
-                recognitions[index] = Recognition(hypothesis.text, tuple(words))
+                    if with_words:
+                        words = word_times(
+                            row, hypothesis, self.base.vocabulary, frame, offset=start,
+                            duration=seconds[index], scaling=recognizer.scaling or Scaling(),
+                        )  # fmt: skip
+                    span = [replace(choice, start=start, end=start + seconds[index])] if choice else []
+                    recognitions[index] = Recognition(hypothesis.text, tuple(words), tuple(span))
             after(batch)
         return recognitions
 
@@ -160,8 +172,22 @@ class Recognizer:
         """Where the pieces of a waveform begin and end, in samples, without the silence that was left out."""
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
+    def choose(
+        self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None
+    ) -> "tuple[list[Tensor], list[tuple[Recognizer, Choice | None]]]":
+        """As `logits`; and for each waveform the recogniser that it belongs to, and what a gate chose."""
+        if self.gate is None or adapters:
+            return self.logits(waves, adapters), [(self, None)] * len(waves)
+        chosen: list[tuple[Recognizer, Choice | None]] = []
+
+        def rows(features: "Sequence[Tensor]") -> list[str | None]:
+            chosen.extend(self.gate(features))
+            return [recognizer.row for recognizer, _ in chosen]
+
+        return self.logits(waves, rows), chosen
+
     def logits(
-        self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None
+        self, waves: Sequence[np.ndarray], adapters: "Names | ChooseNames | None" = None
     ) -> "list[Tensor]":
         """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`).
 
@@ -188,7 +214,8 @@ class Recognizer:
 def joined(pieces: Sequence[Recognition]) -> Recognition:
     """What was recognised in a waveform, of its pieces."""
     words = tuple(word for piece in pieces for word in piece.words)
-    return Recognition(" ".join(piece.text for piece in pieces if piece.text), words)
+    choices = tuple(choice for piece in pieces for choice in piece.choices)
+    return Recognition(" ".join(piece.text for piece in pieces if piece.text), words, choices)
 
 
 def pools(

@@ -7,6 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,31 @@ class Word:
     end: float
     confidence: float
     tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which adapter a gate chose for a recording, or for a piece of a long one.
+
+    Attributes:
+        adapter: its name, or a sum of such; None for the base.
+        probability: 0 to 1, that the gate gives to it: of a sum, to its adapters together.
+        start, end: seconds from the beginning of the recording.
+        channel: left or right, where the channels of a call are transcribed one by one.
+    """
+
+    adapter: str | None
+    probability: float
+    start: float = 0.0
+    end: float = 0.0
+    channel: str | None = None
+
+    @property
+    def record(self) -> dict[str, str | float | None]:
+        """start, end, adapter, probability, perhaps channel."""
+        span = {"start": round(self.start, 3), "end": round(self.end, 3)}
+        span |= {"adapter": self.adapter, "probability": round(self.probability, 4)}
+        return span | ({"channel": self.channel} if self.channel else {})
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,7 @@ class Transcript:
         segments: in the order of time; None where no times were asked for.
         id: what Kaldi's and NIST's files call it; None: the file's name without its suffix.
         channels: of the recording, where they are transcribed one by one.
+        choices: of a gate, one for each piece; none where the adapter was named.
     """
 
     path: str | None
@@ -96,6 +123,7 @@ class Transcript:
     segments: tuple[TranscriptSegment, ...] | None = None
     id: str | None = None
     channels: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     def __post_init__(self) -> None:
         if self.id is None:
@@ -113,10 +141,11 @@ class Transcript:
         words = self.words
         return sum(word.confidence for word in words) / len(words) if words else None
 
-    def record(self) -> dict[str, str | float | None]:
-        """path, text, perhaps raw_text, seconds, adapter, base. Bytes of a path that aren't UTF-8 become
-        U+FFFD."""
+    def record(self) -> dict[str, Any]:
+        """path, text, perhaps raw_text, seconds, adapter, perhaps gate (its choices), base. Bytes of a path
+        that aren't UTF-8 become U+FFFD."""
         path = None if self.path is None else os.fsencode(self.path).decode("utf-8", "replace")
         raw = {} if self.raw_text is None else {"raw_text": self.raw_text}
         record = {"path": path, "text": self.text, **raw, "seconds": round(self.seconds, 3)}
-        return record | {"adapter": self.adapter, "base": self.base}
+        gate = {"gate": [choice.record for choice in self.choices]} if self.choices else {}
+        return record | {"adapter": self.adapter, **gate, "base": self.base}

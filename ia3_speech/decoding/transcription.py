@@ -23,13 +23,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term, parse_terms
+from ia3_speech.adapters.expressions import Term, is_auto, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, Problem, find_problem, load_channels
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
-from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
+from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment
 
 STEREO = ("left", "right")
 
@@ -170,6 +170,7 @@ class Transcriber:
                     raw_text=raw,
                     problem=problem and problem.reason,
                     usable=not (problem and problem.fatal),
+                    choices=recognition.choices,
                     segments=tuple(make_segments(words, post_process)) if with_words else None,
                 )
 
@@ -185,6 +186,7 @@ class Transcriber:
         problems = {name: problem for name, problem in problems.items() if problem}
         usable = not any(problem.fatal for problem in problems.values())
         segments: list[TranscriptSegment] = []
+        choices: list[Choice] = []
         if usable:
             by_channel = self.channel_adapters
             adapters = None if by_channel is None else [by_channel.get(name) for name in names]
@@ -193,6 +195,7 @@ class Transcriber:
             )
             for name, recognition in zip(names, recognitions, strict=True):
                 segments += make_segments(recognition.words, self.post_process, name)
+                choices += [replace(choice, channel=name) for choice in recognition.choices]
         segments.sort(key=lambda segment: (segment.start, segment.end))
         return self.transcript(
             source,
@@ -203,6 +206,7 @@ class Transcriber:
             usable=usable,
             segments=tuple(segments),
             channels=names,
+            choices=tuple(choices),
         )
 
     def transcript(self, source: Recording, samples: int, raw_text: str = "", **contents: Any) -> Transcript:
@@ -267,7 +271,7 @@ def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], 
     Raises:
         UserError: there is no such adapter, or `split` is missing.
     """
-    if adapter is None:
+    if adapter is None or is_auto(adapter):  # what a gate chooses from, the router knows
         return [], None
     if split and (by_channel := parse_channel_adapters(adapter)):
         return [term for one in by_channel.values() for term in parse_terms(one)], by_channel

@@ -202,7 +202,13 @@ class Base:
         return features
 
     @torch.no_grad()
-    def logits(self, waves: Sequence[np.ndarray], *, any_length: bool = False) -> list[torch.Tensor]:
+    def logits(
+        self,
+        waves: Sequence[np.ndarray],
+        *,
+        any_length: bool = False,
+        features: Sequence[torch.Tensor] | None = None,
+    ) -> list[torch.Tensor]:
         """One (frames, vocabulary) tensor a wave, of a classifier (classes,), fp32 on the CPU, each equal to
         that wave alone.
 
@@ -212,6 +218,7 @@ class Base:
 
         Args:
             any_length: compute also what exceeds the base's maximum input duration.
+            features: what `front_end` returned of each wave, where that is there already.
 
         Raises:
             BaseError: a wave is longer than that.
@@ -229,11 +236,15 @@ class Base:
             if self.model.training:
                 base = replace(self, model=structural_copy(self.model).eval())
             alone = is_int8(self.model) and ROWS.get() is None  # rows of a bank are those of one batch
-            return [row for batch in ([[w] for w in waves] if alone else [waves]) for row in base.run(batch)]
+            rows, depth = features, None
+            if rows is None:
+                rows, depth = [base.prepare(wave) for wave in waves], WAVEFORM
+            batches = [[row] for row in rows] if alone else [rows]
+            return [row for batch in batches for row in base.run(batch, depth)]
 
-    def run(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """`logits` of one batch."""
-        logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
+    def run(self, rows: Sequence[torch.Tensor], depth: int | None) -> list[torch.Tensor]:
+        """`logits` of one batch, of what `front_end` returned for `depth`."""
+        logits, lengths = self.forward(rows, depth)
         if self.vocabulary is None:
             return list(logits.float().cpu())
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]

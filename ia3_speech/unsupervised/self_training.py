@@ -31,10 +31,11 @@ from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.formatting import plural
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.loading import load
 from ia3_speech.model.base import load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.records import read_training_record
 from ia3_speech.training.run import prepare_base, run_lock, train

@@ -11,7 +11,9 @@ OWN = {
     "librispeech": "--reader N ",
     "speaker_adaptation": "--k 'A B' ",
     "accent_times_domain": "--accent-corpus DIR ",
+    "routing": "--adapters 'A B C D' ",
 }
+OF_OTHERS = ("accent_times_domain", "routing")  # the recipes of their corpora run first
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -27,14 +29,14 @@ def test_a_recipe_keeps_the_contract(recipe, run_recipe, tmp_path):
         (("--seeds", "0"), "error: --seeds must be a number from 1 on, not '0'\n"),
         (("--size", "medium"), "error: --size must be full or small, not 'medium'\n"),
     ):
-        corpus = () if recipe == "accent_times_domain" else ("--corpus", "x")
+        corpus = () if recipe in OF_OTHERS else ("--corpus", "x")
         done = run_recipe(recipe, *corpus, *options, *work)
         assert done.returncode == 1 and done.stderr.endswith(message)
     if recipe not in MADE_HERE:
         done = run_recipe(recipe, *work)
         assert done.returncode == 1 and done.stderr.startswith("error: ") and "-corpus DIR" in done.stderr
-        if recipe not in ("TEMPLATE", "accent_times_domain"):
+        if recipe not in ("TEMPLATE", *OF_OTHERS):
             assert "https://" in done.stderr or "hub" in done.stderr
     assert not (tmp_path / "work").exists()
-    longest = 120 if recipe in ("accent_times_domain", "without_transcripts") else 40
+    longest = 120 if recipe in (*OF_OTHERS, "without_transcripts") else 40
     assert len((ROOT / "egs" / recipe / "run.sh").read_text().splitlines()) <= longest

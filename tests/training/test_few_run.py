@@ -66,6 +66,7 @@ def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, ru
     assert sorted(id for task in tasks for id in task["texts"]) == ids and len(tasks) == 4
     assert not any({*task["trained_on"]} & task["texts"].keys() for task in tasks)
     assert read_metadata(place / "exp/adapter").training["trained_on"] == ids
+    assert (place / "exp/adapter/gate.safetensors").is_file()  # for --adapter auto
     # decode finds the fold of each utterance, and score counts the errors that train.json has.
     command = [
         "--search",

@@ -1,0 +1,2 @@
+#!/usr/bin/env bash
+. "$(dirname "${BASH_SOURCE[0]}")/../../recipes/path.sh"

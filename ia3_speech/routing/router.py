@@ -1,0 +1,129 @@
+"""A gate put to use: `--adapter auto`, from what a user names to the recogniser of each waveform.
+
+    gate = Router("auto:mandarin,medical", base, recognizer_of)    # see `loading.load`
+    gate(features)            [(a recogniser with medical, Choice("medical", 0.98)), …]
+
+In: adapters with their gates, and a base with its own, general speech. Out: for each waveform the recogniser
+that adapter would have by name, with its search and the scaling of its confidences; of the base for none.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
+from ia3_speech.adapters.record import GATE, read_summary, same_base
+from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.transcript import Choice
+from ia3_speech.routing.gate import GaussianGate
+from ia3_speech.routing.gate_statistics import read_gate, utterance_point
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ia3_speech.model.base import Base
+
+logger = logging.getLogger(__name__)
+
+LEAST_WEIGHT = 0.02  # of an adapter in a sum: of a smaller one nothing is heard
+# Terms, and what they are called → the recogniser of a request with them; with no terms, the base's.
+RecognizerOf = Callable[[Sequence[Term], str | None], Recognizer]
+
+
+class Router:
+    """Chooses among adapters for each waveform. What it has read of them stays as it is.
+
+    Args:
+        adapter: `auto`, or `auto:mandarin,medical`, for one adapter or the base; `auto-sum` for a sum whose
+            weights are the gate's probabilities.
+        base: whose adapters they are.
+        recognizer_of: makes the recognisers.
+
+    Raises:
+        UserError: there is none to choose from; one that is named, or the base, has no gate, or one of
+            another base.
+    """
+
+    def __init__(self, adapter: str | Path, base: "Base", recognizer_of: RecognizerOf):
+        way, _, named = str(adapter).partition(":")
+        self.sums, every = way == AUTO_SUM, not named
+        self.terms, speech = [], []
+        for term in auto_terms(adapter):
+            if every and not is_for(term.folder, base):
+                continue
+            if every and not (term.folder / GATE).is_file():
+                logger.warning("%s", no_gate(term))
+                continue
+            self.terms.append(term)
+            speech.append(read_gate(term.folder, base.fingerprint, no_gate(term)))
+        if not self.terms:
+            raise UserError(f"{adapter}: no adapter of the base {base.name} with a gate is registered")
+        folder = Path(base.model.config.name_or_path)
+        general = read_gate(folder, base.fingerprint, no_general_speech(base.name))
+        self.gate = GaussianGate(general, speech)
+        self.recognizer_of = recognizer_of
+        self.single = [recognizer_of([], None), *(recognizer_of([term], term.name) for term in self.terms)]
+
+    def __call__(self, features: "Sequence[Tensor]") -> list[tuple[Recognizer, Choice]]:
+        """What the base's front end makes of waveforms, (frames, channels) each → of each the recogniser, and
+        what was chosen."""
+        probabilities = self.gate.probabilities(np.stack([utterance_point(one) for one in features]))
+        return [self.choose(row) for row in probabilities]
+
+    def choose(self, probabilities: np.ndarray) -> tuple[Recognizer, Choice]:
+        """The recogniser for the probabilities of one waveform, (1 + adapters,), and what was chosen."""
+        best = int(probabilities.argmax())
+        if not self.sums:
+            recognizer = self.single[best]
+            return recognizer, Choice(recognizer.name, float(probabilities[best]))
+        weights = [round(float(weight), 2) for weight in probabilities[1:]]
+        terms = [replace(t, weight=w) for t, w in zip(self.terms, weights, strict=True) if w >= LEAST_WEIGHT]
+        name = format_terms(terms) or None
+        return self.recognizer_of(terms, name), Choice(name, float(probabilities[best]))
+
+
+def auto_terms(adapter: str | Path) -> list[Term]:
+    """What a gate may choose from: the adapters that are named; of `auto` alone all that are registered, but
+    for those of one person, which are that person's, and earlier ones (NAME@1).
+
+    Raises:
+        UnknownAdapter: one that is named is not there, or none is registered.
+    """
+    if named := str(adapter).partition(":")[2]:
+        return [term for name in named.split(",") for term in parse_terms(name.strip())]
+    names = [name for name in registered_names() if "@" not in name]
+    terms = [Term(name, home() / name) for name in names]
+    terms = [term for term in terms if "speaker" not in (read_summary(term.folder).get("labels") or {})]
+    if not terms:
+        raise UnknownAdapter(
+            f"{adapter}: no adapter to choose from is registered in {home()} (ia3-speech adapters register "
+            f"FOLDER NAME; one person's are never chosen unless they are named, as in {AUTO}:speaker42)"
+        )
+    return terms
+
+
+def is_for(folder: Path, base: "Base") -> bool:
+    """Whether an adapter is IA³'s, and of this base."""
+    summary = read_summary(folder)
+    method = (summary.get("config") or {}).get("method", "ia3")
+    return method == "ia3" and same_base(summary.get("fingerprint") or {}, base.fingerprint)
+
+
+def no_gate(term: Term) -> str:
+    return (
+        f"{term.name}: has no gate, so auto can't choose it (ia3-speech adapters gate {term.name} --data DIR "
+        f"adds it, best from what the adapter was trained on)"
+    )
+
+
+def no_general_speech(base: str) -> str:
+    return (
+        f"{base}: has no gate of general speech, by which auto knows that no adapter is called for "
+        f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from many people's)"
+    )

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""General speech for the gate of the base `mini`, and the numbers by which every gate decides.
+
+    python scripts/choose_gate.py 'GENERAL_DIR GENERAL_DIR' GENERAL_DEV_DIR 'accent=DIR orders=DIR …'
+
+In: data directories of general speech, one of general dev speech, of which the clips are left out that the
+package ships as a test set, and of each kind of adapted speech a folder with train and dev. Out:
+`ia3_speech/mini/gate.safetensors`, of the general speech; and `scripts/choose_gate.md`: for each shrinkage
+the margin in nats that an adapter must have before the base so that at most 2 % of general dev speech is
+touched, the shares of each kind's dev that are then given to their adapter, and the temperature that makes
+the gate's probabilities fit dev. The constants of `ia3_speech/routing/gate.py` are the best row.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ia3_speech import load_base
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import load_utterances
+from ia3_speech.model.base import MINI, Base
+from ia3_speech.routing import gate
+from ia3_speech.routing.gate_statistics import LONGEST, speech_statistics, utterance_point, write_gate
+from ia3_speech.scoring.table import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
+MOST = {"general": 510, "train": 430, "dev": 122}  # utterances that are read of each set, evenly spaced
+SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5)
+TEMPERATURES = np.geomspace(1, 30, 60)
+HEAD = f"""\
+# By what a gate decides
+
+Written by `scripts/choose_gate.py`, which explains the columns. Each row is a shrinkage of the common
+covariance; an adapter that is farther than {gate.FARTHEST:g} times its own speech is never taken. `base %` is
+the share of general dev speech that keeps the base, the others are those of each kind's dev that get their
+adapter.
+"""
+LEAST = 100.0  # nats below the likeliest kind: of one that is too far
+TOUCHED = 0.02  # of general dev speech, at most
+
+
+def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "scripts/choose_gate.md") -> None:
+    """Write the gate of mini, and the table.
+
+    Args:
+        general: data directories, with spaces between them
+        general_dev: data directory
+        kinds: NAME=DIR, with spaces between them, DIR with train and dev
+        out: the Markdown file
+    """
+    base = load_base("mini")
+    folders = dict(kind.split("=", 1) for kind in kinds.split())
+    speech = np.concatenate([points_of(base, Path(one), "general") for one in general.split()])
+    write_gate(MINI, speech_statistics(base.fingerprint, speech))
+    train = [speech, *(points_of(base, Path(folder) / "train", "train") for folder in folders.values())]
+    dev = [points_of(base, general_dev, "dev")]
+    dev += [points_of(base, Path(folder) / "dev", "dev") for folder in folders.values()]
+    statistics = [speech_statistics(base.fingerprint, points) for points in train]
+    rows = []
+    for shrinkage in SHRINKAGES:
+        trained = gate.GaussianGate(statistics[0], statistics[1:], shrinkage=shrinkage)
+        scores = [trained.scores(points) for points in dev]  # nats, the base's first
+        margins = np.sort(scores[0][:, 1:].max(1) - scores[0][:, 0])
+        margin = max(0.0, float(margins[int(np.ceil((1 - TOUCHED) * len(margins))) - 1]))
+        for one in scores:
+            one[:, 0] += margin
+        right = [float((one.argmax(1) == number).mean()) for number, one in enumerate(scores)]
+        losses = [loss(scores, temperature) for temperature in TEMPERATURES]
+        best = int(np.argmin(losses))
+        rows.append([f"{shrinkage:g}", f"{margin:.2f}", f"{TEMPERATURES[best]:.1f}", f"{losses[best]:.3f}"])
+        rows[-1] += [f"{100 * share:.1f}" for share in (*right, float(np.mean(right[1:])))]
+    head = ["shrinkage", "margin", "temperature", "nats of dev", "base %", *(f"{name} %" for name in folders)]
+    counts = ", ".join(
+        f"{len(one):,} of {name}" for name, one in zip(["general", *folders], train, strict=True)
+    )
+    held = ", ".join(f"{len(one):,} of {name}" for name, one in zip(["general", *folders], dev, strict=True))
+    text = markdown_table([*head, "mean of the kinds %"], rows)
+    write_text(out, f"{HEAD}\n{text}\n- Utterances: {counts}; of dev: {held}.\n")
+    print(out.read_text("utf-8"), end="")
+
+
+def points_of(base: Base, data: Path, use: str) -> np.ndarray:
+    """(utterances, d) of a data directory."""
+    shipped = {one.id for one in read_data_directory(SHIPPED)}
+    every = [one for one in read_data_directory(data, text=False) if one.id not in shipped]
+    chosen = every[:: -(-len(every) // MOST[use])]
+    waves = load_utterances(chosen, minimum_samples=base.minimum_samples, on_error="skip")
+    return np.array([utterance_point(base.front_end(wave[: LONGEST * SAMPLE_RATE])) for _, wave in waves])
+
+
+def loss(scores: list[np.ndarray], temperature: float) -> float:
+    """Nats that the right kind's probability lacks, the mean over kinds."""
+    losses = []
+    for number, one in enumerate(scores):
+        scaled = np.maximum(one, one.max(1, keepdims=True) - LEAST) / temperature
+        normalisers = np.logaddexp.reduce(scaled, axis=1)
+        losses.append(float((normalisers - scaled[:, number]).mean()))
+    return float(np.mean(losses))
+
+
+if __name__ == "__main__":
+    command(main)

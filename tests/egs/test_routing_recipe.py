@@ -1,0 +1,95 @@
+"""egs/routing: the mixed sets, and its tables to the letter."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from corpus_files import noise
+
+from ia3_speech.atomic import write_json
+from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
+
+RECIPE = "routing"
+MODULES = ("compare", "mix")
+
+# Kind and id → what is said, and what the base, accent's adapter, auto and auto-sum hear; x is wrong.
+SAID = {
+    "accent-a-1": ("one two three four", "x x x four", "one two x four", "one two x four", "one x x four"),
+    "accent-b-1": ("five six", "x x", "five x", "x x", "five x"),
+    "reader-c-1": (
+        "seven eight nine ten",
+        "x eight nine ten",
+        "x x x ten",
+        "x eight nine ten",
+        "x x nine ten",
+    ),
+}
+CHOSEN = {"accent-a-1": "accent", "accent-b-1": "base", "reader-c-1": "base"}
+
+
+@pytest.fixture
+def decoded(local, tmp_path):
+    """exp and data with one mixed set of an adapter's kind and a reader's."""
+    exp, data = tmp_path / "exp", tmp_path / "data"
+    noise(tmp_path / "a.wav")
+    utterances = [
+        Utterance(id, id[:-2], id, str(tmp_path / "a.wav"), text=said, labels={"corpus": id.split("-")[0]})
+        for id, (said, *_) in SAID.items()
+    ]
+    write_data_directory(data / "test", utterances)
+    for number, system in enumerate(("base", "accent", "auto", "auto-sum"), 1):
+        folder = exp / system / "decode_greedy_test"
+        folder.mkdir(parents=True)
+        (folder / "text").write_text("".join(f"{id} {texts[number]}\n" for id, texts in SAID.items()))
+        write_json(folder / "decode.json", {"real_time_factor": number / 100})
+    lines = [f"{id}\t{adapter}\t0.9000\n" for id, adapter in CHOSEN.items()]
+    (exp / "auto/decode_greedy_test/gate").write_text("".join(lines))
+    return exp, data
+
+
+EXPECTED = """\
+| test, WER % | utterances | base | accent | auto | auto-sum | oracle |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| accent | 2 | 83.3 | 33.3 | 50.0 | 50.0 | 33.3 |
+| reader | 1 | 25.0 | 75.0 | 25.0 | 50.0 | 25.0 |
+"""
+
+
+def test_the_tables(decoded, local, capsys):
+    exp, data = decoded
+    local.compare.main(exp, data, "accent")
+    text = capsys.readouterr().out
+    assert text == (exp / "RESULTS.md").read_text() and text.startswith(EXPECTED)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
+    by_name = {tuple(row[:1]): row for row in rows}
+    assert by_name["auto",][1].startswith("66.7 [") and by_name["auto",][2] == "+0.0 [+0.0, +0.0]"
+    assert by_name["auto-sum",][1].startswith("66.7 [") and by_name["auto-sum",][2].startswith("+100.0 [")
+    assert ["test, auto chose", "base", "accent"] in rows and rows[-2:] == [
+        ["accent", "1", "1"], ["reader", "1", "0"],
+    ]  # fmt: skip
+    assert "3 utterances, 10 words, 3 speakers" in text and "base 0.010" in text
+    assert set(json.loads((exp / "results.json").read_text())["sets"]) == {"test"}
+
+
+def test_sets_are_mixed_and_a_line_is_a_telephones(local, tmp_path):
+    time = np.arange(32_000) / 16_000
+    for corpus, hertz in (("orders", 400), ("reader", 6000)):
+        (tmp_path / corpus).mkdir()
+        soundfile.write(tmp_path / corpus / "a.wav", 0.5 * np.sin(2 * np.pi * hertz * time), 16_000)
+        audio = str(tmp_path / corpus / "a.wav")
+        utterances = [Utterance(f"a-{n}", "a", "a", audio, n, n + 1, text="one") for n in (0, 1)]
+        write_data_directory(tmp_path / corpus / "data", utterances)
+    folders = {"orders": "orders", "reader": "reader", "line_reader": "reader"}
+    parts = " ".join(f"{kind}={tmp_path / folder}/data" for kind, folder in folders.items())
+    write_data_directory(tmp_path / "left", utterances[:1])
+    local.mix.main(tmp_path / "mixed", parts, without=tmp_path / "left")
+    mixed = {one.id: one for one in read_data_directory(tmp_path / "mixed")}
+    assert [*mixed] == ["line_reader-a-1", "orders-a-1", "reader-a-1"]
+    assert {one.labels["corpus"] for one in mixed.values()} == {"line_reader", "orders", "reader"}
+    wave, rate = soundfile.read(mixed["line_reader-a-1"].source)
+    assert (rate, len(wave)) == (8000, 8000) and abs(wave[100:-100]).max() < 0.05
+    with pytest.raises(UserError, match="orders: is not KIND=DIR"):
+        local.mix.main(tmp_path / "mixed", "orders")

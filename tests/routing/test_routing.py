@@ -1,0 +1,247 @@
+"""--adapter auto: what an adapter's speech is like, the gate that reads it, and what it chooses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.numpy import load_file, save_file
+
+import ia3_speech
+from ia3_speech import Bank, IA3Config, attach, load, load_base, save_adapter
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import GATE
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.model.attach import trainable
+from ia3_speech.routing.gate import GaussianGate
+from ia3_speech.routing.gate_statistics import SpeechStatistics, measure_speech, read_gate, write_gate
+
+KINDS = {"low": 0.95, "high": 0.05, "general": 0.4}  # share of a quarter of a second in which there is sound
+
+
+def sound(kind: str, seed: int, seconds: float = 1.0) -> np.ndarray:
+    """Noise of a kind: nearly steady, clicks, or syllables."""
+    size = round(seconds * SAMPLE_RATE)
+    noise = np.random.default_rng(seed).normal(0, 0.3, size)
+    return (noise * (np.arange(size) / 4000 % 1 < KINDS[kind])).astype(np.float32)
+
+
+def data_of(folder: Path, kind: str, first: int = 0, count: int = 24) -> Path:
+    """A data directory of a kind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    utterances = []
+    for seed in range(first, first + count):
+        file = folder / f"{kind}{seed:03}.wav"
+        soundfile.write(file, sound(kind, seed), SAMPLE_RATE)
+        utterances.append(Utterance(file.stem, file.stem, file.stem, str(file), text="a"))
+    write_data_directory(folder / "data", utterances)
+    return folder / "data"
+
+
+def add_adapter(base: Path, name: str, seed: int, labels=None, **config) -> Path:
+    """A registered adapter of random numbers."""
+    loaded, generator = load_base(base), torch.Generator().manual_seed(seed)
+    attach(loaded.model, IA3Config(**config))
+    with torch.no_grad():
+        for _, vector in trainable(loaded.model):
+            vector.copy_(20 * torch.rand(vector.shape, generator=generator) - 10)
+    folder = save_adapter(loaded.model, base / f"{name}_adapter", base=loaded, labels=labels)
+    return registry.register(folder, name)
+
+
+@pytest.fixture
+def tiny_folder(tiny_model, processor, tmp_path) -> Path:
+    """A small random base whose front end tells the kinds apart."""
+    folder = tmp_path / "base"
+    tiny_model(stable=True, norm="layer").save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def two(tiny_folder, tmp_path, run_command):
+    """A base with a gate, and adapters `low` and `high` with theirs."""
+    for name, seed in (("low", 1), ("high", 2)):
+        add_adapter(tiny_folder, name, seed)
+        done = run_command("adapters", "gate", name, "--data", data_of(tmp_path / name, name))
+        assert done == (0, f"{registry.home() / name / GATE}: of 24 utterances\n", "")
+    done = run_command("adapters", "gate", tiny_folder, "--data", data_of(tmp_path / "general", "general"))
+    assert done == (0, f"{tiny_folder / GATE}: of 24 utterances\n", "")
+    return tiny_folder
+
+
+# ---- statistics, and the gate
+
+
+def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
+    base = tiny_base(conv_dim=(16, 16, 544))
+    speech = measure_speech(base, (sound("low", seed) for seed in range(5)))
+    assert speech.count == 5 and speech.mean.shape == (544,)
+    points = np.array([base.front_end(sound("low", seed)).std(0, unbiased=False) for seed in range(5)])
+    np.testing.assert_allclose(speech.scatter, 4 * np.cov(points.T), rtol=1e-3, atol=1e-6)
+    write_gate(tmp_path, speech)
+    again = read_gate(tmp_path, base.fingerprint, "")
+    assert (tmp_path / GATE).stat().st_size < 310_000
+    np.testing.assert_allclose(again.mean, speech.mean, rtol=1e-6)
+    assert np.abs(again.scatter - speech.scatter).max() < 1e-3 * np.abs(speech.scatter).max()
+    with pytest.raises(UserError, match="1 utterances tell nothing"):
+        measure_speech(base, [sound("low", 0)])
+
+
+def test_another_bases_gate_and_a_damaged_one_are_refused(tiny_base, tmp_path):
+    base, other = tiny_base(), tiny_base(seed=1)
+    write_gate(tmp_path, measure_speech(base, (sound("low", seed) for seed in range(3))))
+    with pytest.raises(UserError, match="is of another base"):
+        read_gate(tmp_path, other.fingerprint, "")
+    with pytest.raises(UserError, match=r"^none$"):
+        read_gate(tmp_path / "nothing", base.fingerprint, "none")
+    tensors = load_file(tmp_path / GATE)
+    for damaged in (tensors, {"mean": tensors["mean"]}, tensors | {"mean": tensors["mean"][1:]}):
+        save_file(damaged, tmp_path / GATE, {"gate": json.dumps({"schema": 1, "depth": "front_end"})})
+        with pytest.raises(UserError, match="adapters gate writes it again"):
+            read_gate(tmp_path, base.fingerprint, "")
+    (tmp_path / GATE).write_bytes(b"half")
+    with pytest.raises(UserError, match="adapters gate writes it again"):
+        read_gate(tmp_path, base.fingerprint, "")
+
+
+def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():
+    random = np.random.default_rng(0)
+    means = np.array([[0, 0, 0], [9, 0, 0], [0, 9, 0]])
+    kinds = []
+    for mean, count in zip(means, (400, 20, 200), strict=True):
+        points = random.normal(mean, (1, 1, 0), (count, 3))  # a channel that is always the same
+        centred = points - points.mean(0)
+        kinds.append(SpeechStatistics({}, count, points.mean(0), centred.T @ centred))
+    gate = GaussianGate(kinds[0], kinds[1:])
+    found = gate.probabilities(np.array([*means, [4.4, 0, 0], [0, 8, 0]]))
+    assert found.argmax(1).tolist() == [0, 1, 2, 0, 2]
+    np.testing.assert_allclose(found.sum(1), 1)
+    # Folders that come together later give what one would have given that had all of it.
+    assert np.array_equal(gate.probabilities(means), GaussianGate(kinds[0], kinds[1:]).probabilities(means))
+
+
+# ---- one pass
+
+
+@pytest.mark.parametrize("placements", [("key", "ffn"), ("conv", "value")])
+def test_the_front_end_is_computed_once_and_rows_are_as_if_they_were_named(tiny_folder, placements):
+    for name, seed in (("low", 1), ("high", 2)):
+        add_adapter(tiny_folder, name, seed, placements=placements)
+    bank = Bank(load_base(tiny_folder))
+    bank.add("low"), bank.add("high")
+    waves, names = [sound("low", 0), sound("general", 1, 0.7), sound("high", 2)], ["low", None, "high"]
+    expected, seen, calls = bank.logits(waves, names), [], []
+    front_end = bank.base.model.wav2vec2.feature_extractor
+    handle = front_end.register_forward_pre_hook(lambda *_: calls.append(1))
+    found = bank.logits(waves, lambda features: seen.extend(features) or names)
+    handle.remove()
+    assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
+    assert [len(one) for one in seen] == [bank.base.frames(len(wave)) for wave in waves]
+    if "conv" not in placements:  # else each row's own vectors stand in it
+        assert len(calls) == len(waves) + 1  # once more in the batch, where it returns what is there
+
+
+# ---- what a user names
+
+
+def test_each_recording_has_the_adapter_that_it_calls_for(two, tmp_path, run_command):
+    waves = {f"{kind}{seed}.wav": (kind, seed) for kind in KINDS for seed in (90, 91)}
+    for file, (kind, seed) in waves.items():
+        soundfile.write(tmp_path / file, sound(kind, seed), SAMPLE_RATE)
+    files = [tmp_path / file for file in waves]
+    code, out, err = run_command("transcribe", "--base", two, "--adapter", "auto", "--format", "json", *files)
+    assert (code, err) == (0, "")
+    asr, chosen = load(two, search=None), load(two, adapter="auto")
+    for line, file, (kind, _) in zip(out.splitlines(), files, waves.values(), strict=True):
+        record = json.loads(line)
+        adapter = None if kind == "general" else kind
+        assert record["adapter"] == "auto" and record["gate"][0].pop("probability") > 0.9
+        assert record["gate"] == [{"start": 0.0, "end": 1.0, "adapter": adapter}]
+        alone = asr.transcribe(file, adapter=adapter).text
+        assert record["text"] == alone == asr.transcribe(file, adapter="auto").text
+        assert chosen.transcribe(file).text == alone
+        only = asr.transcribe(file, adapter="auto:low")
+        assert only.choices[0].adapter == ("low" if kind == "low" else None)
+        assert asr.transcribe(file, adapter="auto-sum").choices[0].adapter == adapter
+
+
+def test_decode_says_what_it_chose_also_in_parts(two, tmp_path, run_command):
+    data = data_of(tmp_path / "test", "high", first=50, count=3)
+    command = ("decode", "--base", two, "--adapter", "auto", data, tmp_path / "decoded")
+    for part in (["--part", "1/2"], ["--part", "2/2"], []):
+        assert run_command(*command, *part).code == 0
+    lines = [line.split("\t") for line in (tmp_path / "decoded/gate").read_text().splitlines()]
+    assert [line[:2] for line in lines] == [[f"high{seed:03}", "high"] for seed in (50, 51, 52)]
+    adapter = json.loads((tmp_path / "decoded/decode.json").read_text())["adapter"]
+    assert adapter["name"] == "auto" and [term["name"] for term in adapter["terms"]] == ["high", "low"]
+    assert run_command(*command).out.endswith("up to date\n")
+    add_gate = ("adapters", "gate", "low", "--data", tmp_path / "low/data")
+    write_data_directory(tmp_path / "low/data", data_list(tmp_path / "low/data")[:15])
+    assert run_command(*add_gate).code == 0 and "up to date" not in run_command(*command).out
+
+
+def data_list(folder: Path) -> list[Utterance]:
+    from ia3_speech.data.kaldi import read_data_directory
+
+    return list(read_data_directory(folder))
+
+
+def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, tmp_path, run_command):
+    """An adapter's own search goes with it; `auto` takes neither a person's adapter nor an earlier one."""
+    (registry.home() / "low/lm.json").write_text('{"search": "greedy"}\n')
+    (registry.home() / "high/hotwords.txt").write_text("metformin\n")
+    (registry.home() / "high/lm.json").write_text("{}\n")
+    add_adapter(two, "ann", 3, labels={"speaker": "ann"})
+    add_adapter(two, "low@1", 4)
+    router = load(two, adapter="auto").recognizer
+    assert [term.name for term in router.adapter] == ["high", "low"]
+    for kind in ("low", "high"):
+        [(recognizer, choice)] = router.gate([router.base.front_end(sound(kind, 77))])
+        assert choice.adapter == kind and ("hotwords" in recognizer.search_record) == (kind == "high")
+    with pytest.raises(UserError, match=r"^ann: has no gate, .*ia3-speech adapters gate ann --data DIR"):
+        load(two, adapter="auto:ann,low")
+    run_command("adapters", "gate", "ann", "--data", data_of(tmp_path / "ann", "low", 30))
+    assert [term.name for term in load(two, adapter="auto:ann").recognizer.adapter] == ["ann"]
+    card = (registry.home() / "ann/README.md").read_text()
+    assert "# ann\n" in card and "what the base's front end makes of 24 utterances" in card
+
+
+def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command):
+    with pytest.raises(UserError, match="no adapter to choose from is registered"):
+        load(tiny_folder, adapter="auto")
+    add_adapter(tiny_folder, "low", 1)
+    with pytest.raises(UserError, match=r"auto: no adapter of the base .* with a gate is registered"):
+        load(tiny_folder, adapter="auto")
+    run_command("adapters", "gate", "low", "--data", data_of(tmp_path / "low", "low"))
+    with pytest.raises(UserError, match=r"has no gate of general speech.*adapters gate FOLDER_OF_THE_BASE"):
+        load(tiny_folder, adapter="auto")
+    with pytest.raises(UserError, match="nobody: no adapter has this name"):
+        load(tiny_folder, adapter="auto:low,nobody")
+    with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
+        load("mini", adapter="auto:low")
+    assert run_command("adapters", "gate", "low").err.startswith("error: say what its speech is like: --data")
+    done = run_command("adapters", "gate", "low", "--base", "mini", "--data", tmp_path / "low/data")
+    assert done.code == 1 and "was trained on another base" in done.err
+
+
+def test_real_speech(shared_data, tmp_path, run_command):
+    """Of calls to a bank, and the package's readers, who say nothing of a bank either way."""
+    base = load_base("mini")
+    calls = data_list(shared_data / "minds14/train")[::7][:66]
+    write_data_directory(tmp_path / "calls", calls[:60])
+    attach(base.model, IA3Config())
+    save_adapter(base.model, tmp_path / "adapter", base=base)
+    assert run_command("adapters", "gate", tmp_path / "adapter", "--data", tmp_path / "calls").code == 0
+    asr = load("mini", adapter=f"auto:{tmp_path / 'adapter'}")
+    readers = sorted((Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev").rglob("*.ogg"))
+    chosen = [
+        sum(one.choices[0].adapter is not None for one in asr.transcribe(files))
+        for files in ([one.source for one in calls[60:]], readers[::5])
+    ]
+    assert chosen[0] >= 4 and chosen[1] == 0
