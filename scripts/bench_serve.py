@@ -13,7 +13,7 @@ rates above one at which a system is too slow:
     mixed     the engine, each request for its adapter: batches hold many
     swapped   one model: the oldest request's adapter is attached, and what waits for the same one is batched
     pipeline  transformers' pipeline in a thread, what waits is batched; the base alone
-    ray N     as mixed, by N replicas of Ray Serve
+    ray N     as mixed, by N replicas of Ray Serve, whose memory is not counted
 """
 
 import os
