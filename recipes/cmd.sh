@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Source this: how jobs are started. `run` starts them on this machine. On a grid, put the site's own queue.pl
-# or slurm.pl here (or in a recipe's cmd.sh), with its options; they are called as Kaldi calls them:
+# Source this: how jobs are started. `run` starts them on this machine, `slurm` as jobs of Slurm (docs/clusters.md). Or
+# put the site's own queue.pl or slurm.pl here (or in a recipe's cmd.sh), with its options; they are called as Kaldi calls them:
 #   $cmd [--mem 4G] [--gpu 1] [--num-threads n] [--max-jobs-run n] JOB=1:n exp/log/x.JOB.log command …
 #
-#   export train_cmd="slurm.pl --mem 8G --gpu 1"
-#   export decode_cmd="slurm.pl --mem 4G"        # with --nj 8 a set is decoded in eight such jobs
+#   export train_cmd="slurm --mem 8G --gpu 1"
+#   export decode_cmd="slurm --mem 4G"           # with --nj 8 a set is decoded in eight such jobs
 #   export score_cmd="run"                       # where decode_cmd asks for a GPU
 
 # One training at a time on one machine; it uses all the cores.
