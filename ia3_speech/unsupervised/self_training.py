@@ -10,9 +10,10 @@ metrics.jsonl as `train` writes them; and for each round
 Each round labels the recordings with the adapter of the last one, the first with the start, and trains anew
 from the start, to the end of its epochs. There are no texts to choose a round by. What a recogniser writes
 alone comes nearer to what it writes with its language model as it gets better: the criterion is the word
-error rate of its greedy text against its own text by beam search, on every fifth recording, which is not
-learnt (of fewer than fifty every third: on what was learnt any adapter agrees with itself). (The start's text as the reference would not do: on dev of speechocean762 an adapter that made a tenth
-fewer errors was further from it than the start, also where the start was certain.)
+error rate of its greedy text against its own text by beam search, on every fifth recording (of fewer than
+fifty, every third), which is not learnt: on what it learnt, any adapter agrees with itself. The start's text
+as the reference would not do: on dev of speechocean762 an adapter that made a tenth fewer errors was further
+from it than the start, also where the start was certain.
 """
 
 import logging
