@@ -111,8 +111,3 @@ def test_decode_remembers_a_speaker_and_no_other(random_base, tmp_path, run_comm
     assert texts["both"].endswith(texts["bob"]) and texts["bob"]
     assert "up to date" in run_command("decode", *options).out
     assert "up to date" not in run_command("decode", *options[:3], "suta", *options[4:]).out
-
-
-def test_live_input_is_not_adapted_to(run_command):
-    result = run_command("transcribe", "--live", "--test-time", "suta", stdin=b"RIFF")
-    assert result.code == 1 and "--test-time does not apply to live input" in result.err
