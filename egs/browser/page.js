@@ -85,7 +85,7 @@ function then(task) {
 
 function addVoice(name, buffer) {
   voices[name] = readVectors(buffer, name);
-  element("voice").add(new Option(name));
+  element("voice").add(new Option(name, name));
 }
 
 element("voice").addEventListener("change", () => then(recognize));

@@ -25,7 +25,6 @@ from ia3_speech.data.text import Vocabulary
 from ia3_speech.model.architectures import AdapterError
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
-SCHEMA = 1  # of graph.json
 
 # A vector's input → (d,), fp32.
 Vectors = Mapping[str, np.ndarray]
@@ -33,13 +32,8 @@ Vectors = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class VectorInput:
-    """An input of the graph: a vector of `size` parameters for each row, at one side of a module.
-
-    Attributes:
-        name: of the input, which is also the vector's name in our own adapter files.
-        module, side: as of `model.ia3.TargetModule`.
-        size: d.
-    """
+    """An input of the graph, (N, size): a vector for each row, at one side of a module ("in", "out"). Its
+    name is also the vector's in our own adapter files."""
 
     name: str
     module: str
@@ -73,14 +67,10 @@ class OnnxBase:
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":
-        """Read the description. Raises AdapterError where there is none, or it is of another schema."""
+        """Read the description. Raises AdapterError where there is none, or it is damaged."""
         if not (folder / DESCRIPTION).is_file():
-            raise AdapterError(
-                f"{folder}: no {DESCRIPTION} in it (ia3-speech export --format onnx writes one)"
-            )
+            raise AdapterError(f"{folder}: no {DESCRIPTION} in it (ia3-speech export writes one)")
         record = read_json(folder / DESCRIPTION)
-        if record.pop("schema", None) != SCHEMA:
-            raise AdapterError(f'{folder / DESCRIPTION}: "schema" is not {SCHEMA} (export the base again)')
         inputs = [VectorInput(**each) for each in record.pop("inputs")]
         vocabulary = record.pop("vocabulary")
         vocabulary = Vocabulary(**(vocabulary | {"special": frozenset(vocabulary["special"])}))
@@ -88,7 +78,7 @@ class OnnxBase:
 
     def save(self) -> None:
         """Write the description into `folder`."""
-        record = asdict(self) | {"schema": SCHEMA}
+        record = asdict(self)
         record["vocabulary"]["special"] = sorted(self.vocabulary.special)
         del record["folder"]
         write_json(self.folder / DESCRIPTION, record)

@@ -28,13 +28,8 @@ from ia3_speech.onnx.onnx_export import make_graph
 
 @dataclass(frozen=True)
 class Layout:
-    """How a graph and its folder look to who reads it.
-
-    Attributes:
-        inputs, outputs: the names of those that are audio, lengths, and logits.
-        write: (folder, base) → the files beside the graph.
-        graph, int8_graph: the graph's file in float32 and in int8.
-    """
+    """How a graph and its folder look to who reads it: the names of inputs (samples, lengths) and outputs,
+    what writes the files beside the graph, and the graph's file in float32 and in int8."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

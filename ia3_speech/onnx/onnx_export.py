@@ -134,8 +134,8 @@ def make_graph(
         outputs: what logits (or log probabilities) and frames are called.
 
     Raises:
-        BaseError: the base's processor makes features of the samples, or wants another rate than 16 kHz; a
-            package is missing.
+        BaseError: the base's processor makes features of the samples, or wants another rate than 16 kHz; it
+            is a SEW, which squeezes frames; a package is missing.
     """
     try:
         import onnx
@@ -143,11 +143,14 @@ def make_graph(
     except ImportError as error:
         raise BaseError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
     rate = base.processor.feature_extractor.sampling_rate
-    if not base.input.front_end or rate != SAMPLE_RATE:
-        raise BaseError(
-            f"{base.name}: a graph takes samples at 16 kHz, and this base "
-            f"{f'samples at {rate} Hz' if base.input.front_end else 'features that its processor makes'}"
-        )
+    reasons = {
+        "features that its processor makes": not base.input.front_end,
+        f"samples at {rate} Hz": rate != SAMPLE_RATE,
+        "as many as make an even number of frames": base.frame_multiple > 1,
+    }
+    if any(reasons.values()):
+        reason = next(reason for reason, holds in reasons.items() if holds)
+        raise BaseError(f"{base.name}: a graph takes any number of samples at 16 kHz, and this base {reason}")
     if with_vectors:
         insert_vectors(base.model, all_target_modules(base.model), IA3Config())
     attached = vectors(base.model)
