@@ -2,7 +2,7 @@
 # Spoken keywords in noise, or a bank's intents: a classifier's head alone, IA³, LoRA and full fine-tuning.
 #
 #   bash run.sh --corpus DIR --speech-train DIR --speech-test 'DIR DIR' --noises DIR      README.md says which
-#   bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents; with --size small a little of either
+#   bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents; --size small: few clips, one epoch
 set -euo pipefail
 . "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
 cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
