@@ -169,6 +169,10 @@ def test_each_recording_has_the_adapter_that_it_calls_for(two, tmp_path, run_com
         only = asr.transcribe(file, adapter="auto:low")
         assert only.choices[0].adapter == ("low" if kind == "low" else None)
         assert asr.transcribe(file, adapter="auto-sum").choices[0].adapter == adapter
+    both = np.concatenate([sound("low", 5, 3.0), sound("high", 6, 3.0)])
+    pieces = load(two, adapter="auto", max_seconds=2.0, vad="off").transcribe(both).choices
+    assert {piece.adapter for piece in pieces} >= {"low", "high"}, pieces
+    assert (pieces[0].start, pieces[-1].end) == (0.0, 6.0)
 
 
 def test_decode_says_what_it_chose_also_in_parts(two, tmp_path, run_command):
