@@ -21,6 +21,7 @@ from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.__main__ import main as ia3_speech
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
+from ia3_speech.routing.gate_statistics import measure_speech, write_gate
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio/422-122949-0030.ogg"  # 3 seconds
@@ -88,9 +89,12 @@ def adapter(tmp_path_factory, base_folder) -> Path:
     if base_folder.name != "mini":
         pytest.skip("ia3_speech/mini is not trained yet")
     base = load_base("mini")
+    wave = load_audio(SPEECH)
+    speech = measure_speech(base, [wave, wave[:16_000]])  # for --adapter auto
     attach(base.model, IA3Config())
     folder = tmp_path_factory.mktemp("adapter")
     save_adapter(base.model, folder, base=base)
+    write_gate(folder, speech)
     return folder
 
 
