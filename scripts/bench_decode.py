@@ -177,14 +177,14 @@ def start_table(wave: np.ndarray, options: Options) -> list[str]:
     ours = [sys.executable, "-m", "ia3_speech.transcribe"]
     commands = {
         "ia3-speech transcribe --help": [*ours, "--help"],
-        "onnx-asr --help": [sys.executable, "-m", "onnx_asr", "--help"],
+        "onnx-asr --help": [sys.executable, "-c", "import onnx_asr.cli; onnx_asr.cli.main()", "--help"],
         "whisper --help": [sys.executable, "-m", "whisper.transcribe", "--help"],
         "ia3-speech transcribe second.wav": [*ours, str(audio)],
         "ia3-speech transcribe --search greedy second.wav": [*ours, "--search", "greedy", str(audio)],
     }
     lines = ["| command | seconds, median of " + f"{options.starts} | least |", "|---|---:|---:|"]
     for name, words in commands.items():
-        if not find_spec(words[2].partition(".")[0]):
+        if not find_spec(words[2].removeprefix("import ").partition(".")[0]):
             lines.append(f"| `{name}` | not installed | |")
             continue
         times = []
