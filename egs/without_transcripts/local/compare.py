@@ -73,9 +73,9 @@ def compare(exp: Path, search: str, test: Any) -> list[dict[str, Any]]:
         row = {"system": system, "wer": errors[system].sum() / words.sum(), "words": int(words.sum())}
         if system != "base":
             row |= against(errors["base"], errors[system], speakers)
-        if "with_transcripts" in errors and system not in ("base", "with_transcripts"):
-            gained, possible = (errors["base"] - errors[name] for name in (system, "with_transcripts"))
-            row["share"] = gained.sum() / possible.sum() if possible.sum() > 0 else None
+        gained = [one for one in rows if one["system"] == "with_transcripts" and one["change_ci"][1] < 0]
+        if gained:  # for certain
+            row["share"] = row["change"] / gained[0]["change"] + 0.0  # no −0
         rows.append(row | {"seconds": seconds(exp / system, folder)})
     return rows
 
