@@ -73,7 +73,7 @@ accents() {
   one=$(place telephone data) accents=$(cut -d ' ' -f 2 "$one/train/utt2accent" | sort -u)
   mkdir -p "$exp/log"
   for accent in $accents; do
-    step "stage 9, the gate of $accent" mixed "train_$accent" "$accent=$one/train" --by accent
+    step "stage 9, the calls of $accent" mixed "train_$accent" "$accent=$one/train" --by accent
     python -m ia3_speech.adapters register "${folders[3]}" "$accent" --force >>"$exp/log/steps.log"
     step "stage 9, the gate of $accent" python -m ia3_speech.adapters gate "$accent" --data "$data/train_$accent"
     parts+=" $accent=$one/test"
