@@ -34,7 +34,7 @@ def calibrate(
     references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
     recognizer.search = search
     hypotheses = {
-        name: [(logits, search(logits.float()[None], [len(logits)])[0]) for logits in pieces]
+        name: [(logits, search(logits.astype(np.float32)[None], [len(logits)])[0]) for logits in pieces]
         for name, pieces in logits_by_id.items()
     }
     texts = {name: " ".join(h.text for _, h in pieces).split() for name, pieces in hypotheses.items()}
@@ -44,13 +44,15 @@ def calibrate(
     if not len(right):
         return None
 
+    frame_seconds = base.stride / SAMPLE_RATE
+
     def confidences(scaling: Scaling) -> np.ndarray:
         words = (
             word
             for pieces in hypotheses.values()
             for logits, hypothesis in pieces
             for word in word_times(
-                logits.float(), hypothesis, base.vocabulary, base.stride / SAMPLE_RATE, scaling=scaling
+                logits.astype(np.float32), hypothesis, base.vocabulary, frame_seconds, scaling=scaling
             )
         )
         return np.array([word.confidence for word in words])

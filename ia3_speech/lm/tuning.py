@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
@@ -19,9 +20,6 @@ from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import GreedySearch, Hypothesis, Search, TimedWord
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 MOST_THREADS = 4  # each holds a language model in memory
 
@@ -64,7 +62,7 @@ def tune(
     def word_error_rate(search: Search) -> float:
         errors = 0
         for name, pieces in logits_by_id.items():
-            texts = [search(logits.float()[None], [len(logits)])[0].text for logits in pieces]
+            texts = [search(logits.astype(np.float32)[None], [len(logits)])[0].text for logits in pieces]
             errors += Levenshtein.distance(references[name], " ".join(texts).split())
         return errors / sum(map(len, references.values()))
 
@@ -83,7 +81,7 @@ def tune(
 
 def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
-) -> "tuple[dict[str, list[str]], dict[str, list[Tensor]]]":
+) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
     """What is tuned on, by utterance: the words of a data directory's texts, and the logits of the pieces of
     its audio, (frames, vocabulary) each, as float16.
 
@@ -99,12 +97,12 @@ def dev_logits(
     references = {u.id: normalize(u.text or "").split() for u in utterances}
     if not any(references.values()):
         raise UserError(f"{data}: has no texts to compare with")
-    pieces: list[Tensor] = []
+    pieces: list[np.ndarray] = []
 
-    def keep(logits: "Tensor", frames: Sequence[int]) -> list[Hypothesis]:
+    def keep(logits: np.ndarray, frames: Sequence[int]) -> list[Hypothesis]:
         """In place of a search: writes the number of each piece, so that its logits are found again."""
         first = len(pieces)
-        pieces.extend(row[:count].half() for row, count in zip(logits, frames, strict=True))
+        pieces.extend(row[:count].astype(np.float16) for row, count in zip(logits, frames, strict=True))
         return [Hypothesis((TimedWord(str(number), 0, 0),)) for number in range(first, len(pieces))]
 
     recognizer.search = keep

@@ -76,13 +76,19 @@ def test_lengths_are_those_of_segments_and_a_pipes_is_not_known(tmp_path):
     assert with_duration(Utterance("a-1", "a", "a-1", sound, duration=9.0)).duration == 9.0
 
 
-def test_the_shipped_clips():
-    """Thirty of six readers, below 1 MB, audio intact, with their licence."""
+@pytest.mark.parametrize(
+    ("name", "clips", "readers", "most_bytes"),
+    [("librispeech_dev", 5, 6, 1_000_000), ("librispeech_train", 3, 28, 4_000_000)],
+)
+def test_the_shipped_clips(name, clips, readers, most_bytes):
+    """Audio intact, paths relative, with their licence; no reader is in both."""
     shipped = Path(ia3_speech.__file__).parent / "out_of_domain"
-    validate(shipped / "librispeech_dev", check_audio=True)
-    found = read_data_directory(shipped / "librispeech_dev")
-    assert sorted(len(clips) for clips in found.speakers.values()) == [5] * 6
-    assert sum(path.stat().st_size for path in shipped.rglob("*") if path.is_file()) < 1_000_000
+    validate(shipped / name, check_audio=True)
+    found = read_data_directory(shipped / name)
+    assert sorted(len(utterances) for utterances in found.speakers.values()) == [clips] * readers
+    assert sum(path.stat().st_size for path in (shipped / name).rglob("*") if path.is_file()) < most_bytes
     assert "CC BY 4.0" in (shipped / "LICENSE").read_text()
-    table = (shipped / "librispeech_dev/wav.scp").read_text()
+    table = (shipped / name / "wav.scp").read_text()
     assert not any(Path(line.split()[1]).is_absolute() for line in table.splitlines())
+    other = {"librispeech_dev": "librispeech_train", "librispeech_train": "librispeech_dev"}[name]
+    assert not found.speakers.keys() & read_data_directory(shipped / other).speakers.keys()
