@@ -300,7 +300,8 @@ def test_help_groups_the_options_explains_each_and_names_its_default(run):
     code, out, _ = run("--help")
     groups = re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE)
     assert (code, groups) == (0, ["positional arguments", "options", "Input", "Live input", "Model", "Search",
-                                  "Output", "Dictation", "Confidences", "Adaptation without transcripts"])  # fmt: skip
+                                  "Output", "Dictation", "Confidences",
+                                  "Adaptation without transcripts"])  # fmt: skip
     options = re.split(r"^  (?=--|-h)", out.partition("\noptions:\n")[2], flags=re.MULTILINE)[1:]
     assert all(len(" ".join(option.split()).split(" ", 2)[-1]) > 20 for option in options)
     without = {option.split()[0] for option in options if option.split()[1].isupper() or "{" in option}
