@@ -115,7 +115,7 @@ class TestTimeOptions:
     Args:
         test_time: let the vectors adapt to the audio before it is transcribed: suta to each piece of at most
             15 s alone; dsuta beside that slowly along all recordings (decode: of a speaker), which are one
-            person's; some eight times as slow (docs/adaptation.md)
+            person's; some eight times as slow: docs/adaptation.md (default: no adaptation)
     """
 
     test_time: Literal["suta", "dsuta"] | None = None
