@@ -155,7 +155,9 @@ def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
 
 def test_the_study_is_in_the_tables_and_in_the_report(ran):
     points = json.loads((ran.exp / "trade_off.json").read_text())["points"]
-    assert [point["scale"] for point in points] == [0, 0.5, 1]
+    assert [(point["setting"], point["value"]) for point in points] == [
+        ("scale", v) for v in ("0", "0.5", "1")
+    ]
     text, page = ((ran.exp / name).read_text() for name in ("RESULTS.md", "report_test.html"))
     assert "\n| scale 0.5 |" in text and "scale 0.5" in page
 
