@@ -73,7 +73,7 @@ compare() {
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
     for method in $methods; do
       step "stage 7, time forward passes of $method" $once "$exp/forward/$method.json" "$exp/${method}_seed1/adapter" -- \
-        local/methods.py forward "$exp/forward/$method.json" "$exp/${method}_seed1/adapter" "$base"
+        local/methods.py forward "$exp/forward/$method.json" "$exp/${method}_seed1/adapter" --base "$base"
     done
     for minutes in $curve; do learning_curve "$minutes"; done
   fi

@@ -31,7 +31,7 @@ from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
 from ia3_speech.report.figures import Figure, write_figures
 from ia3_speech.scoring.table import Rate, Table
 
-BATCH, SECONDS, REPEATS = 16, 6, 7  # of the forward passes
+BATCH, SECONDS, REPEATS = 16, 4, 5  # of the forward passes
 
 
 def accent(corpus: Path, out: Path, minutes: float = 20, size: Size = "full") -> None:
@@ -52,7 +52,9 @@ def accent(corpus: Path, out: Path, minutes: float = 20, size: Size = "full") ->
     print(subset_data_directory(out / "adults", out / "train", minutes=min(minutes, most)))
 
 
-def plan(exp: Path, methods: str, train: Path, epochs: int, half: int, seeds: int, rates: int = 3) -> None:
+def plan(
+    exp: Path, methods: str, train: Path, epochs: int = 8, half: int = 4, seeds: int = 3, rates: int = 3
+) -> None:
     """Print the hours that training will take, by the steps that were timed; evaluations on dev come on top.
 
     Args:

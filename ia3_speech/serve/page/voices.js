@@ -74,7 +74,7 @@ function actionsOf(card, voice, status) {
   const epochs = make("input", { type: "number", min: 1, max: 20, placeholder: "4", className: "epochs" });
   learn.onclick = () => run(learn, status, async () => {
     await api(`${pathOf(name)}/learn`, { method: "POST", body: form({ epochs: epochs.value }) });
-    await fill(card, name);
+    await (card.isConnected ? fill(card, name) : refresh()); // the list may have been made anew meanwhile
     card.querySelector("progress")?.focus();
   });
   const more = make("button", { textContent: t("more") });
