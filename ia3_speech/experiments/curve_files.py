@@ -270,9 +270,11 @@ def trade_off(systems: Sequence[System]) -> Json | None:
     base, trained = systems[0], [one for one in systems if one.train]
     scaled = [one for one in trained if any(one.folder.glob("scale_*/decode_greedy_*/score.json"))]
     variants: dict[tuple[str, float, str], list[System]] = {}  # in the order of option and value
+    names = {one.name for one in trained}
     for one in trained:
-        if match := re.fullmatch(r".+_([a-z]+(?:-[a-z]+)*)((\d+(?:\.\d+)?).*)", one.name):
-            variants.setdefault((match[1], float(match[3]), match[2]), []).append(one)
+        match = re.fullmatch(r"(.+)_([a-z]+(?:-[a-z]+)*)((\d+(?:\.\d+)?).*)", one.name)
+        if match and match[1] in names:  # clinic_v2 alone is no variant
+            variants.setdefault((match[2], float(match[4]), match[3]), []).append(one)
     changed = [one for members in variants.values() for one in members]
     whole = scaled or [one for one in trained if one not in changed]
     if not whole or not scaled + changed:
