@@ -171,10 +171,13 @@ def load(
         """The recogniser of one request."""
         if not is_auto(adapter):
             return with_terms(parse_terms(adapter), str(adapter))
-        from ia3_speech.routing.router import Router
+        from ia3_speech.routing.router import Router, auto_terms, make_gate
 
-        gate = Router(adapter, loaded, with_terms)
-        return replace(recognizer, adapter=gate.terms, name=str(adapter), bank=cache.bank, gate=gate)
+        terms, gate = make_gate(adapter, auto_terms(adapter), loaded)
+        for term in terms:  # what can't be loaded is told before anything is heard
+            with_terms([term], term.name)
+        route = Router(adapter, terms, gate, with_terms)
+        return replace(recognizer, adapter=terms, name=str(adapter), bank=cache.bank, gate=route)
 
     transcriber = Transcriber(recognizer, post_process, split, adapt=adapt)
     return transcriber.with_adapter(adapter) if auto or terms else transcriber

@@ -1,7 +1,8 @@
 """A gate put to use: `--adapter auto`, from what a user names to the recogniser of each waveform.
 
-    gate = Router("auto:mandarin,medical", base, recognizer_of)    # see `loading.load`
-    gate(features)            [(a recogniser with medical, Choice("medical", 0.98)), …]
+    terms, gate = make_gate("auto", auto_terms("auto"), base)
+    route = Router("auto", terms, gate, recognizer_of)             # see `loading.load`
+    route(features)           [(a recogniser with medical, Choice("medical", 0.98)), …]
 
 In: adapters with their gates, and a base with its own, general speech. Out: for each waveform the recogniser
 that adapter would have by name, with its search and the scaling of its confidences; of the base for none.
@@ -37,38 +38,21 @@ RecognizerOf = Callable[[Sequence[Term], str | None], Recognizer]
 
 
 class Router:
-    """Chooses among adapters for each waveform. What it has read of them stays as it is.
+    """Chooses among adapters for each waveform.
 
     Args:
         adapter: `auto`, or `auto:mandarin,medical`, for one adapter or the base; `auto-sum` for a sum whose
             weights are the gate's probabilities.
-        base: whose adapters they are.
-        recognizer_of: makes the recognisers.
-
-    Raises:
-        UserError: there is none to choose from; one that is named, or the base, has no gate, or one of
-            another base.
+        terms, gate: of `make_gate`.
+        recognizer_of: makes the recognisers, each when it is first chosen.
     """
 
-    def __init__(self, adapter: str | Path, base: "Base", recognizer_of: RecognizerOf):
-        way, _, named = str(adapter).partition(":")
-        self.sums, every = way == AUTO_SUM, not named
-        self.terms, speech = [], []
-        for term in auto_terms(adapter):
-            if every and not is_for(term.folder, base):
-                continue
-            if every and not (term.folder / GATE).is_file():
-                logger.warning("%s", no_gate(term))
-                continue
-            self.terms.append(term)
-            speech.append(read_gate(term.folder, base.fingerprint, no_gate(term)))
-        if not self.terms:
-            raise UserError(f"{adapter}: no adapter of the base {base.name} with a gate is registered")
-        folder = Path(base.model.config.name_or_path)
-        general = read_gate(folder, base.fingerprint, no_general_speech(base.name))
-        self.gate = GaussianGate(general, speech)
-        self.recognizer_of = recognizer_of
-        self.single = [recognizer_of([], None), *(recognizer_of([term], term.name) for term in self.terms)]
+    def __init__(
+        self, adapter: str | Path, terms: Sequence[Term], gate: GaussianGate, recognizer_of: RecognizerOf
+    ):
+        self.sums = str(adapter).partition(":")[0] == AUTO_SUM
+        self.terms, self.gate, self.recognizer_of = terms, gate, recognizer_of
+        self.single: dict[int, Recognizer] = {}  # 0: the base's
 
     def __call__(self, features: "Sequence[Tensor]") -> list[tuple[Recognizer, Choice]]:
         """What the base's front end makes of waveforms, (frames, channels) each → of each the recogniser, and
@@ -80,12 +64,38 @@ class Router:
         """The recogniser for the probabilities of one waveform, (1 + adapters,), and what was chosen."""
         best = int(probabilities.argmax())
         if not self.sums:
+            if best not in self.single:
+                term = self.terms[best - 1] if best else None
+                self.single[best] = self.recognizer_of([term] if term else [], term and term.name)
             recognizer = self.single[best]
             return recognizer, Choice(recognizer.name, float(probabilities[best]))
         weights = [round(float(weight), 2) for weight in probabilities[1:]]
         terms = [replace(t, weight=w) for t, w in zip(self.terms, weights, strict=True) if w >= LEAST_WEIGHT]
         name = format_terms(terms) or None
         return self.recognizer_of(terms, name), Choice(name, float(probabilities[best]))
+
+
+def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple[list[Term], GaussianGate]:
+    """A gate, and what it chooses from: `terms`; where no adapter was named, those of the base with a gate.
+
+    Raises:
+        UserError: there is none to choose from; one that is named, or the base, has no gate, or one of
+            another base.
+    """
+    every, chosen = ":" not in str(adapter), []
+    for term in terms:
+        if every and not is_for(term.folder, base):
+            continue
+        if every and not (term.folder / GATE).is_file():
+            logger.warning("%s", no_gate(term))
+            continue
+        chosen.append(term)
+    if not chosen:
+        raise UserError(f"{adapter}: no adapter of the base {base.name} with a gate is registered")
+    speech = [read_gate(term.folder, base.fingerprint, no_gate(term)) for term in chosen]
+    folder = Path(base.model.config.name_or_path)
+    general = read_gate(folder, base.fingerprint, no_general_speech(base.name))
+    return chosen, GaussianGate(general, speech)
 
 
 def auto_terms(adapter: str | Path) -> list[Term]:
@@ -99,13 +109,17 @@ def auto_terms(adapter: str | Path) -> list[Term]:
         return [term for name in named.split(",") for term in parse_terms(name.strip())]
     names = [name for name in registered_names() if "@" not in name]
     terms = [Term(name, home() / name) for name in names]
-    terms = [term for term in terms if "speaker" not in (read_summary(term.folder).get("labels") or {})]
+    terms = [term for term in terms if not is_one_persons(term.folder)]
     if not terms:
         raise UnknownAdapter(
             f"{adapter}: no adapter to choose from is registered in {home()} (ia3-speech adapters register "
             f"FOLDER NAME; one person's are never chosen unless they are named, as in {AUTO}:speaker42)"
         )
     return terms
+
+
+def is_one_persons(folder: Path) -> bool:
+    return "speaker" in (read_summary(folder).get("labels") or {})
 
 
 def is_for(folder: Path, base: "Base") -> bool:

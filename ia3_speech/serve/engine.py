@@ -33,6 +33,9 @@ from ia3_speech.serve.monitoring import Metrics
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ia3_speech.adapters.bank import ChooseNames
+    from ia3_speech.model.base import Base
+
 logger = logging.getLogger(__name__)
 
 LENGTH_RATIO = 2.0  # of the longest to the shortest piece of a batch: at most half of it is padding
@@ -252,10 +255,19 @@ class Engine:
 
 @dataclass
 class QueuedBank:
-    """What a request's recogniser has for a bank: each row has the request's adapters, in its turn."""
+    """What a request's recogniser has for a bank, whose rows' names are `Terms`: computed in its turn."""
 
     turn: Turn
-    terms: Terms
+    base: "Base"
 
-    def logits(self, waves: Sequence[np.ndarray], names: Any, *, any_length: bool) -> "list[Tensor]":
-        return self.turn.logits(waves, self.terms)
+    def logits(
+        self, waves: Sequence[np.ndarray], names: "Sequence[Terms] | ChooseNames", *, any_length: bool
+    ) -> "list[Tensor]":
+        if callable(names):  # a gate hears what stands below every vector, here and not in the queue
+            with self.base.lock.shared():
+                names = names([self.base.front_end(wave) for wave in waves])
+        logits = {}
+        for terms in dict.fromkeys(names):
+            rows = [row for row, name in enumerate(names) if name == terms]
+            logits |= zip(rows, self.turn.logits([waves[row] for row in rows], terms), strict=True)
+        return [logits[row] for row in range(len(waves))]

@@ -1,11 +1,12 @@
-"""What a request's `model` means: the base, an adapter, or a sum such as `accent:0.5+medical:0.5`.
+"""What a request's `model` means: the base, an adapter, a sum such as `accent:0.5+medical:0.5`, or `auto`.
 
-In: the name that a client sends, and what its key may use. Out: adapters with weights; of these, the name of
-a row of the bank (see `adapters.cache`). Only registered names count: never a path, an experiment or the Hub.
+In: the name that a client sends, and what its key may use. Out: adapters with weights, or those that a gate
+chooses from (see `routing`). Only registered names count: never a path, an experiment or the Hub.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,37 @@ from typing import Any
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache, StoredAdapter, Terms, find_stored
-from ia3_speech.adapters.expressions import Term, parse_expression
-from ia3_speech.adapters.record import read_metadata, same_base
+from ia3_speech.adapters.expressions import Term, is_auto, parse_expression
+from ia3_speech.adapters.record import GATE, read_metadata, same_base
 from ia3_speech.cli import UserError
 from ia3_speech.confidence.storage import find_scaling
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.routing.router import is_one_persons, make_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.serve.monitoring import Metrics
 
 LONGEST_NAME = 256  # characters of a sum
 REMEMBERED = 10_000  # adapters of which it is known whether they fit
+MOST_GATES = 16  # that are kept: one for each set of adapters that requests choose from
 
 
 class Unknown(UserError):
     """A part of a model's name stands for nothing."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a request's name means.
+
+    Attributes:
+        terms: a sum of adapters; none is the base. Of `auto` those that a gate chooses from.
+        auto: `auto` or `auto-sum`, perhaps with names, as the client wrote it.
+    """
+
+    terms: Terms = ()
+    auto: str | None = None
 
 
 class Models:
@@ -42,13 +58,16 @@ class Models:
         self.recognizer, self.base, self.max_terms = recognizer, recognizer.base, max_terms
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
         self.fits = lru_cache(REMEMBERED)(self.compare_bases)
+        self.gate = lru_cache(MOST_GATES)(lambda m: make_gate(m.auto, as_terms(m.terms), self.base))
 
-    def select(self, name: str, client: Client) -> Terms:
+    def select(self, name: str, client: Client) -> Model:
         """The model of this name. Raises ApiError: 404 where the client has none of this name."""
         if name == self.base_id:
-            return ()
+            return Model()
         if len(name) > LONGEST_NAME:
             raise unknown_model(name)
+        if is_auto(name):
+            return self.select_auto(name, client)
         find = lambda part: find_stored(part) if client.may_use(part) else None  # noqa: E731
         try:
             found = list(parse_expression(name, find, lambda *_: Unknown()))
@@ -60,7 +79,21 @@ class Models:
             raise bad_value("model", f"A sum of more than {self.max_terms} adapters is not computed here.")
         if others := [part for part, stored, _ in found if not self.fits(stored)]:
             raise bad_value("model", f"{others[0]} was trained on another base than {self.base_id}.")
-        return tuple((stored, weight) for _, stored, weight in found)
+        return Model(tuple((stored, weight) for _, stored, weight in found))
+
+    def select_auto(self, name: str, client: Client) -> Model:
+        """`auto`, of all that the client may use but one person's; `auto:a,b`, of these."""
+        if named := name.partition(":")[2]:
+            found = [self.adapter(part.strip(), client) for part in named.split(",")]
+        else:
+            found = [one for one in self.adapters(client) if has_gate(one) and not is_one_persons(one.folder)]
+        model = Model(tuple((stored, 1.0) for stored in found), name)
+        try:
+            self.gate(model)
+        except UserError:  # which may name a folder
+            message = "needs adapters with a gate, and a base with one (ia3-speech adapters gate)."
+            raise bad_value("model", f"{name}: the choice by audio {message}") from None
+        return model
 
     def adapters(self, client: Client) -> list[StoredAdapter]:
         """Those that fit the base and that the client may use, by name."""
@@ -82,14 +115,21 @@ class Models:
             return False
         return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
 
-    def scaling(self, terms: Terms, search_record: dict[str, Any]) -> Scaling | None:
+    def scaling(self, terms: Sequence[Term], search_record: dict[str, Any]) -> Scaling | None:
         """Of word confidences: what `calibrate` stored for this search with one adapter, or with the base."""
         if not terms:
             return self.recognizer.scaling
-        found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
         with suppress(UserError):
-            return find_scaling(self.base, found, search_record)
+            return find_scaling(self.base, terms, search_record)
         return None
+
+
+def as_terms(terms: Terms) -> list[Term]:
+    return [Term(stored.name, stored.folder, weight) for stored, weight in terms]
+
+
+def has_gate(stored: StoredAdapter) -> bool:
+    return (stored.folder / GATE).is_file()
 
 
 class MeteredCache(AdapterCache):

@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 class TranscriptionForm(BaseModel):
     """The fields of a transcription request, but for the file."""
 
-    model: str = Field(min_length=1, description="base, adapter, or a sum: accent:0.5+medical:0.5")
+    model: str = Field(min_length=1, description="base, adapter, a sum (accent:0.5+medical:0.5), auto")
     language: str | None = Field(None, description="ISO 639-1")
     prompt: str = Field("", description="terms to recognise, with commas between")
     keywords: list[str] = Field([], alias="keywords[]")
@@ -85,11 +85,11 @@ async def create_transcription(request: Request) -> Response:
         if wanted.stream and wanted.response_format not in ("json", "text"):
             raise bad_value("response_format", "stream is for response_format json or text.")
         language = check_language(wanted.language, server.language)
-        terms = server.models.select(wanted.model, request.state.client)
+        model = await asyncio.to_thread(server.models.select, wanted.model, request.state.client)
         wave = await decode_file(server, form)
         request.state.audio_seconds = len(wave) / SAMPLE_RATE
         stack.enter_context(server.holding(len(wave) / SAMPLE_RATE))
-        recognizer = await asyncio.to_thread(server.recognizer_for, terms, turn, wanted.hotwords)
+        recognizer = await asyncio.to_thread(server.recognizer_for, model, turn, wanted.hotwords)
         transcriber = Transcriber(recognizer)
         if wanted.stream:
             return EventStream(events_of(server, transcriber, wave), stack.pop_all())
@@ -171,6 +171,8 @@ def response_of(transcript: Transcript, wanted: TranscriptionForm, language: str
         record["segments"] = [verbose_segment(n, one) for n, one in enumerate(transcript.segments or ())]
     if "word" in granularities:
         record["words"] = [word_record(word, None) for word in transcript.words]
+    if transcript.choices:  # which is ours
+        record["gate"] = [choice.record for choice in transcript.choices]
     return JSONResponse(record | {"usage": usage})
 
 
@@ -258,5 +260,5 @@ async def list_models(request: Request) -> dict[str, Any]:
 async def retrieve_model(model: str, request: Request) -> dict[str, Any]:
     """One of these, or a sum of adapters."""
     server: Server = request.app.state.server
-    terms = server.models.select(model, request.state.client)
+    terms = server.models.select(model, request.state.client).terms
     return model_record(model, max((stored.stamp[0] / 1e9 for stored, _ in terms), default=server.started))

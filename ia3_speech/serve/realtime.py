@@ -201,10 +201,10 @@ class Session:
         """A stream with a session's model and turn detection. Raises ApiError."""
         transcription, turns = wanted.transcription or Transcription(), wanted.turn_detection
         name = transcription.model or self.server.models.base_id
-        terms = self.server.models.select(name, self.socket.state.client)
+        model = await asyncio.to_thread(self.server.models.select, name, self.socket.state.client)
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
-        recognizer = await asyncio.to_thread(self.server.recognizer_for, terms, self.turn, hotwords)
+        recognizer = await asyncio.to_thread(self.server.recognizer_for, model, self.turn, hotwords)
         pause = turns.silence_duration_ms / 1000 if turns else math.inf
         stream = StreamingRecognizer(recognizer, pause_seconds=pause)
         if turns:  # never less than the recogniser needs

@@ -14,16 +14,16 @@ from functools import partial
 from pathlib import Path
 
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import Terms
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, usable
+from ia3_speech.routing.router import Router
 from ia3_speech.search import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
 from ia3_speech.serve.errors import overloaded
 from ia3_speech.serve.jobs import Jobs
-from ia3_speech.serve.models import MeteredCache, Models, language_code
+from ia3_speech.serve.models import MeteredCache, Model, Models, as_terms, language_code
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 
@@ -110,13 +110,23 @@ class Server:
         finally:
             self.held_seconds -= seconds
 
-    def recognizer_for(self, terms: Terms, turn: Turn, hotwords: Sequence[str] = ()) -> Recognizer:
+    def recognizer_for(self, model: Model, turn: Turn, hotwords: Sequence[str] = ()) -> Recognizer:
         """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and those
         that are spelled as others are, are left out."""
-        found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
-        search, record = self.searches(found)
-        scaling, vocabulary = self.models.scaling(terms, record), self.recognizer.base.vocabulary
-        if known := usable(map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])), vocabulary):
-            search = HotwordSearch(HotwordList(PROMPT, known), self.hotword_weight, vocabulary, search)
-            scaling = None  # it holds for the search that it was fitted with
-        return replace(self.recognizer, bank=QueuedBank(turn, terms), search=search, scaling=scaling)
+        base, stored = self.recognizer.base, {one.name: one for one, _ in model.terms}
+        known = usable(map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])), base.vocabulary)
+
+        def with_terms(terms: Sequence[Term], name: str | None = None) -> Recognizer:
+            search, record = self.searches(terms)
+            scaling = self.models.scaling(terms, record)
+            if known:
+                words = HotwordList(PROMPT, known)
+                search = HotwordSearch(words, self.hotword_weight, base.vocabulary, search)
+                scaling = None  # it holds for the search that it was fitted with
+            row = tuple((stored[term.name], term.weight) for term in terms)
+            bank = QueuedBank(turn, base)
+            return replace(self.recognizer, bank=bank, row=row, name=name, search=search, scaling=scaling)
+
+        if model.auto is None:
+            return with_terms(as_terms(model.terms))
+        return replace(with_terms([]), gate=Router(model.auto, *self.models.gate(model), with_terms))

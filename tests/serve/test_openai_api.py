@@ -6,8 +6,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import openai
 import pytest
+import soundfile
 
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -16,6 +18,7 @@ from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.inputs import MINI
 from ia3_speech.loading import load
+from ia3_speech.routing.gate_statistics import measure_speech, write_gate
 from ia3_speech.search import SearchOptions
 
 
@@ -124,6 +127,33 @@ def test_models(running):
     assert client.models.retrieve("accent:0.5+medical").id == "accent:0.5+medical"
     with pytest.raises(openai.NotFoundError, match="does not exist or you do not have access"):
         client.models.retrieve("nobody")
+
+
+def test_auto_chooses_by_the_audio(running, adapters, recordings, recognizer, tmp_path, offline):
+    def click(rate: float, seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(0, 0.3, SAMPLE_RATE).astype(np.float32)
+        return noise * (np.arange(SAMPLE_RATE) / 1000 % 1 < rate)
+
+    client, file, other = running.client(), recordings[0], tmp_path / "noise.wav"
+    with pytest.raises(openai.BadRequestError, match="adapters with a gate"):
+        transcribe(client, file, "auto")
+    soundfile.write(other, click(0.1, 99), SAMPLE_RATE)
+    texts = {model: offline(other, model).text for model in ("mini", "medical")}
+    speech = offline(file).text
+    for name, rate in {"accent": 1, "medical": 0.1, "speaker42": 0.5}.items():
+        waves = (click(rate, seed) for seed in range(20))
+        write_gate(registry.home() / name, measure_speech(recognizer.base, waves))
+    for name, model in (("auto", "medical"), ("auto:accent", "mini"), ("auto-sum", "medical")):
+        verbose = transcribe(client, other, name, response_format="verbose_json")
+        [choice] = verbose.model_extra["gate"]
+        assert choice["adapter"] == (None if model == "mini" else model) and choice["probability"] > 0.5
+        assert verbose.text == texts[model] and transcribe(client, file, name).text == speech
+    soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # one person's is chosen where it is named
+    for name, chosen in (("auto", False), ("auto:accent,speaker42", True)):
+        verbose = transcribe(client, other, name, response_format="verbose_json")
+        assert (verbose.model_extra["gate"][0]["adapter"] == "speaker42") == chosen
+    with pytest.raises(openai.NotFoundError, match="`nobody`"):
+        transcribe(client, file, "auto:accent,nobody")
 
 
 # ---- errors
