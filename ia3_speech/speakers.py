@@ -7,7 +7,7 @@ the others and decodes that one, so that every utterance is tested once by an ad
 it. Without folds each speaker's adapter is trained on all there is. Writes, below --out:
 
     SPEAKER/foldN/adapter/   the vectors (SPEAKER/all/adapter/ without folds)
-    SPEAKER/foldN/task.json  what it was trained on, the setting, errors of the folds, what it decoded
+    SPEAKER/foldN/task.json  what it was trained on, the setting, errors and hypotheses of what it was not
     config.yaml              the options
     train.json               how many adapters improved on the start, seconds; written last
 
@@ -16,9 +16,9 @@ and in --decode-dir text, hyp.trn and decode.json, as `ia3-speech decode` has th
 Several machines: `--part 3/8` takes the third of eight shares of the speakers; when all have ended, a run
 without it gathers.
 
-How many epochs, and how far from the start, is chosen for each adapter by folds of its own utterances, and
-the start is kept where nothing is better (training/cross_validation.py; the log says so). Finished adapters
-are not trained again: an interrupted run resumes with the speakers that are left.
+How many epochs, and how far from the start, is chosen for each part's adapter by the other parts (without
+--folds, by folds), and the start is kept where nothing is better (training/cross_validation.py; the log says
+so). Finished adapters are not trained again: an interrupted run resumes with the speakers that are left.
 """
 
 from ia3_speech.cli import command

@@ -83,7 +83,8 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     except OSError as error:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
     if PartialState().is_main_process:
-        write_gate_of_train(options)
+        if options.method == "ia3":  # `auto` attaches no others
+            write_gate_of_train(options)
         inputs.record(options.out)
         wer, start = 100 * summary["dev_wer"], 100 * summary["start_dev_wer"]
         compared = summary.get("note") or f"{start:.2f} % at the start"

@@ -76,7 +76,7 @@ class Options:
     audio: Path = SPEECH
     adapters: int = 100
     clients: int = 32
-    rates: list[float] = field(default_factory=lambda: [1.0, 1.5, 2.0, 2.5, 3.0, 4.0])
+    rates: list[float] = field(default_factory=lambda: [1.5, 2.0, 2.5, 3.0, 4.0])
     seconds: float = 25.0
     replicas: list[int] = field(default_factory=list)
     batch_seconds: float = 16.0
@@ -117,9 +117,10 @@ def main(options: Options) -> None:
                     f"| {name} | {rate:g} | {row.answers:.2f} | {row.p50:.2f} | {row.p95:.2f} | "
                     f"{row.audio:.1f} | {resident_bytes() / 1e9:.2f} |"
                 )
-                if row.p95 > GOAL:
+                if row.p95 <= GOAL:
+                    best[name] = max(best.get(name, 0), row.answers)
+                if row.p95 > 2 * GOAL:
                     break
-                best[name] = max(best.get(name, 0), row.answers)
     shown = ", ".join(
         f"{name} {best[name]:.2f}" if name in best else f"{name} at no rate" for name in systems
     )
@@ -280,7 +281,7 @@ def ray_system(replicas: int) -> Callable:
                 folder = save_adapter(base.model, registry.home() / f"adapter{number}", base=base)
                 stored.append(stored_adapter(folder.name, folder))
             detach(base.model)
-            ray.init(num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
+            ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
             serve.start(proxy_location="Disabled")
             queues = serve.run(Replica.options(num_replicas=replicas).bind(engine), route_prefix=None)
 

@@ -7,7 +7,7 @@ wins: among equals that with the lowest CTC loss, and the start where nothing is
 a quarter of the learning rate is tried. Then one adapter is trained on all utterances, with that setting.
 
 What the folds say of the chosen setting is a little too good, since they chose it. `unbiased` is not: what a
-fold's adapter makes of its utterances with the setting that the other folds choose.
+fold's adapter makes of its utterances with the rate and the setting that the other folds choose.
 """
 
 import time
@@ -24,7 +24,6 @@ from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
     START,
-    Measure,
     MultiAdapterTrainer,
     Setting,
     Task,
@@ -46,58 +45,81 @@ class Adaptation:
     """One adapter of a few utterances.
 
     Attributes:
-        name: such as SPEAKER/fold1; it decides the random numbers, with the seed.
+        name: such as a speaker's; it decides the random numbers, with the seed.
         examples: the utterances to adapt to, at least two with different texts.
-        learning_rate: the peak rate that the chosen setting was trained with.
-        folds: the training of each fold; its held-out utterances, their measures, its vectors.
-        setting: the one chosen.
+        parts: these, divided into folds.
+        k: what a fold's adapter is trained on at most; None: all that the fold does not hold out.
+        folds_only: whether the adapters of the folds are all that is wanted.
+        trainings: learning rate → the training of each fold: what it holds out, its measures, its vectors.
         start_vectors, vectors: of the start, and the adapter's.
-        test: utterances that it decodes.
         seconds: of wall-clock time, shared among those that were trained side by side.
     """
 
     name: str
     examples: list[Example]
-    test: list[Example] = field(default_factory=list)
-    learning_rate: float = 0.0
-    folds: list[Task] = field(default_factory=list)
-    setting: Setting = START
+    parts: list[list[Example]]
+    k: int | None = None
+    folds_only: bool = False
+    trainings: dict[float, list[Task]] = field(default_factory=dict)
     start_vectors: Vectors = field(default_factory=dict)
     vectors: Vectors = field(default_factory=dict)
     seconds: float = 0.0
 
+    def choice(self, but: int | None = None) -> tuple[float, Setting]:
+        """The learning rate and the setting that the folds choose, or all of them but one."""
+        for rate, folds in self.trainings.items():
+            setting = choose([fold for number, fold in enumerate(folds) if number != but])
+            if setting != START:
+                return rate, setting
+        return rate, START
+
     @property
-    def start(self) -> list[Measure]:
-        """What the start makes of every utterance."""
-        return [measure for fold in self.folds for measure in fold.measures[START]]
+    def is_decided(self) -> bool:
+        """Whether all folds, and all but any one of them, choose something better than the start."""
+        return bool(self.trainings) and all(
+            self.choice(but)[1] != START for but in (None, *range(len(self.parts)))
+        )
 
     @property
     def merit(self) -> tuple[int, float]:
         """Word errors of the folds with the chosen setting, and their CTC loss."""
-        return merit(self.folds, self.setting)
+        rate, setting = self.choice()
+        return merit(self.trainings[rate], setting)
 
     @property
-    def unbiased(self) -> list[tuple[Task, Setting]]:
-        """Each fold with the setting that the other folds choose."""
-        return [(fold, choose([f for f in self.folds if f is not fold])) for fold in self.folds]
+    def unbiased(self) -> list[tuple[Task, float, Setting]]:
+        """Each fold with the learning rate and the setting that the other folds choose."""
+        choices = [self.choice(but) for but in range(len(self.parts))]
+        return [(self.trainings[rate][n], rate, setting) for n, (rate, setting) in enumerate(choices)]
+
+    def fold_vectors(self, fold: Task, setting: Setting) -> Vectors:
+        """The vectors of a fold's adapter."""
+        trained = fold.vectors[setting.epochs] if setting.epochs else self.start_vectors
+        return interpolate(self.start_vectors, trained, setting.scale)
 
     def record(self) -> dict[str, Any]:
-        """What task.json and the adapter's card say of the training; the errors are those of the folds.
+        """What train.json and the adapter's card say of the training.
 
-        Word errors at the start and with the setting that the other folds choose, of so many words.
+        Word errors are those of the folds, of so many words: at the start, and with the rate and the setting
+        that the other folds choose.
         """
-        chosen = [measure for fold, setting in self.unbiased for measure in fold.measures[setting]]
+        rate, setting = self.choice()
+        chosen = [measure for fold, _, its_setting in self.unbiased for measure in fold.measures[its_setting]]
+        start = [measure for fold, *_ in self.unbiased for measure in fold.measures[START]]
         return {
             "trained_on": [example.utterance.id for example in self.examples],
-            "selected_epoch": self.setting.epochs,
-            "scale": self.setting.scale,
-            "learning_rate": self.learning_rate,
-            "folds": len(self.folds),
+            **setting_record(rate, setting),
+            "folds": len(self.parts),
             "words": sum(measure.words for measure in chosen),
-            "start_errors": sum(measure.errors for measure in self.start),
+            "start_errors": sum(measure.errors for measure in start),
             "errors": sum(measure.errors for measure in chosen),
             "seconds": round(self.seconds, 2),
         }
+
+
+def setting_record(rate: float, setting: Setting) -> dict[str, float]:
+    """selected_epoch, scale, learning_rate."""
+    return {"selected_epoch": setting.epochs, "scale": setting.scale, "learning_rate": rate}
 
 
 def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
@@ -127,31 +149,36 @@ def adapt(
     Afterwards the base's vectors are the start again.
 
     Args:
-        bar: counts trainings; it was made for FOLDS + 1 of each adaptation.
+        bar: counts trainings; see `training_bar`.
     """
     started = time.monotonic()
     for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
-        left = [adaptation for adaptation in adaptations if adaptation.setting == START]
+        left = [adaptation for adaptation in adaptations if not adaptation.is_decided]
         for adaptation in left:
-            adaptation.learning_rate = rate
-            parts = divide_into_folds(adaptation.examples)
-            adaptation.folds = [
-                Task(f"{adaptation.name}/{number}", [e for e in adaptation.examples if e not in part], part,
-                     options.epochs)
-                for number, part in enumerate(parts, 1)
-            ]  # fmt: skip
-        trained = [fold for adaptation in left for fold in adaptation.folds]
-        train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
-        for adaptation in left:
-            adaptation.setting = choose(adaptation.folds)
-        chosen = [adaptation for adaptation in left if adaptation.setting != START]
-        tasks = [Task(a.name, a.examples, [], a.setting.epochs) for a in chosen]
-        start = train_tasks(tasks, base, replace(options, learning_rate=rate), cache, bar)
-        for adaptation, task in zip(chosen, tasks, strict=True):
-            adaptation.vectors = interpolate(start, task.vectors[task.epochs], adaptation.setting.scale)
+            adaptation.trainings[rate] = [
+                Task(f"{adaptation.name}/{number}", training_examples(adaptation, part), part, options.epochs)
+                for number, part in enumerate(adaptation.parts, 1)
+            ]
+        trained = [fold for adaptation in left for fold in adaptation.trainings[rate]]
+        start = train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
     for adaptation in adaptations:
-        adaptation.start_vectors, adaptation.vectors = start, adaptation.vectors or start
+        adaptation.start_vectors = adaptation.vectors = start
+    for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
+        chosen = [a for a in adaptations if not a.folds_only and a.choice()[0] == rate]
+        chosen = [a for a in chosen if a.choice()[1] != START]
+        tasks = [Task(a.name, a.examples, [], a.choice()[1].epochs) for a in chosen]
+        train_tasks(tasks, base, replace(options, learning_rate=rate), cache, bar)
+        for adaptation, task in zip(chosen, tasks, strict=True):
+            scale = adaptation.choice()[1].scale
+            adaptation.vectors = interpolate(start, task.vectors[task.epochs], scale)
+    for adaptation in adaptations:
         adaptation.seconds = (time.monotonic() - started) / len(adaptations)
+
+
+def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Example]:
+    """What the fold that holds out `part` is trained on."""
+    others = [example for example in adaptation.examples if example.speeds and example not in part]
+    return others[: adaptation.k]
 
 
 def train_tasks(
@@ -167,14 +194,14 @@ def train_tasks(
 
 
 @contextmanager
-def training_bar(adaptations: int) -> Iterator["tqdm"]:
-    """The progress bar of so many adaptations."""
+def training_bar(adaptations: Sequence[Adaptation]) -> Iterator["tqdm"]:
+    """The progress bar of adaptations."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     with logging_redirect_tqdm(), tqdm(
-        total=adaptations * (FOLDS + 1), desc="training", unit="fold", dynamic_ncols=True, disable=None,
-        file=progress_stream(),
+        total=sum(len(one.parts) + (not one.folds_only) for one in adaptations), desc="training", unit="fold",
+        dynamic_ncols=True, disable=None, file=progress_stream(),
     ) as bar:  # fmt: skip
         yield bar
 

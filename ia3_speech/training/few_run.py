@@ -31,14 +31,19 @@ from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
-from ia3_speech.training.cross_validation import FOLDS, Adaptation, adapt, training_bar
+from ia3_speech.training.cross_validation import (
+    FOLDS,
+    Adaptation,
+    adapt,
+    divide_into_folds,
+    training_bar,
+)
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import (
     START,
     Measure,
     batches_of_similar_length,
-    interpolate,
     load_vectors,
     measure_examples,
 )
@@ -147,8 +152,8 @@ def adapt_from(
     logger.info(
         "about %.0f s of training from %s", seconds * (3 * options.epochs * FOLDS + 12), start or "the base"
     )
-    adaptation = Adaptation(start or "base", examples)
-    with training_bar(1) as bar:
+    adaptation = Adaptation(start or "base", examples, divide_into_folds(examples))
+    with training_bar([adaptation]) as bar:
         adapt(base, [adaptation], options, cache, bar)
     return adaptation
 
@@ -204,7 +209,7 @@ def suspicious(examples: list[Example], measures: list[Measure], symbols: int, d
 def judgement(base: list[Measure], adaptation: Adaptation) -> dict[str, Any]:
     """What the folds say, against the base (`base`: its measures of all utterances)."""
     record, before = adaptation.record(), {measure.utterance: measure for measure in base}
-    after = [measure for fold, setting in adaptation.unbiased for measure in fold.measures[setting]]
+    after = [measure for fold, _, setting in adaptation.unbiased for measure in fold.measures[setting]]
     counts = {
         "before": np.array([before[measure.utterance].errors for measure in after]),
         "after": np.array([measure.errors for measure in after]),
@@ -212,7 +217,7 @@ def judgement(base: list[Measure], adaptation: Adaptation) -> dict[str, Any]:
     draws = bootstrap_sums(counts)
     change = percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
     words, errors = record["words"], int(counts["before"].sum())
-    unchanged = adaptation.setting == START and adaptation.name == "base"
+    unchanged = adaptation.choice()[1] == START and adaptation.name == "base"
     return record | {
         "base_errors": errors,
         "start_dev_wer": errors / words,
@@ -228,10 +233,9 @@ def save_folds(base: Base, adaptation: Adaptation, summary: dict[str, Any], opti
     labels = labels_of_trained(options.init_adapter, options.labels)
     record = summary | {"data": str(options.train)}
     shutil.rmtree(options.out / "folds", ignore_errors=True)
-    for number, (fold, setting) in enumerate(adaptation.unbiased, 1):
+    for number, (fold, _, setting) in enumerate(adaptation.unbiased, 1):
         folder = options.out / "folds" / f"fold{number}"
-        trained = fold.vectors[setting.epochs] if setting.epochs else adaptation.start_vectors
-        load_vectors(base, interpolate(adaptation.start_vectors, trained, setting.scale))
+        load_vectors(base, adaptation.fold_vectors(fold, setting))
         trained_on = [example.utterance.id for example in fold.train_examples]
         training = {"data": str(options.train), "fold": f"fold{number}", "trained_on": trained_on}
         save_adapter(base.model, folder / "adapter", base=base, labels=labels, training=training)

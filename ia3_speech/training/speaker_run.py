@@ -2,14 +2,14 @@
 
 In: `SpeakerOptions`. Out: below OUT an adapter and a task.json for each speaker and fold, train.json and
 config.yaml; and a decode directory with the hypotheses of all folds. With folds, every utterance of a speaker
-is tested once, by an adapter that was not trained on it. Where task.json stands, an adapter is complete, and
-is not trained again: whether it belongs to these inputs, the record of OUT says (ia3_speech/inputs.py).
+is tested once, by an adapter that was trained on others, with the setting that the other folds choose. Where
+task.json stands, an adapter is complete, and is not trained again: whether it belongs to these inputs, the
+record of OUT says (ia3_speech/inputs.py).
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
 from statistics import median
 from typing import Any
 
@@ -27,14 +27,23 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
-from ia3_speech.training.cross_validation import Adaptation, adapt, divide_into_folds, training_bar
+from ia3_speech.training.cross_validation import (
+    Adaptation,
+    adapt,
+    divide_into_folds,
+    setting_record,
+    training_bar,
+    training_examples,
+)
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.multi_adapter import batches_of_similar_length, load_vectors
+from ia3_speech.training.multi_adapter import START, load_vectors
 from ia3_speech.training.records import read_training_record
 from ia3_speech.training.run import prepare_base, run_lock
 
 logger = logging.getLogger(__name__)
+
+FILES = ("config.yaml", "train.json")
 
 
 def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
@@ -60,12 +69,12 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
         adaptations = list(plan(examples, options))
         warn_of_few_utterances(adaptations, options)
-        names = [f"{a.name}/{name}" for a in adaptations for name in ("adapter", "task.json")]
-        for name in [*names, "config.yaml", "train.json"]:
+        names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
+        for name in [*(f"{one}/{file}" for one in names for file in ("adapter", "task.json")), *FILES]:
             atomic.remove_leftovers(options.out / name)
-        left = [a for a in adaptations if not (options.out / a.name / "task.json").is_file()]
-        speakers = len({adaptation.name.partition("/")[0] for adaptation in adaptations})
-        logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
+        done = {name for name in names if (options.out / name / "task.json").is_file()}
+        left = [a for a in adaptations if not done.issuperset(adapter_names(a))]
+        logger.info("%d adapters for %d speakers, %d to do", len(names), len(adaptations), len(left))
         started = time.monotonic()
         train_all(base, left, options)
         return finish(base, adaptations, options, time.monotonic() - started)
@@ -83,30 +92,46 @@ def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
 
 
 def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
-    """Every adapter, fold by fold. Raises UserError for a speaker with too few utterances."""
+    """Of each speaker what is adapted to. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
     for example in sorted(examples, key=lambda example: example.utterance.id):
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
-    for fold, (speaker, spoken) in product(range(options.folds or 1), by_speaker.items()):
-        test = spoken[fold :: options.folds] if options.folds else []
-        chosen = [example for example in spoken if example.speeds and example not in test][: options.k]
-        if len(divide_into_folds(chosen)) < 2:
+    for speaker, spoken in by_speaker.items():
+        trainable = [example for example in spoken if example.speeds]
+        if options.folds:
+            parts = [spoken[fold :: options.folds] for fold in range(options.folds)]
+            adaptation = Adaptation(check_name(speaker), spoken, parts, options.k, folds_only=True)
+        else:
+            chosen = trainable[: options.k]
+            adaptation = Adaptation(check_name(speaker), chosen, divide_into_folds(chosen))
+        if len(adaptation.parts) < 2 or not all(training_examples(adaptation, p) for p in adaptation.parts):
             raise UserError(
                 f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and hold "
                 f"another one out (leave this speaker out: ia3-speech datadir subset)"
             )
-        name = f"fold{fold + 1}" if options.folds else "all"
-        yield Adaptation(f"{check_name(speaker)}/{name}", chosen, test)
+        yield adaptation
+
+
+def adapter_names(adaptation: Adaptation) -> list[str]:
+    """SPEAKER/fold1 and so on, or SPEAKER/all."""
+    if not adaptation.folds_only:
+        return [f"{adaptation.name}/all"]
+    return [f"{adaptation.name}/fold{number}" for number in range(1, len(adaptation.parts) + 1)]
 
 
 def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
     """Say where there are fewer than `k` utterances."""
-    fewer = [a for a in adaptations if options.k and len(a.examples) < options.k]
+    counts = {
+        name: len(training_examples(one, part)) if options.folds else len(one.examples)
+        for one in adaptations
+        for name, part in zip(adapter_names(one), one.parts, strict=False)
+    }
+    fewer = [name for name, count in counts.items() if options.k and count < options.k]
     if fewer:
-        least = min(fewer, key=lambda adaptation: len(adaptation.examples))
+        least = min(fewer, key=counts.__getitem__)
         logger.warning(
             "note: %d of %d adapters have fewer than %d utterances to adapt on: %d in %s",
-            *(len(fewer), len(adaptations), options.k, len(least.examples), least.name),
+            *(len(fewer), len(counts), options.k, counts[least], least),
         )
 
 
@@ -114,62 +139,73 @@ def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOption
 
 
 def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions) -> None:
-    """Train, test and save, `adapters_per_batch` adapters at a time."""
+    """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
-    with training_bar(len(adaptations)) as bar:
+    with training_bar(adaptations) as bar:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
             adapt(base, group, options, cache, bar)
             for adaptation in group:
-                load_vectors(base, adaptation.vectors)
-                save(base, adaptation, options, decode_test(base, adaptation, cache))
-                load_vectors(base, adaptation.start_vectors)
+                if adaptation.folds_only:
+                    save_folds(base, adaptation, options)
+                else:
+                    load_vectors(base, adaptation.vectors)
+                    save(base, f"{adaptation.name}/all", options, adaptation.record() | {"texts": {}})
+                adaptation.trainings.clear()
+            load_vectors(base, group[0].start_vectors)
 
 
-def decode_test(base: Base, adaptation: Adaptation, cache: FeatureCache) -> dict[str, str]:
-    """Utterance id → hypothesis of what it is tested on, with the vectors that the base holds.
+def save_folds(base: Base, adaptation: Adaptation, options: SpeakerOptions) -> None:
+    """Write the folds' adapters, each of the setting that the other folds choose, and what they hear."""
+    chosen = zip(adapter_names(adaptation), adaptation.unbiased, strict=True)
+    for name, (fold, rate, setting) in chosen:
+        load_vectors(base, adaptation.fold_vectors(fold, setting))
+        texts = {measure.utterance: measure.text for measure in fold.measures[setting]}
+        record = {
+            "trained_on": [example.utterance.id for example in fold.train_examples],
+            **setting_record(rate, setting),
+            "words": sum(measure.words for measure in fold.measures[setting]),
+            "start_errors": sum(measure.errors for measure in fold.measures[START]),
+            "errors": sum(measure.errors for measure in fold.measures[setting]),
+            "seconds": round(adaptation.seconds / len(adaptation.parts), 2),
+            "texts": texts | long_texts(base, fold.held_out, options.allow_pipes),
+        }
+        save(base, name, options, record)
 
-    What exceeds the base's maximum input duration is cut at pauses, as `ia3-speech decode` does it.
-    """
-    base.model.eval()
+
+def long_texts(base: Base, examples: Sequence[Example], allow_pipes: bool) -> dict[str, str]:
+    """Utterance → hypothesis, of those that exceed the base's maximum input duration, which are cut at pauses
+    as `ia3-speech decode` cuts them."""
     limit = maximum_input_seconds(base)
-    texts, rows = {}, []
-    for example in adaptation.test:
-        if limit and example.seconds > limit:
-            wave = load_utterance(example.utterance, allow_pipes=cache.allow_pipes)
-            [texts[example.utterance.id]] = Recognizer(base, max_seconds=limit).texts([wave])
-        else:
-            rows.append((0, example))
-    for batch in batches_of_similar_length(rows):
-        hypotheses = cache.texts([example.utterance for _, example in batch])
-        texts |= {e.utterance.id: text for (_, e), text in zip(batch, hypotheses, strict=True)}
-    return texts
+    long = [example.utterance for example in examples if limit and example.seconds > limit]
+    recognizer = Recognizer(base, max_seconds=limit)
+    return {u.id: recognizer.texts([load_utterance(u, allow_pipes=allow_pipes)])[0] for u in long}
 
 
-def save(base: Base, adaptation: Adaptation, options: SpeakerOptions, texts: dict[str, str]) -> None:
-    """Write the adapter, then task.json: where that stands, the adapter is complete."""
-    speaker, _, fold = adaptation.name.partition("/")
-    training = {"fold": fold, "data": str(options.data), "init_adapter": options.init_adapter}
-    training |= adaptation.record()
-    if not adaptation.setting.epochs:
-        logger.warning("%s: no setting improved on the start, which is kept", adaptation.name)
+def save(base: Base, name: str, options: SpeakerOptions, record: dict[str, Any]) -> None:
+    """Write the adapter that the base holds, then task.json: where that stands, the adapter is complete."""
+    speaker, _, fold = name.partition("/")
+    training = {"fold": fold, "data": str(options.data), "init_adapter": options.init_adapter} | record
+    if not record["selected_epoch"]:
+        logger.warning("%s: no setting improved on the start, which is kept", name)
     labels = labels_of_trained(options.init_adapter, {"speaker": speaker})
-    folder = options.out / adaptation.name
-    save_adapter(base.model, folder / "adapter", base=base, labels=labels, training=training)
-    atomic.write_json(folder / "task.json", training | {"speaker": speaker, "texts": texts})
+    of_card = {key: value for key, value in training.items() if key != "texts"}
+    save_adapter(base.model, options.out / name / "adapter", base=base, labels=labels, training=of_card)
+    atomic.write_json(options.out / name / "task.json", training | {"speaker": speaker})
 
 
 def finish(
     base: Base, adaptations: list[Adaptation], options: SpeakerOptions, seconds: float
 ) -> dict[str, Any]:
     """Gather the hypotheses in a decode directory, and write and return the summary."""
-    records = [read_training_record(options.out / a.name / "task.json") for a in adaptations]
+    names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
+    records = [read_training_record(options.out / name / "task.json") for name in names]
     if options.folds and not options.part:
         write_decoding(base, records, options)
     summary = {
-        "adapters": len(adaptations),
-        "speakers": len({record["speaker"] for record in records}),
-        "utterances": median(len(adaptation.examples) for adaptation in adaptations),
+        "adapters": len(names),
+        "speakers": len(adaptations),
+        "utterances": median(len(record["trained_on"]) for record in records),
         "improved": sum(record["selected_epoch"] > 0 for record in records),
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
         "trainable": count_parameters(base.model).trained,
