@@ -6,9 +6,11 @@
 In: data directories of general speech, one of general dev speech, of which the clips are left out that the
 package ships as a test set, and of each kind of adapted speech a folder with train and dev. Out:
 `ia3_speech/mini/gate.safetensors`, of the general speech; and `scripts/choose_gate.md`: for each shrinkage
-the margin in nats that an adapter must have before the base so that at most 2 % of general dev speech is
-touched, the shares of each kind's dev that are then given to their adapter, and the temperature that makes
-the gate's probabilities fit dev. The constants of `ia3_speech/routing/gate.py` are the best row.
+how far from an adapter's speech 98 % of every kind's dev are at most, the margin in nats that an adapter must
+have before the base so that at most 2 % of general dev speech is touched, the shares of each kind's dev that
+are then given to their adapter, and the temperature that makes the gate's probabilities fit dev. The
+constants of `ia3_speech/routing/gate.py` are the best row; of equals the one with the greater shrinkage,
+since a folder may know twenty utterances only.
 """
 
 from pathlib import Path
@@ -31,16 +33,17 @@ SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
 MOST = {"general": 510, "train": 430, "dev": 122}  # utterances that are read of each set, evenly spaced
 SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5)
 TEMPERATURES = np.geomspace(1, 30, 60)
-HEAD = f"""\
+HEAD = """\
 # By what a gate decides
 
 Written by `scripts/choose_gate.py`, which explains the columns. Each row is a shrinkage of the common
-covariance; an adapter that is farther than {gate.FARTHEST:g} times its own speech is never taken. `base %` is
+covariance; an adapter that is farther than `farthest` times its own speech is never taken. `base %` is
 the share of general dev speech that keeps the base, the others are those of each kind's dev that get their
 adapter.
 """
 LEAST = 100.0  # nats below the likeliest kind: of one that is too far
 TOUCHED = 0.02  # of general dev speech, at most
+FAR = 0.02  # of any kind's dev speech, at most
 
 
 def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "scripts/choose_gate.md") -> None:
@@ -62,7 +65,13 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
     statistics = [speech_statistics(base.fingerprint, points) for points in train]
     rows = []
     for shrinkage in SHRINKAGES:
-        trained = gate.GaussianGate(statistics[0], statistics[1:], shrinkage=shrinkage)
+        trained = gate.GaussianGate(statistics[0], statistics[1:], shrinkage, farthest=1.0)
+        ratios = [
+            trained.distances(points)[:, number] / trained.farthest[number]
+            for number, points in enumerate(dev[1:], 1)
+        ]
+        farthest = max(float(np.quantile(one, 1 - FAR)) for one in ratios)
+        trained.farthest *= farthest
         scores = [trained.scores(points) for points in dev]  # nats, the base's first
         margins = np.sort(scores[0][:, 1:].max(1) - scores[0][:, 0])
         margin = max(0.0, float(margins[int(np.ceil((1 - TOUCHED) * len(margins))) - 1]))
@@ -71,9 +80,25 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
         right = [float((one.argmax(1) == number).mean()) for number, one in enumerate(scores)]
         losses = [loss(scores, temperature) for temperature in TEMPERATURES]
         best = int(np.argmin(losses))
-        rows.append([f"{shrinkage:g}", f"{margin:.2f}", f"{TEMPERATURES[best]:.1f}", f"{losses[best]:.3f}"])
+        rows.append(
+            [
+                f"{shrinkage:g}",
+                f"{farthest:.2f}",
+                f"{margin:.2f}",
+                f"{TEMPERATURES[best]:.1f}",
+                f"{losses[best]:.3f}",
+            ]
+        )
         rows[-1] += [f"{100 * share:.1f}" for share in (*right, float(np.mean(right[1:])))]
-    head = ["shrinkage", "margin", "temperature", "nats of dev", "base %", *(f"{name} %" for name in folders)]
+    head = [
+        "shrinkage",
+        "farthest",
+        "margin",
+        "temperature",
+        "nats of dev",
+        "base %",
+        *(f"{name} %" for name in folders),
+    ]
     counts = ", ".join(
         f"{len(one):,} of {name}" for name, one in zip(["general", *folders], train, strict=True)
     )

@@ -15,9 +15,9 @@ import numpy as np
 from ia3_speech.routing.gate_statistics import SpeechStatistics
 
 SHRINKAGE = 0.1  # share of the diagonal in the covariance
-MARGIN = 6.68  # nats by which an adapter must be likelier than the base
-FARTHEST = 2.5  # squared distance from an adapter's mean, over that of its own speech on average
-TEMPERATURE = 4.5  # by which nats are divided before they become probabilities
+MARGIN = 5.24  # nats by which an adapter must be likelier than the base
+FARTHEST = 2.12  # squared distance from an adapter's mean, over that of its own speech on average
+TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
 SILENT = 1e-3  # of the mean variance: that of a channel which is always the same
 
 
@@ -28,10 +28,15 @@ class GaussianGate:
         general: of general speech.
         adapters: of each adapter's, of the same base.
         shrinkage: of the covariance.
+        farthest: as FARTHEST.
     """
 
     def __init__(
-        self, general: SpeechStatistics, adapters: Sequence[SpeechStatistics], shrinkage: float = SHRINKAGE
+        self,
+        general: SpeechStatistics,
+        adapters: Sequence[SpeechStatistics],
+        shrinkage: float = SHRINKAGE,
+        farthest: float = FARTHEST,
     ):
         kinds = [general, *adapters]
         covariance = sum(kind.scatter for kind in kinds) / sum(kind.count - 1 for kind in kinds)
@@ -43,14 +48,17 @@ class GaussianGate:
         self.means = means.T @ self.whitening  # (kinds, d)
         # (kinds,): what is farther from an adapter is not its speech; from the base nothing is too far.
         own = [(precision * kind.scatter).sum() / (kind.count - 1) for kind in adapters]
-        self.farthest = np.array([np.inf, *(FARTHEST * distance for distance in own)])
+        self.farthest = np.array([np.inf, *(farthest * distance for distance in own)])
 
     def scores(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, 1 + adapters): log likelihoods in nats, but for a constant; -inf for
         an adapter that is too far."""
-        whitened = (points @ self.whitening)[:, None]
-        distances = ((whitened - self.means) ** 2).sum(2)  # squared, of Mahalanobis
+        distances = self.distances(points)
         return np.where(distances > self.farthest, -np.inf, -0.5 * distances)
+
+    def distances(self, points: np.ndarray) -> np.ndarray:
+        """(utterances, d) → (utterances, 1 + adapters): of Mahalanobis, squared."""
+        return (((points @ self.whitening)[:, None] - self.means) ** 2).sum(2)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, 1 + adapters): of the base, and of each adapter."""
