@@ -26,7 +26,7 @@ from ia3_speech.model.ia3 import layers_of
 
 FFT_KERNEL_SIZE = 256  # taps from which Fourier transforms are faster
 # Attention weights of all layers, heads and rows, up to which they are kept for the backward pass.
-EAGER_ATTENTION_WEIGHTS = 2**26
+EAGER_ATTENTION_WEIGHTS = 2**27
 
 
 def choose_precision(
