@@ -147,7 +147,7 @@ def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions
             adapt(base, group, options, cache, bar)
             for adaptation in group:
                 if adaptation.folds_only:
-                    save_folds(base, adaptation, options)
+                    save_speaker(base, adaptation, options)
                 else:
                     load_vectors(base, adaptation.vectors)
                     save(base, f"{adaptation.name}/all", options, adaptation.record() | {"texts": {}})
@@ -155,7 +155,7 @@ def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions
             load_vectors(base, group[0].start_vectors)
 
 
-def save_folds(base: Base, adaptation: Adaptation, options: SpeakerOptions) -> None:
+def save_speaker(base: Base, adaptation: Adaptation, options: SpeakerOptions) -> None:
     """Write the folds' adapters, each of the setting that the other folds choose, and what they hear."""
     chosen = zip(adapter_names(adaptation), adaptation.unbiased, strict=True)
     for name, (fold, rate, setting) in chosen:
