@@ -230,6 +230,7 @@ def test_the_fewest_errors_are_chosen_of_equals_the_lowest_loss_and_a_tie_is_the
         fold(start=(5, 2.0), half=(8, 1.0), whole=(2, 1.0)),
     ]
     assert choose(both) == Setting(2, 0.5)
+    assert choose([both[1], both[0]], most=1) == Setting(2, 1.0)
 
 
 def test_no_fold_has_a_say_in_its_own_setting():

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ia3_speech.cli import progress_stream
@@ -48,7 +49,8 @@ class Adaptation:
         name: such as a speaker's; it decides the random numbers, with the seed.
         examples: the utterances to adapt to, at least two with different texts.
         parts: these, divided into folds.
-        k: what a fold's adapter is trained on at most; None: all that the fold does not hold out.
+        k: utterances that a fold's adapter is trained on at most, and by which its setting is chosen, as if
+            there were no more; None: all that there are.
         folds_only: whether the adapters of the folds are all that is wanted.
         trainings: learning rate → the training of each fold: what it holds out, its measures, its vectors.
         start_vectors, vectors: of the start, and the adapter's.
@@ -68,7 +70,7 @@ class Adaptation:
     def choice(self, but: int | None = None) -> tuple[float, Setting]:
         """The learning rate and the setting that the folds choose, or all of them but one."""
         for rate, folds in self.trainings.items():
-            setting = choose([fold for number, fold in enumerate(folds) if number != but])
+            setting = choose([fold for number, fold in enumerate(folds) if number != but], self.k)
             if setting != START:
                 return rate, setting
         return rate, START
@@ -130,14 +132,19 @@ def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
     return [part for part in parts if part]
 
 
-def choose(folds: Sequence[Task]) -> Setting:
-    """The setting with the fewest word errors in these folds, of equals that with the lowest CTC loss."""
-    return min(folds[0].measures, key=lambda setting: (*merit(folds, setting), setting))
+def choose(folds: Sequence[Task], most: int | None = None) -> Setting:
+    """The setting with the fewest word errors in these folds, of equals that with the lowest CTC loss.
+
+    Args:
+        most: utterances that are looked at, of all folds equally many; None: all.
+    """
+    return min(folds[0].measures, key=lambda setting: (*merit(folds, setting, most), setting))
 
 
-def merit(folds: Sequence[Task], setting: Setting) -> tuple[int, float]:
-    """Word errors, and CTC loss, of what folds hold out."""
-    measures = [measure for fold in folds for measure in fold.measures[setting]]
+def merit(folds: Sequence[Task], setting: Setting, most: int | None = None) -> tuple[int, float]:
+    """Word errors, and CTC loss, of what folds hold out, or of `most` utterances of it."""
+    columns = zip_longest(*(fold.measures[setting] for fold in folds))
+    measures = [measure for column in columns for measure in column if measure][:most]
     return sum(m.errors for m in measures), sum(m.loss * m.symbols for m in measures)
 
 
