@@ -100,7 +100,7 @@ WITH_PIP = [
     "python3 -m venv --without-pip .venv",
     "python -m ensurepip",
     "python -m pip install --upgrade --quiet pip>=25.1",
-    "python -m pip install --quiet --editable . --group demo --group dev",
+    "python -m pip install --quiet --no-compile --editable . --group demo --group dev",
 ]
 WITH_UV = ["uv venv --quiet .venv", "uv sync --inexact --compile-bytecode --quiet"]
 FIRST_USE = (
