@@ -88,10 +88,13 @@ def read_data_directory(
     def values(name: str) -> dict[str, str]:
         return {key: row.value for key, row in tables.get(name, {}).items()}
 
-    texts, durations, recording_durations = values("text"), values("utt2dur"), values("reco2dur")
+    def words(name: str) -> dict[str, str]:  # as they would be written again
+        return {key: collapse_whitespace(value) for key, value in values(name).items()}
+
+    texts, durations, recording_durations = words("text"), values("utt2dur"), values("reco2dur")
     segments = {key: row.fields for key, row in tables.get("segments", {}).items()}
     sources = {key: resolve_source(value, path) or value for key, value in values("wav.scp").items()}
-    label_tables = {name: (label, values(name)) for name in tables if (label := label_of_table(name))}
+    label_tables = {name: (label, words(name)) for name in tables if (label := label_of_table(name))}
     speaker_labels = {label for name, (label, _) in label_tables.items() if name.startswith("spk2")}
 
     def utterance(row: Row) -> Utterance:
