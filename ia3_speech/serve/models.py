@@ -86,7 +86,8 @@ class Models:
         if named := name.partition(":")[2]:
             found = [self.adapter(part.strip(), client) for part in named.split(",")]
         else:
-            found = [one for one in self.adapters(client) if has_gate(one) and not is_one_persons(one.folder)]
+            found = [one for one in self.adapters(client) if (one.folder / GATE).is_file()]
+            found = [one for one in found if not is_one_persons(one.folder)]
         model = Model(tuple((stored, 1.0) for stored in found), name)
         try:
             self.gate(model)
@@ -126,10 +127,6 @@ class Models:
 
 def as_terms(terms: Terms) -> list[Term]:
     return [Term(stored.name, stored.folder, weight) for stored, weight in terms]
-
-
-def has_gate(stored: StoredAdapter) -> bool:
-    return (stored.folder / GATE).is_file()
 
 
 class MeteredCache(AdapterCache):
