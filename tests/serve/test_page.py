@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
-PATIENCE = 900  # seconds for a training beside other work
+PATIENCE = 600  # seconds for a training beside other work
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def command(browser: Browser, name: str, **parameters) -> None:
 
 def learnt(browser: Browser) -> str:
     """Learn, with one epoch, and wait for the result in words."""
-    browser.run("document.querySelector('section:not([hidden]) .epochs').value = 1")
-    browser.run("document.querySelector('section:not([hidden]) .learn').click()")
+    shown = "const shown = document.querySelector('section:not([hidden]) .voice');"
+    browser.run(f"{shown} shown.querySelector('.epochs').value = 1; shown.querySelector('.learn').click()")
     card = "document.querySelector('section:not([hidden]) .voice')"
     eventually(browser, f"['queued', 'running'].includes({card}.dataset.state)", PATIENCE)
     state = eventually(browser, f"['done', 'failed'].find((s) => {card}.dataset.state === s)", PATIENCE)

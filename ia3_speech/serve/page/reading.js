@@ -3,7 +3,7 @@
 import { $, apiJson, form, make, number, refresh, run, sentences, t } from "./common.js";
 import { Recorder, play, wavOf } from "./audio.js";
 import { endListening, listen } from "./try.js";
-import { makeVoice } from "./voices.js";
+import { showCards } from "./voices.js";
 
 const QUIET = 0.03; // of full scale: a recording whose peak is lower is not kept without a word
 const CLIPPED = 0.99;
@@ -64,7 +64,7 @@ function forget(name) {
   $("reading").hidden = true;
 }
 
-const showMade = async () => $("made").replaceChildren(await makeVoice(voice));
+const showMade = () => showCards($("made"), [voice]);
 
 function showSentence() {
   const over = place >= list.length;

@@ -12,23 +12,33 @@ export function startVoices() {
 }
 
 async function showVoices() {
-  const cards = await Promise.all(state.data.map((voice) => makeVoice(voice.name)));
-  $("voice-list").replaceChildren(...cards);
-  if (!cards.length) $("voice-list").append(make("p", { textContent: t("no_voices") }));
+  await showCards($("voice-list"), state.data.map((voice) => voice.name));
+  if (!state.data.length) $("voice-list").replaceChildren(make("p", { textContent: t("no_voices") }));
 }
 
 const pathOf = (name) => `voices/${encodeURIComponent(name)}`;
 
-/** A card of a voice, which keeps itself up to date while the voice learns. */
-export async function makeVoice(name) {
-  const card = make("div", { className: "card voice" });
-  card.dataset.name = name;
-  await fill(card, name);
-  return card;
+/** Cards of voices, each of which keeps itself up to date while its voice learns. A card that is there stays:
+    whoever has just clicked in it must not be left with one that was made before the click. */
+export async function showCards(place, names) {
+  const there = new Map([...place.children].map((card) => [card.dataset.name, card]));
+  const cards = names.map((name) => {
+    const card = there.get(name) ?? make("div", { className: "card voice" });
+    card.dataset.name = name;
+    return card;
+  });
+  place.replaceChildren(...cards);
+  await Promise.all(cards.map(fill));
 }
 
-async function fill(card, name) {
+const fills = new WeakMap(); // of each card, how often it was filled: an answer that a later one has overtaken is dropped
+
+async function fill(card) {
+  const { name } = card.dataset;
+  const turn = (fills.get(card) ?? 0) + 1;
+  fills.set(card, turn);
   const voice = await apiJson(pathOf(name));
+  if (fills.get(card) !== turn) return;
   const status = make("p", { className: "status" });
   status.setAttribute("role", "status");
   const minutes = number(voice.seconds / 60, 1);
@@ -43,7 +53,7 @@ async function fill(card, name) {
   const job = voice.job;
   card.dataset.state = job?.state ?? "none";
   if (!job) return;
-  if (["queued", "running"].includes(job.state)) follow(card, name, status, job);
+  if (["queued", "running"].includes(job.state)) follow(card, status, job);
   else status.append(...outcome(job, voice.adapter));
 }
 
@@ -54,7 +64,7 @@ function recordingsOf(card, voice, status) {
     remove.setAttribute("aria-label", t("delete_one_label", { text: item.text }));
     remove.onclick = () => run(remove, status, async () => {
       await api(`${pathOf(voice.name)}/recordings/${encodeURIComponent(item.id)}`, { method: "DELETE" });
-      await fill(card, voice.name);
+      await fill(card);
       card.querySelector("summary").focus();
     });
     const row = make("li", {}, make("span", {}, item.text), remove);
@@ -74,7 +84,7 @@ function actionsOf(card, voice, status) {
   const epochs = make("input", { type: "number", min: 1, max: 20, placeholder: "4", className: "epochs" });
   learn.onclick = () => run(learn, status, async () => {
     await api(`${pathOf(name)}/learn`, { method: "POST", body: form({ epochs: epochs.value }) });
-    await (card.isConnected ? fill(card, name) : refresh()); // the list may have been made anew meanwhile
+    await fill(card);
     card.querySelector("progress")?.focus();
   });
   const more = make("button", { textContent: t("more") });
@@ -109,7 +119,8 @@ function actionsOf(card, voice, status) {
 }
 
 /** Ask how far a job is until it has ended. */
-function follow(card, name, status, first) {
+function follow(card, status, first) {
+  const { name } = card.dataset;
   const bar = make("progress", { max: 1, tabIndex: -1 });
   bar.setAttribute("aria-label", t("job_running"));
   const text = make("p", { className: "quiet" });
@@ -129,7 +140,7 @@ function follow(card, name, status, first) {
   };
   show(first);
   const ask = async () => {
-    if (!card.isConnected) return;
+    if (!status.isConnected) return; // the card was filled anew, or is gone
     const job = (await apiJson(pathOf(name)).catch(() => ({ job: first }))).job;
     if (job && ["queued", "running"].includes(job.state)) {
       show(job);
@@ -137,7 +148,7 @@ function follow(card, name, status, first) {
     } else {
       const inside = card.contains(document.activeElement);
       await refresh();
-      if (card.isConnected) await fill(card, name);
+      if (card.isConnected) await fill(card);
       if (inside) card.querySelector("button:enabled")?.focus();
     }
   };
