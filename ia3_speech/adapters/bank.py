@@ -261,9 +261,8 @@ class Bank:
         if wanted:
             model = self.base.model
             # Functions, and no methods: a deep copy of the model would copy the bank with them.
-            self.hooks = [
-                model.register_forward_pre_hook(lambda *call: self.check_rows(*call), with_kwargs=True)
-            ]
+            check = lambda *call: self.check_rows(*call)  # noqa: E731
+            self.hooks = [model.register_forward_pre_hook(check, with_kwargs=True)]
             for path in self.head_modules:
                 hook = partial(lambda path, *call: self.apply_heads(path, *call), path)
                 self.hooks.append(model.get_submodule(path).register_forward_hook(hook))
@@ -273,9 +272,7 @@ class Bank:
         batch = BATCHES.get().get(id(self))
         sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
         if batch and sizes and sizes[0] != batch.rows:
-            raise AdapterError(
-                f"a batch of {sizes[0]} rows came, and the bank was given {batch.rows} names for it"
-            )
+            raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {batch.rows} names for it")
 
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """The output of a module of the head, (batch, frames, vocabulary) or (batch, classes), that of rows
@@ -368,8 +365,7 @@ class Bank:
             rows = [self.adapters_of(name) for name in names]
             values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
         with_heads = [[(adapter.head, w) for adapter, w in adapters if adapter.head] for adapters in rows]
-        modules = self.head_modules.items()
-        base = {f"{path}.{n}": p for path, module in modules for n, p in module.named_parameters()}
+        base = head_parameters(self.base.model) if any(with_heads) else {}
         heads = {n: sum_heads(pairs, base) for n, pairs in enumerate(with_heads) if pairs}
         return {target: values[..., columns] for target, columns in self.columns.items()}, heads
 

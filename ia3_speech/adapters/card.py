@@ -39,7 +39,6 @@ BIOMETRIC = (
     "9). Keep, share or publish it only with their explicit consent or on another ground of Article 9(2), "
     "and delete it when that ground ends."
 )
-
 GATE_REVEALS = (
     "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
     "the base's front end makes of {}, over time: how the lines, the rooms and the voices sound on average. "
@@ -275,10 +274,8 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
         "training": known_values(TRAINING, training),
         "made by": f"{LIBRARY} {record['version']}" if record.get("version") else None,
     }
-    cells = {
-        name: value if name == "base" else escape_markdown(value) for name, value in rows.items() if value
-    }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells.items())])
+    rows = {n: value if n == "base" else escape_markdown(value) for n, value in rows.items() if value}
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 def trained_on(training: Mapping[str, Any]) -> str:
@@ -288,11 +285,8 @@ def trained_on(training: Mapping[str, Any]) -> str:
     if isinstance(seconds, int | float):
         hours = {"hours": seconds / 3600} if seconds >= 600 else {"minutes": seconds / 60}
     data = [set_name(training["data"])] if training.get("data") else []
-    forms = {
-        "utterances": "{:,} utterances",
-        "hours": "{:.1f} hours of audio",
-        "minutes": "{:.1f} minutes of audio",
-    }
+    forms = {"utterances": "{:,} utterances", "hours": "{:.1f} hours of audio"}
+    forms |= {"minutes": "{:.1f} minutes of audio"}
     return ", ".join(filter(None, [*data, known_values(forms, {**training, **hours})]))
 
 
