@@ -344,7 +344,7 @@ def test_a_thread_in_a_batch_can_not_wait_for_itself(tiny_base):
     bank = Bank(base)
     bank.add("a", random_adapter(base.model, 1))
     with bank.rows(["a"]):
-        with pytest.raises(AdapterError, match="a batch of 2 rows came, and the bank was given 1"):
+        with pytest.raises(AdapterError, match="a batch of 2 rows came, and the bank has 1 names"):
             base.model(torch.randn(2, 4_000))
         for edit in (
             lambda: bank.add("b", random_adapter(base.model, 2)),
