@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.containers import (
     CONTAINER_SUFFIXES,
     ContainerError,
+    check_size,
     container_format,
     cut_off,
     decode_container,
@@ -70,7 +72,11 @@ class Problem:
 
 
 def load_audio(
-    source: Path | str | BinaryIO, *, start: float | None = None, end: float | None = None
+    source: Path | str | BinaryIO,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    max_seconds: float = inf,
 ) -> np.ndarray:
     """Decode to float32 `(samples,)` at 16 kHz; the channels are averaged.
 
@@ -79,15 +85,17 @@ def load_audio(
         start: where to begin, in seconds (None: at 0).
         end: where to stop, in seconds (None: at the end). An end up to 0.5 s after the recording's is
             accepted and cut, as Kaldi's extract-segments does.
+        max_seconds: of the whole file, of at most 96,000 samples each; of more nothing is kept in memory.
 
     Raises:
         AudioError: the file is missing, is not audio, or ends before the segment or its header says.
+        TooLong: the file is longer than `max_seconds`.
     """
     if is_container(source):
-        wave = load_container(source)
+        wave = load_container(source, max_seconds)
         first, count = segment_of(source, SAMPLE_RATE, len(wave), start, end)
         return wave[first : first + count]
-    wave, rate = read_frames(source, start, end)
+    wave, rate = read_frames(source, start, end, max_seconds)
     return np.ascontiguousarray(resample(to_mono(wave, source_name(source)), rate, SAMPLE_RATE))
 
 
@@ -110,11 +118,12 @@ def audio_duration(path: Path | str) -> float:
 
 
 def read_frames(
-    source: Path | str | BinaryIO, start: float | None, end: float | None
+    source: Path | str | BinaryIO, start: float | None, end: float | None, max_seconds: float = inf
 ) -> tuple[np.ndarray, int]:
     """`(frames, channels)` of a file that libsndfile reads, and its rate in Hz. Raises as `load_audio`."""
     with open_sound_file(source) as sound:
         rate, frames = sound.samplerate, sound.frames
+        check_size(frames, sound.channels, rate, max_seconds)
         first, count = segment_of(source, rate, frames, start, end)
         lead = min(first, round(LEAD_IN * rate))
         try:
@@ -170,27 +179,29 @@ def is_container(source: Path | str | BinaryIO) -> bool:
         return False
 
 
-def load_container(source: Path | str | BinaryIO) -> np.ndarray:
-    """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises AudioError."""
+def load_container(source: Path | str | BinaryIO, max_seconds: float = inf) -> np.ndarray:
+    """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises AudioError, TooLong."""
     if hasattr(source, "read"):
-        return mono_of_container.__wrapped__(source, None)
+        return mono_of_container.__wrapped__(source, None, max_seconds)
     status = Path(source).stat()
-    return mono_of_container(source, (status.st_mtime_ns, status.st_size))
+    return mono_of_container(source, (status.st_mtime_ns, status.st_size), max_seconds)
 
 
 @lru_cache(maxsize=1)
-def mono_of_container(source: Path | str | BinaryIO, version: tuple[int, int] | None) -> np.ndarray:
+def mono_of_container(
+    source: Path | str | BinaryIO, version: tuple[int, int] | None, max_seconds: float
+) -> np.ndarray:
     """`load_container`: the segments of one recording follow one another, and it is decoded as a whole."""
-    samples, rate = decode_track(source)
+    samples, rate = decode_track(source, max_seconds)
     wave = resample(to_mono(samples, source_name(source)), rate, SAMPLE_RATE)
     wave.flags.writeable = False
     return wave
 
 
-def decode_track(source: Path | str | BinaryIO) -> tuple[np.ndarray, int]:
+def decode_track(source: Path | str | BinaryIO, max_seconds: float = inf) -> tuple[np.ndarray, int]:
     """A container's samples `(frames, channels)`, and their rate. Raises AudioError."""
     try:
-        return decode_container(source, container_format(head_and_size(source)[0]))
+        return decode_container(source, container_format(head_and_size(source)[0]), max_seconds)
     except ContainerError as error:
         raise AudioError(f"{source_name(source)}: {error}") from None
 

@@ -5,6 +5,7 @@ In: a path or an open binary file. Out: its first audio track, which PyAV decode
 """
 
 import os
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,13 @@ MISSING_SECONDS = 0.5  # that headers may promise too much
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 
 
+USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
+
+
+class TooLong(UserError):
+    """A recording that is longer than its reader allows, or has too many channels for its length."""
+
+
 class ContainerError(UserError):
     """A container that cannot be decoded: the message is the reason and a hint, without the file's name."""
 
@@ -34,13 +42,16 @@ def container_format(head: bytes) -> str | None:
     return next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)
 
 
-def decode_container(source: Path | str | BinaryIO, format: str) -> tuple[np.ndarray, int]:
+def decode_container(
+    source: Path | str | BinaryIO, format: str, max_seconds: float = inf
+) -> tuple[np.ndarray, int]:
     """Decode the first audio track of a file in `format`, as `container_format` names it.
 
     Returns float32 samples `(frames, channels)`, full scale ±1, and their rate in Hz.
 
     Raises:
         ContainerError: PyAV is not installed, there is no audio track, or the file is damaged or cut off.
+        TooLong: as soon as more than `max_seconds` are decoded.
     """
     try:
         import av
@@ -50,6 +61,7 @@ def decode_container(source: Path | str | BinaryIO, format: str) -> tuple[np.nda
             f"it as wav, flac, ogg or mp3)"
         ) from None
     parts: list[np.ndarray] = []
+    frames = 0
     try:
         # No other protocol: a container must not make us open what it names.
         options = {} if hasattr(source, "read") else {"protocol_whitelist": "file"}
@@ -62,7 +74,9 @@ def decode_container(source: Path | str | BinaryIO, format: str) -> tuple[np.nda
             is_estimated = format in ("aac", "amr") or not container.duration
             promised = 0.0 if is_estimated else container.duration / av.time_base
             resampler = av.AudioResampler(format="fltp")
-            for frame in container.decode(stream):
+            for frame in container.decode(stream):  # neither header nor packets say how much there is
+                frames += frame.samples
+                check_size(frames, frame.layout.nb_channels, frame.sample_rate, max_seconds)
                 parts += [part.to_ndarray() for part in resampler.resample(frame)]
             parts += [part.to_ndarray() for part in resampler.resample(None)]
     except (av.FFmpegError, ValueError, MemoryError, UnicodeError) as error:
@@ -72,6 +86,12 @@ def decode_container(source: Path | str | BinaryIO, format: str) -> tuple[np.nda
     if fault := cut_off(promised - len(samples) / rate, promised):
         raise ContainerError(fault)
     return samples, rate
+
+
+def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> None:
+    """Raises TooLong."""
+    if frames > max_seconds * rate or frames * channels > max_seconds * USUAL_RATE:
+        raise TooLong(f"is longer than {max_seconds / 60:g} minutes, or has too many channels")
 
 
 def cut_off(missing: float, promised: float) -> str | None:

@@ -16,15 +16,13 @@ import time
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
 from ia3_speech.serve.errors import ApiError, invalid
+from ia3_speech.training.voice import voice_record
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +30,6 @@ HASHED = "sha256:"
 PROTOCOL = "openai-insecure-api-key."  # by which browsers, which can't set headers, send a key to a WebSocket
 MOST_ADDRESSES = 10_000  # whose rates are remembered
 NOBODY = "-"  # the name of clients without a key
-VOICE = "voice.json"
 
 
 class Client(BaseModel, extra="forbid"):
@@ -68,18 +65,6 @@ class Client(BaseModel, extra="forbid"):
 
 
 ANYBODY = Client(name=NOBODY, key=16 * "-", adapters=["*"], manage=True)  # where there are no keys
-
-
-def voice_folder(name: str) -> Path:
-    """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
-    return registry.home().with_name("voices") / registry.check_name(name).partition("@")[0]
-
-
-def voice_record(name: str) -> dict[str, Any]:
-    """owner (the SHA-256 of a key, or None), consent (when), made (whether its adapter was made on the page);
-    empty for an adapter that has not begun there."""
-    file = None if registry.name_fault(name) else voice_folder(name) / VOICE
-    return read_json(file) if file and file.is_file() else {}
 
 
 class Access:

@@ -54,11 +54,7 @@ async def store_adapter(request: Request) -> dict[str, Any]:
     check_may_manage(server, request.state.client)
     async with read_form(request, max_files=len(FILES)) as (_, form):
         wanted = fields_of(form, AdapterForm)
-        try:
-            name = registry.check_name(wanted.name)
-        except registry.BadName as error:
-            raise bad_value("name", str(error)) from None
-        check_may_manage(server, request.state.client, name)
+        name = server.check_name(wanted.name, request.state.client)
         uploads = [*form.getlist("files"), *form.getlist("files[]")]
         return describe(await asyncio.to_thread(register_upload, server, name, uploads, wanted.replace))
 
@@ -103,14 +99,12 @@ async def remove_adapter(name: str, request: Request) -> dict[str, Any]:
     return {"id": stored.name, "object": "adapter", "deleted": True}
 
 
-def check_may_manage(server: Server, client: Client, name: str | None = None) -> None:
-    """Raises ApiError 403 for a client that may not store and remove adapters, or not those of this name."""
+def check_may_manage(server: Server, client: Client) -> None:
+    """Raises ApiError 403 for a client that may not store and remove adapters."""
     if not server.limits.upload_adapters:
         raise ApiError(403, "This server stores and removes no adapters.", "forbidden")
     if not client.manage:
         raise ApiError(403, "This API key may not store or remove adapters.", "forbidden")
-    if name is not None and (not client.may_use(name) or name == server.models.base_id):
-        raise ApiError(403, "This API key may not store an adapter of this name.", "forbidden", "name")
 
 
 def register_upload(server: Server, name: str, uploads: list[Any], replace: bool) -> StoredAdapter:

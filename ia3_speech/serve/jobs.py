@@ -25,10 +25,10 @@ from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
-from ia3_speech.serve.access import voice_folder, voice_record
 from ia3_speech.serve.errors import ApiError
 from ia3_speech.training import voice
 from ia3_speech.training.config import NEAREST
+from ia3_speech.training.voice import voice_folder, voice_record
 
 logger = logging.getLogger(__name__)
 

@@ -13,15 +13,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, usable
 from ia3_speech.routing.router import Router
 from ia3_speech.search import RequestSearches, SearchOptions
-from ia3_speech.serve.access import Access
+from ia3_speech.serve.access import Access, Client
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
-from ia3_speech.serve.errors import overloaded
+from ia3_speech.serve.errors import ApiError, bad_value, overloaded
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.models import MeteredCache, Model, Models, as_terms, language_code
 from ia3_speech.serve.monitoring import Metrics
@@ -83,6 +84,17 @@ class Server:
         self.threads.shutdown()
         for stored in [*self.cache.loaded]:
             self.cache.drop(stored)
+
+    def check_name(self, name: str, client: Client) -> str:
+        """The name as the registry has it. Raises ApiError 400 for what can't be one, 403 where this client
+        may not make an adapter of it."""
+        try:
+            name = registry.check_name(name)
+        except registry.BadName as error:
+            raise bad_value("name", str(error)) from None
+        if not (client.manage and client.may_use(name)) or name == self.models.base_id:
+            raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
+        return name
 
     @contextmanager
     def admission(self) -> Iterator[Turn]:

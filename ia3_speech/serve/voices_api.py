@@ -23,12 +23,13 @@ from pydantic import BaseModel, Field
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError
-from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
+from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value
 from ia3_speech.serve.jobs import public_reason, read_job
 from ia3_speech.serve.openai_api import FILE, decode_file, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 from ia3_speech.training import voice
+from ia3_speech.training.voice import VOICE, voice_folder, voice_record
 
 router = APIRouter()
 
@@ -140,17 +141,13 @@ async def cancel_learning(name: str, request: Request) -> dict[str, Any]:
 
 
 def check_voice(server: Server, client: Client, name: str) -> str:
-    """The name as the registry has it. Raises ApiError where it can't be one, 403 where it can't be this
-    client's, or nobody may make adapters."""
-    try:
-        name = registry.check_name(name)
-    except registry.BadName as error:
-        raise bad_value("name", str(error)) from None
+    """As `Server.check_name`, of a name that a voice may have. Raises ApiError 403 where nobody may make
+    adapters."""
     if not server.training:
         raise ApiError(403, "This server makes no adapters.", "forbidden")
-    if not (client.manage and client.may_use(name)) or name == server.models.base_id or "@" in name:
-        raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
-    return name
+    if "@" in name:
+        raise bad_value("name", "A name with @ is that of an earlier adapter.")
+    return server.check_name(name, client)
 
 
 def existing_voice(request: Request, name: str) -> str:

@@ -48,6 +48,7 @@ GENERAL = Path(__file__).parents[1] / "out_of_domain/librispeech_dev"  # other p
 GENERAL_STEP = 3  # of its 30 utterances every third is decoded: a minute, of six readers
 MOST_GENERAL_ERRORS = 1.1  # times those of the earlier adapter
 MISSED_LETTERS = 5  # of a hot word: a bonus is for the letters beyond the fourth
+VOICE = "voice.json"
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
 
 
@@ -63,6 +64,18 @@ class Correction(NamedTuple):
 def store_of(name: str) -> Path:
     """The folder of an adapter's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
     return registry.home().with_name("corrections") / registry.check_name(name)
+
+
+def voice_folder(name: str) -> Path:
+    """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
+    return registry.home().with_name("voices") / registry.check_name(name).partition("@")[0]
+
+
+def voice_record(name: str) -> dict[str, Any]:
+    """owner (the SHA-256 of a key, or None), consent (when), made (whether its adapter was made on the page);
+    empty for an adapter that has not begun there."""
+    file = None if registry.name_fault(name) else voice_folder(name) / VOICE
+    return read_json(file) if file and file.is_file() else {}
 
 
 def read_store(name: str) -> list[Utterance]:

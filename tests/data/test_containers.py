@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, audio_duration, load_audio
-from ia3_speech.data.containers import container_format
+from ia3_speech.data.containers import TooLong, container_format
 
 FORMATS = {  # suffix → the format by its first bytes, and a codec
     **{"m4a": ("mp4", "aac"), "mp4": ("mp4", "aac"), "webm": ("webm", "libopus"), "wma": ("wma", "wmav2")},
@@ -77,6 +77,14 @@ def test_damaged_containers(folder, suffix, tmp_path):
         file.write_bytes(whole[:size])
         with pytest.raises(AudioError, match=rf"{file.name}: .*\(damaged: copy the file again\)"):
             load_audio(file)
+
+
+def test_longer_than_its_reader_allows(folder):
+    seconds = audio_duration(folder / "a.m4a")
+    with io.BytesIO((folder / "a.m4a").read_bytes()) as file:
+        assert len(load_audio(file, max_seconds=seconds + 0.1)) == round(seconds * SAMPLE_RATE)
+        with pytest.raises(TooLong, match=r"is longer than 0\.0\d* minutes"):
+            load_audio(file, max_seconds=seconds / 2)
 
 
 def test_what_to_install(tmp_path, monkeypatch):

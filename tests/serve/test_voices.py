@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-from ia3_speech.serve.access import voice_folder
 from ia3_speech.serve.jobs import Jobs, read_job
 from ia3_speech.training import voice
 
@@ -61,7 +60,7 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process):
     shown = call(running, "GET", "/anna").json()
     assert sorted(item["text"] for item in shown["items"]) == ["no fever", SENTENCE]
     assert (shown["recordings"], shown["adapter"], shown["job"]) == (2, False, None)
-    assert voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
+    assert voice.voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
     assert call(running, "POST", "/anna/learn", epochs=0).status_code == 400
     assert call(running, "POST", "/anna/learn", epochs=2).json()["job"]["state"] == "queued"
     assert call(running, "POST", "/anna/learn", epochs=2).status_code == 409
