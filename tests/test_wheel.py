@@ -71,6 +71,7 @@ def test_the_files_that_no_python_imports(installed):
         *("report/page.css", "report/page.js", "report/templates/page.html.jinja"),
         *("serve/page/index.html", "serve/page/texts.json"),
         *("mini/config.json", "mini/lm.arpa.gz", "mini/lm.json", "mini/confidence.json"),
+        "mini/learning_curve.json",
     ):
         assert (package / name).stat().st_size > 0, name
     speech = package / "out_of_domain/librispeech_dev"

@@ -206,7 +206,8 @@ def learning_curve_table(curve: LearningCurve) -> Table:
 def gain_of_others(base: str) -> str:
     """What so many utterances gave others with this base, as a sentence; empty where nobody measured it.
 
-    In the folder of a base, learning_curve.json is the curve.json of egs/speaker_adaptation with several --k.
+    In the folder of a base, learning_curve.json is the curve.json of egs/speaker_adaptation with several --k,
+    whose `set` says who they are.
 
     With this base others made 5.1 % fewer errors after 5 utterances of their own, 10.2 % after 10.
     """
@@ -219,7 +220,7 @@ def gain_of_others(base: str) -> str:
     (first, gain), *others = gains.items()
     more = "".join(f", {percent(gain)} % after {amount:g}" for amount, gain in others)
     gain = f"{percent(gain)} % fewer errors after {first:g} utterances of their own"
-    return f"With this base others made {gain}{more}."
+    return f"With this base {curve.set or 'others'} made {gain}{more}."
 
 
 def trade_off_table(trade_off: TradeOff) -> Table:
