@@ -20,8 +20,6 @@ CONTAINER_SUFFIXES = {
 SIGNATURES = {b"\x1a\x45\xdf\xa3": "webm", b"\x30\x26\xb2\x75": "wma", b"#!AMR": "amr", b"ADIF": "aac"}
 MISSING_SECONDS = 0.5  # that headers may promise too much
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
-
-
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
 
 
