@@ -27,6 +27,7 @@ terms=""                # FILE|CMD: a term a line, perhaps a TAB and a category;
 name=${PWD##*/}         # NAME: what the adapter is registered as
 train_config=ia3        # FILE: YAML of ia3-speech train, or ia3 (without dev: few), which come with the package
 system=""               # NAME: what is trained, in tables and below exp/ (default: the name of --train-config)
+replay=none             # shipped|none|DIR: other speech, without texts, on which training holds the adapter to the base, so that it forgets less
 train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; name the --system too
 lm=own                  # own|none|'FILE FILE': a language model of train's texts and the base's own; none; and of FILEs
 lm_texts=""             # CMD: called as CMD OUT --train DATA/train; writes further sentences for the language model
@@ -43,8 +44,9 @@ adapt() {
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
   notice_changed_data
-  if is_few; then dev="" config=${config/#ia3/few} lm_sets=$test_sets; fi
-  train="python -m ia3_speech.train --config $config --base $base ${dev:+--dev $data/dev} $pipes $small $train_opts"
+  if is_few; then dev="" config=${config/#ia3/few} lm_sets=$test_sets replay=none; fi # folds choose how near it stays
+  train="python -m ia3_speech.train --config $config --base $base ${dev:+--dev $data/dev}
+    $([[ $replay == none ]] || echo "--replay $replay") $pipes $small $train_opts"
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate train $dev $sets; fi
 

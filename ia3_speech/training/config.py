@@ -145,7 +145,7 @@ class TrainingOptions(SharedOptions):
     """data directory of other speech, without transcripts, on which each step holds the adapted model to the
     base, so that it forgets less; shipped: ten minutes of 28 readers, which come with the package"""
 
-    replay_weight: float = 1.0
+    replay_weight: float = 0.6
     """of the divergence from the base there, in nats a frame, beside the CTC loss"""
 
     batch_seconds: float = 40.0

@@ -101,6 +101,10 @@ check_options() {
   [[ -z $terms || -f $terms ]] || command -v ${terms%% *} >/dev/null || fail "--terms $terms: no such file or command"
   [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
     fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
+  if [[ $replay != shipped && $replay != none ]]; then
+    replay=$(from_start "$replay")
+    [[ -f $replay/wav.scp ]] || fail "--replay $replay: no data directory with a wav.scp (shipped, none, or a DIR)"
+  fi
   free_init_name base log curve "$system" "${system}_average"
 }
 

@@ -82,6 +82,14 @@ def test_one_adapter_and_one_set(commands):
     ]
 
 
+def test_other_speech_is_replayed_on_request(commands, tmp_path):
+    (tmp_path / "talk").mkdir()
+    (tmp_path / "talk/wav.scp").touch()
+    for replay, replayed in (("shipped", "shipped"), ("talk", f"{tmp_path}/talk")):
+        found = lines(commands("--stop-stage", "5", "--replay", replay))
+        assert f"train --config ia3 --dev dev --replay {replayed} --train train" in found[2]
+
+
 def test_a_set_is_decoded_in_parts_that_are_then_gathered(commands):
     decode = f"{DECODE} test base/decode_greedy_test"
     found = lines(commands("--stop-stage", "4", "--nj", "3"))
@@ -246,6 +254,7 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         (("--test-sets", "test out_of_domain"), "--test-sets: no set can be called out_of_domain"),
         (("--lm", "none.arpa"), "--lm none.arpa: no such file (own, none, or ARPA files and texts)"),
         (("--hotwords", "absent.txt"), "--hotwords absent.txt: no such file (own, none, or a file with"),
+        (("--replay", "absent"), "--replay absent: no data directory with a wav.scp (shipped, none, or a DIR)"),
         (("--train-config", "none.yaml"), "there is no configuration none.yaml"),
         (("--init-adapter", "x", "--init-name", "base"), "--init-name can't be base: something else"),
         (("word",), "unexpected argument 'word' (--help lists the options)"),
