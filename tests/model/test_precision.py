@@ -119,11 +119,12 @@ def test_threads_compute_in_bfloat16_side_by_side():
     assert all(torch.equal(logits, alone[n % 4]) for n, logits in enumerate(found))
 
 
+@pytest.mark.parametrize("padding", [0, 5, 128, 256, 400])
 @pytest.mark.parametrize("frames", [1, 7, 300, 700])
-def test_the_convolution_by_transforms(frames):
+def test_the_convolution_by_transforms(frames, padding):
     torch.manual_seed(0)
-    conv = torch.nn.Conv1d(6, 6, 256, padding=128, groups=6).double()
-    x = torch.randn(2, 6, frames, dtype=torch.float64)
+    conv = torch.nn.Conv1d(6, 6, 256, padding=padding, groups=6).double()
+    x = torch.randn(2, 6, max(frames, 256 - 2 * padding), dtype=torch.float64)
     assert is_long_depthwise(conv) and not is_long_depthwise(torch.nn.Conv1d(6, 6, 128, groups=6))
     assert fft_convolution(conv, x).shape == conv(x).shape
     assert torch.allclose(fft_convolution(conv, x), conv(x), atol=1e-10)
