@@ -19,9 +19,12 @@ declare -A method_rates=(
 few_rates="3e-4 1e-3 3e-3" # of all others
 
 check_options() {
-  local method
+  local method rate
   for method in $methods; do
     [[ -n ${method_opts[$method]-} ]] || fail "--methods: no method $method (there are $(tr ' ' '\n' <<<"${!method_opts[@]}" | sort | xargs))"
+  done
+  for rate in $rates; do
+    [[ -n ${method_opts[${rate%%=*}]-} && $rate =~ ^[a-z0-9_]+=[0-9.]+(e-?[0-9]+)?$ ]] || fail "--rates takes METHOD=RATE, as 'full=1e-4', not '$rate'"
   done
   [[ $task == orders || $task == accent ]] || fail "--task must be orders or accent, not '$task'"
 }
@@ -30,7 +33,7 @@ check_options() {
 #   1 prepare   2 validate   3 plan: time a step of each method, and print the hours   4 the base   5 choose each method's rate
 #   by dev, train its seeds   6 decode and score   7 time forward passes   8 tables and figures
 compare() {
-  local method rate best half=$(((epochs + 1) / 2)) prepared set row
+  local method rate best half=$(((epochs + 1) / 2)) prepared set row earlier=""
   declare -A chosen
   corpus_name=$task terms="" score_opts=$([[ $task == accent ]] || echo --cluster utterance)
   locate "$@"
@@ -55,10 +58,14 @@ compare() {
   fi
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
     for method in $methods; do
-      for rate in ${method_rates[$method]-$few_rates}; do
-        train_method "rates/${method}_rate$rate" "$method" "$rate" "$half" 1 "$data/train"
-      done
-      best=$(python -m ia3_speech.experiments select "$exp/rates" "$(printf "${method}_rate%s " ${method_rates[$method]-$few_rates})")
+      if [[ " $rates " =~ " $method="([^ ]+) ]]; then
+        best=_rate${BASH_REMATCH[1]}
+      else
+        for rate in ${method_rates[$method]-$few_rates}; do
+          train_method "rates/${method}_rate$rate" "$method" "$rate" "$half" 1 "$data/train"
+        done
+        best=$(python -m ia3_speech.experiments select "$exp/rates" "$(printf "${method}_rate%s " ${method_rates[$method]-$few_rates})")
+      fi
       rate=${best#*_rate}
       train_method "$method" "$method" "${rate%_seed*}" "$epochs" "$seeds" "$data/train"
     done
@@ -78,7 +85,9 @@ compare() {
     for minutes in $curve; do learning_curve "$minutes"; done
   fi
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-    step "stage 8, tables and figures" local/methods.py table "$exp" "$methods"
+    # What was measured earlier, perhaps on another machine: methods that this run left out.
+    [[ $size != full || ! -f measured_$task.json ]] || earlier="--measured measured_$task.json"
+    step "stage 8, tables and figures" local/methods.py table "$exp" "$ALL_METHODS" $earlier
     echo "The table is in $exp/methods.md, the figure in $exp/figures."
   fi
 }

@@ -27,6 +27,7 @@ from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
 from ia3_speech.experiments.curve_files import spread
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, load_json, load_system, median_of
+from ia3_speech.inputs import provenance
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
 from ia3_speech.report.figures import Figure, write_figures
 from ia3_speech.scoring.table import Rate, Table
@@ -139,69 +140,72 @@ def forward(out: Path, adapter: Path, base: str = "mini") -> None:
     write_json(out, {"one": ratio("one", "base"), "sixteen": ratio("sixteen", to)})
 
 
-def table(exp: Path, methods: str) -> None:
-    """Write EXP/methods.md, EXP/figures/methods.{svg,pdf,csv}, and print the former.
+def table(exp: Path, methods: str, measured: Path | None = None) -> None:
+    """Write EXP/methods.{md,json}, EXP/figures/methods.{svg,pdf,csv}, and print the first.
 
     Args:
         exp: folder of the experiment
-        methods: their names, in the table's order
+        methods: their names, in the table's order; those that have no results are left out
+        measured: EXP/methods.json of an earlier run, perhaps on another machine, for methods not trained here
     """
     base = load_system(exp / "base")
-    trained = {
-        name: [load_system(path) for path in sorted(exp.glob(f"{name}_seed*"))] for name in methods.split()
-    }
-    shown = {name: median_of(seeds) for name, seeds in trained.items()}
-    full = gain(shown["full"], base) if "full" in shown else None
-    head = [
-        "method",
-        "trained",
-        "bytes",
-        "s a step",
-        "peak MB",
-        "test WER %",
-        "of the seeds",
-        "gain, % of full",
-    ]
-    head += ["out-of-domain WER %", "rate", "no gain at", "forward, one", "sixteen"]
+    rows = load_json(measured)["methods"] if measured else {}
+    for name in methods.split():
+        seeds = [load_system(path) for path in sorted(exp.glob(f"{name}_seed*"))]
+        if seeds and all({"test", OUT_OF_DOMAIN} <= set(one.results) for one in seeds):
+            rows[name] = measured_row(exp, name, seeds)
+    rows = {name: rows[name] for name in methods.split() if name in rows}
+    before = base.results["test"].all.wer.value
+    gains = {name: (before - row["test"][0]) / before for name, row in rows.items()}
+    head = ["method", "trained", "bytes", "s a step", "peak MB", "test WER %", "of the seeds"]
+    head += ["gain, % of full", "out-of-domain WER %", "rate", "no gain at", "forward, one", "sixteen"]
     first = [base.results["test"].all.wer, None, None, base.results[OUT_OF_DOMAIN].all.wer]
-    rows: list[list[Any]] = [["base", None, None, None, None, *first, None, None, "1.00", "1.00"]]
-    for name, system in shown.items():
-        made, rates = system.train, [one.results["test"].all.wer.value for one in trained[name]]
-        timed = load_json(exp / "forward" / f"{name}.json")
-        failed = [
-            path.parent.name.removeprefix(f"{name}_rate").removesuffix("_seed1")
-            for path in sorted(exp.glob(f"rates/{name}_rate*_seed1/train.json"))
-            if not load_json(path)["selected_epoch"]
-        ]
-        row = [name, f"{made['trainable']:,}", f"{made['bytes']:,}", f"{made['seconds_per_step']:.2f}"]
-        row += [f"{made['peak_memory_bytes'] / 2**20:.0f}", system.results["test"].all.wer, spread(rates)]
-        row += [f"{100 * gain(system, base) / full:.0f}" if full else None]
-        row += [system.results[OUT_OF_DOMAIN].all.wer, f"{system.options['learning_rate']:g}"]
-        row += [", ".join(failed) or None]
-        rows.append(row + [f"{timed[way]:.2f}" if timed[way] else None for way in ("one", "sixteen")])
-    text = Table("methods", "Methods", head, rows).markdown + learning_curves(exp, base)
-    write_text(exp / "methods.md", text)
-    figure = Figure("methods", chart(shown, base).svg_file, Table("methods", "Methods", head, rows))
-    write_figures(exp / "figures", [figure])
-    print(text)
+    lines: list[list[Any]] = [["base", None, None, None, None, *first, None, None, "1.00", "1.00"]]
+    for name, row in rows.items():
+        line = [name, row["trained"], row["bytes"], f"{row['step']:.2f}", f"{row['peak'] / 2**20:.0f}"]
+        line += [Rate(row["test"][0], row["test"][1:]), spread(row["seeds"])]
+        line += [f"{100 * gains[name] / gains['full']:.0f}" if "full" in rows else None]
+        line += [Rate(row["other"][0], row["other"][1:]), f"{row['rate']:g}", row["no_gain_at"] or None]
+        lines.append(line + [f"{row[way]:.2f}" if row[way] else None for way in ("one", "sixteen")])
+    shown = Table("methods", "Methods", head, lines)
+    commits = dict.fromkeys(f"`{row['command']}` (commit {row['commit'][:7]})" for row in rows.values())
+    made = "".join(f"\n- {line}" for line in commits)
+    write_json(exp / "methods.json", {"methods": rows})
+    write_text(exp / "methods.md", shown.markdown + made + "\n" * bool(made) + learning_curves(exp, base))
+    write_figures(exp / "figures", [Figure("methods", chart(rows, gains).svg_file, shown)])
+    print(shown.markdown)
 
 
-def gain(system: System, base: System) -> float:
-    """The relative change of the test set's WER, with its sign turned."""
-    before, after = (one.results["test"].all.wer.value for one in (base, system))
-    return (before - after) / before
+def measured_row(exp: Path, name: str, seeds: list[System]) -> dict[str, Any]:
+    """What the table says of a method: of the median seed, and what all of them have."""
+    system, forward_passes = median_of(seeds), load_json(exp / "forward" / f"{name}.json")
+    rates = {wanted: system.results[wanted].all.wer for wanted in ("test", OUT_OF_DOMAIN)}
+    failed = [
+        path.parent.name.removeprefix(f"{name}_rate").removesuffix("_seed1")
+        for path in sorted(exp.glob(f"rates/{name}_rate*_seed1/train.json"))
+        if not load_json(path)["selected_epoch"]
+    ]
+    return {
+        "trained": system.train["trainable"],
+        "bytes": system.train["bytes"],
+        "step": system.train["seconds_per_step"],
+        "peak": system.train["peak_memory_bytes"],
+        "test": [rates["test"].value, *(rates["test"].bounds or ())],
+        "seeds": [one.results["test"].all.wer.value for one in seeds],
+        "other": [rates[OUT_OF_DOMAIN].value, *(rates[OUT_OF_DOMAIN].bounds or ())],
+        "rate": system.options["learning_rate"],
+        "no_gain_at": ", ".join(failed),
+        "one": forward_passes["one"],
+        "sixteen": forward_passes["sixteen"],
+        **{part: provenance()[part] for part in ("command", "commit")},
+    }
 
 
-def chart(shown: dict[str, System], base: System) -> Chart:
+def chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
     """Gain against the number of trained parameters, on a logarithmic axis."""
     points = [
-        Point(
-            math.log10(one.train["trainable"]),
-            gain(one, base),
-            f"{name}: {one.train['trainable']:,}",
-            text=name,
-        )
-        for name, one in shown.items()
+        Point(math.log10(row["trained"]), gains[name], f"{name}: {row['trained']:,}", text=name)
+        for name, row in rows.items()
     ]
     low, high = (math.floor(min(p.x for p in points)), math.ceil(max(p.x for p in points)))
     x = Axis("trained parameters", low, high, [(tick, f"{10**tick:,}") for tick in range(low, high + 1)])
