@@ -52,9 +52,7 @@ def test_rows_of_an_earlier_run_stand_beside_those_of_this_one(local, exp, monke
     rows = json.loads((exp / "methods.json").read_text())["methods"]
     assert list(rows) == ["ia3"] and rows["ia3"]["no_gain_at"] == "9e-1"
     # Another machine had full fine-tuning, and ia3, which is measured anew here.
-    earlier = {
-        "full": rows["ia3"] | {"test": [0.125, 0.0, 0.25], "trained": 19_000_000, "commit": "abc12345"}
-    }
+    earlier = {"full": rows["ia3"] | {"test": [0.125, 0.0, 0.25], "trained": 19_000_000, "commit": "abc1234"}}
     write_json(exp / "earlier.json", {"methods": earlier | {"ia3": rows["ia3"] | {"rate": 7}}})
     local.methods.table(exp, "ia3 lora_r4 head full", exp / "earlier.json")
     lines = (exp / "methods.md").read_text().splitlines()

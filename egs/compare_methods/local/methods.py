@@ -168,7 +168,7 @@ def table(exp: Path, methods: str, measured: Path | None = None) -> None:
         line += [Rate(row["other"][0], row["other"][1:]), f"{row['rate']:g}", row["no_gain_at"] or None]
         lines.append(line + [f"{row[way]:.2f}" if row[way] else None for way in ("one", "sixteen")])
     shown = Table("methods", "Methods", head, lines)
-    commits = dict.fromkeys(f"`{row['command']}` (commit {row['commit'][:7]})" for row in rows.values())
+    commits = dict.fromkeys(f"`{row['command']}` (commit {row['commit']})" for row in rows.values())
     made = "".join(f"\n- {line}" for line in commits)
     write_json(exp / "methods.json", {"methods": rows})
     write_text(exp / "methods.md", shown.markdown + made + "\n" * bool(made) + learning_curves(exp, base))
