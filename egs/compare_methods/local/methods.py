@@ -179,6 +179,7 @@ def table(exp: Path, methods: str, measured: Path | None = None) -> None:
 def measured_row(exp: Path, name: str, seeds: list[System]) -> dict[str, Any]:
     """What the table says of a method: of the median seed, and what all of them have."""
     system, forward_passes = median_of(seeds), load_json(exp / "forward" / f"{name}.json")
+    made = provenance()
     rates = {wanted: system.results[wanted].all.wer for wanted in ("test", OUT_OF_DOMAIN)}
     failed = [
         path.parent.name.removeprefix(f"{name}_rate").removesuffix("_seed1")
@@ -197,7 +198,8 @@ def measured_row(exp: Path, name: str, seeds: list[System]) -> dict[str, Any]:
         "no_gain_at": ", ".join(failed),
         "one": forward_passes["one"],
         "sixteen": forward_passes["sixteen"],
-        **{part: provenance()[part] for part in ("command", "commit")},
+        "command": made["command"],
+        "commit": made["commit"],
     }
 
 
