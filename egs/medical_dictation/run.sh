@@ -21,7 +21,7 @@ corpus=espeak prepare=local/prepare.py terms=local/terms.py
 name=medical lm_texts=local/lm_texts.py lm_sets=test
 
 . parse_options.sh
-[[ $corpus != espeak || $size != full ]] || train_opts="--epochs 5 $train_opts" # of the eight of ia3.yaml: this is to show the way, in minutes
+[[ $corpus != espeak || $size != full ]] || train_opts="--epochs 4 $train_opts" # of the eight of ia3.yaml: this is to show the way, in minutes
 locate "$@"
 adapt; study; finish
 

@@ -73,7 +73,7 @@ def test_one_adapter_and_one_set(commands):
     assert found == [
         f"{DECODE} test base/decode_greedy_test",
         f"score test base/decode_greedy_test {SCORED}",
-        "JOB=1:1 train --config ia3 --dev dev --train train --out ia3_seedJOB --seed JOB",
+        "JOB=1:1 train --config ia3 --dev dev --replay shipped --train train --out ia3_seedJOB --seed JOB",
         "calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter --search greedy",
         f"{DECODE} --adapter ia3_seed1/adapter test ia3_seed1/decode_greedy_test",
         "score test ia3_seed1/decode_greedy_test --baseline base/decode_greedy_test " + SCORED,
@@ -82,12 +82,12 @@ def test_one_adapter_and_one_set(commands):
     ]
 
 
-def test_other_speech_is_replayed_on_request(commands, tmp_path):
+def test_the_shipped_speech_is_replayed_or_other_or_none(commands, tmp_path):
     (tmp_path / "talk").mkdir()
     (tmp_path / "talk/wav.scp").touch()
-    for replay, replayed in (("shipped", "shipped"), ("talk", f"{tmp_path}/talk")):
+    for replay, replayed in (("shipped", " --replay shipped"), ("talk", f" --replay {tmp_path}/talk"), ("none", "")):
         found = lines(commands("--stop-stage", "5", "--replay", replay))
-        assert f"train --config ia3 --dev dev --replay {replayed} --train train" in found[2]
+        assert f"train --config ia3 --dev dev{replayed} --train train" in found[2]
 
 
 def test_a_set_is_decoded_in_parts_that_are_then_gathered(commands):
