@@ -13,12 +13,11 @@ ends with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate laun
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
-from ia3_speech.formatting import percent, plural, with_interval
+from ia3_speech.formatting import plural
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, training_inputs
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
         check_data(options, checking.tests)
         if options.dev is None:
-            from ia3_speech.training.few_run import refuse_too_few
+            from ia3_speech.speakers.few_run import refuse_too_few
 
             data = read_data_directory(options.train, allow_pipes=options.allow_pipes)
             refuse_too_few(options.train, data.utterances)
@@ -57,7 +56,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         return
     if options.dev is None:
         from ia3_speech.experiments.curve_files import gain_of_others
-        from ia3_speech.training.few_run import train_on_few
+        from ia3_speech.speakers.few_run import folds_report, train_on_few
 
         summary = train_on_few(options)
         write_gate_of_train(options)
@@ -104,37 +103,6 @@ def write_gate_of_train(options: TrainingOptions) -> None:
         add_gate(adapter, base, options.train, allow_pipes=options.allow_pipes)
     except UserError as error:  # a single utterance
         logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
-
-
-def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
-    """What training without dev found, in sentences; `adapter` is what they call it."""
-    minutes, people = summary["audio_seconds"] / 60, plural(summary["speakers"], "speaker")
-    words, before, after = (summary[name] for name in ("words", "base_errors", "errors"))
-    start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
-    relative = (after - before) / before if before else None
-    change = with_interval(relative, summary["change_ci"], signed=True)
-    lines = [
-        f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
-        f"{summary['selected_epoch']} epochs, scale {summary['scale']:g}{start}; {summary['seconds']:.0f} s",
-        f"By adapters that have not heard the utterance: {before} → {after} errors of {words} words (WER "
-        f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
-        f"{percent(summary['better'], 0)} % of the bootstrap's draws)",
-    ]
-    if "note" in summary:
-        lines.append(f"note: {summary['note']}, so the adapter changes nothing")
-    elif after >= before:
-        lines.append("note: the adapter makes no fewer errors than the base")
-    if before >= 0.9 * words:
-        lines.append(
-            "note: the base gets nearly no word right: is there speech in all recordings, in its language, "
-            "and does each text stand at its recording?"
-        )
-    else:
-        named = summary["suspicious"].items()
-        lines += [
-            f"note: {id} ({file}): the base hears something else; is the text right?" for id, file in named
-        ]
-    return lines
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_the_import_loads_nothing_heavy():
 # The packages of the library, each of which may import those before it; commands stand at the end.
 CORE = ["data", "model", "scoring", "adapters", "decoding", "training"]
 EXTRAS = {"lm", "confidence", "dictation", "live", "experiments", "report", "serve"}
-EXTRAS |= {"onnx", "routing", "unsupervised"}
+EXTRAS |= {"onnx", "routing", "unsupervised", "speakers", "corrections"}
 SHARED_BY_ALL = {"ia3_speech", *(f"ia3_speech.{name}" for name in ("cli", "atomic", "formatting", "inputs"))}
 ROOT = Path(ia3_speech.__file__).parent
 FILES = {".".join(("ia3_speech", *f.relative_to(ROOT).with_suffix("").parts)): f for f in ROOT.rglob("*.py")}

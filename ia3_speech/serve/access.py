@@ -21,8 +21,8 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ia3_speech.cli import UserError
+from ia3_speech.corrections.voice import voice_record
 from ia3_speech.serve.errors import ApiError, invalid
-from ia3_speech.training.voice import voice_record
 
 logger = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
+from ia3_speech.corrections import voice
+from ia3_speech.corrections.voice import voice_folder, voice_record
 from ia3_speech.serve.errors import ApiError
-from ia3_speech.training import voice
 from ia3_speech.training.config import NEAREST
-from ia3_speech.training.voice import voice_folder, voice_record
 
 logger = logging.getLogger(__name__)
 
@@ -166,8 +166,8 @@ class JobProgress(logging.Handler):
 
 def main(name: str, base: str, epochs: str) -> int:
     """Learn from what is stored of a voice, and write how it went; → the exit code."""
+    from ia3_speech.speakers.cross_validation import FOLDS
     from ia3_speech.training import multi_adapter
-    from ia3_speech.training.cross_validation import FOLDS
 
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()  # ends with the server
     multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))

@@ -23,13 +23,13 @@ from pydantic import BaseModel, Field
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError
+from ia3_speech.corrections import voice
+from ia3_speech.corrections.voice import VOICE, voice_folder, voice_record
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value
 from ia3_speech.serve.jobs import public_reason, read_job
 from ia3_speech.serve.openai_api import FILE, decode_file, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
-from ia3_speech.training import voice
-from ia3_speech.training.voice import VOICE, voice_folder, voice_record
 
 router = APIRouter()
 

@@ -109,7 +109,7 @@ class TrainingOptions(SharedOptions):
 
     dev: Path | None = None
     """data directory whose WER decides when to stop and which epoch is selected; without it folds of train
-    do, as a few minutes of speech need it (training/cross_validation.py)"""
+    do, as a few minutes of speech need it (speakers/cross_validation.py)"""
 
     out: Path
     """experiment folder; an interrupted run in it is resumed"""

@@ -85,7 +85,11 @@ def test_one_adapter_and_one_set(commands):
 def test_the_shipped_speech_is_replayed_or_other_or_none(commands, tmp_path):
     (tmp_path / "talk").mkdir()
     (tmp_path / "talk/wav.scp").touch()
-    for replay, replayed in (("shipped", " --replay shipped"), ("talk", f" --replay {tmp_path}/talk"), ("none", "")):
+    for replay, replayed in (
+        ("shipped", " --replay shipped"),
+        ("talk", f" --replay {tmp_path}/talk"),
+        ("none", ""),
+    ):
         found = lines(commands("--stop-stage", "5", "--replay", replay))
         assert f"train --config ia3 --dev dev{replayed} --train train" in found[2]
 
@@ -138,7 +142,8 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
         commands("--trade-off", "0 0.5 1", "--variants", "decay-to-one=0.1", "--stop-stage", "8", *options)
     )
     assert [line for line in found if " train --config" in line] == [
-        f"JOB=1:{jobs} train --config ia3 --dev dev --train {data} --out {out}_seedJOB --seed JOB"
+        f"JOB=1:{jobs} train --config ia3 --dev dev --replay shipped --train {data} "
+        f"--out {out}_seedJOB --seed JOB"
         for jobs, data, out in (
             (2, "train", "ia3"), (2, "train --decay-to-one 0.1", "ia3_decay-to-one0.1"),
             (2, "curve/minutes_1 --epoch-minutes 5", "curve/minutes_1"),
@@ -218,7 +223,7 @@ def test_a_grid_trains_each_combination_and_tests_on_request(commands):
     assert found[2:] == [*trained, "experiments show exp/x --parts training"]  # no test set of theirs
     assert [line.split(" --out ")[1] for line in trained] == [f"{one}_seedJOB --seed JOB" for one in systems]
     of_first = "--clip 2 --learning-rate 1e-3 --placements key value --train train"
-    assert trained[0].startswith(f"JOB=1:1 train --config ia3 --dev dev {of_first} ")
+    assert trained[0].startswith(f"JOB=1:1 train --config ia3 --dev dev --replay shipped {of_first} ")
     decoded = [line for line in lines(commands(*options, "--stop-stage", "6")) if line.startswith(DECODE)]
     assert [line.split()[-1] for line in decoded[1:]] == [
         f"{one}_seed1/decode_greedy_test" for one in systems

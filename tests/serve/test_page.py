@@ -11,10 +11,10 @@ import soundfile
 import soxr
 
 from ia3_speech.adapters import registry
+from ia3_speech.corrections import voice
 from ia3_speech.data.audio import load_audio
 from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
-from ia3_speech.training import voice
 from tests.report.webdriver import Browser, found
 
 GREEDY = SearchOptions(search="greedy")

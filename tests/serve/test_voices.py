@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
+from ia3_speech.corrections import voice
 from ia3_speech.serve.jobs import Jobs, read_job
-from ia3_speech.training import voice
 
 SENTENCE = "take two tablets"
 

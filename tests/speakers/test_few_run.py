@@ -15,16 +15,16 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.preparation import PLACES
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.train import folds_report
-from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.data import read_examples
-from ia3_speech.training.few_run import (
+from ia3_speech.speakers.few_run import (
     check_examples,
+    folds_report,
     measure_all,
     nearest,
     prepare,
     suspicious,
 )
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.data import read_examples
 from tests.test_train import NO_DROPOUT, record
 
 FEW = [

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
+from ia3_speech.corrections import voice
+from ia3_speech.corrections.voice import Correction
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.corpora.preparation import find_recording
 from ia3_speech.data.recordings import find_recordings, output_paths
 from ia3_speech.data.spreadsheet import SUFFIXES, read_spreadsheet
 from ia3_speech.formatting import in_columns, plural
-from ia3_speech.training import voice
-from ia3_speech.training.voice import Correction
 
 
 def add(name: str, correction: list[str], recordings: Path | None = None) -> int:
@@ -140,7 +140,7 @@ def learn_corrections(name: str) -> None:
     Args:
         name: a registered adapter that has corrections.
     """
-    from ia3_speech.train import folds_report
+    from ia3_speech.speakers.few_run import folds_report
 
     voice.registered(name)
     learnt = voice.learn_voice(name)

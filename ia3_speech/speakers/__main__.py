@@ -17,7 +17,7 @@ Several machines: `--part 3/8` takes the third of eight shares of the speakers; 
 without it gathers.
 
 How many epochs, and how far from the start, is chosen for each part's adapter by the other parts (without
---folds, by folds), and the start is kept where nothing is better (training/cross_validation.py; the log says
+--folds, by folds), and the start is kept where nothing is better (speakers/cross_validation.py; the log says
 so). Finished adapters are not trained again: an interrupted run resumes with the speakers that are left.
 """
 
@@ -31,7 +31,7 @@ def main(options: SpeakerOptions) -> None:
     inputs = training_inputs(options, {"data": options.data})
     if inputs.is_current(options.out, options.force, resume=True):
         return
-    from ia3_speech.training.speaker_run import adapt_to_speakers
+    from ia3_speech.speakers.speaker_run import adapt_to_speakers
 
     summary = adapt_to_speakers(options)
     if not options.part:

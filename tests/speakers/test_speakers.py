@@ -15,8 +15,9 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
+from ia3_speech.speakers.cross_validation import Adaptation, choose, divide_into_folds
+from ia3_speech.speakers.speaker_run import adapt_to_speakers
 from ia3_speech.training.config import SpeakerOptions
-from ia3_speech.training.cross_validation import Adaptation, choose, divide_into_folds
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
@@ -28,7 +29,6 @@ from ia3_speech.training.multi_adapter import (
     batches_of_similar_length,
 )
 from ia3_speech.training.run import RunLockError, run_lock
-from ia3_speech.training.speaker_run import adapt_to_speakers
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -204,7 +204,7 @@ def test_where_nothing_improves_the_start_is_kept(place, caplog):
 
 def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
     limit = 0.52  # of lengths 0.5 to 0.65 s
-    monkeypatch.setattr("ia3_speech.training.speaker_run.maximum_input_seconds", lambda base: limit)
+    monkeypatch.setattr("ia3_speech.speakers.speaker_run.maximum_input_seconds", lambda base: limit)
     adapt_to_speakers(options_of(place))
     base = load_base(place / "base")
     load_adapter(base.model, place / "exp/s1/fold2/adapter")

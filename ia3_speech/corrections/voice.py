@@ -305,8 +305,8 @@ def train_and_compare(
     """
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
+    from ia3_speech.speakers.few_run import measure_all, prepare, train_on_few
     from ia3_speech.training.data import read_examples
-    from ia3_speech.training.few_run import measure_all, prepare, train_on_few
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes

@@ -25,19 +25,19 @@ from ia3_speech.adapters.registry import home, registered_names, training_data
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
-from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
-from ia3_speech.training.cross_validation import (
+from ia3_speech.speakers.cross_validation import (
     FOLDS,
     Adaptation,
     adapt,
     divide_into_folds,
     training_bar,
 )
+from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import (
@@ -226,6 +226,37 @@ def judgement(base: list[Measure], adaptation: Adaptation) -> dict[str, Any]:
         "better": float((draws["after"] < draws["before"]).mean()),
         **({"note": "nothing was better than the start"} if unchanged else {}),
     }
+
+
+def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
+    """What training without dev found, in sentences; `adapter` is what they call it."""
+    minutes, people = summary["audio_seconds"] / 60, plural(summary["speakers"], "speaker")
+    words, before, after = (summary[name] for name in ("words", "base_errors", "errors"))
+    start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
+    relative = (after - before) / before if before else None
+    change = with_interval(relative, summary["change_ci"], signed=True)
+    lines = [
+        f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
+        f"{summary['selected_epoch']} epochs, scale {summary['scale']:g}{start}; {summary['seconds']:.0f} s",
+        f"By adapters that have not heard the utterance: {before} → {after} errors of {words} words (WER "
+        f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
+        f"{percent(summary['better'], 0)} % of the bootstrap's draws)",
+    ]
+    if "note" in summary:
+        lines.append(f"note: {summary['note']}, so the adapter changes nothing")
+    elif after >= before:
+        lines.append("note: the adapter makes no fewer errors than the base")
+    if before >= 0.9 * words:
+        lines.append(
+            "note: the base gets nearly no word right: is there speech in all recordings, in its language, "
+            "and does each text stand at its recording?"
+        )
+    else:
+        named = summary["suspicious"].items()
+        lines += [
+            f"note: {id} ({file}): the base hears something else; is the text right?" for id, file in named
+        ]
+    return lines
 
 
 def save_folds(base: Base, adaptation: Adaptation, summary: dict[str, Any], options: TrainingOptions) -> None:

@@ -9,14 +9,15 @@ import pytest
 import soundfile
 import torch
 
-from ia3_speech import IA3Config, attach, corrections, load_base, save_adapter
+from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record
 from ia3_speech.cli import UserError
+from ia3_speech.corrections import __main__ as corrections
+from ia3_speech.corrections import voice
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
-from ia3_speech.training import voice
-from ia3_speech.training.few_run import heard_by
+from ia3_speech.speakers.few_run import heard_by
 from tests.test_train import NO_DROPOUT, record
 
 

@@ -26,8 +26,7 @@ from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
-from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
-from ia3_speech.training.cross_validation import (
+from ia3_speech.speakers.cross_validation import (
     Adaptation,
     adapt,
     divide_into_folds,
@@ -35,6 +34,7 @@ from ia3_speech.training.cross_validation import (
     training_bar,
     training_examples,
 )
+from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import START, load_vectors
