@@ -64,6 +64,9 @@ class SharedOptions:
     spec_augment: Literal["base", "off"] = "base"
     """masks as in the base's configuration, or off"""
 
+    dropout: Literal["base", "off"] = "base"
+    """rates as in the base's configuration, or 0: a base with dropout then trains faster"""
+
     seed: int = 0
     """seed of order, speeds, masks and dropout"""
 
@@ -281,6 +284,8 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
         compared["method"] = method_config(options)
     if not compared.get("method_options"):  # as before there were methods: what was trained then is current
         compared.pop("method_options", None)
+    if compared["dropout"] == "base":
+        del compared["dropout"]
     if not getattr(options, "replay", None):
         compared.pop("replay_weight", None)
     if not compared.get("trust_region"):

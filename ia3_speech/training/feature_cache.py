@@ -9,6 +9,7 @@ train between the convolutions, only the normalised waveform is stored.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -32,9 +33,29 @@ def has_masks(base: Base) -> bool:
 
 def has_dropout(base: Base) -> bool:
     """Whether training drops a part of what the encoder's layers or its front end pass on."""
-    options = encoder_config(base.model.config).to_dict() | base.model.config.to_dict()
-    rates = (value for name, value in options.items() if "dropout" in name)
-    return any(isinstance(rate, int | float) and rate > 0 for rate in rates)
+    return any(rate > 0 for config in configurations(base) for rate in dropout_rates(config).values())
+
+
+def switch_off_dropout(base: Base) -> None:
+    """Set its rates to 0, in the configuration and in the modules that were built with it."""
+    for config in configurations(base):
+        for name in dropout_rates(config):
+            setattr(config, name, 0.0)
+    for module in base.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in dropout_rates(module):  # of attention
+            setattr(module, name, 0.0)
+
+
+def configurations(base: Base) -> list[Any]:
+    """The model's, and its encoder's."""
+    return [base.model.config, encoder_config(base.model.config)]
+
+
+def dropout_rates(owner: Any) -> dict[str, float]:
+    """The rates that a configuration or a module holds."""
+    return {name: v for name, v in vars(owner).items() if "dropout" in name and isinstance(v, int | float)}
 
 
 def frozen_depth(base: Base) -> int | None:

@@ -147,12 +147,14 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
 
 
 def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -> None:
-    """Set a base's precision and masks, and attach the vectors that training starts from: those of
+    """Set a base's precision, masks and dropout, and attach the vectors that training starts from: those of
     `init_adapter`, else ones; or insert what another method trains. `options.precision` becomes what "auto"
     stands for."""
     options.precision = base.precision = choose_precision(options.precision, base.device, base.dtype)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
+    if options.dropout == "off":
+        switch_off_dropout(base)
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
     elif isinstance(options, TrainingOptions) and options.method != "ia3":

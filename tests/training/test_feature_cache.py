@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_models import tiny, tiny_processor
+from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech.model.attach import attach, detach
 from ia3_speech.model.base import make_base
-from ia3_speech.training.feature_cache import has_dropout, has_masks
+from ia3_speech.training.feature_cache import has_dropout, has_masks, switch_off_dropout
 
 MASKS = {"mask_time_prob": 0.6, "mask_time_length": 10, "mask_feature_prob": 0.0, "mask_time_min_masks": 1}
 
@@ -44,3 +44,18 @@ def test_what_is_random_in_a_base(tiny_base):
     assert all(has_dropout(tiny_base(**off | {f"{name}_dropout": 0.1})) for name in rates)
     assert has_masks(tiny_base(**off | {"mask_feature_prob": 0.1}))
     assert not has_masks(tiny_base(**off | {"mask_time_prob": 0.1, "apply_spec_augment": False}))
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_without_dropout_training_computes_what_recognition_does(kind, processor):
+    base = make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), "tiny")
+    base.model.config.apply_spec_augment = False
+    attach(base.model, check=False)
+    assert has_dropout(base)
+    switch_off_dropout(base)
+    assert not has_dropout(base)
+    wave = torch.rand(6_000).numpy()
+    recognised = base.logits([wave])[0]
+    base.model.train()
+    logits, frames = base.forward([base.front_end(wave, None)], None)
+    torch.testing.assert_close(logits[0, : int(frames[0])], recognised, rtol=1e-4, atol=1e-4)
