@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""What a recipe does for one person, for each of many: who gets an adapter, and who of them loses by it.
+
+    local/one_by_one.py data/speechocean762/test exp/speechocean762 --k '5 10'
+
+In: a data directory of many speakers, as stage 1 leaves it. Each speaker's first K utterances are trained on
+as a recipe trains on a few minutes, by folds, from the base; the speaker's other utterances, which neither
+training nor folds have heard, are decoded by the base and by the adapter. It is registered where its folds
+have fewer errors than the base, and are so in 80 % of a bootstrap's draws; else the person keeps the base.
+
+Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Finished speakers are not trained again,
+so that several processes may share the work: --part 1/2.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ia3_speech.adapters.load import load_adapter
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.corrections.voice import few_options
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.recordings import part_numbers
+from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.decoding.long_recordings import maximum_input_seconds
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.experiments.conclusion import BETTER
+from ia3_speech.formatting import percent, with_interval
+from ia3_speech.model.attach import detach
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
+from ia3_speech.speakers.few_run import train_on_few
+
+GAIN = ("change %", "people worse off %", "largest loss %")
+HEAD = (
+    "utterances",
+    "people",
+    "base WER %",
+    *GAIN,
+    "registered %",
+    *(f"those alone, {name}" for name in GAIN),
+)
+FOLDS = ("words", "base_errors", "errors", "better", "selected_epoch", "scale", "learning_rate")
+
+
+def main(
+    data: Path,
+    exp: Path,
+    k: str = "5 10",
+    base: str = "mini",
+    seed: int = 1,
+    part: str | None = None,
+) -> None:
+    """Train and decode for each speaker; without --part, write the table.
+
+    Args:
+        data: a data directory
+        exp: where results go
+        k: utterances of each speaker to learn from
+        base: mini, a folder or a hub id
+        seed: of training
+        part: 1/2 takes the first of two shares of the speakers, and writes no table
+    """
+    number, count = part_numbers(part)
+    speakers = read_data_directory(data).speakers
+    recogniser, numbers = load_base(base), [int(few) for few in k.split()]
+    for few in numbers:
+        for speaker in sorted(speakers)[number - 1 :: count]:
+            file = exp / f"one_by_one/k{few}/{speaker}.json"
+            if not file.is_file():
+                print(f"{speaker}, {few} utterances", flush=True)
+                write_json(file, adapt(recogniser, sorted(speakers[speaker], key=id_of), few, seed))
+    if not part:
+        write_text(
+            exp / "one_by_one/RESULTS.md", table([row(exp / f"one_by_one/k{few}", few) for few in numbers])
+        )
+        print((exp / "one_by_one/RESULTS.md").read_text("utf-8"), end="")
+
+
+def id_of(utterance: Utterance) -> str:
+    return utterance.id
+
+
+def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[str, object]:
+    """What the folds say of the first few, and the word errors in the others, before and after."""
+    others = utterances[few:]
+    if not others:
+        raise UserError(
+            f"{utterances[0].speaker} has {len(utterances)} utterances: with --k {few} none is left"
+        )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_data_directory(folder / "data", utterances[:few])
+        options = few_options(base.name, folder / "data", folder / "exp")
+        options.init_adapter, options.seed = None, seed
+        summary = train_on_few(options)
+        detach(base.model)
+        before = errors(base, others)
+        load_adapter(base.model, folder / "exp/adapter", check=False)
+        after = errors(base, others)
+        detach(base.model)
+    words = sum(len(normalize(utterance.text or "", "ctc").split()) for utterance in others)
+    folds = {name: summary[name] for name in FOLDS}
+    return {"test_words": words, "before": before, "after": after, "folds": folds}
+
+
+def errors(base: Base, utterances: list[Utterance]) -> int:
+    """Word errors of greedy search."""
+    recognizer = Recognizer(base, max_seconds=maximum_input_seconds(base))
+    texts = recognizer.texts([load_utterance(utterance) for utterance in utterances])
+    pairs = [(u.text or "", text) for u, text in zip(utterances, texts, strict=True)]
+    return sum(count_errors(*(normalize(text, "ctc").split() for text in pair)).total for pair in pairs)
+
+
+def row(folder: Path, few: int) -> list[str]:
+    """The people of a folder, with every adapter and with those that are registered."""
+    people = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+    folds = [person["folds"] for person in people]
+    registered = np.array([f["errors"] < f["base_errors"] and f["better"] >= BETTER for f in folds])
+    words, before, after = (np.array([p[name] for p in people]) for name in ("test_words", "before", "after"))
+    cells = [str(few), str(len(people)), percent(before.sum() / words.sum())]
+    for changed in (after, np.where(registered, after, before)):
+        draws = bootstrap_sums({"before": before, "after": changed})
+        interval = percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
+        change = (changed.sum() - before.sum()) / before.sum()
+        largest = float(((changed - before) / np.maximum(before, 1)).max())
+        cells += [with_interval(change, interval, signed=True), percent(float((changed > before).mean()), 0)]
+        cells.append(percent(max(largest, 0.0), 0))
+    return [*cells[:6], percent(float(registered.mean()), 0), *cells[6:]]
+
+
+def table(rows: list[list[str]]) -> str:
+    """Markdown."""
+    lines = [HEAD, ["---:"] * len(HEAD), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    command(main)
