@@ -1,4 +1,6 @@
-"""egs/speaker_adaptation: its preparation."""
+"""egs/speaker_adaptation: its preparation, and one person after the other."""
+
+import json
 
 import corpus_files
 import pytest
@@ -7,9 +9,10 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
+from tests.test_train import NO_DROPOUT, record
 
 RECIPE = "speaker_adaptation"
-MODULES = ("prepare",)
+MODULES = ("prepare", "one_by_one")
 
 
 def kaldi(folder, counts):
@@ -54,3 +57,36 @@ def test_other_folders_are_refused(local, tmp_path):
         local.prepare.main(str(tmp_path), tmp_path / "out")
     with pytest.raises(UserError, match="--speakers train is for speechocean762"):
         local.prepare.main("espeak", tmp_path / "out", "train")
+
+
+def test_a_person_whose_adapter_is_not_registered_keeps_the_base(local, tmp_path):
+    better = {"words": 30, "base_errors": 20, "errors": 10, "better": 0.99}
+    doubtful = better | {"errors": 19, "better": 0.7}
+    for name, before, after, folds in (
+        ("ann", 50, 40, better),
+        ("bob", 40, 44, doubtful),
+        ("cat", 10, 11, better),
+    ):
+        person = {"test_words": 100, "before": before, "after": after, "folds": folds}
+        (tmp_path / f"{name}.json").write_text(json.dumps(person))
+    row = local.one_by_one.row(tmp_path, 5)
+    assert row[:3] == ["5", "3", "33.3"] and row[3].startswith("-5.0 [") and row[4:7] == ["67", "10", "67"]
+    assert row[7].startswith("-9.0 [") and row[8:] == ["33", "10"]
+    assert local.one_by_one.table([row]).count("|") == 3 * 11
+
+
+def test_each_person_is_trained_and_tested_on_other_utterances(
+    local, tmp_path, tiny_model, processor, capsys
+):
+    tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    record(tmp_path / "data", 14)  # two speakers
+    arguments = (tmp_path / "data", tmp_path / "exp", "5", str(tmp_path / "base"))
+    local.one_by_one.main(*arguments)
+    people = [json.loads(file.read_text()) for file in sorted((tmp_path / "exp/one_by_one/k5").iterdir())]
+    assert len(people) == 2 and all(person["test_words"] > 0 for person in people)
+    assert capsys.readouterr().out.count(", 5 utterances\n") == 2
+    local.one_by_one.main(*arguments)  # what is finished is not trained again
+    assert ", 5 utterances" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="has 7 utterances: with --k 7 none is left"):
+        local.one_by_one.main(tmp_path / "data", tmp_path / "exp", "7", str(tmp_path / "base"))
