@@ -14,6 +14,7 @@ so that several processes may share the work: --part 1/2.
 
 import json
 import tempfile
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -74,16 +75,12 @@ def main(
             file = exp / f"one_by_one/k{few}/{speaker}.json"
             if not file.is_file():
                 print(f"{speaker}, {few} utterances", flush=True)
-                write_json(file, adapt(recogniser, sorted(speakers[speaker], key=id_of), few, seed))
+                write_json(file, adapt(recogniser, sorted(speakers[speaker], key=attrgetter("id")), few, seed))
     if not part:
         write_text(
             exp / "one_by_one/RESULTS.md", table([row(exp / f"one_by_one/k{few}", few) for few in numbers])
         )
         print((exp / "one_by_one/RESULTS.md").read_text("utf-8"), end="")
-
-
-def id_of(utterance: Utterance) -> str:
-    return utterance.id
 
 
 def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[str, object]:
