@@ -72,10 +72,11 @@ def main(
     recogniser, numbers = load_base(base), [int(few) for few in k.split()]
     for few in numbers:
         for speaker in sorted(speakers)[number - 1 :: count]:
+            spoken = sorted(speakers[speaker], key=attrgetter("id"))
             file = exp / f"one_by_one/k{few}/{speaker}.json"
             if not file.is_file():
                 print(f"{speaker}, {few} utterances", flush=True)
-                write_json(file, adapt(recogniser, sorted(speakers[speaker], key=attrgetter("id")), few, seed))
+                write_json(file, adapt(recogniser, spoken, few, seed))
     if not part:
         write_text(
             exp / "one_by_one/RESULTS.md", table([row(exp / f"one_by_one/k{few}", few) for few in numbers])
