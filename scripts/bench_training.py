@@ -95,7 +95,9 @@ SYSTEMS = [
     *both("a bare loop, five placements, upper half", "bare", placements=FIVE, upper=True),
     *both("PEFT's IA³, Trainer, front end frozen, no dropout", "trainer", dropout=False),
     *both("ours, PEFT's placements, no dropout", "ours", dropout=False),
-    *both("ours, five placements, upper half, no dropout", "ours", placements=FIVE, upper=True, dropout=False),
+    *both(
+        "ours, five placements, upper half, no dropout", "ours", placements=FIVE, upper=True, dropout=False
+    ),
 ]
 RACE = [
     s for s in SYSTEMS

@@ -28,6 +28,7 @@ from ia3_speech.training.config import (
     to_yaml,
 )
 from ia3_speech.training.data import read_examples
+from ia3_speech.training.feature_cache import switch_off_dropout
 from ia3_speech.training.methods import insert, save_method
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import Trainer

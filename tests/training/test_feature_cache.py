@@ -1,12 +1,16 @@
 """SpecAugment's masks are drawn where there is room for them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech.model.attach import attach, detach
 from ia3_speech.model.base import make_base
-from ia3_speech.training.feature_cache import has_dropout, has_masks, switch_off_dropout
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.feature_cache import has_dropout, has_masks
+from ia3_speech.training.run import prepare_base
 
 MASKS = {"mask_time_prob": 0.6, "mask_time_length": 10, "mask_feature_prob": 0.0, "mask_time_min_masks": 1}
 
@@ -50,9 +54,8 @@ def test_what_is_random_in_a_base(tiny_base):
 def test_without_dropout_training_computes_what_recognition_does(kind, processor):
     base = make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), "tiny")
     base.model.config.apply_spec_augment = False
-    attach(base.model, check=False)
     assert has_dropout(base)
-    switch_off_dropout(base)
+    prepare_base(base, TrainingOptions(train=Path(), out=Path(), dropout="off"))
     assert not has_dropout(base)
     wave = torch.rand(6_000).numpy()
     recognised = base.logits([wave])[0]
