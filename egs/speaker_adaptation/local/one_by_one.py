@@ -37,15 +37,9 @@ from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.speakers.few_run import train_on_few
 
-GAIN = ("change %", "people worse off %", "largest loss %")
-HEAD = (
-    "utterances",
-    "people",
-    "base WER %",
-    *GAIN,
-    "registered %",
-    *(f"those alone, {name}" for name in GAIN),
-)
+HEAD = ("utterances", "people", "base WER %", "draws needed %", "with an adapter %", "change %",
+        "people worse off %", "largest loss %")  # fmt: skip
+DRAWS = (None, BETTER, 0.95)  # in which the folds have fewer errors; None: every adapter is used
 FOLDS = ("words", "base_errors", "errors", "better", "selected_epoch", "scale", "learning_rate")
 
 
@@ -78,10 +72,9 @@ def main(
                 print(f"{speaker}, {few} utterances", flush=True)
                 write_json(file, adapt(recogniser, spoken, few, seed))
     if not part:
-        write_text(
-            exp / "one_by_one/RESULTS.md", table([row(exp / f"one_by_one/k{few}", few) for few in numbers])
-        )
-        print((exp / "one_by_one/RESULTS.md").read_text("utf-8"), end="")
+        text = table([row for few in numbers for row in rows(exp / f"one_by_one/k{few}", few)])
+        write_text(exp / "one_by_one/RESULTS.md", text)
+        print(text, end="")
 
 
 def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[str, object]:
@@ -115,21 +108,26 @@ def errors(base: Base, utterances: list[Utterance]) -> int:
     return sum(count_errors(*(normalize(text, "ctc").split() for text in pair)).total for pair in pairs)
 
 
-def row(folder: Path, few: int) -> list[str]:
-    """The people of a folder, with every adapter and with those that are registered."""
+def rows(folder: Path, few: int) -> list[list[str]]:
+    """The people of a folder: with every adapter, and with those that would be registered."""
     people = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
-    folds = [person["folds"] for person in people]
-    registered = np.array([f["errors"] < f["base_errors"] and f["better"] >= BETTER for f in folds])
     words, before, after = (np.array([p[name] for p in people]) for name in ("test_words", "before", "after"))
-    cells = [str(few), str(len(people)), percent(before.sum() / words.sum())]
-    for changed in (after, np.where(registered, after, before)):
+    fewer = np.array([p["folds"]["errors"] < p["folds"]["base_errors"] for p in people])
+    better = np.array([p["folds"]["better"] for p in people])
+    lines = []
+    for needed in DRAWS:
+        registered = fewer & (better >= needed) if needed else np.ones(len(people), dtype=bool)
+        changed = np.where(registered, after, before)
         draws = bootstrap_sums({"before": before, "after": changed})
         interval = percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
         change = (changed.sum() - before.sum()) / before.sum()
         largest = float(((changed - before) / np.maximum(before, 1)).max())
-        cells += [with_interval(change, interval, signed=True), percent(float((changed > before).mean()), 0)]
-        cells.append(percent(max(largest, 0.0), 0))
-    return [*cells[:6], percent(float(registered.mean()), 0), *cells[6:]]
+        shares = [float(registered.mean()), float((changed > before).mean()), max(largest, 0.0)]
+        adapted, worse, loss = (percent(share, 0) for share in shares)
+        line = [str(few), str(len(people)), percent(before.sum() / words.sum())]
+        line += [percent(needed, 0) if needed else "–", adapted]
+        lines.append([*line, with_interval(change, interval, signed=True), worse, loss])
+    return lines
 
 
 def table(rows: list[list[str]]) -> str:
