@@ -6,6 +6,9 @@ In: a graph in float32. Out: the file of one whose encoder layers' linear module
 a scale for each output channel; front end, feature projection and head stay in float32, as in `model.int8`:
 with mini's feature projection rounded, every word is lost. The activations' scales are fixed beforehand, from
 the range that they have in real speech (static quantisation): so a row does not depend on its neighbours.
+A module whose input has a few values far beyond the others stays in float32 too: where the range is more than
+256 times the mean absolute value, a step of int8 is wider than most values, and these are rounded to nothing
+(LLM.int8, Dettmers et al. 2022, arXiv 2208.07339).
 """
 
 import logging
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     import onnx
 
 SPEECH = Path(__file__).parent.parent / "out_of_domain/librispeech_dev/audio"  # thirty clips, six readers
+WIDEST_RANGE = (
+    256  # of an input that is rounded, in means of its absolute values; mini has three of over a thousand
+)
 
 
 def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], file: Path) -> None:
@@ -35,7 +41,7 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
     initializers = {tensor.name for tensor in model.graph.initializer}
     layers = f"model.{layers_of(base.model)[0]}."
     linear = [
-        node.name
+        node
         for node in model.graph.node
         if node.op_type == "MatMul"
         and node.input[1] in initializers
@@ -46,6 +52,7 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.onnx"
         onnx.save(model, source)
+        ranges = measure_ranges(source, {node.input[0] for node in linear}, inputs)
         quantize_static(
             source,
             file,
@@ -54,10 +61,28 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
             per_channel=True,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=linear,
+            nodes_to_quantize=[node.name for node in linear if ranges[node.input[0]] <= WIDEST_RANGE],
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
         )
     logging.disable(logging.NOTSET)
+
+
+def measure_ranges(graph: Path, tensors: set[str], inputs: Sequence[str]) -> dict[str, float]:
+    """The range of each tensor in the clips, from lowest to highest, in means of its absolute values."""
+    import onnx
+    import onnxruntime
+
+    model, names = onnx.load(graph), sorted(tensors)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session, clips = onnxruntime.InferenceSession(model.SerializeToString()), CalibrationClips(inputs)
+    lowest, highest, sums, count = (np.zeros(len(names)) for _ in range(4))
+    while feed := clips.get_next():
+        for number, values in enumerate(session.run(names, feed)):
+            lowest[number] = min(lowest[number], values.min())
+            highest[number] = max(highest[number], values.max())
+            sums[number] += np.abs(values).sum(dtype=np.float64)
+            count[number] += values.size
+    return dict(zip(names, (highest - lowest) / (sums / count), strict=True))
 
 
 class CalibrationClips:

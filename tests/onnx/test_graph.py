@@ -81,6 +81,22 @@ def test_a_row_of_a_batch_is_that_row_alone_and_the_models(name, processor, tmp_
         assert 1e-4 < error < 0.5 if dtype == "int8" else error < 1e-4, error
 
 
+def test_int8_leaves_out_what_it_would_round_to_nothing(processor, tmp_path):
+    """One channel of an input a thousand times the others: that module is not rounded, its neighbours are."""
+    base = make_base(tiny("wav2vec2", intermediate_size=512), processor, "tiny")
+    with torch.no_grad():
+        dense = base.model.wav2vec2.encoder.layers[0].feed_forward.intermediate_dense
+        dense.bias[0] = 1000 * dense.weight.abs().max()
+    write_layout(base, tmp_path / "graph", "onnx", "int8")
+    written = onnx.load(tmp_path / "graph/model.onnx").graph
+    names = {node.name for node in written.node if node.op_type == "MatMul"}
+    outputs = {
+        output for node in written.node if node.op_type == "DequantizeLinear" for output in node.output
+    }
+    rounded = [node.name for node in written.node if node.name in names and node.input[1] in outputs]
+    assert len(rounded) == 6 * base.model.config.num_hidden_layers - 1
+
+
 def test_texts_are_those_of_pytorch(graph, random_base, speaker42, recordings):
     """By name, folder and sum; in one batch; where the rate is another; words have times."""
     with_torch, without = load(random_base, search=SearchOptions("greedy")), ia3_speech.onnx.load(graph)
