@@ -13,6 +13,7 @@ A module whose input has a few values far beyond the others stays in float32 too
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,9 +63,33 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=[node.name for node in linear if ranges[node.input[0]] <= WIDEST_RANGE],
-            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
+            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"], "DedicatedQDQPair": True},
         )
+    onnx.save(with_own_scales(onnx.load(file)), file)
     logging.disable(logging.NOTSET)
+
+
+def with_own_scales(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The graph, with another scale in the last bits for each module that rounds the same input.
+
+    Where two have the same, as keys and values, ONNX Runtime rounds once for both, and then finds no pair to
+    fuse with the product: it multiplies in float32, by weights that it expands anew in each run.
+    """
+    from onnx import numpy_helper
+
+    scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    expanders = {node.input[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    count: Counter[str] = Counter()
+    for node in model.graph.node:
+        if node.op_type != "QuantizeLinear":
+            continue
+        scale = node.input[1]
+        if number := count[scale]:
+            name, factor = f"{scale}_{number}", np.float32(1 + number * 2.0**-22)
+            model.graph.initializer.append(numpy_helper.from_array(scales[scale] * factor, name))
+            node.input[1] = expanders[node.output[0]].input[1] = name
+        count[scale] += 1
+    return model
 
 
 def measure_ranges(graph: Path, tensors: set[str], inputs: Sequence[str]) -> dict[str, float]:

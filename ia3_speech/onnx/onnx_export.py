@@ -32,6 +32,7 @@ from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import Base, BaseError
 from ia3_speech.model.ia3 import all_target_modules, path_in, using_rows, vectors
 from ia3_speech.model.partial_forward import forward_within, modules_at
+from ia3_speech.model.precision import is_long_depthwise
 
 if TYPE_CHECKING:
     import onnx
@@ -123,6 +124,14 @@ def group_norm_within(norm: nn.GroupNorm, frames: torch.Tensor, x: torch.Tensor)
     )
 
 
+def depthwise_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
+    """The output of `conv`, (N, channels, frames) in and out, in two dimensions: for these ONNX Runtime has a
+    kernel for depthwise convolutions, which takes a ninth of the time of mini's 1,536 taps at 3.5 s."""
+    weight, padding = conv.weight[:, :, None], (0, *conv.padding)
+    y = nn.functional.conv2d(x[:, :, None], weight, conv.bias, padding=padding, groups=conv.groups)
+    return y[:, :, 0]
+
+
 def make_graph(
     base: Base, inputs: Sequence[str], outputs: Sequence[str], *, with_vectors: bool
 ) -> "onnx.ModelProto":
@@ -153,6 +162,9 @@ def make_graph(
         raise BaseError(f"{base.name}: a graph takes any number of samples at 16 kHz, and this base {reason}")
     if with_vectors:
         insert_vectors(base.model, all_target_modules(base.model), IA3Config())
+    for module in base.model.modules():
+        if isinstance(module, nn.Conv1d) and is_long_depthwise(module):
+            module.forward = partial(depthwise_convolution, module)
     attached = vectors(base.model)
     rows = [torch.ones(1, vector.l.numel()) for vector in attached.values()]
     waves, lengths = torch.randn(len(TRACED_SAMPLES), max(TRACED_SAMPLES)), torch.tensor(TRACED_SAMPLES)
