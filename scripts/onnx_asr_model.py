@@ -2,6 +2,7 @@
 `wav2vec2-ctc` (istupakov/onnx-asr#135, merged after it): its CTC decoding gets what that type hands over.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Wav2Vec2Ctc(_AsrWithCtcDecoding):
 
     def __init__(self, model_files, preprocessor_factory, onnx_options):
         super().__init__(model_files, preprocessor_factory, onnx_options)
-        self.session = onnxruntime.InferenceSession(model_files["model"])
+        self.session = onnxruntime.InferenceSession(model_files["model"], onnx_options["sess_options"])
 
     @staticmethod
     def _get_model_files(quantization=None):
@@ -35,12 +36,15 @@ class Wav2Vec2Ctc(_AsrWithCtcDecoding):
 
 def load_onnx_asr(folder: str | Path) -> Callable[[Sequence[np.ndarray]], list[str]]:
     """A function: waveforms at 16 kHz → their texts."""
-    folder = Path(folder)
+    folder, options = Path(folder), onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
     if "wav2vec2-ctc" in AsrTypeNames.__args__:
-        model = load_model("wav2vec2-ctc", folder)
+        model = load_model("wav2vec2-ctc", folder, sess_options=options)
     else:
         manager = Manager()
         names = {"model": "model.onnx", "vocab": "vocab.txt", "config": "config.json"}
         files = {key: folder / name for key, name in names.items()}
-        model = manager._create_asr_adapter(Wav2Vec2Ctc(files, manager._create_preprocessor, {}))
+        model = manager._create_asr_adapter(
+            Wav2Vec2Ctc(files, manager._create_preprocessor, {"sess_options": options})
+        )
     return lambda waves: model.recognize(list(waves), sample_rate=16_000)

@@ -8,6 +8,7 @@ and `adapters.bank.Bank` are to a `Recognizer`. Rows of a batch have each its ow
 arrays; those that no row has are left out, and the graph's own default, ones, stands for them.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -90,6 +91,8 @@ class OnnxBase:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if hasattr(os, "sched_getaffinity"):  # where taskset or a container allows fewer, threads would wait
+            options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
 
     def logits(
