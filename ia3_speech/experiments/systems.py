@@ -85,8 +85,9 @@ class System:
 
     @property
     def options(self) -> Json:
-        """The options that it was trained with."""
-        return read_training_options(self.folder / "config.yaml")
+        """The options that it was trained with; of a mean those of its first seed."""
+        trained = next(iter(seeds_of_mean(self.folder)), self.folder)
+        return read_training_options(trained / "config.yaml")
 
     @property
     def record(self) -> Json:
@@ -132,7 +133,15 @@ def load_system(folder: Path, search: str = GREEDY) -> System:
     match = re.fullmatch(r"(.+)_seed(\d+)", folder.name)
     name, seed = (match[1], int(match[2])) if match else (folder.name, None)
     train = load_json(folder / "train.json") if match or (folder / "train.json").is_file() else {}
+    if seeds := [load_json(seed / "train.json") for seed in seeds_of_mean(folder)]:
+        train = {"trainable": seeds[0]["trainable"], "seconds": sum(seed["seconds"] for seed in seeds)}
     return System(f"{name}{ADDED[search]}", seed, folder, train, load_results(folder, search), search)
+
+
+def seeds_of_mean(folder: Path) -> list[Path]:
+    """The folders of the seeds whose mean is in EXP/SYSTEM_average; none for another folder."""
+    averaged = read_inputs(folder).get("inputs", {}) if folder.name.endswith("_average") else {}
+    return [folder.with_name(Path(adapter).parent.name) for adapter in averaged]
 
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:

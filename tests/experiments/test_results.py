@@ -7,6 +7,7 @@ from records import made, rates, score, terms, write
 
 from ia3_speech.cli import UserError
 from ia3_speech.experiments.__main__ import collect, fill, select, stale
+from ia3_speech.experiments.systems import load_system
 from ia3_speech.inputs import Inputs
 from ia3_speech.scoring.results import NOT_IMPROVED
 
@@ -289,15 +290,20 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
     """With what all of its seeds took, its dev WER as decoded, and no table for dev."""
     for set_name, scored in {"test": full_score(0.28, 0.4), "dev": full_score(0.19)}.items():
         write(exp / f"ia3_average/decode_greedy_{set_name}/score.json", scored)
-    write(exp / "ia3_average/train.json", {"trainable": 9216, "seconds": 185.0})
+    write(exp / "ia3_average/scale_0.5/decode_greedy_test/score.json", full_score(0.3, 0.4))
+    for folder, baseline in (("base", None), ("ia3_average", 0.2), ("ia3_average/scale_0.5", 0.2)):
+        write(exp / folder / "decode_greedy_out_of_domain/score.json", full_score(0.2, baseline))
+    averaged = {f"{exp}/ia3_seed{seed}/adapter": "sha256" for seed in (1, 2, 3)}
+    write(exp / "ia3_average/inputs.json", made(inputs=averaged, finished="2030-01-01T00:00:00Z"))
     collect(exp)
     text = (exp / "RESULTS.md").read_text()
     row = "| ia3_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
     assert f"\n{row}" in text and "| 19.0 | 9,216 parameters, 185 s | – |\n" in text
     assert "| dev |" not in text
-    rows = results(exp)["systems"]
-    assert [one["set"] for one in rows if one["name"] == "ia3_average"] == ["test"]
-    assert rows[1]["adapter"] == f"{exp}/ia3_average/adapter"
+    rows = [one for one in results(exp)["systems"] if one["name"] == "ia3_average"]
+    assert [row["set"] for row in rows] == ["test", "out_of_domain"]
+    assert rows[0]["adapter"] == f"{exp}/ia3_average/adapter"
+    assert "| scale 0.5 | 30.0" in text and load_system(exp / "ia3_average").options["epochs"] == 8
 
 
 def test_median_of_seeds(exp, capsys):
