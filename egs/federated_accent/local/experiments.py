@@ -7,9 +7,9 @@
     local/experiments.py table exp/speechocean762
 
 In: speechocean762 as it was published. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} an experiment,
-EXP/central_seedN, EXP/identify.json, EXP/RESULTS.md. What is finished is not done again. The two apps run
-here as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
-simulation or on real machines.
+EXP/central_seedN, EXP/base.json, EXP/identify.json, EXP/RESULTS.md. What is finished is not done again. The
+two apps run here as they are, on a grid that calls the client in this process; `flwr run` starts them on
+Flower's own simulation or on real machines.
 """
 
 import json
@@ -18,7 +18,6 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
@@ -113,7 +112,7 @@ def run(
     only: str = "",
     size: Size = "full",
 ) -> None:
-    """Run the experiments that are not there yet, then central training on the same data.
+    """Run what is not there yet: the base, the experiments, and central training on the same data.
 
     Args:
         data: folder of `prepare`
@@ -124,6 +123,10 @@ def run(
         only: the names of some experiments, separated by semicolons
         size: small takes two rounds of two clients
     """
+    if not (exp / "base.json").exists():
+        learner = task.learner(base, "ia3", seed)
+        exp.mkdir(parents=True, exist_ok=True)
+        write_json(exp / "base.json", {"test": learner.wer(learner.examples(data / "test"))})
     for name, changes in EXPERIMENTS.items():
         out = folder_of(exp, name, seed)
         if (out / "done.json").exists() or (only and name not in only.split(";")):
@@ -148,9 +151,11 @@ def central(data: Path, out: Path, config: dict) -> None:
         examples = [e for folder in rng.sample(folders, config["clients"]) for e in learner.examples(folder)]
         rate = config["rate"] * (1 - number / config["rounds"])
         learner.train(examples, rate, config["epochs"], seed=number)
-    wer = learner.errors(learner.examples(data / "test")).wer
+    test = learner.examples(data / "test")
+    wer = learner.wer(test[:: task.CURVE])[0]
+    line = {"round": config["rounds"], "wer": wer, "bytes": 0, "test": learner.wer(test)}
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "rounds.jsonl", json.dumps({"round": config["rounds"], "wer": wer, "bytes": 0}) + "\n")
+    write_text(out / "rounds.jsonl", json.dumps(line) + "\n")
     write_json(out / "done.json", config)
 
 
@@ -224,18 +229,25 @@ def table(exp: Path) -> None:
     Args:
         exp: folder of the results
     """
-    rows = []
-    for name in [*EXPERIMENTS, "central"]:
+    before = load_json(exp / "base.json")["test"]
+    rows, gains = [["base", None, None, Rate(before[0], before[1:]), None, None, None]], []
+    for name in ["central", *EXPERIMENTS]:
         if files := sorted(exp.glob(f"{folder_of(exp, name, '*').name}/done.json")):
             texts = [(file.parent / "rounds.jsonl").read_text("utf-8").splitlines() for file in files]
             runs = [[json.loads(line) for line in text] for text in texts]
             config, lines = load_json(files[0]), runs[0]
             curve = " ".join(f"{line['round']}: {100 * line['wer']:.1f}" for line in lines)
-            wer, sent = Rate(median(run[-1]["wer"] for run in runs)), lines[-1]["bytes"]
-            sent = f"{sent:,}" if sent else None
-            rows.append([name, str(config["rounds"]), str(len(runs)), wer, sent, curve])
-    head = ["experiment", "rounds", "seeds", "test WER %", "bytes a client and round, each way"]
-    head += ["WER % after round, seed 1"]
+            test = sorted(run[-1]["test"] for run in runs)[len(runs) // 2]
+            gains.append(before[0] - test[0])
+            share = f"{100 * gains[-1] / gains[0]:.0f}" if gains[0] else None
+            sent = f"{lines[-1]['bytes']:,}" if lines[-1]["bytes"] else None
+            row = [name, str(config["rounds"]), str(len(runs)), Rate(test[0], test[1:]), share, sent, curve]
+            rows.append(row)
+    head = ["experiment", "rounds", "seeds", "test WER %", "of central's gain %"]
+    head += [
+        "bytes a client and round, each way",
+        f"WER % after round, each {task.CURVE}th utterance, seed 1",
+    ]
     text = Table("federated", "", head, rows).markdown
     if (exp / "identify.json").exists():
         r = load_json(exp / "identify.json")

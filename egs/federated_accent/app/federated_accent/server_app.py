@@ -1,7 +1,7 @@
 """The server: it samples clients, averages what they send, and measures the mean on the test set.
 
-Out: OUT/rounds.jsonl, a line an evaluation, and OUT/adapter, the last one's, which `--adapter` takes. A reply
-that can't be used is named and left out.
+Out: OUT/rounds.jsonl, a line an evaluation, of each fifth utterance, and after the last round of all; and
+OUT/adapter, the last one's, which `--adapter` takes. A reply that can't be used is named and left out.
 """
 
 import json
@@ -71,9 +71,11 @@ def main(grid: Grid, context: Context) -> None:
         if server_round % config["evaluate-every"] and server_round != config["rounds"]:
             return None
         learner.put({name: array.numpy() for name, array in arrays.items()})
-        wer = learner.errors(test).wer
-        sent = sum(len(array.data) for array in arrays.values())
-        lines.append(json.dumps({"round": server_round, "wer": wer, "bytes": sent}) + "\n")
+        wer = learner.wer(test[:: task.CURVE])[0]
+        line = {"round": server_round, "wer": wer, "bytes": sum(len(array.data) for array in arrays.values())}
+        if server_round == config["rounds"]:
+            line["test"] = learner.wer(test)
+        lines.append(json.dumps(line) + "\n")
         write_text(out / "rounds.jsonl", "".join(lines))
         save_method(learner.base, out / "adapter", {}, {"round": server_round, "wer": wer})
         return MetricRecord({"wer": wer})

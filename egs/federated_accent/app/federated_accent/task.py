@@ -19,7 +19,8 @@ from ia3_speech.data.batches import make_batches
 from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
@@ -27,6 +28,7 @@ from ia3_speech.training.run import prepare_base
 
 Arrays = dict[str, np.ndarray]
 BATCH_SECONDS, CLIP = 20.0, 1.0
+CURVE = 5  # each such utterance of the test set is read after a round that is not the last
 # One vector a weight, so that the mean of vectors is the mean of scaled weights: `ffn_output` beside `ffn`
 # would scale both sides of one matrix.
 METHODS = {
@@ -85,15 +87,22 @@ class Learner:
         rows = zip(examples, texts, frames, strict=True)
         return [replace(e, ids=ids) for e, ids, count in rows if required_frames(ids) <= count]
 
-    def errors(self, examples: Sequence[Example]) -> ErrorCounts:
-        """The word errors of greedy search."""
+    def wer(self, examples: Sequence[Example]) -> list[float]:
+        """The word error rate of greedy search, and its interval over speakers: value, low, high."""
         self.base.model.eval()
-        total = ErrorCounts()
+        utterances, counts = [], []
         for batch in make_batches([e.seconds for e in examples], 2 * BATCH_SECONDS, seed=0, epoch=0):
-            utterances = [examples[i].utterance for i in batch]
-            for utterance, text in zip(utterances, self.cache.texts(utterances), strict=True):
-                total += count_errors(normalize(utterance.text or "").split(), normalize(text).split())
-        return total
+            part = [examples[i].utterance for i in batch]
+            for utterance, text in zip(part, self.cache.texts(part), strict=True):
+                counts.append(count_errors(normalize(utterance.text or "").split(), normalize(text).split()))
+            utterances += part
+        columns = {
+            "errors": np.array([c.total for c in counts]),
+            "words": np.array([c.words for c in counts]),
+        }
+        sums = bootstrap_sums(sums_by_cluster(columns, [utterance.speaker for utterance in utterances]))
+        bounds = percentile_interval(ratio(sums["errors"], sums["words"])) or ()
+        return [float(columns["errors"].sum() / columns["words"].sum()), *bounds]
 
 
 @lru_cache(maxsize=1)
