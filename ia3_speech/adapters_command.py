@@ -143,7 +143,7 @@ def register(
 
     Args:
         folder: the adapter's folder, or that of the experiment around it.
-        name: letters, digits, - and _; at most 64 characters.
+        name: at most 64 characters, none of / \\ : * ? " < > |
         force: replace another adapter of this name.
         keep: keep another adapter of this name as NAME@1, or the next number that is free.
         score: score.json of one or more test sets: the model card in `folder` is written again first, with
@@ -153,6 +153,7 @@ def register(
     if score:
         update_card(registry.adapter_folder(folder), registry.check_name(name), score)
     stored = search_options.stored()
+    check_parameters(registry.adapter_folder(folder))
     target = registry.register(folder, name, force=force, keep=keep, search_files=stored)
     print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
 
@@ -233,8 +234,21 @@ def pull(repo: str, name: str | None = None, revision: str | None = None, force:
         force: replace another adapter of this name.
     """
     name = registry.check_name(name or repo.rpartition("/")[2])
-    target = registry.register(hub.fetch(repo, revision), name, force=force)
+    folder = hub.fetch(repo, revision)
+    check_parameters(folder)
+    target = registry.register(folder, name, force=force)
     print(f"{target.name}: registered in {target.parent}")
+
+
+def check_parameters(folder: Path) -> None:
+    """Raises UserError where tensors, or the gate, are damaged or hold NaN or infinite values."""
+    from ia3_speech.adapters.io import check_finite
+    from ia3_speech.routing.gate_statistics import read_gate
+
+    check_finite(read_weights(folder, "pt"), f"{folder}:")
+    fingerprint = read_summary(folder).get("fingerprint")
+    if fingerprint and (folder / GATE).is_file():
+        read_gate(folder, fingerprint, "")
 
 
 def combine(

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+LONGEST_PREFIX = 240  # bytes
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -31,7 +33,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     if path.is_symlink():  # exp → /scratch/exp: the target is replaced, the link stays
         path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=prefix_of(path), dir=path.parent))
     new, old, lock = temporary / "new", temporary / "old", temporary / "lock"
     lock.touch()  # with the mode of any new file
     try:
@@ -59,11 +61,17 @@ def remove_leftovers(path: Path | str) -> None:
     from filelock import FileLock, Timeout
 
     path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
+    for temporary in path.parent.glob(f"{glob.escape(prefix_of(path))}{'[a-z0-9_]' * 8}"):
         with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
             if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
                     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def prefix_of(path: Path) -> str:
+    """Of the names of temporary folders beside `path`, which have eight characters more: of 255 bytes, what a
+    file system takes, as much of its name as fits."""
+    return f".{os.fsencode(path.name)[:LONGEST_PREFIX].decode(errors='ignore')}."
 
 
 def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:

@@ -58,21 +58,22 @@ def main(
         )
         return
     before, after = calibrations
-    print(
+    lines = [
         f"uncalibrated: cross-entropy {before.cross_entropy:.2f} bits a word, "
-        f"calibration error {before.calibration_error:.1%}"
-    )
-    print(format_calibration(after))
+        f"calibration error {before.calibration_error:.1%}",
+        format_calibration(after),
+    ]
     if store:
         record = recognizer.search_record
         place = store_scaling(recognizer.base, recognizer.adapter, record, after, data)
-        print(f"{place}: holds them for {record['search']} search")
+        lines.append(f"{place}: holds them for {record['search']} search")
     if out:
         import yaml
 
         fitted = {"confidence_slope": after.scaling.slope, "confidence_bias": after.scaling.bias}
         write_text(out, yaml.safe_dump(fitted, sort_keys=False))
-        print(f"{out}: take it as --config of ia3-speech transcribe")
+        lines.append(f"{out}: take it as --config of ia3-speech transcribe")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,9 @@ class UserError(Exception):
     """Something the user can put right. The message names the file, the line and a hint."""
 
 
+OF_WHISPER = {"--model": "--base", "--output-format": "--format"}
+
+
 def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) -> NoReturn:
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
@@ -91,7 +94,9 @@ class Parser(argparse.ArgumentParser):
         message, hint = message.removeprefix("argument "), ""
         if message.startswith("unrecognized arguments: --"):
             word = message.split()[2].partition("=")[0]
-            if near := difflib.get_close_matches(word, self.flags.values(), n=1, cutoff=0.7):
+            if (ours := OF_WHISPER.get(word)) in self.flags.values():
+                hint = f"Whisper's {word} is {ours} here; "
+            elif near := difflib.get_close_matches(word, self.flags.values(), n=1, cutoff=0.7):
                 hint = f"did you mean {near[0]}? "
         self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
 

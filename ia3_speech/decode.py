@@ -9,7 +9,8 @@ DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}; decoding/decode_dir
 hyp.ctm holds the times and confidences of the words, from a forced alignment of each hypothesis.
 
 Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, and the exit code is
-1, with all output written. Clipped audio is listed too, and decoded, and does not change the exit code.
+1, with all output written, now and where the same command finds it up to date. Clipped audio is listed too,
+and decoded, and does not change the exit code.
 """
 
 import shutil
@@ -26,7 +27,7 @@ from ia3_speech.adapters.expressions import (
     parse_terms,
     weight_files,
 )
-from ia3_speech.adapters.record import GATE, SEARCH_FILES, recorded_base
+from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json, recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding.ctc_search import unused_hotwords
@@ -112,7 +113,10 @@ def main(
         | {name: value for name, value in vars(test_time_options).items() if value},
     )  # fmt: skip
     if inputs.is_current(decode_dir, force):
-        return 0
+        if count := read_json(decode_dir / "decode.json")["without_output"]:
+            bad_audio = f"{plural(count, 'utterance')} without output ({decode_dir / 'bad_audio'} lists them)"
+            print(f"{decode_dir}: {bad_audio}; --force decodes again", file=sys.stderr)
+        return int(count > 0 and not part)
     out, utterances = decode_dir, directory.utterances
     if part:
         out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
@@ -126,8 +130,7 @@ def main(
         print(
             f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"
         )
-        if not record["without_output"]:
-            inputs.record(decode_dir)
+        inputs.record(decode_dir)
         return int(record["without_output"] > 0)
     recognizer = load(
         **vars(model_options),
@@ -157,10 +160,8 @@ def main(
         print(message, file=sys.stderr)
     if result.bad:
         print(bad_audio_message(result, out), file=sys.stderr)
-    if any(fault.left_out for fault in result.bad) and not part:
-        return 1
     inputs.record(out)
-    return 0
+    return int(record["without_output"] > 0 and not part)
 
 
 def gate_files(terms: Sequence[Term], base: str) -> list[Path]:

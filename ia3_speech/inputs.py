@@ -64,7 +64,8 @@ class Inputs:
         deletes the folder.
 
         Raises:
-            UserError: `resume`, and `out` holds a run from other inputs.
+            UserError: `resume`, and `out` holds a run from other inputs; or, with `force`, what training did
+                not make, or reads.
         """
         record = read_inputs(out)
         # A training that can't use its data leaves its record alone, which says nothing.
@@ -87,8 +88,7 @@ class Inputs:
             return True
         if resume:
             if force and out.exists():
-                print(f"{out}: is deleted (--force)", file=sys.stderr)
-                shutil.rmtree(out)
+                self.delete(out)
             self.record(out, finished=False)
         elif record:
             if changed:
@@ -96,6 +96,19 @@ class Inputs:
                 print(message, file=sys.stderr)
             record_place(out).unlink(missing_ok=True)
         return False
+
+    def delete(self, out: Path) -> None:
+        """Delete a training's folder. Raises UserError where it holds a source, or no training made it."""
+        sources = [[s] if isinstance(s, Path) else s or [] for s in self.sources.values()]
+        for source in (path for paths in sources for path in paths):
+            if source.resolve().is_relative_to(out.resolve()):
+                hint = "which this run reads (choose another --out)"
+                raise UserError(f"{out}: --force would delete {source}, {hint}")
+        is_run = bool(read_inputs(out)) or (out / "config.yaml").is_file()
+        if not is_run and (out.is_file() or any(out.iterdir())):
+            raise UserError(f"{out}: --force deletes a training's folder alone, and this is none")
+        print(f"{out}: is deleted (--force)", file=sys.stderr)
+        shutil.rmtree(out)
 
     @cached_property
     def as_json(self) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@
 In: names, folders, and the options of the search (search.py). Out: a `Transcriber`.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isinf
@@ -22,6 +23,8 @@ from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.search import RequestSearches, SearchOptions, make_search, with_stored_search
 
+logger = logging.getLogger(__name__)
+
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
 LONGEST_INPUT = 60.0
 SHORTEST_INPUT = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
@@ -30,6 +33,8 @@ SHORTEST_INPUT = 1.0  # of a batch, and of a piece of a long recording: shorter 
 def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
     """Dictation, where it is asked for, or where `dictation` is among the formats."""
     if not options.dictation and "dictation" not in formats.split(","):
+        if options.dictation_rules or options.dictation_off:
+            raise UserError("--dictation-rules and --dictation-off need --dictation, or --format dictation")
         return None
     from ia3_speech.dictation import make_dictation
 
@@ -174,8 +179,17 @@ def load(
         from ia3_speech.routing.router import Router, auto_terms, make_gate
 
         terms, gate = make_gate(adapter, auto_terms(adapter), loaded)
+        damaged = []
         for term in terms:  # what can't be loaded is told before anything is heard
-            with_terms([term], term.name)
+            try:
+                with_terms([term], term.name)
+            except UserError as error:
+                if adapter not in (AUTO, AUTO_SUM):
+                    raise
+                logger.warning("%s: is not chosen: %s", term.name, error)
+                damaged.append(term)
+        if damaged:
+            terms, gate = make_gate(adapter, [term for term in terms if term not in damaged], loaded)
         route = Router(adapter, terms, gate, with_terms)
         return replace(recognizer, adapter=terms, name=str(adapter), bank=cache.bank, gate=route)
 

@@ -42,6 +42,8 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     # An unknown adapter is reported before torch is loaded.
     data = {"train": options.train} | ({"dev": options.dev} if options.dev else {})
     inputs = training_inputs(options, data, labels=options.labels)
+    # Faults are named before anything is deleted, and before torch and the base are loaded.
+    sets = {name: read_data_directory(path, allow_pipes=options.allow_pipes) for name, path in data.items()}
     if checking.check:
         from ia3_speech.training.data import check_data
 
@@ -49,8 +51,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         if options.dev is None:
             from ia3_speech.speakers.few_run import refuse_too_few
 
-            data = read_data_directory(options.train, allow_pipes=options.allow_pipes)
-            refuse_too_few(options.train, data.utterances)
+            refuse_too_few(options.train, sets["train"].utterances)
         return
     if inputs.is_current(options.out, options.force, resume=True):
         return
@@ -65,11 +66,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         if sentence := gain_of_others(options.base):
             print(sentence)
         return
-    # Faults are named before torch and the base are loaded.
-    train_set, dev_set = (
-        read_data_directory(path, allow_pipes=options.allow_pipes) for path in (options.train, options.dev)
-    )
-    for sentence in overlap_of_train_and_dev(train_set, dev_set):
+    for sentence in overlap_of_train_and_dev(**sets):
         if options.train.resolve() == options.dev.resolve():
             raise TrainingError(sentence)
         logger.warning("Warning: %s.", sentence)

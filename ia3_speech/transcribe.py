@@ -16,7 +16,7 @@ Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac
 (the extra ia3-speech[containers]) is installed. Recordings longer than the base's maximum input
 duration are cut at pauses. A bad file is named on stderr and in failed.txt of --output-dir (of a part in
 failed.3of8.txt), the others are transcribed, and the exit code is 1.
-Clipped audio, silence and noise are named too, and transcribed. Progress is shown on stderr where that is a
+Clipped audio and silence are named too, and transcribed. Progress is shown on stderr where that is a
 terminal. Files are written when they are complete, so that a run that was killed goes on with
 --skip-existing. Ctrl-C ends live input: what was heard is transcribed and printed; the exit code is 0 for
 --mic, and 130 for a pipe, whose rest is not read.
@@ -130,6 +130,8 @@ def main(
     for line in bad:
         print(line, file=sys.stderr)
     if not sources:
+        if parts > 1 and not bad:
+            print(f"part {output_options.part} holds no recording", file=sys.stderr)
         return close_batch(0, bad, failures)
     if output_options.skip_existing:
         new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]

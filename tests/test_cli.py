@@ -93,6 +93,15 @@ def test_an_unknown_flag_is_one_line_with_the_nearest_one(subcommand, capsys):
     assert capsys.readouterr().err == message
 
 
+def test_whispers_names_of_flags_are_told(capsys):
+    def transcribe(*files: str, base: str = "mini", format: str = "text"):
+        """Of the flags that `transcribe` has."""
+
+    for theirs, ours in (("--model", "--base"), ("--output_format", "--format")):
+        assert outcome(transcribe, theirs, "x") == 2
+        assert f"(Whisper's {theirs.replace('_', '-')} is {ours} here; --help" in capsys.readouterr().err
+
+
 def several_kinds(
     source: str,
     first: int = 1,

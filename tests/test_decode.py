@@ -133,7 +133,9 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
         assert run("--part", part, *flags, out)[0] == 0
         assert run(*flags, out) == ((1, f"error: {out}: part 1/2 is not decoded (or delete {out}/parts)\n")
                                     if part == "2/2" else (1, ""))  # fmt: skip
-    assert not (out / "parts").exists() and not (out / "inputs.json").exists()  # s-e has no output
+    assert not (out / "parts").exists()
+    again = f"{out}: 1 utterance without output ({out / 'bad_audio'} lists them); --force decodes again\n"
+    assert run(*flags, out) == (1, again) and run("--part", "1/2", *flags, out)[0] == 0
     for name in ("text", "hyp.trn", "bad_audio"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     words, found = (read_confidences(place / "hyp.ctm") for place in (whole, out))

@@ -92,6 +92,17 @@ def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
     assert not (out / "checkpoint").exists()
 
 
+def test_force_deletes_neither_what_a_run_reads_nor_what_no_training_made(tmp_path):
+    data = data_directory(tmp_path)
+    with pytest.raises(UserError, match=r"--force would delete .*, which this run reads"):
+        inputs_of(data).is_current(tmp_path, force=True, resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("of years")
+    with pytest.raises(UserError, match="other: --force deletes a training's folder alone, and this is none"):
+        inputs_of(data).is_current(tmp_path / "other", force=True, resume=True)
+    assert data.is_dir() and (tmp_path / "other/notes.txt").is_file()
+
+
 def test_where_bases_lie(tmp_path):
     assert base_folder("mini").name == "mini"
     for name in ("config.json", "lm.arpa.gz", "lm.json", "MODEL_CARD.md"):

@@ -149,7 +149,7 @@ def test_parts_are_all_of_it_once(run, audio, tiny_folder):
     ]  # fmt: skip
     names = sorted(path.name for path in Path("out").iterdir())
     assert names == [*(f"{n}.txt" for n in range(5)), "failed.1of3.txt", "failed.3of3.txt"]
-    assert run("--part", "9/9", *flags) == (0, "", "")
+    assert run("--part", "9/9", *flags) == (0, "", "part 9/9 holds no recording\n")
     for part in ("0/3", "4/3", "3", "a/b"):
         assert f"--part {part}: give one such as 3/8" in run("--part", part, *flags).err
     audio("failed.wav")
@@ -175,8 +175,8 @@ def test_two_files_for_one_place_are_refused_before_any_work(run, audio):
     for one, other in ((audio("d/a.wav"), audio("e/a.wav")), (audio("b.wav"), audio("b.flac"))):
         place = Path("out") / f"{Path(one).stem}.txt"
         assert run("--base", "/none", "--output-dir", "out", one, other) == (1, "", (
-            f"error: {one} and {other} would both be written to {place} (give each an --output-dir of its "
-            f"own; or give the folder above them, whose sub-folders are kept)\n"
+            f"error: {one} and {other} would both be written to {place} (rename one, or give each an "
+            f"--output-dir of its own; sub-folders of a folder that is given are kept)\n"
         ))  # fmt: skip
     assert not Path("out").exists()
 
@@ -353,6 +353,9 @@ def test_an_unknown_adapter_is_told_before_anything_is_read(run, speaker42):
         ("--confidence-slope 0", "--confidence-slope is 0, and has to be a positive number"),
         ("--format srt a.wav", "--format srt of several recordings makes several files (give --output-dir)"),
         ("--max-seconds 0.5", "--max-seconds is 0.5, and has to be at least 1 seconds"),
+        ("--dictation-rules none.yaml", "--dictation-rules and --dictation-off need --dictation"),
+        ("--lm none --lm-weight 9", "--lm-weight and --unknown-word-score have no effect with --lm none"),
+        ("--pause 3", "--pause is for live input"),
     ],
 )  # fmt: skip
 def test_odd_flags_give_one_line(run, audio, flags, message):

@@ -247,12 +247,19 @@ def join_speakers(labels: Iterable[dict[str, str]]) -> dict[str, str]:
     return {"speaker": speakers} if speakers else {}
 
 
-def labels_of_trained(init_adapter: str | None, labels: dict[str, str]) -> dict[str, str]:
+def labels_of_trained(
+    init_adapter: str | None, labels: dict[str, str], speakers: Iterable[str] = ()
+) -> dict[str, str]:
     """`labels` of an adapter that is trained from another one (a name, a folder, a sum), whose speakers stay.
+
+    Args:
+        speakers: of the training data: a single one is a label, since the adapter is that person's.
 
     Raises:
         UnknownAdapter: there is no such adapter.
     """
     terms = parse_terms(init_adapter) if init_adapter else []
     records = [read_metadata(term.folder) for term in terms]
+    if len(only := {*speakers}) == 1:
+        labels = {"speaker": only.pop()} | labels
     return labels | join_speakers([*(metadata.labels for metadata in records if metadata), labels])

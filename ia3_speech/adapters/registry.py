@@ -36,6 +36,7 @@ REGISTRATION = "store.json"  # where an adapter came from, beside its files
 
 LONGEST_NAME = 64  # characters, and at most 192 bytes: a name, a prefix and a suffix fit a file system's 255
 FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
+RESERVED = ("auto", "auto-sum", "mini")  # what stands for something else where an adapter's name may stand
 NEAREST = 3  # names that an error proposes
 LISTED = 20  # names that an error lists
 
@@ -69,7 +70,7 @@ def check_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if fault := name_fault(name):
         shown = name if name.isprintable() and len(name) <= LONGEST_NAME else ascii(name[:LONGEST_NAME])
-        raise BadName(f"{shown!r} can't be an adapter's name: {fault} (take letters, digits, - and _)")
+        raise BadName(f"{shown!r} can't be an adapter's name: {fault} (letters, digits, - and _ are safe)")
     return name
 
 
@@ -79,6 +80,8 @@ def name_fault(name: str) -> str | None:
         return "it is empty"
     if len(name) > LONGEST_NAME or len(name.encode(errors="replace")) > 3 * LONGEST_NAME:
         return f"it is longer than {LONGEST_NAME} characters"
+    if name in RESERVED:
+        return "it has a meaning of its own"
     if forbidden := [character for character in FORBIDDEN if character in name]:
         return f"it holds {' '.join(forbidden)}"
     if not name.isprintable():

@@ -7,8 +7,9 @@ In: a path or an open binary file, of a format that libsndfile reads or a contai
 import logging
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
 from typing import BinaryIO
@@ -39,6 +40,8 @@ RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hen
 # earlier frames lend to later ones, 20 frames or 0.7 s at the lowest bit rates; Vorbis and Opus need a few
 # windows.
 LEAD_IN = 1.0
+HEAD = 1024  # bytes in which all headers stand that are read here; a NIST SPHERE header's size
+OGG_PAGE = 65_307  # bytes, at most
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
@@ -136,7 +139,7 @@ def read_frames(
             ) from None
     missing = count - len(wave)
     if end is None:
-        missing += round(riff_excess(source) * frames)
+        missing += round(promised_excess(source) * frames)
     if fault := cut_off(missing / rate, frames / rate):
         raise AudioError(f"{source_name(source)}: {fault}")
     return wave, rate
@@ -157,16 +160,47 @@ def segment_of(
     return first, max(0, min(last, frames) - first)
 
 
-def riff_excess(source: Path | str | BinaryIO) -> float:
-    """How much more than it holds a WAV file's header promises, as a share of what it holds; else 0.
-
-    libsndfile reads what is there. Headers of streams state sizes close to 2³¹ or 2³², which promise nothing.
-    """
+def promised_excess(source: Path | str | BinaryIO) -> float:
+    """How much more than it holds a file's header promises, as a share of what it holds; else 0. libsndfile
+    reads what is there. An Ogg file has no such header: one whose end is not marked is named in the log."""
     head, size = head_and_size(source)
-    promised = int.from_bytes(head[4:8], "little")
-    if head[:4] != b"RIFF" or promised >= UNKNOWN_SIZE or size <= 8:
-        return 0.0
-    return max(0.0, promised / (size - 8) - 1)
+    if head[:4] == b"OggS" and not is_ogg_ended(source, size):
+        logger.warning("%s: has no end mark: was it cut off? (copy it again)", source_name(source))
+    return max(0.0, promised_size(head) / max(size, 1) - 1)
+
+
+def promised_size(head: bytes) -> int:
+    """The bytes that a file has by its header: WAV, RF64, W64, AIFF, AU, NIST SPHERE; 0 where that says
+    nothing, as in streams, whose sizes are close to 2³¹, 2³² or 2⁶⁴."""
+    little, big = (partial(int.from_bytes, byteorder=order) for order in ("little", "big"))
+    match head[:4]:
+        case b"RIFF":
+            sizes, unknown = (little(head[4:8]), 8), UNKNOWN_SIZE
+        case b"FORM":
+            sizes, unknown = (big(head[4:8]), 8), UNKNOWN_SIZE
+        case b".snd":
+            sizes, unknown = (big(head[8:12]), big(head[4:8])), UNKNOWN_SIZE
+        case b"RF64" if head[12:16] == b"ds64":
+            sizes, unknown = (little(head[20:28]), 8), 2**62
+        case b"riff":
+            sizes, unknown = (little(head[16:24]), 0), 2**62
+        case b"NIST":
+            fields = {key: int(n) for key, n in re.findall(rb"(\w+) -\w+ (\d+)\n", head)}
+            samples = fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1)
+            sizes, unknown = (samples * fields.get(b"sample_n_bytes", 2), HEAD), UNKNOWN_SIZE
+        case _:
+            return 0
+    return sum(sizes) if 0 < sizes[0] < unknown else 0
+
+
+def is_ogg_ended(source: Path | str | BinaryIO, size: int) -> bool:
+    """Whether the last page of an Ogg file has the end-of-stream bit (RFC 3533, section 6)."""
+    with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
+        file.seek(max(0, size - OGG_PAGE))
+        last = file.read()
+        file.seek(0)
+    flags = last[last.rfind(b"OggS") :][5:6]
+    return not flags or bool(flags[0] & 4)
 
 
 # ---- containers ----
@@ -242,13 +276,13 @@ def explain_failure(source: Path | str | BinaryIO, error: Exception) -> str:
 
 
 def head_and_size(source: Path | str | BinaryIO) -> tuple[bytes, int]:
-    """The first 64 bytes of a file, and its size. Raises OSError; ValueError for a name with a zero byte."""
+    """The first bytes of a file, and its size. Raises OSError; ValueError for a name with a zero byte."""
     if not hasattr(source, "read"):
         with Path(source).open("rb") as file:
-            return file.read(64), os.fstat(file.fileno()).st_size
+            return file.read(HEAD), os.fstat(file.fileno()).st_size
     size = source.seek(0, os.SEEK_END)
     source.seek(0)
-    head = source.read(64)
+    head = source.read(HEAD)
     source.seek(0)
     return head, size
 

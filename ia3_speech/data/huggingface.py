@@ -99,9 +99,9 @@ def convert_dataset(
         new.mkdir()
         utterances = list(extract(rows, columns, kept, Path(name), new, out.absolute(), bad))
         if on_error == "fail":
-            raise_if_unusable(bad)
+            raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with --on-error skip.")
         if bad:
-            log.warning("\n".join(bad_audio_report(bad, "bad audio")))
+            log.warning("\n".join(bad_audio_report(bad, "no transcript or bad audio")))
         write_tables(new, out, utterances, ["gender"])
     return DataDirectory(out, sorted(utterances, key=lambda utterance: utterance.id))
 

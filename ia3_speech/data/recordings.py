@@ -168,8 +168,8 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
         other = owners.setdefault(paths[-1], recording)
         if other is not recording and Path(other.path).resolve() != Path(recording.path).resolve():
             raise UserError(
-                f"{other.path} and {recording.path} would both be written to {paths[-1]} (give each an "
-                f"--output-dir of its own; or give the folder above them, whose sub-folders are kept)"
+                f"{other.path} and {recording.path} would both be written to {paths[-1]} (rename one, or "
+                f"give each an --output-dir of its own; sub-folders of a folder that is given are kept)"
             )
     return paths
 

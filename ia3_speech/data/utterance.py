@@ -14,8 +14,21 @@ from typing import Literal
 
 import numpy as np
 
-from ia3_speech.data.audio import RECEPTIVE_FIELD, AudioError, audio_duration, find_problem, load_audio
+from ia3_speech.data.audio import (
+    RECEPTIVE_FIELD,
+    SAMPLE_RATE,
+    AudioError,
+    audio_duration,
+    find_problem,
+    load_audio,
+    segment_of,
+)
 from ia3_speech.formatting import plural
+
+LEAVE_OUT = (
+    "Repair these files, or leave them out: for good by deleting the utterances' lines in utt2spk and then "
+    "running fix; for one run by --on-error skip, where a command has it."
+)
 
 MAX_LISTED = 20  # utterances that a message lists one by one
 
@@ -80,6 +93,24 @@ def with_duration(utterance: Utterance) -> Utterance:
     return replace(utterance, duration=end - (utterance.start or 0.0))
 
 
+def with_checked_duration(utterance: Utterance) -> Utterance:
+    """As `with_duration`, where the segment is inside its recording by the header of that file.
+
+    Raises:
+        AudioError: it is not, or the file is missing or is not audio.
+    """
+    if utterance.end is not None and not utterance.is_piped:
+        frames = round(header_duration(utterance.source) * SAMPLE_RATE)
+        segment_of(utterance.source, SAMPLE_RATE, frames, utterance.start, utterance.end)
+    return with_duration(utterance)
+
+
+@lru_cache(maxsize=1)
+def header_duration(source: str) -> float:
+    """`audio_duration`, once for the segments of a recording, which follow one another."""
+    return audio_duration(source)
+
+
 def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.ndarray:
     """Decode one utterance to float32 `(samples,)`, 16 kHz: its file or pipe, cut to its segment.
 
@@ -132,14 +163,12 @@ def load_utterances(
         raise_if_unusable(bad)
 
 
-def raise_if_unusable(bad: Sequence[BadAudio]) -> None:
+def raise_if_unusable(
+    bad: Sequence[BadAudio], what: str = "unusable or damaged audio", hint: str = LEAVE_OUT
+) -> None:
     """Raise an AudioError that lists the unusable entries of `bad`, if there are any."""
     if unusable := [entry for entry in bad if entry.left_out]:
-        hint = (
-            "Repair these files, or leave them out: for good by deleting their lines in wav.scp and running "
-            "fix; for one run by --on-error skip, where a command has it."
-        )
-        raise AudioError("\n".join([*bad_audio_report(unusable, "unusable or damaged audio"), hint]))
+        raise AudioError("\n".join([*bad_audio_report(unusable, what), hint]))
 
 
 def bad_audio_report(bad: Sequence[BadAudio], what: str) -> list[str]:

@@ -70,6 +70,8 @@ class LiveOptions:
             raise UserError("--mic-device is for --mic")
         if self.partials and not live:
             raise UserError("--partials is for live input (give --mic or --live)")
+        if self.pause != PAUSE_SECONDS and not live:
+            raise UserError("--pause is for live input (give --mic or --live)")
         if self.mic and (self.live or self.raw is not None):
             raise UserError("--mic and stdin (--live, --raw) are two inputs (choose one)")
         if live and (files not in ((), (STDIN,)) or (self.mic and files)):

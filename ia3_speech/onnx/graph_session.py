@@ -111,8 +111,16 @@ class OnnxBase:
 
         Raises:
             AdapterError: an array is not of an input, or of another length.
+            ValueError: there are not as many vectors as waves, or a wave is shorter than `minimum_samples`.
         """
         vectors = [each or {} for each in vectors or [{}] * len(waves)]
+        if not waves:
+            return []
+        if len(vectors) != len(waves) or min(map(len, waves)) < self.minimum_samples:
+            raise ValueError(
+                f"{len(waves)} waves and {len(vectors)} vectors, the shortest wave of {min(map(len, waves))} "
+                f"samples ({self.minimum_samples} are needed)"
+            )
         for each in vectors:
             self.check_vectors("the arrays", each)
         lengths = np.array([len(wave) for wave in waves], np.int64)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ia3_speech.adapters.card import is_biometric
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
-from ia3_speech.adapters.record import GATE, read_summary, same_base
+from ia3_speech.adapters.record import read_summary, same_base
 from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
@@ -82,17 +83,20 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
         UserError: there is none to choose from; one that is named, or the base, has no gate, or one of
             another base.
     """
-    every, chosen = ":" not in str(adapter), []
+    every, chosen, speech = ":" not in str(adapter), [], []
     for term in terms:
         if every and not is_for(term.folder, base):
             continue
-        if every and not (term.folder / GATE).is_file():
-            logger.warning("%s", no_gate(term))
+        try:
+            speech.append(read_gate(term.folder, base.fingerprint, no_gate(term)))
+        except UserError as error:
+            if not every:
+                raise
+            logger.warning("%s", error)
             continue
         chosen.append(term)
     if not chosen:
         raise UserError(f"{adapter}: no adapter of the base {base.name} with a gate is registered")
-    speech = [read_gate(term.folder, base.fingerprint, no_gate(term)) for term in chosen]
     folder = Path(base.model.config.name_or_path)
     general = read_gate(folder, base.fingerprint, no_general_speech(base.name))
     return chosen, GaussianGate(general, speech)
@@ -119,7 +123,7 @@ def auto_terms(adapter: str | Path) -> list[Term]:
 
 
 def is_one_persons(folder: Path) -> bool:
-    return "speaker" in (read_summary(folder).get("labels") or {})
+    return is_biometric(read_summary(folder))
 
 
 def is_for(folder: Path, base: "Base") -> bool:

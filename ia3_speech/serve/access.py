@@ -26,6 +26,8 @@ from ia3_speech.serve.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
 
+NO_KEYS = "is not a list of keys in YAML (docs/serve.md shows one)"
+
 HASHED = "sha256:"
 PROTOCOL = "openai-insecure-api-key."  # by which browsers, which can't set headers, send a key to a WebSocket
 MOST_ADDRESSES = 10_000  # whose rates are remembered
@@ -124,9 +126,10 @@ def read_keys(file: Path) -> dict[str, Client]:
         clients = TypeAdapter(list[Client]).validate_python(yaml.safe_load(file.read_text("utf-8")))
     except ValidationError as error:
         number = next((part + 1 for part in error.errors()[0]["loc"] if isinstance(part, int)), 0)
-        raise UserError(f"{file}: key {number}: {invalid(error)}") from None
+        message = f"key {number}: {invalid(error).message}" if number else NO_KEYS
+        raise UserError(f"{file}: {message}") from None
     except (OSError, ValueError, yaml.YAMLError):
-        raise UserError(f"{file}: is not a list of keys in YAML (docs/serve.md shows one)") from None
+        raise UserError(f"{file}: {NO_KEYS}") from None
     found = {}
     for client in clients:
         if client.hashed in found:

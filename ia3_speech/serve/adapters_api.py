@@ -23,9 +23,10 @@ from starlette.responses import Response
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.cache import StoredAdapter
 from ia3_speech.adapters.io import read_adapter
-from ia3_speech.adapters.record import CARD, FILES
+from ia3_speech.adapters.record import CARD, FILES, GATE
 from ia3_speech.adapters_command import describe_adapter
 from ia3_speech.cli import UserError
+from ia3_speech.routing.gate_statistics import read_gate
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model
@@ -120,6 +121,8 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
             raise bad_value("files", "An adapter is its tensors (.safetensors) and a file on them.")
         try:
             json.dumps(describe_adapter(folder), allow_nan=False)  # as it will be told
+            if (folder / GATE).is_file():
+                read_gate(folder, server.bank.base.fingerprint, "")
             # Between batches, since the model's modules are read.
             server.engine.call(lambda: read_adapter(server.bank.base.model, folder)).result()
         except EngineClosed:

@@ -4,6 +4,7 @@ In: the name that a client sends, and what its key may use. Out: adapters with w
 chooses from (see `routing`). Only registered names count: never a path, an experiment or the Hub.
 """
 
+import logging
 from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from ia3_speech.routing.router import is_one_persons, make_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.serve.monitoring import Metrics
+
+logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 256  # characters of a sum
 REMEMBERED = 10_000  # adapters of which it is known whether they fit
@@ -91,7 +94,8 @@ class Models:
         model = Model(tuple((stored, 1.0) for stored in found), name)
         try:
             self.gate(model)
-        except UserError:  # which may name a folder
+        except UserError as error:  # which may name a folder
+            logger.warning("%s: %s", name, error)
             message = "needs adapters with a gate, and a base with one (ia3-speech adapters gate)."
             raise bad_value("model", f"{name}: the choice by audio {message}") from None
         return model

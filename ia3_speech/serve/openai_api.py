@@ -50,6 +50,7 @@ class TranscriptionForm(BaseModel):
     keywords: list[str] = Field([], alias="keywords[]")
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     timestamp_granularities: list[Literal["word", "segment"]] = Field([], alias="timestamp_granularities[]")
+    include: list[str] = Field([], alias="include[]")
     temperature: float = Field(0.0, ge=0, le=1)
     stream: bool = False
 
@@ -82,6 +83,9 @@ async def create_transcription(request: Request) -> Response:
         if wanted.timestamp_granularities and wanted.response_format != "verbose_json":
             name = "timestamp_granularities"
             raise bad_value(name, f"{name} needs response_format verbose_json.")
+        if "logprobs" in wanted.include:
+            message = "No logprobs of tokens are returned (verbose_json has the confidence of each word)."
+            raise bad_value("include", message)
         if wanted.stream and wanted.response_format not in ("json", "text"):
             raise bad_value("response_format", "stream is for response_format json or text.")
         language = check_language(wanted.language, server.language)

@@ -22,6 +22,8 @@ so). Finished adapters are not trained again: an interrupted run resumes with th
 """
 
 from ia3_speech.cli import command
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.formatting import plural
 from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
 
 
@@ -29,6 +31,7 @@ def main(options: SpeakerOptions) -> None:
     check_options(options)
     # An unknown adapter is reported before torch is loaded.
     inputs = training_inputs(options, {"data": options.data})
+    read_data_directory(options.data, allow_pipes=options.allow_pipes)  # faults, before anything is deleted
     if inputs.is_current(options.out, options.force, resume=True):
         return
     from ia3_speech.speakers.speaker_run import adapt_to_speakers
@@ -36,8 +39,9 @@ def main(options: SpeakerOptions) -> None:
     summary = adapt_to_speakers(options)
     if not options.part:
         inputs.record(options.out)
+    adapters, speakers = plural(summary["adapters"], "adapter"), plural(summary["speakers"], "speaker")
     print(
-        f"{options.out}: {summary['adapters']} adapters for {summary['speakers']} speakers, "
+        f"{options.out}: {adapters} for {speakers}, "
         f"{summary['improved']} improved on their start, {summary['wall_seconds']:.0f} s"
     )
 

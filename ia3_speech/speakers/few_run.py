@@ -96,7 +96,9 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             **({"init_adapter": start} if start else {}),
             "seconds": round(time.monotonic() - started, 1),
         }
-        save_folds(base, adaptation, summary, replace(options, init_adapter=start))
+        speakers = {example.utterance.speaker for example in examples}
+        labels = labels_of_trained(start, options.labels, speakers)
+        save_folds(base, adaptation, summary, replace(options, init_adapter=start, labels=labels))
         return summary
 
 
@@ -237,7 +239,8 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
     change = with_interval(relative, summary["change_ci"], signed=True)
     lines = [
         f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
-        f"{summary['selected_epoch']} epochs, scale {summary['scale']:g}{start}; {summary['seconds']:.0f} s",
+        f"{plural(summary['selected_epoch'], 'epoch')}, scale {summary['scale']:g}{start}; "
+        f"{summary['seconds']:.0f} s",
         f"By adapters that have not heard the utterance: {before} → {after} errors of {words} words (WER "
         f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
         f"{percent(summary['better'], 0)} % of the bootstrap's draws)",
@@ -261,7 +264,6 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
 
 def save_folds(base: Base, adaptation: Adaptation, summary: dict[str, Any], options: TrainingOptions) -> None:
     """Write the adapters of the folds, the adapter, config.yaml, and train.json last."""
-    labels = labels_of_trained(options.init_adapter, options.labels)
     record = summary | {"data": str(options.train)}
     shutil.rmtree(options.out / "folds", ignore_errors=True)
     for number, (fold, _, setting) in enumerate(adaptation.unbiased, 1):
@@ -269,10 +271,10 @@ def save_folds(base: Base, adaptation: Adaptation, summary: dict[str, Any], opti
         load_vectors(base, adaptation.fold_vectors(fold, setting))
         trained_on = [example.utterance.id for example in fold.train_examples]
         training = {"data": str(options.train), "fold": f"fold{number}", "trained_on": trained_on}
-        save_adapter(base.model, folder / "adapter", base=base, labels=labels, training=training)
+        save_adapter(base.model, folder / "adapter", base=base, labels=options.labels, training=training)
         texts = {measure.utterance: measure.text for measure in fold.measures[setting]}
         atomic.write_json(folder / "task.json", training | setting._asdict() | {"texts": texts})
     load_vectors(base, adaptation.vectors)
-    save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=record)
+    save_adapter(base.model, options.out / "adapter", base=base, labels=options.labels, training=record)
     atomic.write_text(options.out / "config.yaml", to_yaml(options))
     atomic.write_json(options.out / "train.json", summary)

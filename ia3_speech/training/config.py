@@ -16,6 +16,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.inputs import Inputs, base_files, base_folder
 
+PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
 NEAREST = "nearest"  # as init_adapter, without dev: the registered adapter with the fewest errors
 
 
@@ -220,18 +221,25 @@ def check_options(options: SharedOptions) -> None:
             "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
             "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
         }
-        if options.dev is None and (options.method != "ia3" or options.replay):
-            required["dev"] = (False, "given with --replay, and with another --method than ia3")
+        ia3s = {"train_head": False, "decay_to_one": 0, "dtype": "float32", "trust_region": 0}
         neutral: dict[str, Any] = {"method_options": {}}
         if options.method != "ia3":
-            method_config(options)
-            neutral = {"init_adapter": None, "train_head": False, "decay_to_one": 0, "dtype": "float32"}
-            neutral["trust_region"] = 0
+            neutral = {"init_adapter": None} | ia3s
+            names_modules = "target_modules" in method_config(options)["options"]
+            if names_modules:
+                neutral["layers"] = "all"
+            if names_modules or options.method.partition(":")[0] not in PLACED:
+                neutral["placements"] = TrainingOptions(train=Path(), out=Path()).placements
+        if options.dev is None:  # folds know no others
+            neutral |= {"method": "ia3", "replay": None, "epoch_minutes": 0} | ia3s
+        reason = "without --dev" if options.dev is None else f"with --method {options.method}"
         required |= {
-            name: (False, f"{value} with --method {options.method}")
+            name: (False, f"{value} {reason}")
             for name, value in neutral.items()
             if getattr(options, name) != value
         }
+        if options.dev is None:
+            required["placements"] = ("conv" not in options.placements, "without conv, where no --dev is")
     if isinstance(options, SpeakerOptions):
         part_numbers(options.part)
         required |= {

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, required_frames, target_text, writing_hint
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_checked_duration
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import of_file
@@ -110,27 +110,34 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
 
     Raises:
         TrainingError: the base can't write a character of train or dev (unless `drop_chars`); or, unless
-            `on_error: skip`, nothing is left of a text once it is normalised (punctuation alone), or it needs
-            more frames than its audio has.
+            `on_error: skip`, a header or a segment shows that audio can't be used, nothing is left of a text
+            once it is normalised (punctuation alone), or it needs more frames than its audio has.
     """
     base = load_base(options.base, device="cpu")
     for path in dict.fromkeys(filter(None, (options.train, options.dev))):
         data = read_data(path, base, options)
         flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
         refuse_unwritable(data, base, options, flags)
-        data = replace(data, utterances=[with_duration(utterance) for utterance in data])
-        samples = [u.duration and round(u.duration * SAMPLE_RATE) for u in data]
-        faults = [text_fault(u, n, base, options) for u, n in zip(data, samples, strict=True)]
-        faults = [fault for fault in faults if fault]
+        utterances, faults = [], []
+        for utterance in data:
+            try:
+                utterances.append(with_checked_duration(utterance))
+            except AudioError as error:
+                faults.append(f"{utterance.id}: {error}")
+        samples = [u.duration and round(u.duration * SAMPLE_RATE) for u in utterances]
+        found = [text_fault(u, n, base, options) for u, n in zip(utterances, samples, strict=True)]
+        faults += filter(None, found)
         if faults and options.on_error == "fail":
             raise TrainingError(
-                f"{path}/text: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults)} "
+                f"{path}: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults)} "
                 f"(correct them, or leave them out with --on-error skip; of a recipe: --train-opts "
                 f"'--on-error skip', of speaker_adaptation: --text-opts)"
             )
         without = f", without {shorten(faults)}" if faults else ""
         print(f"{path}: {len(data) - len(faults)} utterances can be trained on{without}")
-        warn_of_long_input(path, base, [(utterance.id, utterance.duration or 0.0) for utterance in data])
+        warn_of_long_input(
+            path, base, [(utterance.id, utterance.duration or 0.0) for utterance in utterances]
+        )
     for path in test_sets:
         data = read_data(path, base, options)
         if characters := unwritable_characters(data, base, options)[1]:

@@ -14,8 +14,10 @@ The papers are named in ia3_speech/conf/METHOD.yaml.
 """
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -35,6 +37,8 @@ from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import architecture_of, head_of, layers_of, path_in, target_modules
 from ia3_speech.model.partial_forward import PROMPT_FRAMES
 from ia3_speech.model.patches import mask_if_it_fits
+
+logger = logging.getLogger(__name__)
 
 Config = dict[str, Any]  # method, placements, layers, options: see `config.method_config`
 Parameters = dict[str, nn.Parameter]  # by name in the model
@@ -98,6 +102,8 @@ def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
     """Any tuner of PEFT, on the modules that its options name; else on those of placements and layers."""
     import peft
 
+    if unknown := unknown_options(options):
+        raise ValueError(f"{options['peft_type']} has no option {', '.join(unknown)}")
     if "target_modules" not in options:
         placed = target_modules(model, IA3Config(tuple(config["placements"]), config["layers"]))
         options["target_modules"] = list(dict.fromkeys(target.module for target in placed))
@@ -108,6 +114,14 @@ def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
         wrapper = peft.get_peft_model(model, settings)
     vars(model)[PEFT_WRAPPER] = wrapper  # not as a module: it holds the model
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def unknown_options(options: Config) -> list[str]:
+    """Those that PEFT would leave out of the configuration, with a warning."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    settings = PEFT_TYPE_TO_CONFIG_MAPPING.get(options["peft_type"])
+    return sorted(options.keys() - {field.name for field in fields(settings)}) if settings else []
 
 
 def insert_ln_tuning(model: nn.Module, config: Config, **options: Any) -> Parameters:
@@ -256,7 +270,10 @@ def load_any(base: Base, terms: Sequence[Term]) -> None:
         metadata.config if metadata else {}
     )
     if (folder / PEFT_CONFIG).exists():
-        config["options"] = read_json(folder / PEFT_CONFIG)
+        options = read_json(folder / PEFT_CONFIG)
+        if unknown := unknown_options(options):
+            logger.warning("%s: PEFT here knows no %s", folder / PEFT_CONFIG, ", ".join(unknown))
+        config["options"] = {name: value for name, value in options.items() if name not in unknown}
     inserted = insert(model, config)
     try:
         if inserted.peft:

@@ -95,7 +95,6 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         if is_first_process():
             for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
                 atomic.remove_leftovers(options.out / name)
-        labels = labels_of_trained(options.init_adapter, options.labels)
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
         replay = read_replay(replay_folder(options.replay), base, options) if options.replay else []
         prepare_base(base, options, options.train_head)
@@ -115,6 +114,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
             record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
             if options.init_adapter:
                 record["init_adapter"] = options.init_adapter
+            speakers = (example.utterance.speaker for example in train_set)
+            labels = labels_of_trained(options.init_adapter, options.labels, speakers)
             size = save_method(base, options.out / "adapter", labels, record)
             state = trainer.state
             summary |= {"method": options.method, "bytes": size, "peak_memory_bytes": state.peak_memory_bytes}

@@ -277,18 +277,17 @@ class Trainer:
     def dev_errors(self) -> list[ErrorCounts]:
         """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
         self.model.eval()
-        texts = [""] * len(self.dev_pieces)
+        texts: list[list[str]] = [[] for _ in self.dev]  # of each utterance its pieces', in their order
+        texts_of_pieces = [""] * len(self.dev_pieces)
         seconds = [piece.duration for _, piece in self.dev_pieces]
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
             for i, text in zip(batch, self.cache.texts([self.dev_pieces[i][1] for i in batch]), strict=True):
-                texts[i] = text
-        hypotheses = [
-            " ".join(text for (number, _), text in zip(self.dev_pieces, texts, strict=True) if number == n)
-            for n in range(len(self.dev))
-        ]
+                texts_of_pieces[i] = text
+        for (number, _), text in zip(self.dev_pieces, texts_of_pieces, strict=True):
+            texts[number].append(text)
         mode = self.options.normalize
         references = [normalize(e.utterance.text or "", mode).split() for e in self.dev]
-        hypotheses = [normalize(hypothesis, mode).split() for hypothesis in hypotheses]
+        hypotheses = [normalize(" ".join(pieces), mode).split() for pieces in texts]
         return [count_errors(r, h) for r, h in zip(references, hypotheses, strict=True)]
 
     # ---- resuming

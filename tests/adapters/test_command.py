@@ -142,8 +142,12 @@ def test_errors(run, adapter):
     assert run("remove", "x").code == run("register", "/none", "x").code == 1
     code, _, err = run("register", adapter, "a/b")
     assert (code, err) == (
-        1, "error: 'a/b' can't be an adapter's name: it holds / (take letters, digits, - and _)\n",
+        1, "error: 'a/b' can't be an adapter's name: it holds / (letters, digits, - and _ are safe)\n",
     )  # fmt: skip
+    save_file({"x.2.k_proj.ia3_key": np.full(5, np.nan)}, adapter / "ia3_speech.safetensors")
+    code, _, err = run("register", adapter, "nan")
+    assert code == 1 and "x.2.k_proj.ia3_key holds NaN" in err
+    assert registry.registered_names() == ["speaker42"]
     for wrong in ((), ("nonsense",), ("register", adapter), ("list", "--format", "xml")):
         assert run(*wrong).code == 2
 

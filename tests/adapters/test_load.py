@@ -15,7 +15,7 @@ from ia3_speech import IA3Config, detach, load, load_adapter, load_base, save_ad
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.io import adapter_of
-from ia3_speech.adapters.load import attach_adapter, combine, read_sum, weighted_sum
+from ia3_speech.adapters.load import attach_adapter, combine, labels_of_trained, read_sum, weighted_sum
 from ia3_speech.adapters.record import METADATA, Adapter, Metadata, read_metadata, recorded_base
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.data.kaldi import write_data_directory
@@ -154,6 +154,12 @@ def test_sums_that_are_refused(tiny_model):
     message = r"sum: too large for fp32 in .*ia3_key \(take smaller weights\)"
     with pytest.raises(AdapterError, match=message):
         combine(model, [make(model, 1)], [1e39])
+
+
+def test_one_persons_training_data_are_a_label():
+    assert labels_of_trained(None, {"domain": "ward"}, ["a", "a"]) == {"domain": "ward", "speaker": "a"}
+    assert labels_of_trained(None, {"speaker": "042"}, ["a"]) == {"speaker": "042"}
+    assert labels_of_trained(None, {}, ["a", "b"]) == labels_of_trained(None, {}) == {}
 
 
 def test_labels_that_all_share_and_every_speaker(tiny_model):

@@ -45,6 +45,7 @@ def test_what_killed_writers_left_is_removed(adapter):
         ("", "it is empty"),
         ("  ", "it is empty"),
         ("a/b", "it holds /"),
+        ("auto", "it has a meaning of its own"),
         ("..", "it starts with a dot"),
         (".hidden", "it starts with a dot"),
         ("-flag", "it starts with a dot, a dash"),

@@ -30,7 +30,7 @@ def utterance(name, source, start=None, end=None):
     return Utterance(name, "spk", name, str(source), start, end)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "mp3"])
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "aiff", "au", "w64", "rf64", "nist"])
 def test_half_a_file_is_not_the_whole_of_it(tmp_path, suffix):
     """Its header still promises all: what was said then has more words than what is heard."""
     file = tmp_path / f"a.{suffix}"
@@ -43,6 +43,16 @@ def test_half_a_file_is_not_the_whole_of_it(tmp_path, suffix):
         ):
             load_audio(source)
     assert len(load_audio(file, start=1.0, end=2.0)) == RATE
+
+
+def test_an_ogg_file_without_its_end_is_named(tmp_path, caplog):
+    """It has no header that says how long it is, and streams that were recorded may lack the mark."""
+    file = tmp_path / "a.ogg"
+    soundfile.write(file, tone(6.0), RATE)
+    load_audio(file)
+    assert not caplog.text
+    load_audio(write(file, file.read_bytes()[: file.stat().st_size // 2]))
+    assert "a.ogg: has no end mark: was it cut off?" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -204,7 +214,7 @@ def test_unusable_audio_is_named_or_skipped(mixed):
     assert lines[0] == "21 utterances have unusable or damaged audio:"
     assert lines[2] == f"  spk-nan: {mixed[3].source}: 16000 samples are NaN or infinite"
     assert lines[-2] == "  … and 1 more"
-    assert lines[-1].startswith("Repair these files, or leave them out: for good by deleting their lines")
+    assert lines[-1].startswith("Repair these files, or leave them out: for good by deleting the")
     assert len(list(load_utterances(mixed[1:3], progress=False))) == 2
 
 

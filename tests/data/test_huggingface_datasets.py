@@ -179,7 +179,7 @@ def test_bad_audio_is_named_or_left_out_on_request(mixed, tmp_path, caplog):
     with pytest.raises(AudioError) as caught:
         convert_dataset(str(mixed), tmp_path / "data")
     assert str(caught.value).splitlines()[:-1] == [
-        "5 utterances have unusable or damaged audio:",
+        "5 utterances have no transcript or unusable audio:",
         "  b_c-2: b.wav: is not audio that libsndfile reads: Format not recognised (convert it to wav, flac, "
         "ogg or mp3)",
         "  etc-3: lost.wav: empty (no bytes)",
@@ -190,7 +190,7 @@ def test_bad_audio_is_named_or_left_out_on_request(mixed, tmp_path, caplog):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
     data = convert_dataset(str(mixed), tmp_path / "data", on_error="skip")
     assert [(u.id, u.speaker) for u in data] == [("Anna_B-1", "Anna_B"), ("Anna_B_2-6", "Anna_B_2")]
-    assert "6 utterances have bad audio:" in caplog.text
+    assert "6 utterances have no transcript or bad audio:" in caplog.text
     assert "  Anna_B_2-6: row 6: clipped (76.2 % of the samples are flat at full scale)" in caplog.text
     assert len(list((tmp_path / "data").rglob("*.wav"))) == 2
 

@@ -176,6 +176,9 @@ def test_what_does_not_fit_is_named(graph, speaker42, recordings, tmp_path):
             asr.transcribe(recordings[0], adapter=adapter)
     with pytest.raises(AdapterError, match="the arrays: ia3_kye is no input of the graph"):
         asr.recognizer.base.logits([np.zeros(8000, np.float32)], [{"ia3_kye": np.ones(32, np.float32)}])
+    with pytest.raises(ValueError, match=r"1 waves and 1 vectors, the shortest wave of 100 samples"):
+        asr.recognizer.base.logits([np.zeros(100, np.float32)])
+    assert asr.recognizer.base.logits([]) == []
     with pytest.raises(AdapterError, match=r"no graph.json in it \(ia3-speech export"):
         ia3_speech.onnx.load(tmp_path)
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)

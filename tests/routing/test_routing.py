@@ -13,6 +13,7 @@ import ia3_speech
 from ia3_speech import Bank, IA3Config, attach, load, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE
+from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import write_data_directory
@@ -216,7 +217,7 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     assert "# ann\n" in card and "what the base's front end makes of 24 utterances" in card
 
 
-def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command):
+def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog):
     with pytest.raises(UserError, match="no adapter to choose from is registered"):
         load(tiny_folder, adapter="auto")
     add_adapter(tiny_folder, "low", 1)
@@ -230,6 +231,17 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command):
     with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
         load("mini", adapter="auto:low")
     assert run_command("adapters", "gate", "low").err.startswith("error: say what its speech is like: --data")
+    (registry.home() / "low/gate.safetensors").write_bytes(b"xx")  # one that is damaged stops no other
+    run_command("adapters", "gate", tiny_folder, "--data", tmp_path / "low/data")
+    add_adapter(tiny_folder, "high", 2)
+    run_command("adapters", "gate", "high", "--data", data_of(tmp_path / "high", "high"))
+    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.adapter] == ["high"]
+    assert "low/gate.safetensors: " in caplog.text
+    [weights] = tensor_files(registry.home() / "high")
+    save_file({name: np.full_like(vector, np.nan) for name, vector in load_file(weights).items()}, weights)
+    run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
+    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.adapter] == ["low"]
+    assert "high: is not chosen: " in caplog.text
     done = run_command("adapters", "gate", "low", "--base", "mini", "--data", tmp_path / "low/data")
     assert done.code == 1 and "was trained on another base" in done.err
 

@@ -60,6 +60,7 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
         *([config, weights, (record[0], content)] for content in (b"[]", b"[" * 100_000)),
         [config, weights, (record[0], record[1].replace(b'"medical"', b"NaN").replace(b'"accent"', b"NaN"))],
         [config, ("adapter_model.bin", weights[1])],
+        [config, weights, record, ("gate.safetensors", b"xx")],
         *([config, weights, (name, b"{}")] for name in ("../../evil.json", "/etc/evil", "store.json")),
     ]
     for files in wrong:

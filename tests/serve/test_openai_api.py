@@ -169,6 +169,7 @@ ERRORS = [
     ({"response_format": "srt", "stream": "true"}, (400, "response_format", "invalid_value")),
     ({"temperature": "2"}, (400, "temperature", "invalid_value")),
     ({"timestamp_granularities[]": "word"}, (400, "timestamp_granularities", "invalid_value")),
+    ({"include[]": "logprobs"}, (400, "include", "invalid_value")),
     ({"language": "xx"}, (400, "language", "invalid_language_format")),
     ({"language": "de"}, (400, "language", "unsupported_language")),
 ]

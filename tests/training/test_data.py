@@ -112,10 +112,27 @@ def test_what_the_base_is_too_short_for_is_named_with_the_command(letters, base_
     ]
 
 
+def test_audio_that_headers_show_to_be_unusable_is_named(letters, base_folder, capsys):
+    """A file that is no audio, and a segment beyond its recording's end, are named at once, or skipped."""
+    (letters / "train00-002.wav").write_bytes(b"no audio")
+    ids = [f"train{number % 2:02d}-{number:03d}" for number in range(4)]
+    ends = dict.fromkeys(ids, 0.5) | {"train01-001": 9.5}
+    (letters / "train/segments").write_text("".join(f"{id} {id} 0 {ends[id]}\n" for id in sorted(ids)))
+    with pytest.raises(
+        UserError, match=r"2 utterances can't be trained on: train00-002: .*libsndfile"
+    ) as caught:
+        check_data(options(letters, base_folder))
+    assert "train01-001: " in str(caught.value) and "inside the recording, which ends at 0.50 s" in str(
+        caught.value
+    )
+    check_data(options(letters, base_folder, on_error="skip"))
+    assert f"{letters}/train: 2 utterances can be trained on, without train" in capsys.readouterr().out
+
+
 def test_texts_of_punctuation_alone_are_found(letters, base_folder, capsys):
     with_text(letters, "… — !")
     message = (
-        rf"{letters}/train/text: 1 utterance can't be trained on: train00-000: no word is left of its text "
+        rf"{letters}/train: 1 utterance can't be trained on: train00-000: no word is left of its text "
         r"'… — !' \(correct them, or leave them out with --on-error skip"
     )
     with pytest.raises(UserError, match=message):

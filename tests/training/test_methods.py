@@ -232,6 +232,7 @@ def test_an_adapter_that_does_not_fit_is_named(lora, random_base, tiny_folder):
         ({"method": "prompt", "options": {"frame": 3}}, "prompt on Wav2Vec2ForCTC: .*unexpected keyword"),
         ({"method": "bottleneck"}, "its layers have no free place"),
         ({"method": "head", "layers": "0"}, "nothing trains"),
+        ({"options": {"rr": 3}}, "lora on Wav2Vec2ForCTC: LORA has no option rr"),
         ({"options": {"target_modules": ["unused"]}}, "lora on Wav2Vec2ForCTC: no effect of wav2vec2"),
         ({"options": {"target_modules": ["nowhere"]}}, "lora on Wav2Vec2ForCTC: .*not found"),
         ({"method": "peft:prompt_tuning", "options": {"peft_type": "PROMPT_TUNING"}}, "take --method prompt"),
@@ -252,7 +253,13 @@ def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, mes
             "train_head is True, and has to be False with --method lora",
         ),
         ({"method": "full", "decay_to_one": 1.0}, "decay_to_one is 1.0, and has to be 0 with --method full"),
-        ({"method": "lora", "dev": None}, "dev is None, and has to be given with --replay, and with another"),
+        ({"method": "lora", "dev": None}, "method is lora, and has to be ia3 without --dev"),
+        ({"dev": None, "trust_region": 0.1}, "trust_region is 0.1, and has to be 0 without --dev"),
+        ({"method": "bitfit", "placements": ["key"]}, "placements is .* with --method bitfit"),
+        (
+            {"method": "lora", "layers": "1", "method_options": {"target_modules": ["q_proj"]}},
+            "layers is 1, and has to be all with --method lora",
+        ),
         ({"method_options": {"r": 4}}, "method_options is .*, and has to be {} with --method ia3"),
         (
             {"method": "peft:nowhere.yaml"},
