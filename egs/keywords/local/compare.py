@@ -12,6 +12,7 @@ is finished is not done again. No method trains below the encoder's first layer:
 computed once a clip, and kept in memory.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -194,6 +195,14 @@ def miss_rate(folder: Path, hours: float) -> float:
     return float(np.mean(missed))
 
 
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many clips (Wilson 1927), which holds near 0 and 1 too."""
+    z2 = 1.959964**2 / count
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
+    return middle - half, middle + half
+
+
 def runs_of(exp: Path, method: str) -> list[Path]:
     """The seeds of a method at the rate that is the best on dev with seed 1."""
     firsts = sorted(exp.glob(f"{method}_rate*_seed1/train.json"))
@@ -237,17 +246,16 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
         misses = [miss_rate(folder, hours) for folder in folders] if windows else []
         names = f"{method} + head" if method in ("ia3", "lora") else method
         head = [names, f"{first['trained']:,}", str(len(folders)), f"{first['rate']:g}"]
-        medians = {snr: [Rate(median(s[i] for s in seeds)) for i in (0, 1)] for snr, seeds in by_snr.items()}
-        accuracies.append(
-            [*head, *(pair[0] for pair in medians.values()), *([Rate(median(misses))] if misses else [])]
-        )
-        f1s.append([names, *(pair[1] for pair in medians.values())])
+        medians = {snr: [median(s[i] for s in seeds) for i in (0, 1)] for snr, seeds in by_snr.items()}
+        found = [Rate(pair[0], wilson(pair[0], int(np.sum(snrs == snr)))) for snr, pair in medians.items()]
+        accuracies.append([*head, *found, *([Rate(median(misses))] if misses else [])])
+        f1s.append([names, *(Rate(pair[1]) for pair in medians.values())])
     conditions = [snr if snr == "clean" else f"{snr} dB" for snr in by_snr]
     missed = [f"missed, {int(hours * FALSE_ALARMS)} false alarms in {hours:.2f} h"] if windows else []
     of_test = int(np.sum(snrs == "clean"))
     text = (
         f"Trained on {first['clips']:,} clips ({first['epochs']} epochs), tested on {of_test} a condition; "
-        f"medians over seeds. Accuracy, %:\n\n"
+        f"medians over seeds. Accuracy, %, with a 95 % interval (Wilson) over these clips:\n\n"
         + Table(
             "accuracy", "", ["method", "trained", "seeds", "rate", *conditions, *missed], accuracies
         ).markdown
