@@ -1,6 +1,7 @@
 """egs/compare_methods: the table, with rows of an earlier run; options that can't be meant."""
 
 import json
+import shutil
 
 import pytest
 from corpus_files import noise
@@ -62,6 +63,25 @@ def test_rows_of_an_earlier_run_stand_beside_those_of_this_one(local, exp, monke
     assert table["ia3"][9] == "0.02" and table["full"][7] == "100" and table["head"][10] == "–"
     assert "- `bash run.sh` (commit abc1234)" in lines
     assert (exp / "figures/methods.csv").read_text().count("\n") == 5
+
+
+def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
+    for seed, system in enumerate(("ia3_seed1", "head_seed1"), 1):
+        shutil.copytree(exp / system, exp / f"curve/ia3_5_seed{seed}")
+    local.methods.table(exp, "ia3")
+    assert (exp / "methods.md").read_text().splitlines()[-5:] == [
+        "| minutes of train | ia3: test WER %, median (range of seeds) |",
+        "| --- | ---: |",
+        "| 0 (the base) | 50.0 |",
+        "| 5 | 37.5 (25.0 to 50.0) |",
+        "| all | 31.2 (25.0 to 37.5) |",
+    ]
+    # Another machine measures on: the curve goes with the rows.
+    shutil.copy(exp / "methods.json", exp / "earlier.json")
+    shutil.rmtree(exp / "curve")
+    local.methods.table(exp, "ia3", exp / "earlier.json")
+    assert "| 5 | 37.5 (25.0 to 50.0) |" in (exp / "methods.md").read_text()
+    assert (exp / "figures/curves.svg").is_file()
 
 
 @pytest.mark.parametrize(

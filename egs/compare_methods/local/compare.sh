@@ -109,14 +109,16 @@ train_method() {
     $train ${method_opts[$2]} --patience 99 --learning-rate "$3" --epochs "$4" --train "$6" --out "$exp/$1_seedJOB" --seed JOB
 }
 
-# learning_curve MINUTES: ia3, LoRA and full on so many minutes, at the rates that were chosen on all of train.
+# learning_curve MINUTES: ia3, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below twenty
+# minutes there are more epochs (after one minute 36 for 8), since eight would be a handful of steps; dev selects one.
 learning_curve() {
-  local method rate part=$data/curve/minutes_$1
+  local method rate longer part=$data/curve/minutes_$1
+  longer=$(python -c "import sys; print(round($epochs * max(1, 20 / float(sys.argv[1])) ** 0.5))" "$1")
   step "stage 7, $1 minutes of train" $once "$part" "$data/train" -- \
     python -m ia3_speech.datadir subset "$data/train" "$part" --minutes "$1"
   for method in ia3 lora_r4 full; do
     rate=$(python -c "import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['learning_rate'])" "$exp/${method}_seed1/config.yaml")
-    train_method "curve/${method}_$1" $method "$rate" "$epochs" "$seeds" "$part"
+    train_method "curve/${method}_$1" $method "$rate" "$longer" "$seeds" "$part"
     for row in $(seq "$seeds"); do decode_and_score 7 "curve/${method}_$1_seed$row" greedy test; done
   done
 }

@@ -149,7 +149,8 @@ def table(exp: Path, methods: str, measured: Path | None = None) -> None:
         measured: EXP/methods.json of an earlier run, perhaps on another machine, for methods not trained here
     """
     base = load_system(exp / "base")
-    rows = load_json(measured)["methods"] if measured else {}
+    earlier = load_json(measured) if measured else {"methods": {}}
+    rows = earlier["methods"]
     for name in methods.split():
         seeds = [load_system(path) for path in sorted(exp.glob(f"{name}_seed*"))]
         if seeds and all({"test", OUT_OF_DOMAIN} <= set(one.results) for one in seeds):
@@ -170,10 +171,16 @@ def table(exp: Path, methods: str, measured: Path | None = None) -> None:
     shown = Table("methods", "Methods", head, lines)
     commits = dict.fromkeys(f"`{row['command']}` (commit {row['commit']})" for row in rows.values())
     made = "".join(f"\n- {line}" for line in commits)
-    write_json(exp / "methods.json", {"methods": rows})
-    write_text(exp / "methods.md", shown.markdown + made + "\n" * bool(made) + learning_curves(exp, base))
-    write_figures(exp / "figures", [Figure("methods", chart(rows, gains).svg_file, shown)])
-    print(shown.markdown)
+    figures = [Figure("methods", chart(rows, gains).svg_file, shown)]
+    text = shown.markdown + made + "\n" * bool(made)
+    curve = (earlier.get("curve") or {}) | measured_curve(exp, rows)
+    if curve:
+        figures.append(curve_figure(curve, before))
+        text += "\n" + figures[1].table.markdown
+    write_json(exp / "methods.json", {"methods": rows, "curve": curve})
+    write_text(exp / "methods.md", text)
+    write_figures(exp / "figures", figures)
+    print(text)
 
 
 def measured_row(exp: Path, name: str, seeds: list[System]) -> dict[str, Any]:
@@ -220,22 +227,39 @@ def chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
     )
 
 
-def learning_curves(exp: Path, base: System) -> str:
-    """WER by minutes of train, the median of the seeds; empty without any."""
-    folders = sorted(exp.glob("curve/*_seed*"))
-    methods = dict.fromkeys(folder.name.rpartition("_seed")[0].rpartition("_")[0] for folder in folders)
-    amounts = sorted({int(folder.name.rpartition("_seed")[0].rpartition("_")[2]) for folder in folders})
-    if not folders:
-        return ""
-    rows: list[list[Any]] = [["0 (the base)", *(base.results["test"].all.wer for _ in methods)]]
-    for amount in amounts:
-        row: list[Any] = [str(amount)]
-        for method in methods:
-            seeds = [load_system(folder) for folder in exp.glob(f"curve/{method}_{amount}_seed*")]
-            row.append(Rate(median(one.results["test"].all.wer.value for one in seeds)) if seeds else None)
-        rows.append(row)
-    head = ["minutes of train", *(f"{method} WER %" for method in methods)]
-    return "\n" + Table("curves", "Learning curves", head, rows).markdown
+def measured_curve(exp: Path, rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Method → minutes of train, or "all" → test WER of each seed; empty where no curve was asked for."""
+    curve: dict[str, dict[str, list[float]]] = {}
+    for folder in sorted(exp.glob("curve/*_seed*")):
+        method, _, amount = folder.name.rpartition("_seed")[0].rpartition("_")
+        results = load_system(folder).results
+        if "test" in results:
+            curve.setdefault(method, {}).setdefault(amount, []).append(results["test"].all.wer.value)
+    return {
+        name: by_amount | {"all": rows[name]["seeds"]} for name, by_amount in curve.items() if name in rows
+    }
+
+
+def curve_figure(curve: dict[str, dict[str, list[float]]], base: float) -> Figure:
+    """WER by minutes of train: median and range of the seeds, as lines and, with all of train, a table."""
+    amounts = sorted({amount for by_amount in curve.values() for amount in by_amount} - {"all"}, key=float)
+    rows: list[list[Any]] = [["0 (the base)", *(Rate(base) for _ in curve)]]
+    for amount in [*amounts, "all"]:
+        seeds = [by_amount.get(amount) for by_amount in curve.values()]
+        rows.append(
+            [amount, *(f"{100 * median(rates):.1f} ({spread(rates)})" if rates else None for rates in seeds)]
+        )
+    series = []
+    for (name, by_amount), style in zip(curve.items(), ("system", "third", "baseline"), strict=False):
+        drawn = [(float(amount), by_amount[amount]) for amount in amounts if amount in by_amount]
+        points = [Point(minutes, median(rates), bounds=(min(rates), max(rates))) for minutes, rates in drawn]
+        series.append(Series([Point(0, base), *points], style, name))
+    ticks = [(float(amount), amount) for amount in ["0", *amounts]]
+    x = Axis("minutes of train", 0, float(amounts[-1]), ticks)
+    y = rate_axis("WER on test, %", [0.0, *(point.y for line in series for point in line.points)])
+    drawing = Chart("Learning curves", "Medians and ranges of the seeds", x, y, series)
+    head = ["minutes of train", *(f"{name}: test WER %, median (range of seeds)" for name in curve)]
+    return Figure("curves", drawing.svg_file, Table("curves", "Learning curves", head, rows))
 
 
 if __name__ == "__main__":
