@@ -176,10 +176,8 @@ def format_ops(aligned: Mapping[str, list[Pair]]) -> str:
     substitution      today          day    1
     """
     counts = Counter(pair for pairs in aligned.values() for pair in pairs)
-    if not counts:
-        return ""
-    words = min(16, max(len(word or GAP) for pair in counts for word in pair))
-    digits = max(len(str(times)) for times in counts.values())
+    words = min(16, max((len(word or GAP) for pair in counts for word in pair), default=0))
+    digits = max((len(str(times)) for times in counts.values()), default=0)
     rows = []
     for pair, times in counts.items():
         kind, reference, hypothesis = OPERATION_NAMES[operation(pair)], pair[0] or GAP, pair[1] or GAP

@@ -103,8 +103,7 @@ def score_hypotheses(
         seed: of the bootstraps.
 
     Raises:
-        UserError: there are no utterances, an utterance has no text, no hypothesis is of this data, or an
-            utterance lacks the label `cluster`.
+        UserError: no hypothesis is of this data, or an utterance lacks the label `cluster`.
     """
     scored = score_utterances(data, hypotheses, terms, normalize)
     baseline_scored = None if baseline is None else score_utterances(data, baseline, terms, normalize)
@@ -154,16 +153,12 @@ def score_utterances(
     data: DataDirectory, hypotheses: Mapping[str, str], terms: TermList | None, normalize: str
 ) -> list[ScoredUtterance]:
     """Normalise, align and count every utterance. Raises UserError as `score_hypotheses` does."""
-    if not len(data):
-        raise UserError(f"{data.path}: no utterances to score")
     if not any(utterance.id in hypotheses for utterance in data):
         raise UserError(
             f"{data.path}: none of its utterances has a hypothesis (is it the set that was decoded?)"
         )
     scored = []
     for utterance in data:
-        if utterance.text is None:
-            raise UserError(f"{data.path}/text: utterance {utterance.id} has no reference text")
         reference = normalized_words(utterance.text, normalize)
         hypothesis = normalized_words(hypotheses.get(utterance.id, ""), normalize)
         pairs = align(reference, hypothesis)

@@ -14,7 +14,6 @@ from xml.etree import ElementTree
 import pytest
 import soundfile
 from hand_made import HEARD, HOSTILE, add_extras, make_recipe, write_table
-from safetensors.numpy import load_file, save_file
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -294,16 +293,6 @@ def test_damaged_files_are_named(recipe, name, text, message):
     add_extras(recipe)
     (recipe.exp / name).write_text(text)
     with pytest.raises(UserError, match=re.escape(name) + ".*" + re.escape(message)):
-        recipe.page()
-
-
-def test_a_vector_that_is_no_number_is_named(recipe):
-    add_extras(recipe)
-    file = recipe.exp / "ia3_seed1/adapter/adapter_model.safetensors"
-    tensors = load_file(file)
-    next(iter(tensors.values()))[0] = float("nan")
-    save_file(tensors, file)
-    with pytest.raises(UserError, match="holds NaN or infinite numbers"):
         recipe.page()
 
 
