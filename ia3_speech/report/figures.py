@@ -27,17 +27,11 @@ HINT = "needs CairoSVG (in the clone: uv pip install -e '.[figures]'; apt instal
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart.
+    """A chart."""
 
-    Attributes:
-        name: of its files, without the suffix.
-        svg: the content of an SVG file.
-        table: the numbers that are drawn.
-    """
-
-    name: str
-    svg: str
-    table: Table
+    name: str  # of its files, without the suffix
+    svg: str  # the content of an SVG file
+    table: Table  # the numbers that are drawn
 
 
 def report_figures(report: ReportData, tables: Mapping[str, Table]) -> Iterator[Figure]:

@@ -41,21 +41,13 @@ OUT_OF_DOMAIN = "out_of_domain"  # the out-of-domain set, as recipes call it
 
 @dataclass(frozen=True)
 class DecodedSystem:
-    """One scored decode directory.
+    """One scored decode directory."""
 
-    Attributes:
-        name: of the system, as the page shows it.
-        folder: the decode directory.
-        results: those of score.json.
-        decoding: decode.json; empty where another tool decoded.
-        references, hypotheses: {utterance id: text}, normalised as they were scored.
-    """
-
-    name: str
-    folder: Path
-    results: Results
-    decoding: Json
-    references: dict[str, str]
+    name: str  # of the system, as the page shows it
+    folder: Path  # the decode directory
+    results: Results  # those of score.json
+    decoding: Json  # decode.json; empty where another tool decoded
+    references: dict[str, str]  # {utterance id: text}, normalised as they were scored
     hypotheses: dict[str, str]
 
     @cached_property
@@ -69,32 +61,19 @@ class DecodedSystem:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """All that the page shows.
+    """All that the page shows."""
 
-    Attributes:
-        utterances: the scored utterances, in the order of score.json.
-        system, baseline: the two systems that are compared; baseline is None without one.
-        others: further systems of the base and the adapter, decoded with other searches.
-        training: the epochs of the training.
-        curve: the learning curve.
-        trade_off: in-domain against out-of-domain WER.
-        vectors: the adapter's vectors.
-        adapter: its record (ia3_speech.json); empty without one.
-        out_of_domain: results on out-of-domain speech; None without them.
-        terms: the term list that the systems were scored with; None where there is none any more.
-    """
-
-    utterances: list[Utterance]
+    utterances: list[Utterance]  # those that were scored, in the order of score.json
     system: DecodedSystem
-    baseline: DecodedSystem | None = None
-    others: list[DecodedSystem] = field(default_factory=list)
+    baseline: DecodedSystem | None = None  # what it is compared with
+    others: list[DecodedSystem] = field(default_factory=list)  # base and adapter, with other searches
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
-    trade_off: TradeOff | None = None
-    vectors: list[Vector] = field(default_factory=list)
-    adapter: Json = field(default_factory=dict)
-    out_of_domain: Results | None = None
-    terms: TermList | None = None
+    trade_off: TradeOff | None = None  # in-domain against out-of-domain WER
+    vectors: list[Vector] = field(default_factory=list)  # the adapter's
+    adapter: Json = field(default_factory=dict)  # its record (ia3_speech.json)
+    out_of_domain: Results | None = None  # results on out-of-domain speech
+    terms: TermList | None = None  # that the systems were scored with, if it is still there
 
     @property
     def systems(self) -> list[DecodedSystem]:

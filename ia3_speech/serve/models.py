@@ -39,15 +39,10 @@ class Unknown(UserError):
 
 @dataclass(frozen=True)
 class Model:
-    """What a request's name means.
+    """What a request's name means."""
 
-    Attributes:
-        terms: a sum of adapters; none is the base. Of `auto` those that a gate chooses from.
-        auto: `auto` or `auto-sum`, perhaps with names, as the client wrote it.
-    """
-
-    terms: Terms = ()
-    auto: str | None = None
+    terms: Terms = ()  # a sum of adapters; none is the base. Of `auto` those that a gate chooses from
+    auto: str | None = None  # `auto` or `auto-sum`, perhaps with names, as the client wrote it
 
 
 class Models:
