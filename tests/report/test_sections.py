@@ -80,14 +80,6 @@ def test_terms_and_sentences_that_are_not_in_training(helpful, tmp_path):
     ) in sentences
 
 
-def test_without_a_baseline(recipe):
-    recipe.score()
-    assert list(summary_sentences(read(recipe, recipe.base))) == [
-        "On 6 utterances of 3 speakers base has a word error rate of 31.2 %.",
-        "In 100 words that is 31 errors (wrong, missing or extra words).",
-    ]
-
-
 def test_small_test_sets(recipe):
     """Three speakers, and a change that may be chance; the same is said of out-of-domain speech."""
     write_out_of_domain(recipe, relative_ci=[-0.02, 0.13])

@@ -1,6 +1,7 @@
 """A server on a free port of this machine, with the mini base and greedy search, and adapters for it."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -20,12 +21,22 @@ from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.__main__ import listen
 from ia3_speech.serve.app import make_app
+from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
 
 AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/audio"
 NAMES = ("accent", "medical", "speaker42")
+FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
 GREEDY = SearchOptions(search="greedy")
+
+
+def eventually(condition: Callable[[], object], patience: float = 300) -> None:
+    """Another thread, or a process, is about to make it true."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @dataclass
@@ -109,6 +120,12 @@ def serving(recognizer) -> Callable:
 def running(serving, adapters) -> Iterator[Running]:
     with serving() as one:
         yield one
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    """Jobs are queued, and wait."""
+    monkeypatch.setattr(Jobs, "run", lambda self, name: self.wake.wait(0.05))
 
 
 @pytest.fixture(scope="session")

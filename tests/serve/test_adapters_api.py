@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-
-FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
+from ia3_speech.cli import UserError
+from ia3_speech.serve.access import Access
+from tests.serve.conftest import FILES
 
 
 def upload(running, name, folder: Path, files=FILES, key="none", **fields) -> httpx.Response:
@@ -98,13 +99,11 @@ def test_who_may_store(serving, adapters, tmp_path):
 
 
 WRONG_KEYS = ["- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "["]
+WRONG_KEYS += ["- {name: a, key: sixteen-letters-, more: 1}"]
 
 
-@pytest.mark.parametrize("content", [*WRONG_KEYS, "- {name: a, key: sixteen-letters-, more: 1}"])
+@pytest.mark.parametrize("content", WRONG_KEYS)
 def test_a_file_of_keys_that_is_wrong_is_named_and_no_key_is_told(tmp_path, content):
-    from ia3_speech.cli import UserError
-    from ia3_speech.serve.access import Access
-
     file = tmp_path / "keys.yaml"
     file.write_text(content)
     with pytest.raises(UserError, match=r"keys\.yaml: ") as caught:

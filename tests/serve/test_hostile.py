@@ -11,17 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 
 from ia3_speech.adapters import registry
-from ia3_speech.serve.jobs import Jobs, read_job
-from tests.serve.test_operation import eventually, post
+from ia3_speech.serve.jobs import read_job
+from tests.serve.conftest import FILES, eventually
+from tests.serve.test_adapters_api import upload
+from tests.serve.test_operation import post
+from tests.serve.test_voices import begin, call
 
-FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
 MULTIPART = "multipart/form-data; boundary=limit"
 TRANSCRIBE = "/v1/audio/transcriptions"
 LARGEST = struct.pack("<I", 2**32 - 1)
@@ -233,27 +234,16 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         yield choose(kinds)()
 
 
-@pytest.fixture
-def no_process(monkeypatch):
-    """Jobs are queued, and wait."""
-    monkeypatch.setattr(Jobs, "run", lambda self, name: self.wake.wait(0.05))
-
-
 def peak_memory() -> float:
     """MB, since `clear_refs` was written."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
-def begin_voice(running, name: str) -> httpx.Response:
-    fields = {"name": (None, name), "consent": (None, "true")}
-    return httpx.post(f"{running.url}/v1/voices", files=fields, timeout=60)
-
-
 def test_a_thousand_requests_that_nobody_means(serving, adapters, caplog, no_process):
     store = registry.home().parent
     with serving(max_minutes=0.5, upload_seconds=0.5) as running:
-        begin_voice(running, "anna")
+        begin(running, "anna")
         requests = [*hostile_requests(0, 1_000, adapters["accent"])]
         Path("/proc/self/clear_refs").write_text("5")
         before, port = peak_memory(), int(running.url.rpartition(":")[2])
@@ -289,20 +279,6 @@ def test_the_description_holds_no_request_that_breaks_the_server(running, no_pro
             assert answer.status_code < 500, answer.text
 
         check()
-
-
-def test_a_container_is_counted_before_it_is_kept(serving, adapters):
-    av = pytest.importorskip("av")
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
-        for second in range(40):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), "fltp", "mono")
-            frame.rate, frame.pts = 16_000, 16_000 * second
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    with serving(max_minutes=0.5) as running:
-        assert post(running, file.getvalue(), "a.m4a").status_code == 413
 
 
 def test_who_stalls_is_cut_off_and_holds_nobody_up(serving, adapters):
@@ -344,22 +320,22 @@ def small_disk(tmp_path, monkeypatch, adapter_folders) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_told_and_what_needs_none_is_answered(
-    serving, small_disk, adapter_folders, no_process
+    serving, small_disk, adapter_folders, tmp_path, no_process
 ):
     speech, long = sound(1.0), sound(60.0)  # the second does not stay in memory
-    adapter = [("files", (name, (adapter_folders["medical"] / name).read_bytes())) for name in FILES]
-    with serving() as running, httpx.Client(base_url=running.url, timeout=60) as http:
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(speech)
+    with serving() as running:
 
         def answers() -> list[int]:
-            sent = [begin_voice(running, name) for name in ("anna", "bert")] + [post(running, long)]
-            sent.append(http.post("/v1/adapters", data={"name": "new"}, files=adapter))
-            recording = {"file": ("a.wav", speech), "text": (None, "no fever")}
-            sent.append(http.post("/v1/voices/anna/recordings", files=recording))
-            sent.append(http.post("/v1/voices/anna/learn", files={"epochs": (None, "1")}))
+            sent = [begin(running, name) for name in ("anna", "bert")] + [post(running, long)]
+            sent.append(upload(running, "new", adapter_folders["medical"]))
+            sent.append(call(running, "POST", "/anna/recordings", file=recording, text="no fever"))
+            sent.append(call(running, "POST", "/anna/learn", epochs=1))
             assert all(answer.headers["retry-after"] for answer in sent if answer.status_code == 503)
             return [answer.status_code for answer in sent]
 
-        begin_voice(running, "anna")
+        begin(running, "anna")
         filler = small_disk / "filler"
         with filler.open("wb", buffering=0) as file:
             for size in (2**20, 2**12):
@@ -369,5 +345,5 @@ def test_a_full_disk_is_told_and_what_needs_none_is_answered(
         assert post(running, speech, model="accent").status_code == 200
         filler.unlink()
         assert answers() == [201, 201, 200, 201, 201, 202]
-        cancelled = http.delete("/v1/voices/anna/learn").json()["job"]["state"]
+        cancelled = call(running, "DELETE", "/anna/learn").json()["job"]["state"]
         assert cancelled == "cancelled" == read_job("anna")["state"]
