@@ -317,8 +317,7 @@ def words_content(report: ReportData) -> dict[str, Any]:
 
 
 def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
-    names = [system.name for system in report.systems]
-    every = report.all_systems
+    names, data = [system.name for system in report.systems], browse.utterance_rows(report, players)
     columns = {"id": "utterance", "speaker": "speaker", "seconds": "seconds", "words": "words"}
     columns |= {f"wer{number}": f"{name} WER %" for number, name in enumerate(names)}
     filters = {"all": "all", "changed": "changed", "better": "fewer errors", "worse": "more errors"}
@@ -328,9 +327,9 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
         "columns": columns | ({"change": "change of errors"} if report.baseline else {}),
         "filters": filters,
         "choices": browse.label_choices(report),
-        "systems": {str(number): system.name for number, system in enumerate(every)},
-        "compared": [str(every.index(system)) for system in report.systems],
-        "data": browse.utterance_rows(report, players),
+        "systems": {str(number): name for number, name in enumerate(data["systems"])},
+        "compared": [*map(str, data["compared"])],
+        "data": data,
     }
 
 

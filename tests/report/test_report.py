@@ -169,7 +169,7 @@ def test_how_it_was_decoded(recipe):
     assert "adapter accent × 0.5 ffffffffffff medical × 0.5 ffffffffffff" in text
 
 
-def test_it_writes_every_table(recipe):
+def test_it_writes_every_table_also_where_they_are_gone_and_other_files_are_not_lost(recipe, capsys):
     recipe.page()
     folder = tables_folder(recipe.adapted / "report.html")
     names = ["by_accent", "by_speaker", "error_rates", "utterances", "words"]
@@ -189,13 +189,9 @@ def test_it_writes_every_table(recipe):
         "ia3_seed1": "start metformin two day",
     }
 
-
-def test_tables_that_are_gone_come_back_and_other_files_are_not_lost(recipe, capsys):
-    recipe.page()
     capsys.readouterr()
     recipe.page()
     assert capsys.readouterr().out.endswith("up to date\n")
-    folder = tables_folder(recipe.adapted / "report.html")
     shutil.rmtree(folder)
     recipe.page()
     assert (folder / "words.csv").is_file()

@@ -90,15 +90,18 @@ def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
         assert max(batch) <= 2 * min(batch) and len(batch) * max(batch) <= 40
 
 
-def test_a_batch_that_is_not_full_waits_and_one_that_is_full_does_not(bank):
+def test_a_batch_that_is_not_full_waits_until_the_end_and_one_that_is_full_does_not(bank):
     bank.go.set()
     engine = make_engine(bank, 3600.0)
     futures = [engine.submit(seconds(10), (), Turn(engine)) for _ in range(4)]
     for future in futures:
         future.result(30)
     waiting = engine.submit(seconds(10), (), Turn(engine))
-    engine.close()  # computes what waits
-    assert waiting.done() and bank.batches == [[10] * 4, [10]]
+    engine.close()  # computes what waits, and takes nothing more
+    assert waiting.result(0) and bank.batches == [[10] * 4, [10]] and not engine.alive
+    for late in (lambda: engine.submit(seconds(1), (), Turn(engine)), lambda: engine.call(int)):
+        with pytest.raises(EngineClosed):
+            late()
 
 
 def test_what_is_cancelled_is_not_computed(engine, bank):
@@ -130,17 +133,6 @@ def test_a_row_that_fails_fails_alone(engine, bank):
     with pytest.raises(LookupError, match="an adapter"):
         gone.result(30)
     assert [int(futures[n].result(30)) for n in (0, 1, 3, 4)] == [n * SAMPLE_RATE for n in (5, 6, 8, 9)]
-
-
-def test_a_closed_engine_finishes_what_it_took_and_takes_nothing(engine, bank):
-    last = engine.submit(seconds(2), (), Turn(engine))
-    bank.go.set()
-    engine.close()
-    assert last.done() and not last.cancelled() and not engine.alive
-    with pytest.raises(EngineClosed):
-        engine.submit(seconds(1), (), Turn(engine))
-    with pytest.raises(EngineClosed):
-        engine.call(int)
 
 
 def test_a_defect_leaves_nobody_waiting(engine, bank, monkeypatch):
