@@ -88,22 +88,21 @@ def make_recipe(
     return recipe
 
 
-def add_searches(recipe: Recipe, **options) -> Path:
+def add_searches(recipe: Recipe) -> Path:
     """What base and adapter were decoded to with a language model, the adapter also with hot words, whose
     folder is returned: the base makes one error less with a language model, the adapter one more."""
-    folders = [system.parent / f"decode_{search}_test" for search, system in (
-        ("lm", recipe.base), ("lm", recipe.adapted), ("hotwords", recipe.adapted),
-    )]  # fmt: skip
-    changes = [("know fever", "no fever"), ("two day", "two way day"), ("two day", "today")]
-    for folder, source, (before, after) in zip(
-        folders, (recipe.base, recipe.adapted, recipe.adapted), changes, strict=True
+    against = recipe.base
+    for greedy, search, before, after in (
+        (recipe.base, "lm", "know fever", "no fever"),
+        (recipe.adapted, "lm", "two day", "two way day"),
+        (recipe.adapted, "hotwords", "two day", "today"),
     ):
+        folder = greedy.with_name(f"decode_{search}_test")
         folder.mkdir()
-        (folder / "text").write_text((source / "text").read_text().replace(before, after))
-    baselines = [recipe.base, folders[0], folders[1]]
-    for folder, baseline in zip(folders, baselines, strict=True):
-        score_main(recipe.data, folder, baseline=baseline, replications=100, **options)
-    return folders[-1]
+        (folder / "text").write_text((greedy / "text").read_text().replace(before, after))
+        score_main(recipe.data, folder, baseline=against, replications=100)
+        against = folder
+    return against
 
 
 def add_extras(recipe: Recipe) -> None:
@@ -130,15 +129,8 @@ def add_extras(recipe: Recipe) -> None:
     ]  # fmt: skip
     curve = {"set": "test_adults", "base": {"wer": 0.51, "lo": 0.4, "hi": 0.6}, "points": points}
     (recipe.exp / "curve.json").write_text(json.dumps(curve))
-    points = [
-        {
-            "setting": "scale",
-            "value": f"{scale:g}",
-            "wer": 0.5 - scale / 5,
-            "out_of_domain_wer": 0.2 + scale / 9,
-        }
-        for scale in (0, 0.5, 1)
-    ]
-    points.append({"setting": "replay-weight", "value": "0.1", "wer": 0.35, "out_of_domain_wer": 0.25})
+    rates = [("scale", f"{scale:g}", 0.5 - scale / 5, 0.2 + scale / 9) for scale in (0, 0.5, 1)]
+    rates.append(("replay-weight", "0.1", 0.35, 0.25))
+    points = [dict(zip(("setting", "value", "wer", "out_of_domain_wer"), row, strict=True)) for row in rates]
     trade_off = {"own": "test", "out_of_domain": "out-of-domain speech", "points": points}
     (recipe.exp / "trade_off.json").write_text(json.dumps(trade_off))

@@ -179,10 +179,8 @@ def test_nothing_from_the_data_runs(browser, tmp_path):
     browser.open(recipe.adapted / "report.html")
     assert len(browser.run(IDS)) == len(HOSTILE)
     assert browser.run("return window.attacked === undefined")
-    assert (
-        browser.run("return document.querySelectorAll('main :is(img, script:not([type]), iframe)').length")
-        == 0
-    )
+    elements = "document.querySelectorAll('main :is(img, script:not([type]), iframe)')"
+    assert browser.run(f"return {elements}.length") == 0
     said = browser.run("return document.querySelector('.texts .reference').textContent")
     assert any(texts[0] in said for texts in HOSTILE.values())
     assert browser.complaints() == []

@@ -70,16 +70,10 @@ def encoded(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
-def message(
-    method: str, path: str, body: bytes = b"", kind: str = MULTIPART, **headers: str | bytes
-) -> bytes:
+def message(method: str, path: str, body: bytes = b"", **headers: str | bytes) -> bytes:
     """A request; a header that is given comes in place of the right one."""
-    lines = {
-        "host": "127.0.0.1",
-        "connection": "close",
-        "content-length": str(len(body)),
-        "content-type": kind,
-    }
+    lines = {"host": "127.0.0.1", "connection": "close"}
+    lines |= {"content-length": str(len(body)), "content-type": MULTIPART}
     lines |= {name.replace("_", "-"): value for name, value in headers.items()}
     head = [f"{method} {path} HTTP/1.1", *(encoded(name) + b": " + encoded(lines[name]) for name in lines)]
     return b"\r\n".join([*map(encoded, head), b"", body])
@@ -142,12 +136,8 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         return bytes(changed[: rng.integers(len(data))] if rng.random() < 0.4 else changed)
 
     def audio() -> Request:
-        lie = choose([*lies, *["bent"] * 60])
-        file = (
-            "file",
-            lies.get(lie) or bent(choose(sources)),
-            choose(["a.wav", "a.mp4", "../a", "/etc/x", ""]),
-        )
+        lie, name = choose([*lies, *["bent"] * 60]), choose(["a.wav", "a.mp4", "../a", "/etc/x", ""])
+        file = ("file", lies.get(lie) or bent(choose(sources)), name)
         if rng.random() < 0.2:
             body = form(("text", "no fever", None), file)
             return Request(f"recording, {lie}", message("POST", "/v1/voices/anna/recordings", body))
@@ -155,9 +145,8 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         return Request(f"audio, {lie}", message("POST", TRANSCRIBE, body))
 
     def fields() -> Request:
-        wrong = [
-            (choose(FIELDS), choose(VALUES), choose([None] * 5 + ["f"])) for _ in range(rng.integers(1, 4))
-        ]
+        kinds = [None] * 5 + ["f"]  # text, or a file
+        wrong = [(choose(FIELDS), choose(VALUES), choose(kinds)) for _ in range(rng.integers(1, 4))]
         body = form(("model", "mini", None), ("file", sources[0], "a.wav"), *wrong)
         return Request(f"fields, {wrong!r:.60}", message("POST", TRANSCRIBE, body))
 
@@ -171,12 +160,9 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
     def adapters() -> Request:
         parts = [("name", choose([*NAMES, "new"]), None), ("replace", choose(["true", *VALUES]), None)]
         for name, data in files.items():
-            wrong = choose(
-                [data, bent(data, 400), bent(data, len(data)), b"", b"{}", b"[" * 100_000, b"\x80\x04."]
-            )
-            parts += [
-                ("files", wrong, choose([name, name, f"../{name}", "adapter_model.bin", "/etc/x.json"]))
-            ]
+            wrong = [data, bent(data, 400), bent(data, len(data)), b"", b"{}", b"[" * 100_000, b"\x80\x04."]
+            names = [name, name, f"../{name}", "adapter_model.bin", "/etc/x.json"]
+            parts.append(("files", choose(wrong), choose(names)))
         return Request("adapters", message("POST", "/v1/adapters", form(*parts)))
 
     def addresses() -> Request:
@@ -204,10 +190,9 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
             body = choose([b"zz\r\n", b"-1\r\n", b"fffffffffffffffff\r\n", b"5\r\nab", b"0\r\n\r\n"])
         elif kind == 6:
             name = choose(["content_type", "authorization", "origin", "host", "cookie"])
-            boundary = (
-                f"multipart/form-data; boundary={choose(['', 'é', 'x' * 5_000, 'limit; charset=utf-99'])}"
-            )
-            headers[name] = choose(["", b"\xff\xfe", "x" * 50_000, b"a\0b", "http://[::", boundary, boundary])
+            boundaries = ["", "é", "x" * 5_000, "limit; charset=utf-99"]
+            wrong_types = [f"multipart/form-data; boundary={boundary}" for boundary in boundaries]
+            headers[name] = choose(["", b"\xff\xfe", "x" * 50_000, b"a\0b", "http://[::", *wrong_types])
         elif kind == 7:
             body = form(*[(f"field{n}", "x", None) for n in range(rng.integers(150, 2_000))])
         else:
@@ -223,10 +208,8 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13"}
         data = message("GET", "/v1/realtime", sec_websocket_key="AAAAAAAAAAAAAAAAAAAAAA==", **upgrade)
         for event in (encoded(choose(EVENTS)) for _ in range(3)):
-            length = choose([len(event), 2**63, 5])
-            data += (
-                bytes([choose([0x81, 0x82, 0x89, 0xF1]), 0xFF]) + struct.pack(">Q", length) + bytes(4) + event
-            )
+            kind, length = choose([0x81, 0x82, 0x89, 0xF1]), choose([len(event), 2**63, 5])
+            data += bytes([kind, 0xFF]) + struct.pack(">Q", length) + bytes(4) + event
         return Request("frames", data, 1.0)
 
     kinds = [audio] * 7 + [fields] * 3 + [wire] * 4 + [adapters, voices, addresses] * 2 + [frames]
