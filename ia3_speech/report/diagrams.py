@@ -43,16 +43,13 @@ def training_charts(epochs: Sequence[Epoch]) -> dict[str, Chart]:
     first, last = min(epoch.number for epoch in epochs), max(epoch.number for epoch in epochs)
     whole = [tick for tick in round_ticks(first, last, 8) if tick == int(tick)]
     x = Axis("epoch", first - 0.3, last + 0.3, tick_labels(whole))
-    trained = [epoch for epoch in epochs if epoch.loss is not None]
-    loss = {"training_loss": loss_chart(trained, x)} if trained else {}
-    return loss | {"dev_wer": dev_wer_chart(epochs, x)}
-
-
-def loss_chart(epochs: Sequence[Epoch], x: Axis) -> Chart:
-    points = [Point(e.number, e.loss, f"epoch {e.number}: loss {e.loss:.3f}") for e in epochs]
-    y = rate_axis("CTC loss", [epoch.loss for epoch in epochs], factor=1)
-    span = f"From {epochs[0].loss:.3f} to {epochs[-1].loss:.3f} in {plural(len(epochs), 'epoch')}"
-    return Chart("Training loss", span, x, y, [Series(points, "system")])
+    charts = {"dev_wer": dev_wer_chart(epochs, x)}
+    if trained := [epoch for epoch in epochs if epoch.loss is not None]:
+        points = [Point(e.number, e.loss, f"epoch {e.number}: loss {e.loss:.3f}") for e in trained]
+        y = rate_axis("CTC loss", [point.y for point in points], factor=1)
+        span = f"From {points[0].y:.3f} to {points[-1].y:.3f} in {plural(len(trained), 'epoch')}"
+        charts = {"training_loss": Chart("Training loss", span, x, y, [Series(points, "system")])} | charts
+    return charts
 
 
 def dev_wer_chart(epochs: Sequence[Epoch], x: Axis) -> Chart:

@@ -83,7 +83,11 @@ class ReportData:
     @property
     def all_systems(self) -> list[DecodedSystem]:
         """These and the others: greedy search first, and with each search the base."""
-        return sorted([*self.systems, *self.others], key=lambda one: order_of_decoding(one.folder))
+
+        def order(system: DecodedSystem) -> tuple[int, bool]:
+            return [*ADDED].index(search_of(system.folder)), system.folder.absolute().parent.name != "base"
+
+        return sorted([*self.systems, *self.others], key=order)
 
     @property
     def start(self) -> DecodedSystem | None:
@@ -108,7 +112,7 @@ def find_report_paths(
     """
     record = read_results(decode_dir / "score.json").record
     folder = decode_dir.absolute().parent
-    searches = (search_of(decode_dir), "greedy")
+    searches = () if decode_dir.name.endswith(OUT_OF_DOMAIN) else (search_of(decode_dir), "greedy")
     out_of_domain = [folder / f"decode_{search}_{OUT_OF_DOMAIN}/score.json" for search in searches]
     for path in filter(None, (baseline, training, curve)):
         if not path.exists():
@@ -121,8 +125,6 @@ def find_report_paths(
         "out_of_domain": next((file for file in out_of_domain if file.exists()), None),
         "terms": recorded_path(decode_dir, record.get("terms_file"), parts=1),
     }
-    if decode_dir.name.endswith(OUT_OF_DOMAIN):
-        del beside["out_of_domain"]
     if record.get("baseline") and not baseline:
         baseline = recorded_path(decode_dir, record["baseline_dir"], parts=2)
         if not baseline:
@@ -145,11 +147,6 @@ def find_others(decode_dir: Path, baseline: Path | None) -> list[Path]:
     places = [system / f"decode_{search}_{set_name}" for search in ADDED for system in systems]
     shown = {place.resolve() for place in (decode_dir, baseline) if place}
     return [one for one in places if (one / "score.json").is_file() and one.resolve() not in shown]
-
-
-def order_of_decoding(folder: Path) -> tuple[int, bool]:
-    """The order of a decode directory: greedy before lm before hotwords, the base before an adapter."""
-    return [*ADDED].index(search_of(folder)), folder.absolute().parent.name != "base"
 
 
 def recorded_path(decode_dir: Path, recorded: str | None, parts: int) -> Path | None:

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 
 import pytest
 import soundfile
-from hand_made import HEARD, HOSTILE, add_extras, make_recipe, write_table
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -23,6 +22,7 @@ from ia3_speech.report.figures import has_cairo
 from ia3_speech.report.report_tables import shown_cell, tables_folder
 from ia3_speech.score import main as score
 from ia3_speech.scoring.table import Rate
+from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe, write_table
 
 
 class Reading(HTMLParser):

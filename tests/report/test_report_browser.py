@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hand_made import HEARD, HOSTILE, add_extras, add_searches, make_recipe
-from webdriver import Browser, found
 
 from ia3_speech.report.__main__ import main
+from tests.report.conftest import HEARD, HOSTILE, add_extras, add_searches, make_recipe
+from tests.report.webdriver import Browser, found
 
 pytestmark = pytest.mark.skipif(
     not all(found().values()),

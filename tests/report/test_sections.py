@@ -5,13 +5,13 @@ import re
 from collections import Counter
 
 import pytest
-from hand_made import add_extras, add_searches, make_recipe
 
 from ia3_speech.report.browse import count_words, instead_text
 from ia3_speech.report.page import summary_sentences, summary_warnings
 from ia3_speech.report.report_data import find_report_paths, read_report_data
 from ia3_speech.report.report_tables import rates_table, words_table
 from ia3_speech.scoring.ctm import ctm_line
+from tests.report.conftest import add_extras, add_searches, make_recipe
 
 # Of twelve speakers the base makes an error in one of two words, the adapter in none.
 HELPFUL = {f"s{n:02d}-1": ("no fever", "know fever", "no fever") for n in range(12)}

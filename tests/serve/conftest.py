@@ -90,12 +90,15 @@ def adapters(adapter_folders, own_store) -> dict[str, Path]:
 
 
 @pytest.fixture
-def serving(recognizer) -> Callable:
-    """A context manager: `with serving(max_requests=2) as running`; options of all three groups, and a base
-    other than mini."""
+def serving(recognizer, tmp_path) -> Callable:
+    """A context manager: `with serving(max_requests=2) as running`; options of all three groups, a base other
+    than mini, and what a file of keys holds."""
 
     @contextmanager
-    def run(recognizer=recognizer, **options) -> Iterator[Running]:
+    def run(recognizer=recognizer, keys: str = "", **options) -> Iterator[Running]:
+        if keys:
+            options["key_file"] = tmp_path / "keys.yaml"
+            options["key_file"].write_text(keys)
         groups = [
             group(**{one.name: options[one.name] for one in fields(group) if one.name in options})
             for group in (ServerOptions, EngineOptions, LimitOptions)

@@ -49,7 +49,7 @@ def test_stored_used_replaced_shown_and_removed(running, adapters, recordings, o
     assert "ward" not in [stored.name for stored in running.server.cache.loaded]
 
 
-def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters, tmp_path):
+def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters):
     folder, before = adapters["accent"], registry.registered_names()
     config, weights, record = ((name, (folder / name).read_bytes()) for name in FILES)
     other = json.loads(record[1]) | {"fingerprint": {"architecture": "Other", "sha256": "0"}}
@@ -74,13 +74,14 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
     assert not (registry.home().parent / "up").exists()
 
 
-def test_who_may_store(serving, adapters, tmp_path):
-    keys = tmp_path / "keys.yaml"
-    keys.write_text(
-        "- {name: a, key: key-number-one-0001, adapters: ['dr-*'], manage: true}\n"
-        "- {name: b, key: key-number-two-0002, adapters: ['*']}\n"
-    )
-    with serving(key_file=keys) as running:
+KEYS = """
+- {name: a, key: key-number-one-0001, adapters: ['dr-*'], manage: true}
+- {name: b, key: key-number-two-0002, adapters: ['*']}
+"""
+
+
+def test_who_may_store(serving, adapters):
+    with serving(keys=KEYS) as running:
         folder, one, two = adapters["accent"], "key-number-one-0001", "key-number-two-0002"
         assert upload(running, "dr-who", folder, key=one).status_code == 201
         assert upload(running, "accent", folder, key=one, replace="true").status_code == 403

@@ -188,10 +188,9 @@ KEYS = """
 """
 
 
-def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, tmp_path, recordings, caplog):
-    file = tmp_path / "keys.yaml"
-    file.write_text(KEYS.replace("HASH", hash_of("key-of-the-doctor")))
-    with serving(key_file=file) as running:
+def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, recordings, caplog):
+    with serving(keys=KEYS.replace("HASH", hash_of("key-of-the-doctor"))) as running:
+        file = running.server.access.file
         clinic, doctor = running.client("key-of-the-clinic-1"), running.client("key-of-the-doctor")
         assert [model.id for model in clinic.models.list()] == ["mini", "medical"]
         assert [model.id for model in doctor.models.list()] == ["mini", "speaker42"]

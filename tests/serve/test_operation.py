@@ -41,12 +41,10 @@ def post(running, content: bytes, name: str = "a.wav", **fields: str) -> httpx.R
 # ---- operation
 
 
-def test_health_metrics_and_the_log(serving, adapters, recordings, tmp_path, caplog, monkeypatch):
-    keys = tmp_path / "keys.yaml"
-    keys.write_text(f"- {{name: clinic, key: {SECRET}, adapters: ['*']}}")
+def test_health_metrics_and_the_log(serving, adapters, recordings, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "ia3_speech")
     monkeypatch.setattr(caplog.handler, "filters", [RequestIds()])
-    with serving(key_file=keys) as running:
+    with serving(keys=f"- {{name: clinic, key: {SECRET}, adapters: ['*']}}") as running:
         client = running.client(SECRET)
         request = {"model": "speaker42", "file": recordings[0], "prompt": "spoken words"}
         answer = client.audio.transcriptions.with_raw_response.create(**request)

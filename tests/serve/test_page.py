@@ -182,16 +182,14 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
     assert browser.complaints() == []
 
 
-def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters, tmp_path):
+def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters):
     with serving(training=False) as running:
         browser.open(f"{running.url}/#make")
         eventually(browser, "document.body.dataset.ready")
         shown = browser.run("return [...document.querySelectorAll('nav a, section')].filter((e) => !e.hidden)"
                             ".map((e) => e.id || e.hash)")  # fmt: skip
         assert shown == ["#try", "try"]
-    keys = tmp_path / "keys.yaml"
-    keys.write_text("- {name: a, key: key-number-one-0001, adapters: [medical]}")
-    with serving(key_file=keys) as running:
+    with serving(keys="- {name: a, key: key-number-one-0001, adapters: [medical]}") as running:
         browser.open(f"{running.url}/")
         eventually(browser, "!document.querySelector('#key-form').hidden")
         check_accessibility(browser)

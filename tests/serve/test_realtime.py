@@ -154,10 +154,8 @@ def test_a_wrong_event_is_told_and_the_session_goes_on(running, recordings):
     assert caught.value.response.status_code == 403
 
 
-def test_a_session_needs_a_key_where_there_are_keys(serving, tmp_path):
-    keys = tmp_path / "keys.yaml"
-    keys.write_text("- {name: a, key: key-number-one-0001}")
-    with serving(key_file=keys, max_requests=1) as running:
+def test_a_session_needs_a_key_where_there_are_keys(serving):
+    with serving(keys="- {name: a, key: key-number-one-0001}", max_requests=1) as running:
         url = f"{running.url.replace('http', 'ws')}/v1/realtime"
         protocols = ["realtime", "openai-insecure-api-key.key-number-one-0001"]
         with connect(url, subprotocols=protocols) as socket:

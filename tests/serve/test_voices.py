@@ -72,11 +72,10 @@ def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
     assert registry.is_registered("medical") and not voice.read_store("medical")
 
 
-def test_a_voice_belongs_to_its_key(serving, adapters, tmp_path, no_process):
-    keys, one, two = tmp_path / "keys.yaml", "key-number-one-0001", "key-number-two-0002"
+def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
+    one, two = "key-number-one-0001", "key-number-two-0002"
     line = "- {{name: {}, key: {}, adapters: ['*'], manage: {}}}\n"
-    keys.write_text(line.format("a", one, "true") + line.format("b", two, "true"))
-    with serving(key_file=keys) as running:
+    with serving(keys=line.format("a", one, "true") + line.format("b", two, "true")) as running:
         assert begin(running, "anna", one, new="true").status_code == 201
         registry.register(registry.home() / "accent", "anna")
         for path, status in (("voices/anna", 403), ("adapters/anna", 404), ("adapters/anna/download", 404)):
@@ -91,8 +90,7 @@ def test_a_voice_belongs_to_its_key(serving, adapters, tmp_path, no_process):
         models = {key: {m.id for m in running.client(key).models.list()} for key in (one, two)}
         assert models[one] - models[two] == {"anna"}
         assert call(running, "GET", key="nobody").status_code == 401
-    keys.write_text(line.format("a", one, "false"))
-    with serving(key_file=keys) as running:
+    with serving(keys=line.format("a", one, "false")) as running:
         assert call(running, "GET", key=one).json()["training"] is False
         assert begin(running, "bert", one).status_code == 403
     with serving(training=False) as running:
