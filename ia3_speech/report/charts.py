@@ -230,14 +230,8 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 def scatter_before_and_after(
     title: str, what: str, names: Sequence[str], values: Iterable[tuple[str, float, float, int]]
 ) -> Chart:
-    """A dot a speaker, or another part of a test set; below the diagonal it is better off.
-
-    Args:
-        title: of the chart.
-        what: are the dots, in the plural.
-        names: of the system before, and of that after.
-        values: name, WER before, WER after and number of words of each.
-    """
+    """A dot a speaker, or another part of a test set; below the diagonal it is better off. what: are the
+    dots, in the plural. names: of both systems. values: name, WER before, WER after and words of each."""
     dots = [
         Point(x, y, f"{name}: {percent(x)} % before, {percent(y)} % after, {plural(words, 'word')}")
         for name, x, y, words in values

@@ -74,10 +74,7 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
 
 def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
     """Write the three files of each figure into `folder`, in place of earlier ones; returns the formats.
-
-    Raises:
-        UserError: the folder holds other files, which would be lost.
-    """
+    Raises UserError where the folder holds other files, which would be lost."""
     if name := unexpected_file(folder, lambda path: path.suffix in (*SUFFIXES, ".csv") and path.is_file()):
         raise UserError(f"{folder / name}: is in the way of the figures (choose another --figures)")
     suffixes = [".svg", ".pdf"] if has_cairo() else [".svg"]

@@ -105,11 +105,8 @@ def find_report_paths(
     decode_dir: Path, baseline: Path | None = None, training: Path | None = None, curve: Path | None = None
 ) -> dict[str, Path]:
     """The decode directories ("decode_dir", "baseline") and files that a report is made from, by the field of
-    `ReportData` that they fill: those that were given, and what else exists beside `decode_dir`.
-
-    Raises:
-        UserError: a given path does not exist, or decode_dir was not scored, or not against the baseline.
-    """
+    `ReportData` that they fill: those that were given, and what else exists beside `decode_dir`. Raises
+    UserError where a given path does not exist, or decode_dir was not scored, or not against the baseline."""
     record = read_results(decode_dir / "score.json").record
     folder = decode_dir.absolute().parent
     searches = () if decode_dir.name.endswith(OUT_OF_DOMAIN) else (search_of(decode_dir), "greedy")
@@ -195,10 +192,8 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
 
 
 def system_names(folders: Sequence[Path]) -> list[str]:
-    """Names of the systems by their decode directories: `exp/medical/base/decode_lm_test` is base + LM.
-
-    Their whole paths are used where the names would be the same.
-    """
+    """Names of the systems by their decode directories: `exp/medical/base/decode_lm_test` is base + LM; their
+    whole paths where the names would be the same."""
     absolute = [folder.absolute() for folder in folders]
     names = [*map(system_name, absolute)]
     return names if len(set(names)) == len(names) else [str(path) for path in absolute]

@@ -29,11 +29,8 @@ def ctm_line(
 
 
 def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """{utterance id: its words, in order, each with its confidence} of a ctm file of utterances.
-
-    Raises:
-        UserError: the file cannot be read, or a line is none of a word with a confidence of 0 to 1.
-    """
+    """{utterance id: its words, in order, each with its confidence} of a ctm file of utterances. Raises
+    UserError where it can't be read, or a line is none of a word with a confidence of 0 to 1."""
     from ia3_speech.data.kaldi.table_file import read_utf8  # writers of lines need no data directories
 
     lines = read_utf8(path, "ia3-speech decode writes it").splitlines()

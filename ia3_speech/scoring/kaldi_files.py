@@ -60,10 +60,7 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
 
 def read_kaldi_text(path: Path) -> dict[str, str]:
     """A Kaldi text file, `utterance-id words…` a line, as {utterance id: text}; the words may be missing.
-
-    Raises:
-        UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice.
-    """
+    Raises UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice."""
     content = read_utf8(path, "ia3-speech decode writes it")
     texts: dict[str, str] = {}
     for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):

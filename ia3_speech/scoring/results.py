@@ -163,11 +163,7 @@ class Results:
 
 
 def read_results(file: Path) -> Results:
-    """The results in a score.json.
-
-    Raises:
-        UserError: the file is not there, or not a score.json of this schema.
-    """
+    """The results in a score.json. Raises UserError where it is not there, or not of this schema."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

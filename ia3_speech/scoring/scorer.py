@@ -72,20 +72,16 @@ def score_hypotheses(
     replications: int = REPLICATIONS,
     seed: int = 0,
 ) -> Score:
-    """Score hypotheses against the texts of a data directory.
+    """Score hypotheses, {utterance id: text}, against the texts of a data directory; a missing one is empty.
 
     Args:
-        data: utterances with their references.
-        hypotheses: {utterance id: text}; a missing one counts as empty.
         baseline: hypotheses of another system, to compare with.
-        terms: the terms whose error rate is computed.
         normalize: text normalisation of both sides, a mode of `data.text.normalize`.
         cluster: the label whose values the bootstrap draws; None: consultations where every utterance has
             that label, else speakers.
         overlap: what the data has in common with training; utterances whose sentence does not occur there are
             scored separately too, unless that is all or none of them.
-        replications: replicates of each bootstrap.
-        seed: of the bootstraps.
+        replications, seed: of each bootstrap.
 
     Raises:
         UserError: no hypothesis is of this data, or an utterance lacks the label `cluster`.

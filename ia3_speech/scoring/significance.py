@@ -180,10 +180,8 @@ def mapsswe(
 
     Utterances are cut into segments whose errors are taken to be independent: a segment ends after two
     consecutive words that both systems recognised, and at the end of the utterance. Segments without an error
-    are not counted. If neither system makes an error, z is 0 and p is 1.
-
-    Raises:
-        ValueError: the lists differ in length.
+    are not counted. If neither system makes an error, z is 0 and p is 1. Raises ValueError where the lists
+    differ in length.
     """
     differences = np.array(
         [
