@@ -47,18 +47,12 @@ def element(name: str, /, *children: str | Markup, **attributes: object) -> Mark
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis from `low` to `high`.
+    """An axis from `low` to `high`."""
 
-    Attributes:
-        title: with the unit.
-        low, high: its ends.
-        ticks: values and their labels.
-    """
-
-    title: str
+    title: str  # with the unit
     low: float
     high: float
-    ticks: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str]]  # values and their labels
 
     def position(self, value: float) -> float:
         """0 at `low`, 1 at `high`."""
@@ -67,56 +61,33 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """A dot.
-
-    Attributes:
-        x, y: its place.
-        title: shown as a tooltip.
-        bounds: of the interval of y, drawn as a whisker; None without one.
-        text: written beside the dot.
-        radius: of the dot, pixels.
-    """
+    """A dot."""
 
     x: float
     y: float
-    title: str = ""
-    bounds: Bounds = None
-    text: str = ""
-    radius: float = 4
+    title: str = ""  # shown as a tooltip
+    bounds: Bounds = None  # of the interval of y, drawn as a whisker; None without one
+    text: str = ""  # written beside the dot
+    radius: float = 4  # pixels
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour.
+    """Points of one colour."""
 
-    Attributes:
-        points: in order of x where a line joins them.
-        style: a class of page.css.
-        name: for the legend; empty: not in the legend.
-        line: join the points by a line.
-        dots: draw the points.
-    """
-
-    points: Sequence[Point]
-    style: str
-    name: str = ""
-    line: bool = True
-    dots: bool = True
+    points: Sequence[Point]  # in order of x where a line joins them
+    style: str  # a class of page.css
+    name: str = ""  # for the legend; empty: not in the legend
+    line: bool = True  # join the points by a line
+    dots: bool = True  # draw the points
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with two axes.
+    """A chart with two axes."""
 
-    Attributes:
-        title: above the chart.
-        description: what the chart shows; below it, and for screen readers.
-        x, y: the axes.
-        series: what is drawn.
-    """
-
-    title: str
-    description: str
+    title: str  # above the chart
+    description: str  # what the chart shows; below it, and for screen readers
     x: Axis
     y: Axis
     series: Sequence[Series]
@@ -259,14 +230,8 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 def scatter_before_and_after(
     title: str, what: str, names: Sequence[str], values: Iterable[tuple[str, float, float, int]]
 ) -> Chart:
-    """A dot a speaker, or another part of a test set; below the diagonal it is better off.
-
-    Args:
-        title: of the chart.
-        what: are the dots, in the plural.
-        names: of the system before, and of that after.
-        values: name, WER before, WER after and number of words of each.
-    """
+    """A dot a speaker, or another part of a test set; below the diagonal it is better off. what: are the
+    dots, in the plural. names: of both systems. values: name, WER before, WER after and words of each."""
     dots = [
         Point(x, y, f"{name}: {percent(x)} % before, {percent(y)} % after, {plural(words, 'word')}")
         for name, x, y, words in values

@@ -19,7 +19,7 @@ from ia3_speech.report.charts import (
     round_ticks,
     tick_labels,
 )
-from ia3_speech.report.report_data import DecodedSystem
+from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.scoring.results import Json
 from ia3_speech.scoring.table import Rate
 
@@ -28,20 +28,28 @@ SIDE_BY_SIDE = 0.04  # between the logarithms at which the seeds of one amount a
 FROM_0_TO_100 = (-0.06, 1.06, tick_labels([0, 0.25, 0.5, 0.75, 1], 100))  # whole dots at the ends of an axis
 
 
-def training_charts(epochs: Sequence[Epoch]) -> list[Chart]:
+def experiment_charts(report: ReportData) -> dict[str, Chart]:
+    """Name → chart, of those of training, learning curve and trade-off that there are."""
+    charts = training_charts(report.training) if report.training else {}
+    if report.curve:
+        charts["learning_curve"] = learning_curve_chart(report.curve)
+    if report.trade_off:
+        charts["trade_off"] = trade_off_chart(report.trade_off)
+    return charts
+
+
+def training_charts(epochs: Sequence[Epoch]) -> dict[str, Chart]:
     """Loss and dev WER of each epoch; the selected epoch is marked."""
     first, last = min(epoch.number for epoch in epochs), max(epoch.number for epoch in epochs)
     whole = [tick for tick in round_ticks(first, last, 8) if tick == int(tick)]
     x = Axis("epoch", first - 0.3, last + 0.3, tick_labels(whole))
-    trained = [epoch for epoch in epochs if epoch.loss is not None]
-    return [*([loss_chart(trained, x)] if trained else []), dev_wer_chart(epochs, x)]
-
-
-def loss_chart(epochs: Sequence[Epoch], x: Axis) -> Chart:
-    points = [Point(e.number, e.loss, f"epoch {e.number}: loss {e.loss:.3f}") for e in epochs]
-    y = rate_axis("CTC loss", [epoch.loss for epoch in epochs], factor=1)
-    span = f"From {epochs[0].loss:.3f} to {epochs[-1].loss:.3f} in {plural(len(epochs), 'epoch')}"
-    return Chart("Training loss", span, x, y, [Series(points, "system")])
+    charts = {"dev_wer": dev_wer_chart(epochs, x)}
+    if trained := [epoch for epoch in epochs if epoch.loss is not None]:
+        points = [Point(e.number, e.loss, f"epoch {e.number}: loss {e.loss:.3f}") for e in trained]
+        y = rate_axis("CTC loss", [point.y for point in points], factor=1)
+        span = f"From {points[0].y:.3f} to {points[-1].y:.3f} in {plural(len(trained), 'epoch')}"
+        charts = {"training_loss": Chart("Training loss", span, x, y, [Series(points, "system")])} | charts
+    return charts
 
 
 def dev_wer_chart(epochs: Sequence[Epoch], x: Axis) -> Chart:
@@ -124,9 +132,10 @@ def trade_off_chart(trade_off: TradeOff) -> Chart:
     )
 
 
-def reliability_chart(system: DecodedSystem, style: str) -> Chart:
+def reliability_chart(report: ReportData, system: DecodedSystem) -> Chart:
     """A dot for each range of confidences that holds words: its area shows how many."""
     measured, points = system.results.confidences, []
+    style = "system" if system is report.system else "baseline"
     largest = max(part["words"] for part in measured["bins"])
     for part in measured["bins"]:
         bounds = right_interval(part)

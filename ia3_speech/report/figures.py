@@ -27,40 +27,25 @@ HINT = "needs CairoSVG (in the clone: uv pip install -e '.[figures]'; apt instal
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart.
+    """A chart."""
 
-    Attributes:
-        name: of its files, without the suffix.
-        svg: the content of an SVG file.
-        table: the numbers that are drawn.
-    """
-
-    name: str
-    svg: str
-    table: Table
+    name: str  # of its files, without the suffix
+    svg: str  # the content of an SVG file
+    table: Table  # the numbers that are drawn
 
 
 def report_figures(report: ReportData, tables: Mapping[str, Table]) -> Iterator[Figure]:
     """Every chart of the page, in its order."""
     for system in report.with_confidences:
-        style = "system" if system is report.system else "baseline"
-        chart = diagrams.reliability_chart(system, style)
+        chart = diagrams.reliability_chart(report, system)
         yield Figure(f"reliability_{file_name(system.name)}", chart.svg_file, ranges_of_confidence(system))
     for label in labels_content(report, tables).get("labels", ()):
         if label["chart"]:
             yield Figure(f"wer_{file_name(label['table'].name)}", label["chart"].svg_file, label["table"])
-    if report.training:
-        rows = [[e.number, e.loss, Rate(e.dev_wer)] for e in report.training]
-        table = Table("training", "Loss and dev WER of each epoch", ["epoch", "CTC loss", "dev WER %"], rows)
-        names = ["dev_wer", "training_loss"]
-        for chart in diagrams.training_charts(report.training)[::-1]:
-            yield Figure(names.pop(0), chart.svg_file, table)
-    if report.curve:
-        chart = diagrams.learning_curve_chart(report.curve)
-        yield Figure("learning_curve", chart.svg_file, tables["learning_curve"])
-    if report.trade_off:
-        chart = diagrams.trade_off_chart(report.trade_off)
-        yield Figure("trade_off", chart.svg_file, tables["trade_off"])
+    rows = [[e.number, e.loss, Rate(e.dev_wer)] for e in report.training]
+    epochs = Table("training", "Loss and dev WER of each epoch", ["epoch", "CTC loss", "dev WER %"], rows)
+    for name, chart in diagrams.experiment_charts(report).items():
+        yield Figure(name, chart.svg_file, tables.get(name, epochs))
     if report.vectors:
         head = ["layer", "placement", *(f"{100 * share:g} % lie below" for share in QUANTILES)]
         rows = [[*key, *values.tolist()] for key, values in quantiles_of(report.vectors).items()]
@@ -89,10 +74,7 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
 
 def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
     """Write the three files of each figure into `folder`, in place of earlier ones; returns the formats.
-
-    Raises:
-        UserError: the folder holds other files, which would be lost.
-    """
+    Raises UserError where the folder holds other files, which would be lost."""
     if name := unexpected_file(folder, lambda path: path.suffix in (*SUFFIXES, ".csv") and path.is_file()):
         raise UserError(f"{folder / name}: is in the way of the figures (choose another --figures)")
     suffixes = [".svg", ".pdf"] if has_cairo() else [".svg"]

@@ -45,6 +45,11 @@ from ia3_speech.scoring.table import Bounds, Rate, Table
 
 MAX_OPEN = 12  # values of a label that are shown without folding
 MIN_SCATTER = 8  # values from which there is a scatter plot
+EXPERIMENT_SECTIONS = [  # id, heading, and the charts, of which a table may have the first one's name
+    ("training", "Training", ("training_loss", "dev_wer")),
+    ("curve", "Learning curve", ("learning_curve",)),
+    ("trade-off", "Out-of-domain speech", ("trade_off",)),
+]
 
 
 class Section(NamedTuple):
@@ -72,7 +77,7 @@ def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[
     )
     return environment.get_template("page.html.jinja").render(
         report=report,
-        title=page_title(report),
+        title=f"{adapter_title(report)}, tested on {set_name(report.system.results.record['data'])}",
         facts=page_facts(report),
         sentences=[*summary_sentences(report)],
         warnings=[*summary_warnings(report)][:1],
@@ -97,30 +102,20 @@ def make_sections(
         sections["labels"] = Section("Speakers and labels", "labels", labels)
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
-    if report.training:
-        charts = {"charts": diagrams.training_charts(report.training), "table": None}
-        sections["training"] = Section("Training", "charts", charts)
-    if report.curve:
-        charts = {"charts": [diagrams.learning_curve_chart(report.curve)], "table": tables["learning_curve"]}
-        sections["curve"] = Section("Learning curve", "charts", charts)
-    if report.trade_off:
-        charts = {"charts": [diagrams.trade_off_chart(report.trade_off)], "table": tables["trade_off"]}
-        sections["trade-off"] = Section("Out-of-domain speech", "charts", charts)
+    charts = diagrams.experiment_charts(report)
+    for id, heading, names in EXPERIMENT_SECTIONS:
+        if shown := [charts[name] for name in names if name in charts]:
+            content = {"charts": shown, "table": tables.get(names[0])}
+            sections[id] = Section(heading, "charts", content)
     if report.vectors:
         picture = Markup(draw_vectors(report.vectors, "Values of the vectors"))
-        parameters = sum(vector.values.size for vector in report.vectors)
-        content = {"picture": picture, "parameters": parameters}
+        content = {"picture": picture, "parameters": sum(vector.values.size for vector in report.vectors)}
         sections["vectors"] = Section("Adapter vectors", "vectors", content)
     sections["provenance"] = Section("Provenance", "provenance", {"record": report.system.results.record})
     return sections
 
 
 # ---- header
-
-
-def page_title(report: ReportData) -> str:
-    """The adapter and the corpus, such as `IA³ adapter: accent scottish, tested on dialects/test`."""
-    return f"{adapter_title(report)}, tested on {set_name(report.system.results.record['data'])}"
 
 
 def adapter_title(report: ReportData) -> str:
@@ -322,8 +317,7 @@ def words_content(report: ReportData) -> dict[str, Any]:
 
 
 def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
-    names = [system.name for system in report.systems]
-    every = report.all_systems
+    names, data = [system.name for system in report.systems], browse.utterance_rows(report, players)
     columns = {"id": "utterance", "speaker": "speaker", "seconds": "seconds", "words": "words"}
     columns |= {f"wer{number}": f"{name} WER %" for number, name in enumerate(names)}
     filters = {"all": "all", "changed": "changed", "better": "fewer errors", "worse": "more errors"}
@@ -333,9 +327,9 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
         "columns": columns | ({"change": "change of errors"} if report.baseline else {}),
         "filters": filters,
         "choices": browse.label_choices(report),
-        "systems": {str(number): system.name for number, system in enumerate(every)},
-        "compared": [str(every.index(system)) for system in report.systems],
-        "data": browse.utterance_rows(report, players),
+        "systems": {str(number): name for number, name in enumerate(data["systems"])},
+        "compared": [*map(str, data["compared"])],
+        "data": data,
     }
 
 
@@ -344,10 +338,7 @@ def confidence_content(report: ReportData) -> dict[str, Any]:
     systems = report.with_confidences
     return {
         "sentences": {system.name: reliability_in_words(system) for system in systems},
-        "charts": [
-            diagrams.reliability_chart(system, "system" if system is report.system else "baseline")
-            for system in systems
-        ],
+        "charts": [diagrams.reliability_chart(report, system) for system in systems],
         "unit": report.system.results.all.unit,
     }
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.cli import UserError
@@ -43,21 +41,13 @@ OUT_OF_DOMAIN = "out_of_domain"  # the out-of-domain set, as recipes call it
 
 @dataclass(frozen=True)
 class DecodedSystem:
-    """One scored decode directory.
+    """One scored decode directory."""
 
-    Attributes:
-        name: of the system, as the page shows it.
-        folder: the decode directory.
-        results: those of score.json.
-        decoding: decode.json; empty where another tool decoded.
-        references, hypotheses: {utterance id: text}, normalised as they were scored.
-    """
-
-    name: str
-    folder: Path
-    results: Results
-    decoding: Json
-    references: dict[str, str]
+    name: str  # of the system, as the page shows it
+    folder: Path  # the decode directory
+    results: Results  # those of score.json
+    decoding: Json  # decode.json; empty where another tool decoded
+    references: dict[str, str]  # {utterance id: text}, normalised as they were scored
     hypotheses: dict[str, str]
 
     @cached_property
@@ -71,32 +61,19 @@ class DecodedSystem:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """All that the page shows.
+    """All that the page shows."""
 
-    Attributes:
-        utterances: the scored utterances, in the order of score.json.
-        system, baseline: the two systems that are compared; baseline is None without one.
-        others: further systems of the base and the adapter, decoded with other searches.
-        training: the epochs of the training.
-        curve: the learning curve.
-        trade_off: in-domain against out-of-domain WER.
-        vectors: the adapter's vectors.
-        adapter: its record (ia3_speech.json); empty without one.
-        out_of_domain: results on out-of-domain speech; None without them.
-        terms: the term list that the systems were scored with; None where there is none any more.
-    """
-
-    utterances: list[Utterance]
+    utterances: list[Utterance]  # those that were scored, in the order of score.json
     system: DecodedSystem
-    baseline: DecodedSystem | None = None
-    others: list[DecodedSystem] = field(default_factory=list)
+    baseline: DecodedSystem | None = None  # what it is compared with
+    others: list[DecodedSystem] = field(default_factory=list)  # base and adapter, with other searches
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
-    trade_off: TradeOff | None = None
-    vectors: list[Vector] = field(default_factory=list)
-    adapter: Json = field(default_factory=dict)
-    out_of_domain: Results | None = None
-    terms: TermList | None = None
+    trade_off: TradeOff | None = None  # in-domain against out-of-domain WER
+    vectors: list[Vector] = field(default_factory=list)  # the adapter's
+    adapter: Json = field(default_factory=dict)  # its record (ia3_speech.json)
+    out_of_domain: Results | None = None  # results on out-of-domain speech
+    terms: TermList | None = None  # that the systems were scored with, if it is still there
 
     @property
     def systems(self) -> list[DecodedSystem]:
@@ -106,7 +83,11 @@ class ReportData:
     @property
     def all_systems(self) -> list[DecodedSystem]:
         """These and the others: greedy search first, and with each search the base."""
-        return sorted([*self.systems, *self.others], key=lambda one: order_of_decoding(one.folder))
+
+        def order(system: DecodedSystem) -> tuple[int, bool]:
+            return [*ADDED].index(search_of(system.folder)), system.folder.absolute().parent.name != "base"
+
+        return sorted([*self.systems, *self.others], key=order)
 
     @property
     def start(self) -> DecodedSystem | None:
@@ -124,14 +105,11 @@ def find_report_paths(
     decode_dir: Path, baseline: Path | None = None, training: Path | None = None, curve: Path | None = None
 ) -> dict[str, Path]:
     """The decode directories ("decode_dir", "baseline") and files that a report is made from, by the field of
-    `ReportData` that they fill: those that were given, and what else exists beside `decode_dir`.
-
-    Raises:
-        UserError: a given path does not exist, or decode_dir was not scored, or not against the baseline.
-    """
+    `ReportData` that they fill: those that were given, and what else exists beside `decode_dir`. Raises
+    UserError where a given path does not exist, or decode_dir was not scored, or not against the baseline."""
     record = read_results(decode_dir / "score.json").record
     folder = decode_dir.absolute().parent
-    searches = (search_of(decode_dir), "greedy")
+    searches = () if decode_dir.name.endswith(OUT_OF_DOMAIN) else (search_of(decode_dir), "greedy")
     out_of_domain = [folder / f"decode_{search}_{OUT_OF_DOMAIN}/score.json" for search in searches]
     for path in filter(None, (baseline, training, curve)):
         if not path.exists():
@@ -144,8 +122,6 @@ def find_report_paths(
         "out_of_domain": next((file for file in out_of_domain if file.exists()), None),
         "terms": recorded_path(decode_dir, record.get("terms_file"), parts=1),
     }
-    if decode_dir.name.endswith(OUT_OF_DOMAIN):
-        del beside["out_of_domain"]
     if record.get("baseline") and not baseline:
         baseline = recorded_path(decode_dir, record["baseline_dir"], parts=2)
         if not baseline:
@@ -168,11 +144,6 @@ def find_others(decode_dir: Path, baseline: Path | None) -> list[Path]:
     places = [system / f"decode_{search}_{set_name}" for search in ADDED for system in systems]
     shown = {place.resolve() for place in (decode_dir, baseline) if place}
     return [one for one in places if (one / "score.json").is_file() and one.resolve() not in shown]
-
-
-def order_of_decoding(folder: Path) -> tuple[int, bool]:
-    """The order of a decode directory: greedy before lm before hotwords, the base before an adapter."""
-    return [*ADDED].index(search_of(folder)), folder.absolute().parent.name != "base"
 
 
 def recorded_path(decode_dir: Path, recorded: str | None, parts: int) -> Path | None:
@@ -214,17 +185,15 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
         system=system,
         baseline=baseline,
         others=others,
-        vectors=read_vectors(paths["adapter"]) if "adapter" in paths else [],
+        vectors=vectors_in(read_weights(paths["adapter"])) if "adapter" in paths else [],
         terms=read_term_list(paths["terms"], system.results.record["normalize"]) if with_terms else None,
         **{name: read(paths[name]) for name, read in readers.items() if name in paths},
     )
 
 
 def system_names(folders: Sequence[Path]) -> list[str]:
-    """Names of the systems by their decode directories: `exp/medical/base/decode_lm_test` is base + LM.
-
-    Their whole paths are used where the names would be the same.
-    """
+    """Names of the systems by their decode directories: `exp/medical/base/decode_lm_test` is base + LM; their
+    whole paths where the names would be the same."""
     absolute = [folder.absolute() for folder in folders]
     names = [*map(system_name, absolute)]
     return names if len(set(names)) == len(names) else [str(path) for path in absolute]
@@ -244,7 +213,7 @@ def read_decoded_system(folder: Path, name: str) -> DecodedSystem:
 
 
 def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
-    """Raise UserError unless both were scored on the same words, and the system against this baseline."""
+    """Raise UserError unless the system was scored against this baseline, and both by the same labels."""
     if not system.results.is_against(baseline.results):
         raise UserError(
             f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now "
@@ -256,13 +225,3 @@ def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
                 f"{baseline.folder}: was scored before the labels of {label} that {system.folder} has "
                 f'(run "ia3-speech score" of it again)'
             )
-    if system.references != baseline.references:
-        raise UserError(f"{baseline.folder}: its references differ from {system.folder}'s (score both again)")
-
-
-def read_vectors(folder: Path) -> list[Vector]:
-    """The vectors of an adapter. Raises UserError where one holds NaN or infinite values."""
-    vectors = vectors_in(read_weights(folder))
-    if broken := [vector.module for vector in vectors if not np.isfinite(vector.values).all()]:
-        raise UserError(f"{folder}: {broken[0]} holds NaN or infinite numbers (train it again)")
-    return vectors

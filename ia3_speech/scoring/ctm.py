@@ -5,7 +5,6 @@
 Times are in seconds. Definition: https://github.com/usnistgov/SCTK/blob/master/doc/infmts.htm.
 """
 
-import math
 from pathlib import Path
 
 from ia3_speech.cli import UserError
@@ -30,25 +29,22 @@ def ctm_line(
 
 
 def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """{utterance id: its words, in order, each with its confidence} of a ctm file of utterances.
-
-    Raises:
-        UserError: the file cannot be read, or a line is none of a word with a confidence of 0 to 1.
-    """
+    """{utterance id: its words, in order, each with its confidence} of a ctm file of utterances. Raises
+    UserError where it can't be read, or a line is none of a word with a confidence of 0 to 1."""
     from ia3_speech.data.kaldi.table_file import read_utf8  # writers of lines need no data directories
 
     lines = read_utf8(path, "ia3-speech decode writes it").splitlines()
     words: dict[str, list[tuple[str, float]]] = {}
     for number, line in enumerate(lines, 1):
-        fields = line.split(" ")
         try:
-            utterance, _, _, _, word, confidence = *fields[:5], float(fields[5])
-        except (IndexError, ValueError):
-            confidence = math.nan
-        if len(fields) != 6 or not 0 <= confidence <= 1:
+            utterance, _, _, _, word, confidence = line.split(" ")
+            is_probability = 0 <= float(confidence) <= 1
+        except ValueError:
+            is_probability = False
+        if not is_probability:
             raise UserError(
                 f"{path}:{number}: is not `utterance channel start duration word confidence`, with a "
                 f"confidence of 0 to 1 (ia3-speech decode --force writes it again)"
             )
-        words.setdefault(utterance, []).append((word, confidence))
+        words.setdefault(utterance, []).append((word, float(confidence)))
     return words

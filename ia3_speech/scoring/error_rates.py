@@ -72,49 +72,29 @@ class TermErrorRate:
 
 @dataclass(kw_only=True)
 class ErrorRates:
-    """Error rates of a set of utterances. Rates are fractions; intervals are 95 % percentile intervals.
+    """Error rates of a set of utterances. Rates are fractions; intervals are 95 % percentile intervals."""
 
-    Attributes:
-        utterances: utterances scored.
-        missing: utterances without a hypothesis; all their words count as deleted.
-        words: words of the references.
-        errors: word errors: insertions + deletions + substitutions.
-        insertions, deletions, substitutions: as Kaldi's compute-wer counts them.
-        wer: word error rate: errors / words.
-        wer_ci: its interval; None for a single utterance.
-        ci_unit: what the bootstrap draws: "speaker", "consultation", "utterance" or another label.
-        ci_clusters: how many of these there are.
-        ser: sentence error rate: fraction of utterances with at least one error.
-        characters: characters of the references, single spaces between words included.
-        character_errors: edit distances in characters, added up.
-        cer: character error rate: character_errors / characters.
-        cer_ci: its interval.
-        term_error_rate, term_error_rate_ci: of all terms, as in `terms`; None without a term list.
-        terms: errors of all terms; None without a term list.
-        terms_by_category: errors of each category of the term list.
-        changes: with a baseline, the changes of "wer", "cer" and, with terms, "term_error_rate".
-    """
-
-    utterances: int
-    missing: int
-    words: int
-    errors: int
-    insertions: int
+    utterances: int  # utterances scored
+    missing: int  # utterances without a hypothesis; all their words count as deleted
+    words: int  # words of the references
+    errors: int  # insertions + deletions + substitutions
+    insertions: int  # these three as Kaldi's compute-wer counts them
     deletions: int
     substitutions: int
-    wer: float
-    wer_ci: Interval
-    ci_unit: str
-    ci_clusters: int
-    ser: float
-    characters: int
-    character_errors: int
-    cer: float
+    wer: float  # word error rate: errors / words
+    wer_ci: Interval  # None for a single utterance
+    ci_unit: str  # what the bootstrap draws: "speaker", "consultation", "utterance" or another label
+    ci_clusters: int  # how many of these there are
+    ser: float  # sentence error rate: fraction of utterances with at least one error
+    characters: int  # characters of the references, single spaces between words included
+    character_errors: int  # edit distances in characters, added up
+    cer: float  # character error rate: character_errors / characters
     cer_ci: Interval
-    term_error_rate: float | None = None
+    term_error_rate: float | None = None  # of all terms, as in `terms`, and its interval
     term_error_rate_ci: Interval = None
-    terms: TermErrorRate | None = None
+    terms: TermErrorRate | None = None  # errors of all terms; None without a term list
     terms_by_category: dict[str, TermErrorRate] = field(default_factory=dict)
+    # With a baseline, the changes of "wer", "cer" and, with terms, "term_error_rate"
     changes: dict[str, Change] = field(default_factory=dict)
 
 

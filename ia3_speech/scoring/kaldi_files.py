@@ -60,10 +60,7 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
 
 def read_kaldi_text(path: Path) -> dict[str, str]:
     """A Kaldi text file, `utterance-id words…` a line, as {utterance id: text}; the words may be missing.
-
-    Raises:
-        UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice.
-    """
+    Raises UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice."""
     content = read_utf8(path, "ia3-speech decode writes it")
     texts: dict[str, str] = {}
     for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
@@ -176,10 +173,8 @@ def format_ops(aligned: Mapping[str, list[Pair]]) -> str:
     substitution      today          day    1
     """
     counts = Counter(pair for pairs in aligned.values() for pair in pairs)
-    if not counts:
-        return ""
-    words = min(16, max(len(word or GAP) for pair in counts for word in pair))
-    digits = max(len(str(times)) for times in counts.values())
+    words = min(16, max((len(word or GAP) for pair in counts for word in pair), default=0))
+    digits = max((len(str(times)) for times in counts.values()), default=0)
     rows = []
     for pair, times in counts.items():
         kind, reference, hypothesis = OPERATION_NAMES[operation(pair)], pair[0] or GAP, pair[1] or GAP

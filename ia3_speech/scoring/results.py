@@ -35,20 +35,11 @@ NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter i
 
 @dataclass(frozen=True)
 class ResultRow:
-    """Error rates of a test set, or of a part of it.
+    """Error rates of a test set, or of a part of it."""
 
-    Attributes:
-        label, value: of which utterances: those with this value of the label; both empty for all of them.
-        utterances … substitutions: as in `ErrorRates`.
-        wer, cer, term_error_rate: with their 95 % intervals; the last has no value without a term list.
-        changes: with a baseline, those of "wer", "cer" and, with terms, "term_error_rate".
-        clusters, unit: how many of what the bootstrap draws.
-        few_clusters: the interval is too narrow, since it is of fewer than ten clusters.
-    """
-
-    label: str
+    label: str  # of which utterances: those with this value of the label; both are empty for all of them
     value: str
-    utterances: int
+    utterances: int  # this and those down to substitutions as in `ErrorRates`
     missing: int
     words: int
     errors: int
@@ -57,11 +48,11 @@ class ResultRow:
     substitutions: int
     wer: Rate
     cer: Rate
-    term_error_rate: Rate
-    changes: Mapping[str, Change]
-    clusters: int
+    term_error_rate: Rate  # without a value where there is no term list
+    changes: Mapping[str, Change]  # with a baseline, of "wer", "cer" and, with terms, "term_error_rate"
+    clusters: int  # how many of what the bootstrap draws
     unit: str
-    few_clusters: bool
+    few_clusters: bool  # the interval is too narrow, since it is of fewer than ten clusters
 
     def change(self, rate: str = "wer") -> Rate:
         """The change of a rate relative to the baseline; without a value where there is no baseline."""
@@ -70,13 +61,9 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of one test set.
+    """The results of one test set."""
 
-    Attributes:
-        record: the contents of score.json.
-    """
-
-    record: Json
+    record: Json  # the contents of score.json
 
     @cached_property
     def all(self) -> ResultRow:
@@ -176,19 +163,15 @@ class Results:
 
 
 def read_results(file: Path) -> Results:
-    """The results in a score.json.
-
-    Raises:
-        UserError: the file is not there, or not a score.json of this schema.
-    """
+    """The results in a score.json. Raises UserError where it is not there, or not of this schema."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         hint = f'run "ia3-speech score DATA {file.parent}" first'
         raise UserError(f"{file}: is not there ({hint})") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: {error} (ia3-speech score writes it)") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA or "wer" not in record:
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
     return Results(record)
 

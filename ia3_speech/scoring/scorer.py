@@ -43,36 +43,21 @@ SCHEMA = 1  # of score.json
 
 @dataclass(kw_only=True)
 class Score(ErrorRates):
-    """Error rates of a data directory (see `ErrorRates`), by label, and significance tests.
+    """Error rates of a data directory (see `ErrorRates`), by label, and significance tests."""
 
-    Attributes:
-        normalize: text normalisation of references and hypotheses, a mode of `data.text.normalize`.
-        replications: replicates of each bootstrap.
-        seed: of the bootstraps.
-        by_label: label → value → error rates of its utterances; "speaker" is a label.
-        wer_bootci: Kaldi's bootstrap over utterances, of the baseline too if there is one.
-        mapsswe: matched pairs test, a = baseline, b = system: a positive mean or z says that the system makes
-            fewer errors. None without a baseline.
-        baseline: error rates of the baseline; None without one.
-        overlap: what the test set has in common with training; None where training is not known.
-        unseen_sentences: error rates of the utterances whose sentence does not occur in training; None where
-            that is not known, and where it holds for all utterances or for none.
-        confidences: how reliable the word confidences are that decode wrote, as confidence/ measured
-            it; None where it wrote none.
-        scored: the utterances, aligned and counted.
-    """
-
-    normalize: str
-    replications: int
-    seed: int
-    by_label: dict[str, dict[str, ErrorRates]]
-    wer_bootci: UtteranceBootstrap
+    normalize: str  # text normalisation of both sides, a mode of `data.text.normalize`
+    replications: int  # replicates of each bootstrap
+    seed: int  # of the bootstraps
+    by_label: dict[str, dict[str, ErrorRates]]  # label → value → its utterances; "speaker" is a label
+    wer_bootci: UtteranceBootstrap  # Kaldi's, of the baseline too if there is one
+    # a = baseline, b = system: with a positive mean or z the system makes fewer errors
     mapsswe: MatchedPairsTest | None = None
     baseline: ErrorRates | None = None
-    overlap: Overlap | None = None
+    overlap: Overlap | None = None  # what is in training too; None where training is not known
+    # Of utterances whose sentence is not in training; None where unknown, and where that is all or none
     unseen_sentences: ErrorRates | None = None
-    confidences: dict[str, Any] | None = None
-    scored: list[ScoredUtterance]
+    confidences: dict[str, Any] | None = None  # their reliability (confidence/); None where decode wrote none
+    scored: list[ScoredUtterance]  # aligned and counted
 
 
 def score_hypotheses(
@@ -87,24 +72,19 @@ def score_hypotheses(
     replications: int = REPLICATIONS,
     seed: int = 0,
 ) -> Score:
-    """Score hypotheses against the texts of a data directory.
+    """Score hypotheses, {utterance id: text}, against the texts of a data directory; a missing one is empty.
 
     Args:
-        data: utterances with their references.
-        hypotheses: {utterance id: text}; a missing one counts as empty.
         baseline: hypotheses of another system, to compare with.
-        terms: the terms whose error rate is computed.
         normalize: text normalisation of both sides, a mode of `data.text.normalize`.
         cluster: the label whose values the bootstrap draws; None: consultations where every utterance has
             that label, else speakers.
         overlap: what the data has in common with training; utterances whose sentence does not occur there are
             scored separately too, unless that is all or none of them.
-        replications: replicates of each bootstrap.
-        seed: of the bootstraps.
+        replications, seed: of each bootstrap.
 
     Raises:
-        UserError: there are no utterances, an utterance has no text, no hypothesis is of this data, or an
-            utterance lacks the label `cluster`.
+        UserError: no hypothesis is of this data, or an utterance lacks the label `cluster`.
     """
     scored = score_utterances(data, hypotheses, terms, normalize)
     baseline_scored = None if baseline is None else score_utterances(data, baseline, terms, normalize)
@@ -154,16 +134,12 @@ def score_utterances(
     data: DataDirectory, hypotheses: Mapping[str, str], terms: TermList | None, normalize: str
 ) -> list[ScoredUtterance]:
     """Normalise, align and count every utterance. Raises UserError as `score_hypotheses` does."""
-    if not len(data):
-        raise UserError(f"{data.path}: no utterances to score")
     if not any(utterance.id in hypotheses for utterance in data):
         raise UserError(
             f"{data.path}: none of its utterances has a hypothesis (is it the set that was decoded?)"
         )
     scored = []
     for utterance in data:
-        if utterance.text is None:
-            raise UserError(f"{data.path}/text: utterance {utterance.id} has no reference text")
         reference = normalized_words(utterance.text, normalize)
         hypothesis = normalized_words(hypotheses.get(utterance.id, ""), normalize)
         pairs = align(reference, hypothesis)

@@ -47,8 +47,8 @@ def bootstrap_sums(
     units = len(values)
     rng = np.random.default_rng(seed)
     sums = np.zeros((replications, len(counts)))
-    rows = max(1, DRAWS_AT_ONCE // max(1, units))
-    for start in range(0, replications if units else 0, rows):
+    rows = max(1, DRAWS_AT_ONCE // units)
+    for start in range(0, replications, rows):
         size = min(rows, replications - start)
         drawn = rng.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
         times_drawn = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
@@ -180,10 +180,8 @@ def mapsswe(
 
     Utterances are cut into segments whose errors are taken to be independent: a segment ends after two
     consecutive words that both systems recognised, and at the end of the utterance. Segments without an error
-    are not counted. If neither system makes an error, z is 0 and p is 1.
-
-    Raises:
-        ValueError: the lists differ in length.
+    are not counted. If neither system makes an error, z is 0 and p is 1. Raises ValueError where the lists
+    differ in length.
     """
     differences = np.array(
         [

@@ -19,19 +19,12 @@ INTERVAL = "[95 % interval]"
 
 @dataclass(frozen=True)
 class Rate:
-    """A rate, or a change of one.
+    """A rate, or a change of one."""
 
-    Attributes:
-        value: a fraction; None where there is none.
-        bounds: its 95 % interval; None without one.
-        signed: it is a change, which is written with its sign.
-        digits: after the decimal point, but in CSV.
-    """
-
-    value: float | None
-    bounds: Bounds = None
-    signed: bool = False
-    digits: int = 1
+    value: float | None  # a fraction; None where there is none
+    bounds: Bounds = None  # its 95 % interval; None without one
+    signed: bool = False  # it is a change, which is written with its sign
+    digits: int = 1  # after the decimal point, but in CSV
 
     def __str__(self) -> str:
         """`45.7 [40.1, 51.3]`; `–` where there is none."""
@@ -49,19 +42,12 @@ Cell = str | int | float | Rate | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """A table."""
 
-    Attributes:
-        name: of its file, without the suffix.
-        caption: what it shows.
-        head: the columns' names; the first column holds the names of the rows.
-        rows: a cell for each column.
-    """
-
-    name: str
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    name: str  # of its file, without the suffix
+    caption: str  # what it shows
+    head: Sequence[str]  # the columns' names; the first column holds the names of the rows
+    rows: Sequence[Sequence[Cell]]  # a cell for each column
 
     def csv(self) -> str:
         """Comma-separated values (RFC 4180): rates in percent, a column for each bound, none where missing.

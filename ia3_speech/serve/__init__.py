@@ -5,7 +5,6 @@
     access          API keys, what each may use, rates
     models          what a request's `model` means; adapters in the bank: the least recently used leave
     engine          the queue in front of the bank: requests for different adapters share a batch
-    audio_input     an uploaded file → samples, within limits
     jobs            adapters that learn from voices, one at a time
     state           all of these for one process, and how many requests it takes on
     openai_api      POST /v1/audio/transcriptions, GET /v1/models
@@ -15,6 +14,6 @@
     app             the application: routes, the page at / (files in page/), /metrics, /healthz, the log
     ray_app         the same on a Ray cluster (extra `ray`)
 
-One upload: `app` lets it in, `openai_api` reads it, `audio_input` decodes it, a thread cuts it and searches
-(`Recognizer`), `engine` computes the logits in batches. A module imports only what stands above it.
+One upload: `app` lets it in, `openai_api` reads and decodes it, a thread cuts it and searches (`Recognizer`),
+`engine` computes the logits in batches. A module imports only what stands above it.
 """

@@ -70,11 +70,8 @@ ANYBODY = Client(name=NOBODY, key=16 * "-", adapters=["*"], manage=True)  # wher
 
 
 class Access:
-    """The keys of a file; None: whoever comes may do everything.
-
-    Raises:
-        UserError: the file is not one of keys. One that becomes so while the server runs is not taken over.
-    """
+    """The keys of a file; None: whoever comes may do everything. Raises UserError where the file is not one
+    of keys; one that becomes so while the server runs is not taken over."""
 
     def __init__(self, file: Path | None, rate: float):
         self.file, self.rate, self.modified = file, rate, 0

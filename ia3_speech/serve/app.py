@@ -98,13 +98,10 @@ def health(good: bool, word: str) -> Response:
     return JSONResponse({"status": word if good else "unavailable"}, 200 if good else 503)
 
 
-def http_error(request: Request, error: Exception) -> Response:
+def http_error(request: Request, error: HTTPException) -> Response:
     """Starlette's errors, such as of an unknown address, in OpenAI's shape."""
-    assert isinstance(error, HTTPException)
-    message = str(error.detail)
-    if error.status_code == 404:
-        message = f"Invalid URL ({request.method} {request.url.path[:200]})"
-    return ApiError(error.status_code, message).response()
+    unknown = f"Invalid URL ({request.method} {request.url.path[:200]})"
+    return ApiError(error.status_code, unknown if error.status_code == 404 else error.detail).response()
 
 
 class Entrance:

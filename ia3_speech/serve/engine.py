@@ -66,14 +66,11 @@ class QueuedPiece:
 
 
 class Turn:
-    """One request's place in the queue.
-
-    Attributes:
-        end: in virtual time, of its last piece.
-    """
+    """One request's place in the queue."""
 
     def __init__(self, engine: "Engine"):
-        self.engine, self.end, self.cancelled = engine, 0.0, False
+        self.engine, self.cancelled = engine, False
+        self.end = 0.0  # in virtual time, of its last piece
         self.futures: list[Future] = []
 
     def cancel(self) -> None:

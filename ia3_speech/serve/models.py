@@ -39,26 +39,18 @@ class Unknown(UserError):
 
 @dataclass(frozen=True)
 class Model:
-    """What a request's name means.
+    """What a request's name means."""
 
-    Attributes:
-        terms: a sum of adapters; none is the base. Of `auto` those that a gate chooses from.
-        auto: `auto` or `auto-sum`, perhaps with names, as the client wrote it.
-    """
-
-    terms: Terms = ()
-    auto: str | None = None
+    terms: Terms = ()  # a sum of adapters; none is the base. Of `auto` those that a gate chooses from
+    auto: str | None = None  # `auto` or `auto-sum`, perhaps with names, as the client wrote it
 
 
 class Models:
-    """The base and the registered adapters that fit it.
-
-    Attributes:
-        base_id: the base's name for clients; of a folder the last part of its path.
-    """
+    """The base and the registered adapters that fit it."""
 
     def __init__(self, recognizer: Recognizer, max_terms: int):
         self.recognizer, self.base, self.max_terms = recognizer, recognizer.base, max_terms
+        # The base's name for clients; of a folder the last part of its path.
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
         self.fits = lru_cache(REMEMBERED)(self.compare_bases)
         self.gate = lru_cache(MOST_GATES)(lambda m: make_gate(m.auto, as_terms(m.terms), self.base))

@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.datastructures import State
 from starlette.types import Scope
 
 logger = logging.getLogger(__name__)
@@ -58,10 +57,9 @@ class Metrics:
         """Count and log a request that is over; a route is told as `/v1/adapters/{name}`."""
         route, method = getattr(scope.get("route"), "path", "unknown"), scope.get("method", "WS")
         method = method if method in ("GET", "POST", "DELETE", "WS") else "other"
-        state = State(scope["state"])
+        client, audio_seconds = scope["state"]["client"], scope["state"]["audio_seconds"]
         self.requests.labels(method, route, str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
-        self.audio_seconds.inc(state.audio_seconds)
-        client = state.client.name if state.client else "-"
+        self.audio_seconds.inc(audio_seconds)
         line = "%s %s %d %.3f s, key %s, audio %.1f s"
-        logger.info(line, method, route, status, seconds, client, state.audio_seconds)
+        logger.info(line, method, route, status, seconds, client.name if client else "-", audio_seconds)

@@ -7,12 +7,13 @@ Format: https://platform.openai.com/docs/api-reference/audio
 """
 
 import asyncio
+import io
 import json
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -20,7 +21,8 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio, source_name
+from ia3_speech.data.containers import TooLong
 from ia3_speech.decoding.ctc_search import SearchError
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment, word_record
@@ -28,7 +30,6 @@ from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.model.architectures import AdapterError
-from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.engine import EngineClosed, Turn
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, bad_value, invalid, overloaded
 from ia3_speech.serve.models import language_code, language_names
@@ -129,6 +130,30 @@ async def decode_file(server: Server, form: FormData) -> np.ndarray:
     max_seconds, minimum = 60 * server.limits.max_minutes, server.recognizer.base.minimum_samples
     async with server.decoders:
         return await asyncio.to_thread(read_upload, upload.file, max_seconds, minimum)
+
+
+def read_upload(upload: BinaryIO, max_seconds: float, minimum_samples: int) -> np.ndarray:
+    """Decode a file → float32 (samples,), 16 kHz mono. Raises ApiError 400, or 413 where it is too long: a
+    file of some kilobytes can hold days of silence, or a header that promises them."""
+    file = io.BytesIO(upload.read())  # PyAV would take a temporary file for one to write to
+    try:
+        wave = load_audio(file, max_seconds=max_seconds)
+    except TooLong as error:
+        raise ApiError(413, f"Audio file {error}.", "audio_too_long", "file") from None
+    except AudioError as error:
+        raise undecodable(str(error).removeprefix(f"{source_name(file)}: ")) from None
+    except (ValueError, OverflowError, MemoryError) as error:  # of a header that makes no sense
+        raise undecodable(type(error).__name__) from None
+    problem = find_problem(wave, minimum_samples)
+    if problem and problem.fatal:
+        if len(wave) < minimum_samples:
+            raise ApiError(400, f"Audio file is {problem.reason}.", "audio_too_short", "file")
+        raise undecodable(problem.reason)
+    return wave
+
+
+def undecodable(reason: str) -> ApiError:
+    return bad_value("file", f"The audio file could not be decoded or its format is not supported: {reason}")
 
 
 def fields_of(form: FormData, model: type[Result]) -> Result:

@@ -109,33 +109,23 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn) -> N
 
 
 class Session:
-    """One connection.
-
-    Attributes:
-        input: as session.updated tells it.
-        inbox: audio that has not gone to the stream yet.
-        heard: samples since the session began; `origin` of them when the stream began.
-        item: the id of what is being said; None where nothing is.
-        texts: its pieces that are final.
-        sent: what deltas have told of it.
-        previous: the words of its last partial text.
-    """
+    """One connection."""
 
     def __init__(self, server: Server, socket: WebSocket, turn: Turn):
         self.server, self.socket, self.turn = server, socket, turn
-        self.id, self.input = new_id("sess"), SessionInput()
+        self.id, self.input = new_id("sess"), SessionInput()  # as session.updated tells it
         if model := socket.query_params.get("model"):
             self.input.transcription = Transcription(model=model)
         self.stream: StreamingRecognizer | None = None
-        self.convert, self.inbox = Converter(RATE), bytearray()
-        self.heard = self.origin = 0
+        self.convert, self.inbox = Converter(RATE), bytearray()  # audio that has not gone to the stream yet
+        self.heard = self.origin = 0  # samples since the session began, and when the stream began
         self.last_item: str | None = None
         self.forget_item()
 
     def forget_item(self) -> None:
-        self.item: str | None = None
-        self.texts: list[str] = []
-        self.sent, self.previous = "", []
+        self.item: str | None = None  # the id of what is being said
+        self.texts: list[str] = []  # its pieces that are final
+        self.sent, self.previous = "", []  # what deltas have told of it; the words of its last partial text
 
     async def run(self, events: asyncio.Queue) -> None:
         """Answer events until the client leaves. A wrong one is told, and the session goes on."""

@@ -39,14 +39,6 @@ class Server:
     Args:
         recognizer: the base alone, with its search.
         search: what it was loaded with: it comes before what is registered with an adapter.
-
-    Attributes:
-        language: ISO 639-1 code of what the base writes; None where nobody says.
-        training: whether adapters may be made on the page.
-        jobs: these, while they are made.
-        make_turn: gives a request its place in a queue.
-        threads: in which blocking functions run (`asyncio.to_thread`).
-        closing: whether it is shutting down.
     """
 
     def __init__(
@@ -68,8 +60,9 @@ class Server:
         self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
-        self.language = language and language_code(language)
+        self.language = language and language_code(language)  # that the base writes; None where nobody says
         self.training, self.jobs = server.training, Jobs(recognizer.base.name) if server.training else None
+        # Blocking functions run in these (`asyncio.to_thread`).
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
         self.make_turn: Callable[[], Turn] = partial(Turn, self.engine)

@@ -13,8 +13,6 @@ from xml.etree import ElementTree
 
 import pytest
 import soundfile
-from hand_made import HEARD, HOSTILE, add_extras, make_recipe, write_table
-from safetensors.numpy import load_file, save_file
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -24,6 +22,7 @@ from ia3_speech.report.figures import has_cairo
 from ia3_speech.report.report_tables import shown_cell, tables_folder
 from ia3_speech.score import main as score
 from ia3_speech.scoring.table import Rate
+from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe, write_table
 
 
 class Reading(HTMLParser):
@@ -118,13 +117,6 @@ def test_changes_of_few_speakers_are_not_coloured(tmp_path, speakers, style):
     assert ("coloured where the interval excludes 0" in page) == (style == "better")
 
 
-def test_a_baseline_scored_before_a_label_is_scored_again(recipe):
-    (recipe.data / "utt2ward").write_text("".join(f"{name} icu\n" for name in HEARD))
-    score(recipe.data, recipe.adapted, baseline=recipe.base, replications=100)
-    with pytest.raises(UserError, match=r"base/.*: was scored before the labels of ward that .*score"):
-        recipe.page()
-
-
 def test_all_that_lies_beside_is_found(recipe):
     """Without a flag: the adapter's vectors, training, learning curve, trade-off."""
     add_extras(recipe)
@@ -150,14 +142,13 @@ def test_the_title_is_the_adapter_and_the_corpus(recipe):
     assert "<title>IA³ adapter: accent scottish, tested on test</title>" in recipe.page()
 
 
-def test_without_baseline(recipe):
-    recipe.score()
-    score_alone = json.loads((recipe.base / "score.json").read_text())
+def test_without_a_baseline(recipe):
     main(recipe.data, recipe.base)
     page = (recipe.base / "report.html").read_text("utf-8")
     assert data_of(page)["systems"] == ["base"]
     text = Reading(page).text
-    assert f"{percent(score_alone['wer'])} %" in text
+    sentence = "On 6 utterances of 3 speakers base has a word error rate of 31.2 %. "
+    assert f" {sentence}In 100 words that is 31 errors (wrong, missing or extra words). " in text
     assert "compared with" not in text and "change" not in text
 
 
@@ -178,15 +169,7 @@ def test_how_it_was_decoded(recipe):
     assert "adapter accent × 0.5 ffffffffffff medical × 0.5 ffffffffffff" in text
 
 
-def test_many_values_are_folded_away(tmp_path):
-    heard = {f"spk{n:02d}-1": ("no fever", "know fever", "no fever") for n in range(20)}
-    page = make_recipe(tmp_path, heard).page()
-    text = Reading(page).text
-    assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
-    assert "WER by speaker. 20 speakers: 20 better (below the line), 0 equal, 0 worse" in text
-
-
-def test_it_writes_every_table(recipe):
+def test_it_writes_every_table_also_where_they_are_gone_and_other_files_are_not_lost(recipe, capsys):
     recipe.page()
     folder = tables_folder(recipe.adapted / "report.html")
     names = ["by_accent", "by_speaker", "error_rates", "utterances", "words"]
@@ -206,13 +189,9 @@ def test_it_writes_every_table(recipe):
         "ia3_seed1": "start metformin two day",
     }
 
-
-def test_tables_that_are_gone_come_back_and_other_files_are_not_lost(recipe, capsys):
-    recipe.page()
     capsys.readouterr()
     recipe.page()
     assert capsys.readouterr().out.endswith("up to date\n")
-    folder = tables_folder(recipe.adapted / "report.html")
     shutil.rmtree(folder)
     recipe.page()
     assert (folder / "words.csv").is_file()
@@ -223,13 +202,15 @@ def test_tables_that_are_gone_come_back_and_other_files_are_not_lost(recipe, cap
 
 
 def test_figures_and_their_numbers(tmp_path, capsys):
-    """Each chart of the page as files, in place of earlier ones."""
+    """Each chart of the page as files, in place of earlier ones; many speakers are folded away below one."""
     heard = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
     recipe, folder = make_recipe(tmp_path, heard, sound=False), tmp_path / "figures"
     add_extras(recipe)
     folder.mkdir()
     (folder / "old.svg").write_text("")
-    recipe.page(figures=folder)
+    text = Reading(recipe.page(figures=folder)).text
+    assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
+    assert "WER by speaker. 20 speakers: 20 better (below the line), 0 equal, 0 worse" in text
     names = {"wer_by_speaker", "training_loss", "dev_wer", "learning_curve", "trade_off", "vectors"}
     suffixes = (".svg", ".csv", ".pdf") if has_cairo() else (".svg", ".csv")
     assert {path.name for path in folder.iterdir()} == {
@@ -254,27 +235,25 @@ def test_figures_and_their_numbers(tmp_path, capsys):
 # ---- what it refuses
 
 
-def test_what_is_missing_is_refused_with_a_hint(recipe, tmp_path):
+def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(recipe, tmp_path):
     with pytest.raises(UserError, match="there is no such file or folder"):
         recipe.page(curve=tmp_path / "none.json")
     with pytest.raises(UserError, match=r"was scored without a baseline \(run .* --baseline"):
         main(recipe.data, recipe.base, baseline=recipe.adapted)
-    (recipe.adapted / "score.json").unlink()
-    with pytest.raises(UserError, match=r'score.json: is not there \(run "ia3-speech score DATA'):
+    other = make_recipe(tmp_path / "other", {"dan-1": ("no", "no", "no")}, sound=False)
+    with pytest.raises(UserError, match=r"utterance ann-1 .* is not in it \(is it the right set\?\)"):
+        main(other.data, recipe.adapted)
+    (recipe.data / "utt2ward").write_text("".join(f"{name} icu\n" for name in HEARD))
+    score(recipe.data, recipe.adapted, baseline=recipe.base, replications=10)
+    with pytest.raises(UserError, match=r"base/.*: was scored before the labels of ward that .*score"):
         recipe.page()
-
-
-def test_a_baseline_that_changed_is_refused(recipe):
     write_table(recipe.base / "text", dict.fromkeys(HEARD, "other words"))
     score(recipe.data, recipe.base, replications=10)
     with pytest.raises(UserError, match="was scored against another baseline than what"):
         recipe.page()
-
-
-def test_another_data_directory_is_refused(recipe, tmp_path):
-    other = make_recipe(tmp_path / "other", {"dan-1": ("no", "no", "no")})
-    with pytest.raises(UserError, match=r"utterance ann-1 .* is not in it \(is it the right set\?\)"):
-        main(other.data, recipe.adapted)
+    (recipe.adapted / "score.json").unlink()
+    with pytest.raises(UserError, match=r'score.json: is not there \(run "ia3-speech score DATA'):
+        recipe.page()
 
 
 @pytest.mark.parametrize(
@@ -297,16 +276,6 @@ def test_damaged_files_are_named(recipe, name, text, message):
         recipe.page()
 
 
-def test_a_vector_that_is_no_number_is_named(recipe):
-    add_extras(recipe)
-    file = recipe.exp / "ia3_seed1/adapter/adapter_model.safetensors"
-    tensors = load_file(file)
-    next(iter(tensors.values()))[0] = float("nan")
-    save_file(tensors, file)
-    with pytest.raises(UserError, match="holds NaN or infinite numbers"):
-        recipe.page()
-
-
 # ---- what nothing in the data can do
 
 
@@ -316,7 +285,6 @@ def test_hostile_texts_and_names_stay_text(tmp_path):
     page = recipe.page()
     reading = Reading(page)
     assert len(reading.all("script")) == 3  # the utterances and words as JSON, and ours
-    assert not reading.all("img")
     assert {tag for tag, _ in reading.tags}.isdisjoint(
         {"img", "iframe", "object", "embed", "textarea", "form"}
     )

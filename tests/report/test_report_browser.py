@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hand_made import HEARD, HOSTILE, add_extras, add_searches, make_recipe
-from webdriver import Browser, found
 
 from ia3_speech.report.__main__ import main
+from tests.report.conftest import HEARD, HOSTILE, add_extras, add_searches, make_recipe
+from tests.report.webdriver import Browser, found
 
 pytestmark = pytest.mark.skipif(
     not all(found().values()),
@@ -179,10 +179,8 @@ def test_nothing_from_the_data_runs(browser, tmp_path):
     browser.open(recipe.adapted / "report.html")
     assert len(browser.run(IDS)) == len(HOSTILE)
     assert browser.run("return window.attacked === undefined")
-    assert (
-        browser.run("return document.querySelectorAll('main :is(img, script:not([type]), iframe)').length")
-        == 0
-    )
+    elements = "document.querySelectorAll('main :is(img, script:not([type]), iframe)')"
+    assert browser.run(f"return {elements}.length") == 0
     said = browser.run("return document.querySelector('.texts .reference').textContent")
     assert any(texts[0] in said for texts in HOSTILE.values())
     assert browser.complaints() == []

@@ -5,13 +5,13 @@ import re
 from collections import Counter
 
 import pytest
-from hand_made import add_extras, add_searches, make_recipe
 
 from ia3_speech.report.browse import count_words, instead_text
 from ia3_speech.report.page import summary_sentences, summary_warnings
 from ia3_speech.report.report_data import find_report_paths, read_report_data
 from ia3_speech.report.report_tables import rates_table, words_table
 from ia3_speech.scoring.ctm import ctm_line
+from tests.report.conftest import add_extras, add_searches, make_recipe
 
 # Of twelve speakers the base makes an error in one of two words, the adapter in none.
 HELPFUL = {f"s{n:02d}-1": ("no fever", "know fever", "no fever") for n in range(12)}
@@ -78,14 +78,6 @@ def test_terms_and_sentences_that_are_not_in_training(helpful, tmp_path):
         "On 4 utterances with sentences that are not in training it lowers the word error rate from 60.0 % "
         "(base) to 30.0 % (relative −50.0 %)."
     ) in sentences
-
-
-def test_without_a_baseline(recipe):
-    recipe.score()
-    assert list(summary_sentences(read(recipe, recipe.base))) == [
-        "On 6 utterances of 3 speakers base has a word error rate of 31.2 %.",
-        "In 100 words that is 31 errors (wrong, missing or extra words).",
-    ]
 
 
 def test_small_test_sets(recipe):

@@ -20,11 +20,7 @@ def test_a_phrase_is_a_hit_if_it_is_whole():
     assert counted("has atrial fibrillation", "has a trial fibrillation", terms)["all"] == [1, 1, 0]
     assert counted("has atrial fibrillation", "has atrial uh fibrillation", terms)["all"] == [1, 1, 0]
     assert counted("has atrial fibrillation", "", terms)["all"] == [1, 1, 0]
-
-
-def test_words_of_a_phrase_must_also_be_adjacent_in_the_reference():
-    terms = {"heart failure": []}
-    assert counted("heart and failure", "heart failure", terms)["all"] == [0, 0, 1]
+    assert counted("atrial and fibrillation", "atrial fibrillation", terms)["all"] == [0, 0, 1]
 
 
 def test_what_was_not_said_is_falsely_produced():

@@ -1,6 +1,7 @@
 """A server on a free port of this machine, with the mini base and greedy search, and adapters for it."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -20,12 +21,22 @@ from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.__main__ import listen
 from ia3_speech.serve.app import make_app
+from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
 
 AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/audio"
 NAMES = ("accent", "medical", "speaker42")
+FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
 GREEDY = SearchOptions(search="greedy")
+
+
+def eventually(condition: Callable[[], object], patience: float = 300) -> None:
+    """Another thread, or a process, is about to make it true."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @dataclass
@@ -79,12 +90,15 @@ def adapters(adapter_folders, own_store) -> dict[str, Path]:
 
 
 @pytest.fixture
-def serving(recognizer) -> Callable:
-    """A context manager: `with serving(max_requests=2) as running`; options of all three groups, and a base
-    other than mini."""
+def serving(recognizer, tmp_path) -> Callable:
+    """A context manager: `with serving(max_requests=2) as running`; options of all three groups, a base other
+    than mini, and what a file of keys holds."""
 
     @contextmanager
-    def run(recognizer=recognizer, **options) -> Iterator[Running]:
+    def run(recognizer=recognizer, keys: str = "", **options) -> Iterator[Running]:
+        if keys:
+            options["key_file"] = tmp_path / "keys.yaml"
+            options["key_file"].write_text(keys)
         groups = [
             group(**{one.name: options[one.name] for one in fields(group) if one.name in options})
             for group in (ServerOptions, EngineOptions, LimitOptions)
@@ -109,6 +123,12 @@ def serving(recognizer) -> Callable:
 def running(serving, adapters) -> Iterator[Running]:
     with serving() as one:
         yield one
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    """Jobs are queued, and wait."""
+    monkeypatch.setattr(Jobs, "run", lambda self, name: self.wake.wait(0.05))
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-
-FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
+from ia3_speech.cli import UserError
+from ia3_speech.serve.access import Access
+from tests.serve.conftest import FILES
 
 
 def upload(running, name, folder: Path, files=FILES, key="none", **fields) -> httpx.Response:
@@ -48,7 +49,7 @@ def test_stored_used_replaced_shown_and_removed(running, adapters, recordings, o
     assert "ward" not in [stored.name for stored in running.server.cache.loaded]
 
 
-def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters, tmp_path):
+def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters):
     folder, before = adapters["accent"], registry.registered_names()
     config, weights, record = ((name, (folder / name).read_bytes()) for name in FILES)
     other = json.loads(record[1]) | {"fingerprint": {"architecture": "Other", "sha256": "0"}}
@@ -73,13 +74,14 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
     assert not (registry.home().parent / "up").exists()
 
 
-def test_who_may_store(serving, adapters, tmp_path):
-    keys = tmp_path / "keys.yaml"
-    keys.write_text(
-        "- {name: a, key: key-number-one-0001, adapters: ['dr-*'], manage: true}\n"
-        "- {name: b, key: key-number-two-0002, adapters: ['*']}\n"
-    )
-    with serving(key_file=keys) as running:
+KEYS = """
+- {name: a, key: key-number-one-0001, adapters: ['dr-*'], manage: true}
+- {name: b, key: key-number-two-0002, adapters: ['*']}
+"""
+
+
+def test_who_may_store(serving, adapters):
+    with serving(keys=KEYS) as running:
         folder, one, two = adapters["accent"], "key-number-one-0001", "key-number-two-0002"
         assert upload(running, "dr-who", folder, key=one).status_code == 201
         assert upload(running, "accent", folder, key=one, replace="true").status_code == 403
@@ -98,13 +100,11 @@ def test_who_may_store(serving, adapters, tmp_path):
 
 
 WRONG_KEYS = ["- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "["]
+WRONG_KEYS += ["- {name: a, key: sixteen-letters-, more: 1}"]
 
 
-@pytest.mark.parametrize("content", [*WRONG_KEYS, "- {name: a, key: sixteen-letters-, more: 1}"])
+@pytest.mark.parametrize("content", WRONG_KEYS)
 def test_a_file_of_keys_that_is_wrong_is_named_and_no_key_is_told(tmp_path, content):
-    from ia3_speech.cli import UserError
-    from ia3_speech.serve.access import Access
-
     file = tmp_path / "keys.yaml"
     file.write_text(content)
     with pytest.raises(UserError, match=r"keys\.yaml: ") as caught:

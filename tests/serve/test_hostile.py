@@ -11,17 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 
 from ia3_speech.adapters import registry
-from ia3_speech.serve.jobs import Jobs, read_job
-from tests.serve.test_operation import eventually, post
+from ia3_speech.serve.jobs import read_job
+from tests.serve.conftest import FILES, eventually
+from tests.serve.test_adapters_api import upload
+from tests.serve.test_operation import post
+from tests.serve.test_voices import begin, call
 
-FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
 MULTIPART = "multipart/form-data; boundary=limit"
 TRANSCRIBE = "/v1/audio/transcriptions"
 LARGEST = struct.pack("<I", 2**32 - 1)
@@ -69,16 +70,10 @@ def encoded(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
-def message(
-    method: str, path: str, body: bytes = b"", kind: str = MULTIPART, **headers: str | bytes
-) -> bytes:
+def message(method: str, path: str, body: bytes = b"", **headers: str | bytes) -> bytes:
     """A request; a header that is given comes in place of the right one."""
-    lines = {
-        "host": "127.0.0.1",
-        "connection": "close",
-        "content-length": str(len(body)),
-        "content-type": kind,
-    }
+    lines = {"host": "127.0.0.1", "connection": "close"}
+    lines |= {"content-length": str(len(body)), "content-type": MULTIPART}
     lines |= {name.replace("_", "-"): value for name, value in headers.items()}
     head = [f"{method} {path} HTTP/1.1", *(encoded(name) + b": " + encoded(lines[name]) for name in lines)]
     return b"\r\n".join([*map(encoded, head), b"", body])
@@ -141,12 +136,8 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         return bytes(changed[: rng.integers(len(data))] if rng.random() < 0.4 else changed)
 
     def audio() -> Request:
-        lie = choose([*lies, *["bent"] * 60])
-        file = (
-            "file",
-            lies.get(lie) or bent(choose(sources)),
-            choose(["a.wav", "a.mp4", "../a", "/etc/x", ""]),
-        )
+        lie, name = choose([*lies, *["bent"] * 60]), choose(["a.wav", "a.mp4", "../a", "/etc/x", ""])
+        file = ("file", lies.get(lie) or bent(choose(sources)), name)
         if rng.random() < 0.2:
             body = form(("text", "no fever", None), file)
             return Request(f"recording, {lie}", message("POST", "/v1/voices/anna/recordings", body))
@@ -154,9 +145,8 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         return Request(f"audio, {lie}", message("POST", TRANSCRIBE, body))
 
     def fields() -> Request:
-        wrong = [
-            (choose(FIELDS), choose(VALUES), choose([None] * 5 + ["f"])) for _ in range(rng.integers(1, 4))
-        ]
+        kinds = [None] * 5 + ["f"]  # text, or a file
+        wrong = [(choose(FIELDS), choose(VALUES), choose(kinds)) for _ in range(rng.integers(1, 4))]
         body = form(("model", "mini", None), ("file", sources[0], "a.wav"), *wrong)
         return Request(f"fields, {wrong!r:.60}", message("POST", TRANSCRIBE, body))
 
@@ -170,12 +160,9 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
     def adapters() -> Request:
         parts = [("name", choose([*NAMES, "new"]), None), ("replace", choose(["true", *VALUES]), None)]
         for name, data in files.items():
-            wrong = choose(
-                [data, bent(data, 400), bent(data, len(data)), b"", b"{}", b"[" * 100_000, b"\x80\x04."]
-            )
-            parts += [
-                ("files", wrong, choose([name, name, f"../{name}", "adapter_model.bin", "/etc/x.json"]))
-            ]
+            wrong = [data, bent(data, 400), bent(data, len(data)), b"", b"{}", b"[" * 100_000, b"\x80\x04."]
+            names = [name, name, f"../{name}", "adapter_model.bin", "/etc/x.json"]
+            parts.append(("files", choose(wrong), choose(names)))
         return Request("adapters", message("POST", "/v1/adapters", form(*parts)))
 
     def addresses() -> Request:
@@ -203,10 +190,9 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
             body = choose([b"zz\r\n", b"-1\r\n", b"fffffffffffffffff\r\n", b"5\r\nab", b"0\r\n\r\n"])
         elif kind == 6:
             name = choose(["content_type", "authorization", "origin", "host", "cookie"])
-            boundary = (
-                f"multipart/form-data; boundary={choose(['', 'é', 'x' * 5_000, 'limit; charset=utf-99'])}"
-            )
-            headers[name] = choose(["", b"\xff\xfe", "x" * 50_000, b"a\0b", "http://[::", boundary, boundary])
+            boundaries = ["", "é", "x" * 5_000, "limit; charset=utf-99"]
+            wrong_types = [f"multipart/form-data; boundary={boundary}" for boundary in boundaries]
+            headers[name] = choose(["", b"\xff\xfe", "x" * 50_000, b"a\0b", "http://[::", *wrong_types])
         elif kind == 7:
             body = form(*[(f"field{n}", "x", None) for n in range(rng.integers(150, 2_000))])
         else:
@@ -222,21 +208,13 @@ def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
         upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13"}
         data = message("GET", "/v1/realtime", sec_websocket_key="AAAAAAAAAAAAAAAAAAAAAA==", **upgrade)
         for event in (encoded(choose(EVENTS)) for _ in range(3)):
-            length = choose([len(event), 2**63, 5])
-            data += (
-                bytes([choose([0x81, 0x82, 0x89, 0xF1]), 0xFF]) + struct.pack(">Q", length) + bytes(4) + event
-            )
+            kind, length = choose([0x81, 0x82, 0x89, 0xF1]), choose([len(event), 2**63, 5])
+            data += bytes([kind, 0xFF]) + struct.pack(">Q", length) + bytes(4) + event
         return Request("frames", data, 1.0)
 
     kinds = [audio] * 7 + [fields] * 3 + [wire] * 4 + [adapters, voices, addresses] * 2 + [frames]
     for _ in range(count):
         yield choose(kinds)()
-
-
-@pytest.fixture
-def no_process(monkeypatch):
-    """Jobs are queued, and wait."""
-    monkeypatch.setattr(Jobs, "run", lambda self, name: self.wake.wait(0.05))
 
 
 def peak_memory() -> float:
@@ -245,15 +223,10 @@ def peak_memory() -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
-def begin_voice(running, name: str) -> httpx.Response:
-    fields = {"name": (None, name), "consent": (None, "true")}
-    return httpx.post(f"{running.url}/v1/voices", files=fields, timeout=60)
-
-
 def test_a_thousand_requests_that_nobody_means(serving, adapters, caplog, no_process):
     store = registry.home().parent
     with serving(max_minutes=0.5, upload_seconds=0.5) as running:
-        begin_voice(running, "anna")
+        begin(running, "anna")
         requests = [*hostile_requests(0, 1_000, adapters["accent"])]
         Path("/proc/self/clear_refs").write_text("5")
         before, port = peak_memory(), int(running.url.rpartition(":")[2])
@@ -289,20 +262,6 @@ def test_the_description_holds_no_request_that_breaks_the_server(running, no_pro
             assert answer.status_code < 500, answer.text
 
         check()
-
-
-def test_a_container_is_counted_before_it_is_kept(serving, adapters):
-    av = pytest.importorskip("av")
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
-        for second in range(40):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), "fltp", "mono")
-            frame.rate, frame.pts = 16_000, 16_000 * second
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    with serving(max_minutes=0.5) as running:
-        assert post(running, file.getvalue(), "a.m4a").status_code == 413
 
 
 def test_who_stalls_is_cut_off_and_holds_nobody_up(serving, adapters):
@@ -344,22 +303,22 @@ def small_disk(tmp_path, monkeypatch, adapter_folders) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_told_and_what_needs_none_is_answered(
-    serving, small_disk, adapter_folders, no_process
+    serving, small_disk, adapter_folders, tmp_path, no_process
 ):
     speech, long = sound(1.0), sound(60.0)  # the second does not stay in memory
-    adapter = [("files", (name, (adapter_folders["medical"] / name).read_bytes())) for name in FILES]
-    with serving() as running, httpx.Client(base_url=running.url, timeout=60) as http:
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(speech)
+    with serving() as running:
 
         def answers() -> list[int]:
-            sent = [begin_voice(running, name) for name in ("anna", "bert")] + [post(running, long)]
-            sent.append(http.post("/v1/adapters", data={"name": "new"}, files=adapter))
-            recording = {"file": ("a.wav", speech), "text": (None, "no fever")}
-            sent.append(http.post("/v1/voices/anna/recordings", files=recording))
-            sent.append(http.post("/v1/voices/anna/learn", files={"epochs": (None, "1")}))
+            sent = [begin(running, name) for name in ("anna", "bert")] + [post(running, long)]
+            sent.append(upload(running, "new", adapter_folders["medical"]))
+            sent.append(call(running, "POST", "/anna/recordings", file=recording, text="no fever"))
+            sent.append(call(running, "POST", "/anna/learn", epochs=1))
             assert all(answer.headers["retry-after"] for answer in sent if answer.status_code == 503)
             return [answer.status_code for answer in sent]
 
-        begin_voice(running, "anna")
+        begin(running, "anna")
         filler = small_disk / "filler"
         with filler.open("wb", buffering=0) as file:
             for size in (2**20, 2**12):
@@ -369,5 +328,5 @@ def test_a_full_disk_is_told_and_what_needs_none_is_answered(
         assert post(running, speech, model="accent").status_code == 200
         filler.unlink()
         assert answers() == [201, 201, 200, 201, 201, 202]
-        cancelled = http.delete("/v1/voices/anna/learn").json()["job"]["state"]
+        cancelled = call(running, "DELETE", "/anna/learn").json()["job"]["state"]
         assert cancelled == "cancelled" == read_job("anna")["state"]

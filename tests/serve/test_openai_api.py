@@ -1,8 +1,6 @@
 """OpenAI's API: its own client gets what `transcribe` writes; errors, keys and limits in OpenAI's words."""
 
 import json
-import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -20,6 +18,7 @@ from ia3_speech.inputs import MINI
 from ia3_speech.loading import load
 from ia3_speech.routing.gate_statistics import measure_speech, write_gate
 from ia3_speech.search import SearchOptions
+from ia3_speech.serve.access import hash_of
 
 
 def transcribe(client, file, model="mini", **options):
@@ -82,9 +81,6 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
 
 
 def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
-    import numpy as np
-    import soundfile
-
     file = tmp_path / "long.wav"
     soundfile.write(file, np.concatenate([load_audio(one) for one in recordings[:5]]), 16_000)
     events = list(transcribe(running.client(), file, "accent", stream=True))
@@ -109,14 +105,6 @@ def test_a_prompt_is_hot_words(running, recordings, offline):
     assert found == plain.replace(word, word.upper())
     sentence = f"This is a long sentence which has {word.upper()} in it and is no term"
     assert transcribe(running.client(), file, prompt=sentence).text == plain
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl(running, recordings, offline):
-    words = ["curl", "-s", "-F", "model=medical", "-F", f"file=@{recordings[0]}"]
-    words += [f"{running.url}/v1/audio/transcriptions"]
-    found = json.loads(subprocess.run(words, capture_output=True, check=True, timeout=60).stdout)
-    assert found["text"] == offline(recordings[0], "medical").text
 
 
 def test_models(running):
@@ -200,12 +188,9 @@ KEYS = """
 """
 
 
-def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, tmp_path, recordings, caplog):
-    from ia3_speech.serve.access import hash_of
-
-    file = tmp_path / "keys.yaml"
-    file.write_text(KEYS.replace("HASH", hash_of("key-of-the-doctor")))
-    with serving(key_file=file) as running:
+def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, recordings, caplog):
+    with serving(keys=KEYS.replace("HASH", hash_of("key-of-the-doctor"))) as running:
+        file = running.server.access.file
         clinic, doctor = running.client("key-of-the-clinic-1"), running.client("key-of-the-doctor")
         assert [model.id for model in clinic.models.list()] == ["mini", "medical"]
         assert [model.id for model in doctor.models.list()] == ["mini", "speaker42"]

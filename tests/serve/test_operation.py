@@ -5,12 +5,14 @@ import logging
 import re
 import socket
 import threading
-import time
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
+
+from ia3_speech.serve.monitoring import RequestIds
+from tests.serve.conftest import eventually
 
 SECRET = "key-of-the-clinic-1"
 
@@ -36,22 +38,13 @@ def post(running, content: bytes, name: str = "a.wav", **fields: str) -> httpx.R
     return httpx.post(url, data={"model": "mini"} | fields, files={"file": (name, content)}, timeout=60)
 
 
-def eventually(condition) -> None:
-    """Another thread is about to make it true."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        threading.Event().wait(0.01)
-
-
 # ---- operation
 
 
-def test_health_metrics_and_the_log(serving, adapters, recordings, tmp_path, caplog):
-    keys = tmp_path / "keys.yaml"
-    keys.write_text(f"- {{name: clinic, key: {SECRET}, adapters: ['*']}}")
+def test_health_metrics_and_the_log(serving, adapters, recordings, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "ia3_speech")
-    with serving(key_file=keys) as running:
+    monkeypatch.setattr(caplog.handler, "filters", [RequestIds()])
+    with serving(keys=f"- {{name: clinic, key: {SECRET}, adapters: ['*']}}") as running:
         client = running.client(SECRET)
         request = {"model": "speaker42", "file": recordings[0], "prompt": "spoken words"}
         answer = client.audio.transcriptions.with_raw_response.create(**request)
@@ -65,20 +58,12 @@ def test_health_metrics_and_the_log(serving, adapters, recordings, tmp_path, cap
         running.server.closing = True
         assert httpx.get(f"{running.url}/readyz").status_code == 503
         running.server.closing = False
-    line = next(one for one in caplog.messages if one.startswith("POST"))
-    assert re.fullmatch(r"POST /v1/audio/transcriptions 200 [\d.]+ s, key clinic, audio [\d.]+ s", line)
+    line = next(one for one in caplog.records if one.getMessage().startswith("POST"))
+    told = r"POST /v1/audio/transcriptions 200 [\d.]+ s, key clinic, audio [\d.]+ s"
+    assert re.fullmatch(told, line.getMessage()) and line.request_id == request_id
     assert re.fullmatch(r"req_[0-9a-f]{24}", request_id)
     for told in (caplog.text, shown):
         assert not {*text.split(), "speaker42", SECRET, "spoken"} & set(re.findall(r"[\w-]+", told))
-
-
-def test_lines_of_the_log_have_the_requests_id():
-    from ia3_speech.serve.monitoring import REQUEST_ID, RequestIds
-
-    record = logging.LogRecord("x", logging.INFO, "", 0, "message", (), None)
-    token = REQUEST_ID.set("req_1")
-    assert RequestIds().filter(record) and record.request_id == "req_1"
-    REQUEST_ID.reset(token)
 
 
 def test_a_shutdown_finishes_what_was_taken(serving, adapters, recordings, monkeypatch):

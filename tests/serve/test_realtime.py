@@ -10,6 +10,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from ia3_speech.data.audio import load_audio
+from ia3_speech.live.streaming import StreamingRecognizer
+from ia3_speech.loading import load
+from tests.serve.conftest import GREEDY
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
@@ -55,13 +58,9 @@ ITEM = ["input_audio_buffer.committed", *CREATED, f"{TRANSCRIPTION}.completed"]
 
 def test_pauses_divide_speech_into_items(running, recordings):
     """And what is final is what the same recogniser makes of the same stream."""
-    from ia3_speech.live.streaming import StreamingRecognizer
-    from ia3_speech.loading import load
-    from ia3_speech.search import SearchOptions
-
     waves = [load_audio(file) for file in recordings[:2]]
     data = pcm(waves[0], silence(1.5), waves[1], silence(1.5))
-    recognizer = load("mini", adapter="accent", search=SearchOptions(search="greedy")).recognizer
+    recognizer = load("mini", adapter="accent", search=GREEDY).recognizer
     alone = StreamingRecognizer(recognizer, pause_seconds=0.5)
     samples = soxr.resample(np.frombuffer(data, "<i2").astype(np.float32) / 32_768, 24_000, 16_000)
     expected = [event.text for event in [*alone.feed(samples), *alone.flush()] if event.final]
@@ -155,10 +154,8 @@ def test_a_wrong_event_is_told_and_the_session_goes_on(running, recordings):
     assert caught.value.response.status_code == 403
 
 
-def test_a_session_needs_a_key_where_there_are_keys(serving, tmp_path):
-    keys = tmp_path / "keys.yaml"
-    keys.write_text("- {name: a, key: key-number-one-0001}")
-    with serving(key_file=keys, max_requests=1) as running:
+def test_a_session_needs_a_key_where_there_are_keys(serving):
+    with serving(keys="- {name: a, key: key-number-one-0001}", max_requests=1) as running:
         url = f"{running.url.replace('http', 'ws')}/v1/realtime"
         protocols = ["realtime", "openai-insecure-api-key.key-number-one-0001"]
         with connect(url, subprotocols=protocols) as socket:

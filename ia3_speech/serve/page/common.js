@@ -47,6 +47,9 @@ export async function api(path, options = {}) {
   return answer;
 }
 
+/** Where a voice is in the API. */
+export const pathOf = (name) => `voices/${encodeURIComponent(name)}`;
+
 export const apiJson = async (path, options) => (await api(path, options)).json();
 
 export function form(fields) {

@@ -1,6 +1,6 @@
 /* Make my own: consent, then sentences that are read one at a time, or recordings that are uploaded. */
 
-import { $, apiJson, form, make, number, refresh, run, sentences, t } from "./common.js";
+import { $, apiJson, form, make, number, pathOf, refresh, run, sentences, t } from "./common.js";
 import { Recorder, play, wavOf } from "./audio.js";
 import { endListening, listen } from "./try.js";
 import { showCards } from "./voices.js";
@@ -43,7 +43,7 @@ async function agree() {
 
 /** Read sentences for a voice that has consented; those that it has read are left out. */
 async function readFor(name) {
-  const { items } = await apiJson(`voices/${encodeURIComponent(name)}`);
+  const { items } = await apiJson(pathOf(name));
   const read = new Set(items.map((item) => item.text));
   [voice, stored, place] = [name, items.length, 0];
   list = sentences().filter((text) => !read.has(text));
@@ -116,8 +116,7 @@ function next(told) {
 }
 
 async function send(file, text) {
-  const path = `voices/${encodeURIComponent(voice)}/recordings`;
-  stored = (await apiJson(path, { method: "POST", body: form({ file, text }) })).recordings;
+  stored = (await apiJson(`${pathOf(voice)}/recordings`, { method: "POST", body: form({ file, text }) })).recordings;
 }
 
 // ---- tables

@@ -1,6 +1,6 @@
 /* Try: speech in, the base's text beside an adapter's, words on the waveform; and a correction of the text. */
 
-import { $, apiJson, api, form, make, number, refresh, run, save, state, t } from "./common.js";
+import { $, apiJson, api, form, make, number, pathOf, refresh, run, save, state, t } from "./common.js";
 import { RATE, Recorder, decode, draw, play, wavOf } from "./audio.js";
 
 const UNCERTAIN = 0.6; // words of a lower confidence are shaded
@@ -230,8 +230,7 @@ async function saveCorrection() {
   const [name, text] = [$("correct-name").value.trim(), $("correct-text").value];
   await apiJson("voices", { method: "POST", body: form({ name, consent: "true" }) });
   const file = new File([speech.blob], speech.name);
-  const body = form({ file, text });
-  const stored = await apiJson(`voices/${encodeURIComponent(name)}/recordings`, { method: "POST", body });
+  const stored = await apiJson(`${pathOf(name)}/recordings`, { method: "POST", body: form({ file, text }) });
   $("correct-status").textContent = t("correct_saved", { name, recordings: stored.recordings });
   await refresh();
 }

@@ -1,6 +1,6 @@
 /* Voices: what is stored of each, learning from it as a job on the server, its result in plain words. */
 
-import { $, api, apiJson, form, make, number, refresh, run, save, state, t } from "./common.js";
+import { $, api, apiJson, form, make, number, pathOf, refresh, run, save, state, t } from "./common.js";
 import { chooseAdapter } from "./try.js";
 
 const FEWEST = 5; // recordings from which can be learnt
@@ -15,8 +15,6 @@ async function showVoices() {
   await showCards($("voice-list"), state.data.map((voice) => voice.name));
   if (!state.data.length) $("voice-list").replaceChildren(make("p", { textContent: t("no_voices") }));
 }
-
-const pathOf = (name) => `voices/${encodeURIComponent(name)}`;
 
 /** Cards of voices, each of which keeps itself up to date while its voice learns. A card that is there stays:
     whoever has just clicked in it must not be left with one that was made before the click. */
