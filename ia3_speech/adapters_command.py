@@ -150,11 +150,18 @@ def register(
             them and the name.
     """
     search_options.check()
+    source = registry.adapter_folder(folder)
     if score:
-        update_card(registry.adapter_folder(folder), registry.check_name(name), score)
+        update_card(source, registry.check_name(name), score)
     stored = search_options.stored()
-    check_parameters(registry.adapter_folder(folder))
-    target = registry.register(folder, name, force=force, keep=keep, search_files=stored)
+    from ia3_speech.adapters.io import check_finite  # loads torch
+    from ia3_speech.routing.gate_statistics import read_gate
+
+    check_finite(read_weights(source, "pt"), f"{source}:")
+    fingerprint = read_summary(source).get("fingerprint")
+    if fingerprint and (source / GATE).is_file():
+        read_gate(source, fingerprint, "")  # raises where it is damaged
+    target = registry.register(source, name, force=force, keep=keep, search_files=stored)
     print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
 
 
@@ -234,21 +241,7 @@ def pull(repo: str, name: str | None = None, revision: str | None = None, force:
         force: replace another adapter of this name.
     """
     name = registry.check_name(name or repo.rpartition("/")[2])
-    folder = hub.fetch(repo, revision)
-    check_parameters(folder)
-    target = registry.register(folder, name, force=force)
-    print(f"{target.name}: registered in {target.parent}")
-
-
-def check_parameters(folder: Path) -> None:
-    """Raises UserError where tensors, or the gate, are damaged or hold NaN or infinite values."""
-    from ia3_speech.adapters.io import check_finite
-    from ia3_speech.routing.gate_statistics import read_gate
-
-    check_finite(read_weights(folder, "pt"), f"{folder}:")
-    fingerprint = read_summary(folder).get("fingerprint")
-    if fingerprint and (folder / GATE).is_file():
-        read_gate(folder, fingerprint, "")
+    register(hub.fetch(repo, revision), name, force=force)
 
 
 def combine(

@@ -31,11 +31,7 @@ FEWEST_WORDS = 2  # of a part: one word, cut out of its context, is heard worse 
 
 def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utterance], list[str]]:
     """The recordings of a Kaldi data directory, whose `text` is not read, or of a folder, where each is a
-    speaker of its own; and a line for each file there that is of no known format.
-
-    Raises:
-        DataError, UserError: the directory is not valid, or the folder holds no recording.
-    """
+    speaker of its own; and a line for each file there that is of no known format."""
     if (data / "wav.scp").is_file():
         return [replace(u, text=None) for u in read_for_decoding(data, allow_pipes)], []
     recordings, bad = find_recordings([str(data)])
@@ -50,19 +46,10 @@ def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utteran
 
 
 def confident_labels(
-    utterances: Sequence[Utterance],
-    decoding: Decoding,
-    least: float,
-    maximum_seconds: float | None,
+    utterances: Sequence[Utterance], decoding: Decoding, least: float, maximum_seconds: float | None
 ) -> list[Utterance]:
-    """What can be learnt: whole utterances whose words have the mean confidence `least`, and of the others
-    the parts of two words or more each of which has it.
-
-    Args:
-        decoding: of these utterances, with words.
-        least: 0 takes all that was heard.
-        maximum_seconds: of an utterance; a longer one is taken in parts.
-    """
+    """What can be learnt: whole utterances whose words have the mean confidence `least`, and of the others,
+    and of those longer than `maximum_seconds`, the parts of two words or more each of which has it."""
     maximum, labels = maximum_seconds or MAXIMUM_SECONDS, []
     for utterance in utterances:
         if not (words := decoding.words.get(utterance.id)):
@@ -84,11 +71,8 @@ def confident_labels(
 def confident_parts(
     words: Sequence[Word], length: float, least: float, maximum: float
 ) -> Iterator[tuple[float, float, str]]:
-    """Start and end, in seconds, and the text of each part whose words all have the confidence `least`.
-
-    A part begins and ends halfway to its neighbours, at most half a second from its words, and is at most
-    `maximum` seconds long.
-    """
+    """Start and end, in seconds, and the text of each part whose words all have the confidence `least`. It
+    begins and ends halfway to its neighbours, at most 0.5 s from its words, and has at most `maximum` s."""
     numbers = range(len(words))
     for confident, run in groupby(numbers, lambda number: words[number].confidence >= least):
         run = [*run]

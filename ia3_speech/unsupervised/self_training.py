@@ -130,31 +130,15 @@ class SelfTraining:
         adapter: str | None,
         search: Literal["greedy", "beam"] = "beam",
     ) -> Decoding:
-        """What the base with an adapter hears in recordings; kept in `file`, and read where that is there.
-
-        Raises:
-            AudioError: with `on_error: fail`, audio is bad.
-        """
+        """What the base with an adapter hears in recordings; kept in `file`, and read where that is there."""
         if not file.is_file():
             options = self.options
-            recognizer = load(
-                options.base,
-                adapter=adapter,
-                device=options.device,
-                precision=options.precision,
-                search=replace(self.search, search=search) if search == "beam" else SearchOptions("greedy"),
-            ).recognizer
-            decoding = decode_utterances(
-                recognizer,
-                utterances,
-                on_error=options.on_error,
-                allow_pipes=options.allow_pipes,
-                with_words=True,
-            )
-            words = {
-                id: [(word.text, word.start, word.end, word.confidence) for word in heard]
-                for id, heard in decoding.words.items()
-            }
+            searched = replace(self.search, search=search) if search == "beam" else SearchOptions("greedy")
+            model = {"adapter": adapter, "device": options.device, "precision": options.precision}
+            recognizer = load(options.base, search=searched, **model).recognizer
+            reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
+            decoding = decode_utterances(recognizer, utterances, with_words=True, **reading)
+            words = {id: [astuple(word)[:4] for word in heard] for id, heard in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
         heard = read_training_record(file)
         words = {id: tuple(Word(*word) for word in of_one) for id, of_one in heard["words"].items()}
@@ -165,11 +149,7 @@ class SelfTraining:
         self, utterances: Sequence[Utterance], decoding: Decoding
     ) -> tuple[list[dict[str, Any]], int, str]:
         """Train the rounds. Returns what each came to, the number of the best, 0 for the start, and why it
-        would be 0.
-
-        Args:
-            decoding: what the start hears.
-        """
+        would be 0. `decoding` is what the start hears."""
         rounds: list[dict[str, Any]] = []
         selected, note = 0, "no round came nearer to its own text with a language model than the start"
         few = len(utterances) < FEW
@@ -219,10 +199,8 @@ class SelfTraining:
     ) -> float:
         """The word error rate of a recogniser's greedy text against its own text by beam search. Where it
         hears fewer than `words`, those of the start, they count as errors: silence agrees with itself."""
-        searches: tuple[Literal["greedy", "beam"], ...] = ("greedy", "beam")
-        greedy, beam = (
-            self.listen(folder / f"held_out_{name}.json", held_out, adapter, name).texts for name in searches
-        )
+        greedy = self.listen(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
+        beam = self.listen(folder / "held_out_beam.json", held_out, adapter, "beam").texts
         counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
         total = sum(counts, ErrorCounts())
         return (total.total + max(0, words - total.words)) / max(1, words)
