@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
-from ia3_speech import atomic, attach, load_adapter, load_base
+from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AudioError
@@ -115,9 +115,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_a_run_leaves_an_adapter_and_its_record(place):
     summary = train(options_of(place, labels={"speaker": "042"}))
     out = place / "exp"
-    assert sorted(p.name for p in out.iterdir() if p.name != "log") == [
+    assert {p.name for p in out.iterdir()} == {
         "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json",
-    ]  # fmt: skip
+    }  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
         "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "seconds",
@@ -129,9 +129,9 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = metrics_of(out)
     assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]
-    kept = rows[-1]["selected_epoch"]
-    assert rows[kept]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
-    assert summary["selected_epoch"] == kept
+    selected = summary["selected_epoch"]
+    assert rows[-1]["selected_epoch"] == selected
+    assert rows[selected]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
     assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
@@ -223,16 +223,6 @@ def test_seed_and_cache(place):
     assert not same(tensors(place, "a"), tensors(place, "d"))
 
 
-def test_cache_below_the_lowest_vector(place, tiny_model):
-    """Without augmentation and dropout all that stands below the lowest vector is computed once."""
-    tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
-    changes = {"layers": "1-2", "spec_augment": "off"}
-    assert trainer_of(place, **changes).cache.depth == 1
-    train(options_of(place, "a", **changes))
-    train(options_of(place, "b", cache_gb=0.0, **changes))
-    assert same(tensors(place, "a"), tensors(place, "b"))
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place, caplog):
     """SIGKILL while it starts, in the middle of an epoch, and around an epoch's end."""
@@ -253,15 +243,16 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place, c
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
+    (place / "killed/.adapter.abcd1234/new").mkdir(parents=True)  # killed while it saved its adapter
     train(options_of(place, "killed", **changes))
     assert "resuming after step" in caplog.text
     assert same(tensors(place, "whole"), tensors(place, "killed"))
-    without_speed = [
-        [{k: v for k, v in row.items() if k != "seconds_per_second"} for row in metrics_of(place / out)]
-        for out in ("whole", "killed")
-    ]
-    assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 4
+    whole, killed = (
+        [row | {"seconds_per_second": None} for row in metrics_of(place / out)] for out in ("whole", "killed")
+    )
+    assert whole == killed and len(whole) == 4
     assert [p.name for p in checkpoint.parent.iterdir()] == ["last.pt"]
+    assert not [*(place / "killed").glob(".*")]
 
 
 def test_two_processes_learn_what_one_does(place, tiny_model):
@@ -396,11 +387,9 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
     assert len(seen) == 1 + epochs  # patience is of the fewest errors alone
-    assert (trainer.state.selected_epoch, trainer.state.selected_wer) == (
-        selected,
-        sum(errors[selected]) / 20,
-    )
-    assert same(trainer.state.selected_tensors, seen[selected])
+    state = trainer.state
+    assert (state.selected_epoch, state.selected_wer) == (selected, sum(errors[selected]) / 20)
+    assert same(state.selected_tensors, seen[selected])
 
 
 def test_a_run_that_does_not_improve_says_so(place, caplog):
@@ -487,32 +476,9 @@ def test_a_second_run_in_the_same_folder_is_refused(place):
     assert not list((place / "exp").iterdir())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_killed_while_it_saves_its_adapter_it_leaves_nothing_for_good(place):
-    def killed() -> None:
-        flush = atomic.flush
-        atomic.flush = lambda new, mode: os.kill(os.getpid(), 9) if new.is_dir() else flush(new, mode)
-        train(options_of(place, epochs=1))
-
-    process = forked(killed)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert sorted(p.name[:9] for p in (place / "exp").glob(".*")) == [".adapter.", ".lock"]
-    train(options_of(place, epochs=1))
-    assert not list((place / "exp").glob(".*")) and (place / "exp/adapter").is_dir()
-
-
 def words_of_command(place: Path, **changes: object) -> list[object]:
     flags = {"base": place / "base", "train": place / "train", "dev": place / "dev", "out": place / "exp"}
     return [word for name, value in (flags | changes).items() for word in (f"--{name}", value)]
-
-
-def test_data_that_is_not_there_leaves_no_run(place, run_command):
-    """It is named before the base is loaded, here one that is not there either; --out stays free."""
-    for name in ("none", "nowhere"):  # and not that the folder holds another run
-        ended = run_command("train", *words_of_command(place, base=place / "nobody", train=place / name))
-        assert ended.code == 1 and f"{name}: no such folder" in ended.err
-    assert not (place / "exp").exists()
 
 
 def test_what_dev_has_in_common_with_train_is_said_before_training(place, run_command):
