@@ -68,16 +68,16 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
 
         check_picture(plot)
     folder = registry.resolve_adapter(adapter)
-    entry, vectors, fault = describe_adapter(folder), [], ""
+    entry, rows, fault = describe_adapter(folder), [], "no vectors"
     try:
         vectors = vectors_in(read_weights(folder))
+        rows = spreads(vectors)
+        if plot:
+            write_picture(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
     except UserError as error:
         if plot:
             raise
         fault = str(error)
-    if plot:
-        write_picture(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
-    rows = spreads(vectors)
     if format == "json":
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
         return
@@ -86,7 +86,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
         print(f"{name + ':':<12} {text}")
     if entry.get("biometric"):
         print(f"\n{BIOMETRIC}")
-    print(f"\n{format_spreads(rows)}" if rows else f"\n{fault or 'no vectors'}")
+    print(f"\n{format_spreads(rows) if rows else fault}")
 
 
 def describe_adapter(folder: Path) -> dict[str, Any]:

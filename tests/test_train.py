@@ -112,8 +112,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 # ---- one run
 
 
-def test_a_run_leaves_an_adapter_and_its_record(place):
-    summary = train(options_of(place, labels={"speaker": "042"}))
+def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
+    """Of noise nothing is learnt, which it says: the adapter is the start, and the vectors have moved on."""
+    summary = train(options_of(place, labels={"speaker": "042"}, precision="auto"))
     out = place / "exp"
     assert {p.name for p in out.iterdir()} == {
         "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json",
@@ -129,14 +130,18 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = metrics_of(out)
     assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]
-    selected = summary["selected_epoch"]
-    assert rows[-1]["selected_epoch"] == selected
-    assert rows[selected]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
+    assert rows[-1]["selected_epoch"] == summary["selected_epoch"] == 0
+    assert rows[0]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
+    assert summary["note"] == "no epoch improved on the start"
+    assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    saved = load_file(out / "adapter" / PEFT_WEIGHTS)
+    assert all(bool((tensor == 1).all()) for tensor in saved.values())
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
     assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
-    options = yaml.safe_load((out / "config.yaml").read_text())
-    assert options == plain_options(options_of(place, labels={"speaker": "042"}))
+    decided = choose_precision("auto", load_base(place / "base").device)
+    options = options_of(place, labels={"speaker": "042"}, precision=decided)
+    assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
 
 
 def trainer_of(place: Path, **changes) -> Trainer:
@@ -151,11 +156,11 @@ def trainer_of(place: Path, **changes) -> Trainer:
 
 def test_the_base_is_frozen(place):
     trainer = trainer_of(place)
-    before = fingerprint(trainer.model)["sha256"]
+    before = fingerprint(trainer.model)
     buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
     trainer.run()
     del trainer.model.ia3_digests  # the remembered one proves nothing
-    assert fingerprint(trainer.model)["sha256"] == before
+    assert fingerprint(trainer.model) == before
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in trainer.model.named_buffers())
     vectors = {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
     assert all(p.grad is None for name, p in trainer.model.named_parameters() if name not in vectors)
@@ -179,13 +184,6 @@ def test_a_dev_utterance_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(
     whole = [greedy(logits, trainer.base.vocabulary).split()
              for logits in trainer.base.logits(waves, any_length=True)]  # fmt: skip
     assert heard != whole
-
-
-def test_the_head_trains_along_and_is_saved(place, bad_start):
-    train(options_of(place, train_head=True))
-    base = load_file(place / "base/model.safetensors")
-    head = load_file(place / "exp/adapter" / PEFT_WEIGHTS)["base_model.model.lm_head.weight"]
-    assert head.shape == base["lm_head.weight"].shape and not torch.equal(head, base["lm_head.weight"])
 
 
 @pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
@@ -273,12 +271,6 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_auto_precision_is_decided_once_and_recorded(place):
-    train(options_of(place, precision="auto", epochs=1))
-    decided = yaml.safe_load((place / "exp/config.yaml").read_text())["precision"]
-    assert decided == choose_precision("auto", load_base(place / "base").device)
-
-
 def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, monkeypatch):
     """Whatever else decides the adapter counts by its content, wherever it lies."""
     train(options_of(place, "start", epochs=1))
@@ -328,11 +320,14 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     assert records[0].training["init_adapter"] == start["init_adapter"]
 
 
-def test_a_head_can_not_train_from_an_adapter_without_one(place):
+def test_the_head_trains_along_from_an_adapter_that_has_one(place, bad_start):
     train(options_of(place, "start", epochs=1))
     with pytest.raises(TrainingError, match="has no head, so none can be trained from there"):
         train(options_of(place, init_adapter=str(place / "start/adapter"), train_head=True))
     train(options_of(place, "headed", epochs=1, train_head=True))
+    base = load_file(place / "base/model.safetensors")["lm_head.weight"]
+    head = load_file(place / "headed/adapter" / PEFT_WEIGHTS)["base_model.model.lm_head.weight"]
+    assert head.shape == base.shape and not torch.equal(head, base)
     with pytest.raises(TrainingError, match="has a head, which would train too"):
         train(options_of(place, init_adapter=str(place / "headed/adapter")))
 
@@ -390,15 +385,6 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
     state = trainer.state
     assert (state.selected_epoch, state.selected_wer) == (selected, sum(errors[selected]) / 20)
     assert same(state.selected_tensors, seen[selected])
-
-
-def test_a_run_that_does_not_improve_says_so(place, caplog):
-    summary = train(options_of(place, epochs=1, learning_rate=1.0))
-    assert summary["note"] == "no epoch improved on the start" and summary["selected_epoch"] == 0
-    assert summary["dev_wer"] == summary["start_dev_wer"]
-    assert "exp: no epoch improved on the start, dev WER" in caplog.text
-    saved = load_file(place / "exp/adapter" / PEFT_WEIGHTS)
-    assert all(bool((tensor == 1).all()) for tensor in saved.values())
 
 
 @pytest.mark.parametrize(
