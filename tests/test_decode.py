@@ -144,30 +144,24 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
 
 
 def test_bad_audio_is_listed_and_the_rest_decoded(run, data, tiny_folder, tmp_path):
-    nan = noise(1)
-    nan[100] = np.nan
     folder = data({
-        "s1-clipped": np.sign(noise(1, 1)), "s1-empty": b"", "s1-good": noise(2), "s1-nan": nan,
-        "s1-none": np.zeros(0, np.float32), "s2-good": noise(1, 2), "s2-missing": tmp_path / "missing.wav",
-        "s2-short": noise(0.01), "s2-text": b"this is no sound file at all",
+        "s1-clipped": np.sign(noise(1, 1)), "s1-empty": b"", "s1-good": noise(2),
+        "s2-good": noise(1, 2), "s2-missing": tmp_path / "missing.wav",
     })  # fmt: skip
     out = tmp_path / "out"
     code, err = run("--base", tiny_folder, folder, out)
     assert code == 1
     faults = [line.split("\t") for line in (out / "bad_audio").read_text().splitlines()]
-    assert [fault[0] for fault in faults] == [
-        "s1-clipped", "s1-empty", "s1-nan", "s1-none", "s2-missing", "s2-short", "s2-text",
-    ]  # fmt: skip
+    assert [fault[0] for fault in faults] == ["s1-clipped", "s1-empty", "s2-missing"]
     assert faults[1][1:] == [str(tmp_path / "s1-empty.wav"), "empty (no bytes)"]
-    assert faults[2][2] == "1 samples are NaN or infinite"
-    assert err.splitlines()[0] == (
-        f"7 of 9 utterances have bad audio, 6 of them no output ({out / 'bad_audio'} lists them):"
-    )
-    assert err.splitlines()[2] == f"  s1-empty: {tmp_path / 's1-empty.wav'}: empty (no bytes)"
+    assert err.splitlines()[:3:2] == [
+        f"3 of 5 utterances have bad audio, 2 of them no output ({out / 'bad_audio'} lists them):",
+        f"  s1-empty: {tmp_path / 's1-empty.wav'}: empty (no bytes)",
+    ]
     lines = (out / "text").read_text().splitlines()
     assert [line.split()[0] for line in lines if " " in line] == ["s1-clipped", "s1-good", "s2-good"]
     found = record(out)
-    assert (found["utterances"], found["bad_audio"], found["without_output"]) == (9, 7, 6)
+    assert (found["utterances"], found["bad_audio"], found["without_output"]) == (5, 3, 2)
     assert found["audio_seconds"] == 4.0 and found["base"]["name"] == str(tiny_folder)
     assert found["adapter"] is None and found["real_time_factor"] > 0
 
@@ -238,19 +232,6 @@ def test_an_adapter_by_its_name_its_path_or_one_a_speaker(run, data, tiny_folder
     assert "error: give --adapter or --adapter-per-speaker" in run("--adapter", "speaker42", *flags)[1]
     other = run(*flags[:2], data({"s3-a": noise(1)}), tmp_path / "no")
     assert "speakers: 1 speakers have no adapter: s3" in other[1]
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--batch-seconds 0", "--batch-seconds is 0, and has to be at least 1"),
-        ("--max-seconds nan", "--max-seconds is nan"),
-        ("--device abacus", "device abacus: "),
-    ],
-)
-def test_flags_that_cannot_be(run, data, tiny_folder, tmp_path, flags, message):
-    code, err = run("--base", tiny_folder, *flags.split(), data({"s1-a": noise(1)}), tmp_path / "out")
-    assert code == 1 and err.startswith(f"error: {message}") and not (tmp_path / "out").exists()
 
 
 def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):

@@ -415,16 +415,9 @@ def test_an_epoch_goes_over_a_small_train_several_times(place):
 # ---- what can't be learnt
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("naïve café", r"train/text: the base can't write .*'ï' × 24.*--drop-chars"),
-        ("a" * 40, r"24 utterances can't be trained on:\n.*train/text: s0-00: 79 frames are needed"),
-        ("...", r"24 utterances can't .*\n.*train/text: s0-00: no word is left of its text '...'"),
-    ],
-)
-def test_texts_that_can_not_be_learnt(place, text, message):
-    record(place / "train", 24, text=text)
+def test_texts_that_can_not_be_learnt(place):
+    message = r"24 utterances can't be trained on:\n.*train/text: s0-00: 79 frames are needed"
+    record(place / "train", 24, text="a" * 40)
     with pytest.raises(TrainingError, match=message):
         train(options_of(place))
     assert not (place / "exp/adapter").exists()

@@ -17,7 +17,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.unsupervised import self_training
-from ia3_speech.unsupervised.pseudo_labels import confident_labels, confident_parts
+from ia3_speech.unsupervised.self_training import confident_labels, confident_parts
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
 HEARD = [
