@@ -129,17 +129,15 @@ def main(
         raise UserError(f"{failures}: lists what fails, and would be a recording's text too (rename that)")
     for line in bad:
         print(line, file=sys.stderr)
-    if not sources:
-        if parts > 1 and not bad:
-            print(f"part {output_options.part} holds no recording", file=sys.stderr)
-        return close_batch(0, bad, failures)
+    if parts > 1 and not sources and not bad:
+        print(f"part {output_options.part} holds no recording", file=sys.stderr)
     if output_options.skip_existing:
         new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
         if len(new) < len(sources):
             print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
         sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
-        if not sources:
-            return close_batch(0, bad, failures)
+    if not sources:
+        return close_batch(0, bad, failures)
     transcriber = load(
         **vars(model_options),
         **vars(input_options),
