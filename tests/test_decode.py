@@ -243,3 +243,12 @@ def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):
         recognizer.batch_seconds = batch_seconds
         assert recognizer.texts(waves) == alone
         assert recognizer.texts(waves[::-1]) == alone[::-1]
+
+
+def test_long_audio_is_cut_at_pauses_and_joined(tiny_folder):
+    recognizer = load(tiny_folder, max_seconds=2.0, vad="off").recognizer
+    wave = np.concatenate([noise(1.7), np.zeros(SAMPLE_RATE // 4, np.float32), noise(1.5, 1)])
+    (first, cut), (second, end) = recognizer.cut(wave)
+    assert (first, second, end) == (0, cut, len(wave)) and 1.7 < cut / SAMPLE_RATE < 1.95
+    assert recognizer.texts([wave, noise(1)])[0] == " ".join(recognizer.texts([wave[:cut], wave[cut:]]))
+    assert load(tiny_folder).recognizer.max_seconds == 60.0
