@@ -68,16 +68,16 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
 
         check_picture(plot)
     folder = registry.resolve_adapter(adapter)
-    entry, vectors, fault = describe_adapter(folder), [], ""
+    entry, rows, fault = describe_adapter(folder), [], "no vectors"
     try:
         vectors = vectors_in(read_weights(folder))
+        rows = spreads(vectors)
+        if plot:
+            write_picture(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
     except UserError as error:
         if plot:
             raise
         fault = str(error)
-    if plot:
-        write_picture(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
-    rows = spreads(vectors)
     if format == "json":
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
         return
@@ -86,7 +86,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
         print(f"{name + ':':<12} {text}")
     if entry.get("biometric"):
         print(f"\n{BIOMETRIC}")
-    print(f"\n{format_spreads(rows)}" if rows else f"\n{fault or 'no vectors'}")
+    print(f"\n{format_spreads(rows) if rows else fault}")
 
 
 def describe_adapter(folder: Path) -> dict[str, Any]:
@@ -150,11 +150,18 @@ def register(
             them and the name.
     """
     search_options.check()
+    source = registry.adapter_folder(folder)
     if score:
-        update_card(registry.adapter_folder(folder), registry.check_name(name), score)
+        update_card(source, registry.check_name(name), score)
     stored = search_options.stored()
-    check_parameters(registry.adapter_folder(folder))
-    target = registry.register(folder, name, force=force, keep=keep, search_files=stored)
+    from ia3_speech.adapters.io import check_finite  # loads torch
+    from ia3_speech.routing.gate_statistics import read_gate
+
+    check_finite(read_weights(source, "pt"), f"{source}:")
+    fingerprint = read_summary(source).get("fingerprint")
+    if fingerprint and (source / GATE).is_file():
+        read_gate(source, fingerprint, "")  # raises where it is damaged
+    target = registry.register(source, name, force=force, keep=keep, search_files=stored)
     print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
 
 
@@ -234,21 +241,7 @@ def pull(repo: str, name: str | None = None, revision: str | None = None, force:
         force: replace another adapter of this name.
     """
     name = registry.check_name(name or repo.rpartition("/")[2])
-    folder = hub.fetch(repo, revision)
-    check_parameters(folder)
-    target = registry.register(folder, name, force=force)
-    print(f"{target.name}: registered in {target.parent}")
-
-
-def check_parameters(folder: Path) -> None:
-    """Raises UserError where tensors, or the gate, are damaged or hold NaN or infinite values."""
-    from ia3_speech.adapters.io import check_finite
-    from ia3_speech.routing.gate_statistics import read_gate
-
-    check_finite(read_weights(folder, "pt"), f"{folder}:")
-    fingerprint = read_summary(folder).get("fingerprint")
-    if fingerprint and (folder / GATE).is_file():
-        read_gate(folder, fingerprint, "")
+    register(hub.fetch(repo, revision), name, force=force)
 
 
 def combine(

@@ -53,27 +53,25 @@ def main(
     if calibrations is None or words < minimum_words:
         if minimum_words == 1:
             raise UserError(f"{data}: no word was recognised")
-        print(
-            f"{data}: {plural(words, 'word')} recognised, and {minimum_words:,} are needed for a calibration"
-        )
+        needed = f"{minimum_words:,} are needed for a calibration"
+        print(f"{data}: {plural(words, 'word')} recognised, and {needed}")
         return
     before, after = calibrations
-    lines = [
+    print(
         f"uncalibrated: cross-entropy {before.cross_entropy:.2f} bits a word, "
-        f"calibration error {before.calibration_error:.1%}",
-        format_calibration(after),
-    ]
+        f"calibration error {before.calibration_error:.1%}"
+    )
+    print(format_calibration(after))
     if store:
         record = recognizer.search_record
         place = store_scaling(recognizer.base, recognizer.adapter, record, after, data)
-        lines.append(f"{place}: holds them for {record['search']} search")
+        print(f"{place}: holds them for {record['search']} search")
     if out:
         import yaml
 
         fitted = {"confidence_slope": after.scaling.slope, "confidence_bias": after.scaling.bias}
         write_text(out, yaml.safe_dump(fitted, sort_keys=False))
-        lines.append(f"{out}: take it as --config of ia3-speech transcribe")
-    print("\n".join(lines))
+        print(f"{out}: take it as --config of ia3-speech transcribe")
 
 
 if __name__ == "__main__":

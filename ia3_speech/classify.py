@@ -58,8 +58,7 @@ def main(
     classes = classifier.model.config.id2label
     for source in sources:
         wave, problem = read_audio(source, classifier.minimum_samples)
-        silent = bool(problem and problem.reason.startswith("silent"))
-        if problem and (problem.fatal or silent):
+        if problem and (problem.fatal or problem.reason.startswith("silent")):
             bad.append(f"{source.path}: {problem.reason}")
             continue
         if problem:
@@ -70,13 +69,11 @@ def main(
             bad.append(f"{source.path}: {error}")
             continue
         label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
+        result = {"path": source.path, "label": label, "confidence": confidence}
         if format == "json":
-            line = json.dumps(
-                {"path": source.path, "label": label, "confidence": confidence}, ensure_ascii=False
-            )
+            print(json.dumps(result, ensure_ascii=False), flush=True)
         else:
-            line = f"{source.path}\t{label}\t{confidence}"
-        print(line, flush=True)
+            print(*result.values(), sep="\t", flush=True)
     for line in bad:
         print(line, file=sys.stderr)
     return 1 if bad else 0

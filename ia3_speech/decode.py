@@ -132,21 +132,10 @@ def main(
         )
         inputs.record(decode_dir)
         return int(record["without_output"] > 0)
-    recognizer = load(
-        **vars(model_options),
-        **vars(test_time_options),
-        max_seconds=max_seconds,
-        bank=bank,
-        search=search_options,
-        vad="off",
-        scaling=scaling,
-    ).recognizer
+    options = {"max_seconds": max_seconds, "search": search_options, "vad": "off", "scaling": scaling}
+    recognizer = load(**vars(model_options), **vars(test_time_options), bank=bank, **options).recognizer
     result = decode_utterances(
-        recognizer,
-        utterances,
-        adapters=names or None,
-        allow_pipes=allow_pipes,
-        with_words=True,
+        recognizer, utterances, adapters=names or None, allow_pipes=allow_pipes, with_words=True
     )
     record = decoding_record(recognizer, result, data)
     if adapter_per_speaker:

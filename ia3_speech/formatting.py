@@ -10,8 +10,8 @@ MISSING = "–"  # what stands for a rate that does not exist: None or nan
 def percent(fraction: float | None, digits: int = 1, signed: bool = False) -> str:
     """A fraction as a percentage without the percent sign; `signed` writes the plus sign of an increase.
 
-    >>> percent(0.4567), percent(0.05, signed=True), percent(None)
-    ('45.7', '+5.0', '–')
+    >>> percent(0.4567, 2), percent(-0.05), percent(0.05, signed=True), percent(None), percent(math.nan)
+    ('45.67', '-5.0', '+5.0', '–', '–')
     """
     if fraction is None or math.isnan(fraction):
         return MISSING
@@ -19,27 +19,39 @@ def percent(fraction: float | None, digits: int = 1, signed: bool = False) -> st
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 1, signed: bool = False) -> str:
-    """`[40.1, 51.3]` from the lower and the upper bound; nothing where there is no interval."""
+    """The lower and the upper bound; nothing where there is no interval.
+
+    >>> interval((-0.1, 0.02), signed=True), interval([0.401, 0.513], 2), interval(None)
+    ('[-10.0, +2.0]', '[40.10, 51.30]', '')
+    """
     return f"[{', '.join(percent(bound, digits, signed) for bound in bounds)}]" if bounds else ""
 
 
 def with_interval(
     fraction: float | None, bounds: Sequence[float] | None, digits: int = 1, signed: bool = False
 ) -> str:
-    """`45.7 [40.1, 51.3]`: a percentage and the interval around it, if there is one."""
+    """A percentage and the interval around it, if there is one.
+
+    >>> with_interval(0.457, (0.401, 0.513)), with_interval(0.457, None), with_interval(None, None)
+    ('45.7 [40.1, 51.3]', '45.7', '–')
+    """
     return f"{percent(fraction, digits, signed)} {interval(bounds, digits, signed)}".rstrip()
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """`1 word`, `2,345 words`; `nouns` is the plural where it is not the singular with an s."""
+    """A number of things; `nouns` is the plural where it is not the singular with an s.
+
+    >>> plural(1, "word"), plural(2345, "word"), plural(0, "hypothesis", "hypotheses")
+    ('1 word', '2,345 words', '0 hypotheses')
+    """
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def in_columns(rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
     """The lines of a table, columns two spaces apart: those of `left` flush left, the others flush right.
 
-    >>> in_columns([("accent", "words"), ("indian", "9")])
-    ['accent  words', 'indian      9']
+    >>> in_columns([("accent", "words", "note"), ("indian", "9", "")], left=(0, 2))
+    ['accent  words  note', 'indian      9']
     """
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -48,5 +60,9 @@ def in_columns(rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> l
 
 
 def numeric_order(name: str) -> list[tuple[int, str]]:
-    """A sort key that puts `6-10` before `11-15`, and `from_base_k5` before `from_base_k10`."""
+    """A sort key for names that hold numbers.
+
+    >>> sorted(["k10", "k5", "11-15", "6-10", "base"], key=numeric_order)
+    ['6-10', '11-15', 'base', 'k5', 'k10']
+    """
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -24,14 +24,7 @@ from ia3_speech.scoring.kaldi_files import read_kaldi_text
 SENTENCES_HINT = "--text takes text files with a sentence a line"
 
 
-def learn(
-    data: Path,
-    decode_dir: Path,
-    *,
-    terms: Path,
-    out: Path,
-    text: list[Path] | None = None,
-) -> None:
+def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Path] | None = None) -> None:
     """Learn from a decode directory how terms are heard, and write a hot-word file.
 
     Args:
@@ -89,9 +82,5 @@ def check(file: Path, base: str = "mini") -> None:
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    command({"learn": learn, "check": check}, argv)
-
-
 if __name__ == "__main__":
-    main()
+    command({"learn": learn, "check": check})

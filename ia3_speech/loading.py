@@ -121,9 +121,9 @@ def load(
     from ia3_speech.model.precision import choose_precision
     from ia3_speech.training.methods import load_any
 
+    named = [] if adapter in (AUTO, AUTO_SUM) else auto  # which may say whose base it is, as the bank's first
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
-    first = first if adapter in (AUTO, AUTO_SUM) else first or auto  # whose base it is, where none is given
-    loaded = base_of(terms or first, base, dtype=dtype, device=device)
+    loaded = base_of(terms or first or named, base, dtype=dtype, device=device)
     loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
     if terms and not test_time:
         load_any(loaded, terms)
@@ -179,17 +179,17 @@ def load(
         from ia3_speech.routing.router import Router, auto_terms, make_gate
 
         terms, gate = make_gate(adapter, auto_terms(adapter), loaded)
-        damaged = []
+        usable = []
         for term in terms:  # what can't be loaded is told before anything is heard
             try:
                 with_terms([term], term.name)
+                usable.append(term)
             except UserError as error:
                 if adapter not in (AUTO, AUTO_SUM):
                     raise
                 logger.warning("%s: is not chosen: %s", term.name, error)
-                damaged.append(term)
-        if damaged:
-            terms, gate = make_gate(adapter, [term for term in terms if term not in damaged], loaded)
+        if usable != terms:
+            terms, gate = make_gate(adapter, usable, loaded)
         route = Router(adapter, terms, gate, with_terms)
         return replace(recognizer, adapter=terms, name=str(adapter), bank=cache.bank, gate=route)
 

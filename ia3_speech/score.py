@@ -104,13 +104,12 @@ def main(
         if "IA3_SPEECH_COMMAND" not in os.environ:  # which recipes set
             print(f"(the rates: {out}/score.json; --force prints them again)", file=sys.stderr)
         return
-    adapted_on = read_adapted_on(training_per_speaker, directory) if training_per_speaker else {}
     overlap = None
     if training:
         trained_on = [read_data_directory(folder, wav=False, spk_sort=False) for folder in training]
         overlap = find_overlap(trained_on, directory)
-    elif adapted_on:
-        overlap = find_overlap_by_speaker(adapted_on, directory)
+    elif training_per_speaker:
+        overlap = find_overlap_by_speaker(read_adapted_on(training_per_speaker, directory), directory)
     hypotheses = read_hypotheses(decode_dir, directory)
     against = read_hypotheses(baseline, directory) if baseline else None
     if normalize != "none":  # hypotheses are treated alike, without a word: see `normalized_words`
@@ -135,7 +134,7 @@ def main(
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
-    """Utterance → what its speaker's adapter was trained on. Raises UserError where that is not in `data`."""
+    """Utterance → what its speaker's adapter was trained on, all of which has to be in `data`."""
     adapted_on = read_adaptation_utterances(folder)
     if unknown := set().union(*adapted_on.values()) - {utterance.id for utterance in data}:
         raise UserError(

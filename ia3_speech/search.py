@@ -113,12 +113,11 @@ class SearchOptions:
 
     def stored(self) -> dict[str, bytes]:
         """File name → contents that an adapter's folder holds for `complete`; nothing where all is open."""
-        numbers = {name: value for name, value in vars(self).items() if name not in ("lm", "hotwords")}
-        numbers = {name: value for name, value in numbers.items() if value is not None}
-        files = {STORED_LM: self.lm, STORED_HOTWORDS: self.hotwords}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        files = {STORED_LM: given.pop("lm", None), STORED_HOTWORDS: given.pop("hotwords", None)}
         contents = {name: file.read_bytes() for name, file in files.items() if file}
-        if contents or numbers:
-            contents[LM_WEIGHTS] = f"{json.dumps(numbers)}\n".encode()
+        if contents or given:
+            contents[LM_WEIGHTS] = f"{json.dumps(given)}\n".encode()
         return contents
 
     def files(self, base_folder: Path | None) -> list[Path]:
@@ -131,10 +130,7 @@ class SearchOptions:
 
 def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
     """The search, and its record for decode.json: the method, of a beam search its model and weights, and the
-    hot words.
-
-    Args:
-        base: as it was loaded; a language model may lie in its folder.
+    hot words. A language model may lie in the base's folder.
 
     Raises:
         UserError: the options do not fit; LanguageModelError: the model cannot be used.
@@ -146,10 +142,8 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
     else:
-        numbers = {name: getattr(options, name) for name in BEAM_NUMBERS}
-        search = BeamSearch(
-            base.vocabulary, lm, **{name: value for name, value in numbers.items() if value is not None}
-        )
+        numbers = {name: value for name in BEAM_NUMBERS if (value := getattr(options, name)) is not None}
+        search = BeamSearch(base.vocabulary, lm, **numbers)
         record = {"search": "beam", "lm": lm and str(lm)}
         record |= {name: getattr(search, name) for name in BEAM_NUMBERS}
     if options.hotwords is None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from ia3_speech.cli import command
 from ia3_speech.formatting import percent, plural
-from ia3_speech.inputs import Inputs, base_folder
+from ia3_speech.inputs import base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, check_options, training_inputs
 
@@ -63,10 +63,9 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     numbers = options.rounds, options.min_confidence
     training = SelfTraining(options.data, options.out, options, search_options, *numbers)
     training.check()
-    inputs = training_inputs(options, {"data": options.data})
     files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}
     search = {name: value for name, value in vars(search_options).items() if name not in files}
-    inputs = Inputs(inputs.sources | files, inputs.options | {"search": search})
+    inputs = training_inputs(options, {"data": options.data} | files, search=search)
     if inputs.is_current(options.out, options.force, resume=True):
         return
     summary = training.run()

@@ -129,17 +129,15 @@ def main(
         raise UserError(f"{failures}: lists what fails, and would be a recording's text too (rename that)")
     for line in bad:
         print(line, file=sys.stderr)
-    if not sources:
-        if parts > 1 and not bad:
-            print(f"part {output_options.part} holds no recording", file=sys.stderr)
-        return close_batch(0, bad, failures)
+    if parts > 1 and not sources and not bad:
+        print(f"part {output_options.part} holds no recording", file=sys.stderr)
     if output_options.skip_existing:
         new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
         if len(new) < len(sources):
             print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
         sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
-        if not sources:
-            return close_batch(0, bad, failures)
+    if not sources:
+        return close_batch(0, bad, failures)
     transcriber = load(
         **vars(model_options),
         **vars(input_options),
@@ -148,17 +146,15 @@ def main(
         scaling=scaling,
         post_process=post_process,
     )
-    if hasattr(sys.stdout, "reconfigure"):  # a path's bytes come out as they went in
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
     if single and not outputs and output_options.format in STREAMED and not transcriber.split:
         unusable = print_single(sources[0], transcriber, output_options)
     else:
         unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
-    if message := unused_hotwords(transcriber.recognizer.search):
-        print(message, file=sys.stderr)
     shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
     shown = shown or output_options.review_below is not None
-    if shown and (message := uncalibrated(transcriber.recognizer)):
+    recognizer = transcriber.recognizer
+    for message in filter(None, [unused_hotwords(recognizer.search), shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)
 
@@ -167,11 +163,10 @@ def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
     """The exit code. With an output folder the list of what failed is written, or removed where nothing did,
     and a line says of several recordings how many were done."""
     if file:
+        file.unlink(missing_ok=True)
         if failed:
             with replacing(file) as new:
                 new.write_bytes(os.fsencode("".join(f"{line}\n" for line in failed)))
-        else:
-            file.unlink(missing_ok=True)
         if done + len(failed) > 1:
             see = f", {len(failed):,} failed: see {file}" if failed else ""
             print(f"{done:,} done{see}", file=sys.stderr)

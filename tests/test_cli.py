@@ -43,23 +43,6 @@ def outcome(function, *argv):
     return caught.value.code
 
 
-@pytest.mark.parametrize(
-    ("argv", "printed"),
-    [
-        (["data"], "data False None no files"),
-        (["--check-audio", "data"], "data True None no files"),
-        (["data", "--check_audio"], "data True None no files"),
-        (["data", "--check-audio", "--no-check-audio"], "data False None no files"),
-        (["data", "--first", "-2", "--several", "a"], "data False -2 a"),
-        (["--several", "a", "b", "--check-audio", "data"], "data True None a b"),
-        (["data", "--first=3"], "data False 3 no files"),
-    ],
-)
-def test_flags(argv, printed, capsys):
-    assert outcome(run, *argv) == (3 if " 3 " in printed else 0)  # as the function returns it
-    assert capsys.readouterr().out == printed + "\n"
-
-
 def many(*files: str, adapter: str | None = None, deep: bool = False):
     """Take many.
 
@@ -72,25 +55,22 @@ def many(*files: str, adapter: str | None = None, deep: bool = False):
 
 
 @pytest.mark.parametrize(
-    ("argv", "printed"),
+    ("function", "words", "printed"),
     [
-        ([], "() None False"),
-        (["a"], "('a',) None False"),
-        (["a", "--adapter", "x", "b", "--deep", "c"], "('a', 'b', 'c') x True"),
-        (["--adapter=x", "-", "[1]", "null", "1"], "('-', '[1]', 'null', '1') x False"),
+        (run, "data", "data False None no files"),
+        (run, "data --check_audio", "data True None no files"),
+        (run, "data --check-audio --no-check-audio", "data False None no files"),
+        (run, "data --first -2 --several a", "data False -2 a"),
+        (run, "--several a b --check-audio data", "data True None a b"),
+        (run, "data --first=3", "data False 3 no files"),
+        (many, "", "() None False"),
+        (many, "a --adapter x b --deep c", "('a', 'b', 'c') x True"),
+        (many, "--adapter=x - [1] null 1", "('-', '[1]', 'null', '1') x False"),
     ],
 )
-def test_words_before_between_and_after_flags(argv, printed, capsys):
-    assert outcome(many, *argv) == 0
+def test_flags_and_words_before_between_and_after_them(function, words, printed, capsys):
+    assert outcome(function, *words.split()) == (3 if " 3 " in printed else 0)  # as the function returns it
     assert capsys.readouterr().out == printed + "\n"
-
-
-@pytest.mark.parametrize("subcommand", [False, True])
-def test_an_unknown_flag_is_one_line_with_the_nearest_one(subcommand, capsys):
-    words = ["run", "data"] if subcommand else ["data"]
-    assert outcome({"run": run, "other": run} if subcommand else run, *words, "--frst=1") == 2
-    message = "error: unrecognized arguments: --frst=1 (did you mean --first? --help lists the options)\n"
-    assert capsys.readouterr().err == message
 
 
 def test_whispers_names_of_flags_are_told(capsys):
@@ -117,33 +97,30 @@ def several_kinds(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("words", "message"),
     [
-        ("--first x", "--first: invalid 'whole number' value: 'x'"),
-        ("--keep-it 5", "unrecognized arguments: 5"),
-        ("--keep-it=perhaps", "--keep-it: ignored explicit argument 'perhaps'"),
-        ("--kind c", "--kind: invalid choice: 'c' (choose from 'a', 'b')"),
-        ("--most x", "--most: invalid 'number' value: 'x'"),
-        ("--most", "--most: expected one argument"),
-        ("--several x", "--several: invalid 'number' value: 'x'"),
-        ("--pairs x", "--pairs: invalid 'pairs such as {\"a\": \"b\"}' value: 'x'"),
+        ("--log-file=x", "the following arguments are required: source"),
+        ("source --first=1", "the following arguments are required: --log-file"),
+        ("--log-file=x source --first x", "--first: invalid 'whole number' value: 'x'"),
+        ("--log-file=x source --keep-it 5", "unrecognized arguments: 5"),
+        ("--log-file=x source --keep-it=perhaps", "--keep-it: ignored explicit argument 'perhaps'"),
+        ("--log-file=x source --kind c", "--kind: invalid choice: 'c' (choose from 'a', 'b')"),
+        ("--log-file=x source --most x", "--most: invalid 'number' value: 'x'"),
+        ("--log-file=x source --most", "--most: expected one argument"),
+        ("--log-file=x source --several x", "--several: invalid 'number' value: 'x'"),
+        ("--log-file=x source --pairs x", "--pairs: invalid 'pairs such as {\"a\": \"b\"}' value: 'x'"),
+        (
+            "--log-file=x source --frst=1",
+            "unrecognized arguments: --frst=1 (did you mean --first? --help lists the options)",
+        ),
     ],
 )
-def test_bad_values_are_named_without_pythons_types(arguments, message, capsys):
-    words = ["--log-file=x", "source", *arguments.split()]
-    assert outcome(several_kinds, *words) == 2
+def test_bad_words_are_named_in_one_line_without_pythons_types(words, message, capsys):
     message = message.replace("'a', 'b'", "a, b") if sys.version_info >= (3, 12) else message
-    assert capsys.readouterr().err == f"error: {message} (--help lists the options)\n"
-    assert outcome({"run": several_kinds, "other": run}, "run", *words) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_what_is_missing_is_named_as_it_is_typed(capsys):
-    for words, missing in ((["--log-file=x"], "source"), (["a", "--first=1"], "--log-file")):
-        assert outcome(several_kinds, *words) == 2
-        assert capsys.readouterr().err == (
-            f"error: the following arguments are required: {missing} (--help lists the options)\n"
-        )
+    message = message if "--help" in message else f"{message} (--help lists the options)"
+    for function, first in ((several_kinds, []), ({"run": several_kinds, "other": run}, ["run"])):
+        assert outcome(function, *first, *words.split()) == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_errors_of_the_user(capsys):
@@ -193,20 +170,19 @@ def test_one_dataclass_is_the_flags_and_the_file(tmp_path, capsys):
 
 
 def test_help_shows_flags_as_people_type_them(capsys):
-    assert outcome({"run": run, "many": many}, "run", "--help") == 0
-    out = capsys.readouterr().out
+    def help_of(function, *words) -> str:
+        assert outcome(function, *words, "--help") == 0
+        return capsys.readouterr().out
+
+    out = help_of({"run": run, "many": many}, "run")
     assert "[--check-audio]" in out and "\n  --check-audio " in out and "decode everything" in out
     assert "check_audio" not in out and "--no-check-audio" not in out and "--config" not in out
-    assert outcome(many, "--help") == 0
-    assert "[FILE ...]" in capsys.readouterr().out
-    assert outcome(several_kinds, "--help") == 0
-    assert "\n  --kind {a,b}\n  --most MOST\n" in capsys.readouterr().out
-    assert outcome(add, "--help") == 0
-    out = capsys.readouterr().out
+    assert "[FILE ...]" in help_of(many)
+    assert "\n  --kind {a,b}\n  --most MOST\n" in help_of(several_kinds)
+    out = help_of(add)
     assert out.startswith(f"usage: python -m {__name__} [-h] [--config FILE]")
     assert __doc__ in out and "also the head" in out and "learning rate (default: 0.1)" in out
-    assert outcome({"run": run, "many": many}, "--help") == 0
-    assert "Take many." in capsys.readouterr().out
+    assert "Take many." in help_of({"run": run, "many": many})
 
 
 def test_a_reader_that_leaves_is_no_error():

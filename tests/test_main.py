@@ -73,5 +73,6 @@ def test_what_is_mistyped_is_refused_before_torch_is_loaded(tmp_path):
     (tmp_path / "a.wav").touch()
     out, err = run([line.format(data=tmp_path) for line, _, _ in REFUSED])
     assert out == [f"ENDED {code}" for _, code, _ in REFUSED]
+    assert not (tmp_path / "exp").exists()
     for (line, _, message), printed in zip(REFUSED, err, strict=True):
         assert message in printed, line

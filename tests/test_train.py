@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
-from ia3_speech import atomic, attach, load_adapter, load_base
+from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AudioError
@@ -112,12 +112,13 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 # ---- one run
 
 
-def test_a_run_leaves_an_adapter_and_its_record(place):
-    summary = train(options_of(place, labels={"speaker": "042"}))
+def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
+    """Of noise nothing is learnt, which it says: the adapter is the start, and the vectors have moved on."""
+    summary = train(options_of(place, labels={"speaker": "042"}, precision="auto"))
     out = place / "exp"
-    assert sorted(p.name for p in out.iterdir() if p.name != "log") == [
+    assert {p.name for p in out.iterdir()} == {
         "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json",
-    ]  # fmt: skip
+    }  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
         "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "seconds",
@@ -129,14 +130,18 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = metrics_of(out)
     assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]
-    kept = rows[-1]["selected_epoch"]
-    assert rows[kept]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
-    assert summary["selected_epoch"] == kept
+    assert rows[-1]["selected_epoch"] == summary["selected_epoch"] == 0
+    assert rows[0]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
+    assert summary["note"] == "no epoch improved on the start"
+    assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    saved = load_file(out / "adapter" / PEFT_WEIGHTS)
+    assert all(bool((tensor == 1).all()) for tensor in saved.values())
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
     assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
-    options = yaml.safe_load((out / "config.yaml").read_text())
-    assert options == plain_options(options_of(place, labels={"speaker": "042"}))
+    decided = choose_precision("auto", load_base(place / "base").device)
+    options = options_of(place, labels={"speaker": "042"}, precision=decided)
+    assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
 
 
 def trainer_of(place: Path, **changes) -> Trainer:
@@ -151,11 +156,11 @@ def trainer_of(place: Path, **changes) -> Trainer:
 
 def test_the_base_is_frozen(place):
     trainer = trainer_of(place)
-    before = fingerprint(trainer.model)["sha256"]
+    before = fingerprint(trainer.model)
     buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
     trainer.run()
     del trainer.model.ia3_digests  # the remembered one proves nothing
-    assert fingerprint(trainer.model)["sha256"] == before
+    assert fingerprint(trainer.model) == before
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in trainer.model.named_buffers())
     vectors = {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
     assert all(p.grad is None for name, p in trainer.model.named_parameters() if name not in vectors)
@@ -179,13 +184,6 @@ def test_a_dev_utterance_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(
     whole = [greedy(logits, trainer.base.vocabulary).split()
              for logits in trainer.base.logits(waves, any_length=True)]  # fmt: skip
     assert heard != whole
-
-
-def test_the_head_trains_along_and_is_saved(place, bad_start):
-    train(options_of(place, train_head=True))
-    base = load_file(place / "base/model.safetensors")
-    head = load_file(place / "exp/adapter" / PEFT_WEIGHTS)["base_model.model.lm_head.weight"]
-    assert head.shape == base["lm_head.weight"].shape and not torch.equal(head, base["lm_head.weight"])
 
 
 @pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
@@ -223,16 +221,6 @@ def test_seed_and_cache(place):
     assert not same(tensors(place, "a"), tensors(place, "d"))
 
 
-def test_cache_below_the_lowest_vector(place, tiny_model):
-    """Without augmentation and dropout all that stands below the lowest vector is computed once."""
-    tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
-    changes = {"layers": "1-2", "spec_augment": "off"}
-    assert trainer_of(place, **changes).cache.depth == 1
-    train(options_of(place, "a", **changes))
-    train(options_of(place, "b", cache_gb=0.0, **changes))
-    assert same(tensors(place, "a"), tensors(place, "b"))
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place, caplog):
     """SIGKILL while it starts, in the middle of an epoch, and around an epoch's end."""
@@ -253,15 +241,16 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place, c
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
+    (place / "killed/.adapter.abcd1234/new").mkdir(parents=True)  # killed while it saved its adapter
     train(options_of(place, "killed", **changes))
     assert "resuming after step" in caplog.text
     assert same(tensors(place, "whole"), tensors(place, "killed"))
-    without_speed = [
-        [{k: v for k, v in row.items() if k != "seconds_per_second"} for row in metrics_of(place / out)]
-        for out in ("whole", "killed")
-    ]
-    assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 4
+    whole, killed = (
+        [row | {"seconds_per_second": None} for row in metrics_of(place / out)] for out in ("whole", "killed")
+    )
+    assert whole == killed and len(whole) == 4
     assert [p.name for p in checkpoint.parent.iterdir()] == ["last.pt"]
+    assert not [*(place / "killed").glob(".*")]
 
 
 def test_two_processes_learn_what_one_does(place, tiny_model):
@@ -280,12 +269,6 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0)
     losses = [[row["loss"] for row in metrics_of(place / out) if row["epoch"]] for out in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-
-
-def test_auto_precision_is_decided_once_and_recorded(place):
-    train(options_of(place, precision="auto", epochs=1))
-    decided = yaml.safe_load((place / "exp/config.yaml").read_text())["precision"]
-    assert decided == choose_precision("auto", load_base(place / "base").device)
 
 
 def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, monkeypatch):
@@ -337,11 +320,14 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     assert records[0].training["init_adapter"] == start["init_adapter"]
 
 
-def test_a_head_can_not_train_from_an_adapter_without_one(place):
+def test_the_head_trains_along_from_an_adapter_that_has_one(place, bad_start):
     train(options_of(place, "start", epochs=1))
     with pytest.raises(TrainingError, match="has no head, so none can be trained from there"):
         train(options_of(place, init_adapter=str(place / "start/adapter"), train_head=True))
     train(options_of(place, "headed", epochs=1, train_head=True))
+    base = load_file(place / "base/model.safetensors")["lm_head.weight"]
+    head = load_file(place / "headed/adapter" / PEFT_WEIGHTS)["base_model.model.lm_head.weight"]
+    assert head.shape == base.shape and not torch.equal(head, base)
     with pytest.raises(TrainingError, match="has a head, which would train too"):
         train(options_of(place, init_adapter=str(place / "headed/adapter")))
 
@@ -396,20 +382,9 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
     assert len(seen) == 1 + epochs  # patience is of the fewest errors alone
-    assert (trainer.state.selected_epoch, trainer.state.selected_wer) == (
-        selected,
-        sum(errors[selected]) / 20,
-    )
-    assert same(trainer.state.selected_tensors, seen[selected])
-
-
-def test_a_run_that_does_not_improve_says_so(place, caplog):
-    summary = train(options_of(place, epochs=1, learning_rate=1.0))
-    assert summary["note"] == "no epoch improved on the start" and summary["selected_epoch"] == 0
-    assert summary["dev_wer"] == summary["start_dev_wer"]
-    assert "exp: no epoch improved on the start, dev WER" in caplog.text
-    saved = load_file(place / "exp/adapter" / PEFT_WEIGHTS)
-    assert all(bool((tensor == 1).all()) for tensor in saved.values())
+    state = trainer.state
+    assert (state.selected_epoch, state.selected_wer) == (selected, sum(errors[selected]) / 20)
+    assert same(state.selected_tensors, seen[selected])
 
 
 @pytest.mark.parametrize(
@@ -440,16 +415,9 @@ def test_an_epoch_goes_over_a_small_train_several_times(place):
 # ---- what can't be learnt
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("naïve café", r"train/text: the base can't write .*'ï' × 24.*--drop-chars"),
-        ("a" * 40, r"24 utterances can't be trained on:\n.*train/text: s0-00: 79 frames are needed"),
-        ("...", r"24 utterances can't .*\n.*train/text: s0-00: no word is left of its text '...'"),
-    ],
-)
-def test_texts_that_can_not_be_learnt(place, text, message):
-    record(place / "train", 24, text=text)
+def test_texts_that_can_not_be_learnt(place):
+    message = r"24 utterances can't be trained on:\n.*train/text: s0-00: 79 frames are needed"
+    record(place / "train", 24, text="a" * 40)
     with pytest.raises(TrainingError, match=message):
         train(options_of(place))
     assert not (place / "exp/adapter").exists()
@@ -487,32 +455,9 @@ def test_a_second_run_in_the_same_folder_is_refused(place):
     assert not list((place / "exp").iterdir())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_killed_while_it_saves_its_adapter_it_leaves_nothing_for_good(place):
-    def killed() -> None:
-        flush = atomic.flush
-        atomic.flush = lambda new, mode: os.kill(os.getpid(), 9) if new.is_dir() else flush(new, mode)
-        train(options_of(place, epochs=1))
-
-    process = forked(killed)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert sorted(p.name[:9] for p in (place / "exp").glob(".*")) == [".adapter.", ".lock"]
-    train(options_of(place, epochs=1))
-    assert not list((place / "exp").glob(".*")) and (place / "exp/adapter").is_dir()
-
-
 def words_of_command(place: Path, **changes: object) -> list[object]:
     flags = {"base": place / "base", "train": place / "train", "dev": place / "dev", "out": place / "exp"}
     return [word for name, value in (flags | changes).items() for word in (f"--{name}", value)]
-
-
-def test_data_that_is_not_there_leaves_no_run(place, run_command):
-    """It is named before the base is loaded, here one that is not there either; --out stays free."""
-    for name in ("none", "nowhere"):  # and not that the folder holds another run
-        ended = run_command("train", *words_of_command(place, base=place / "nobody", train=place / name))
-        assert ended.code == 1 and f"{name}: no such folder" in ended.err
-    assert not (place / "exp").exists()
 
 
 def test_what_dev_has_in_common_with_train_is_said_before_training(place, run_command):

@@ -4,11 +4,11 @@ import io
 import json
 import os
 import re
-import signal
 import struct
 import subprocess
 import sys
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import datasets
@@ -16,9 +16,8 @@ import jiwer
 import numpy as np
 import pytest
 import soundfile
-import torch
 
-from ia3_speech import SearchOptions, attach, load_base, save_adapter
+from ia3_speech import SearchOptions, atomic, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
@@ -27,13 +26,7 @@ from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.lm.__main__ import main as lm
 from ia3_speech.loading import load
 from ia3_speech.transcribe import main
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    size = round(seconds * SAMPLE_RATE)
-    # As loud as syllables are.
-    syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE)
-    return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
+from tests.test_decode import noise
 
 
 def run_here(*words: object) -> None:
@@ -75,9 +68,7 @@ def test_one_file_is_its_text_and_several_are_lines_in_the_order_given(run, audi
     assert run("--base", tiny_folder, names[0]) == (0, f"{heard[0]}\n", "") and heard[0]
     lines = [f"{name}\t{text}\n" for name, text in zip(names, heard, strict=True)]
     assert len(set(lines)) == 3
-    for batch_seconds in (1, 40):
-        found = run(*names, "--base", tiny_folder, "--batch-seconds", batch_seconds)
-        assert found == (0, "".join(lines), "")
+    assert run(*names, "--base", tiny_folder) == (0, "".join(lines), "")
 
 
 def test_json(run, audio, tiny_folder, speaker42):
@@ -95,9 +86,8 @@ def test_dictation_writes_what_was_said_and_keeps_it(run, audio, tiny_folder):
     heard = run("--base", tiny_folder, audio("a.wav"))[1].rstrip("\n")
     word = heard.split()[0]
     Path("own.yaml").write_text(json.dumps({"rules": {word: "Well,"}}), "utf-8")
-    written = heard.replace(word, "Well,")
-    for flags in (["--format", "dictation"], ["--dictation"], ["--format", "text", "--dictation"]):
-        own = ["--dictation-rules", "own.yaml", "--dictation-off", "commands,names"]
+    written, own = heard.replace(word, "Well,"), ["--dictation-rules", "own.yaml", "--dictation-off", "names"]
+    for flags in (["--format", "dictation"], ["--dictation"]):
         assert run("--base", tiny_folder, *flags, *own, "a.wav") == (0, f"{written}\n", "")
     record = json.loads(run("--base", tiny_folder, "--format", "json", "--dictation", *own, "a.wav")[1])
     assert (record["text"], record["raw_text"]) == (written, heard)
@@ -165,8 +155,7 @@ def test_words_for_review_are_marked(run, audio, tiny_folder):
         " ".join(f"[{w.text}?]" if w.confidence < limit else w.text for w in of_one) for of_one in words
     ]
     assert run(*flags, *names).out == "".join(map("{}\t{}\n".format, names, marked))
-    for name in ("text", "txt"):
-        assert " ".join(run(*flags, "--format", name, names[0]).out.split("\n")).strip() == marked[0]
+    assert run(*flags, "--format", "txt", names[0]).out.split() == marked[0].split()
     assert "leave out --dictation" in run(*flags, "--dictation", names[0]).err
     assert "for --format text, txt or csv" in run(*flags, "--format", "srt", names[0]).err
 
@@ -189,22 +178,15 @@ def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
     audio("short.wav", 0.005)
     Path("text.wav").write_text("this is no sound file at all")
     Path("song.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
-    soundfile.write("nan.wav", np.full(SAMPLE_RATE, np.nan, np.float32), SAMPLE_RATE, subtype="FLOAT")
     soundfile.write("clipped.wav", np.sign(noise(1)), SAMPLE_RATE, subtype="FLOAT")
-    soundfile.write("none.wav", np.zeros(0), SAMPLE_RATE)
     soundfile.write("silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
-    half = Path(audio("half.wav", 2)).read_bytes()
-    Path("half.wav").write_bytes(half[: len(half) // 2])
     problems = {
         "missing.wav": "no such file or folder",
         "short.wav": "too short (0.005 s, 0.010 s are",
         "text.wav": "is not audio that libsndfile reads",
         "song.m4a": "cannot be decoded: ",
-        "nan.wav": "16000 samples are NaN or infinite",
         "clipped.wav": "clipped (",
-        "none.wav": "empty (no samples)",
         "silent.wav": "silent (is the microphone or the right channel recorded?)",
-        "half.wav": "ends 1.00 s before its header says it does, at 1.00 s (damaged: copy the file again)",
     }
     code, out, err = run("--base", tiny_folder, "good.wav", *problems)
     assert code == 1
@@ -212,7 +194,7 @@ def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
     assert [line.split("\t")[0] for line in out.splitlines()] == usable
     for line, (name, problem) in zip(err.splitlines(), problems.items(), strict=True):
         assert line.startswith(f"{name}: ") and problem in line
-    for name, wanted in (("clipped.wav", 0), ("text.wav", 1), ("missing.wav", 1)):  # nothing else
+    for name, wanted in (("clipped.wav", 0), ("text.wav", 1)):  # nothing else
         code, out, err = run("--base", tiny_folder, name)
         assert (code, bool(out)) == (wanted, not wanted) and err.startswith(f"{name}: {problems[name]}")
 
@@ -290,10 +272,10 @@ def test_paths_in_any_bytes_come_out_as_they_went_in(audio, tiny_folder, monkeyp
         (["--format", "json"], b'{"path": "\xef\xbf\xbd.wav"'),
     ):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff.wav\nnone\n")))
-        with io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) as out:
-            monkeypatch.setattr(sys, "stdout", out)
-            run_here("--base", tiny_folder, *words)
-            assert out.buffer.getvalue().startswith(wanted)
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        monkeypatch.setattr(sys, "stdout", out)
+        run_here("--base", tiny_folder, *words)
+        assert out.buffer.getvalue().startswith(wanted)
 
 
 def test_help_groups_the_options_explains_each_and_names_its_default(run):
@@ -331,12 +313,6 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
 # ---- adapters and bases
 
 
-def test_an_unknown_adapter_is_told_before_anything_is_read(run, speaker42):
-    wanted = "error: speaker24: no adapter has this name (nearest names: speaker42)\n"
-    assert run("--adapter", "speaker24", "none.wav") == (1, "", wanted)
-    assert run("--adapter", "speaker24", stdin=wav()) == (1, "", wanted)
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -352,7 +328,9 @@ def test_an_unknown_adapter_is_told_before_anything_is_read(run, speaker42):
         ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--confidence-slope 0", "--confidence-slope is 0, and has to be a positive number"),
         ("--format srt a.wav", "--format srt of several recordings makes several files (give --output-dir)"),
-        ("--max-seconds 0.5", "--max-seconds is 0.5, and has to be at least 1 seconds"),
+        ("--max-seconds nan", "--max-seconds is nan, and has to be at least 1 seconds"),
+        ("--batch-seconds 0", "--batch-seconds is 0, and has to be at least 1 seconds"),
+        ("--device abacus", "device abacus: "),
         ("--dictation-rules none.yaml", "--dictation-rules and --dictation-off need --dictation"),
         ("--lm none --lm-weight 9", "--lm-weight and --unknown-word-score have no effect with --lm none"),
         ("--pause 3", "--pause is for live input"),
@@ -376,29 +354,11 @@ def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
     adapted = load(adapter="speaker42").transcribe(Path(path))
     assert (adapted.adapter, adapted.base) == ("speaker42", str(tiny_folder)) and adapted.text != one.text
     with Path(path).open("rb") as file:
-        found = asr.transcribe([wave, path, file, wave.astype(np.float64)])
-    assert [result.text for result in found] == 4 * [one.text]
-    assert [result.path for result in found] == [None, "a.wav", "a.wav", None]
-    assert asr.transcribe([]) == []
-
-
-def test_whatever_holds_audio(audio, tiny_folder):
-    """Tensors, bytes and rows of `datasets` are the file they were made of."""
-    path = audio("a.wav", 1.25)
-    wave = soundfile.read(path, dtype="float32")[0]
-    forms = [
-        torch.tensor(wave, requires_grad=True), Path(path).read_bytes(), {"bytes": None, "path": path},
-        {"array": wave, "sampling_rate": SAMPLE_RATE},
-    ]  # fmt: skip
-    (text,) = texts(tiny_folder, path)
-    asr = load(tiny_folder)
-    assert [result.text for result in asr.transcribe(forms)] == len(forms) * [text]
-    assert all(asr.transcribe(form).text == text for form in forms)
+        found = asr.transcribe([wave, path, file, Path(path).read_bytes(), {"bytes": None, "path": path}])
+    assert [result.text for result in found] == 5 * [one.text]
+    assert [result.path for result in found] == [None, "a.wav", "a.wav", None, "a.wav"]
     assert asr.transcribe(np.repeat(wave, 2), sampling_rate=2 * SAMPLE_RATE).seconds == 1.25
-    with pytest.raises(AudioError, match=r"^b\.wav: is not audio that libsndfile reads"):
-        asr.transcribe({"bytes": b"no sound at all", "path": "b.wav"})
-    with pytest.raises(ValueError, match=r"a waveform is float, of shape \(samples,\)"):
-        asr.transcribe(wave[None])
+    assert asr.transcribe([]) == []
 
 
 def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):
@@ -467,7 +427,7 @@ def test_the_contract(audio, tiny_folder, speaker42):
 
 
 def test_real_speech(run, base_folder, shared_data):
-    """Read speech and dictated notes that no base of ours was trained on, through the command."""
+    """Read speech that no base of ours was trained on, through the command."""
     chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
     lines = (chapter / "237-134500.trans.txt").read_text().splitlines()[:5]
     said = {str(chapter / f"{name}.flac"): text.lower() for name, text in (n.split(" ", 1) for n in lines)}
@@ -475,11 +435,6 @@ def test_real_speech(run, base_folder, shared_data):
     heard = dict(line.split("\t") for line in out.splitlines())
     assert (code, err) == (0, "") and list(heard) == list(said)
     assert jiwer.cer(list(said.values()), list(heard.values())) < 0.35
-    notes = sorted((shared_data / "medical_notes/test/audio/af_bella").iterdir())[:4]
-    code, out, _ = run("--base", base_folder, "--format", "json", *notes)
-    records = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and [record["path"] for record in records] == list(map(str, notes))
-    assert all(record["text"] and record["seconds"] > 0.5 for record in records)
 
 
 # ---- times, formats and channels, through the command
@@ -519,42 +474,26 @@ def test_a_long_recording_is_cut_and_printed_a_line_a_segment(audio, tiny_folder
     assert load(tiny_folder, max_seconds=float("inf")).transcribe(path).text != whole.strip()
 
 
-KILLED_WHILE_IT_WRITES = """
-import os, signal, sys
-from ia3_speech import atomic
-from ia3_speech import SearchOptions, attach, load_base, save_adapter
-from ia3_speech.adapters import registry
-from ia3_speech.cli import UserError, command
-from ia3_speech.transcribe import main
-
-flush, written = atomic.flush, []
-
-def flush_and_die(new, mode):
-    written.append(new)
-    if len(written) == 4:
-        new.write_text(new.read_text()[:2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    flush(new, mode)
-
-atomic.flush = flush_and_die
-command(main, sys.argv[1:])
-"""
-
-
-def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_with_the_others(run, audio, tiny_folder):
-    """SIGKILL while the fourth of eight files is half written: b's second one."""
+def test_interrupted_it_leaves_whole_files_and_goes_on_with_the_others(run, audio, tiny_folder, monkeypatch):
+    """While the fourth of eight files is written: b's second one."""
     for number, name in enumerate("abcd"):
         audio(f"d/{name}.wav", 1 + number / 2, number)
-    flags = ["--base", str(tiny_folder), "--format", "txt,srt", "--skip-existing", "d", "--output-dir"]
+    flags = ["--base", tiny_folder, "--format", "txt,srt", "--skip-existing", "d", "--output-dir"]
 
     def files(folder: str) -> dict[str, str]:
-        return {file.name: file.read_text() for file in Path(folder).iterdir() if file.is_file()}
+        return {file.name: file.read_text() for file in Path(folder).iterdir()}
 
     assert run(*flags, "whole") == (0, "", "4 done\n")
-    whole = files("whole")
-    program = [sys.executable, "-c", KILLED_WHILE_IT_WRITES, *flags, "out"]
-    killed = subprocess.run(program, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    whole, flush, written = files("whole"), atomic.flush, count(1)
+
+    def interrupted(new: Path, mode: int) -> None:
+        if next(written) == 4:
+            raise KeyboardInterrupt
+        flush(new, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "flush", interrupted)
+        assert run(*flags, "out").code == 130
     assert files("out") == {name: whole[name] for name in ("a.txt", "a.srt", "b.txt")}
     Path("out/a.txt").write_text("not written again")
     assert run(*flags, "out") == (0, "", "1 of 4 are transcribed already\n3 done\n")

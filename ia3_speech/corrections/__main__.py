@@ -70,11 +70,7 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
 
 
 def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
-    """The corrections of one recording, of a table, or of a folder of texts; and what is wrong there.
-
-    Raises:
-        UserError: nothing of it can be used.
-    """
+    """The corrections of one recording, of a table, or of a folder of texts; and what is wrong there."""
     if text:
         return [Correction(str(source), source, text)], []
     if source.suffix.lower() in SUFFIXES:
@@ -91,12 +87,14 @@ def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[
         )
     audio, problems = find_recordings([str(recordings)])
     by_text = dict(zip(output_paths(audio, source, ".txt"), audio, strict=True))
-    texts = {file: file.read_text("utf-8", errors="replace") for file in sorted(source.rglob("*.txt"))}
-    problems += [
-        f"{file}: no recording in {recordings} has its name" for file in texts.keys() - by_text.keys()
-    ]
-    pairs = [(file, text) for file, text in texts.items() if file in by_text]
-    return [Correction(str(file), Path(by_text[file].audio), text) for file, text in pairs], problems
+    corrections = []
+    for file in sorted(source.rglob("*.txt")):
+        if file in by_text:
+            text = file.read_text("utf-8", errors="replace")
+            corrections.append(Correction(str(file), Path(by_text[file].audio), text))
+        else:
+            problems.append(f"{file}: no recording in {recordings} has its name")
+    return corrections, problems
 
 
 def list_corrections(name: str) -> None:
@@ -153,9 +151,5 @@ def learn_corrections(name: str) -> None:
         print(f"{name} stays as it is, and so do its corrections: {learnt.comparison}")
 
 
-def main(argv: list[str] | None = None) -> None:
-    command({"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove}, argv)
-
-
 if __name__ == "__main__":
-    main()
+    command({"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove})

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -113,9 +113,9 @@ def only_writer(name: str) -> Iterator[None]:
 
 def registered(name: str) -> Path:
     """The folder of a registered adapter. Raises UnknownAdapter, with the nearest names."""
-    if not registry.is_registered(registry.check_name(name)):
+    if not registry.is_registered(name := registry.check_name(name)):
         raise registry.UnknownAdapter(registry.not_found(name, Path(name)))
-    return registry.home() / registry.check_name(name)
+    return registry.home() / name
 
 
 def new_to(adapter: Path, corrections: Sequence[Utterance]) -> set[str]:
@@ -130,13 +130,8 @@ def checksum(utterance: Utterance) -> int:
 
 
 def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> str:
-    """Store a recording of a voice, (samples,) at 16 kHz, and what is said there; → its utterance.
-
-    The name need not be an adapter's yet: it is that of the voice then.
-
-    Raises:
-        UserError: it can't be learnt, or another command is at this store.
-    """
+    """Store a recording of a voice, (samples,) at 16 kHz, and what is said there; → its utterance. The name
+    need not be an adapter's yet. Raises UserError where it can't be learnt, or the store is locked."""
     with only_writer(name):
         speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
         stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
@@ -148,10 +143,7 @@ def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> s
 
 def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
     """Delete utterances, or all, and the copies of their recordings; → how many, and how many are left.
-
-    Raises:
-        UserError: one of them is not there, or another command is at this store.
-    """
+    Raises UserError where one of them is not there, or the store is locked."""
     with only_writer(name):
         corrections = read_store(name)
         if unknown := {*ids} - {utterance.id for utterance in corrections}:
@@ -217,21 +209,22 @@ def speaker_of(adapter: Path) -> str:
     return read_record(adapter).get("labels", {}).get("speaker") or only
 
 
-class Learnt(NamedTuple):
+@dataclass
+class Learnt:
     """What learning came to.
 
     Attributes:
-        kept: whether the new adapter is registered.
-        earlier: the name under which the earlier one is, None where there was none or it stays.
+        kept: whether the new adapter is better, and so registered.
         comparison: the errors of both, in words.
         summary: as `few_run.train_on_few`; and missed, see `missed_terms`; and where there was an earlier
             adapter general, the errors of both on other people's speech, and its words.
+        earlier: the name under which the earlier one is, None where there was none or it stays.
     """
 
     kept: bool
-    earlier: str | None
     comparison: str
     summary: dict[str, Any]
+    earlier: str | None = None
 
 
 def learn_voice(
@@ -259,11 +252,11 @@ def learn_voice(
             options = few_options(own_base or base, work / "data", work / "exp")
             options.init_adapter, options.epochs = start, epochs or options.epochs
             options.labels = read_record(adapter).get("labels", {}) if adapter else {"speaker": name}
-            is_better, comparison, summary = train_and_compare(name if adapter else None, options, new)
-            earlier = None
-            if is_better:
-                earlier = register_learnt(name, work / "exp/adapter", corrections, summary["missed"])
-            return Learnt(is_better, earlier, comparison, summary)
+            learnt = train_and_compare(adapter, options, new)
+            if learnt.kept:
+                missed = learnt.summary["missed"]
+                learnt.earlier = register_learnt(name, work / "exp/adapter", corrections, missed)
+            return learnt
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
         finally:
@@ -291,18 +284,9 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
     return utterances
 
 
-def train_and_compare(
-    name: str | None, options: TrainingOptions, new: set[str]
-) -> tuple[bool, str, dict[str, Any]]:
+def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train; compare with the old adapter on the corrections that are new to it, and on other people's
-    speech, with the base on all.
-
-    Args:
-        name: of the old adapter; None where there is none: then the base takes its place.
-
-    Returns:
-        whether the new one is better, the comparison in words, and `Learnt.summary`.
-    """
+    speech, with the base on all. Where there is no old adapter, the base takes its place."""
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
     from ia3_speech.speakers.few_run import measure_all, prepare, train_on_few
@@ -311,7 +295,7 @@ def train_and_compare(
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-    cache = prepare(base, options, str(registered(name)) if name else None)
+    cache = prepare(base, options, adapter and str(adapter))
     before = sum(measure.errors for measure in measure_all(cache, examples, options))
     summary = train_on_few(options)
     files = (options.out / "folds").glob("*/task.json")
@@ -325,25 +309,22 @@ def train_and_compare(
         f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
     )
     is_better = after < before and errors < base_errors
-    if name and is_better:
+    if adapter and is_better:
         general = read_examples(GENERAL, base, options, [1.0])[::GENERAL_STEP]
         old, new = (
-            measure_all(prepare(base, options, str(adapter)), general, options)
-            for adapter in (registered(name), options.out / "adapter")
+            measure_all(prepare(base, options, str(folder)), general, options)
+            for folder in (adapter, options.out / "adapter")
         )
         general_before, general_after = (sum(one.errors for one in measures) for measures in (old, new))
         summary["general"] = [general_before, general_after, sum(one.words for one in old)]
         comparison += f"; in other people's speech it made {general_before}, and the new one {general_after}"
         is_better = general_after <= MOST_GENERAL_ERRORS * general_before
-    return is_better, comparison, summary
+    return Learnt(is_better, comparison, summary)
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
-    """Words of MISSED_LETTERS or more that are in several references, and right in no hypothesis.
-
-    Args:
-        utterances: (reference, hypothesis) of each, words.
-    """
+    """Words of MISSED_LETTERS or more that are in several references, and right in no hypothesis, of the
+    (reference, hypothesis) of each utterance, in words."""
     said = Counter(word for reference, _ in utterances for word in {*reference})
     right = {word for pair in utterances for word, found in align(*pair) if word == found}
     return [word for word in said if said[word] > 1 and word not in right and len(word) >= MISSED_LETTERS]

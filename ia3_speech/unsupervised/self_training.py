@@ -3,9 +3,19 @@
 In: recordings, options of training and of the search. Out, in OUT: adapter/, config.yaml, train.json and
 metrics.jsonl as `train` writes them; and for each round
 
-    round1/train/   what was learnt: a data directory with pseudo-labels (see `pseudo_labels`)
+    round1/train/   what was learnt: a data directory with pseudo-labels
     round1/fit/     every fifth of these utterances, of few all: whether training works
     round1/exp/     its training, as `train` writes it
+
+Pseudo-labels are what a recogniser hears, as far as it is sure of it: whole utterances, else the parts whose
+words it is sure of:
+
+    the patient    denies     chest    pain       words
+       .93  .95       .41       .88     .91       confidences, which `calibrate` makes probabilities
+    |-----------|          |---------------|      two parts: "the patient" and "chest pain"
+
+Wrong words in the targets teach the recogniser its own errors (confirmation bias: Kahn et al. 2020,
+"Self-training for end-to-end speech recognition", arXiv 1909.09116, whose filter judges whole utterances).
 
 Each round labels the recordings with the adapter of the last one, the first with the start, and trains anew
 from the start, to the end of its epochs. There are no texts to choose a round by. What a recogniser writes
@@ -19,17 +29,23 @@ from it than the start, also where the start was certain.
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import UtteranceIds
+from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import BadAudio, Utterance
-from ia3_speech.decoding.decode_directory import Decoding, decode_utterances
+from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, read_for_decoding
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
+from ia3_speech.decoding.segment_directory import known_seconds
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.formatting import plural
 from ia3_speech.loading import load
@@ -40,12 +56,12 @@ from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.records import read_training_record
 from ia3_speech.training.run import prepare_base, run_lock, train
-from ia3_speech.unsupervised.pseudo_labels import confident_labels, read_recordings
 
 logger = logging.getLogger(__name__)
 
 LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes", "disagreement")
 FEWEST = 5  # utterances to learn from
+FEWEST_WORDS = 2  # of a part: one word, cut out of its context, is heard worse than it was there
 FIFTH = 5  # every fifth recording is held out, and every fifth label shows whether training works
 FEW, THIRD = 50, 3  # of fewer recordings every third is held out, and all labels show whether training works
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
@@ -61,7 +77,7 @@ class SelfTraining:
         options: of each round's training, and where it starts.
         search: how recordings are labelled: by beam search, where it leaves that open.
         rounds: at most.
-        min_confidence: of what is learnt, see `pseudo_labels.confident_labels`.
+        min_confidence: of what is learnt, see `confident_labels`.
     """
 
     recordings: Path
@@ -130,31 +146,15 @@ class SelfTraining:
         adapter: str | None,
         search: Literal["greedy", "beam"] = "beam",
     ) -> Decoding:
-        """What the base with an adapter hears in recordings; kept in `file`, and read where that is there.
-
-        Raises:
-            AudioError: with `on_error: fail`, audio is bad.
-        """
+        """What the base with an adapter hears in recordings; kept in `file`, and read where that is there."""
         if not file.is_file():
             options = self.options
-            recognizer = load(
-                options.base,
-                adapter=adapter,
-                device=options.device,
-                precision=options.precision,
-                search=replace(self.search, search=search) if search == "beam" else SearchOptions("greedy"),
-            ).recognizer
-            decoding = decode_utterances(
-                recognizer,
-                utterances,
-                on_error=options.on_error,
-                allow_pipes=options.allow_pipes,
-                with_words=True,
-            )
-            words = {
-                id: [(word.text, word.start, word.end, word.confidence) for word in heard]
-                for id, heard in decoding.words.items()
-            }
+            searched = replace(self.search, search=search) if search == "beam" else SearchOptions("greedy")
+            model = {"adapter": adapter, "device": options.device, "precision": options.precision}
+            recognizer = load(options.base, search=searched, **model).recognizer
+            reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
+            decoding = decode_utterances(recognizer, utterances, with_words=True, **reading)
+            words = {id: [astuple(word)[:4] for word in heard] for id, heard in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
         heard = read_training_record(file)
         words = {id: tuple(Word(*word) for word in of_one) for id, of_one in heard["words"].items()}
@@ -165,11 +165,7 @@ class SelfTraining:
         self, utterances: Sequence[Utterance], decoding: Decoding
     ) -> tuple[list[dict[str, Any]], int, str]:
         """Train the rounds. Returns what each came to, the number of the best, 0 for the start, and why it
-        would be 0.
-
-        Args:
-            decoding: what the start hears.
-        """
+        would be 0. `decoding` is what the start hears."""
         rounds: list[dict[str, Any]] = []
         selected, note = 0, "no round came nearer to its own text with a language model than the start"
         few = len(utterances) < FEW
@@ -219,10 +215,8 @@ class SelfTraining:
     ) -> float:
         """The word error rate of a recogniser's greedy text against its own text by beam search. Where it
         hears fewer than `words`, those of the start, they count as errors: silence agrees with itself."""
-        searches: tuple[Literal["greedy", "beam"], ...] = ("greedy", "beam")
-        greedy, beam = (
-            self.listen(folder / f"held_out_{name}.json", held_out, adapter, name).texts for name in searches
-        )
+        greedy = self.listen(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
+        beam = self.listen(folder / "held_out_beam.json", held_out, adapter, "beam").texts
         counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
         total = sum(counts, ErrorCounts())
         return (total.total + max(0, words - total.words)) / max(1, words)
@@ -256,3 +250,64 @@ class SelfTraining:
         if (metrics := folder / "exp/metrics.jsonl").is_file():
             atomic.write_text(self.out / "metrics.jsonl", metrics.read_text("utf-8"))
         atomic.write_json(self.out / "train.json", summary)
+
+
+# ---- pseudo-labels
+
+
+def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utterance], list[str]]:
+    """The recordings of a Kaldi data directory, whose `text` is not read, or of a folder, where each is a
+    speaker of its own; and a line for each file there that is of no known format."""
+    if (data / "wav.scp").is_file():
+        return [replace(u, text=None) for u in read_for_decoding(data, allow_pipes)], []
+    recordings, bad = find_recordings([str(data)])
+    if not recordings:
+        raise UserError("\n".join(bad))
+    ids = UtteranceIds(len(recordings))
+    utterances = []
+    for number, recording in enumerate(recordings, 1):
+        speaker, id = ids.assign("", recording.id or "", number)
+        utterances.append(Utterance(id, speaker, id, str(recording.audio)))
+    return sorted(utterances, key=lambda utterance: utterance.id), bad
+
+
+def confident_labels(
+    utterances: Sequence[Utterance], decoding: Decoding, least: float, maximum_seconds: float | None
+) -> list[Utterance]:
+    """What can be learnt: whole utterances whose words have the mean confidence `least`, and of the others,
+    and of those longer than `maximum_seconds`, the parts of two words or more each of which has it."""
+    maximum, labels = maximum_seconds or MAXIMUM_SECONDS, []
+    for utterance in utterances:
+        if not (words := decoding.words.get(utterance.id)):
+            continue
+        length, offset = known_seconds(utterance), utterance.start or 0.0
+        length = words[-1].end if math.isnan(length) else length  # of a shell pipe
+        mean = sum(word.confidence for word in words) / len(words)
+        if mean >= least and length <= maximum:
+            parts = [(0.0, length, decoding.texts[utterance.id])]
+        else:
+            parts = [*confident_parts(words, length, least, maximum)]
+        for number, (start, end, text) in enumerate(parts, 1):
+            id = utterance.id if len(parts) == 1 else f"{utterance.id}-{number:03d}"
+            times = {"start": offset + start, "end": offset + end, "duration": end - start}
+            labels.append(replace(utterance, id=id, text=text, **times))
+    return labels
+
+
+def confident_parts(
+    words: Sequence[Word], length: float, least: float, maximum: float
+) -> Iterator[tuple[float, float, str]]:
+    """Start and end, in seconds, and the text of each part whose words all have the confidence `least`. It
+    begins and ends halfway to its neighbours, at most 0.5 s from its words, and has at most `maximum` s."""
+    numbers = range(len(words))
+    for confident, run in groupby(numbers, lambda number: words[number].confidence >= least):
+        run = [*run]
+        while confident and len(run) >= FEWEST_WORDS:
+            taken = [n for n in run if words[n].end - words[run[0]].start <= maximum - 1.0] or run[:1]
+            run = run[len(taken) :]
+            first, last = words[taken[0]], words[taken[-1]]
+            before = words[taken[0] - 1].end if taken[0] else -1.0
+            after = words[taken[-1] + 1].start if taken[-1] + 1 < len(words) else length + 1.0
+            start = max(0.0, first.start - 0.5, (before + first.start) / 2 if taken[0] else 0.0)
+            end = min(length, last.end + 0.5, (last.end + after) / 2)
+            yield start, end, " ".join(words[n].text for n in taken)

@@ -17,7 +17,6 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.unsupervised import self_training
-from ia3_speech.unsupervised.pseudo_labels import confident_labels, confident_parts
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
 HEARD = [
@@ -27,22 +26,20 @@ HEARD = [
 WORDS = [Word(*word) for word in HEARD]
 
 
-def test_no_part_is_longer_than_the_base_s_longest_input():
-    texts = [text for *_, text in confident_parts(WORDS, 6.0, 0.0, 2.4)]
-    assert texts == ["the patient", "denies chest pain", "no fever"]
-
-
-def test_whole_utterances_and_parts(tmp_path):
+def test_what_is_sure_is_learnt_whole_or_in_parts(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(64_000), 16_000)
     utterances = [Utterance(id, "s", id, str(tmp_path / "a.wav")) for id in ("s-1", "s-2", "s-3")]
     decoding = Decoding({"s-1": "chest pain", "s-2": "…", "s-3": ""}, words={"s-1": WORDS[3:5], "s-2": WORDS})
-    labels = confident_labels(utterances, decoding, 0.8, 15.0)
+    labels = self_training.confident_labels(utterances, decoding, 0.8, 15.0)
     assert [(one.id, round(one.start, 2), round(one.end, 2), one.text) for one in labels] == [
         ("s-1", 0.0, 4.0, "chest pain"),
         ("s-2-001", 0.0, 1.0, "the patient"),
         ("s-2-002", 1.7, 2.55, "chest pain"),
     ]
-    assert {one.end - one.start for one in confident_labels(utterances[1:], decoding, 0.0, 15.0)} == {4.0}
+    everything = self_training.confident_labels(utterances[1:], decoding, 0.0, 15.0)
+    assert {one.end - one.start for one in everything} == {4.0}
+    texts = [text for *_, text in self_training.confident_parts(WORDS, 6.0, 0.0, 2.4)]
+    assert texts == ["the patient", "denies chest pain", "no fever"]  # none is longer than 2.4 s
 
 
 @pytest.fixture
