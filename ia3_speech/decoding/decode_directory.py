@@ -164,26 +164,26 @@ def write_decode_directory(
     contents = {
         "text": format_kaldi_text(result.texts),
         "hyp.trn": format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances),
-        # Six decimals, since the least certain words are those that a reader looks for.
-        CONFIDENCES: "".join(
-            ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
-            for name, words in result.words.items() for word in words
-        ),
-        CHOICES: "".join(
-            f"{name}\t{choice.adapter or 'base'}\t{choice.probability:.4f}\n"
-            for name, choices in result.choices.items() for choice in choices
-        ),
         "bad_audio": "".join(f"{line}\n" for line in lines),
-    }  # fmt: skip
-    for name, known in ((CONFIDENCES, result.words), (CHOICES, result.choices)):
-        if not known:
-            del contents[name]
+    }
+    if result.words:
+        contents[CONFIDENCES] = "".join(
+            # Six decimals, since the least certain words are those that a reader looks for.
+            ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
+            for name, words in result.words.items()
+            for word in words
+        )
+    if result.choices:
+        contents[CHOICES] = "".join(
+            f"{name}\t{choice.adapter or 'base'}\t{choice.probability:.4f}\n"
+            for name, choices in result.choices.items()
+            for choice in choices
+        )
     write_files(contents, folder, record)
 
 
 def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any]) -> None:
     """The files of a decode directory by their names, and decode.json."""
-    folder.mkdir(parents=True, exist_ok=True)
     for stale in ("decode.json", "score.json", CONFIDENCES, CHOICES):  # of the texts that they were made of
         (folder / stale).unlink(missing_ok=True)
     for name, text in contents.items():

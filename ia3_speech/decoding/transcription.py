@@ -182,8 +182,8 @@ class Transcriber:
             problem = unreadable(source, error).reason
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
         names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
-        problems = {name: find_problem(wave, minimum) for name, wave in zip(names, waves, strict=True)}
-        problems = {name: problem for name, problem in problems.items() if problem}
+        found = zip(names, (find_problem(wave, minimum) for wave in waves), strict=True)
+        problems = {name: problem for name, problem in found if problem}
         usable = not any(problem.fatal for problem in problems.values())
         segments: list[TranscriptSegment] = []
         choices: list[Choice] = []

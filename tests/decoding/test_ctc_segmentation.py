@@ -14,8 +14,8 @@ from ia3_speech.data.text import Vocabulary
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import segment
 from ia3_speech.decoding import segment_directory, word_times
-from ia3_speech.decoding.ctc_segmentation import align_words, recording_log_probabilities, segment_recording
 from ia3_speech.decoding.long_recordings import best_cuts
+from ia3_speech.decoding.segment_directory import align_words, recording_log_probabilities, segment_recording
 from ia3_speech.decoding.word_times import viterbi
 from ia3_speech.model.base import load_base
 
@@ -74,8 +74,8 @@ def test_what_the_base_cannot_write_goes_with_the_word_beside_it():
     vocabulary = Vocabulary({"_": 0, "|": 1, "a": 2, "b": 3}, blank=0)
     found = random_log_probabilities(12, 4, 0).numpy()
     alignment = align_words(found, np.arange(12) / 50, ["\u65e5", "a", "\u672c", "b"], vocabulary, 0.02)
-    assert [word.text for word in alignment.words] == ["\u65e5 a \u672c", "b"]
-    assert alignment.words[0].end <= alignment.words[1].start
+    assert alignment.words == ["\u65e5 a \u672c", "b"]
+    assert alignment.ends[0] <= alignment.starts[1]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_words_of_concatenated_utterances_fall_into_the_right_segment(spoken, ba
         offset = sum(map(len, parts)) / SAMPLE_RATE
         found, times = recording_log_probabilities(wave, base, 15.0)
         own = align_words(found, times, utterance.text.split(), base.vocabulary, 0.02)
-        centres += [offset + (word.start + word.end) / 2 for word in own.words]
+        centres += [*(offset + (own.starts + own.ends) / 2)]
         words += utterance.text.split()
         parts += [wave, PAUSE]
     segments = segment_recording(np.concatenate(parts), " ".join(words), base)

@@ -17,7 +17,7 @@ from stand_in_microphone import microphone_that_plays, sounddevice
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.live.live import CLEAR_LINE, Inbox, LiveOutput, fitting, interruption
+from ia3_speech.live.__main__ import CLEAR_LINE, Inbox, LiveOutput, fitting, interruption
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.loading import load
 
