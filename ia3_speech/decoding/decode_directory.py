@@ -192,8 +192,7 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
 
 
 def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
-    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone, so
-    that a hundred jobs do not read all of it a hundred times."""
+    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone."""
     number, count = map(int, part.split("/"))
     share = data.utterances[number - 1 :: count]
     audio = dict.fromkeys(Path(u.source) for u in share if not u.is_piped)
@@ -211,8 +210,7 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
         record, (number, _, count) = read_inputs(part), part.name.partition("of")
-        now = part_inputs(inputs, f"{number}/{count}", data).as_json
-        if {name: record.get(name) for name in now} == now:
+        if part_inputs(inputs, f"{number}/{count}", data).as_json.items() <= record.items():
             parts[int(count)][int(number)] = part
     complete = [found for count, found in parts.items() if len(found) == count]
     if parts and not complete:
@@ -227,8 +225,7 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
 def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:
     """Put the parts of `finished_parts` together in their decode directory; → its decode.json.
 
-    Texts, words and their order are those of one decoding. An utterance stood in another batch there, so that
-    confidences may differ in the last digits, and with bf16 a text in some sixteen.
+    Texts, words and their order are those of one decoding, but for what hangs on an utterance's batch.
     """
     place, contents = {id: number for number, id in enumerate(ids)}, {}
     for name in ("text", "hyp.trn", CONFIDENCES, CHOICES, "bad_audio"):

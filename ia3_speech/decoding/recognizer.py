@@ -139,8 +139,7 @@ class Recognizer:
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[Recognition]:
         """What was recognised in pieces, none of which is too long: the first sample of each in its
-        recording, and its samples. The order of batches hangs on their lengths alone, so that a run repeats.
-        `after` is called with each batch, as numbers of pieces."""
+        recording, and its samples. `after` is called with each batch, as numbers of pieces."""
         recognitions: list[Recognition | None] = [None] * len(pieces)
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
         batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)

@@ -179,7 +179,7 @@ class Transcriber:
         try:
             waves = split_channels(source)
         except AudioError as error:
-            problem = unreadable(source, error).reason
+            problem = str(error).removeprefix(f"{source.path}: ")
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
         names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
         found = zip(names, (find_problem(wave, minimum) for wave in waves), strict=True)
@@ -188,8 +188,7 @@ class Transcriber:
         segments: list[TranscriptSegment] = []
         choices: list[Choice] = []
         if usable:
-            by_channel = self.channel_adapters
-            adapters = None if by_channel is None else [by_channel.get(name) for name in names]
+            adapters = self.channel_adapters and [self.channel_adapters.get(name) for name in names]
             recognitions = self.recognizer.fresh().recognize(
                 waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
             )
@@ -230,12 +229,8 @@ def read_audio(
     try:
         wave = source.load(sampling_rate)
     except AudioError as error:
-        return np.zeros(0, np.float32), unreadable(source, error)
+        return np.zeros(0, np.float32), Problem(str(error).removeprefix(f"{source.path}: "))
     return wave, find_problem(wave, minimum_samples)
-
-
-def unreadable(source: Recording, error: AudioError) -> Problem:
-    return Problem(str(error).removeprefix(f"{source.path}: "))
 
 
 # ---- channels
@@ -273,14 +268,11 @@ def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], 
     """
     if adapter is None or is_auto(adapter):  # what a gate chooses from, the router knows
         return [], None
-    if split and (by_channel := parse_channel_adapters(adapter)):
-        return [term for one in by_channel.values() for term in parse_terms(one)], by_channel
-    try:
-        return parse_terms(adapter), None
-    except UserError:
-        if not split and parse_channel_adapters(adapter):
-            raise UserError(f"--adapter {adapter} needs --channels split") from None
-        raise
+    by_channel = parse_channel_adapters(adapter)
+    if by_channel and not split:
+        raise UserError(f"--adapter {adapter} needs --channels split")
+    adapters = by_channel.values() if by_channel else [adapter]
+    return [term for one in adapters for term in parse_terms(one)], by_channel
 
 
 def split_channels(recording: Recording) -> list[np.ndarray]:

@@ -9,8 +9,7 @@ long recording, which leave out silence and are cut in pauses.
     silero    Silero's neural detector (https://github.com/snakers4/silero-vad), by the extra ia3-speech[vad]
 
 The decision on a hop by its level depends on nothing that comes after it, so that recordings and streams are
-judged alike, in portions of any size. librosa.effects.split, which takes a fixed distance from the loudest
-hop of the whole recording, cannot follow a stream, and finds no pause in noise 15 dB below the speech.
+judged alike, in portions of any size.
 """
 
 from collections import deque
@@ -59,7 +58,7 @@ class SpeechDetector:
         return [self.is_speech(power) for power in np.square(hops, dtype=np.float64).mean(axis=1).tolist()]
 
     def is_speech(self, power: float) -> bool:
-        """Whether the next hop, of that mean square, is speech."""
+        """Of the next hop, whose mean square this is."""
         self.recent.append(power)
         recent = [*self.recent]
         level = decibels(sum(recent[-SMOOTHING_HOPS:]) / len(recent[-SMOOTHING_HOPS:]))

@@ -1,7 +1,5 @@
 """Word times: against espeak-ng's own, against hand-made logits, and for any text."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
@@ -10,10 +8,10 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import Hypothesis, TimedWord, collapse
+from ia3_speech.decoding.ctc_search import Hypothesis, TimedWord
 from ia3_speech.decoding.segments import PAUSE_SECONDS, SEGMENT_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.decoding.word_times import Scaling, spans, viterbi, word_times
+from ia3_speech.decoding.word_times import Scaling, word_times
 from ia3_speech.loading import load
 
 VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))
@@ -84,16 +82,6 @@ def test_any_text_gets_its_words_in_order_within_the_piece(text, frames, seed):
     edges = [edge for word in words for edge in (word.start, word.end)]
     assert edges == sorted(edges) and all(-1e-9 <= edge <= frames * 0.02 + 1e-9 for edge in edges)
     assert all(0 <= word.confidence <= 1 for word in words)
-
-
-def test_the_alignment_is_the_best_path():
-    """Of all paths of "ab" through five frames, by trying every one."""
-    scores = torch.randn(5, 5, generator=torch.Generator().manual_seed(3)).log_softmax(-1)
-    paths = [path for path in product(range(5), repeat=5) if collapse([*path], 0) == [2, 3]]
-    best = max(paths, key=lambda path: float(scores[torch.arange(5), list(path)].sum()))
-    firsts, lasts = spans(viterbi(scores.numpy(), [2, 3], 0), 2)
-    assert firsts.tolist() == [best.index(token) for token in (2, 3)]
-    assert lasts.tolist() == [4 - best[::-1].index(token) for token in (2, 3)]
 
 
 @pytest.fixture(scope="module")

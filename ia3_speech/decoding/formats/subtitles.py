@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
@@ -93,14 +93,12 @@ def groups(
     """The words of subtitles that are divided only where they are too long: a segment each, or all of a
     speaker's turn up to a long pause."""
     if keep_segments:
-        yield from ((one.channel, shown_words(one)) for one in segments if one.text.split())
+        yield from ((one.channel, shown_words(one)) for one in segments)
         return
     for channel, turn in groupby(segments, key=lambda one: one.channel):
         words = [word for segment in turn for word in shown_words(segment)]
         starts = [n for n in range(1, len(words)) if words[n].start - words[n - 1].start > LONG_PAUSE]
-        for first, end in zip([0, *starts], [*starts, len(words)], strict=True):
-            if end > first:
-                yield channel, words[first:end]
+        yield from ((channel, words[first:end]) for first, end in pairwise([0, *starts, len(words)]))
 
 
 def shown_words(segment: TranscriptSegment) -> list[Word]:
