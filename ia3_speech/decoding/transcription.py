@@ -92,17 +92,14 @@ class Transcriber:
             AudioError: a recording can't be used, and on_error is "fail"; or `datasets` can't decode it.
             UserError: as `with_adapter`.
         """
-        if adapter is not None:
-            return self.with_adapter(adapter).transcribe(
-                recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
-            )
+        transcriber = self if adapter is None else self.with_adapter(adapter)
         single = is_one_recording(recordings)
         try:
             sources = [as_recording(recording) for recording in ([recordings] if single else recordings)]
         except ImportError as error:  # a column of `datasets`
             raise AudioError(f"{error} {UNDECODED}") from None
-        results = []
-        for result in self.transcripts(sources, with_words=word_timestamps, sampling_rate=sampling_rate):
+        results, options = [], {"with_words": word_timestamps, "sampling_rate": sampling_rate}
+        for result in transcriber.transcripts(sources, **options):
             if not result.usable and on_error == "fail":
                 raise AudioError(f"{result.path or 'array'}: {result.problem}")
             results.append(result)
