@@ -121,7 +121,7 @@ def test_names_of_formats():
 
 
 def test_odd_words_of_no_length():
-    """What is syntax to a format, as sclite, Praat, pysubs2 and webvtt-py read it; nothing lasts 0 s."""
+    """What is syntax to a format is escaped or left out; nothing lasts 0 s."""
 
     def spoken(text: str) -> Transcript:
         words = tuple(Word(word, 0.5, 0.5, 1.0) for word in text.split())
