@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -148,31 +147,22 @@ def words_of(lm: Path) -> list[str]:
         LanguageModelError: it is neither, or a binary that was built without its words.
     """
     try:
-        state = lm.stat()
-        words = read_words(lm, state.st_size, state.st_mtime_ns)
+        with lm.open("rb") as file:
+            head = file.read(64)
+        if head.startswith(b"mmap lm "):
+            words = binary_words(lm)
+        else:
+            with gzip.open(lm) if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
+                words = list(arpa_words(lines))
     except (OSError, EOFError) as error:
         raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
-    if not words:
+    texts = [word.decode("utf-8", errors="replace") for word in words]
+    if not texts:
         raise LanguageModelError(f"{lm}: is neither an ARPA file nor a KenLM binary")
-    return words
-
-
-@lru_cache(maxsize=1)  # tuning weights makes a search of the same model for each pair
-def read_words(lm: Path, size: int, modified: int) -> list[str]:
-    """Those of a file of `size` bytes that was `modified` then; none where it is no language model."""
-    with lm.open("rb") as file:
-        head = file.read(64)
-    if head.startswith(b"mmap lm "):
-        words = binary_words(lm)
-    else:
-        with gzip.open(lm, "rb") if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
-            words = list(arpa_words(lines))
-    texts = (word.decode("utf-8", errors="replace") for word in words)
     return [text for text in texts if text not in NO_WORDS]
 
 
 def arpa_words(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The unigrams of an ARPA file."""
     inside = False
     for line in lines:
         if line.startswith(b"\\1-grams:"):

@@ -92,8 +92,6 @@ def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[
     than the vocabulary (a head padded for speed): symbols without a name are dropped."""
     if (logits != logits).any():  # argmax would take a NaN for the best symbol
         raise SearchError(NAN)
-    if not len(logits):
-        return []
     subwords = isinstance(vocabulary, SubwordVocabulary)
     delimiter = None if subwords else vocabulary.tokens.get(vocabulary.delimiter)
     starts = {number for token, number in vocabulary.tokens.items() if token.startswith(WORD_START)}

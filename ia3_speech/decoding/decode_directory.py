@@ -164,26 +164,26 @@ def write_decode_directory(
     contents = {
         "text": format_kaldi_text(result.texts),
         "hyp.trn": format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances),
-        # Six decimals, since the least certain words are those that a reader looks for.
-        CONFIDENCES: "".join(
-            ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
-            for name, words in result.words.items() for word in words
-        ),
-        CHOICES: "".join(
-            f"{name}\t{choice.adapter or 'base'}\t{choice.probability:.4f}\n"
-            for name, choices in result.choices.items() for choice in choices
-        ),
         "bad_audio": "".join(f"{line}\n" for line in lines),
-    }  # fmt: skip
-    for name, known in ((CONFIDENCES, result.words), (CHOICES, result.choices)):
-        if not known:
-            del contents[name]
+    }
+    if result.words:
+        contents[CONFIDENCES] = "".join(
+            # Six decimals, since the least certain words are those that a reader looks for.
+            ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
+            for name, words in result.words.items()
+            for word in words
+        )
+    if result.choices:
+        contents[CHOICES] = "".join(
+            f"{name}\t{choice.adapter or 'base'}\t{choice.probability:.4f}\n"
+            for name, choices in result.choices.items()
+            for choice in choices
+        )
     write_files(contents, folder, record)
 
 
 def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any]) -> None:
     """The files of a decode directory by their names, and decode.json."""
-    folder.mkdir(parents=True, exist_ok=True)
     for stale in ("decode.json", "score.json", CONFIDENCES, CHOICES):  # of the texts that they were made of
         (folder / stale).unlink(missing_ok=True)
     for name, text in contents.items():
@@ -192,8 +192,7 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
 
 
 def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
-    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone, so
-    that a hundred jobs do not read all of it a hundred times."""
+    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone."""
     number, count = map(int, part.split("/"))
     share = data.utterances[number - 1 :: count]
     audio = dict.fromkeys(Path(u.source) for u in share if not u.is_piped)
@@ -211,8 +210,7 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
         record, (number, _, count) = read_inputs(part), part.name.partition("of")
-        now = part_inputs(inputs, f"{number}/{count}", data).as_json
-        if {name: record.get(name) for name in now} == now:
+        if part_inputs(inputs, f"{number}/{count}", data).as_json.items() <= record.items():
             parts[int(count)][int(number)] = part
     complete = [found for count, found in parts.items() if len(found) == count]
     if parts and not complete:
@@ -227,8 +225,7 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
 def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:
     """Put the parts of `finished_parts` together in their decode directory; → its decode.json.
 
-    Texts, words and their order are those of one decoding. An utterance stood in another batch there, so that
-    confidences may differ in the last digits, and with bf16 a text in some sixteen.
+    Texts, words and their order are those of one decoding, but for what hangs on an utterance's batch.
     """
     place, contents = {id: number for number, id in enumerate(ids)}, {}
     for name in ("text", "hyp.trn", CONFIDENCES, CHOICES, "bad_audio"):

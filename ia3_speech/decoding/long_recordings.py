@@ -11,26 +11,17 @@ recordings are decoded in pieces of at most that, whose texts are joined.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterance
 
-if TYPE_CHECKING:
-    from ia3_speech.model.base import Base
-
 MAXIMUM_SECONDS = 15.0  # of one piece
 SEARCH_SECONDS = 5.0  # before that limit, in which a pause is searched for
 MINIMUM_SECONDS = 1.0  # of the last piece: see `minimum_samples`
 HOP = SAMPLE_RATE // 100  # 10 ms, Kaldi's frame shift
 PAUSE_HOPS = 20  # 0.2 s: longer than the closure of a stop, as long as a short pause between words
-
-
-def maximum_input_seconds(base: "Base") -> float | None:
-    """The base's maximum input duration, None where it has none: see `Base.maximum_seconds`."""
-    return base.maximum_seconds
 
 
 def cut_utterance(

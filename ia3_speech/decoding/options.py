@@ -182,7 +182,7 @@ class ConfidenceOptions:
     @property
     def scaling(self) -> Scaling | None:
         """None where none is given. Raises UserError for what is none."""
-        given = {name.removeprefix("confidence_"): value for name, value in vars(self).items()}
+        given = {"slope": self.confidence_slope, "bias": self.confidence_bias}
         given = {name: value for name, value in given.items() if value is not None}
         try:
             return Scaling(**given) if given else None

@@ -139,32 +139,24 @@ class Recognizer:
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[Recognition]:
         """What was recognised in pieces, none of which is too long: the first sample of each in its
-        recording, and its samples. The order of batches hangs on their lengths alone, so that a run repeats.
-        `after` is called with each batch, as numbers of pieces."""
+        recording, and its samples. `after` is called with each batch, as numbers of pieces."""
         recognitions: list[Recognition | None] = [None] * len(pieces)
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
         batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
         for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
             names = [adapters[index] for index in batch] if adapters else None
             logits, chosen = self.choose([pieces[index][1] for index in batch], names)
-            searches = {id(recognizer.search): recognizer.search for recognizer, _ in chosen}
-            for number, search in searches.items():
-                of_search = [n for n, (recognizer, _) in enumerate(chosen) if id(recognizer.search) == number]
-                rows = [logits[n] for n in of_search]
-                frames = [len(row) for row in rows]
-                padded = np.stack([np.pad(row, ((0, max(frames) - len(row)), (0, 0))) for row in rows])
-                hypotheses = search(padded, frames)
-                for n, row, hypothesis in zip(of_search, rows, hypotheses, strict=True):
-                    index, (recognizer, choice) = batch[n], chosen[n]
-                    words: list[Word] = []
-                    start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
-                    if with_words:
-                        words = word_times(
-                            row, hypothesis, self.base.vocabulary, frame, offset=start,
-                            duration=seconds[index], scaling=recognizer.scaling or Scaling(),
-                        )  # fmt: skip
-                    span = [replace(choice, start=start, end=start + seconds[index])] if choice else []
-                    recognitions[index] = Recognition(hypothesis.text, tuple(words), tuple(span))
+            for index, row, (recognizer, choice) in zip(batch, logits, chosen, strict=True):
+                [hypothesis] = recognizer.search(np.asarray(row)[None], [len(row)])
+                start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
+                words: list[Word] = []
+                if with_words:
+                    words = word_times(
+                        row, hypothesis, self.base.vocabulary, frame, offset=start, duration=seconds[index],
+                        scaling=recognizer.scaling or Scaling(),
+                    )  # fmt: skip
+                span = [replace(choice, start=start, end=start + seconds[index])] if choice else []
+                recognitions[index] = Recognition(hypothesis.text, tuple(words), tuple(span))
             after(batch)
         return recognitions
 

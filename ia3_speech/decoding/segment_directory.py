@@ -1,16 +1,25 @@
 """A data directory with long recordings → one whose utterances a base can be trained on.
 
 In: a Kaldi data directory with texts. Out: another with `segments`: longer utterances are cut at pauses, text
-and audio alike, by CTC segmentation (`ctc_segmentation`); what does not align is left out, and listed in the
-file OUT.dropped.txt. Shorter utterances stay as they are, and their files are not read.
+and audio alike; what does not align is left out, and listed in the file OUT.dropped.txt. Shorter utterances
+stay as they are, and their files are not read.
 
     ia3-speech datadir segment data/train data/train_segmented
+
+By CTC segmentation (Kürzinger et al. 2020, "CTC-Segmentation of Large Corpora for German End-to-end Speech
+Recognition", arXiv 2007.09127): the Viterbi path of the text through the whole recording, and as a segment's
+score the lowest mean log-probability of any 30 frames of it.
+
+    words      take    two  tablets          and     rest
+    frames  ___t_a_ke__t_wo_t_a_bl_ets_______a_nd____r_est___
+    cuts                                 |  the longest pause within the maximum
 """
 
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +28,11 @@ from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, audio_duration
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
+from ia3_speech.data.text import Vocabulary, normalize
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances
-from ia3_speech.decoding.ctc_segmentation import segment_recording
-from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
+from ia3_speech.decoding.word_times import IMPOSSIBLE, spans, spell, viterbi
 from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -29,6 +40,9 @@ logger = logging.getLogger(__name__)
 # Log-probability of 0.6 s. Of read speech and its own text the mini base gives -2.5 or more, of another text
 # -5 or less.
 MINIMUM_SCORE = -4.0
+SCORE_FRAMES = 30  # 0.6 s: the window of the score (L in the paper)
+FINEST_SECONDS = 3.0  # to which segments that do not align are cut, to save what fits
+MARGIN = 0.3  # seconds kept beside the first and the last word
 
 
 def segment_data_directory(
@@ -42,12 +56,10 @@ def segment_data_directory(
 ) -> tuple[int, str]:
     """Write `target`: `source` with longer utterances cut. The two may be the same folder.
 
-    What is left out is listed in a file beside it, TARGET.dropped.txt.
-
     Args:
         base: what aligns, of the language of the texts.
         max_seconds: of an utterance; None: the base's maximum input duration, else 15.
-        min_score: a segment below it is left out, see `ctc_segmentation.Segment`.
+        min_score: a segment below it is left out, see `Segment`.
         allow_pipes: run the shell commands of wav.scp, which is how the length of their audio is known.
 
     Returns:
@@ -122,3 +134,144 @@ def parts_of(
             continue
         id, times = f"{utterance.id}-{number:03d}", {"start": offset + start, "end": offset + end}
         yield replace(utterance, id=id, **times, text=segment.text, duration=end - start)
+
+
+# ---- one recording
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a recording with its words.
+
+    Attributes:
+        start, end: seconds.
+        text: its words.
+        score: the lowest mean log-probability of 30 frames between its first and last word; 0 is a perfect
+        fit.
+    """
+
+    start: float
+    end: float
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The Viterbi path of a transcript through a recording.
+
+    Attributes:
+        words: in order; with each what stands beside it and cannot be written by the base.
+        starts, ends: `(words,)`, seconds.
+        path_scores: `(frames,)`, the log-probability of the path's symbol in each frame.
+        frame_times: `(frames,)`, seconds.
+    """
+
+    words: list[str]
+    starts: np.ndarray
+    ends: np.ndarray
+    path_scores: np.ndarray
+    frame_times: np.ndarray
+
+    def score(self, start: float, end: float) -> float:
+        """The lowest mean of `path_scores` over 30 frames, from `start` to `end` seconds."""
+        first, last = np.searchsorted(self.frame_times, (start, end))
+        scores = self.path_scores[first : max(last, first + 1)]
+        if len(scores) <= SCORE_FRAMES:
+            return float(scores.mean())
+        sums = np.cumsum(np.concatenate(([0.0], scores)))
+        return float((sums[SCORE_FRAMES:] - sums[:-SCORE_FRAMES]).min() / SCORE_FRAMES)
+
+
+def segment_recording(
+    wave: np.ndarray,
+    text: str,
+    base: Base,
+    maximum_seconds: float = MAXIMUM_SECONDS,
+    minimum_score: float = IMPOSSIBLE,
+) -> list[Segment]:
+    """Align `text` with `wave`, float32 (samples,), 16 kHz, and cut both at pauses.
+
+    Args:
+        base: of the language of the text.
+        maximum_seconds: of a segment.
+        minimum_score: a segment below it is cut again, into shorter ones, so that what fits of it is found.
+
+    Raises:
+        ValueError: the text needs more frames than the recording has, or the base can write none of it.
+    """
+    log_probabilities, times = recording_log_probabilities(wave, base, maximum_seconds)
+    words = align_words(log_probabilities, times, text.split(), base.vocabulary, base.stride / SAMPLE_RATE)
+    return cut_between_words(wave, words, maximum_seconds, minimum_score)
+
+
+def recording_log_probabilities(
+    wave: np.ndarray, base: Base, maximum_seconds: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, vocabulary) of pieces that end in pauses, one after another; and each frame's second."""
+    parts, times = [], []
+    for first, end in cut_at_pauses(wave, maximum_seconds):
+        (logits,) = base.logits([wave[first:end]])
+        parts.append(logits.log_softmax(-1).numpy())
+        times.append((first + base.stride * np.arange(len(logits))) / SAMPLE_RATE)
+    return np.concatenate(parts), np.concatenate(times)
+
+
+def align_words(
+    log_probabilities: np.ndarray,
+    times: np.ndarray,
+    words: Sequence[str],
+    vocabulary: Vocabulary,
+    frame_seconds: float,
+) -> Alignment:
+    """Where each word is; see `segment_recording` for what is raised."""
+    in_words = needs_words(vocabulary.letters)
+    spoken = [normalize(verbalize_numbers(word) if in_words else word) for word in words]
+    symbols = spell(spoken, vocabulary)
+    if not symbols:
+        raise ValueError("the base can write nothing of the text")
+    tokens = np.array([token for token, _ in symbols])
+    states = viterbi(log_probabilities, tokens, vocabulary.blank)
+    path = np.where(states % 2, tokens[np.minimum(states // 2, len(tokens) - 1)], vocabulary.blank)
+    scores = log_probabilities[np.arange(len(states)), path]
+    frames: dict[int, tuple[int, int]] = {}  # the first and the last of each word that can be written
+    for (_, owner), first, last in zip(symbols, *spans(states, len(tokens)), strict=True):
+        if owner >= 0:
+            frames[owner] = frames.get(owner, (first, last))[0], last
+    begins = [0, *[*frames][1:], len(words)]
+    texts = [" ".join(words[begin:end]) for begin, end in pairwise(begins)]
+    firsts, lasts = np.array([*frames.values()]).T
+    return Alignment(texts, times[firsts], times[lasts] + frame_seconds, scores, times)
+
+
+def cut_between_words(
+    wave: np.ndarray, alignment: Alignment, maximum_seconds: float, minimum_score: float
+) -> list[Segment]:
+    """Segments of at most `maximum_seconds`, cut where the pauses between words are longest, in their
+    quietest place; a single longer word is cut alone."""
+    starts, ends = alignment.starts, alignment.ends
+    places = [quiet_place(wave, end, start) for end, start in zip(ends[:-1], starts[1:], strict=True)]
+    cuts = [0.0, *places, len(wave) / SAMPLE_RATE]
+    lefts = np.maximum(cuts[:-1], starts - MARGIN)  # of a segment that begins with word n
+    rights = np.minimum(cuts[1:], ends + MARGIN)  # of one that ends with it
+
+    def segments(first: int, last: int, maximum: float) -> Iterator[Segment]:
+        """Of words `first` to `last`; what does not fit its text is cut again, at half the maximum."""
+        part = slice(first, last + 1)
+        for a, b in best_cuts(starts[part], ends[part], lefts[part], rights[part], maximum):
+            begin, end = first + a, first + b
+            score = alignment.score(starts[begin], ends[end])
+            if score < minimum_score and begin < end and maximum / 2 >= FINEST_SECONDS:
+                yield from segments(begin, end, maximum / 2)
+            else:
+                text = " ".join(alignment.words[begin : end + 1])
+                yield Segment(float(lefts[begin]), float(rights[end]), text, score)
+
+    return list(segments(0, len(starts) - 1, maximum_seconds))
+
+
+def quiet_place(wave: np.ndarray, end: float, start: float) -> float:
+    """Seconds: the quietest place between the end of one word and the start of the next."""
+    if start <= end:
+        return (start + end) / 2
+    return quietest(wave, round(end * SAMPLE_RATE), round(start * SAMPLE_RATE)) / SAMPLE_RATE

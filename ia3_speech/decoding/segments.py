@@ -78,10 +78,8 @@ def make_segments(
     words: Iterable[Word], post_process: PostProcessor | None = None, channel: str | None = None
 ) -> Iterator[TranscriptSegment]:
     """The segments of words in the order of time. `words` is read as far as each segment needs."""
-    text = RunningText(post_process)
-    for part in make_parts(words):
-        yield from (make_segment(own, written, channel) for own, written in text.add(part))
-    yield from (make_segment(own, written, channel) for own, written in text.finish())
+    for own, text in RunningText(post_process).segments(make_parts(words)):
+        yield TranscriptSegment(own[0].start, own[-1].end, text.strip(), tuple(own), channel)
 
 
 class RunningText:
@@ -116,6 +114,12 @@ class RunningText:
         """The other segments: no word follows."""
         self.pieces += self.writer.finish()
         return self.take()
+
+    def segments(self, parts: Iterable[Sequence[Word]]) -> Iterator[tuple[list[Word], str]]:
+        """All segments of all parts, each as soon as it is complete."""
+        for part in parts:
+            yield from self.add(part)
+        yield from self.finish()
 
     def preview(self, following: Sequence[Word]) -> str:
         """What would be written of the words that are in no segment yet if these were the last ones."""
@@ -158,8 +162,3 @@ def cut_words(words: Sequence[Word]) -> list[list[Word]]:
         return []
     starts, ends = np.array([w.start for w in words]), np.array([w.end for w in words])
     return [list(words[a : b + 1]) for a, b in best_cuts(starts, ends, starts, ends, SEGMENT_SECONDS)]
-
-
-def make_segment(words: Sequence[Word], text: str, channel: str | None) -> TranscriptSegment:
-    """One segment of these words."""
-    return TranscriptSegment(words[0].start, words[-1].end, text.strip(), tuple(words), channel)

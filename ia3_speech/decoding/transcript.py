@@ -1,7 +1,4 @@
-"""Results: the words, segments and text of a recording.
-
-In: nothing; these are the types that `transcribe`, `Transcriber` and the writers of files share.
-"""
+"""Results: the words, segments and text of a recording, as all commands and writers of files share them."""
 
 import math
 import os
@@ -84,13 +81,13 @@ class TranscriptSegment:
     @property
     def confidence(self) -> float:
         """The mean of its words' confidences: the share of them that is expected to be right."""
-        return sum(word.confidence for word in self.words) / len(self.words) if self.words else 0.0
+        return sum(word.confidence for word in self.words) / len(self.words)
 
     @property
     def mean_log_probability(self) -> float:
         """Of a symbol: the logarithms of the words' confidences over the number of their symbols."""
         symbols = sum(max(1, len(word.tokens)) for word in self.words)
-        return sum(math.log(max(word.confidence, 1e-10)) for word in self.words) / max(1, symbols)
+        return sum(math.log(max(word.confidence, 1e-10)) for word in self.words) / symbols
 
 
 @dataclass(frozen=True)

@@ -92,17 +92,14 @@ class Transcriber:
             AudioError: a recording can't be used, and on_error is "fail"; or `datasets` can't decode it.
             UserError: as `with_adapter`.
         """
-        if adapter is not None:
-            return self.with_adapter(adapter).transcribe(
-                recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
-            )
+        transcriber = self if adapter is None else self.with_adapter(adapter)
         single = is_one_recording(recordings)
         try:
             sources = [as_recording(recording) for recording in ([recordings] if single else recordings)]
         except ImportError as error:  # a column of `datasets`
             raise AudioError(f"{error} {UNDECODED}") from None
-        results = []
-        for result in self.transcripts(sources, with_words=word_timestamps, sampling_rate=sampling_rate):
+        results, options = [], {"with_words": word_timestamps, "sampling_rate": sampling_rate}
+        for result in transcriber.transcripts(sources, **options):
             if not result.usable and on_error == "fail":
                 raise AudioError(f"{result.path or 'array'}: {result.problem}")
             results.append(result)
@@ -179,17 +176,16 @@ class Transcriber:
         try:
             waves = split_channels(source)
         except AudioError as error:
-            problem = unreadable(source, error).reason
+            problem = str(error).removeprefix(f"{source.path}: ")
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
         names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
-        problems = {name: find_problem(wave, minimum) for name, wave in zip(names, waves, strict=True)}
-        problems = {name: problem for name, problem in problems.items() if problem}
+        found = zip(names, (find_problem(wave, minimum) for wave in waves), strict=True)
+        problems = {name: problem for name, problem in found if problem}
         usable = not any(problem.fatal for problem in problems.values())
         segments: list[TranscriptSegment] = []
         choices: list[Choice] = []
         if usable:
-            by_channel = self.channel_adapters
-            adapters = None if by_channel is None else [by_channel.get(name) for name in names]
+            adapters = self.channel_adapters and [self.channel_adapters.get(name) for name in names]
             recognitions = self.recognizer.fresh().recognize(
                 waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
             )
@@ -230,12 +226,8 @@ def read_audio(
     try:
         wave = source.load(sampling_rate)
     except AudioError as error:
-        return np.zeros(0, np.float32), unreadable(source, error)
+        return np.zeros(0, np.float32), Problem(str(error).removeprefix(f"{source.path}: "))
     return wave, find_problem(wave, minimum_samples)
-
-
-def unreadable(source: Recording, error: AudioError) -> Problem:
-    return Problem(str(error).removeprefix(f"{source.path}: "))
 
 
 # ---- channels
@@ -273,14 +265,11 @@ def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], 
     """
     if adapter is None or is_auto(adapter):  # what a gate chooses from, the router knows
         return [], None
-    if split and (by_channel := parse_channel_adapters(adapter)):
-        return [term for one in by_channel.values() for term in parse_terms(one)], by_channel
-    try:
-        return parse_terms(adapter), None
-    except UserError:
-        if not split and parse_channel_adapters(adapter):
-            raise UserError(f"--adapter {adapter} needs --channels split") from None
-        raise
+    by_channel = parse_channel_adapters(adapter)
+    if by_channel and not split:
+        raise UserError(f"--adapter {adapter} needs --channels split")
+    adapters = by_channel.values() if by_channel else [adapter]
+    return [term for one in adapters for term in parse_terms(one)], by_channel
 
 
 def split_channels(recording: Recording) -> list[np.ndarray]:

@@ -9,8 +9,7 @@ long recording, which leave out silence and are cut in pauses.
     silero    Silero's neural detector (https://github.com/snakers4/silero-vad), by the extra ia3-speech[vad]
 
 The decision on a hop by its level depends on nothing that comes after it, so that recordings and streams are
-judged alike, in portions of any size. librosa.effects.split, which takes a fixed distance from the loudest
-hop of the whole recording, cannot follow a stream, and finds no pause in noise 15 dB below the speech.
+judged alike, in portions of any size.
 """
 
 from collections import deque
@@ -59,7 +58,7 @@ class SpeechDetector:
         return [self.is_speech(power) for power in np.square(hops, dtype=np.float64).mean(axis=1).tolist()]
 
     def is_speech(self, power: float) -> bool:
-        """Whether the next hop, of that mean square, is speech."""
+        """Of the next hop, whose mean square this is."""
         self.recent.append(power)
         recent = [*self.recent]
         level = decibels(sum(recent[-SMOOTHING_HOPS:]) / len(recent[-SMOOTHING_HOPS:]))
@@ -87,12 +86,10 @@ def choose_method(method: VadMethod | None) -> VadMethod:
     return method or ("silero" if installed else "energy")
 
 
-def find_speech(wave: np.ndarray, method: VadMethod) -> list[tuple[int, int]]:
+def find_speech(wave: np.ndarray, method: Literal["energy", "silero"]) -> list[tuple[int, int]]:
     """(first, end) of each part with speech, in samples, without margins."""
-    if method == "off" or not len(wave):
-        return [(0, len(wave))]
     if method == "silero":
-        active, hop = silero_activity(wave)
+        active, hop = silero_activity(wave), SILERO_CHUNK
     else:
         active, hop = SpeechDetector().feed(np.pad(wave, (0, -len(wave) % HOP)).reshape(-1, HOP)), HOP
     edges = np.flatnonzero(np.diff([False, *active, False]))
@@ -105,13 +102,13 @@ def find_speech(wave: np.ndarray, method: VadMethod) -> list[tuple[int, int]]:
     return [(a, min(b, len(wave))) for a, b in parts if b - a >= SHORTEST_SPEECH * SAMPLE_RATE]
 
 
-def silero_activity(wave: np.ndarray) -> tuple[list[bool], int]:
-    """Whether there is speech in each chunk, by Silero's detector with hysteresis, and its samples."""
+def silero_activity(wave: np.ndarray) -> list[bool]:
+    """Whether there is speech in each chunk, by Silero's detector with hysteresis."""
     active, speaking = [], False
     for probability in silero_detector().audio_forward(wave).tolist():
         speaking = probability >= SILERO_THRESHOLD - SILERO_HYSTERESIS * speaking
         active.append(speaking)
-    return active, SILERO_CHUNK
+    return active
 
 
 @lru_cache(maxsize=1)
@@ -129,9 +126,8 @@ def cut_speech(wave: np.ndarray, maximum_seconds: float, method: VadMethod) -> l
 
     Speech is cut in its longest pauses (`best_cuts`), which are kept where they are shorter than 2 s.
     """
-    if len(wave) <= round(maximum_seconds * SAMPLE_RATE) or method == "off":
-        return cut_at_pauses(wave, maximum_seconds)
-    parts = find_speech(wave, method)
+    is_short = len(wave) <= round(maximum_seconds * SAMPLE_RATE)
+    parts = [] if is_short or method == "off" else find_speech(wave, method)
     if not parts:
         return cut_at_pauses(wave, maximum_seconds)
     margin = round(MARGIN * SAMPLE_RATE)

@@ -210,19 +210,16 @@ def with_owners(tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int
     """(token, number of its word) for tokens that were read from a path; -1 for what writes nothing."""
     names = {number: token for token, number in vocabulary.tokens.items()}
     subwords, word, within_word = isinstance(vocabulary, SubwordVocabulary), -1, False
+    silent = {"", WORD_START, *vocabulary.special}
     symbols = []
     for token in tokens:
-        name = names.get(token)
-        if name is None or name in vocabulary.special:
-            symbols.append((token, -1))
-            continue
-        starts_word = name.startswith(WORD_START) if subwords else name == vocabulary.delimiter
-        within_word = within_word and not starts_word
-        if name == WORD_START if subwords else name not in vocabulary.letters:
-            symbols.append((token, -1))
-            continue
-        word, within_word = word + (not within_word), True
-        symbols.append((token, word))
+        name = names.get(token, "")
+        if name.startswith(WORD_START) if subwords else name == vocabulary.delimiter:
+            within_word = False
+        writes = name not in silent if subwords else name in vocabulary.letters
+        if writes and not within_word:
+            word, within_word = word + 1, True
+        symbols.append((token, word if writes else -1))
     return symbols
 
 

@@ -22,7 +22,7 @@ So memory is bounded, and so is the work for a second of audio.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,13 +176,9 @@ class StreamingRecognizer:
         """The text of the first samples of the current piece, as `Recognizer.texts` gives it."""
         wave, end = self.wave[:samples], self.first + samples
         if samples < self.recognizer.base.minimum_samples:
-            return self.event("", end, final=True)
-        [recognition] = self.recognizer.recognize([wave], with_words=self.with_words)
-        event, offset = self.event(recognition.text, end, final=True), self.first / SAMPLE_RATE
-        words = tuple(
-            replace(word, start=word.start + offset, end=word.end + offset) for word in recognition.words
-        )
-        return replace(event, words=words)
+            return self.event("", end, True)
+        [recognition] = self.recognizer.recognize_pieces([(self.first, wave)], None, self.with_words)
+        return self.event(recognition.text, end, True, recognition.words)
 
     def partial_event(self) -> list[StreamEvent]:
         """The text of the current piece so far, if it has changed."""
@@ -192,7 +188,7 @@ class StreamingRecognizer:
         if text == self.text:
             return []
         self.text = text
-        return [self.event(text, self.end, final=False)]
+        return [self.event(text, self.end, False)]
 
     def current_logits(self) -> "Tensor | None":
         """Logits (frames, vocabulary) of the current piece so far, of which only the newest are computed.
@@ -215,8 +211,8 @@ class StreamingRecognizer:
         self.kept = logits[: max(kept, len(logits) - right)]
         return logits
 
-    def event(self, text: str, end: int, *, final: bool) -> StreamEvent:
-        return StreamEvent(text, self.first / SAMPLE_RATE, end / SAMPLE_RATE, final)
+    def event(self, text: str, end: int, final: bool, words: tuple[Word, ...] = ()) -> StreamEvent:
+        return StreamEvent(text, self.first / SAMPLE_RATE, end / SAMPLE_RATE, final, words)
 
 
 class PostProcessed:

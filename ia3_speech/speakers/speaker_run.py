@@ -22,7 +22,6 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
-from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
@@ -176,7 +175,7 @@ def save_speaker(base: Base, adaptation: Adaptation, options: SpeakerOptions) ->
 def long_texts(base: Base, examples: Sequence[Example], allow_pipes: bool) -> dict[str, str]:
     """Utterance → hypothesis, of those that exceed the base's maximum input duration, which are cut at pauses
     as `ia3-speech decode` cuts them."""
-    limit = maximum_input_seconds(base)
+    limit = base.maximum_seconds
     long = [example.utterance for example in examples if limit and example.seconds > limit]
     recognizer = Recognizer(base, max_seconds=limit)
     return {u.id: recognizer.texts([load_utterance(u, allow_pipes=allow_pipes)])[0] for u in long}

@@ -16,7 +16,6 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, required_frames, target_text, writing_hint
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_checked_duration
-from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import of_file
 from ia3_speech.model.base import Base, load_base
@@ -224,7 +223,7 @@ def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, floa
         path: the data directory.
         lengths: id and seconds of each of its utterances.
     """
-    limit = maximum_input_seconds(base)
+    limit = base.maximum_seconds
     longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:
         logger.warning(

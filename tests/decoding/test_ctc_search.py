@@ -35,15 +35,10 @@ def logits_of(text: str, width: int = len(SYMBOLS)) -> np.ndarray:
     [
         ("hheel-lo", "hello"),
         ("hello", "helo"),
-        ("hel-lo", "hello"),
         ("-----", ""),
         ("", ""),
-        ("|||", ""),
         ("|a||b|-|c|", "a b c"),  # delimiters at the ends, doubled, and with a blank between: one space
-        ("don't", "don't"),
-        ("a-a-a", "aaa"),
-        ("aaa", "a"),
-        ("-a", "a"),
+        ("-don't", "don't"),
     ],
 )
 def test_greedy(vocabulary, frames, text):
@@ -70,13 +65,10 @@ def test_every_alignment_of_a_label_sequence_collapses_to_it(labels, data):
     assert collapse(path + [BLANK] * data.draw(st.integers(0, 2)), BLANK) == labels
 
 
-def test_symbols_beyond_the_vocabulary_say_nothing(vocabulary):
+def test_symbols_beyond_the_vocabulary_say_nothing_and_the_blank_is_the_vocabulary_s(vocabulary):
     logits = logits_of("a-b", width=64)
     logits[1, 63] = 2.0
     assert greedy(logits, vocabulary) == "ab"
-
-
-def test_the_blank_is_the_vocabulary_s_not_always_0():
     shifted = Vocabulary({"a": 0, "b": 1, "|": 2, "<pad>": 3}, blank=3, delimiter="|")
     logits = np.eye(4, dtype=np.float32)[[0, 3, 0, 2, 1, 1, 3]]
     assert greedy(logits, shifted) == "aa b"

@@ -68,13 +68,6 @@ def test_portions_do_not_matter():
 # ---- recordings
 
 
-def test_energy_finds_the_loud_parts():
-    assert in_seconds(find_speech(bursts(1.0, 0.5, 2.0, 1.5), "energy")) == [(0.0, 1.0), (1.5, 3.5)]
-    assert find_speech(np.zeros(SAMPLE_RATE, np.float32), "energy") == []
-    assert find_speech(bursts(1.0), "off") == [(0, SAMPLE_RATE)]
-    assert find_speech(np.zeros(0, np.float32), "energy") == [(0, 0)]
-
-
 def test_silence_is_left_out_and_cuts_are_in_pauses():
     wave = bursts(3.0, 0.5, 3.0, 10.0, 2.0, 1.0)
     assert in_seconds(cut_speech(wave, 5.0, "energy")) == [(0.0, 3.2), (3.2, 6.8), (16.2, 18.8)]

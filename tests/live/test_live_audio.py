@@ -106,14 +106,11 @@ def test_the_mean_of_two_channels_and_of_cancelling_ones_the_loudest(caplog):
     ("data", "message"),
     [
         (b"", "empty"),
-        (b"OggS\0\2 and so on", "not a WAV stream, it begins with b'OggS"),
         (b"RIFF\0\0\0\0AVI LIST", "not a WAV stream"),
         (wav(noise())[:30], "ends within its header"),
         (b"RIFF\xff\xff\xff\xffWAVEdata\xff\xff\xff\xff", "damaged WAV header: "),
-        (b"RIFF\xff\xff\xff\xffWAVEjunk\xff\xff\xff\xff", "a chunk b'junk' of 4294967295 bytes"),
         (wav(noise(), subtype="IMA_ADPCM"), "samples in the encoding IMA_ADPCM are not read (ffmpeg -i"),
         (wav(noise()).replace(b"fmt \x10\0\0\0\1\0\1\0", b"fmt \x10\0\0\0\1\0\0\0"), "damaged WAV header: "),
-        (wav(noise(), 999), "damaged WAV header: 999 Hz"),
     ],
 )
 def test_what_is_no_wav_stream_is_said(data, message):
@@ -151,21 +148,9 @@ def portaudio(devices: list[dict], supported: tuple[float, ...] = (16_000, 48_00
         if samplerate not in supported:
             raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
 
-    class InputStream:
-        def __init__(self, samplerate, blocksize, callback, finished_callback, **_):
-            self.finished = finished_callback
-            self.play = lambda: [callback(np.ones((blocksize, 1), np.float32), blocksize, None, None)] * 2
-
-        def start(self):
-            self.play()
-
-        def close(self):
-            self.finished()
-
     return SimpleNamespace(
-        query_devices=query_devices, check_input_settings=check_input_settings, InputStream=InputStream,
-        PortAudioError=PortAudioError,
-    )  # fmt: skip
+        query_devices=query_devices, check_input_settings=check_input_settings, PortAudioError=PortAudioError
+    )
 
 
 SPEAKER = {"index": 0, "name": "Speaker", "max_input_channels": 0, "default_samplerate": 48_000.0}
@@ -173,27 +158,17 @@ HEADSET = {"index": 3, "name": "USB Headset", "max_input_channels": 1, "default_
 
 
 @pytest.mark.parametrize(("supported", "rate"), [((16_000, 48_000), 16_000), ((48_000,), 48_000)])
-def test_a_microphone_gives_portions_of_16_khz(monkeypatch, supported, rate):
+def test_a_microphone_is_read_at_16_khz_if_it_can(monkeypatch, supported, rate):
     monkeypatch.setitem(sys.modules, "sounddevice", portaudio([SPEAKER, HEADSET], supported))
     microphone = Microphone("Headset")
     assert (microphone.device, microphone.name, microphone.rate) == (3, "USB Headset", rate)
-    portions, ended = [], []
-    microphone.start(portions.append, lambda: ended.append(True))
-    microphone.stop()
-    assert ended and portions and all(p.dtype == np.float32 and p.ndim == 1 for p in portions)
-    assert len(portions[0]) <= 1600
-
-
-MISSING = "--mic-device 7: No input device matching 7 (input devices: 3 USB Headset)"
 
 
 @pytest.mark.parametrize(
     ("devices", "device", "supported", "message"),
     [
-        ([], None, (16_000,), "no input device was found"),
         ([SPEAKER], None, (16_000,), "no input device was found"),
-        ([SPEAKER, HEADSET], "7", (16_000,), MISSING),
-        ([HEADSET], "Cam", (16_000,), "input devices: 3 USB Headset"),
+        ([SPEAKER, HEADSET], "7", (16_000,), "7: No input device matching 7 (input devices: 3 USB Headset)"),
         ([HEADSET], None, (), "Invalid sample rate"),
     ],
 )
@@ -204,12 +179,7 @@ def test_no_such_device(monkeypatch, devices, device, supported, message):
     assert message in str(caught.value)
 
 
-def test_the_missing_extra_and_the_missing_library_are_named(monkeypatch, tmp_path):
+def test_the_missing_extra_and_the_missing_library_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(AudioError, match=r"^--mic needs .* -e '\.\[mic\]'; .*libportaudio2"):
-        Microphone()
-    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "sounddevice")
-    with pytest.raises(AudioError, match="libportaudio2"):
         Microphone()

@@ -1,16 +1,15 @@
 """Dictation of live input: final texts are what is written of the whole; what is told, and printed, when."""
 
 import io
-import json
+from itertools import pairwise
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.decoding.segments import written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
-from ia3_speech.live.live import CLEAR_LINE, LiveOutput
+from ia3_speech.live.__main__ import CLEAR_LINE, LiveOutput
 from ia3_speech.live.streaming import PostProcessed, StreamEvent
 
 DICTATION = make_dictation()
@@ -23,11 +22,7 @@ WORDS = SPOKEN.split()
 # Any words, and the same text cut anywhere.
 PIECES = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), max_size=25) | st.lists(
     st.integers(0, 3 * len(WORDS)), max_size=25
-).map(
-    lambda cuts: [
-        " ".join((3 * WORDS)[a:b]) for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), None], strict=True)
-    ]
-)
+).map(lambda cuts: [" ".join((3 * WORDS)[a:b]) for a, b in pairwise([0, *sorted(cuts), None])])
 
 
 def recognized(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
@@ -86,11 +81,6 @@ def test_a_text_is_final_once_nothing_behind_it_can_change_it():
     assert [e.text for e in dictation.flush()] == ["he has no cough"]
 
 
-def test_without_partial_texts_there_are_final_ones_alone():
-    assert [event.text for event in told(["no fever", "full stop"])] == ["No fever."]
-    assert [*PostProcessed(DICTATION, partials=False).events([StreamEvent("no", 0, 1, False)])] == []
-
-
 def test_silence_and_noise_are_no_text():
     assert told(["", "new line", ""]) == []
     shown = PostProcessed(DICTATION, partials=True)
@@ -98,26 +88,11 @@ def test_silence_and_noise_are_no_text():
     assert [e.text for event in events for e in shown.events([event])] == ["Um", ""]
 
 
-@pytest.mark.parametrize("format", ["text", "txt", "dictation"])
-def test_dictated_line_breaks_are_printed(format, tmp_path):
-    output = LiveOutput(io.StringIO(), format)
+def test_dictated_line_breaks_are_printed():
+    output = LiveOutput(io.StringIO(), "dictation")
     for event in told(["pressure of two", "new line", "review", "new paragraph next visit"]):
         output.show(event)
     assert output.stream.getvalue() == "Pressure of two\nReview\n\nNext visit\n"
-
-
-def test_json_has_the_raw_text():
-    output = LiveOutput(io.StringIO(), "json")
-    for event in told(["no fever", "full stop"]):
-        output.show(event)
-    record = {
-        "type": "final",
-        "start": 0.0,
-        "end": 3.0,
-        "text": "No fever.",
-        "raw_text": "no fever full stop",
-    }
-    assert [json.loads(line) for line in output.stream.getvalue().splitlines()] == [record]
 
 
 def test_a_terminal_shows_what_waits_on_one_line(monkeypatch):

@@ -1,6 +1,6 @@
 """streaming: final texts are those of the same cuts offline, in bounded memory and with bounded work."""
 
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 import pytest
@@ -40,23 +40,18 @@ def sentences() -> np.ndarray:
     return np.concatenate([*parts, babble(0.8, 4)])
 
 
-def run(stream: StreamingRecognizer, wave: np.ndarray, sizes: list[int] | int) -> list[StreamEvent]:
+def run(stream: StreamingRecognizer, wave: np.ndarray, *sizes: int) -> list[StreamEvent]:
     """Every event of a wave that is fed in portions of these sizes, in turn."""
-    sizes, events, first = [sizes] if isinstance(sizes, int) else sizes, [], 0
-    while first < len(wave):
-        size = sizes[len(events) % len(sizes)] if len(sizes) < 50 else sizes.pop()
-        events += [stream.feed(wave[first : first + size])]
+    events, first = [], 0
+    for size in cycle(sizes):
+        events += stream.feed(wave[first : first + size])
         first += size
-    return [event for portion in [*events, stream.flush()] for event in portion]
+        if first >= len(wave):
+            return events + stream.flush()
 
 
 def finals(events: list[StreamEvent]) -> list[StreamEvent]:
     return [event for event in events if event.final]
-
-
-def pieces(events: list[StreamEvent], wave: np.ndarray) -> list[np.ndarray]:
-    """The audio of the final events."""
-    return [wave[round(e.start * SAMPLE_RATE) : round(e.end * SAMPLE_RATE)] for e in finals(events)]
 
 
 @pytest.fixture
@@ -75,10 +70,10 @@ def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, ti
     files = sorted((shared_data / "librispeech_237").rglob("*.flac"))[:2]
     files += sorted((shared_data / "minds14/train").rglob("*.ogg"))[:2]
     wave = np.concatenate([load_audio(file) for file in files])
-    rng = np.random.default_rng(0)
     several = [StreamingRecognizer(recognizer, partial_seconds=seconds) for seconds in (0.5, 2.0, None)]
-    found = [run(one, wave, rng.integers(0, 16_000, 2000).tolist()) for one in several]
-    offline = recognizer.texts(pieces(found[0], wave))
+    found = [run(one, wave, *np.random.default_rng(0).integers(0, 16_000, 50)) for one in several]
+    spans = [(round(e.start * SAMPLE_RATE), round(e.end * SAMPLE_RATE)) for e in finals(found[0])]
+    offline = recognizer.texts([wave[first:end] for first, end in spans])
     assert [event.text for event in finals(found[0])] == offline
     assert len(offline) > 4 and sum(map(bool, offline)) > 3
     assert finals(found[0]) == finals(found[1]) == finals(found[2]) == found[2]
@@ -90,7 +85,7 @@ def test_speech_without_a_pause_is_cut_as_a_recording_is(recognizer, longest, se
     recognizer.max_seconds = longest
     wave = babble(seconds)
     stream = StreamingRecognizer(recognizer, pause_seconds=NEVER, partial_seconds=None)
-    events = run(stream, wave, [701, 3000, 40_000])
+    events = run(stream, wave, 701, 3000, 40_000)
     cuts = [(round(e.start * SAMPLE_RATE), round(e.end * SAMPLE_RATE)) for e in events]
     assert cuts == cut_at_pauses(wave, longest)
     assert " ".join(event.text for event in events if event.text) == recognizer.texts([wave])[0]
@@ -106,12 +101,7 @@ def test_pieces_end_in_pauses_and_hold_the_speech(recognizer):
 
 
 def test_words_of_final_texts_have_their_times_in_the_stream(recognizer):
-    wave = sentences()
-    with_words = run(StreamingRecognizer(recognizer, with_words=True), wave, 16_000)
-    assert [(e.text, e.start, e.end) for e in with_words] == [
-        (e.text, e.start, e.end) for e in run(StreamingRecognizer(recognizer), wave, 16_000)
-    ]
-    for event in with_words:
+    for event in run(StreamingRecognizer(recognizer, with_words=True), sentences(), 16_000):
         assert [word.text for word in event.words] == (event.text.split() if event.final else [])
         times = [time for word in event.words for time in (word.start, word.end)]
         assert times == sorted(times)

@@ -204,7 +204,7 @@ def test_where_nothing_improves_the_start_is_kept(place, caplog):
 
 def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
     limit = 0.52  # of lengths 0.5 to 0.65 s
-    monkeypatch.setattr("ia3_speech.speakers.speaker_run.maximum_input_seconds", lambda base: limit)
+    monkeypatch.setattr("ia3_speech.model.base.Base.maximum_seconds", limit)
     adapt_to_speakers(options_of(place))
     base = load_base(place / "base")
     load_adapter(base.model, place / "exp/s1/fold2/adapter")

@@ -27,7 +27,6 @@ from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.experiments.conclusion import BETTER
 from ia3_speech.formatting import percent, with_interval
@@ -102,7 +101,7 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
 
 def errors(base: Base, utterances: list[Utterance]) -> int:
     """Word errors of greedy search."""
-    recognizer = Recognizer(base, max_seconds=maximum_input_seconds(base))
+    recognizer = Recognizer(base, max_seconds=base.maximum_seconds)
     texts = recognizer.texts([load_utterance(utterance) for utterance in utterances])
     pairs = [(u.text or "", text) for u, text in zip(utterances, texts, strict=True)]
     return sum(count_errors(*(normalize(text, "ctc").split() for text in pair)).total for pair in pairs)

@@ -21,18 +21,7 @@ from dataclasses import dataclass
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.decoding.formats.subtitles import to_srt, to_vtt
-from ia3_speech.decoding.formats.writers import (
-    to_csv,
-    to_ctm,
-    to_json,
-    to_jsonl,
-    to_stm,
-    to_text,
-    to_textgrid,
-    to_tsv,
-    to_txt,
-)
+from ia3_speech.decoding.formats import subtitles, writers
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript
 
@@ -49,18 +38,18 @@ class Format:
 
 
 FORMATS = {
-    "text": Format(to_text, ".txt", timed=False, joined=True),
-    "dictation": Format(to_text, ".txt", timed=False, joined=True),
-    "txt": Format(to_txt, ".txt"),
-    "json": Format(to_json, ".json", timed=False, joined=True),
-    "jsonl": Format(to_jsonl, ".jsonl", joined=True),
-    "srt": Format(to_srt, ".srt"),
-    "vtt": Format(to_vtt, ".vtt"),
-    "tsv": Format(to_tsv, ".tsv"),
-    "csv": Format(to_csv, ".csv"),
-    "ctm": Format(to_ctm, ".ctm", joined=True),
-    "stm": Format(to_stm, ".stm", joined=True),
-    "textgrid": Format(to_textgrid, ".TextGrid"),
+    "text": Format(writers.to_text, ".txt", timed=False, joined=True),
+    "dictation": Format(writers.to_text, ".txt", timed=False, joined=True),
+    "txt": Format(writers.to_txt, ".txt"),
+    "json": Format(writers.to_json, ".json", timed=False, joined=True),
+    "jsonl": Format(writers.to_jsonl, ".jsonl", joined=True),
+    "srt": Format(subtitles.to_srt, ".srt"),
+    "vtt": Format(subtitles.to_vtt, ".vtt"),
+    "tsv": Format(writers.to_tsv, ".tsv"),
+    "csv": Format(writers.to_csv, ".csv"),
+    "ctm": Format(writers.to_ctm, ".ctm", joined=True),
+    "stm": Format(writers.to_stm, ".stm", joined=True),
+    "textgrid": Format(writers.to_textgrid, ".TextGrid"),
 }
 ALL = [name for name in FORMATS if name not in ("text", "dictation")]  # `txt` has its file name
 SUBTITLES = ("srt", "vtt")

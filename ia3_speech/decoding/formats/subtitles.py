@@ -10,9 +10,11 @@ subtitles are filled with words wherever segments end, and only a pause of 3 s b
 own, is spread evenly over its segment.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from html import escape
+from itertools import groupby, pairwise
 
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
@@ -34,18 +36,14 @@ class Cue:
     channel: str | None  # who speaks, if that is known
     highlighted: Word | None = None  # the word that is underlined
 
-    def text(self, replacements: Sequence[tuple[str, str]]) -> str:
-        """The lines, in which these strings are replaced in turn."""
-        lines = []
-        for line in self.lines:
-            shown = []
-            for word in line:
-                text = word.text
-                for old, new in replacements:
-                    text = text.replace(old, new)
-                shown.append(f"<u>{text}</u>" if word is self.highlighted else text)
-            lines.append(" ".join(shown))
-        return "\n".join(lines)
+    def text(self, escape: Callable[[str], str]) -> str:
+        """The lines, with each word escaped."""
+
+        def shown(word: Word) -> str:
+            text = escape(word.text)
+            return f"<u>{text}</u>" if word is self.highlighted else text
+
+        return "\n".join(" ".join(map(shown, line)) for line in self.lines)
 
 
 def to_srt(transcript: Transcript, options: OutputOptions) -> str:
@@ -54,7 +52,8 @@ def to_srt(transcript: Transcript, options: OutputOptions) -> str:
     for number, cue in enumerate(cues(transcript.segments or (), options), start=1):
         times = f"{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}"
         name = f"{cue.channel}: " if cue.channel else ""
-        blocks.append(f"{number}\n{times}\n{name}{cue.text([('-->', '->')])}\n\n")
+        text = cue.text(lambda text: text.replace("-->", "->"))
+        blocks.append(f"{number}\n{times}\n{name}{text}\n\n")
     return "".join(blocks)
 
 
@@ -64,7 +63,7 @@ def to_vtt(transcript: Transcript, options: OutputOptions) -> str:
     for cue in cues(transcript.segments or (), options):
         times = f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}"
         voice = f"<v {cue.channel}>" if cue.channel else ""
-        text = cue.text([("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")])
+        text = cue.text(partial(escape, quote=False))
         blocks.append(f"{times}\n{voice}{text}\n\n")
     return "".join(blocks)
 
@@ -94,14 +93,12 @@ def groups(
     """The words of subtitles that are divided only where they are too long: a segment each, or all of a
     speaker's turn up to a long pause."""
     if keep_segments:
-        yield from ((one.channel, shown_words(one)) for one in segments if one.text.split())
+        yield from ((one.channel, shown_words(one)) for one in segments)
         return
     for channel, turn in groupby(segments, key=lambda one: one.channel):
         words = [word for segment in turn for word in shown_words(segment)]
         starts = [n for n in range(1, len(words)) if words[n].start - words[n - 1].start > LONG_PAUSE]
-        for first, end in zip([0, *starts], [*starts, len(words)], strict=True):
-            if end > first:
-                yield channel, words[first:end]
+        yield from ((channel, words[first:end]) for first, end in pairwise([0, *starts, len(words)]))
 
 
 def shown_words(segment: TranscriptSegment) -> list[Word]:
