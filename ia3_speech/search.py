@@ -113,6 +113,10 @@ class SearchOptions:
 
     def stored(self) -> dict[str, bytes]:
         """File name → contents that an adapter's folder holds for `complete`; nothing where all is open."""
+        if self.lm == NO_LM:
+            raise UserError(
+                "--lm none cannot be registered (--search greedy can: no language model is used then)"
+            )
         given = {name: value for name, value in vars(self).items() if value is not None}
         files = {STORED_LM: given.pop("lm", None), STORED_HOTWORDS: given.pop("hotwords", None)}
         contents = {name: file.read_bytes() for name, file in files.items() if file}
