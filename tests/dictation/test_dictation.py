@@ -364,7 +364,7 @@ def test_what_is_switched_off(off, written):
     [
         ("unit: {}", ":1: there is no section 'unit' (sections: commands, not_after"),
         ("rules: {a b: c}\nunits: [mg]", ":2: units: a mapping is expected here"),
-        ("names: [a\n", ":2: expected ',' or ']', but got '<stream end>' (is it YAML?)"),
+        ("names: [a\n", ": is not YAML: while parsing a flow sequence"),
         ("", ": holds no grammar (a YAML file with sections as in "),
         ("labels: type", ":1: a list of words is expected here"),
         ("rules: {a: [b]}", ":1: a text is expected here"),
@@ -382,7 +382,10 @@ def test_what_is_wrong_with_rules_is_said(tmp_path, text, message):
 
 
 def test_options_that_name_what_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere.yaml: no such file \(a YAML file with sections as in"):
+    with pytest.raises(
+        UserError,
+        match=r"nowhere.yaml: cannot be read: No such file or directory \(a YAML file with sections as in",
+    ):
         make_dictation(tmp_path / "nowhere.yaml")
     with pytest.raises(UserError, match="--dictation-off: 'perod' is no part and no command"):
         make_dictation(off="perod")
@@ -393,7 +396,8 @@ def test_the_command(run_command, tmp_path):
     notes.write_text("no fever full stop five grams\n\nyes new paragraph no\n")
     done = run_command("dictation", "--raw", notes)
     assert done.out == "no fever full stop five grams\tNo fever. 5 g\n\t\nyes new paragraph no\tYes⏎⏎No\n"
-    missing = run_command("dictation", tmp_path / "none.txt")
+    missing_file = tmp_path / "none.txt"
+    missing = run_command("dictation", missing_file)
     assert (missing.code, missing.err) == (
-        1, f"error: {tmp_path / 'none.txt'}: no such file (a text file, or - for stdin)\n"
+        1, f"error: {missing_file}: cannot be read: No such file or directory (a text file, or - for stdin)\n"
     )  # fmt: skip
