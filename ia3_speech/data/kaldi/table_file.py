@@ -140,6 +140,14 @@ def format_table(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{key} {value}".rstrip() + "\n" for key, value in sorted(rows))
 
 
+def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
+    """Speaker → utterances in the order of their ids, separated by spaces."""
+    utterances: dict[str, list[str]] = {}
+    for utterance, speaker in sorted(utt2spk.items()):
+        utterances.setdefault(speaker, []).append(utterance)
+    return {speaker: " ".join(ids) for speaker, ids in utterances.items()}
+
+
 def unprintable_character(line: str) -> str | None:
     """The first unprintable character of a line, as a phrase; None where all of it prints."""
     if line.isprintable():
@@ -147,8 +155,6 @@ def unprintable_character(line: str) -> str | None:
     for character in line:
         if character == "\r":
             return "a carriage return: the file has Windows line ends"
-        if character == BYTE_ORDER_MARK:
-            return "a byte-order mark, which Kaldi takes for a part of the first key"
         if not character.isprintable() and character != "\t" and character not in JOINERS:
             name = f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()
             return f"character {name} does not print"
