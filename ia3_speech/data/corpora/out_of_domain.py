@@ -47,11 +47,11 @@ def prepare(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = Fa
 
 
 def parse_entry(entry: str) -> tuple[Path, int]:
-    """`DIR:40` → DIR, 40; the number belongs to the name where a folder has that name."""
+    """`DIR:40` → DIR, 40; `DIR` → DIR, 1."""
     folder, _, step = entry.rpartition(":")
-    if not folder or not step.isdecimal() or int(step) < 1 or Path(entry).exists():
-        return Path(entry), 1
-    return Path(folder), int(step)
+    if folder and step.isdecimal() and int(step) > 0:
+        return Path(folder), int(step)
+    return Path(entry), 1
 
 
 def read_corpus(folder: Path, allow_pipes: bool) -> list[Utterance]:

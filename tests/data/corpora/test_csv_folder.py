@@ -143,17 +143,6 @@ def test_what_is_wrong_is_named(tmp_path, lines, encoding, message):
         prepared(folder, tmp_path)
 
 
-def test_columns_of_the_same_meaning_are_accepted(tmp_path):
-    """The same sets come of them as of file, text and speaker, whatever capitals and spaces they have."""
-    _, *rows = plain(12, speakers=4)
-    usual, other = (
-        prepared(made(tmp_path / columns, [columns, *rows]), tmp_path / columns)
-        for columns in ("file,text,speaker", "Path,Transcription,Speaker ID")
-    )
-    for name, data in usual.items():
-        assert [(u.id, u.text) for u in data] == [(u.id, u.text) for u in other[name]]
-
-
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
 def test_what_excel_writes_is_read(tmp_path, encoding):
     """With or without a byte-order mark, with TABs; with a first line that names the separator, or none."""
