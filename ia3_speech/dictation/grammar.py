@@ -51,11 +51,7 @@ class Grammar:
         return Grammar(**sections)
 
     def without(self, names: Iterable[str]) -> "Grammar":
-        """The grammar without these parts, and commands.
-
-        Raises:
-            UserError: a name is neither of `PARTS` nor a command.
-        """
+        """The grammar without these parts, and commands."""
         grammar = self
         for name in names:
             if name not in (*PARTS, *self.commands, *self.between_pauses):
@@ -72,11 +68,7 @@ class Grammar:
 
 
 def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
-    """Read and check a grammar.
-
-    Raises:
-        UserError: the file is missing, is no YAML, or holds what a grammar cannot.
-    """
+    """Read and check a grammar; UserError where it cannot be one."""
     text_of_file = read_utf8(path, f"a YAML file with sections as in {PACKAGED_GRAMMAR}")
     try:
         root = yaml.compose(text_of_file, yaml.SafeLoader)

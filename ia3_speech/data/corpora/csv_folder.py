@@ -139,12 +139,7 @@ def find_table(corpus: Path) -> Path | None:
 
 
 def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list[Path]:
-    """The audio file of each row, an absolute path.
-
-    Raises:
-        DataError: with `problems`, and a message for each line whose file is missing or occurs twice, whose
-            text is empty or unprintable, or whose split is none of train, dev and test.
-    """
+    """The audio file of each row, an absolute path; one DataError for `problems` and all further ones."""
     places: dict[Path, str] = {}
     for where, fields in rows:
         name, text = fields["file"], fields["text"]

@@ -54,11 +54,7 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
 
 
 def download_part(url: str, part: Path) -> None:
-    """Append to the file `part` until it is complete.
-
-    Raises:
-        UserError: the server has no such file, or the last of several attempts failed too.
-    """
+    """Append to the file `part` until it is complete; UserError where the last of several attempts fails."""
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -101,11 +97,7 @@ def digest(path: Path, name: str) -> str:
 
 
 def unpack(archive: Path, name: str, target: Path) -> None:
-    """Unpack the folder `name` of a tar file as `target`; members with paths outside of it are refused.
-
-    Raises:
-        UserError: the tar file is damaged or cut off, or holds no such folder.
-    """
+    """Unpack the folder `name` of a tar file as `target`; members with paths outside of it are refused."""
     with tempfile.TemporaryDirectory(prefix=".unpacking.", dir=archive.parent) as temporary:
         try:
             with tarfile.open(archive) as tar:

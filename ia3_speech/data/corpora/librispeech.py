@@ -97,24 +97,16 @@ def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance
 
 def find_transcripts(corpus: Path) -> list[Path]:
     """The .trans.txt of every chapter, in the order of the numbers of reader and chapter."""
-    return sorted(corpus.rglob("*.trans.txt"), key=number_order)
+    files = corpus.rglob("*.trans.txt")
+    return sorted(files, key=lambda file: [part.zfill(30) for part in file.name.split("-")])  # 2 before 10
 
 
 def reader_of(transcript: Path) -> str:
     return transcript.name.partition("-")[0]
 
 
-def number_order(transcript: Path) -> list[str]:
-    """Reader and chapter as a sorting key: 2 before 10."""
-    return [part.zfill(12) for part in transcript.name.removesuffix(".trans.txt").split("-")]
-
-
 def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance]:
-    """The utterances of one .trans.txt, in order, with `labels` and the label chapter.
-
-    Raises:
-        UserError: an utterance has no audio file.
-    """
+    """The utterances of one .trans.txt, in order, with `labels` and the label chapter."""
     reader, chapter = transcript.name.removesuffix(".trans.txt").split("-")
     for id, text in sorted(read_mapping(transcript).items()):
         file = find_recording(transcript.parent / f"{id}.flac")

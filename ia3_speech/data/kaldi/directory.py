@@ -85,7 +85,7 @@ def read_data_directory(
         return {key: collapse_whitespace(row.value) for key, row in tables.get(name, {}).items()}
 
     texts, durations, recording_durations = column("text"), column("utt2dur"), column("reco2dur")
-    segments = {key: row.fields for key, row in tables.get("segments", {}).items()}
+    segments = {key: row.value.split() for key, row in tables.get("segments", {}).items()}
     sources = {key: resolve_source(r.value, path) or r.value for key, r in tables.get("wav.scp", {}).items()}
     label_tables = {name: (label, column(name)) for name in tables if (label := label_of_table(name))}
     speaker_labels = {label for name, (label, _) in label_tables.items() if name.startswith("spk2")}
@@ -120,8 +120,6 @@ def write_data_directory(
         DataError: there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
     """
     path = Path(path)
-    if path.is_file():
-        raise DataError(f"{path}: is a file (give another folder)")
     if name := atomic.unexpected_file(path, lambda file: file.is_file() and bool(rule_of(file.name))):
         raise DataError(f"{path}: holds {name} and is to be replaced (give another folder, or move it)")
     with atomic.replacing(path) as new:
@@ -150,11 +148,7 @@ def refuse_same_folder(*paths: Path | str) -> None:
 
 
 def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -> dict[str, str]:
-    """File name → text of every table that `utterances` make; `check_tables` finds what they lack.
-
-    Raises:
-        DataError: there are no utterances, an id that Kaldi cannot read or that occurs twice.
-    """
+    """File name → text of every table that `utterances` make; `check_tables` finds what they lack."""
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
     known: set[str] = set()

@@ -58,11 +58,7 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
 
 
 def read_mapping(path: Path) -> dict[str, str]:
-    """Key → value of lines `key value…`, in any order, with spaces or TABs between.
-
-    Raises:
-        DataError: the file does not exist or is not UTF-8, a line has no value, or a key occurs twice.
-    """
+    """Key → value of lines `key value…`, in any order, with spaces or TABs between. Raises DataError."""
     mapping: dict[str, str] = {}
     for number, line in enumerate(read_utf8(path).splitlines(), 1):
         if not line.strip():
@@ -92,11 +88,6 @@ class Row:
     key: str
     value: str
     line: int
-
-    @property
-    def fields(self) -> list[str]:
-        """The fields after the key."""
-        return FIELD_SEPARATOR.split(self.value) if self.value else []
 
 
 Table = dict[str, Row]  # key → its row, in the order of the file

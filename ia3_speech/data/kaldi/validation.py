@@ -55,16 +55,8 @@ def is_field(value: str) -> bool:
     return len(value.split()) == 1
 
 
-def is_text(value: str) -> bool:
-    return not ILLEGAL.search(value)
-
-
 def is_positive(value: str) -> bool:
     return (parse_number(value) or 0) > 0
-
-
-def is_gender(value: str) -> bool:
-    return value in ("m", "f")
 
 
 def is_segment(value: str) -> bool:
@@ -75,7 +67,9 @@ def is_segment(value: str) -> bool:
 RULES = {
     "utt2spk": Rule("utterance", "a speaker", is_field, "needed"),
     "spk2utt": Rule("speaker"),
-    "text": Rule("utterance", "a text, without <s>, </s> and #0", is_text, "needed"),
+    "text": Rule(
+        "utterance", "a text, without <s>, </s> and #0", lambda value: not ILLEGAL.search(value), "needed"
+    ),
     "wav.scp": Rule("recording", coverage="needed"),
     "segments": Rule("utterance", "a recording, its start and end in seconds", is_segment, "needed"),
     "feats.scp": Rule("utterance", coverage="needed"),
@@ -85,7 +79,7 @@ RULES = {
     "utt2uniq": Rule("utterance"),
     "utt2warp": Rule("utterance", "a positive number", is_positive),
     "vad.scp": Rule("utterance"),
-    "spk2gender": Rule("speaker", "m or f", is_gender),
+    "spk2gender": Rule("speaker", "m or f", lambda value: value in ("m", "f")),
     "spk2warp": Rule("speaker", "a positive number", is_positive),
     "cmvn.scp": Rule("speaker"),
     "reco2dur": Rule("recording", "a positive number", is_positive),
@@ -116,11 +110,7 @@ def label_of_table(name: str) -> str | None:
 
 
 def table_names(folder: Path) -> list[str]:
-    """The tables that `folder` holds, sorted.
-
-    Raises:
-        DataError: there is no such folder.
-    """
+    """The tables that `folder` holds, sorted."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
     return sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
@@ -182,7 +172,7 @@ def missing_keys(folder: Path, tables: dict[str, Table]) -> list[str]:
     for row in utt2spk.values():
         speakers.setdefault(row.value, row)
     for row in (segments or utt2spk).values():  # without segments an utterance is a recording
-        recordings.setdefault(row.fields[0] if segments else row.key, row)
+        recordings.setdefault(row.value.split()[0] if segments else row.key, row)
     references = {
         "utterance": ("utt2spk", utt2spk),
         "speaker": ("utt2spk", speakers),
@@ -204,7 +194,7 @@ def spk2utt_problem(folder: Path, utt2spk: Table, spk2utt: Table) -> list[str]:
     """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order."""
     expected = spk2utt_of({key: row.value for key, row in utt2spk.items()})
     for row in spk2utt.values():
-        utterances = " ".join(row.fields)
+        utterances = " ".join(row.value.split())
         if utterances != expected.get(row.key, utterances):
             fault = f"the utterances of {row.key} are not those of utt2spk, in its order"
             return [f"{folder / 'spk2utt'}:{row.line}: {fault} ({fix_hint(folder)})"]
