@@ -57,9 +57,11 @@ def remove_leftovers(path: Path | str) -> None:
     from filelock import FileLock, Timeout
 
     path = Path(path).resolve()
-    for lock in path.parent.glob(f"{glob.escape(prefix_of(path))}????????/lock"):
-        with suppress(OSError, Timeout), FileLock(lock, timeout=0):
-            shutil.rmtree(lock.parent, ignore_errors=True)
+    for temporary in path.parent.glob(f"{glob.escape(prefix_of(path))}????????"):
+        with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
+            if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
+                with FileLock(temporary / "lock", timeout=0):
+                    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def prefix_of(path: Path) -> str:

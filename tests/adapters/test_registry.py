@@ -27,9 +27,8 @@ def files(folder):
 def test_what_killed_writers_left_is_removed(adapter):
     """A speaker's adapter is biometric data: none of it may stay hidden for good."""
     register(adapter(1.0), "speaker42")
-    for name in (".speaker42.abcd1_34", ".speaker42.removed.17", ".speaker43.abcd1_34"):
+    for name in (".speaker42.abcd1_34/new", ".speaker42.removed.17", ".speaker43.abcd1_34/new"):
         (registry.home() / name).mkdir(parents=True)
-        (registry.home() / name / "lock").touch()
     register(adapter(1.0), "speaker42")
     assert files(registry.home()) == [".lock", ".speaker43.abcd1_34", "speaker42"]
     (registry.home() / ".speaker42.abcd1_34/new").mkdir(parents=True)
