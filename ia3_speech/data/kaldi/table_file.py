@@ -110,9 +110,8 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
         if fault := unprintable_character(line):
             problems.append(f"{path}:{number}: {fault} ({hint})")
         line = line.removeprefix(BYTE_ORDER_MARK)
-        if not line.strip(" \t") or line[0] in " \t":
-            what = "begins with white space" if line.strip(" \t") else "is empty"
-            problems.append(f"{path}:{number}: the line {what} ({hint})")
+        if not line or line[0] in " \t":
+            problems.append(f"{path}:{number}: the line is empty, or begins with white space ({hint})")
             continue
         key = FIELD_SEPARATOR.split(line, maxsplit=1)[0]
         first = table.setdefault(key, Row(key, line[len(key) :].strip(" \t"), number)).line

@@ -85,12 +85,8 @@ RULES = {
     "reco2dur": Rule("recording", "a positive number", is_positive),
     "reco2file_and_channel": Rule("recording"),
 }
-LABELS_AMONG_RULES = {"utt2lang", "spk2gender"}
-# Counts that other tools write; and names of what an utterance has without a label.
-NO_LABELS = {
-    *("utt2num_samples", "utt2max_frames"),
-    *(f"{by}2{name}" for by in ("utt", "spk") for name in ("utterance", "speaker", "recording", "text")),
-}
+# No labels: counts that other tools write, and names of what an utterance has without a label.
+NO_LABELS = {"num_samples", "max_frames", "utterance", "speaker", "recording", "text"}
 
 
 def rule_of(name: str) -> Rule | None:
@@ -105,7 +101,7 @@ def rule_of(name: str) -> Rule | None:
 def label_of_table(name: str) -> str | None:
     """`accent` for utt2accent and spk2accent; None for a table that is not a label."""
     label = LABEL_FILE.fullmatch(name)
-    is_label = label and name not in NO_LABELS and (name not in RULES or name in LABELS_AMONG_RULES)
+    is_label = label and label[2] not in NO_LABELS and (name not in RULES or label[2] in ("lang", "gender"))
     return label[2] if is_label else None
 
 
