@@ -16,8 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-LONGEST_PREFIX = 240  # bytes
-
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -29,9 +27,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """
     from filelock import FileLock
 
-    path = Path(path)
-    if path.is_symlink():  # exp → /scratch/exp: the target is replaced, the link stays
-        path = path.resolve()
+    path = Path(path).resolve()  # exp → /scratch/exp: the target is replaced, the link stays
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=prefix_of(path), dir=path.parent))
     new, old, lock = temporary / "new", temporary / "old", temporary / "lock"
@@ -60,8 +56,8 @@ def remove_leftovers(path: Path | str) -> None:
     """
     from filelock import FileLock, Timeout
 
-    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
-    for temporary in path.parent.glob(f"{glob.escape(prefix_of(path))}{'[a-z0-9_]' * 8}"):
+    path = Path(path).resolve()
+    for temporary in path.parent.glob(f"{glob.escape(prefix_of(path))}????????"):
         with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
             if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
@@ -69,9 +65,8 @@ def remove_leftovers(path: Path | str) -> None:
 
 
 def prefix_of(path: Path) -> str:
-    """Of the names of temporary folders beside `path`, which have eight characters more: of 255 bytes, what a
-    file system takes, as much of its name as fits."""
-    return f".{os.fsencode(path.name)[:LONGEST_PREFIX].decode(errors='ignore')}."
+    """Of the temporary folders beside `path`: as much of its name as any file system takes, 255 bytes."""
+    return f".{path.name[:60]}."
 
 
 def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:
@@ -92,11 +87,8 @@ def flush(path: Path, mode: int) -> None:
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
     for file in files:
         file.chmod(mode & 0o777)
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def write_text(path: Path | str, text: str) -> None:

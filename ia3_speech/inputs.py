@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -105,7 +104,7 @@ class Inputs:
                 hint = "which this run reads (choose another --out)"
                 raise UserError(f"{out}: --force would delete {source}, {hint}")
         is_run = bool(read_inputs(out)) or (out / "config.yaml").is_file()
-        if not is_run and (out.is_file() or any(out.iterdir())):
+        if not is_run and any(out.iterdir()):
             raise UserError(f"{out}: --force deletes a training's folder alone, and this is none")
         print(f"{out}: is deleted (--force)", file=sys.stderr)
         shutil.rmtree(out)
@@ -135,11 +134,10 @@ def record_place(out: Path) -> Path:
 
 
 def read_inputs(out: Path) -> dict[str, Any]:
-    """What `record` wrote; empty where there is none, or it is damaged."""
-    with suppress(OSError, ValueError):
-        record = json.loads(record_place(out).read_text("utf-8"))
-        return record if isinstance(record, dict) and record.get("schema") == SCHEMA else {}
-    return {}
+    """What `record` wrote; empty where there is none."""
+    place = record_place(out)
+    record = json.loads(place.read_text("utf-8")) if place.is_file() else {}
+    return record if record.get("schema") == SCHEMA else {}
 
 
 def provenance() -> dict[str, Any]:

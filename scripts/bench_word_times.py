@@ -83,7 +83,7 @@ def speak(sentences: Path, number: int) -> tuple[np.ndarray, list[SpokenWord]]:
         wave = resample(
             espeak.speak(str(line), voice, int(rng.integers(140, 180))), ESPEAK_SAMPLE_RATE, SAMPLE_RATE
         )
-        begins = {first: seconds + PAUSE_SECONDS + at for first, _, at in espeak.word_starts()}
+        begins = {first: seconds + PAUSE_SECONDS + at for first, _, at in espeak.words}
         position = 0
         for word in line.split():
             words.append(SpokenWord(word, begins.get(position)))

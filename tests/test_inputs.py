@@ -60,9 +60,8 @@ def test_an_output_is_current_for_its_inputs_alone(tmp_path, capsys):
     inputs_of(data, rate=1).record(out)
     record = read_inputs(out)
     assert [*record] == ["schema", "inputs", "options", "command", "commit", "dirty", "seconds", "finished"]
-    assert inputs_of(data, rate=1).is_current(out) and not inputs_of(data, rate=1).is_current(
-        tmp_path / "other"
-    )
+    assert inputs_of(data, rate=1).is_current(out)
+    assert not inputs_of(data, rate=1).is_current(tmp_path / "other")
     assert capsys.readouterr().out == f"{out}: up to date\n"
     assert not inputs_of(data, rate=2).is_current(out)
     assert capsys.readouterr().err == f"{out}: was made from other inputs (changed: rate) and is made again\n"
@@ -75,9 +74,7 @@ def test_an_output_is_current_for_its_inputs_alone(tmp_path, capsys):
 
 def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
     data, out = data_directory(tmp_path), tmp_path / "out"
-    assert not inputs_of(data, rate=2).is_current(
-        out, resume=True
-    )  # it leaves nothing: another may take its place
+    assert not inputs_of(data, rate=2).is_current(out, resume=True)  # it leaves nothing
     assert not inputs_of(data, rate=1).is_current(out, resume=True)
     assert not inputs_of(data, rate=1).is_current(out, resume=True)  # killed: the same run goes on
     (out / "checkpoint").write_text("steps")
@@ -132,8 +129,7 @@ def test_a_command_is_run_once_for_its_inputs(run, tmp_path):
     (tmp_path / "input").write_text("y\n")
     assert run("valid/train", "--", "true").code == 0 and (tmp_path / "valid/train").is_file()  # an empty one
     assert run("--", "true").code == 2
-    message = "out: was made from other inputs (changed: input) and is made again\n"
-    assert run("out", "input", *COMMAND).err == message
+    assert "(changed: input)" in run("out", "input", *COMMAND).err
     assert (tmp_path / "log").read_text() == "x\ny\n"
     (tmp_path / "input").write_text("bad\n")  # one that fails leaves no record
     assert run("out", "input", *COMMAND).code == run("out", "input", *COMMAND).code == 7

@@ -11,24 +11,8 @@ aloud again, gives the words that were spoken. conf/dictation.yaml lists command
 
 from pathlib import Path
 
-from ia3_speech.decoding.segments import written_text
-from ia3_speech.decoding.transcript import Word
-from ia3_speech.dictation.grammar import Grammar, read_grammar
-from ia3_speech.dictation.writer import DictationWriter, Tables
-
-
-class Dictation:
-    """The post-processor of a grammar."""
-
-    def __init__(self, grammar: Grammar) -> None:
-        self.tables = Tables(grammar)
-
-    def start(self) -> DictationWriter:
-        return DictationWriter(self.tables)
-
-    def write(self, text: str) -> str:
-        """What is written of a text without times: no pause is known but those around it."""
-        return written_text([Word(word, 0.0, 0.0, 1.0) for word in text.split()], self)
+from ia3_speech.dictation.grammar import read_grammar
+from ia3_speech.dictation.writer import Dictation
 
 
 def make_dictation(rules: Path | None = None, off: str = "") -> Dictation:
@@ -44,6 +28,5 @@ def make_dictation(rules: Path | None = None, off: str = "") -> Dictation:
     grammar = read_grammar()
     if rules is not None:
         grammar = grammar.extended(read_grammar(rules))
-    return Dictation(
-        grammar.without(" ".join(name.lower().split()) for name in off.split(",") if name.strip())
-    )
+    names = (" ".join(name.lower().split()) for name in off.split(",") if name.strip())
+    return Dictation(grammar.without(names))

@@ -11,11 +11,9 @@ words; `ia3-speech transcribe --dictation` knows them.
 import sys
 from pathlib import Path
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.dictation import make_dictation
-
-STDIN = "-"
 
 
 def main(
@@ -34,10 +32,9 @@ def main(
         raw: print RAW<TAB>WRITTEN, a line a line; a line break that was dictated is then ⏎
     """
     dictation = make_dictation(dictation_rules, dictation_off)
-    for file in files or (STDIN,):
-        if file != STDIN and not Path(file).is_file():
-            raise UserError(f"{file}: no such file (a text file, or - for stdin)")
-        for line in (sys.stdin.read() if file == STDIN else read_utf8(Path(file))).splitlines():
+    for file in files or ("-",):
+        text = sys.stdin.read() if file == "-" else read_utf8(Path(file), "a text file, or - for stdin")
+        for line in text.splitlines():
             written = dictation.write(line)
             print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written)
 

@@ -51,11 +51,7 @@ class Grammar:
         return Grammar(**sections)
 
     def without(self, names: Iterable[str]) -> "Grammar":
-        """The grammar without these parts, and commands.
-
-        Raises:
-            UserError: a name is neither of `PARTS` nor a command.
-        """
+        """The grammar without these parts, and commands."""
         grammar = self
         for name in names:
             if name not in (*PARTS, *self.commands, *self.between_pauses):
@@ -72,19 +68,12 @@ class Grammar:
 
 
 def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
-    """Read and check a grammar.
-
-    Raises:
-        UserError: the file is missing, is no YAML, or holds what a grammar cannot.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file (a YAML file with sections as in {PACKAGED_GRAMMAR})")
+    """Read and check a grammar; UserError where it cannot be one."""
+    text_of_file = read_utf8(path, f"a YAML file with sections as in {PACKAGED_GRAMMAR}")
     try:
-        root = yaml.compose(read_utf8(path), yaml.SafeLoader)
+        root = yaml.compose(text_of_file, yaml.SafeLoader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: {getattr(error, 'problem', None) or error} (is it YAML?)") from None
+        raise UserError(f"{path}: is not YAML: {error}") from None
 
     # Nodes have the texts as they are written (`no` is no bool, `1` no number) and their lines.
     def fail(node: yaml.Node, message: str) -> NoReturn:

@@ -9,10 +9,11 @@ this point five", "one to two hundred", "vitamin d three thousand" and "twenty u
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from ia3_speech.decoding.segments import Piece
+from ia3_speech.decoding.segments import Piece, written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation.grammar import NUMBER, Grammar
 from ia3_speech.dictation.numbers import is_number_word, read_number
@@ -51,8 +52,8 @@ def longest_first(phrases: Mapping[str, str]) -> Phrases:
     return sorted(((phrase.split(), phrases[phrase]) for phrase in phrases), key=lambda item: -len(item[0]))
 
 
-class Tables:
-    """A grammar's phrases, as they are looked up."""
+class Dictation:
+    """The post-processor of a grammar, whose phrases it holds as they are looked up."""
 
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
@@ -64,22 +65,29 @@ class Tables:
         self.units = longest_first(symbols | {word: word for word in grammar.counted})
         self.no_unit = longest_first(dict.fromkeys(grammar.no_unit, ""))
 
+    def start(self) -> "DictationWriter":
+        return DictationWriter(self)
+
+    def write(self, text: str) -> str:
+        """What is written of a text without times: no pause is known but those around it."""
+        return written_text([Word(word, 0.0, 0.0, 1.0) for word in text.split()], self)
+
 
 class DictationWriter:
-    """The writer of one text; see `segments.Writer`. Places are numbers of words, of all that were added.
+    """The writer of one text; see `segments.Writer`. Places are numbers of words.
 
     Attributes:
-        words: those that are still looked at; `removed` were before them.
+        words: all that were added.
         place: of the next word to be written.
         text, first: of the piece that is not complete yet, and the place of its first word.
         last: the token that was written last.
         capital: whether the next word begins a sentence.
     """
 
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
+    def __init__(self, dictation: Dictation) -> None:
+        self.dictation = dictation
         self.words: tuple[Word, ...] = ()  # so that a shallow copy of the writer is one
-        self.removed = self.place = self.first = 0
+        self.place = self.first = 0
         self.text, self.last = "", Token("", 0)
         self.capital, self.ended = True, False
 
@@ -94,9 +102,11 @@ class DictationWriter:
 
     def write(self) -> Iterator[Piece]:
         """The pieces that are complete: one ends where a blank or a line break is written."""
-        try:
-            while self.place < self.removed + len(self.words):
-                token, begins = self.token(self.place), self.place
+        with suppress(MoreWords):
+            while self.place < len(self.words):
+                begins = self.place
+                token = self.rule(begins) or self.command(begins) or self.quantity(begins)
+                token = token or Token(self.as_spoken(begins), begins + 1, "word")
                 text = self.with_capital(token)
                 joins = token.kind == "mark" and text[0] in JOINS_LEFT
                 joins |= self.last.kind == "mark" and self.last.text[-1] in JOINS_RIGHT
@@ -106,10 +116,6 @@ class DictationWriter:
                     yield Piece(self.text + ("" if self.text[-1] == "\n" else " "), self.first, begins)
                     self.text, self.first = text, begins
                 self.place, self.last = token.end, token
-        except MoreWords:
-            pass
-        spare = max(0, self.place - self.removed - 2 * BEHIND)
-        self.words, self.removed = self.words[spare:], self.removed + spare
 
     def with_capital(self, token: Token) -> str:
         """The token's text, with a capital at the start of a sentence."""
@@ -122,24 +128,13 @@ class DictationWriter:
         self.capital &= not any(letter.isalnum() for letter in text)
         return text
 
-    def token(self, place: int) -> Token:
-        """What is written of the word at a place, and of those behind it that belong to it."""
-        return (
-            self.rule(place)
-            or self.command(place)
-            or self.quantity(place)
-            or Token(self.as_spoken(place), place + 1, "word")
-        )
-
     # ---- the words
 
     def as_spoken(self, place: int) -> str:
         """A word; "" before the first and after the last."""
-        if place >= self.removed + len(self.words):
-            if not self.ended:
-                raise MoreWords
-            return ""
-        return self.words[place - self.removed].text if place >= self.removed else ""
+        if place >= len(self.words) and not self.ended:
+            raise MoreWords
+        return self.words[place].text if 0 <= place < len(self.words) else ""
 
     def at(self, place: int) -> str:
         """A word in lower case. One that a recogniser has punctuated ("five,") is part of nothing."""
@@ -149,7 +144,7 @@ class DictationWriter:
         """Whether a pause stands before a word; there is one before the first and after the last."""
         if not self.as_spoken(place) or place == 0:
             return True
-        before, word = self.words[place - self.removed - 1 : place - self.removed + 1]
+        before, word = self.words[place - 1 : place + 1]
         return word.start - before.end >= COMMAND_PAUSE_SECONDS
 
     def phrase(self, phrases: Phrases, place: int) -> tuple[str, int] | None:
@@ -163,7 +158,7 @@ class DictationWriter:
 
     def rule(self, place: int) -> Token | None:
         """A rule of the user's, or a name."""
-        for words, written in self.tables.rules:
+        for words, written in self.dictation.rules:
             end = place
             for word in words:
                 number = self.number(end) if word == NUMBER else None
@@ -176,16 +171,16 @@ class DictationWriter:
                     break
             else:
                 return Token(written, end)
-        name = self.phrase(self.tables.names, place)
+        name = self.phrase(self.dictation.names, place)
         return Token(*name) if name else None
 
     def command(self, place: int) -> Token | None:
         """Spoken punctuation, where it can be nothing else and a mark may stand."""
-        command = self.phrase(self.tables.commands, place)
-        if command and self.at(place - 1) in self.tables.grammar.not_after:
+        command = self.phrase(self.dictation.commands, place)
+        if command and self.at(place - 1) in self.dictation.grammar.not_after:
             return None
         if not command and self.is_pause(place):
-            command = self.phrase(self.tables.between_pauses, place)
+            command = self.phrase(self.dictation.between_pauses, place)
             command = command if command and self.is_pause(command[1]) else None
         if not command:
             return None
@@ -227,13 +222,13 @@ class DictationWriter:
         symbol, end = unit
         if self.at(end) == "and" and not FRACTIONS.isdisjoint((self.at(end + 1), self.at(end + 2))):
             return None  # "one gram and a half"
-        if sign and (symbol not in SIGNED or self.at(place - 1) in self.tables.grammar.connectives):
+        if sign and (symbol not in SIGNED or self.at(place - 1) in self.dictation.grammar.connectives):
             return None
         return Token(f"{sign}{digits}{'' if symbol == '%' else ' '}{symbol}", end)
 
     def may_belong_to(self, place: int, digits: str, end: int) -> bool:
         """Whether what stands before a number, with its sign, may belong to it, or it to that."""
-        grammar, before = self.tables.grammar, self.at(place - 1)
+        grammar, before = self.dictation.grammar, self.at(place - 1)
         if before in ("minus", "hyphen", "slash") or is_number_word(before):
             return True
         if before in grammar.labels and self.at(place - 2) not in ARTICLES:
@@ -252,11 +247,11 @@ class DictationWriter:
 
     def unit(self, place: int) -> tuple[str, int] | None:
         """The unit at a place as it is written, with what it is for each of, and where it ends."""
-        unit = self.phrase(self.tables.units, place)
-        if not unit or self.phrase(self.tables.no_unit, place):
+        unit = self.phrase(self.dictation.units, place)
+        if not unit or self.phrase(self.dictation.no_unit, place):
             return None
         symbol, end = unit
-        grammar = self.tables.grammar
+        grammar = self.dictation.grammar
         is_symbol = symbol.isalpha() and symbol not in grammar.counted
         while is_symbol and self.at(end) == "per" and self.at(end + 1) in grammar.per:
             symbol, end = f"{symbol}/{grammar.per[self.at(end + 1)]}", end + 2
@@ -274,7 +269,7 @@ class DictationWriter:
     def is_behind_blood_pressure(self, place: int) -> bool:
         place -= self.at(place - 1) in ("is", "was", "of")
         before = " ".join(self.at(number) for number in range(place - 3, place))
-        return any(f" {before}".endswith(f" {phrase}") for phrase in self.tables.grammar.blood_pressure)
+        return any(f" {before}".endswith(f" {phrase}") for phrase in self.dictation.grammar.blood_pressure)
 
     def blood_pressure(self, systolic: str, place: int) -> Token | None:
         """The second of two numbers behind "blood pressure" is at a place, with nothing behind it that makes
@@ -289,7 +284,7 @@ class DictationWriter:
             symbol, end = f" {unit[0]}", unit[1]
         elif self.may_be_several(place, end, end):
             return None
-        is_range = self.at(end) in self.tables.grammar.connectives and is_number_word(self.at(end + 1))
+        is_range = self.at(end) in self.dictation.grammar.connectives and is_number_word(self.at(end + 1))
         if symbol not in ("", " mmHg") or is_range or self.at(end).removesuffix("s") in DURATIONS:
             return None
         return Token(f"{systolic}/{diastolic}{symbol}", end)

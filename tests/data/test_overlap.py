@@ -12,6 +12,13 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import overlap
 
 
+def directory(name: str, rows: list[str]) -> DataDirectory:
+    """A data directory of rows `SPEAKER-NUMBER text`."""
+    pairs = [row.split(" ", 1) for row in rows]
+    utterances = [Utterance(id, id.split("-")[0], id, f"{id}.wav", text=text) for id, text in pairs]
+    return DataDirectory(Path(name), utterances)
+
+
 def test_what_sets_share_is_counted_and_an_utterance_on_both_sides_refused(tmp_path, capsys):
     """The tiny sets differ in speakers and audio, and say the same texts."""
     source = kaldi_directories(tmp_path / "corpus", speakers=2, each=2, sets=("train", "dev", "test"))
@@ -28,11 +35,11 @@ def test_what_sets_share_is_counted_and_an_utterance_on_both_sides_refused(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("texts", "speakers", "unseen", "warnings"),
+    ("rows", "unseen", "warnings"),
     [
-        ("one|two|three", "x y z", 3, []),
+        (["x-3 one", "y-4 two", "z-5 three"], 3, []),
         (
-            "a word|two|two", "ann y z", 2,
+            ["ann-3 a word", "y-4 two", "z-5 two"], 2,
             [
                 "1 of 2 sentences of the test set occur in training: the 2 utterances with other sentences "
                 "are scored separately too",
@@ -40,7 +47,7 @@ def test_what_sets_share_is_counted_and_an_utterance_on_both_sides_refused(tmp_p
             ],
         ),
         (
-            "A word.|a word|no fever", "ann bob ann", 0,
+            ["ann-3 A word.", "bob-4 a word", "ann-5 no fever"], 0,
             [
                 "every sentence of the test set occurs in training: the scores hold for these sentences only",
                 "every speaker of the test set speaks in training: the scores hold for these speakers only",
@@ -48,17 +55,9 @@ def test_what_sets_share_is_counted_and_an_utterance_on_both_sides_refused(tmp_p
         ),
     ],
 )  # fmt: skip
-def test_what_a_reader_of_scores_is_told(tmp_path, texts, speakers, unseen, warnings):
-    def directory(name: str, said: list[str], who: list[str]) -> DataDirectory:
-        pairs = enumerate(zip(said, who, strict=True))
-        utterances = [
-            Utterance(f"{name}-{n}", speaker, f"{name}-{n}", f"{name}/{n}", text=text)
-            for n, (text, speaker) in pairs
-        ]
-        return DataDirectory(tmp_path / name, utterances)
-
-    train = directory("train", ["a word", "no fever"], ["ann", "bob"])
-    found = find_overlap([train], directory("test", texts.split("|"), speakers.split()))
+def test_what_a_reader_of_scores_is_told(rows, unseen, warnings):
+    train = directory("train", ["ann-1 a word", "bob-2 no fever"])
+    found = find_overlap([train], directory("test", rows))
     assert (found.warnings, len(found.unseen), found.utterances) == (warnings, unseen, 3)
     assert found.record()["unseen_utterances"] == unseen and "unseen" not in found.record()
 
@@ -84,20 +83,12 @@ ADAPTED_ON = {"a-1": ["a-2", "a-4"], "a-2": ["a-1", "a-3"], "a-3": ["a-2", "a-4"
 def test_sentences_are_compared_with_what_the_speakers_adapter_was_trained_on(texts, unseen, warnings):
     """Not with what another adapter of the speaker, or another speaker's, was trained on."""
     ids = ("a-1", "a-2", "a-3", "a-4", "b-1", "b-2")
-    said = [
-        Utterance(id, id[0], id, f"{id}.wav", text=text)
-        for id, text in zip(ids, texts.split("|"), strict=True)
-    ]
-    found = find_overlap_by_speaker(ADAPTED_ON, DataDirectory(Path("data/test"), said))
+    rows = map(" ".join, zip(ids, texts.split("|"), strict=True))
+    found = find_overlap_by_speaker(ADAPTED_ON, directory("data/test", rows))
     assert (found.unseen, found.warnings, found.training) == (unseen, warnings, ["data/test"])
 
 
 def test_what_train_and_dev_have_in_common_is_said_before_training():
-    def directory(name: str, rows: list[str]) -> DataDirectory:
-        utterances = [Utterance(id, id[0], id, f"{id}.wav", text=text)
-                      for id, text in (row.split(" ", 1) for row in rows)]  # fmt: skip
-        return DataDirectory(Path(name), utterances)
-
     train = directory("data/train", ["a-1 no fever", "a-2 take two"])
     assert overlap_of_train_and_dev(train, directory("data/dev", ["a-3 no cough", "b-1 "])) == []
     assert overlap_of_train_and_dev(train, directory("data/dev", ["a-2 take two", "b-1 No fever."])) == [

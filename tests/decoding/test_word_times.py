@@ -97,7 +97,7 @@ def spoken():
     for sentence in sentences:
         wave = resample(espeak.speak(sentence, "en-us", 150), ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
         wave = np.pad(wave * (0.6 / np.abs(wave).max()), (SAMPLE_RATE // 2, SAMPLE_RATE))
-        starts += [(sentence[a:b], seconds + 0.5 + at) for a, b, at in espeak.word_starts()]
+        starts += [(sentence[a:b], seconds + 0.5 + at) for a, b, at in espeak.words]
         parts.append(wave.astype(np.float32))
         seconds += len(wave) / SAMPLE_RATE
     return np.concatenate(parts), starts

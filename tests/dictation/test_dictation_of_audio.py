@@ -49,24 +49,13 @@ def asr(folder, base_folder):
     return asr
 
 
-def test_segments_have_their_parts_of_the_text(asr, folder):
-    result = asr.transcribe(folder / "a.wav", word_timestamps=True)
-    assert result.text == " ".join(WRITTEN) and result.raw_text == " ".join(HEARD)
-    assert [segment.text for segment in result.segments] == WRITTEN
-    assert [segment.raw_text for segment in result.segments] == RAW
-    assert " ".join(word.text for word in result.words) == result.raw_text
-    assert [*asr.stream(folder / "a.wav")] == [*result.segments]
-    for segment in result.segments:
-        assert (segment.start, segment.end) == (segment.words[0].start, segment.words[-1].end)
-
-
 def test_each_channel_is_a_text_of_its_own(asr, folder):
     result = Transcriber(asr.recognizer, asr.post_process, split=True).transcribe(folder / "call.wav")
     assert result.text.splitlines() == [f"{name}: {text}" for text in WRITTEN for name in ("left", "right")]
     assert result.raw_text.splitlines() == [f"{name}: {raw}" for raw in RAW for name in ("left", "right")]
 
 
-def test_every_format(folder, asr, base_folder, tmp_path, run_command):
+def test_files(folder, asr, base_folder, tmp_path, run_command):
     def run(*flags) -> str:
         terms = ("--search", "greedy", "--hotwords", folder / "terms.txt")
         done = run_command(
@@ -75,18 +64,13 @@ def test_every_format(folder, asr, base_folder, tmp_path, run_command):
         assert done.code == 0
         return done.out
 
-    formats = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "stm", "ctm")
-    run("--format", ",".join(formats), "--output-dir", tmp_path)
-    made = {name: (tmp_path / f"a.{name}").read_text() for name in formats}
+    run("--format", "txt,json,srt,ctm", "--output-dir", tmp_path)
+    made = {name: (tmp_path / f"a.{name}").read_text() for name in ("txt", "json", "srt", "ctm")}
     assert made["txt"].splitlines() == WRITTEN == run("--format", "txt").splitlines()
     record = json.loads(made["json"])
     assert (record["text"], record["raw_text"]) == (" ".join(WRITTEN), " ".join(HEARD))
-    for records in (record["segments"], [json.loads(line) for line in made["jsonl"].splitlines()]):
-        assert [(one["text"], one["raw_text"]) for one in records] == [*zip(WRITTEN, RAW, strict=True)]
-    for name in ("srt", "vtt"):
-        assert [block.splitlines()[-1] for block in made[name].strip().split("\n\n")[-2:]] == WRITTEN
-    assert [line.split("\t")[2] for line in made["tsv"].splitlines()] == ["text", *WRITTEN]
-    assert [line.split(" ", 5)[5] for line in made["stm"].splitlines()] == WRITTEN
+    assert [(one["text"], one["raw_text"]) for one in record["segments"]] == [*zip(WRITTEN, RAW, strict=True)]
+    assert [block.splitlines()[-1] for block in made["srt"].strip().split("\n\n")[-2:]] == WRITTEN
     assert [line.split()[4] for line in made["ctm"].splitlines()] == " ".join(HEARD).split()
 
 
@@ -106,6 +90,7 @@ def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, run
     records = [json.loads(line) for line in run("--dictation", "--format", "json").splitlines()]
     assert [(one["text"], one["raw_text"]) for one in records] == [*zip(WRITTEN, RAW, strict=True)]
     recorded = asr.transcribe(folder / "a.wav", word_timestamps=True).segments
+    assert [*asr.stream(folder / "a.wav")] == [*recorded]
     for one, segment in zip(records, recorded, strict=True):
         times = pytest.approx((segment.start, segment.end), abs=0.1)
         assert (one["start"], one["end"]) == times

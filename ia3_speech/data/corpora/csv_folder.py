@@ -19,7 +19,6 @@ other folders are the speaker's name, as in L2-ARCTIC and VCTK:
 Out: DATA_DIR/{train,dev,test}. All that is wrong with the texts is reported at once, by line.
 """
 
-import re
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
@@ -64,12 +63,11 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: not used, the corpus holds files
     """
-    if is_table_missing(corpus) and text_files(corpus):
-        path, rows, problems = corpus, read_text_files(corpus), []
-    else:
-        path = find_table(corpus)
+    if path := find_table(corpus):
         lines, problems = read_spreadsheet(path)
         rows = [(f"{path}:{line}", fields) for line, fields in lines]
+    else:
+        path, rows, problems = corpus, read_text_files(corpus), []
     recordings = check_rows(corpus, rows, problems)
     columns = rows[0][1]
     speakers_known, somebody = "speaker" in columns, ""
@@ -81,8 +79,8 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     ids, utterances, sets, places = UtteranceIds(len(rows)), [], {}, ""
     for number, ((where, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
         speaker, id = ids.assign(fields.get("speaker", somebody), fields["file"], number)
-        text = " ".join(fields["text"].split())
-        utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(fields)))
+        text, labels = fields["text"], row_labels(fields)
+        utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=labels))
         sets[id] = fields.get("split", "").lower()
         places += f"{id}\t{where}\n"
     listed = set(recordings)
@@ -94,10 +92,6 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     for name, chosen in divided.items():
         write_set(out / name, chosen, size)
     write_text(out / PLACES, places)
-
-
-def is_table_missing(corpus: Path) -> bool:
-    return not any(path.suffix.lower() in SUFFIXES for path in corpus.glob("*"))
 
 
 def text_files(corpus: Path) -> list[Path]:
@@ -128,12 +122,15 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
     return rows
 
 
-def find_table(corpus: Path) -> Path:
-    """The one CSV or Excel file of a folder. Raises UserError where there is none, or several."""
+def find_table(corpus: Path) -> Path | None:
+    """The one CSV or Excel file of a folder, or None where it has text files. Raises UserError without both,
+    and where there are several."""
     if not corpus.is_dir():
         raise UserError(f"{corpus}: there is no such folder (relative paths start at your working directory)")
     files = [path for path in corpus.iterdir() if path.suffix.lower() in SUFFIXES]
     tables = sorted(path for path in files if not path.name.startswith(("~$", ".")))  # Excel's lock files
+    if not tables and text_files(corpus):
+        return None
     if len(tables) != 1:
         names = ", ".join(path.name for path in tables)
         what = f"{len(tables)} CSV files ({names})" if tables else "no CSV file"
@@ -142,13 +139,7 @@ def find_table(corpus: Path) -> Path:
 
 
 def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list[Path]:
-    """The audio file of each row, an absolute path.
-
-    Raises:
-        DataError: with `problems`, and a message for each line whose file is missing or occurs twice, whose
-            text is empty or unprintable, or whose split is none of train, dev and test.
-    """
-    problems = list(problems)
+    """The audio file of each row, an absolute path; one DataError for `problems` and all further ones."""
     places: dict[Path, str] = {}
     for where, fields in rows:
         name, text = fields["file"], fields["text"]
@@ -173,7 +164,7 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
 def row_labels(fields: dict[str, str]) -> dict[str, str]:
     """The labels of a row: its other columns, with m and f for male and female."""
     labels = {
-        label_name(column): re.sub(r"\s+", " ", value)
+        label_name(column): value
         for column, value in fields.items()
         if column not in ("file", "text", "speaker", "split") and value
     }

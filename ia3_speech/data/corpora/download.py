@@ -15,7 +15,6 @@ import shutil
 import tarfile
 import tempfile
 import time
-import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
@@ -54,11 +53,7 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
 
 
 def download_part(url: str, part: Path) -> None:
-    """Append to the file `part` until it is complete.
-
-    Raises:
-        UserError: the server has no such file, or the last of several attempts failed too.
-    """
+    """Append to the file `part` until it is complete; UserError where the last of several attempts fails."""
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -68,12 +63,12 @@ def download_part(url: str, part: Path) -> None:
             if request_rest(url, part):
                 return
             reason = "the connection ended early"
-        except urllib.error.HTTPError as error:
-            if error.code < 500:
-                raise UserError(f"{url}: {error.code} {error.reason} (see the recipe's README)") from None
-            reason = f"{error.code} {error.reason}"
-        except (OSError, http.client.HTTPException) as error:  # URLError, TimeoutError … are OSErrors
-            reason = str(getattr(error, "reason", error))
+        except (OSError, http.client.HTTPException) as error:  # HTTPError, TimeoutError … are OSErrors
+            reason, code = str(error), getattr(error, "code", 500)
+            if code == 416:  # nothing was missing
+                return
+            if code < 500:
+                raise UserError(f"{url}: {reason} (see the recipe's README)") from None
     raise UserError(f"{url}: {reason}, {ATTEMPTS} times (run it again later: the download is resumed)")
 
 
@@ -82,12 +77,7 @@ def request_rest(url: str, part: Path) -> bool:
     part.touch()
     have = part.stat().st_size
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing was missing
-            return True
-        raise
+    answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     with answer, part.open("ab" if answer.status == 206 else "wb") as file:  # 200: the server sends all of it
         have = file.tell()
         length = answer.headers.get("Content-Length")
@@ -101,11 +91,7 @@ def digest(path: Path, name: str) -> str:
 
 
 def unpack(archive: Path, name: str, target: Path) -> None:
-    """Unpack the folder `name` of a tar file as `target`; members with paths outside of it are refused.
-
-    Raises:
-        UserError: the tar file is damaged or cut off, or holds no such folder.
-    """
+    """Unpack the folder `name` of a tar file as `target`; members with paths outside of it are refused."""
     with tempfile.TemporaryDirectory(prefix=".unpacking.", dir=archive.parent) as temporary:
         try:
             with tarfile.open(archive) as tar:

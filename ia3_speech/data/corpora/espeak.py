@@ -51,6 +51,11 @@ class _Event(ctypes.Structure):
     ]
 
 
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
 @dataclass(frozen=True)
 class Voice:
     """A voice of espeak-ng.
@@ -89,7 +94,12 @@ def synthesize(texts: Iterable[tuple[Utterance, Voice]], folder: Path) -> list[U
 
 
 class Espeak:
-    """The espeak-ng of this process. The library has global state: use it from one thread."""
+    """The espeak-ng of this process. The library has global state: use it from one thread.
+
+    Attributes:
+        words: (first character, end, seconds) of the words just spoken: their places in the text, and when
+            each began. Words that espeak-ng runs together ("of the") are one.
+    """
 
     def __init__(self) -> None:
         try:
@@ -100,24 +110,6 @@ class Espeak:
             ) from error
         self.library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
         self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
-        self.chunks: list[np.ndarray] = []
-        self.words: list[tuple[int, int, float]] = []
-        callback = ctypes.CFUNCTYPE(
-            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-        )
-
-        def collect(samples, count, events):
-            if samples and count > 0:
-                self.chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
-            number = 0
-            while events and events[number].type != _LAST_EVENT:
-                event, number = events[number], number + 1
-                if event.type == _WORD_EVENT:
-                    first = event.text_position - 1
-                    self.words.append((first, first + event.length, event.audio_position / 1000))
-            return 0
-
-        self._callback = callback(collect)  # C holds only a pointer to it
 
     def speak(
         self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50, pitch_range: int = 50
@@ -136,20 +128,27 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
             self.library.espeak_SetParameter(parameter, int(value), 0)
-        self.library.espeak_SetSynthCallback(self._callback)  # each time: another Espeak may have set its own
-        self.chunks.clear()
-        self.words.clear()
+        chunks: list[np.ndarray] = []
+        self.words: list[tuple[int, int, float]] = []
+
+        @_CALLBACK
+        def collect(samples, count, events):
+            if samples and count > 0:
+                chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+            number = 0
+            while events and events[number].type != _LAST_EVENT:
+                event, number = events[number], number + 1
+                if event.type == _WORD_EVENT:
+                    first = event.text_position - 1
+                    self.words.append((first, first + event.length, event.audio_position / 1000))
+            return 0
+
+        self.library.espeak_SetSynthCallback(collect)
         data = text.encode()
         self.library.espeak_ng_SetRandSeed(ctypes.c_long(zlib.crc32(data)))
         self.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
         self.library.espeak_Synchronize()
-        return np.concatenate(self.chunks).astype(np.float32) / 32768
-
-    def word_starts(self) -> list[tuple[int, int, float]]:
-        """(first character, end, seconds) of the words that `speak` has just spoken: their places in the
-        text, and when espeak-ng began each. Words that it runs together ("of the") are one.
-        """
-        return list(self.words)
+        return np.concatenate(chunks).astype(np.float32) / 32768
 
 
 def variants() -> list[str]:

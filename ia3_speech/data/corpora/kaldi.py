@@ -8,16 +8,12 @@ CORPUS/dev, 15 % of train's consultations (where every utterance has utt2consult
 by a hash of their names; of a single speaker, 15 % of the sentences.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import SMALL, Size, divide, evenly_spaced, is_few, write_set
-from ia3_speech.data.kaldi import (
-    DataDirectory,
-    read_data_directory,
-    split_data_directory,
-    write_data_directory,
-)
+from ia3_speech.data.corpora.preparation import Size, divide, is_few, write_set
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory, split_data_directory
 
 
 def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
@@ -32,9 +28,16 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     if (corpus / "wav.scp").is_file():
         data = read_data_directory(corpus, allow_pipes=allow_pipes)
         speakers_known = len(data.speakers) < len(data)  # else each utterance was made a speaker of its own
-        for name, chosen in divide(data.utterances, speakers_known=speakers_known).items():
-            write_set(out / name, chosen, size, data.speaker_labels)
-        return
+        divided = divide(data.utterances, speakers_known=speakers_known)
+        sets = {name: replace(data, utterances=chosen) for name, chosen in divided.items()}
+    else:
+        sets = read_sets(corpus, out, allow_pipes)
+    for name, data in sets.items():
+        write_set(out / name, data, size, data.speaker_labels)
+
+
+def read_sets(corpus: Path, out: Path, allow_pipes: bool) -> dict[str, DataDirectory]:
+    """CORPUS/{train,test} and perhaps dev; else OUT/{train,dev}, into which train is split."""
     present = [name for name in ("train", "test", "dev") if (corpus / name / "wav.scp").is_file()]
     for name in ("train", "test"):
         if name not in present:
@@ -43,27 +46,20 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
                 f"wav.scp, text, utt2spk and spk2utt, and perhaps dev/; or one such directory, to be divided)"
             )
     sets = {name: read_data_directory(corpus / name, allow_pipes=allow_pipes) for name in present}
-    if "dev" not in sets and not is_few(sets["train"]):
-        by = unit_of_dev(sets["train"])
-        sides = split_data_directory(corpus / "train", out / "train", out / "dev", by=by)
+    train = sets["train"]
+    if "dev" not in sets and not is_few(train):
+        by = "speaker" if len(train.speakers) > 1 else "text"
+        if all("consultation" in utterance.labels for utterance in train):
+            by = "consultation"
+        sides = split_data_directory(train.path, out / "train", out / "dev", by=by)
         sets |= zip(("train", "dev"), sides, strict=True)
         print(f"{out / 'dev'}: split from train by {by}")
-    for name, data in sets.items():
-        chosen = evenly_spaced(data.utterances, SMALL[name]) if size == "small" else data.utterances
-        write_data_directory(out / name, chosen, speaker_labels=data.speaker_labels)
-        print(f"{out / name}: {len(chosen)} utterances")
+    return sets
 
 
 def is_kaldi(corpus: Path) -> bool:
     """Whether a folder has one of the layouts that `prepare` reads."""
     return any((corpus / table).is_file() for table in ("wav.scp", "train/wav.scp", "test/wav.scp"))
-
-
-def unit_of_dev(train: DataDirectory) -> str:
-    """What must not be both in train and in dev."""
-    if all("consultation" in utterance.labels for utterance in train):
-        return "consultation"
-    return "speaker" if len(train.speakers) > 1 else "text"
 
 
 if __name__ == "__main__":

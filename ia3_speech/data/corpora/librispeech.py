@@ -19,6 +19,7 @@ mini base accepts 15.36 s of audio at once: longer utterances are cut at pauses 
 used for training, so that train and dev are without them (--longest).
 """
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from math import ceil
@@ -96,31 +97,23 @@ def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance
 
 def find_transcripts(corpus: Path) -> list[Path]:
     """The .trans.txt of every chapter, in the order of the numbers of reader and chapter."""
-    return list({path.name: path for path in sorted(corpus.rglob("*.trans.txt"), key=number_order)}.values())
+    files = corpus.rglob("*.trans.txt")
+    return sorted(files, key=lambda file: [part.zfill(30) for part in file.name.split("-")])  # 2 before 10
 
 
 def reader_of(transcript: Path) -> str:
     return transcript.name.partition("-")[0]
 
 
-def number_order(transcript: Path) -> list[str]:
-    """Reader and chapter as a sorting key: 2 before 10."""
-    return [part.zfill(12) for part in transcript.name.removesuffix(".trans.txt").split("-")]
-
-
 def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance]:
-    """The utterances of one .trans.txt, in order, with `labels` and the label chapter.
-
-    Raises:
-        UserError: an utterance has no audio file, or belongs to another chapter.
-    """
-    name = transcript.name.removesuffix(".trans.txt")
-    reader, _, chapter = name.partition("-")
+    """The utterances of one .trans.txt, in order, with `labels` and the label chapter."""
+    reader, chapter = transcript.name.removesuffix(".trans.txt").split("-")
     for id, text in sorted(read_mapping(transcript).items()):
         file = find_recording(transcript.parent / f"{id}.flac")
-        if id.rpartition("-")[0] != name or file is None:
-            fault = f"no such file beside it, {id}.flac (unpack the corpus again)"
-            raise UserError(f"{transcript}: {id}: {fault}")
+        if file is None:
+            raise UserError(
+                f"{transcript}: {id}: no such file beside it, {id}.flac (unpack the corpus again)"
+            )
         yield Utterance(id, reader, id, str(file.resolve()), text=text, labels=labels | {"chapter": chapter})
 
 
@@ -128,11 +121,9 @@ def gender_label(reader: str, corpus: Path) -> dict[str, str]:
     """The label gender, from SPEAKERS.TXT in the corpus or above it (`237   | F | test-clean | …`)."""
     for folder in [corpus, *corpus.resolve().parents[:3]]:
         if (folder / "SPEAKERS.TXT").is_file():
-            for line in read_utf8(folder / "SPEAKERS.TXT").splitlines():
-                fields = [field.strip().lower() for field in line.split("|")]
-                if fields[0] == reader and fields[1:2] in (["f"], ["m"]):
-                    return {"gender": fields[1]}
-            return {}
+            table = read_utf8(folder / "SPEAKERS.TXT")
+            gender = re.search(rf"^{reader}\s*\|\s*([MF])\b", table, re.MULTILINE)
+            return {"gender": gender[1].lower()} if gender else {}
     return {}
 
 

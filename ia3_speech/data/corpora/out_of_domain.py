@@ -7,6 +7,7 @@ In: folders, one a line, each a Kaldi data directory or in LibriSpeech's publish
 label `corpus`, and a prefix of ids and speakers, which keeps those of two corpora apart.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def prepare(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = Fa
     mixed: list[Utterance] = []
     names: set[str] = set()
     for entry in corpora.splitlines():
-        folder, step = parse_entry(entry)
+        match = re.fullmatch("(.+):([1-9][0-9]*)", entry)
+        folder, step = (Path(match[1]), int(match[2])) if match else (Path(entry), 1)
         name = folder.resolve().name
         if name in names:
             raise UserError(f"{folder}: another corpus is called {name} too (rename one of the folders)")
@@ -46,20 +48,8 @@ def prepare(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = Fa
     print(f"{out}: {summarize(mixed)}")
 
 
-def parse_entry(entry: str) -> tuple[Path, int]:
-    """`DIR:40` → DIR, 40; the number belongs to the name where a folder has that name."""
-    folder, _, step = entry.rpartition(":")
-    if not folder or not step.isdecimal() or int(step) < 1 or Path(entry).exists():
-        return Path(entry), 1
-    return Path(folder), int(step)
-
-
 def read_corpus(folder: Path, allow_pipes: bool) -> list[Utterance]:
-    """All utterances of a corpus, in the order of their ids.
-
-    Raises:
-        UserError: the folder has neither layout.
-    """
+    """All utterances of a corpus, in the order of their ids."""
     if (folder / "wav.scp").is_file():
         return list(read_data_directory(folder, spk_sort=False, allow_pipes=allow_pipes))
     chapters = librispeech.find_transcripts(folder)

@@ -9,7 +9,7 @@ divides it into folds, each of which is tested by an adapter that has not heard 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,10 @@ SETS = ("train", "dev", "test")
 TEST_SHARE = 0.2
 MIN_SPEAKERS = 4  # to divide by speaker
 FEW_SECONDS = 300.0
+UNITS = {  # none of them is in two sets
+    "speakers": lambda utterance: utterance.speaker,
+    "sentences": lambda utterance: normalize(utterance.text or ""),
+}
 PLACES = "text_places"  # beside the sets: a recording and where its text was read, a line each, with a TAB
 
 
@@ -72,11 +76,12 @@ def divide(
     if not sets and is_few(utterances):
         print("less than five minutes: all of it is adapted to, and judged by folds")
         return {"train": [*utterances], "test": [*utterances]}
-    unit, units = unit_of_division(utterances, MIN_SPEAKERS if speakers_known else math.inf)
+    by_speaker = speakers_known and len({u.speaker for u in utterances}) >= MIN_SPEAKERS
+    units = "speakers" if by_speaker else "sentences"
     if not sets:
-        names = set(map(unit, utterances))
+        names = {UNITS[units](u) for u in utterances}
         test = hold_out(names, TEST_SHARE)
-        sets = {u.id: "test" if unit(u) in test else "train" for u in utterances}
+        sets = {u.id: "test" if UNITS[units](u) in test else "train" for u in utterances}
         share = list(sets.values()).count("test") / len(sets)
         print(f"test: {len(test)} of {len(names)} {units}, {share:.0%} of all recordings")
     elif "" in (names := set(sets.values())) or not {"train", "test"} <= names:
@@ -89,11 +94,11 @@ def divide(
         if is_few(train):
             print("less than five minutes to adapt to: folds take the place of dev")
             return {"train": train, "test": [u for u in utterances if sets[u.id] == "test"]}
-        if units == "speakers":
-            unit, units = unit_of_division(train, MIN_SPEAKERS - 1)  # one may have become test
-        names = set(map(unit, train))
+        if len({u.speaker for u in train}) < MIN_SPEAKERS - 1:  # one may have become test
+            units = "sentences"
+        names = {UNITS[units](u) for u in train}
         dev = hold_out(names)
-        sets = sets | {u.id: "dev" for u in train if unit(u) in dev}
+        sets = sets | {u.id: "dev" for u in train if UNITS[units](u) in dev}
         share = list(sets.values()).count("dev") / len(sets)
         print(f"dev: {len(dev)} of the {len(names)} {units} left, {share:.0%} of all recordings")
     return {name: [u for u in utterances if sets[u.id] == name] for name in SETS}
@@ -108,15 +113,6 @@ def is_few(utterances: Iterable[Utterance]) -> bool:
         if seconds >= FEW_SECONDS:
             return False
     return True
-
-
-def unit_of_division(
-    utterances: Sequence[Utterance], min_speakers: float
-) -> tuple[Callable[[Utterance], str], str]:
-    """What must not be in two sets: a function of utterances (speaker or sentence), and its name."""
-    if len({u.speaker for u in utterances}) >= min_speakers:
-        return (lambda u: u.speaker), "speakers"
-    return (lambda u: normalize(u.text or "")), "sentences"
 
 
 def write_set(

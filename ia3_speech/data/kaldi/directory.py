@@ -16,14 +16,14 @@ from ia3_speech.data.kaldi.table_file import (
     Row,
     fix_hint,
     format_table,
-    parse_number,
+    spk2utt_of,
     unprintable_character,
 )
 from ia3_speech.data.kaldi.validation import (
     check_tables,
     label_of_table,
     resolve_source,
-    table_names,
+    rule_of,
 )
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import plural
@@ -62,10 +62,6 @@ class DataDirectory:
             grouped.setdefault(utterance.speaker, []).append(utterance)
         return dict(sorted(grouped.items()))
 
-    @property
-    def label_names(self) -> list[str]:
-        return sorted({name for utterance in self.utterances for name in utterance.labels})
-
 
 def read_data_directory(
     path: Path | str, *, text: bool = True, wav: bool = True, spk_sort: bool = True, allow_pipes: bool = False
@@ -85,28 +81,25 @@ def read_data_directory(
     path = Path(path)
     tables = check_tables(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
 
-    def values(name: str) -> dict[str, str]:
-        return {key: row.value for key, row in tables.get(name, {}).items()}
+    def column(name: str) -> dict[str, str]:  # as it would be written again
+        return {key: collapse_whitespace(row.value) for key, row in tables.get(name, {}).items()}
 
-    def words(name: str) -> dict[str, str]:  # as they would be written again
-        return {key: collapse_whitespace(value) for key, value in values(name).items()}
-
-    texts, durations, recording_durations = words("text"), values("utt2dur"), values("reco2dur")
-    segments = {key: row.fields for key, row in tables.get("segments", {}).items()}
-    sources = {key: resolve_source(value, path) or value for key, value in values("wav.scp").items()}
-    label_tables = {name: (label, words(name)) for name in tables if (label := label_of_table(name))}
+    texts, durations, recording_durations = column("text"), column("utt2dur"), column("reco2dur")
+    segments = {key: row.value.split() for key, row in tables.get("segments", {}).items()}
+    sources = {key: resolve_source(r.value, path) or r.value for key, r in tables.get("wav.scp", {}).items()}
+    label_tables = {name: (label, column(name)) for name in tables if (label := label_of_table(name))}
     speaker_labels = {label for name, (label, _) in label_tables.items() if name.startswith("spk2")}
 
     def utterance(row: Row) -> Utterance:
         recording, start, end = segments.get(row.key, (row.key, None, None))
-        start, end = (parse_number(start), parse_number(end)) if start else (None, None)
+        start, end = (float(start), float(end)) if start else (None, None)
         duration = durations.get(row.key) or (None if segments else recording_durations.get(recording))
-        seconds = parse_number(duration) if duration else end - start if end is not None else None
+        seconds = float(duration) if duration else end - start if end is not None else None
         labels = {}
-        for name, (label, column) in label_tables.items():  # sorted, spk2 before utt2, which takes precedence
+        for name, (label, values) in label_tables.items():  # sorted, spk2 before utt2, which takes precedence
             key = row.value if name.startswith("spk2") else row.key
-            if key in column:
-                labels[label] = column[key]
+            if key in values:
+                labels[label] = values[key]
         source, transcript = sources.get(recording, ""), texts.get(row.key)
         return Utterance(row.key, row.value, recording, source, start, end, transcript, seconds, labels)
 
@@ -127,7 +120,8 @@ def write_data_directory(
         DataError: there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
     """
     path = Path(path)
-    refuse_unexpected_files(path)
+    if name := atomic.unexpected_file(path, lambda file: file.is_file() and bool(rule_of(file.name))):
+        raise DataError(f"{path}: holds {name} and is to be replaced (give another folder, or move it)")
     with atomic.replacing(path) as new:
         write_tables(new, path, utterances, speaker_labels)
 
@@ -153,30 +147,15 @@ def refuse_same_folder(*paths: Path | str) -> None:
         raise DataError(f"{paths[-1]}: source and targets must be different folders (give another name)")
 
 
-def refuse_unexpected_files(path: Path) -> None:
-    """Raise DataError if `path` holds anything but tables, which replacing the folder would delete."""
-    if path.is_dir():
-        unexpected = sorted({entry.name for entry in path.iterdir()} - {*table_names(path), ".backup"})
-        if unexpected:
-            hint = "give another folder, or move it"
-            raise DataError(f"{path}: holds {unexpected[0]} and is to be replaced ({hint})")
-    elif path.exists():
-        raise DataError(f"{path}: is a file (give another folder)")
-
-
-def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = ()) -> dict[str, str]:
-    """File name → text of every table that `utterances` make; `check_tables` finds what they lack.
-
-    Raises:
-        DataError: there are no utterances, an id that Kaldi cannot read or that occurs twice.
-    """
+def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -> dict[str, str]:
+    """File name → text of every table that `utterances` make; `check_tables` finds what they lack."""
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
     known: set[str] = set()
     for utterance in utterances:
         for kind in ("id", "speaker", "recording"):
             name = getattr(utterance, kind)
-            if not name or name.split() != [name] or unprintable_character(name):
+            if name.split() != [name] or unprintable_character(name):
                 fault = f"the {kind} {name!r} is empty, or holds a space or an unprintable character"
                 raise DataError(f"utterance {utterance.id!r}: {fault} (use letters, digits, - and _)")
         if utterance.id in known:
@@ -199,14 +178,6 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
     return {name: format_table(column.items()) for name, column in columns.items() if column}
 
 
-def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
-    """Speaker → utterances in the order of their ids, separated by spaces."""
-    utterances: dict[str, list[str]] = {}
-    for utterance, speaker in sorted(utt2spk.items()):
-        utterances.setdefault(speaker, []).append(utterance)
-    return {speaker: " ".join(ids) for speaker, ids in utterances.items()}
-
-
 def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
     """Recording → absolute path or pipe."""
     sources: dict[str, str] = {}
@@ -223,16 +194,13 @@ def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
 
 def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[str, dict[str, str]]:
     """`utt2LABEL` or `spk2LABEL` → its lines: utterance or speaker → value."""
-    tables = {}
+    tables, speakers = {}, {u.speaker for u in utterances}
     for label in sorted({name for utterance in utterances for name in utterance.labels}):
         if label_of_table(f"utt2{label}") != label:
             fault = f"utt2{label} is no label file, or another table"
             raise DataError(f"{label!r} cannot be the name of a label: {fault}")
         values = {u.id: collapse_whitespace(u.labels.get(label, "")) for u in utterances}
-        values_of_speaker: dict[str, set[str]] = {}
-        for utterance in utterances:
-            values_of_speaker.setdefault(utterance.speaker, set()).add(values[utterance.id])
-        is_constant = all(len(different) == 1 for different in values_of_speaker.values())
+        is_constant = len({(u.speaker, values[u.id]) for u in utterances}) == len(speakers)
         if label == "gender":  # Kaldi's spk2gender names every speaker, and m or f only
             is_constant = is_constant and set(values.values()) <= {"m", "f"}
         by_speaker = label in speaker_labels and is_constant and any(values.values())

@@ -116,11 +116,7 @@ def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: Dat
 
 
 def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
-    """`test and train share 2 of 24 speakers and 0 of 240 sentences`.
-
-    Raises:
-        DataError: an utterance, by its id or its audio, is in both.
-    """
+    """`test and train share 2 of 24 speakers and 0 of 240 sentences`. Raises DataError for common audio."""
     if common := common_utterances(data, test):
         raise DataError(
             f"{test.path}: utterance {common[0]} is also in {data.path}: a test set must not hold anything "

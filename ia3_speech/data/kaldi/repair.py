@@ -8,16 +8,15 @@ In: a folder that `validate` refuses. Out: the same folder, valid, the originals
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.kaldi.directory import spk2utt_of
 from ia3_speech.data.kaldi.table_file import (
     JOINERS,
     DataError,
-    Row,
     format_table,
     read_utf8,
+    spk2utt_of,
     unprintable_character,
 )
-from ia3_speech.data.kaldi.validation import ILLEGAL, resolve_source, rule_of, table_names, unsorted_speaker
+from ia3_speech.data.kaldi.validation import ILLEGAL, resolve_source, rule_of, table_names
 from ia3_speech.formatting import plural
 
 Lines = dict[str, str]  # key → value: a table while it is being repaired
@@ -50,14 +49,14 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
         name: usable_lines(path, name, text, notes) for name, text in originals.items() if name != "spk2utt"
     }
     out_of = len({normalize_line(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""})
-    removed = intersect(path, tables, notes)
+    intersect(path, tables, notes)
     if not tables["utt2spk"]:
         hint = "do the tables use the same ids, and is the audio there?"
         notes.append(f"{path}: no utterance would be left, so nothing was changed ({hint})")
         raise DataError("\n".join(notes))
     tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
-    changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
+    changed = sorted(name for name in {*repaired, *names} if repaired.get(name) != originals.get(name))
     # A table that is valid already is not copied: a second run, after the first was killed half-way, does not
     # overwrite the originals by repaired tables.
     replaced = [name for name in changed if name in originals]
@@ -70,35 +69,30 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
             (path / name).unlink()
     if replaced:
         notes.append(f"the originals of {', '.join(replaced)} are in {path / '.backup'}")
-    rows = [Row(*pair, line) for line, pair in enumerate(sorted(tables["utt2spk"].items()), 1)]
-    notes += unsorted_speaker(path / "utt2spk", rows)
-    return *notes, f"kept {len(rows)} utterances out of {out_of}"
+    return *notes, f"kept {len(tables['utt2spk'])} utterances out of {out_of}"
 
 
 def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:
     """Key → value of the usable lines of a table; of two lines with one key the first counts."""
     lines: Lines = {}
     dropped: list[str] = []
-    rule = rule_of(name)
     for number, raw in enumerate(text.split("\n"), 1):
         key, _, value = normalize_line(raw).partition(" ")
         if not key:
             continue
-        if name == "wav.scp":
-            value = value.strip(" ")
-        else:
-            value = " ".join((ILLEGAL.sub("", value) if name == "text" else value).split())
-        fault = rule.find_fault(Row(key, value, number))
-        if fault or key in lines:
-            dropped.append(f"{path / name}:{number}: {key}: {fault or 'appears twice'}")
+        value = ILLEGAL.sub("", value) if name == "text" else value
+        value = value.strip() if name == "wav.scp" else " ".join(value.split())
+        fault = "appears twice" if key in lines else rule_of(name).find_fault(value)
+        if fault:
+            dropped.append(f"{path / name}:{number}: {key}: {fault}")
         else:
             lines[key] = value
     add_note(notes, dropped, "line")
     return lines
 
 
-def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[str]:
-    """Reduce all tables to the utterances that every needed table names; return those that were removed."""
+def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> None:
+    """Reduce all tables to the utterances that every needed table names; remove those that lack some then."""
     segments = tables.get("segments")
     if segments is not None and "wav.scp" not in tables:
         raise DataError(f"{path / 'segments'}: there is no wav.scp beside it (write it, or remove segments)")
@@ -118,18 +112,13 @@ def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[st
         "speaker": set(kept.values()),
         "recording": {recording.get(u, u) for u in kept},
     }
-    removed = []
-    for name, lines in tables.items():
+    for name, lines in list(tables.items()):
         rule, keys = rule_of(name), kept_keys[rule_of(name).indexed_by]
         tables[name] = {key: value for key, value in lines.items() if key in keys}
-        if rule.coverage == "whole" and len(tables[name]) < len(keys):
-            notes.append(f"{path / name}: removed: it names {len(tables[name])} of {len(keys)}")
-            removed.append(name)
-        elif rule.coverage == "partial" and not tables[name]:
-            removed.append(name)
-    for name in removed:
-        del tables[name]
-    return removed
+        count = len(tables[name])
+        if count < {"needed": 0, "partial": 1, "whole": len(keys)}[rule.coverage]:
+            notes.append(f"{path / name}: removed: it names {count} of {len(keys)}")
+            del tables[name]
 
 
 def existing_files(path: Path, wav: Lines, notes: list[str]) -> Lines:
@@ -150,5 +139,5 @@ def add_note(notes: list[str], entries: list[str], noun: str) -> None:
 
 def normalize_line(line: str) -> str:
     """`line` with all white space as plain spaces, without unprintable characters, trimmed."""
-    spaced = "".join(" " if c.isspace() else c for c in line)
-    return "".join(c for c in spaced if c.isprintable() or c in JOINERS).strip(" ")
+    kept = (" " if c.isspace() else c for c in line if c.isspace() or c.isprintable() or c in JOINERS)
+    return "".join(kept).strip(" ")

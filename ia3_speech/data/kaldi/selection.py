@@ -15,7 +15,6 @@ from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     read_data_directory,
     refuse_same_folder,
-    refuse_unexpected_files,
     write_data_directory,
 )
 from ia3_speech.data.kaldi.table_file import DataError
@@ -112,8 +111,6 @@ def split_data_directory(
     if not in_part:
         only = f"only one {by} ({min(group.values())})"
         raise DataError(f"{source}: {only}, so no split (divide by another label)")
-    for path in (rest, part):  # before either is replaced
-        refuse_unexpected_files(Path(path))
     sides = []
     for path, inside in ((rest, False), (part, True)):
         chosen = [utterance for utterance in data if (group[utterance.id] in in_part) == inside]
@@ -128,7 +125,8 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
         return getattr(utterance, by)
     value = normalize(utterance.text or "") if by == "text" else utterance.labels.get(by)
     if value is None:
-        known = ", ".join(["speaker", "recording", "text", *data.label_names])
+        labels = sorted({name for utterance in data for name in utterance.labels})
+        known = ", ".join(["speaker", "recording", "text", *labels])
         raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (split by one of {known})")
     return value
 

@@ -58,11 +58,7 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
 
 
 def read_mapping(path: Path) -> dict[str, str]:
-    """Key → value of lines `key value…`, in any order, with spaces or TABs between.
-
-    Raises:
-        DataError: the file does not exist or is not UTF-8, a line has no value, or a key occurs twice.
-    """
+    """Key → value of lines `key value…`, in any order, with spaces or TABs between. Raises DataError."""
     mapping: dict[str, str] = {}
     for number, line in enumerate(read_utf8(path).splitlines(), 1):
         if not line.strip():
@@ -93,11 +89,6 @@ class Row:
     value: str
     line: int
 
-    @property
-    def fields(self) -> list[str]:
-        """The fields after the key."""
-        return FIELD_SEPARATOR.split(self.value) if self.value else []
-
 
 Table = dict[str, Row]  # key → its row, in the order of the file
 
@@ -119,9 +110,8 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
         if fault := unprintable_character(line):
             problems.append(f"{path}:{number}: {fault} ({hint})")
         line = line.removeprefix(BYTE_ORDER_MARK)
-        if not line.strip(" \t") or line[0] in " \t":
-            what = "begins with white space" if line.strip(" \t") else "is empty"
-            problems.append(f"{path}:{number}: the line {what} ({hint})")
+        if not line or line[0] in " \t":
+            problems.append(f"{path}:{number}: the line is empty, or begins with white space ({hint})")
             continue
         key = FIELD_SEPARATOR.split(line, maxsplit=1)[0]
         first = table.setdefault(key, Row(key, line[len(key) :].strip(" \t"), number)).line
@@ -140,6 +130,14 @@ def format_table(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{key} {value}".rstrip() + "\n" for key, value in sorted(rows))
 
 
+def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
+    """Speaker → utterances in the order of their ids, separated by spaces."""
+    utterances: dict[str, list[str]] = {}
+    for utterance, speaker in sorted(utt2spk.items()):
+        utterances.setdefault(speaker, []).append(utterance)
+    return {speaker: " ".join(ids) for speaker, ids in utterances.items()}
+
+
 def unprintable_character(line: str) -> str | None:
     """The first unprintable character of a line, as a phrase; None where all of it prints."""
     if line.isprintable():
@@ -147,8 +145,6 @@ def unprintable_character(line: str) -> str | None:
     for character in line:
         if character == "\r":
             return "a carriage return: the file has Windows line ends"
-        if character == BYTE_ORDER_MARK:
-            return "a byte-order mark, which Kaldi takes for a part of the first key"
         if not character.isprintable() and character != "\t" and character not in JOINERS:
             name = f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()
             return f"character {name} does not print"

@@ -5,7 +5,7 @@ In: a folder. Out: its tables, checked; or one DataError that lists what is wron
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,45 +19,11 @@ from ia3_speech.data.kaldi.table_file import (
     parse_number,
     raise_if_any,
     read_table,
+    spk2utt_of,
 )
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 LABEL_FILE = re.compile(r"(utt|spk)2([A-Za-z0-9_-]+)")
-
-
-# ---- one line ----
-
-
-def one_field(row: Row) -> str | None:
-    count = len(row.fields)
-    return None if count == 1 else f"{count + 1} fields where 2 are expected"
-
-
-def any_fields(row: Row) -> str | None:
-    return None if row.value else "a key without a value"
-
-
-def legal_text(row: Row) -> str | None:
-    illegal = ILLEGAL.search(f"{row.key} {row.value}")
-    return f"the text holds {illegal[1]}, which is a symbol of the decoding graph" if illegal else None
-
-
-def positive(row: Row) -> str | None:
-    is_positive = (parse_number(row.value) or 0) > 0
-    return one_field(row) or (None if is_positive else f"{row.value} is not a positive number")
-
-
-def gender(row: Row) -> str | None:
-    return one_field(row) or (None if row.value in ("m", "f") else f"the gender is {row.value}, not m or f")
-
-
-def segment_problem(row: Row) -> str | None:
-    if len(row.fields) != 3:
-        return f"{len(row.fields) + 1} fields where 4 are expected"
-    start, end = map(parse_number, row.fields[1:])
-    if start is None or end is None:
-        return f"{row.fields[1 if start is None else 2]} is not a time in seconds"
-    return None if 0 <= start < end else f"the segment runs from {row.fields[1]} to {row.fields[2]}"
 
 
 # ---- one table ----
@@ -69,42 +35,58 @@ class Rule:
 
     Attributes:
         indexed_by: what its keys are.
-        find_fault: what is wrong with a line, or None.
+        what: what stands behind a key, in words.
+        is_valid: whether a value is that.
         coverage: "needed": fix keeps only the utterances that the table names. "whole": a missing key is an
             error, and fix removes the table. "partial": the table is a label and may name some keys only, in
             any order.
     """
 
     indexed_by: Literal["utterance", "speaker", "recording"]
-    find_fault: Callable[[Row], str | None]
+    what: str = "a value"
+    is_valid: Callable[[str], bool] = bool
     coverage: Literal["needed", "whole", "partial"] = "whole"
+
+    def find_fault(self, value: str) -> str | None:
+        return None if self.is_valid(value) else f"{value!r} is not {self.what}"
+
+
+def is_field(value: str) -> bool:
+    return len(value.split()) == 1
+
+
+def is_positive(value: str) -> bool:
+    return (parse_number(value) or 0) > 0
+
+
+def is_segment(value: str) -> bool:
+    times = [parse_number(field) for field in value.split()[1:]]
+    return len(times) == 2 and None not in times and 0 <= times[0] < times[1]
 
 
 RULES = {
-    "utt2spk": Rule("utterance", one_field, "needed"),
-    "spk2utt": Rule("speaker", any_fields),
-    "text": Rule("utterance", legal_text, "needed"),
-    "wav.scp": Rule("recording", any_fields, "needed"),
-    "segments": Rule("utterance", segment_problem, "needed"),
-    "feats.scp": Rule("utterance", any_fields, "needed"),
-    "utt2lang": Rule("utterance", one_field, "needed"),
-    "utt2dur": Rule("utterance", positive),
-    "utt2num_frames": Rule("utterance", positive),
-    "utt2uniq": Rule("utterance", any_fields),
-    "utt2warp": Rule("utterance", positive),
-    "vad.scp": Rule("utterance", any_fields),
-    "spk2gender": Rule("speaker", gender),
-    "spk2warp": Rule("speaker", positive),
-    "cmvn.scp": Rule("speaker", any_fields),
-    "reco2dur": Rule("recording", positive),
-    "reco2file_and_channel": Rule("recording", any_fields),
+    "utt2spk": Rule("utterance", "a speaker", is_field, "needed"),
+    "spk2utt": Rule("speaker"),
+    "text": Rule(
+        "utterance", "a text, without <s>, </s> and #0", lambda value: not ILLEGAL.search(value), "needed"
+    ),
+    "wav.scp": Rule("recording", coverage="needed"),
+    "segments": Rule("utterance", "a recording, its start and end in seconds", is_segment, "needed"),
+    "feats.scp": Rule("utterance", coverage="needed"),
+    "utt2lang": Rule("utterance", "a language", is_field, "needed"),
+    "utt2dur": Rule("utterance", "a positive number", is_positive),
+    "utt2num_frames": Rule("utterance", "a positive number", is_positive),
+    "utt2uniq": Rule("utterance"),
+    "utt2warp": Rule("utterance", "a positive number", is_positive),
+    "vad.scp": Rule("utterance"),
+    "spk2gender": Rule("speaker", "m or f", lambda value: value in ("m", "f")),
+    "spk2warp": Rule("speaker", "a positive number", is_positive),
+    "cmvn.scp": Rule("speaker"),
+    "reco2dur": Rule("recording", "a positive number", is_positive),
+    "reco2file_and_channel": Rule("recording"),
 }
-LABELS_AMONG_RULES = {"utt2lang", "spk2gender"}
-# Counts that other tools write; and names of what an utterance has without a label.
-NO_LABELS = {
-    *("utt2num_samples", "utt2max_frames"),
-    *(f"{by}2{name}" for by in ("utt", "spk") for name in ("utterance", "speaker", "recording", "text")),
-}
+# No labels: counts that other tools write, and names of what an utterance has without a label.
+NO_LABELS = {"num_samples", "max_frames", "utterance", "speaker", "recording", "text"}
 
 
 def rule_of(name: str) -> Rule | None:
@@ -113,22 +95,18 @@ def rule_of(name: str) -> Rule | None:
         return RULES[name]
     label = LABEL_FILE.fullmatch(name)
     indexed_by = {"utt": "utterance", "spk": "speaker"}
-    return Rule(indexed_by[label[1]], any_fields, "partial") if label else None
+    return Rule(indexed_by[label[1]], coverage="partial") if label else None
 
 
 def label_of_table(name: str) -> str | None:
     """`accent` for utt2accent and spk2accent; None for a table that is not a label."""
     label = LABEL_FILE.fullmatch(name)
-    is_label = label and name not in NO_LABELS and (name not in RULES or name in LABELS_AMONG_RULES)
+    is_label = label and label[2] not in NO_LABELS and (name not in RULES or label[2] in ("lang", "gender"))
     return label[2] if is_label else None
 
 
 def table_names(folder: Path) -> list[str]:
-    """The tables that `folder` holds, sorted.
-
-    Raises:
-        DataError: there is no such folder.
-    """
+    """The tables that `folder` holds, sorted."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
     return sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
@@ -157,16 +135,14 @@ def check_tables(
         raise_if_any(missing + problems)
     for name, table in tables.items():
         for row in table.values():
-            if fault := rule_of(name).find_fault(row):
+            if fault := rule_of(name).find_fault(row.value):
                 hint = f"correct the line, or {fix_hint(folder)}"
                 problems.append(f"{folder / name}:{row.line}: {row.key}: {fault} ({hint})")
-    # Comparisons by speaker would only repeat the fault of a line that names none, or several.
-    by_speaker = all(one_field(row) is None for row in tables["utt2spk"].values())
-    problems += missing_keys(folder, tables, by_speaker)
-    if by_speaker:
-        problems += spk2utt_problem(folder, tables["utt2spk"], tables["spk2utt"])
-        if spk_sort:
-            problems += unsorted_speaker(folder / "utt2spk", tables["utt2spk"].values())
+    raise_if_any(problems)  # the checks below need sound lines
+    problems += missing_keys(folder, tables)
+    problems += spk2utt_problem(folder, tables["utt2spk"], tables["spk2utt"])
+    if spk_sort:
+        problems += unsorted_speaker(folder / "utt2spk", tables["utt2spk"].values())
     if wav:
         problems += source_problems(folder / "wav.scp", tables["wav.scp"], allow_pipes)
     raise_if_any(problems)
@@ -185,41 +161,37 @@ def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: b
     return absent + [f"{folder / name}: the file is empty" for name in hints if tables.get(name) == {}]
 
 
-def missing_keys(folder: Path, tables: dict[str, Table], by_speaker: bool) -> list[str]:
+def missing_keys(folder: Path, tables: dict[str, Table]) -> list[str]:
     """Problems of tables that do not name the utterances, speakers, recordings of utt2spk and segments."""
     utt2spk, segments, problems = tables["utt2spk"], tables.get("segments"), []
-    expected: dict[str, dict[str, Row]] = {"utterance": utt2spk, "speaker": {}, "recording": {}}
+    speakers, recordings = {}, {}
     for row in utt2spk.values():
-        expected["speaker"].setdefault(row.value, row)
+        speakers.setdefault(row.value, row)
     for row in (segments or utt2spk).values():  # without segments an utterance is a recording
-        expected["recording"].setdefault(row.fields[0] if segments and row.fields else row.key, row)
+        recordings.setdefault(row.value.split()[0] if segments else row.key, row)
+    references = {
+        "utterance": ("utt2spk", utt2spk),
+        "speaker": ("utt2spk", speakers),
+        "recording": ("segments" if segments else "utt2spk", recordings),
+    }
     for name, table in tables.items():
-        noun, coverage = rule_of(name).indexed_by, rule_of(name).coverage
-        reference = "segments" if segments and noun == "recording" else "utt2spk"
-        if noun != "speaker" or by_speaker:
-            problems += keys_missing_in(folder, noun, (name, table), (reference, expected[noun]))
-            if coverage != "partial":
-                problems += keys_missing_in(folder, noun, (reference, expected[noun]), (name, table))
+        rule = rule_of(name)
+        reference = references[rule.indexed_by]
+        pairs = [((name, table), reference), (reference, (name, table))]
+        for (here, rows), (there, others) in pairs[:1] if rule.coverage == "partial" else pairs:
+            if only := [key for key in rows if key not in others]:
+                more = f", one of {len(only)}" if len(only) > 1 else ""
+                what = f"{rule.indexed_by} {only[0]} is not in {there}{more}"
+                problems.append(f"{folder / here}:{rows[only[0]].line}: {what} ({fix_hint(folder)})")
     return problems
-
-
-def keys_missing_in(
-    folder: Path, noun: str, table: tuple[str, Table], other: tuple[str, Table]
-) -> Iterator[str]:
-    """A problem that names the first key of a table (its name, its rows) that the other one lacks."""
-    if only := [key for key in table[1] if key not in other[1]]:
-        more = f", one of {len(only)}" if len(only) > 1 else ""
-        where = f"{folder / table[0]}:{table[1][only[0]].line}"
-        yield f"{where}: {noun} {only[0]} is not in {other[0]}{more} ({fix_hint(folder)})"
 
 
 def spk2utt_problem(folder: Path, utt2spk: Table, spk2utt: Table) -> list[str]:
     """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order."""
-    utterances: dict[str, list[str]] = {}
-    for row in utt2spk.values():
-        utterances.setdefault(row.value, []).append(row.key)
+    expected = spk2utt_of({key: row.value for key, row in utt2spk.items()})
     for row in spk2utt.values():
-        if row.fields != utterances.get(row.key, row.fields):
+        utterances = " ".join(row.value.split())
+        if utterances != expected.get(row.key, utterances):
             fault = f"the utterances of {row.key} are not those of utt2spk, in its order"
             return [f"{folder / 'spk2utt'}:{row.line}: {fault} ({fix_hint(folder)})"]
     return []
@@ -228,7 +200,7 @@ def spk2utt_problem(folder: Path, utt2spk: Table, spk2utt: Table) -> list[str]:
 def unsorted_speaker(utt2spk: Path, rows: Iterable[Row]) -> list[str]:
     """A problem where utt2spk, sorted by utterance, is not sorted by speaker."""
     for before, row in pairwise(rows):
-        if (row.value, row.key) < (before.value, before.key) and row.key >= before.key:
+        if row.value < before.value:
             fault = f"not sorted by speaker: {row.value} follows {before.value}"
             hint = "make speaker ids prefixes of utterance ids, or pass --no-spk-sort"
             return [f"{utt2spk}:{row.line}: {fault} ({hint})"]
@@ -241,10 +213,8 @@ def unsorted_speaker(utt2spk: Path, rows: Iterable[Row]) -> list[str]:
 def candidate_paths(value: str, folder: Path) -> list[str]:
     """The absolute paths that an entry of wav.scp can mean: below the working directory (as in Kaldi), below
     the data directory's parent, or below the data directory."""
-    if os.path.isabs(value):  # noqa: PTH117
-        return [value]
-    folder = folder.absolute()
-    return list(dict.fromkeys(str(base / value) for base in (Path.cwd(), folder.parent, folder)))
+    bases = (Path.cwd(), folder.absolute().parent, folder.absolute())
+    return list(dict.fromkeys(os.path.join(base, value) for base in bases))  # noqa: PTH118
 
 
 def resolve_source(value: str, folder: Path) -> str | None:
@@ -256,16 +226,16 @@ def resolve_source(value: str, folder: Path) -> str | None:
 
 def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     """Problems of wav.scp: shell commands that are not allowed, and files that do not exist."""
-    folder, problems = path.parent, []
+    problems = []
     pipes = [row for row in wav.values() if row.value.endswith("|")]
     if pipes and not allow_pipes:
         what = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
         hint = "pass --allow-pipes if you trust this file: reading the audio runs them"
         problems.append(f"{path}:{pipes[0].line}: {what} ({hint})")
-    missing = [row for row in wav.values() if row.value and resolve_source(row.value, folder) is None]
-    for row in missing[:1]:
-        tried = ", ".join(candidate_paths(row.value, folder))
-        what = f"no such file: {row.value}, one of {len(missing)} missing; tried {tried}"
-        hint = f"correct wav.scp, or {fix_hint(folder)} to drop them"
-        problems.append(f"{path}:{row.line}: {what} ({hint})")
-    return problems + [f"{path}:{row.line}: no such file: {row.value}" for row in missing[1:]]
+    missing = [row for row in wav.values() if resolve_source(row.value, path.parent) is None]
+    if missing:
+        tried = ", ".join(candidate_paths(missing[0].value, path.parent))
+        what = f"no such file: {missing[0].value}, one of {len(missing)} missing; tried {tried}"
+        hint = f"correct wav.scp, or {fix_hint(path.parent)} to drop them"
+        problems.append(f"{path}:{missing[0].line}: {what} ({hint})")
+    return problems

@@ -48,7 +48,8 @@ def test_one_directory_is_divided_by_speaker(tmp_path, capsys):
     }  # fmt: skip
     assert len({speaker for data in sets.values() for speaker in data.speakers}) == 10
     assert all("room" in one.labels and one.duration == 0.5 for data in sets.values() for one in data)
-    assert "test: 2 of 10 speakers, 20% of all recordings\n" in capsys.readouterr().out
+    first, second = "test: 2 of 10 speakers, 20%", "dev: 1 of the 8 speakers left, 10%"
+    assert f"{first} of all recordings\n{second} of all recordings\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("speakers", "each"), [(2, 20), (40, 1)])

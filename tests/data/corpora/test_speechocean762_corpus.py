@@ -95,7 +95,6 @@ def test_a_single_absent_file_is_an_error(copy, tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("train/spk2age", "0002\t6", r"spk2age: has no line for 0001 \(unpack the corpus again\)"),
         ("train/text", "000010000", r"text:1: 000010000 has no value \(a line is `key value`\)"),
         ("train/utt2spk", "000010001\t0001", r"utt2spk:2: 000010001 appears twice"),
     ],
