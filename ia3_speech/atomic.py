@@ -52,7 +52,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def remove_leftovers(path: Path | str) -> None:
     """Remove what processes that were killed while they replaced `path` left beside it.
 
-    What a living process is writing stays: it holds a lock.
+    What a living process is writing stays: it holds a lock. A folder that was moved away, and whose new one
+    was not in its place yet, is moved back.
     """
     from filelock import FileLock, Timeout
 
@@ -61,6 +62,9 @@ def remove_leftovers(path: Path | str) -> None:
         with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
             if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
+                    is_moved = (temporary / "old").is_dir() and not path.exists()
+                    if is_moved and temporary.name[:-8] == f".{path.name}.":
+                        (temporary / "old").rename(path)
                     shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -134,10 +135,11 @@ def record_place(out: Path) -> Path:
 
 
 def read_inputs(out: Path) -> dict[str, Any]:
-    """What `record` wrote; empty where there is none."""
-    place = record_place(out)
-    record = json.loads(place.read_text("utf-8")) if place.is_file() else {}
-    return record if record.get("schema") == SCHEMA else {}
+    """What `record` wrote; empty where there is none, or it is damaged."""
+    with suppress(OSError, ValueError):
+        record = json.loads(record_place(out).read_text("utf-8"))
+        return record if record.get("schema") == SCHEMA else {}
+    return {}
 
 
 def provenance() -> dict[str, Any]:

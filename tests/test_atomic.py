@@ -79,13 +79,16 @@ with atomic.replacing(sys.argv[1]) as new:
 """
 
 
-@pytest.mark.parametrize("renames", [0, 1])
+@pytest.mark.parametrize("renames", [0, 1, 2])
 def test_a_kill_leaves_the_old_one(tmp_path, renames):
-    """While the new one is written, and right before it is moved in."""
+    """While the new one is written, right before it is moved in, and when the old one was moved away."""
     write_text(tmp_path / "data" / "a", "old")
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "data", str(renames)])
     assert done.returncode == -9
+    assert (tmp_path / "data").exists() == (renames < 2)
+    remove_leftovers(tmp_path / "data")
     assert (tmp_path / "data/a").read_text() == "old"
+    assert names(tmp_path) == ["data"]
 
 
 def test_a_move_that_fails_brings_the_old_one_back(tmp_path, monkeypatch):

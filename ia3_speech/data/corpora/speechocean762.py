@@ -107,15 +107,20 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
     """The utterances of the published set `name`; `log` receives which speakers have no audio.
 
     Raises:
-        UserError: a speaker lacks single files, or no speaker has audio.
+        UserError: a table lacks a line, a speaker lacks single files, or no speaker has audio.
     """
     folder = corpus / name
     names = ("wav.scp", "text", "utt2spk", "spk2gender", "spk2age")
     tables = {table: read_mapping(folder / table) for table in names}
 
+    def lookup(table: str, key: str) -> str:
+        if key not in tables[table]:
+            raise UserError(f"{folder / table}: has no line for {key} (unpack the corpus again)")
+        return tables[table][key]
+
     files, ids_of = tables["wav.scp"], {}
     for id in sorted(files):
-        ids_of.setdefault(tables["utt2spk"][id], []).append(id)
+        ids_of.setdefault(lookup("utt2spk", id), []).append(id)
     scores_file, absent = corpus / "resource/scores.json", []
     scores = json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {}
     for speaker, ids in sorted(ids_of.items()):
@@ -129,7 +134,7 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 f"{folder}/wav.scp: speaker {speaker} lacks {len(missing)} of {len(ids)} files, such as "
                 f"{files[missing[0]]} (fetch them again; a speaker is left out only if all are absent)"
             )
-        labels = {label: tables[f"spk2{label}"][speaker] for label in ("gender", "age")}
+        labels = {label: lookup(f"spk2{label}", speaker) for label in ("gender", "age")}
         labels["agegroup"] = next((g for age, g in AGE_GROUPS.items() if int(labels["age"]) <= age), ADULTS)
         for id, recording in recordings.items():
             yield Utterance(
@@ -137,7 +142,7 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 speaker=speaker,
                 recording=f"{speaker}-{id}",
                 source=str(recording.resolve()),
-                text=tables["text"][id],
+                text=lookup("text", id),
                 labels=labels | band_labels(scores.get(id, {})),
             )
     if len(absent) == len(ids_of):
