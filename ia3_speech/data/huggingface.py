@@ -122,7 +122,7 @@ def extract(
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
-    for number, row in enumerate(with_progress(rows, "writing audio", "utt", show=True), 1):
+    for number, row in enumerate(with_progress(rows, "writing audio"), 1):
         cell = row[columns["audio"]]
         name = feature_text(row, columns["id"], features) or path_in_cell(cell)
         speaker, utterance = ids.assign(feature_text(row, columns["speaker"], features), name, number)
@@ -244,9 +244,9 @@ def choose_columns(
         kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
         return chosen, kept
     kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
-    if missing := [column for column in kept if column not in features]:
-        raise DataError(f"{name}: no column {missing[0]} ({available})")
     for column in kept:
+        if column not in features:
+            raise DataError(f"{name}: no column {column} ({available})")
         if label_of_table(f"utt2{label_name(column)}") is None:
             raise DataError(f"{name}: {column} cannot be a label: utt2{column} is another table (rename it)")
     return chosen, kept

@@ -7,7 +7,7 @@ output folder, and a message for each path that leads nowhere; `to_waveform` dec
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -80,9 +80,9 @@ def as_recording(audio: AudioInput) -> Recording:
 
 
 def recording_duration(recording: Recording) -> float:
-    """Seconds according to the file's header; 0 where it cannot be read, and for stdin."""
+    """Seconds according to the file's header; 0 where it cannot be read."""
     try:
-        return audio_duration(recording.audio) if recording.path != STDIN else 0.0
+        return audio_duration(recording.audio)
     except AudioError:
         return 0.0
 
@@ -96,9 +96,12 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
     bad: list[str] = []
     for path in paths:  # by os.path: Path's own methods raise for a name that no file can have
         if os.path.isdir(path):  # noqa: PTH112
-            files = sorted(audio_files_below(Path(path), bad))
-            recordings += [Recording(file, str(file), file.relative_to(path)) for file in files]
-            if not files:
+            files = files_below(Path(path), bad)
+            audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
+            recordings += [Recording(file, str(file), file.relative_to(path)) for file in audio]
+            hint = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
+            bad += [f"{file}: not read, {hint}" for file in files if file.suffix.lower() in UNREAD_SUFFIXES]
+            if not audio:
                 bad.append(f"{path}: {no_audio_in(Path(path))}")
         elif os.path.exists(path):  # noqa: PTH110
             recordings.append(Recording(path, path, Path(Path(path).name)))
@@ -107,21 +110,18 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
     return recordings, bad
 
 
-def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
-    """The audio files of a folder and its sub-folders. `bad` receives the folders that cannot be read, and
-    the files that are audio or video by their names and not of a format that is decoded."""
-    denied: list[OSError] = []
-    unread: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=denied.append):
+def files_below(folder: Path, bad: list[str]) -> list[Path]:
+    """The files of a folder and its sub-folders, sorted, without hidden ones. `bad` receives the folders that
+    cannot be read."""
+    files: list[Path] = []
+
+    def deny(error: OSError) -> None:
+        bad.append(f"{error.filename}: {error.strerror}")
+
+    for parent, folders, names in os.walk(folder, onerror=deny):
         folders[:] = [name for name in folders if name[0] != "."]
-        for file in (Path(parent, name) for name in files if name[0] != "."):
-            if file.suffix.lower() in AUDIO_SUFFIXES:
-                yield file
-            elif file.suffix.lower() in UNREAD_SUFFIXES:
-                unread.append(file)
-    bad += [f"{error.filename}: {error.strerror}" for error in denied]
-    reason = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
-    bad += [f"{file}: not read, {reason}" for file in sorted(unread)]
+        files += [Path(parent, name) for name in names if name[0] != "."]
+    return sorted(files)
 
 
 def no_audio_in(folder: Path) -> str:

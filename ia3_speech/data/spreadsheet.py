@@ -37,7 +37,6 @@ GENDERS = {
     **dict.fromkeys(("female", "woman", "female_feminine"), "f"),
 }
 
-
 # The line of the file in which a row begins (in Excel the number of the row); column → text without the white
 # space around it.
 SheetRow = tuple[int, dict[str, str]]
@@ -68,10 +67,7 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
         if not any(fields):  # Excel writes empty rows above and below a table
             continue
         if not columns:
-            try:
-                columns = usual_names(fields)
-            except UserError as error:
-                raise UserError(f"{path}:{line}: {error}") from None
+            columns = usual_names(fields, f"{path}:{line}")
         elif len(fields) == len(columns):
             rows.append((line, dict(zip(columns, fields, strict=True))))
         else:
@@ -148,7 +144,7 @@ def excel_text(value: Any) -> str:
 # ---- columns ----
 
 
-def usual_names(columns: list[str]) -> list[str]:
+def usual_names(columns: list[str], place: str) -> list[str]:
     """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them.
 
     Raises:
@@ -158,20 +154,19 @@ def usual_names(columns: list[str]) -> list[str]:
     for name in columns:
         if columns.count(name) > 1 or not name:
             what = f"two columns {name}" if name else "a column without a name"
-            raise UserError(f"{what} (give each column a name of its own)")
+            raise UserError(f"{place}: {what} (give each column a name of its own)")
     for name, synonyms in SYNONYMS.items():
         if name in columns:
             continue
         meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
         if len(meant) > 1:
             hint = f"rename one of them to {name}"
-            raise UserError(f"which column is the {name}, {' or '.join(meant)}? ({hint})")
+            raise UserError(f"{place}: which column is the {name}, {' or '.join(meant)}? ({hint})")
         if meant:
             columns[columns.index(meant[0])] = name
         elif name in REQUIRED:
-            accepted = list(dict.fromkeys([name, *synonyms]))
-            hint = f"call it {', '.join(accepted)}"
-            raise UserError(f"no column {name} (the columns are {', '.join(columns)}; {hint})")
+            hint = f"call it {', '.join(dict.fromkeys([name, *synonyms]))}"
+            raise UserError(f"{place}: no column {name} (the columns are {', '.join(columns)}; {hint})")
     return columns
 
 

@@ -75,7 +75,7 @@ def read_hotwords(path: Path) -> HotwordList:
             that of an earlier line of the term; the file cannot be read.
     """
     terms: dict[str, Hotword] = {}
-    for number, line in enumerate(read_utf8(path, MISSING_HINT).lstrip("\ufeff").split("\n"), 1):
+    for number, line in enumerate(read_utf8(path, MISSING_HINT).split("\n"), 1):
         if not line.strip() or line.startswith(COMMENT):
             continue
         term = parse_line(line, f"{path}:{number}", number)
@@ -85,8 +85,7 @@ def read_hotwords(path: Path) -> HotwordList:
                 f"{path}:{number}: {term.text!r} has the weight {term.weight:g}, and {earlier.weight:g} in "
                 f"line {earlier.line}"
             )
-        forms = dict.fromkeys(earlier.heard_as + term.heard_as)
-        terms[term.text] = replace(earlier, heard_as=tuple(forms))
+        terms[term.text] = replace(earlier, heard_as=tuple(dict.fromkeys(earlier.heard_as + term.heard_as)))
     if not terms:
         raise UserError(f"{path}: holds no term (a line each; after TABs a weight, and how it is heard)")
     return HotwordList(path, [*terms.values()])
@@ -141,13 +140,13 @@ def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> l
 
 def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
     """Without the terms that the base can't write, and those that are spelled as an earlier one."""
-    found, spelled = [], set()
+    chosen, taken = [], set()
     for term in terms:
         with suppress(UserError):
-            own = {one.symbols for one in spellings(HotwordList(Path(term.text), [term]), vocabulary, 1.0)}
-            found += [] if own & spelled else [term]
-            spelled |= own
-    return found
+            written = {s.symbols for s in spellings(HotwordList(Path(term.text), [term]), vocabulary, 1.0)}
+            chosen += [] if written & taken else [term]
+            taken |= written
+    return chosen
 
 
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
@@ -221,8 +220,6 @@ class HotwordSearch:
                 self.counts[term.spelling.term] += 1
         return [
             replace(hypothesis, words=merge_terms(hypothesis.words, terms, self.hotwords))
-            if terms
-            else hypothesis
             for hypothesis, terms in zip(hypotheses, spotted, strict=True)
         ]
 

@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ia3_speech.data.audio import AudioError, find_problem, load_audio, source_name
-from ia3_speech.data.containers import TooLong
+from ia3_speech.data.audio import AudioError, TooLong, find_problem, load_audio, source_name
 from ia3_speech.serve.errors import ApiError, bad_value
 
 

@@ -59,7 +59,10 @@ def test_the_other_modes():
 @given(st.text(alphabet=LETTERS + "' ", max_size=60))
 def test_what_can_be_written_comes_back(text):
     vocabulary = Vocabulary(MINI, blank=0)
-    assert vocabulary.decode(vocabulary.encode(text)) == " ".join(text.split())
+    ids = vocabulary.encode(text)
+    assert vocabulary.decode([0, 1, *ids, 1, 0]) == " ".join(
+        text.split()
+    )  # blanks and delimiters at the edges
 
 
 def test_what_cannot_be_written(mini):
@@ -69,7 +72,6 @@ def test_what_cannot_be_written(mini):
         mini.encode("5 % of café")
     assert "--drop-chars" not in str(caught.value)  # a spoken number would be lost
     assert mini.decode(mini.encode("5 % of café", drop_unknown=True)) == "of caf"
-    assert mini.encode("5 %", drop_unknown=True) == []
 
 
 def test_missing_counts_characters(mini):
@@ -77,13 +79,6 @@ def test_missing_counts_characters(mini):
     assert counts == Counter({"5": 3, "é": 2})
     assert list(counts) == ["5", "é"]  # the most frequent first
     assert mini.missing(["a|b <pad>"]) == Counter({"|": 1, "<": 1, ">": 1})
-
-
-def test_encode_and_decode(mini):
-    ids = mini.encode("hello it's me")
-    assert ids == [10, 7, 14, 14, 17, 1, 11, 22, 2, 21, 1, 15, 7]
-    assert mini.decode(ids) == "hello it's me"
-    assert mini.decode([0, 1, 10, 0, 11, 1, 1, 0]) == "hi"  # blanks and delimiters at the edges say nothing
 
 
 def tokenizer(folder: Path, tokens: dict[str, int], **options):
@@ -103,7 +98,7 @@ def test_from_a_tokenizer_of_capitals(tmp_path):
     assert vocabulary.decode([1, 3, *vocabulary.encode("me"), 2]) == "me"
 
 
-def test_a_tokenizer_without_letters(tmp_path):
+def test_tokenizers_that_cannot_be_used(tmp_path):
     with pytest.raises(TextError, match="holds no letters"):
         Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "3": 3}))
     with pytest.raises(TextError, match=r"word pieces \(ba, …\), and its tokenizer, a Wav2Vec2CTCTokenizer"):
