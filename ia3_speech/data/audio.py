@@ -340,10 +340,8 @@ def library_message(error: Exception) -> str:
 
 
 def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
-    """The mean of the channels of `(frames, channels)`; of channels that cancel each other, the loudest.
-
-    A cable with swapped wires makes one channel the other's negative, and their mean silent.
-    """
+    """The mean of the channels of `(frames, channels)`; the loudest, where they cancel each other, since a
+    cable with swapped wires makes one the other's negative."""
     if wave.shape[1] == 1:
         return wave[:, 0]
     channel = channel_of_cancelling(wave, name)
@@ -388,10 +386,8 @@ def clipped_share(wave: np.ndarray) -> float:
 
 
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
-    """Play `wave` `factor` times as fast, pitch included: sox's `speed`, Kaldi's 0.9/1.0/1.1 perturbation.
-
-    `(samples,)` → `(about samples / factor,)`. Ko et al. 2015, "Audio augmentation for speech recognition".
-    """
+    """Play `(samples,)` `factor` times as fast, pitch included: sox's `speed`, Kaldi's 0.9/1.0/1.1 perturbation
+    (Ko et al. 2015, "Audio augmentation for speech recognition")."""
     return resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE)
 
 

@@ -77,7 +77,8 @@ def convert_dataset(
             converted, and listed in a warning.
 
     Raises:
-        DataError: the dataset cannot be loaded; a column cannot be found; `out` exists.
+        DataError: the dataset cannot be loaded, or has several splits and `split` is None; a column cannot be
+            found; `out` exists.
         AudioError: on_error is "fail" and audio is unusable.
     """
     import datasets
@@ -115,10 +116,8 @@ def extract(
     out: Path,
     bad: list[BadAudio],
 ) -> Iterator[Utterance]:
-    """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`.
-
-    Relative paths in the dataset are below `base`. Rows that cannot be used go to `bad`, clipped ones too.
-    """
+    """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`. Paths
+    in the dataset may be relative to `base`. Rows that cannot be used go to `bad`, clipped ones too."""
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
@@ -156,11 +155,7 @@ def extract(
 
 
 def load_rows(name: str, split: str | None, config: str | None) -> Any:
-    """One split of a dataset, as `datasets.Dataset`.
-
-    Raises:
-        DataError: the dataset does not exist, cannot be read, or has several splits and `split` is None.
-    """
+    """One split of a dataset, as `datasets.Dataset`. Raises DataError as `convert_dataset`."""
     import datasets
 
     path = Path(name)
@@ -189,10 +184,8 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
 
 @contextmanager
 def audio_not_encoded() -> Iterator[None]:
-    """A context in which `datasets` stores the path and the bytes of audio without torchcodec.
-
-    It requires torchcodec when it indexes an audiofolder, although it stores nothing but these.
-    """
+    """A context in which `datasets` stores the path and the bytes of audio without torchcodec, which it else
+    requires for an audiofolder, although it stores nothing but these."""
     from datasets import Audio
 
     def encode_example(self, value):
@@ -218,11 +211,7 @@ def choose_columns(
     name: str, features: Any, roles: dict[str, str | None], labels: str | None
 ) -> tuple[dict[str, str | None], list[str]]:
     """The columns of the roles audio, text, speaker and id, those of their usual names where `roles` has
-    None ("none" is no column); and those of labels.
-
-    Raises:
-        DataError: a column does not exist, or no column has a usual name of audio or text.
-    """
+    None ("none" is no column); and those of labels. Raises DataError as `convert_dataset`."""
     import datasets
 
     available = f"it has {', '.join(features)}"

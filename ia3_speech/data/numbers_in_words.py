@@ -107,15 +107,8 @@ def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
 
 
 def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:
-    """`text` with its numbers, and the symbols and units beside them, in English words.
-
-    Args:
-        text: a transcript, not normalised: "Call at 10:05, 2nd floor: $3.50".
-        changes: receives counts of what was replaced: {"$3.50 → three dollars and fifty cents": 1}.
-
-    Returns:
-        the text; a text without digits exactly as it is.
-    """
+    """`text`, not normalised, with its numbers, and the symbols and units beside them, in English words; one
+    without digits as it is. `changes` receives counts: {"$3.50 → three dollars and fifty cents": 1}."""
     if not HOLDS_DIGIT.search(text):
         return text
     text = text.translate(WIDE_DIGITS)

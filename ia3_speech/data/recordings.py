@@ -37,7 +37,6 @@ ACCEPTED = (
     "accepted are float samples, {array, sampling_rate}, {bytes, path}, a path, the bytes of an audio file, "
     "and decoders with get_all_samples()"
 )
-
 UNDECODED = '(or leave decoding to ia3-speech: dataset.cast_column("audio", datasets.Audio(decode=False)))'
 
 # Also tensors and torchcodec's decoders, whose types are not imported here.
@@ -131,13 +130,8 @@ def no_audio_in(folder: Path) -> str:
 
 
 def recordings_from_stdin(stream: BinaryIO) -> tuple[list[Recording], list[str]]:
-    """`find_recordings` for what a pipe holds: an audio file, or paths, one a line.
-
-    Audio is recognised by RIFF at its beginning (WAV) or by zero bytes (all other formats).
-
-    Raises:
-        UserError: the stream is empty.
-    """
+    """`find_recordings` for what a pipe holds: an audio file, recognised by RIFF at its beginning (WAV) or by
+    zero bytes (all other formats); or paths, one a line. Raises UserError where it is empty."""
     data = stream.read()
     if data.startswith(b"RIFF") or b"\0" in data[:4096]:
         file = io.BytesIO(data)
@@ -155,11 +149,8 @@ def file_stem(target: Path) -> str:
 
 
 def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> list[Path]:
-    """The output file of each recording below `folder`: `a.wav` → `a.txt`; sub-folders are kept.
-
-    Raises:
-        UserError: two different recordings would have one output file.
-    """
+    """The output file of each recording below `folder`: `a.wav` → `a.txt`; sub-folders are kept. Raises
+    UserError where two different recordings would have one output file."""
     owners: dict[Path, Recording] = {}
     paths = []
     for recording in recordings:
@@ -253,10 +244,8 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
 
 
 def part_numbers(part: str | None) -> tuple[int, int]:
-    """(3, 8) of 3/8, the third of eight parts, each for a job of a cluster; (1, 1) of None.
-
-    Raises UserError for what is no part.
-    """
+    """(3, 8) of 3/8, the third of eight parts, each for a job of a cluster; (1, 1) of None. Raises UserError
+    for what is no part."""
     number, _, count = (part or "1/1").partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"--part {part}: give one such as 3/8, the third of eight parts")

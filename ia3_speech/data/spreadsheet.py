@@ -79,11 +79,7 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
 
 
 def read_any_utf(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it.
-
-    Raises:
-        UserError: the file is in another encoding.
-    """
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it."""
     content = path.read_bytes()
     is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
@@ -109,11 +105,7 @@ def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Ite
 
 
 def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Row number and fields of the first sheet's rows. Empty cells beside the table are dropped.
-
-    Raises:
-        UserError: openpyxl is not installed, or the file is not a workbook.
-    """
+    """Row number and fields of the first sheet's rows. Empty cells beside the table are dropped."""
     try:
         import openpyxl
     except ImportError:
@@ -145,11 +137,8 @@ def excel_text(value: Any) -> str:
 
 
 def usual_names(columns: list[str], place: str) -> list[str]:
-    """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them.
-
-    Raises:
-        UserError: a column has no name or that of another, a required one is missing, or two could be meant.
-    """
+    """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them. Raises
+    UserError as `read_spreadsheet`, and where two could be meant."""
     columns = [column.lower() for column in columns]
     for name in columns:
         if columns.count(name) > 1 or not name:

@@ -86,11 +86,8 @@ def with_duration(utterance: Utterance) -> Utterance:
 
 
 def with_checked_duration(utterance: Utterance) -> Utterance:
-    """As `with_duration`, where the segment is inside its recording by the header of that file.
-
-    Raises:
-        AudioError: it is not, or the file is missing or is not audio.
-    """
+    """As `with_duration`. Raises AudioError where the segment is not inside its recording, by the header of
+    that file, or where that is missing or not audio."""
     if utterance.end is not None and not utterance.is_piped:
         frames = round(header_duration(utterance.source) * SAMPLE_RATE)
         segment_of(utterance.source, SAMPLE_RATE, frames, utterance.start, utterance.end)
@@ -200,11 +197,8 @@ def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) 
 
 
 def run_pipe(command: str) -> bytes:
-    """What the shell command `command` (with the `|` at its end, as in wav.scp) writes to stdout.
-
-    Raises:
-        AudioError: the command fails; the message ends with the last line of its stderr.
-    """
+    """What the shell command `command` (with the `|` at its end, as in wav.scp) writes to stdout. Raises an
+    AudioError with the last line of its stderr where it fails."""
     done = subprocess.run(
         command.rstrip().removesuffix("|"), shell=True, capture_output=True, stdin=subprocess.DEVNULL
     )

@@ -112,14 +112,8 @@ def parse_line(line: str, place: str, number: int) -> Hotword:
 
 
 def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> list[Spelling]:
-    """The spellings of all terms, by their number in the list.
-
-    Args:
-        weight: nats for each character that counts, of a term whose own weight is 1.
-
-    Raises:
-        UserError: the base cannot write a term or a form; or two terms have a spelling in common.
-    """
+    """The spellings of all terms, by their number in the list; `weight` is as for `HotwordSearch`. Raises
+    UserError where the base cannot write a term or a form, or two terms have a spelling in common."""
     result: list[Spelling] = []
     owner: dict[tuple[int, ...], int] = {}
     for number, term in enumerate(hotwords.terms):

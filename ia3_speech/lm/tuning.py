@@ -83,14 +83,7 @@ def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
     """What is tuned on, by utterance: the words of a data directory's texts, and the logits of the pieces of
-    its audio, (frames, vocabulary) each, as float16.
-
-    Args:
-        recognizer: of which only the logits are used; its search is lost.
-
-    Raises:
-        UserError: the directory holds no words; AudioError: a recording cannot be used.
-    """
+    its audio, (frames, vocabulary) each, as float16. The recogniser's search is lost. Raises as `tune`."""
     utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
     if needs_words(recognizer.base.vocabulary.letters):
         utterances = numbers_in_words(utterances, f"{data}/text")
