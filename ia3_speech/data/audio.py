@@ -386,8 +386,8 @@ def clipped_share(wave: np.ndarray) -> float:
 
 
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
-    """Play `(samples,)` `factor` times as fast, pitch included: sox's `speed`, Kaldi's 0.9/1.0/1.1 perturbation
-    (Ko et al. 2015, "Audio augmentation for speech recognition")."""
+    """Play `(samples,)` `factor` times as fast, pitch included, as sox's `speed` and Kaldi's perturbation by
+    0.9, 1.0 and 1.1 (Ko et al. 2015, "Audio augmentation for speech recognition")."""
     return resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE)
 
 

@@ -113,13 +113,11 @@ def files_below(folder: Path, bad: list[str]) -> list[Path]:
     """The files of a folder and its sub-folders, sorted, without hidden ones. `bad` receives the folders that
     cannot be read."""
     files: list[Path] = []
-
-    def deny(error: OSError) -> None:
-        bad.append(f"{error.filename}: {error.strerror}")
-
-    for parent, folders, names in os.walk(folder, onerror=deny):
+    denied: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if name[0] != "."]
         files += [Path(parent, name) for name in names if name[0] != "."]
+    bad += [f"{error.filename}: {error.strerror}" for error in denied]
     return sorted(files)
 
 

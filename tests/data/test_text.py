@@ -1,7 +1,6 @@
 """Normalisation, vocabulary and coverage."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -72,13 +71,8 @@ def test_what_cannot_be_written(mini):
         mini.encode("5 % of café")
     assert "--drop-chars" not in str(caught.value)  # a spoken number would be lost
     assert mini.decode(mini.encode("5 % of café", drop_unknown=True)) == "of caf"
-
-
-def test_missing_counts_characters(mini):
-    counts = mini.missing(["café 5", "55 é", "fine"])
-    assert counts == Counter({"5": 3, "é": 2})
-    assert list(counts) == ["5", "é"]  # the most frequent first
-    assert mini.missing(["a|b <pad>"]) == Counter({"|": 1, "<": 1, ">": 1})
+    assert [*mini.missing(["café 5", "55 é", "fine"]).items()] == [("5", 3), ("é", 2)]  # most frequent first
+    assert mini.missing(["a|b <pad>"]) == {"|": 1, "<": 1, ">": 1}
 
 
 def tokenizer(folder: Path, tokens: dict[str, int], **options):

@@ -10,7 +10,6 @@ from ia3_speech.lm.ngram import (
     START,
     UNKNOWN,
     LanguageModelError,
-    discounts,
     estimate,
     mix,
     mixture_weights,
@@ -38,13 +37,6 @@ def sentences(seed: int, number: int = 600) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def model():
     return estimate(sentences(0), 3)
-
-
-def test_discounts_are_chen_and_goodmans():
-    """n1 … n4 = 8, 4, 2, 1: Y = 8 / 16; D1 = 1 − 2·Y·4/8, D2 = 2 − 3·Y·2/4, D3 = 3 − 4·Y·1/2."""
-    counts = np.repeat([1, 2, 3, 4, 9], [8, 4, 2, 1, 3])
-    assert discounts(counts).tolist() == [0.0, 0.5, 1.25, 2.0]
-    assert discounts(np.array([5, 6])).tolist() == [0.0, 0.5, 1.0, 1.5]
 
 
 @pytest.mark.parametrize(
