@@ -210,9 +210,8 @@ def fraction(match: re.Match) -> str:
 def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
     singular, plural, cent, cents = CURRENCIES[symbol]
     if high or scale:
-        words = cardinal(low) + (f" to {cardinal(high)}" if high else "")
-        scale = SCALES.get((scale or "").lower(), scale)
-        return " ".join(filter(None, [words, scale and scale.lower(), plural]))
+        scale = scale and SCALES.get(scale.lower(), scale.lower())
+        return " ".join(filter(None, [cardinal(low), high and f"to {cardinal(high)}", scale, plural]))
     whole, _, hundredths = low.partition(".")
     amount = whole.replace(",", "").lstrip("-−+±0")
     if hundredths and len(hundredths) != 2:
@@ -225,12 +224,12 @@ def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
 
 
 def clock_in_words(match: re.Match) -> str:
-    hour, minute, second = int(match[1]), match[2], match[3]
+    hour, minute, second, half_day = int(match[1]), match[2], match[3], match[4] or ""
     words = num2words(hour)
     if minute == "00" and not second:
-        return words + ("" if match[4] else " o'clock" if 0 < hour <= 12 else " hundred") + (match[4] or "")
+        return words + (half_day or (" o'clock" if 0 < hour <= 12 else " hundred"))
     words += f" {'oh ' if minute[0] == '0' else ''}{num2words(int(minute))}"
-    return words + (f" and {num2words(int(second))} seconds" if second else "") + (match[4] or "")
+    return words + (f" and {num2words(int(second))} seconds" if second else "") + half_day
 
 
 def decade(match: re.Match) -> str:

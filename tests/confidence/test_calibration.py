@@ -36,20 +36,6 @@ def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, run_comman
     assert search == "greedy" or float(after[1]) < float(before[1]) / 3
 
 
-@pytest.fixture
-def some_sentences(tmp_path) -> Path:
-    """Ten sentences of out-of-domain speech: a minute."""
-    write_data_directory(tmp_path / "ten", read_data_directory(OUT_OF_DOMAIN).utterances[-10:])
-    return tmp_path / "ten"
-
-
-def test_what_cannot_be_fitted_is_said(some_sentences, tmp_path, run_command):
-    out = tmp_path / "confidence.yaml"
-    calibrate = ("calibrate", some_sentences, "--search", "greedy", "--out", out)
-    few = run_command(*calibrate, "--minimum-words", 9999)
-    assert few.code == 0 and "words recognised, and 9,999 are needed" in few.out and not out.exists()
-
-
 # ---- kept with a base or an adapter
 
 GREEDY, FITTED = {"search": "greedy"}, Scaling(0.5, 1.6)
@@ -139,14 +125,18 @@ def test_a_damaged_scaling_is_named(calibrated, tiny_folder, content):
         load(tiny_folder)
 
 
-def test_what_calibrate_stores_decode_uses(base_folder, some_sentences, tmp_path, run_command):
-    """A copy of a real base, calibrated on a few sentences; then decoding is up to date."""
-    base, out = tmp_path / "base", tmp_path / "out"
+def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, run_command):
+    """A copy of a real base, calibrated on a minute of speech; then decoding is up to date."""
+    base, out, ten = tmp_path / "base", tmp_path / "out", tmp_path / "ten"
+    write_data_directory(ten, read_data_directory(OUT_OF_DOMAIN).utterances[-10:])
     shutil.copytree(base_folder, base, ignore=shutil.ignore_patterns("lm.*", "confidence.json"))
-    decode = ("decode", some_sentences, out, "--base", base, "--search", "greedy")
+    decode = ("decode", ten, out, "--base", base, "--search", "greedy")
+    calibrate = ("calibrate", ten, "--base", base, "--search", "greedy", "--store", "--minimum-words")
+    few = run_command(*calibrate, 9999)
+    assert few.code == 0 and "words recognised, and 9,999 are needed" in few.out
     assert run_command(*decode).err == ""
     before = read_confidences(out / "hyp.ctm")
-    stored = run_command("calibrate", some_sentences, "--search", "greedy", "--base", base, "--store")
+    stored = run_command(*calibrate, 1)
     assert f"{base / 'confidence.json'}: holds them for greedy" in stored.out
     kept = json.loads((base / "confidence.json").read_text())
     run_command(*decode)
