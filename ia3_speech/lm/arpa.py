@@ -70,10 +70,10 @@ def read_arpa(path: Path | str) -> NgramModel:
         raise LanguageModelError(
             f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)"
         ) from error
-    vocabulary = [*SPECIAL, *(word for _, (word,), _ in sections[0] if word not in SPECIAL)]
+    vocabulary = [*SPECIAL, *(word for _, word, _ in sections[0] if word not in SPECIAL)]
     model = NgramModel(vocabulary, [])
     for length, rows in enumerate(sections, 1):
-        ids = [[model.ids.get(word, UNKNOWN) for word in words] for _, words, _ in rows]
+        ids = [[model.ids.get(word, UNKNOWN) for word in text.split(" ")] for _, text, _ in rows]
         words = np.array(ids).reshape(-1, length)
         logs = np.array([[p, backoff] for p, _, backoff in rows]).reshape(-1, 2).T
         if length == 1:
@@ -84,7 +84,7 @@ def read_arpa(path: Path | str) -> NgramModel:
             continue
         history = model.index(words[:, :-1])
         if (history < 0).any():
-            lost = " ".join(rows[int(np.flatnonzero(history < 0)[0])][1])
+            lost = rows[int(np.flatnonzero(history < 0)[0])][1]
             raise LanguageModelError(
                 f"{path}: the {length}-gram {lost!r} has no history among the shorter ones"
             )
@@ -105,9 +105,9 @@ def is_arpa(path: Path) -> bool:
         return file.read(64).lstrip().startswith((b"\\data\\", b"mmap lm "))
 
 
-def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, list[str], float]]]:
+def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, float]]]:
     """(log10 probability, words, log10 back-off weight) of all n-grams, by length."""
-    sections: list[list[tuple[float, list[str], float]]] = []
+    sections: list[list[tuple[float, str, float]]] = []
     for number, line in enumerate(lines, 1):
         line = line.rstrip("\n")
         if line.endswith("-grams:") and line.startswith("\\"):
@@ -115,10 +115,12 @@ def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, list[
         elif line == "\\end\\" and sections:
             return sections
         elif line and sections:
+            cells, length = line.split("\t"), len(sections)
             try:
-                p, *words = filter(None, line.replace("\t", " ").split(" "))  # some tools write blanks
-                backoff = words.pop() if len(words) > len(sections) else 0.0
-                sections[-1].append((float(p), words, float(backoff)))
-            except ValueError:
+                if len(cells) == 1:  # some tools separate them by blanks
+                    words = line.split()
+                    cells = [words[0], " ".join(words[1 : length + 1]), *words[length + 1 : length + 2]]
+                sections[-1].append((float(cells[0]), cells[1], float(cells[2]) if len(cells) > 2 else 0.0))
+            except (IndexError, ValueError):
                 raise LanguageModelError(f"{path}:{number}: is no n-gram: {line[:80]!r}") from None
     raise LanguageModelError(f"{path}: is no ARPA file, or ends before its line \\end\\")
