@@ -180,19 +180,14 @@ def test_clipping_of_real_speech(shared_data):
     assert find_problem(resample(np.clip(4 * wave, -1, 1), 44_100, RATE)).reason.startswith("clipped")
 
 
-@pytest.fixture
-def mixed(tmp_path):
-    """Good, clipped, NaN, short, unreadable, missing."""
+def test_unusable_audio_is_named_or_skipped(tmp_path):
+    """By utterance and file; clipped speech is named and used in both cases."""
     waves = {"clipped": np.clip(9 * tone(), -1, 1), "good": tone()}
     waves |= {"nan": tone() * np.nan, "short": tone(0.01)}
     for name, wave in waves.items():
         soundfile.write(tmp_path / f"{name}.wav", wave, RATE, subtype="FLOAT")
     write(tmp_path / "broken.wav", b"no sound")
-    return [utterance(f"spk-{name}", tmp_path / f"{name}.wav") for name in ("broken", *waves, "zero")]
-
-
-def test_unusable_audio_is_named_or_skipped(mixed):
-    """By utterance and file; clipped speech is named and used in both cases."""
+    mixed = [utterance(f"spk-{name}", tmp_path / f"{name}.wav") for name in ("broken", *waves, "zero")]
     bad: list[BadAudio] = []
     usable = list(load_utterances(mixed, on_error="skip", bad=bad, progress=False))
     assert [utterance.id for utterance, _ in usable] == ["spk-clipped", "spk-good"]

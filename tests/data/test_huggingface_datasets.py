@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import soundfile
@@ -11,8 +12,6 @@ from ia3_speech.data.audio import AudioError, load_audio
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import DataError, read_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
-
-datasets = pytest.importorskip("datasets")
 
 RATE = 16_000
 
@@ -154,20 +153,15 @@ def test_no_dataset(tmp_path):
         assert "\n" not in message and message.endswith("--config-name chooses a configuration)")
 
 
-@pytest.fixture
-def mixed(tmp_path) -> Path:
-    """Seven rows, of which the first and the clipped one have sound."""
-    return parquet(tmp_path / "corpus", {
+def test_bad_audio_is_named_or_left_out_on_request(tmp_path, caplog):
+    """By its new id, its file or row, and the reason; all of it at once."""
+    mixed = parquet(tmp_path / "corpus", {
         "audio": [sound(), ("b.wav", b"no sound"), ("lost.wav", b""), sound(0.01),
                   sound(wave=tone() * np.nan), sound(wave=np.clip(9 * tone(), -1, 1)), sound()],
         "text": ["one", "two", "three", "four", "five", "six", None],
         "speaker": ["Anna B.", "b/c", "../../etc", "日本", "-", "Anna-B", "x"],
         "id": ["1", "2", "3", "4", "5", "6", "7"],
     })  # fmt: skip
-
-
-def test_bad_audio_is_named_or_left_out_on_request(mixed, tmp_path, caplog):
-    """By its new id, its file or row, and the reason; all of it at once."""
     with pytest.raises(AudioError) as caught:
         convert_dataset(str(mixed), tmp_path / "data")
     assert str(caught.value).splitlines()[:-1] == [
