@@ -9,7 +9,7 @@ who reviews transcripts needs of them.
 """
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from ia3_speech.scoring.scorer import Score
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
 BINS = 10
-AT_ONCE = 50  # replicates of a bootstrap in memory
 REVIEWED = 0.1  # of the words: the least certain ones, which a person would look at
 
 
@@ -93,23 +92,23 @@ def share_found(confidences: np.ndarray, right: np.ndarray) -> float:
     return float(np.nan_to_num(shares_found(confidences, right, np.ones((1, len(right))))[0]))
 
 
-def shares_found(confidences: np.ndarray, right: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """`share_found` where each word counts as often as `times` says, (replicates, words): (replicates,);
+def shares_found(confidences: np.ndarray, right: np.ndarray, times: Iterable[np.ndarray]) -> np.ndarray:
+    """`share_found` where each word counts as often as (words,) `times` of a replicate say: (replicates,);
     NaN without errors.
 
     The reviewer sees 10 % of the words, at least one; of equally certain words as many as these allow, drawn
     by chance.
     """
     levels, level = np.unique(confidences, return_inverse=True)
-    shares = np.full(len(times), np.nan)
-    for row, weights in enumerate(times):
+    shares = []
+    for weights in times:
         words = np.bincount(level, weights, len(levels))
         wrong = np.bincount(level, weights * ~right, len(levels))
         before = np.concatenate([[0.0], np.cumsum(words)[:-1]])
         seen = np.clip(max(1, round(REVIEWED * words.sum())) - before, 0, words)
-        if total := wrong.sum():
-            shares[row] = (seen * wrong / np.maximum(words, 1)).sum() / total
-    return shares
+        total = wrong.sum()
+        shares.append((seen * wrong / np.maximum(words, 1)).sum() / total if total else np.nan)
+    return np.array(shares)
 
 
 def found_interval(
@@ -123,8 +122,7 @@ def found_interval(
         return None
     count = len(indices)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), replications)
-    parts = (drawn[first : first + AT_ONCE, owner] for first in range(0, replications, AT_ONCE))
-    return percentile_interval(np.concatenate([shares_found(confidences, right, part) for part in parts]))
+    return percentile_interval(shares_found(confidences, right, (counts[owner] for counts in drawn)))
 
 
 # ---- of a decode directory

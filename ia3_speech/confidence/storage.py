@@ -52,14 +52,8 @@ def search_key(search_record: Mapping[str, Any]) -> str:
 def stored_calibrations(
     base_folder: Path | None, terms: Sequence[Term], searches: Collection[str] = ("greedy", "beam")
 ) -> dict[str, Any]:
-    """What is kept with one adapter, or, where there is none, with the base; empty where nothing is.
-
-    Args:
-        searches: those whose entries are wanted, whatever their language model, weights and hot words.
-
-    Raises:
-        UserError: the base's file cannot be read.
-    """
+    """What is kept for these searches with one adapter, or, where there is none, with the base; empty where
+    nothing is. Raises UserError where the base's file cannot be read."""
     stored: Any = {}
     if terms:
         stored = read_summary(terms[0].folder).get("confidence") if is_single_adapter([*terms]) else {}
@@ -74,15 +68,8 @@ def stored_calibrations(
 
 
 def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str, Any]) -> Scaling | None:
-    """The scaling that belongs to one adapter, or to the base where there is none; None where none does.
-
-    Args:
-        terms: what the adapter consists of.
-        search_record: of the search, as decode.json has it.
-
-    Raises:
-        UserError: it is no scaling.
-    """
+    """The scaling that belongs to the one adapter of `terms`, or to the base where there is none, with a
+    search, as decode.json records it; None where none does. Raises UserError where it is no scaling."""
     folder = Path(base.model.config.name_or_path)
     place = terms[0].folder / METADATA if terms else folder / BASE_CONFIDENCE
     stored = stored_calibrations(folder, terms, [search_record["search"]])
@@ -120,11 +107,8 @@ def is_of_base(file: Path, base: "Base") -> bool:
 
 
 def storage_file(base: "Base", terms: Sequence[Term]) -> Path:
-    """Where a scaling is kept: the record of the adapter, or, where there is none, a file of the base.
-
-    Raises:
-        UserError: the adapter is a sum, or has no record of ours; or the base is no folder.
-    """
+    """Where a scaling is kept: the record of the adapter, or, where there is none, a file of the base. Raises
+    UserError where the adapter is a sum, or has no record of ours; or the base is no folder."""
     if terms:
         if not is_single_adapter([*terms]):
             raise UserError("--store needs one adapter: a sum has no folder (take --out)")
@@ -143,16 +127,8 @@ def store_scaling(
     fitted: "Calibration",
     data: Path,
 ) -> Path:
-    """Keep a scaling with the adapter or the base, in place of that of the same search; returns the file.
-
-    Args:
-        base, terms, search_record: as for `find_scaling`.
-        fitted: the scaling, and what was measured with it.
-        data: the dev set that it was fitted on.
-
-    Raises:
-        UserError: as `storage_file`.
-    """
+    """Keep a scaling, with what was measured of it on the dev set `data`, in place of that of the same
+    search; returns the file. Raises UserError as `storage_file`."""
     file = storage_file(base, terms)
     entry = {
         search_key(search_record): {

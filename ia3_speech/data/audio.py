@@ -1,6 +1,7 @@
 """Audio files: decode them to 16 kHz mono float32; change a waveform's speed, say what is wrong with it.
 
-In: a path or an open binary file, of a format that libsndfile reads or a container. Out: `np.ndarray` float32
+In: a path or an open binary file, of a format that libsndfile reads, or a container whose first audio track
+PyAV decodes (m4a, mp4, webm, aac, wma, amr; the extra `ia3-speech[containers]`). Out: `np.ndarray` float32
 `(samples,)` at `SAMPLE_RATE`, full scale ±1; or an `AudioError` that names the file and the reason.
 """
 
@@ -9,7 +10,7 @@ import os
 import re
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from math import inf
 from pathlib import Path
 from typing import BinaryIO
@@ -17,34 +18,40 @@ from typing import BinaryIO
 import numpy as np
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.containers import (
-    CONTAINER_SUFFIXES,
-    ContainerError,
-    check_size,
-    container_format,
-    cut_off,
-    decode_container,
-)
 
 logger = logging.getLogger(__name__)
 
+Source = Path | str | BinaryIO
 # The file name suffixes of audio: those of libsndfile's formats, and those of containers, which may need an
 # extra, so that such a file in a folder is read or reported, and never overlooked.
 AUDIO_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist"),
-} | CONTAINER_SUFFIXES
+    *(".m4a", ".m4b", ".m4v", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka"),
+    *(".aac", ".wma", ".wmv", ".asf", ".amr", ".awb"),
+}
 SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
 RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hence the shortest usable input
-# Seconds decoded before a segment and thrown away: after a seek an MP3 decoder lacks up to 511 bytes that
-# earlier frames lend to later ones, 20 frames or 0.7 s at the lowest bit rates; Vorbis and Opus need a few
-# windows.
+# Seconds decoded before a segment and thrown away: after a seek an MP3 decoder lacks what earlier frames lend
+# to later ones, 0.7 s at the lowest bit rates; Vorbis and Opus need a few windows.
 LEAD_IN = 1.0
 HEAD = 1024  # bytes in which all headers stand that are read here; a NIST SPHERE header's size
 OGG_PAGE = 65_307  # bytes, at most
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
+MISSING_SECONDS = 0.5  # that headers may promise too much
+USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
+# The first bytes of a file → where its header has the number of bytes that follow, and their order.
+SIZE_FIELDS = {
+    b"RIFF": (slice(4, 8), "little"),
+    b"FORM": (slice(4, 8), "big"),
+    b".snd": (slice(8, 12), "big"),
+    b"RF64": (slice(20, 28), "little"),
+    b"riff": (slice(16, 24), "little"),
+}
+MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+SIGNATURES = {b"\x1a\x45\xdf\xa3": "webm", b"\x30\x26\xb2\x75": "wma", b"#!AMR": "amr", b"ADIF": "aac"}
 
 # Clipping shows as flat tops. Speech that was scaled up to its peak has single samples at full scale and no
 # runs of them; speech cut off at half its peak has 0.1 to 3 % of its samples in such runs, also after
@@ -61,25 +68,20 @@ class AudioError(UserError):
     """Audio that cannot be used. The message names the file (and the utterance) and a hint."""
 
 
+class TooLong(UserError):
+    """A recording that is longer than its reader allows, or has too many channels for its length."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a waveform.
+    """What is wrong with a waveform."""
 
-    Attributes:
-        reason: a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`.
-        fatal: whether no model can use the waveform; clipped speech and silence are only named.
-    """
-
-    reason: str
-    fatal: bool = True
+    reason: str  # a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`
+    fatal: bool = True  # whether no model can use the waveform; clipped speech and silence are only named
 
 
 def load_audio(
-    source: Path | str | BinaryIO,
-    *,
-    start: float | None = None,
-    end: float | None = None,
-    max_seconds: float = inf,
+    source: Source, *, start: float | None = None, end: float | None = None, max_seconds: float = inf
 ) -> np.ndarray:
     """Decode to float32 `(samples,)` at 16 kHz; the channels are averaged.
 
@@ -94,7 +96,7 @@ def load_audio(
         AudioError: the file is missing, is not audio, or ends before the segment or its header says.
         TooLong: the file is longer than `max_seconds`.
     """
-    if is_container(source):
+    if container_format(source):
         wave = load_container(source, max_seconds)
         first, count = segment_of(source, SAMPLE_RATE, len(wave), start, end)
         return wave[first : first + count]
@@ -102,26 +104,22 @@ def load_audio(
     return np.ascontiguousarray(resample(to_mono(wave, source_name(source)), rate, SAMPLE_RATE))
 
 
-def load_channels(source: Path | str | BinaryIO) -> list[np.ndarray]:
+def load_channels(source: Source) -> list[np.ndarray]:
     """Decode to float32 `(samples,)` at 16 kHz for each channel. Raises AudioError as `load_audio`."""
-    wave, rate = decode_track(source) if is_container(source) else read_frames(source, None, None)
+    wave, rate = decode_container(source) if container_format(source) else read_frames(source, None, None)
     return [np.ascontiguousarray(resample(channel, rate, SAMPLE_RATE)) for channel in wave.T]
 
 
-def audio_duration(path: Path | str) -> float:
-    """Length in seconds as the file's header states it; nothing is decoded, except of a container.
-
-    Raises:
-        AudioError: the file is missing or is not audio.
-    """
-    if is_container(path):
-        return len(load_container(path)) / SAMPLE_RATE
-    with open_sound_file(path) as sound:
+def audio_duration(source: Source) -> float:
+    """Length in seconds as the file's header states it; only a container is decoded. Raises AudioError."""
+    if container_format(source):
+        return len(load_container(source)) / SAMPLE_RATE
+    with open_sound_file(source) as sound:
         return sound.frames / sound.samplerate
 
 
 def read_frames(
-    source: Path | str | BinaryIO, start: float | None, end: float | None, max_seconds: float = inf
+    source: Source, start: float | None, end: float | None, max_seconds: float = inf
 ) -> tuple[np.ndarray, int]:
     """`(frames, channels)` of a file that libsndfile reads, and its rate in Hz. Raises as `load_audio`."""
     with open_sound_file(source) as sound:
@@ -140,13 +138,26 @@ def read_frames(
     missing = count - len(wave)
     if end is None:
         missing += round(promised_excess(source) * frames)
-    if fault := cut_off(missing / rate, frames / rate):
-        raise AudioError(f"{source_name(source)}: {fault}")
+    refuse_cut_off(source, missing / rate, frames / rate)
     return wave, rate
 
 
+def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> None:
+    if frames > max_seconds * rate or frames * channels > max_seconds * USUAL_RATE:
+        raise TooLong(f"is longer than {max_seconds / 60:g} minutes, or has too many channels")
+
+
+def refuse_cut_off(source: Source, missing: float, promised: float) -> None:
+    """Raise AudioError where a file lacks more than half a second of those that its header promises."""
+    if missing > MISSING_SECONDS:
+        raise AudioError(
+            f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
+            f"{promised:.2f} s (damaged: copy the file again)"
+        )
+
+
 def segment_of(
-    source: Path | str | BinaryIO, rate: int, frames: int, start: float | None, end: float | None
+    source: Source, rate: int, frames: int, start: float | None, end: float | None
 ) -> tuple[int, int]:
     """The first frame of a segment and its number of frames. Raises AudioError where it is outside."""
     first = round((start or 0.0) * rate)
@@ -160,9 +171,9 @@ def segment_of(
     return first, max(0, min(last, frames) - first)
 
 
-def promised_excess(source: Path | str | BinaryIO) -> float:
-    """How much more than it holds a file's header promises, as a share of what it holds; else 0. libsndfile
-    reads what is there. An Ogg file has no such header: one whose end is not marked is named in the log."""
+def promised_excess(source: Source) -> float:
+    """How much more than it holds a file's header promises, as a share of what it holds; else 0. An Ogg file
+    has no such header: one whose end is not marked is named in the log."""
     head, size = head_and_size(source)
     if head[:4] == b"OggS" and not is_ogg_ended(source, size):
         logger.warning("%s: has no end mark: was it cut off? (copy it again)", source_name(source))
@@ -171,29 +182,17 @@ def promised_excess(source: Path | str | BinaryIO) -> float:
 
 def promised_size(head: bytes) -> int:
     """The bytes that a file has by its header: WAV, RF64, W64, AIFF, AU, NIST SPHERE; 0 where that says
-    nothing, as in streams, whose sizes are close to 2³¹, 2³² or 2⁶⁴."""
-    little, big = (partial(int.from_bytes, byteorder=order) for order in ("little", "big"))
-    match head[:4]:
-        case b"RIFF":
-            sizes, unknown = (little(head[4:8]), 8), UNKNOWN_SIZE
-        case b"FORM":
-            sizes, unknown = (big(head[4:8]), 8), UNKNOWN_SIZE
-        case b".snd":
-            sizes, unknown = (big(head[8:12]), big(head[4:8])), UNKNOWN_SIZE
-        case b"RF64" if head[12:16] == b"ds64":
-            sizes, unknown = (little(head[20:28]), 8), 2**62
-        case b"riff":
-            sizes, unknown = (little(head[16:24]), 0), 2**62
-        case b"NIST":
-            fields = {key: int(n) for key, n in re.findall(rb"(\w+) -\w+ (\d+)\n", head)}
-            samples = fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1)
-            sizes, unknown = (samples * fields.get(b"sample_n_bytes", 2), HEAD), UNKNOWN_SIZE
-        case _:
-            return 0
-    return sum(sizes) if 0 < sizes[0] < unknown else 0
+    nothing, as in streams, whose sizes are close to 2³¹, 2³², 2⁶³ or 2⁶⁴."""
+    if head.startswith(b"NIST"):
+        fields = {key: int(n) for key, n in re.findall(rb"(\w+) -\w+ (\d+)\n", head)}
+        samples = fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1)
+        return samples * fields.get(b"sample_n_bytes", 2)
+    place, order = SIZE_FIELDS.get(head[:4], (slice(0), "big"))
+    size = int.from_bytes(head[place], order)
+    return size if size < (2**62 if len(head[place]) == 8 else UNKNOWN_SIZE) else 0
 
 
-def is_ogg_ended(source: Path | str | BinaryIO, size: int) -> bool:
+def is_ogg_ended(source: Source, size: int) -> bool:
     """Whether the last page of an Ogg file has the end-of-stream bit (RFC 3533, section 6)."""
     with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
         file.seek(max(0, size - OGG_PAGE))
@@ -206,55 +205,92 @@ def is_ogg_ended(source: Path | str | BinaryIO, size: int) -> bool:
 # ---- containers ----
 
 
-def is_container(source: Path | str | BinaryIO) -> bool:
+def container_format(source: Source) -> str | None:
+    """mp4, webm, wma, amr or aac, by the first bytes of a file; None for anything else."""
     try:
-        return container_format(head_and_size(source)[0]) is not None
+        head, _ = head_and_size(source)
     except (OSError, ValueError):  # `open_sound_file` says what is wrong with it
-        return False
+        return None
+    if head[4:8] in MP4_BOXES:
+        return "mp4"
+    if head[:1] == b"\xff" and head[1:2] and head[1] & 0xF6 == 0xF0:  # ADTS; an MP3 frame has a layer
+        return "aac"
+    return next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)
 
 
-def load_container(source: Path | str | BinaryIO, max_seconds: float = inf) -> np.ndarray:
-    """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises AudioError, TooLong."""
+def load_container(source: Source, max_seconds: float = inf) -> np.ndarray:
+    """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises as `decode_container`."""
     if hasattr(source, "read"):
         return mono_of_container.__wrapped__(source, None, max_seconds)
-    status = Path(source).stat()
-    return mono_of_container(source, (status.st_mtime_ns, status.st_size), max_seconds)
+    return mono_of_container(source, Path(source).stat().st_mtime_ns, max_seconds)
 
 
 @lru_cache(maxsize=1)
-def mono_of_container(
-    source: Path | str | BinaryIO, version: tuple[int, int] | None, max_seconds: float
-) -> np.ndarray:
+def mono_of_container(source: Source, version: int | None, max_seconds: float) -> np.ndarray:
     """`load_container`: the segments of one recording follow one another, and it is decoded as a whole."""
-    samples, rate = decode_track(source, max_seconds)
+    samples, rate = decode_container(source, max_seconds)
     wave = resample(to_mono(samples, source_name(source)), rate, SAMPLE_RATE)
     wave.flags.writeable = False
     return wave
 
 
-def decode_track(source: Path | str | BinaryIO, max_seconds: float = inf) -> tuple[np.ndarray, int]:
-    """A container's samples `(frames, channels)`, and their rate. Raises AudioError."""
+def decode_container(source: Source, max_seconds: float = inf) -> tuple[np.ndarray, int]:
+    """Decode the first audio track of a container to float32 `(frames, channels)`, and its rate in Hz.
+
+    Raises:
+        AudioError: PyAV is not installed, there is no audio track, or the file is damaged or cut off.
+        TooLong: as soon as more than `max_seconds` are decoded.
+    """
+    name, format = source_name(source), container_format(source)
     try:
-        return decode_container(source, container_format(head_and_size(source)[0]), max_seconds)
-    except ContainerError as error:
-        raise AudioError(f"{source_name(source)}: {error}") from None
+        import av
+    except ImportError:
+        raise AudioError(
+            f"{name}: is {format} audio, which needs PyAV (in the clone: uv pip install -e '.[containers]'; "
+            f"or write it as wav, flac, ogg or mp3)"
+        ) from None
+    parts: list[np.ndarray] = []
+    frames = 0
+    is_stream = hasattr(source, "read")
+    # No other protocol: a container must not make us open what it names.
+    options = {} if is_stream else {"protocol_whitelist": "file"}
+    try:
+        with av.open(source if is_stream else os.fspath(source), options=options) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{name}: has no audio track")
+            stream = container.streams.audio[0]
+            rate = stream.rate
+            is_estimated = format in ("aac", "amr") or not container.duration
+            promised = 0.0 if is_estimated else container.duration / av.time_base
+            resampler = av.AudioResampler(format="fltp")
+            for frame in container.decode(stream):  # neither header nor packets say how much there is
+                frames += frame.samples
+                check_size(frames, frame.layout.nb_channels, frame.sample_rate, max_seconds)
+                parts += [part.to_ndarray() for part in resampler.resample(frame)]
+            parts += [part.to_ndarray() for part in resampler.resample(None)]
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        raise AudioError(f"{name}: cannot be decoded: {reason} (damaged: copy the file again)") from None
+    samples = np.concatenate(parts, axis=1).T if parts else np.zeros((0, 1), np.float32)
+    refuse_cut_off(source, promised - len(samples) / rate, promised)
+    return samples, rate
 
 
 # ---- opening a file, and explaining why it cannot be opened ----
 
 
-def open_sound_file(source: Path | str | BinaryIO):
+def open_sound_file(source: Source):
     """A `soundfile.SoundFile` of the source. Raises AudioError, which says what the source is instead."""
     import soundfile
 
     try:
         # As bytes: soundfile cannot encode a name that is not UTF-8.
         return soundfile.SoundFile(source if hasattr(source, "read") else os.fsencode(source))
-    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
         raise AudioError(f"{source_name(source)}: {explain_failure(source, error)}") from None
 
 
-def explain_failure(source: Path | str | BinaryIO, error: Exception) -> str:
+def explain_failure(source: Source, error: Exception) -> str:
     """Why a file is not audio: missing, a folder, a Git LFS pointer, a Kaldi archive, an unknown format."""
     try:
         head, _ = head_and_size(source)
@@ -264,18 +300,20 @@ def explain_failure(source: Path | str | BinaryIO, error: Exception) -> str:
         if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
             return f"cannot be read: {denied.strerror}"
         if ".ark:" in str(source):
-            hint = "write audio files: wav-copy, or ESPnet's format_wav_scp.py"
-            return f"is an entry of a Kaldi archive ({hint})"
+            return (
+                "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's format_wav_scp.py)"
+            )
         return "no such file (correct wav.scp, or copy the audio there)"
     if not head:
         return "empty (no bytes)"
     if head.startswith(b"version https://git-lfs"):
         return 'is a Git LFS pointer, not audio (run "git lfs pull" in its repository)'
-    reason = library_message(error)
-    return f"is not audio that libsndfile reads: {reason} (convert it to wav, flac, ogg or mp3)"
+    return (
+        f"is not audio that libsndfile reads: {library_message(error)} (convert it to wav, flac, ogg or mp3)"
+    )
 
 
-def head_and_size(source: Path | str | BinaryIO) -> tuple[bytes, int]:
+def head_and_size(source: Source) -> tuple[bytes, int]:
     """The first bytes of a file, and its size. Raises OSError; ValueError for a name with a zero byte."""
     if not hasattr(source, "read"):
         with Path(source).open("rb") as file:
@@ -287,7 +325,7 @@ def head_and_size(source: Path | str | BinaryIO) -> tuple[bytes, int]:
     return head, size
 
 
-def source_name(source: Path | str | BinaryIO) -> str:
+def source_name(source: Source) -> str:
     """What messages call a source: its path, or the stream's name."""
     return str(getattr(source, "name", "(audio from a stream)") if hasattr(source, "read") else source)
 
@@ -302,10 +340,8 @@ def library_message(error: Exception) -> str:
 
 
 def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
-    """The mean of the channels of `(frames, channels)`; of channels that cancel each other, the loudest.
-
-    A cable with swapped wires makes one channel the other's negative, and their mean silent.
-    """
+    """The mean of the channels of `(frames, channels)`; the loudest, where they cancel each other, since a
+    cable with swapped wires makes one the other's negative."""
     if wave.shape[1] == 1:
         return wave[:, 0]
     channel = channel_of_cancelling(wave, name)
@@ -339,7 +375,7 @@ def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Pr
 
 def clipped_share(wave: np.ndarray) -> float:
     """The share of samples in runs of three or more at full scale, of one sign. `wave` is `(samples,)`."""
-    if wave.size == 0 or np.abs(wave).max() < FULL_SCALE:
+    if np.abs(wave).max() < FULL_SCALE:
         return 0.0
     clipped = 0
     for signed in (wave, -wave):
@@ -350,16 +386,13 @@ def clipped_share(wave: np.ndarray) -> float:
 
 
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
-    """Play `wave` `factor` times as fast, pitch included: sox's `speed`, Kaldi's 0.9/1.0/1.1 perturbation.
-
-    `(samples,)` → `(about samples / factor,)`. Ko et al. 2015, "Audio augmentation for speech recognition".
-    """
+    """Play `(samples,)` `factor` times as fast, pitch included, as sox's `speed` and Kaldi's perturbation by
+    0.9, 1.0 and 1.1 (Ko et al. 2015, "Audio augmentation for speech recognition")."""
     return resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE)
 
 
 def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
-    """Band-limited resampling (the SoX resampler) of `(samples,)` from `rate` to `new_rate` Hz, as
-    float32."""
+    """Resample `(samples,)` from `rate` to `new_rate` Hz by the SoX resampler, as float32."""
     if rate == new_rate or wave.size == 0:
         return wave.astype(np.float32, copy=False)
     import soxr

@@ -58,21 +58,13 @@ class BatchOrder:
     epoch: int = 0
     position: int = 0
 
-    def __len__(self) -> int:
-        """The number of batches in the current epoch."""
-        return len(self.batches())
-
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self.batches()
+        batches = make_batches(self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch)
         for position in range(self.position, len(batches)):
             self.position = position + 1
             if self.position == len(batches):
                 self.epoch, self.position = self.epoch + 1, 0
             yield batches[position]
-
-    def batches(self) -> list[list[int]]:
-        """All batches of the current epoch, including those that were yielded."""
-        return make_batches(self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "position": self.position}

@@ -77,7 +77,8 @@ def convert_dataset(
             converted, and listed in a warning.
 
     Raises:
-        DataError: the dataset cannot be loaded; a column cannot be found; `out` exists.
+        DataError: the dataset cannot be loaded, or has several splits and `split` is None; a column cannot be
+            found; `out` exists.
         AudioError: on_error is "fail" and audio is unusable.
     """
     import datasets
@@ -115,14 +116,12 @@ def extract(
     out: Path,
     bad: list[BadAudio],
 ) -> Iterator[Utterance]:
-    """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`.
-
-    Relative paths in the dataset are below `base`. Rows that cannot be used go to `bad`, clipped ones too.
-    """
+    """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`. Paths
+    in the dataset may be relative to `base`. Rows that cannot be used go to `bad`, clipped ones too."""
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
-    for number, row in enumerate(with_progress(rows, "writing audio", "utt", show=True), 1):
+    for number, row in enumerate(with_progress(rows, "writing audio"), 1):
         cell = row[columns["audio"]]
         name = feature_text(row, columns["id"], features) or path_in_cell(cell)
         speaker, utterance = ids.assign(feature_text(row, columns["speaker"], features), name, number)
@@ -156,11 +155,7 @@ def extract(
 
 
 def load_rows(name: str, split: str | None, config: str | None) -> Any:
-    """One split of a dataset, as `datasets.Dataset`.
-
-    Raises:
-        DataError: the dataset does not exist, cannot be read, or has several splits and `split` is None.
-    """
+    """One split of a dataset, as `datasets.Dataset`. Raises DataError as `convert_dataset`."""
     import datasets
 
     path = Path(name)
@@ -189,10 +184,8 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
 
 @contextmanager
 def audio_not_encoded() -> Iterator[None]:
-    """A context in which `datasets` stores the path and the bytes of audio without torchcodec.
-
-    It requires torchcodec when it indexes an audiofolder, although it stores nothing but these.
-    """
+    """A context in which `datasets` stores the path and the bytes of audio without torchcodec, which it else
+    requires for an audiofolder, although it stores nothing but these."""
     from datasets import Audio
 
     def encode_example(self, value):
@@ -218,11 +211,7 @@ def choose_columns(
     name: str, features: Any, roles: dict[str, str | None], labels: str | None
 ) -> tuple[dict[str, str | None], list[str]]:
     """The columns of the roles audio, text, speaker and id, those of their usual names where `roles` has
-    None ("none" is no column); and those of labels.
-
-    Raises:
-        DataError: a column does not exist, or no column has a usual name of audio or text.
-    """
+    None ("none" is no column); and those of labels. Raises DataError as `convert_dataset`."""
     import datasets
 
     available = f"it has {', '.join(features)}"
@@ -244,9 +233,9 @@ def choose_columns(
         kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
         return chosen, kept
     kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
-    if missing := [column for column in kept if column not in features]:
-        raise DataError(f"{name}: no column {missing[0]} ({available})")
     for column in kept:
+        if column not in features:
+            raise DataError(f"{name}: no column {column} ({available})")
         if label_of_table(f"utt2{label_name(column)}") is None:
             raise DataError(f"{name}: {column} cannot be a label: utt2{column} is another table (rename it)")
     return chosen, kept

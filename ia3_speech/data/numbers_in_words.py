@@ -107,15 +107,8 @@ def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
 
 
 def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:
-    """`text` with its numbers, and the symbols and units beside them, in English words.
-
-    Args:
-        text: a transcript, not normalised: "Call at 10:05, 2nd floor: $3.50".
-        changes: receives counts of what was replaced: {"$3.50 → three dollars and fifty cents": 1}.
-
-    Returns:
-        the text; a text without digits exactly as it is.
-    """
+    """`text`, not normalised, with its numbers, and the symbols and units beside them, in English words; one
+    without digits as it is. `changes` receives counts: {"$3.50 → three dollars and fifty cents": 1}."""
     if not HOLDS_DIGIT.search(text):
         return text
     text = text.translate(WIDE_DIGITS)
@@ -217,9 +210,8 @@ def fraction(match: re.Match) -> str:
 def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
     singular, plural, cent, cents = CURRENCIES[symbol]
     if high or scale:
-        words = cardinal(low) + (f" to {cardinal(high)}" if high else "")
-        scale = SCALES.get((scale or "").lower(), scale)
-        return " ".join(filter(None, [words, scale and scale.lower(), plural]))
+        scale = scale and SCALES.get(scale.lower(), scale.lower())
+        return " ".join(filter(None, [cardinal(low), high and f"to {cardinal(high)}", scale, plural]))
     whole, _, hundredths = low.partition(".")
     amount = whole.replace(",", "").lstrip("-−+±0")
     if hundredths and len(hundredths) != 2:
@@ -232,12 +224,12 @@ def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
 
 
 def clock_in_words(match: re.Match) -> str:
-    hour, minute, second = int(match[1]), match[2], match[3]
+    hour, minute, second, half_day = int(match[1]), match[2], match[3], match[4] or ""
     words = num2words(hour)
     if minute == "00" and not second:
-        return words + ("" if match[4] else " o'clock" if 0 < hour <= 12 else " hundred") + (match[4] or "")
+        return words + (half_day or (" o'clock" if 0 < hour <= 12 else " hundred"))
     words += f" {'oh ' if minute[0] == '0' else ''}{num2words(int(minute))}"
-    return words + (f" and {num2words(int(second))} seconds" if second else "") + (match[4] or "")
+    return words + (f" and {num2words(int(second))} seconds" if second else "") + half_day
 
 
 def decade(match: re.Match) -> str:

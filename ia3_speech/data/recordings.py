@@ -7,7 +7,7 @@ output folder, and a message for each path that leads nowhere; `to_waveform` dec
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,7 +37,6 @@ ACCEPTED = (
     "accepted are float samples, {array, sampling_rate}, {bytes, path}, a path, the bytes of an audio file, "
     "and decoders with get_all_samples()"
 )
-
 UNDECODED = '(or leave decoding to ia3-speech: dataset.cast_column("audio", datasets.Audio(decode=False)))'
 
 # Also tensors and torchcodec's decoders, whose types are not imported here.
@@ -80,9 +79,9 @@ def as_recording(audio: AudioInput) -> Recording:
 
 
 def recording_duration(recording: Recording) -> float:
-    """Seconds according to the file's header; 0 where it cannot be read, and for stdin."""
+    """Seconds according to the file's header; 0 where it cannot be read."""
     try:
-        return audio_duration(recording.audio) if recording.path != STDIN else 0.0
+        return audio_duration(recording.audio)
     except AudioError:
         return 0.0
 
@@ -96,9 +95,12 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
     bad: list[str] = []
     for path in paths:  # by os.path: Path's own methods raise for a name that no file can have
         if os.path.isdir(path):  # noqa: PTH112
-            files = sorted(audio_files_below(Path(path), bad))
-            recordings += [Recording(file, str(file), file.relative_to(path)) for file in files]
-            if not files:
+            files = files_below(Path(path), bad)
+            audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
+            recordings += [Recording(file, str(file), file.relative_to(path)) for file in audio]
+            hint = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
+            bad += [f"{file}: not read, {hint}" for file in files if file.suffix.lower() in UNREAD_SUFFIXES]
+            if not audio:
                 bad.append(f"{path}: {no_audio_in(Path(path))}")
         elif os.path.exists(path):  # noqa: PTH110
             recordings.append(Recording(path, path, Path(Path(path).name)))
@@ -107,21 +109,16 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
     return recordings, bad
 
 
-def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
-    """The audio files of a folder and its sub-folders. `bad` receives the folders that cannot be read, and
-    the files that are audio or video by their names and not of a format that is decoded."""
+def files_below(folder: Path, bad: list[str]) -> list[Path]:
+    """The files of a folder and its sub-folders, sorted, without hidden ones. `bad` receives the folders that
+    cannot be read."""
+    files: list[Path] = []
     denied: list[OSError] = []
-    unread: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=denied.append):
+    for parent, folders, names in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if name[0] != "."]
-        for file in (Path(parent, name) for name in files if name[0] != "."):
-            if file.suffix.lower() in AUDIO_SUFFIXES:
-                yield file
-            elif file.suffix.lower() in UNREAD_SUFFIXES:
-                unread.append(file)
+        files += [Path(parent, name) for name in names if name[0] != "."]
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
-    reason = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
-    bad += [f"{file}: not read, {reason}" for file in sorted(unread)]
+    return sorted(files)
 
 
 def no_audio_in(folder: Path) -> str:
@@ -131,13 +128,8 @@ def no_audio_in(folder: Path) -> str:
 
 
 def recordings_from_stdin(stream: BinaryIO) -> tuple[list[Recording], list[str]]:
-    """`find_recordings` for what a pipe holds: an audio file, or paths, one a line.
-
-    Audio is recognised by RIFF at its beginning (WAV) or by zero bytes (all other formats).
-
-    Raises:
-        UserError: the stream is empty.
-    """
+    """`find_recordings` for what a pipe holds: an audio file, recognised by RIFF at its beginning (WAV) or by
+    zero bytes (all other formats); or paths, one a line. Raises UserError where it is empty."""
     data = stream.read()
     if data.startswith(b"RIFF") or b"\0" in data[:4096]:
         file = io.BytesIO(data)
@@ -155,11 +147,8 @@ def file_stem(target: Path) -> str:
 
 
 def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> list[Path]:
-    """The output file of each recording below `folder`: `a.wav` → `a.txt`; sub-folders are kept.
-
-    Raises:
-        UserError: two different recordings would have one output file.
-    """
+    """The output file of each recording below `folder`: `a.wav` → `a.txt`; sub-folders are kept. Raises
+    UserError where two different recordings would have one output file."""
     owners: dict[Path, Recording] = {}
     paths = []
     for recording in recordings:
@@ -253,10 +242,8 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
 
 
 def part_numbers(part: str | None) -> tuple[int, int]:
-    """(3, 8) of 3/8, the third of eight parts, each for a job of a cluster; (1, 1) of None.
-
-    Raises UserError for what is no part.
-    """
+    """(3, 8) of 3/8, the third of eight parts, each for a job of a cluster; (1, 1) of None. Raises UserError
+    for what is no part."""
     number, _, count = (part or "1/1").partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"--part {part}: give one such as 3/8, the third of eight parts")

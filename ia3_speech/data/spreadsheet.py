@@ -37,7 +37,6 @@ GENDERS = {
     **dict.fromkeys(("female", "woman", "female_feminine"), "f"),
 }
 
-
 # The line of the file in which a row begins (in Excel the number of the row); column → text without the white
 # space around it.
 SheetRow = tuple[int, dict[str, str]]
@@ -68,10 +67,7 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
         if not any(fields):  # Excel writes empty rows above and below a table
             continue
         if not columns:
-            try:
-                columns = usual_names(fields)
-            except UserError as error:
-                raise UserError(f"{path}:{line}: {error}") from None
+            columns = usual_names(fields, f"{path}:{line}")
         elif len(fields) == len(columns):
             rows.append((line, dict(zip(columns, fields, strict=True))))
         else:
@@ -83,11 +79,7 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
 
 
 def read_any_utf(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it.
-
-    Raises:
-        UserError: the file is in another encoding.
-    """
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it."""
     content = path.read_bytes()
     is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
@@ -113,11 +105,7 @@ def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Ite
 
 
 def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Row number and fields of the first sheet's rows. Empty cells beside the table are dropped.
-
-    Raises:
-        UserError: openpyxl is not installed, or the file is not a workbook.
-    """
+    """Row number and fields of the first sheet's rows. Empty cells beside the table are dropped."""
     try:
         import openpyxl
     except ImportError:
@@ -148,30 +136,26 @@ def excel_text(value: Any) -> str:
 # ---- columns ----
 
 
-def usual_names(columns: list[str]) -> list[str]:
-    """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them.
-
-    Raises:
-        UserError: a column has no name or that of another, a required one is missing, or two could be meant.
-    """
+def usual_names(columns: list[str], place: str) -> list[str]:
+    """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them. Raises
+    UserError as `read_spreadsheet`, and where two could be meant."""
     columns = [column.lower() for column in columns]
     for name in columns:
         if columns.count(name) > 1 or not name:
             what = f"two columns {name}" if name else "a column without a name"
-            raise UserError(f"{what} (give each column a name of its own)")
+            raise UserError(f"{place}: {what} (give each column a name of its own)")
     for name, synonyms in SYNONYMS.items():
         if name in columns:
             continue
         meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
         if len(meant) > 1:
             hint = f"rename one of them to {name}"
-            raise UserError(f"which column is the {name}, {' or '.join(meant)}? ({hint})")
+            raise UserError(f"{place}: which column is the {name}, {' or '.join(meant)}? ({hint})")
         if meant:
             columns[columns.index(meant[0])] = name
         elif name in REQUIRED:
-            accepted = list(dict.fromkeys([name, *synonyms]))
-            hint = f"call it {', '.join(accepted)}"
-            raise UserError(f"no column {name} (the columns are {', '.join(columns)}; {hint})")
+            hint = f"call it {', '.join(dict.fromkeys([name, *synonyms]))}"
+            raise UserError(f"{place}: no column {name} (the columns are {', '.join(columns)}; {hint})")
     return columns
 
 

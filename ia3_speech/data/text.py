@@ -27,11 +27,14 @@ KEPT_PUNCTUATION = "'%‰&@#[]{}"
 WORD_START = "▁"  # SentencePiece's mark of the beginning of a word
 
 
+Mode = Literal["ctc", "english", "none"]
+
+
 class TextError(UserError):
     """Text that cannot be written in the base's vocabulary."""
 
 
-def normalize(text: str, mode: Literal["ctc", "english", "none"] = "ctc") -> str:
+def normalize(text: str, mode: Mode = "ctc") -> str:
     """Normalise a transcript: training targets, references and hypotheses are compared in this form.
 
     Args:
@@ -59,21 +62,14 @@ def normalize(text: str, mode: Literal["ctc", "english", "none"] = "ctc") -> str
     return " ".join(STRAY_APOSTROPHE.sub(" ", text).split())
 
 
-def target_text(
-    text: str,
-    mode: Literal["ctc", "english", "none"],
-    vocabulary: "Vocabulary",
-    changes: Counter[str] | None = None,
-) -> str:
+def target_text(text: str, mode: Mode, vocabulary: "Vocabulary", changes: Counter[str] | None = None) -> str:
     """`normalize` for training targets, with numbers in words where the vocabulary lacks digits
     (`numbers_in_words.needs_words`). `changes` is as for `verbalize_numbers`."""
     in_words = needs_words(vocabulary.letters)
     return normalize_in_words(text, mode, changes) if in_words else normalize(text, mode)
 
 
-def normalize_in_words(
-    text: str, mode: Literal["ctc", "english", "none"], changes: Counter[str] | None = None
-) -> str:
+def normalize_in_words(text: str, mode: Mode, changes: Counter[str] | None = None) -> str:
     """`normalize`, with numbers in words unless the mode is "none". "english" makes digits of numbers in
     words, so they are written in words a second time."""
     if mode == "none":
@@ -121,9 +117,8 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":
-        """The vocabulary of a transformers tokenizer; its padding token is the blank, as in all CTC models.
-
-        A `SubwordVocabulary` where more of the symbols have several characters than one.
+        """The vocabulary of a transformers tokenizer; its padding token is the blank, as in all CTC models. A
+        `SubwordVocabulary` where more of the symbols have several characters than one.
 
         Raises:
             TextError: the tokenizer has no padding token or no letters, or cannot segment text into subwords.
@@ -235,12 +230,8 @@ def cannot_write(text: str, unknown: list[str]) -> TextError:
 
 
 def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") -> str:
-    """What to do about characters that a base lacks. A number is spoken, so it is not to be dropped.
-
-    Args:
-        missing: the characters.
-        dropping: how to leave them out.
-    """
+    """What to do about characters that a base lacks; `dropping` says how to leave them out, which a number,
+    since it is spoken, is not to be."""
     spoken = any(character.isnumeric() for character in missing)
     return f"write them out in words, {'numbers as they were spoken' if spoken else f'or {dropping}'}"
 

@@ -29,7 +29,6 @@ LEAVE_OUT = (
     "Repair these files, or leave them out: for good by deleting the utterances' lines in utt2spk and then "
     "running fix; for one run by --on-error skip, where a command has it."
 )
-
 MAX_LISTED = 20  # utterances that a message lists one by one
 
 
@@ -67,19 +66,12 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class BadAudio:
-    """One utterance whose audio is unusable or clipped.
+    """One utterance whose audio is unusable or clipped."""
 
-    Attributes:
-        utterance: its id.
-        file: the path, or the shell command.
-        reason: what is wrong with it.
-        left_out: whether the utterance is not used; false for clipped and silent audio.
-    """
-
-    utterance: str
-    file: str
-    reason: str
-    left_out: bool = True
+    utterance: str  # its id
+    file: str  # the path, or the shell command
+    reason: str  # what is wrong with it
+    left_out: bool = True  # whether the utterance is not used; false for clipped and silent audio
 
     def __str__(self) -> str:
         return f"{self.utterance}: {self.file}: {self.reason}"
@@ -94,11 +86,8 @@ def with_duration(utterance: Utterance) -> Utterance:
 
 
 def with_checked_duration(utterance: Utterance) -> Utterance:
-    """As `with_duration`, where the segment is inside its recording by the header of that file.
-
-    Raises:
-        AudioError: it is not, or the file is missing or is not audio.
-    """
+    """As `with_duration`. Raises AudioError where the segment is not inside its recording, by the header of
+    that file, or where that is missing or not audio."""
     if utterance.end is not None and not utterance.is_piped:
         frames = round(header_duration(utterance.source) * SAMPLE_RATE)
         segment_of(utterance.source, SAMPLE_RATE, frames, utterance.start, utterance.end)
@@ -118,7 +107,7 @@ def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.nda
         AudioError: as `load_audio`; also for a shell pipe if `allow_pipes` is false, and for one that fails.
     """
     try:
-        return load_source(utterance, run_pipe if allow_pipes else refuse_pipe)
+        return load_source(utterance, run_pipe if allow_pipes else None)
     except AudioError as error:
         raise AudioError(f"utterance {utterance.id}: {error}") from None
 
@@ -147,8 +136,8 @@ def load_utterances(
     """
     bad = [] if bad is None else bad
     # The segments of one recording follow one another, so that its pipe runs once for all of them.
-    read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else refuse_pipe
-    for utterance in with_progress(utterances, "reading audio", "utt", progress):
+    read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else None
+    for utterance in with_progress(utterances, "reading audio", progress):
         file = utterance.source or "(no entry in wav.scp)"
         try:
             wave = load_source(utterance, read_pipe)
@@ -188,29 +177,28 @@ def list_bad_audio(bad: Sequence[BadAudio]) -> list[str]:
     return [f"  {entry}" for entry in bad[:MAX_LISTED]] + more
 
 
-def with_progress(items: Iterable, description: str, unit: str, show: bool) -> Iterable:
-    """`items` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
+def with_progress(utterances: Iterable, description: str, show: bool = True) -> Iterable:
+    """`utterances` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
     from tqdm import tqdm
 
     disable = None if show else True  # None: disabled where stderr is not a terminal
-    return tqdm(items, desc=description, unit=unit, dynamic_ncols=True, leave=False, disable=disable)
+    return tqdm(utterances, desc=description, unit="utt", dynamic_ncols=True, leave=False, disable=disable)
 
 
-def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes]) -> np.ndarray:
-    """The utterance's waveform; `read_pipe` returns what a shell command writes to stdout."""
+def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) -> np.ndarray:
+    """The utterance's waveform; `read_pipe` runs shell commands, of which there is none where it is None."""
     source = utterance.source
     if utterance.is_piped:
+        if read_pipe is None:
+            raise AudioError(f"{source}: is a shell command (pass --allow-pipes if you trust this wav.scp)")
         source = io.BytesIO(read_pipe(utterance.source))
         source.name = utterance.source
     return load_audio(source, start=utterance.start, end=utterance.end)
 
 
 def run_pipe(command: str) -> bytes:
-    """What the shell command `command` (with the `|` at its end, as in wav.scp) writes to stdout.
-
-    Raises:
-        AudioError: the command fails; the message ends with the last line of its stderr.
-    """
+    """What the shell command `command` (with the `|` at its end, as in wav.scp) writes to stdout. Raises an
+    AudioError with the last line of its stderr where it fails."""
     done = subprocess.run(
         command.rstrip().removesuffix("|"), shell=True, capture_output=True, stdin=subprocess.DEVNULL
     )
@@ -221,7 +209,3 @@ def run_pipe(command: str) -> bytes:
             f"(run it by hand to see why)"
         )
     return done.stdout
-
-
-def refuse_pipe(command: str) -> bytes:
-    raise AudioError(f"{command}: is a shell command (pass --allow-pipes if you trust this wav.scp)")

@@ -70,8 +70,7 @@ def read_arpa(path: Path | str) -> NgramModel:
         raise LanguageModelError(
             f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)"
         ) from error
-    words_of_file = [word for _, word, _ in sections[0]]
-    vocabulary = [*SPECIAL, *(word for word in words_of_file if word not in SPECIAL)]
+    vocabulary = [*SPECIAL, *(word for _, word, _ in sections[0] if word not in SPECIAL)]
     model = NgramModel(vocabulary, [])
     for length, rows in enumerate(sections, 1):
         ids = [[model.ids.get(word, UNKNOWN) for word in text.split(" ")] for _, text, _ in rows]

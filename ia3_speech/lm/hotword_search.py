@@ -75,7 +75,7 @@ def read_hotwords(path: Path) -> HotwordList:
             that of an earlier line of the term; the file cannot be read.
     """
     terms: dict[str, Hotword] = {}
-    for number, line in enumerate(read_utf8(path, MISSING_HINT).lstrip("\ufeff").split("\n"), 1):
+    for number, line in enumerate(read_utf8(path, MISSING_HINT).split("\n"), 1):
         if not line.strip() or line.startswith(COMMENT):
             continue
         term = parse_line(line, f"{path}:{number}", number)
@@ -85,8 +85,7 @@ def read_hotwords(path: Path) -> HotwordList:
                 f"{path}:{number}: {term.text!r} has the weight {term.weight:g}, and {earlier.weight:g} in "
                 f"line {earlier.line}"
             )
-        forms = dict.fromkeys(earlier.heard_as + term.heard_as)
-        terms[term.text] = replace(earlier, heard_as=tuple(forms))
+        terms[term.text] = replace(earlier, heard_as=tuple(dict.fromkeys(earlier.heard_as + term.heard_as)))
     if not terms:
         raise UserError(f"{path}: holds no term (a line each; after TABs a weight, and how it is heard)")
     return HotwordList(path, [*terms.values()])
@@ -113,14 +112,8 @@ def parse_line(line: str, place: str, number: int) -> Hotword:
 
 
 def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> list[Spelling]:
-    """The spellings of all terms, by their number in the list.
-
-    Args:
-        weight: nats for each character that counts, of a term whose own weight is 1.
-
-    Raises:
-        UserError: the base cannot write a term or a form; or two terms have a spelling in common.
-    """
+    """The spellings of all terms, by their number in the list; `weight` is as for `HotwordSearch`. Raises
+    UserError where the base cannot write a term or a form, or two terms have a spelling in common."""
     result: list[Spelling] = []
     owner: dict[tuple[int, ...], int] = {}
     for number, term in enumerate(hotwords.terms):
@@ -141,13 +134,13 @@ def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> l
 
 def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
     """Without the terms that the base can't write, and those that are spelled as an earlier one."""
-    found, spelled = [], set()
+    chosen, taken = [], set()
     for term in terms:
         with suppress(UserError):
-            own = {one.symbols for one in spellings(HotwordList(Path(term.text), [term]), vocabulary, 1.0)}
-            found += [] if own & spelled else [term]
-            spelled |= own
-    return found
+            written = {s.symbols for s in spellings(HotwordList(Path(term.text), [term]), vocabulary, 1.0)}
+            chosen += [] if written & taken else [term]
+            taken |= written
+    return chosen
 
 
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
@@ -221,8 +214,6 @@ class HotwordSearch:
                 self.counts[term.spelling.term] += 1
         return [
             replace(hypothesis, words=merge_terms(hypothesis.words, terms, self.hotwords))
-            if terms
-            else hypothesis
             for hypothesis, terms in zip(hypotheses, spotted, strict=True)
         ]
 

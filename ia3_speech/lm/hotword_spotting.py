@@ -63,7 +63,6 @@ class Spotter:
         spellings: of the terms, in symbols of `vocabulary`; of two with the same symbols the first is taken,
             and none without a bonus.
         vocabulary: of the base.
-        slack: see `SLACK`.
 
     Attributes:
         symbol, parent: (nodes,) of the tree; node 0 is the root, and its own parent.
@@ -73,12 +72,12 @@ class Spotter:
         spellings: node → the spelling that ends there.
     """
 
-    def __init__(self, spellings: Iterable[Spelling], vocabulary: Vocabulary, slack: float = SLACK):
-        self.vocabulary, self.slack = vocabulary, slack
+    def __init__(self, spellings: Iterable[Spelling], vocabulary: Vocabulary):
+        self.vocabulary = vocabulary
         subwords = isinstance(vocabulary, SubwordVocabulary)
         self.delimiter = None if subwords else vocabulary.tokens.get(vocabulary.delimiter)
         self.word_starts = {n for token, n in vocabulary.tokens.items() if token.startswith(WORD_START)}
-        symbols, parents, limits = [-1], [0], [-slack]
+        symbols, parents, limits = [-1], [0], [-SLACK]
         child: dict[tuple[int, int], int] = {}
         self.spellings: dict[int, Spelling] = {}
         for spelling in spellings:
@@ -92,7 +91,7 @@ class Spotter:
                     parents.append(node)
                     limits.append(0.0)
                 node = child[node, symbol]
-                limits[node] = min(limits[node], -slack - spelling.bonus * depth / len(spelling.symbols))
+                limits[node] = min(limits[node], -SLACK - spelling.bonus * depth / len(spelling.symbols))
             self.spellings.setdefault(node, spelling)
         self.symbol, self.parent = np.array(symbols), np.array(parents)
         self.limit = np.array(limits, np.float32)
@@ -176,7 +175,7 @@ class Spotter:
             in_blank[0] += loss[blank]
             in_symbol[0], symbol_from[0] = before[frame] + chosen.sums[frame + 1], frame
             active = nodes[np.maximum(new_symbol, new_blank) > NEVER]
-            if max(in_symbol[0], in_blank[0]) > chosen.sums[frame + 1] - self.slack:
+            if max(in_symbol[0], in_blank[0]) > chosen.sums[frame + 1] - SLACK:
                 active = np.append(active, 0)
         return chosen.trace()
 

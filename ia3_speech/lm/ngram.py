@@ -97,9 +97,7 @@ class NgramModel:
         return np.where(index >= 0, known, backoff + self.score(ngrams[:, 1:]))
 
     def word_scores(self, sentences: Iterable[Sequence[str]]) -> np.ndarray:
-        """log10 p of each word and of each sentence's end, after the words before it; in no particular
-        order.
-        """
+        """log10 p of each word and each sentence's end, after the words before it; in no particular order."""
         longest = len(self.orders)
         rows: list[list[list[int]]] = [[] for _ in range(longest + 1)]
         for words in sentences:
@@ -140,12 +138,9 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
 
 
 def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order], list[np.ndarray]]:
-    """All n-grams up to a length, without probabilities, and how often each occurs.
-
-    Args:
-        stream: ids, (words of the text,), each sentence from START to END; no n-gram reaches across its end.
-        words: the size of the vocabulary; every word is a unigram, with a count of 0 where it does not occur.
-    """
+    """All n-grams up to a length, without probabilities, and how often each occurs in a `stream` of ids,
+    (words of the text,), each sentence from START to END; no n-gram reaches across its end. Each of the
+    `words` of the vocabulary is a unigram."""
     sentence = np.cumsum(stream == START)
     at = stream.astype(np.int64)  # index of the n-gram that begins here, of the length before
     counts = [np.bincount(at, minlength=words)]
@@ -275,12 +270,9 @@ def renormalise(model: NgramModel) -> None:
 
 
 def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mass that each history of n-grams of a length leaves for words that do not follow it in the model.
-
-    Returns:
-        1 − Σ p(w | history) over the words that follow it, and 1 − Σ p(w | history without its first word)
-        over the same words; both (histories,).
-    """
+    """The mass that each history of n-grams of a length leaves for words that do not follow it in the model:
+    1 − Σ p(w | history) over the words that follow it, and 1 − Σ p(w | history without its first word) over
+    the same words; both (histories,)."""
     order = model.orders[length - 1]
     histories = len(model.orders[length - 2])
     shorter = model.score(model.ngrams(length)[:, 1:])

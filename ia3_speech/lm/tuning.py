@@ -5,7 +5,7 @@ logits are computed once; each pair of weights is a search over them.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -66,31 +66,20 @@ def tune(
             errors += Levenshtein.distance(references[name], " ".join(texts).split())
         return errors / sum(map(len, references.values()))
 
-    def rates() -> Iterator[float]:  # a search holds no lock of Python's
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        with ThreadPoolExecutor(min(MOST_THREADS, processors)) as pool:
-            yield from pool.map(lambda pair: word_error_rate(search_with(*pair)), pairs)
-
     pairs = list(product(sorted(lm_weights), sorted(word_scores)))
-    bar = tqdm(rates(), "tuning", len(pairs), unit="pair", disable=None, file=progress_stream())
-    return Tuning(
-        rates=dict(zip(pairs, bar, strict=True)),
-        greedy=word_error_rate(GreedySearch(recognizer.base.vocabulary)),
-    )
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(min(MOST_THREADS, processors)) as pool:  # a search holds no lock of Python's
+        rates = pool.map(lambda pair: word_error_rate(search_with(*pair)), pairs)
+        bar = tqdm(rates, "tuning", len(pairs), unit="pair", disable=None, file=progress_stream())
+        rate_of = dict(zip(pairs, bar, strict=True))
+    return Tuning(word_error_rate(GreedySearch(recognizer.base.vocabulary)), rate_of)
 
 
 def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
     """What is tuned on, by utterance: the words of a data directory's texts, and the logits of the pieces of
-    its audio, (frames, vocabulary) each, as float16.
-
-    Args:
-        recognizer: of which only the logits are used; its search is lost.
-
-    Raises:
-        UserError: the directory holds no words; AudioError: a recording cannot be used.
-    """
+    its audio, (frames, vocabulary) each, as float16. The recogniser's search is lost. Raises as `tune`."""
     utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
     if needs_words(recognizer.base.vocabulary.letters):
         utterances = numbers_in_words(utterances, f"{data}/text")

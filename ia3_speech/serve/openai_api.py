@@ -21,8 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio, source_name
-from ia3_speech.data.containers import TooLong
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, TooLong, find_problem, load_audio, source_name
 from ia3_speech.decoding.ctc_search import SearchError
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment, word_record

@@ -27,7 +27,7 @@ def test_measures_of_a_few_words():
         (0.1, 0.2, 1, 0.1, 0.0),
         (0.2, 0.3, 1, 0.2, 0.0),
         (0.6, 0.7, 1, 0.6, 1.0),
-        (0.9, 1.0, 7, 0.9, 6 / 7),
+        (0.9, 1, 7, 0.9, 6 / 7),
     ]
     assert np.allclose([list(vars(row).values()) for row in found.bins], bins)
     assert found.calibration_error == pytest.approx((0.1 + 0.2 + 0.4 + 7 * abs(0.9 - 6 / 7)) / 10)

@@ -1,6 +1,7 @@
 """Decoding, what is wrong with audio, and speed."""
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import soundfile
 from ia3_speech.data.audio import (
     SAMPLE_RATE,
     AudioError,
+    TooLong,
     audio_duration,
     change_speed,
+    container_format,
     find_problem,
     load_audio,
     resample,
 )
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
 
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 RATE = SAMPLE_RATE
 
 
@@ -28,6 +30,11 @@ def tone(seconds=1.0, rate=RATE, hertz=300.0, gain=0.3):
 
 def utterance(name, source, start=None, end=None):
     return Utterance(name, "spk", name, str(source), start, end)
+
+
+def write(file: Path, data: bytes) -> Path:
+    file.write_bytes(data)
+    return file
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "aiff", "au", "w64", "rf64", "nist"])
@@ -112,11 +119,6 @@ def test_a_segment_past_the_end_and_a_wav_of_unknown_length(tmp_path):
         assert len(load_audio(io.BytesIO(bytes(data)))) == RATE
 
 
-def write(file: Path, data: bytes) -> Path:
-    file.write_bytes(data)
-    return file
-
-
 def test_what_is_no_audio(tmp_path):
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     expected = {
@@ -138,27 +140,20 @@ def test_what_is_no_audio(tmp_path):
             assert str(caught.value) == f"{file}: {message}"
 
 
-def test_pipes_only_where_allowed(tmp_path):
-    soundfile.write(tmp_path / "a.wav", tone(), RATE)
-    piped = utterance("spk-1", f"cat {tmp_path}/a.wav |", 0.25, 0.5)
+def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, tone(), RATE)
+    parts = [utterance(f"spk-{n}", f"echo x >> {file}.runs; cat {file} |", n / 10, 0.8) for n in range(5)]
     with pytest.raises(
-        AudioError, match=r"utterance spk-1: cat .*/a.wav \|: is a shell command \(pass --allow-pipes"
+        AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command \(pass --allow-pipes"
     ):
-        load_utterance(piped)
-    assert np.array_equal(
-        load_utterance(piped, allow_pipes=True), load_audio(tmp_path / "a.wav", start=0.25, end=0.5)
-    )
+        load_utterance(parts[1])
+    waves = [wave for _, wave in load_utterances(parts, allow_pipes=True, progress=False)]
+    assert np.array_equal(waves[2], load_audio(file, start=0.2, end=0.8)) and len(waves) == 5
+    assert Path(f"{file}.runs").read_text() == "x\n"
     failing = utterance("spk-2", "echo no such tape >&2; exit 3 |")
     with pytest.raises(AudioError, match=r"failed with code 3: no such tape"):
         load_utterance(failing, allow_pipes=True)
-
-
-def test_the_pipe_of_a_recording_runs_once(tmp_path):
-    soundfile.write(tmp_path / "a.wav", tone(), RATE)
-    source = f"echo x >> {tmp_path}/runs; cat {tmp_path}/a.wav |"
-    parts = [utterance(f"spk-{n}", source, n / 10, n / 10 + 0.1) for n in range(5)]
-    assert len(list(load_utterances(parts, allow_pipes=True, progress=False))) == 5
-    assert (tmp_path / "runs").read_text() == "x\n"
 
 
 @pytest.mark.parametrize(
@@ -177,28 +172,22 @@ def test_problems(wave, reason, fatal):
     assert (found.reason, found.fatal) == (reason, fatal)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the repository")
-def test_clipping_of_real_speech():
+def test_clipping_of_real_speech(shared_data):
     """Speech at its peak is not clipped; cut off at a quarter of its peak it is, even if resampled."""
-    wave = resample(load_audio(min((SHARED / "librispeech_237").rglob("*.flac"))), RATE, 44_100)
+    wave = resample(load_audio(min((shared_data / "librispeech_237").rglob("*.flac"))), RATE, 44_100)
     wave /= np.abs(wave).max()
     assert find_problem(resample(wave, 44_100, RATE)) is None
     assert find_problem(resample(np.clip(4 * wave, -1, 1), 44_100, RATE)).reason.startswith("clipped")
 
 
-@pytest.fixture
-def mixed(tmp_path):
-    """Good, clipped, NaN, short, unreadable, missing."""
+def test_unusable_audio_is_named_or_skipped(tmp_path):
+    """By utterance and file; clipped speech is named and used in both cases."""
     waves = {"clipped": np.clip(9 * tone(), -1, 1), "good": tone()}
     waves |= {"nan": tone() * np.nan, "short": tone(0.01)}
     for name, wave in waves.items():
         soundfile.write(tmp_path / f"{name}.wav", wave, RATE, subtype="FLOAT")
     write(tmp_path / "broken.wav", b"no sound")
-    return [utterance(f"spk-{name}", tmp_path / f"{name}.wav") for name in ("broken", *waves, "zero")]
-
-
-def test_unusable_audio_is_named_or_skipped(mixed):
-    """By utterance and file; clipped speech is named and used in both cases."""
+    mixed = [utterance(f"spk-{name}", tmp_path / f"{name}.wav") for name in ("broken", *waves, "zero")]
     bad: list[BadAudio] = []
     usable = list(load_utterances(mixed, on_error="skip", bad=bad, progress=False))
     assert [utterance.id for utterance, _ in usable] == ["spk-clipped", "spk-good"]
@@ -215,7 +204,6 @@ def test_unusable_audio_is_named_or_skipped(mixed):
     assert lines[2] == f"  spk-nan: {mixed[3].source}: 16000 samples are NaN or infinite"
     assert lines[-2] == "  … and 1 more"
     assert lines[-1].startswith("Repair these files, or leave them out: for good by deleting the")
-    assert len(list(load_utterances(mixed[1:3], progress=False))) == 2
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
@@ -225,3 +213,75 @@ def test_speed_changes_length_and_pitch(factor):
     assert len(fast) == pytest.approx(32_000 / factor, abs=1)
     spectrum = np.abs(np.fft.rfft(fast[4000:20_000]))
     assert np.argmax(spectrum) == pytest.approx(1000 * factor, abs=1)  # 1 Hz a bin
+
+
+# ---- containers
+
+CONTAINERS = {  # suffix → the format by its first bytes, and a codec
+    **{"m4a": ("mp4", "aac"), "mp4": ("mp4", "aac"), "webm": ("webm", "libopus"), "wma": ("wma", "wmav2")},
+    **{"aac": ("aac", "aac"), "mka": ("webm", "aac")},
+}
+AMR = b"#!AMR\n" + 50 * (b"\x3c" + bytes(range(31)))  # a second in 50 frames of 12.2 kbit/s
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """3 s of a tone whose level changes, in each format; and a video without sound."""
+    av = pytest.importorskip("av")
+    folder = tmp_path_factory.mktemp("containers")
+    wave = tone(3.0, 48_000) * (0.5 + 0.5 * tone(3.0, 48_000, hertz=3, gain=1.0))
+    stereo = np.stack([wave, 0.5 * wave])
+    soundfile.write(folder / "a.wav", stereo.T, 48_000)
+    sound = av.AudioFrame.from_ndarray(stereo, format="fltp", layout="stereo")
+    sound.sample_rate = 48_000
+    picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+    options = {"rate": 48_000, "layout": "stereo", "bit_rate": 128_000}
+    files = {f"a.{suffix}": (sound, codec, options) for suffix, (_, codec) in CONTAINERS.items()}
+    files["silent.mp4"] = (picture, "mpeg4", {"rate": 5, "width": 16, "height": 16})
+    for name, (frame, codec, options) in files.items():
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream(codec, **options)
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    return folder
+
+
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two waves, of which a codec may have shifted one by up to 0.1 s."""
+    size = min(len(a), len(b))
+    spectrum = np.fft.rfft(a[:size], 2 * size) * np.conj(np.fft.rfft(b[:size], 2 * size))
+    return np.fft.irfft(spectrum).max() / np.sqrt(np.square(a[:size]).sum() * np.square(b[:size]).sum())
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_a_container_holds_what_was_put_in(folder, suffix):
+    file = folder / f"a.{suffix}"
+    wave, original = load_audio(file), load_audio(folder / "a.wav")
+    assert container_format(file) == CONTAINERS[suffix][0]
+    assert wave.dtype == np.float32 and abs(len(wave) - 3 * RATE) < 0.1 * RATE
+    assert similarity(wave, original) > 0.98
+    assert audio_duration(file) == len(wave) / RATE
+    assert np.array_equal(load_audio(io.BytesIO(file.read_bytes())), wave)
+    assert np.array_equal(load_audio(file, start=1.0, end=2.0), wave[RATE : 2 * RATE])
+    with pytest.raises(AudioError, match="not inside the recording"):
+        load_audio(file, start=1.0, end=9.0)
+    with pytest.raises(TooLong, match=r"is longer than 0\.0\d* minutes"):
+        load_audio(file, max_seconds=2.0)
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "webm"])
+def test_damaged_containers(folder, suffix, tmp_path):
+    whole = (folder / f"a.{suffix}").read_bytes()
+    for size in (40, len(whole) // 2):
+        file = write(tmp_path / f"{size}.{suffix}", whole[:size])
+        with pytest.raises(AudioError, match=rf"{file.name}: .*\(damaged: copy the file again\)"):
+            load_audio(file)
+
+
+def test_amr_pictures_alone_and_what_to_install(folder, tmp_path, monkeypatch):
+    file = write(tmp_path / "a.amr", AMR)
+    assert len(load_audio(file)) == RATE
+    with pytest.raises(AudioError, match=r"silent\.mp4: has no audio track$"):
+        load_audio(folder / "silent.mp4")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(AudioError, match=r"b\.amr: is amr audio, .*uv pip install -e '\.\[containers\]'"):
+        load_audio(write(tmp_path / "b.amr", AMR))

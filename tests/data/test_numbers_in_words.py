@@ -1,14 +1,11 @@
 """Numbers in words."""
 
-import json
-import logging
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize, target_text
 from ia3_speech.data.utterance import Utterance
@@ -58,41 +55,21 @@ def test_texts_without_digits_are_left_as_they_are(text):
 
 
 @given(st.text(alphabet="0123456789.,:/-%°C$£x+ ½amstkg'²"))
-def test_no_digit_is_left_and_no_word_is_glued(text):
-    spoken = verbalize_numbers(text)
-    assert not any(c in "0123456789½" for c in spoken)
-    assert WITHOUT_DIGITS.missing([normalize("a 5 b")])["5"] == 1
+def test_no_digit_is_left(text):
+    assert not any(c in "0123456789½" for c in verbalize_numbers(text))
 
 
 def test_changes_are_logged_with_counts(caplog):
-    texts = {"u1": "take 9 at 38.5 °C", "u2": "take nine", "u3": "9 or 9", "u4": None}
-    given_ = [Utterance(name, "spk", name, "", text=text) for name, text in texts.items()]
-    with caplog.at_level(logging.WARNING):
-        made = numbers_in_words(given_, "data/train/text")
-    assert [one.text for one in made] == [
+    texts = ["take 9 at 38.5 °C", "take nine", "9 or 9", None]
+    utterances = [Utterance(str(n), "spk", str(n), "", text=text) for n, text in enumerate(texts)]
+    assert [utterance.text for utterance in numbers_in_words(utterances, "data/train/text")] == [
         "take nine at thirty eight point five degrees celsius", "take nine", "nine or nine", None,
     ]  # fmt: skip
-    assert made[1] == given_[1]
     assert caplog.messages == [
         "data/train/text: 4 numbers in 2 of 4 texts were written in words, since the base has no digits: "
         "9 → nine (3 ×), 38.5 °C → thirty eight point five degrees celsius (1 ×) (write them out as they "
         "were spoken, where that differs)"
     ]
-
-
-def test_a_digit_in_one_hypothesis_changes_no_other_utterance(tmp_path, run_command):
-    """A hot word writes "B12"; the other hypotheses are those of a base without digits."""
-    references = {"u1": "vitamin B12 daily", "u2": "take 500 mg twice", "u3": "at 10:05"}
-    utterances = [Utterance(name, "s", name, "none.wav", text=text) for name, text in references.items()]
-    write_data_directory(tmp_path / "data", utterances)
-    rates = []
-    for number, first in enumerate(("vitamin b twelve daily", "vitamin B12 daily", "vitamin B6 daily")):
-        (tmp_path / str(number)).mkdir()
-        heard = f"u1 {first}\nu2 take five hundred milligrams twice\nu3 at ten oh six\n"
-        (tmp_path / str(number) / "text").write_text(heard)
-        run_command("score", tmp_path / "data", tmp_path / str(number))
-        rates.append(json.loads((tmp_path / str(number) / "score.json").read_text())["wer"])
-    assert rates == [1 / 13, 1 / 13, 2 / 13]
 
 
 def test_only_english_without_digits_needs_words():

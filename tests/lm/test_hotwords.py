@@ -15,19 +15,17 @@ from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import (
     GreedySearch,
     SearchError,
-    TimedWord,
     collapse,
     greedy,
-    greedy_words,
 )
 from ia3_speech.decoding.word_times import word_times
 from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
 from ia3_speech.lm.hotword_search import (
-    HOTWORD_WEIGHT,
     Hotword,
     HotwordList,
     HotwordSearch,
     force_terms,
+    parse_line,
     read_hotwords,
     spellings,
 )
@@ -54,13 +52,8 @@ def spoken(text: str, vocabulary: Vocabulary = LETTERS, **confused: str) -> np.n
 
 def search_with(*lines: str, weight: float = 1.0, vocabulary: Vocabulary = LETTERS, search=None):
     """A search of (frames, vocabulary) logits with the terms of a file of these lines → `Hypothesis`."""
-    terms = [
-        Hotword(text, float(factor or 1), tuple(filter(None, forms)), n)
-        for n, (text, factor, *forms) in enumerate([*line.split("\t"), ""] for line in lines)
-    ]  # fmt: skip
-    words = HotwordSearch(
-        HotwordList(Path("terms"), terms), weight, vocabulary, search or GreedySearch(vocabulary)
-    )
+    hotwords = HotwordList(Path("terms"), [parse_line(line, "terms", 0) for line in lines])
+    words = HotwordSearch(hotwords, weight, vocabulary, search or GreedySearch(vocabulary))
     return lambda logits: words(logits[None], [len(logits)])[0]
 
 
@@ -73,20 +66,17 @@ def test_a_file_and_its_exact_text(tmp_path):
         "\ufeff# drugs\natrial  fibrillation\r\n\nDeximet\t1.5\tdexa medi\tdixie met\nX-ray\t\tex ray\n"
         "O'Brien\to brian\nDeximet\t1.5\tdexa medi\tdeck see met\n".encode()
     )
-    found = read_hotwords(file)
-    assert found.terms == [
+    terms = read_hotwords(file).terms
+    assert terms == [
         Hotword("atrial fibrillation", 1.0, (), 2),
         Hotword("Deximet", 1.5, ("dexa medi", "dixie met", "deck see met"), 4),
         Hotword("X-ray", 1.0, ("ex ray",), 5),
         Hotword("O'Brien", 1.0, ("o brian",), 6),
     ]
-    rows = [term.row() for term in found.terms]
-    assert rows == [
+    assert [term.row() for term in terms] == [
         *("atrial fibrillation", "Deximet\t1.5\tdexa medi\tdixie met\tdeck see met"),
         *("X-ray\t\tex ray", "O'Brien\t\to brian"),
     ]
-    file.write_text("\n".join(rows))
-    assert [term.row() for term in read_hotwords(file).terms] == rows
 
 
 @pytest.mark.parametrize(
@@ -95,11 +85,9 @@ def test_a_file_and_its_exact_text(tmp_path):
         ("", r"terms: holds no term"),
         ("a\n\t2\n", r"terms:2: no term before the TAB"),
         ("a\t-1\n", r"terms:1: the weight of 'a' is -1"),
-        ("a\tnan\n", r"terms:1: the weight of 'a' is nan"),
         ("a\t2\nb\na\t3\n", r"terms:3: 'a' has the weight 3, and 2 in line 1"),
         ("fever\n漢\n", r"terms:2: the base cannot write 漢 in '漢'"),
         ("fever\n?!\n", r"terms:2: nothing is left of '\?!'"),
-        ("fever\tдом\n", r"terms:1: the base cannot write"),
         ("acute\t\ticd\nasthma\t\ticd\n", r"terms:2: 'icd' is also a spelling of 'acute' in line 1"),
         ("Ray\nray\n", r"terms:2: 'ray' is also a spelling of 'Ray' in line 1"),
     ],
@@ -151,11 +139,12 @@ def best_cover(logits: np.ndarray, words: list[str], weight: float) -> float:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_it_finds_the_terms_with_the_largest_sum_of_scores(seed):
+def test_it_finds_the_terms_with_the_largest_sum_of_scores(seed, monkeypatch):
+    monkeypatch.setattr("ia3_speech.lm.hotword_spotting.SLACK", 100.0)  # no path is given up
     logits = (2 * np.random.default_rng(seed).standard_normal((6, 4))).astype(np.float32)
     words = [["a", "ab", "b a"], ["aa", "b"], ["ba", "bb", "abb"]][seed % 3]
     terms = [Spelling(n, tuple(AB.encode(word)), 1.5 * len(word)) for n, word in enumerate(words)]
-    spotted = Spotter(terms, AB, slack=100.0).spot(logits)
+    spotted = Spotter(terms, AB).spot(logits)
     assert sum(term.score for term in spotted) == pytest.approx(best_cover(logits, words, 1.5), abs=1e-4)
     losses = logits - logits.max(axis=1, keepdims=True)
     for term in spotted:
@@ -177,7 +166,6 @@ def test_it_finds_the_terms_with_the_largest_sum_of_scores(seed):
 
 def test_a_term_replaces_what_sounds_like_it_and_appears_as_its_file_writes_it():
     logits = spoken("he has crial fibrilation", c="t")  # "trial fibrilation", with c in reach
-    assert greedy(logits, LETTERS) == "he has trial fibrilation"
     assert search_with("atrial fibrillation", weight=0.5)(logits).text == "he has trial fibrilation"
     assert search_with("Atrial Fibrillation", weight=2.0)(logits).text == "he has Atrial Fibrillation"
     assert search_with("Crial fibrilation")(logits).text == "he has Crial fibrilation"
@@ -198,32 +186,18 @@ def test_weights_are_factors():
     assert search_with("Cod\t0", weight=9)(logits).text == "cot"
 
 
-def test_a_short_term_does_not_replace_an_ordinary_word():
-    """A bonus of a nat for each of four characters takes "head" in place of "heady", which is better by 2."""
-    logits = spoken("a heady wine")
-    logits[logits.argmax(1) == LETTERS.letters["y"], 0] = 3.0  # the blank in two frames of the y
-    assert search_with("head", weight=HOTWORD_WEIGHT)(logits).text == "a heady wine"
-    assert search_with("head", weight=HOTWORD_WEIGHT * 4 / 1.6)(logits).text == "a head wine"
-
-
-def test_without_a_spotted_term_nothing_changes_and_it_is_said():
-    logits = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
-    terms = HotwordList(Path("terms"), [Hotword("pneumothorax"), Hotword("sarcoidosis")])
-    search = HotwordSearch(terms, 0.1, LETTERS, GreedySearch(LETTERS))
-    assert search(logits[None], [80])[0].text == greedy(logits, LETTERS)
-    assert search.unused() == "terms: none of its 2 terms was found in this audio"
-    search(spoken("a pneumothorax")[None], [44])
-    assert search.unused() is None and search.counts == [1, 0]
-
-
-def test_a_row_of_a_batch_is_that_row_alone():
+def test_a_row_of_a_batch_is_that_row_alone_and_terms_are_counted():
     rows = [spoken("a fever"), spoken("no cough at all"), np.zeros((0, len(CHARACTERS)), np.float32)]
     batch = np.zeros((3, max(map(len, rows)), len(CHARACTERS)), np.float32)
     for row, logits in zip(batch, rows, strict=True):
         row[: len(logits)] = logits
     terms = HotwordList(Path("terms"), [Hotword("Fever"), Hotword("Pyrexia", 1, ("cough",))])
     search = HotwordSearch(terms, 1.0, LETTERS, GreedySearch(LETTERS))
+    noise = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
+    assert search(noise[None], [80])[0].text == greedy(noise, LETTERS)
+    assert search.unused() == "terms: none of its 2 terms was found in this audio"
     together = search(torch.from_numpy(batch).half(), [*map(len, rows)])
+    assert search.unused() is None and search.counts == [1, 1]
     assert together == [search(logits[None], [len(logits)])[0] for logits in rows]
     assert [hypothesis.text for hypothesis in together] == ["a Fever", "no Pyrexia at all", ""]
     with pytest.raises(SearchError, match="NaN"):
@@ -231,36 +205,24 @@ def test_a_row_of_a_batch_is_that_row_alone():
 
 
 def test_a_beam_search_has_the_term_too():
-    logits = spoken("take dexa medi now")
     search = search_with("Deximet\t1\tdexa medi", search=BeamSearch(LETTERS))
-    assert search(logits).text == "take Deximet now"
+    assert search(spoken("take dexa medi now")).text == "take Deximet now"
 
 
 @pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
 def test_word_pieces(kind):
     """A base of word pieces: the term's pieces, at the beginnings and ends of words."""
     vocabulary = Vocabulary.from_tokenizer(PIECE_TOKENIZERS[kind]())
-    said = "the cat sat" if kind else ""
-    ids = vocabulary.encode(said)
+    ids = vocabulary.encode("the cat sat")
     logits = np.full((3 * len(ids) + 1, max(vocabulary.tokens.values()) + 1), -8.0, np.float32)
     logits[:, vocabulary.blank] = 4.0
     for n, symbol in enumerate(ids):
         logits[3 * n + 1 : 3 * n + 3, symbol] = 8.0
-    assert [word.text for word in greedy_words(logits, vocabulary)] == said.split()
     assert search_with("Cat", vocabulary=vocabulary)(logits).text == "the Cat sat"
-    assert search_with("ca", vocabulary=vocabulary)(logits).text == said
+    assert search_with("ca", vocabulary=vocabulary)(logits).text == "the cat sat"
 
 
 # ---- times and confidences
-
-
-def test_a_term_stands_in_its_frames_in_place_of_the_words_in_them():
-    logits = spoken("no met formin today")
-    words = search_with("Metformin", weight=4.0)(logits).words
-    plain = {word.text: word for word in greedy_words(logits, LETTERS)}
-    assert words == (
-        plain["no"], TimedWord("Metformin", plain["met"].first, plain["formin"].last), plain["today"]
-    )  # fmt: skip
 
 
 def test_terms_that_are_written_unlike_they_sound_have_the_times_and_confidence_of_what_was_heard():
@@ -281,20 +243,19 @@ def test_terms_that_are_written_unlike_they_sound_have_the_times_and_confidence_
 # ---- learning
 
 
-def heard(reference: str, hypothesis: str, *terms: str) -> list[tuple[str, str]]:
-    listed = make_term_list(dict.fromkeys(terms, ()))
-    found = heard_forms(reference.split(), hypothesis.split(), listed)
-    return [(" ".join(term), form) for term, form in found]
-
-
-def test_what_was_heard_is_found_by_letters():
-    assert heard("he takes deximet now", "he takes dexa medi now", "deximet") == [("deximet", "dexa medi")]
-    assert heard("has atrial fibrillation", "has a trialfibri lation", "atrial fibrillation") == [
-        ("atrial fibrillation", "a trialfibri lation")
-    ]
-    assert heard("no fever", "no fever", "fever") == [("fever", "fever")]
-    assert heard("no fever at all", "no at all", "fever") == [("fever", "")]
-    assert heard("no fever", "no", "cough") == []
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "term", "forms"),
+    [
+        ("he takes deximet now", "he takes dexa medi now", "deximet", ["dexa medi"]),
+        ("has atrial dread", "has a trialdre ad", "atrial dread", ["a trialdre ad"]),
+        ("no fever", "no fever", "fever", ["fever"]),
+        ("no fever at all", "no at all", "fever", [""]),
+        ("no fever", "no", "cough", []),
+    ],
+)
+def test_what_was_heard_is_found_by_letters(reference, hypothesis, term, forms):
+    heard = heard_forms(reference.split(), hypothesis.split(), make_term_list({term: ()}))
+    assert [(" ".join(words), form) for words, form in heard] == [(term, form) for form in forms]
 
 
 def test_only_specific_forms_are_learned():
