@@ -41,7 +41,6 @@ from ia3_speech.adapters.record import (
 )
 from ia3_speech.adapters.weights import count_by_placement, read_weights, weights_file
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import AdapterError
 
 
 class HubError(UserError):
@@ -87,10 +86,7 @@ def adapter_fault(folder: Path) -> str | None:
             f"holds no adapter (expected {METADATA} or {PEFT_CONFIG}, and {PEFT_WEIGHTS} or {OWN_WEIGHTS}; a "
             f"pickle, which can run code, is not taken)"
         )
-    try:
-        peft_type = "IA3" if described else read_json(folder / PEFT_CONFIG).get("peft_type")
-    except AdapterError as error:
-        return f"holds a damaged {PEFT_CONFIG} ({error})"
+    peft_type = "IA3" if described else read_json(folder / PEFT_CONFIG).get("peft_type")
     if peft_type == "IA3":
         return None
     name = "LoRA" if peft_type == "LORA" else peft_type
@@ -123,9 +119,8 @@ def push(
     weights_file(folder)
     if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")
-    if (folder / METADATA).exists():
-        read_record(folder)  # a damaged record can't say whether it is a person's
-    if not private and not consent and is_biometric(read_summary(folder)):
+    described = (folder / METADATA).exists()
+    if described and is_biometric(read_record(folder)) and not (private or consent):
         raise UserError(
             f"{repo}: not pushed. {BIOMETRIC} (push it with --private, or with --consent if that person "
             f"agreed to its publication)"

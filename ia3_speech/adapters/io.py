@@ -129,7 +129,6 @@ def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
-    """A contiguous copy in fp32 on the CPU."""
     return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
@@ -185,9 +184,8 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     modules = [target.module for target in adapter.vectors]
     if not modules or len(set(modules)) < len(modules):
         return False
-    if any(
-        isinstance(getattr(model, name), nn.ModuleList | nn.Parameter) for name in top_level(adapter.head)
-    ):
+    heads = [getattr(model, name) for name in top_level(adapter.head)]
+    if any(isinstance(head, nn.ModuleList | nn.Parameter) for head in heads):
         return False
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
@@ -198,11 +196,11 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
 
 def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
     """PEFT's names and shapes: (1, d) scales an input, (d, 1) an output with its bias."""
-    tensors = {}
-    for target, vector in adapter.vectors.items():
-        shape = (1, -1) if target.side == "in" else (-1, 1)
-        tensors[f"{PEFT_PREFIX}{target.module}.ia3_l"] = vector.reshape(shape)
-    return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
+    tensors = {
+        f"{target.module}.ia3_l": vector.reshape((1, -1) if target.side == "in" else (-1, 1))
+        for target, vector in adapter.vectors.items()
+    }
+    return {PEFT_PREFIX + name: tensor for name, tensor in (tensors | adapter.head).items()}
 
 
 def top_level(names: Iterable[str]) -> list[str]:
@@ -266,7 +264,9 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     }
     if metadata:
         config = metadata.ia3_config
-        check_complete(folder, list(values), target_modules(model, config))
+        if differing := values.keys() ^ set(target_modules(model, config)):
+            names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in differing)[:5])
+            raise AdapterError(f"{folder}: missing or left over beside its {METADATA}: {names}")
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
@@ -338,14 +338,4 @@ def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, A
             "%s: the base's weights are in %s and those it was trained on in %s, so they were compared by "
             "architecture and sizes alone (load_base compares weights, in any precision)",
             *(adapter, base.get("dtype"), recorded.get("dtype")),
-        )
-
-
-def check_complete(folder: Path, present: list[TargetModule], expected: list[TargetModule]) -> None:
-    """Raises AdapterError unless each vector that the record names is there, and no other."""
-    missing, left_over = set(expected) - set(present), set(present) - set(expected)
-    if missing or left_over:
-        names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in missing or left_over)[:5])
-        raise AdapterError(
-            f"{folder}: {'missing' if missing else 'left over'} beside its {METADATA}: {names}"
         )

@@ -14,7 +14,6 @@ rounded once, to the weight's type. Nothing is ever divided: `unmerge` puts back
 that were changed, so zeros and half precision come back as they were.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,9 +74,8 @@ def merge(model: nn.Module) -> nn.Module:
     Memory: a second copy of each tensor that changes, and no more.
 
     Raises:
-        AdapterError: nothing is attached, or it is merged already; rows have vectors of their own; a module
-            can't be merged into (quantised, shared); a product is not finite in the weights' type, as happens
-            in float16. The model is then as it was.
+        AdapterError: nothing is attached, or it is merged already; a module can't be merged into (quantised);
+            a product is not finite in the weights' type, as happens in float16. The model is then as it was.
     """
     original = unwrap(model)
     if is_merged(original):
@@ -141,22 +139,13 @@ def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
     """
     by_module: dict[str, list[IA3Vector]] = {}
     for vector in vectors(model).values():
-        if vector.current_rows() is not None:
-            raise AdapterError(
-                f"{vector.target.vector_path}: the rows of a batch have vectors of their own here, and "
-                f"merged weights hold one adapter for all (attach that one alone)"
-            )
         by_module.setdefault(vector.target.module, []).append(vector)
-    uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     products = {}
     for path, of_module in by_module.items():
         for name, parameter in parameters_of(model.get_submodule(path), path).items():
-            scaling = [v for v in of_module if name == "weight" or v.target.side == "out"]
-            if not scaling:  # the bias, where only the input has a vector
-                continue
-            if uses[id(parameter)] > 1:
-                raise AdapterError(f"{path}.{name}: other modules share it, so nothing can be merged into it")
-            products[f"{path}.{name}"] = scaled(f"{path}.{name}", parameter, scaling)
+            # A vector of the input leaves the bias alone.
+            if scaling := [v for v in of_module if name == "weight" or v.target.side == "out"]:
+                products[f"{path}.{name}"] = scaled(f"{path}.{name}", parameter, scaling)
     return products
 
 
@@ -177,13 +166,7 @@ def scaled(name: str, parameter: torch.Tensor, vectors: list[IA3Vector]) -> torc
     wide = torch.float32 if parameter.device.type == "mps" else torch.float64  # MPS has no float64
     result = parameter.detach().to(wide)
     for vector in vectors:
-        dim = vector.target.weight_axis
-        if dim >= result.ndim or result.shape[dim] != vector.l.numel():
-            raise AdapterError(
-                f"{name} of shape {tuple(result.shape)} can't be scaled by the {vector.l.numel()} parameters "
-                f"of {vector.target.placement} (a grouped convolution's, or a norm's, input has no columns)"
-            )
-        shape = [-1 if n == dim else 1 for n in range(result.ndim)]
+        shape = [-1 if n == vector.target.weight_axis else 1 for n in range(result.ndim)]
         result = result * vector.l.detach().to(result.device, wide).reshape(shape)
     rounded = result.to(parameter.dtype)
     if not bool(rounded.isfinite().all()):
