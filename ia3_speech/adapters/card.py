@@ -66,8 +66,7 @@ def is_biometric(record: Mapping[str, Any]) -> bool:
 def update_card(folder: Path, name: str | None = None, score_files: Sequence[Path] = ()) -> Path:
     """Write the card of an adapter on disk again, with scores, and return its path.
 
-    Scores go into the record too; those of a set that was scored before are replaced. The tensors are not
-    touched, and a file whose contents would be the same is not written.
+    Scores go into the record too; those of a set that was scored before are replaced.
 
     Args:
         name: the adapter's name; None: the title says what it is for.
@@ -86,14 +85,11 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
             f"below folders data/NAME/)"
         )
     scores = list({score["set"]: score for score in [*(record.get("scores") or []), *new]}.values())
-    if new and scores != record.get("scores"):
+    if new:
         record |= {"scores": scores}
         write_record(folder, record)
-    card = folder / CARD
-    text = model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists())
-    if not card.exists() or card.read_text("utf-8") != text:
-        write_text(card, text)
-    return card
+    write_text(folder / CARD, model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists()))
+    return folder / CARD
 
 
 def read_score_summary(file: Path) -> dict[str, Any]:
