@@ -38,8 +38,6 @@ TOKEN = "hf_of_this_test"
 class Repository:
     files: dict[str, bytes] = field(default_factory=dict)
     private: bool = False
-    gated: bool = False
-    read_only: bool = False
     commits: int = 0
 
     @property
@@ -86,8 +84,6 @@ class Handler(BaseHTTPRequestHandler):
         if repository is None or (repository.private and not self.known()):
             status = 404 if self.known() else 401
             return self.answer(status, {"error": "no"}, {"X-Error-Code": "RepoNotFound"})
-        if repository.gated:
-            return self.answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
         act = rest[0] if rest else "revision"
         return getattr(self, act)(repo, repository, rest[1:], body)
 
@@ -126,9 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         files = {name: {"type": "file", "path": name, "size": 1, "oid": "0"} for name in found.files}
         return self.answer(200, list(files.values()))
 
-    def preupload(self, _repo, found, _rest, body):
-        if found.read_only:
-            return self.answer(403, {"error": "read only"})
+    def preupload(self, _repo, _found, _rest, body):
         how = {"uploadMode": "regular", "shouldIgnore": False}
         files = [how | {"path": file["path"]} for file in json.loads(body)["files"]]
         return self.answer(200, {"files": files})
@@ -296,16 +290,12 @@ def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
 
 def test_refusals_of_the_hub(run, server, adapter):
     source = adapter()
-    server.repositories["me/gated"] = Repository(gated=True)
-    server.repositories["other/open"] = Repository(read_only=True)
     server.repositories["me/there"] = Repository()
     refusals = {
         ("pull", "me/none"): "Repository Not Found",
-        ("pull", "me/gated"): "Cannot access gated repo",
         ("pull", "me/there", "--revision", "v9"): "Revision Not Found",
         ("pull", "no id"): "Repo id must use alphanumeric chars",
         ("push", source, "other/new"): "403 Forbidden",
-        ("push", source, "other/open"): "403 Forbidden",
     }
     for argv, message in refusals.items():
         code, out, err = run(*argv)
