@@ -192,7 +192,6 @@ class Bank:
             raise self.unknown(name, name)
 
     def unknown(self, name: str, expression: str) -> AdapterError:
-        """The error for a name in `expression` that is not that of a loaded adapter."""
         near = get_close_matches(name, list(self.loaded), n=NEAREST, cutoff=0.5)
         where = "" if name == expression.strip() else f', in "{expression}"'
         hint = f"nearest names: {', '.join(near)}" if near else "add it first"
@@ -208,8 +207,7 @@ class Bank:
         return adapter
 
     def write(self, name: str, adapter: Adapter | None) -> None:
-        """Load `adapter` under a name, or unload what has that name where it is None; have vectors in the
-        model exactly where a loaded adapter has any."""
+        """Load `adapter` under a name; unload what has that name where it is None."""
         old, users, new = self.loaded.get(name), self.users.copy(), None
         if old:
             users[old.targets] -= 1
@@ -272,8 +270,7 @@ class Bank:
             raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {batch.rows} names for it")
 
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        """The output of a module of the head, (batch, frames, vocabulary) or (batch, classes), that of rows
-        that have a head of their own by theirs."""
+        """The output of a module of the head, with that of rows that have a head of their own by theirs."""
         batch = self.batch.get()
         if not batch or not batch.heads:
             return output
@@ -384,11 +381,7 @@ class Bank:
         return values
 
     def adapters_of(self, name: str | None) -> WeightedAdapters:
-        """What a row's name means: loaded adapters with their weights. An exact name wins over a sum.
-
-        Raises:
-            AdapterError: a name is not that of a loaded adapter; the message proposes the nearest ones.
-        """
+        """What a row's name means: loaded adapters with their weights. An exact name wins over a sum."""
         terms = () if name is None else parse_expression(name, self.loaded.get, self.unknown)
         return [(adapter, weight) for _, adapter, weight in terms]
 

@@ -21,6 +21,7 @@ from typing import Any
 from ia3_speech.adapters.card import (
     BIOMETRIC,
     GENERATED,
+    HUB_ID,
     LIBRARY,
     base_name,
     is_biometric,
@@ -53,9 +54,7 @@ class HubError(UserError):
 
 def is_repo_id(text: str) -> bool:
     """Whether a text can be a repository's id, USER/NAME. Where there is a folder USER/, it is a path."""
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text, re.ASCII):
-        return False
-    return not Path(text.partition("/")[0]).exists()
+    return bool(HUB_ID.fullmatch(text)) and not Path(text.partition("/")[0]).exists()
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:
@@ -98,8 +97,8 @@ def push(
 ) -> str:
     """Publish an adapter as one commit; returns the address of its page.
 
-    The repository is created where it is missing. Files that only an older adapter had are deleted in
-    the same commit. Of local paths in the records only the last parts are published.
+    The repository is created where it is missing. Files that only an older adapter had are deleted. Of local
+    paths in the records only the last parts are published.
 
     Args:
         repo: USER/NAME.

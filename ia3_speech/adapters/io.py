@@ -133,11 +133,8 @@ def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Path:
-    """Write an adapter of `model`'s base, which must have metadata, as a folder, in one step.
-
-    Raises:
-        AdapterError: a parameter is not finite; the folder holds files that are not an adapter's.
-    """
+    """Write an adapter of `model`'s base, which must have metadata. Raises as `write_folder`, or AdapterError
+    where a parameter is not finite."""
     from safetensors.torch import save_file
 
     check_finite(adapter.tensors, "not saved:")
@@ -204,7 +201,7 @@ def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
 
 
 def top_level(names: Iterable[str]) -> list[str]:
-    """The modules of the model that hold these parameters: `projector` of `projector.weight`."""
+    """`projector` of `projector.weight`, …"""
     return sorted({name.partition(".")[0] for name in names})
 
 
@@ -303,11 +300,7 @@ def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
 
 
 def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> TargetModule:
-    """The target module of a tensor, by its name, ours or PEFT's, and its shape.
-
-    Raises:
-        AdapterError: the model has no such target module; the message names `folder`.
-    """
+    """The target module of a tensor, by its name, ours or PEFT's, and its shape."""
     path, _, leaf = key.rpartition(".")
     for target in all_target_modules(model):
         if target.module != path:

@@ -132,11 +132,7 @@ def swap_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str
 
 
 def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameter name → its product with the vectors, in its own type; the model is only read.
-
-    Raises:
-        AdapterError: see `merge`; the module is named.
-    """
+    """Parameter name → its product with the vectors, in its own type; the model is only read."""
     by_module: dict[str, list[IA3Vector]] = {}
     for vector in vectors(model).values():
         by_module.setdefault(vector.target.module, []).append(vector)
@@ -186,11 +182,8 @@ def export_terms(
 ) -> Base:
     """Merge an adapter, or a sum, into its base, and `write_checkpoint`; returns the base.
 
-    The base is loaded in float32, where it can be told from others by its weights; the merged one is cast.
-
-    Args:
-        base: as for `load.base_of`.
-        dtype: of the checkpoint: float32, float16 or bfloat16.
+    The base is loaded in float32, where it can be told from others by its weights; the merged one is cast to
+    `dtype`: float32, float16 or bfloat16.
     """
     loaded = base_of(terms, base, device="cpu")
     adapter = read_sum(loaded.model, terms)
@@ -205,12 +198,9 @@ def export_terms(
 def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[str, str]) -> None:
     """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step.
 
-    config.json, model.safetensors, the processor's files and a card: `AutoModelForCTC.from_pretrained(out)`
-    and `load_base(out)` read it.
-
     Args:
         out: an older checkpoint there is replaced.
-        adapter: its name, for the card; and so are its `labels`.
+        adapter, labels: for the card.
 
     Raises:
         AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's

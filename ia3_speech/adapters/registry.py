@@ -157,8 +157,7 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
     not provide an adapter of this name."""
     by_experiment = experiments()
     known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
-    by_lower = {name.lower(): name for name in reversed(known)}
-    near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
+    near = get_close_matches(text, known, n=NEAREST, cutoff=0.5)
     nearest = f" (nearest names: {', '.join(near)})" if near else ""
     with suppress(OSError, ValueError):
         if text and path.exists():
@@ -267,11 +266,10 @@ def registration_of(folder: Path) -> dict[str, Any]:
 
 
 def training_data(folder: Path) -> Path | None:
-    """The data directory that a registered adapter was trained on, if it is still there. Recipes record it
-    relative to a folder above the one that the adapter was registered from."""
+    """The data directory that a registered adapter was trained on, if it is still there."""
     data = read_summary(folder).get("training", {}).get("data") or ""
     source = Path(registration_of(folder).get("source", folder))
-    places = [place / data for place in (source, *source.parents)]
+    places = [place / data for place in (source, *source.parents)]  # recipes record it relative to one
     return next((place for place in places if (place / "utt2spk").is_file()), None)
 
 
@@ -297,8 +295,7 @@ def locked() -> Iterator[None]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Make the registry's folder where it is missing, and hold its lock; turn the system's errors into a
-    UserError."""
+    """Make the registry's folder, hold its lock, and turn the system's errors into a UserError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked():

@@ -70,7 +70,7 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistic
 
 
 def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> SpeechStatistics:
-    """Those of points, (utterances, d), of the base that has this fingerprint."""
+    """Of points, (utterances, d)."""
     mean = points.mean(0)
     return SpeechStatistics(fingerprint, len(points), mean, (points - mean).T @ (points - mean))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.adapters.card import is_biometric
+from ia3_speech.adapters.card import is_biometric, other_method
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
 from ia3_speech.adapters.record import read_summary, same_base
 from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
@@ -136,5 +136,4 @@ def is_one_persons(folder: Path) -> bool:
 def is_for(folder: Path, base: "Base") -> bool:
     """Whether an adapter is IA³'s, and of this base."""
     summary = read_summary(folder)
-    method = (summary.get("config") or {}).get("method", "ia3")
-    return method == "ia3" and same_base(summary.get("fingerprint") or {}, base.fingerprint)
+    return other_method(summary) is None and same_base(summary.get("fingerprint", {}), base.fingerprint)
