@@ -78,8 +78,8 @@ def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> Speech
 # --- the file -----------------------------------------------------------------------------------------------
 
 
-def write_gate(folder: Path, speech: SpeechStatistics) -> Path:
-    """Write gate.safetensors into the folder of an adapter or of a base; returns its path.
+def write_gate(folder: Path, speech: SpeechStatistics) -> None:
+    """Write gate.safetensors into the folder of an adapter or of a base.
 
     It holds `mean` and `deviation`, (d,), fp32, and `correlation`, what is above the diagonal of the matrix,
     (d·(d − 1)/2,), fp16: 300 kB for 544 channels; in the header, as JSON, schema, fingerprint, depth and
@@ -97,7 +97,6 @@ def write_gate(folder: Path, speech: SpeechStatistics) -> Path:
     record["fingerprint"] = speech.fingerprint
     with replacing(folder / GATE) as new:
         save_file(tensors, new, {"gate": json.dumps(record)})
-    return folder / GATE
 
 
 def add_gate(

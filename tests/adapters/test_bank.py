@@ -201,22 +201,22 @@ def test_target_modules_that_no_adapter_uses_leave_the_model(tiny_base):
     assert all(map(torch.equal, base.logits(WAVES[:2]), before))
 
 
-def test_ten_thousand_adapters(tiny_base):
+def test_thousands_of_adapters(tiny_base):
     """Each of one number everywhere: a row that got its neighbour's would show."""
     base, other = tiny_base(), tiny_base()
     targets = random_adapter(base.model, 1).vectors
 
     def number(n: int) -> Adapter:
-        values = {target: torch.full_like(like, 0.5 + n / 10_000) for target, like in targets.items()}
+        values = {target: torch.full_like(like, 0.5 + n / 4_000) for target, like in targets.items()}
         return Adapter(str(n), IA3Config(), values)
 
     bank = Bank(base, dtype="bfloat16")
-    for n in range(10_000):
+    for n in range(4_000):
         bank.add(str(n), number(n))
-    assert len(bank) == 10_000 and bank.nbytes == 10_000 * 336 * 2
-    bank.replace("5000", number(1))
-    rows = bank.logits(WAVES, ["0", "9999", "4096", None, "5000", "5001"])
-    for row, wave, n in zip(rows, WAVES, (0, 9_999, 4_096, None, 1, 5_001), strict=True):
+    assert len(bank) == 4_000 and bank.nbytes == 4_000 * 336 * 2
+    bank.replace("2000", number(1))
+    rows = bank.logits(WAVES, ["0", "3999", "1024", None, "2000", "2001"])
+    for row, wave, n in zip(rows, WAVES, (0, 3_999, 1_024, None, 1, 2_001), strict=True):
         expected = number(n or 0)
         expected.vectors = {p: v.bfloat16().float() for p, v in expected.vectors.items()}
         assert apart([row], [alone(other, None if n is None else expected, wave)]) <= 1e-5
@@ -361,7 +361,6 @@ def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
     [
         (["scots", "medicl"], r"medicl: no adapter of the bank has this name \(nearest names: medical"),
         (["scots+medicl:0.5"], r'medicl: no adapter .* in "scots\+medicl:0\.5" \(nearest names: medical'),
-        (["scots:x"], r'"scots:x": the weight of scots is "x"'),
         (["scots+"], r'\(empty\): no adapter of the bank has this name, in "scots\+"'),
         (["scots", None, None], "2 waves and 3 names"),
     ],

@@ -294,7 +294,6 @@ def test_combine_replaces_nothing_unasked(run_command, pair):
         (["accent"], "say where to write it: --out FOLDER, or --name NAME to register it"),
         (["accent", "--out", "x", "--name", "y"], "say where to write it"),
         (["accent", "--name", "a/b"], "'a/b' can't be an adapter's name: it holds /"),
-        (["accent+medcal", "--out", "x"], "medcal: no adapter has this name (nearest names: medical), in "),
         (["accent:2+medical", "--average", "--out", "x"], "--average sets the weights (leave out that of "),
         (["accent:2", "--base", "/none", "--out", "x"], "no base '/none'"),
     ],

@@ -119,7 +119,7 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
 
 def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert resolve_adapter("~/adapter") == adapter()
+    assert adapter() == resolve_adapter("~/adapter")
 
 
 def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):

@@ -92,12 +92,10 @@ def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
 
 
 def test_another_bases_gate_and_a_damaged_one_are_refused(tiny_base, tmp_path):
-    base, other = tiny_base(), tiny_base(seed=1)
+    base = tiny_base()
     write_gate(tmp_path, measure_speech(base, (sound("low", seed) for seed in range(3))))
     with pytest.raises(UserError, match="is of another base"):
-        read_gate(tmp_path, other.fingerprint, "")
-    with pytest.raises(UserError, match=r"^none$"):
-        read_gate(tmp_path / "nothing", base.fingerprint, "none")
+        read_gate(tmp_path, tiny_base(seed=1).fingerprint, "")
     tensors = load_file(tmp_path / GATE)
     save_file(tensors, tmp_path / GATE, {"gate": json.dumps({"schema": 1, "depth": "front_end"})})
     for content in ((tmp_path / GATE).read_bytes(), b"half"):
