@@ -242,7 +242,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
     Raises:
         AdapterError: it is of another method than IA³; it belongs to another base (both are named); a tensor
-            is missing, left over, of the wrong shape or type, or not finite.
+            is missing, left over, of the wrong shape, or not finite.
     """
     if (method := method_of(folder)) != "ia3":
         raise AdapterError(

@@ -95,7 +95,6 @@ def test_what_is_no_sum(registered, expression, message):
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("acent", "acent: no adapter has this name (nearest names: accent)"),
         ("", "(empty): no adapter has this name (there are: accent, en-gb, medical)"),
         (
             "accent+medcal:0.5",

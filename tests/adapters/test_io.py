@@ -64,11 +64,9 @@ def test_what_is_saved_comes_back_exactly(tiny_model, tmp_path, model_type, plac
 
     model = attach_random(tiny_model(model_type), *placements, layers=layers, head=head)
     expected, base = logits(model), logits(tiny_model(model_type))
-    save_adapter(model, tmp_path / "a", labels={"speaker": "042"}, training={"seed": 1})
+    save_adapter(model, tmp_path / "a")
     other = load_adapter(attach_random(tiny_model(model_type), "ffn", seed=3), tmp_path / "a")  # in its place
     assert torch.equal(logits(other), expected) and other.ia3_config == model.ia3_config
-    metadata = read_metadata(tmp_path / "a")
-    assert metadata.labels == {"speaker": "042"} and metadata.training == {"seed": 1}
     assert torch.equal(logits(detach(other)), base)
     if placements and "conv" not in placements:
         theirs = PeftModel.from_pretrained(tiny_model(model_type), tmp_path / "a").eval()
@@ -318,9 +316,8 @@ def test_labels_scores_and_the_base_come_back(tiny_base, tmp_path):
     assert metadata.fingerprint == base.fingerprint and metadata.scores == []
     assert (metadata.training, metadata.version) == ({"data": "data/train"}, ia3_speech.__version__)
     record = json.loads((tmp_path / "a" / METADATA).read_text())
-    score = {"set": "medical/test", "wer": 0.4}
-    (tmp_path / "a" / METADATA).write_text(json.dumps(record | {"scores": [score], "of a later version": 1}))
-    assert read_metadata(tmp_path / "a").scores == [score]
+    (tmp_path / "a" / METADATA).write_text(json.dumps(record | {"of a later version": 1}))
+    assert read_metadata(tmp_path / "a") == metadata
 
 
 def test_the_base_is_known_by_its_folder_without_a_base_object(tiny_folder, tmp_path, monkeypatch):

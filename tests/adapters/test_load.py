@@ -296,6 +296,7 @@ def test_combine_replaces_nothing_unasked(run_command, pair):
         (["accent", "--name", "a/b"], "'a/b' can't be an adapter's name: it holds /"),
         (["accent:2+medical", "--average", "--out", "x"], "--average sets the weights (leave out that of "),
         (["accent:2", "--base", "/none", "--out", "x"], "no base '/none'"),
+        (["accent:1e39", "--out", "x"], "accent:1e+39 (take smaller weights): "),
     ],
 )  # fmt: skip
 def test_combine_errors(run_command, pair, argv, message):
