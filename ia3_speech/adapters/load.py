@@ -48,8 +48,8 @@ def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -
         check: prove that each vector has an effect, as `attach` does.
 
     Raises:
-        AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the wrong
-            shape, or not finite.
+        AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the
+            wrong shape, or not finite.
         UnknownAdapter: there is no such adapter.
     """
     return attach_adapter(model, read_sum(model, parse_terms(adapter)), check=check)
