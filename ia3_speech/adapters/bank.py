@@ -24,7 +24,7 @@ the model and waits for current batches (`Base.lock`); a target module that no a
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -86,11 +86,7 @@ class Batch:
     """A thread's batch of a bank: how many rows it has, and the heads of those that have their own."""
 
     rows: int
-    heads: Mapping[int, Head]
-
-
-# The id of a bank → its batch in this thread.
-BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039
+    heads: dict[int, Head]
 
 
 class Bank:
@@ -132,6 +128,7 @@ class Bank:
         self.ones = torch.ones(0, device=base.device)
         self.config: IA3Config | None = None  # of the vectors in the model
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
+        self.batch: ContextVar[Batch | None] = ContextVar("batch", default=None)  # of this thread
         # For one edit at a time; for what is loaded. `base.lock` is taken between them.
         self.edit_lock, self.loaded_lock = Lock(), Lock()
 
@@ -195,7 +192,6 @@ class Bank:
             raise self.unknown(name, name)
 
     def unknown(self, name: str, expression: str) -> AdapterError:
-        """The error for a name in `expression` that is not that of a loaded adapter."""
         near = get_close_matches(name, list(self.loaded), n=NEAREST, cutoff=0.5)
         where = "" if name == expression.strip() else f', in "{expression}"'
         hint = f"nearest names: {', '.join(near)}" if near else "add it first"
@@ -211,8 +207,7 @@ class Bank:
         return adapter
 
     def write(self, name: str, adapter: Adapter | None) -> None:
-        """Load `adapter` under a name, or unload what has that name where it is None; have vectors in the
-        model exactly where a loaded adapter has any."""
+        """Load `adapter` under a name; unload what has that name where it is None."""
         old, users, new = self.loaded.get(name), self.users.copy(), None
         if old:
             users[old.targets] -= 1
@@ -269,15 +264,14 @@ class Bank:
 
     def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
         """A batch must have as many rows as names were given for it."""
-        batch = BATCHES.get().get(id(self))
+        batch = self.batch.get()
         sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        if batch and sizes and sizes[0] != batch.rows:
+        if batch and sizes[0] != batch.rows:
             raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {batch.rows} names for it")
 
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        """The output of a module of the head, (batch, frames, vocabulary) or (batch, classes), that of rows
-        that have a head of their own by theirs."""
-        batch = BATCHES.get().get(id(self))
+        """The output of a module of the head, with that of rows that have a head of their own by theirs."""
+        batch = self.batch.get()
         if not batch or not batch.heads:
             return output
         output, module = output.clone(), structural_copy(self.head_modules[path])
@@ -351,12 +345,12 @@ class Bank:
                 self.insert_vectors(list(self.columns))
         with self.base.lock.shared():
             values, heads = self.select(names)
-            batches = BATCHES.set({**BATCHES.get(), id(self): Batch(len(names), heads)})
+            token = self.batch.set(Batch(len(names), heads))
             try:
                 with using_rows({self.vectors[target].l: rows for target, rows in values.items()}):
                     yield
             finally:
-                BATCHES.reset(batches)
+                self.batch.reset(token)
 
     @torch.no_grad()
     def select(self, names: Sequence[str | None]) -> tuple[dict[TargetModule, torch.Tensor], dict[int, Head]]:
@@ -387,11 +381,7 @@ class Bank:
         return values
 
     def adapters_of(self, name: str | None) -> WeightedAdapters:
-        """What a row's name means: loaded adapters with their weights. An exact name wins over a sum.
-
-        Raises:
-            AdapterError: a name is not that of a loaded adapter; the message proposes the nearest ones.
-        """
+        """What a row's name means: loaded adapters with their weights. An exact name wins over a sum."""
         terms = () if name is None else parse_expression(name, self.loaded.get, self.unknown)
         return [(adapter, weight) for _, adapter, weight in terms]
 

@@ -24,17 +24,11 @@ from ia3_speech.model.architectures import AdapterError
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """A registered adapter as it was found.
-
-    Attributes:
-        name: in the registry.
-        folder: where it lies.
-        stamp: of the file of its tensors: another one after each change. It begins with nanoseconds.
-    """
+    """A registered adapter as it was found."""
 
     name: str
     folder: Path
-    stamp: tuple[int, ...]
+    stamp: tuple[int, ...]  # of the file of its tensors, another after each change; begins with nanoseconds
 
 
 Terms = tuple[tuple[StoredAdapter, float], ...]  # a sum of adapters with their weights; none is the base

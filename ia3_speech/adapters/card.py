@@ -21,10 +21,8 @@ from ia3_speech.cli import UserError
 from ia3_speech.formatting import percent, plural
 
 TASK = "automatic-speech-recognition"
-# What the class of a base without a CTC head ends in → the Hub's name of its task.
-OTHER_TASKS = dict.fromkeys(
-    ("ForSequenceClassification", "ForAudioFrameClassification", "ForXVector"), "audio-classification"
-) | {"Model": "feature-extraction"}
+CLASSIFIERS = ("ForSequenceClassification", "ForAudioFrameClassification", "ForXVector")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
@@ -48,14 +46,15 @@ GATE_REVEALS = (
 
 
 def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
-    labels = record.get("labels")
-    return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
+    return {name: str(label) for name, label in (record.get("labels") or {}).items() if label}
 
 
 def task_of(record: Mapping[str, Any]) -> str:
     """The Hub's name of what an adapter's base is for."""
     architecture = str((record.get("fingerprint") or {}).get("architecture"))
-    return next((task for end, task in OTHER_TASKS.items() if architecture.endswith(end)), TASK)
+    if architecture.endswith(CLASSIFIERS):
+        return "audio-classification"
+    return "feature-extraction" if architecture.endswith("Model") else TASK
 
 
 def is_biometric(record: Mapping[str, Any]) -> bool:
@@ -66,8 +65,7 @@ def is_biometric(record: Mapping[str, Any]) -> bool:
 def update_card(folder: Path, name: str | None = None, score_files: Sequence[Path] = ()) -> Path:
     """Write the card of an adapter on disk again, with scores, and return its path.
 
-    Scores go into the record too; those of a set that was scored before are replaced. The tensors are not
-    touched, and a file whose contents would be the same is not written.
+    Scores go into the record too; those of a set that was scored before are replaced.
 
     Args:
         name: the adapter's name; None: the title says what it is for.
@@ -86,14 +84,11 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
             f"below folders data/NAME/)"
         )
     scores = list({score["set"]: score for score in [*(record.get("scores") or []), *new]}.values())
-    if new and scores != record.get("scores"):
+    if new:
         record |= {"scores": scores}
         write_record(folder, record)
-    card = folder / CARD
-    text = model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists())
-    if not card.exists() or card.read_text("utf-8") != text:
-        write_text(card, text)
-    return card
+    write_text(folder / CARD, model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists()))
+    return folder / CARD
 
 
 def read_score_summary(file: Path) -> dict[str, Any]:
@@ -142,9 +137,7 @@ def set_name(path: str) -> str:
 
 def hub_id(base: str | None) -> str | None:
     """The base's name, if it can be one of the Hub's and is no folder of this machine."""
-    if not base or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base, re.ASCII):
-        return None
-    return None if Path(base).exists() else base
+    return base if base and HUB_ID.fullmatch(base) and not Path(base).exists() else None
 
 
 def base_name(base: str | None) -> str:
@@ -280,14 +273,13 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 
 def trained_on(training: Mapping[str, Any]) -> str:
     """`medical_notes/train, 412 utterances, 0.9 hours of audio`."""
-    seconds = training.get("audio_seconds")
-    hours = {}
+    data = set_name(training["data"]) if training.get("data") else ""
+    counts, seconds = known_values({"utterances": "{:,} utterances"}, training), training.get("audio_seconds")
+    audio = ""
     if isinstance(seconds, int | float):
-        hours = {"hours": seconds / 3600} if seconds >= 600 else {"minutes": seconds / 60}
-    data = [set_name(training["data"])] if training.get("data") else []
-    forms = {"utterances": "{:,} utterances", "hours": "{:.1f} hours of audio"}
-    forms |= {"minutes": "{:.1f} minutes of audio"}
-    return ", ".join(filter(None, [*data, known_values(forms, {**training, **hours})]))
+        hours = seconds >= 600
+        audio = f"{seconds / 3600:.1f} hours of audio" if hours else f"{seconds / 60:.1f} minutes of audio"
+    return ", ".join(filter(None, (data, counts, audio)))
 
 
 def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> str:

@@ -23,10 +23,6 @@ HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+med
 Value = TypeVar("Value")
 
 
-class ExpressionError(AdapterError):
-    """What was given for an adapter is no name, and can't be read as a sum."""
-
-
 @dataclass(frozen=True)
 class Term:
     """One adapter of a sum, and its weight.
@@ -60,7 +56,7 @@ def parse_expression(
         unknown: (the name, the expression) → the error for a name that stands for nothing.
 
     Raises:
-        ExpressionError: a weight is not a finite number.
+        AdapterError: a weight is not a finite number.
     """
     pieces = expression.split("+")
     while pieces:
@@ -72,7 +68,7 @@ def parse_expression(
             if to_finite_number(number) is not None:
                 raise unknown(name, expression)
             if find(name) is not None:
-                raise ExpressionError(
+                raise AdapterError(
                     f'"{expression}": the weight of {name} is "{number}", and not a finite number ({HINT})'
                 )
             raise unknown(pieces[0].strip(), expression)
@@ -82,13 +78,10 @@ def parse_expression(
 
 def parse_term(text: str, find: Callable[[str], Value | None]) -> tuple[str, Value, float] | None:
     """NAME or NAME:WEIGHT; None where it is neither."""
-    for name in dict.fromkeys((text, text.strip())):
-        if (value := find(name)) is not None:
-            return name, value, 1.0
     name, number = split_weight(text)
-    weight = to_finite_number(number)
-    if weight is not None and (value := find(name)) is not None:
-        return name, value, weight
+    for candidate, weight in ((text.strip(), 1.0), (name, to_finite_number(number))):
+        if weight is not None and (value := find(candidate)) is not None:
+            return candidate, value, weight
     return None
 
 
@@ -114,7 +107,7 @@ def parse_terms(expression: str | Path) -> list[Term]:
 
     Raises:
         UnknownAdapter: there is no adapter of a term's name or path; the message proposes the nearest names.
-        ExpressionError: a term is empty, or its weight is no finite number.
+        AdapterError: a term is empty, or its weight is no finite number.
     """
     terms = parse_expression(str(expression), find_adapter, unknown_term)
     return [Term(name, folder, weight) for name, folder, weight in terms]
@@ -139,9 +132,9 @@ def short_name(term: Term) -> str:
 
 
 def with_equal_weights(terms: list[Term]) -> list[Term]:
-    """The same terms, each with weight 1/n. Raises ExpressionError where they have weights."""
+    """The same terms, each with weight 1/n. Raises AdapterError where they have weights."""
     if weighted := [term for term in terms if term.weight != 1]:
-        raise ExpressionError(f"--average sets the weights (leave out that of {weighted[0]})")
+        raise AdapterError(f"--average sets the weights (leave out that of {weighted[0]})")
     return [replace(term, weight=1 / len(terms)) for term in terms]
 
 
@@ -158,7 +151,7 @@ def find_adapter(name: str) -> Path | None:
 def unknown_term(name: str, expression: str) -> UserError:
     """The error for a name in an expression that is no adapter's."""
     if not name and expression.strip():
-        return ExpressionError(f'"{expression}": a term has no name ({HINT})')
+        return AdapterError(f'"{expression}": a term has no name ({HINT})')
     where = "" if name == expression.strip() else f', in "{expression}"'
     try:
         message = f"{resolve_adapter(name)}: was not there a moment ago (try again)"

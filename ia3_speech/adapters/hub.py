@@ -21,6 +21,7 @@ from typing import Any
 from ia3_speech.adapters.card import (
     BIOMETRIC,
     GENERATED,
+    HUB_ID,
     LIBRARY,
     base_name,
     is_biometric,
@@ -41,7 +42,6 @@ from ia3_speech.adapters.record import (
 )
 from ia3_speech.adapters.weights import count_by_placement, read_weights, weights_file
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import AdapterError
 
 
 class HubError(UserError):
@@ -54,9 +54,7 @@ class HubError(UserError):
 
 def is_repo_id(text: str) -> bool:
     """Whether a text can be a repository's id, USER/NAME. Where there is a folder USER/, it is a path."""
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text, re.ASCII):
-        return False
-    return not Path(text.partition("/")[0]).exists()
+    return bool(HUB_ID.fullmatch(text)) and not Path(text.partition("/")[0]).exists()
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:
@@ -87,10 +85,7 @@ def adapter_fault(folder: Path) -> str | None:
             f"holds no adapter (expected {METADATA} or {PEFT_CONFIG}, and {PEFT_WEIGHTS} or {OWN_WEIGHTS}; a "
             f"pickle, which can run code, is not taken)"
         )
-    try:
-        peft_type = "IA3" if described else read_json(folder / PEFT_CONFIG).get("peft_type")
-    except AdapterError as error:
-        return f"holds a damaged {PEFT_CONFIG} ({error})"
+    peft_type = "IA3" if described else read_json(folder / PEFT_CONFIG).get("peft_type")
     if peft_type == "IA3":
         return None
     name = "LoRA" if peft_type == "LORA" else peft_type
@@ -102,8 +97,8 @@ def push(
 ) -> str:
     """Publish an adapter as one commit; returns the address of its page.
 
-    The repository is created where it is missing. Files that only an older adapter had are deleted in
-    the same commit. Of local paths in the records only the last parts are published.
+    The repository is created where it is missing. Files that only an older adapter had are deleted. Of local
+    paths in the records only the last parts are published.
 
     Args:
         repo: USER/NAME.
@@ -123,9 +118,8 @@ def push(
     weights_file(folder)
     if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")
-    if (folder / METADATA).exists():
-        read_record(folder)  # a damaged record can't say whether it is a person's
-    if not private and not consent and is_biometric(read_summary(folder)):
+    described = (folder / METADATA).exists()
+    if described and is_biometric(read_record(folder)) and not (private or consent):
         raise UserError(
             f"{repo}: not pushed. {BIOMETRIC} (push it with --private, or with --consent if that person "
             f"agreed to its publication)"

@@ -129,16 +129,12 @@ def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
-    """A contiguous copy in fp32 on the CPU."""
     return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
 def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Path:
-    """Write an adapter of `model`'s base, which must have metadata, as a folder, in one step.
-
-    Raises:
-        AdapterError: a parameter is not finite; the folder holds files that are not an adapter's.
-    """
+    """Write an adapter of `model`'s base, which must have metadata. Raises as `write_folder`, or AdapterError
+    where a parameter is not finite."""
     from safetensors.torch import save_file
 
     check_finite(adapter.tensors, "not saved:")
@@ -185,9 +181,8 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     modules = [target.module for target in adapter.vectors]
     if not modules or len(set(modules)) < len(modules):
         return False
-    if any(
-        isinstance(getattr(model, name), nn.ModuleList | nn.Parameter) for name in top_level(adapter.head)
-    ):
+    heads = [getattr(model, name) for name in top_level(adapter.head)]
+    if any(isinstance(head, nn.ModuleList | nn.Parameter) for head in heads):
         return False
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
@@ -198,15 +193,15 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
 
 def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
     """PEFT's names and shapes: (1, d) scales an input, (d, 1) an output with its bias."""
-    tensors = {}
-    for target, vector in adapter.vectors.items():
-        shape = (1, -1) if target.side == "in" else (-1, 1)
-        tensors[f"{PEFT_PREFIX}{target.module}.ia3_l"] = vector.reshape(shape)
-    return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
+    tensors = {
+        f"{target.module}.ia3_l": vector.reshape((1, -1) if target.side == "in" else (-1, 1))
+        for target, vector in adapter.vectors.items()
+    }
+    return {PEFT_PREFIX + name: tensor for name, tensor in (tensors | adapter.head).items()}
 
 
 def top_level(names: Iterable[str]) -> list[str]:
-    """The modules of the model that hold these parameters: `projector` of `projector.weight`."""
+    """`projector` of `projector.weight`, …"""
     return sorted({name.partition(".")[0] for name in names})
 
 
@@ -247,7 +242,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
     Raises:
         AdapterError: it is of another method than IA³; it belongs to another base (both are named); a tensor
-            is missing, left over, of the wrong shape or type, or not finite.
+            is missing, left over, of the wrong shape, or not finite.
     """
     if (method := method_of(folder)) != "ia3":
         raise AdapterError(
@@ -266,7 +261,9 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     }
     if metadata:
         config = metadata.ia3_config
-        check_complete(folder, list(values), target_modules(model, config))
+        if differing := values.keys() ^ set(target_modules(model, config)):
+            names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in differing)[:5])
+            raise AdapterError(f"{folder}: missing or left over beside its {METADATA}: {names}")
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
@@ -303,11 +300,7 @@ def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
 
 
 def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> TargetModule:
-    """The target module of a tensor, by its name, ours or PEFT's, and its shape.
-
-    Raises:
-        AdapterError: the model has no such target module; the message names `folder`.
-    """
+    """The target module of a tensor, by its name, ours or PEFT's, and its shape."""
     path, _, leaf = key.rpartition(".")
     for target in all_target_modules(model):
         if target.module != path:
@@ -338,14 +331,4 @@ def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, A
             "%s: the base's weights are in %s and those it was trained on in %s, so they were compared by "
             "architecture and sizes alone (load_base compares weights, in any precision)",
             *(adapter, base.get("dtype"), recorded.get("dtype")),
-        )
-
-
-def check_complete(folder: Path, present: list[TargetModule], expected: list[TargetModule]) -> None:
-    """Raises AdapterError unless each vector that the record names is there, and no other."""
-    missing, left_over = set(expected) - set(present), set(present) - set(expected)
-    if missing or left_over:
-        names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in missing or left_over)[:5])
-        raise AdapterError(
-            f"{folder}: {'missing' if missing else 'left over'} beside its {METADATA}: {names}"
         )

@@ -23,17 +23,10 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.expressions import Term, format_terms, is_single_adapter, parse_terms
-from ia3_speech.adapters.io import name_of_base, own_head, read_adapter, write_adapter
-from ia3_speech.adapters.record import (
-    Adapter,
-    Metadata,
-    describe_base,
-    read_metadata,
-    recorded_base,
-    same_base,
-)
+from ia3_speech.adapters.io import check_finite, name_of_base, own_head, read_adapter, write_adapter
+from ia3_speech.adapters.record import Adapter, Metadata, read_metadata, recorded_base
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
+from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, BaseError, load_base
 from ia3_speech.model.fingerprint import fingerprint
@@ -55,8 +48,9 @@ def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -
         check: prove that each vector has an effect, as `attach` does.
 
     Raises:
-        AdapterError: there is no such adapter; it belongs to another base (both are named); a tensor is
-            missing, left over, of the wrong shape or type, or not finite.
+        AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the
+            wrong shape, or not finite.
+        UnknownAdapter: there is no such adapter.
     """
     return attach_adapter(model, read_sum(model, parse_terms(adapter)), check=check)
 
@@ -114,9 +108,8 @@ def read_sum(model: nn.Module, terms: Sequence[Term]) -> Adapter:
     """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
 
     Raises:
-        AdapterError: as `read_adapter` and `combine`; or two terms were trained on different bases.
+        AdapterError: as `read_adapter` and `combine`.
     """
-    refuse_different_bases(terms)
     adapters = [read_adapter(model, term.folder) for term in terms]
     if is_single_adapter(terms):
         return adapters[0]
@@ -134,19 +127,6 @@ def save_sum(terms: Sequence[Term], folder: Path, *, base: str | Path | None = N
         adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
     write_adapter(model, adapter, folder)
     return adapter
-
-
-def refuse_different_bases(terms: Sequence[Term]) -> None:
-    """Raises AdapterError where two terms' records name different bases."""
-    records = [(term, metadata) for term in terms if (metadata := read_metadata(term.folder))]
-    for term, metadata in records[1:]:
-        first, other = records[0]
-        if not same_base(other.fingerprint, metadata.fingerprint):
-            raise AdapterError(
-                f"{first.name} was trained on {other.base or 'a base'} ({describe_base(other.fingerprint)}), "
-                f"and {term.name} on {metadata.base or 'another'} ({describe_base(metadata.fingerprint)}): "
-                f"only adapters of one base can be added"
-            )
 
 
 def combine(
@@ -182,9 +162,7 @@ def combine(
         head=sum_heads(heads, own_head(model)) if config.train_head else {},
         metadata=combine_metadata(model, adapters, config, training or {}),
     )
-    too_large = [name for name, tensor in total.tensors.items() if not bool(tensor.isfinite().all())]
-    if too_large:
-        raise AdapterError(f"{total.name}: too large for fp32 in {too_large[0]} (take smaller weights)")
+    check_finite(total.tensors, f"{name} (take smaller weights):")
     return total
 
 

@@ -14,7 +14,6 @@ rounded once, to the weight's type. Nothing is ever divided: `unmerge` puts back
 that were changed, so zeros and half precision come back as they were.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,9 +74,8 @@ def merge(model: nn.Module) -> nn.Module:
     Memory: a second copy of each tensor that changes, and no more.
 
     Raises:
-        AdapterError: nothing is attached, or it is merged already; rows have vectors of their own; a module
-            can't be merged into (quantised, shared); a product is not finite in the weights' type, as happens
-            in float16. The model is then as it was.
+        AdapterError: nothing is attached, or it is merged already; a module can't be merged into (quantised);
+            a product is not finite in the weights' type, as happens in float16. The model is then as it was.
     """
     original = unwrap(model)
     if is_merged(original):
@@ -134,29 +132,16 @@ def swap_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str
 
 
 def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameter name → its product with the vectors, in its own type; the model is only read.
-
-    Raises:
-        AdapterError: see `merge`; the module is named.
-    """
+    """Parameter name → its product with the vectors, in its own type; the model is only read."""
     by_module: dict[str, list[IA3Vector]] = {}
     for vector in vectors(model).values():
-        if vector.current_rows() is not None:
-            raise AdapterError(
-                f"{vector.target.vector_path}: the rows of a batch have vectors of their own here, and "
-                f"merged weights hold one adapter for all (attach that one alone)"
-            )
         by_module.setdefault(vector.target.module, []).append(vector)
-    uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     products = {}
     for path, of_module in by_module.items():
         for name, parameter in parameters_of(model.get_submodule(path), path).items():
-            scaling = [v for v in of_module if name == "weight" or v.target.side == "out"]
-            if not scaling:  # the bias, where only the input has a vector
-                continue
-            if uses[id(parameter)] > 1:
-                raise AdapterError(f"{path}.{name}: other modules share it, so nothing can be merged into it")
-            products[f"{path}.{name}"] = scaled(f"{path}.{name}", parameter, scaling)
+            # A vector of the input leaves the bias alone.
+            if scaling := [v for v in of_module if name == "weight" or v.target.side == "out"]:
+                products[f"{path}.{name}"] = scaled(f"{path}.{name}", parameter, scaling)
     return products
 
 
@@ -177,13 +162,7 @@ def scaled(name: str, parameter: torch.Tensor, vectors: list[IA3Vector]) -> torc
     wide = torch.float32 if parameter.device.type == "mps" else torch.float64  # MPS has no float64
     result = parameter.detach().to(wide)
     for vector in vectors:
-        dim = vector.target.weight_axis
-        if dim >= result.ndim or result.shape[dim] != vector.l.numel():
-            raise AdapterError(
-                f"{name} of shape {tuple(result.shape)} can't be scaled by the {vector.l.numel()} parameters "
-                f"of {vector.target.placement} (a grouped convolution's, or a norm's, input has no columns)"
-            )
-        shape = [-1 if n == dim else 1 for n in range(result.ndim)]
+        shape = [-1 if n == vector.target.weight_axis else 1 for n in range(result.ndim)]
         result = result * vector.l.detach().to(result.device, wide).reshape(shape)
     rounded = result.to(parameter.dtype)
     if not bool(rounded.isfinite().all()):
@@ -203,11 +182,8 @@ def export_terms(
 ) -> Base:
     """Merge an adapter, or a sum, into its base, and `write_checkpoint`; returns the base.
 
-    The base is loaded in float32, where it can be told from others by its weights; the merged one is cast.
-
-    Args:
-        base: as for `load.base_of`.
-        dtype: of the checkpoint: float32, float16 or bfloat16.
+    The base is loaded in float32, where it can be told from others by its weights; the merged one is cast to
+    `dtype`: float32, float16 or bfloat16.
     """
     loaded = base_of(terms, base, device="cpu")
     adapter = read_sum(loaded.model, terms)
@@ -222,12 +198,9 @@ def export_terms(
 def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[str, str]) -> None:
     """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step.
 
-    config.json, model.safetensors, the processor's files and a card: `AutoModelForCTC.from_pretrained(out)`
-    and `load_base(out)` read it.
-
     Args:
         out: an older checkpoint there is replaced.
-        adapter: its name, for the card; and so are its `labels`.
+        adapter, labels: for the card.
 
     Raises:
         AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's

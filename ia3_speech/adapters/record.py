@@ -5,8 +5,8 @@
     README.md                                           the same for people and the Hub (see `card`)
     gate.safetensors                                    perhaps: what its speech is like (see `routing`)
 
-In: an adapter's folder, ours or PEFT's. Out: its record, strict for loading (`read_metadata`), as JSON for
-who writes it again (`read_record`), or tolerant for lists (`read_summary`).
+In: an adapter's folder, ours or PEFT's. Out: its record, for loading (`read_metadata`), as JSON for who
+writes it again (`read_record`), or for lists, empty where it can't be read (`read_summary`).
 """
 
 import json
@@ -31,11 +31,10 @@ CARD, GATE = "README.md", "gate.safetensors"
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE)  # all that an adapter may consist of
 STORED_LM, LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # all that may be registered beside it
-TYPES = {
-    **{"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list},
-    "confidence": dict,  # written by `calibrate --store`
-    "gate": dict,  # written with gate.safetensors
-}
+# Of fields of ia3_speech.json; `calibrate --store` writes `confidence`, and `adapters gate` writes `gate`.
+TYPES = {"base": str, "scores": list} | dict.fromkeys(
+    ("fingerprint", "config", "labels", "training", "confidence", "gate"), dict
+)
 DAMAGED = "(damaged: copy the adapter again)"
 
 
@@ -103,10 +102,8 @@ def read_json(file: Path) -> dict[str, Any]:
     """A JSON file that holds an object. Raises AdapterError that names the file."""
     try:
         record = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{file}: {error} {DAMAGED}") from error
-    except RecursionError:
-        raise AdapterError(f"{file}: is nested too deeply {DAMAGED}") from None
     if not isinstance(record, dict):
         raise AdapterError(f"{file}: is not an object {DAMAGED}")
     return record
@@ -121,15 +118,13 @@ def read_metadata(folder: Path | str) -> Metadata | None:
     file = Path(folder) / METADATA
     if not file.exists():
         return None
-    record = read_json(file)
+    record = read_record(Path(folder))
     if record.get("schema") != SCHEMA:
         raise AdapterError(
             f'{file}: "schema" is not {SCHEMA} (a newer ia3-speech may have written it: upgrade)'
         )
     try:
         metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
-        if not isinstance(metadata.fingerprint, dict):
-            raise TypeError("fingerprint is not an object")
         _ = "method" in metadata.config or metadata.ia3_config  # raises where it is damaged
     except (AttributeError, KeyError, TypeError) as error:
         raise AdapterError(f"{file}: {error} {DAMAGED}") from error
@@ -138,14 +133,13 @@ def read_metadata(folder: Path | str) -> Metadata | None:
 
 def method_of(folder: Path) -> str:
     """The method of an adapter, by our record or PEFT's: ia3, lora, …; AdapterError where it is damaged."""
-    metadata = read_metadata(folder)
-    if metadata or not (folder / PEFT_CONFIG).exists():
-        return str(metadata.config.get("method", "ia3")) if metadata else "ia3"
+    if metadata := read_metadata(folder):
+        return str(metadata.config.get("method", "ia3"))
     return str(read_json(folder / PEFT_CONFIG).get("peft_type", "ia3")).lower()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The contents of `ia3_speech.json`, without fields of a wrong type. Raises AdapterError for none."""
+    """The contents of `ia3_speech.json`. Raises AdapterError where it is missing or damaged."""
     file = folder / METADATA
     if not file.exists():
         raise AdapterError(
@@ -153,9 +147,10 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"one of ours)"
         )
     record = read_json(file)
-    if not isinstance(record.get("labels", {}), dict):
-        raise AdapterError(f"{file}: its labels are not an object {DAMAGED}")
-    return without_wrong_types(record)
+    for name, kind in TYPES.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise AdapterError(f'{file}: "{name}" is of a wrong type {DAMAGED}')
+    return record
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -164,23 +159,13 @@ def read_summary(folder: Path) -> dict[str, Any]:
     Empty where neither can be read: such an adapter can be listed, and only loading it is an error.
     """
     with suppress(AdapterError):
-        return without_wrong_types(read_json(folder / METADATA))
+        return read_record(folder)
     with suppress(AdapterError):
         return {"base": peft_base(folder)}
     return {}
 
 
-def without_wrong_types(record: dict[str, Any]) -> dict[str, Any]:
-    """A record, which may come from anywhere, without fields and scores that are not what they should be."""
-    valid = {name: value for name, value in record.items() if isinstance(value, TYPES.get(name, object))}
-    if "scores" in valid:
-        scores = (score for score in valid["scores"] if isinstance(score, dict))
-        valid["scores"] = [score for score in scores if {"set", "wer"} <= score.keys()]
-    return valid
-
-
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write `ia3_speech.json`."""
     write_json(folder / METADATA, record)
 
 

@@ -13,8 +13,6 @@ takes the name of may be kept: as NAME@1, then NAME@2. Writers take a lock, and 
 temporary one and moved in, so no reader ever sees half an adapter.
 """
 
-import glob
-import json
 import os
 import shutil
 import unicodedata
@@ -28,7 +26,7 @@ from typing import Any
 
 from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json, read_summary
 from ia3_speech.adapters.weights import tensor_files
-from ia3_speech.atomic import remove_leftovers, replacing
+from ia3_speech.atomic import remove_leftovers, replacing, write_json
 from ia3_speech.cli import UserError
 
 HOME = "IA3_SPEECH_HOME"
@@ -69,8 +67,8 @@ def check_name(name: str) -> str:
     """`name` in Unicode's composed form (NFC). Raises BadName where `name_fault` finds a fault."""
     name = unicodedata.normalize("NFC", name)
     if fault := name_fault(name):
-        shown = name if name.isprintable() and len(name) <= LONGEST_NAME else ascii(name[:LONGEST_NAME])
-        raise BadName(f"{shown!r} can't be an adapter's name: {fault} (letters, digits, - and _ are safe)")
+        shown = repr(name[:LONGEST_NAME])
+        raise BadName(f"{shown} can't be an adapter's name: {fault} (letters, digits, - and _ are safe)")
     return name
 
 
@@ -138,7 +136,7 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
 
 
 def is_registered(name: str) -> bool:
-    """Whether there is such a registered name. Waits for a writer, who may be replacing its folder."""
+    """Waits for a writer, who may be replacing the folder of this name."""
     if not is_adapter(home() / name) and home().is_dir():
         with suppress(OSError), locked():  # a registry that is read-only has no writers
             pass
@@ -148,12 +146,10 @@ def is_registered(name: str) -> bool:
 def experiments() -> dict[str, list[Path]]:
     """NAME → `exp/NAME/adapter` under the working directory, or where there is none, each
     `exp/*/NAME/adapter`."""
-    folders = {folder.parent.name: [folder] for folder in Path("exp").glob("*/adapter") if is_adapter(folder)}
     deeper: dict[str, list[Path]] = {}
-    for folder in sorted(Path("exp").glob("*/*/adapter")):
-        if is_adapter(folder):
-            deeper.setdefault(folder.parent.name, []).append(folder)
-    return deeper | folders
+    for folder in sorted(filter(is_adapter, Path("exp").glob("*/*/adapter"))):
+        deeper.setdefault(folder.parent.name, []).append(folder)
+    return deeper | {at.parent.name: [at] for at in filter(is_adapter, Path("exp").glob("*/adapter"))}
 
 
 def not_found(text: str, path: Path, hub_failure: str = "") -> str:
@@ -161,8 +157,7 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
     not provide an adapter of this name."""
     by_experiment = experiments()
     known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
-    by_lower = {name.lower(): name for name in reversed(known)}
-    near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
+    near = get_close_matches(text, known, n=NEAREST, cutoff=0.5)
     nearest = f" (nearest names: {', '.join(near)})" if near else ""
     with suppress(OSError, ValueError):
         if text and path.exists():
@@ -228,15 +223,13 @@ def register(
     name, source = check_name(name), adapter_folder(Path(folder))
     target, contents = home() / name, file_contents(source) | (search_files or {})
     with writing(target):
-        remove_stale(target)
-        if target.exists() or target.is_symlink():
+        remove_leftovers(target)
+        if target.exists():
             if is_adapter(target) and file_contents(target) == contents:
                 return target
             if keep:
-                names = (check_name(f"{name}@{number}") for number in count(1))
-                with replacing(
-                    next(path for path in map(home().joinpath, names) if not path.exists())
-                ) as old:
+                places = (home() / check_name(f"{name}@{number}") for number in count(1))
+                with replacing(next(place for place in places if not place.exists())) as old:
                     shutil.copytree(target, old)
             elif not force:
                 raise NameTaken(
@@ -247,13 +240,9 @@ def register(
             new.mkdir()
             for file, content in contents.items():
                 (new / file).write_bytes(content)
-            registration = {
-                "schema": 1,
-                "source": os.fsencode(source.absolute()).decode(errors="replace"),
-                "registered": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-            text = json.dumps(registration, indent=2, ensure_ascii=False)
-            (new / REGISTRATION).write_text(f"{text}\n", "utf-8")
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            record = {"schema": 1, "source": str(source.absolute()), "registered": now}
+            write_json(new / REGISTRATION, record)
     return target
 
 
@@ -261,20 +250,12 @@ def remove(name: str) -> None:
     """Delete an adapter from the registry. Raises UserError where there is none, or it is read-only."""
     folder = home() / check_name(name)
     with writing(folder):
-        remove_stale(folder)
+        remove_leftovers(folder)
         if not is_adapter(folder):
             raise UnknownAdapter(not_found(name, Path(name)))
-        renamed = folder.with_name(f".{folder.name}.removed.{os.getpid()}")  # the name is free in one step
-        folder.rename(renamed)
-        shutil.rmtree(renamed)
-
-
-def remove_stale(folder: Path) -> None:
-    """Remove what writers that were killed left of an adapter, hidden, beside it. Under the lock, so that
-    nobody is removing one now."""
-    remove_leftovers(folder)
-    for removed in folder.parent.glob(f".{glob.escape(folder.name)}.removed.*"):
-        shutil.rmtree(removed, ignore_errors=True)
+        with replacing(folder) as empty:  # so that a kill leaves no half of it under the name
+            empty.mkdir()
+        folder.rmdir()
 
 
 def registration_of(folder: Path) -> dict[str, Any]:
@@ -285,22 +266,21 @@ def registration_of(folder: Path) -> dict[str, Any]:
 
 
 def training_data(folder: Path) -> Path | None:
-    """The data directory that a registered adapter was trained on, if it is still there. Recipes record it
-    relative to a folder above the one that the adapter was registered from."""
+    """The data directory that a registered adapter was trained on, if it is still there."""
     data = read_summary(folder).get("training", {}).get("data") or ""
     source = Path(registration_of(folder).get("source", folder))
-    places = [place / data for place in (source, *source.parents)]
+    places = [place / data for place in (source, *source.parents)]  # recipes record it relative to one
     return next((place for place in places if (place / "utt2spk").is_file()), None)
 
 
 def adapter_files(folder: Path) -> list[Path]:
-    """The files of an adapter: those in its folder, but for hidden ones, which belong to other programs."""
+    """Those in an adapter's folder, but for hidden ones, which belong to other programs."""
     files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
     return sorted(file for file in files if file.name != REGISTRATION)
 
 
 def file_contents(folder: Path) -> dict[str, bytes]:
-    """File name → contents, of all files of an adapter."""
+    """File name → contents, of `adapter_files`."""
     return {file.name: file.read_bytes() for file in adapter_files(folder)}
 
 
@@ -315,8 +295,7 @@ def locked() -> Iterator[None]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Make the registry's folder where it is missing, and hold its lock; turn the system's errors into a
-    UserError."""
+    """Make the registry's folder, hold its lock, and turn the system's errors into a UserError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked():

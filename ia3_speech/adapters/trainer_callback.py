@@ -31,7 +31,7 @@ class AdapterCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """After a checkpoint is written; as the Trainer calls it."""
-        if state.is_world_process_zero and (model := kwargs.get("model")) is not None:
+        if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}" / "adapter"
             training = {"step": state.global_step, "epoch": state.epoch}
-            save_adapter(model, folder, base=self.base, labels=self.labels, training=training)
+            save_adapter(kwargs["model"], folder, base=self.base, labels=self.labels, training=training)

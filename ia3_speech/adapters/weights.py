@@ -18,7 +18,6 @@ from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, AdapterErr
 
 PEFT_PREFIX = "base_model.model."  # of PEFT's tensor names
 PICKLE = "adapter_model.bin"  # never opened: it can run code
-DTYPES = ("F64", "F32", "F16", "BF16")  # of safetensors: what a vector may be stored in
 MARGIN = 0.1  # a parameter that is farther than this from 1 counts as inhibiting or amplifying
 # (last part of a module's name, side) → placement.
 PLACEMENT_OF = {
@@ -90,20 +89,14 @@ def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[st
     """All tensors of an adapter by their names in the file, of numpy or of torch.
 
     Raises:
-        AdapterError: there are none, they are damaged, or no floating-point numbers.
+        AdapterError: there are none, or they are damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     file = weights_file(folder)
     try:
         with safe_open(file, framework) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (it is no dictionary)
-                if (dtype := tensors.get_slice(name).get_dtype()) not in DTYPES:
-                    raise AdapterError(
-                        f"{file}: {name} is of type {dtype}, and an adapter's parameters are floating-point "
-                        f"numbers ({', '.join(DTYPES)})"
-                    )
-            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (no dictionary)
     except (SafetensorError, OSError, TypeError, KeyError) as error:  # the last two: bfloat16 in numpy
         raise AdapterError(f"{file}: {error} (damaged: copy it again)") from error
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 MOST_UTTERANCES = 500  # that are read of a data directory, evenly spaced
 LONGEST = 12  # seconds that are read of an utterance
-DEPTH = "front_end"  # where the numbers are read
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistic
 
 
 def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> SpeechStatistics:
-    """Those of points, (utterances, d), of the base that has this fingerprint."""
+    """Of points, (utterances, d)."""
     mean = points.mean(0)
     return SpeechStatistics(fingerprint, len(points), mean, (points - mean).T @ (points - mean))
 
@@ -79,8 +78,8 @@ def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> Speech
 # --- the file -----------------------------------------------------------------------------------------------
 
 
-def write_gate(folder: Path, speech: SpeechStatistics) -> Path:
-    """Write gate.safetensors into the folder of an adapter or of a base; returns its path.
+def write_gate(folder: Path, speech: SpeechStatistics) -> None:
+    """Write gate.safetensors into the folder of an adapter or of a base.
 
     It holds `mean` and `deviation`, (d,), fp32, and `correlation`, what is above the diagonal of the matrix,
     (d·(d − 1)/2,), fp16: 300 kB for 544 channels; in the header, as JSON, schema, fingerprint, depth and
@@ -94,10 +93,10 @@ def write_gate(folder: Path, speech: SpeechStatistics) -> Path:
     correlation = (covariance / np.outer(scale, scale))[np.triu_indices(len(scale), 1)]
     tensors = {"mean": speech.mean.astype(np.float32), "deviation": deviation.astype(np.float32)}
     tensors["correlation"] = correlation.astype(np.float16)
-    record = {"schema": SCHEMA, "depth": DEPTH, "utterances": speech.count, "fingerprint": speech.fingerprint}
+    record = {"schema": SCHEMA, "depth": "front_end", "utterances": speech.count}
+    record["fingerprint"] = speech.fingerprint
     with replacing(folder / GATE) as new:
         save_file(tensors, new, {"gate": json.dumps(record)})
-    return folder / GATE
 
 
 def add_gate(
@@ -148,18 +147,18 @@ def read_gate(folder: Path, base: dict[str, Any], missing: str) -> SpeechStatist
             mean, deviation, correlation = (
                 tensors.get_tensor(name).astype(np.float64) for name in ("mean", "deviation", "correlation")
             )
-        if record["schema"] != SCHEMA or record["depth"] != DEPTH:
+        if record["schema"] != SCHEMA:
             raise ValueError("written by another version of ia3-speech")
         fingerprint, count = dict(record["fingerprint"]), int(record["utterances"])
         matrix = np.eye(len(mean))
         matrix[np.triu_indices(len(mean), 1)] = correlation
         scatter = (count - 1) * np.outer(deviation, deviation) * (matrix + np.triu(matrix, 1).T)
+        if count < 2 or not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise ValueError("holds no numbers of speech")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file}: {error} (damaged: ia3-speech adapters gate writes it again)") from error
     if not same_base(fingerprint, base):
         raise UserError(
             f"{file}: is of another base ({describe_base(fingerprint)}); this one is {describe_base(base)}"
         )
-    if count < 2 or not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
-        raise UserError(f"{file}: holds no numbers of speech (ia3-speech adapters gate writes it again)")
     return SpeechStatistics(fingerprint, count, mean, scatter)

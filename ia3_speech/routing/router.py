@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.adapters.card import is_biometric
+from ia3_speech.adapters.card import is_biometric, other_method
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
 from ia3_speech.adapters.record import read_summary, same_base
 from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
@@ -87,8 +87,12 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
     for term in terms:
         if every and not is_for(term.folder, base):
             continue
+        missing = (
+            f"{term.name}: has no gate, so auto can't choose it (ia3-speech adapters gate {term.name} "
+            f"--data DIR adds it, best from what the adapter was trained on)"
+        )
         try:
-            speech.append(read_gate(term.folder, base.fingerprint, no_gate(term)))
+            speech.append(read_gate(term.folder, base.fingerprint, missing))
         except UserError as error:
             if not every:
                 raise
@@ -97,8 +101,11 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
         chosen.append(term)
     if not chosen:
         raise UserError(f"{adapter}: no adapter of the base {base.name} with a gate is registered")
-    folder = Path(base.model.config.name_or_path)
-    general = read_gate(folder, base.fingerprint, no_general_speech(base.name))
+    missing = (
+        f"{base.name}: has no gate of general speech, by which auto knows that no adapter is called for "
+        f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from many people's)"
+    )
+    general = read_gate(Path(base.model.config.name_or_path), base.fingerprint, missing)
     return chosen, GaussianGate(general, speech)
 
 
@@ -129,19 +136,4 @@ def is_one_persons(folder: Path) -> bool:
 def is_for(folder: Path, base: "Base") -> bool:
     """Whether an adapter is IA³'s, and of this base."""
     summary = read_summary(folder)
-    method = (summary.get("config") or {}).get("method", "ia3")
-    return method == "ia3" and same_base(summary.get("fingerprint") or {}, base.fingerprint)
-
-
-def no_gate(term: Term) -> str:
-    return (
-        f"{term.name}: has no gate, so auto can't choose it (ia3-speech adapters gate {term.name} --data DIR "
-        f"adds it, best from what the adapter was trained on)"
-    )
-
-
-def no_general_speech(base: str) -> str:
-    return (
-        f"{base}: has no gate of general speech, by which auto knows that no adapter is called for "
-        f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from many people's)"
-    )
+    return other_method(summary) is None and same_base(summary.get("fingerprint", {}), base.fingerprint)

@@ -1,7 +1,6 @@
 """adapters.bank: a row of a mixed batch is that row alone; the base's keep every bit; edits disturb none."""
 
 import importlib
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,22 +10,16 @@ import torch
 from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapter
-from ia3_speech.adapters import registry
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.load import attach_adapter, combine
 from ia3_speech.adapters.record import Adapter
+from ia3_speech.adapters.registry import UnknownAdapter
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import is_attached
 from ia3_speech.model.base import WAVEFORM, make_base
 from ia3_speech.model.ia3 import vectors
 
-ENCODERS = [
-    ("wav2vec2", {"norm": "group"}),
-    ("wav2vec2", {"norm": "layer", "stable": True}),
-    ("hubert", {"norm": "group"}),
-    ("wavlm", {"norm": "layer", "stable": True}),
-]
 WAVES = [
     np.random.default_rng(n).standard_normal(samples).astype("float32")
     for n, samples in enumerate((4_000, 9_000, 6_500, 5_000, 8_000, 7_000))
@@ -40,12 +33,17 @@ def random_adapter(model, seed: int, placements=("key", "value", "ffn"), layers=
         target: torch.rand(ia3.vector_size(model, target), generator=generator) + 0.5
         for target in ia3.target_modules(model, config)
     }
-    path = ia3.head_of(model)
-    base_head = dict(model.get_submodule(path).named_parameters(path)) if head else {}
-    moved = {
-        n: p.detach().float() + torch.randn(p.shape, generator=generator) / 3 for n, p in base_head.items()
-    }
+    own = ia3.head_parameters(model) if head else {}
+    moved = {n: p.detach().float() + torch.randn(p.shape, generator=generator) / 3 for n, p in own.items()}
     return Adapter(f"seed {seed}", config, values, moved)
+
+
+def make_bank(base, names="a", **options) -> Bank:
+    """A bank with a random adapter of each name, whose seeds are 1, 2, …"""
+    bank = Bank(base, **options)
+    for seed, name in enumerate(names, 1):
+        bank.add(name, random_adapter(base.model, seed))
+    return bank
 
 
 def run(base, waves) -> list[torch.Tensor]:
@@ -59,81 +57,46 @@ def alone(base, adapter: Adapter | None, wave) -> torch.Tensor:
     """A wave by itself, with one adapter attached as `load_adapter` does it."""
     if adapter:
         attach_adapter(base.model, adapter, check=False)
-    try:
-        return run(base, [wave])[0]
-    finally:
-        detach(base.model)
+    (row,) = run(base, [wave])
+    detach(base.model)
+    return row
 
 
 def apart(rows, others) -> float:
     """The largest difference, in units of max(1, the largest logit)."""
-    return max(
-        float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in zip(rows, others, strict=True)
-    )
+    pairs = zip(rows, others, strict=True)
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs)
 
 
 # ---- rows
 
 
-@pytest.mark.parametrize(("model_type", "options"), ENCODERS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, model_type, options, dtype):
+@pytest.mark.parametrize("name", TINY)
+def test_a_row_of_a_mixed_batch_is_that_row_alone(name, processor, dtype):
     """PEFT's fault 1: there each row of a batch with `adapter_names` gets the active adapter, silently."""
-    base, other = tiny_base(model_type, **options), tiny_base(model_type, **options)
+    base, other = (make_base(tiny(name), tiny_processor(name, processor.tokenizer), name) for _ in "12")
     for model in (base.model, other.model):
         model.to(dtype)
-    a, b = random_adapter(base.model, 1), random_adapter(base.model, 2)
-    c = random_adapter(base.model, 3, ("ffn_output", "attention_output"), "1-2", head=True)
-    mixed = combine(base.model, [a, c], [0.7, 0.5])
-    bank = Bank(base)
-    for name, adapter in (("a", a), ("b", b), ("c", c)):
-        bank.add(name, adapter)
-    with bank.rows(["a", None, "b", "c", "a:0.7+c:0.5", "a"]):
-        together = run(base, WAVES)
-    singly = [alone(other, row, wave) for row, wave in zip([a, None, b, c, mixed, a], WAVES, strict=True)]
-    tolerance = 1e-10 if dtype == torch.float64 else 1e-5
-    assert apart(together, singly) <= tolerance
-    plain = apart(run(other, WAVES), [run(other, [wave])[0] for wave in WAVES])
-    assert apart(together, singly) <= 2 * max(plain, torch.finfo(dtype).eps)
-    assert apart(together[:1], [alone(other, b, WAVES[0])]) > 1e-3  # and not just any adapter's
-
-
-@pytest.mark.parametrize("name", TINY)
-def test_every_architecture(name, processor):
-    """Rows with adapters of their own, a head among them, and rows of the base, on each architecture."""
-
-    def banked(dtype):
-        """A bank of a and b, a base beside it, both."""
-        base, other = (make_base(tiny(name), tiny_processor(name, processor.tokenizer), name) for _ in "12")
-        for model in (base.model, other.model):
-            model.to(dtype)
-        a, b = (
-            random_adapter(base.model, 1),
-            random_adapter(base.model, 2, ("ffn_output", "attention_output"), "1", head=True),
-        )
-        bank = Bank(base)
-        bank.add("a", a)
-        bank.add("b", b)
-        return bank, other, [a, b, None, b]
-
-    names = ["a", "b", None, "b"]
-    bank, other, _ = banked(torch.float32)
-    row, before = bank.logits(WAVES[:4], names)[2], other.logits(WAVES[:4])[2]
-    # WavLM's attention is computed by other calls while there are vectors: equal, but for rounding.
-    assert torch.equal(row, before) or (name.startswith("wavlm") and apart([row], [before]) <= 1e-5)
-    # Models of their own: a rotary Conformer keeps the positions of its first batch in that one's precision.
-    bank, other, adapters = banked(torch.float64)
-    with bank.rows(names):
-        together = run(bank.base, WAVES[:4])
+    plain = run(other, WAVES[:5])
+    bank = make_bank(base, "ab")
+    a, b = (random_adapter(base.model, seed) for seed in (1, 2))
+    c = random_adapter(base.model, 3, ("ffn_output", "attention_output"), "1", head=True)
+    bank.add("c", c)
+    with bank.rows(["a", "c", None, "b", "a:0.7+c:0.5"]):
+        together = run(base, WAVES[:5])
+    adapters = [a, c, None, b, combine(base.model, [a, c], [0.7, 0.5])]
     singly = [alone(other, adapter, wave) for adapter, wave in zip(adapters, WAVES, strict=False)]
-    assert apart(together, singly) <= 1e-10
+    assert apart(together, singly) <= (1e-10 if dtype == torch.float64 else 1e-5)
+    assert apart(together[:1], [alone(other, b, WAVES[0])]) > 1e-3  # and not just any adapter's
+    # WavLM's attention is computed by other calls while there are vectors: equal, but for rounding.
+    assert torch.equal(together[2], plain[2]) or name.startswith("wavlm")
 
 
-@pytest.mark.parametrize(("model_type", "options"), ENCODERS[:3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("tables", ["float32", "bfloat16"])
-def test_rows_of_the_base_keep_every_bit(tiny_base, model_type, options, dtype, tables):
-    base = tiny_base(model_type, **options)
+def test_rows_of_the_base_keep_every_bit(tiny_base, dtype, tables):
+    base = tiny_base()
     base.model.to(dtype)
     before = base.logits(WAVES)
     bank = Bank(base, dtype=tables)
@@ -151,24 +114,20 @@ def test_placements_and_layers_of_all_sorts_live_together(tiny_base):
     """What one adapter lacks is 1. PEFT's faults 6 and 7: it fills with 0, and takes another's shape."""
     base, other = tiny_base(), tiny_base()
     adapters = [
-        random_adapter(base.model, n, placements, layers, head)
-        for n, (placements, layers, head) in enumerate([
-            (("key",), "0", False),
-            (("conv", "value"), "1-2", False),
-            (("ffn", "ffn_output", "attention_output"), "0,2", False),
-            ((), "all", True),
-            (("query", "ffn_inner"), "all", True),
-        ])
-    ]  # fmt: skip
+        random_adapter(base.model, 0, ("key",), "0"),
+        random_adapter(base.model, 1, ("conv", "value"), "1-2"),
+        random_adapter(base.model, 2, ("ffn", "ffn_output", "attention_output"), "0,2"),
+        random_adapter(base.model, 3, (), head=True),
+        random_adapter(base.model, 4, ("query", "ffn_inner"), head=True),
+    ]
     bank = Bank(base)
     for n, adapter in enumerate(adapters):
         bank.add(str(n), adapter)
-    rows = bank.logits(WAVES, ["4", "3", "2", "1", "0", None])
-    singly = [alone(other, row, wave) for row, wave in zip([*adapters[::-1], None], WAVES, strict=True)]
+    rows = bank.logits(WAVES, ["0", "1", "2", "3", "4", None])
+    singly = [alone(other, row, wave) for row, wave in zip([*adapters, None], WAVES, strict=True)]
     assert apart(rows, singly) <= 1e-5
-    assert {v.target for v in vectors(base.model).values()} == {
-        target for adapter in adapters for target in adapter.vectors
-    }
+    every = {target for adapter in adapters for target in adapter.vectors}
+    assert {v.target for v in vectors(base.model).values()} == every
 
 
 def test_transformers_own_call(tiny_base):
@@ -194,11 +153,9 @@ def test_transformers_own_call(tiny_base):
 
 def test_sums_are_exact_at_weights_1_and_0(tiny_base):
     base = tiny_base()
-    bank = Bank(base)
-    bank.add("a", random_adapter(base.model, 1, head=True))
-    bank.add("b", random_adapter(base.model, 2))
-    names = ["a", None, "b", "a"]
-    expected = bank.logits(WAVES[:4], names)
+    bank = make_bank(base, "b")
+    bank.add("a", random_adapter(base.model, 2, head=True))
+    expected = bank.logits(WAVES[:4], ["a", None, "b", "a"])
     rows = bank.logits(WAVES[:4], ["a:1+b:0", "b:0", "b:0.5+b:0.5", "a:1e+0 + a:-0"])
     assert all(map(torch.equal, rows, expected))
 
@@ -208,9 +165,7 @@ def test_sums_are_exact_at_weights_1_and_0(tiny_base):
 
 def test_edits_leave_the_other_rows_alone(tiny_base):
     base = tiny_base()
-    bank = Bank(base)
-    for seed, name in enumerate("abc"):
-        bank.add(name, random_adapter(base.model, seed))
+    bank = make_bank(base, "abc")
     assert bank.names() == ["a", "b", "c"] and len(bank) == 3 and "b" in bank
     before, size = bank.logits(WAVES[:3], "abc"), bank.nbytes
     assert size == 3 * 3 * (32 + 32 + 48) * 4
@@ -220,15 +175,12 @@ def test_edits_leave_the_other_rows_alone(tiny_base):
     rows = bank.logits(WAVES[:3], "adc")
     assert torch.equal(rows[0], before[0]) and torch.equal(rows[2], before[2])
     assert not torch.allclose(rows[1], before[1], atol=1e-3)
-    bank.replace("d", random_adapter(base.model, 1))
-    assert all(map(torch.equal, bank.logits(WAVES[:3], "adc"), before))
-    for seed in range(20):
-        bank.add(f"more {seed}", random_adapter(base.model, seed, ("key",)))
+    bank.replace("d", random_adapter(base.model, 2))
     assert all(map(torch.equal, bank.logits(WAVES[:3], "adc"), before))
     bank.replace("d", random_adapter(base.model, 2, ("ffn",), "1"))  # what it lacks now is 1 again
     bank.drop("a")
-    assert not torch.equal(bank.logits(WAVES[:3], [None, "d", "c"])[1], before[1])
-    assert torch.equal(bank.logits(WAVES[:3], [None, "d", "c"])[2], before[2])
+    rows = bank.logits(WAVES[:3], [None, "d", "c"])
+    assert not torch.equal(rows[1], before[1]) and torch.equal(rows[2], before[2])
 
 
 def test_target_modules_that_no_adapter_uses_leave_the_model(tiny_base):
@@ -248,58 +200,43 @@ def test_target_modules_that_no_adapter_uses_leave_the_model(tiny_base):
     assert all(map(torch.equal, base.logits(WAVES[:2]), before))
 
 
-def test_ten_thousand_adapters(tiny_base):
+def test_thousands_of_adapters(tiny_base):
     """Each of one number everywhere: a row that got its neighbour's would show."""
     base, other = tiny_base(), tiny_base()
-    widths = {
-        target: ia3.vector_size(base.model, target) for target in ia3.target_modules(base.model, IA3Config())
-    }
+    targets = random_adapter(base.model, 1).vectors
 
     def number(n: int) -> Adapter:
-        ones = {target: torch.full((width,), 0.5 + n / 10_000) for target, width in widths.items()}
-        return Adapter(str(n), IA3Config(), ones)
+        values = {target: torch.full_like(like, 0.5 + n / 4_000) for target, like in targets.items()}
+        return Adapter(str(n), IA3Config(), values)
 
     bank = Bank(base, dtype="bfloat16")
-    for n in range(10_000):
+    for n in range(4_000):
         bank.add(str(n), number(n))
-    assert len(bank) == 10_000 and bank.nbytes == 10_000 * 336 * 2
-    bank.replace("5000", number(1))
-    rows = bank.logits(WAVES, ["0", "9999", "4096", None, "5000", "5001"])
-    for row, wave, n in zip(rows, WAVES, (0, 9_999, 4_096, None, 1, 5_001), strict=True):
-        expected = None
-        if n is not None:
-            expected = number(n)
-            expected.vectors = {p: v.bfloat16().float() for p, v in expected.vectors.items()}
-        assert apart([row], [alone(other, expected, wave)]) <= 1e-5
+    assert len(bank) == 4_000 and bank.nbytes == 4_000 * 336 * 2
+    bank.replace("2000", number(1))
+    rows = bank.logits(WAVES, ["0", "3999", "1024", None, "2000", "2001"])
+    for row, wave, n in zip(rows, WAVES, (0, 3_999, 1_024, None, 1, 2_001), strict=True):
+        expected = number(n or 0)
+        expected.vectors = {p: v.bfloat16().float() for p, v in expected.vectors.items()}
+        assert apart([row], [alone(other, None if n is None else expected, wave)]) <= 1e-5
 
 
 # ---- threads
 
 
-def run_together(*works) -> None:
-    """Each in a thread of its own, to the end; an error there is one here."""
-    with ThreadPoolExecutor(len(works)) as pool:
-        for future in [pool.submit(work) for work in works]:
-            future.result(timeout=120)
-
-
 def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
     base = tiny_base()
-    bank = Bank(base)
-    a, b = random_adapter(base.model, 1, head=True), random_adapter(base.model, 2)
-    bank.add("a", a)
-    bank.add("b", b)
+    bank = make_bank(base, "b")
+    bank.add("a", random_adapter(base.model, 2, head=True))
     names = ["a", "b", "a:0.5+b", None]
     expected = bank.logits(WAVES[:4], names)
 
     def edits():
-        bank.replace("a", b)
+        bank.replace("a", random_adapter(base.model, 3))
         bank.drop("b")
-        for n in range(8):
-            bank.add(f"more {n}", random_adapter(base.model, n))
 
-    with bank.rows(names):
-        run_together(edits)
+    with bank.rows(names), ThreadPoolExecutor(1) as pool:
+        pool.submit(edits).result(timeout=120)
         rows = base.logits(WAVES[:4])
     assert all(map(torch.equal, rows, expected))
     with pytest.raises(AdapterError, match="b: no adapter of the bank has this name"):
@@ -308,41 +245,30 @@ def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
 
 def test_batches_and_edits_from_many_threads(tiny_base):
     base = tiny_base()
-    bank = Bank(base)
-    for seed, name in enumerate("abx"):
-        bank.add(name, random_adapter(base.model, seed))
+    bank = make_bank(base, "abx")
     names, waves = ["a", None, "b"], WAVES[:3]
-    expected, rounds = bank.logits(waves, names), [0]
-    ended = [threading.Event(), threading.Event()]
+    expected = bank.logits(waves, names)
 
-    def batches(order, end):
-        try:
-            for _ in range(15):
-                rows = bank.logits([waves[n] for n in order], [names[n] for n in order])
-                assert all(torch.equal(row, expected[n]) for row, n in zip(rows, order, strict=True))
-        finally:
-            end.set()
+    def batches():
+        for _ in range(15):
+            assert all(map(torch.equal, bank.logits(waves, names), expected))
 
-    def edits():
-        while not rounds[0] or not all(end.is_set() for end in ended):
-            seed = rounds[0]
-            bank.replace("x", random_adapter(base.model, seed))
-            bank.add(
-                "y", random_adapter(base.model, seed, ("ffn_output", "query"))
-            )  # new target modules in the model
-            bank.add("z", random_adapter(base.model, seed, head=True))
+    with ThreadPoolExecutor(2) as pool:
+        works = [pool.submit(batches) for _ in range(2)]
+        while not all(work.done() for work in works):
+            bank.replace("x", random_adapter(base.model, 4))
+            bank.add("y", random_adapter(base.model, 5, ("ffn_output", "query")))  # new target modules
+            bank.add("z", random_adapter(base.model, 6, head=True))
             bank.drop("y")
             bank.drop("z")
-            rounds[0] += 1
-
-    run_together(lambda: batches((0, 1, 2), ended[0]), lambda: batches((2, 0, 1), ended[1]), edits)
+        for work in works:
+            work.result()
     assert bank.names() == ["a", "b", "x"]
 
 
 def test_a_thread_in_a_batch_can_not_wait_for_itself(tiny_base):
     base = tiny_base()
-    bank = Bank(base)
-    bank.add("a", random_adapter(base.model, 1))
+    bank = make_bank(base)
     with bank.rows(["a"]):
         with pytest.raises(AdapterError, match="a batch of 2 rows came, and the bank has 1 names"):
             base.model(torch.randn(2, 4_000))
@@ -368,10 +294,11 @@ def test_what_add_takes(tiny_folder, speaker42):
     bank.add("folder", speaker42)
     bank.add("half", "speaker42:0.5")
     rows = bank.logits(WAVES[:4], ["speaker42", "folder", "half", "folder:0.5"])
-    for row, wave, name in zip(rows, WAVES, ("speaker42", speaker42, "speaker42:0.5", "half"), strict=False):
-        load_adapter(other.model, "speaker42:0.5" if name == "half" else name, check=False)
-        assert apart([row], [run(other, [wave])[0]]) <= 1e-5
-    with pytest.raises(registry.UnknownAdapter, match=r"speaker43: no adapter has this name.*speaker42"):
+    whole, half = ("speaker42", speaker42), ("speaker42:0.5", "speaker42:0.5")
+    for row, wave, name in zip(rows, WAVES, whole + half, strict=False):
+        load_adapter(other.model, name, check=False)
+        assert apart([row], run(other, [wave])) <= 1e-5
+    with pytest.raises(UnknownAdapter, match=r"speaker43: no adapter has this name.*speaker42"):
         bank.add("speaker43")
 
 
@@ -380,11 +307,10 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_pa
     mine.name, theirs.name = "mine", "theirs"
     save_adapter(attach(theirs.model), tmp_path / "a", base=theirs)
     bank = Bank(mine)
-    message = r"a was trained on another base, theirs \(Wav2Vec2ForCTC"
-    with pytest.raises(AdapterError, match=rf"{message}.*; this one is Wav2Vec2ForCTC"):
-        bank.add("a", tmp_path / "a")
-    with pytest.raises(AdapterError, match=rf"{message}.*; this one is Wav2Vec2ForCTC"):
-        bank.add("a", read_adapter(theirs.model, tmp_path / "a"))
+    message = r"a was trained on another base, theirs \(Wav2Vec2ForCTC.*; this one is Wav2Vec2ForCTC"
+    for adapter in (tmp_path / "a", read_adapter(theirs.model, tmp_path / "a")):
+        with pytest.raises(AdapterError, match=message):
+            bank.add("a", adapter)
     assert len(bank) == 0 and not is_attached(mine.model)
 
 
@@ -393,29 +319,17 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_pa
 
 def test_adapters_that_do_not_fit_change_nothing(tiny_base):
     base = tiny_base()
-    bank = Bank(base)
-    bank.add("a", random_adapter(base.model, 1))
+    bank = make_bank(base)
     expected = bank.logits(WAVES[:1], ["a"])
-    wide, narrow, deep = (
-        tiny_base(**{name: size}).model
-        for name, size in (("vocab_size", 40), ("intermediate_size", 40), ("num_hidden_layers", 4))
-    )
+    wide, deep = tiny_base(vocab_size=40).model, tiny_base(num_hidden_layers=4).model
+    narrow = tiny_base(intermediate_size=40).model
     half = Adapter("b", IA3Config((), train_head=True), {}, {"lm_head.weight": torch.ones(29, 32)})
     broken = random_adapter(base.model, 2)
     next(iter(broken.vectors.values()))[3] = float("inf")
     for adapter, message in (
-        (
-            random_adapter(wide, 2, head=True),
-            r"lm_head\.weight has 1280 .* has 928 there \(heads",
-        ),
-        (
-            random_adapter(narrow, 2),
-            r"output_dense\.ia3_ffn has 40 parameters, and the base has 48 there",
-        ),
-        (
-            random_adapter(deep, 2),
-            r"layers\.3\.attention\.k_proj\.ia3_key has 32 .* the base has no target module there",
-        ),
+        (random_adapter(wide, 2, head=True), r"lm_head\.weight has 1280 .* has 928 there \(heads"),
+        (random_adapter(narrow, 2), r"\.ia3_ffn has 40 parameters, and the base has 48 there"),
+        (random_adapter(deep, 2), r"layers\.3\..*ia3_key has 32 .* the base has no target module there"),
         (broken, "ia3_key holds NaN or infinite values"),
         (half, r"the head is lm_head\.weight, and the base's lm_head\.weight, lm_head\.bias"),
     ):
@@ -434,9 +348,8 @@ def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
     bank = Bank(base)
     bank.add("a", random_adapter(base.model, 1, ("value",), "0"))
     expected = bank.logits(WAVES[:1], ["a"])
-    with pytest.raises(
-        AdapterError, match=r"1 of 2 IA³ vectors have no effect.*layers\.2\.attention\.v_proj"
-    ):
+    message = r"1 of 2 IA³ vectors have no effect.*layers\.2\.attention\.v_proj"
+    with pytest.raises(AdapterError, match=message):
         bank.add("b", random_adapter(base.model, 2, ("value",), "2"))
     assert bank.names() == ["a"] and len(vectors(base.model)) == 1
     assert torch.equal(bank.logits(WAVES[:1], ["a"])[0], expected[0])
@@ -447,16 +360,12 @@ def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
     [
         (["scots", "medicl"], r"medicl: no adapter of the bank has this name \(nearest names: medical"),
         (["scots+medicl:0.5"], r'medicl: no adapter .* in "scots\+medicl:0\.5" \(nearest names: medical'),
-        (["scots:x"], r'"scots:x": the weight of scots is "x"'),
         (["scots+"], r'\(empty\): no adapter of the bank has this name, in "scots\+"'),
         (["scots", None, None], "2 waves and 3 names"),
     ],
 )
 def test_names_that_are_none(tiny_base, names, message):
-    base = tiny_base()
-    bank = Bank(base)
-    for seed, name in enumerate(("scots", "medical")):
-        bank.add(name, random_adapter(base.model, seed))
+    bank = make_bank(tiny_base(), ("scots", "medical"))
     waves = WAVES[: 2 if len(names) == 3 else len(names)]
     with pytest.raises(AdapterError, match=message):
         bank.logits(waves, names)
@@ -469,8 +378,7 @@ def test_one_model_carries_one_thing(tiny_base):
     with pytest.raises(AdapterError, match=r"tiny carries an adapter already \(call detach"):
         Bank(base)
     detach(base.model)
-    bank = Bank(base)
-    bank.add("a", random_adapter(base.model, 1))
+    bank = make_bank(base)
     expected = bank.logits(WAVES[:1], ["a"])
     attach_adapter(base.model, random_adapter(base.model, 2), check=False)
     for act in (lambda: bank.logits(WAVES[:1], ["a"]), lambda: bank.drop("a")):
@@ -482,8 +390,7 @@ def test_one_model_carries_one_thing(tiny_base):
 
 def test_names_are_taken_once_and_dropped_once(tiny_base):
     base = tiny_base()
-    bank = Bank(base)
-    bank.add("a", random_adapter(base.model, 1))
+    bank = make_bank(base)
     with pytest.raises(AdapterError, match=r"a: is in the bank already \(replace it, or drop it first\)"):
         bank.add("a", random_adapter(base.model, 2))
     for edit in (bank.drop, bank.replace):

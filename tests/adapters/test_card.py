@@ -2,14 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
-from safetensors.numpy import save_file
 
 from ia3_speech.adapters import card
-from ia3_speech.cli import UserError
 
 RECORD = {
     "schema": 1,
@@ -150,12 +147,10 @@ def test_the_hub_reads_it(tmp_path):
     [
         ("facebook/hubert-base", "facebook/hubert-base", "facebook/hubert-base"),
         ("mini", None, "mini"),
-        ("/home/ann/models/my-base", None, "my-base"),
         ("/home/ann/models/my-base/", None, "my-base"),
         ("C:\\Users\\ann\\my-base", None, "my-base"),
         ("/home/ann/mini", None, "unnamed"),  # not the mini base
         ("exp/base", None, "base"),  # a folder here, though it looks like an id
-        ("", None, "unnamed"),
         (None, None, "unnamed"),
     ],
 )
@@ -171,15 +166,12 @@ def test_a_base_is_named_only_where_others_can_find_it(tmp_path, monkeypatch, ba
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("data/medical_notes/test", "medical_notes/test"),
         ("/home/ann/data/medical_notes/test/", "medical_notes/test"),
-        ("data/test", "test"),
         ("/home/ann/test", "test"),
         ("D:\\data\\clinic\\test", "clinic/test"),
         ("/data/clinic/data", "clinic/data"),
         ("/data/alice/patients/train", "patients/train"),
         ("/mnt/data/home/alice/exp/mandarin/adapter", "mandarin/adapter"),
-        ("data", "data"),
         ("", "unnamed"),
     ],
 )
@@ -189,7 +181,7 @@ def test_a_data_directory_is_named_without_what_stands_above_data(path, name):
 
 @pytest.mark.parametrize(
     ("language", "front"),
-    [("en", ["en"]), ("en-GB", ["en"]), ("Sorbian", None), ("English", None), ("", None)],
+    [("en-GB", ["en"]), ("English", None), ("", None)],
 )
 def test_a_language_is_for_the_hub_only_as_a_code(language, front):
     labels = {"language": language}
@@ -215,66 +207,6 @@ def test_a_set_without_reference_words_has_no_place_on_the_hubs_boards():
     record = RECORD | {"scores": [{"set": "x/test", "wer": None, "wer_ci": None, "words": 0}]}
     assert "| x/test |  |  |  |  |  | 0 |  |" in card.model_card(record, SIZES)
     assert "model-index" not in card.model_card(record, SIZES)
-
-
-# ---- on disk
-
-
-@pytest.fixture
-def adapter(tmp_path):
-    folder = tmp_path / "exp/a/adapter"
-    folder.mkdir(parents=True)
-    save_file({"a.1.k_proj.ia3_key": np.ones(5, np.float32)}, folder / "ia3_speech.safetensors")
-    (folder / "ia3_speech.json").write_text(json.dumps(RECORD | {"scores": []}))
-    return folder
-
-
-def score_file(folder, data, wer):
-    folder.mkdir(exist_ok=True)
-    score = {
-        "schema": 1, "data": data, "wer": wer, "wer_ci": [wer - 0.1, wer + 0.1], "ci_unit": "speaker",
-        "cer": 0.1, "cer_ci": None, "words": 10, "utterances": 2, "term_error_rate": None,
-        "changes": {"wer": {"baseline": 0.5, "relative": wer / 0.5 - 1, "relative_ci": None}},
-    }  # fmt: skip
-    (folder / "score.json").write_text(json.dumps(score))
-    return folder / "score.json"
-
-
-def test_scores_are_added_and_replaced(adapter, tmp_path):
-    weights = (adapter / "ia3_speech.safetensors").read_bytes()
-    first, second = (score_file(tmp_path / name, f"data/x/{name}", 0.4) for name in ("test", "other"))
-    assert card.update_card(adapter, "s42", [first, second]) == adapter / "README.md"
-    text = (adapter / "README.md").read_text()
-    assert "| x/test | 40.0% | 30.0%–50.0% | 50.0% | -20.0% | 10.0% | 10 | speakers |\n| x/other |" in text
-    assert "# s42\n" in text and "5 parameters" in text and "PEFT" not in text
-    before = [(path, path.stat().st_mtime_ns) for path in sorted(adapter.iterdir())]
-    card.update_card(adapter, "s42", [first, second])  # as a recipe does at every run
-    assert [(path, path.stat().st_mtime_ns) for path in sorted(adapter.iterdir())] == before
-    card.update_card(adapter, None, [score_file(tmp_path / "test", "data/x/test", 0.3)])
-    record = json.loads((adapter / "ia3_speech.json").read_text())
-    assert [(score["set"], score["wer"]) for score in record["scores"]] == [("x/test", 0.3), ("x/other", 0.4)]
-    assert record | {"scores": []} == RECORD | {"scores": []}
-    assert (adapter / "ia3_speech.safetensors").read_bytes() == weights
-
-
-def test_two_sets_of_one_name_are_refused(adapter, tmp_path):
-    files = [score_file(tmp_path / name, f"/{name}/test", 0.3) for name in ("one", "two")]
-    with pytest.raises(UserError, match="two of the scores are of sets called test, of which"):
-        card.update_card(adapter, "s42", files)
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"wer": 1}', '{"schema": 2, "wer": 1}', '{"schema": 1}'])
-def test_what_is_no_score(adapter, tmp_path, text):
-    (tmp_path / "score.json").write_text(text)
-    with pytest.raises(UserError, match=r"score\.json: .*\(ia3-speech score writes it\)"):
-        card.update_card(adapter, None, [tmp_path / "score.json"])
-    assert not (adapter / "README.md").exists()
-
-
-def test_an_adapter_without_our_record_gets_no_card(adapter):
-    (adapter / "ia3_speech.json").unlink()
-    with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
-        card.update_card(adapter)
 
 
 def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):

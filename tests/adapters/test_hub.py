@@ -38,8 +38,6 @@ TOKEN = "hf_of_this_test"
 class Repository:
     files: dict[str, bytes] = field(default_factory=dict)
     private: bool = False
-    gated: bool = False
-    read_only: bool = False
     commits: int = 0
 
     @property
@@ -84,11 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         repo, rest = "/".join(parts[first : first + 2]), parts[first + 2 :]
         repository = self.server.repositories.get(repo)
         if repository is None or (repository.private and not self.known()):
-            return self.answer(
-                404 if self.known() else 401, {"error": "no"}, {"X-Error-Code": "RepoNotFound"}
-            )
-        if repository.gated:
-            return self.answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+            status = 404 if self.known() else 401
+            return self.answer(status, {"error": "no"}, {"X-Error-Code": "RepoNotFound"})
         act = rest[0] if rest else "revision"
         return getattr(self, act)(repo, repository, rest[1:], body)
 
@@ -120,24 +115,16 @@ class Handler(BaseHTTPRequestHandler):
         if rest and rest[0] not in ("main", found.sha):
             return self.answer(404, {"error": "no revision"}, {"X-Error-Code": "RevisionNotFound"})
         siblings = [{"rfilename": name} for name in found.files]
-        return self.answer(
-            200, {"id": repo, "sha": found.sha, "private": found.private, "siblings": siblings, "tags": []}
-        )
+        about = {"id": repo, "sha": found.sha, "private": found.private, "siblings": siblings, "tags": []}
+        return self.answer(200, about)
 
     def tree(self, _repo, found, _rest, _body):
-        entries = [
-            {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-            for name, content in found.files.items()
-        ]
-        return self.answer(200, entries)
+        files = {name: {"type": "file", "path": name, "size": 1, "oid": "0"} for name in found.files}
+        return self.answer(200, list(files.values()))
 
-    def preupload(self, _repo, found, _rest, body):
-        if found.read_only:
-            return self.answer(403, {"error": "read only"})
-        files = [
-            {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
-            for file in json.loads(body)["files"]
-        ]
+    def preupload(self, _repo, _found, _rest, body):
+        how = {"uploadMode": "regular", "shouldIgnore": False}
+        files = [how | {"path": file["path"]} for file in json.loads(body)["files"]]
         return self.answer(200, {"files": files})
 
     def commit(self, repo, found, _rest, body):
@@ -179,9 +166,8 @@ def run(server, tmp_path):
         }  # fmt: skip
         environment = os.environ | settings | ({"HF_TOKEN": token} if token else {}) | changes
         command = [sys.executable, "-m", "ia3_speech.adapters", *map(str, argv)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
-        )
+        options = {"capture_output": True, "text": True, "cwd": tmp_path, "timeout": 120}
+        done = subprocess.run(command, env=environment, **options)
         return done.returncode, done.stdout, done.stderr
 
     return outcome
@@ -256,10 +242,8 @@ def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):
     run("push", adapter(), "me/clinic")
     code, out, _ = run("show", "me/clinic", token=None)
     assert code == 0 and "labels:      domain=medical\n" in out
-    first = len(server.asked)
-    server.repositories["me/clinic"].files["ia3_speech.json"] = json.dumps(
-        RECORD | {"labels": {"domain": "legal"}}
-    ).encode()
+    first, record = len(server.asked), RECORD | {"labels": {"domain": "legal"}}
+    server.repositories["me/clinic"].files["ia3_speech.json"] = json.dumps(record).encode()
     assert "domain=medical" in run("show", "me/clinic", HF_HUB_OFFLINE="1")[1]
     assert len(server.asked) == first  # nothing was asked
     assert "domain=legal" in run("show", "me/clinic")[1]
@@ -273,18 +257,14 @@ def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):
     assert code == 1 and "the Hub, http://127.0.0.1:9, can't be reached, and its cache, " in err
     code, _, err = run("push", tmp_path / "exp/a", "me/other", HF_ENDPOINT="http://127.0.0.1:9")
     assert (code, err) == (1, "error: me/other: the Hub, http://127.0.0.1:9, can't be reached\n")
-    code, _, err = run("push", tmp_path / "exp/a", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    code, _, err = run("push", tmp_path / "exp/a", tmp_path)
     assert code == 1 and f"error: {tmp_path}: is no id on the Hub, USER/NAME (cp -r " in err
-    code, _, err = run("push", tmp_path / "exp/a", "me/other", HF_HUB_OFFLINE="1")
-    assert code == 1 and "HF_HUB_OFFLINE forbids to ask the Hub" in err
 
 
 def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
     source = adapter(labels={"speaker": "42"})
     code, _, err = run("push", source, "me/s42")
-    assert code == 1 and err.startswith(
-        "error: me/s42: not pushed. This adapter was fitted to the voice of one"
-    )
+    assert code == 1 and err.startswith("error: me/s42: not pushed. This adapter was fitted to the voice of ")
     assert "biometric data" in err and "--private" in err and "--consent" in err
     assert server.asked == []
     assert run("push", source, "me/s42", "--private")[0] == 0
@@ -310,16 +290,12 @@ def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
 
 def test_refusals_of_the_hub(run, server, adapter):
     source = adapter()
-    server.repositories["me/gated"] = Repository(gated=True)
-    server.repositories["other/open"] = Repository(read_only=True)
     server.repositories["me/there"] = Repository()
     refusals = {
         ("pull", "me/none"): "Repository Not Found",
-        ("pull", "me/gated"): "Cannot access gated repo",
         ("pull", "me/there", "--revision", "v9"): "Revision Not Found",
         ("pull", "no id"): "Repo id must use alphanumeric chars",
         ("push", source, "other/new"): "403 Forbidden",
-        ("push", source, "other/open"): "403 Forbidden",
     }
     for argv, message in refusals.items():
         code, out, err = run(*argv)
@@ -331,16 +307,13 @@ def test_refusals_of_the_hub(run, server, adapter):
 
 
 def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
-    lora = {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": b"0"}
     repositories = {
         "pickle": {"adapter_config.json": b'{"peft_type": "IA3"}', "adapter_model.bin": b"cos\nsystem\n"},
-        "empty": {},
         "model": {"config.json": b"{}", "model.safetensors": b"0", "pytorch_model.bin": b"0"},
-        "lora": lora,
+        "lora": {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": b"0"},
     }
     for name, files in repositories.items():
         server.repositories[f"me/{name}"] = Repository(files)
-    for name in repositories:
         code, _, err = run("pull", f"me/{name}")
         message = "a LoRA adapter of PEFT, not IA³" if name == "lora" else "no adapter (expected "
         assert code == 1 and f"error: me/{name}: holds {message}" in err
@@ -380,44 +353,11 @@ def test_a_card_of_ones_own_is_left_alone(adapter, tmp_path):
     assert json.loads((copies / "adapter_config.json").read_text())["base_model_name_or_path"] == "facebook/x"
 
 
-# ---- offline, from a folder in the format of the Hub's cache
-
-
-@pytest.fixture
-def cached(tmp_path, adapter, monkeypatch):
-    """me/clinic in the Hub's cache, as huggingface_hub lays it out."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    sha = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "hub/models--me--clinic"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs/main").write_text(sha)
-    return adapter(f"hub/models--me--clinic/snapshots/{sha}")
-
-
-def test_from_the_cache(cached, tmp_path, monkeypatch):
+def test_what_can_be_an_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resolve_adapter("me/clinic") == cached
-    local = tmp_path / "me/clinic"  # a path comes first
-    local.mkdir(parents=True)
-    with pytest.raises(UnknownAdapter, match="is a folder without an adapter in it"):
+    assert hub.is_repo_id("me/clinic")
+    others = ("clinic", "a/me/clinic", "me//clinic", "/me/clinic", "../clinic", "me/clinic/", "me\\clinic")
+    assert not any(map(hub.is_repo_id, others))
+    (tmp_path / "me").mkdir()  # with me/ here, it is a path
+    with pytest.raises(UnknownAdapter, match=r"^me/clinic: no such folder, and none"):
         resolve_adapter("me/clinic")
-    local.rmdir()
-    with pytest.raises(UnknownAdapter, match=r"^me/clinic: no such folder"):  # with me/ here, it is a path
-        resolve_adapter("me/clinic")
-
-
-def test_an_id_has_one_slash_and_plain_letters(cached):
-    for text in [
-        "clinic",
-        "a/me/clinic",
-        "me//clinic",
-        "/me/clinic",
-        "../clinic",
-        "me/clinic/",
-        "me\\clinic",
-    ]:
-        assert not hub.is_repo_id(text)
-        with pytest.raises(UnknownAdapter):
-            resolve_adapter(text)

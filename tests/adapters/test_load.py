@@ -50,14 +50,8 @@ def make(model, seed, *placements, name="a", **options) -> Adapter:
 
 def same(a: Adapter, b: Adapter) -> bool:
     """Bit for bit."""
-    return a.tensors.keys() == b.tensors.keys() and all(
-        torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors
-    )
-
-
-def close(a: Adapter, b: Adapter) -> bool:
     assert a.tensors.keys() == b.tensors.keys()
-    return all(torch.allclose(a.tensors[n], b.tensors[n], rtol=1e-5, atol=1e-5) for n in a.tensors)
+    return all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
 
 
 # ---- sums of tensors
@@ -131,7 +125,8 @@ def test_order_and_brackets_do_not_matter(tiny_model, x, y, z):
     right = combine(model, [a, combine(model, [b, c], [y, z])], [x, 1])
     at_once = combine(model, [a, b, c], [x, y, z])
     assert left.config == right.config == at_once.config
-    assert close(left, at_once) and close(right, at_once)
+    for total in (left, right):
+        torch.testing.assert_close(total.tensors, at_once.tensors, rtol=1e-5, atol=1e-5)
 
 
 def test_heads_add_up_from_the_bases_own(tiny_model):
@@ -147,13 +142,6 @@ def test_heads_add_up_from_the_bases_own(tiny_model):
         np.testing.assert_allclose(total.head[name].numpy(), expected, rtol=1e-6, atol=1e-6)
     attach_adapter(model, a)  # what is attached meanwhile doesn't count
     assert same(combine(model, [a, b, c], [0.7, -0.4, 2.0]), total)
-
-
-def test_sums_that_are_refused(tiny_model):
-    model = tiny_model()
-    message = r"sum: too large for fp32 in .*ia3_key \(take smaller weights\)"
-    with pytest.raises(AdapterError, match=message):
-        combine(model, [make(model, 1)], [1e39])
 
 
 def test_one_persons_training_data_are_a_label():
@@ -172,14 +160,14 @@ def test_labels_that_all_share_and_every_speaker(tiny_model):
     ]
     for adapter, of_adapter in zip(adapters, labels, strict=False):
         adapter.metadata = Metadata("mini", {}, {}, labels=of_adapter)
-    weights = [1.0, 1.0, 1.0]
-    assert combine(model, adapters[:3], weights).metadata.labels == {"language": "en", "speaker": "042+043"}
-    assert combine(model, adapters[2::-2], [1, 1]).metadata.labels == {
-        "language": "en", "accent": "scots", "speaker": "042",
-    }  # fmt: skip
-    metadata = combine(model, adapters[1:], weights).metadata  # the last one comes from another tool
-    assert (metadata.base, metadata.labels) == ("mini", {"speaker": "043"})
-    assert combine(model, adapters[3:], [1]).metadata.labels == {}
+
+    def labels_of(*chosen) -> dict[str, str]:
+        return combine(model, [adapters[n] for n in chosen], [1.0] * len(chosen)).metadata.labels
+
+    assert labels_of(0, 1, 2) == {"language": "en", "speaker": "042+043"}
+    assert labels_of(2, 0) == {"language": "en", "accent": "scots", "speaker": "042"}
+    assert labels_of(1, 2, 3) == {"speaker": "043"}  # the last one comes from another tool
+    assert labels_of(3) == {}
 
 
 # ---- by name
@@ -189,21 +177,12 @@ def test_labels_that_all_share_and_every_speaker(tiny_model):
 def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
     """accent and medical, registered, for the base that is returned; they share their language."""
     base = load_base(tiny_folder)
-    adapters = {
-        "accent": (
-            ("key", "value", "ffn"),
-            {"layers": "0-1", "seed": 1},
-            {"language": "en", "accent": "scots"},
-        ),
-        "medical": (
-            ("ffn", "attention_output"),
-            {"layers": "1-2", "seed": 2, "head": True},
-            {"language": "en"},
-        ),
-    }
-    for name, (placements, options, labels) in adapters.items():
+    for name, labels, placements, options in (
+        ("accent", {"accent": "scots"}, ("key", "value", "ffn"), {"layers": "0-1", "seed": 1}),
+        ("medical", {}, ("ffn", "attention_output"), {"layers": "1-2", "seed": 2, "head": True}),
+    ):
         attach_random(base.model, *placements, low=-6, high=8, **options)
-        save_adapter(base.model, tmp_path / "made" / name, base=base, labels=labels)
+        save_adapter(base.model, tmp_path / "made" / name, base=base, labels={"language": "en"} | labels)
         detach(base.model)
         registry.register(tmp_path / "made" / name, name)
     (tmp_path / "work").mkdir()
@@ -237,19 +216,20 @@ def test_decode_records_the_terms(pair, tmp_path, run_command):
     }
 
 
-def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path):
-    """A PEFT folder is a term like any other; an adapter of another base is none."""
+def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path, run_command):
+    """A PEFT folder is a term like any other, and with `combine` ours; an adapter of another base is none."""
     theirs = tmp_path / "made/accent"
     (theirs / METADATA).unlink()
     model = load_base(pair).model
     assert recorded_base(theirs) == str(pair)
     found, ours = (read_sum(model, parse_terms(f"{a}+medical:2")) for a in (theirs, "accent"))
     assert same(found, ours) and found.metadata.base == str(pair) and found.metadata.labels == {}
+    assert run_command("adapters", "combine", theirs, "--out", "x").code == 0
+    metadata, record = read_metadata(Path("x")), read_metadata(registry.home() / "accent")
+    assert (metadata.base, metadata.config) == (str(pair), record.config)
+    assert metadata.fingerprint == record.fingerprint
     save_adapter(attach_random(tiny_model(seed=5), "key"), tmp_path / "other")
-    message = (
-        r"^accent was trained on .*tiny_base.*, and .*other on .*: only adapters of one base can be added"
-    )
-    with pytest.raises(AdapterError, match=message):
+    with pytest.raises(AdapterError, match=r"/other was trained on another base, .*; this one is Wav2Vec2"):
         load(adapter=f"accent+{tmp_path / 'other'}")
 
 
@@ -283,35 +263,24 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
 def test_combine_average(run_command, pair):
     """As recipes/study.sh calls it; several words are added."""
     model, home = load_base(pair).model, registry.home()
+    words = ["--average", home / "accent", home / "medical", "--out", "mean"]
+    assert run_command("adapters", "combine", *words).out.startswith("mean: accent:0.5+medical:0.5, ")
     mean = read_sum(model, parse_terms("accent:0.5+medical:0.5"))
-    assert run_command("adapters", "combine", "accent+medical", "--average", "--out", "mean").code == 0
     assert same(read_sum(model, parse_terms("mean")), mean)
-    words = ["--average", home / "accent", home / "medical", "--out", "paths"]
-    assert run_command("adapters", "combine", *words).out.startswith("paths: accent:0.5+medical:0.5, ")
-    assert same(read_sum(model, parse_terms("paths")), mean)
-    assert read_metadata(Path("paths")).training["expression"] == "accent:0.5+medical:0.5"
+    assert read_metadata(Path("mean")).training["expression"] == "accent:0.5+medical:0.5"
 
 
-def test_combine_replaces_nothing_unasked(run_command, pair, tmp_path):
+def test_combine_replaces_nothing_unasked(run_command, pair):
     """PEFT's fault 6: add_weighted_adapter with an existing name returns without a word."""
 
     def run(*words):
         return run_command("adapters", "combine", *words)
 
-    assert run("accent:2", "--name", "medical").err.startswith(
-        "error: medical: another adapter has this name"
-    )
+    taken = "error: medical: another adapter has this name"
+    assert run("accent:2", "--name", "medical").err.startswith(taken)
     assert run("accent:2", "--name", "medical", "--force").code == 0
     assert read_metadata(registry.home() / "medical").training["expression"] == "accent:2"
-    theirs = tmp_path / "made/accent"
-    (theirs / METADATA).unlink()
-    assert run(theirs, "--out", "x").code == 0  # one term of another tool is ours
-    metadata, ours = read_metadata(Path("x")), read_metadata(registry.home() / "accent")
-    assert (metadata.base, metadata.config, metadata.fingerprint) == (
-        str(pair),
-        ours.config,
-        ours.fingerprint,
-    )
+    assert run("accent:2", "--out", "x").code == 0
     assert run("accent:3", "--out", "x").err == "error: x: holds another adapter (replace it with --force)\n"
     assert run("accent:3", "--out", "x", "--force").code == 0
     assert read_metadata(Path("x")).training["expression"] == "accent:3"
@@ -325,9 +294,9 @@ def test_combine_replaces_nothing_unasked(run_command, pair, tmp_path):
         (["accent"], "say where to write it: --out FOLDER, or --name NAME to register it"),
         (["accent", "--out", "x", "--name", "y"], "say where to write it"),
         (["accent", "--name", "a/b"], "'a/b' can't be an adapter's name: it holds /"),
-        (["accent+medcal", "--out", "x"], "medcal: no adapter has this name (nearest names: medical), in "),
         (["accent:2+medical", "--average", "--out", "x"], "--average sets the weights (leave out that of "),
         (["accent:2", "--base", "/none", "--out", "x"], "no base '/none'"),
+        (["accent:1e39", "--out", "x"], "accent:1e+39 (take smaller weights): "),
     ],
 )  # fmt: skip
 def test_combine_errors(run_command, pair, argv, message):

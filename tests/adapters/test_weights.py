@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters.record import read_metadata, read_record, read_summary
+from ia3_speech.adapters.record import read_record, read_summary
 from ia3_speech.adapters.weights import (
     Spread,
     Vector,
@@ -71,9 +71,8 @@ def test_the_table():
 
 
 def test_reading(tmp_path):
-    with pytest.raises(
-        UserError, match=r"no adapter_model\.safetensors and no ia3_speech\.safetensors in it$"
-    ):
+    missing = r"no adapter_model\.safetensors and no ia3_speech\.safetensors in it$"
+    with pytest.raises(UserError, match=missing):
         read_weights(tmp_path)
     (tmp_path / "adapter_model.bin").write_bytes(b"cos\nsystem\n")
     with pytest.raises(UserError, match=r"adapter_model\.bin is a pickle, which can run code"):
@@ -85,16 +84,6 @@ def test_reading(tmp_path):
         read_weights(tmp_path)
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.bool_, np.complex64])
-@pytest.mark.parametrize("framework", ["np", "pt"])
-def test_tensors_that_are_no_floating_point_numbers_are_refused(tmp_path, dtype, framework):
-    save_file({"a.k_proj.ia3_key": np.ones(4, dtype)}, tmp_path / "ia3_speech.safetensors")
-    with pytest.raises(
-        UserError, match=r"a\.k_proj\.ia3_key is of type \w+, and an adapter's parameters are"
-    ):
-        read_weights(tmp_path, framework)
-
-
 def test_the_record(tmp_path):
     with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
         read_record(tmp_path)
@@ -104,19 +93,10 @@ def test_the_record(tmp_path):
     record = {"base": "mini", "labels": {"domain": "médical"}}
     (tmp_path / "ia3_speech.json").write_text(json.dumps(record, ensure_ascii=False), "utf-8")
     assert read_record(tmp_path) == read_summary(tmp_path) == record
-    odd = {
-        "base": 1,
-        "labels": [],
-        "training": {"seed": 1},
-        "scores": [{"set": "x", "wer": 1.0}, {"set": "y"}, 3],
-    }
-    (tmp_path / "ia3_speech.json").write_text(json.dumps(odd))
-    assert read_summary(tmp_path) == {"training": {"seed": 1}, "scores": [{"set": "x", "wer": 1.0}]}
-    for text in ("[1]", "{", "[" * 100_000, '{"a":' * 100_000):
+    for text in ("[1]", "{", "[" * 100_000, '{"labels": ["speaker", "42"]}'):
         (tmp_path / "ia3_speech.json").write_text(text)
-        for read in (read_record, read_metadata):
-            with pytest.raises(UserError, match=r"ia3_speech\.json: .*damaged: copy the adapter again"):
-                read(tmp_path)
+        with pytest.raises(UserError, match=r"ia3_speech\.json: .*damaged: copy the adapter again"):
+            read_record(tmp_path)
         assert read_summary(tmp_path) == {"base": "facebook/x"}
 
 

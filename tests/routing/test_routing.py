@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.numpy import load_file, save_file
+from tiny_models import attach_random
 
 import ia3_speech
 from ia3_speech import Bank, IA3Config, attach, load, load_base, save_adapter
@@ -16,9 +17,8 @@ from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.model.attach import trainable
 from ia3_speech.routing.gate import GaussianGate
 from ia3_speech.routing.gate_statistics import SpeechStatistics, measure_speech, read_gate, write_gate
 
@@ -44,13 +44,10 @@ def data_of(folder: Path, kind: str, first: int = 0, count: int = 24) -> Path:
     return folder / "data"
 
 
-def add_adapter(base: Path, name: str, seed: int, labels=None, **config) -> Path:
+def add_adapter(base: Path, name: str, seed: int, placements=("key", "value", "ffn"), labels=None) -> Path:
     """A registered adapter of random numbers."""
-    loaded, generator = load_base(base), torch.Generator().manual_seed(seed)
-    attach(loaded.model, IA3Config(**config))
-    with torch.no_grad():
-        for _, vector in trainable(loaded.model):
-            vector.copy_(20 * torch.rand(vector.shape, generator=generator) - 10)
+    loaded = load_base(base)
+    attach_random(loaded.model, *placements, seed=seed, low=-10, high=10)
     folder = save_adapter(loaded.model, base / f"{name}_adapter", base=loaded, labels=labels)
     return registry.register(folder, name)
 
@@ -95,20 +92,16 @@ def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
 
 
 def test_another_bases_gate_and_a_damaged_one_are_refused(tiny_base, tmp_path):
-    base, other = tiny_base(), tiny_base(seed=1)
+    base = tiny_base()
     write_gate(tmp_path, measure_speech(base, (sound("low", seed) for seed in range(3))))
     with pytest.raises(UserError, match="is of another base"):
-        read_gate(tmp_path, other.fingerprint, "")
-    with pytest.raises(UserError, match=r"^none$"):
-        read_gate(tmp_path / "nothing", base.fingerprint, "none")
+        read_gate(tmp_path, tiny_base(seed=1).fingerprint, "")
     tensors = load_file(tmp_path / GATE)
-    for damaged in (tensors, {"mean": tensors["mean"]}, tensors | {"mean": tensors["mean"][1:]}):
-        save_file(damaged, tmp_path / GATE, {"gate": json.dumps({"schema": 1, "depth": "front_end"})})
+    save_file(tensors, tmp_path / GATE, {"gate": json.dumps({"schema": 1, "depth": "front_end"})})
+    for content in ((tmp_path / GATE).read_bytes(), b"half"):
+        (tmp_path / GATE).write_bytes(content)
         with pytest.raises(UserError, match="adapters gate writes it again"):
             read_gate(tmp_path, base.fingerprint, "")
-    (tmp_path / GATE).write_bytes(b"half")
-    with pytest.raises(UserError, match="adapters gate writes it again"):
-        read_gate(tmp_path, base.fingerprint, "")
 
 
 def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():
@@ -123,8 +116,6 @@ def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():
     found = gate.probabilities(np.array([*means, [4.4, 0, 0], [0, 8, 0]]))
     assert found.argmax(1).tolist() == [0, 1, 2, 0, 2]
     np.testing.assert_allclose(found.sum(1), 1)
-    # Folders that come together later give what one would have given that had all of it.
-    assert np.array_equal(gate.probabilities(means), GaussianGate(kinds[0], kinds[1:]).probabilities(means))
 
 
 # ---- one pass
@@ -187,14 +178,8 @@ def test_decode_says_what_it_chose_also_in_parts(two, tmp_path, run_command):
     assert adapter["name"] == "auto" and [term["name"] for term in adapter["terms"]] == ["high", "low"]
     assert run_command(*command).out.endswith("up to date\n")
     add_gate = ("adapters", "gate", "low", "--data", tmp_path / "low/data")
-    write_data_directory(tmp_path / "low/data", data_list(tmp_path / "low/data")[:15])
+    write_data_directory(tmp_path / "low/data", list(read_data_directory(tmp_path / "low/data"))[:15])
     assert run_command(*add_gate).code == 0 and "up to date" not in run_command(*command).out
-
-
-def data_list(folder: Path) -> list[Utterance]:
-    from ia3_speech.data.kaldi import read_data_directory
-
-    return list(read_data_directory(folder))
 
 
 def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, tmp_path, run_command):
@@ -249,7 +234,7 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
 def test_real_speech(shared_data, tmp_path, run_command):
     """Of calls to a bank, and the package's readers, who say nothing of a bank either way."""
     base = load_base("mini")
-    calls = data_list(shared_data / "minds14/train")[::7][:66]
+    calls = list(read_data_directory(shared_data / "minds14/train"))[::7][:66]
     write_data_directory(tmp_path / "calls", calls[:60])
     attach(base.model, IA3Config())
     save_adapter(base.model, tmp_path / "adapter", base=base)
