@@ -16,13 +16,13 @@ from typing import Any
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
-from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
@@ -38,7 +38,6 @@ from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import START, load_vectors
-from ia3_speech.training.records import read_training_record
 from ia3_speech.training.run import prepare_base, run_lock
 
 logger = logging.getLogger(__name__)
@@ -176,7 +175,7 @@ def save_speaker(base: Base, adaptation: Adaptation, options: SpeakerOptions) ->
 def long_texts(base: Base, examples: Sequence[Example], allow_pipes: bool) -> dict[str, str]:
     """Utterance → hypothesis, of those that exceed the base's maximum input duration, which are cut at pauses
     as `ia3-speech decode` cuts them."""
-    limit = maximum_input_seconds(base)
+    limit = base.maximum_seconds
     long = [example.utterance for example in examples if limit and example.seconds > limit]
     recognizer = Recognizer(base, max_seconds=limit)
     return {u.id: recognizer.texts([load_utterance(u, allow_pipes=allow_pipes)])[0] for u in long}
@@ -199,7 +198,7 @@ def finish(
 ) -> dict[str, Any]:
     """Gather the hypotheses in a decode directory, and write and return the summary."""
     names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
-    records = [read_training_record(options.out / name / "task.json") for name in names]
+    records = [read_json(options.out / name / "task.json") for name in names]
     if options.folds and not options.part:
         write_decoding(base, records, options)
     summary = {

@@ -31,7 +31,7 @@ from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
 from ia3_speech.training.methods import insert, save_method
 from ia3_speech.training.replay import read_replay
-from ia3_speech.training.trainer import Trainer
+from ia3_speech.training.trainer import CHECKPOINT, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     check_options(options)
     with run_lock(options.out):
         if is_first_process():
-            for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
+            for name in ("adapter", "config.yaml", "train.json", "metrics.jsonl", CHECKPOINT):
                 atomic.remove_leftovers(options.out / name)
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
         replay = read_replay(replay_folder(options.replay), base, options) if options.replay else []

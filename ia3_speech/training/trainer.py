@@ -6,6 +6,7 @@ number (order, speeds, masks, dropout) depends on the seed and the step, so an i
 ends as if it had not been interrupted.
 """
 
+import json
 import logging
 import math
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
@@ -27,7 +29,7 @@ from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, TrainingState
+from ia3_speech.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
 from ia3_speech.training.ctc import learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoints/last.pt"
 GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
 
 
@@ -88,7 +91,8 @@ class Trainer:
                 e.utterance, e.seconds, base.maximum_seconds, allow_pipes=options.allow_pipes
             )
         ]
-        self.metrics = MetricsLog(options.out / "metrics.jsonl")
+        self.metrics_file, self.checkpoint_file = options.out / "metrics.jsonl", options.out / CHECKPOINT
+        self.metrics: list[dict[str, Any]] = []  # a row an epoch
         self.identity = comparable(options) | {
             "processes": self.accelerator.num_processes,
             "sha256 of the base": base.fingerprint["sha256"],
@@ -147,12 +151,8 @@ class Trainer:
             audio_seconds += seconds
             self.state.step += 1
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
-            wer = (
-                f"dev WER {100 * self.state.selected_wer:.1f} %, "
-                if self.state.selected_wer < math.inf
-                else ""
-            )
-            bar.set_postfix_str(f"loss {np.mean(self.state.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
+            loss, wer = np.mean(self.state.losses[-20:]), 100 * self.state.selected_wer
+            bar.set_postfix_str(f"loss {loss:.3f}, dev WER {wer:.1f} %, {rate:.0f} s of audio/s")
             bar.update()
             if self.state.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
                 self.state.seconds += time.monotonic() - started
@@ -210,8 +210,6 @@ class Trainer:
 
     def check_gradients(self) -> None:
         """Raises TrainingError where a vector has had no gradient in the first ten batches."""
-        if not self.state.without_gradient:
-            return
         gradients = {name: self.parameters[name].grad for name in self.state.without_gradient}
         self.state.without_gradient = [n for n, g in gradients.items() if g is None or not bool(g.any())]
         if self.state.without_gradient and self.state.step + 1 >= GRADIENT_WITHIN:
@@ -251,6 +249,7 @@ class Trainer:
         row |= {"selected_epoch": self.state.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
         if self.accelerator.is_main_process:
             self.metrics.append(row)
+            write_text(self.metrics_file, "".join(f"{json.dumps(row)}\n" for row in self.metrics))
             trained = f"epoch {epoch}: loss {loss:.3f}," if epoch else "start:"
             logger.info("%s dev WER %.2f %%", trained, 100 * wer)
 
@@ -295,14 +294,14 @@ class Trainer:
     def checkpoint(self) -> None:
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
-            Checkpoint(
-                run=self.identity,
-                order=self.order.state_dict(),
-                optimizer=self.optimizer.state_dict(),
-                tensors=self.copy_parameters(),
-                metrics_bytes=self.metrics.size(),
-                state=vars(self.state),
-            ).save(self.options.out / "checkpoints" / "last.pt")
+            checkpoint = {
+                "run": self.identity,
+                "order": self.order.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "tensors": self.copy_parameters(),
+                "state": vars(self.state),
+            }
+            save_checkpoint(self.checkpoint_file, checkpoint)
 
     def resume(self) -> None:
         """Load the last checkpoint, if there is one.
@@ -310,15 +309,13 @@ class Trainer:
         Raises:
             ResumeError: it was made with other options, other data, on another base or from another start.
         """
-        file = self.options.out / "checkpoints" / "last.pt"
-        if not file.exists():
-            self.metrics.truncate(0)
+        if not self.checkpoint_file.exists():
             return
-        last = Checkpoint.load(file)
-        last.check_run(self.options.out, self.identity)
-        self.load_parameters(last.tensors)
-        self.optimizer.load_state_dict(last.optimizer)
-        self.order.load_state_dict(last.order)
-        self.state = TrainingState(**last.state)
-        self.metrics.truncate(last.metrics_bytes)
+        last = load_checkpoint(self.checkpoint_file, self.options.out, self.identity)
+        self.load_parameters(last["tensors"])
+        self.optimizer.load_state_dict(last["optimizer"])
+        self.order.load_state_dict(last["order"])
+        self.state = TrainingState(**last["state"])
+        rows = map(json.loads, self.metrics_file.read_text("utf-8").splitlines())
+        self.metrics = [row for row in rows if row["step"] <= self.state.step]
         logger.info("%s: resuming after step %d of %d", self.options.out, self.state.step, self.total_steps)
