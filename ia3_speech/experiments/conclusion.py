@@ -16,7 +16,6 @@ speaker's adapter the speaker's own utterances count, and the probability is tha
 which the interval of the change belongs to.
 """
 
-import json
 import math
 from pathlib import Path
 from statistics import median
@@ -30,11 +29,10 @@ from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.preparation import text_places
-from ia3_speech.experiments.systems import DEV, GREEDY, HOTWORDS, LM, Json, load_json
-from ia3_speech.formatting import percent
+from ia3_speech.experiments.systems import DEV, GREEDY, HOTWORDS, LM, load_json
+from ia3_speech.formatting import percent, shorten
 from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.records import read_training_options
 
 REGISTERED = "registered.json"  # in an experiment's folder
 BETTER = 0.8  # the probability to be better than the base that a name takes
@@ -79,7 +77,9 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         hint = find_hint(adapter, system)
         refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
     else:
-        files = [shown if (shown := searched_by(file, chosen.search)).is_file() else file for file in score]
+        shown = f"/decode_{chosen.search}_"
+        searched = [Path(str(file).replace(f"/decode_{GREEDY}_", shown)) for file in score]
+        files = [new if new.is_file() else file for new, file in zip(searched, score, strict=True)]
         update_card(adapter, registry.check_name(name), files)
         source = registry.registration_of(registry.home() / name).get("source", "")
         stored = search_options(system, chosen).stored()
@@ -87,12 +87,11 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         registry.register(adapter, name, keep=keep, search_files=stored)
         print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
-    entries = load_json(record) if record.is_file() else {}
+    before = load_json(record) if record.is_file() else {}
     entry = {"system": system.name, "speaker": speaker, "set": set_name, "refused": refused}
-    others = [(other, its) for other, its in entries.items() if other != name]
-    newest_last = [*others, (name, entry | chosen._asdict())]
-    if newest_last != [*entries.items()]:
-        write_json(record, dict(newest_last))
+    entries = {other: before[other] for other in before if other != name} | {name: entry | chosen._asdict()}
+    if [*entries.items()] != [*before.items()]:  # the newest is the last
+        write_json(record, entries)
     if refused and not speaker:
         print(f"note: {refused}")
 
@@ -114,12 +113,6 @@ def corpus_of(path: Path) -> str:
 
 
 # ---- the best
-
-
-def searched_by(file: Path, search: str) -> Path:
-    """`SYSTEM/decode_greedy_test/score.json` → that of the same set, searched otherwise."""
-    folder = file.parent.name.replace(f"decode_{GREEDY}_", f"decode_{search}_")
-    return file.parents[1] / folder / file.name
 
 
 def measured_systems(system: Path, set_name: str, adapter: Path) -> dict[str, Results]:
@@ -211,7 +204,7 @@ def find_hint(adapter: Path, system: Path) -> str:
     train = load_json(system / "train.json") if (system / "train.json").is_file() else {}
     if train.get("selected_epoch") == 0 or all((t == 1).all() for t in read_weights(adapter).values()):
         options = system / "config.yaml"
-        rate = read_training_options(options).get("learning_rate") if options.is_file() else None
+        rate = yaml.safe_load(options.read_text("utf-8"))["learning_rate"] if options.is_file() else None
         lower = f"such as --train-opts '--learning-rate {rate / 4:g}'" if rate else "with --train-opts"
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
     if wrong := suspicious_texts(adapter, system):
@@ -227,10 +220,9 @@ def suspicious_texts(adapter: Path, system: Path) -> str:
     files = [adapter.parent / "losses.json", system / "losses.json"]
     files += sorted(system.parent.glob(f"{system.name.removesuffix('_average')}_seed*/losses.json"))
     file = next((file for file in files if file.is_file()), None)
-    losses: Json = json.loads(file.read_text("utf-8")) if file else {}
+    losses = load_json(file) if file else {}
     usual = median(losses.values()) if losses else 0.0
     names = sorted((name for name in losses if losses[name] > STANDS_OUT * usual), key=losses.get)[::-1]
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     places = text_places(data) if (data := registry.training_data(adapter)) else {}
-    named = {name: f", {places[name]}" if name in places else "" for name in names[:MOST_NAMED]}
-    return ", ".join(f"{name} ({losses[name]:.1f}{place})" for name, place in named.items()) + more
+    at = {name: f", {places[name]}" if name in places else "" for name in names}
+    return shorten([f"{name} ({losses[name]:.1f}{at[name]})" for name in names], most=MOST_NAMED)

@@ -18,6 +18,7 @@ from ia3_speech.experiments.conclusion import REGISTERED
 from ia3_speech.experiments.curve_files import gain_of_others
 from ia3_speech.experiments.notes import warnings_of
 from ia3_speech.experiments.systems import (
+    DEV,
     GREEDY,
     HOTWORDS,
     LM,
@@ -29,7 +30,7 @@ from ia3_speech.experiments.systems import (
     median_of,
     test_sets,
 )
-from ia3_speech.formatting import percent, with_interval
+from ia3_speech.formatting import percent, shorten, with_interval
 from ia3_speech.scoring.results import ADDED
 from ia3_speech.scoring.table import Rate
 
@@ -49,7 +50,7 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
     for exp in map(Path, exps):
         systems = find_systems(exp)
         entries = load_json(exp / REGISTERED) if (exp / REGISTERED).is_file() else {}
-        if entries and not [*entries.values()][-1]["speaker"]:
+        if entries and not next(reversed(entries.values()))["speaker"]:
             entries = dict([entries.popitem()])  # the newest name
         names = [name for name, entry in entries.items() if not entry["refused"]]
         print("\n".join(lines_of(systems, entries)))
@@ -72,21 +73,19 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     last = adapted[-1].name
     shown = next((one for one in adapted if one.name == f"{last}_average"), None)
     shown = shown or median_of([one for one in adapted if one.name == last])
-    newest = next(reversed(entries.items()), None)
-    if newest and (named := [one for one in adapted if one.folder.name == newest[1]["system"]]):
+    newest = next(reversed(entries.values()), None)
+    if newest and (named := [one for one in adapted if one.folder.name == newest["system"]]):
         shown = named[0]
-    search = newest[1]["search"] if newest else GREEDY
+    search = newest["search"] if newest else GREEDY
     by_search = {one.search: one for one in systems if one.folder == shown.folder}
     bases = {one.search: one for one in systems if one.greedy_name == "base"}
     best = by_search.get(search, shown)
     lines = [gain(best, by_search, bases, name) for name in test_sets(systems)[:MOST_SETS]]
-    if newest and newest[1]["refused"]:
-        pass
-    elif newest and newest[1]["measured"] > 1:
-        where = "dev" if newest[1]["chosen_on"] == "dev" else f"{newest[1]['set']} itself"
-        lines[0] += f" It is the best of {newest[1]['measured']} systems on {where}."
-    elif newest:
-        lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
+    if newest and not newest["refused"]:
+        where = DEV if newest["chosen_on"] == DEV else f"{newest['set']} itself"
+        only = " Only greedy search was measured; transcribe adds the base's language model, if any."
+        best_of = f" It is the best of {newest['measured']} systems on {where}."
+        lines[0] += best_of if newest["measured"] > 1 else only
     if start := shown.train.get("init_adapter"):
         lines[0] += f" It started from {start}."
     if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
@@ -99,11 +98,10 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
         costs = " Name it for its own kind of speech only." if (after or 0) > (before or 0) else ""
         lines.append(f"  Other speech: {percent(before)} % of {base.name} become {percent(after)} %.{costs}")
     refused = [name for name, entry in entries.items() if entry["refused"]]
-    if refused and newest[1]["speaker"]:
-        more = f" and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
+    if refused and newest["speaker"]:
         lines.append(
             f"  {len(refused)} of {len(entries)} adapters are not known to be better than the base, and not "
-            f"registered: {', '.join(refused[:MOST_NAMED])}{more} ({REGISTERED} says why)."
+            f"registered: {shorten(refused, most=MOST_NAMED)} ({REGISTERED} says why)."
         )
     elif refused:
         lines.append(f"  {entries[refused[0]]['refused']}.")

@@ -92,13 +92,7 @@ def test_a_killed_run_with_replay_ends_with_the_same_adapter(method, place, othe
         train(replay_options(place, "killed", method=method, replay=place / "dev"))
 
 
-@pytest.mark.parametrize(("missing", "message"), [("wav.scp", "wav.scp"), ("audio", "no such file")])
-def test_a_directory_without_audio_is_named(missing, message, place, other):
-    if missing == "audio":
-        for file in (place / "audio/other").iterdir():
-            file.unlink()
-    else:
-        (other / missing).unlink()
-    with pytest.raises(UserError, match=message) as caught:
+def test_a_directory_without_audio_is_named(place, other):
+    (other / "wav.scp").unlink()
+    with pytest.raises(UserError, match=r"other.*wav\.scp"):
         train(replay_options(place, "exp"))
-    assert "other" in str(caught.value)
