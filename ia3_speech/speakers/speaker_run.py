@@ -34,7 +34,7 @@ from ia3_speech.speakers.cross_validation import (
     training_bar,
     training_examples,
 )
-from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
+from ia3_speech.training.config import SpeakerOptions, to_yaml
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import START, load_vectors
@@ -57,7 +57,6 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
             is writing to `options.out` (runs of different parts may).
     """
-    check_options(options)
     with run_lock(options.out, options.part):
         base = load_base(options.base, device=options.device)
         prepare_base(base, options)
