@@ -30,13 +30,7 @@ from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
-from ia3_speech.speakers.cross_validation import (
-    FOLDS,
-    Adaptation,
-    adapt,
-    divide_into_folds,
-    training_bar,
-)
+from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, adapt, divide_into_folds, training_bar
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth

@@ -152,10 +152,7 @@ def test_what_is_decoded_and_scored(tmp_path):
     parts = [f"w/exp/{name}/ia3_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")]
     trained = "--training w/data/speechocean762/train w/data/barista_orders/train"
     lines = []
-    for name, options in (
-        ("test_orders", f"--cluster utterance {trained}"),
-        ("out_of_domain", ""),
-    ):
+    for name, options in (("test_orders", f"--cluster utterance {trained}"), ("out_of_domain", "")):
         folder = f"decode_greedy_{name}"
         lines.append(
             f"python decode --base mini --search greedy --adapter {'+'.join(parts)} --precision no "
