@@ -12,12 +12,12 @@ fold's adapter makes of its utterances with the rate and the setting that the ot
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ia3_speech.cli import progress_stream
+from tqdm import tqdm
+
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import SharedOptions
@@ -33,9 +33,6 @@ from ia3_speech.training.multi_adapter import (
     interpolate,
     load_vectors,
 )
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 FOLDS = 4
 LOWER_RATE = 0.25  # of the learning rate, where the start was better
@@ -149,14 +146,11 @@ def merit(folds: Sequence[Task], setting: Setting, most: int | None = None) -> t
 
 
 def adapt(
-    base: Base, adaptations: Sequence[Adaptation], options: SharedOptions, cache: FeatureCache, bar: "tqdm"
+    base: Base, adaptations: Sequence[Adaptation], options: SharedOptions, cache: FeatureCache, bar: tqdm
 ) -> None:
     """Choose each adaptation's setting by its folds, and train it; the base's vectors are the start of all.
 
-    Afterwards the base's vectors are the start again.
-
-    Args:
-        bar: counts trainings; see `training_bar`.
+    Afterwards the base's vectors are the start again. The bar counts trainings.
     """
     started = time.monotonic()
     for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
@@ -189,7 +183,7 @@ def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Examp
 
 
 def train_tasks(
-    tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: "tqdm"
+    tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: tqdm
 ) -> Vectors:
     """Train tasks, as many side by side as the options say. Returns the start of all of them."""
     start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
@@ -198,19 +192,6 @@ def train_tasks(
         bar.update(len(group))
     load_vectors(base, start)
     return start
-
-
-@contextmanager
-def training_bar(adaptations: Sequence[Adaptation]) -> Iterator["tqdm"]:
-    """The progress bar of adaptations."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    with logging_redirect_tqdm(), tqdm(
-        total=sum(len(one.parts) + (not one.folds_only) for one in adaptations), desc="training", unit="fold",
-        dynamic_ncols=True, disable=None, file=progress_stream(),
-    ) as bar:  # fmt: skip
-        yield bar
 
 
 def groups_of(tasks: list[Task], options: SharedOptions) -> Iterator[list[Task]]:

@@ -31,10 +31,10 @@ from ia3_speech.speakers.cross_validation import (
     adapt,
     divide_into_folds,
     setting_record,
-    training_bar,
     training_examples,
 )
 from ia3_speech.training.config import SpeakerOptions, to_yaml
+from ia3_speech.training.ctc import training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import START, load_vectors
@@ -139,7 +139,8 @@ def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOption
 def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
-    with training_bar(adaptations) as bar:
+    trainings = sum(len(adaptation.parts) + (not adaptation.folds_only) for adaptation in adaptations)
+    with training_bar(trainings, "fold") as bar:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
             adapt(base, group, options, cache, bar)

@@ -6,20 +6,24 @@ number (order, speeds, masks, dropout) depends on the seed and the step, so an i
 ends as if it had not been interrupted.
 """
 
+import io
 import json
 import logging
 import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from ia3_speech.atomic import write_text
-from ia3_speech.cli import progress_stream
+from ia3_speech.atomic import replacing, write_text
+from ia3_speech.cli import UserError
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.long_recordings import cut_utterance
@@ -29,15 +33,11 @@ from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
-from ia3_speech.training.ctc import learning_rate_factor, seed_step
+from ia3_speech.training.ctc import learning_rate_factor, seed_step, training_bar
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,43 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
+
+
+class ResumeError(UserError):
+    """A checkpoint that a run cannot resume from."""
+
+
+@dataclass
+class TrainingState:
+    """What a trainer has counted, measured and selected so far.
+
+    Attributes:
+        selected_tensors: the trained parameters by name, in the selected epoch.
+        without_gradient: names of vectors that have had no gradient yet.
+        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
+        selected_wer: its dev WER, a fraction.
+        start_wer: dev WER of the start, a fraction.
+        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
+        epochs_without_improvement: epochs since that one.
+        step: batches trained on.
+        losses: of the batches of the current epoch.
+        seconds: of wall-clock time spent training.
+        step_seconds: of it, in steps: without evaluation.
+        peak_memory_bytes: what torch has allocated on the GPU at most, or this process.
+    """
+
+    selected_tensors: dict[str, torch.Tensor]
+    without_gradient: list[str]
+    selected_epoch: int = 0
+    selected_wer: float = math.inf
+    start_wer: float = math.inf
+    best_errors: list[int] = field(default_factory=list)
+    epochs_without_improvement: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    step_seconds: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 class Trainer:
@@ -82,14 +119,12 @@ class Trainer:
             len(make_batches(self.order.seconds, options.batch_seconds, seed=options.seed, epoch=epoch))
             for epoch in range(options.epochs)
         )
-        limit_bytes = options.cache_gb * 2**30
-        self.cache = FeatureCache(base, frozen_depth(base), limit_bytes, options.allow_pipes)
+        self.cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
+        pipes = options.allow_pipes
         self.dev_pieces = [  # (number of the dev utterance, a piece of it)
             (number, piece)
             for number, e in enumerate(dev)
-            for piece in cut_utterance(
-                e.utterance, e.seconds, base.maximum_seconds, allow_pipes=options.allow_pipes
-            )
+            for piece in cut_utterance(e.utterance, e.seconds, base.maximum_seconds, allow_pipes=pipes)
         ]
         self.metrics_file, self.checkpoint_file = options.out / "metrics.jsonl", options.out / CHECKPOINT
         self.metrics: list[dict[str, Any]] = []  # a row an epoch
@@ -123,14 +158,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train all epochs that are left, and checkpoint after each."""
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
-        with logging_redirect_tqdm(), tqdm(
-            total=self.total_steps, initial=self.state.step, desc="training", unit="batch",
-            dynamic_ncols=True, disable=hidden, file=progress_stream(),
-        ) as bar:  # fmt: skip
+        hidden = not self.accelerator.is_main_process
+        with training_bar(self.total_steps, "batch", self.state.step, hidden) as bar:
             if self.state.step == 0:
                 self.evaluate(0)
             while (
@@ -140,7 +169,7 @@ class Trainer:
                 self.run_epoch(bar)
                 self.checkpoint()
 
-    def run_epoch(self, bar: "tqdm") -> None:
+    def run_epoch(self, bar: tqdm) -> None:
         """What is left of the current epoch, and its evaluation."""
         epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
@@ -319,3 +348,36 @@ class Trainer:
         rows = map(json.loads, self.metrics_file.read_text("utf-8").splitlines())
         self.metrics = [row for row in rows if row["step"] <= self.state.step]
         logger.info("%s: resuming after step %d of %d", self.options.out, self.state.step, self.total_steps)
+
+
+# ---- the file that a run resumes from
+
+
+def save_checkpoint(file: Path, checkpoint: dict[str, Any]) -> None:
+    """In one step: the older checkpoint stands until the new one is complete.
+
+    Args:
+        checkpoint: run: what makes it the same run (the options that decide the result, the number of
+            processes, and digests of the base, of the parameters that training starts from, and of the data);
+            order: epoch and position within it; optimizer: AdamW's state; tensors: the trained parameters by
+            name; state: the fields of TrainingState. Random numbers depend on the seed and the step alone.
+    """
+    buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
+    torch.save(checkpoint, buffer)
+    with replacing(file) as new:
+        new.write_bytes(buffer.getbuffer())
+
+
+def load_checkpoint(file: Path, out: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """What was saved. Raises ResumeError where it is damaged, or `out`, which holds it, belongs to another
+    run."""
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, TypeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ResumeError(f"cannot resume from {file}: {error} (delete it to start the run again)") from error
+    then = checkpoint["run"]
+    differing = sorted(name for name in {*run, *then} if run.get(name) != then.get(name))
+    if differing:
+        changes = [f"{name} was {then.get(name)!r}, is {run.get(name)!r}" for name in differing]
+        raise ResumeError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
+    return checkpoint

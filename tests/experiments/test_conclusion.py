@@ -10,8 +10,7 @@ from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.experiments.conclusion import best, register
-from ia3_speech.experiments.summary import summary
+from ia3_speech.experiments.conclusion import best, register, summary
 from ia3_speech.search import SearchOptions
 
 GREEDY = "ia3_seed1/decode_greedy_test/score.json"
