@@ -43,18 +43,12 @@ from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
 
 class Epoch(NamedTuple):
-    """One epoch of a training; number 0 is the start, which has no loss.
-
-    Attributes:
-        loss: mean CTC loss.
-        dev_wer: WER of the development set, as a fraction.
-        selected: the epoch whose adapter was selected, as of this epoch.
-    """
+    """One epoch of a training; number 0 is the start."""
 
     number: int
-    loss: float | None
+    loss: float | None  # the mean CTC loss; the start has none
     dev_wer: float
-    selected: int
+    selected: int  # the epoch whose adapter was selected, as of this epoch
 
 
 class LearningCurvePoint(NamedTuple):
@@ -66,19 +60,12 @@ class LearningCurvePoint(NamedTuple):
 
 
 class LearningCurve(NamedTuple):
-    """WER by the amount of audio adapted to.
-
-    Attributes:
-        unit: of the amounts.
-        base: the WER of the base.
-        points: in order of amount and seed.
-        set: name of the test set; empty where unknown.
-    """
+    """WER by the amount of audio adapted to."""
 
     unit: Literal["minutes", "utterances"]
     base: Rate
-    points: list[LearningCurvePoint]
-    set: str
+    points: list[LearningCurvePoint]  # in order of amount and seed
+    set: str  # name of the test set; empty where unknown
 
     @property
     def by_amount(self) -> list[tuple[float, list[LearningCurvePoint]]]:
@@ -88,14 +75,9 @@ class LearningCurve(NamedTuple):
 
 
 class TradeOffPoint(NamedTuple):
-    """One adapter on an in-domain test set (own) and on out-of-domain speech.
+    """One adapter on an in-domain test set (own) and on out-of-domain speech."""
 
-    Attributes:
-        setting: what was varied: the scale of the adapter, or an option of its training.
-        value: of the setting.
-    """
-
-    setting: str
+    setting: str  # what was varied: the scale of the adapter, or an option of its training
     value: str
     own: Rate
     out_of_domain: Rate
@@ -107,15 +89,11 @@ class TradeOffPoint(NamedTuple):
 
 
 class TradeOff(NamedTuple):
-    """In-domain WER against out-of-domain WER, with the names of both test sets.
-
-    Attributes:
-        points: the scaled adapter first, by scale, then others, by option and value.
-    """
+    """In-domain WER against out-of-domain WER, with the names of both test sets."""
 
     own: str
     out_of_domain: str
-    points: list[TradeOffPoint]
+    points: list[TradeOffPoint]  # the scaled adapter first, by scale, then others, by option and value
 
 
 # ---- read
@@ -234,11 +212,7 @@ def rate_fields(results: Results, prefix: str = "") -> Json:
 
 
 def write_curves(exp: Path, systems: Sequence[System]) -> None:
-    """Write EXP/trade_off.json and EXP/curve*.json of what was scored; those without points are removed.
-
-    Args:
-        systems: those of the folder, the base first.
-    """
+    """Write EXP/trade_off.json and EXP/curve*.json of what was scored; those without points are removed."""
     for earlier in (*exp.glob("curve*.json"), exp / "trade_off.json"):
         earlier.unlink(missing_ok=True)
     greedy = [one for one in systems if one.search == GREEDY]

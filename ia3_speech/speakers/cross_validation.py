@@ -97,11 +97,8 @@ class Adaptation:
         return interpolate(self.start_vectors, trained, setting.scale)
 
     def record(self) -> dict[str, Any]:
-        """What train.json and the adapter's card say of the training.
-
-        Word errors are those of the folds, of so many words: at the start, and with the rate and the setting
-        that the other folds choose.
-        """
+        """What train.json and the adapter's card say of the training. Word errors are those of the folds: at
+        the start, and with the rate and the setting that the other folds choose."""
         rate, setting = self.choice()
         chosen = [measure for fold, _, its_setting in self.unbiased for measure in fold.measures[its_setting]]
         start = [measure for fold, *_ in self.unbiased for measure in fold.measures[START]]
@@ -130,11 +127,8 @@ def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
 
 
 def choose(folds: Sequence[Task], most: int | None = None) -> Setting:
-    """The setting with the fewest word errors in these folds, of equals that with the lowest CTC loss.
-
-    Args:
-        most: utterances that are looked at, of all folds equally many; None: all.
-    """
+    """The setting with the fewest word errors in these folds, of equals that with the lowest CTC loss, by
+    `most` utterances, of all folds equally many; None: by all."""
     return min(folds[0].measures, key=lambda setting: (*merit(folds, setting, most), setting))
 
 

@@ -305,11 +305,8 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
 
 
 def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
-    """What decides an adapter: data directories by name, base, start, options, and what is `more`.
-
-    Raises:
-        UnknownAdapter: there is no such `init_adapter`.
-    """
+    """What decides an adapter: data directories by name, base, start, options, and what is `more`. Raises
+    UnknownAdapter where there is no such `init_adapter`."""
     start = options.init_adapter if options.init_adapter != NEAREST else None
     terms = parse_terms(start) if start else []
     replay = {"replay": replay_folder(path)} if (path := getattr(options, "replay", None)) else {}

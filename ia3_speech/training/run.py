@@ -167,12 +167,10 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
 
 def check_head(base: Base, options: TrainingOptions) -> None:
     """Raises TrainingError where `init_adapter` has a head and `train_head` is off, or vice versa."""
-    has_head = base.model.ia3_config.train_head
-    if options.train_head and not has_head:
-        raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "
-                            f"(leave out --train-head, or --init-adapter)")  # fmt: skip
-    if has_head and not options.train_head:
-        raise TrainingError(f"{options.init_adapter} has a head, which would train too (pass --train-head)")
+    if base.model.ia3_config.train_head != options.train_head:
+        missing = "no head, so none can be trained from there (leave out --train-head, or --init-adapter)"
+        fault = missing if options.train_head else "a head, which would train too (pass --train-head)"
+        raise TrainingError(f"{options.init_adapter} has {fault}")
 
 
 def choose_device(options: TrainingOptions) -> str | None:

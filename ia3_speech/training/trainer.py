@@ -260,12 +260,7 @@ class Trainer:
     # ---- evaluation
 
     def evaluate(self, epoch: int, loss: float | None = None, rate: float | None = None) -> None:
-        """Decode dev after an epoch, from 1, or at the start, 0, which is selected until one improves on it.
-
-        Args:
-            loss: the mean training loss of the epoch.
-            rate: seconds of audio trained on in a second.
-        """
+        """Decode dev after an epoch, or at the start, 0, which is selected until one improves on it."""
         started = time.monotonic()
         counts = self.dev_errors()
         wer = sum(counts, ErrorCounts()).wer

@@ -17,33 +17,27 @@ ROOT = Path(__file__).parents[2]
 # As little training as shows that it works, with a checkpoint on the way to go on from; five sentences of
 # other speech. Of a random base no adapter is known to help.
 OTHER = "ia3_speech/out_of_domain/librispeech_dev:6"
-SMALL = ("--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER)
-ANYWAY = ("--register-anyway", "true")
+SMALL = ["--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER]
+SMALL += ["--register-anyway", "true"]
 
 
 class Run:
     """A run of the recipe that is over."""
 
     def __init__(self, work: Path, home: Path, base: Path):
-        self.work, self.home, self.base, self.out = work, home, base, ""
+        self.work, self.home, self.out = work, home, ""
         self.exp = work / "exp/espeak_small"
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "IA3_SPEECH_HOME": str(home),
-            "CUDA_VISIBLE_DEVICES": "",
-        }
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        own = {"PATH": path, "IA3_SPEECH_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
+        self.environment = os.environ | own
         self.environment.pop("UV_RUN_RECURSION_DEPTH", None)  # commands are printed for this Python
+        self.command = ["bash", str(ROOT / "egs/medical_dictation/run.sh"), *SMALL]
+        self.command += ["--work-dir", str(work), "--base", str(base)]
 
     def start(self) -> subprocess.Popen:
-        command = ["bash", str(ROOT / "egs/medical_dictation/run.sh"), *SMALL, *ANYWAY]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(
-            [*command, "--work-dir", str(self.work), "--base", str(self.base)],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+            self.command, cwd=ROOT, env=self.environment, start_new_session=True, **options
         )
 
     def finish(self) -> str:
@@ -118,9 +112,6 @@ def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
     assert "atrial fibrillation" in " ".join(lines)
     tested = read_data_directory(ran.work / "data/espeak_small/test")
     assert not lines & {one.text.lower() for one in tested}
-    for system, search in (("base", "greedy"), ("base", "lm"), ("ia3_seed1", "greedy"), ("ia3_seed1", "lm")):
-        record = json.loads((ran.exp / system / f"decode_{search}_test/decode.json").read_text())
-        assert record["search"] == ("beam" if search == "lm" else "greedy")
 
 
 def test_both_adapters_are_registered_and_the_printed_command_works(ran):

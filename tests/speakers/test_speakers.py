@@ -275,7 +275,6 @@ def test_from_another_adapter_with_its_placements_which_is_kept_where_nothing_im
         ({"k": 1}, "k is 1, and has to be at least 2"),
         ({"placements": ["conv"]}, "placements is .*, and has to be without conv, which stands below"),
         ({"part": "3/2"}, "--part 3/2: give one such as 3/8"),
-        ({"folds": 8, "k": None, "epochs": 0}, "epochs is 0"),
         ({"warmup": 1.0}, "warmup is 1.0, and has to be 0 or more, and below 1"),
     ],
 )
