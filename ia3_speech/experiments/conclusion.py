@@ -70,17 +70,11 @@ MOST_SETS = 3  # test sets that are spoken of
 
 
 class Best(NamedTuple):
-    """The best of an adapter's systems.
+    """The best of an adapter's systems."""
 
-    Attributes:
-        search: greedy, lm or hotwords.
-        chosen_on: dev, or the test set itself, where dev was not decoded.
-        measured: how many systems it was chosen from.
-    """
-
-    search: str
-    chosen_on: str
-    measured: int
+    search: str  # greedy, lm or hotwords
+    chosen_on: str  # dev, or the test set itself, where dev was not decoded
+    measured: int  # how many systems it was chosen from
 
 
 def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:

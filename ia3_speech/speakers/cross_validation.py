@@ -11,7 +11,7 @@ fold's adapter makes of its utterances with the rate and the setting that the ot
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
@@ -31,7 +31,6 @@ from ia3_speech.training.multi_adapter import (
     Vectors,
     batches_per_epoch,
     interpolate,
-    load_vectors,
 )
 
 FOLDS = 4
@@ -142,11 +141,12 @@ def merit(folds: Sequence[Task], setting: Setting, most: int | None = None) -> t
 def adapt(
     base: Base, adaptations: Sequence[Adaptation], options: SharedOptions, cache: FeatureCache, bar: tqdm
 ) -> None:
-    """Choose each adaptation's setting by its folds, and train it; the base's vectors are the start of all.
-
-    Afterwards the base's vectors are the start again. The bar counts trainings.
-    """
+    """Choose each adaptation's setting by its folds, and train it. The base's vectors are the start of all,
+    and stay as they are. The bar counts trainings."""
     started = time.monotonic()
+    start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
+    for adaptation in adaptations:
+        adaptation.start_vectors = adaptation.vectors = start
     for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
         left = [adaptation for adaptation in adaptations if not adaptation.is_decided]
         for adaptation in left:
@@ -155,9 +155,7 @@ def adapt(
                 for number, part in enumerate(adaptation.parts, 1)
             ]
         trained = [fold for adaptation in left for fold in adaptation.trainings[rate]]
-        start = train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
-    for adaptation in adaptations:
-        adaptation.start_vectors = adaptation.vectors = start
+        train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
     for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
         chosen = [a for a in adaptations if not a.folds_only and a.choice()[0] == rate]
         chosen = [a for a in chosen if a.choice()[1] != START]
@@ -178,21 +176,13 @@ def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Examp
 
 def train_tasks(
     tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: tqdm
-) -> Vectors:
-    """Train tasks, as many side by side as the options say. Returns the start of all of them."""
-    start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
-    for group in groups_of(tasks, options):
-        MultiAdapterTrainer(base, group, options, cache).run()
-        bar.update(len(group))
-    load_vectors(base, start)
-    return start
-
-
-def groups_of(tasks: list[Task], options: SharedOptions) -> Iterator[list[Task]]:
-    """Tasks that are trained side by side: they have equally many batches in an epoch, and epochs."""
+) -> None:
+    """Train tasks, as many side by side as the options say: those with equally many batches and epochs."""
     alike: dict[tuple[int, int], list[Task]] = {}
     for task in tasks:
         alike.setdefault((batches_per_epoch(task, options), task.epochs), []).append(task)
     for group in alike.values():
         for first in range(0, len(group), options.adapters_per_batch):
-            yield group[first : first + options.adapters_per_batch]
+            together = group[first : first + options.adapters_per_batch]
+            MultiAdapterTrainer(base, together, options, cache).run()
+            bar.update(len(together))
