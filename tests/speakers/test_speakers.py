@@ -15,7 +15,6 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
-from ia3_speech.model.base import Base
 from ia3_speech.speakers.cross_validation import Adaptation, choose, divide_into_folds
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
 from ia3_speech.training.config import SpeakerOptions, check_options
@@ -196,7 +195,7 @@ def test_what_can_not_be_learnt_from_is_tested_all_the_same(place, caplog):
 
 def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
     limit = 0.52  # of lengths 0.5 to 0.65 s
-    monkeypatch.setattr(Base, "maximum_seconds", limit)
+    monkeypatch.setattr("ia3_speech.model.base.Base.maximum_seconds", limit)
     adapt_to_speakers(options_of(place))
     base = load_base(place / "base")
     load_adapter(base.model, place / "exp/s1/fold2/adapter")
