@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -21,10 +20,8 @@ import yaml
 from ia3_speech.cli import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
-from ia3_speech.scoring.results import ADDED, Results, read_results
+from ia3_speech.scoring.results import ADDED, Json, Results, read_results
 from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
-
-Json = dict[str, Any]
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
 GREEDY, LM, HOTWORDS = ADDED  # how a set was searched: decode_SEARCH_SET
@@ -73,9 +70,8 @@ class System:
     @property
     def adapter(self) -> str | None:
         """Its folder; None for the base, and where there are many."""
-        return (
-            (self.folder / "adapter").absolute().as_posix() if self.train and not self.of_speakers else None
-        )
+        is_one = self.train and not self.of_speakers
+        return (self.folder / "adapter").absolute().as_posix() if is_one else None
 
     @property
     def dev_wer(self) -> float | None:
