@@ -285,7 +285,7 @@ def test_another_data_directory_is_refused(recipe, tmp_path):
         (
             "trade_off.json",
             '{"points": [{"setting": "scale", "wer": 0.3}]}',
-            "is not in its format: KeyError('out_of_domain_wer')",
+            "is not in its format: KeyError('value')",
         ),
         ("ia3_seed1/metrics.jsonl", '{"epoch": 1, "loss": 1}', "is not in its format: KeyError('dev_wer')"),
     ],
