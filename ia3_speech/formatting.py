@@ -47,6 +47,12 @@ def plural(count: int, noun: str, nouns: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
+def shorten(entries: Sequence[str], separator: str = ", ", most: int = 10) -> str:
+    """The first entries, and how many more there are: `a, b and 3 more`."""
+    more = len(entries) - most
+    return separator.join(entries[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def in_columns(rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
     """The lines of a table, columns two spaces apart: those of `left` flush left, the others flush right.
 

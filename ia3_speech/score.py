@@ -26,6 +26,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
@@ -38,10 +39,10 @@ from ia3_speech.scoring.results import Results, format_results
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
-from ia3_speech.training.records import read_adaptation_utterances, task_files
 
 logger = logging.getLogger(__name__)
 
+TASKS = "*/fold*/task.json"  # in the folder of speakers' adapters
 NAMED_IDS = 5  # missing utterances that a warning names
 
 
@@ -96,7 +97,7 @@ def main(
     if training:
         sources["training"] = [table for folder in training for table in tables_of(folder)]
     if training_per_speaker:
-        sources["training"] = task_files(training_per_speaker)
+        sources["training"] = sorted(training_per_speaker.glob(TASKS))
     options = {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed}
     inputs = Inputs(sources, options)
     out = out or decode_dir
@@ -135,7 +136,14 @@ def main(
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
     """Utterance → what its speaker's adapter was trained on, all of which has to be in `data`."""
-    adapted_on = read_adaptation_utterances(folder)
+    adapted_on: dict[str, list[str]] = {}
+    for task in map(read_json, sorted(folder.glob(TASKS))):
+        adapted_on |= dict.fromkeys(task["texts"], task["trained_on"])
+    if not adapted_on:
+        raise UserError(
+            f"{folder}: no SPEAKER/foldN/task.json that tested an utterance (run ia3-speech speakers with "
+            f"--folds 4)"
+        )
     if unknown := set().union(*adapted_on.values()) - {utterance.id for utterance in data}:
         raise UserError(
             f"{folder}: adapters were trained on utterance {min(unknown)}, which is not in {data.path} "

@@ -32,11 +32,10 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.train import main
-from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions, plain_options
 from ia3_speech.training.data import data_digest, read_examples
 from ia3_speech.training.run import RunLockError, run_lock, train
-from ia3_speech.training.trainer import Trainer
+from ia3_speech.training.trainer import ResumeError, Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
 ROOT = Path(__file__).parents[1]

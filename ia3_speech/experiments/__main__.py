@@ -27,10 +27,9 @@ from statistics import fmean
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.experiments.conclusion import best, register
+from ia3_speech.experiments.conclusion import best, register, summary
 from ia3_speech.experiments.curve_files import write_curves
 from ia3_speech.experiments.notes import warnings_of
-from ia3_speech.experiments.summary import summary
 from ia3_speech.experiments.systems import (
     GREEDY,
     HOTWORDS,

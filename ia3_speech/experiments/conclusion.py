@@ -1,11 +1,13 @@
-"""What a recipe concludes: which measured system is the best, and whether its adapter takes a name.
+"""What a recipe concludes: which measured system is the best, whether its adapter takes a name, and the lines
+at its end: what was gained, what it costs, how to use it.
 
     python -m ia3_speech.experiments register exp/clinic/ia3_seed1/adapter clinic \\
         --score exp/clinic/ia3_seed1/decode_greedy_test/score.json
+    python -m ia3_speech.experiments summary exp/clinic
 
 In: an adapter, and the scores of its test set, greedy and beside them perhaps those with a language model and
 with hot words. Out: the adapter in the registry, with the search that was the best; or one sentence that says
-why not, and what may help. EXP/registered.json keeps both, for what is said at the end (summary.py):
+why not, and what may help. EXP/registered.json keeps both, for what is said at the end:
 
     {"clinic": {"system": "ia3_seed1", "speaker": "", "set": "test", "refused": null,
                 "search": "hotwords", "chosen_on": "test", "measured": 3}}
@@ -14,10 +16,18 @@ An adapter takes its name where it makes fewer errors than the base, greedy and 
 Kaldi's bootstrap over utterances (Bisani and Ney 2004) gives it at least 80 % to be the better one. Of a
 speaker's adapter the speaker's own utterances count, and the probability is that of the normal distribution
 which the interval of the change belongs to.
+
+At the end, at most twelve lines:
+
+    test: WER 2.1 [1.3, 3.0] % with ia3 + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
+    errors (95 % interval 84.1 to 91.0) than base + LM. It is the best of 3 systems on test itself.
+      Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
+    Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
+    Next: ia3-speech transcribe --adapter clinic audio.wav
 """
 
-import json
 import math
+import shlex
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -30,32 +40,41 @@ from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.preparation import text_places
-from ia3_speech.experiments.systems import DEV, GREEDY, HOTWORDS, LM, Json, load_json
-from ia3_speech.formatting import percent
+from ia3_speech.experiments.curve_files import gain_of_others
+from ia3_speech.experiments.notes import warnings_of
+from ia3_speech.experiments.systems import (
+    DEV,
+    GREEDY,
+    HOTWORDS,
+    LM,
+    OUT_OF_DOMAIN,
+    Json,
+    System,
+    find_systems,
+    load_json,
+    median_of,
+    test_sets,
+)
+from ia3_speech.formatting import percent, shorten, with_interval
 from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
+from ia3_speech.scoring.table import Rate
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.records import read_training_options
 
 REGISTERED = "registered.json"  # in an experiment's folder
 BETTER = 0.8  # the probability to be better than the base that a name takes
 LITTLE_SPEECH = 30 * 60  # seconds of training, below which more of it is the likeliest cure
 STANDS_OUT = 3.0  # times the median loss: a text that is probably wrong
 SUBJECTS = {GREEDY: ("it", "the base"), LM: ("with the language model it", "the base with it")}
-MOST_NAMED = 5  # utterances that a sentence names
+MOST_NAMED = 5  # utterances, or adapters, that a sentence names
+MOST_SETS = 3  # test sets that are spoken of
 
 
 class Best(NamedTuple):
-    """The best of an adapter's systems.
+    """The best of an adapter's systems."""
 
-    Attributes:
-        search: greedy, lm or hotwords.
-        chosen_on: dev, or the test set itself, where dev was not decoded.
-        measured: how many systems it was chosen from.
-    """
-
-    search: str
-    chosen_on: str
-    measured: int
+    search: str  # greedy, lm or hotwords
+    chosen_on: str  # dev, or the test set itself, where dev was not decoded
+    measured: int  # how many systems it was chosen from
 
 
 def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
@@ -79,7 +98,9 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         hint = find_hint(adapter, system)
         refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
     else:
-        files = [shown if (shown := searched_by(file, chosen.search)).is_file() else file for file in score]
+        shown = f"/decode_{chosen.search}_"
+        searched = [Path(str(file).replace(f"/decode_{GREEDY}_", shown)) for file in score]
+        files = [new if new.is_file() else file for new, file in zip(searched, score, strict=True)]
         update_card(adapter, registry.check_name(name), files)
         source = registry.registration_of(registry.home() / name).get("source", "")
         stored = search_options(system, chosen).stored()
@@ -87,12 +108,11 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         registry.register(adapter, name, keep=keep, search_files=stored)
         print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
-    entries = load_json(record) if record.is_file() else {}
+    before = load_json(record) if record.is_file() else {}
     entry = {"system": system.name, "speaker": speaker, "set": set_name, "refused": refused}
-    others = [(other, its) for other, its in entries.items() if other != name]
-    newest_last = [*others, (name, entry | chosen._asdict())]
-    if newest_last != [*entries.items()]:
-        write_json(record, dict(newest_last))
+    entries = {other: before[other] for other in before if other != name} | {name: entry | chosen._asdict()}
+    if [*entries.items()] != [*before.items()]:  # the newest is the last
+        write_json(record, entries)
     if refused and not speaker:
         print(f"note: {refused}")
 
@@ -114,12 +134,6 @@ def corpus_of(path: Path) -> str:
 
 
 # ---- the best
-
-
-def searched_by(file: Path, search: str) -> Path:
-    """`SYSTEM/decode_greedy_test/score.json` → that of the same set, searched otherwise."""
-    folder = file.parent.name.replace(f"decode_{GREEDY}_", f"decode_{search}_")
-    return file.parents[1] / folder / file.name
 
 
 def measured_systems(system: Path, set_name: str, adapter: Path) -> dict[str, Results]:
@@ -211,7 +225,7 @@ def find_hint(adapter: Path, system: Path) -> str:
     train = load_json(system / "train.json") if (system / "train.json").is_file() else {}
     if train.get("selected_epoch") == 0 or all((t == 1).all() for t in read_weights(adapter).values()):
         options = system / "config.yaml"
-        rate = read_training_options(options).get("learning_rate") if options.is_file() else None
+        rate = yaml.safe_load(options.read_text("utf-8"))["learning_rate"] if options.is_file() else None
         lower = f"such as --train-opts '--learning-rate {rate / 4:g}'" if rate else "with --train-opts"
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
     if wrong := suspicious_texts(adapter, system):
@@ -227,10 +241,126 @@ def suspicious_texts(adapter: Path, system: Path) -> str:
     files = [adapter.parent / "losses.json", system / "losses.json"]
     files += sorted(system.parent.glob(f"{system.name.removesuffix('_average')}_seed*/losses.json"))
     file = next((file for file in files if file.is_file()), None)
-    losses: Json = json.loads(file.read_text("utf-8")) if file else {}
+    losses = load_json(file) if file else {}
     usual = median(losses.values()) if losses else 0.0
     names = sorted((name for name in losses if losses[name] > STANDS_OUT * usual), key=losses.get)[::-1]
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     places = text_places(data) if (data := registry.training_data(adapter)) else {}
-    named = {name: f", {places[name]}" if name in places else "" for name in names[:MOST_NAMED]}
-    return ", ".join(f"{name} ({losses[name]:.1f}{place})" for name, place in named.items()) + more
+    at = {name: f", {places[name]}" if name in places else "" for name in names}
+    return shorten([f"{name} ({losses[name]:.1f}{at[name]})" for name in names], most=MOST_NAMED)
+
+
+# ---- what is said at the end
+
+
+def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
+    """Print what was gained, what it costs, and the command that uses the best measured system.
+
+    Args:
+        exps: folders of experiments, of which the last is the most specific
+        transcribe: how transcribe is called here
+        sample: a recording to try it on
+    """
+    options = ""
+    for exp in map(Path, exps):
+        systems = find_systems(exp)
+        entries = load_json(exp / REGISTERED) if (exp / REGISTERED).is_file() else {}
+        if entries and not next(reversed(entries.values()))["speaker"]:
+            entries = dict([entries.popitem()])  # the newest name
+        names = [name for name, entry in entries.items() if not entry["refused"]]
+        print("\n".join(lines_of(systems, entries)))
+        if names:
+            options = f"--adapter {names[-1]} "
+        elif not options and any(one.name == f"base{ADDED[LM]}" for one in systems):
+            options = f"--config {shlex.quote(str((exp / 'base/lm_search.yaml').absolute()))} "
+    for file in (Path(exp) / "transcripts" for exp in exps):
+        print(file.read_text("utf-8") if file.is_file() else "", end="")
+    reports = [str(file) for exp in exps for file in sorted(Path(exp).glob("report_*.html"))]
+    tables = " ".join(f"{exp}/RESULTS.md" for exp in exps)
+    print(f"{time_taken(Path(exps[0]))} Tables: {tables}. Reports: {' '.join(reports)}")
+    print(f"Next: {transcribe} {options}{shlex.quote(sample)}")
+
+
+def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
+    """What is said of one experiment: the gain on each test set, the cost on other speech, a warning, what
+    was not registered."""
+    adapted = [one for one in systems if one.search == GREEDY and one.name != "base" and one.results]
+    last = adapted[-1].name
+    shown = next((one for one in adapted if one.name == f"{last}_average"), None)
+    shown = shown or median_of([one for one in adapted if one.name == last])
+    newest = next(reversed(entries.values()), None)
+    if newest and (named := [one for one in adapted if one.folder.name == newest["system"]]):
+        shown = named[0]
+    search = newest["search"] if newest else GREEDY
+    by_search = {one.search: one for one in systems if one.folder == shown.folder}
+    bases = {one.search: one for one in systems if one.greedy_name == "base"}
+    best = by_search.get(search, shown)
+    lines = [gain(best, by_search, bases, name) for name in test_sets(systems)[:MOST_SETS]]
+    if newest and not newest["refused"]:
+        where = DEV if newest["chosen_on"] == DEV else f"{newest['set']} itself"
+        only = " Only greedy search was measured; transcribe adds the base's language model, if any."
+        best_of = f" It is the best of {newest['measured']} systems on {where}."
+        lines[0] += best_of if newest["measured"] > 1 else only
+    if start := shown.train.get("init_adapter"):
+        lines[0] += f" It started from {start}."
+    if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
+        lines.append(f"  {sentence}")
+    other, base = (best, bases.get(LM)) if best.search != GREEDY else (shown, systems[0])
+    if OUT_OF_DOMAIN not in other.results:
+        other, base = shown, systems[0]
+    if OUT_OF_DOMAIN in other.results:
+        before, after = (one.results[OUT_OF_DOMAIN].all.wer.value for one in (base, other))
+        costs = " Name it for its own kind of speech only." if (after or 0) > (before or 0) else ""
+        lines.append(f"  Other speech: {percent(before)} % of {base.name} become {percent(after)} %.{costs}")
+    refused = [name for name, entry in entries.items() if entry["refused"]]
+    if refused and newest["speaker"]:
+        lines.append(
+            f"  {len(refused)} of {len(entries)} adapters are not known to be better than the base, and not "
+            f"registered: {shorten(refused, most=MOST_NAMED)} ({REGISTERED} says why)."
+        )
+    elif refused:
+        lines.append(f"  {entries[refused[0]]['refused']}.")
+    elif warnings := warnings_of([systems[0], shown], test_sets(systems)):
+        lines.append(f"  Warning: {warnings[0]['text']}.")
+    return lines
+
+
+def gain(best: System, by_search: dict[str, System], bases: dict[str, System], set_name: str) -> str:
+    """WER before and after on a test set, and what the adapter has of it, compared with the same search."""
+    if set_name not in best.results:
+        best = by_search[GREEDY]
+    row = best.results[set_name].all
+    before = [
+        f"{base.name} {percent(base.results[set_name].all.wer.value)} %"
+        for search, base in bases.items()
+        if set_name in base.results and (search == GREEDY or best.search != GREEDY)
+    ]
+    text = f"{set_name}: WER {with_interval(row.wer.value, row.wer.bounds)} % with {best.name}, "
+    compared = by_search[LM] if best.search == HOTWORDS and LM in by_search else best
+    change = compared.results[set_name].all.change("wer")
+    doubt = f"the adapter makes {errors_in_words(change)} than {compared.baseline}"
+    if best is not compared:
+        doubt += f"; the hot words, {errors_in_words(row.change('wer'))} than without them"
+    terms = row.term_error_rate.value
+    if terms is not None:
+        base = bases[GREEDY].results[set_name].all.term_error_rate.value
+        doubt += f"; term errors {percent(base)} % → {percent(terms)} %"
+    return f"{text}{', '.join(before)}; {doubt}."
+
+
+def errors_in_words(change: Rate) -> str:
+    """`88.4 % fewer errors (95 % interval 84.1 to 91.0)`."""
+    sign = -1 if (change.value or 0) <= 0 else 1
+    bounds = change.bounds and sorted(100 * sign * bound + 0.0 for bound in change.bounds)
+    between = f" (95 % interval {bounds[0]:.1f} to {bounds[1]:.1f})" if bounds else ""
+    return f"{percent(abs(change.value or 0))} % {'fewer' if sign < 0 else 'more'} errors{between}"
+
+
+def time_taken(exp: Path) -> str:
+    """`Training took 3 minutes, all 9 minutes.`, as the records of inputs.json have it."""
+    seconds = {file: load_json(file).get("seconds") or 0 for file in exp.rglob("*inputs.json")}
+    training = sum(took for file, took in seconds.items() if (file.parent / "train.json").is_file())
+    return f"Training took {in_minutes(training)}, all {in_minutes(sum(seconds.values()))}."
+
+
+def in_minutes(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

@@ -14,13 +14,14 @@ option that another adapter was trained with, such as `replay-weight`. recipes/s
 and decode what the points are made of. Both are shown by RESULTS.md and by the report, as the same tables.
 """
 
-import math
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
@@ -34,7 +35,6 @@ from ia3_speech.experiments.systems import (
     load_json,
     load_system,
     median_of,
-    parse_json_object,
 )
 from ia3_speech.formatting import percent
 from ia3_speech.inputs import BASE_CURVE, base_folder
@@ -43,18 +43,12 @@ from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
 
 class Epoch(NamedTuple):
-    """One epoch of a training; number 0 is the start, which has no loss.
-
-    Attributes:
-        loss: mean CTC loss.
-        dev_wer: WER of the development set, as a fraction.
-        selected: the epoch whose adapter was selected, as of this epoch.
-    """
+    """One epoch of a training; number 0 is the start."""
 
     number: int
-    loss: float | None
+    loss: float | None  # the mean CTC loss; the start has none
     dev_wer: float
-    selected: int
+    selected: int  # the epoch whose adapter was selected, as of this epoch
 
 
 class LearningCurvePoint(NamedTuple):
@@ -66,19 +60,12 @@ class LearningCurvePoint(NamedTuple):
 
 
 class LearningCurve(NamedTuple):
-    """WER by the amount of audio adapted to.
-
-    Attributes:
-        unit: of the amounts.
-        base: the WER of the base.
-        points: in order of amount and seed.
-        set: name of the test set; empty where unknown.
-    """
+    """WER by the amount of audio adapted to."""
 
     unit: Literal["minutes", "utterances"]
     base: Rate
-    points: list[LearningCurvePoint]
-    set: str
+    points: list[LearningCurvePoint]  # in order of amount and seed
+    set: str  # name of the test set; empty where unknown
 
     @property
     def by_amount(self) -> list[tuple[float, list[LearningCurvePoint]]]:
@@ -88,14 +75,9 @@ class LearningCurve(NamedTuple):
 
 
 class TradeOffPoint(NamedTuple):
-    """One adapter on an in-domain test set (own) and on out-of-domain speech.
+    """One adapter on an in-domain test set (own) and on out-of-domain speech."""
 
-    Attributes:
-        setting: what was varied: the scale of the adapter, or an option of its training.
-        value: of the setting.
-    """
-
-    setting: str
+    setting: str  # what was varied: the scale of the adapter, or an option of its training
     value: str
     own: Rate
     out_of_domain: Rate
@@ -107,78 +89,57 @@ class TradeOffPoint(NamedTuple):
 
 
 class TradeOff(NamedTuple):
-    """In-domain WER against out-of-domain WER, with the names of both test sets.
-
-    Attributes:
-        points: the scaled adapter first, by scale, then others, by option and value.
-    """
+    """In-domain WER against out-of-domain WER, with the names of both test sets."""
 
     own: str
     out_of_domain: str
-    points: list[TradeOffPoint]
+    points: list[TradeOffPoint]  # the scaled adapter first, by scale, then others, by option and value
 
 
 # ---- read
 
 
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Raises UserError that names the file, where it is not in its format."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{file}: is not in its format: {error!r} (damaged: make it again)") from error
+
+
 def read_training_log(file: Path) -> list[Epoch]:
-    """The epochs of metrics.jsonl. Raises UserError naming file and line."""
-    epochs: list[Epoch] = []
-    for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
-        location = f"{file}:{line_number}"
-        row = parse_json_object(location, line)
-        names = ("epoch", "dev_wer", "selected_epoch")
-        number, dev_wer, selected = (finite_number(location, row, name) for name in names)
-        loss = finite_number(location, row, "loss") if number else None
-        epochs.append(Epoch(number, loss, dev_wer, selected))
-    return epochs
+    """The epochs of metrics.jsonl. Raises UserError naming the file."""
+    with reading(file):
+        rows = map(json.loads, file.read_text("utf-8").splitlines())
+        return [Epoch(row["epoch"], row["loss"], row["dev_wer"], row["selected_epoch"]) for row in rows]
 
 
 def read_learning_curve(file: Path) -> LearningCurve:
-    """A learning curve. Raises UserError naming file and point."""
-    content, rows = read_points(file)
-    unit = "utterances" if "utterances" in rows[0][1] else "minutes"
-    points = [
-        LearningCurvePoint(finite_number(place, row, unit), row.get("seed"), read_rate(place, row))
-        for place, row in rows
-    ]
-    points.sort(key=lambda point: (point.amount, point.seed))
-    base = read_rate(f"{file}: base", content.get("base"))
-    return LearningCurve(unit, base, points, content.get("set", ""))
+    """A learning curve. Raises UserError naming the file."""
+    content = load_json(file)
+    with reading(file):
+        unit = "utterances" if "utterances" in content["points"][0] else "minutes"
+        points = [LearningCurvePoint(row[unit], row["seed"], read_rate(row)) for row in content["points"]]
+        points.sort(key=lambda point: (point.amount, point.seed))
+        return LearningCurve(unit, read_rate(content["base"]), points, content.get("set", ""))
 
 
 def read_trade_off(file: Path) -> TradeOff:
-    """A trade-off. Raises UserError naming file and point."""
-    content, rows = read_points(file)
-    points = []
-    for place, row in rows:
-        rates = (read_rate(place, row, prefix) for prefix in ("", "out_of_domain_"))
-        points.append(TradeOffPoint(str(row.get("setting")), str(row.get("value")), *rates))
-    return TradeOff(content["own"], content["out_of_domain"], points)
-
-
-def read_points(file: Path) -> tuple[Json, list[tuple[str, Json]]]:
-    """The object of a file of points, and each point with the location that an error names."""
+    """A trade-off. Raises UserError naming the file."""
     content = load_json(file)
-    points = content.get("points")
-    if not isinstance(points, list) or not points:
-        raise UserError(f'{file}: has no "points"')
-    return content, [(f"{file}: point {index}", point) for index, point in enumerate(points, start=1)]
+    with reading(file):
+        points = [
+            TradeOffPoint(row["setting"], row["value"], read_rate(row), read_rate(row, "out_of_domain_"))
+            for row in content["points"]
+        ]
+        return TradeOff(content["own"], content["out_of_domain"], points)
 
 
-def finite_number(location: str, row: Any, name: str) -> float:
-    value = row.get(name) if isinstance(row, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{location}: {name} is {value!r}, not a number")
-    return value
-
-
-def read_rate(location: str, row: Any, prefix: str = "") -> Rate:
-    """The fields wer, lo and hi, after `prefix`. Raises UserError."""
-    wer = finite_number(location, row, f"{prefix}wer")
-    if row.get(f"{prefix}lo") is None:
-        return Rate(wer)
-    return Rate(wer, tuple(finite_number(location, row, f"{prefix}{name}") for name in ("lo", "hi")))
+def read_rate(row: Json, prefix: str = "") -> Rate:
+    """The fields wer, lo and hi, after `prefix`."""
+    low, high = (row.get(f"{prefix}{name}") for name in ("lo", "hi"))
+    return Rate(float(row[f"{prefix}wer"]), None if low is None else (low, high))
 
 
 # ---- shown
@@ -251,11 +212,7 @@ def rate_fields(results: Results, prefix: str = "") -> Json:
 
 
 def write_curves(exp: Path, systems: Sequence[System]) -> None:
-    """Write EXP/trade_off.json and EXP/curve*.json of what was scored; those without points are removed.
-
-    Args:
-        systems: those of the folder, the base first.
-    """
+    """Write EXP/trade_off.json and EXP/curve*.json of what was scored; those without points are removed."""
     for earlier in (*exp.glob("curve*.json"), exp / "trade_off.json"):
         earlier.unlink(missing_ok=True)
     greedy = [one for one in systems if one.search == GREEDY]

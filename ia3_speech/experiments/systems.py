@@ -13,18 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import yaml
 
 from ia3_speech.cli import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
-from ia3_speech.scoring.results import ADDED, Results, read_results
+from ia3_speech.scoring.results import ADDED, Json, Results, read_results
 from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
-from ia3_speech.training.records import read_training_options
-
-Json = dict[str, Any]
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
 GREEDY, LM, HOTWORDS = ADDED  # how a set was searched: decode_SEARCH_SET
@@ -73,9 +70,8 @@ class System:
     @property
     def adapter(self) -> str | None:
         """Its folder; None for the base, and where there are many."""
-        return (
-            (self.folder / "adapter").absolute().as_posix() if self.train and not self.of_speakers else None
-        )
+        is_one = self.train and not self.of_speakers
+        return (self.folder / "adapter").absolute().as_posix() if is_one else None
 
     @property
     def dev_wer(self) -> float | None:
@@ -87,7 +83,7 @@ class System:
     def options(self) -> Json:
         """The options that it was trained with; of a mean those of its first seed."""
         trained = next(iter(seeds_of_mean(self.folder)), self.folder)
-        return read_training_options(trained / "config.yaml")
+        return yaml.safe_load((trained / "config.yaml").read_text("utf-8"))
 
     @property
     def record(self) -> Json:
@@ -106,19 +102,11 @@ class System:
 def load_json(path: Path) -> Json:
     """A JSON object. Raises UserError where there is none."""
     try:
-        return parse_json_object(str(path), path.read_bytes())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: not there yet (run the earlier stages)") from None
-
-
-def parse_json_object(location: str, text: bytes) -> Json:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{location}: is not JSON: {error} (damaged: make it again)") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{location}: is not a JSON object")
-    return value
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON: {error} (damaged: make it again)") from None
 
 
 def load_results(folder: Path, search: str = GREEDY) -> dict[str, Results]:

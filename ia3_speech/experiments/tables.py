@@ -78,25 +78,22 @@ def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> st
     | base | 46.2 [43.3, 49.1] | – | – | 17.9 | – | 83.4 [79.8, 87.0] | … |
     | ia3 (seed 3 of 3) | 8.0 [6.5, 9.6] | -82.7 [-85.7, -79.6] | base | 2.5 | -86.2 [-88.7, -83.5] | … |
     """
-    header = [set_name, "WER %", "change %", "CER %", "change %", "term errors %", "change %", "dev WER %"]
-    header += ["trained"]
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
+    header = [set_name, "WER %", "change %", *["compared with"] * searched, "CER %", "change %"]
+    header += ["term errors %", "change %", "dev WER %", "trained"]
     rows = []
     for system in systems:
         row, train = system.results[set_name].all, system.train if system.search == GREEDY else {}
-        line: list[Cell] = [shown_name(system, groups), row.wer, row.change("wer"), Rate(row.cer.value)]
+        line: list[Cell] = [shown_name(system, groups), row.wer, row.change("wer")]
+        line += [system.baseline if row.changes else None] * searched + [Rate(row.cer.value)]
         line += [row.change("cer"), row.term_error_rate, row.change("term_error_rate")]
         line.append(Rate(system.dev_wer if system.search == GREEDY else None))
         line.append(f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train else None)
-        if searched:
-            line.insert(3, system.baseline if row.changes else None)
         if several:
             seeds = [one.results[set_name] for one in groups[system.name] if set_name in one.results]
             line.append(spread([results.all.wer.value for results in seeds]))
         rows.append(line)
-    if searched:
-        header.insert(3, "compared with")
     return markdown_table(header + ["WER % of the seeds"] * several, rows)
 
 

@@ -11,13 +11,13 @@ fold's adapter makes of its utterances with the rate and the setting that the ot
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ia3_speech.cli import progress_stream
+from tqdm import tqdm
+
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import SharedOptions
@@ -31,11 +31,7 @@ from ia3_speech.training.multi_adapter import (
     Vectors,
     batches_per_epoch,
     interpolate,
-    load_vectors,
 )
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 FOLDS = 4
 LOWER_RATE = 0.25  # of the learning rate, where the start was better
@@ -100,11 +96,8 @@ class Adaptation:
         return interpolate(self.start_vectors, trained, setting.scale)
 
     def record(self) -> dict[str, Any]:
-        """What train.json and the adapter's card say of the training.
-
-        Word errors are those of the folds, of so many words: at the start, and with the rate and the setting
-        that the other folds choose.
-        """
+        """What train.json and the adapter's card say of the training. Word errors are those of the folds: at
+        the start, and with the rate and the setting that the other folds choose."""
         rate, setting = self.choice()
         chosen = [measure for fold, _, its_setting in self.unbiased for measure in fold.measures[its_setting]]
         start = [measure for fold, *_ in self.unbiased for measure in fold.measures[START]]
@@ -133,11 +126,8 @@ def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
 
 
 def choose(folds: Sequence[Task], most: int | None = None) -> Setting:
-    """The setting with the fewest word errors in these folds, of equals that with the lowest CTC loss.
-
-    Args:
-        most: utterances that are looked at, of all folds equally many; None: all.
-    """
+    """The setting with the fewest word errors in these folds, of equals that with the lowest CTC loss, by
+    `most` utterances, of all folds equally many; None: by all."""
     return min(folds[0].measures, key=lambda setting: (*merit(folds, setting, most), setting))
 
 
@@ -149,16 +139,14 @@ def merit(folds: Sequence[Task], setting: Setting, most: int | None = None) -> t
 
 
 def adapt(
-    base: Base, adaptations: Sequence[Adaptation], options: SharedOptions, cache: FeatureCache, bar: "tqdm"
+    base: Base, adaptations: Sequence[Adaptation], options: SharedOptions, cache: FeatureCache, bar: tqdm
 ) -> None:
-    """Choose each adaptation's setting by its folds, and train it; the base's vectors are the start of all.
-
-    Afterwards the base's vectors are the start again.
-
-    Args:
-        bar: counts trainings; see `training_bar`.
-    """
+    """Choose each adaptation's setting by its folds, and train it. The base's vectors are the start of all,
+    and stay as they are. The bar counts trainings."""
     started = time.monotonic()
+    start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
+    for adaptation in adaptations:
+        adaptation.start_vectors = adaptation.vectors = start
     for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
         left = [adaptation for adaptation in adaptations if not adaptation.is_decided]
         for adaptation in left:
@@ -167,9 +155,7 @@ def adapt(
                 for number, part in enumerate(adaptation.parts, 1)
             ]
         trained = [fold for adaptation in left for fold in adaptation.trainings[rate]]
-        start = train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
-    for adaptation in adaptations:
-        adaptation.start_vectors = adaptation.vectors = start
+        train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
     for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
         chosen = [a for a in adaptations if not a.folds_only and a.choice()[0] == rate]
         chosen = [a for a in chosen if a.choice()[1] != START]
@@ -189,35 +175,14 @@ def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Examp
 
 
 def train_tasks(
-    tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: "tqdm"
-) -> Vectors:
-    """Train tasks, as many side by side as the options say. Returns the start of all of them."""
-    start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
-    for group in groups_of(tasks, options):
-        MultiAdapterTrainer(base, group, options, cache).run()
-        bar.update(len(group))
-    load_vectors(base, start)
-    return start
-
-
-@contextmanager
-def training_bar(adaptations: Sequence[Adaptation]) -> Iterator["tqdm"]:
-    """The progress bar of adaptations."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    with logging_redirect_tqdm(), tqdm(
-        total=sum(len(one.parts) + (not one.folds_only) for one in adaptations), desc="training", unit="fold",
-        dynamic_ncols=True, disable=None, file=progress_stream(),
-    ) as bar:  # fmt: skip
-        yield bar
-
-
-def groups_of(tasks: list[Task], options: SharedOptions) -> Iterator[list[Task]]:
-    """Tasks that are trained side by side: they have equally many batches in an epoch, and epochs."""
+    tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: tqdm
+) -> None:
+    """Train tasks, as many side by side as the options say: those with equally many batches and epochs."""
     alike: dict[tuple[int, int], list[Task]] = {}
     for task in tasks:
         alike.setdefault((batches_per_epoch(task, options), task.epochs), []).append(task)
     for group in alike.values():
         for first in range(0, len(group), options.adapters_per_batch):
-            yield group[first : first + options.adapters_per_batch]
+            together = group[first : first + options.adapters_per_batch]
+            MultiAdapterTrainer(base, together, options, cache).run()
+            bar.update(len(together))

@@ -30,14 +30,9 @@ from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
-from ia3_speech.speakers.cross_validation import (
-    FOLDS,
-    Adaptation,
-    adapt,
-    divide_into_folds,
-    training_bar,
-)
+from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, adapt, divide_into_folds
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
+from ia3_speech.training.ctc import training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import (
@@ -155,7 +150,7 @@ def adapt_from(
         "about %.0f s of training from %s", seconds * (3 * options.epochs * FOLDS + 12), start or "the base"
     )
     adaptation = Adaptation(start or "base", examples, divide_into_folds(examples))
-    with training_bar([adaptation]) as bar:
+    with training_bar(len(adaptation.parts) + 1, "fold") as bar:
         adapt(base, [adaptation], options, cache, bar)
     return adaptation
 

@@ -1,10 +1,7 @@
 """An adapter for each speaker of a data directory, trained in one process: what `ia3-speech speakers` does.
 
-In: `SpeakerOptions`. Out: below OUT an adapter and a task.json for each speaker and fold, train.json and
-config.yaml; and a decode directory with the hypotheses of all folds. With folds, every utterance of a speaker
-is tested once, by an adapter that was trained on others, with the setting that the other folds choose. Where
-task.json stands, an adapter is complete, and is not trained again: whether it belongs to these inputs, the
-record of OUT says (ia3_speech/inputs.py).
+In: `SpeakerOptions`. Out: what speakers/__main__.py lists. Where task.json stands, an adapter is complete,
+and is not trained again: whether it belongs to these inputs, the record of OUT says (ia3_speech/inputs.py).
 """
 
 import logging
@@ -16,6 +13,7 @@ from typing import Any
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
@@ -30,19 +28,16 @@ from ia3_speech.speakers.cross_validation import (
     adapt,
     divide_into_folds,
     setting_record,
-    training_bar,
     training_examples,
 )
-from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
+from ia3_speech.training.config import SpeakerOptions, to_yaml
+from ia3_speech.training.ctc import training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import START, load_vectors
-from ia3_speech.training.records import read_training_record
 from ia3_speech.training.run import prepare_base, run_lock
 
 logger = logging.getLogger(__name__)
-
-FILES = ("config.yaml", "train.json")
 
 
 def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
@@ -57,7 +52,6 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
             is writing to `options.out` (runs of different parts may).
     """
-    check_options(options)
     with run_lock(options.out, options.part):
         base = load_base(options.base, device=options.device)
         prepare_base(base, options)
@@ -69,14 +63,15 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         adaptations = list(plan(examples, options))
         warn_of_few_utterances(adaptations, options)
         names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
-        for name in [*(f"{one}/{file}" for one in names for file in ("adapter", "task.json")), *FILES]:
-            atomic.remove_leftovers(options.out / name)
+        files = [f"{name}/{file}" for name in names for file in ("adapter", "task.json")]
+        for file in [*files, "config.yaml", "train.json"]:
+            atomic.remove_leftovers(options.out / file)
         done = {name for name in names if (options.out / name / "task.json").is_file()}
         left = [a for a in adaptations if not done.issuperset(adapter_names(a))]
         logger.info("%d adapters for %d speakers, %d to do", len(names), len(adaptations), len(left))
         started = time.monotonic()
         train_all(base, left, options)
-        return finish(base, adaptations, options, time.monotonic() - started)
+        return finish(base, names, options, time.monotonic() - started)
 
 
 # ---- which adapters
@@ -140,7 +135,8 @@ def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOption
 def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
-    with training_bar(adaptations) as bar:
+    trainings = sum(len(adaptation.parts) + (not adaptation.folds_only) for adaptation in adaptations)
+    with training_bar(trainings, "fold") as bar:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
             adapt(base, group, options, cache, bar)
@@ -193,17 +189,14 @@ def save(base: Base, name: str, options: SpeakerOptions, record: dict[str, Any])
     atomic.write_json(options.out / name / "task.json", training | {"speaker": speaker})
 
 
-def finish(
-    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, seconds: float
-) -> dict[str, Any]:
+def finish(base: Base, names: list[str], options: SpeakerOptions, seconds: float) -> dict[str, Any]:
     """Gather the hypotheses in a decode directory, and write and return the summary."""
-    names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
-    records = [read_training_record(options.out / name / "task.json") for name in names]
+    records = [read_json(options.out / name / "task.json") for name in names]
     if options.folds and not options.part:
         write_decoding(base, records, options)
     summary = {
         "adapters": len(names),
-        "speakers": len(adaptations),
+        "speakers": len({record["speaker"] for record in records}),
         "utterances": median(len(record["trained_on"]) for record in records),
         "improved": sum(record["selected_epoch"] > 0 for record in records),
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],

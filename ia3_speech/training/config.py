@@ -17,6 +17,7 @@ from ia3_speech.data.recordings import part_numbers
 from ia3_speech.inputs import Inputs, base_files, base_folder
 
 PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
+WITHOUT_EFFECT = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
 NEAREST = "nearest"  # as init_adapter, without dev: the registered adapter with the fewest errors
 
 
@@ -200,8 +201,9 @@ class SpeakerOptions(SharedOptions):
 def check_options(options: SharedOptions) -> None:
     """Raises TrainingError for values outside their range, all of which it names."""
     at_least_1, positive, not_negative = "at least 1", "above 0", "0 or more, and finite"
-    without_conv = "without conv, which stands below what speakers share in a batch (use ia3-speech train)"
     speeds_in_range = all(0.5 <= speed <= 2 for speed in options.speeds)
+    has_conv = "conv" in options.placements
+    without_conv = "without conv, which stands below what speakers share in a batch (use ia3-speech train)"
     required = {
         "epochs": (options.epochs >= 1, at_least_1),
         "learning_rate": (options.learning_rate > 0, positive),
@@ -239,11 +241,11 @@ def check_options(options: SharedOptions) -> None:
             if getattr(options, name) != value
         }
         if options.dev is None:
-            required["placements"] = ("conv" not in options.placements, "without conv, where no --dev is")
+            required["placements"] = (not has_conv, "without conv, where no --dev is")
     if isinstance(options, SpeakerOptions):
         part_numbers(options.part)
         required |= {
-            "placements": ("conv" not in options.placements, without_conv),
+            "placements": (not has_conv, without_conv),
             "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
             "k": (options.k is None or options.k >= 2, "at least 2"),
         }
@@ -286,29 +288,25 @@ def plain_options(options: SharedOptions) -> dict[str, Any]:
 
 
 def comparable(options: SharedOptions) -> dict[str, Any]:
-    """The options that decide the result; a folder's path does not, what it holds is compared beside them."""
-    compared = {name: v for name, v in plain_options(options).items() if name not in options.NOT_COMPARED}
-    if compared.pop("method", "ia3") != "ia3":
+    """The options that decide the result; a folder's path does not, what it holds is compared beside them.
+    Nor do newer options without effect, so that what was trained before there were any is current."""
+    compared = {
+        name: value
+        for name, value in plain_options(options).items()
+        if name not in options.NOT_COMPARED and (name, value) not in WITHOUT_EFFECT.items()
+    }
+    if "method" in compared:
         compared["method"] = method_config(options)
-    if not compared.get("method_options"):  # as before there were methods: what was trained then is current
-        compared.pop("method_options", None)
-    if compared["dropout"] == "base":
-        del compared["dropout"]
     if not getattr(options, "replay", None):
         compared.pop("replay_weight", None)
-    if not compared.get("trust_region"):
-        compared.pop("trust_region", None)
     if base_folder(options.base):
         del compared["base"]
     return compared
 
 
 def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
-    """What decides an adapter: data directories by name, base, start, options, and what is `more`.
-
-    Raises:
-        UnknownAdapter: there is no such `init_adapter`.
-    """
+    """What decides an adapter: data directories by name, base, start, options, and what is `more`. Raises
+    UnknownAdapter where there is no such `init_adapter`."""
     start = options.init_adapter if options.init_adapter != NEAREST else None
     terms = parse_terms(start) if start else []
     replay = {"replay": replay_folder(path)} if (path := getattr(options, "replay", None)) else {}

@@ -1,14 +1,19 @@
-"""What every trainer shares: the CTC loss, that of replayed speech, the learning-rate schedule and the seeds.
+"""What every trainer shares: the CTC loss, that of replayed speech, the learning rate, seeds, progress bar.
 
 In: logits, targets, step numbers. Out: losses, factors of the learning rate, seeded random generators.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ia3_speech.cli import progress_stream
 
 
 def ctc_loss(
@@ -83,3 +88,13 @@ def seed_task(seed: int, task: str, step: int, batch: int) -> None:
     numbers = np.random.SeedSequence([seed, zlib.crc32(task.encode()), step, batch]).generate_state(2)
     torch.manual_seed(int(numbers[0]))
     np.random.seed(numbers[1])
+
+
+@contextmanager
+def training_bar(total: int, unit: str, initial: int = 0, hidden: bool = False) -> Iterator[tqdm]:
+    """A progress bar, where there is a terminal."""
+    with logging_redirect_tqdm(), tqdm(
+        total=total, initial=initial, desc="training", unit=unit, dynamic_ncols=True, disable=hidden or None,
+        file=progress_stream(),
+    ) as bar:  # fmt: skip
+        yield bar

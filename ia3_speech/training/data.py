@@ -16,14 +16,14 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, required_frames, target_text, writing_hint
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_checked_duration
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import plural, shorten
 from ia3_speech.inputs import of_file
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 10  # utterances, or characters, that a message lists
+SHOWN = 10  # utterances that a message lists
 
 
 @dataclass
@@ -120,19 +120,19 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
         utterances, faults = [], []
         for utterance in data:
             try:
-                utterances.append(with_checked_duration(utterance))
+                checked = with_checked_duration(utterance)
+                samples = checked.duration and round(checked.duration * SAMPLE_RATE)
+                utterances.append(checked)
+                faults += filter(None, [text_fault(checked, samples, base, options)])
             except AudioError as error:
                 faults.append(f"{utterance.id}: {error}")
-        samples = [u.duration and round(u.duration * SAMPLE_RATE) for u in utterances]
-        found = [text_fault(u, n, base, options) for u, n in zip(utterances, samples, strict=True)]
-        faults += filter(None, found)
         if faults and options.on_error == "fail":
             raise TrainingError(
-                f"{path}: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults)} "
+                f"{path}: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults, '; ')} "
                 f"(correct them, or leave them out with --on-error skip; of a recipe: --train-opts "
                 f"'--on-error skip', of speaker_adaptation: --text-opts)"
             )
-        without = f", without {shorten(faults)}" if faults else ""
+        without = f", without {shorten(faults, '; ')}" if faults else ""
         print(f"{path}: {len(data) - len(faults)} utterances can be trained on{without}")
         warn_of_long_input(
             path, base, [(utterance.id, utterance.duration or 0.0) for utterance in utterances]
@@ -143,7 +143,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
             print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
         if empty := [u.id for u in data if not normalize(u.text or "", options.normalize).strip()]:
             print(
-                f"{path}/text: no word is left of {plural(len(empty), 'text')}, {shorten(empty, ', ')}; each "
+                f"{path}/text: no word is left of {plural(len(empty), 'text')}, {shorten(empty)}; each "
                 f"word that is heard there will count as an error"
             )
 
@@ -188,7 +188,7 @@ def unwritable_characters(data: DataDirectory, base: Base, options: SharedOption
         for character in base.vocabulary.missing([text]):
             first.setdefault(character, id)
     named = [f"{character!r} × {count} (as in {first[character]})" for character, count in missing.items()]
-    return [*missing], shorten(named, ", ")
+    return [*missing], shorten(named)
 
 
 def refuse_unwritable(
@@ -229,14 +229,8 @@ def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, floa
         logger.warning(
             "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words: %s (cut them at "
             "pauses: ia3-speech datadir segment %s OUT --base %s)",
-            *(path, len(longer), len(lengths), limit, base.name, shorten(longer, ", "), path, base.name),
+            *(path, len(longer), len(lengths), limit, base.name, shorten(longer), path, base.name),
         )
-
-
-def shorten(entries: Sequence[str], separator: str = "; ") -> str:
-    """The first entries, and how many more there are."""
-    more = len(entries) - SHOWN
-    return separator.join(entries[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def data_digest(examples: Sequence[Example]) -> str:

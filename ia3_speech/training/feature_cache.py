@@ -1,7 +1,6 @@
 """A base's forward pass in training: its frozen part computes once for each utterance and speed.
 
-In: utterances and the base. Out: logits, CTC losses, hypotheses. Nothing below what trains gets a
-gradient, so nothing there changes. With SpecAugment, which masks the encoder's
+In: utterances and the base. Out: logits, CTC losses, hypotheses. With SpecAugment, which masks the encoder's
 input, the frames of the convolutions are stored (or the processor's features, where a base takes those);
 without it, and without dropout below, all that stands below the lowest adapted layer. Where parameters
 train between the convolutions, only the normalised waveform is stored.
@@ -87,12 +86,8 @@ class FeatureCache:
     would halve that, but the mini base's convolutions reach 49,984 of its 65,504, and a logit moves by 0.06.
 
     Attributes:
-        base: computes the features.
         depth: how far up, as `frozen_depth` gives it.
-        limit_bytes: memory for features.
-        allow_pipes: run shell commands in wav.scp.
         stored: features by audio file, segment and speed, on the CPU.
-        stored_bytes: their size.
     """
 
     base: Base

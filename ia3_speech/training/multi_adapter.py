@@ -114,12 +114,7 @@ def batches_of_similar_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 class MultiAdapterTrainer:
-    """Trains tasks with equally many batches; the base's attached vectors are where all of them start.
-
-    Attributes:
-        parameters: each task's vectors.
-        is_random: whether the base draws random numbers for a batch in training.
-    """
+    """Trains tasks with equally many batches; the base's attached vectors are where all of them start."""
 
     def __init__(self, base: Base, tasks: list[Task], options: SharedOptions, cache: FeatureCache):
         self.base, self.tasks, self.options, self.cache = base, tasks, options, cache
@@ -130,7 +125,7 @@ class MultiAdapterTrainer:
         ]
         every = [parameter for vectors in self.parameters for parameter in vectors.values()]
         self.optimizer = torch.optim.AdamW(every, lr=options.learning_rate, weight_decay=0.0)
-        self.is_random = has_masks(base) or has_dropout(base)
+        self.is_random = has_masks(base) or has_dropout(base)  # in training, a batch at a time
         self.batches_per_epoch = batches_per_epoch(tasks[0], options)
         self.step = 0
 
@@ -224,11 +219,7 @@ def interpolate(start: Vectors, trained: Vectors, scale: float) -> Vectors:
 
 
 def measure_examples(cache: FeatureCache, examples: Sequence[Example], mode: str) -> list[Measure]:
-    """What the base makes of utterances with the vectors in use.
-
-    Args:
-        mode: text normalisation of references and hypotheses.
-    """
+    """What the base makes of utterances with the vectors in use; `mode` normalises the texts."""
     vocabulary = cache.base.vocabulary
     logits, frames = cache.logits([example.utterance for example in examples])
     losses = ctc_loss(logits, frames, [example.ids for example in examples], vocabulary.blank).tolist()

@@ -31,7 +31,7 @@ from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
 from ia3_speech.training.methods import insert, save_method
 from ia3_speech.training.replay import read_replay
-from ia3_speech.training.trainer import Trainer
+from ia3_speech.training.trainer import CHECKPOINT, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     check_options(options)
     with run_lock(options.out):
         if is_first_process():
-            for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
+            for name in ("adapter", "config.yaml", "train.json", "metrics.jsonl", CHECKPOINT):
                 atomic.remove_leftovers(options.out / name)
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
         replay = read_replay(replay_folder(options.replay), base, options) if options.replay else []
@@ -167,12 +167,10 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
 
 def check_head(base: Base, options: TrainingOptions) -> None:
     """Raises TrainingError where `init_adapter` has a head and `train_head` is off, or vice versa."""
-    has_head = base.model.ia3_config.train_head
-    if options.train_head and not has_head:
-        raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "
-                            f"(leave out --train-head, or --init-adapter)")  # fmt: skip
-    if has_head and not options.train_head:
-        raise TrainingError(f"{options.init_adapter} has a head, which would train too (pass --train-head)")
+    if base.model.ia3_config.train_head != options.train_head:
+        missing = "no head, so none can be trained from there (leave out --train-head, or --init-adapter)"
+        fault = missing if options.train_head else "a head, which would train too (pass --train-head)"
+        raise TrainingError(f"{options.init_adapter} has {fault}")
 
 
 def choose_device(options: TrainingOptions) -> str | None:

@@ -6,18 +6,24 @@ number (order, speeds, masks, dropout) depends on the seed and the step, so an i
 ends as if it had not been interrupted.
 """
 
+import io
+import json
 import logging
 import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from ia3_speech.cli import progress_stream
+from ia3_speech.atomic import replacing, write_text
+from ia3_speech.cli import UserError
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.long_recordings import cut_utterance
@@ -27,18 +33,15 @@ from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, TrainingState
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
-from ia3_speech.training.ctc import learning_rate_factor, seed_step
+from ia3_speech.training.ctc import learning_rate_factor, seed_step, training_bar
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
 logger = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoints/last.pt"
 GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
 
 
@@ -51,6 +54,43 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
+
+
+class ResumeError(UserError):
+    """A checkpoint that a run cannot resume from."""
+
+
+@dataclass
+class TrainingState:
+    """What a trainer has counted, measured and selected so far.
+
+    Attributes:
+        selected_tensors: the trained parameters by name, in the selected epoch.
+        without_gradient: names of vectors that have had no gradient yet.
+        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
+        selected_wer: its dev WER, a fraction.
+        start_wer: dev WER of the start, a fraction.
+        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
+        epochs_without_improvement: epochs since that one.
+        step: batches trained on.
+        losses: of the batches of the current epoch.
+        seconds: of wall-clock time spent training.
+        step_seconds: of it, in steps: without evaluation.
+        peak_memory_bytes: what torch has allocated on the GPU at most, or this process.
+    """
+
+    selected_tensors: dict[str, torch.Tensor]
+    without_gradient: list[str]
+    selected_epoch: int = 0
+    selected_wer: float = math.inf
+    start_wer: float = math.inf
+    best_errors: list[int] = field(default_factory=list)
+    epochs_without_improvement: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    step_seconds: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 class Trainer:
@@ -79,16 +119,15 @@ class Trainer:
             len(make_batches(self.order.seconds, options.batch_seconds, seed=options.seed, epoch=epoch))
             for epoch in range(options.epochs)
         )
-        limit_bytes = options.cache_gb * 2**30
-        self.cache = FeatureCache(base, frozen_depth(base), limit_bytes, options.allow_pipes)
+        self.cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
+        pipes = options.allow_pipes
         self.dev_pieces = [  # (number of the dev utterance, a piece of it)
             (number, piece)
             for number, e in enumerate(dev)
-            for piece in cut_utterance(
-                e.utterance, e.seconds, base.maximum_seconds, allow_pipes=options.allow_pipes
-            )
+            for piece in cut_utterance(e.utterance, e.seconds, base.maximum_seconds, allow_pipes=pipes)
         ]
-        self.metrics = MetricsLog(options.out / "metrics.jsonl")
+        self.metrics_file, self.checkpoint_file = options.out / "metrics.jsonl", options.out / CHECKPOINT
+        self.metrics: list[dict[str, Any]] = []  # a row an epoch
         self.identity = comparable(options) | {
             "processes": self.accelerator.num_processes,
             "sha256 of the base": base.fingerprint["sha256"],
@@ -119,14 +158,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train all epochs that are left, and checkpoint after each."""
-        from tqdm import tqdm
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
-        with logging_redirect_tqdm(), tqdm(
-            total=self.total_steps, initial=self.state.step, desc="training", unit="batch",
-            dynamic_ncols=True, disable=hidden, file=progress_stream(),
-        ) as bar:  # fmt: skip
+        hidden = not self.accelerator.is_main_process
+        with training_bar(self.total_steps, "batch", self.state.step, hidden) as bar:
             if self.state.step == 0:
                 self.evaluate(0)
             while (
@@ -136,7 +169,7 @@ class Trainer:
                 self.run_epoch(bar)
                 self.checkpoint()
 
-    def run_epoch(self, bar: "tqdm") -> None:
+    def run_epoch(self, bar: tqdm) -> None:
         """What is left of the current epoch, and its evaluation."""
         epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
@@ -147,12 +180,8 @@ class Trainer:
             audio_seconds += seconds
             self.state.step += 1
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
-            wer = (
-                f"dev WER {100 * self.state.selected_wer:.1f} %, "
-                if self.state.selected_wer < math.inf
-                else ""
-            )
-            bar.set_postfix_str(f"loss {np.mean(self.state.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
+            loss, wer = np.mean(self.state.losses[-20:]), 100 * self.state.selected_wer
+            bar.set_postfix_str(f"loss {loss:.3f}, dev WER {wer:.1f} %, {rate:.0f} s of audio/s")
             bar.update()
             if self.state.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
                 self.state.seconds += time.monotonic() - started
@@ -210,8 +239,6 @@ class Trainer:
 
     def check_gradients(self) -> None:
         """Raises TrainingError where a vector has had no gradient in the first ten batches."""
-        if not self.state.without_gradient:
-            return
         gradients = {name: self.parameters[name].grad for name in self.state.without_gradient}
         self.state.without_gradient = [n for n, g in gradients.items() if g is None or not bool(g.any())]
         if self.state.without_gradient and self.state.step + 1 >= GRADIENT_WITHIN:
@@ -233,12 +260,7 @@ class Trainer:
     # ---- evaluation
 
     def evaluate(self, epoch: int, loss: float | None = None, rate: float | None = None) -> None:
-        """Decode dev after an epoch, from 1, or at the start, 0, which is selected until one improves on it.
-
-        Args:
-            loss: the mean training loss of the epoch.
-            rate: seconds of audio trained on in a second.
-        """
+        """Decode dev after an epoch, or at the start, 0, which is selected until one improves on it."""
         started = time.monotonic()
         counts = self.dev_errors()
         wer = sum(counts, ErrorCounts()).wer
@@ -251,6 +273,7 @@ class Trainer:
         row |= {"selected_epoch": self.state.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
         if self.accelerator.is_main_process:
             self.metrics.append(row)
+            write_text(self.metrics_file, "".join(f"{json.dumps(row)}\n" for row in self.metrics))
             trained = f"epoch {epoch}: loss {loss:.3f}," if epoch else "start:"
             logger.info("%s dev WER %.2f %%", trained, 100 * wer)
 
@@ -295,14 +318,14 @@ class Trainer:
     def checkpoint(self) -> None:
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
-            Checkpoint(
-                run=self.identity,
-                order=self.order.state_dict(),
-                optimizer=self.optimizer.state_dict(),
-                tensors=self.copy_parameters(),
-                metrics_bytes=self.metrics.size(),
-                state=vars(self.state),
-            ).save(self.options.out / "checkpoints" / "last.pt")
+            checkpoint = {
+                "run": self.identity,
+                "order": self.order.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "tensors": self.copy_parameters(),
+                "state": vars(self.state),
+            }
+            save_checkpoint(self.checkpoint_file, checkpoint)
 
     def resume(self) -> None:
         """Load the last checkpoint, if there is one.
@@ -310,15 +333,46 @@ class Trainer:
         Raises:
             ResumeError: it was made with other options, other data, on another base or from another start.
         """
-        file = self.options.out / "checkpoints" / "last.pt"
-        if not file.exists():
-            self.metrics.truncate(0)
+        if not self.checkpoint_file.exists():
             return
-        last = Checkpoint.load(file)
-        last.check_run(self.options.out, self.identity)
-        self.load_parameters(last.tensors)
-        self.optimizer.load_state_dict(last.optimizer)
-        self.order.load_state_dict(last.order)
-        self.state = TrainingState(**last.state)
-        self.metrics.truncate(last.metrics_bytes)
+        last = load_checkpoint(self.checkpoint_file, self.options.out, self.identity)
+        self.load_parameters(last["tensors"])
+        self.optimizer.load_state_dict(last["optimizer"])
+        self.order.load_state_dict(last["order"])
+        self.state = TrainingState(**last["state"])
+        rows = map(json.loads, self.metrics_file.read_text("utf-8").splitlines())
+        self.metrics = [row for row in rows if row["step"] <= self.state.step]
         logger.info("%s: resuming after step %d of %d", self.options.out, self.state.step, self.total_steps)
+
+
+# ---- the file that a run resumes from
+
+
+def save_checkpoint(file: Path, checkpoint: dict[str, Any]) -> None:
+    """In one step: the older checkpoint stands until the new one is complete.
+
+    Args:
+        checkpoint: run: what makes it the same run (the options that decide the result, the number of
+            processes, and digests of the base, of the parameters that training starts from, and of the data);
+            order: epoch and position within it; optimizer: AdamW's state; tensors: the trained parameters by
+            name; state: the fields of TrainingState. Random numbers depend on the seed and the step alone.
+    """
+    buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
+    torch.save(checkpoint, buffer)
+    with replacing(file) as new:
+        new.write_bytes(buffer.getbuffer())
+
+
+def load_checkpoint(file: Path, out: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """What was saved. Raises ResumeError where it is damaged, or `out`, which holds it, belongs to another
+    run."""
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, TypeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ResumeError(f"cannot resume from {file}: {error} (delete it to start the run again)") from error
+    then = checkpoint["run"]
+    differing = sorted(name for name in {*run, *then} if run.get(name) != then.get(name))
+    if differing:
+        changes = [f"{name} was {then.get(name)!r}, is {run.get(name)!r}" for name in differing]
+        raise ResumeError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
+    return checkpoint

@@ -38,6 +38,7 @@ from typing import Any, Literal
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
@@ -54,7 +55,6 @@ from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
-from ia3_speech.training.records import read_training_record
 from ia3_speech.training.run import prepare_base, run_lock, train
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class SelfTraining:
             decoding = decode_utterances(recognizer, utterances, with_words=True, **reading)
             words = {id: [astuple(word)[:4] for word in heard] for id, heard in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
-        heard = read_training_record(file)
+        heard = read_json(file)
         words = {id: tuple(Word(*word) for word in of_one) for id, of_one in heard["words"].items()}
         texts = {u.id: " ".join(word.text for word in words.get(u.id, ())) for u in utterances}
         return Decoding(texts, [BadAudio(*fault) for fault in heard["bad"]], words)
@@ -224,7 +224,7 @@ class SelfTraining:
     def train_round(self, folder: Path) -> dict[str, Any]:
         """Train on FOLDER/train; returns the contents of train.json, read where the training is complete."""
         if (folder / "exp/train.json").is_file():
-            return read_training_record(folder / "exp/train.json")
+            return read_json(folder / "exp/train.json")
         shared = {each.name: getattr(self.options, each.name) for each in fields(SharedOptions)}
         shared |= {"on_error": "skip", "batch_seconds": BATCH_SECONDS, "epoch_minutes": EPOCH_MINUTES}
         places = {"out": folder / "exp", "train": folder / "train", "dev": folder / "fit"}

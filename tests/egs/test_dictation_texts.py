@@ -28,8 +28,6 @@ LOCAL = Path(__file__).parents[2] / "egs/medical_dictation/local"
             "Fracture of unspecified part of neck of right femur, initial encounter for closed fracture",
             "fracture of neck of right femur",
         ),
-        ("Panic disorder [episodic paroxysmal anxiety]", "panic disorder"),
-        ("Bipolar II disorder", "bipolar two disorder"),
         ("Ménière's disease, bilateral", "meniere's disease bilateral"),
         ("Chronic kidney disease, stage 4 (severe)", "chronic kidney disease stage four"),
     ],

@@ -15,35 +15,29 @@ from ia3_speech.data.kaldi import read_data_directory
 
 ROOT = Path(__file__).parents[2]
 # As little training as shows that it works, with a checkpoint on the way to go on from; five sentences of
-# other speech; a study of the adapter's scale. Of a random base no adapter is known to help.
+# other speech. Of a random base no adapter is known to help.
 OTHER = "ia3_speech/out_of_domain/librispeech_dev:6"
-SMALL = ("--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER)
-STUDY = ("--trade-off", "0.5", "--register-anyway", "true")
+SMALL = ["--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER]
+SMALL += ["--register-anyway", "true"]
 
 
 class Run:
     """A run of the recipe that is over."""
 
     def __init__(self, work: Path, home: Path, base: Path):
-        self.work, self.home, self.base, self.out = work, home, base, ""
+        self.work, self.home, self.out = work, home, ""
         self.exp = work / "exp/espeak_small"
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "IA3_SPEECH_HOME": str(home),
-            "CUDA_VISIBLE_DEVICES": "",
-        }
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        own = {"PATH": path, "IA3_SPEECH_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
+        self.environment = os.environ | own
         self.environment.pop("UV_RUN_RECURSION_DEPTH", None)  # commands are printed for this Python
+        self.command = ["bash", str(ROOT / "egs/medical_dictation/run.sh"), *SMALL]
+        self.command += ["--work-dir", str(work), "--base", str(base)]
 
     def start(self) -> subprocess.Popen:
-        command = ["bash", str(ROOT / "egs/medical_dictation/run.sh"), *SMALL, *STUDY]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(
-            [*command, "--work-dir", str(self.work), "--base", str(self.base)],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+            self.command, cwd=ROOT, env=self.environment, start_new_session=True, **options
         )
 
     def finish(self) -> str:
@@ -86,7 +80,7 @@ def test_what_it_prints_is_a_page(ran):
     """A line a step, and at the end what was gained, in twelve lines."""
     lines = ran.out.splitlines()
     end = lines[lines.index("") + 1 :]
-    assert len(lines) <= 50 + 2 and len(end) <= 12  # two are the study's
+    assert len(lines) <= 50 and len(end) <= 12
     steps_and_notes = r"stage \d+, .* … (\d+ s|up to date)| *note: .*"
     assert all(re.fullmatch(steps_and_notes, line) for line in lines[: lines.index("")])
     assert re.match(r"test: WER \d+\.\d \[.*\] % with ia3.*, base \d+\.\d %", end[0])
@@ -98,15 +92,9 @@ def test_results_json_has_every_system(ran):
     tested = [row for row in results["systems"] if row["set"] == "test"]
     assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words"]
     assert sum(row.get("out_of_domain", False) for row in results["systems"]) == 2
-    base, ia3 = tested[:2]
-    references = read_data_directory(ran.work / "data/espeak_small/test")
-    for row in (base, ia3):
-        assert (row["utterances"], row["ci_unit"]) == (24, "speaker")
-        assert row["words"] == sum(len(one.text.split()) for one in references)
-    assert (base["adapter"], base["seed"], base["trainable"]) == (None, None, 0)
-    assert (ia3["adapter"], ia3["seed"]) == (f"{ran.exp}/ia3_seed1/adapter", 1) and ia3["trainable"] > 0
-    pair = next(one for one in results["pairs"] if (one["set"], one["system"]) == ("test", "ia3"))
-    assert pair["relative"] == pytest.approx(ia3["wer"] / base["wer"] - 1)
+    words = sum(len(one.text.split()) for one in read_data_directory(ran.work / "data/espeak_small/test"))
+    assert {(row["utterances"], row["words"], row["ci_unit"]) for row in tested} == {(24, words, "speaker")}
+    assert tested[1]["adapter"] == f"{ran.exp}/ia3_seed1/adapter" and tested[1]["trainable"] > 0
     command = "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
     assert results["command"].startswith(command)
 
@@ -124,9 +112,6 @@ def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
     assert "atrial fibrillation" in " ".join(lines)
     tested = read_data_directory(ran.work / "data/espeak_small/test")
     assert not lines & {one.text.lower() for one in tested}
-    for system, search in (("base", "greedy"), ("base", "lm"), ("ia3_seed1", "greedy"), ("ia3_seed1", "lm")):
-        record = json.loads((ran.exp / system / f"decode_{search}_test/decode.json").read_text())
-        assert record["search"] == ("beam" if search == "lm" else "greedy")
 
 
 def test_both_adapters_are_registered_and_the_printed_command_works(ran):
@@ -151,15 +136,6 @@ def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
         assert systems == ["base", "medical", "speaker42"]
     config = (ran.exp / "speaker42/speaker42_seed1/config.yaml").read_text()
     assert f"init_adapter: {ran.exp}/ia3_seed1/adapter\n" in config
-
-
-def test_the_study_is_in_the_tables_and_in_the_report(ran):
-    points = json.loads((ran.exp / "trade_off.json").read_text())["points"]
-    assert [(point["setting"], point["value"]) for point in points] == [
-        ("scale", v) for v in ("0", "0.5", "1")
-    ]
-    text, page = ((ran.exp / name).read_text() for name in ("RESULTS.md", "report_test.html"))
-    assert "\n| scale 0.5 |" in text and "scale 0.5" in page
 
 
 def test_a_second_run_does_nothing_again(ran):

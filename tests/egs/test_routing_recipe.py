@@ -19,14 +19,9 @@ MODULES = ("compare", "mix")
 SAID = {
     "accent-a-1": ("one two three four", "x x x four", "one two x four", "one two x four", "one x x four"),
     "accent-b-1": ("five six", "x x", "five x", "x x", "five x"),
-    "reader-c-1": (
-        "seven eight nine ten",
-        "x eight nine ten",
-        "x x x ten",
-        "x eight nine ten",
-        "x x nine ten",
-    ),
-}
+    "reader-c-1": ("seven eight nine ten",
+                   "x eight nine ten", "x x x ten", "x eight nine ten", "x x nine ten"),
+}  # fmt: skip
 CHOSEN = {"accent-a-1": "accent", "accent-b-1": "base", "reader-c-1": "base"}
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from corpus_files import noise
 
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.kaldi import read_data_directory
 
 RECIPE = "TEMPLATE"
 MODULES = ("prepare",)
@@ -83,29 +82,3 @@ def test_long_recordings_of_train_and_dev_are_cut_at_the_maximum_of_the_base(
         assert len(data) > 2 and all(one.duration <= 6 for one in data)
         assert f"{data}; 1 long recordings became " in printed
     assert [one.duration for one in read_data_directory(tmp_path / "out/test")] == [2.0, 9.0]
-
-
-def test_kaldi_directories_with_pipes_and_without_durations_are_cut(local, tmp_path, base_of):
-    lengths = {"train": 40.0, "dev": 20.0, "test": 20.0}
-    for name, length in lengths.items():
-        path = noise(tmp_path / f"sound/{name}.wav", length)
-        utterance = Utterance(name, name, name, f"cat {path} |", text=words(length))
-        write_data_directory(tmp_path / "corpus" / name, [utterance])
-        assert not (tmp_path / "corpus" / name / "utt2dur").exists()
-    local.prepare.main(tmp_path / "corpus", tmp_path / "out", allow_pipes=True, base=base_of(16))
-    for name in ("train", "dev"):
-        parts = read_data_directory(tmp_path / "out" / name, allow_pipes=True)
-        assert len(parts) > 1 and all(part.duration <= 16 + 1e-4 for part in parts)
-        assert " ".join(part.text for part in parts) == words(lengths[name])
-    assert len(read_data_directory(tmp_path / "out/test", allow_pipes=True)) == 1
-
-
-def test_a_text_file_for_each_recording(local, tmp_path, base_of, enough_speech):
-    for n in range(8):
-        noise(tmp_path / f"notes/spk{n % 4}/wav/{n}.wav", 1.0)
-        text = tmp_path / f"notes/spk{n % 4}/transcript/{n}.txt"
-        text.parent.mkdir(exist_ok=True)
-        text.write_text(f"sentence {'abcdefgh'[n]}\n")
-    local.prepare.main(tmp_path / "notes", tmp_path / "out", base=base_of(10))
-    sets = [read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")]
-    assert sorted(speaker for data in sets for speaker in data.speakers) == ["spk0", "spk1", "spk2", "spk3"]

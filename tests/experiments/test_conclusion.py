@@ -10,8 +10,7 @@ from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.experiments.conclusion import best, register
-from ia3_speech.experiments.summary import summary
+from ia3_speech.experiments.conclusion import best, register, summary
 from ia3_speech.search import SearchOptions
 
 GREEDY = "ia3_seed1/decode_greedy_test/score.json"
@@ -86,54 +85,33 @@ def test_what_the_best_is(exp, rates_of_lm, on_dev, search):
         assert SearchOptions().complete(registry.home() / "notes") == SearchOptions("greedy")
 
 
-def test_what_another_adapter_was_decoded_to_does_not_count(exp):
+def test_whose_decoding_counts(exp):
+    """Not another adapter's; that of the folds, where the base's own language model is not the adapter's."""
     decoded(exp, "lm", compared(0.1, 0.2))
-    write(exp / "ia3_seed1/decode_lm_test/decode.json", {"adapter": {"sha256": "another"}})
-    assert registered(exp)["measured"] == 1
-    assert SearchOptions().complete(registry.home() / "notes") == SearchOptions()
-
-
-def test_folds_count_and_the_bases_own_language_model_is_not_copied(exp):
-    """Of a few minutes the adapters of the folds decode, and nothing of the search is the adapter's own."""
-    decoded(exp, "lm", compared(0.1, 0.2))
-    write(exp / "ia3_seed1/decode_lm_test/decode.json", {"adapter": {"path": str(exp / "ia3_seed1")}})
     (exp / "ia3_seed1/lm_search.yaml").write_text("search: beam\n")
-    assert registered(exp)["search"] == "lm"
-    assert SearchOptions().complete(registry.home() / "notes") == SearchOptions()
+    for used, measured in (({"sha256": "another"}, 1), ({"path": str(exp / "ia3_seed1")}, 2)):
+        write(exp / "ia3_seed1/decode_lm_test/decode.json", {"adapter": used})
+        assert registered(exp)["measured"] == measured
+        assert SearchOptions().complete(registry.home() / "notes") == SearchOptions()
 
 
 LITTLE = "it is trained on 1.5 minutes: more recordings are the likeliest cure"
 
 
 @pytest.mark.parametrize(
-    ("search", "scored", "fault"),
+    ("search", "rates", "fault"),
     [
-        (
-            "greedy",
-            compared(0.5, 0.4, 0.1),
-            "it is worse than the base on test, with 50 errors where that makes 40",
-        ),
-        (
-            "greedy",
-            compared(0.4, 0.4, 0),
-            "it is no better than the base on test, with 40 errors where that makes 40",
-        ),
-        (
-            "greedy",
-            compared(0.39, 0.4, 0.6),
-            "it makes 39 errors on test and the base 40, which may be chance: it is the better one in 60 % "
-            "of the draws, and 80 % are needed",
-        ),
-        (
-            "lm",
-            compared(0.25, 0.2, 0.2),
-            "with the language model it is worse than the base with it on test, with 25 errors where that "
-            "makes 20",
-        ),
+        ("greedy", (0.5, 0.4, 0.1), "it is worse than the base on test, with 50 errors where that makes 40"),
+        ("greedy", (0.4, 0.4, 0), "it is no better than the base on test, with 40 errors where that makes "
+         "40"),
+        ("greedy", (0.39, 0.4, 0.6), "it makes 39 errors on test and the base 40, which may be chance: it is "
+         "the better one in 60 % of the draws, and 80 % are needed"),
+        ("lm", (0.25, 0.2, 0.2), "with the language model it is worse than the base with it on test, with 25 "
+         "errors where that makes 20"),
     ],
-)
-def test_an_adapter_that_does_not_help_takes_no_name(exp, search, scored, fault, capsys):
-    decoded(exp, search, scored)
+)  # fmt: skip
+def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault, capsys):
+    decoded(exp, search, compared(*rates))
     entry = registered(exp)
     assert entry["refused"] == (
         f"notes is not registered: {fault} ({LITTLE}; --register-anyway true registers it)"

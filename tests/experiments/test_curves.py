@@ -11,7 +11,7 @@ from records import rates, score, write
 
 from ia3_speech.experiments.__main__ import collect
 from ia3_speech.experiments.curve_files import read_learning_curve
-from ia3_speech.experiments.systems import Comparison, comparisons, find_systems
+from ia3_speech.experiments.systems import Comparison, find_systems
 from ia3_speech.experiments.tables import markdown
 
 
@@ -44,17 +44,6 @@ def exp(tmp_path) -> Path:
         for seed in (1, 2, 3):
             put(f"curve/minutes_{minutes}_seed{seed}", wer + seed / 100, None, {"dev_wer": 0.5, "seed": seed})
     return folder
-
-
-def test_points_are_what_the_report_draws(exp):
-    """The learning curve; `test_tables` shows those of the trade-off."""
-    collect(exp)
-    curve = read_learning_curve(exp / "curve.json")
-    assert (curve.set, curve.unit, curve.base.value) == ("test", "minutes", 0.5)
-    assert [(one.amount, one.seed, round(one.wer.value, 2)) for one in curve.points] == [
-        (1.0, 1, 0.49), (1.0, 2, 0.5), (1.0, 3, 0.51), (20.0, 1, 0.37), (20.0, 2, 0.38),
-        (20.0, 3, 0.39), (120.5, 1, 0.3), (120.5, 2, 0.34), (120.5, 3, 0.32),
-    ]  # fmt: skip
 
 
 def test_without_points_the_files_go(exp):
@@ -131,18 +120,21 @@ def speakers(tmp_path):
     return tmp_path
 
 
+SPEAKERS = """\
+| speakers | compared with | WER % before | after | change % | median speaker, points | better % | equal % \
+| worse % | speakers | words each | no epoch improved |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| from_accent_k5 | base | 50.0 | 40.0 | -20.0 [-25.0, -16.7] | -10.0 | 100 | 0 | 0 | 3 | 10 | {kept} |
+| from_accent_k5 | accent | 42.5 | 40.0 | -5.9 [-25.0, +0.0] | +0.0 | 33 | 67 | 0 | 3 | 10 | {kept} |
+| from_accent_k15 | base | 50.0 | 30.0 | -40.0 [-60.0, +0.0] | -20.0 | 67 | 33 | 0 | 3 | 10 | {kept} |
+| from_accent_k15 | accent | 42.5 | 30.0 | -29.4 [-50.0, +0.0] | -10.0 | 67 | 33 | 0 | 3 | 10 | {kept} |
+| from_base_k15 | base | 50.0 | 47.5 | -5.0 [-33.3, +10.0] | +0.0 | 33 | 33 | 33 | 3 | 10 | {kept} |
+"""
+
+
 def test_each_system_is_compared_with_the_base_and_with_its_start(speakers):
-    systems = find_systems(speakers)
-    found = comparisons(systems, "test")
-    assert [(one.system.name, one.against.name) for one in found] == [
-        ("from_accent_k5", "base"), ("from_accent_k5", "accent"),
-        ("from_accent_k15", "base"), ("from_accent_k15", "accent"), ("from_base_k15", "base"),
-    ]  # fmt: skip
-    assert [one.relative for one in found] == pytest.approx([-4 / 20, -1 / 17, -8 / 20, -5 / 17, -1 / 20])
-    assert found[3].changes == pytest.approx([-0.1, 0.0, -0.2])
-    low, high = found[3].relative_ci
-    # Drawing one speaker three times: b changes nothing, c halves its errors.
-    assert low >= -0.5 and high <= 0 and low < -5 / 17 < high
+    expected = SPEAKERS.format(kept="3 of 12 folds, 2 speakers")
+    assert markdown(find_systems(speakers), ("speakers",)) == expected
 
 
 def test_the_interval_is_that_of_the_score_command():
@@ -163,19 +155,6 @@ def test_the_interval_is_that_of_the_score_command():
     assert one.relative_ci == pytest.approx(result.changes["wer"].relative_ci)
 
 
-def test_the_table_to_the_letter(speakers):
-    systems = find_systems(speakers)
-    lines = markdown(systems, ("speakers",)).splitlines()
-    assert lines[0].startswith(
-        "| speakers | compared with | WER % before | after | change % | median speaker"
-    )
-    (line,) = [line for line in lines if line.startswith("| from_base_k15 |")]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[:4] == ["from_base_k15", "base", "50.0", "47.5"]
-    assert cells[4].startswith("-5.0 [")
-    assert cells[5:] == ["+0.0", "33", "33", "33", "3", "10", "3 of 12 folds, 2 speakers"]
-
-
 def test_scatter_and_curve(speakers):
     collect(speakers)
     assert sorted(path.name for path in speakers.glob("*.svg")) == [
@@ -194,6 +173,3 @@ def test_scatter_and_curve(speakers):
     assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of what it starts from
     assert [(point.amount, point.wer.value) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (speakers / "curve_from_base.json").exists()  # a single point is no curve
-    (speakers / "from_accent_k5_seed1/decode_greedy_test/score.json").unlink()
-    collect(speakers)
-    assert not (speakers / "curve.json").exists()  # nor is one of an earlier run

@@ -62,11 +62,8 @@ def systems(exp) -> list[tuple]:
 
 def filled(exp, block: str, before: str = "") -> str:
     """What `fill` writes into a block of a page in the experiment's folder."""
-    head, end, page = (
-        f"# Title\n<!-- results {block} -->\n",
-        "<!-- end of results -->\nprose\n",
-        exp / "page.md",
-    )
+    page, head = exp / "page.md", f"# Title\n<!-- results {block} -->\n"
+    end = "<!-- end of results -->\nprose\n"
     page.write_text(head + before + end)
     fill(page)
     text = page.read_text()

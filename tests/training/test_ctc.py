@@ -17,18 +17,8 @@ def test_the_loss_of_each_utterance_is_that_of_it_alone_a_target_symbol():
             row[:n].log_softmax(-1), torch.tensor(ids), [n], [len(ids)], blank=0, reduction="sum"
         )
         assert float(loss) == pytest.approx(float(alone) / len(ids), rel=1e-5)
-    mean = nn.functional.ctc_loss(
-        logits.log_softmax(-1).transpose(0, 1),
-        torch.tensor([token for ids in targets for token in ids]),
-        frames,
-        torch.tensor([3, 4, 1]),
-    )
-    assert float(losses.mean()) == pytest.approx(float(mean), rel=1e-6)
-
-
-def test_a_text_that_does_not_fit_has_no_loss():
-    losses = ctc_loss(torch.zeros(1, 3, 5), torch.tensor([3]), [[1, 1, 1]], blank=0)
-    assert losses.tolist() == [0.0]
+    too_long = ctc_loss(torch.zeros(1, 3, 5), torch.tensor([3]), [[1, 1, 1]], blank=0)
+    assert too_long.tolist() == [0.0]
 
 
 @pytest.mark.parametrize(

@@ -79,26 +79,19 @@ def test_a_step_replays_a_quarter_of_a_batch_by_seed_and_step(place, other):
     assert len(draw_replay(replay, 2.0, 3, 0)) == 1
 
 
-@pytest.mark.parametrize("method", ["ia3", "lora"])
-def test_a_killed_run_with_replay_ends_with_the_same_adapter(method, place, other):
-    train(replay_options(place, "whole", method=method))
-    killed = replay_options(place, "killed", method=method, checkpoint_steps=1)
+def test_a_killed_run_with_replay_ends_with_the_same_adapter(place, other):
+    train(replay_options(place, "whole"))
+    killed = replay_options(place, "killed", checkpoint_steps=1)
     process = forked(train_until_killed, killed)
     process.join()
     assert process.exitcode == -signal.SIGKILL
     train(killed)
     assert same(tensors(place, "whole"), tensors(place, "killed"))
     with pytest.raises(UserError, match="sha256 of the replay was"):
-        train(replay_options(place, "killed", method=method, replay=place / "dev"))
+        train(replay_options(place, "killed", replay=place / "dev"))
 
 
-@pytest.mark.parametrize(("missing", "message"), [("wav.scp", "wav.scp"), ("audio", "no such file")])
-def test_a_directory_without_audio_is_named(missing, message, place, other):
-    if missing == "audio":
-        for file in (place / "audio/other").iterdir():
-            file.unlink()
-    else:
-        (other / missing).unlink()
-    with pytest.raises(UserError, match=message) as caught:
+def test_a_directory_without_audio_is_named(place, other):
+    (other / "wav.scp").unlink()
+    with pytest.raises(UserError, match=r"other.*wav\.scp"):
         train(replay_options(place, "exp"))
-    assert "other" in str(caught.value)
