@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 OPSET = 20  # the first with Gelu
 PADDING = -1e4  # log probability of every symbol but the blank, behind a row's end
 TRACED_SAMPLES = (16_000, 12_000)  # of the rows with which the graph is traced
-NORMALIZATION_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
 
 
 class SpeechGraph(nn.Module):
@@ -64,7 +63,7 @@ class SpeechGraph(nn.Module):
         base, model = self.base, self.model
         inside = torch.arange(waves.shape[1]) < lengths[:, None]
         if self.normalizes:
-            waves = standardized(waves, inside, lengths[:, None], NORMALIZATION_EPSILON)
+            waves = standardized(waves, inside, lengths[:, None], base.input.epsilon)
         frames = frames_after(lengths, base.kernels)
         mask_convolutions(base, model, lengths, frames)
         arguments = {base.input.argument: waves[:, None] if base.input.mono else waves}
