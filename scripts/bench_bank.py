@@ -10,9 +10,7 @@ table fills a bank of wav2vec2-base's shape, in float32 and in bfloat16.
 """
 
 import copy
-import json
 import mmap
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import detach
-from ia3_speech.model.base import Base, load_base, make_base
+from ia3_speech.model.base import MINI, Base, load_base, make_base
 
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
@@ -41,7 +39,6 @@ TINY = {
 SHAPES = {"tiny": TINY, "wav2vec2-base": {}}  # transformers' defaults are wav2vec2-base
 EDITS = 50  # repeats of what takes microseconds
 GIB = 2**30
-CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 
 
 @dataclass
@@ -89,24 +86,12 @@ def base_or_random(name: str) -> Base:
 
 
 def random_base(shape: str) -> Base:
-    """A Wav2Vec2ForCTC of that shape with random weights, and a processor of 29 characters."""
-    from transformers import (
-        Wav2Vec2Config,
-        Wav2Vec2CTCTokenizer,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2ForCTC,
-        Wav2Vec2Processor,
-    )
+    """A Wav2Vec2ForCTC of that shape with random weights, and mini's processor, of 29 characters."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2Processor
 
     torch.manual_seed(0)
-    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(CHARACTERS), pad_token_id=0, **SHAPES[shape]))
-    with tempfile.TemporaryDirectory() as folder:
-        vocabulary = Path(folder) / "vocab.json"
-        vocabulary.write_text(json.dumps({character: n for n, character in enumerate(CHARACTERS)}))
-        marks = {"unk_token": "<pad>", "pad_token": "<pad>", "bos_token": None, "eos_token": None}
-        tokenizer = Wav2Vec2CTCTokenizer(str(vocabulary), word_delimiter_token="|", **marks)
-    processor = Wav2Vec2Processor(Wav2Vec2FeatureExtractor(do_normalize=True), tokenizer)
-    return make_base(model, processor, f"random {shape}")
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=29, pad_token_id=0, **SHAPES[shape]))
+    return make_base(model, Wav2Vec2Processor.from_pretrained(MINI), f"random {shape}")
 
 
 def with_shared_weights(base: Base) -> Base:

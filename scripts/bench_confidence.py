@@ -119,10 +119,10 @@ def main(
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     heard = [recognizer.logits([load_utterance(one)])[0] for one in utterances]
     texts = [recognizer.search(logits[None], [len(logits)])[0].text for logits in heard]
-    right = [
-        [said == word for said, word in align(normalize(one.text or "").split(), text.split()) if word]
-        for one, text in zip(utterances, texts, strict=True)
+    pairs = [
+        (normalize(one.text or "").split(), text.split()) for one, text in zip(utterances, texts, strict=True)
     ]
+    right = [[said == word for said, word in align(*pair) if word] for pair in pairs]
     owner = np.repeat(np.arange(len(right)), [*map(len, right)])
     judged = np.array([one for words in right for one in words])
     scores = {
@@ -144,11 +144,8 @@ def measured(
     recognizer: Recognizer, heard: "list[Tensor]", texts: list[str], temperature: float
 ) -> dict[str, np.ndarray]:
     """Name of each measure → its value of each word, (words,); the lowest where there is no evidence."""
-    found = [
-        one
-        for logits, text in zip(heard, texts, strict=True)
-        for one in evidence(recognizer, logits, text, temperature)
-    ]
+    pairs = zip(heard, texts, strict=True)
+    found = [one for pair in pairs for one in evidence(recognizer, *pair, temperature)]
     return {
         name: np.array([-np.inf if one is None else float(measure(one)) for one in found])
         for name, measure in MEASURES.items()

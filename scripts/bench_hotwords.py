@@ -54,11 +54,8 @@ JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|in|and|or|of) ")
 OTHERS = 1000  # terms of a list with others, and of the list that is timed
 LISTS = 3  # of each length, on out-of-domain speech
 TIMED_EVERY = 5  # utterances of out-of-domain speech
-CORPORA = {  # recipe → corpus in ../shared/data
-    "medical_dictation": "medical_notes",
-    "barista_orders": "barista_orders",
-    "minds14": "minds14",
-}
+# Recipe → corpus in ../shared/data.
+CORPORA = {"medical_dictation": "medical_notes", "barista_orders": "barista_orders", "minds14": "minds14"}
 
 
 @dataclass
@@ -96,16 +93,14 @@ class Set:
         seconds: of audio.
     """
 
-    references: "list[list[str]]"
+    references: list[list[str]]
     logits: "list[list[Tensor]]"
     seconds: float
 
     def texts(self, search: Search) -> list[list[str]]:
         """The normalised words of each utterance."""
-        texts = [
-            [search(piece.float()[None], [len(piece)])[0].text for piece in pieces] for pieces in self.logits
-        ]
-        return [normalize(" ".join(pieces)).split() for pieces in texts]
+        rows = ([search(piece.float()[None], [len(piece)])[0] for piece in pieces] for pieces in self.logits)
+        return [normalize(" ".join(one.text for one in hypotheses)).split() for hypotheses in rows]
 
 
 @dataclass
@@ -209,16 +204,18 @@ class Bench:
             "| search | hot words | weight | recall % | false / h | WER % |",
             "|---|---|---:|---:|---:|---:|",
         ]
-        runs = [("none", [], 0.0)] + [("terms", plain, weight) for weight in self.options.weights]
+        runs = [("terms", plain, weight) for weight in self.options.weights]
         runs += [("terms, heard-as", learned, HOTWORD_WEIGHT), ("with others", mixed, HOTWORD_WEIGHT)]
+        searches = []  # with the first cells of their rows
         for kind in self.searches:
+            searches.append((f"{kind} | none | –", self.search(kind)))
             for label, hotwords, weight in runs:
-                found = self.rates(test, self.search(kind, hotwords, weight), terms)
-                rows.append(f"| {kind} | {label} | {f'{weight:g}' if hotwords else '–'} | {found.cells()} |")
-                print(rows[-1], file=sys.stderr, flush=True)
+                searches.append((f"{kind} | {label} | {weight:g}", self.search(kind, hotwords, weight)))
         for weight in self.options.decoder_weights if "beam" in self.searches else ():
-            found = self.rates(test, self.decoder_search(terms, weight), terms)
-            rows.append(f"| beam | terms, by ctc-beam-decoder | {weight:g} | {found.cells()} |")
+            cells = f"beam | terms, by ctc-beam-decoder | {weight:g}"
+            searches.append((cells, self.decoder_search(terms, weight)))
+        for cells, search in searches:
+            rows.append(f"| {cells} | {self.rates(test, search, terms).cells()} |")
             print(rows[-1], file=sys.stderr, flush=True)
         return "\n".join(rows)
 
@@ -264,9 +261,8 @@ class Bench:
                     errors = mean(one.errors for one in each)
                     own = ", ".join(str(one.errors) for one in each)
                     share = f"{100 * errors / each[0].words:.2f}"
-                    rows.append(
-                        f"| {kind} | {count} | {weight:g} | {false} | {errors:.1f} | {own} | {share} |"
-                    )
+                    cells = (kind, str(count), f"{weight:g}", false, f"{errors:.1f}", own, share)
+                    rows.append(f"| {' | '.join(cells)} |")
                     print(rows[-1], file=sys.stderr, flush=True)
         return "\n".join(rows)
 
@@ -304,9 +300,8 @@ def part_of(data: Path, minutes: float) -> list[Utterance]:
 
 def run_script(script: Path, *words: object) -> None:
     """Run a recipe's script, which imports from its own folder and the repository."""
-    environment = {"PYTHONPATH": str(ROOT)}
     line = [sys.executable, str(script), *map(str, words)]
-    subprocess.run(line, check=True, env=os.environ | environment, stdout=sys.stderr)
+    subprocess.run(line, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=sys.stderr)
 
 
 def icd_terms() -> list[str]:

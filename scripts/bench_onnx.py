@@ -22,6 +22,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.formatting import with_interval
+from ia3_speech.inputs import base_folder
 from ia3_speech.scoring.scorer import score_hypotheses
 
 # System → what a process runs to define `texts`, a function of a list of waveforms; {0} is the base, or the
@@ -100,11 +101,8 @@ def main(options: Options) -> None:
                 export(options.base, format, dtype, Path(place))
             setup = script.format(place, scripts=str(Path(__file__).parent))
             results[name] = run(setup, files) | {"size": size_of(place)}
-    texts = [dict(zip((one.id for one in data), r["texts"], strict=True)) for r in results.values()]
-    rows = [
-        row(name, r, text, texts[0], data, seconds)
-        for (name, r), text in zip(results.items(), texts, strict=True)
-    ]
+    reference = next(iter(results.values()))["texts"]
+    rows = [row(name, result, reference, data, seconds) for name, result in results.items()]
     import onnxruntime
     import torch
 
@@ -132,32 +130,25 @@ def run(setup: str, files: list[str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", script], input=json.dumps(files), stdout=subprocess.PIPE, text=True, check=True
     )
-    start_up, inference, texts = json.loads(done.stdout)
-    return {"start_up": start_up, "inference": inference, "texts": texts}
+    return dict(zip(("start_up", "inference", "texts"), json.loads(done.stdout), strict=True))
 
 
 def size_of(place: str) -> float:
     """MiB of a folder; of `mini` that of its weights."""
-    from ia3_speech.inputs import base_folder
-
     folder = base_folder(place)
     return sum(f.stat().st_size for f in folder.rglob("*") if f.suffix in (".onnx", ".safetensors")) / 2**20
 
 
-def row(
-    name: str, result: dict[str, Any], texts: dict[str, str], reference: dict[str, str], data: DataDirectory,
-    seconds: float,
-) -> str:  # fmt: skip
-    """A line of the table."""
-    score = score_hypotheses(data, texts, baseline=reference)
-    change, equal = score.changes["wer"], sum(texts[one] == reference[one] for one in texts)
-    cells = [
-        name,
-        f"{result['size']:.0f}",
-        f"{result['start_up']:.2f}",
-        f"{result['inference'] / seconds:.4f}",
-    ]
-    cells += [f"{equal} of {len(texts)}", with_interval(score.wer, score.wer_ci)]
+def row(name: str, result: dict[str, Any], reference: list[str], data: DataDirectory, seconds: float) -> str:
+    """A line of the table; `reference` are the texts of the first system."""
+    texts, ids = result["texts"], [one.id for one in data]
+    score = score_hypotheses(
+        data, dict(zip(ids, texts, strict=True)), baseline=dict(zip(ids, reference, strict=True))
+    )
+    change, equal = score.changes["wer"], sum(map(str.__eq__, texts, reference))
+    cells = [name, f"{result['size']:.0f}", f"{result['start_up']:.2f}"]
+    cells += [f"{result['inference'] / seconds:.4f}", f"{equal} of {len(texts)}"]
+    cells += [with_interval(score.wer, score.wer_ci)]
     cells += ["–" if texts is reference else with_interval(change.relative, change.relative_ci, signed=True)]
     return f"| {' | '.join(cells)} |"
 

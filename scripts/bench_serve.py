@@ -17,13 +17,11 @@ rates above one at which a system is too slow:
 """
 
 import os
-import queue
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +37,7 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.cli import command
-from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
@@ -52,7 +50,6 @@ GOAL = 2.0  # seconds that 95 % of the requests may take
 SPEECH = Path(__file__).parent.parent / "ia3_speech/out_of_domain/librispeech_dev/audio"
 
 Answer = Callable[[np.ndarray, int], str]  # a wave and the number of its adapter → the text
-Run = Callable[[list[tuple[np.ndarray, int]]], list[str]]  # the same for a batch
 
 
 @dataclass
@@ -87,11 +84,8 @@ class Options:
 def main(options: Options) -> None:
     """Measure each system at each rate."""
     base = load_base(options.base)
-    waves = [
-        load_audio(file)
-        for file in sorted(options.audio.rglob("*.*"))
-        if file.suffix in (".ogg", ".flac", ".wav")
-    ]
+    files = sorted(file for file in options.audio.rglob("*") if file.suffix in AUDIO_SUFFIXES)
+    waves = [load_audio(file) for file in files]
     make = random_adapters(base)
     adapters = [make(seed) for seed in range(options.adapters)]
     mean = np.mean([len(wave) for wave in waves]) / SAMPLE_RATE
@@ -187,62 +181,55 @@ def engine_system(mixed: bool) -> Callable:
     return system
 
 
+@dataclass(eq=False)
+class Request:
+    """A wave, the number of its adapter, and the text, once it is there."""
+
+    wave: np.ndarray
+    voice: int
+    text: str | None = None
+
+
 def behind_a_queue(
-    run: Callable[[list[tuple[np.ndarray, int]]], list[str]], same: bool, options: Options
+    run: Callable[[list[Request]], list[str]], same: bool, options: Options
 ) -> Iterator[Answer]:
     """A thread that takes the oldest request, and what waits up to a batch.
 
     Args:
         same: of the same adapter alone.
     """
-    arrived: queue.Queue = queue.Queue()
-    waiting: list[tuple[np.ndarray, int, Future]] = []
+    waiting: list[Request] = []
 
-    def work() -> None:
-        while True:
-            if not waiting and (first := arrived.get()) is None:
-                return
-            waiting.extend([first] if not waiting else [])
-            while not arrived.empty():
-                if (more := arrived.get()) is None:
-                    return
-                waiting.append(more)
-            batch = []
-            for one in waiting:
-                longest = max(len(other[0]) for other in [*batch, one]) / SAMPLE_RATE
-                if (not same or one[1] == waiting[0][1]) and (
-                    not batch or (len(batch) + 1) * longest <= options.batch_seconds
-                ):
+    def work(own: Request) -> str:
+        while own.text is None:
+            batch: list[Request] = []
+            for one in waiting.copy():
+                seconds = max(len(other.wave) for other in [*batch, one]) / SAMPLE_RATE * (len(batch) + 1)
+                fits = not batch or seconds <= options.batch_seconds
+                if fits and not (same and one.voice != waiting[0].voice):
                     batch.append(one)
-            waiting[:] = [one for one in waiting if not any(one is taken for taken in batch)]
-            try:
-                texts = run([one[:2] for one in batch])
-            except Exception as error:
-                for _, _, future in batch:
-                    future.set_exception(error)
-                continue
-            for (_, _, future), text in zip(batch, texts, strict=True):
-                future.set_result(text)
+            for one, text in zip(batch, run(batch), strict=True):
+                one.text = text
+                waiting.remove(one)
+        return own.text
 
-    def answer(wave: np.ndarray, voice: int) -> str:
-        future: Future = Future()
-        arrived.put((wave, voice, future))
-        return future.result()
+    with ThreadPoolExecutor(1) as thread:
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield answer
-    arrived.put(None)
-    thread.join()
+        def answer(wave: np.ndarray, voice: int) -> str:
+            request = Request(wave, voice)
+            waiting.append(request)
+            return thread.submit(work, request).result()
+
+        yield answer
 
 
 @contextmanager
 def swapped(base: Base, adapters: list[Adapter], options: Options) -> Iterator[Answer]:
     search = GreedySearch(base.vocabulary)
 
-    def run(batch: list[tuple[np.ndarray, int]]) -> list[str]:
-        attach_adapter(base.model, adapters[batch[0][1]], check=False)
-        logits = base.logits([wave for wave, _ in batch], any_length=True)
+    def run(batch: list[Request]) -> list[str]:
+        attach_adapter(base.model, adapters[batch[0].voice], check=False)
+        logits = base.logits([one.wave for one in batch], any_length=True)
         return [search([row], [len(row)])[0].text for row in logits]
 
     yield from behind_a_queue(run, True, options)
@@ -256,8 +243,8 @@ def pipeline_system(base: Base, adapters: list[Adapter], options: Options) -> It
     parts = {"tokenizer": base.processor.tokenizer, "feature_extractor": base.processor.feature_extractor}
     recognize = pipeline("automatic-speech-recognition", base.model, device=base.device, **parts)
 
-    def run(batch: list[tuple[np.ndarray, int]]) -> list[str]:
-        return [one["text"] for one in recognize([wave for wave, _ in batch], batch_size=len(batch))]
+    def run(batch: list[Request]) -> list[str]:
+        return [one["text"] for one in recognize([one.wave for one in batch], batch_size=len(batch))]
 
     yield from behind_a_queue(run, False, options)
 

@@ -18,15 +18,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-BASELINE = "b485b48"  # before the library was simplified
+BASELINE = "0d4d483"  # an earlier version must have today's API
 REPLICATIONS = 2_000
+HEADER = """\
+| work | repeats | CPU time, new / old | wall time, new / old | seconds of CPU, old | same results |
+|---|---:|---:|---:|---:|---|"""
+Times = dict[str, dict[str, list[float]]]  # wall or cpu → old or new → the seconds of each repeat
 
 
 # --- one version, in a process of its own: commands as JSON lines in, times as JSON lines out ---------------
@@ -46,16 +49,8 @@ def work(base: str, data: str) -> None:
 
 def make_transcriber(base: str) -> Callable[[str], str]:
     """A function from a path to its text, by greedy search."""
-    try:
-        from ia3_speech import SearchOptions, load
-    except ImportError:  # the earlier version
-        from ia3_speech.decoding.search import SearchOptions
+    from ia3_speech import SearchOptions, load
 
-        from ia3_speech.decoding.recognizer import load_recognizer
-        from ia3_speech.transcribe import transcribe
-
-        recognizer = load_recognizer(base, device="cpu", search=SearchOptions("greedy"))
-        return lambda path: transcribe(path, recognizer=recognizer).text
     transcriber = load(base, device="cpu", search=SearchOptions("greedy"))
     return lambda path: transcriber.transcribe(path).text
 
@@ -78,8 +73,9 @@ def make_trainer(base: str, data: Path) -> Callable[[], float]:
     batches = list(trainer.order)
 
     def step() -> float:
-        loss, _ = trainer.train_step(batches[trainer.step % len(batches)], trainer.step // len(batches))
-        trainer.step += 1
+        epoch, number = divmod(trainer.state.step, len(batches))
+        loss, _ = trainer.train_step(batches[number], epoch)
+        trainer.state.step += 1
         return loss
 
     for _ in batches:  # fills the cache of features
@@ -88,18 +84,6 @@ def make_trainer(base: str, data: Path) -> Callable[[], float]:
 
 
 # --- both versions in turn ----------------------------------------------------------------------------------
-
-
-@dataclass
-class Times:
-    """Seconds of one kind of work: a list of repeats for each version, wall and CPU."""
-
-    wall: dict[str, list[float]] = field(default_factory=lambda: {"old": [], "new": []})
-    cpu: dict[str, list[float]] = field(default_factory=lambda: {"old": [], "new": []})
-
-    def add(self, version: str, answers: list[dict[str, Any]]) -> None:
-        self.wall[version].append(sum(answer["wall"] for answer in answers))
-        self.cpu[version].append(sum(answer["cpu"] for answer in answers))
 
 
 @contextmanager
@@ -148,17 +132,16 @@ def run_command(root: Path, base: Path, clip: str) -> dict[str, Any]:
 
 def in_turn(repeats: int, orders: list[Any], ask: dict[str, Callable[[Any], dict]]) -> tuple[Times, bool]:
     """The times of `orders`, each asked of both versions in every repeat, and whether results were equal."""
-    times, equal = Times(), True
+    times, equal = {clock: {"old": [], "new": []} for clock in ("wall", "cpu")}, True
     for repeat in range(repeats + 1):  # the first warms up
         answers: dict[str, list] = {"old": [], "new": []}
         for number, order in enumerate(orders):
-            versions = ("old", "new") if (repeat + number) % 2 else ("new", "old")
-            for version in versions:
+            for version in ("old", "new") if (repeat + number) % 2 else ("new", "old"):
                 answers[version].append(ask[version](order))
-            results = {version: answers[version][-1].get("result") for version in versions}
-            equal &= results["old"] == results["new"]
-        for version in answers if repeat else ():
-            times.add(version, answers[version])
+            equal &= answers["old"][-1].get("result") == answers["new"][-1].get("result")
+        for clock, seconds in times.items() if repeat else ():
+            for version, every in answers.items():
+                seconds[version].append(sum(answer[clock] for answer in every))
     return times, equal
 
 
@@ -170,17 +153,11 @@ def ratio(seconds: dict[str, list[float]]) -> str:
     return f"{np.exp(ratios.mean()):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def table(measured: dict[str, tuple[Times, bool]], repeats: dict[str, int]) -> str:
-    """Markdown, one row a kind of work."""
-    lines = [
-        "| work | repeats | CPU time, new / old | wall time, new / old | seconds of CPU, old | same results |"
-    ]
-    lines.append("|---|---:|---:|---:|---:|---|")
-    for name, (times, equal) in measured.items():
-        seconds = np.median(times.cpu["old"])
-        cells = [name, str(repeats[name]), ratio(times.cpu), ratio(times.wall), f"{seconds:.2f}"]
-        lines.append(f"| {' | '.join(cells)} | {'yes' if equal else 'no'} |")
-    return "\n".join(lines)
+def row(name: str, times: Times, equal: bool) -> str:
+    """A line of the table: one kind of work."""
+    old = times["cpu"]["old"]
+    cells = [name, str(len(old)), ratio(times["cpu"]), ratio(times["wall"]), f"{np.median(old):.2f}"]
+    return f"| {' | '.join(cells)} | {'yes' if equal else 'no'} |"
 
 
 def main(
@@ -220,21 +197,16 @@ def main(
             training = in_turn(steps, [{"step": True}], ask)
         start = {name: lambda clip, root=root: run_command(root, base, clip) for name, root in roots.items()}
         command = in_turn(commands, clips[:1], start)
-    names = (
-        f"transcription of {len(clips)} files, one by one",
-        "a step of training",
-        "the command, one file",
-    )
-    text = table(
-        dict(zip(names, (transcription, training, command), strict=True)),
-        dict(zip(names, (repeats, steps, commands), strict=True)),
-    )
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
-    text = (
-        f"# This version against {revision}\n\n{made_by()}; {os.cpu_count()} cores ({platform.machine()}), "
-        f"one thread, load average {load}.\n\n{text}\n"
-    )
-    publish(text, out)
+    lines = [
+        f"# This version against {revision}\n",
+        f"{made_by()}; {os.cpu_count()} cores ({platform.machine()}), one thread, load average {load}.\n",
+        HEADER,
+        row(f"transcription of {len(clips)} files, one by one", *transcription),
+        row("a step of training", *training),
+        row("the command, one file", *command),
+    ]
+    publish("\n".join([*lines, ""]), out)
 
 
 if __name__ == "__main__":

@@ -57,12 +57,12 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
     """
     base = load_base("mini")
     folders = dict(kind.split("=", 1) for kind in kinds.split())
-    speech = np.concatenate([points_of(base, Path(one), "general") for one in general.split()])
-    write_gate(MINI, speech_statistics(base.fingerprint, speech))
-    train = [speech, *(points_of(base, Path(folder) / "train", "train") for folder in folders.values())]
+    train = [np.concatenate([points_of(base, Path(one), "general") for one in general.split()])]
+    train += [points_of(base, Path(folder) / "train", "train") for folder in folders.values()]
     dev = [points_of(base, general_dev, "dev")]
     dev += [points_of(base, Path(folder) / "dev", "dev") for folder in folders.values()]
     statistics = [speech_statistics(base.fingerprint, points) for points in train]
+    write_gate(MINI, statistics[0])
     rows = []
     for shrinkage in SHRINKAGES:
         trained = gate.GaussianGate(statistics[0], statistics[1:], shrinkage, farthest=1.0)
@@ -80,30 +80,16 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
         right = [float((one.argmax(1) == number).mean()) for number, one in enumerate(scores)]
         losses = [loss(scores, temperature) for temperature in TEMPERATURES]
         best = int(np.argmin(losses))
-        rows.append(
-            [
-                f"{shrinkage:g}",
-                f"{farthest:.2f}",
-                f"{margin:.2f}",
-                f"{TEMPERATURES[best]:.1f}",
-                f"{losses[best]:.3f}",
-            ]
-        )
-        rows[-1] += [f"{100 * share:.1f}" for share in (*right, float(np.mean(right[1:])))]
-    head = [
-        "shrinkage",
-        "farthest",
-        "margin",
-        "temperature",
-        "nats of dev",
-        "base %",
-        *(f"{name} %" for name in folders),
-    ]
-    counts = ", ".join(
-        f"{len(one):,} of {name}" for name, one in zip(["general", *folders], train, strict=True)
+        cells = [f"{shrinkage:g}", f"{farthest:.2f}", f"{margin:.2f}", f"{TEMPERATURES[best]:.1f}"]
+        shares = [f"{100 * share:.1f}" for share in (*right, float(np.mean(right[1:])))]
+        rows.append([*cells, f"{losses[best]:.3f}", *shares])
+    head = ["shrinkage", "farthest", "margin", "temperature", "nats of dev"]
+    head += [f"{name} %" for name in ("base", *folders, "mean of the kinds")]
+    counts, held = (
+        ", ".join(f"{len(one):,} of {name}" for name, one in zip(["general", *folders], every, strict=True))
+        for every in (train, dev)
     )
-    held = ", ".join(f"{len(one):,} of {name}" for name, one in zip(["general", *folders], dev, strict=True))
-    text = markdown_table([*head, "mean of the kinds %"], rows)
+    text = markdown_table(head, rows)
     write_text(out, f"{HEAD}\n{text}\n- Utterances: {counts}; of dev: {held}.\n")
     print(out.read_text("utf-8"), end="")
 

@@ -13,7 +13,6 @@ Eleven hours, trained on for ten epochs, are memorised. Some clips are therefore
 followed by a few words of another from the same source.
 """
 
-import argparse
 import io
 import json
 import shutil
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,23 +33,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of  # noqa: E402
 
+from ia3_speech.cli import command  # noqa: E402
+from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.data.corpora import espeak  # noqa: E402
 
-SAMPLE_RATE = 16_000
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 IDS = {c: i for i, c in enumerate(CHARACTERS)} | {" ": 1}
 DEV_EVERY = 40  # of the sorted utterances of english_mix
 DEV_VARIANTS = ("f2", "m3", "linda", "klatt3", "Andrea", "m8")  # espeak voices kept for dev
-NOT_SPEECH_LIKE = (
-    "Demonic",
-    "UniRobot",
-    "Tweaky",
-    "croak",
-    "anikaRobot",
-    "AnxiousAndy",
-    "whisper",
-    "whisperf",
-)
+NOT_SPEECH_LIKE = ("Demonic", "UniRobot", "Tweaky", "croak", "anikaRobot", "AnxiousAndy")
+NOT_SPEECH_LIKE += ("whisper", "whisperf")
 FLITE_VOICES = ("slt", "rms")  # flite's natural voices of the accents that espeak speaks here too
 SOURCES = {  # share of the utterances drawn
     "librispeech": 0.43,  # read_english/train: 36 readers
@@ -80,6 +73,10 @@ class Clip:
         start = int(rng.integers(0, len(words) - count + 1))
         return self.wave[self.cuts[start] : self.cuts[start + count]], " ".join(words[start : start + count])
 
+    def normalized(self) -> np.ndarray:
+        """The whole wave at zero mean and unit variance."""
+        return normalize(self.wave.astype(np.float32) / 32768)
+
 
 def read_kaldi(folder: Path, source: str | None = None) -> list[Clip]:
     """The clips of a Kaldi directory, in the order of their ids; `source` where there is no utt2source."""
@@ -106,18 +103,20 @@ def read_clips(data: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
     train = [clip for i, clip in enumerate(mix) if i % DEV_EVERY]
     train += read_kaldi(data / "read_english/train", "librispeech") + read_kaldi(data / "read_english/more")
     kept = [c for c in train if SHORTEST * SAMPLE_RATE <= len(c.wave) <= LONGEST * SAMPLE_RATE]
-    print(
-        f"{len(train)} clips; left out, not {SHORTEST} to {LONGEST} s long:",
-        *({c.name for c in train} - {c.name for c in kept}),
-    )
-    return kept, {
-        "read_english_dev": read_kaldi(data / "read_english/dev", "dev"),
-        "english_mix_dev": mix[::DEV_EVERY],
-    }
+    left_out = {c.name for c in train} - {c.name for c in kept}
+    print(f"{len(train)} clips; left out, not {SHORTEST} to {LONGEST} s long:", *left_out)
+    dev = read_kaldi(data / "read_english/dev", "dev")
+    return kept, {"read_english_dev": dev, "english_mix_dev": mix[::DEV_EVERY]}
 
 
-def write_cache(cache: Path, data: Path, aligner: str) -> None:
-    """Decode and align once; `read_cache` reads it."""
+def main(*, data: Path, cache: Path, aligner: str) -> None:
+    """Decode and align the recordings once, for train_mini_base.py: `read_cache` reads it.
+
+    Args:
+        data: folder with english_mix/ and read_english/
+        cache: folder to write
+        aligner: folder of an earlier base
+    """
     from transformers import Wav2Vec2ForCTC
 
     train, dev = read_clips(data)
@@ -126,17 +125,8 @@ def write_cache(cache: Path, data: Path, aligner: str) -> None:
     rows, at = [], 0
     for where, clips in {"train": train, **dev}.items():
         for c in clips:
-            rows.append(
-                {
-                    "set": where,
-                    "name": c.name,
-                    "source": c.source,
-                    "text": c.text,
-                    "cuts": c.cuts,
-                    "start": at,
-                    "end": at + len(c.wave),
-                }
-            )
+            row = {"set": where, "name": c.name, "source": c.source, "text": c.text, "cuts": c.cuts}
+            rows.append(row | {"start": at, "end": at + len(c.wave)})
             at += len(c.wave)
     np.save(cache / "waves.npy", np.concatenate([c.wave for clips in (train, *dev.values()) for c in clips]))
     (cache / "clips.json").write_text(json.dumps(rows))
@@ -147,10 +137,8 @@ def read_cache(cache: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
     waves = np.load(cache / "waves.npy", mmap_mode="r")
     sets: dict[str, list[Clip]] = {}
     for row in json.loads((cache / "clips.json").read_text()):
-        wave = waves[row["start"] : row["end"]]
-        sets.setdefault(row["set"], []).append(
-            Clip(row["name"], row["source"], row["text"], wave, row["cuts"])
-        )
+        clip = Clip(row["name"], row["source"], row["text"], waves[row["start"] : row["end"]], row["cuts"])
+        sets.setdefault(row["set"], []).append(clip)
     return sets.pop("train"), sets
 
 
@@ -214,7 +202,13 @@ class TrainingSpeech:
                 texts.append(labels)
         if not waves:  # one clip, too long or too fast; rare
             return self.batch(step + 10_000_000)
-        return pad(waves, texts)
+        waves, texts = (
+            [torch.from_numpy(wave) for wave in waves],
+            [torch.tensor(ids, dtype=torch.long) for ids in texts],
+        )
+        padded = pad_sequence(waves, batch_first=True)
+        labels = pad_sequence(texts, batch_first=True, padding_value=-100)
+        return padded, torch.tensor([len(wave) for wave in waves]), labels
 
     def clip(self, clips: list[Clip], rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A clip, whole or in pieces: int16 samples and text."""
@@ -262,7 +256,7 @@ def word_cuts(model, clips: list[Clip]) -> None:
     encoder.forward = torch.autocast("cpu", torch.bfloat16)(encoder.forward)
     for clip in tqdm(clips, "alignment", disable=None):
         ids = torch.tensor([[IDS[c] for c in clip.text]])
-        wave = normalize(clip.wave.astype(np.float32) / 32768)
+        wave = clip.normalized()
         scores = model(torch.from_numpy(wave)[None]).logits.float().log_softmax(-1)
         if scores.shape[1] <= ids.shape[1] + sum(a == b for a, b in pairwise(clip.text)):
             continue
@@ -332,23 +326,11 @@ def normalize(wave: np.ndarray) -> np.ndarray:
     return ((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)).astype(np.float32)
 
 
-def pad(waves: list[np.ndarray], texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    x = torch.zeros(len(waves), max(map(len, waves)))
-    labels = torch.full((len(waves), max(map(len, texts))), -100)
-    for i, (wave, text) in enumerate(zip(waves, texts, strict=True)):
-        x[i, : len(wave)] = torch.from_numpy(wave)
-        labels[i, : len(text)] = torch.tensor(text)
-    return x, torch.tensor([len(w) for w in waves]), labels
-
-
 def dev_sets(dev: dict[str, list[Clip]], sentences: list[str]) -> dict[str, list[tuple[np.ndarray, str]]]:
     """The dev recordings, and `sentences` in espeak voices that only dev hears: (wave, text) each."""
     import soxr
 
-    sets = {
-        name: [(normalize(c.wave.astype(np.float32) / 32768), c.text) for c in clips]
-        for name, clips in dev.items()
-    }
+    sets = {name: [(c.normalized(), c.text) for c in clips] for name, clips in dev.items()}
     speaker, made = espeak.Espeak(), []
     for i, text in enumerate(sentences):
         voice = f"{espeak.ACCENTS[i % len(espeak.ACCENTS)]}+{DEV_VARIANTS[i // 3 % len(DEV_VARIANTS)]}"
@@ -360,11 +342,4 @@ def dev_sets(dev: dict[str, list[Clip]], sentences: list[str]) -> dict[str, list
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description="Decode and align the recordings once, for train_mini_base.py."
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder with english_mix/ and read_english/")
-    parser.add_argument("--cache", type=Path, required=True, help="folder to write")
-    parser.add_argument("--aligner", required=True, help="folder of an earlier base")
-    given = parser.parse_args()
-    write_cache(given.cache, given.data, given.aligner)
+    command(main)

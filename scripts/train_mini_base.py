@@ -24,10 +24,12 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,28 +38,20 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from mini_base_speech import (  # noqa: E402
-    CHARACTERS,
-    SAMPLE_RATE,
-    TrainingSpeech,
-    dev_sets,
-    normalize,
-    read_cache,
-    spell,
-)
+from mini_base_speech import CHARACTERS, TrainingSpeech, dev_sets, read_cache, spell  # noqa: E402
 from whisper_transplant import Sinusoid, sinusoid_of, transplant  # noqa: E402
 
 from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import UserError, command  # noqa: E402
+from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
+from ia3_speech.model.precision import in_bfloat16  # noqa: E402
+from ia3_speech.model.sharing import structural_copy  # noqa: E402
 
 HISTORY = "training.json"  # beside the weights: every run that made them
 UNTOLD = ("data", "cache", "whisper", "out", "init", "soup", "threads")  # paths, and what changes nothing
 SHIPPED_MASKS = 0.05  # mask_time_prob of the shipped configuration
-DEV_WEIGHTS = {
-    "read_english_dev": 0.6,
-    "english_mix_dev": 0.25,
-    "espeak_dev": 0.15,
-}  # of the WER that chooses
+# Of the WER that chooses.
+DEV_WEIGHTS = {"read_english_dev": 0.6, "english_mix_dev": 0.25, "espeak_dev": 0.15}
 CARD = ROOT / "scripts/mini_base_card.md"
 
 
@@ -126,14 +120,9 @@ def processor():
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = Path(folder) / "vocab.json"
         vocabulary.write_text(json.dumps({c: i for i, c in enumerate(CHARACTERS)}))
+        marks = {"unk_token": "<pad>", "pad_token": "<pad>", "bos_token": None, "eos_token": None}
         tokenizer = Wav2Vec2CTCTokenizer(
-            str(vocabulary),
-            unk_token="<pad>",
-            pad_token="<pad>",
-            word_delimiter_token="|",
-            bos_token=None,
-            eos_token=None,
-            do_lower_case=True,
+            str(vocabulary), word_delimiter_token="|", do_lower_case=True, **marks
         )
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
@@ -142,16 +131,13 @@ def processor():
 def groups(model, options: Options) -> list[dict]:
     """AdamW's groups: the head, then the layers from the top down."""
     body = model.wav2vec2
-    layers = list(body.encoder.layers)
-    if options.upper_layers is not None:
-        layers = layers[len(layers) - options.upper_layers :]
+    layers = [*reversed(body.encoder.layers)][: options.upper_layers]
     head = [*body.adapter.parameters(), *model.lm_head.parameters()]
     found = [{"params": head, "peak": options.head_rate, "name": "head"}]
-    for depth, layer in enumerate(reversed(layers)):
+    for depth, layer in enumerate(layers):
         parameters = [*layer.parameters(), *(body.encoder.layer_norm.parameters() if depth == 0 else [])]
-        found.append(
-            {"params": parameters, "peak": options.rate * options.layer_decay**depth, "name": f"-{depth}"}
-        )
+        rate = options.rate * options.layer_decay**depth
+        found.append({"params": parameters, "peak": rate, "name": f"-{depth}"})
     return found
 
 
@@ -177,9 +163,8 @@ class Teacher(nn.Module):
         self.encoder.pos_conv_embed = Sinusoid(sinusoid_of(encoder.pos_conv_embed))
         width = body.config.hidden_size
         self.tell = nn.Linear(width, width)
-        with torch.no_grad():
-            self.tell.weight.copy_(torch.eye(width))
-            self.tell.bias.zero_()
+        nn.init.eye_(self.tell.weight)
+        nn.init.zeros_(self.tell.bias)
         self.seen: dict[str, torch.Tensor] = {}
         body.feature_projection.register_forward_hook(self.keep_features)
         body.encoder.layer_norm.register_forward_hook(self.keep_pupil)
@@ -199,15 +184,14 @@ class Teacher(nn.Module):
         return missed / wanted.var(0).mean()
 
 
-def in_bfloat16(forward: Callable) -> Callable:
-    """A module's forward pass computed in bfloat16; a tensor that it returns is float32 again."""
-    low = torch.autocast("cpu", torch.bfloat16)(forward)
-
-    def run(*arguments, **options):
-        output = low(*arguments, **options)
-        return output.float() if isinstance(output, torch.Tensor) else output
-
-    return run
+def prefetched(batch_of: Callable[[int], Any], step: int) -> Iterator[Any]:
+    """The batches of this step and all after it, each made while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(batch_of, step)
+        while True:
+            batch, step = coming.result(), step + 1
+            coming = pool.submit(batch_of, step)
+            yield batch
 
 
 class UpperLayers:
@@ -216,8 +200,8 @@ class UpperLayers:
 
     def __init__(self, model, material: TrainingSpeech, folder: Path, layers: int, hours: float):
         self.model, self.folder = model, folder
-        body = model.wav2vec2
-        self.layers = list(body.encoder.layers)[len(body.encoder.layers) - layers :]
+        below = len(model.wav2vec2.encoder.layers) - layers
+        self.layers = model.wav2vec2.encoder.layers[below:]
         folder.mkdir(exist_ok=True)
         kept = folder / "batches.json"
         if not kept.exists():
@@ -227,52 +211,30 @@ class UpperLayers:
 
     @torch.no_grad()
     def compute(self, material: TrainingSpeech, hours: float) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         from safetensors.torch import save_file
 
-        seen: list[torch.Tensor] = []
-
-        class Reached(Exception):
-            """Nothing above is needed."""
-
-        def keep_input(_module, arguments):
-            seen.append(arguments[0])
-            raise Reached
-
-        def keep_output(_module, _arguments, output):
-            seen.append(output)
-            raise Reached
-
-        self.model.eval()
-        encoder = self.model.wav2vec2.encoder
-        positions, forward = encoder.pos_conv_embed, encoder.forward
-        encoder.pos_conv_embed = Sinusoid(sinusoid_of(positions))
-        encoder.forward = torch.autocast("cpu", torch.bfloat16)(forward)
-        if self.layers:
-            hook = self.layers[0].register_forward_pre_hook(keep_input)
-        else:
-            hook = encoder.layer_norm.register_forward_hook(keep_output)
+        body = structural_copy(self.model).eval().wav2vec2
+        encoder = body.encoder
+        encoder.pos_conv_embed = Sinusoid(sinusoid_of(encoder.pos_conv_embed))
+        encoder.forward = torch.autocast("cpu", torch.bfloat16)(encoder.forward)
+        body.adapter = None
+        if self.layers:  # what stands above the layers below them is not computed
+            encoder.layers = encoder.layers[: -len(self.layers)]
+            encoder.layer_norm = nn.Identity()
         heard, self.count, started = 0.0, 0, time.monotonic()
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(material.batch, 50_000_000)
-            while heard < hours * 3600:
-                waves, lengths, labels = coming.result()
-                coming = pool.submit(material.batch, 50_000_001 + self.count)
-                mask = torch.arange(waves.shape[1]) < lengths[:, None]
-                with suppress(Reached):
-                    self.model.wav2vec2(waves, attention_mask=mask.long())
-                hidden = seen.pop()
-                frames = self.model._get_feat_extract_output_lengths(lengths, add_adapter=False)
-                file = self.folder / f"{self.count}.safetensors"
-                state = {"hidden": hidden.bfloat16(), "frames": frames, "labels": labels, "samples": lengths}
-                save_file({k: v.contiguous() for k, v in state.items()}, file)
-                heard += float(lengths.sum()) / SAMPLE_RATE
-                self.count += 1
-                if self.count % 200 == 0:
-                    print(f"{heard / 3600:.1f} h kept in {time.monotonic() - started:.0f} s", flush=True)
-        hook.remove()
-        encoder.pos_conv_embed, encoder.forward = positions, forward
+        for waves, lengths, labels in prefetched(material.batch, 50_000_000):
+            if heard >= hours * 3600:
+                break
+            mask = torch.arange(waves.shape[1]) < lengths[:, None]
+            hidden = body(waves, attention_mask=mask.long()).last_hidden_state
+            frames = self.model._get_feat_extract_output_lengths(lengths, add_adapter=False)
+            file = self.folder / f"{self.count}.safetensors"
+            state = {"hidden": hidden.bfloat16(), "frames": frames, "labels": labels, "samples": lengths}
+            save_file({k: v.contiguous() for k, v in state.items()}, file)
+            heard += float(lengths.sum()) / SAMPLE_RATE
+            self.count += 1
+            if self.count % 200 == 0:
+                print(f"{heard / 3600:.1f} h kept in {time.monotonic() - started:.0f} s", flush=True)
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
         """In another order every time through."""
@@ -324,11 +286,9 @@ class Trainer:
             tell = list(self.teacher.tell.parameters())
             self.groups.append({"params": tell, "peak": options.head_rate, "name": "tell"})
         self.parameters = [p for g in self.groups for p in g["params"]]
-        trained = {id(p) for p in self.parameters}
-        for p in model.parameters():
-            p.requires_grad_(id(p) in trained)
-        if self.teacher:
-            self.teacher.tell.requires_grad_(True)
+        model.requires_grad_(False)
+        for p in self.parameters:
+            p.requires_grad_(True)
         model.freeze_feature_encoder()
         self.optimizer = torch.optim.AdamW(
             self.groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0, fused=True
@@ -344,26 +304,16 @@ class Trainer:
         self.missed: list[float] = []
 
     def run(self) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        options = self.options
-        evaluated = self.elapsed
-        with ThreadPoolExecutor(1) as pool:
-            batch_of = self.upper.batch if self.upper else self.material.batch
-            coming = pool.submit(batch_of, self.step)
-            while self.elapsed < options.minutes * 60:
-                tick = time.monotonic()
-                batch = coming.result()
-                coming = pool.submit(batch_of, self.step + 1)
-                self.train_step(batch)
-                self.step += 1
-                self.elapsed += time.monotonic() - tick
-                if (
-                    self.elapsed - evaluated > options.evaluate_minutes * 60
-                    or self.elapsed >= options.minutes * 60
-                ):
-                    evaluated = self.elapsed
-                    self.evaluate()
+        evaluated, end = self.elapsed, self.options.minutes * 60
+        batches = prefetched(self.upper.batch if self.upper else self.material.batch, self.step)
+        while self.elapsed < end:
+            tick = time.monotonic()
+            self.train_step(next(batches))
+            self.step += 1
+            self.elapsed += time.monotonic() - tick
+            if self.elapsed - evaluated > self.options.evaluate_minutes * 60 or self.elapsed >= end:
+                evaluated = self.elapsed
+                self.evaluate()
 
     def train_step(self, batch) -> None:
         options, model = self.options, self.model
@@ -400,12 +350,11 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
+            origins = iter(self.start)
             for group in self.optimizer.param_groups:
-                if group["lr"] and group["name"] not in ("head", "tell"):
-                    mine = {id(p) for p in group["params"]}
-                    for p, origin in zip(self.parameters, self.start, strict=True):
-                        if id(p) in mine:
-                            p.lerp_(origin, group["lr"] * options.decay_to_start)
+                decay = 0.0 if group["name"] in ("head", "tell") else group["lr"] * options.decay_to_start
+                for p in group["params"]:
+                    p.lerp_(next(origins), decay)
             torch._foreach_lerp_(self.average, self.parameters, max(1e-3, 1 / (1 + self.step / 10)))
         self.losses.append(float(loss.detach()))
         self.audio += float(lengths.sum()) / SAMPLE_RATE
@@ -417,7 +366,7 @@ class Trainer:
         self.model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
         for module, forward in zip(self.low_precision, self.forwards, strict=True):
             low = training and self.options.bf16 and not self.upper
-            module.forward = in_bfloat16(forward) if low else forward
+            module.forward = partial(in_bfloat16, forward, "cpu") if low else forward
 
     def evaluate(self) -> None:
         """Score the averaged weights, rounded to fp16 as they ship, on dev; save the best; checkpoint."""
@@ -433,8 +382,6 @@ class Trainer:
             "step": self.step,
             "minutes": round(self.elapsed / 60, 1),
             "hours_heard": round(self.audio / 3600, 2),
-        }
-        row |= {
             "loss": round(float(np.mean(self.losses[-100:])), 4) if self.losses else None,
             "dev": round(dev, 4),
             "best": round(min(dev, self.best), 4),
@@ -463,9 +410,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "numbers": [self.step, self.elapsed, self.best, self.audio],
         }
-        beside = self.options.out / "checkpoint.new"
-        torch.save(state, beside)
-        beside.replace(self.options.out / "checkpoint.pt")
+        with replacing(self.options.out / "checkpoint.pt") as new:
+            torch.save(state, new)
 
     def resume(self) -> None:
         file = self.options.out / "checkpoint.pt"
@@ -574,7 +520,7 @@ def mix_in(model, other) -> None:
 def transplanted(options: Options, clips: list):
     """The constructed model; what is fitted in it is fitted on forty clips, the same for the same seed."""
     chosen = np.random.default_rng(options.seed).choice(len(clips), 40, replace=False)
-    waves = [normalize(clips[i].wave.astype(np.float32) / 32768) for i in chosen]
+    waves = [clips[i].normalized() for i in chosen]
     return transplant(options.whisper, waves, head_layers=options.head_layers)
 
 

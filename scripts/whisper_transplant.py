@@ -63,13 +63,13 @@ class Whisper:
         encoder = WhisperModel.from_pretrained(name).encoder.float().eval()
         return cls(encoder, np.asarray(WhisperFeatureExtractor.from_pretrained(name).mel_filters))
 
-    def log_mel(self, wave: np.ndarray, floor: float = FLOOR) -> np.ndarray:
+    def log_mel(self, wave: np.ndarray) -> np.ndarray:
         """(samples,) at unit variance → (frames, 80), as Whisper scales it; frame f is centred at 160·f."""
         window = torch.hann_window(FFT)
         audio = torch.from_numpy(wave * WHISPER_GAIN)
         power = torch.stft(audio, FFT, HOP, window=window, return_complex=True)[:, :-1].abs() ** 2
         log = np.log10(np.maximum(power.numpy().T @ self.mel, 1e-10))
-        return ((np.maximum(log, log.max() - floor) + 4) / 4).astype(np.float32)
+        return ((np.maximum(log, log.max() - FLOOR) + 4) / 4).astype(np.float32)
 
     @torch.no_grad()
     def convolutions(self, log_mel: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,7 @@ class Whisper:
 
 
 def transplant(
-    name: str, waves: list[np.ndarray], *, positions: int = 1536, vocabulary: int = 29, head_layers: int = 2
+    name: str, waves: list[np.ndarray], *, positions: int = 1536, head_layers: int = 2
 ) -> Wav2Vec2ForCTC:
     """Build the model: `waves` (samples,) float32 16 kHz at zero mean and unit variance, for the ridge fit.
 
@@ -97,42 +97,39 @@ def transplant(
     The head (transformers' adapter of two gated convolutions, and lm_head) starts at random.
     """
     whisper = Whisper.load(name)
-    model = Wav2Vec2ForCTC(configuration(whisper.encoder.config, positions, vocabulary, head_layers)).eval()
+    model = Wav2Vec2ForCTC(configuration(whisper.encoder.config, positions, head_layers)).eval()
+    body = model.wav2vec2
     with torch.no_grad():
-        convs = model.wav2vec2.feature_extractor.conv_layers
-        write_rectified_spectrum(convs[0])
-        write_log_mel(convs, whisper, waves)
-        write_projection(model.wav2vec2.feature_projection)
-        write_positions(model.wav2vec2.encoder.pos_conv_embed, whisper.encoder.embed_positions.weight)
-        model.wav2vec2.masked_spec_embed.fill_(-OFFSET)
-        copy_layers(model.wav2vec2.encoder, whisper.encoder)
+        write_rectified_spectrum(body.feature_extractor.conv_layers[0])
+        write_log_mel(body.feature_extractor.conv_layers, whisper, waves)
+        write_projection(body.feature_projection)
+        write_positions(body.encoder.pos_conv_embed, whisper.encoder.embed_positions.weight)
+        body.masked_spec_embed.fill_(-OFFSET)
+        copy_layers(body.encoder, whisper.encoder)
     return model
 
 
-def conv_dim(width: int) -> tuple[int, int, int, int]:
-    """Channels of the four convolutions for a Whisper encoder of this width.
+def configuration(whisper, positions: int, head_layers: int) -> Wav2Vec2Config:
+    """No dropout and no LayerDrop: the mini base is small; a training run sets what it needs.
 
-    In each 16 hold constants; in all but the first another 16 balance the sum.
+    In each of the four convolutions 16 channels hold constants; in all but the first another 16 balance the
+    sum.
     """
-    return 4 * BINS + 16, HINGES * BANDS + 32, width + 32, width + 32
-
-
-def configuration(whisper, positions: int, vocabulary: int, head_layers: int) -> Wav2Vec2Config:
-    """No dropout and no LayerDrop: the mini base is small; a training run sets what it needs."""
+    width = whisper.d_model
     return Wav2Vec2Config(
-        vocab_size=vocabulary,
-        hidden_size=whisper.d_model,
+        vocab_size=29,
+        hidden_size=width,
         num_hidden_layers=whisper.encoder_layers,
         num_attention_heads=whisper.encoder_attention_heads,
         intermediate_size=whisper.encoder_ffn_dim,
         do_stable_layer_norm=True,
         feat_extract_norm="layer",
-        conv_dim=conv_dim(whisper.d_model),
+        conv_dim=(4 * BINS + 16, HINGES * BANDS + 32, width + 32, width + 32),
         conv_kernel=(FFT, 1, 3, 3),
         conv_stride=(HOP, 1, 1, 2),
         conv_bias=True,
         num_conv_pos_embeddings=positions,
-        num_conv_pos_embedding_groups=whisper.d_model,
+        num_conv_pos_embedding_groups=width,
         add_adapter=True,
         num_adapter_layers=head_layers,
         adapter_kernel_size=3,

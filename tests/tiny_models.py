@@ -9,6 +9,7 @@ small is large: a published model has such numbers, and a leak or a lost bias mu
 
 from typing import Any
 
+import numpy as np
 import torch
 
 ENCODER = {
@@ -117,6 +118,12 @@ def attach_random(
         with torch.no_grad():
             model.get_submodule(head_of(model)).weight.mul_(1.5)
     return model
+
+
+def noise_waves(*seconds: float) -> list[np.ndarray]:
+    """Waveforms of noise, 16 kHz, of these lengths; always the same."""
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(int(16_000 * s)).astype(np.float32) * 0.1 for s in seconds]
 
 
 @torch.no_grad()

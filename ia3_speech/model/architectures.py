@@ -59,6 +59,7 @@ class AudioInput:
         front_end: path of the module that makes frames of samples; "" where the processor does.
         channel_axis: of that module's output: 1 for (batch, channels, frames), else −1.
         mono: whether samples come as (batch, 1, samples).
+        epsilon: what the processor adds to the variance of the samples that it normalises.
     """
 
     kernels: Callable[[Any, Any], Kernels]
@@ -68,6 +69,7 @@ class AudioInput:
     front_end: str = ""
     channel_axis: int = 1
     mono: bool = False
+    epsilon: float = 1e-7
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         head="ctc_head",
         convolutions="{body}.audio_tower.subsampling.conv_layers",
         input=replace(
-            WAVES, front_end="{body}.audio_tower.subsampling", channel_axis=-1, mask="padding_mask", mono=True
+            WAVES,
+            front_end="{body}.audio_tower.subsampling",
+            channel_axis=-1,
+            mask="padding_mask",
+            mono=True,
+            epsilon=1e-5,
         ),
         padding_sensitive=(),
         skips_layers=False,

@@ -48,11 +48,11 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 
     Only the vectors require gradients, with `train_head` the head too, and always the head of a classifier
     (`Wav2Vec2ForSequenceClassification`), which checkpoints of encoders lack, as with PEFT's task types.
-    LayerDrop is switched off, since it
-    leaves vectors without a gradient. Gradient checkpointing works, re-entrant or not (WavLM: not
-    re-entrant). Batch norms keep their running statistics even where `model.train()` is called. A batch that
-    is shorter than a mask of SpecAugment is not masked in time. WavLM's attention is replaced by one that
-    calls its projections (see `patches`): equal bit for bit on one row, within rounding on several.
+    LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works,
+    re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics even where
+    `model.train()` is called. A batch that is shorter than a mask of SpecAugment is not masked in time.
+    WavLM's attention is replaced by one that calls its projections (see `patches`): equal bit for bit on one
+    row, within rounding on several.
 
     Args:
         model: a transformers model for CTC or classification, or a bare encoder; changed in place.
@@ -119,8 +119,7 @@ def detach(model: nn.Module) -> nn.Module:
     and the parameters that required a gradient require one."""
     refuse_merged(model)
     original = forget_compiled(model)
-    replaced = {name for architecture in ARCHITECTURES.values() for name in architecture.replaced_methods}
-    replaced.add(MASKING)
+    replaced = {MASKING}.union(*(each.replaced_methods for each in ARCHITECTURES.values()))
     for module in original.modules():
         inside = [name for name, child in module.named_children() if isinstance(child, IA3Vector)]
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
@@ -141,8 +140,7 @@ def detach(model: nn.Module) -> nn.Module:
 
 
 def forget_compiled(model: nn.Module) -> nn.Module:
-    """The model itself where `torch.compile` has wrapped it; what was compiled is forgotten, since torch does
-    not notice new hooks."""
+    """As `unwrap`; what was compiled is forgotten, since torch does not notice new hooks."""
     original = unwrap(model)
     if original is not model:
         torch.compiler.reset()
@@ -225,9 +223,8 @@ HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
 def check_liveness(model: nn.Module) -> None:
     """Prove that every vector changes the logits and gets a gradient; the model comes out as it went in.
 
-    Vectors are drawn from [0.5, 1.5], and the architecture's probe (for speech a second of noise) goes
-    forward and backward. Runs once for each model and set of target modules: the result is remembered on the
-    model.
+    Vectors are drawn from [0.5, 1.5]. Runs once for each model and set of target modules, which the model
+    remembers.
 
     Raises:
         AdapterError: names the vectors that have no effect.
@@ -249,45 +246,37 @@ def check_liveness(model: nn.Module) -> None:
 
 def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: Callable) -> list[str]:
     """The names of those that get no gradient at random values; all, where these don't change the logits.
-    The model comes out as it went in.
+    The architecture's probe (for speech a second of noise) goes forward and backward; the model comes out as
+    it went in.
 
     Args:
         draw: (a parameter, numbers of its shape from [0, 1)) → the values to try.
     """
     before = [(p, p.detach().clone(), p.requires_grad) for p in parameters.values()]
     was_training = model.training
+    gradients, generator = [None] * len(parameters), torch.Generator().manual_seed(0)
     model.eval()
     try:
-        changed, gradients = try_random_values(model, list(parameters.values()), draw)
+        inputs = probe_input(model)
+        with torch.no_grad():
+            plain = model(**inputs)[0]  # logits; of a bare encoder its last layer's output
+            for parameter in parameters.values():
+                random = torch.rand(parameter.shape, generator=generator).to(parameter.device)
+                parameter.copy_(draw(parameter, random))
+                parameter.requires_grad_(True)
+        with torch.enable_grad():
+            output = model(**inputs)[0]
+            mean_square = output.float().square().mean()
+        if mean_square.requires_grad:
+            gradients = torch.autograd.grad(mean_square, parameters.values(), allow_unused=True)
     finally:
         with torch.no_grad():
             for parameter, values, required in before:
                 parameter.copy_(values)
                 parameter.requires_grad_(required)
         model.train(was_training)
-    dead = [n for n, g in zip(parameters, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
-    return dead or ([] if changed else list(parameters))
-
-
-def try_random_values(
-    model: nn.Module, parameters: list[nn.Parameter], draw: Callable
-) -> tuple[bool, list[torch.Tensor | None]]:
-    """(whether random values change the logits, the gradient of each parameter); the values stay random."""
-    inputs, generator = probe_input(model), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        before = model(**inputs)[0]  # logits; of a bare encoder its last layer's output
-        for parameter in parameters:
-            random = torch.rand(parameter.shape, generator=generator).to(parameter.device)
-            parameter.copy_(draw(parameter, random))
-    with torch.enable_grad():
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        after = model(**inputs)[0]
-        mean_square = after.float().square().mean()
-        gradients = [None] * len(parameters)
-        if mean_square.requires_grad:
-            gradients = torch.autograd.grad(mean_square, parameters, allow_unused=True)
-    return not torch.equal(after, before), list(gradients)
+    dead = [n for n, g in zip(parameters, gradients, strict=True) if g is None or not bool(g.any())]
+    return dead or (list(parameters) if torch.equal(output, plain) else [])
 
 
 def probe_input(model: nn.Module) -> dict[str, torch.Tensor]:

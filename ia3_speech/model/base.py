@@ -38,7 +38,7 @@ from ia3_speech.model.architectures import (
 )
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
-from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows, vectors
+from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows
 from ia3_speech.model.int8 import dtype_of, is_int8, quantize
 from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_padding
 from ia3_speech.model.precision import compute_fast
@@ -193,11 +193,9 @@ class Base:
 
     def convolve_rows(self, rows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`convolve`, utterance by utterance, each with its own row's vectors where they differ by row."""
-        convolutions = [v for v in vectors(self.model).values() if v.target.placement == "conv"]
-        by_row = {v.l: v.current_rows() for v in convolutions if v.current_rows() is not None}
-        features = []
+        given, features = ROWS.get() or {}, []
         for n, values in enumerate(rows):
-            with using_rows({parameter: of_all[n : n + 1] for parameter, of_all in by_row.items()}):
+            with using_rows({parameter: of_all[n : n + 1] for parameter, of_all in given.items()}):
                 features.append(self.convolve(values))
         return features
 
@@ -236,18 +234,14 @@ class Base:
             if self.model.training:
                 base = replace(self, model=structural_copy(self.model).eval())
             alone = is_int8(self.model) and ROWS.get() is None  # rows of a bank are those of one batch
-            rows, depth = features, None
+            rows, depth, found = features, None, []
             if rows is None:
                 rows, depth = [base.prepare(wave) for wave in waves], WAVEFORM
-            batches = [[row] for row in rows] if alone else [rows]
-            return [row for batch in batches for row in base.run(batch, depth)]
-
-    def run(self, rows: Sequence[torch.Tensor], depth: int | None) -> list[torch.Tensor]:
-        """`logits` of one batch, of what `front_end` returned for `depth`."""
-        logits, lengths = self.forward(rows, depth)
-        if self.vocabulary is None:
-            return list(logits.float().cpu())
-        return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
+            for batch in [[row] for row in rows] if alone else [rows]:
+                logits, lengths = base.forward(batch, depth)
+                ends = len(batch) * [None] if self.vocabulary is None else lengths.tolist()
+                found += [row[:end].float().cpu() for row, end in zip(logits, ends, strict=True)]
+            return found
 
     @property
     def features(self) -> FeatureExtraction:
@@ -276,8 +270,6 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
             fine-tuned).
     """
     source = str(MINI) if str(name) == "mini" else str(name)
-    if source == str(MINI) and not (MINI / "model.safetensors").exists():
-        raise BaseError("the mini base is not in this installation (reinstall, or pass --base FOLDER)")
     if dtype not in DTYPES:
         raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
     model, processor = read_pretrained(name, source)

@@ -174,7 +174,6 @@ def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     body = getattr(model, "base_model_prefix", "")
     if not (is_recogniser(model) or hasattr(model, body)):
         return {}
-
     names = {name.partition(".")[0] for name, _ in model.named_parameters()} - {body}
     heads = {head_of(model)} if is_recogniser(model) else names
     return {name: p for name, p in model.named_parameters() if name.partition(".")[0] in heads}
@@ -243,21 +242,18 @@ class ParameterCount:
     """How many parameters are trained, and how many the base has.
 
     Attributes:
-        placements: placement → parameters of its vectors, in all layers together.
+        counts: placement, or head where it is trained → its parameters in all layers together.
         layers: the encoder layers that have vectors, ascending.
-        head: parameters of the head, if it is trained; else 0.
         base: parameters of the base, its head included.
     """
 
-    placements: dict[str, int]
+    counts: dict[str, int]
     layers: list[int]
-    head: int
     base: int
 
     @property
     def trained(self) -> int:
-        """Vectors and head."""
-        return sum(self.placements.values()) + self.head
+        return sum(self.counts.values())
 
     def table(self) -> str:
         """The table shown before training:
@@ -268,9 +264,8 @@ class ParameterCount:
         head                      957  4.3301%
         all                     1,069  4.8369% of 22,101
         """
-        counts = self.placements | ({"head": self.head} if self.head else {})
         rows = [("placement", "layers", "parameters", "share of the base")]
-        for name, count in counts.items():
+        for name, count in self.counts.items():
             layers = "" if name in ("conv", "head") else format_layers(self.layers)
             rows.append((name, layers, f"{count:,}", f"{count / self.base:.4%}"))
         rows.append(("all", "", f"{self.trained:,}", f"{self.trained / self.base:.4%} of {self.base:,}"))
@@ -282,6 +277,6 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     attached = list(vectors(model).values())
     counts = {p: sum(v.l.numel() for v in attached if v.target.placement == p) for p in PLACEMENTS}
     layers = sorted({vector.target.layer for vector in attached if vector.target.placement != "conv"})
-    head = sum(p.numel() for p in (getattr(model, "ia3_head", None) or {}).values())
     base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
-    return ParameterCount({p: count for p, count in counts.items() if count}, layers, head, base)
+    counts["head"] = sum(p.numel() for p in (getattr(model, "ia3_head", None) or {}).values())
+    return ParameterCount({name: count for name, count in counts.items() if count}, layers, base)

@@ -32,19 +32,16 @@ EAGER_ATTENTION_WEIGHTS = 2**27
 def choose_precision(
     precision: Literal["no", "bf16", "auto"], device: torch.device, dtype: str = "float32"
 ) -> Literal["no", "bf16"]:
-    """`precision`, with "auto" decided for a device; "no" for a base whose own type is not float32."""
+    """`precision`, with "auto" decided: bf16 where the device has instructions for products in bfloat16, else
+    it is slower than float32; and no for a base whose own type is not float32."""
     if precision != "auto":
         return precision
-    return "bf16" if computes_in_bfloat16(device) and dtype == "float32" else "no"
-
-
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for products in bfloat16: it is slower than float32 elsewhere."""
+    has_instructions = False
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        has_instructions = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if has_instructions and dtype == "float32" else "no"
 
 
 def compute_fast(model: nn.Module, precision: str) -> None:
@@ -57,7 +54,7 @@ def compute_fast(model: nn.Module, precision: str) -> None:
     path, layers = layers_of(model)
     device = next(model.parameters()).device.type
     above = getattr(model.base_model, "adapter", None)  # transformers' `add_adapter`: convolutions
-    for module in [*layers, *([above] if isinstance(above, nn.Module) else [])]:
+    for module in [*layers, *([above] if above else [])]:
         module.forward = partial(in_bfloat16, module.forward, device)
     if device == "cpu":
         config = with_own_config(model)

@@ -1,16 +1,17 @@
 """A graph of `onnx_export` in ONNX Runtime, as a recogniser runs it; torch is not loaded.
 
-    base = OnnxBase.load(DIR)
+    base = load(DIR).recognizer.base
     base.logits(waves, [None, base.vectors(parse_terms("speaker42"))])        [(frames, V)], one a wave
 
-In: a folder with `model.onnx` and `graph.json`, which says what the inputs are. Out: what `model.base.Base`
-and `adapters.bank.Bank` are to a `Recognizer`. Rows of a batch have each its own vectors, handed over as
-arrays; those that no row has are left out, and the graph's own default, ones, stands for them.
+In: a folder with `model.onnx` and `graph.json`, which says what the inputs are. Out: the `Transcriber` that
+`ia3_speech.load` gives, with greedy search. Its base is what `model.base.Base` and `adapters.bank.Bank` are
+to a `Recognizer`. Rows of a batch have each its own vectors, handed over as arrays; those that no row has are
+left out, and the graph's own default, ones, stands for them.
 """
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import fsum
 from pathlib import Path
@@ -18,17 +19,39 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.adapters.record import describe_base, method_of, read_json, read_metadata, same_base
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.model.architectures import AdapterError
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
 
 # A vector's input → (d,), fp32.
 Vectors = Mapping[str, np.ndarray]
+
+
+def load(folder: Path | str) -> Transcriber:
+    """A graph, to transcribe with; an adapter comes with each request, and none is loaded before.
+
+    Raises:
+        UserError: the folder holds no graph, or it is damaged.
+    """
+    base = OnnxBase.load(Path(folder))
+    recognizer = Recognizer(
+        base, bank=base, max_seconds=base.maximum_seconds or MAXIMUM_SECONDS, vad="energy"
+    )
+
+    def adapt(adapter: str | Path) -> Recognizer:
+        """The recogniser of one request."""
+        terms = parse_terms(adapter)
+        return replace(recognizer, adapter=terms, name=str(adapter), row=base.vectors(terms))
+
+    return Transcriber(recognizer, adapt=adapt)
 
 
 @dataclass(frozen=True)
@@ -148,11 +171,8 @@ class OnnxBase:
         rest, total = fsum([1.0, *(-term.weight for term in terms)]), {}
         for each in self.inputs:
             if any(each.name in adapter for adapter in adapters):
-                ones = np.ones(each.size)
-                parts = zip(terms, adapters, strict=True)
-                summed = sum(
-                    term.weight * adapter.get(each.name, ones).astype(float) for term, adapter in parts
-                )
+                rows = [adapter.get(each.name, np.ones(each.size)).astype(float) for adapter in adapters]
+                summed = sum(term.weight * row for term, row in zip(terms, rows, strict=True))
                 total[each.name] = (summed + rest).astype(np.float32)
         return total
 

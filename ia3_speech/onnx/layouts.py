@@ -61,10 +61,8 @@ def write_layout(base: Base, folder: Path, format: str, dtype: str) -> Path:
 
 def write_description(folder: Path, base: Base) -> None:
     """graph.json, which `OnnxBase.load` and a page in a browser read."""
-    inputs = [
-        VectorInput(name, vector.target.module, vector.target.side, vector.l.numel())
-        for name, vector in vectors(base.model).items()
-    ]
+    attached = vectors(base.model).items()
+    inputs = [VectorInput(name, v.target.module, v.target.side, v.l.numel()) for name, v in attached]
     OnnxBase(
         folder, base_name(base.name), base.fingerprint, inputs, base.vocabulary, base.stride,
         base.minimum_samples, base.maximum_seconds,
@@ -74,12 +72,10 @@ def write_description(folder: Path, base: Base) -> None:
 def token_lines(base: Base) -> str:
     """A line `symbol number` for each symbol, by their numbers; the delimiter as SentencePiece marks the
     beginning of a word."""
-    names = {
-        base.vocabulary.blank: "<blk>",
-        base.vocabulary.tokens.get(base.vocabulary.delimiter): WORD_START,
-    }
-    tokens = sorted(base.vocabulary.tokens.items(), key=lambda item: item[1])
-    return "".join(f"{names.get(number, token)} {number}\n" for token, number in tokens)
+    tokens, delimiter = base.vocabulary.tokens, base.vocabulary.delimiter
+    names = {base.vocabulary.blank: "<blk>", tokens.get(delimiter): WORD_START}
+    symbols = sorted(tokens, key=tokens.get)
+    return "".join(f"{names.get(tokens[token], token)} {tokens[token]}\n" for token in symbols)
 
 
 def write_onnx_asr(folder: Path, base: Base) -> None:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 OPSET = 20  # the first with Gelu
 PADDING = -1e4  # log probability of every symbol but the blank, behind a row's end
 TRACED_SAMPLES = (16_000, 12_000)  # of the rows with which the graph is traced
-NORMALIZATION_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
 
 
 class SpeechGraph(nn.Module):
@@ -64,7 +63,7 @@ class SpeechGraph(nn.Module):
         base, model = self.base, self.model
         inside = torch.arange(waves.shape[1]) < lengths[:, None]
         if self.normalizes:
-            waves = standardized(waves, inside, lengths[:, None], NORMALIZATION_EPSILON)
+            waves = standardized(waves, inside, lengths[:, None], base.input.epsilon)
         frames = frames_after(lengths, base.kernels)
         mask_convolutions(base, model, lengths, frames)
         arguments = {base.input.argument: waves[:, None] if base.input.mono else waves}
@@ -157,8 +156,7 @@ def make_graph(
         f"samples at {rate} Hz": rate != SAMPLE_RATE,
         "as many as make an even number of frames": base.frame_multiple > 1,
     }
-    if any(reasons.values()):
-        reason = next(reason for reason, holds in reasons.items() if holds)
+    if reason := next((reason for reason, holds in reasons.items() if holds), ""):
         raise BaseError(f"{base.name}: a graph takes any number of samples at 16 kHz, and this base {reason}")
     if with_vectors:
         insert_vectors(base.model, all_target_modules(base.model), IA3Config())
@@ -201,8 +199,8 @@ def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
 
     if adapter.head:
         raise BaseError(f"{adapter.name}: has a trained head, which is no input of a graph (merge it)")
-    parameters = {target.vector_path: vector[None].numpy() for target, vector in adapter.vectors.items()}
-    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in parameters.items()}
+    make = onnxruntime.OrtValue.ortvalue_from_numpy
+    values = {target.vector_path: make(vector[None].numpy()) for target, vector in adapter.vectors.items()}
     written = onnxruntime.AdapterFormat()
     written.set_parameters(values)
     with replacing(file) as new:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_models import noise_waves
 
 from ia3_speech import AdapterCallback, attach, load_adapter, load_base
 from ia3_speech.adapters.record import read_metadata
@@ -29,7 +30,7 @@ def test_the_readmes_lines(tiny_model, processor, tmp_path, monkeypatch, capsys,
     tiny_model(kind, stable=stable, norm=norm, mask_time_length=2).save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")
     monkeypatch.chdir(tmp_path)
-    wave = np.random.default_rng(0).normal(0, 0.1, 12_000).astype(np.float32)
+    (wave,) = noise_waves(0.75)
     soundfile.write("audio.wav", wave, 16_000, subtype="FLOAT")
     assert len(CODE.split("base = ")[1].strip().splitlines()) <= 11
     assert '(load_audio("audio.wav"), chunk_length_s=15)' in CODE  # the audio here is too short to need it
@@ -52,11 +53,14 @@ def test_the_readmes_lines(tiny_model, processor, tmp_path, monkeypatch, capsys,
 
 def test_collate_normalises_and_pads(tiny_base):
     base = tiny_base()
-    batch = base.collate([{"audio": np.ones(5), "text": "Ab"}, {"audio": np.arange(3.0), "text": "it's  so"}])
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    texts = ("Ab", "it's  so", "?!")
+    rows = [{"audio": np.arange(n), "text": text} for n, text in zip((5.0, 3.0, 4.0), texts, strict=True)]
+    batch = base.collate(rows)
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]
     assert batch["labels"][0].tolist() == [3, 4, *[-100] * 5]
     assert base.vocabulary.decode(batch["labels"][1].tolist()) == "it's so"
-    assert batch["input_values"].shape == (2, 5) and batch["input_values"][1, 3:].tolist() == [0, 0]
+    assert batch["labels"].dtype == torch.long and batch["labels"][2].tolist() == [-100] * 7
+    assert batch["input_values"].shape == (3, 5) and batch["input_values"][1, 3:].tolist() == [0, 0]
 
 
 def test_collate_writes_numbers_in_words_and_says_so_once(tiny_base, caplog):
@@ -74,15 +78,10 @@ def test_collate_writes_numbers_in_words_and_says_so_once(tiny_base, caplog):
 
 def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
     """datasets from 4 on gives a decoder of torchcodec."""
-
-    class Decoder:
-        def get_all_samples(self):
-            return SimpleNamespace(data=np.stack([np.ones(4_800), np.zeros(4_800)]), sample_rate=48_000)
-
-    base = tiny_base()
-    batch = base.collate([{"audio": Decoder(), "text": "?!"}, {"audio": np.ones(1_600), "text": "a"}])
+    samples = SimpleNamespace(data=np.stack([np.ones(4_800), np.zeros(4_800)]), sample_rate=48_000)
+    decoder = SimpleNamespace(get_all_samples=lambda: samples)
+    batch = tiny_base().collate([{"audio": decoder, "text": "a"}, {"audio": np.ones(1_600), "text": "a"}])
     assert batch["input_values"].shape == (2, 1_600) and bool(batch["attention_mask"].all())
-    assert batch["labels"].dtype == torch.long and batch["labels"].tolist() == [[-100], [3]]
 
 
 def test_errors_of_rows_name_the_column(tiny_base):
@@ -97,52 +96,29 @@ def test_collate_can_be_pickled_for_spawned_workers(tiny_base):
     base = tiny_base()
     attach(base.model)
     rows = [{"audio": wave, "text": "a"} for wave in (np.ones(4_000), np.ones(1_600))]
-    loader = torch.utils.data.DataLoader(
+    [batch] = torch.utils.data.DataLoader(
         rows, 2, collate_fn=base.collate, num_workers=1, multiprocessing_context="spawn"
     )
-    [batch] = loader
     assert all(torch.equal(batch[name], tensor) for name, tensor in base.collate(rows).items())
 
 
-def test_checkpoints_hold_the_adapter_and_weight_decay_spares_it(tiny_folder, tmp_path):
+def test_checkpoints_hold_the_adapters_labels_and_weight_decay_spares_it(tiny_folder, tmp_path):
     from transformers import Trainer, TrainingArguments
 
     base = load_base(tiny_folder, device="cpu")
     model = attach(base.model)
-    rows = [{"audio": np.random.default_rng(n).standard_normal(8_000), "text": "go"} for n in range(4)]
+    rows = [{"audio": wave, "text": "go"} for wave in noise_waves(0.5, 0.5, 0.5, 0.5)]
     arguments = TrainingArguments(
         str(tmp_path / "exp"), max_steps=2, save_steps=2, learning_rate=0.1, weight_decay=0.9, use_cpu=True,
         per_device_train_batch_size=2, remove_unused_columns=False, report_to="none",
     )  # fmt: skip
-    trainer = Trainer(
-        model, arguments, base.collate, rows, callbacks=[AdapterCallback(base, {"accent": "scots"})]
-    )
-    assert not [name for name in trainer.get_decay_parameter_names(model) if ".ia3_" in name]
+    callback = AdapterCallback(base, {"accent": "scots"})
+    trainer = Trainer(model, arguments, base.collate, rows, callbacks=[callback])
     trainer.create_optimizer()
     groups = {g["weight_decay"]: len(g["params"]) for g in trainer.optimizer.param_groups if g["params"]}
     assert groups == {0.0: len(vectors(model))}
     trainer.train()
-    other = load_base(tiny_folder, device="cpu").model
-    load_adapter(other, tmp_path / "exp/checkpoint-2")
-    for name, vector in vectors(other).items():
-        assert torch.equal(vector.l, vectors(model)[name].l) and bool((vector.l != 1).any())
     assert read_metadata(tmp_path / "exp/checkpoint-2/adapter").labels == {"accent": "scots"}
-
-
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
-def test_a_batch_of_clips_shorter_than_a_mask_is_trained_on(tiny_base, tmp_path, kind):
-    """0.15 s are 7 frames, and a mask has 10, as in mini."""
-    from transformers import Trainer, TrainingArguments
-
-    base = tiny_base(kind, mask_time_prob=0.05, mask_time_length=10)
-    model = attach(base.model, check=False)
-    rows = [{"audio": np.random.default_rng(n).standard_normal(2_400), "text": "a"} for n in range(2)]
-    arguments = TrainingArguments(
-        str(tmp_path / "exp"), max_steps=1, learning_rate=0.1, use_cpu=True, save_strategy="no",
-        per_device_train_batch_size=2, remove_unused_columns=False, report_to="none",
-    )  # fmt: skip
-    Trainer(model, arguments, base.collate, rows).train()
-    assert all(bool((vector.l != 1).any()) for vector in vectors(model).values())
 
 
 def test_a_checkpoint_without_an_adapter_names_the_callback(tiny_folder, tmp_path):
@@ -172,12 +148,8 @@ def test_the_shipped_base_works_without_us(base_folder, shared_data):
     assert processor.feature_extractor.do_normalize and processor.feature_extractor.return_attention_mask
     assert (base_folder / "model.safetensors").stat().st_size <= 64_000_000
     wave = load_utterance(next(iter(read_data_directory(shared_data / "medical_notes/test"))))
-    said = pipeline(
-        "automatic-speech-recognition",
-        model,
-        tokenizer=processor.tokenizer,
-        feature_extractor=processor.feature_extractor,
-    )(wave)["text"]
+    parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
+    said = pipeline("automatic-speech-recognition", model, **parts)(wave)["text"]
     base = load_base(base_folder)
     attach(base.model)
     assert said == greedy(base.logits([wave])[0], base.vocabulary) != ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import TINY, tiny, tiny_processor
+from tiny_models import TINY, noise_waves, tiny, tiny_processor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ia3_speech import attach, load_base
@@ -14,6 +14,8 @@ from ia3_speech.model import ia3
 from ia3_speech.model.base import make_base
 from ia3_speech.model.precision import choose_precision, fft_convolution, is_long_depthwise
 from ia3_speech.training.ctc import ctc_loss
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def gradient(base, waves, mode: str) -> torch.Tensor:
@@ -25,11 +27,6 @@ def gradient(base, waves, mode: str) -> torch.Tensor:
     return torch.cat([vector.l.grad.flatten() for vector in ia3.vectors(base.model).values()])
 
 
-def waves_of(*seconds: float) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(int(s * 16_000)).astype("float32") for s in seconds]
-
-
 @pytest.mark.parametrize(("mode", "least", "norm"), [("no", 1 - 1e-6, 1e-4), ("bf16", 0.99, 0.15)])
 def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, least, norm):
     """In bfloat16 throughout, they would be other ones: its logarithms and its norms' constants break.
@@ -38,7 +35,8 @@ def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, l
     """
     base = load_base("mini")
     attach(base.model)
-    waves = waves_of(1.0, 0.7)
+    rng = np.random.default_rng(0)
+    waves = [rng.standard_normal(samples).astype("float32") for samples in (16_000, 11_200)]
     with monkeypatch.context() as patched:
         patched.setattr("ia3_speech.model.base.compute_fast", lambda *_: None)  # transformers' own pass
         plain = gradient(base, waves, "no")
@@ -55,7 +53,7 @@ def test_bfloat16_in_the_layers_of_every_kind(processor, name):
     seen = []
     inner = next(m for m in ia3.layers_of(base.model)[1][0].modules() if isinstance(m, torch.nn.Linear))
     handle = inner.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
-    plain, fast = (gradient(base, waves_of(0.6), mode) for mode in ("no", "bf16"))
+    plain, fast = (gradient(base, noise_waves(0.6), mode) for mode in ("no", "bf16"))
     handle.remove()
     assert set(seen[: len(seen) // 2]) == {False} and set(seen[len(seen) // 2 :]) == {True}
     assert not torch.is_autocast_enabled("cpu")
@@ -74,45 +72,43 @@ def test_attention_stays_in_bfloat16_beside_a_padded_row():
     base, seen = load_base("mini"), []
     base.precision = "bf16"
     with Softmaxes():
-        rows = base.logits(waves_of(1.0, 0.7))
+        rows = base.logits(noise_waves(1.0, 0.7))
     assert set(seen) == {torch.bfloat16}
     assert all(bool(row.isfinite().all()) for row in rows)
 
 
-def test_auto_is_bfloat16_where_the_processor_has_it(tiny_folder):
+@pytest.mark.skipif(not CPUINFO.is_file(), reason="no /proc/cpuinfo")
+def test_auto_is_bfloat16_where_the_processor_has_it():
     """By the flags that Linux lists; never for a base in int8."""
-    flags = Path("/proc/cpuinfo")
-    if not flags.is_file():
-        pytest.skip("no /proc/cpuinfo")
-    has_it = bool({"avx512_bf16", "amx_tile"} & set(flags.read_text().split()))
-    base = load_base(tiny_folder, device="cpu")
-    assert choose_precision("auto", base.device) == ("bf16" if has_it else "no")
-    assert choose_precision("no", base.device) == "no"
-    assert choose_precision("bf16", base.device) == "bf16"
-    assert choose_precision("auto", base.device, load_base(tiny_folder, dtype="int8").dtype) == "no"
+    has_it = bool({"avx512_bf16", "amx_tile"} & set(CPUINFO.read_text().split()))
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu) == ("bf16" if has_it else "no")
+    assert [choose_precision(given, cpu) for given in ("no", "bf16")] == ["no", "bf16"]
+    assert choose_precision("auto", cpu, "int8") == "no"
 
 
 def test_nothing_is_left_behind():
     base = load_base("mini")
-    before = base.logits(waves_of(0.5))[0]
+    wave = noise_waves(0.5)
+    before = base.logits(wave)[0]
     base.precision = "bf16"
-    assert not torch.equal(before, base.logits(waves_of(0.5))[0])
+    assert not torch.equal(before, base.logits(wave)[0])
     layer = ia3.layers_of(base.model)[1][0]
     handle = layer.register_forward_hook(lambda *_: 1 / 0)  # in the middle of a pass
     with pytest.raises(ZeroDivisionError):
-        base.logits(waves_of(0.5))
+        base.logits(wave)
     handle.remove()
     assert not torch.is_autocast_enabled("cpu")
     assert base.model.config._attn_implementation == "sdpa"
     base.precision = "no"
-    assert torch.equal(before, base.logits(waves_of(0.5))[0])
+    assert torch.equal(before, base.logits(wave)[0])
 
 
 def test_threads_compute_in_bfloat16_side_by_side():
     """Each pass has its own configuration, which says how attention is computed."""
     base = load_base("mini")
     base.precision = "bf16"
-    waves = [waves_of(seconds) for seconds in (0.5, 3.0, 1.0, 2.0)]
+    waves = [noise_waves(seconds) for seconds in (0.5, 3.0, 1.0, 2.0)]
     alone = [base.logits(wave)[0] for wave in waves]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda n: base.logits(waves[n % 4])[0], range(40)))

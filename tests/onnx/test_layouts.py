@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tiny_models import noise_waves
 
 from ia3_speech import load_adapter, load_base
 from ia3_speech.decoding.ctc_search import greedy
@@ -19,18 +19,15 @@ ROOT = Path(__file__).parents[2]
 TRANSFORMERS_JS = Path(os.environ.get("NODE_MODULES", "node_modules"), "@huggingface/transformers")
 
 
-@pytest.fixture
-def waves() -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(samples).astype("float32") / 10 for samples in (16_000, 9_000)]
+WAVES = noise_waves(1.0, 0.5625)
 
 
 @pytest.fixture
-def expected(tiny_folder, speaker42, waves) -> list[str]:
+def expected(tiny_folder, speaker42) -> list[str]:
     """The texts of the adapted base in PyTorch."""
     base = load_base(tiny_folder)
     load_adapter(base.model, "speaker42")
-    return [greedy(row, base.vocabulary) for row in base.logits(waves)]
+    return [greedy(row, base.vocabulary) for row in base.logits(WAVES)]
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def export(run_command, tmp_path, speaker42):
     return run
 
 
-def test_onnx_asr(export, waves, expected, monkeypatch):
+def test_onnx_asr(export, expected, monkeypatch):
     pytest.importorskip("onnx_asr")
     monkeypatch.syspath_prepend(ROOT / "scripts")
     from onnx_asr_model import load_onnx_asr
@@ -55,16 +52,16 @@ def test_onnx_asr(export, waves, expected, monkeypatch):
     folder = export("onnx-asr")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     assert config == {"model_type": "wav2vec2-ctc", "subsampling_factor": 320}
-    assert load_onnx_asr(folder)(waves) == expected
+    assert load_onnx_asr(folder)(WAVES) == expected
 
 
-def test_sherpa_onnx(export, waves, expected, tiny_folder, run_command, tmp_path):
+def test_sherpa_onnx(export, expected, tiny_folder, run_command, tmp_path):
     sherpa_onnx = pytest.importorskip("sherpa_onnx")
     folder = export("sherpa-onnx")
     recognizer = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
         str(folder / "model.onnx"), str(folder / "tokens.txt")
     )
-    for wave, text in zip(waves, expected, strict=True):
+    for wave, text in zip(WAVES, expected, strict=True):
         stream = recognizer.create_stream()
         stream.accept_waveform(16_000, wave)
         recognizer.decode_stream(stream)
@@ -81,9 +78,9 @@ def test_sherpa_onnx(export, waves, expected, tiny_folder, run_command, tmp_path
     not (shutil.which("node") and TRANSFORMERS_JS.is_dir()),
     reason="no node, or no node_modules/@huggingface/transformers (npm install --ignore-scripts)",
 )
-def test_transformers_js(export, waves, expected, tmp_path):
+def test_transformers_js(export, expected, tmp_path):
     folder = export("transformers.js")
-    (tmp_path / "waves.json").write_text(json.dumps([wave.tolist() for wave in waves]))
+    (tmp_path / "waves.json").write_text(json.dumps([wave.tolist() for wave in WAVES]))
     module = (TRANSFORMERS_JS / "dist/transformers.node.mjs").resolve()
     script = f"""
         import {{ pipeline, env }} from {json.dumps(str(module))};

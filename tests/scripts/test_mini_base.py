@@ -6,28 +6,21 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
 from ia3_speech.data.corpora import espeak
 
 ROOT = Path(__file__).parents[2]
-PLACES = [str(ROOT / "scripts")]
 NAMES = ("whisper_transplant", "mini_base_speech", "train_mini_base")
 
 
 @pytest.fixture(scope="module")
 def scripts():
-    """The modules of scripts/, which are no package; forgotten afterwards."""
-    sys.path[:0] = PLACES
-    try:
+    """The modules of scripts/, which are no package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in NAMES})
-    finally:
-        for place in PLACES:
-            sys.path.remove(place)
-        for name in NAMES:
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +36,8 @@ def english_mix(scripts):
 @pytest.fixture(scope="module")
 def speech(scripts, english_mix):
     """Twelve clips of at most 4.5 s, (samples,) at zero mean and unit variance."""
-    short = [clip.wave for clip in english_mix[0] if len(clip.wave) < 4.5 * 16_000]
-    normalize = scripts.mini_base_speech.normalize
-    return [normalize(wave.astype(np.float32) / 32768) for wave in short[:: len(short) // 12][:12]]
+    short = [clip for clip in english_mix[0] if len(clip.wave) < 4.5 * 16_000]
+    return [clip.normalized() for clip in short[:: len(short) // 12][:12]]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +67,7 @@ def model(scripts, speech, whisper_folder):
 
 
 @torch.no_grad()
-def test_the_first_convolution_is_a_rectified_spectrum(scripts, model, speech):
+def test_the_first_convolution_is_a_rectified_spectrum(model, speech):
     """GELU(a) + GELU(−a) of 3 × the STFT with a Hann window: the layer norm after it is not seen."""
     layer, wave = model.wav2vec2.feature_extractor.conv_layers[0], torch.from_numpy(speech[0])
     found = layer(wave[None, None])[0, :804].reshape(4, 201, -1)
@@ -102,9 +94,8 @@ def test_positions_are_the_sinusoid_and_stand_still_beyond_the_last_tap(scripts,
     sinusoid = whisper.encoder.embed_positions.weight
     torch.testing.assert_close(positions[:256], sinusoid[:256], atol=1e-3, rtol=0)
     torch.testing.assert_close(positions[256:], sinusoid[256].expand(44, -1), atol=1e-3, rtol=0)
-    shortcut = scripts.train_mini_base.Sinusoid(
-        scripts.train_mini_base.sinusoid_of(model.wav2vec2.encoder.pos_conv_embed)
-    )
+    table = scripts.whisper_transplant.sinusoid_of(model.wav2vec2.encoder.pos_conv_embed)
+    shortcut = scripts.whisper_transplant.Sinusoid(table)
     torch.testing.assert_close(shortcut(torch.zeros(1, 300, 512))[0] - offset, positions, atol=1e-3, rtol=0)
 
 

@@ -1,6 +1,5 @@
 """run_examples.py: outputs of a page's commands, without the speech that it makes for docs/transcribe.md."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,17 +36,14 @@ def run_examples(monkeypatch):
     return run_examples
 
 
-def test_outputs_are_written_below_their_commands(run_examples, tmp_path, monkeypatch, capsys):
+def test_outputs_are_written_below_their_commands(run_examples, tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    monkeypatch.setattr(sys, "argv", ["run_examples.py", "--check", str(page)])
-    assert run_examples.main() == 1 and page.read_text() == PAGE
+    assert run_examples.main(page, check=True) == 1 and page.read_text() == PAGE
     said = capsys.readouterr().err
     assert "\n-old\n" in said and said.endswith(f"{page}: an output has changed\n")
-    monkeypatch.setattr(sys, "argv", ["run_examples.py", str(page)])
-    assert run_examples.main() == 0 and page.read_text() == WRITTEN
-    monkeypatch.setattr(sys, "argv", ["run_examples.py", "--check", str(page)])
-    assert run_examples.main() == 0
+    assert run_examples.main(page) == 0 and page.read_text() == WRITTEN
+    assert run_examples.main(page, check=True) == 0
 
 
 def test_a_command_that_fails_is_named_and_long_outputs_are_cut(run_examples, tmp_path, capsys):
