@@ -15,8 +15,7 @@ With --upper-layers the head and that many layers learn on hidden states that ar
 it goes on from there with the whole encoder, with rates that fall from layer to layer downwards: what Whisper
 knows of unheard voices lies there, and high rates forget it. Against
 forgetting the weights also decay towards where they started (L2-SP, arXiv 1802.01483), and what is evaluated
-and shipped is their running average. With --distil the encoder, of which --masks hides stretches, also has
-to tell what the untrained Whisper encoder makes of the same audio without masks.
+and shipped is their running average.
 """
 
 import json
@@ -48,7 +47,7 @@ from ia3_speech.model.precision import in_bfloat16  # noqa: E402
 from ia3_speech.model.sharing import structural_copy  # noqa: E402
 
 HISTORY = "training.json"  # beside the weights: every run that made them
-UNTOLD = ("data", "cache", "whisper", "out", "init", "soup", "threads")  # paths, and what changes nothing
+UNTOLD = ("data", "cache", "whisper", "out", "init", "threads")  # paths, and what changes nothing
 SHIPPED_MASKS = 0.05  # mask_time_prob of the shipped configuration
 # Of the WER that chooses.
 DEV_WEIGHTS = {"read_english_dev": 0.6, "english_mix_dev": 0.25, "espeak_dev": 0.15}
@@ -69,7 +68,6 @@ class Options:
         cached_hours: hours of augmented speech of which they are kept
         minutes: length of the whole schedule, in minutes of training (all runs of one --out together)
         init: start from this folder (an earlier best/) instead of the transplant
-        soup: the mean of init's weights and these (model soups, arXiv 2203.05482); --minutes 0 ships that
         seed: governs data, masks, dropout and the head's start
         head_minutes: at first the head alone
         rate: learning rate of the top layer
@@ -79,7 +77,6 @@ class Options:
         batch_seconds: padded seconds of a batch
         dropout: on hidden states and activations, in training only
         masks: mask_time_prob, until 85 % of the schedule; then what ships
-        distil: weight of the loss that predicts Whisper's own last hidden state (share of variance missed)
         pieces: share of clips heard in pieces, a few words of one or two
         evaluate_minutes: minutes between evaluations on dev
         head_layers: gated convolutions between the encoder and the output layer
@@ -95,7 +92,6 @@ class Options:
     cached_hours: float = 30.0
     minutes: float = 120.0
     init: Path | None = None
-    soup: Path | None = None
     seed: int = 1
     head_minutes: float = 6.0
     rate: float = 2e-4
@@ -105,7 +101,6 @@ class Options:
     batch_seconds: float = 48.0
     dropout: float = 0.1
     masks: float = 0.15
-    distil: float = 0.0
     pieces: float = 0.4
     evaluate_minutes: float = 8.0
     head_layers: int = 2
@@ -146,42 +141,6 @@ def schedule(part: float) -> float:
     if part < 0.3:
         return min(1.0, part / 0.02)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (part - 0.3) / 0.7)))
-
-
-class Teacher(nn.Module):
-    """Whisper's own encoder beside the one in training, and how well the latter still tells its output.
-
-    Both start from the same features (the front end is frozen), but the pupil's are masked: what it can't see
-    it has to guess from the context, as in data2vec (arXiv 2202.03555), and what Whisper knows of voices that
-    are not in the training data isn't forgotten. A linear layer stands between, so that the pupil's output is
-    free to serve characters.
-    """
-
-    def __init__(self, encoder: nn.Module, body: nn.Module):
-        super().__init__()
-        self.encoder = encoder.requires_grad_(False).eval()
-        self.encoder.pos_conv_embed = Sinusoid(sinusoid_of(encoder.pos_conv_embed))
-        width = body.config.hidden_size
-        self.tell = nn.Linear(width, width)
-        nn.init.eye_(self.tell.weight)
-        nn.init.zeros_(self.tell.bias)
-        self.seen: dict[str, torch.Tensor] = {}
-        body.feature_projection.register_forward_hook(self.keep_features)
-        body.encoder.layer_norm.register_forward_hook(self.keep_pupil)
-
-    def keep_features(self, _module, _inputs, output) -> None:
-        self.seen["features"] = output[0].detach().clone()  # transformers masks in place
-
-    def keep_pupil(self, _module, _inputs, output) -> None:
-        self.seen["pupil"] = output
-
-    def loss(self, mask: torch.Tensor) -> torch.Tensor:
-        """The share of the variance of Whisper's output that the pupil misses, over the valid frames."""
-        features, pupil = self.seen.pop("features"), self.seen.pop("pupil")
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            wanted = self.encoder(features, attention_mask=mask).last_hidden_state.float()[mask]
-        missed = (self.tell(pupil.float()[mask]) - wanted).square().mean()
-        return missed / wanted.var(0).mean()
 
 
 def prefetched(batch_of: Callable[[int], Any], step: int) -> Iterator[Any]:
@@ -274,17 +233,13 @@ class UpperLayers:
 
 
 class Trainer:
-    def __init__(self, model, material: TrainingSpeech, devs: dict, options: Options, whisper=None):
+    def __init__(self, model, material: TrainingSpeech, devs: dict, options: Options):
         self.upper = None
         if options.upper_layers is not None:
             folder = options.out / "hidden"
             self.upper = UpperLayers(model, material, folder, options.upper_layers, options.cached_hours)
         self.model, self.material, self.devs, self.options = model, material, devs, options
         self.groups = groups(model, options)
-        self.teacher = Teacher(whisper, model.wav2vec2) if whisper is not None else None
-        if self.teacher:
-            tell = list(self.teacher.tell.parameters())
-            self.groups.append({"params": tell, "peak": options.head_rate, "name": "tell"})
         self.parameters = [p for g in self.groups for p in g["params"]]
         model.requires_grad_(False)
         for p in self.parameters:
@@ -301,7 +256,6 @@ class Trainer:
         self.sinusoid = Sinusoid(sinusoid_of(self.positions))
         self.step, self.elapsed, self.best, self.audio = 0, 0.0, float("inf"), 0.0
         self.losses: list[float] = []
-        self.missed: list[float] = []
 
     def run(self) -> None:
         evaluated, end = self.elapsed, self.options.minutes * 60
@@ -323,7 +277,7 @@ class Trainer:
         rate = schedule(self.elapsed / (options.minutes * 60))
         frozen = self.elapsed < options.head_minutes * 60
         for group in self.optimizer.param_groups:
-            alone = frozen and group["name"] not in ("head", "tell")
+            alone = frozen and group["name"] != "head"
             group["lr"] = 0.0 if alone else group["peak"] * rate
             for p in group["params"]:
                 p.requires_grad_(not alone)
@@ -336,13 +290,6 @@ class Trainer:
             waves, lengths, labels = batch
             mask = torch.arange(waves.shape[1]) < lengths[:, None]
             loss = model(waves, attention_mask=mask.long(), labels=labels).loss
-        if self.teacher:
-            frames = model._get_feature_vector_attention_mask(
-                self.teacher.seen["features"].shape[1], mask.long(), add_adapter=False
-            )
-            missed = self.teacher.loss(frames.bool())
-            self.missed.append(float(missed.detach()))
-            loss = loss + options.distil * missed
         if not torch.isfinite(loss):
             raise UserError(f"step {self.step}: the loss is {loss.item()}; the last checkpoint stands")
         loss.backward()
@@ -352,7 +299,7 @@ class Trainer:
         with torch.no_grad():
             origins = iter(self.start)
             for group in self.optimizer.param_groups:
-                decay = 0.0 if group["name"] in ("head", "tell") else group["lr"] * options.decay_to_start
+                decay = 0.0 if group["name"] == "head" else group["lr"] * options.decay_to_start
                 for p in group["params"]:
                     p.lerp_(next(origins), decay)
             torch._foreach_lerp_(self.average, self.parameters, max(1e-3, 1 / (1 + self.step / 10)))
@@ -386,8 +333,6 @@ class Trainer:
             "dev": round(dev, 4),
             "best": round(min(dev, self.best), 4),
         }
-        if self.missed:
-            row["missed"] = round(float(np.mean(self.missed[-100:])), 4)
         row["seconds_to_evaluate"] = round(time.monotonic() - started)
         row |= {f"{n}_{k}": round(v, 4) for n, s in scores.items() for k, v in s.items()}
         if dev < self.best:
@@ -460,13 +405,13 @@ def save(model, folder: Path, runs: list[dict]) -> None:
 def history(options: Options, row: dict) -> list[dict]:
     """The runs that made the weights: those of --init, then this one as it stands."""
     before = runs_of(options.init)
-    changed = [
-        f"--{field.name.replace('_', '-')} {getattr(options, field.name)}"
-        for field in fields(Options)
-        if field.name not in UNTOLD and getattr(options, field.name) != field.default
-    ]
+    changed = []
+    for field in fields(Options):
+        value = getattr(options, field.name)
+        if field.name not in UNTOLD and value != field.default:
+            flag = f"--{field.name.replace('_', '-')}"
+            changed.append(flag if value is True else f"{flag} {value}")
     changed += [f"--init ROW_{len(before)}"] if options.init else []
-    changed += [f"--soup ROW_{len(runs_of(options.soup))}"] if options.soup else []
     command = " ".join(["train_mini_base.py", *changed])
     return [*before, {"command": command, "seed": options.seed, **row}]
 
@@ -496,25 +441,13 @@ def main(options: Options) -> None:
         from transformers import Wav2Vec2ForCTC
 
         model = Wav2Vec2ForCTC.from_pretrained(options.init, dtype=torch.float32)
-        if options.soup:
-            mix_in(model, Wav2Vec2ForCTC.from_pretrained(options.soup, dtype=torch.float32))
     else:
         model = transplanted(options, clips)
-    whisper = transplanted(options, clips).wav2vec2.encoder if options.distil else None
     set_dropout(model, options.dropout)
     material = TrainingSpeech(clips, sentences, options.seed, options.batch_seconds, options.pieces)
-    trainer = Trainer(model, material, dev_sets(dev, kept), options, whisper)
+    trainer = Trainer(model, material, dev_sets(dev, kept), options)
     trainer.resume()
     trainer.run()
-    if not options.minutes:
-        trainer.evaluate()
-
-
-@torch.no_grad()
-def mix_in(model, other) -> None:
-    """The mean of both models' weights, in `model`."""
-    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
-        mine.lerp_(theirs, 0.5)
 
 
 def transplanted(options: Options, clips: list):

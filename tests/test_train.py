@@ -404,8 +404,8 @@ def test_vectors_are_held_near_one(options, expected, place):
 def test_an_epoch_goes_over_a_small_train_several_times(place):
     """24 utterances hold 13.8 s: 0.5 minutes are three times as much."""
     once, thrice = trainer_of(place), trainer_of(place, epoch_minutes=0.5)
-    assert sorted(i for batch in thrice.order.batches() for i in batch) == list(range(3 * 24))
-    assert sorted(i for batch in once.order.batches() for i in batch) == list(range(24))
+    assert sorted(i for batch in thrice.order for i in batch) == list(range(3 * 24))
+    assert sorted(i for batch in once.order for i in batch) == list(range(24))
     speeds = {round(thrice.draw_speed(thrice.train[5], 0, place), 1) for place in (5, 29, 53)}
     assert len(speeds) > 1  # each time another draw
     assert thrice.total_steps > 2.5 * once.total_steps

@@ -84,7 +84,7 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
             f"below folders data/NAME/)"
         )
     scores = list({score["set"]: score for score in [*(record.get("scores") or []), *new]}.values())
-    if new:
+    if new and scores != record.get("scores"):
         record |= {"scores": scores}
         write_record(folder, record)
     write_text(folder / CARD, model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists()))

@@ -51,7 +51,7 @@ def test_from_clips_to_the_table(local, corpus, random_base, capsys):
         name: list(read_data_directory(corpus / "data" / name, text=False))
         for name in ("train", "dev", "test", "background")
     }
-    assert len(sets["test"]) == 5 * (2 + 2 + 2) and len(sets["background"]) == 2 * 2
+    assert len(sets["test"]) == 7 * (2 + 2 + 2) and len(sets["background"]) == 2 * 2
     noisy = {name: {u.labels["place"] for u in utterances} - {"none"} for name, utterances in sets.items()}
     assert noisy["train"] == noisy["dev"] and noisy["test"] == noisy["background"]
     assert not noisy["train"] & noisy["test"]
@@ -66,7 +66,10 @@ def test_from_clips_to_the_table(local, corpus, random_base, capsys):
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][2:6] == [
         "| head", "| ia3 + head", "| lora + head", "| full",
     ]  # fmt: skip
-    assert "| clean | 20 dB | 10 dB | 5 dB | 0 dB | missed, 0 false alarms in 0.00 h |" in lines[2]
+    assert (
+        "| clean | 20 dB | 10 dB | 5 dB | 0 dB | -5 dB | -10 dB | missed, 0 false alarms in 0.00 h |"
+        in lines[2]
+    )
     local.compare.best(exp, "ia3")
     assert capsys.readouterr().out == f"{exp / 'ia3_rate0.02_seed1'}\n"
 

@@ -5,9 +5,10 @@
 
 In: CORPUS/keywords.csv (file, keyword, split) with the clips; folders of read speech by different readers, of
 which two seconds an utterance are the class `other`; a folder of noises. Out: data/keywords/{train,dev,test},
-each clip clean and at each SNR, with utt2snr and utt2place; background, the other speech of the test set in
-windows of two seconds at 10 dB; wav/. Half of the places are in train and dev, the others in test. A row that
-can't be used (an unknown keyword, no such file, silence) is named, and the others are written.
+each clip clean and at each SNR (test: also at −5 and −10 dB), with utt2snr and utt2place; background, the
+other speech of the test set in windows of two seconds at 10 dB; wav/. Half of the places are in train and
+dev, the others in test. A row that can't be used (an unknown keyword, no such file, silence) is named, and
+the others are written.
 """
 
 import csv
@@ -30,6 +31,7 @@ from ia3_speech.data.utterance import Utterance
 OTHER = "other"
 CLIP = 2 * SAMPLE_RATE  # of other speech, and the windows of the background
 SNRS = ("clean", "20", "10", "5", "0")  # dB
+HARDER = ("-5", "-10")  # dB, of the test set alone
 BACKGROUND_SNR = "10"  # as in Picovoice's wake-word benchmark
 SMALL = 4  # clips of a class with --size small
 Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
@@ -81,8 +83,9 @@ def main(
             : number or 2 * average
         ]
         noise = {path.stem: load_audio(path) for path in known[name]}
+        snrs = (*SNRS, *HARDER) if name == "test" else SNRS
         utterances = [
-            write_mixture(out / "wav" / name, clip, snr, noise) for clip in usable(by_class) for snr in SNRS
+            write_mixture(out / "wav" / name, clip, snr, noise) for clip in usable(by_class) for snr in snrs
         ]
         write_data_directory(out / name, utterances)
         print(f"{name}: {len(utterances)} clips of {len(by_class)} classes")
