@@ -37,13 +37,14 @@ def exp(tmp_path):
             (folder / "text").write_text("".join(lines))
             write_json(folder / "decode.json", {"adapter": None})
             scoring.main(tmp_path / name, folder, None if system == "base" else exp / "base" / folder.name)
-            train = {"trainable": 24576, "bytes": 99000, "seconds_per_step": 0.5, "dev_wer": 0.2}
+            train = {"trainable": 24576, "bytes": 99000, "seconds_per_step": 9.0, "dev_wer": 0.2}
             write_json(exp / system / "train.json", train | {"peak_memory_bytes": 2**30})
             (exp / system / "config.yaml").write_text("learning_rate: 0.02\n")
     (exp / "base/train.json").unlink()
     write_json(exp / "rates/ia3_rate9e-1_seed1/train.json", {"selected_epoch": 0})
     for method in ("ia3", "head"):
         write_json(exp / f"forward/{method}.json", {"one": 1.01, "sixteen": None})
+        write_json(exp / f"timed/{method}/train.json", {"seconds_per_step": 0.5})
     return exp
 
 

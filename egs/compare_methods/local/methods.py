@@ -196,7 +196,7 @@ def measured_row(exp: Path, name: str, seeds: list[System]) -> dict[str, Any]:
     return {
         "trained": system.train["trainable"],
         "bytes": system.train["bytes"],
-        "step": system.train["seconds_per_step"],
+        "step": load_json(exp / "timed" / name / "train.json")["seconds_per_step"],
         "peak": system.train["peak_memory_bytes"],
         "test": [rates["test"].value, *(rates["test"].bounds or ())],
         "seeds": [one.results["test"].all.wer.value for one in seeds],
