@@ -49,7 +49,7 @@ compare() {
       python -m ia3_speech.datadir subset "$data/train" "$data/timed" --minutes 3
     for method in $methods; do
       step "stage 3, time $method" $train_cmd "$exp/log/timed_$method.log" \
-        $train ${method_opts[$method]} --epochs 1 --train "$data/timed" --out "$exp/timed/$method"
+        $train ${method_opts[$method]} --epochs 3 --train "$data/timed" --out "$exp/timed/$method"
     done
     local/methods.py plan "$exp" "$methods" "$data/train" --epochs "$epochs" --half "$half" --seeds "$seeds"
   fi
