@@ -107,6 +107,10 @@ class IA3Vector(nn.Module):
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)
         if torch.is_autocast_enabled(x.device.type):
             factor = factor.to(x.dtype)
+        # In place where no gradient is needed: room for a new activation takes longer than the product. No
+        # one else has what a module computed, nor the activation between the two feed-forward layers.
+        if not torch.is_grad_enabled() and (self.target.side == "out" or self.target.placement == "ffn"):
+            return x.mul_(factor)
         return (x * factor).to(x.dtype)
 
     def current_rows(self) -> torch.Tensor | None:

@@ -36,6 +36,11 @@ def test_the_formulas_of_the_paper(tiny_model):
     torch.testing.assert_close(attention(x)[0], by_hand)
     inner = torch.nn.functional.gelu(plain(network.intermediate_dense, x)) * ffn
     torch.testing.assert_close(network(x), plain(network.output_dense, inner))
+    given = x.clone()
+    with torch.no_grad():  # in place, but for what came in
+        torch.testing.assert_close(attention(x)[0], by_hand)
+        torch.testing.assert_close(network(x), plain(network.output_dense, inner))
+    assert torch.equal(x, given)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -48,6 +53,9 @@ def test_vectors_stay_in_fp32_and_their_product_is_rounded_once(tiny_model, dtyp
     for name, vector in vectors(model).items():
         assert vector.l.dtype == torch.float32 and torch.equal(vector.l, exact[name])
         assert torch.equal(vector.scale(x), (x.float() * vector.l).to(dtype))
+        expected = vector.scale(x)
+        with torch.no_grad():
+            assert torch.equal(vector.scale(x), expected)
 
 
 # ---- what is trained
