@@ -120,6 +120,8 @@ def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, 
                 if len(cells) == 1:  # some tools separate them by blanks
                     words = line.split()
                     cells = [words[0], " ".join(words[1 : length + 1]), *words[length + 1 : length + 2]]
+                if cells[1].count(" ") != length - 1:
+                    raise ValueError
                 sections[-1].append((float(cells[0]), cells[1], float(cells[2]) if len(cells) > 2 else 0.0))
             except (IndexError, ValueError):
                 raise LanguageModelError(f"{path}:{number}: is no n-gram: {line[:80]!r}") from None

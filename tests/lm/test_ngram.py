@@ -110,6 +110,7 @@ def test_what_only_another_model_knows_stays_possible():
         ("hello\n", "is no ARPA file"),
         ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n", "ends before its line"),
         ("\\data\\\n\n\\1-grams:\nminus\ta\n\n\\end\\\n", ":4: is no n-gram: 'minus"),
+        ("\\data\\\n\n\\1-grams:\n-1\ta b\n\n\\end\\\n", ":4: is no n-gram: '-1"),
         (
             "\\data\\\n\n\\1-grams:\n-1\ta\n\n\\2-grams:\n-1\ta b\n\n\\3-grams:\n-1\ta a a\n\\end\\\n",
             "no history",
