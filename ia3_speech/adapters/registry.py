@@ -241,8 +241,8 @@ def register(
             for file, content in contents.items():
                 (new / file).write_bytes(content)
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            record = {"schema": 1, "source": str(source.absolute()), "registered": now}
-            write_json(new / REGISTRATION, record)
+            place = os.fsencode(source.absolute()).decode(errors="replace")  # a name need not be UTF-8
+            write_json(new / REGISTRATION, {"schema": 1, "source": place, "registered": now})
     return target
 
 
@@ -253,6 +253,9 @@ def remove(name: str) -> None:
         remove_leftovers(folder)
         if not is_adapter(folder):
             raise UnknownAdapter(not_found(name, Path(name)))
+        if folder.is_symlink():  # somebody's own link: what it leads to is theirs
+            folder.unlink()
+            return
         with replacing(folder) as empty:  # so that a kill leaves no half of it under the name
             empty.mkdir()
         folder.rmdir()

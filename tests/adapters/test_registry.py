@@ -1,5 +1,7 @@
 """registry: names, look-up, who may replace what; adapters here are real files with tensors of no base."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -270,3 +272,18 @@ def test_remove(adapter):
     with pytest.raises(BadName):
         registry.remove(str(source))
     assert registry.is_adapter(source) and files(registry.home()) == [".lock", "b"]
+
+
+def test_remove_takes_a_link_and_leaves_what_it_leads_to(adapter):
+    source = adapter()
+    registry.home().mkdir(parents=True)
+    (registry.home() / "scots").symlink_to(source)
+    registry.remove("scots")
+    assert registry.registered_names() == [] and registry.is_adapter(source)
+
+
+def test_a_folder_whose_name_is_not_utf_8(adapter, tmp_path):
+    copy = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    shutil.copytree(adapter(), copy)
+    folder = registry.register(copy, "scots")
+    assert registry.registration_of(folder)["source"] == f"{tmp_path}/\ufffd"
