@@ -200,7 +200,7 @@ def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_
     """
     if data is None:
         raise UserError("say what its speech is like: --data DIR, best what it was trained on")
-    is_base = (Path(adapter) / "vocab.json").is_file() and not registry.is_adapter(Path(adapter))
+    is_base = (Path(adapter) / "config.json").is_file() and not registry.is_adapter(Path(adapter))
     terms = [] if is_base else [Term(adapter, registry.resolve_adapter(adapter))]
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of

@@ -82,6 +82,8 @@ def main(
     adapter, base = model_options.adapter, model_options.base
     if adapter and adapter_per_speaker:
         raise UserError("give --adapter or --adapter-per-speaker")
+    if part and test_time_options.test_time == "dsuta":
+        raise UserError("--part divides the utterances of a speaker, whom --test-time dsuta remembers")
     number, count = part_numbers(part)
     search_options.check()
     scaling = confidence_options.scaling
@@ -125,12 +127,12 @@ def main(
             return 0
     elif parts := finished_parts(decode_dir, inputs, directory):
         record = gather_parts(parts, decode_dir, [one.id for one in utterances])
-        shutil.rmtree(decode_dir / PARTS_FOLDER)
         bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
         print(
             f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"
         )
         inputs.record(decode_dir)
+        shutil.rmtree(decode_dir / PARTS_FOLDER)
         return int(record["without_output"] > 0)
     options = {"max_seconds": max_seconds, "search": search_options, "vad": "off", "scaling": scaling}
     recognizer = load(**vars(model_options), **vars(test_time_options), bank=bank, **options).recognizer

@@ -73,11 +73,11 @@ class Inputs:
             out.is_dir() and any(p.name != RECORD and p.name[0] != "." for p in out.iterdir())
         ):
             record = {}
-        now, names = self.as_json if record else {}, []
-        for part, values in now.items():
+        names = []
+        for part, values in self.as_json.items():  # now: what changes during the work is not what it used
             before = record.get(part, {})
             names += [name for name in sorted({*values, *before}) if values.get(name) != before.get(name)]
-        changed = ", ".join(names)
+        changed = ", ".join(names) if record else ""
         if resume and changed and not force:
             raise UserError(
                 f"{out}: holds a run from other inputs ({changed}): choose another --out, or pass --force to "

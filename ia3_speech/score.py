@@ -83,6 +83,8 @@ def main(
 
     if replications < 1:
         raise UserError("--replications: at least 1")
+    if seed < 0:
+        raise UserError("--seed: at least 0")
     if training and training_per_speaker:
         raise UserError("give --training, or --training-per-speaker")
     directory = read_data_directory(data, wav=False, spk_sort=False)

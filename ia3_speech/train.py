@@ -11,6 +11,7 @@ ends with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate laun
 """
 
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.formatting import plural
+from ia3_speech.inputs import Inputs
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, training_inputs
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     data = {"train": options.train} | ({"dev": options.dev} if options.dev else {})
     inputs = training_inputs(options, data, labels=options.labels)
     # Faults are named before anything is deleted, and before torch and the base are loaded.
-    sets = {name: read_data_directory(path, allow_pipes=options.allow_pipes) for name, path in data.items()}
+    reading = {"spk_sort": False, "allow_pipes": options.allow_pipes}
+    sets = {name: read_data_directory(path, **reading) for name, path in data.items()}
     if checking.check:
         from ia3_speech.training.data import check_data
 
@@ -53,7 +56,11 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
             refuse_too_few(options.train, sets["train"].utterances)
         return
-    if inputs.is_current(options.out, options.force, resume=True):
+    if options.force and options.out.exists():
+        from ia3_speech.training.data import check_data
+
+        check_data(options, [])  # before what is there is deleted
+    if is_current(inputs, options):
         return
     if options.dev is None:
         from ia3_speech.experiments.curve_files import gain_of_others
@@ -88,6 +95,16 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             f"{options.out}/adapter: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
             f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
         )
+
+
+def is_current(inputs: Inputs, options: TrainingOptions) -> bool:
+    """As `Inputs.is_current`; of several processes the first goes first, and it alone deletes."""
+    if "RANK" not in os.environ:
+        return inputs.is_current(options.out, options.force, resume=True)
+    from accelerate import PartialState
+
+    with (state := PartialState()).main_process_first():
+        return inputs.is_current(options.out, options.force and state.is_main_process, resume=True)
 
 
 def write_gate_of_train(options: TrainingOptions) -> None:

@@ -56,7 +56,7 @@ adapt() {
       $train --check --train "$data/train" --out "$exp" --tests $(printf "$data/%s " $sets)
     for set in ${terms:+$test_sets}; do
       step "stage 3, list the terms of $set" \
-        $once "$exp/terms_$set" local "$data/train" "$data/$set" -- $(list_terms "$set" "$exp/terms_$set")
+        $once "$exp/terms_$set" local "${terms%% *}" "$data/train" "$data/$set" -- $(list_terms "$set" "$exp/terms_$set")
     done
   fi
 
@@ -71,7 +71,7 @@ adapt() {
   fi
 
   if [ $stop_stage -ge 6 ]; then
-    trained=$(python -m ia3_speech.experiments select "$exp" "$systems") selected=$trained system=${trained%_seed*}
+    trained=$(python -m ia3_speech.experiments select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${trained%_seed*}
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy

@@ -29,6 +29,7 @@ check_study() {
 
 study() {
   [[ $average$trade_off$variants$curve != false ]] || return 0
+  ! is_few || fail "--average, --trade-off, --variants and --curve need five minutes of train"
   local minutes most option value seed set sum first=${test_sets%% *} changed=()
   for option in $variants; do
     for value in $(tr , ' ' <<<"${option#*=}"); do changed+=("${option%%=*} $value"); done

@@ -131,5 +131,8 @@ def test_a_command_is_run_once_for_its_inputs(run, tmp_path):
     assert run("--", "true").code == 2
     assert "(changed: input)" in run("out", "input", *COMMAND).err
     assert (tmp_path / "log").read_text() == "x\ny\n"
+    edited = "cp input edited; echo new >input"  # while it runs: that is not what it has read
+    assert run("edited", "input", "--", "bash", "-c", edited).code == 0
+    assert "(changed: input)" in run("edited", "input", "--", "bash", "-c", edited).err
     (tmp_path / "input").write_text("bad\n")  # one that fails leaves no record
     assert run("out", "input", *COMMAND).code == run("out", "input", *COMMAND).code == 7

@@ -308,6 +308,19 @@ def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, 
         train(options_of(place, **standard))
 
 
+def test_a_fault_deletes_nothing_that_force_would(place, run_command):
+    words = ["train", "--base", place / "base", "--train", place / "train", "--dev", place / "dev"]
+    words += ["--out", place / "exp", "--epochs", "1"]
+    assert run_command(*words, "--labels", '{"speaker": 42}').code == 0
+    adapter = read_metadata(place / "exp/adapter")
+    assert adapter.labels == {"speaker": "42"}
+    text = (place / "train/text").read_text()
+    (place / "train/text").write_text(text.replace("yes", "ЖЖ", 1))
+    for wrong in ([], ["--seed", "-1"]):
+        result = run_command(*words, *wrong, "--force")
+        assert result.code == 1 and read_metadata(place / "exp/adapter") == adapter, result.err
+
+
 def test_who_was_learnt_from_stays_in_the_labels(place):
     """What is made of a person's adapter is data about that person, and guarded as such."""
     train(options_of(place, "start", epochs=1, labels={"speaker": "042", "domain": "medical"}))

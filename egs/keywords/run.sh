@@ -36,5 +36,7 @@ fi
 [ $stop_stage -ge 2 ] || exit 0
 local/compare.py train "$data" "$exp" --base "$base" --methods "$methods" --seeds "$seeds" --epochs "$epochs" --rates "$rates" \
   --label $([[ $task == keywords ]] && echo label || echo intent)
-python -m ia3_speech.adapters register --force "$(local/compare.py best "$exp" ia3)" "$corpus_name"
+if [[ " $methods " == *" ia3 "* ]]; then
+  python -m ia3_speech.adapters register --force "$(local/compare.py best "$exp" ia3)" "$corpus_name"
+fi
 local/compare.py table "$data" "$exp" --hop "$hop"

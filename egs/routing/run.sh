@@ -85,6 +85,7 @@ accents() {
 
 if [ $stage -le 6 ]; then for kind in $kinds; do recipe $kind; done; fi
 
+[ $stop_stage -ge 7 ] || exit 0
 number=0; for kind in $kinds; do number=$((number + 1)); folders[number]=$(adapter $number $kind); done
 export IA3_SPEECH_HOME=$(realpath -m "$exp")/home # the four adapters alone, under the names of their kinds
 if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then

@@ -191,7 +191,7 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     front |= {"library_name": LIBRARY, "tags": tags}
     if language := re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower()):  # ISO 639: en of en-GB
         front["language"] = [language[0]]
-    scores = [score for score in record.get("scores") or [] if score["wer"] is not None]
+    scores = [score for score in record.get("scores") or [] if score.get("wer") is not None]
     if results := [hub_result(score) for score in scores]:
         front["metrics"] = ["wer", "cer"]
         front["model-index"] = [{"name": name or card_title(record), "results": results}]

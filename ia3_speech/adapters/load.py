@@ -220,7 +220,7 @@ def combine_metadata(
 
 def join_speakers(labels: Iterable[dict[str, str]]) -> dict[str, str]:
     """The label `speaker` of what is made of several adapters: all of theirs; empty where none has one."""
-    names = (name for each in labels for name in each.get("speaker", "").split("+") if name)
+    names = (name for each in labels for name in str(each.get("speaker", "")).split("+") if name)
     speakers = "+".join(dict.fromkeys(names))
     return {"speaker": speakers} if speakers else {}
 

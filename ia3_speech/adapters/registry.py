@@ -228,7 +228,7 @@ def register(
             if is_adapter(target) and file_contents(target) == contents:
                 return target
             if keep:
-                places = (home() / check_name(f"{name}@{number}") for number in count(1))
+                places = (home() / f"{name}@{number}" for number in count(1))
                 with replacing(next(place for place in places if not place.exists())) as old:
                     shutil.copytree(target, old)
             elif not force:
@@ -236,6 +236,8 @@ def register(
                     f"{name}: another adapter has this name ({target}); take another name, keep that one as "
                     f"{name}@1 with --keep, or replace it with --force"
                 )
+        if target.is_symlink():  # somebody's own link: what it leads to is theirs
+            target.unlink()
         with replacing(target) as new:
             new.mkdir()
             for file, content in contents.items():

@@ -80,8 +80,11 @@ def weights_file(folder: Path) -> Path:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The SHA-256 of an adapter's tensors: its identity in records of experiments."""
-    with tensor_files(folder)[0].open("rb") as stream:
+    """The SHA-256 of an adapter's tensors: its identity in records of experiments. Raises AdapterError where
+    there are none."""
+    if not (files := tensor_files(folder)):
+        raise AdapterError(f"{folder}: holds no adapter")
+    with files[0].open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

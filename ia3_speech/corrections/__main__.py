@@ -16,6 +16,7 @@ adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`
 import sys
 from pathlib import Path
 
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.corrections import voice
@@ -56,6 +57,9 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
                 recording = each._replace(speaker=each.speaker or own)
                 voice.keep_recording(name, stored, recording, wave, base)
+            except OSError as error:  # such as a name that is too long
+                problems.append(f"{each.where}: {each.file}: {error.strerror}")
+                continue
             except UserError as error:
                 problems.append(f"{each.where}: {str(error).removeprefix(f'{each.where}: ')}")
                 continue
@@ -107,7 +111,9 @@ def list_corrections(name: str) -> None:
         raise UserError(
             f'{name}: there are no corrections (corrections add {name} audio.wav "what was said")'
         )
-    new = voice.new_to(voice.registered(name), corrections)
+    new = {utterance.id for utterance in corrections}
+    if registry.is_registered(name):  # it may be removed, and its corrections stay
+        new = voice.new_to(voice.registered(name), corrections)
     rows = [(u.id, f"{u.duration:.1f}", "no" if u.id in new else "yes", u.text) for u in corrections]
     print(*in_columns([("UTTERANCE", "SECONDS", "LEARNT", "TEXT"), *rows], left=(0, 2, 3)), sep="\n")
 

@@ -20,6 +20,7 @@ from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import (
     FILES,
+    GATE,
     LM_WEIGHTS,
     STORED_HOTWORDS,
     read_json,
@@ -216,7 +217,8 @@ class Learnt:
     Attributes:
         kept: whether the new adapter is better, and so registered.
         comparison: the errors of both, in words.
-        summary: as `few_run.train_on_few`; and missed, see `missed_terms`; and where there was an earlier
+        summary: as `few_run.train_on_few`; and missed, see `missed_terms`, without hot words that are there;
+            and where there was an earlier
             adapter general, the errors of both on other people's speech, and its words.
         earlier: the name under which the earlier one is, None where there was none or it stays.
     """
@@ -303,7 +305,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
     words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
     after = sum(count_errors(*pair).total for pair in words)
-    base_errors, errors, summary["missed"] = summary["base_errors"], summary["errors"], missed_terms(words)
+    base_errors, errors = summary["base_errors"], summary["errors"]
+    summary["missed"] = new_hotwords(adapter, missed_terms(words), base)
     comparison = (
         f"in {plural(len(new), 'new correction')} it made {before} errors, adapters that have not heard them "
         f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
@@ -330,22 +333,33 @@ def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
     return [word for word in said if said[word] > 1 and word not in right and len(word) >= MISSED_LETTERS]
 
 
+def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> list[str]:
+    """Without those that are spelled as a hot word of the adapter: `followup` as `follow-up`."""
+    from ia3_speech.lm.hotword_search import Hotword, read_hotwords, usable
+
+    stored = adapter / STORED_HOTWORDS if adapter else Path()
+    known = read_hotwords(stored).terms if stored.is_file() else []
+    terms = usable([*known, *map(Hotword, missed)], base.vocabulary)
+    return [term.text for term in terms if term not in known]
+
+
 def register_learnt(
     name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str]
 ) -> str | None:
-    """Register the new adapter, with what is registered beside the earlier one (a language model, hot words),
+    """Register the new adapter, with what lies beside the earlier one (a language model, hot words, a gate),
     which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one.
     What it misses becomes hot words."""
     earlier, record = registered(name) if registry.is_registered(name) else None, read_record(adapter)
     data, learnt = earlier and registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
     record["training"] |= {"data": data and str(data), "corrections": learnt}
+    own = {file.name for file in registry.adapter_files(adapter)} | {*FILES} - {GATE}
+    beside = [file for file in registry.adapter_files(earlier) if file.name not in own] if earlier else []
+    if earlier and GATE not in own:
+        record |= {name: value for name, value in read_record(earlier).items() if name == "gate"}
     write_record(adapter, record)
-    beside = [file for file in registry.adapter_files(earlier) if file.name not in FILES] if earlier else []
     names, beside = {*registry.registered_names(), name}, {file.name: file.read_bytes() for file in beside}
-    hotwords = beside.get(STORED_HOTWORDS, b"").decode("utf-8")
-    known = hotwords.lower().replace("\t", "\n").split("\n")  # terms, and forms in which they are heard
-    if new := [word for word in missed if word.lower() not in known]:
-        lines = [*hotwords.splitlines(), *new]
+    if missed:
+        lines = [*beside.get(STORED_HOTWORDS, b"").decode("utf-8").splitlines(), *missed]
         beside[STORED_HOTWORDS] = "".join(f"{line}\n" for line in lines).encode()
         beside.setdefault(LM_WEIGHTS, b"{}\n")
     registry.register(adapter, name, keep=True, search_files=beside)

@@ -348,9 +348,14 @@ def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
     return wave.mean(axis=1) if channel is None else wave[:, channel]
 
 
+def channels_cancel(wave: np.ndarray) -> bool:
+    """Whether the mean of the channels of `(frames, channels)` has next to nothing of them."""
+    return wave.size > 0 and np.square(wave.mean(axis=1)).mean() < CANCELLED_SHARE * np.square(wave).mean()
+
+
 def channel_of_cancelling(wave: np.ndarray, name: str) -> int | None:
     """The loudest channel of `(frames, channels)` that cancel each other, with a warning; else None."""
-    if not wave.size or np.square(wave.mean(axis=1)).mean() >= CANCELLED_SHARE * np.square(wave).mean():
+    if not channels_cancel(wave):
         return None
     logger.warning("%s: the channels cancel each other (opposite phase), so the loudest is taken", name)
     return int(np.argmax(np.square(wave).mean(axis=0)))

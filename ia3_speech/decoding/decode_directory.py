@@ -92,12 +92,14 @@ def decode_utterances(
         for _ in load_utterances(utterances, on_error="fail", **options):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
+    if recognizer.test_time:  # remembers a speaker
+        utterances = sorted(utterances, key=lambda utterance: utterance.speaker)
     waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
     bar = tqdm(
         total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False, disable=None
     )
     with bar:
-        by_speaker = groupby(waves, lambda pair: pair[0].speaker)  # whom test-time adaptation remembers
+        by_speaker = groupby(waves, lambda pair: pair[0].speaker)
         for pool in ([*pairs] for _, pairs in by_speaker) if recognizer.test_time else pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
             recognized = recognizer.fresh().recognize(
@@ -111,6 +113,7 @@ def decode_utterances(
                     result.choices[utterance.id] = recognition.choices
                 result.audio_seconds += len(wave) / SAMPLE_RATE
         bar.update(sum(fault.left_out for fault in result.bad))
+    result.words = {id: result.words[id] for id in result.texts if id in result.words}
     result.seconds = time.perf_counter() - started
     return result
 
@@ -133,7 +136,8 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 
 def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Path]:
     """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
-    the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold.
+    the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold; else
+    the one of all utterances.
 
     Raises:
         UserError: the folder holds none, or none for a speaker of the utterances.
@@ -146,7 +150,8 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
             f"{folder}: holds no SPEAKER/fold1/adapter or SPEAKER/all/adapter (run ia3-speech speakers)"
         )
     by_speaker = {adapter.parent.parent.name: adapter for adapter in paths}
-    adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker) for u in utterances}
+    whole = folder / "adapter" if (folder / "adapter").is_dir() else None  # has not heard what no fold has
+    adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker, whole) for u in utterances}
     if missing := sorted({utterance.speaker for utterance in utterances if not adapters[utterance.id]}):
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
     return adapters

@@ -106,7 +106,7 @@ def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
     known = {section.name: section for section in fields(Grammar)}
     sections = {}
     for key, node in root.value:
-        section = key.value
+        section = text(key)
         if section not in known:
             fail(key, f"there is no section {section!r} (sections: {', '.join(known)})")
         if known[section].default == ():

@@ -43,7 +43,7 @@ def read_number(words: Sequence[str]) -> str | None:
     text = re.sub(r"\b(nought|naught)\b", DIGITS[0], " ".join(words).replace("-", " "))
     whole, point, rest = text.partition(" point ")
     decimals = rest.split()
-    if point and (not set(decimals) <= set(DIGITS) or decimals[-1] == DIGITS[0]):
+    if point and (not set(decimals) <= set(DIGITS) or decimals[-1:] in ([], [DIGITS[0]])):
         return None
     value = read_cardinal(whole)
     if value is None:

@@ -49,17 +49,19 @@ SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
 
 
-def select(exp: Path, names: str) -> None:
+def select(exp: Path, names: str, seeds: int = 0) -> None:
     """Print the folder of the seed with the median dev WER; of an even number the lower middle.
 
     Args:
         exp: folder of the experiment
         names: of what was trained, without the seed; of several, with spaces between them, the one with the
             lowest mean dev WER is taken
+        seeds: those from 1 to this one alone; 0: all
     """
     trained: list[list[System]] = []
     for name in names.split():
         folders = [file.parent for file in exp.glob(f"{name}_seed*/train.json")]
+        folders = [one for one in folders if not seeds or int(one.name.rpartition("_seed")[2]) <= seeds]
         if not folders:
             raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
         trained.append([load_system(folder) for folder in folders])

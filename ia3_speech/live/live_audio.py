@@ -16,7 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.data.audio import SAMPLE_RATE, UNKNOWN_SIZE, AudioError, channel_of_cancelling
+from ia3_speech.data.audio import (
+    SAMPLE_RATE,
+    UNKNOWN_SIZE,
+    AudioError,
+    channel_of_cancelling,
+    channels_cancel,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -149,9 +155,10 @@ class Converter:
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """`(frames, channels)` → `(samples,)`."""
-        if self.channel is None and frames.shape[1] > 1:
-            self.channel = channel_of_cancelling(frames, "stdin")
-        mono = frames.mean(axis=1) if self.channel is None else frames[:, self.channel]
+        mono = frames.mean(axis=1)
+        if frames.shape[1] > 1 and channels_cancel(frames):  # each portion anew: hum may, and speech not
+            self.channel = channel_of_cancelling(frames, "stdin") if self.channel is None else self.channel
+            mono = frames[:, self.channel]
         return self.resampler.resample_chunk(mono) if self.resampler else mono
 
     def flush(self) -> np.ndarray:

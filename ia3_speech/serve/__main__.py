@@ -24,9 +24,7 @@ import sys
 from ia3_speech.cli import UserError, command
 from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
-from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from ia3_speech.serve.serve_options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
 
 
 def main(

@@ -12,7 +12,9 @@ A voice that was made on the page with a key is that key's, whatever the pattern
 
 import hashlib
 import logging
+import re
 import time
+import unicodedata
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -47,12 +49,17 @@ class Client(BaseModel, extra="forbid"):
     @property
     def hashed(self) -> str:
         """SHA-256 of the key."""
-        return self.key.removeprefix(HASHED) if self.key.startswith(HASHED) else hash_of(self.key)
+        is_hashed = self.key.lower().startswith(HASHED)
+        return self.key[len(HASHED) :].lower() if is_hashed else hash_of(self.key)
 
     def may_use(self, adapter: str) -> bool:
-        if not any(fnmatchcase(adapter, pattern) for pattern in self.adapters):
+        adapter = unicodedata.normalize("NFC", adapter)  # as the registry has it
+        if not any(fnmatchcase(adapter, unicodedata.normalize("NFC", pattern)) for pattern in self.adapters):
             return False
-        owner = voice_record(adapter).get("owner")
+        try:
+            owner = voice_record(adapter).get("owner")
+        except UserError:  # a damaged record: nobody knows whose it is
+            return False
         return owner in (None, self.hashed) or self.name == NOBODY
 
     def take(self, rate: float) -> None:
@@ -129,6 +136,8 @@ def read_keys(file: Path) -> dict[str, Client]:
         raise UserError(f"{file}: {NO_KEYS}") from None
     found = {}
     for client in clients:
+        if not re.fullmatch("[0-9a-f]{64}", client.hashed):
+            raise UserError(f"{file}: {client.name}: {HASHED} needs the 64 hex digits of a SHA-256")
         if client.hashed in found:
             raise UserError(f"{file}: {client.name} and {found[client.hashed].name} have the same key")
         found[client.hashed] = client

@@ -11,6 +11,8 @@ import json
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,7 @@ async def list_adapters(request: Request) -> dict[str, Any]:
     """Those that fit the base and that this key may use."""
     server: Server = request.app.state.server
     found = await asyncio.to_thread(server.models.adapters, request.state.client)
-    return {"object": "list", "data": await asyncio.to_thread(lambda: [describe(one) for one in found])}
+    return {"object": "list", "data": await asyncio.to_thread(lambda: [*describe_all(found)])}
 
 
 @router.get("/v1/adapters/{name}")
@@ -140,6 +142,13 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
             raise overloaded("The server can't store adapters at the moment.") from error
     server.engine.call(partial(server.cache.forget, name)).result()
     return server.models.adapter(name, ANYBODY)
+
+
+def describe_all(found: Iterable[StoredAdapter]) -> Iterator[dict[str, Any]]:
+    """Without those that are removed meanwhile."""
+    for stored in found:
+        with suppress(UserError, OSError):
+            yield describe(stored)
 
 
 def describe(stored: StoredAdapter) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from prometheus_client import generate_latest
@@ -27,6 +28,7 @@ from ia3_speech import __version__
 from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, overloaded
 from ia3_speech.serve.monitoring import REQUEST_ID
+from ia3_speech.serve.serve_options import LOOPBACK
 from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ def make_app(server: Server) -> FastAPI:
         server.closing = True
         server.close()
 
+    for module in ("adapters.io", "routing.router"):  # whose warnings name adapters, which may be people's
+        logging.getLogger(f"ia3_speech.{module}").setLevel(logging.ERROR)
     # No pages of documentation: theirs load scripts from elsewhere.
     app = FastAPI(title="ia3-speech", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
@@ -153,8 +157,11 @@ class Entrance:
         if not scope["path"].startswith("/v1/"):
             return
         headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if self.server.access.file is None and origin and origin.partition("://")[2] != headers.get("host"):
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if self.server.local and host_name(host) not in LOOPBACK:
+            # A page of another site, whose name was made to lead to this machine (DNS rebinding).
+            raise ApiError(403, "This server is for this machine alone (--host, --key-file).", "invalid_host")
+        if self.server.access.file is None and origin and origin.partition("://")[2] != host:
             # Without keys a page of any other site could use this server through its visitors' browsers.
             raise ApiError(403, "Pages of other sites may not use this server.", "invalid_origin")
         address = (scope.get("client") or ("-",))[0]
@@ -162,6 +169,14 @@ class Entrance:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.server.limits.max_bytes:
             raise too_large(self.server.limits.max_bytes)
+
+
+def host_name(host: str) -> str | None:
+    """`localhost` of the header `localhost:8000`."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def limited(receive: Receive, max_bytes: int) -> Receive:

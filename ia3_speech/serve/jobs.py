@@ -7,7 +7,7 @@
 
 In: names of voices. Out: what `voice.learn_voice` makes of them, in the registry, beside which the
 folders lie. A server that starts goes on with what is queued, and begins again what was running. The process
-is `python -m ia3_speech.serve.jobs NAME BASE EPOCHS`; it ends when its standard input does.
+is `python -m ia3_speech.serve.jobs NAME BASE EPOCHS START`; it ends when its standard input does.
 """
 
 import logging
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from filelock import FileLock
@@ -26,9 +27,8 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import voice
-from ia3_speech.corrections.voice import voice_folder, voice_record
+from ia3_speech.corrections.voice import voice_folder
 from ia3_speech.serve.errors import ApiError
-from ia3_speech.training.config import NEAREST
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +54,11 @@ class Jobs:
 
     Args:
         base: of new voices, as `--base` names it.
+        start: as `learn_voice` takes it.
     """
 
-    def __init__(self, base: str):
-        self.base, self.root = base, voice_folder("x").parent
+    def __init__(self, base: str, start: str | None):
+        self.base, self.start, self.root = base, start or "", voice_folder("x").parent
         self.changing, self.wake = threading.Lock(), threading.Event()
         self.closing, self.cancelled, self.process = False, False, None
         self.root.mkdir(parents=True, exist_ok=True)
@@ -107,9 +108,12 @@ class Jobs:
 
     def names(self, state: str) -> list[str]:
         """The voices whose jobs are in a state, the oldest first."""
-        jobs = {file.parent.name: read_job(file.parent.name) for file in self.root.glob(f"*/{STATE}")}
-        names = [name for name, job in jobs.items() if job.get("state") == state]
-        return sorted(names, key=lambda name: jobs[name]["queued"])
+        queued = {}
+        for name in (file.parent.name for file in self.root.glob(f"*/{STATE}")):
+            with suppress(OSError, UserError):  # damaged, or deleted a moment ago
+                if (job := read_job(name)).get("state") == state:
+                    queued[name] = job["queued"]
+        return sorted(queued, key=queued.__getitem__)
 
     def work(self) -> None:
         """The thread: run one job after the other."""
@@ -134,9 +138,11 @@ class Jobs:
             if self.closing or job.get("state") != "queued":
                 return
             self.write(name, "running")
-            command = [sys.executable, "-m", "ia3_speech.serve.jobs", name, self.base, job["epochs"] or ""]
-            command = [str(word) for word in command]
-            self.cancelled, self.process = False, subprocess.Popen(command, stdin=subprocess.PIPE, **quiet)
+            command = [sys.executable, "-m", "ia3_speech.serve.jobs", name, self.base]
+            command += [str(job["epochs"] or ""), self.start]
+            # In a session of its own: what ends the server (Ctrl-C, systemd) must not seem to be its failure.
+            more = {"stdin": subprocess.PIPE, "start_new_session": True, **quiet}
+            self.cancelled, self.process = False, subprocess.Popen(command, **more)
         with self.process as process:
             code = process.wait()
         with self.changing:
@@ -164,7 +170,7 @@ class JobProgress(logging.Handler):
         atomic.write_json(self.file, {"epoch": epoch, "epochs": epochs, "share": share})
 
 
-def main(name: str, base: str, epochs: str) -> int:
+def main(name: str, base: str, epochs: str, start: str) -> int:
     """Learn from what is stored of a voice, and write how it went; → the exit code."""
     from ia3_speech.speakers.cross_validation import FOLDS
     from ia3_speech.training import multi_adapter
@@ -172,9 +178,8 @@ def main(name: str, base: str, epochs: str) -> int:
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()  # ends with the server
     multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
     multi_adapter.logger.setLevel(logging.DEBUG)
-    start = None if voice_record(name).get("owner") else NEAREST  # others' adapters are not a key's
     try:
-        learnt = voice.learn_voice(name, base, start, int(epochs) if epochs else None)
+        learnt = voice.learn_voice(name, base, start or None, int(epochs) if epochs else None)
     except UserError as error:
         atomic.write_json(voice_folder(name) / RESULT, {"reason": public_reason(error)})
         return 1

@@ -4,7 +4,6 @@ In: the name that a client sends, and what its key may use. Out: adapters with w
 chooses from (see `routing`). Only registered names count: never a path, an experiment or the Hub.
 """
 
-import logging
 from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ from ia3_speech.routing.router import is_one_persons, make_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.serve.monitoring import Metrics
-
-logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 256  # characters of a sum
 REMEMBERED = 10_000  # adapters of which it is known whether they fit
@@ -77,17 +74,16 @@ class Models:
         return Model(tuple((stored, weight) for _, stored, weight in found))
 
     def select_auto(self, name: str, client: Client) -> Model:
-        """`auto`, of all that the client may use but one person's; `auto:a,b`, of these."""
+        """`auto`, of all that the client may use but one person's and earlier ones; `auto:a,b`, of these."""
         if named := name.partition(":")[2]:
             found = [self.adapter(part.strip(), client) for part in named.split(",")]
         else:
-            found = [one for one in self.adapters(client) if (one.folder / GATE).is_file()]
-            found = [one for one in found if not is_one_persons(one.folder)]
+            found = [one for one in self.adapters(client) if "@" not in one.name]
+            found = [one for one in found if (one.folder / GATE).is_file() and not is_one_persons(one.folder)]
         model = Model(tuple((stored, 1.0) for stored in found), name)
         try:
             self.gate(model)
-        except UserError as error:  # which may name a folder
-            logger.warning("%s: %s", name, error)
+        except UserError:  # which may name a folder
             message = "needs adapters with a gate, and a base with one (ia3-speech adapters gate)."
             raise bad_value("model", f"{name}: the choice by audio {message}") from None
         return model

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, TooLong, find_problem, load_audio, source_name
 from ia3_speech.decoding.ctc_search import SearchError
 from ia3_speech.decoding.formats import FORMATS
@@ -28,7 +29,6 @@ from ia3_speech.decoding.formats.writers import verbose_segment, word_record
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.model.architectures import AdapterError
 from ia3_speech.serve.engine import EngineClosed, Turn
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, bad_value, invalid, overloaded
 from ia3_speech.serve.models import language_code, language_names
@@ -93,7 +93,7 @@ async def create_transcription(request: Request) -> Response:
         wave = await decode_file(server, form)
         request.state.audio_seconds = len(wave) / SAMPLE_RATE
         stack.enter_context(server.holding(len(wave) / SAMPLE_RATE))
-        recognizer = await asyncio.to_thread(server.recognizer_for, model, turn, wanted.hotwords)
+        recognizer = await translated(asyncio.to_thread(server.recognizer_for, model, turn, wanted.hotwords))
         transcriber = Transcriber(recognizer)
         if wanted.stream:
             return EventStream(events_of(server, transcriber, wave), stack.pop_all())
@@ -210,10 +210,10 @@ async def translated(run: Awaitable[Result]) -> Result:
         return await run
     except EngineClosed:
         raise overloaded("The server is shutting down.") from None
-    except AdapterError as error:  # it was removed, or replaced by a damaged one, since it was looked up
-        raise bad_value("model", "An adapter of this model can't be loaded.") from error
     except SearchError as error:
         raise bad_value("model", "With this model the output is not a number.") from error
+    except UserError as error:  # it was removed, or its files, or hot words registered with it, are wrong
+        raise bad_value("model", "An adapter of this model can't be loaded.") from error
 
 
 async def unless_client_leaves(request: Request, run: Awaitable[Result]) -> Result | None:

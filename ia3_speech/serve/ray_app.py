@@ -52,6 +52,7 @@ class RayOptions(ServerOptions, EngineOptions, LimitOptions, SearchOptions):
     """All options of `ia3-speech serve`; and of each replica its GPUs, and how many replicas there are."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+    host: str = "0.0.0.0"  # Ray's proxy listens, not this server
     gpus: float = 0.0
     min_replicas: int = 1
     max_replicas: int = 4

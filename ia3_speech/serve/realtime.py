@@ -157,8 +157,10 @@ class Session:
                 self.forget_item()
                 self.begin_stream()
                 await self.send("input_audio_buffer.cleared")
-            case other:
-                raise bad_value("type", f"Invalid value: {str(other)[:60]!r}.")
+            case str(other):
+                raise bad_value("type", f"Invalid value: {other[:60]!r}.")
+            case _:
+                raise bad_value("type", "type has to be a string.")
 
     async def send(self, kind: str, **content: Any) -> None:
         await self.socket.send_json({"type": kind, "event_id": new_id("event"), **content})
@@ -194,7 +196,9 @@ class Session:
         model = await asyncio.to_thread(self.server.models.select, name, self.socket.state.client)
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
-        recognizer = await asyncio.to_thread(self.server.recognizer_for, model, self.turn, hotwords)
+        recognizer = await translated(
+            asyncio.to_thread(self.server.recognizer_for, model, self.turn, hotwords)
+        )
         pause = turns.silence_duration_ms / 1000 if turns else math.inf
         stream = StreamingRecognizer(recognizer, pause_seconds=pause)
         if turns:  # never less than the recogniser needs
@@ -236,13 +240,17 @@ class Session:
             message += f"{MINIMUM_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
             raise ApiError(400, message, "input_audio_buffer_commit_empty")
         await self.finish_items()
-        self.begin_stream()
 
     async def finish_items(self) -> None:
-        """Tell what has been said so far, as an item where pauses do not divide items."""
-        await self.feed(last=True)
-        if not self.input.turn_detection:
-            await self.complete((self.heard - self.origin) / RATE)
+        """Tell what has been said so far, as an item where pauses do not divide items, and begin anew, also
+        where that fails."""
+        try:
+            await self.feed(last=True)
+            if not self.input.turn_detection:
+                await self.complete((self.heard - self.origin) / RATE)
+        finally:
+            self.forget_item()
+            self.begin_stream()
 
     # ---- server events
 

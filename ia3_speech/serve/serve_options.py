@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from ia3_speech.cli import UserError
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 def require(options: Any, **least: float) -> None:
     """Raises UserError for a field that is too small."""

@@ -26,10 +26,11 @@ from ia3_speech.serve.errors import ApiError, bad_value, overloaded
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.models import MeteredCache, Model, Models, as_terms, language_code
 from ia3_speech.serve.monitoring import Metrics
-from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.serve_options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.training.config import NEAREST
 
 DECODERS = 2  # uploads that are decoded at once: a long one takes a gigabyte for some seconds
-MOST_HOTWORDS = 100  # of a request
+MOST_HOTWORDS, LONGEST_HOTWORD = 100, 200  # of a request, and its characters: others are left out
 PROMPT = Path("prompt")  # where a request's hot words stand
 
 
@@ -61,7 +62,12 @@ class Server:
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)  # that the base writes; None where nobody says
-        self.training, self.jobs = server.training, Jobs(recognizer.base.name) if server.training else None
+        # For this machine alone, and for whoever uses it: see `app.Entrance.let_in`.
+        self.local = server.key_file is None and server.host in LOOPBACK
+        start = None if server.key_file else NEAREST  # others' adapters are not a key's
+        self.training, self.jobs = server.training, None
+        if server.training:
+            self.jobs = Jobs(recognizer.base.name, start)
         # Blocking functions run in these (`asyncio.to_thread`).
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
@@ -113,13 +119,14 @@ class Server:
         try:
             yield
         finally:
-            self.held_seconds -= seconds
+            self.held_seconds = round(self.held_seconds - seconds, 9)  # 0 again, when nothing is held
 
     def recognizer_for(self, model: Model, turn: Turn, hotwords: Sequence[str] = ()) -> Recognizer:
         """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and those
         that are spelled as others are, are left out."""
         base, stored = self.recognizer.base, {one.name: one for one, _ in model.terms}
-        known = usable(map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])), base.vocabulary)
+        short = (word for word in hotwords[:MOST_HOTWORDS] if len(word) <= LONGEST_HOTWORD)
+        known = usable(map(Hotword, dict.fromkeys(short)), base.vocabulary)
 
         def with_terms(terms: Sequence[Term], name: str | None = None) -> Recognizer:
             search, record = self.searches(terms)

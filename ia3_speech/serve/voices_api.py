@@ -70,7 +70,8 @@ async def begin_voice(request: Request) -> dict[str, Any]:
     server, client = request.app.state.server, request.state.client
     async with read_form(request, max_files=0) as (_, form):
         wanted = fields_of(form, VoiceForm)
-    name, is_adapter = check_voice(server, client, wanted.name), registry.is_registered(wanted.name)
+    name = check_voice(server, client, wanted.name)
+    is_adapter = await asyncio.to_thread(registry.is_registered, name)  # it waits for a writer
     if not wanted.consent:
         raise bad_value("consent", "Nothing is stored without consent.")
     if wanted.new and (is_adapter or name in voices_of(client)):
@@ -79,7 +80,7 @@ async def begin_voice(request: Request) -> dict[str, Any]:
         owner = None if server.access.file is None or is_adapter else client.hashed
         record = {"owner": owner, "consent": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         atomic.write_json(voice_folder(name) / VOICE, record | {"made": not is_adapter})
-    return describe_voice(name)
+    return await asyncio.to_thread(describe_voice, name)
 
 
 @router.get("/v1/voices/{name}")
@@ -129,7 +130,7 @@ async def start_learning(name: str, request: Request) -> dict[str, Any]:
     async with read_form(request, max_files=0) as (_, form):
         wanted = fields_of(form, LearnForm)
     await asyncio.to_thread(request.app.state.server.jobs.add, name, wanted.epochs)
-    return describe_voice(name)
+    return await asyncio.to_thread(describe_voice, name)
 
 
 @router.delete("/v1/voices/{name}/learn")
@@ -137,7 +138,7 @@ async def cancel_learning(name: str, request: Request) -> dict[str, Any]:
     """Cancel the job of a voice; the recordings and the adapter stay as they are."""
     name = existing_voice(request, name)
     await asyncio.to_thread(request.app.state.server.jobs.cancel, name)
-    return describe_voice(name)
+    return await asyncio.to_thread(describe_voice, name)
 
 
 def check_voice(server: Server, client: Client, name: str) -> str:

@@ -21,7 +21,7 @@ How many epochs, and how far from the start, is chosen for each part's adapter b
 so). Finished adapters are not trained again: an interrupted run resumes with the speakers that are left.
 """
 
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.formatting import plural
 from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
@@ -29,9 +29,12 @@ from ia3_speech.training.config import SpeakerOptions, check_options, training_i
 
 def main(options: SpeakerOptions) -> None:
     check_options(options)
+    if options.part and options.force:
+        raise UserError(f"--force would delete what other parts have done: delete {options.out} yourself")
     # An unknown adapter is reported before torch is loaded.
     inputs = training_inputs(options, {"data": options.data})
-    read_data_directory(options.data, allow_pipes=options.allow_pipes)  # faults, before anything is deleted
+    # Faults are named before anything is deleted.
+    read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
     if inputs.is_current(options.out, options.force, resume=True):
         return
     from ia3_speech.speakers.speaker_run import adapt_to_speakers

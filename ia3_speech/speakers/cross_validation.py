@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ia3_speech.data.text import normalize
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import SharedOptions
@@ -119,9 +120,10 @@ def setting_record(rate: float, setting: Setting) -> dict[str, float]:
 
 def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
     """FOLDS parts at most, of utterances far apart; those with the same text are in the same part."""
-    texts = {example.utterance.text: 0 for example in examples}
-    number = {text: index % FOLDS for index, text in enumerate(texts)}
-    parts = [[e for e in examples if number[e.utterance.text] == fold] for fold in range(FOLDS)]
+    texts = [normalize(example.utterance.text or "") for example in examples]
+    number = {text: index % FOLDS for index, text in enumerate(dict.fromkeys(texts))}
+    pairs = [*zip(examples, texts, strict=True)]
+    parts = [[example for example, text in pairs if number[text] == fold] for fold in range(FOLDS)]
     return [part for part in parts if part]
 
 
@@ -135,7 +137,7 @@ def merit(folds: Sequence[Task], setting: Setting, most: int | None = None) -> t
     """Word errors, and CTC loss, of what folds hold out, or of `most` utterances of it."""
     columns = zip_longest(*(fold.measures[setting] for fold in folds))
     measures = [measure for column in columns for measure in column if measure][:most]
-    return sum(m.errors for m in measures), sum(m.loss * m.symbols for m in measures)
+    return sum(m.errors for m in measures), sum(m.loss * m.symbols for m in measures if m.symbols)
 
 
 def adapt(

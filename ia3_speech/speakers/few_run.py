@@ -24,6 +24,7 @@ from ia3_speech.adapters.record import read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import home, registered_names, training_data
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.attach import detach
@@ -68,11 +69,12 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             atomic.remove_leftovers(options.out / name)
         base, started = load_base(options.base, device=choose_device(options)), time.monotonic()
         start = None if options.init_adapter == NEAREST else options.init_adapter
-        cache = prepare(base, options, start)
+        cache = prepare(base, options, None)
         examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])
         check_examples(examples, options)
         measures = measure_all(cache, examples, options)
         atomic.write_json(options.out / "losses.json", {m.utterance: round(m.loss, 4) for m in measures})
+        cache = prepare(base, options, start) if start else cache
         adaptation = adapt_from(start, base, cache, examples, options)
         if options.init_adapter == NEAREST and (name := nearest(base, examples, options, measures)):
             further = adapt_from(name, base, prepare(base, options, name), examples, options)
@@ -108,7 +110,7 @@ def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureC
 
 def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
     """Raises TrainingError for fewer than FEWEST utterances of `path`, or with one text."""
-    if len(utterances) < FEWEST or len({utterance.text for utterance in utterances}) < 2:
+    if len(utterances) < FEWEST or len({normalize(u.text or "") for u in utterances}) < 2:
         raise TrainingError(
             f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds: it takes {FEWEST} "
             f"with different texts (record more; some twenty sentences are a good start)"

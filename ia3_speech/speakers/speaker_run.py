@@ -80,7 +80,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
     """Whether an utterance's speaker belongs to this run: with --part 3/8 every eighth, from the third on."""
     number, count = part_numbers(options.part)
-    data = read_data_directory(options.data, allow_pipes=options.allow_pipes)
+    data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
     speakers = set(sorted({utterance.speaker for utterance in data})[number - 1 :: count])
     return lambda utterance: utterance.speaker in speakers
 
@@ -94,6 +94,7 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
         trainable = [example for example in spoken if example.speeds]
         if options.folds:
             parts = [spoken[fold :: options.folds] for fold in range(options.folds)]
+            parts = [part for part in parts if part]  # of fewer utterances than folds
             adaptation = Adaptation(check_name(speaker), spoken, parts, options.k, folds_only=True)
         else:
             chosen = trainable[: options.k]
@@ -213,7 +214,7 @@ def finish(base: Base, names: list[str], options: SpeakerOptions, seconds: float
 
 def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: SpeakerOptions) -> None:
     """The decode directory of all folds: each hypothesis by an adapter not trained on the utterance."""
-    utterances = read_data_directory(options.data, allow_pipes=options.allow_pipes).utterances
+    utterances = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes).utterances
     texts = {utterance: text for record in records for utterance, text in record["texts"].items()}
     reason = "bad audio (see the log)"
     left_out = [BadAudio(u.id, u.source, reason) for u in utterances if u.id not in texts]

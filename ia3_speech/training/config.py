@@ -205,6 +205,7 @@ def check_options(options: SharedOptions) -> None:
     has_conv = "conv" in options.placements
     without_conv = "without conv, which stands below what speakers share in a batch (use ia3-speech train)"
     required = {
+        "seed": (options.seed >= 0, "0 or more"),
         "epochs": (options.epochs >= 1, at_least_1),
         "learning_rate": (options.learning_rate > 0, positive),
         "warmup": (0 <= options.warmup < 1, "0 or more, and below 1"),
@@ -214,6 +215,7 @@ def check_options(options: SharedOptions) -> None:
         "speeds": (bool(options.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
     }
     if isinstance(options, TrainingOptions):
+        options.labels = {name: str(label) for name, label in options.labels.items()}
         required |= {
             "patience": (options.patience >= 1, at_least_1),
             "batch_seconds": (options.batch_seconds > 0, positive),

@@ -150,7 +150,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
 
 def read_data(path: Path, base: Base, options: SharedOptions) -> DataDirectory:
     """A data directory, numbers in words where an English base has no digits and texts are normalised."""
-    data = read_data_directory(path, allow_pipes=options.allow_pipes)
+    data = read_data_directory(path, spk_sort=False, allow_pipes=options.allow_pipes)
     if options.normalize == "none" or not needs_words(base.vocabulary.letters):
         return data
     return replace(data, utterances=numbers_in_words(data.utterances, f"{data.path}/text"))

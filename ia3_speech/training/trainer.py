@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -368,7 +369,7 @@ def load_checkpoint(file: Path, out: Path, run: dict[str, Any]) -> dict[str, Any
     run."""
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, TypeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, TypeError, EOFError, OSError, ValueError, LookupError, UnpicklingError) as error:
         raise ResumeError(f"cannot resume from {file}: {error} (delete it to start the run again)") from error
     then = checkpoint["run"]
     differing = sorted(name for name in {*run, *then} if run.get(name) != then.get(name))

@@ -30,6 +30,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -40,12 +41,13 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
+from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, read_for_decoding
-from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, cut_utterance
 from ia3_speech.decoding.segment_directory import known_seconds
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.formatting import plural
@@ -117,6 +119,9 @@ class SelfTraining:
         with run_lock(self.out):
             started = time.monotonic()
             utterances, unread = read_recordings(self.recordings, self.options.allow_pipes)
+            recordings = len(utterances) + len(unread)
+            if len(utterances) < THIRD:  # a lecture: of its pieces some are learnt, and others held out
+                utterances = [*pieces(utterances, self.options)]
             decoding = self.listen(self.out / "heard.json", utterances, self.options.init_adapter)
             left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
             for line in left_out:
@@ -128,7 +133,7 @@ class SelfTraining:
             rounds, selected, note = self.train_rounds(utterances, decoding)
             summary = {
                 **(rounds[selected - 1] if selected else {"seed": self.options.seed, "selected_epoch": 0}),
-                "recordings": len(utterances) + len(unread),
+                "recordings": recordings,
                 "left_out": left_out,
                 "selected_round": selected,
                 "rounds": [{name: each[name] for name in LEARNT} for each in rounds],
@@ -269,6 +274,17 @@ def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utteran
         speaker, id = ids.assign("", recording.id or "", number)
         utterances.append(Utterance(id, speaker, id, str(recording.audio)))
     return sorted(utterances, key=lambda utterance: utterance.id), bad
+
+
+def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[Utterance]:
+    """Recordings, cut at pauses where they exceed the base's maximum input duration."""
+    maximum = load_base(options.base, device="cpu").maximum_seconds or MAXIMUM_SECONDS
+    for utterance in utterances:
+        length, cut = known_seconds(utterance), [utterance]
+        with suppress(AudioError):  # listening to it names it
+            cut = cut_utterance(utterance, length, maximum, allow_pipes=options.allow_pipes)
+        for number, one in enumerate(cut, 1):
+            yield replace(one, id=f"{one.id}-{number:04d}" if len(cut) > 1 else one.id)
 
 
 def confident_labels(

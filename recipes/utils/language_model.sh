@@ -28,7 +28,7 @@ learn_hotwords() {
   local list=$hotwords dev=$exp/$selected/decode_greedy_dev
   if [[ $hotwords == own ]]; then
     list=$exp/terms_train
-    $once "$list.tsv" local "$data/train" -- $(list_terms train "$list.tsv")
+    $once "$list.tsv" local ${terms:+"${terms%% *}"} "$data/train" -- $(list_terms train "$list.tsv")
     $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
   fi
   decode_set "dev_$selected" dev "$dev" --search greedy --adapter "$exp/$selected/adapter"

@@ -69,7 +69,8 @@ locate() {
   data=${work_dir:+$work_dir/}data/$corpus_name exp=${work_dir:+$work_dir/}exp/$corpus_name
   local path characters=$'][&;|<>()$`*?!#"\'\\\\ \t\n' # what a shell would not take as a word
   for path in "$data" "$exp" "$base"; do
-    [[ ${path//[$characters]/} == "$path" ]] || fail "no folder can be called $path (give another --corpus-name or --work-dir)"
+    [[ ${path//[$characters]/} == "$path" && $path != *JOB* ]] || # run puts a number for JOB
+      fail "no folder can be called $path (give another --corpus-name or --work-dir)"
   done
   out_of_domain=$(for path in ${out_of_domain/#none/}; do from_start "$path"; done)
   init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them

@@ -274,12 +274,15 @@ def test_remove(adapter):
     assert registry.is_adapter(source) and files(registry.home()) == [".lock", "b"]
 
 
-def test_remove_takes_a_link_and_leaves_what_it_leads_to(adapter):
-    source = adapter()
+def test_a_link_goes_and_what_it_leads_to_stays(adapter):
+    source, other = adapter(), adapter(2.0, "other")
     registry.home().mkdir(parents=True)
-    (registry.home() / "scots").symlink_to(source)
-    registry.remove("scots")
-    assert registry.registered_names() == [] and registry.is_adapter(source)
+    before = registry.file_contents(source)
+    for change in (lambda: registry.remove("scots"), lambda: registry.register(other, "scots", force=True)):
+        (registry.home() / "scots").symlink_to(source)
+        change()
+        assert registry.file_contents(source) == before and not (registry.home() / "scots").is_symlink()
+    assert registry.registered_names() == ["scots"]
 
 
 def test_a_folder_whose_name_is_not_utf_8(adapter, tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_record
+from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import __main__ as corrections
 from ia3_speech.corrections import voice
@@ -66,6 +66,9 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
     assert stored() == {"0": "no cough"}
     listed = run_command("corrections", "list", "anna").out.splitlines()[1]
     assert listed.split(maxsplit=3) == [utterance.id, "0.5", "no", "no cough"]
+    registry.home().joinpath("anna").rename(place / "removed")  # the recordings are still there
+    assert run_command("corrections", "list", "anna").out.splitlines()[1] == listed
+    (place / "removed").rename(registry.home() / "anna")
 
     run_command("corrections", "add", "anna", place / "audio/new/1.wav", "no")
     unknown = run_command("corrections", "remove", "anna", utterance.id, "x")
@@ -79,7 +82,8 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
 def test_what_can_not_be_used_is_named_by_line_and_the_rest_is_taken(place, run_command):
     table = place / "audio/new/table.csv"
     rows = ["file,text", "0.wav,no fever", "gone.wav,no", "1.wav,größer", "2.wav,?", "broken.wav,no"]
-    table.write_text("\n".join([*rows, "0.wav,no", f"3.wav,{30 * 'long '}"]), "utf-8")
+    rows += ["0.wav,no", f"3.wav,{30 * 'long '}", f"{300 * 'x'}.wav,no"]
+    table.write_text("\n".join(rows), "utf-8")
     (table.parent / "broken.wav").write_text("no audio")
     result = run_command("corrections", "add", "anna", table)
     assert result.code == 1 and stored() == {"0": "no fever"}
@@ -90,6 +94,7 @@ def test_what_can_not_be_used_is_named_by_line_and_the_rest_is_taken(place, run_
         "6: .*/broken.wav: is not audio",
         f"7: the same recording as {table}:2 ",
         "8: 3.wav: .* frames are needed",
+        "9: .*xx.wav: File name too long",
     ]
     for fault, line in zip(faults, result.err.splitlines(), strict=True):
         assert re.match(f"{table}:{fault}", line), line
@@ -129,10 +134,15 @@ def test_terms_that_stay_wrong_become_hot_words(place):
     missed = voice.missed_terms([[text.split() for text in pair] for pair in pairs])
     assert missed == ["letrozole"], "said several times, never right, and no short word"
     folder = registry.home() / "anna"
-    (folder / "hotwords.txt").write_text("metformin\t2\tMet Formin\n")
+    (folder / "hotwords.txt").write_text("metformin\t2\tMet Formin\nfollow-up\n")
     shutil.copytree(folder, place / "new/anna", ignore=shutil.ignore_patterns("hotwords.txt"))
-    assert voice.register_learnt("anna", place / "new/anna", [], [*missed, "metformin"]) == "anna@1"
-    assert (folder / "hotwords.txt").read_text() == "metformin\t2\tMet Formin\nletrozole\n"
+    (folder / GATE).write_bytes(b"a gate")
+    write_record(folder, read_record(folder) | {"gate": {"utterances": 2}})
+    missed = voice.new_hotwords(folder, [*missed, "metformin", "followup"], load_base("mini"))
+    assert missed == ["letrozole"], "the others are spelled as hot words are"
+    assert voice.register_learnt("anna", place / "new/anna", [], missed) == "anna@1"
+    assert (folder / "hotwords.txt").read_text() == "metformin\t2\tMet Formin\nfollow-up\nletrozole\n"
+    assert (folder / GATE).read_bytes() == b"a gate" and read_record(folder)["gate"] == {"utterances": 2}
     assert SearchOptions().complete(folder).hotwords == folder / "hotwords.txt"
 
 

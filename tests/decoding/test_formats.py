@@ -1,6 +1,7 @@
 """Formats of transcripts, to the byte."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,8 @@ def test_plain():
     )
     assert written("csv").splitlines()[:2] == [heading, "a b,,0.26,0.48,take,0.9812"]
     assert written("txt", review_below=0.6) == "take [two?]\ndon't\n"
+    latin = replace(TRANSCRIPT, path="caf\udce9.wav")  # a file's name need not be UTF-8
+    assert all(written(name, latin).encode() for name in FORMATS)
 
 
 def test_subtitles():

@@ -12,6 +12,7 @@ import soundfile
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.live.live_audio import (
     WIDTHS,
+    Converter,
     Microphone,
     SampleFormat,
     raw_format,
@@ -100,6 +101,13 @@ def test_the_mean_of_two_channels_and_of_cancelling_ones_the_loudest(caplog):
     swapped = wav(np.concatenate([mono, -mono], axis=1), subtype="FLOAT")
     np.testing.assert_array_equal(streamed(swapped), mono[:, 0])
     assert [message[:40] for message in caplog.messages] == ["stdin: the channels cancel each other (o"]
+    convert, hum = (
+        Converter(16_000),
+        np.concatenate([mono, -mono], axis=1) / 300,
+    )
+    convert(hum)  # before speech on one channel
+    speech = np.concatenate([0 * mono, mono], axis=1)
+    np.testing.assert_array_equal(convert(speech), mono[:, 0] / 2)
 
 
 @pytest.mark.parametrize(

@@ -95,12 +95,15 @@ def test_who_may_store(serving, adapters):
     with serving() as running:  # no page of another site may use a server without keys
         headers = {"Origin": "https://elsewhere.example"}
         assert httpx.delete(f"{running.url}/v1/adapters/accent", headers=headers).status_code == 403
+        for host in ("elsewhere.example:8000", "[x"):  # nor one whose name leads here
+            headers = {"Origin": f"http://{host}", "Host": host}
+            assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 403
         headers = {"Origin": running.url}
         assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 200
 
 
 WRONG_KEYS = ["- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "["]
-WRONG_KEYS += ["- {name: a, key: sixteen-letters-, more: 1}"]
+WRONG_KEYS += ["- {name: a, key: sixteen-letters-, more: 1}", "- {name: a, key: 'sha256:0123456789abcdef'}"]
 
 
 @pytest.mark.parametrize("content", WRONG_KEYS)

@@ -1,6 +1,7 @@
 """OpenAI's API: its own client gets what `transcribe` writes; errors, keys and limits in OpenAI's words."""
 
 import json
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -71,12 +72,16 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
     """With its own language model, also where the server has none; a sum as the base is."""
     options = SearchOptions(lm=MINI / "lm.arpa.gz", lm_weight=0.75)
     registry.register(adapters["medical"], "clinic", search_files=options.stored())
+    wrong = {"lm.json": b"{}", "hotwords.txt": "naïve\n".encode()}
+    registry.register(adapters["accent"], "naive", search_files=wrong)
     file = recordings[1]
     expected = [load("mini", adapter="clinic").transcribe(file).text, offline(file, "medical").text]
     expected.append(offline(file, "medical:0.5").text)
     with serving() as running:
         models = ("clinic", "medical", "clinic:0.5")
         found = [transcribe(running.client(), file, model).text for model in models]
+        with pytest.raises(openai.BadRequestError, match="can't be loaded"):  # the base writes no ï
+            transcribe(running.client(), file, "naive")
     assert found == expected and len(set(expected)) == 3
 
 
@@ -136,6 +141,9 @@ def test_auto_chooses_by_the_audio(running, adapters, recordings, recognizer, tm
         [choice] = verbose.model_extra["gate"]
         assert choice["adapter"] == (None if model == "mini" else model) and choice["probability"] > 0.5
         assert verbose.text == texts[model] and transcribe(client, file, name).text == speech
+    registry.register(registry.home() / "medical", "medical@1")  # the earlier one is not chosen from
+    verbose = transcribe(client, other, "auto", response_format="verbose_json")
+    assert verbose.model_extra["gate"][0]["adapter"] == "medical"
     soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # one person's is chosen where it is named
     for name, chosen in (("auto", False), ("auto:accent,speaker42", True)):
         verbose = transcribe(client, other, name, response_format="verbose_json")
@@ -184,12 +192,12 @@ def test_errors_have_openais_shape(running, recordings):
 
 KEYS = """
 - {name: clinic, key: key-of-the-clinic-1, adapters: [medical, "dr-*"], manage: true}
-- {name: doctor, key: "sha256:HASH", adapters: [speaker42]}
+- {name: doctor, key: "SHA256:HASH", adapters: [speaker42]}
 """
 
 
 def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, recordings, caplog):
-    with serving(keys=KEYS.replace("HASH", hash_of("key-of-the-doctor"))) as running:
+    with serving(keys=KEYS.replace("HASH", hash_of("key-of-the-doctor").upper())) as running:
         file = running.server.access.file
         clinic, doctor = running.client("key-of-the-clinic-1"), running.client("key-of-the-doctor")
         assert [model.id for model in clinic.models.list()] == ["mini", "medical"]
@@ -201,6 +209,11 @@ def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, re
                 transcribe(clinic, recordings[0], name)
             told.append(str(caught.value).replace(name, "NAME"))
         assert len(set(told)) == 1
+        registry.register(adapters["accent"], "dr-é")
+        with pytest.raises(openai.NotFoundError):  # no other spelling of a name leads around a pattern
+            transcribe(doctor, recordings[0], unicodedata.normalize("NFD", "dr-é"))
+        assert transcribe(clinic, recordings[0], unicodedata.normalize("NFD", "dr-é")).text
+        registry.remove("dr-é")
         for key in ("wrong-key-0123456789", ""):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             answer = httpx.get(f"{running.url}/v1/models", headers=headers)

@@ -58,6 +58,7 @@ def test_health_metrics_and_the_log(serving, adapters, recordings, caplog, monke
         running.server.closing = True
         assert httpx.get(f"{running.url}/readyz").status_code == 503
         running.server.closing = False
+    assert logging.getLogger("ia3_speech.adapters.io").level == logging.ERROR, "its warnings name adapters"
     line = next(one for one in caplog.records if one.getMessage().startswith("POST"))
     told = r"POST /v1/audio/transcriptions 200 [\d.]+ s, key clinic, audio [\d.]+ s"
     assert re.fullmatch(told, line.getMessage()) and line.request_id == request_id

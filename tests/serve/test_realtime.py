@@ -9,6 +9,7 @@ import soxr
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
 from ia3_speech.live.streaming import StreamingRecognizer
 from ia3_speech.loading import load
@@ -114,6 +115,7 @@ WRONG = [
     ("[1]", "invalid_value", None),
     ("[" * 100_000, "invalid_value", None),
     ({"type": 1}, "invalid_value", "type"),
+    ('{"type": ' + 900 * "[" + 900 * "]" + "}", "invalid_value", "type"),
     ({"type": "response.create"}, "invalid_value", "type"),
     (update(None), "invalid_value", "session."),
     (update({"type": "realtime"}), "invalid_value", "session.type"),
@@ -144,6 +146,17 @@ def test_a_wrong_event_is_told_and_the_session_goes_on(running, recordings):
         socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
         while (told := json.loads(socket.recv()))["type"] != f"{TRANSCRIPTION}.completed":
             assert told["type"] != "error"
+        answers = []  # of an adapter that is removed while a session has it, and then of the base
+        for model in ("speaker42", "mini"):
+            socket.send(json.dumps(update(session(transcription={"model": model}))))
+            if model == "speaker42":
+                registry.remove("speaker42")
+            socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+            socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
+            while (told := json.loads(socket.recv()))["type"] not in ("error", f"{TRANSCRIPTION}.completed"):
+                pass
+            answers.append(told["type"])
+        assert answers == ["error", f"{TRANSCRIPTION}.completed"]
     with connect(f"{url}/v1/realtime") as socket:  # leaves in the middle of its speech
         socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
     with pytest.raises(InvalidStatus) as caught, connect(f"{url}/v1/elsewhere"):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import unicodedata
 import zipfile
 
 import httpx
@@ -9,7 +11,7 @@ import httpx
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import voice
 from ia3_speech.serve.app import PAGE
-from ia3_speech.serve.jobs import read_job
+from ia3_speech.serve.jobs import STATE, read_job
 from tests.serve.conftest import eventually
 
 SENTENCE = "take two tablets"
@@ -70,6 +72,10 @@ def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
     assert voice.read_store("medical")[0].text == SENTENCE
     assert call(running, "DELETE", "/medical").status_code == 200
     assert registry.is_registered("medical") and not voice.read_store("medical")
+    composed, decomposed = "zoé", unicodedata.normalize("NFD", "zoé")
+    registry.register(registry.home() / "accent", composed)
+    assert begin(running, decomposed, new="true").status_code == 409, "it is the same name"
+    assert not begin(running, decomposed).json()["made"]
 
 
 def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
@@ -90,6 +96,11 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         models = {key: {m.id for m in running.client(key).models.list()} for key in (one, two)}
         assert models[one] - models[two] == {"anna"}
         assert call(running, "GET", key="nobody").status_code == 401
+        assert running.server.jobs.start == "", "no adapter of somebody else"
+        begin(running, "bert", one)
+        (voice.voice_folder("bert") / voice.VOICE).write_text("{", encoding="utf-8")
+        assert begin(running, "bert", one).status_code == 403, "damaged: nobody knows whose it is"
+        assert "accent" in {m.id for m in running.client(one).models.list()}
     with serving(keys=line.format("a", one, "false")) as running:
         assert call(running, "GET", key=one).json()["training"] is False
         assert begin(running, "bert", one).status_code == 403
@@ -114,8 +125,12 @@ def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, r
         eventually(lambda: read_job("anna")["state"] == "running")
         call(running, "DELETE", "/anna/learn")
         eventually(lambda: read_job("anna")["state"] == "cancelled")
+        (voice.voice_folder("bert")).mkdir()
+        (voice.voice_folder("bert") / STATE).write_text("{", encoding="utf-8")  # damaged: the others go on
         call(running, "POST", "/anna/learn", epochs=1)
         eventually(lambda: read_job("anna")["state"] == "running" and running.server.jobs.process)
+        process = running.server.jobs.process.pid
+        assert os.getpgid(process) != os.getpgid(0), "Ctrl-C ends the server, which ends it"
         running.server.jobs.process.kill()
         eventually(lambda: read_job("anna")["state"] == "failed")
     assert "result" not in read_job("anna")

@@ -58,13 +58,21 @@ def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, ru
     # decode finds the fold of each utterance, and score counts the errors that train.json has.
     words = ["--search", "greedy", "--adapter-per-speaker", place / "exp", place / "data", place / "decoded"]
     assert run_command("decode", *words).code == 0
-    record = json.loads((place / "decoded/decode.json").read_text())
-    assert record["adapter"] == {"name": "4 adapters, by utterance", "path": str(place / "exp")}
+    decoded = json.loads((place / "decoded/decode.json").read_text())
+    assert decoded["adapter"] == {"name": "4 adapters, by utterance", "path": str(place / "exp")}
     hypotheses = dict(line.partition(" ")[::2] for line in (place / "decoded/text").read_text().splitlines())
     assert hypotheses == {id: text for task in tasks for id, text in task["texts"].items()}
     score.main(place / "data", place / "decoded", training_per_speaker=place / "exp")
     scored = json.loads((place / "decoded/score.json").read_text())
     assert scored["wer"] == pytest.approx(summary["dev_wer"])
+    record(place / "more", 9, seed=5)  # what no fold has, none has heard
+    words[-2:] = [place / "more", place / "more_decoded"]
+    assert run_command("decode", *words).code == 0
+    # From an adapter, the errors of the base are those of the base.
+    from_adapter = train(run_command, place, "further", "data", "--init-adapter", place / "exp/adapter")
+    assert from_adapter.code == 0, from_adapter.err
+    further = json.loads((place / "further/train.json").read_text())
+    assert further["base_errors"] == summary["base_errors"] and further["init_adapter"]
     # The same again gives the same adapter; where it is current, nothing is done.
     assert train(run_command, place, "again").code == 0
     first, second = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("exp", "again"))

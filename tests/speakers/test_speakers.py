@@ -240,10 +240,10 @@ def test_no_fold_has_a_say_in_its_own_setting():
 
 
 def test_what_says_the_same_is_in_one_fold(place):
-    spoken = zip(read_data_directory(place / "data"), "abacdef", strict=False)
+    spoken = zip(read_data_directory(place / "data"), ["a", "b", "A.", *"cdef"], strict=False)
     examples = [Example(replace(utterance, text=text), [5], 0.5, [1.0]) for utterance, text in spoken]
     parts = [[example.utterance.text for example in part] for part in divide_into_folds(examples)]
-    assert parts == [["a", "a", "e"], ["b", "f"], ["c"], ["d"]]
+    assert parts == [["a", "A.", "e"], ["b", "f"], ["c"], ["d"]]
 
 
 def test_parts_run_at_the_same_time_and_no_part_twice(place):
@@ -274,6 +274,7 @@ def test_from_another_adapter_with_its_placements_which_is_kept_where_nothing_im
         ({"k": 1}, "k is 1, and has to be at least 2"),
         ({"placements": ["conv"]}, "placements is .*, and has to be without conv, which stands below"),
         ({"part": "3/2"}, "--part 3/2: give one such as 3/8"),
+        ({"seed": -1}, "seed is -1, and has to be 0 or more"),
         ({"warmup": 1.0}, "warmup is 1.0, and has to be 0 or more, and below 1"),
     ],
 )
@@ -286,3 +287,5 @@ def test_a_speaker_with_one_utterance_is_named(place, tmp_path):
     record(tmp_path / "few", 2)
     with pytest.raises(UserError, match="s0 has 1 utterances, too few"):
         adapt_to_speakers(options_of(place, data=tmp_path / "few", folds=0))
+    record(tmp_path / "some", 6)  # three each
+    assert adapt_to_speakers(options_of(place, data=tmp_path / "some", folds=4))["adapters"] == 6

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.training.config import TrainingOptions
 from ia3_speech.unsupervised import self_training
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
@@ -40,6 +42,17 @@ def test_what_is_sure_is_learnt_whole_or_in_parts(tmp_path):
     assert {one.end - one.start for one in everything} == {4.0}
     texts = [text for *_, text in self_training.confident_parts(WORDS, 6.0, 0.0, 2.4)]
     assert texts == ["the patient", "denies chest pain", "no fever"]  # none is longer than 2.4 s
+
+
+def test_of_a_lecture_some_pieces_are_learnt_and_others_judge(place):
+    soundfile.write(place / "lecture.wav", np.random.default_rng(0).normal(0, 0.1, 16_000 * 40), 16_000)
+    lecture = Utterance("s-1", "s", "s-1", str(place / "lecture.wav"))
+    options = TrainingOptions(base="mini", train=place, out=place)
+    pieces = [*self_training.pieces([lecture], options)]
+    assert [one.id for one in pieces] == ["s-1-0001", "s-1-0002", "s-1-0003"]
+    assert pieces[0].end == pieces[1].start and pieces[2].end == 40.0
+    gone = replace(lecture, source="gone.wav")
+    assert [*self_training.pieces([gone], options)] == [gone], "decoding names it"
 
 
 @pytest.fixture

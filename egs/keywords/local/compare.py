@@ -27,7 +27,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.classify import load_classifier
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.experiments.systems import load_json
@@ -205,7 +205,8 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 def runs_of(exp: Path, method: str) -> list[Path]:
     """The seeds of a method at the rate that is the best on dev with seed 1."""
-    firsts = sorted(exp.glob(f"{method}_rate*_seed1/train.json"))
+    if not (firsts := sorted(exp.glob(f"{method}_rate*_seed1/train.json"))):
+        raise UserError(f"{exp}: {method} has not been trained")
     best = max(firsts, key=lambda file: load_json(file)["dev_accuracy"]).parent.name.rpartition("_")[0]
     return sorted(file.parent for file in exp.glob(f"{best}_seed*/train.json"))
 

@@ -8,6 +8,7 @@ CORPUS/dev, 15 % of train's consultations (where every utterance has utt2consult
 by a hash of their names; of a single speaker, 15 % of the sentences.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         sets = {name: replace(data, utterances=chosen) for name, chosen in divided.items()}
     else:
         sets = read_sets(corpus, out, allow_pipes)
+    if "dev" not in sets:  # one of an earlier preparation, of more speech
+        shutil.rmtree(out / "dev", ignore_errors=True)
     for name, data in sets.items():
         write_set(out / name, data, size, data.speaker_labels)
 

@@ -9,6 +9,7 @@ divides it into folds, each of which is tested by an adapter that has not heard 
 """
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -38,7 +39,8 @@ PLACES = "text_places"  # beside the sets: a recording and where its text was re
 
 def find_recording(path: Path) -> Path | None:
     """`path` if it exists, else the file of that name in another audio format (.ogg for .WAV), else None."""
-    return path if path.is_file() else recordings_by_stem(path.parent).get(path.stem)
+    is_there = os.path.isfile(path)  # noqa: PTH113 (Path's own raises for a name that is too long)
+    return path if is_there else recordings_by_stem(path.parent).get(path.stem)
 
 
 @lru_cache

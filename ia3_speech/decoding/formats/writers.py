@@ -67,12 +67,13 @@ def to_csv(transcript: Transcript, options: OutputOptions) -> str:
     a,,0.26,0.48,take,0.6231,yes
     """
     text, limit = io.StringIO(), options.review_below
+    recording = os.fsencode(transcript.id).decode("utf-8", "replace")  # a file's name need not be UTF-8
     writer = csv.writer(text, lineterminator="\n")
     review = [] if limit is None else ["review"]
     writer.writerow(["recording", "channel", "start", "end", "word", "confidence", *review])
     for segment in transcript.segments or ():
         for word in segment.words:
-            row = [transcript.id, segment.channel or "", *times_of(word).values(), word.text]
+            row = [recording, segment.channel or "", *times_of(word).values(), word.text]
             marks = ["yes" if word.confidence < limit else ""] if review else []
             writer.writerow([*row, round(word.confidence, 4), *marks])
     return text.getvalue()

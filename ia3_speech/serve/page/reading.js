@@ -21,7 +21,7 @@ export function startReading() {
   };
   $("read-record").onclick = () => run($("read-record"), $("read-status"), toggle);
   $("read-play").onclick = () => play(samples);
-  $("read-keep").onclick = () => run($("read-keep"), $("read-status"), keep);
+  $("read-keep").onclick = () => run($("read-keep"), $("read-status"), keep).then(showSentence);
   $("read-skip").onclick = () => next(t("skip_sentence"));
   $("paste").onclick = () => useSentences($("pasted").value.split("\n"));
   $("sentence-file").onchange = async () => useSentences(sentencesIn(await $("sentence-file").files[0].text()));
@@ -66,13 +66,17 @@ function forget(name) {
 
 const showMade = () => showCards($("made"), [voice]);
 
+const isRecording = () => $("read-record").getAttribute("aria-pressed") === "true";
+
 function showSentence() {
   const over = place >= list.length;
   $("sentence").textContent = over ? t("all_read") : list[place];
   $("count").textContent = over ? "" : t("count", { number: place + 1, count: list.length, recorded: stored });
-  $("read-record").textContent = t(samples ? "again" : "record");
+  $("read-record").textContent = t(isRecording() ? "stop" : samples ? "again" : "record");
   for (const id of ["read-play", "read-keep"]) $(id).disabled = !samples;
-  for (const id of ["read-record", "read-skip"]) $(id).disabled = over;
+  $("read-record").disabled = over;
+  $("read-skip").disabled = over || isRecording(); // the sentence that is being recorded stays
+  for (const id of ["paste", "sentence-file"]) $(id).disabled = isRecording();
   if (!samples) $("read-clock").textContent = "";
 }
 
@@ -86,10 +90,11 @@ function useSentences(lines) {
 }
 
 async function toggle() {
-  if ($("read-record").getAttribute("aria-pressed") !== "true") {
+  if (!isRecording()) {
     samples = null;
     showSentence();
     await listen(recorder, $("read-record"), $("read-level"), $("read-clock"), $("read-status"));
+    showSentence();
     return;
   }
   samples = await endListening(recorder, $("read-record"), $("read-level"));

@@ -7,6 +7,7 @@ const UNCERTAIN = 0.6; // words of a lower confidence are shaded
 const PIXELS = 160; // of the waveform, a second
 const recorder = new Recorder();
 let speech = null; // { blob, samples, name }
+let offered = ""; // the name under which a correction is saved, unless another one is typed
 let results = {}; // "base" and "adapter" → verbose_json, model
 
 export function startTry() {
@@ -155,7 +156,9 @@ function showResults() {
   $("columns").replaceChildren(...columns);
   $("columns").classList.toggle("single", !adapter);
   $("correct-text").value = chosen().text;
-  if (results.adapter && !results.adapter.model.includes("+")) $("correct-name").value ||= results.adapter.model;
+  const model = results.adapter?.model ?? "";
+  if (model && !model.includes("+") && ["", offered].includes($("correct-name").value))
+    $("correct-name").value = offered = model;
   showWave(chosen().words, differ[adapter ? 1 : 0]);
 }
 

@@ -206,6 +206,7 @@ def test_one_csv_file_is_expected(tmp_path):
 
 def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preparation, "FEW_SECONDS", 300.0)
+    (tmp_path / "out/dev").mkdir(parents=True)  # of an earlier preparation, of more speech
     csv_folder.prepare(made(tmp_path / "mine", plain(20)), tmp_path / "out")
     train, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "test"))
     assert len(train) == 20 and [u.id for u in train] == [u.id for u in test]
