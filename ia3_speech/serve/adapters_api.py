@@ -75,7 +75,9 @@ async def show_adapter(name: str, request: Request) -> dict[str, Any]:
     """One of these, with its card."""
     stored = request.app.state.server.models.adapter(name, request.state.client)
     card = stored.folder / CARD
-    return describe(stored) | {"card": card.read_text("utf-8", "replace") if card.is_file() else None}
+    if not (told := next(describe_all([stored]), None)):
+        raise unknown_model(name)
+    return told | {"card": card.read_text("utf-8", "replace") if card.is_file() else None}
 
 
 @router.get("/v1/adapters/{name}/download")

@@ -83,6 +83,8 @@ def read_aloud(browser: Browser, microphone: Path, recording: Path, button: str)
     browser.click(button)
     eventually(browser, f"document.querySelector('{button}').ariaPressed === 'true'")
     eventually(browser, f"document.querySelector('{button}').dataset.seconds > {len(wave) / 48_000}")
+    skip = browser.run("return document.querySelector('#read-skip').disabled")
+    assert skip or button != "#read-record", "the sentence that is being recorded stays"
     browser.click(button)
 
 
