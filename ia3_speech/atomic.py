@@ -6,6 +6,7 @@ leaves no incomplete file under a final name.
         (new / "a.txt").write_text("…")
 """
 
+import errno
 import glob
 import json
 import os
@@ -21,9 +22,9 @@ from typing import Any
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success what was written there becomes `path`.
 
-    Works for a file and for a folder (make it with `mkdir`). After an exception nothing is left behind, and
-    an older `path` is as it was. A file is replaced in one step; a folder in two renames, and the older one
-    is deleted last.
+    Works for a file and for a folder (make it with `mkdir`), neither of which takes the other's place. After
+    an exception nothing is left behind, and an older `path` is as it was. A file is replaced in one step; a
+    folder in two renames, and the older one is deleted last.
     """
     from filelock import FileLock
 
@@ -35,6 +36,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
     try:
         with FileLock(lock):  # the system ends it with the process, so that leftovers can be told
             yield new
+            if path.exists() and path.is_dir() != new.is_dir():  # such as --out FOLDER of a file
+                kind = errno.EISDIR if path.is_dir() else errno.ENOTDIR
+                raise OSError(kind, os.strerror(kind), str(path))
+            if path.exists() and not (path.is_dir() or path.is_file()):  # /dev/null
+                raise OSError(errno.EINVAL, "no file that can be replaced", str(path))
             flush(new, lock.stat().st_mode)
             if path.is_dir():
                 path.rename(old)

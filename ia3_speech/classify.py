@@ -18,6 +18,7 @@ layer, as in SUPERB (Yang et al. 2021, arXiv 2105.01051).
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from math import fsum, isclose
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Literal
 from ia3_speech.adapters.expressions import format_terms, parse_terms
 from ia3_speech.adapters.record import read_summary, recorded_base
 from ia3_speech.cli import UserError, command
+from ia3_speech.data.audio import is_silent
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcription import read_audio
 from ia3_speech.model.architectures import AdapterError
@@ -58,18 +60,22 @@ def main(
     classes = classifier.model.config.id2label
     for source in sources:
         wave, problem = read_audio(source, classifier.minimum_samples)
-        if problem and (problem.fatal or problem.reason.startswith("silent")):
-            bad.append(f"{source.path}: {problem.reason}")
+        path = os.fsencode(source.path).decode("utf-8", "replace")  # a file's name need not be UTF-8
+        if problem and (problem.fatal or is_silent(wave)):
+            bad.append(f"{path}: {problem.reason}")
             continue
         if problem:
-            print(f"{source.path}: {problem.reason}", file=sys.stderr)
+            print(f"{path}: {problem.reason}", file=sys.stderr)
         try:
             confidences = classifier.logits([wave])[0].softmax(0)
         except UserError as error:  # longer than the base's maximum input duration
-            bad.append(f"{source.path}: {error}")
+            limit = classifier.maximum_seconds
+            bad.append(
+                f"{path}: " + (f"longer than {limit:g} s, the base's limit (cut it)" if limit else str(error))
+            )
             continue
         label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
-        result = {"path": source.path, "label": label, "confidence": confidence}
+        result = {"path": path, "label": label, "confidence": confidence}
         if format == "json":
             print(json.dumps(result, ensure_ascii=False), flush=True)
         else:

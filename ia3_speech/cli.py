@@ -51,6 +51,7 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
     # Messages go to stderr, so that stdout holds results alone; third parties' when something is wrong.
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("ia3_speech").setLevel(logging.INFO)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # one line says that it can't be reached
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     atexit.register(gc.freeze)  # Python's last collections would walk torch and Transformers for a second
@@ -181,22 +182,28 @@ def configuration(parser: Parser, name: str) -> list[str]:
 
     file = Path(name) if Path(name).is_file() else CONFIGURATIONS / f"{name}.yaml"
     try:
-        options, words = yaml.safe_load(file.read_text("utf-8")), []
+        content, words = file.read_text("utf-8"), []
+        # As they are written too: YAML 1.1 takes off for false, and 0024 for 20.
+        options, texts = yaml.safe_load(content), yaml.load(content, yaml.BaseLoader)
     except FileNotFoundError:
         parser.error(f"--config: there is no file {name} (the package contains ia3, lora, full …, for train)")
     except (ValueError, yaml.YAMLError) as error:
         parser.error(f"--config: {file}: {error}")
     if not isinstance(options, dict):
         parser.error(f"--config: {file}: holds no options, such as `epochs: 8`")
-    for name, value in options.items():
+    for (name, text), value in zip(texts.items(), options.values(), strict=True):
         if not (flag := parser.flags.get(name, "")).startswith("--"):
             parser.error(f"--config: {file}: unknown option {name}")
         if isinstance(value, bool) and (opposite := parser.flags.get(f"no_{name}")):
             words.append(flag if value else opposite)
         elif isinstance(value, list):
-            words += [flag, *map(str, value)]
+            words += [flag, *map(str, text)]
+        elif isinstance(value, dict):
+            pairs = zip(text.items(), value.values(), strict=True)
+            plain = {key: t if type(v) is int and str(v) != t else v for (key, t), v in pairs}
+            words.append(f"{flag}={json.dumps(plain)}")
         elif value is not None:
-            words.append(f"{flag}={json.dumps(value) if isinstance(value, dict) else value}")
+            words.append(f"{flag}={text}")
     return words
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, is_auto, parse_terms
 from ia3_speech.cli import UserError
+from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
@@ -32,7 +33,7 @@ SHORTEST_INPUT = 1.0  # of a batch, and of a piece of a long recording: shorter 
 
 def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
     """Dictation, where it is asked for, or where `dictation` is among the formats."""
-    if not options.dictation and "dictation" not in formats.split(","):
+    if not options.dictation and "dictation" not in parse_formats(formats):
         if options.dictation_rules or options.dictation_off:
             raise UserError("--dictation-rules and --dictation-off need --dictation, or --format dictation")
         return None

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.expressions import Term, is_single_adapter
-from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM
+from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM, read_json
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
@@ -100,7 +100,7 @@ class SearchOptions:
         if self.search == "greedy":
             return self
         weights = folder / LM_WEIGHTS
-        numbers = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
+        numbers = read_json(weights) if weights.is_file() else {}
         stored = {name: numbers[name] for name in ("search", *BEAM_NUMBERS) if name in numbers}
         if (folder / STORED_LM).is_file():
             stored["lm"] = folder / STORED_LM

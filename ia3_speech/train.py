@@ -47,6 +47,8 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     # Faults are named before anything is deleted, and before torch and the base are loaded.
     reading = {"spk_sort": False, "allow_pipes": options.allow_pipes}
     sets = {name: read_data_directory(path, **reading) for name, path in data.items()}
+    if options.dev and options.train.resolve() == options.dev.resolve():
+        raise TrainingError(next(iter(overlap_of_train_and_dev(**sets))))
     if checking.check:
         from ia3_speech.training.data import check_data
 
@@ -74,8 +76,6 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             print(sentence)
         return
     for sentence in overlap_of_train_and_dev(**sets):
-        if options.train.resolve() == options.dev.resolve():
-            raise TrainingError(sentence)
         logger.warning("Warning: %s.", sentence)
     from accelerate import PartialState
 

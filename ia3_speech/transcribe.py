@@ -92,6 +92,7 @@ def main(
     from ia3_speech.confidence.storage import uncalibrated
 
     scaling = confidence_options.scaling
+    output_options = replace(output_options, format=output_options.format.lower().replace(" ", ""))
     if live_options.active:
         check_live(input_options, output_options, confidence_options, test_time_options)
         from ia3_speech.live.__main__ import main as live

@@ -1,5 +1,7 @@
 """Files and folders appear whole or not at all."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +34,14 @@ def test_files_are_as_readable_as_any_new_file(tmp_path):
 
 def test_after_an_error_the_old_one_stands(tmp_path):
     write_text(tmp_path / "file", "old")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/mine").touch()
+    for wrong in ("folder", "fifo"):  # --out FOLDER of a file
+        wrong == "fifo" and os.mkfifo(tmp_path / wrong)
+        with pytest.raises(OSError, match=f"{wrong}"):
+            write_text(tmp_path / wrong, "a file")
+    assert (tmp_path / "folder/mine").is_file()
+    shutil.rmtree(tmp_path / "folder"), (tmp_path / "fifo").unlink()
     with pytest.raises(RuntimeError), replacing(tmp_path / "file") as new:
         new.write_text("half")
         raise RuntimeError

@@ -1,6 +1,8 @@
 """classify: an encoder under a new head is attached, saved, loaded, merged and banked as a CTC base is."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,11 +89,13 @@ def test_transformers_trainer_trains_it_and_classify_uses_it(folder, tmp_path, r
     for number, wave in enumerate(WAVES):
         soundfile.write(tmp_path / f"{number}.wav", wave, 16_000, "FLOAT")
     soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
-    clips = [tmp_path / f"{name}.wav" for name in (0, "silence", 1, "missing", 2)]
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))  # not in UTF-8
+    (tmp_path / "2.wav").rename(named)
+    clips = [tmp_path / f"{name}.wav" for name in (0, "silence", 1, "missing")] + [named]
     done = run_command("classify", "--adapter", "keywords", "--format", "json", *clips)
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [(line["path"], line["label"]) for line in lines] == [
-        (str(tmp_path / f"{number}.wav"), name) for number, name in enumerate(CLASSES)
+        (f"{tmp_path}/{file}.wav", name) for file, name in zip("01\ufffd", CLASSES, strict=True)
     ]
     assert all(0.4 < line["confidence"] <= 1 for line in lines)
     assert done.code == 1 and "silence.wav: silent" in done.err and "missing.wav: no such file" in done.err

@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -167,6 +167,36 @@ def test_one_dataclass_is_the_flags_and_the_file(tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert outcome(add, "--config", "nothing") == 2
     assert "error: --config: there is no file nothing (the package contains ia3" in capsys.readouterr().err
+
+
+@dataclass
+class Texts:
+    """Texts
+
+    Attributes:
+        adapter: whose
+        precision: or none
+        names: of several
+        labels: such as speaker
+    """
+
+    adapter: str = ""
+    precision: str = "auto"
+    names: list[str] = field(default_factory=list)
+    labels: dict[str, Any] = field(default_factory=dict)
+
+
+def show(texts: Texts):
+    print(texts.adapter, texts.precision, *texts.names, texts.labels)
+
+
+def test_texts_of_a_file_are_as_they_are_written(tmp_path, capsys):
+    """YAML 1.1 takes 0024 for 20, and no for false."""
+    (tmp_path / "texts.yaml").write_text(
+        "adapter: 0024\nprecision: no\nnames: [on, 1:30, 1e3]\nlabels: {a: 0024, b: 4}"
+    )
+    assert outcome(show, "--config", str(tmp_path / "texts.yaml")) == 0
+    assert capsys.readouterr().out == "0024 no on 1:30 1e3 {'a': '0024', 'b': 4}\n"
 
 
 def test_help_shows_flags_as_people_type_them(capsys):

@@ -14,7 +14,7 @@ speakers=125 # N: at most so many, of whom re-identification is measured
 unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain
 . parse_options.sh
 
-check_options() { python -c "import flwr" 2>/dev/null || fail "flwr is missing (pip install 'ia3-speech[federated]')"; }
+check_options() { python -c "import flwr" 2>/dev/null || fail "flwr is missing (in the clone: uv pip install -e '.[federated,methods]')"; }
 init_adapter="" init_name="" out_of_domain=none corpus_name=speechocean762
 locate "$@"
 lock "$exp"

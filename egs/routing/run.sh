@@ -30,6 +30,11 @@ check_options() {
   [[ -n $accent_corpus && -n $orders_corpus && -n $telephone_corpus && -n $notes_corpus ]] ||
     fail "give --accent-corpus DIR, --orders-corpus DIR, --telephone-corpus DIR and --notes-corpus DIR: README.md says what they are"
   [[ -z $adapters || $(wc -w <<<"$adapters") -eq 4 ]] || fail "--adapters takes four, of accent, orders, telephone, notes"
+  local name
+  for name in $adapters; do
+    [[ $name != */* ]] || name=$(from_start "$name")
+    python -m ia3_speech.adapters show "$name" >/dev/null
+  done
 }
 corpus=real corpus_name=real out_of_domain=shipped init_adapter="" init_name="" allow_pipes=false
 locate "$@"
@@ -44,10 +49,11 @@ place() { echo "${work_dir:-../${recipes[$1]}}/$2/${names[$1]}$suffix"; }
 # recipe KIND: its data, and, where no adapters are given, its adapter; what it has done is not done again.
 recipe() {
   local last=$([[ -z $adapters ]] && echo 6 || echo 1) corpus=$1_corpus
+  last=$((stop_stage < last ? stop_stage : last))
   echo "stages $stage to $last of the recipe ${recipes[$1]}"
   bash "../${recipes[$1]}/run.sh" --corpus "$(from_start "${!corpus}")" --corpus-name "${names[$1]}" --seeds "$seeds" --base "$base" \
     --size "$size" --small-opts "$small_opts" --train-opts "$train_opts" --precision "$precision" --work-dir "$work_dir" --nj "$nj" \
-    --retrain "$retrain" --out-of-domain none --stage "$stage" --stop-stage $((stop_stage < last ? stop_stage : last))
+    --retrain "$retrain" --out-of-domain none --stage "$stage" --stop-stage $last
 }
 
 # adapter N KIND: the folder of the N-th of --adapters, or of what the recipe of its kind has trained.

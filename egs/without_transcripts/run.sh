@@ -23,6 +23,11 @@ unset register_anyway retrain allow_pipes # of recipes with one corpus
 
 check_options() {
   number epochs "$epochs" 1; number rounds "$rounds" 1; number tests "$tests" 0; number speakers "$speakers" 0
+  number minutes "$minutes" 0
+  local condition
+  for condition in $conditions; do
+    [[ " accent telephone speakers " == *" $condition "* ]] || fail "--conditions: there is no $condition (accent, telephone, speakers)"
+  done
   [[ $seeds == 1 ]] || fail "--seeds: this measures one seed"
 }
 base=mini nj=1 out_of_domain="" init_adapter="" init_name="" allow_pipes=false corpus_name=${corpus_name:-real}

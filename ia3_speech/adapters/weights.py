@@ -99,8 +99,13 @@ def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[st
     file = weights_file(folder)
     try:
         with safe_open(file, framework) as tensors:
-            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (no dictionary)
-    except (SafetensorError, OSError, TypeError, KeyError) as error:  # the last two: bfloat16 in numpy
+            found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (no dictionary)
+        if framework == "np" and any(tensor.dtype.kind != "f" for tensor in found.values()):
+            raise TypeError  # bfloat16 of ml_dtypes
+        return found
+    except (TypeError, KeyError):  # bfloat16, which numpy lacks
+        return {name: tensor.float().numpy() for name, tensor in read_weights(folder, "pt").items()}
+    except (SafetensorError, OSError) as error:
         raise AdapterError(f"{file}: {error} (damaged: copy it again)") from error
 
 

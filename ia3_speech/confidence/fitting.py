@@ -5,12 +5,16 @@ well confidences tell right words from wrong ones. Texts never change, nor which
 which.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from ia3_speech.confidence.reliability import REVIEWED, Calibration, measure
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.text import normalize
+from ia3_speech.decoding.ctc_search import TimedWord
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling, log_odds, probability, word_times
 from ia3_speech.lm.tuning import dev_logits
@@ -37,12 +41,11 @@ def calibrate(
         name: [(logits, search(logits.astype(np.float32)[None], [len(logits)])[0]) for logits in pieces]
         for name, pieces in logits_by_id.items()
     }
-    texts = {name: " ".join(h.text for _, h in pieces).split() for name, pieces in hypotheses.items()}
-    right = np.array(
-        [said == word for name in texts for said, word in align(references[name], texts[name]) if word]
-    )
-    if not len(right):
+    words = [(name, word) for name, pieces in hypotheses.items() for _, h in pieces for word in h.words]
+    if not words:
         return None
+    right = np.array([*right_words(references, words)])
+    scaled = np.array([word.confidence is None for _, word in words])  # the others keep what the search says
 
     frame_seconds = base.stride / SAMPLE_RATE
 
@@ -58,8 +61,20 @@ def calibrate(
         return np.array([word.confidence for word in words])
 
     uncalibrated = confidences(Scaling())
-    scaling = fit_scaling(uncalibrated, right)
+    scaling = fit_scaling(uncalibrated[scaled], right[scaled])
     return measure(uncalibrated, right), measure(confidences(scaling), right, scaling)
+
+
+def right_words(
+    references: Mapping[str, Sequence[str]], words: Sequence[tuple[str, TimedWord]]
+) -> Iterator[bool]:
+    """Of each recognised word, with its utterance, whether all that it is once normalised (`X-ray`: x ray) is
+    in the reference."""
+    for name, group in groupby(words, lambda pair: pair[0]):
+        parts = [normalize(word.text).split() for _, word in group]
+        heard = [part for each in parts for part in each]
+        matches = iter([said == part for said, part in align(references[name], heard) if part])
+        yield from (sum(next(matches) for _ in each) == len(each) for each in parts)
 
 
 def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:

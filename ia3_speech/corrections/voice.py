@@ -29,7 +29,7 @@ from ia3_speech.adapters.record import (
     write_record,
 )
 from ia3_speech.cli import CONFIGURATIONS, UserError
-from ia3_speech.data.audio import SAMPLE_RATE, find_problem
+from ia3_speech.data.audio import SAMPLE_RATE, find_problem, is_silent
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
 from ia3_speech.data.kaldi.table_file import unprintable_character
@@ -115,6 +115,9 @@ def only_writer(name: str) -> Iterator[None]:
 def registered(name: str) -> Path:
     """The folder of a registered adapter. Raises UnknownAdapter, with the nearest names."""
     if not registry.is_registered(name := registry.check_name(name)):
+        if folders := registry.experiments().get(name):
+            hint = f"ia3-speech adapters register {folders[0].parent} {name}"
+            raise registry.UnknownAdapter(f"{name}: is not registered ({hint})")
         raise registry.UnknownAdapter(registry.not_found(name, Path(name)))
     return registry.home() / name
 
@@ -166,7 +169,8 @@ def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") ->
     if needs_words(base.vocabulary.letters):
         [utterance] = numbers_in_words([utterance], correction.where)
     missing, described = unwritable_characters(DataDirectory(Path(), [utterance]), base, options)
-    if (problem := find_problem(wave, base.minimum_samples)) and problem.fatal:
+    problem = find_problem(wave, base.minimum_samples)
+    if problem and (problem.fatal or is_silent(wave)):
         raise UserError(f"{correction.file}: {problem.reason}")
     if fault := unprintable_character(text):
         raise UserError(f"{fault} (in the text of {correction.file}: type it anew)")

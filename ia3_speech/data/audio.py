@@ -373,9 +373,14 @@ def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Pr
     share = clipped_share(wave)
     if share >= CLIPPED_SHARE:
         return Problem(f"clipped ({100 * share:.1f} % of the samples are flat at full scale)", fatal=False)
-    if wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK:
+    if is_silent(wave):
         return Problem("silent (is the microphone or the right channel recorded?)", fatal=False)
     return None
+
+
+def is_silent(wave: np.ndarray) -> bool:
+    """Whether there is nothing in `wave` (samples,) that a microphone could have recorded."""
+    return wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK
 
 
 def clipped_share(wave: np.ndarray) -> float:

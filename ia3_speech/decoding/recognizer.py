@@ -13,7 +13,7 @@ import numpy as np
 
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio import SAMPLE_RATE, is_silent
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.transcript import Choice, Word
@@ -162,6 +162,8 @@ class Recognizer:
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
         """Where the pieces of a waveform begin and end, in samples, without the silence that was left out."""
+        if is_silent(wave):  # of which a base may write letters
+            return []
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
     def choose(

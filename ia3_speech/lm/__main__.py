@@ -78,7 +78,8 @@ def main(
     def sentences(*sources: Path) -> Iterator[list[str]]:
         return (words for source in sources for words in read_sentences(source, normalize))
 
-    held_out = list(sentences(dev)) if dev else []
+    if not (held_out := list(sentences(dev)) if dev else []) and dev:
+        raise UserError(f"--dev {dev}: holds no words")
     models = [ngram.estimate(sentences(*map(Path, texts)), order)]
     models += [
         read_arpa(path) if is_arpa(path) else ngram.estimate(sentences(path), order) for path in sources

@@ -52,7 +52,9 @@ def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
 
 def format_log(value: float, digits: int) -> str:
     """A logarithm in few characters: −0.5000 → -0.5, and no -0."""
-    return f"{round(value, digits) + 0.0:g}" if math.isfinite(value) else f"{NEVER:g}"
+    if not math.isfinite(value):
+        return f"{NEVER:g}"
+    return f"{round(value, digits) + 0.0:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def read_arpa(path: Path | str) -> NgramModel:
@@ -74,7 +76,7 @@ def read_arpa(path: Path | str) -> NgramModel:
     model = NgramModel(vocabulary, [])
     for length, rows in enumerate(sections, 1):
         ids = [[model.ids.get(word, UNKNOWN) for word in text.split(" ")] for _, text, _ in rows]
-        words = np.array(ids).reshape(-1, length)
+        words = np.array(ids, np.int64).reshape(-1, length)
         logs = np.array([[p, backoff] for p, _, backoff in rows]).reshape(-1, 2).T
         if length == 1:
             probabilities, backoffs = np.full((2, len(vocabulary)), [[NEVER], [0.0]])

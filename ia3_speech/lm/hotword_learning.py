@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ia3_speech.cli import UserError
 from ia3_speech.lm.hotword_search import Hotword
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import normalized_words
@@ -61,6 +62,9 @@ def learn_forms(
         utterances: (reference, hypothesis) of each, normalised words.
         text: sentences that are unlikely to hold what a form stands for.
     """
+    for term in terms:
+        if not normalized_words(term.text, "ctc"):
+            raise UserError(f"terms, line {term.line}: nothing is left of {term.text!r} once normalised")
     number_of = {tuple(normalized_words(term.text, "ctc")): number for number, term in enumerate(terms)}
     term_list = make_term_list({" ".join(words): () for words in number_of})
     occurrences = [pair for utterance in utterances for pair in heard_forms(*utterance, term_list)]

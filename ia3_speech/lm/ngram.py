@@ -12,7 +12,7 @@ is NumPy throughout: a million words take a few seconds.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -217,9 +217,9 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     """One back-off model of the linear interpolation Σ weight · p, as SRILM's `ngram -mix-lm` makes it.
 
     It holds the n-grams of all models; those that no model holds are backed off, which is an approximation of
-    the sum (Stolcke 2002, "SRILM", section 3.2). Words that one model lacks have its probability of <unk>
-    there.
+    the sum (Stolcke 2002, "SRILM", section 3.2). Words that one model lacks share its probability of <unk>.
     """
+    models = sharing_unknown(models)
     vocabulary = list(dict.fromkeys(word for model in models for word in model.vocabulary))
     ids = {word: number for number, word in enumerate(vocabulary)}
     longest = max(len(model.orders) for model in models)
@@ -244,13 +244,26 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     return mixed
 
 
+def sharing_unknown(models: Sequence[NgramModel]) -> list[NgramModel]:
+    """The models, whose probability of <unk> is shared among the words that only others know, and <unk>
+    itself: so that over the words of all each sums to one."""
+    words, shared = set().union(*(model.vocabulary for model in models)), []
+    for model in models:
+        share = np.log10(1 + len(words) - len(model.vocabulary))
+        orders = [replace(o, log_probability=o.log_probability.copy()) for o in model.orders]
+        for order in orders:
+            order.log_probability[order.word == UNKNOWN] -= share
+        shared.append(NgramModel(model.vocabulary, orders))
+    return shared
+
+
 def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[str]]) -> list[float]:
     """The weights with which a mixture of the models fits the sentences best, by expectation maximisation.
 
     Then each gets LEAST_WEIGHT and a share of the rest: where the sentences are few and need one model alone,
     words that only another knows must stay possible.
     """
-    p = np.stack([10.0 ** model.word_scores(sentences) for model in models])
+    p = np.stack([10.0 ** model.word_scores(sentences) for model in sharing_unknown(models)])
     weights = np.full(len(models), 1 / len(models))
     for _ in range(100):
         shares = weights[:, None] * p

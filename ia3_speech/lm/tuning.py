@@ -63,7 +63,7 @@ def tune(
         errors = 0
         for name, pieces in logits_by_id.items():
             texts = [search(logits.astype(np.float32)[None], [len(logits)])[0].text for logits in pieces]
-            errors += Levenshtein.distance(references[name], " ".join(texts).split())
+            errors += Levenshtein.distance(references[name], normalize(" ".join(texts)).split())
         return errors / sum(map(len, references.values()))
 
     pairs = list(product(sorted(lm_weights), sorted(word_scores)))

@@ -95,10 +95,13 @@ class OnnxBase:
         if not (folder / DESCRIPTION).is_file():
             raise AdapterError(f"{folder}: no {DESCRIPTION} in it (ia3-speech export writes one)")
         record = read_json(folder / DESCRIPTION)
-        inputs = [VectorInput(**each) for each in record.pop("inputs")]
-        vocabulary = record.pop("vocabulary")
-        vocabulary = Vocabulary(**(vocabulary | {"special": frozenset(vocabulary["special"])}))
-        return cls(folder=folder, inputs=inputs, vocabulary=vocabulary, **record)
+        try:
+            inputs = [VectorInput(**each) for each in record.pop("inputs")]
+            vocabulary = record.pop("vocabulary")
+            vocabulary = Vocabulary(**(vocabulary | {"special": frozenset(vocabulary["special"])}))
+            return cls(folder=folder, inputs=inputs, vocabulary=vocabulary, **record)
+        except (KeyError, TypeError) as error:
+            raise AdapterError(f"{folder / DESCRIPTION}: {error} (damaged: export it again)") from error
 
     def save(self) -> None:
         """Write the description into `folder`."""

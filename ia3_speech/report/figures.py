@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ia3_speech.atomic import replacing, unexpected_file
+from ia3_speech.atomic import replacing, write_text
 from ia3_speech.cli import UserError
 from ia3_speech.report import diagrams
 from ia3_speech.report.page import labels_content
@@ -73,17 +73,13 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
 
 
 def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
-    """Write the three files of each figure into `folder`, in place of earlier ones; returns the formats.
-    Raises UserError where the folder holds other files, which would be lost."""
-    if name := unexpected_file(folder, lambda path: path.suffix in (*SUFFIXES, ".csv") and path.is_file()):
-        raise UserError(f"{folder / name}: is in the way of the figures (choose another --figures)")
+    """Write the three files of each figure into `folder`, where others stay; returns the formats."""
     suffixes = [".svg", ".pdf"] if has_cairo() else [".svg"]
-    with replacing(folder) as new:
-        new.mkdir()
-        for figure in figures:
-            (new / f"{figure.name}.csv").write_text(figure.table.csv(), "utf-8", newline="")
-            for suffix in suffixes:
-                (new / figure.name).with_suffix(suffix).write_bytes(picture(figure.svg, suffix))
+    for figure in figures:
+        write_text(folder / f"{figure.name}.csv", figure.table.csv())
+        for suffix in suffixes:
+            with replacing((folder / figure.name).with_suffix(suffix)) as new:
+                new.write_bytes(picture(figure.svg, suffix))
     return [suffix.removeprefix(".").upper() for suffix in suffixes]
 
 

@@ -122,8 +122,12 @@ def tables_folder(page: Path) -> Path:
 def write_table_files(page: Path, tables: Mapping[str, Table]) -> None:
     """Write the tables, by their names, into the folder beside the page, in place of earlier ones. Raises
     UserError where the folder holds other files, which would be lost."""
-    folder = tables_folder(page)
-    if name := unexpected_file(folder, lambda path: path.suffix == ".csv" and path.is_file()):
+    folder, again = tables_folder(page), page.is_file()
+
+    def is_ours(path: Path) -> bool:
+        return path.suffix == ".csv" and path.is_file() and (again or path.stem in tables)
+
+    if name := unexpected_file(folder, is_ours):
         raise UserError(f"{folder / name}: is in the way of the report's tables (choose another --out)")
     with replacing(folder) as new:
         new.mkdir()

@@ -79,7 +79,7 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
             torch.manual_seed(seed)
             parameters = method(model, config, **config["options"])
     except ImportError as error:
-        raise AdapterError(f"{where}: {error} (pip install ia3-speech[methods])") from error
+        raise AdapterError(f"{where}: {error} (in the clone: uv pip install -e '.[methods]')") from error
     except UNUSABLE as error:
         raise AdapterError(f"{where}: {error}") from error
     dead = without_effect(model, parameters, lambda p, random: p + NOISE * (2 * random - 1))

@@ -5,6 +5,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters.record import read_record, read_summary
@@ -79,6 +81,9 @@ def test_reading(tmp_path):
         read_weights(tmp_path)
     save_file(TENSORS, tmp_path / "adapter_model.safetensors")
     assert read_weights(tmp_path).keys() == TENSORS.keys()
+    halves = {name: torch.from_numpy(tensor).bfloat16() for name, tensor in TENSORS.items()}
+    safetensors.torch.save_file(halves, tmp_path / "adapter_model.safetensors")  # numpy lacks bfloat16
+    assert all(tensor.dtype == np.float32 for tensor in read_weights(tmp_path).values())
     (tmp_path / "adapter_model.safetensors").write_bytes(b"0" * 20)
     with pytest.raises(UserError, match="damaged: copy it again"):
         read_weights(tmp_path)

@@ -10,9 +10,11 @@ import pytest
 
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import UserError
+from ia3_speech.confidence.fitting import right_words
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.decoding.ctc_search import TimedWord
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.lm.arpa import write_arpa
@@ -34,6 +36,13 @@ def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, run_comman
     assert float(after[0]) < float(before[0])
     # By greedy search both errors (4.6 and 6.0 %) are about what chance makes of some 500 calibrated words.
     assert search == "greedy" or float(after[1]) < float(before[1]) / 3
+
+
+def test_a_word_is_right_by_what_it_is_once_normalised():
+    heard = ["X-ray", "Deximet", "now", "wrong-ray"]
+    words = [("a", TimedWord(word, 0, 1)) for word in heard] + [("b", TimedWord("No", 0, 1))]
+    references = {"a": ["x", "ray", "deximet", "of", "ray"], "b": ["no"]}
+    assert [*right_words(references, words)] == [True, True, False, False, True]
 
 
 # ---- kept with a base or an adapter

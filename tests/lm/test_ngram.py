@@ -43,10 +43,20 @@ def model():
     "history", [[], ["w1"], ["w1", "w4"], ["w39", "w0"], ["<s>"], ["<s>", "w7"], ["w2", "<unk>"]]
 )
 def test_probabilities_after_a_history_sum_to_one(model, history):
-    for any_model in (model, prune(model, 1e-4), mix([model, estimate(sentences(1, 50), 2)], [0.7, 0.3])):
+    other = estimate([["w1", "ship"], ["a", "w2"], ["the", "w1", "w4", "sea"]], 2)  # knows few of its words
+    mixtures = mix([model, estimate(sentences(1, 50), 2)], [0.7, 0.3]), mix([model, other], [0.5, 0.5])
+    for any_model in (model, prune(model, 1e-4), *mixtures):
         before = [any_model.ids.get(word, UNKNOWN) for word in history]
         rows = np.array([[*before, word] for word in range(len(any_model.vocabulary)) if word != START])
         assert (10 ** any_model.score(rows)).sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_model_without_n_grams_of_some_length(tmp_path):
+    lonely = estimate([["a"], ["b"]], 4)
+    write_arpa(lonely, tmp_path / "a.arpa", digits=9)
+    text = (tmp_path / "a.arpa").read_text()
+    assert read_arpa(tmp_path / "a.arpa").counts() == lonely.counts() and lonely.counts()[3] == 0
+    assert len(text.split("<unk>")[0].split()[-1]) > len("-0.123456"), "nine digits"
 
 
 @pytest.mark.parametrize("name", ["a.arpa", "a.arpa.gz"])
@@ -102,6 +112,9 @@ def test_what_only_another_model_knows_stays_possible():
     weights = mixture_weights([own, general], [["a", "fever"]])
     assert weights == pytest.approx([0.95, 0.05], abs=1e-3)
     assert 10 ** mix([own, general], weights).word_scores([["the", "sea"]]).min() > 0.001
+    # A small model does not win by the words that it lacks.
+    large = estimate([[f"w{n}", f"w{n * 7 % 500}"] for n in range(500)], 2)
+    assert mixture_weights([own, large], [["w1", "w7"], ["w400", "w300"]])[1] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -199,23 +199,26 @@ def test_it_writes_every_table_also_where_they_are_gone_and_other_files_are_not_
     with pytest.raises(UserError, match=r"notes\.txt: is in the way of the report's tables"):
         recipe.page(force=True)
     assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").rename(folder / "mine.csv")
+    folder.with_suffix(".html").unlink()  # then no report says that it made them
+    with pytest.raises(UserError, match=r"mine\.csv: is in the way of the report's tables"):
+        recipe.page(force=True)
 
 
 def test_figures_and_their_numbers(tmp_path, capsys):
-    """Each chart of the page as files, in place of earlier ones; many speakers are folded away below one."""
+    """Each chart of the page as files, beside others; many speakers are folded away below one."""
     heard = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
     recipe, folder = make_recipe(tmp_path, heard, sound=False), tmp_path / "figures"
     add_extras(recipe)
     folder.mkdir()
-    (folder / "old.svg").write_text("")
+    (folder / "mine.svg").write_text("")
     text = Reading(recipe.page(figures=folder)).text
     assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
     assert "WER by speaker. 20 speakers: 20 better (below the line), 0 equal, 0 worse" in text
     names = {"wer_by_speaker", "training_loss", "dev_wer", "learning_curve", "trade_off", "vectors"}
     suffixes = (".svg", ".csv", ".pdf") if has_cairo() else (".svg", ".csv")
-    assert {path.name for path in folder.iterdir()} == {
-        name + suffix for name in names for suffix in suffixes
-    }
+    written = {name + suffix for name in names for suffix in suffixes}
+    assert {path.name for path in folder.iterdir()} == written | {"mine.svg"}
     for name in names:
         ElementTree.parse(folder / f"{name}.svg")
     for file in folder.glob("*.pdf"):
@@ -227,9 +230,6 @@ def test_figures_and_their_numbers(tmp_path, capsys):
     )
     legend = (folder / "learning_curve.svg").read_text()
     assert ">median of the seeds</text>" in legend and 'class="whisker"' in legend
-    (folder / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"notes\.txt: is in the way of the figures"):
-        recipe.page(figures=folder)
 
 
 # ---- what it refuses

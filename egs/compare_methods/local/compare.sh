@@ -26,6 +26,9 @@ check_options() {
   for rate in $rates; do
     [[ -n ${method_opts[${rate%%=*}]-} && $rate =~ ^[a-z0-9_]+=[0-9.]+(e-?[0-9]+)?$ ]] || fail "--rates takes METHOD=RATE, as 'full=1e-4', not '$rate'"
   done
+  for rate in $curve; do
+    [[ $rate =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--curve takes numbers of minutes, as '1 5 20', not '$rate'"
+  done
   [[ $task == orders || $task == accent ]] || fail "--task must be orders or accent, not '$task'"
 }
 

@@ -24,7 +24,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from ia3_speech.atomic import replacing, write_json, write_text
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
@@ -123,13 +123,16 @@ def run(
         only: the names of some experiments, separated by semicolons
         size: small takes two rounds of two clients
     """
+    wanted = [name.strip() for name in only.split(";") if name.strip()]
+    if unknown := sorted({*wanted} - EXPERIMENTS.keys()):
+        raise UserError(f"--only: there is no {unknown[0]!r} (there are {'; '.join(EXPERIMENTS)})")
     if not (exp / "base.json").exists():
         learner = task.learner(base, "ia3", seed)
         exp.mkdir(parents=True, exist_ok=True)
         write_json(exp / "base.json", {"test": learner.wer(learner.examples(data / "test"))})
     for name, changes in EXPERIMENTS.items():
         out = folder_of(exp, name, seed)
-        if (out / "done.json").exists() or (only and name not in only.split(";")):
+        if (out / "done.json").exists() or (wanted and name not in wanted):
             continue
         config = settings(data, out, base, size, rounds, seed=seed, **changes)
         grid = LocalGrid(len(task.client_folders(data)), config)

@@ -14,7 +14,7 @@ computed once a clip, and kept in memory.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +31,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.experiments.systems import load_json
+from ia3_speech.inputs import Inputs, base_files, read_inputs
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base
@@ -97,9 +98,14 @@ def train(
         rates: to choose from on dev; 1: the middle one, without a choice
         label: of the utterances, which names their classes
     """
+    if unknown := sorted({*methods.split()} - RATES.keys()):
+        raise UserError(f"--methods: there is no {unknown[0]} (there are {', '.join(RATES)})")
     names = [name for name in ("train", "dev", "test", "background") if (data / name).is_dir()]
     sets = {name: list(read_data_directory(data / name, text=False)) for name in names}
     classes = sorted({utterance.labels[label] for utterance in sets["train"]})
+    sources: dict[str, Any] = {name: data / name for name in names} | {"base": base_files(base)}
+    for folder in sorted(exp.glob("*_rate*_seed*")):
+        inputs_of(sources, folder, classes, epochs)  # raises where one was trained otherwise
     frozen, rows = load_classifier(base, classes), {}
     for name, utterances in sets.items():
         rows[name] = [
@@ -112,20 +118,35 @@ def train(
         ]
     for method in methods.split():
         choices = RATES[method] if rates > 1 else RATES[method][1:2]
-        runs = {rate: run(exp, base, classes, method, rate, 1, epochs, rows) for rate in choices}
+        more = base, classes, epochs, rows, sources
+        runs = {rate: run(exp, method, rate, 1, *more) for rate in choices}
         best = max(runs, key=lambda rate: runs[rate]["dev_accuracy"])
         for seed in range(2, seeds + 1):
-            run(exp, base, classes, method, best, seed, epochs, rows)
+            run(exp, method, best, seed, *more)
+
+
+def inputs_of(sources: Mapping[str, Any], folder: Path, classes: list[str], epochs: int) -> Inputs:
+    """What a training is made from. Raises UserError where `folder` holds one that was made from others."""
+    inputs, record = Inputs(sources, {"classes": classes, "epochs": epochs}), read_inputs(folder)
+    for part, now in inputs.as_json.items():
+        changed = [name for name in now if record and record[part].get(name) != now[name]]
+        if changed:
+            raise UserError(
+                f"{folder} was made from other {changed[0]} (delete {folder.parent} to train anew)"
+            )
+    return inputs
 
 
 def run(
-    exp: Path, base: str, classes: list[str], method: str, rate: float, seed: int, epochs: int,
-    rows: dict[str, list[dict[str, Any]]],
+    exp: Path, method: str, rate: float, seed: int, base: str, classes: list[str], epochs: int,
+    rows: dict[str, list[dict[str, Any]]], sources: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """One training and its tests, unless they are there. Returns the contents of train.json."""
     folder = exp / f"{method}_rate{rate:g}_seed{seed}"
+    inputs = inputs_of(sources, folder, classes, epochs)
     if (folder / "train.json").exists():
         return load_json(folder / "train.json")
+    inputs.record(folder, finished=False)
     started = time.monotonic()
     set_seed(seed)
     classifier = load_classifier(base, classes)

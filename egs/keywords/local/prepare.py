@@ -12,6 +12,7 @@ the others are written.
 """
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,11 +22,12 @@ import numpy as np
 import soundfile
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, is_silent, load_audio
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.selection import hash_order, hold_out
 from ia3_speech.data.recordings import find_recordings
+from ia3_speech.data.spreadsheet import DELIMITERS, read_any_utf
 from ia3_speech.data.utterance import Utterance
 
 OTHER = "other"
@@ -114,8 +116,13 @@ def read_clips(file: Path) -> dict[str, dict[str, list[Path]]]:
     named. Raises UserError where there is no such file."""
     if not file.is_file():
         raise UserError(f"{file}: no such file (columns file, keyword, split: train, dev or test)")
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = [row | {"line": number} for number, row in enumerate(csv.DictReader(lines), 2)]
+    text = read_any_utf(file)
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(DELIMITERS, key=text.partition("\n")[0].count))
+    if missing := {"file", "keyword", "split"} - {*(reader.fieldnames or ())}:
+        raise UserError(f"{file}:1: no column {min(missing)}")
+    rows = [row | {"line": number} for number, row in enumerate(reader, 2)]
+    if missing := {"train", "dev", "test"} - {row["split"] for row in rows}:
+        raise UserError(f"{file}: no row has the split {min(missing)}")
     known = {row["keyword"] for row in rows if row["split"] == "train"}
     clips: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda row: hash_order(row["file"])):
@@ -143,7 +150,7 @@ def usable(by_class: dict[str, list[Path]]) -> Iterator[Clip]:
                 first = max(0, (len(wave) - CLIP) // 2)
                 wave = wave[first : first + CLIP]
             problem = find_problem(wave)
-            if problem and (problem.fatal or problem.reason.startswith("silent")):
+            if problem and (problem.fatal or is_silent(wave)):
                 print(f"{path}: {problem.reason}")
             else:
                 yield f"{label.replace(' ', '_')}-{path.stem}", label, wave

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.text import normalize
@@ -77,6 +77,8 @@ def compare(exp: Path, search: str, test: Any) -> list[dict[str, Any]]:
         if gained:  # for certain
             row["share"] = row["change"] / gained[0]["change"] + 0.0  # no −0
         rows.append(row | {"seconds": seconds(exp / system, folder)})
+    if not rows:
+        raise UserError(f"{exp}: nothing has been decoded (run stages 3 and 4)")
     return rows
 
 
