@@ -17,12 +17,10 @@ methods="head ia3 lora full" # NAMES: of these
 rates=3         # N: learning rates to choose from on dev; 1: none is chosen
 seeds=3         # of each method at its best rate
 epochs=4        # N: of each training
-unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain
-unset nj small_opts precision retrain allow_pipes
+unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain nj small_opts precision retrain allow_pipes
 . parse_options.sh
 check_options() {
-  [[ $task == keywords || $task == intents ]] || fail "--task must be keywords or intents, not '$task'"
-  number clips "$clips" 0; number rates "$rates" 1; number epochs "$epochs" 1
+  [[ $task =~ ^(keywords|intents)$ ]] || fail "--task must be keywords or intents, not '$task'"
   [[ $task != keywords || (-n $speech_train && -n $speech_test && -n $noises) ]] || fail "give --speech-train, --speech-test, --noises"
 }
 init_adapter="" init_name="" nj=1 allow_pipes=false out_of_domain=none corpus_name=$task
@@ -33,14 +31,10 @@ mix=(--speech-train "$(folders "$speech_train")" --speech-test "$(folders "$spee
 if [[ $stage -le 1 && $task == keywords ]]; then
   step "stage 1, prepare keywords" $once "$data" "$corpus" local/prepare.py -- local/prepare.py "$corpus" "$data" "${mix[@]}" --size "$size"
 elif [[ $stage -le 1 ]]; then
-  [[ -f $corpus/train/utt2intent && -f $corpus/test/utt2intent ]] || fail "$corpus: no Kaldi directories train and test with utt2intent"
-  step "stage 1, divide $task" $once "$data" "$corpus" -- bash -c 'set -e; rm -rf "$1"; mkdir -p "$1"; cp -rL "$0/test" "$1/test"
+  step "stage 1, divide $task" $once "$data" "$corpus" -- bash -c 'rm -rf "$1"; mkdir -p "$1" && cp -rL "$0/test" "$1" &&
     python -m ia3_speech.datadir split "$0/train" "$1/train" "$1/dev" --by recording' "$corpus" "$data"
 fi
 [ $stop_stage -ge 2 ] || exit 0
-local/compare.py train "$data" "$exp" --base "$base" --methods "$methods" --seeds "$seeds" --epochs "$epochs" --rates "$rates" \
-  --label $([[ $task == keywords ]] && echo label || echo intent)
-if [[ " $methods " == *" ia3 "* ]]; then
-  python -m ia3_speech.adapters register --keep "$(local/compare.py best "$exp" ia3)" "$corpus_name"
-fi
+local/compare.py train "$data" "$exp" --base "$base" --methods "$methods" --seeds "$seeds" --epochs "$epochs" --rates "$rates" --label $([[ $task == keywords ]] && echo label || echo intent)
+[[ " $methods " != *" ia3 "* ]] || python -m ia3_speech.adapters register --keep "$(local/compare.py best "$exp" ia3)" "$corpus_name"
 local/compare.py table "$data" "$exp" --hop "$hop"

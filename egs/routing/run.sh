@@ -30,15 +30,10 @@ check_options() {
   [[ -n $accent_corpus && -n $orders_corpus && -n $telephone_corpus && -n $notes_corpus ]] ||
     fail "give --accent-corpus DIR, --orders-corpus DIR, --telephone-corpus DIR and --notes-corpus DIR: README.md says what they are"
   [[ -z $adapters || $(wc -w <<<"$adapters") -eq 4 ]] || fail "--adapters takes four, of accent, orders, telephone, notes"
-  local name
-  for name in $adapters; do
-    [[ $name != */* ]] || name=$(from_start "$name")
-    python -m ia3_speech.adapters show "$name" >/dev/null
-  done
+  for name in $adapters; do python -m ia3_speech.adapters show "$([[ $name != */* ]] && echo "$name" || from_start "$name")" >/dev/null; done
 }
 corpus=real corpus_name=real out_of_domain=shipped init_adapter="" init_name="" allow_pipes=false
-locate "$@"
-lock "$exp"
+locate "$@"; lock "$exp"
 shipped=$out_of_domain suffix=$([[ $size == full ]] || echo _small) kinds="accent orders telephone notes"
 declare -A recipes=([accent]=speechocean762 [orders]=barista_orders [telephone]=minds14 [notes]=medical_dictation)
 declare -A names=([accent]=speechocean762 [orders]=barista_orders [telephone]=minds14 [notes]=medical_notes)
@@ -48,8 +43,7 @@ place() { echo "${work_dir:-../${recipes[$1]}}/$2/${names[$1]}$suffix"; }
 
 # recipe KIND: its data, and, where no adapters are given, its adapter; what it has done is not done again.
 recipe() {
-  local last=$([[ -z $adapters ]] && echo 6 || echo 1) corpus=$1_corpus
-  last=$((stop_stage < last ? stop_stage : last))
+  local last=$([[ -n $adapters ]] && echo 1 || echo $((stop_stage < 6 ? stop_stage : 6))) corpus=$1_corpus
   echo "stages $stage to $last of the recipe ${recipes[$1]}"
   bash "../${recipes[$1]}/run.sh" --corpus "$(from_start "${!corpus}")" --corpus-name "${names[$1]}" --seeds "$seeds" --base "$base" \
     --size "$size" --small-opts "$small_opts" --train-opts "$train_opts" --precision "$precision" --work-dir "$work_dir" --nj "$nj" \
@@ -90,7 +84,6 @@ accents() {
 }
 
 if [ $stage -le 6 ]; then for kind in $kinds; do recipe $kind; done; fi
-
 [ $stop_stage -ge 7 ] || exit 0
 number=0; for kind in $kinds; do number=$((number + 1)); folders[number]=$(adapter $number $kind); done
 export IA3_SPEECH_HOME=$(realpath -m "$exp")/home # the four adapters alone, under the names of their kinds
