@@ -14,6 +14,7 @@ temporary one and moved in, so no reader ever sees half an adapter.
 """
 
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ HOME = "IA3_SPEECH_HOME"
 REGISTRATION = "store.json"  # where an adapter came from, beside its files
 
 LONGEST_NAME = 64  # characters, and at most 192 bytes: a name, a prefix and a suffix fit a file system's 255
+KEPT = re.compile(r"@\d{1,6}$")  # of the name of an earlier adapter, beside those
 FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
 RESERVED = ("auto", "auto-sum", "mini")  # what stands for something else where an adapter's name may stand
 NEAREST = 3  # names that an error proposes
@@ -76,7 +78,8 @@ def name_fault(name: str) -> str | None:
     """What is wrong with a name, as a phrase; None if nothing is."""
     if not name.strip():
         return "it is empty"
-    if len(name) > LONGEST_NAME or len(name.encode(errors="replace")) > 3 * LONGEST_NAME:
+    own = KEPT.sub("", name)
+    if len(own) > LONGEST_NAME or len(own.encode(errors="replace")) > 3 * LONGEST_NAME:
         return f"it is longer than {LONGEST_NAME} characters"
     if name in RESERVED:
         return "it has a meaning of its own"
@@ -228,7 +231,7 @@ def register(
             if is_adapter(target) and file_contents(target) == contents:
                 return target
             if keep:
-                places = (home() / f"{name}@{number}" for number in count(1))
+                places = (home() / check_name(f"{name}@{number}") for number in count(1))
                 with replacing(next(place for place in places if not place.exists())) as old:
                     shutil.copytree(target, old)
             elif not force:

@@ -222,8 +222,8 @@ class Learnt:
         kept: whether the new adapter is better, and so registered.
         comparison: the errors of both, in words.
         summary: as `few_run.train_on_few`; and missed, see `missed_terms`, without hot words that are there;
-            and where there was an earlier
-            adapter general, the errors of both on other people's speech, and its words.
+            and where there was an earlier adapter general, the errors of both on other people's speech, and
+            its words.
         earlier: the name under which the earlier one is, None where there was none or it stays.
     """
 

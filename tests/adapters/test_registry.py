@@ -213,6 +213,10 @@ def test_an_earlier_adapter_is_kept_under_a_number(adapter):
     for value in (2.0, 2.0, 3.0):
         register(adapter(value), "a", keep=True)
     assert registry.registered_names() == ["a", "a@1", "a@2"]
+    longest = "b" * registry.LONGEST_NAME
+    for value in (1.0, 2.0):
+        register(adapter(value), longest, keep=True)
+    registry.remove(f"{longest}@1")
     kept = [registry.file_contents(resolve_adapter(name)) for name in ("a", "a@2", "a@1")]
     wanted = [registry.file_contents(adapter(value)) for value in (3.0, 2.0, 1.0)]
     assert kept == [*wanted[:2], wanted[2] | {"lm.json": b"{}"}]
