@@ -254,11 +254,15 @@ def table(exp: Path) -> None:
     text = Table("federated", "", head, rows).markdown
     if (exp / "identify.json").exists():
         r = load_json(exp / "identify.json")
+        seen = [
+            ("one client's vectors", r["speakers"], r["identified"]),
+            ("the mean of five clients'", r["groups"], r["group identified"]),
+        ]
+        head = ["what a server sees", "of so many", "found by the speaker's other half %", "chance %"]
+        rows = [[what, str(of), Rate(found), Rate(1 / of)] for what, of, found in seen]
         text += (
-            f"\nOf {r['speakers']} speakers {r['identified']:.1%} are identified by their vectors alone "
-            f"(chance {1 / r['speakers']:.1%}); of {r['groups']} means of clients the one with the speaker "
-            f"in it is found for {r['group identified']:.1%} (chance {1 / r['groups']:.1%}). The mean of "
-            f"LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of its norm. "
+            f"\n{Table('identified', '', head, rows).markdown}\n"
+            f"The mean of LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of its norm. "
             f"Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
             f"all weights {r['full bytes']:,}.\n"
         )
