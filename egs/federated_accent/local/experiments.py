@@ -262,8 +262,8 @@ def table(exp: Path) -> None:
         rows = [[what, str(of), Rate(found), Rate(1 / of)] for what, of, found in seen]
         text += (
             f"\n{Table('identified', '', head, rows).markdown}\n"
-            f"The mean of LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of its norm. "
-            f"Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
+            f"The mean of LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of "
+            f"its norm. Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
             f"all weights {r['full bytes']:,}.\n"
         )
     with replacing(exp / "RESULTS.md") as new:
