@@ -19,7 +19,6 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, training_inputs
 
 logger = logging.getLogger(__name__)
@@ -47,8 +46,6 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     # Faults are named before anything is deleted, and before torch and the base are loaded.
     reading = {"spk_sort": False, "allow_pipes": options.allow_pipes}
     sets = {name: read_data_directory(path, **reading) for name, path in data.items()}
-    if options.dev and options.train.resolve() == options.dev.resolve():
-        raise TrainingError(next(iter(overlap_of_train_and_dev(**sets))))
     if checking.check:
         from ia3_speech.training.data import check_data
 
@@ -58,11 +55,15 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
             refuse_too_few(options.train, sets["train"].utterances)
         return
+    if options.dev and options.train.resolve() == options.dev.resolve():
+        raise TrainingError(next(iter(overlap_of_train_and_dev(**sets))))
     if options.force and options.out.exists():
         from ia3_speech.training.data import check_data
 
         check_data(options, [])  # before what is there is deleted
-    if is_current(inputs, options):
+    # Of several processes the first alone deletes; where training begins the others wait for it.
+    follows = options.force and os.environ.get("RANK", "0") != "0"
+    if not follows and inputs.is_current(options.out, options.force, resume=True):
         return
     if options.dev is None:
         from ia3_speech.experiments.curve_files import gain_of_others
@@ -95,16 +96,6 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             f"{options.out}/adapter: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
             f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
         )
-
-
-def is_current(inputs: Inputs, options: TrainingOptions) -> bool:
-    """As `Inputs.is_current`; of several processes the first goes first, and it alone deletes."""
-    if "RANK" not in os.environ:
-        return inputs.is_current(options.out, options.force, resume=True)
-    from accelerate import PartialState
-
-    with (state := PartialState()).main_process_first():
-        return inputs.is_current(options.out, options.force and state.is_main_process, resume=True)
 
 
 def write_gate_of_train(options: TrainingOptions) -> None:
