@@ -22,8 +22,7 @@ from ia3_speech.cli import UserError
 logger = logging.getLogger(__name__)
 
 Source = Path | str | BinaryIO
-# The file name suffixes of audio: those of libsndfile's formats, and those of containers, which may need an
-# extra, so that such a file in a folder is read or reported, and never overlooked.
+# Suffixes of libsndfile's formats, and of containers, which may need an extra: read or reported, not overlooked.
 AUDIO_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist"),
@@ -32,34 +31,29 @@ AUDIO_SUFFIXES = {
 }
 SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
 RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hence the shortest usable input
-# Seconds decoded before a segment and thrown away: after a seek an MP3 decoder lacks what earlier frames lend
-# to later ones, 0.7 s at the lowest bit rates; Vorbis and Opus need a few windows.
+# Seconds decoded before a segment and thrown away: after a seek MP3 lacks up to 0.7 s, Opus a few windows.
 LEAD_IN = 1.0
 HEAD = 1024  # bytes in which all headers stand that are read here; a NIST SPHERE header's size
 OGG_PAGE = 65_307  # bytes, at most
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
+CANCELLED = "%s: the channels cancel each other (opposite phase), so the loudest is taken"
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
 MISSING_SECONDS = 0.5  # that headers may promise too much
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
 # The first bytes of a file → where its header has the number of bytes that follow, and their order.
 SIZE_FIELDS = {
-    b"RIFF": (slice(4, 8), "little"),
-    b"FORM": (slice(4, 8), "big"),
-    b".snd": (slice(8, 12), "big"),
-    b"RF64": (slice(20, 28), "little"),
-    b"riff": (slice(16, 24), "little"),
-}
+    b"RIFF": (slice(4, 8), "little"), b"FORM": (slice(4, 8), "big"), b".snd": (slice(8, 12), "big"),
+    b"RF64": (slice(20, 28), "little"), b"riff": (slice(16, 24), "little"),
+}  # fmt: skip
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 SIGNATURES = {b"\x1a\x45\xdf\xa3": "webm", b"\x30\x26\xb2\x75": "wma", b"#!AMR": "amr", b"ADIF": "aac"}
 
-# Clipping shows as flat tops. Speech that was scaled up to its peak has single samples at full scale and no
-# runs of them; speech cut off at half its peak has 0.1 to 3 % of its samples in such runs, also after
-# resampling or Opus.
+# Clipping shows as flat tops: of speech that was cut off at half its peak 0.1 to 3 % of the samples, also
+# after resampling or Opus; of speech that was scaled up to its peak single samples alone.
 FULL_SCALE = 0.99
 FLAT_TOP = 3  # samples in a row, of one sign
 CLIPPED_SHARE = 0.001  # of all samples
-
 SILENT_PEAK = 1e-4  # of full scale, -80 dB: three steps of 16 bit, below the noise of any microphone
 SILENT_SECONDS = 0.5  # shorter audio is not called silent
 
@@ -344,20 +338,16 @@ def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
     cable with swapped wires makes one the other's negative."""
     if wave.shape[1] == 1:
         return wave[:, 0]
-    channel = channel_of_cancelling(wave, name)
-    return wave.mean(axis=1) if channel is None else wave[:, channel]
+    if (channel := channel_of_cancelling(wave)) is None:
+        return wave.mean(axis=1)
+    logger.warning(CANCELLED, name)
+    return wave[:, channel]
 
 
-def channels_cancel(wave: np.ndarray) -> bool:
-    """Whether the mean of the channels of `(frames, channels)` has next to nothing of them."""
-    return wave.size > 0 and np.square(wave.mean(axis=1)).mean() < CANCELLED_SHARE * np.square(wave).mean()
-
-
-def channel_of_cancelling(wave: np.ndarray, name: str) -> int | None:
-    """The loudest channel of `(frames, channels)` that cancel each other, with a warning; else None."""
-    if not channels_cancel(wave):
+def channel_of_cancelling(wave: np.ndarray) -> int | None:
+    """The loudest channel of `(frames, channels)` that cancel each other; else None."""
+    if not wave.size or np.square(wave.mean(axis=1)).mean() >= CANCELLED_SHARE * np.square(wave).mean():
         return None
-    logger.warning("%s: the channels cancel each other (opposite phase), so the loudest is taken", name)
     return int(np.argmax(np.square(wave).mean(axis=0)))
 
 

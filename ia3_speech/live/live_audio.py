@@ -16,13 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.data.audio import (
-    SAMPLE_RATE,
-    UNKNOWN_SIZE,
-    AudioError,
-    channel_of_cancelling,
-    channels_cancel,
-)
+from ia3_speech.data.audio import CANCELLED, SAMPLE_RATE, UNKNOWN_SIZE, AudioError, channel_of_cancelling
 
 logger = logging.getLogger(__name__)
 
@@ -155,10 +149,12 @@ class Converter:
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """`(frames, channels)` → `(samples,)`."""
-        mono = frames.mean(axis=1)
-        if frames.shape[1] > 1 and channels_cancel(frames):  # each portion anew: hum may, and speech not
-            self.channel = channel_of_cancelling(frames, "stdin") if self.channel is None else self.channel
-            mono = frames[:, self.channel]
+        channel = channel_of_cancelling(frames) if frames.shape[1] > 1 else None
+        if channel is not None and self.channel is None:
+            logger.warning(CANCELLED, "stdin")
+            self.channel = channel
+        # Each portion anew: hum may cancel, and the speech behind it not.
+        mono = frames.mean(axis=1) if channel is None else frames[:, self.channel]
         return self.resampler.resample_chunk(mono) if self.resampler else mono
 
     def flush(self) -> np.ndarray:
