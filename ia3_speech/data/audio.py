@@ -22,7 +22,7 @@ from ia3_speech.cli import UserError
 logger = logging.getLogger(__name__)
 
 Source = Path | str | BinaryIO
-# Suffixes of libsndfile's formats, and of containers, which may need an extra: read or reported, not overlooked.
+# Of libsndfile's formats, and of containers, which may need an extra: read or reported, never overlooked.
 AUDIO_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist"),
