@@ -66,6 +66,10 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}
     search = {name: value for name, value in vars(search_options).items() if name not in files}
     inputs = training_inputs(options, {"data": options.data} | files, search=search)
+    if options.force and options.out.exists():
+        from ia3_speech.model.base import load_base
+
+        load_base(options.base, device="cpu")  # before what is there is deleted
     if inputs.is_current(options.out, options.force, resume=True):
         return
     summary = training.run()

@@ -35,6 +35,10 @@ def main(options: SpeakerOptions) -> None:
     inputs = training_inputs(options, {"data": options.data})
     # Faults are named before anything is deleted.
     read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
+    if options.force and options.out.exists():
+        from ia3_speech.model.base import load_base
+
+        load_base(options.base, device="cpu")
     if inputs.is_current(options.out, options.force, resume=True):
         return
     from ia3_speech.speakers.speaker_run import adapt_to_speakers

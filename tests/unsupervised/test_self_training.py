@@ -159,3 +159,14 @@ def test_pseudo_labels_never_lie_beside_or_over_the_recordings(place, run_comman
         result = self_train(run_command, place, "--force", data=data, out=out)
         assert result.code == 1 and "lie in one another" in result.err
     assert contents(place / "exp/round1/train") == before
+
+
+@pytest.mark.parametrize("command", ["self-train", "speakers"])
+def test_a_base_that_is_not_there_deletes_nothing_that_force_would(command, tmp_path, place, run_command):
+    (tmp_path / "empty").mkdir()
+    (place / "exp").mkdir(exist_ok=True)
+    (place / "exp/config.yaml").write_text("seed: 1\n")
+    options = ("--base", tmp_path / "empty", "--data", place / "data", "--out", place / "exp", "--force")
+    result = run_command(command, *options)
+    assert result.code == 1 and "empty" in result.err
+    assert contents(place / "exp") == {"config.yaml": b"seed: 1\n"}
