@@ -5,7 +5,8 @@
     ia3-speech self-train --data calls --lm bank.arpa.gz --out exp/calls         with your language model
 
 What the base, or the adapter to start from, hears by beam search with a language model is learnt as far as
-its words are certain; in a second round, with what was learnt, more of them are. No text is read, and none is
+its words are certain, and are heard again where the audio is played slower and faster; in a second round,
+with what was learnt, more of them are. No text is read, and none is
 written but in OUT. Writes OUT/{config.yaml, adapter/, metrics.jsonl, train.json} as `train` does, and what
 was learnt (ia3_speech/unsupervised/self_training.py). Where nothing can be learnt, as of silence or music,
 the adapter is the start, and a note says why. Recordings that can't be read are named and left out. An
@@ -38,9 +39,9 @@ class SelfTrainingOptions(SharedOptions):
     rounds: int = 2
     """rounds, at most: each labels the recordings with the adapter of the last one"""
 
-    min_confidence: float = 0.8
-    """of what is learnt: of an utterance's words on average, else of each word of a part of it; 0 takes all
-    that was heard"""
+    min_confidence: float = 0.5
+    """of each word that is learnt, which has to be heard at 0.9 and 1.1 times the speed too; 0 takes all that
+    was heard"""
 
     placements: list[str] = field(
         default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]

@@ -13,6 +13,7 @@ In: a data directory and a recogniser. Out, in a decode directory:
 """
 
 import json
+import math
 import os
 import platform
 import re
@@ -32,7 +33,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer, pools
@@ -72,6 +73,7 @@ def decode_utterances(
     on_error: Literal["fail", "skip"] = "skip",
     allow_pipes: bool = False,
     with_words: bool = False,
+    speed: float = 1.0,
 ) -> Decoding:
     """Decode utterances.
 
@@ -80,6 +82,7 @@ def decode_utterances(
         on_error: "fail" reads all audio first, and decodes only if nothing is wrong with any.
         allow_pipes: run shell commands in wav.scp.
         with_words: find the times and confidences of the words too.
+        speed: play the audio so many times as fast, pitch included.
 
     Raises:
         AudioError: on_error is "fail" and audio is bad.
@@ -87,7 +90,8 @@ def decode_utterances(
     from tqdm import tqdm
 
     started = time.perf_counter()
-    options = {"minimum_samples": recognizer.base.minimum_samples, "allow_pipes": allow_pipes}
+    minimum = math.ceil(recognizer.base.minimum_samples * speed)
+    options = {"minimum_samples": minimum, "allow_pipes": allow_pipes}
     if on_error == "fail":
         for _ in load_utterances(utterances, on_error="fail", **options):
             pass
@@ -102,8 +106,9 @@ def decode_utterances(
         by_speaker = groupby(waves, lambda pair: pair[0].speaker)
         for pool in ([*pairs] for _, pairs in by_speaker) if recognizer.test_time else pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
+            played = [change_speed(wave, speed) for _, wave in pool]
             recognized = recognizer.fresh().recognize(
-                [wave for _, wave in pool], lambda waves, _: bar.update(waves), names, with_words=with_words
+                played, lambda waves, _: bar.update(waves), names, with_words=with_words
             )
             for (utterance, wave), recognition in zip(pool, recognized, strict=True):
                 result.texts[utterance.id] = recognition.text

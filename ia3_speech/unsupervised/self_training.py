@@ -7,15 +7,19 @@ metrics.jsonl as `train` writes them; and for each round
     round1/fit/     every fifth of these utterances, of few all: whether training works
     round1/exp/     its training, as `train` writes it
 
-Pseudo-labels are what a recogniser hears, as far as it is sure of it: whole utterances, else the parts whose
-words it is sure of:
+Pseudo-labels are what a recogniser hears, as far as it hears it again when the audio is played slower and
+faster, and is sure of it: whole utterances, else the parts all of whose words are so:
 
     the patient    denies     chest    pain       words
-       .93  .95       .41       .88     .91       confidences, which `calibrate` makes probabilities
+    the patient    the knees  chest    pain       at 0.9 times the speed; another at 1.1
+       .93  .95       .81       .68     .91       confidences, which `calibrate` makes probabilities
     |-----------|          |---------------|      two parts: "the patient" and "chest pain"
 
 Wrong words in the targets teach the recogniser its own errors (confirmation bias: Kahn et al. 2020,
 "Self-training for end-to-end speech recognition", arXiv 1909.09116, whose filter judges whole utterances).
+Confidence alone finds them badly on speech that the recogniser does not know: that it is sure is what is
+wrong. Agreement needs no calibration (Khurana et al. 2021, arXiv 2011.13439, whose copies differ by dropout;
+what each is worth here: egs/without_transcripts/README.md).
 
 Each round labels the recordings with the adapter of the last one, the first with the start, and trains anew
 from the start, to the end of its epochs. There are no texts to choose a round by. What a recogniser writes
@@ -54,7 +58,7 @@ from ia3_speech.formatting import plural
 from ia3_speech.loading import load
 from ia3_speech.model.base import load_base
 from ia3_speech.model.ia3 import count_parameters
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_errors
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.run import prepare_base, run_lock, train
@@ -65,6 +69,7 @@ LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes", "disagreement")
 FEWEST = 5  # utterances to learn from
 FEWEST_WORDS = 2  # of a part: one word, cut out of its context, is heard worse than it was there
 FIFTH = 5  # every fifth recording is held out, and every fifth label shows whether training works
+SPEEDS = 0.9, 1.1  # at which a word has to be heard again
 FEW, THIRD = 50, 3  # of fewer recordings every third is held out, and all labels show whether training works
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
 
@@ -122,7 +127,7 @@ class SelfTraining:
             recordings = len(utterances) + len(unread)
             if len(utterances) < THIRD:  # a lecture: of its pieces some are learnt, and others held out
                 utterances = [*pieces(utterances, self.options)]
-            decoding = self.listen(self.out / "heard.json", utterances, self.options.init_adapter)
+            decoding = self.label(self.out / "heard.json", utterances, self.options.init_adapter)
             left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
             for line in left_out:
                 logger.warning("%s", line)
@@ -144,12 +149,22 @@ class SelfTraining:
             self.save(summary, started)
             return summary
 
+    def label(self, file: Path, utterances: Sequence[Utterance], adapter: str | None) -> Decoding:
+        """What the base with an adapter hears by beam search; a word that it does not hear at each of SPEEDS
+        too has no confidence. Without a filter the speeds are left out."""
+        heard = self.listen(file, utterances, adapter, "beam")
+        for speed in SPEEDS if self.min_confidence else ():
+            again = self.listen(file.with_suffix(f".{speed}.json"), utterances, adapter, "beam", speed)
+            heard.words = {id: heard_again(words, again.texts[id]) for id, words in heard.words.items()}
+        return heard
+
     def listen(
         self,
         file: Path,
         utterances: Sequence[Utterance],
         adapter: str | None,
-        search: Literal["greedy", "beam"] = "beam",
+        search: Literal["greedy", "beam"],
+        speed: float = 1.0,
     ) -> Decoding:
         """What the base with an adapter hears in recordings; kept in `file`, and read where that is there."""
         if not file.is_file():
@@ -158,7 +173,7 @@ class SelfTraining:
             model = {"adapter": adapter, "device": options.device, "precision": options.precision}
             recognizer = load(options.base, search=searched, **model).recognizer
             reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
-            decoding = decode_utterances(recognizer, utterances, with_words=True, **reading)
+            decoding = decode_utterances(recognizer, utterances, with_words=True, speed=speed, **reading)
             words = {id: [astuple(word)[:4] for word in heard] for id, heard in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
         heard = read_json(file)
@@ -212,7 +227,7 @@ class SelfTraining:
                 break
             best, selected = criterion, number
             if number < self.rounds:
-                decoding = self.listen(folder / "heard.json", utterances, adapter)
+                decoding = self.label(folder / "heard.json", utterances, adapter)
         return rounds, selected, note
 
     def disagreement(
@@ -287,19 +302,25 @@ def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[
             yield replace(one, id=f"{one.id}-{number:04d}" if len(cut) > 1 else one.id)
 
 
+def heard_again(words: Sequence[Word], text: str) -> tuple[Word, ...]:
+    """Words, without confidence where an alignment finds another in `text`, or none."""
+    pairs = align(text.split(), [word.text for word in words], ALIGN_TEXT)
+    same = [reference == hypothesis for reference, hypothesis in pairs if hypothesis is not None]
+    return tuple(w if kept else replace(w, confidence=0.0) for w, kept in zip(words, same, strict=True))
+
+
 def confident_labels(
     utterances: Sequence[Utterance], decoding: Decoding, least: float, maximum_seconds: float | None
 ) -> list[Utterance]:
-    """What can be learnt: whole utterances whose words have the mean confidence `least`, and of the others,
-    and of those longer than `maximum_seconds`, the parts of two words or more each of which has it."""
+    """What can be learnt: whole utterances each of whose words has the confidence `least`, and of the others,
+    and of those longer than `maximum_seconds`, the parts of two words or more that have it."""
     maximum, labels = maximum_seconds or MAXIMUM_SECONDS, []
     for utterance in utterances:
         if not (words := decoding.words.get(utterance.id)):
             continue
         length, offset = known_seconds(utterance), utterance.start or 0.0
         length = words[-1].end if math.isnan(length) else length  # of a shell pipe
-        mean = sum(word.confidence for word in words) / len(words)
-        if mean >= least and length <= maximum:
+        if min(word.confidence for word in words) >= least and length <= maximum:
             parts = [(0.0, length, decoding.texts[utterance.id])]
         else:
             parts = [*confident_parts(words, length, least, maximum)]

@@ -17,6 +17,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.unsupervised import self_training
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
@@ -42,6 +43,32 @@ def test_what_is_sure_is_learnt_whole_or_in_parts(tmp_path):
     assert {one.end - one.start for one in everything} == {4.0}
     texts = [text for *_, text in self_training.confident_parts(WORDS, 6.0, 0.0, 2.4)]
     assert texts == ["the patient", "denies chest pain", "no fever"]  # none is longer than 2.4 s
+
+
+def test_what_is_not_heard_again_at_other_speeds_is_not_learnt():
+    words = self_training.heard_again(WORDS, "the patient the knees has chest pain fever")
+    assert [word.text for word in words if not word.confidence] == ["denies", "no"]
+    assert [word for word in words if word.confidence] == [w for w in WORDS if w.text not in ("denies", "no")]
+    assert not any(word.confidence for word in self_training.heard_again(WORDS, ""))
+    assert self_training.heard_again((), "fever") == ()
+
+
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_recordings_are_heard_at_three_speeds_where_there_is_a_filter(place, monkeypatch, least):
+    played = []
+
+    def decode(recognizer, utterances, *, speed, **_: object) -> Decoding:
+        played.append(speed)
+        first = replace(WORDS[5], text="know") if speed == 1.1 else WORDS[5]
+        return Decoding({"a-1": "…"}, words={"a-1": [first, WORDS[6]]})
+
+    monkeypatch.setattr(self_training, "decode_utterances", decode)
+    options = TrainingOptions(base=str(place / "base"), train=place, out=place)
+    run = self_training.SelfTraining(place / "data", place / "exp", options, SearchOptions(), 1, least)
+    for _ in range(2):  # the second time from its files
+        heard = run.label(place / "exp/heard.json", [Utterance("a-1", "a", "a-1", "a.wav")], None)
+        assert [word.confidence for word in heard.words["a-1"]] == ([0.0, 0.99] if least else [0.1, 0.99])
+    assert played == ([1.0, 0.9, 1.1] if least else [1.0])
 
 
 def test_of_a_lecture_some_pieces_are_learnt_and_others_judge(place):
