@@ -28,7 +28,7 @@ from ia3_speech.training.config import SharedOptions, check_options, training_in
 class SelfTrainingOptions(SharedOptions):
     """Self-training"""
 
-    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data"}
+    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data", "replay"}
 
     data: Path
     """recordings: a data directory, whose text is not read, or a folder that is searched for audio"""
@@ -42,6 +42,9 @@ class SelfTrainingOptions(SharedOptions):
     min_confidence: float = 0.5
     """of each word that is learnt, which has to be heard at 0.9 and 1.1 times the speed too; 0 takes all that
     was heard"""
+
+    replay: str | None = "shipped"
+    """other speech on which the adapter is held to the base, as by `train --replay`; none: it is not"""
 
     placements: list[str] = field(
         default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
@@ -60,9 +63,10 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.unsupervised.self_training import SelfTraining
 
     check_options(options)
+    options.replay = options.replay if options.replay != "none" else None
     search_options.check()
-    numbers = options.rounds, options.min_confidence
-    training = SelfTraining(options.data, options.out, options, search_options, *numbers)
+    settings = options.rounds, options.min_confidence, options.replay
+    training = SelfTraining(options.data, options.out, options, search_options, *settings)
     training.check()
     files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}
     search = {name: value for name, value in vars(search_options).items() if name not in files}

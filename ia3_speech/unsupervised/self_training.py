@@ -85,6 +85,7 @@ class SelfTraining:
         search: how recordings are labelled: by beam search, where it leaves that open.
         rounds: at most.
         min_confidence: of what is learnt, see `confident_labels`.
+        replay: other speech, as of `TrainingOptions`.
     """
 
     recordings: Path
@@ -93,6 +94,7 @@ class SelfTraining:
     search: SearchOptions
     rounds: int
     min_confidence: float
+    replay: str | None = None
 
     def check(self) -> None:
         """Raises TrainingError where pseudo-labels could come to lie over texts, or for wrong numbers."""
@@ -248,7 +250,7 @@ class SelfTraining:
         shared = {each.name: getattr(self.options, each.name) for each in fields(SharedOptions)}
         shared |= {"on_error": "skip", "batch_seconds": BATCH_SECONDS, "epoch_minutes": EPOCH_MINUTES}
         places = {"out": folder / "exp", "train": folder / "train", "dev": folder / "fit"}
-        return train(TrainingOptions(**shared, **places))
+        return train(TrainingOptions(**shared, **places, replay=self.replay))
 
     def save(self, summary: dict[str, Any], started: float) -> None:
         """Write the adapter of the selected round, or the start as one; the options, the summary."""

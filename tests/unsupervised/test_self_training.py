@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ia3_speech import load_adapter, load_base
@@ -108,7 +109,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
     monkeypatch.setattr(self_training, "FEW", 1_000 if few else 0)
     before = contents(place / "data")
-    result = self_train(run_command, place)
+    replay = ("--replay", "none") if few else ()
+    result = self_train(run_command, place, *replay)
     assert result.code == 0, result.err
     assert contents(place / "data") == before
     out = place / "exp"
@@ -124,7 +126,9 @@ def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
     assert not {label.recording for label in learnt} & judges.keys()
     load_adapter(load_base(place / "base").model, out / "adapter")
     assert read_record(out / "adapter")["training"]["selected_round"] == summary["selected_round"]
-    assert self_train(run_command, place).out == f"{out}: up to date\n"
+    trained_with = yaml.safe_load((out / "round1/exp/config.yaml").read_text())
+    assert trained_with["replay"] == (None if few else "shipped")
+    assert self_train(run_command, place, *replay).out == f"{out}: up to date\n"
 
 
 @pytest.mark.usefixtures("bad_start")

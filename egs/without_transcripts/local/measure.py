@@ -88,8 +88,8 @@ def train(data: Path, exp: Path, system: str, epochs: int = 6, rounds: int = 2, 
         if system == "with_transcripts":
             train_on_texts(options, dev)
         else:
-            numbers = options.rounds, options.min_confidence
-            SelfTraining(source, out, options, SearchOptions(), *numbers).run()
+            settings = options.rounds, options.min_confidence, options.replay
+            SelfTraining(source, out, options, SearchOptions(), *settings).run()
         seconds = {"cpu_seconds": time.process_time() - started, "audio_seconds": audio}
         write_json(out / "cpu.json", {name: round(value, 1) for name, value in seconds.items()})
         inputs.record(out)
@@ -99,7 +99,7 @@ def train_on_texts(options: SelfTrainingOptions, dev: Path | None) -> None:
     """The same training as a round of self-training, on the texts of people."""
     shared = {each.name: getattr(options, each.name) for each in fields(SharedOptions)}
     shared |= {"out": options.out, "batch_seconds": BATCH_SECONDS}
-    training = TrainingOptions(**shared, train=options.data, dev=dev)
+    training = TrainingOptions(**shared, train=options.data, dev=dev, replay=options.replay if dev else None)
     if dev:
         train_with_dev(training)
     else:  # as conf/few.yaml has it
@@ -242,7 +242,7 @@ def plan(data: Path, conditions: str, epochs: int = 6) -> None:
         learnt = max(audio, 1.5 * count) * (4 if few else epochs) * STEP  # of a round, were all certain
         passes = {
             "with_transcripts": 5 * 4 * STEP * audio if few else learnt + (epochs + 1) * minutes["dev"],
-            "self_train, unfiltered": 2 * 2 * (learnt + (3 if few else 1.5) * audio),
+            "self_train, unfiltered": 2 * 2 * (learnt + (4 if few else 2.5) * audio),
             "base, with_transcripts, self_train, unfiltered": 2 * 4 * minutes["test"],
             "suta, dsuta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * minutes["test"],
         }
