@@ -6,11 +6,11 @@
 
 What the base, or the adapter to start from, hears by beam search with a language model is learnt as far as
 its words are certain, and are heard again where the audio is played slower and faster; in a second round,
-with what was learnt, more of them are. No text is read, and none is
-written but in OUT. Writes OUT/{config.yaml, adapter/, metrics.jsonl, train.json} as `train` does, and what
-was learnt (ia3_speech/unsupervised/self_training.py). Where nothing can be learnt, as of silence or music,
-the adapter is the start, and a note says why. Recordings that can't be read are named and left out. An
-interrupted run resumes.
+with what was learnt, more of them are. No text is read, and none is written but in OUT. Writes
+OUT/{config.yaml, adapter/, metrics.jsonl, train.json} as `train` does, and what was learnt
+(ia3_speech/unsupervised/self_training.py). Where nothing can be learnt, as of silence or music, the adapter
+is the start, and a note says why. Recordings that can't be read are named and left out. An interrupted run
+resumes.
 """
 
 from dataclasses import dataclass, field
