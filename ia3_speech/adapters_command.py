@@ -204,6 +204,7 @@ def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_
     terms = [] if is_base else [Term(adapter, registry.resolve_adapter(adapter))]
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
+    from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.routing.gate_statistics import add_gate
 
     loaded, folder = base_of(terms, adapter if is_base else base), Path(adapter)
@@ -211,7 +212,8 @@ def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_
         folder = terms[0].folder
         check_base(adapter, read_metadata(folder), loaded.fingerprint)
     name = folder.name if folder.parent == registry.home() else None
-    count = add_gate(folder, loaded, data, name, allow_pipes=allow_pipes)
+    utterances = read_for_decoding(data, allow_pipes).utterances
+    count = add_gate(folder, loaded, utterances, name, allow_pipes=allow_pipes)
     print(f"{folder / GATE}: of {plural(count, 'utterance')}")
 
 

@@ -60,7 +60,9 @@ class SelfTrainingOptions(SharedOptions):
 
 
 def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
-    from ia3_speech.unsupervised.self_training import SelfTraining
+    from ia3_speech.model.base import load_base
+    from ia3_speech.routing.gate_statistics import add_gate
+    from ia3_speech.unsupervised.self_training import SelfTraining, read_recordings
 
     check_options(options)
     options.replay = options.replay if options.replay != "none" else None
@@ -72,12 +74,15 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     search = {name: value for name, value in vars(search_options).items() if name not in files}
     inputs = training_inputs(options, {"data": options.data} | files, search=search)
     if options.force and options.out.exists():
-        from ia3_speech.model.base import load_base
-
         load_base(options.base, device="cpu")  # before what is there is deleted
     if inputs.is_current(options.out, options.force, resume=True):
         return
     summary = training.run()
+    if summary["selected_round"]:
+        utterances, _ = read_recordings(options.data, options.allow_pipes)
+        add_gate(
+            options.out / "adapter", load_base(options.base), utterances, allow_pipes=options.allow_pipes
+        )
     inputs.record(options.out)
     print("\n".join(report(f"{options.out}/adapter", summary)))
 

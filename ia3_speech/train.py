@@ -100,12 +100,14 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
 def write_gate_of_train(options: TrainingOptions) -> None:
     """Beside the adapter, what train's speech is like, for `--adapter auto` to choose by."""
+    from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.model.base import load_base
     from ia3_speech.routing.gate_statistics import add_gate
 
+    utterances = read_for_decoding(options.train, options.allow_pipes).utterances
     base, adapter = load_base(options.base, dtype=options.dtype), options.out / "adapter"
     try:
-        add_gate(adapter, base, options.train, allow_pipes=options.allow_pipes)
+        add_gate(adapter, base, utterances, allow_pipes=options.allow_pipes)
     except UserError as error:  # a single utterance
         logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
 

@@ -10,7 +10,7 @@ where adapters meet (see `gate`). No audio, text or single utterance is in the f
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,7 @@ from ia3_speech.adapters.record import GATE, METADATA, describe_base, read_recor
 from ia3_speech.atomic import replacing
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import load_utterances
-from ia3_speech.decoding.decode_directory import read_for_decoding
+from ia3_speech.data.utterance import Utterance, load_utterances
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,10 +99,15 @@ def write_gate(folder: Path, speech: SpeechStatistics) -> None:
 
 
 def add_gate(
-    folder: Path, base: "Base", data: Path, name: str | None = None, *, allow_pipes: bool = False
+    folder: Path,
+    base: "Base",
+    utterances: Sequence[Utterance],
+    name: str | None = None,
+    *,
+    allow_pipes: bool = False,
 ) -> int:
-    """Write the gate of an adapter, or of a base, from a data directory, whose texts are not read; its card
-    says so. Returns how many utterances were read.
+    """Write the gate of an adapter, or of a base, from utterances, whose texts are not read; its card says
+    so. Returns how many were read; damaged audio is left out.
 
     Args:
         base: without vectors.
@@ -111,11 +115,9 @@ def add_gate(
         allow_pipes: run shell commands in wav.scp.
 
     Raises:
-        DataError, AudioError: the data can't be used; damaged audio is left out.
         UserError: as `measure_speech`.
     """
-    every = read_for_decoding(data, allow_pipes).utterances
-    chosen = every[:: -(-len(every) // MOST_UTTERANCES)]
+    chosen = utterances[:: -(-len(utterances) // MOST_UTTERANCES)]
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     waves = load_utterances(chosen, on_error="skip", **options)
     speech = measure_speech(base, (wave for _, wave in waves))

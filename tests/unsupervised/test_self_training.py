@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ia3_speech import load_adapter, load_base
-from ia3_speech.adapters.record import OWN_WEIGHTS, read_record
+from ia3_speech.adapters.record import GATE, OWN_WEIGHTS, read_record
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
@@ -108,6 +108,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("few", [True, False])
 def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
     monkeypatch.setattr(self_training, "FEW", 1_000 if few else 0)
+    if few:  # the round is better
+
+        def judge(run, folder: Path, *words: object, measure=self_training.SelfTraining.disagreement):
+            return measure(run, folder, *words) / 100 + (folder == run.out)
+
+        monkeypatch.setattr(self_training.SelfTraining, "disagreement", judge)
     before = contents(place / "data")
     replay = ("--replay", "none") if few else ()
     result = self_train(run_command, place, *replay)
@@ -126,6 +132,8 @@ def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
     assert not {label.recording for label in learnt} & judges.keys()
     load_adapter(load_base(place / "base").model, out / "adapter")
     assert read_record(out / "adapter")["training"]["selected_round"] == summary["selected_round"]
+    assert not few or summary["selected_round"] >= 1
+    assert (out / "adapter" / GATE).is_file() == bool(summary["selected_round"])
     trained_with = yaml.safe_load((out / "round1/exp/config.yaml").read_text())
     assert trained_with["replay"] == (None if few else "shipped")
     assert self_train(run_command, place, *replay).out == f"{out}: up to date\n"
