@@ -13,18 +13,20 @@ from typing import Any
 
 import numpy as np
 
+import ia3_speech
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.text import normalize
 from ia3_speech.inputs import provenance
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
 
 SYSTEMS = ("base", "with_transcripts", "self_train", "unfiltered", "suta", "dsuta", "layer_norms")
+OTHER = Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev"  # comes with the package
 SEARCHES = {"greedy": "greedy", "lm": "beam search, language model"}
 
 
@@ -59,27 +61,35 @@ def main(data: Path, exp: Path, conditions: str) -> None:
 
 def compare(exp: Path, search: str, test: Any) -> list[dict[str, Any]]:
     """A row a system that was decoded by this search, the base first."""
-    references = {u.id: normalize(u.text or "", "ctc").split() for u in test}
     speakers = [utterance.speaker for utterance in test]
     errors, rows = {}, []
     for system in SYSTEMS:
         folder = exp / system / f"decode_{search}"
         if not (folder / "decode.json").is_file():
             continue
-        texts = read_kaldi_text(folder / "text")
-        counts = [count_errors(references[u.id], normalize(texts[u.id], "ctc").split()) for u in test]
+        counts = errors_of(test, folder)
         errors[system] = np.array([count.total for count in counts])
-        words = np.array([count.words for count in counts])
-        row = {"system": system, "wer": errors[system].sum() / words.sum(), "words": int(words.sum())}
+        total = sum(counts, ErrorCounts())
+        row = {"system": system, "wer": total.wer, "words": total.words}
         if system != "base":
             row |= against(errors["base"], errors[system], speakers)
         gained = [one for one in rows if one["system"] == "with_transcripts" and one["change_ci"][1] < 0]
         if gained:  # for certain
             row["share"] = row["change"] / gained[0]["change"] + 0.0  # no −0
+        if (other := exp / system / f"decode_{search}_other").is_dir():
+            row["other"] = sum(errors_of(read_data_directory(OTHER), other), ErrorCounts()).wer
         rows.append(row | {"seconds": seconds(exp / system, folder)})
     if not rows:
         raise UserError(f"{exp}: nothing has been decoded (run stages 3 and 4)")
     return rows
+
+
+def errors_of(test: Any, decoded: Path) -> list[ErrorCounts]:
+    """Of each utterance."""
+    texts = read_kaldi_text(decoded / "text")
+    return [
+        count_errors(*(normalize(text or "", "ctc").split() for text in (u.text, texts[u.id]))) for u in test
+    ]
 
 
 def against(base: np.ndarray, errors: np.ndarray, speakers: list[str]) -> dict[str, Any]:
@@ -107,13 +117,14 @@ def seconds(system: Path, decoded: Path) -> float:
 def table(title: str, rows: list[dict[str, Any]]) -> str:
     """Markdown."""
     header = [title, "WER %", "change %", "share of the gain with transcripts %", "speakers better %",
-              "worse %", "s a second"]  # fmt: skip
+              "worse %", "other speech WER %", "s a second"]  # fmt: skip
     lines = [
         [
             row["system"],
             Rate(row["wer"]),
             Rate(row.get("change"), row.get("change_ci"), signed=True),
             *(Rate(row.get(name), digits=0) for name in ("share", "better", "worse")),
+            Rate(row.get("other")),
             f"{row['seconds']:.2f}",
         ]
         for row in rows

@@ -19,12 +19,14 @@ of a training that was resumed, that of its last part.
 import time
 from collections.abc import Iterator
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+import ia3_speech
 from ia3_speech import load, load_base
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
@@ -52,6 +54,7 @@ from ia3_speech.unsupervised.self_training import BATCH_SECONDS, SelfTraining
 TRAINED = ("with_transcripts", "self_train", "unfiltered")
 TEST_TIME = ("suta", "dsuta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam"}
+OTHER = Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev"  # comes with the package
 LOAD = {"device": "cpu", "precision": "auto", "vad": "off"}
 STEP = 3  # forward passes that a step of training takes as long as
 
@@ -111,26 +114,28 @@ def train_on_texts(options: SelfTrainingOptions, dev: Path | None) -> None:
 
 
 def decode(data: Path, exp: Path, systems: str = " ".join(("base", *TRAINED, *TEST_TIME))) -> None:
-    """Decode DATA/test with the base, with what was trained, and at test time, by both searches.
+    """Decode DATA/test with the base, with what was trained, and at test time, by both searches; and other
+    speech with the base, and with what was trained on all.
 
     Args:
         data: of the condition
-        exp: EXP/SYSTEM/decode_SEARCH is written
+        exp: EXP/SYSTEM/decode_SEARCH is written, and decode_SEARCH_other
         systems: those to decode
     """
-    test = read_data_directory(data / "test", text=False)
-    for system in systems.split():
+    sets = {"": data / "test"} | ({"_other": OTHER} if (data / "recordings").is_dir() else {})
+    for system, (suffix, folder) in product(systems.split(), sets.items()):
         adapters = sorted((exp / system).glob("**/all/adapter"))
         numbers = [suta.STEPS, suta.LEARNING_RATE] if system in TEST_TIME else None
-        inputs = Inputs({"data": data / "test", "adapters": adapters}, {"suta": numbers})
-        outs = [exp / system / f"decode_{search}" for search in SEARCHES]
+        inputs = Inputs({"data": folder, "adapters": adapters}, {"suta": numbers})
+        outs = [exp / system / f"decode_{search}{suffix}" for search in SEARCHES]
         current = [inputs.is_current(out) for out in outs]
-        if (system in TRAINED and not adapters) or all(current):
+        if (system in TRAINED and not adapters) or (system in TEST_TIME and suffix) or all(current):
             continue
+        test = read_data_directory(folder, text=False)
         decode_with = at_test_time if system in TEST_TIME else with_adapters
         decoded = decode_with(system, data, exp, test)
         for out, (result, recognizer, seconds) in zip(outs, decoded, strict=True):
-            record = decoding_record(recognizer, result, data / "test")
+            record = decoding_record(recognizer, result, folder)
             record |= {"system": system, "cpu_seconds": round(seconds, 2)}
             write_decode_directory(result, test.utterances, out, record)
             inputs.record(out)
