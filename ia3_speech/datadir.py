@@ -31,6 +31,7 @@ from ia3_speech.data.kaldi import (
 )
 from ia3_speech.data.kaldi.overlap import describe_overlap
 from ia3_speech.data.utterance import BadAudio, bad_audio_report, load_utterances
+from ia3_speech.formatting import plural, shorten
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def validate(
     checked = read_data_directory(data, **needed, allow_pipes=allow_pipes)
     if len(checked.speakers) == 1:
         log.warning(f"{data}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
+    if wordless := [u.id for u in checked if not no_text and not (u.text or "").split()]:
+        log.warning(f"{data}: {plural(len(wordless), 'utterance')} without a word: {shorten(wordless)}")
     bad: list[BadAudio] = []
     for _ in load_utterances(checked, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
         pass

@@ -1,5 +1,6 @@
 """Data directories: every file to the byte, every refusal in words, fix, subset, split and their command."""
 
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -316,6 +317,13 @@ def test_flags_of_validate(plain, capsys, flag, tables):
     assert run(capsys, "validate", plain)[0] == 1
     message = f"Successfully validated data-directory {plain}: 4 utterances, 3 speakers\n"
     assert run(capsys, "validate", flag, plain) == (0, message, "")
+
+
+def test_validate_names_utterances_without_a_word(plain, capsys):
+    lay(plain, {"text": re.sub(r"^(anna-2|bob-1) .*", r"\1", TABLES["text"], flags=re.MULTILINE)})
+    code, out, err = run(capsys, "validate", plain)
+    assert code == 0 and out.startswith("Successfully validated")
+    assert "2 utterances without a word: anna-2, bob-1" in err
 
 
 def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
