@@ -1,6 +1,5 @@
 """Data directories: every file to the byte, every refusal in words, fix, subset, split and their command."""
 
-import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -319,11 +318,9 @@ def test_flags_of_validate(plain, capsys, flag, tables):
     assert run(capsys, "validate", flag, plain) == (0, message, "")
 
 
-def test_validate_names_utterances_without_a_word(plain, capsys):
-    lay(plain, {"text": re.sub(r"^(anna-2|bob-1) .*", r"\1", TABLES["text"], flags=re.MULTILINE)})
-    code, out, err = run(capsys, "validate", plain)
-    assert code == 0 and out.startswith("Successfully validated")
-    assert "2 utterances without a word: anna-2, bob-1" in err
+def test_validate_names_utterances_without_a_word(plain, capsys, caplog):
+    assert run(capsys, "validate", plain)[0] == 0
+    assert "1 utterance without a word: cleo-1" in caplog.text
 
 
 def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
