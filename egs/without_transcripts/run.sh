@@ -15,7 +15,7 @@ minutes=0 # N: of speech of each train, evenly spaced; 0: all
 tests=0 # N: utterances of each test, evenly spaced; 0: all
 speakers=0 # N: speakers of the third condition; 0: all 85
 epochs=6 # N: of training, at most
-rounds=2 # N: of self-training, at most
+rounds=1 # N: of self-training, at most
 conditions="accent telephone speakers" # 'A B': those to measure
 unset prepare base init_adapter init_name grid nj small_opts precision decode_opts score_opts report_opts out_of_domain
 unset register_anyway retrain allow_pipes # of recipes with one corpus

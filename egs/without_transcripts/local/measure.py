@@ -62,7 +62,7 @@ STEP = 3  # forward passes that a step of training takes as long as
 # ---- train
 
 
-def train(data: Path, exp: Path, system: str, epochs: int = 6, rounds: int = 2, seed: int = 0) -> None:
+def train(data: Path, exp: Path, system: str, epochs: int = 6, rounds: int = 1, seed: int = 0) -> None:
     """Train a system of TRAINED on all of a condition's recordings, or on each speaker's.
 
     Args:
@@ -247,7 +247,7 @@ def plan(data: Path, conditions: str, epochs: int = 6) -> None:
         learnt = max(audio, 1.5 * count) * (4 if few else epochs) * STEP  # of a round, were all certain
         passes = {
             "with_transcripts": 5 * 4 * STEP * audio if few else learnt + (epochs + 1) * minutes["dev"],
-            "self_train, unfiltered": 2 * 2 * (learnt + (4 if few else 2.5) * audio),
+            "self_train, unfiltered": 2 * (learnt + (4 if few else 2.5) * audio),
             "base, with_transcripts, self_train, unfiltered": 2 * 4 * minutes["test"],
             "suta, dsuta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * minutes["test"],
         }
