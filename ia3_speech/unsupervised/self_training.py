@@ -17,7 +17,7 @@ faster, and is sure of it: whole utterances, else the parts all of whose words a
 
 Wrong words in the targets teach the recogniser its own errors (confirmation bias: Kahn et al. 2020,
 "Self-training for end-to-end speech recognition", arXiv 1909.09116, whose filter judges whole utterances).
-Confidence alone finds them badly on speech that the recogniser does not know: that it is sure is what is
+Confidence alone misses many of them on speech that the recogniser does not know, where it is sure of what is
 wrong. Agreement needs no calibration (Khurana et al. 2021, arXiv 2011.13439, whose copies differ by dropout;
 what each is worth here: egs/without_transcripts/README.md).
 
