@@ -209,3 +209,9 @@ def test_a_base_that_is_not_there_deletes_nothing_that_force_would(command, tmp_
     result = run_command(command, *options)
     assert result.code == 1 and "empty" in result.err
     assert contents(place / "exp") == {"config.yaml": b"seed: 1\n"}
+
+
+def test_a_misspelt_replay_is_named_before_anything_is_heard(place, run_command):
+    result = self_train(run_command, place, "--replay", place / "nowhere")
+    assert result.code == 1 and "nowhere: no data directory with a wav.scp" in result.err
+    assert not (place / "exp").exists()
