@@ -97,7 +97,7 @@ class SelfTraining:
     replay: str | None = None
 
     def check(self) -> None:
-        """Raises TrainingError where pseudo-labels could come to lie over texts, for wrong numbers, or no replay."""
+        """Raises TrainingError where pseudo-labels could come to lie over texts, or options are wrong."""
         data, out = self.recordings.resolve(), self.out.resolve()
         if data.is_relative_to(out) or out.is_relative_to(data):
             raise TrainingError(
