@@ -50,7 +50,12 @@ GENERAL_STEP = 3  # of its 30 utterances every third is decoded: a minute, of si
 MOST_GENERAL_ERRORS = 1.1  # times those of the earlier adapter
 MISSED_LETTERS = 5  # of a hot word: a bonus is for the letters beyond the fourth
 VOICE = "voice.json"
+LOCK_SECONDS = 3.0  # for which a writer waits for another
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
+
+
+class StoreLocked(UserError):
+    """Another command is at the corrections of this name."""
 
 
 class Correction(NamedTuple):
@@ -73,7 +78,7 @@ def voice_folder(name: str) -> Path:
 
 
 def voice_record(name: str) -> dict[str, Any]:
-    """owner (the SHA-256 of a key, or None), consent (when), made (whether its adapter was made on the page);
+    """owner (the name of a key, or None), consent (when), made (whether its adapter was made on the page);
     empty for an adapter that has not begun there."""
     file = None if registry.name_fault(name) else voice_folder(name) / VOICE
     return read_json(file) if file and file.is_file() else {}
@@ -99,17 +104,19 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
 
 @contextmanager
 def only_writer(name: str) -> Iterator[None]:
-    """Hold the lock of an adapter's corrections. Raises UserError where another command holds it."""
+    """Hold the lock of an adapter's corrections. Raises StoreLocked where another command keeps it."""
     from filelock import FileLock, Timeout
 
     folder = store_of(name).parent
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     try:
-        with FileLock(folder / f".{name}.lock", timeout=0):
+        with FileLock(folder / f".{name}.lock", timeout=LOCK_SECONDS):
             yield
     except Timeout:
-        raise UserError(f"{name}: another command is at its corrections (wait until it has ended)") from None
+        raise StoreLocked(
+            f"{name}: another command is at its corrections (wait until it has ended)"
+        ) from None
 
 
 def registered(name: str) -> Path:

@@ -130,11 +130,7 @@ def extract(
         try:
             if columns["text"] and text is None:
                 raise AudioError(f"no transcript in column {columns['text']}")
-            if not isinstance(cell, dict) or cell.get("bytes") is None:
-                if not path_in_cell(cell):
-                    raise AudioError("the audio cell is empty")
-                cell = base / path_in_cell(cell)
-            wave = to_waveform(cell)
+            wave = to_waveform(audio_in_cell(cell, base))
         except AudioError as error:
             bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
             continue
@@ -160,6 +156,8 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
 
     path = Path(name)
     if path.is_dir() and text_files(path):
+        if split or config:
+            raise DataError(f"{name}: recordings beside text files (leave out --split and --config-name)")
         rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in read_text_files(path))
         return datasets.Dataset.from_list([*rows])
     try:
@@ -247,6 +245,16 @@ def choose_columns(
 def path_in_cell(cell: Any) -> str:
     path = cell.get("path") if isinstance(cell, dict) else cell
     return path if isinstance(path, str) else ""
+
+
+def audio_in_cell(cell: Any, base: Path) -> Any:
+    """The cell's own audio, else the file that it names, below `base`. Raises AudioError where both lack."""
+    content = {key for key in cell if cell[key] is not None} if isinstance(cell, dict) else set()
+    if path_in_cell(cell) and not content & {"bytes", "array"}:
+        return base / path_in_cell(cell)
+    if cell is None or cell == "" or (isinstance(cell, dict) and not content):
+        raise AudioError("the audio cell is empty")
+    return cell
 
 
 def feature_text(row: dict, column: str | None, features: Any) -> str:

@@ -70,6 +70,8 @@ NUMBER = rf"(?:{INTEGER}(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
 SIGN = r"(?:(?<![^\s(\[])[-−+±])?"  # at the start of a word; elsewhere a hyphen is a range or joins words
 RANGE = rf"({SIGN}{NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
 SYMBOL = "|".join(re.escape(symbol) for symbol in sorted([*UNITS, *ANY_CASE], key=len, reverse=True))
+# Digit by digit, and before all else, since patterns and num2words take long over such.
+LONG_NUMBER = r"((?<=[0-9])\.)?([0-9](?:,?[0-9]){39,})"
 UNIT = rf"({SYMBOL})([²³]?)(?:/({SYMBOL})([²³]?))?(?![\w°])"
 
 
@@ -168,6 +170,10 @@ def vulgar_fraction(match: re.Match) -> str:
 # ---- one function a rule: a match → its words
 
 
+def long_number(match: re.Match) -> str:
+    return f"{'point ' if match[1] else ''}{digits_in_words(match[2].replace(',', ''))}"
+
+
 def unit_name(symbol: str, power: str, *, plural: bool) -> str:
     name = UNITS.get(symbol) or ANY_CASE[symbol.lower()]
     if plural:
@@ -260,6 +266,7 @@ ALONE = r"(?![\w,.:/-]*[0-9])"  # not a part of a longer number
 # In this order. What a rule has written has no digits, so that no later rule sees it. Patterns are
 # compiled when they are first needed.
 RULES: list[tuple[str, Callable[[re.Match], str]]] = [
+    (LONG_NUMBER, long_number),
     (r"[<>≤≥~≈#№]\s?(?=[.0-9])", lambda match: COMPARISONS[match[0][0]]),
     (r"(?<=[0-9])\s?([=×±+])\s?(?=[0-9])|(?<=[0-9])\s?(x)\s?(?=[0-9])",
      lambda match: SYMBOLS[match[1] or match[2]]),

@@ -55,7 +55,7 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
     else:
         text = read_any_utf(path)
         separator = EXCEL_SEPARATOR.match(text)
-        delimiter = separator[1] if separator else max(DELIMITERS, key=text.partition("\n")[0].count)
+        delimiter = separator[1] if separator else max(DELIMITERS, key=text.lstrip().partition("\n")[0].count)
         lines = csv_lines(path, text, delimiter, problems)
         if separator:
             next(lines, None)
@@ -140,8 +140,9 @@ def usual_names(columns: list[str], place: str) -> list[str]:
     """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them. Raises
     UserError as `read_spreadsheet`, and where two could be meant."""
     columns = [column.lower() for column in columns]
+    labels = [label_name(column) for column in columns]
     for name in columns:
-        if columns.count(name) > 1 or not name:
+        if labels.count(label_name(name)) > 1 or not name:
             what = f"two columns {name}" if name else "a column without a name"
             raise UserError(f"{place}: {what} (give each column a name of its own)")
     for name, synonyms in SYNONYMS.items():

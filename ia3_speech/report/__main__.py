@@ -63,7 +63,11 @@ def main(
     others = [place / name for place in others for name in ("text", "score.json")]
     inputs = Inputs(
         {"data": data} | paths | {"decode_dir": decoded, "adapter": weights, "others": others},
-        {"embed_audio": embed_audio, "title": adapter and title_of_record(read_summary(adapter))},
+        {
+            "embed_audio": embed_audio,
+            "allow_pipes": (embed_audio and allow_pipes) or None,
+            "title": adapter and title_of_record(read_summary(adapter)),
+        },
     )
     if inputs.is_current(out, force or figures is not None or not tables_folder(out).is_dir()):
         return

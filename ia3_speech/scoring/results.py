@@ -184,7 +184,7 @@ def search_of(decode_dir: str | Path) -> str:
 
 def system_name(decode_dir: str | Path) -> str:
     """`exp/clinic/ia3_seed1/decode_lm_test` → `ia3_seed1 + LM`; another folder's own name."""
-    path = Path(decode_dir)
+    path = Path(decode_dir).absolute()
     return path.parent.name + ADDED[search_of(path)] if path.name.startswith("decode") else path.name
 
 

@@ -42,6 +42,7 @@ def main(
         import uvicorn
 
         from ia3_speech.serve.app import make_app
+        from ia3_speech.serve.errors import ApiError
         from ia3_speech.serve.monitoring import RequestIds
         from ia3_speech.serve.state import Server
     except ImportError as error:
@@ -49,12 +50,16 @@ def main(
     for handler in logging.getLogger().handlers:
         handler.addFilter(RequestIds())
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
+    listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
     recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
-    server = Server(recognizer, server_options, engine_options, limit_options, search_options)
+    try:
+        server = Server(recognizer, server_options, engine_options, limit_options, search_options)
+    except ApiError as error:
+        raise UserError(f"--language: {error.message}") from None
     if server_options.key_file is None and server_options.host not in LOOPBACK:
         warning = "warning: without --key-file whoever reaches this port may use and change everything"
         print(warning, file=sys.stderr)
-    address = f"http://{server_options.host}:{server_options.port}"
+    address = f"http://{server_options.host}:{listener.getsockname()[1]}"
     print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
     config = uvicorn.Config(
         make_app(server),
@@ -65,7 +70,6 @@ def main(
         ws_max_size=2**20,  # bytes of an event: 16 s of speech
         ws_max_queue=4,
     )
-    listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
     uvicorn.Server(config).run(sockets=[listener])
 
 

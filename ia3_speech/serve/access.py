@@ -7,7 +7,8 @@
 
 In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
 An adapter that a key may not use is one that is not there: no list, no error and no time tells its name.
-A voice that was made on the page with a key is that key's, whatever the patterns of others.
+A voice that was made on the page belongs to the name of its key, whatever the patterns of others: a new key
+under the same name goes on with it.
 """
 
 import hashlib
@@ -60,7 +61,7 @@ class Client(BaseModel, extra="forbid"):
             owner = voice_record(adapter).get("owner")
         except UserError:  # a damaged record: nobody knows whose it is
             return False
-        return owner in (None, self.hashed) or self.name == NOBODY
+        return owner in (None, self.name) or self.name == NOBODY
 
     def take(self, rate: float) -> None:
         """Count a request, of `rate` a minute: a bucket of a minute's, filled steadily. Raises ApiError."""
@@ -134,8 +135,11 @@ def read_keys(file: Path) -> dict[str, Client]:
         raise UserError(f"{file}: {message}") from None
     except (OSError, ValueError, yaml.YAMLError):
         raise UserError(f"{file}: {NO_KEYS}") from None
-    found = {}
+    found, names = {}, {NOBODY}
     for client in clients:
+        if client.name in names:
+            raise UserError(f"{file}: {client.name}: this name is taken (each key needs one of its own)")
+        names.add(client.name)
         if not re.fullmatch("[0-9a-f]{64}", client.hashed):
             raise UserError(f"{file}: {client.name}: {HASHED} needs the 64 hex digits of a SHA-256")
         if client.hashed in found:

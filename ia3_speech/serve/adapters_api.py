@@ -82,12 +82,9 @@ async def show_adapter(name: str, request: Request) -> dict[str, Any]:
 
 @router.get("/v1/adapters/{name}/download")
 async def download_adapter(name: str, request: Request) -> Response:
-    """The files of one of these, in a ZIP file."""
-    stored, content = request.app.state.server.models.adapter(name, request.state.client), io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for file in registry.adapter_files(stored.folder):
-            archive.write(file, f"{stored.name}/{file.name}")
-    return Response(content.getvalue(), media_type="application/zip")
+    """The files of one of these, in a ZIP file; as `adapters push`, without language model and hot words."""
+    stored = request.app.state.server.models.adapter(name, request.state.client)
+    return Response(await asyncio.to_thread(zipped, stored), media_type="application/zip")
 
 
 @router.delete("/v1/adapters/{name}")
@@ -144,6 +141,16 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
             raise overloaded("The server can't store adapters at the moment.") from error
     server.engine.call(partial(server.cache.forget, name)).result()
     return server.models.adapter(name, ANYBODY)
+
+
+def zipped(stored: StoredAdapter) -> bytes:
+    """The adapter's files as a ZIP file."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for file in registry.adapter_files(stored.folder):
+            if file.name in FILES:
+                archive.write(file, f"{stored.name}/{file.name}")
+    return content.getvalue()
 
 
 def describe_all(found: Iterable[StoredAdapter]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import errno
 import logging
 import secrets
 import time
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,7 +58,8 @@ def make_app(server: Server) -> FastAPI:
         server.closing = True
         server.close()
 
-    for module in ("adapters.io", "routing.router"):  # whose warnings name adapters, which may be people's
+    # Whose warnings name adapters, which may be people's, or quote texts.
+    for module in ("adapters.io", "routing.router", "data.numbers_in_words"):
         logging.getLogger(f"ia3_speech.{module}").setLevel(logging.ERROR)
     # No pages of documentation: theirs load scripts from elsewhere.
     app = FastAPI(title="ia3-speech", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -144,7 +146,9 @@ class Entrance:
             if full:
                 logger.error("nothing can be stored: %s", error.strerror)
             else:
-                logger.exception("defect")
+                # Without the error's own words, which may quote a text.
+                lines = "".join(traceback.format_tb(error.__traceback__))
+                logger.error("defect: %s\n%s", type(error).__name__, lines)
             if status == 500:  # nothing has been sent yet
                 told = overloaded("The server can't store anything at the moment.") if full else INTERNAL
                 await answer(told, scope, receive, send_with_id)
@@ -154,7 +158,7 @@ class Entrance:
 
     def let_in(self, scope: Scope) -> None:
         """Set the request's client. Raises ApiError for one that is to be refused unread."""
-        if not scope["path"].startswith("/v1/"):
+        if not scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/"):
             return
         headers = Headers(scope=scope)
         origin, host = headers.get("origin"), headers.get("host", "")

@@ -58,7 +58,7 @@ class RayOptions(ServerOptions, EngineOptions, LimitOptions, SearchOptions):
     max_replicas: int = 4
 
 
-@serve.deployment(max_ongoing_requests=LimitOptions.max_requests, logging_config=QUIET)
+@serve.deployment(logging_config=QUIET)
 class Replica:
     """One base, a bank and its queue."""
 
@@ -127,7 +127,7 @@ class RemoteTurn:
         raise EngineClosed
 
 
-@serve.deployment(max_ongoing_requests=2 * LimitOptions.max_requests, logging_config=QUIET)
+@serve.deployment(logging_config=QUIET)
 @serve.ingress()
 class Frontend:
     """The application, whose logits the replicas compute."""
@@ -150,5 +150,6 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     for group in RayOptions.__bases__:
         group.check(options)
     scale = {"min_replicas": options.min_replicas, "max_replicas": options.max_replicas}
-    replicas = Replica.options(ray_actor_options={"num_gpus": options.gpus}, autoscaling_config=scale)
-    return Frontend.bind(replicas.bind(options), options)
+    most, gpus = options.max_requests, {"num_gpus": options.gpus}
+    replicas = Replica.options(max_ongoing_requests=most, ray_actor_options=gpus, autoscaling_config=scale)
+    return Frontend.options(max_ongoing_requests=2 * most).bind(replicas.bind(options), options)

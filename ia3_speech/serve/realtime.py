@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, ValidationError
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.options import PAUSE_LIMITS
@@ -85,9 +85,11 @@ async def realtime(socket: WebSocket) -> None:
         await socket.accept("realtime" if "realtime" in offered else None)
         events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(WAITING_EVENTS)
         session = Session(server, socket, turn)
-        reader = asyncio.create_task(read_events(socket, events, turn))
+        reader = asyncio.create_task(read_events(socket, events, turn, server.limits.upload_seconds))
         try:
             await session.run(events)
+            if socket.client_state is WebSocketState.CONNECTED:
+                await socket.close()
         except (WebSocketDisconnect, ClientLeft):
             pass
         finally:
@@ -95,9 +97,18 @@ async def realtime(socket: WebSocket) -> None:
             socket.state.audio_seconds = session.heard / RATE
 
 
-async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn) -> None:
-    """Put the client's events into the queue; None when it has left, whose rest is not computed."""
-    while (message := await socket.receive())["type"] != "websocket.disconnect":
+async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn, seconds: float) -> None:
+    """Put the client's events into the queue; None when it has left, whose rest is not computed, or has sent
+    nothing for so many seconds."""
+    while True:
+        try:
+            message = await asyncio.wait_for(socket.receive(), seconds)
+        except TimeoutError:
+            await events.put(ApiError(408, f"Nothing came for {seconds:g} seconds.", "session_expired"))
+            await events.put(None)
+            return
+        if message["type"] == "websocket.disconnect":
+            break
         try:
             event = json.loads(message.get("text") or "")
         except (ValueError, RecursionError):
@@ -179,7 +190,7 @@ class Session:
     async def update(self, given: Any) -> None:
         try:
             update = SessionUpdate.model_validate(given)
-            new = SessionInput.model_validate(self.input.model_dump() | update.audio.input)
+            new = SessionInput.model_validate(merged(self.input.model_dump(), update.audio.input))
         except ValidationError as error:
             raise invalid(error, "session.") from None
         stream = await self.make_stream(new)
@@ -235,11 +246,15 @@ class Session:
         await self.tell_events(await translated(asyncio.to_thread(hear)))
 
     async def commit(self) -> None:
+        """End what is being said; where nothing was, its text is empty."""
         if (milliseconds := 1000 * (self.heard - self.origin) / RATE) < MINIMUM_MS:
             message = "Error committing input audio buffer: buffer too small. Expected at least "
             message += f"{MINIMUM_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
             raise ApiError(400, message, "input_audio_buffer_commit_empty")
+        last = self.last_item
         await self.finish_items()
+        if self.last_item == last:
+            await self.complete(milliseconds / 1000)
 
     async def finish_items(self) -> None:
         """Tell what has been said so far, as an item where pauses do not divide items, and begin anew, also
@@ -308,6 +323,12 @@ class Session:
         await self.send(f"{TRANSCRIPTION}.completed", **told)
         self.last_item = self.item
         self.forget_item()
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`old` with the fields of `new`, in objects within it too."""
+    both = {key for key in new if isinstance(old.get(key), dict) and isinstance(new[key], dict)}
+    return old | new | {key: merged(old[key], new[key]) for key in both}
 
 
 def new_id(kind: str) -> str:

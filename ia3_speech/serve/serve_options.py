@@ -4,6 +4,7 @@ In: a command line. Out: dataclasses, checked before anything is loaded.
 """
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def require(options: Any, **least: float) -> None:
-    """Raises UserError for a field that is too small."""
+    """Raises UserError for a field that is too small, or infinite."""
     for name, number in least.items():
-        if not (value := getattr(options, name)) >= number:
+        if not number <= (value := getattr(options, name)) < inf:
             raise UserError(f"--{name.replace('_', '-')} is {value:g}, and has to be at least {number:g}")
 
 
@@ -31,7 +32,7 @@ class ServerOptions:
         language: ISO 639-1 code of what the base writes, with which a request's language is compared
             (default: en for mini; for another base any is accepted)
         shutdown_seconds: after SIGTERM, until requests that have been taken are cut off
-        training: on the page at / people may store recordings and make adapters (false: it is read-only)
+        training: on the page at / people may store recordings and make adapters (--no-training: they may not)
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +44,8 @@ class ServerOptions:
 
     def check(self) -> None:
         require(self, port=0, shutdown_seconds=0)
+        if self.port > 65_535:
+            raise UserError(f"--port is {self.port}, and can't be more than 65535")
         if self.key_file is not None and not self.key_file.is_file():
             raise UserError(f"--key-file {self.key_file}: no such file")
 
@@ -93,7 +96,7 @@ class LimitOptions:
         rate: requests a minute of each key, or of each address where there are no keys; another one is
             refused (429). 0 is no limit
         upload_seconds: until a request's body has to be there (408)
-        upload_adapters: adapters may be stored and removed over HTTP (false: they may not)
+        upload_adapters: adapters may be stored and removed over HTTP (--no-upload-adapters: they may not)
     """
 
     max_megabytes: float = 100.0

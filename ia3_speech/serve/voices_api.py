@@ -77,7 +77,7 @@ async def begin_voice(request: Request) -> dict[str, Any]:
     if wanted.new and (is_adapter or name in voices_of(client)):
         raise ApiError(409, f"There is already a voice or an adapter {name}.", "name_taken", "name")
     if not voice_record(name):
-        owner = None if server.access.file is None or is_adapter else client.hashed
+        owner = None if server.access.file is None or is_adapter else client.name
         record = {"owner": owner, "consent": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         atomic.write_json(voice_folder(name) / VOICE, record | {"made": not is_adapter})
     return await asyncio.to_thread(describe_voice, name)
@@ -176,8 +176,11 @@ def describe_voice(name: str) -> dict[str, Any]:
 
 
 async def change_store(change: Callable, *arguments: Any) -> Any:
-    """The result of a change of the store. Raises ApiError in the words of what is wrong."""
+    """The result of a change of the store. Raises ApiError in the words of what is wrong; 409 while the voice
+    learns."""
     try:
         return await asyncio.to_thread(change, *arguments)
+    except voice.StoreLocked as error:
+        raise ApiError(409, public_reason(error), "learning", retry_after=5) from None
     except UserError as error:
         raise bad_value("file", public_reason(error)) from None

@@ -108,9 +108,8 @@ class SelfTraining:
             raise TrainingError("--search greedy: recordings are labelled by beam search (leave it out)")
         if self.rounds < 1 or not 0 <= self.min_confidence <= 1:
             raise TrainingError("rounds has to be at least 1, and min_confidence from 0 to 1")
-        if (
-            self.replay and not (replay_folder(self.replay) / "wav.scp").is_file()
-        ):  # before hours of listening
+        # Before hours of listening:
+        if self.replay and not (replay_folder(self.replay) / "wav.scp").is_file():
             raise TrainingError(
                 f"--replay {self.replay}: no data directory with a wav.scp (shipped, none, or a DIR)"
             )

@@ -43,6 +43,9 @@ WITH_DIGITS = Vocabulary(WITHOUT_DIGITS.tokens | {str(n): 40 + n for n in range(
         ("b12 covid-19 3D", "b twelve covid-nineteen three D"),
         ("2x3 5 + 3 #1 <5", "two times three five plus three number one less than five"),
         ("9", "nine"),
+        (4_000 * "9" + "/2", 3_999 * "nine " + "nine/two"),
+        ("3." + 40 * "1" + " mg", "three point" + 40 * " one" + " mg"),
+        (30 * "1,000," + "1st", 30 * "one zero zero zero " + "one st"),
     ],
 )  # fmt: skip
 def test_what_is_spoken(text, spoken):

@@ -87,6 +87,13 @@ def test_help_teaches_and_wrong_options_are_told(run_command):
     assert shown.code == 0 and "curl -F model=mini" in shown.out and "--max-wait-ms" in shown.out
     for words, message in (
         (["--max-adapters", "0"], "--max-adapters is 0, and has to be at least 1"),
+        (["--max-megabytes", "inf"], "--max-megabytes is inf, and has to be at least 0.001"),
+        (["--port", "70000"], "--port is 70000, and can't be more than 65535"),
+        (
+            ["--language", "english", "--port", "0"],
+            "--language: Invalid language 'english'. Language parameter "
+            "must be specified in ISO-639-1 format.",
+        ),
         (["--key-file", "nowhere.yaml"], "--key-file nowhere.yaml: no such file"),
     ):
         done = run_command("serve", *words)

@@ -74,6 +74,13 @@ def test_pauses_divide_speech_into_items(running, recordings):
         assert updated.session.audio.input.turn_detection.silence_duration_ms == 500
         append(connection, data)
         events = until(connection, f"{TRANSCRIPTION}.completed", len(expected))
+        connection.session.update(session=session(transcription={"prompt": "codeine"}))
+        assert connection.recv().session.audio.input.transcription.model == "accent", (
+            "only the prompt changes"
+        )
+        append(connection, pcm(silence(0.5)))
+        connection.input_audio_buffer.commit()
+        assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == ""
     speech = ["input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"]
     assert kinds(events) == [*speech, *ITEM] * len(expected)
     completed = [event for event in events if event.type.endswith(".completed")]
@@ -165,6 +172,14 @@ def test_a_wrong_event_is_told_and_the_session_goes_on(running, recordings):
     with pytest.raises(InvalidStatus) as caught, connect(f"{url}/v1/realtime", origin="http://[elsewhere"):
         pass  # a page of another site
     assert caught.value.response.status_code == 403
+
+
+def test_who_says_nothing_leaves(serving, adapters):
+    with serving(upload_seconds=0.5) as running:
+        with connect(f"{running.url.replace('http', 'ws')}/v1/realtime") as socket:
+            told = [json.loads(event) for event in socket]
+        assert [event["type"] for event in told] == ["session.created", "error"]
+        assert told[1]["error"]["code"] == "session_expired" and running.server.active == 0
 
 
 def test_a_session_needs_a_key_where_there_are_keys(serving):

@@ -29,7 +29,7 @@ def begin(running, name: str, key: str = "none", **fields) -> httpx.Response:
     return call(running, "POST", "", key, name=name, consent="true", **fields)
 
 
-def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process):
+def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, monkeypatch, caplog):
     assert call(running, "POST", name="anna", consent="false").status_code == 400
     assert begin(running, "anna", new="true").json()["made"]
     assert begin(running, "anna", new="true").status_code == 409
@@ -44,6 +44,13 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process):
     assert [answer.json()["recordings"] for answer in stored] == [1, 2]
     again = call(running, "POST", "/anna/recordings", file=recordings[0], text="no fever")
     assert again.json()["id"] == stored[0].json()["id"], "the same recording gets the new text"
+    monkeypatch.setattr(voice, "LOCK_SECONDS", 0.1)
+    with voice.only_writer("anna"):  # it learns
+        answer = call(running, "POST", "/anna/recordings", file=recordings[1], text="5 mg")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "learning")
+    answer = call(running, "POST", "/anna/recordings", file=recordings[1], text="5 mg")
+    assert answer.status_code == 201 and "milligrams" not in caplog.text
+    call(running, "POST", "/anna/recordings", file=recordings[1], text=SENTENCE)
     for text, words in (("größer", "can't write 'ö'"), (60 * "long ", "frames are needed"), ("", "")):
         refused = call(running, "POST", "/anna/recordings", file=recordings[0], text=text)
         assert refused.status_code == 400 and words in refused.json()["error"]["message"]
@@ -84,6 +91,7 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
     with serving(keys=line.format("a", one, "true") + line.format("b", two, "true")) as running:
         assert begin(running, "anna", one, new="true").status_code == 201
         registry.register(registry.home() / "accent", "anna")
+        (registry.home() / "anna/hotwords.txt").write_text("codeine\n")
         for path, status in (("voices/anna", 403), ("adapters/anna", 404), ("adapters/anna/download", 404)):
             for key, expected in ((two, status), (one, 200)):
                 headers = {"Authorization": f"Bearer {key}"}
@@ -92,7 +100,8 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert call(running, "GET", key=two).json()["data"] == []
         assert call(running, "GET", key=one).json()["data"] == [{"name": "anna"}]
         archive = httpx.get(f"{running.url}/v1/adapters/anna/download", headers=headers)
-        assert "anna/adapter_model.safetensors" in zipfile.ZipFile(io.BytesIO(archive.content)).namelist()
+        names = zipfile.ZipFile(io.BytesIO(archive.content)).namelist()
+        assert "anna/adapter_model.safetensors" in names and "anna/hotwords.txt" not in names
         models = {key: {m.id for m in running.client(key).models.list()} for key in (one, two)}
         assert models[one] - models[two] == {"anna"}
         assert call(running, "GET", key="nobody").status_code == 401
@@ -101,6 +110,8 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         (voice.voice_folder("bert") / voice.VOICE).write_text("{", encoding="utf-8")
         assert begin(running, "bert", one).status_code == 403, "damaged: nobody knows whose it is"
         assert "accent" in {m.id for m in running.client(one).models.list()}
+    with serving(keys=line.format("a", "another-key-of-a-0003", "true")) as running:
+        assert {"name": "anna"} in call(running, "GET", key="another-key-of-a-0003").json()["data"]
     with serving(keys=line.format("a", one, "false")) as running:
         assert call(running, "GET", key=one).json()["training"] is False
         assert begin(running, "bert", one).status_code == 403

@@ -114,7 +114,7 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
         if audio := next((found[name] for name in names for found in beside if name in found), None):
             speaker = "-".join((*folder.parent.relative_to(corpus).parts, *inside.parent.parts))
             row = {"file": audio.relative_to(corpus).as_posix(), "text": read_utf8(file, "save it as UTF-8")}
-            rows.append((f"{file}:1", row | ({"speaker": speaker} if speaker else {})))
+            rows.append((f"{file}:1", row | {"speaker": speaker}))
         else:
             alone.append(file)
     if alone:
@@ -122,6 +122,9 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
         print(f"{corpus}: {len(alone)} of {count} texts have no recording, such as {such_as}; left out")
     if not rows:
         raise UserError(f"{corpus}: no text has a recording of its name beside its folder\n\n{LAYOUT}")
+    if not any(row["speaker"] for _, row in rows):  # texts at the top: nobody says who speaks
+        for _, row in rows:
+            del row["speaker"]
     return rows
 
 
@@ -160,6 +163,8 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
             problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
         if (split := fields.get("split", "").lower()) not in (*SETS, ""):
             problems.append(f"{where}: the split is {split!r} (train, dev or test)")
+        if fields.get("lang") == "":  # of the labels Kaldi wants this one of every utterance
+            problems.append(f"{where}: no lang for {name} (write it, or give the column another name)")
     raise_if_any(problems)
     return list(places)
 

@@ -151,7 +151,7 @@ def text_places(data: Path) -> dict[str, str]:
     """Recording → where its text was read, `list.csv:17`; of a set beside which the preparation wrote it."""
     file = data.parent / PLACES
     lines = file.read_text("utf-8").splitlines() if file.is_file() else []
-    return dict(line.split("\t") for line in lines)
+    return dict(line.split("\t", 1) for line in lines)
 
 
 def evenly_spaced(utterances: Sequence[Utterance], most: int) -> list[Utterance]:

@@ -7,7 +7,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.csv_folder import prepare
 from ia3_speech.data.corpora.preparation import recordings_by_stem
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi import DataError, read_data_directory
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 
@@ -42,6 +42,17 @@ def test_each_layout(tmp_path, layout):
         assert all((one.speaker in SPEAKERS) == named for one in part)
     speakers = [{one.speaker for one in part} for part in sets]
     assert sum(map(len, speakers)) == (5 if named else 10)
+    with pytest.raises(DataError, match="leave out --split"):
+        convert_dataset(str(folder), tmp_path / "data2", split="train")
+
+
+def test_texts_at_the_top_leave_the_others_their_speakers(tmp_path):
+    folder = corpus(tmp_path / "corpus", "L2-ARCTIC")
+    noise(folder / "wav/a9.wav", 1.0)
+    (folder / "txt").mkdir()
+    (folder / "txt/a9.txt").write_text("sentence k")
+    data = convert_dataset(str(folder), tmp_path / "data")
+    assert len(data.utterances) == 11 and set(SPEAKERS) < {one.speaker for one in data}
 
 
 def test_what_has_no_partner_is_counted_and_an_empty_text_named(tmp_path, capsys):
