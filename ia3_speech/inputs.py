@@ -104,9 +104,19 @@ class Inputs:
             if source.resolve().is_relative_to(out.resolve()):
                 hint = "which this run reads (choose another --out)"
                 raise UserError(f"{out}: --force would delete {source}, {hint}")
-        is_run = bool(read_inputs(out)) or (out / "config.yaml").is_file()
+        from filelock import FileLock, Timeout
+
+        made = any((out / name).exists() for name in ("adapter", "checkpoints", "train.json"))
+        is_run = bool(read_inputs(out)) or (made and (out / "config.yaml").is_file())
         if not is_run and any(out.iterdir()):
             raise UserError(f"{out}: --force deletes a training's folder alone, and this is none")
+        for lock in out.glob(".lock*"):
+            try:
+                with FileLock(lock, timeout=0):
+                    pass
+            except Timeout:
+                hint = "wait until it has ended, or choose another --out"
+                raise UserError(f"{out}: another run is writing to it ({hint})") from None
         print(f"{out}: is deleted (--force)", file=sys.stderr)
         shutil.rmtree(out)
 

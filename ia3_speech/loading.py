@@ -109,13 +109,6 @@ def load(
     options = with_stored_search(options, terms)
     if by_channel:
         terms, bank = [], {term.name: term.folder for term in terms}
-    import torch
-
-    try:  # after what may fail without torch
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.load import base_of
     from ia3_speech.confidence.storage import find_scaling

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.formatting import plural
@@ -55,6 +55,10 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
             refuse_too_few(options.train, sets["train"].utterances)
         return
+    if checking.tests:
+        raise TrainingError("--tests is for --check, which looks at them beside train and dev (leave it out)")
+    if options.dev is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainingError("folds are trained by one process (start it without accelerate, or give --dev)")
     if options.dev and options.train.resolve() == options.dev.resolve():
         raise TrainingError(next(iter(overlap_of_train_and_dev(**sets))))
     if options.force and options.out.exists():
@@ -102,14 +106,11 @@ def write_gate_of_train(options: TrainingOptions) -> None:
     """Beside the adapter, what train's speech is like, for `--adapter auto` to choose by."""
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.model.base import load_base
-    from ia3_speech.routing.gate_statistics import add_gate
+    from ia3_speech.routing.gate_statistics import add_gate_if_possible
 
     utterances = read_for_decoding(options.train, options.allow_pipes).utterances
     base, adapter = load_base(options.base, dtype=options.dtype), options.out / "adapter"
-    try:
-        add_gate(adapter, base, utterances, allow_pipes=options.allow_pipes)
-    except UserError as error:  # a single utterance
-        logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
+    add_gate_if_possible(adapter, base, utterances, allow_pipes=options.allow_pipes)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ adapt_speakers() {
   fi
 
   if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-    selected=$(python -m ia3_speech.experiments select "$exp" "from_${start_shown}_k${k%% *}${systems#from}")
+    selected=$(python -m ia3_speech.experiments select "$exp" "from_${start_shown}_k${k%% *}${systems#from}" --seeds "$seeds")
     step "stage 9, register the adapters of the speakers as $prefix…" register_speakers
     finished+=("$exp")
   fi
@@ -106,7 +106,7 @@ random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=
 # report_on KIND: the page of one kind of system, its median seed, with the learning curve where there are several --k.
 report_on() {
   local folder start=${1#from_} curve=""
-  folder=$(python -m ia3_speech.experiments select "$exp" "$1")
+  folder=$(python -m ia3_speech.experiments select "$exp" "$1" --seeds "$seeds")
   [[ $k != *" "* ]] || curve="--curve $exp/curve$([[ $start == "$start_shown"_k* ]] || echo "_from_${start%_k*}").json"
   step "stage 8, report on $1" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
     --out "$exp/report_$1.html"

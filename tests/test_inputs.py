@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ia3_speech.cli import UserError
 from ia3_speech.inputs import Inputs, base_files, base_folder, digest_of, read_inputs, tables_of
@@ -95,9 +96,16 @@ def test_force_deletes_neither_what_a_run_reads_nor_what_no_training_made(tmp_pa
         inputs_of(data).is_current(tmp_path, force=True, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("of years")
+    (tmp_path / "other/config.yaml").write_text("of another program")
     with pytest.raises(UserError, match="other: --force deletes a training's folder alone, and this is none"):
         inputs_of(data).is_current(tmp_path / "other", force=True, resume=True)
     assert data.is_dir() and (tmp_path / "other/notes.txt").is_file()
+    out = tmp_path / "out"
+    out.mkdir()
+    inputs_of(data).record(out)
+    with FileLock(out / ".lock"), pytest.raises(UserError, match="out: another run is writing to it"):
+        inputs_of(data).is_current(out, force=True, resume=True)
+    assert (out / "inputs.json").is_file()
 
 
 def test_where_bases_lie(tmp_path):

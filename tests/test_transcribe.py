@@ -308,6 +308,8 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
     run_here("--base", tiny_folder, "--batch-seconds", "2", *names)
     assert capsys.readouterr().out == lines[1]
     assert "transcribing 100%" in screen.getvalue() and "s of audio" in screen.getvalue()
+    run_here("--base", tiny_folder, names[0])
+    assert capsys.readouterr().out == f"{texts(tiny_folder, names[0])[0]}\n"
 
 
 # ---- adapters and bases

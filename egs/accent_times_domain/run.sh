@@ -87,7 +87,7 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
 fi
 
 if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-  shown=$(python -m ia3_speech.experiments select "$(place exp speechocean762)" ia3)
+  shown=$(python -m ia3_speech.experiments select "$(place exp speechocean762)" ia3 --seeds "$seeds")
   step "stage 8, compare" $once "$exp/RESULTS.md" "$exp"/*/decode_greedy_*/score.json local/compare.py -- \
     local/compare.py "$exp" "$data" "$sets" --seeds "$seeds" --shown "${shown##*seed}"
   echo "The tables are in $exp/RESULTS.md."

@@ -24,6 +24,10 @@ if [ "$(cat "$out/vendor/version" 2>/dev/null)" != "$version" ]; then
   cp "$packed"/package/dist/{ort.wasm.min.mjs,ort-wasm-simd-threaded.mjs,ort-wasm-simd-threaded.wasm} "$out/vendor"
   echo "$version" >"$out/vendor/version"
 fi
-[ -f "$out/graph/graph.json" ] || python -m ia3_speech.export --base "$base" --dtype "$dtype" --out "$out/graph"
+exported=$(printf '%s %s' "$base" "$dtype" | sha256sum)
+if [ "$(cat "$out/graph/exported" 2>/dev/null)" != "$exported" ]; then
+  python -m ia3_speech.export --base "$base" --dtype "$dtype" --out "$out/graph" --force
+  echo "$exported" >"$out/graph/exported"
+fi
 # shellcheck disable=SC2086  # names are words
 python "$here/local/voices.py" "$out" $adapters

@@ -29,7 +29,7 @@ folders() { for path in $1; do from_start "$path"; done | xargs; }
 mix=(--speech-train "$(folders "$speech_train")" --speech-test "$(folders "$speech_test")" --noises "$(from_start "$noises")" --clips "$clips" --hop "$hop")
 [[ $size == full ]] || { epochs=1 rates=1; }
 if [[ $stage -le 1 && $task == keywords ]]; then
-  step "stage 1, prepare keywords" $once "$data" "$corpus" local/prepare.py -- local/prepare.py "$corpus" "$data" "${mix[@]}" --size "$size"
+  step "stage 1, prepare keywords" $once "$data" "$corpus" $(folders "$speech_train $speech_test $noises") local/prepare.py -- local/prepare.py "$corpus" "$data" "${mix[@]}" --size "$size"
 elif [[ $stage -le 1 ]]; then
   step "stage 1, divide $task" $once "$data" "$corpus" -- bash -c 'rm -rf "$1"; mkdir -p "$1" && cp -rL "$0/test" "$1" &&
     python -m ia3_speech.datadir split "$0/train" "$1/train" "$1/dev" --by recording' "$corpus" "$data"

@@ -6,6 +6,7 @@ which.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -41,28 +42,28 @@ def calibrate(
         name: [(logits, search(logits.astype(np.float32)[None], [len(logits)])[0]) for logits in pieces]
         for name, pieces in logits_by_id.items()
     }
-    words = [(name, word) for name, pieces in hypotheses.items() for _, h in pieces for word in h.words]
+    words = [
+        (name, replace(word, text=part))  # a phrase is written as words, as `word_times` does
+        for name, pieces in hypotheses.items()
+        for _, h in pieces
+        for word in h.words
+        for part in word.text.split()
+    ]
     if not words:
         return None
     right = np.array([*right_words(references, words)])
     scaled = np.array([word.confidence is None for _, word in words])  # the others keep what the search says
-
-    frame_seconds = base.stride / SAMPLE_RATE
-
-    def confidences(scaling: Scaling) -> np.ndarray:
-        words = (
-            word
+    uncalibrated = np.array(
+        [
+            word.confidence
             for pieces in hypotheses.values()
-            for logits, hypothesis in pieces
-            for word in word_times(
-                logits.astype(np.float32), hypothesis, base.vocabulary, frame_seconds, scaling=scaling
-            )
-        )
-        return np.array([word.confidence for word in words])
-
-    uncalibrated = confidences(Scaling())
+            for logits, h in pieces
+            for word in word_times(logits.astype(np.float32), h, base.vocabulary, base.stride / SAMPLE_RATE)
+        ]
+    )
     scaling = fit_scaling(uncalibrated[scaled], right[scaled])
-    return measure(uncalibrated, right), measure(confidences(scaling), right, scaling)
+    calibrated = np.where(scaled, scaling(uncalibrated), uncalibrated)
+    return measure(uncalibrated, right), measure(calibrated, right, scaling)
 
 
 def right_words(

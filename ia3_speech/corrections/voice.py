@@ -216,7 +216,7 @@ def keep_recording(
 def speaker_of(adapter: Path) -> str:
     """Whose an adapter is: by its labels, or the only speaker of its data; else its name stands for them."""
     data = registry.training_data(adapter)
-    speakers = read_data_directory(data, text=False, wav=False).speakers if data else {}
+    speakers = read_data_directory(data, text=False, wav=False, spk_sort=False).speakers if data else {}
     only = min(speakers) if len(speakers) == 1 else adapter.name
     return read_record(adapter).get("labels", {}).get("speaker") or only
 
@@ -291,7 +291,8 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
         print("the data that it was trained on are not there any more: it adapts to the corrections alone")
         return []
     digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
-    waves = load_utterances(read_data_directory(data, wav=False), on_error="skip", bad=bad, progress=False)
+    known = read_data_directory(data, wav=False, spk_sort=False)
+    waves = load_utterances(known, on_error="skip", bad=bad, progress=False)
     utterances = [utterance for utterance, wave in waves if audio_digest(wave) not in digests]
     print(*bad, sep="\n", end="\n" * bool(bad), file=sys.stderr)
     return utterances

@@ -80,6 +80,8 @@ def as_recording(audio: AudioInput) -> Recording:
 
 def recording_duration(recording: Recording) -> float:
     """Seconds according to the file's header; 0 where it cannot be read."""
+    if isinstance(recording.audio, np.ndarray):
+        return len(recording.audio) / SAMPLE_RATE
     try:
         return audio_duration(recording.audio)
     except AudioError:

@@ -61,7 +61,10 @@ def select(exp: Path, names: str, seeds: int = 0) -> None:
     trained: list[list[System]] = []
     for name in names.split():
         folders = [file.parent for file in exp.glob(f"{name}_seed*/train.json")]
-        folders = [one for one in folders if not seeds or int(one.name.rpartition("_seed")[2]) <= seeds]
+        numbers = {folder: folder.name.removeprefix(f"{name}_seed") for folder in folders}
+        folders = [
+            one for one, seed in numbers.items() if seed.isdecimal() and int(seed) <= (seeds or int(seed))
+        ]
         if not folders:
             raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
         trained.append([load_system(folder) for folder in folders])

@@ -36,6 +36,7 @@ import yaml
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import update_card
+from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
@@ -105,8 +106,14 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         source = registry.registration_of(registry.home() / name).get("source", "")
         stored = search_options(system, chosen).stored()
         keep = corpus_of(Path(source)) == corpus_of(adapter.absolute())
-        registry.register(adapter, name, keep=keep, search_files=stored)
-        print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
+        if "corrections" in read_summary(registry.home() / name).get("training", {}):
+            command = f"ia3-speech adapters register --keep {adapter} {name}"
+            print(
+                f"{name}: stays, since it has learnt from corrections ({command} puts this one in its place)"
+            )
+        else:
+            registry.register(adapter, name, keep=keep, search_files=stored)
+            print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
     before = load_json(record) if record.is_file() else {}
     entry = {"system": system.name, "speaker": speaker, "set": set_name, "refused": refused}
@@ -284,6 +291,8 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     """What is said of one experiment: the gain on each test set, the cost on other speech, a warning, what
     was not registered."""
     adapted = [one for one in systems if one.search == GREEDY and one.name != "base" and one.results]
+    if not adapted:
+        raise UserError(f"{systems[0].folder.parent}: no adapter is scored (run the earlier stages)")
     last = adapted[-1].name
     shown = next((one for one in adapted if one.name == f"{last}_average"), None)
     shown = shown or median_of([one for one in adapted if one.name == last])

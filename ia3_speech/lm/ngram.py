@@ -88,6 +88,8 @@ class NgramModel:
     def score(self, ngrams: np.ndarray) -> np.ndarray:
         """log10 p(last word | words before) of each row of ids, (number, length ≤ order). (number,)"""
         length = ngrams.shape[1]
+        if not len(self.orders[length - 1]):
+            return self.score(ngrams[:, 1:])
         index = self.index(ngrams)
         known = self.orders[length - 1].log_probability[np.maximum(index, 0)]
         if length == 1 or (index >= 0).all():

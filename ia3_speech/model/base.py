@@ -265,13 +265,18 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         device: a torch device; None takes CUDA where there is one.
 
     Raises:
-        BaseError: not found (the message says where it was looked for), not a CTC model, without a tokenizer,
-            or a weight is missing, which transformers would draw at random (the head of a base that was never
-            fine-tuned).
+        BaseError: there is no such device; the base is not found (the message says where it was looked for),
+            not a CTC model, without a tokenizer, or a weight is missing, which transformers would draw at
+            random (the head of a base that was never fine-tuned).
     """
     source = str(MINI) if str(name) == "mini" else str(name)
     if dtype not in DTYPES:
         raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BaseError(f"device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
     model, processor = read_pretrained(name, source)
     device = device or ("cuda" if torch.cuda.is_available() and dtype != "int8" else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.

@@ -10,6 +10,7 @@ where adapters meet (see `gate`). No audio, text or single utterance is in the f
 """
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from ia3_speech.atomic import replacing
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,6 +129,16 @@ def add_gate(
         write_record(folder, read_record(folder) | {"gate": {"utterances": speech.count}})
         update_card(folder, name)
     return speech.count
+
+
+def add_gate_if_possible(
+    adapter: Path, base: "Base", utterances: Sequence[Utterance], *, allow_pipes: bool = False
+) -> None:
+    """`add_gate` after training; warns where the speech is too little, such as a single utterance."""
+    try:
+        add_gate(adapter, base, utterances, allow_pipes=allow_pipes)
+    except UserError as error:
+        logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
 
 
 def read_gate(folder: Path, base: dict[str, Any], missing: str) -> SpeechStatistics:

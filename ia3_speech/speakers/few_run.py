@@ -22,6 +22,7 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import home, registered_names, training_data
+from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
@@ -103,7 +104,7 @@ def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureC
     """Attach the vectors of a start, ones or an adapter's; returns the cache of what lies below them."""
     detach(base.model)
     prepare_base(base, replace(options, init_adapter=start))
-    if options.train_head or base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
+    if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
         raise TrainingError("a head, or conv vectors, can't be trained by folds (give --dev)")
     return FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
 
@@ -166,16 +167,22 @@ def nearest(
     """
     heard, audio, errors = {example.utterance.id for example in examples}, digests(examples), {}
     for name in registered_names():
-        metadata = read_metadata(home() / name)
-        other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
-        if other or not same_base(metadata.fingerprint, base.fingerprint):
+        try:
+            metadata = read_metadata(home() / name)
+            other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
+            if other or not same_base(metadata.fingerprint, base.fingerprint):
+                continue
+            config, training = metadata.ia3_config, metadata.training
+            same_audio = not audio.isdisjoint(training.get("audio", ()))
+            learnt = (
+                same_audio or heard & heard_by(home() / name) or training.get("data") == str(options.train)
+            )
+            if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
+                continue
+            cache = prepare(base, options, name)
+        except UserError as error:  # somebody else's is damaged, or its data have changed
+            logger.warning("note: %s is not tried as a start: %s", name, error)
             continue
-        config, training = metadata.ia3_config, metadata.training
-        same_audio = not audio.isdisjoint(training.get("audio", ()))
-        learnt = same_audio or heard & heard_by(home() / name) or training.get("data") == str(options.train)
-        if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
-            continue
-        cache = prepare(base, options, name)
         errors[name] = sum(measure.errors for measure in measure_all(cache, examples, options))
         logger.info("%s: %d errors, the base %d", name, errors[name], sum(m.errors for m in measures))
     best = min(errors, key=errors.__getitem__, default=None)

@@ -200,14 +200,14 @@ class SpeakerOptions(SharedOptions):
 
 def check_options(options: SharedOptions) -> None:
     """Raises TrainingError for values outside their range, all of which it names."""
-    at_least_1, positive, not_negative = "at least 1", "above 0", "0 or more, and finite"
+    at_least_1, positive, not_negative = "at least 1", "above 0, and finite", "0 or more, and finite"
     speeds_in_range = all(0.5 <= speed <= 2 for speed in options.speeds)
     has_conv = "conv" in options.placements
     without_conv = "without conv, which stands below what speakers share in a batch (use ia3-speech train)"
     required = {
         "seed": (options.seed >= 0, "0 or more"),
         "epochs": (options.epochs >= 1, at_least_1),
-        "learning_rate": (options.learning_rate > 0, positive),
+        "learning_rate": (0 < options.learning_rate < math.inf, positive),
         "warmup": (0 <= options.warmup < 1, "0 or more, and below 1"),
         "clip": (options.clip > 0, positive),
         "batch_utterances": (options.batch_utterances >= 1, at_least_1),
@@ -217,6 +217,7 @@ def check_options(options: SharedOptions) -> None:
     if isinstance(options, TrainingOptions):
         options.labels = {name: str(label) for name, label in options.labels.items()}
         required |= {
+            "head_learning_rate": (0 < options.head_learning_rate < math.inf, positive),
             "patience": (options.patience >= 1, at_least_1),
             "batch_seconds": (options.batch_seconds > 0, positive),
             "epoch_minutes": (0 <= options.epoch_minutes < math.inf, not_negative),
@@ -242,6 +243,8 @@ def check_options(options: SharedOptions) -> None:
             for name, value in neutral.items()
             if getattr(options, name) != value
         }
+        if options.dev and options.init_adapter == NEAREST:
+            required["init_adapter"] = (False, "an adapter, where there is a --dev")
         if options.dev is None:
             required["placements"] = (not has_conv, "without conv, where no --dev is")
     if isinstance(options, SpeakerOptions):

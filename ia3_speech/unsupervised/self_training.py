@@ -142,6 +142,9 @@ class SelfTraining:
                 logger.warning("%s: %s left out", self.recordings, plural(len(left_out), "recording"))
             if len(left_out) == len(utterances) + len(unread):
                 raise TrainingError(f"{self.recordings}: no recording can be used")
+            if len(utterances) < THIRD:
+                count = plural(len(utterances), "recording")
+                raise TrainingError(f"{self.recordings}: {count} won't do (it takes three, or a minute)")
             rounds, selected, note = self.train_rounds(utterances, decoding)
             summary = {
                 **(rounds[selected - 1] if selected else {"seed": self.options.seed, "selected_epoch": 0}),
@@ -254,6 +257,7 @@ class SelfTraining:
             return read_json(folder / "exp/train.json")
         shared = {each.name: getattr(self.options, each.name) for each in fields(SharedOptions)}
         shared |= {"on_error": "skip", "batch_seconds": BATCH_SECONDS, "epoch_minutes": EPOCH_MINUTES}
+        shared["patience"] = self.options.epochs
         places = {"out": folder / "exp", "train": folder / "train", "dev": folder / "fit"}
         return train(TrainingOptions(**shared, **places, replay=self.replay))
 

@@ -9,6 +9,7 @@ from records import change, made, rates, score, write
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.experiments.conclusion import best, register, summary
 from ia3_speech.search import SearchOptions
@@ -142,6 +143,20 @@ def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
     save_file({"a.ia3_key": np.full(4, 1.1)}, tmp_path / "exp/calls/ia3_seed1/adapter/ia3_speech.safetensors")
     with pytest.raises(registry.NameTaken):
         registered(tmp_path / "exp/calls")
+
+
+def test_an_adapter_that_has_learnt_from_corrections_stays(exp, capsys):
+    registered(exp)
+    learnt, adapter = read_record(registry.home() / "notes"), exp / "ia3_seed1/adapter"
+    write_record(registry.home() / "notes", learnt | {"training": {"corrections": {"a": 1}}})
+    save_file({"a.ia3_key": np.full(4, 1.4)}, adapter / "ia3_speech.safetensors")
+    before = weights_sha256(registry.home() / "notes")
+    assert registered(exp)["refused"] is None
+    assert (
+        f"notes: stays, since it has learnt from corrections (ia3-speech adapters register --keep {adapter}"
+        in (capsys.readouterr().out)
+    )
+    assert weights_sha256(registry.home() / "notes") == before
 
 
 def test_a_speaker_s_adapter_is_judged_by_that_speaker(exp):

@@ -311,7 +311,9 @@ def test_median_of_seeds(exp, capsys):
     for seed, dev_wer in ((1, 0.9), (2, 0.0)):  # of several systems the best on average
         write(exp / f"other_seed{seed}/train.json", {"dev_wer": dev_wer})
     select(exp, "other ia3")
-    assert capsys.readouterr().out == "ia3_seed3\nia3_seed1\nia3_seed2\nia3_seed2\n"
+    write(exp / "other_seed1_old/train.json", {})
+    select(exp, "other", seeds=2)
+    assert capsys.readouterr().out == "ia3_seed3\nia3_seed1\nia3_seed2\nia3_seed2\nother_seed2\n"
 
 
 def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):

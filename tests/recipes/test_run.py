@@ -83,6 +83,7 @@ def test_refusals(tmp_path):
     for arguments, message in (
         ("JOB=1:2 x.log true", "run: the log x.log must have JOB in its name, else the jobs overwrite each"),
         ("JOB=2:1 x.JOB.log true", "run: bad range of jobs JOB=2:1: use JOB=1:n\n"),
+        ("--max-jobs-run two x.log true", "run: --max-jobs-run is two, and has to be 1 or more\n"),
         ("--mem", "run: option --mem has no value\n"),
         ("x.log", "run: usage: run [options] [JOB=1:n] log-file command-line arguments…\n"),
     ):

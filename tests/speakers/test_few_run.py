@@ -90,7 +90,7 @@ def test_where_nothing_is_better_the_adapter_changes_nothing_and_says_so(place, 
     assert all(bool((vector == 1).all()) for vector in vectors)
 
 
-def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run_command):
+def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run_command, caplog):
     data = read_data_directory(place / "data")
     renamed = [replace(u, id=f"x{u.id}", speaker=f"x{u.speaker}", recording=f"x{u.recording}") for u in data]
     write_data_directory(place / "other", renamed)
@@ -114,6 +114,10 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     ):
         write_record(registry.home() / "accent", whole | changes)
         assert nearest(base, examples, options, measures) is None
+    write_record(registry.home() / "accent", whole | {"schema": 99})
+    assert (
+        nearest(base, examples, options, measures) is None and "accent is not tried as a start" in caplog.text
+    )
     write_record(registry.home() / "accent", whole)
     result = train(run_command, place, "few", "data", "--init-adapter", "nearest")
     assert result.code == 0 and "accent: " in result.err

@@ -200,6 +200,12 @@ def test_pseudo_labels_never_lie_beside_or_over_the_recordings(place, run_comman
     assert contents(place / "exp/round1/train") == before
 
 
+def test_two_recordings_are_too_few(place, run_command):
+    record(place / "two", 2)
+    result = self_train(run_command, place, data="two")
+    assert result.code == 1 and "two: 2 recordings won't do (it takes three, or a minute)" in result.err
+
+
 @pytest.mark.parametrize("command", ["self-train", "speakers"])
 def test_a_base_that_is_not_there_deletes_nothing_that_force_would(command, tmp_path, place, run_command):
     (tmp_path / "empty").mkdir()

@@ -3,7 +3,7 @@
 
     local/methods.py accent CORPUS data/accent --minutes 20
     local/methods.py plan exp/orders 'ia3 lora_r4' data/orders/train --epochs 8 --half 4 --seeds 3
-    local/methods.py forward exp/orders/forward/lora_r4.json exp/orders/lora_r4_seed1/adapter mini
+    local/methods.py forward exp/orders/forward/lora_r4.json exp/orders/lora_r4_seed1/adapter --base mini
     local/methods.py table exp/orders 'ia3 lora_r4'
 
 In: a corpus, and what was trained, decoded and timed in EXP. Out: a data directory; JSON; EXP/methods.md and
