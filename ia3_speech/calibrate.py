@@ -13,6 +13,7 @@ they are worth on a test set, `score` says.
 
 from pathlib import Path
 
+from ia3_speech.adapters.expressions import is_auto
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.options import ModelOptions
@@ -44,6 +45,8 @@ def main(
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.loading import load
 
+    if is_auto(model_options.adapter):
+        raise UserError(f"{model_options.adapter} has no confidences of its own (calibrate its adapters)")
     options = {"search": search_options, "vad": "off", "scaling": Scaling()}
     recognizer = load(**vars(model_options), **options).recognizer
     if store:

@@ -85,6 +85,7 @@ def main(
     if part and test_time_options.test_time == "dsuta":
         raise UserError("--part divides the utterances of a speaker, whom --test-time dsuta remembers")
     number, count = part_numbers(part)
+    part = part and f"{number}/{count}"  # not 01/08
     search_options.check()
     scaling = confidence_options.scaling
     directory = read_for_decoding(data, allow_pipes)
@@ -114,7 +115,8 @@ def main(
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
         | {name: value for name, value in vars(test_time_options).items() if value},
     )  # fmt: skip
-    if inputs.is_current(decode_dir, force):
+    whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))
+    if inputs.is_current(decode_dir, force or not whole):
         if count := read_json(decode_dir / "decode.json")["without_output"]:
             bad_audio = f"{plural(count, 'utterance')} without output ({decode_dir / 'bad_audio'} lists them)"
             print(f"{decode_dir}: {bad_audio}; --force decodes again", file=sys.stderr)

@@ -99,6 +99,8 @@ def load(
     options.check()
     split = channels == "split"
     terms, by_channel = parse_adapter(adapter, split)
+    if split and test_time == "dsuta":
+        raise UserError("--test-time dsuta follows one person, --channels split has several (take suta)")
     auto: list[Term] = []
     if is_auto(adapter):  # of which each has what is registered with it
         from ia3_speech.routing.router import auto_terms
@@ -106,7 +108,7 @@ def load(
         if test_time:
             raise UserError(f"{adapter} chooses among adapters as they are (leave out --test-time)")
         auto = auto_terms(adapter)
-    options = with_stored_search(options, terms)
+    options = with_stored_search(options, terms, by_channel=bool(by_channel))
     if by_channel:
         terms, bank = [], {term.name: term.folder for term in terms}
     from ia3_speech.adapters.bank import Bank

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.expressions import Term, is_single_adapter
-from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM, read_json
+from ia3_speech.adapters.record import LM_WEIGHTS, SEARCH_FILES, STORED_HOTWORDS, STORED_LM, read_json
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
@@ -143,6 +143,10 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     hotwords = options.hotwords  # a base has none of its own
     options = replace(options.complete(Path(base.model.config.name_or_path)), hotwords=hotwords)
     lm = None if options.lm == NO_LM else options.lm
+    given = [name for name in BEAM_NUMBERS if getattr(options, name) is not None]
+    if options.search is None and lm is None and given:
+        flag, hint = "--" + given[0].replace("_", "-"), "give --lm, or --search beam"
+        raise UserError(f"{flag} has no effect: there is no language model, and search is greedy ({hint})")
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
     else:
@@ -160,14 +164,17 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
 
 
-def with_stored_search(options: SearchOptions, terms: Sequence[Term]) -> SearchOptions:
-    """The options, completed with what is registered with one adapter; of a sum nothing is taken, it says."""
-    if is_single_adapter([*terms]):
+def with_stored_search(
+    options: SearchOptions, terms: Sequence[Term], *, by_channel: bool = False
+) -> SearchOptions:
+    """The options, completed with what is registered with one adapter; of a sum, and of adapters of channels,
+    nothing is taken, and it says so."""
+    if is_single_adapter([*terms]) and not by_channel:
         return options.complete(terms[0].folder)
     measured = [term.name for term in terms if (term.folder / LM_WEIGHTS).is_file()]
     if measured and options.search is None and options.lm is None:
         logger.warning(
-            "several adapters are searched as the base is, with its language model if it has one, and not as "
+            "sums and channels are searched as the base is, with its language model if it has one, not as "
             "%s was measured (--lm, --hotwords and --search choose)",
             " and ".join(measured),
         )
@@ -184,10 +191,11 @@ class RequestSearches:
         self.cached = lru_cache(MOST_SEARCHES)(self.make)
 
     def __call__(self, terms: Sequence[Term]) -> tuple[Search, dict[str, Any]]:
-        weights = terms[0].folder / LM_WEIGHTS if is_single_adapter([*terms]) else None
-        if weights is None or not weights.is_file():
+        folder = terms[0].folder if is_single_adapter([*terms]) else None
+        files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
+        if not files:
             return self.shared
-        return self.cached(terms[0].folder, weights.stat().st_mtime_ns)
+        return self.cached(folder, max(file.stat().st_mtime_ns for file in files))
 
     def make(self, folder: Path, modified: int) -> tuple[Search, dict[str, Any]]:
         return make_search(self.options.complete(folder), self.base)

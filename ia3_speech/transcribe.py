@@ -155,7 +155,8 @@ def main(
     shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
     shown = shown or output_options.review_below is not None
     recognizer = transcriber.recognizer
-    for message in filter(None, [unused_hotwords(recognizer.search), shown and uncalibrated(recognizer)]):
+    unused = not recognizer.gate and unused_hotwords(recognizer.search)  # a gate's adapters count their own
+    for message in filter(None, [unused, shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)
 
@@ -208,6 +209,7 @@ def print_transcripts(
             elif formats in (["text"], ["dictation"]) and not single:
                 path = without_breaks(result.path)
                 lines = contents[0].splitlines() if result.channels else [without_breaks(contents[0][:-1])]
+                lines = lines or [""]  # of a call in which nobody speaks
                 print_text("".join(f"{path}\t{line}\n" for line in lines), sys.stdout)
             else:
                 print_text(contents[0], sys.stdout)

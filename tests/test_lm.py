@@ -101,7 +101,9 @@ def test_a_mixture_with_a_text_and_the_base_s_own_model(run_command, tmp_path, t
         (("none.txt",), "none.txt: cannot be read: No such file or directory (give a text file with a "),
         (("own.txt", "--mix", "none.arpa"), "'none.arpa' (ia3-speech lm makes one of text)"),
         (("latin.txt",), "latin.txt:1: not UTF-8 (convert it"),
-        (("own.txt", "--order", "0"), "--order has to be at least 1"),
+        (("own.txt", "--base", "minni"), "--base minni: is neither mini nor a folder"),
+        (("own.txt", "--mix", "bad.arpa.gz"), "bad.arpa.gz: cannot be read: Error -3"),
+        (("own.txt", "--order", "0"), "--order has to be at least 2"),
     ],
 )
 def test_what_makes_no_model_is_named_and_leaves_no_file(
@@ -110,6 +112,7 @@ def test_what_makes_no_model_is_named_and_leaves_no_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.txt").write_text(TEXT)
     (tmp_path / "latin.txt").write_bytes("déjà".encode("latin-1"))
+    (tmp_path / "bad.arpa.gz").write_bytes(gzip.compress(TEXT.encode())[:12] + b"\xff" * 20)
     refused = run_command("lm", *arguments, "--out", "x.arpa")
     assert refused.code == 1 and message in refused.err and refused.err.count("\n") == 1
     assert not (tmp_path / "x.arpa").exists()
@@ -197,7 +200,7 @@ def test_what_is_registered_with_an_adapter_is_what_it_is_searched_with(
     assert search(search="greedy") == {"search": "greedy"}
     caplog.clear()
     assert search("clinic:0.5+speaker42:0.5")["lm"] == f"{tiny_folder}/lm.arpa.gz"
-    assert "and not as clinic was measured (--lm, --hotwords and --search choose)" in caplog.text
+    assert "not as clinic was measured (--lm, --hotwords and --search choose)" in caplog.text
     decode = ("decode", directory, tmp_path / "decoded", "--base", tiny_folder, "--adapter", "clinic")
     run_command(*decode)
     assert json.loads((tmp_path / "decoded/decode.json").read_text()).items() >= own.items()

@@ -100,9 +100,13 @@ def test_folders_are_searched_and_a_path_never_breaks_its_line(run, audio, tiny_
         audio(name)
     Path("d/notes.txt").write_text("no audio")
     Path("d/link.wav").symlink_to(Path("d/b.wav").absolute())
-    order = ["x y .wav", "d/Z.mp3", "d/a.FLAC", "d/b.wav", "d/link.wav", "d/sub/c.ogg"]
+    audio("elsewhere/a.wav")
+    Path("d/moved").symlink_to(Path("elsewhere").absolute())
+    Path("d/sub/back").symlink_to(Path("d").absolute())
+    order = ["x y .wav", "d/Z.mp3", "d/a.FLAC", "d/b.wav", "d/link.wav", "d/moved/a.wav", "d/sub/c.ogg"]
     lines = run("--base", tiny_folder, "x\ty\n.wav", "d/")[1].splitlines()
     assert [line.split("\t")[0] for line in lines] == order
+    Path("d/sub/back").unlink()
     assert run("--base", tiny_folder, "d/sub") == (0, f"{texts(tiny_folder, 'd/sub/c.ogg')[0]}\n", "")
 
 
@@ -327,6 +331,8 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
         ("--skip-existing", "--skip-existing has no effect without --output-dir"),
         ("--word-timestamps", "--word-timestamps has no effect on --format text"),
         ("--adapter left=a,right=b", "--adapter left=a,right=b needs --channels split"),
+        ("--channels split --test-time dsuta", "--test-time dsuta follows one person"),
+        ("--lm none --beam-size 9", "--beam-size has no effect: there is no language model, and search is greedy"),
         ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--confidence-slope 0", "--confidence-slope is 0, and has to be a positive number"),
         ("--format srt a.wav", "--format srt of several recordings makes several files (give --output-dir)"),
@@ -511,3 +517,8 @@ def test_a_call_through_the_command(run, audio, speaker42):
     assert (code, err) == (0, "")
     assert {line.partition(": ")[0] for line in out.splitlines()} == {"left", "right"}
     assert run(*flags, "call.wav")[1].splitlines() == 2 * [f"call.wav\t{line}" for line in out.splitlines()]
+    soundfile.write("silent.wav", np.zeros((SAMPLE_RATE, 2)), SAMPLE_RATE)
+    assert run(*flags, "silent.wav")[1].splitlines()[-1] == "silent.wav\t"
+    code, out, err = run("--channels", "split", "--adapter", "1=speaker42", "call.wav")
+    assert (code, out) == (1, "")
+    assert err == "call.wav: has no channel 1, which --adapter names (it has left, right)\n"

@@ -116,7 +116,12 @@ def files_below(folder: Path, bad: list[str]) -> list[Path]:
     cannot be read."""
     files: list[Path] = []
     denied: list[OSError] = []
-    for parent, folders, names in os.walk(folder, onerror=denied.append):
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, onerror=denied.append, followlinks=True):
+        if (place := os.path.realpath(parent)) in seen:  # a link that leads back
+            folders[:] = []
+            continue
+        seen.add(place)
         folders[:] = [name for name in folders if name[0] != "."]
         files += [Path(parent, name) for name in names if name[0] != "."]
     bad += [f"{error.filename}: {error.strerror}" for error in denied]

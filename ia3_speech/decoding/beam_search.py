@@ -12,6 +12,7 @@ does not know at a price, `unknown_word_score`.
 import gzip
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def words_of(lm: Path) -> list[str]:
         else:
             with gzip.open(lm) if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
                 words = list(arpa_words(lines))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, IndexError, zlib.error) as error:
         raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
     texts = [word.decode("utf-8", errors="replace") for word in words]
     if not texts:

@@ -172,8 +172,9 @@ class ConfidenceOptions:
 
     Args:
         confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
-            calibrate has stored with the adapter or the base, else 1)
-        confidence_bias: is added to these log-odds (default: what calibrate has stored, else 0)
+            calibrate has stored with the adapter or the base; 1 beside a bias that is given)
+        confidence_bias: is added to these log-odds (default: what calibrate has stored; 0
+            beside a slope that is given)
     """
 
     confidence_slope: float | None = None

@@ -179,6 +179,9 @@ class Transcriber:
             problem = str(error).removeprefix(f"{source.path}: ")
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
         names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
+        if unknown := {*(self.channel_adapters or ())} - {*names}:
+            problem = f"has no channel {min(unknown)}, which --adapter names (it has {', '.join(names)})"
+            return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
         found = zip(names, (find_problem(wave, minimum) for wave in waves), strict=True)
         problems = {name: problem for name, problem in found if problem}
         usable = not any(problem.fatal for problem in problems.values())

@@ -196,7 +196,7 @@ class Inbox:
         portions = [np.zeros(0, np.float32)]
         try:
             portions.append(self.portions.get(timeout=POLL_SECONDS))
-            while len(portions) < self.portions.maxsize:  # or a fast writer is never left behind
+            while len(portions) <= self.portions.maxsize:  # or a fast writer is never left behind
                 portions.append(self.portions.get_nowait())
         except queue.Empty:
             pass

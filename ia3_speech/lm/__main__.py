@@ -47,7 +47,7 @@ def main(
         order: words of the longest n-grams
         mix: ARPA files, texts and data directories to interpolate the model with; of each text a model is
             estimated; the weights are those that fit --dev best, else equal
-        base: mini, a folder or a hub id: interpolate with the language model that it comes with, if it has
+        base: mini or a folder: interpolate with the language model that it comes with, if it has
             one
         dev: a text file or data directory that was not read: chooses the weights; its perplexity is printed
         prune: leave out n-grams that change the perplexity by less than this, such as 1e-8 (0: none)
@@ -61,10 +61,12 @@ def main(
 
     if not texts:
         raise UserError("no text was given (a file with a sentence a line, or a data directory)")
-    if order < 1 or not 1 <= digits <= 9 or prune < 0:
-        raise UserError("--order has to be at least 1, --digits 1 to 9, and --prune not negative")
+    if order < 2 or not 1 <= digits <= 9 or prune < 0:  # KenLM, which searches with it, reads no unigrams
+        raise UserError("--order has to be at least 2, --digits 1 to 9, and --prune not negative")
     sources = list(mix or [])
-    if base and (folder := base_folder(base)) and (folder / STORED_LM).is_file():
+    if base and (folder := base_folder(base)) is None:
+        raise UserError(f"--base {base}: is neither mini nor a folder (--mix takes a language model)")
+    if base and (folder / STORED_LM).is_file():
         sources.append(folder / STORED_LM)
     options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}
     inputs = Inputs(

@@ -14,6 +14,7 @@ ngram-format(5):
 
 import gzip
 import math
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def read_arpa(path: Path | str) -> NgramModel:
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             sections = parse_arpa(path, lines)
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise LanguageModelError(
             f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)"
         ) from error

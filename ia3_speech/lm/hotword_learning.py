@@ -136,7 +136,7 @@ def format_learned(learned: LearnedForms) -> str:
     heard as          hits  false alarms  term
     dexa medi            3             0  Deximet
     line                 1             4  loin            left out
-    12 occurrences of 2 terms, 3 of them recognised; 1 form kept, 1 left out
+    12 occurrences of terms, 3 of them recognised; 1 heard-as forms kept, 1 left out
     """
     shown = learned.forms[:SHOWN_FORMS]
     width = max([len(form.text) for form in shown] + [8])

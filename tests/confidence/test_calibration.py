@@ -156,3 +156,6 @@ def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, run_command):
     assert words(after) == words(before) and after != before
     (base / "confidence.json").write_text(json.dumps(kept | {"beam": kept["greedy"] | {"bias": 3.0}}))
     assert "up to date" in run_command(*decode).out  # another search's scaling is not its own
+    phrase = " ".join(next(text.split()[1:3] for text in (out / "text").read_text().splitlines()))
+    (tmp_path / "terms.txt").write_text(f"{phrase}\n")
+    assert run_command(*calibrate, 1, "--hotwords", tmp_path / "terms.txt").code == 0

@@ -94,6 +94,8 @@ def test_pruning_takes_what_changes_least_and_leaves_each_ngram_its_history_and_
     longest = smaller.ngrams(3)
     assert (smaller.index(longest[:, :-1]) >= 0).all() and (smaller.index(longest[:, 1:]) >= 0).all()
     assert prune(model, 0) is model
+    bare = prune(model, 10.0)  # no n-gram of three words is left
+    assert bare.counts()[2] == 0 and np.isfinite(bare.perplexity(sentences(3, 5)))
 
 
 def test_a_mixture_is_the_weighted_sum(model):
