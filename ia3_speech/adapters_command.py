@@ -11,8 +11,7 @@
     ia3-speech adapters combine --average A B --name C write their mean
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
 
-The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data. Only
-`gate`, `combine` and `export` load torch.
+The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data.
 """
 
 import json
@@ -24,7 +23,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
-from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
+from ia3_speech.adapters.card import (
+    BIOMETRIC,
+    card_title,
+    is_biometric,
+    other_method,
+    score_line,
+    update_card,
+)
 from ia3_speech.adapters.expressions import Term, format_terms, parse_terms, short_name, with_equal_weights
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_metadata, read_summary
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
@@ -185,7 +191,7 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
         name: the adapter's name, for the title and the commands to copy.
         score: score.json of one or more test sets; they go into ia3_speech.json too.
     """
-    print(f"{update_card(registry.adapter_folder(folder), name, score or [])}: written")
+    print(f"{update_card(registry.adapter_folder(folder), name, score or [], overwrite=True)}: written")
 
 
 def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_pipes: bool = False) -> None:
@@ -207,6 +213,8 @@ def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.routing.gate_statistics import add_gate
 
+    if terms and (method := other_method(read_summary(terms[0].folder))):
+        raise UserError(f"{adapter}: is of the method {method}, and auto chooses among IA³'s adapters alone")
     loaded, folder = base_of(terms, adapter if is_base else base), Path(adapter)
     if terms:
         folder = terms[0].folder

@@ -124,10 +124,13 @@ def load_classifier(
         BaseError: it can't be loaded, or a weight of the encoder is missing.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
     from ia3_speech.model import base as bases
     from ia3_speech.model.fingerprint import fingerprint
+
+    bases.check_device(device)
     from ia3_speech.model.ia3 import architecture_of, head_parameters
 
     source = str(bases.MINI) if str(name) == "mini" else str(name)
@@ -142,7 +145,7 @@ def load_classifier(
                 source, config=config, output_loading_info=True, **options
             )
             extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=is_folder)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise bases.BaseError(
             f"{name}: no encoder that transformers can load as a classifier: {reason}"

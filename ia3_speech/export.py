@@ -47,6 +47,13 @@ def main(
         raise UserError("--format onnx_adapter needs --adapter NAME")
     if out.exists() and not force:
         raise UserError(f"{out}: exists (replace it with --force, or give another --out)")
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
+    if format == "onnx_adapter" and dtype != "float32":
+        raise UserError(f"--dtype {dtype} has no effect on --format onnx_adapter (leave it out)")
     terms = parse_terms(adapter) if adapter else []
     from ia3_speech.adapters.load import attach_adapter, base_of, read_sum  # loads torch
     from ia3_speech.adapters.merge import merge

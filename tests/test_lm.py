@@ -102,7 +102,7 @@ def test_a_mixture_with_a_text_and_the_base_s_own_model(run_command, tmp_path, t
         (("own.txt", "--mix", "none.arpa"), "'none.arpa' (ia3-speech lm makes one of text)"),
         (("latin.txt",), "latin.txt:1: not UTF-8 (convert it"),
         (("own.txt", "--base", "minni"), "--base minni: is neither mini nor a folder"),
-        (("own.txt", "--mix", "bad.arpa.gz"), "bad.arpa.gz: cannot be read: Error -3"),
+        (("own.txt", "--mix", "bad.arpa.gz"), "bad.arpa.gz: cannot be read: "),
         (("own.txt", "--order", "0"), "--order has to be at least 2"),
     ],
 )
@@ -112,7 +112,9 @@ def test_what_makes_no_model_is_named_and_leaves_no_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.txt").write_text(TEXT)
     (tmp_path / "latin.txt").write_bytes("déjà".encode("latin-1"))
-    (tmp_path / "bad.arpa.gz").write_bytes(gzip.compress(TEXT.encode())[:12] + b"\xff" * 20)
+    (tmp_path / "bad.arpa.gz").write_bytes(
+        (packed := gzip.compress(b"x" * 5000))[:20] + b"\xff" * 20 + packed[40:]
+    )
     refused = run_command("lm", *arguments, "--out", "x.arpa")
     assert refused.code == 1 and message in refused.err and refused.err.count("\n") == 1
     assert not (tmp_path / "x.arpa").exists()

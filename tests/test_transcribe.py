@@ -332,7 +332,7 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
         ("--word-timestamps", "--word-timestamps has no effect on --format text"),
         ("--adapter left=a,right=b", "--adapter left=a,right=b needs --channels split"),
         ("--channels split --test-time dsuta", "--test-time dsuta follows one person"),
-        ("--lm none --beam-size 9", "--beam-size has no effect: there is no language model, and search is greedy"),
+        ("--lm none --beam-size 9", "--beam-size has no effect: there is no language model"),
         ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--confidence-slope 0", "--confidence-slope is 0, and has to be a positive number"),
         ("--format srt a.wav", "--format srt of several recordings makes several files (give --output-dir)"),

@@ -9,6 +9,7 @@ Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as o
 """
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,10 +63,11 @@ def is_biometric(record: Mapping[str, Any]) -> bool:
     return "speaker" in adapter_labels(record)
 
 
-def update_card(folder: Path, name: str | None = None, score_files: Sequence[Path] = ()) -> Path:
-    """Write the card of an adapter on disk again, with scores, and return its path.
-
-    Scores go into the record too; those of a set that was scored before are replaced.
+def update_card(
+    folder: Path, name: str | None = None, score_files: Sequence[Path] = (), *, overwrite: bool = False
+) -> Path:
+    """Write the card of an adapter on disk again, with scores, and return its path; one that somebody has
+    written stays, but for `overwrite`. Scores go into the record too, in place of earlier ones of the set.
 
     Args:
         name: the adapter's name; None: the title says what it is for.
@@ -74,9 +76,7 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record, tensors = read_record(folder), read_weights(folder)
-    method = other_method(record)
-    counts = {method: sum(t.size for t in tensors.values())} if method else count_by_placement(tensors)
+    record = read_record(folder)
     new = [read_score_summary(file) for file in score_files]
     if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
         raise UserError(
@@ -87,8 +87,16 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
     if new and scores != record.get("scores"):
         record |= {"scores": scores}
         write_record(folder, record)
-    write_text(folder / CARD, model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists()))
-    return folder / CARD
+    card = folder / CARD
+    if overwrite or not card.is_file() or GENERATED in card.read_text("utf-8", "replace"):
+        write_text(card, card_of(folder, record, name))
+    return card
+
+
+def card_of(folder: Path, record: Mapping[str, Any], name: str | None) -> str:
+    """`model_card` of an adapter's files, with another record than lies among them."""
+    counts = count_by_placement(read_weights(folder), other_method(record))
+    return model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists())
 
 
 def read_score_summary(file: Path) -> dict[str, Any]:
@@ -357,7 +365,7 @@ def percentage(rate: float | None, signed: bool = False) -> str:
 
 def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
     """Commands and code to copy."""
-    base, adapter = base_name(record.get("base")), name or "ADAPTER"
+    base, adapter = base_name(record.get("base")), shlex.quote(name or "ADAPTER")
     known = base == "mini" or hub_id(record.get("base"))
     option, base = ("", base) if known else (" --base BASE", "BASE")
     lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]

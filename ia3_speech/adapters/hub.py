@@ -24,8 +24,8 @@ from ia3_speech.adapters.card import (
     HUB_ID,
     LIBRARY,
     base_name,
+    card_of,
     is_biometric,
-    model_card,
     set_name,
 )
 from ia3_speech.adapters.record import (
@@ -40,7 +40,7 @@ from ia3_speech.adapters.record import (
     read_summary,
     write_record,
 )
-from ia3_speech.adapters.weights import count_by_placement, read_weights, weights_file
+from ia3_speech.adapters.weights import weights_file
 from ia3_speech.cli import UserError
 
 
@@ -140,7 +140,9 @@ def copy_publishable(folder: Path, copies: Path, repo: str, base: str | None) ->
     """Copy an adapter's files as they may be published, with the card for its page on the Hub."""
     summary = read_summary(folder)
     published_base = base or (base_name(summary["base"]) if summary.get("base") else "")
-    training = without_paths(summary.get("training") or {})
+    training = summary.get("training") or {}
+    names = {"classes": training["classes"]} if "classes" in training else {}  # "on/off" is no path
+    training = without_paths(training) | names
     record = summary | {"base": published_base, "training": training}
     for name in FILES:
         if (folder / name).is_file():
@@ -152,8 +154,7 @@ def copy_publishable(folder: Path, copies: Path, repo: str, base: str | None) ->
         (copies / PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
     text = (copies / CARD).read_text("utf-8") if (copies / CARD).exists() else GENERATED
     if GENERATED in text:
-        counts, peft = count_by_placement(read_weights(folder)), (copies / PEFT_CONFIG).exists()
-        (copies / CARD).write_text(model_card(record, counts, name=repo, peft=peft), "utf-8")
+        (copies / CARD).write_text(card_of(copies, record, repo), "utf-8")
     elif (local := summary.get("base")) and local != record["base"] and local in text:
         raise UserError(
             f"{folder / CARD}: names the folder {local} (take that out, or delete {CARD}: push makes one)"

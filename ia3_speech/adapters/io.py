@@ -321,10 +321,12 @@ def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, A
         return
     recorded = metadata.fingerprint
     if not same_base(recorded, base):
+        is_classifier = "classes" in recorded and "classes" not in base
+        takes = f"--base, or load_base, takes {metadata.base or 'the right one'}"
         raise AdapterError(
             f"{adapter} was trained on another base, {metadata.base or 'unnamed'} "
             f"({describe_base(recorded)}); this one is {describe_base(base)} "
-            f"(--base, or load_base, takes {metadata.base or 'the right one'})"
+            f"({'ia3-speech classify takes it' if is_classifier else takes})"
         )
     if recorded.get("dtype") != base.get("dtype"):
         logger.warning(

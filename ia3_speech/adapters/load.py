@@ -26,7 +26,7 @@ from ia3_speech.adapters.expressions import Term, format_terms, is_single_adapte
 from ia3_speech.adapters.io import check_finite, name_of_base, own_head, read_adapter, write_adapter
 from ia3_speech.adapters.record import Adapter, Metadata, read_metadata, recorded_base
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.model.architectures import IA3Config, format_layers
+from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, BaseError, load_base
 from ia3_speech.model.fingerprint import fingerprint
@@ -67,7 +67,7 @@ def attach_adapter(model: nn.Module, adapter: Adapter, *, check: bool = True) ->
                 parameters[name].copy_(tensor.reshape(parameters[name].shape))
         if check:
             check_liveness(model)
-        if names := adapter.head and adapter.metadata and adapter.metadata.fingerprint.get("class_names"):
+        if names := adapter.head and class_names(adapter):
             unwrap(model).config.id2label = dict(enumerate(names))
             unwrap(model).config.label2id = {name: number for number, name in enumerate(names)}
     except Exception:
@@ -146,8 +146,11 @@ def combine(
         training: what its record says of how it was made.
 
     Raises:
-        AdapterError: a result is not finite.
+        AdapterError: a result is not finite, or they are classifiers of different classes.
     """
+    classes = {tuple(names) for a in adapters if (names := a.head and class_names(a))}
+    if len(classes) > 1:
+        raise AdapterError(f"{name}: the classifiers tell different classes apart, and can't be added")
     pairs = list(zip(adapters, weights, strict=True))
     config, vectors = union(model, adapters), {}
     for target in target_modules(model, config):
@@ -164,6 +167,11 @@ def combine(
     )
     check_finite(total.tensors, f"{name} (take smaller weights):")
     return total
+
+
+def class_names(adapter: Adapter) -> list[str] | None:
+    """What a classifier's adapter tells apart; None where its record does not name them."""
+    return adapter.metadata and adapter.metadata.fingerprint.get("class_names")
 
 
 def weighted_sum(

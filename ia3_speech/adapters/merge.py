@@ -14,6 +14,7 @@ rounded once, to the weight's type. Nothing is ever divided: `unmerge` puts back
 that were changed, so zeros and half precision come back as they were.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,11 +220,18 @@ def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[s
         (new / CARD).write_text(checkpoint_card(merged, adapter, labels), encoding="utf-8")
 
 
+CHECKPOINT_FILE = (  # of a model, a processor, a tokenizer
+    r"(generation_|processor_|preprocessor_|tokenizer_)?config\.json|(tokenizer|vocab|alphabet)\.json|"
+    r"(special_tokens_map|added_tokens)\.json|(pytorch_)?model.*\.(safetensors|bin|json)|"
+    r"(vocab|merges)\.txt|.*\.(model|jinja)|README\.md"
+)
+
+
 def is_checkpoint_file(entry: Path) -> bool:
     """Whether `save_pretrained` of a model or a processor may have written this, by its name."""
     if entry.is_dir():
         return entry.name == "language_model"
-    return entry.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".md"}
+    return bool(re.fullmatch(CHECKPOINT_FILE, entry.name))
 
 
 def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> str:

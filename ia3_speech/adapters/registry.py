@@ -227,6 +227,8 @@ def register(
     target, contents = home() / name, file_contents(source) | (search_files or {})
     with writing(target):
         remove_leftovers(target)
+        if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
+            target.rmdir()  # `remove` was killed
         if target.exists():
             if is_adapter(target) and file_contents(target) == contents:
                 return target

@@ -142,8 +142,11 @@ def placement_order(placement: str) -> tuple[int, str]:
     return (known.index(placement) if placement in known else len(known), placement)
 
 
-def count_by_placement(tensors: dict[str, np.ndarray]) -> dict[str, int]:
-    """Placement → its parameters; last, `head`, where a head was trained."""
+def count_by_placement(tensors: dict[str, np.ndarray], method: str | None = None) -> dict[str, int]:
+    """Placement → its parameters; last, `head`, where a head was trained. Of another method than IA³ its
+    name → all."""
+    if method:
+        return {method: sum(tensor.size for tensor in tensors.values())}
     counts: dict[str, int] = {}
     for vector in vectors_in(tensors):
         counts[vector.placement] = counts.get(vector.placement, 0) + vector.values.size

@@ -24,6 +24,7 @@ from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
     architecture_of,
+    has_compiled_layers,
     head_parameters,
     is_recogniser,
     layers_of,
@@ -142,7 +143,7 @@ def detach(model: nn.Module) -> nn.Module:
 def forget_compiled(model: nn.Module) -> nn.Module:
     """As `unwrap`; what was compiled is forgotten, since torch does not notice new hooks."""
     original = unwrap(model)
-    if original is not model:
+    if original is not model or has_compiled_layers(original):
         torch.compiler.reset()
     return original
 

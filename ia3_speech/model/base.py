@@ -272,11 +272,7 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     source = str(MINI) if str(name) == "mini" else str(name)
     if dtype not in DTYPES:
         raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BaseError(f"device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
+    check_device(device)
     model, processor = read_pretrained(name, source)
     device = device or ("cuda" if torch.cuda.is_available() and dtype != "int8" else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
@@ -287,6 +283,15 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         quantize(model, layers_of(model)[1])
     remember_weights(model, base.fingerprint)
     return base
+
+
+def check_device(device: str | None) -> None:
+    """Raises BaseError where torch has no such device here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BaseError(f"device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
 
 
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
@@ -317,6 +322,7 @@ def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
     Raises:
         BaseError: it can't be loaded, or a weight is missing or left over; the message says `name`.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
 
     is_folder = Path(source).is_dir()
@@ -328,7 +334,7 @@ def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
                 processor = AutoProcessor.from_pretrained(source, local_files_only=is_folder)
             except ImportError:  # one with a language model needs pyctcdecode; search is greedy here
                 processor = Wav2Vec2Processor.from_pretrained(source, local_files_only=is_folder)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         if is_folder:
             raise BaseError(f"{source} holds no CTC model that transformers can load: {reason}") from error

@@ -134,6 +134,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     return getattr(model, "_orig_mod", model)
 
 
+def has_compiled_layers(model: nn.Module) -> bool:
+    """Whether modules within it are compiled, each by itself."""
+    return any(module._compiled_call_impl for module in model.modules() if module is not model)
+
+
 def vectors(model: nn.Module) -> dict[str, IA3Vector]:
     """Path of the vector's module (`wav2vec2.encoder.layers.0.attention.k_proj.ia3_key`) → the vector."""
     modules = unwrap(model).named_modules()

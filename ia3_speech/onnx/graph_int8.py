@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.data.audio import load_audio
-from ia3_speech.model.base import Base
+from ia3_speech.model.base import Base, BaseError
 from ia3_speech.model.ia3 import layers_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         source = Path(temporary) / "model.onnx"
         onnx.save(model, source)
         ranges = measure_ranges(source, {node.input[0] for node in linear}, inputs)
+        rounded = [node.name for node in linear if ranges[node.input[0]] <= WIDEST_RANGE]
+        if not rounded:  # for none ONNX Runtime would take all
+            raise BaseError(f"{base.name}: no module of its layers can be rounded to int8 (export float32)")
         quantize_static(
             source,
             file,
@@ -60,7 +63,7 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
             per_channel=True,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=[node.name for node in linear if ranges[node.input[0]] <= WIDEST_RANGE],
+            nodes_to_quantize=rounded,
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"], "DedicatedQDQPair": True},
         )
     onnx.save(with_own_scales(onnx.load(file)), file)

@@ -116,8 +116,12 @@ def auto_terms(adapter: str | Path) -> list[Term]:
     Raises:
         UnknownAdapter: one that is named is not there, or none is registered.
     """
-    if named := str(adapter).partition(":")[2]:
-        return [term for name in named.split(",") for term in parse_terms(name.strip())]
+    _, given, named = str(adapter).partition(":")
+    if given:
+        terms = [parse_terms(name.strip()) for name in named.split(",") if name.strip()]
+        if not terms or any(len(each) > 1 for each in terms):
+            raise UserError(f"{adapter}: names no adapter to choose, or a sum ({AUTO}:accent,medical)")
+        return [term for (term,) in terms]
     names = [name for name in registered_names() if "@" not in name]
     terms = [Term(name, home() / name) for name in names]
     terms = [term for term in terms if not is_one_persons(term.folder)]

@@ -95,7 +95,7 @@ class LimitOptions:
         max_minutes_held: of audio in all requests under way; another one is refused (503)
         rate: requests a minute of each key, or of each address where there are no keys; another one is
             refused (429). 0 is no limit
-        upload_seconds: until a request's body has to be there (408)
+        upload_seconds: until a request's body, or the next event of a live session, has to be there (408)
         upload_adapters: adapters may be stored and removed over HTTP (--no-upload-adapters: they may not)
     """
 

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import hub, registry
-from ia3_speech.adapters.record import METADATA
+from ia3_speech.adapters.record import METADATA, read_record, write_record
 from ia3_speech.adapters.registry import UnknownAdapter, resolve_adapter
 from ia3_speech.cli import UserError
 
@@ -351,6 +351,17 @@ def test_a_card_of_ones_own_is_left_alone(adapter, tmp_path):
     hub.copy_publishable(source, copies, "me/a", "facebook/x")
     assert "base_model: facebook/x\n" in (copies / "README.md").read_text()
     assert json.loads((copies / "adapter_config.json").read_text())["base_model_name_or_path"] == "facebook/x"
+
+
+def test_classes_and_other_methods_are_pushed_as_they_are(adapter, tmp_path):
+    source, copies = adapter(), tmp_path / "copies"
+    copies.mkdir()
+    training = {"classes": ["on/off", "tv/off"], "data": "/home/ann/data/train"}
+    write_record(source, read_record(source) | {"training": training, "config": {"method": "lora"}})
+    hub.copy_publishable(source, copies, "me/a", None)
+    assert read_record(copies)["training"]["classes"] == ["on/off", "tv/off"]
+    assert "/home/ann" not in (copies / "ia3_speech.json").read_text()
+    assert "An adapter for speech recognition by lora: " in (copies / "README.md").read_text()
 
 
 def test_what_can_be_an_id(tmp_path, monkeypatch):

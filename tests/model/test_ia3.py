@@ -101,6 +101,21 @@ def test_an_adapter_of_a_compiled_model(tiny_model, tmp_path):
     assert again is compiled and torch.equal(probe_logits(again), changed)
 
 
+def test_an_adapter_of_a_model_whose_layers_are_compiled(tiny_model, tmp_path):
+    """torch would go on with what it traced before there were vectors; and it traces one row for all."""
+    model = tiny_model()
+    attach(model, IA3Config(("key", "ffn")))
+    random_vectors(model)
+    changed = probe_logits(model)
+    save_adapter(model, tmp_path / "a")
+    detach(model)
+    for layer in model.wav2vec2.encoder.layers:
+        layer.compile(backend="eager")
+    plain = probe_logits(model)
+    assert torch.equal(probe_logits(load_adapter(model, tmp_path / "a")), changed)
+    assert torch.equal(probe_logits(detach(model)), plain)
+
+
 def test_the_table_before_training(tiny_model):
     model = attach(tiny_model(), IA3Config(("ffn", "key", "value"), "0,2"))
     base = sum(p.numel() for p in model.parameters()) - 224

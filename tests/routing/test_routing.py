@@ -213,6 +213,13 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
         load(tiny_folder, adapter="auto")
     with pytest.raises(UserError, match="nobody: no adapter has this name"):
         load(tiny_folder, adapter="auto:low,nobody")
+    for sum_or_none in ("auto:low:0.5+low:0.5", "auto:"):
+        with pytest.raises(UserError, match="names no adapter to choose, or a sum"):
+            load(tiny_folder, adapter=sum_or_none)
+    own = registry.home() / "low/README.md"
+    own.write_text("My own words.\n")
+    run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
+    assert own.read_text() == "My own words.\n"
     with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
         load("mini", adapter="auto:low")
     assert run_command("adapters", "gate", "low").err.startswith("error: say what its speech is like: --data")
