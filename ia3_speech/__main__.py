@@ -8,6 +8,7 @@ is the same as `python -m ia3_speech.transcribe --adapter speaker42 audio.wav`.
 import difflib
 import runpy
 import sys
+from contextlib import suppress
 
 from ia3_speech import __version__
 
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     words = sys.argv[1:] if argv is None else argv
     name = words[0] if words else "--help"
     if name in ("-h", "--help"):
-        print(overview())
+        with suppress(BrokenPipeError):
+            print(overview(), flush=True)
     elif name == "--version":
         print(f"ia3-speech {__version__}")
     elif name in COMMANDS:

@@ -29,6 +29,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     from filelock import FileLock
 
     path = Path(path).resolve()  # exp → /scratch/exp: the target is replaced, the link stays
+    if path.is_mount():  # a container's volume
+        raise OSError(errno.EBUSY, "is a mount point (give a path within it)", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=prefix_of(path), dir=path.parent))
     new, old, lock = temporary / "new", temporary / "old", temporary / "lock"
@@ -69,7 +71,9 @@ def remove_leftovers(path: Path | str) -> None:
             if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
                     is_moved = (temporary / "old").is_dir() and not path.exists()
-                    if is_moved and temporary.name[:-8] == f".{path.name}.":
+                    if is_moved and temporary.name[:-8] != f".{path.name}.":
+                        continue  # of a name beyond 60 characters: nobody knows whose it is
+                    if is_moved:
                         (temporary / "old").rename(path)
                     shutil.rmtree(temporary, ignore_errors=True)
 

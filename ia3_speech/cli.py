@@ -192,9 +192,9 @@ def configuration(parser: Parser, name: str) -> list[str]:
     if not isinstance(options, dict):
         parser.error(f"--config: {file}: holds no options, such as `epochs: 8`")
     for (name, text), value in zip(texts.items(), options.values(), strict=True):
-        if not (flag := parser.flags.get(name, "")).startswith("--"):
+        if not (flag := parser.flags.get(name.replace("-", "_"), "")).startswith("--"):
             parser.error(f"--config: {file}: unknown option {name}")
-        if isinstance(value, bool) and (opposite := parser.flags.get(f"no_{name}")):
+        if isinstance(value, bool) and (opposite := parser.flags.get(f"no_{name.replace('-', '_')}")):
             words.append(flag if value else opposite)
         elif isinstance(value, list):
             words += [flag, *map(str, text)]

@@ -148,7 +148,7 @@ def read_inputs(out: Path) -> dict[str, Any]:
     """What `record` wrote; empty where there is none, or it is damaged."""
     with suppress(OSError, ValueError):
         record = json.loads(record_place(out).read_text("utf-8"))
-        return record if record.get("schema") == SCHEMA else {}
+        return record if isinstance(record, dict) and record.get("schema") == SCHEMA else {}
     return {}
 
 
@@ -193,8 +193,7 @@ def digest_lines(folder: Path) -> Iterator[str]:
 def audio_lines(wav_scp: Path) -> Iterator[str]:
     """One line a recording: its file by content, a shell command as it stands."""
     for line in wav_scp.read_text("utf-8", errors="replace").splitlines():
-        recording, _, source = line.strip().partition(" ")
-        source = source.strip()
+        recording, source = [*line.strip().split(None, 1), "", ""][:2]
         places = (Path(source), wav_scp.parent.parent / source, wav_scp.parent / source)
         file = None if source.endswith("|") else next((place for place in places if place.is_file()), None)
         yield f"{recording} {of_file(file) if file else source}"

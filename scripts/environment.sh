@@ -7,7 +7,7 @@
 # the checksum of the pyproject.toml that was installed: an interrupted set-up is made again, and an environment
 # that pyproject.toml has outgrown is brought up to date.
 
-_ia3_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+_ia3_root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 _ia3_venv=$_ia3_root/.venv
 _ia3_state_file=$_ia3_venv/ia3_speech_setup
 
@@ -29,6 +29,16 @@ setup_state() { cat "$_ia3_state_file" 2>/dev/null; }
 is_unfinished() { [[ $(setup_state) == unfinished ]]; }
 is_current() { [[ -x $_ia3_venv/bin/python && $(setup_state) == "$(cksum <"$_ia3_root/pyproject.toml")" ]]; }
 
+# is_somebodys: .venv was not made here, and holds more than Python's own packages
+is_somebodys() {
+  local package
+  [[ ! -e $_ia3_state_file ]] || return 1
+  for package in "$_ia3_venv"/lib/python*/site-packages/*.dist-info; do
+    [[ ! -e $package || $package =~ /(pip|setuptools|wheel)-[^/]*$ ]] || return 0
+  done
+  return 1
+}
+
 # set_up_environment MODULE…: makes .venv, makes it again or brings it up to date, in a subshell of its own
 set_up_environment() {
   cd "$_ia3_root" || return 1
@@ -46,6 +56,10 @@ set_up_environment() {
   fi
   if [[ -e $_ia3_venv || -L $_ia3_venv ]] &&
     { is_unfinished || ! has_modules "$_ia3_venv/bin/python" ia3_speech torch; }; then
+    if is_somebodys; then
+      echo "$_ia3_venv holds other packages: move it away, or activate an environment that has ia3_speech"
+      return 1
+    fi
     echo "$_ia3_venv is unfinished and is made again"
     rm -rf "$_ia3_venv"
   fi

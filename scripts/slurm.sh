@@ -9,7 +9,7 @@
 # As root. munged, slurmctld and slurmd run from a folder of their own, and end with the command. The node pretends to
 # have eight processors and 64 GB, so that as many jobs run at once.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PATH=$PATH:/usr/sbin
 
 for program in munged slurmctld slurmd srun; do

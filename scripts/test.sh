@@ -5,7 +5,7 @@
 #   bash scripts/test.sh
 #   bash scripts/test.sh -n 0 tests/scoring -k wer      one part, in one process
 set -euo pipefail
-cd "$(dirname "$0")/.."
+CDPATH="" cd "$(dirname "$0")/.."
 . scripts/environment.sh
 use_environment ia3_speech torch pytest xdist hypothesis peft
 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec python -m pytest "$@"

@@ -124,6 +124,19 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     assert names(tmp_path) == [".adapter.backups_", ".adaptor.abcd1_34"]
 
 
+def test_of_two_long_names_the_one_that_was_moved_away_is_left_where_it_is(tmp_path):
+    long = 60 * "a"
+    write_text(tmp_path / f".{long}.abcd1_34/old/mine", "the only copy")
+    write_text(tmp_path / f".{long}.abcd1_34/new/mine", "")
+    remove_leftovers(tmp_path / f"{long}bc")
+    assert (tmp_path / f".{long}.abcd1_34/old/mine").read_text() == "the only copy"
+
+
+def test_a_mount_point_is_refused_before_anything_is_written():
+    with pytest.raises(OSError, match="is a mount point"), replacing("/proc"):
+        raise AssertionError
+
+
 def test_what_a_living_process_writes_is_no_leftover(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "adapter", "0"])
     assert killed.returncode == -9 and len(names(tmp_path)) == 1

@@ -144,7 +144,7 @@ def add(options: Options):
 
 def test_one_dataclass_is_the_flags_and_the_file(tmp_path, capsys):
     """A flag goes before the file, the file before the default."""
-    (tmp_path / "options.yaml").write_text("train_head: true\nrate: 0.5\n")
+    (tmp_path / "options.yaml").write_text("train-head: true\nrate: 0.5\n")  # or train_head
     file = str(tmp_path / "options.yaml")
     for argv, printed in (
         ([], "False 0.1"),

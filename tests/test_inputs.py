@@ -44,6 +44,12 @@ def test_a_data_directory_counts_with_its_audio_wherever_it_lies(tmp_path):
     assert digest_of(two) == first  # dates and hidden files don't count
     data_directory(tmp_path / "two", audio=b"noise")
     assert digest_of(two) != first  # another recording of equal length
+    scp = (two / "wav.scp").read_text().replace(" ", "\t", 1)
+    (two / "wav.scp").write_text(scp)
+    noise = digest_of(two)
+    data_directory(tmp_path / "two", audio=b"other")
+    (two / "wav.scp").write_text(scp)
+    assert digest_of(two) != noise  # a TAB is a separator, too
     assert digest_of(tables_of(two)) == digest_of(tables_of(one))
     data_directory(tmp_path / "two")
     (two / "utt2accent").write_text("a scottish\n")

@@ -143,6 +143,13 @@ def test_an_interrupted_set_up_is_made_again(clone):
     assert clone.calls() == WITH_PIP and not (clone.venv / "half a package").exists()
 
 
+def test_an_environment_of_other_packages_is_left_alone(clone):
+    other = clone.venv / "lib/python3.12/site-packages/django-5.0.dist-info"
+    other.mkdir(parents=True)
+    told = ".venv holds other packages: move it away, or activate an environment that has ia3_speech\n"
+    assert clone.run() == (1, "", told) and other.is_dir()
+
+
 @pytest.mark.parametrize("change", ["made by uv sync", "pyproject.toml", "made of another pyproject.toml"])
 def test_a_whole_environment_is_kept_and_brought_up_to_date(clone, change):
     clone.run()

@@ -93,8 +93,11 @@ element("recording").addEventListener("change", (event) => then(async () => {
   const audio = await event.target.files[0].arrayBuffer();
   const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(audio); // resamples
   const channels = Array.from({ length: decoded.numberOfChannels }, (_, n) => decoded.getChannelData(n));
-  samples = channels[0].map((_, n) => channels.reduce((sum, channel) => sum + channel[n], 0) / channels.length);
-  if (samples.every((sample) => Math.abs(sample) < 1e-4)) throw new Error("the recording is silent");
+  const mixed = channels[0].map((_, n) => channels.reduce((sum, channel) => sum + channel[n], 0) / channels.length);
+  samples = undefined;
+  element("text").textContent = "";
+  if (mixed.every((sample) => Math.abs(sample) < 1e-4)) throw new Error("the recording is silent");
+  samples = mixed;
   return recognize();
 }));
 element("adapter").addEventListener("change", (event) => then(async () => {

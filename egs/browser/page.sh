@@ -6,7 +6,7 @@
 #
 # onnxruntime-web comes from the npm registry (npm, tar), the graph from `ia3-speech export`.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(CDPATH="" cd "$(dirname "$0")" && pwd)
 out=site base=mini dtype=float32 adapters= version=1.30.0
 while [ $# -gt 0 ]; do
   case $1 in

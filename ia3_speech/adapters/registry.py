@@ -277,7 +277,8 @@ def registration_of(folder: Path) -> dict[str, Any]:
 
 def training_data(folder: Path) -> Path | None:
     """The data directory that a registered adapter was trained on, if it is still there."""
-    data = read_summary(folder).get("training", {}).get("data") or ""
+    if not (data := read_summary(folder).get("training", {}).get("data")):
+        return None
     source = Path(registration_of(folder).get("source", folder))
     places = [place / data for place in (source, *source.parents)]  # recipes record it relative to one
     return next((place for place in places if (place / "utt2spk").is_file()), None)

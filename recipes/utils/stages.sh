@@ -45,6 +45,14 @@ from_start() {
 # number NAME VALUE LEAST: refuses what is no whole number from LEAST on.
 number() { [[ $2 =~ ^[0-9]+$ && $2 -ge $3 ]] || fail "--$1 must be a number from $3 on, not '$2'"; }
 
+# plain HINT PATH …: refuses a path with characters that a shell would not take as a word.
+plain() {
+  local path characters=$'][&;|<>()$`*?!#"\'\\\\ \t\n'
+  for path in "${@:2}"; do
+    [[ ${path//[$characters]/} == "$path" && $path != *JOB* ]] || fail "no file or folder can be called $path $1" # run puts a number for JOB
+  done
+}
+
 # configuration FILE: refuses a YAML file that is not there; a bare name is a configuration of the package.
 configuration() { [[ ($1 != *.yaml && $1 != */*) || -f $1 ]] || fail "there is no configuration $1"; }
 
@@ -61,17 +69,14 @@ locate() {
   [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
   [[ -n $corpus ]] || fail "$([[ -f local/published.txt ]] && cat local/published.txt || echo "no corpus: give --corpus DIR")"
   [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
-  number seeds "$seeds" 1; number nj "$nj" 1
+  number seeds "$seeds" 1; number nj "$nj" 1; number stage "$stage" 0; number stop-stage "$stop_stage" 0
   corpus=$(from_start "$corpus") base=$(from_start "$base")
   [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
   corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
   [[ $size == full ]] || corpus_name+=_small
   data=${work_dir:+$work_dir/}data/$corpus_name exp=${work_dir:+$work_dir/}exp/$corpus_name
-  local path characters=$'][&;|<>()$`*?!#"\'\\\\ \t\n' # what a shell would not take as a word
-  for path in "$data" "$exp" "$base"; do
-    [[ ${path//[$characters]/} == "$path" && $path != *JOB* ]] || # run puts a number for JOB
-      fail "no folder can be called $path (give another --corpus-name or --work-dir)"
-  done
+  local path
+  plain "(give another --corpus-name or --work-dir)" "$data" "$exp" "$base"
   out_of_domain=$(for path in ${out_of_domain/#none/}; do from_start "$path"; done)
   init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them
     [[ $path != */* ]] && echo "$path" || from_start "$path"
@@ -91,7 +96,7 @@ locate() {
 check_options() {
   local file
   train_config=$(from_start "$train_config") system=${system:-$(basename "$train_config" .yaml)}
-  configuration "$train_config"
+  configuration "$train_config"; plain "(rename it, or start elsewhere)" "$train_config"
   [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
   lm_sets=${lm_sets:-$test_sets${out_of_domain:+ out_of_domain}}
   if [[ $lm != own && $lm != none ]]; then
@@ -104,6 +109,7 @@ check_options() {
     fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
   if [[ $replay != shipped && $replay != none ]]; then
     replay=$(from_start "$replay")
+    plain "(rename it, or start elsewhere)" "$replay"
     [[ -f $replay/wav.scp ]] || fail "--replay $replay: no data directory with a wav.scp (shipped, none, or a DIR)"
   fi
   free_init_name base log curve "$system" "${system}_average"

@@ -188,6 +188,12 @@ def test_register_copies_and_records(adapter):
     assert registry.registered_names() == ["a", "speaker42"]
 
 
+def test_only_the_data_that_the_record_names_are_those_of_the_training(adapter):
+    folder = adapter()
+    (folder.parent / "utt2spk").write_text("a a\n")
+    assert registry.training_data(registry.register(folder, "a")) is None
+
+
 def test_other_contents_need_force(adapter):
     path = register(adapter(1.0), "a")
     (adapter(1.0) / "note.txt").write_text("old")

@@ -382,6 +382,12 @@ def test_fix_to_the_byte(plain, sounds, capsys):
     assert len(read_data_directory(plain)) == 3
     assert run(capsys, "fix", plain) == (0, "kept 3 utterances out of 3\n", "")
     assert contents(plain / ".backup") == before
+    linked, whole = plain.parent / "linked", contents(plain)
+    lay(linked, {"utt2spk": "anna-1 anna\n"})
+    for name in ("text", "wav.scp"):
+        (linked / name).symlink_to(plain / name)
+    run(capsys, "fix", linked)
+    assert len(read_data_directory(linked)) == 1 and contents(plain) == whole, "another's table stays"
 
 
 def test_fix_segments(cut, sounds):

@@ -245,9 +245,13 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         (("--replay", "absent"), "--replay absent: no data directory with a wav.scp (shipped, none, or a D"),
         (("--train-config", "none.yaml"), "there is no configuration none.yaml"),
         (("--init-adapter", "x", "--init-name", "base"), "--init-name can't be base: something else"),
+        (("--stop-stage", "validate"), "--stop-stage must be a number from 0 on, not 'validate'"),
         (("word",), "unexpected argument 'word' (--help lists the options)"),
         *(
-            (("--corpus-name", name), f"no folder can be called data/{name} (give another --corpus-name")
+            (
+                ("--corpus-name", name),
+                f"no file or folder can be called data/{name} (give another --corpus-name",
+            )
             for name in ("R&D", "anna's", r"a\b", "x]", "a b")
         ),
     ],

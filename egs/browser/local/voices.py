@@ -3,7 +3,7 @@
     python local/voices.py SITE [ADAPTER …]
 
 In: SITE/graph of `ia3-speech export`, names or folders of adapters. Out: SITE/voices/NAME with an adapter's
-tensors and record, SITE/voices.json; onnxruntime-web refuses an input that has a default, so the graph loses
+tensors, SITE/voices.json; onnxruntime-web refuses an input that has a default, so the graph loses
 these. An adapter of another base is refused, by name, and the others go on.
 """
 
@@ -29,12 +29,17 @@ def main(site: Path, adapters: list[str]) -> int:
         del graph.graph.initializer[:]
         graph.graph.initializer.extend(weights)
         onnx.save(graph, site / "graph" / MODEL)
+    shutil.rmtree(site / "voices", ignore_errors=True)  # a voice that is left out is no longer to be had
     for adapter in adapters:
         try:
             (term,) = parse_terms(adapter)
             base.vectors([term])
         except (UserError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
+            faults = 1
+            continue
+        if short_name(term) in voices:
+            print(f"error: {adapter}: another voice is called {short_name(term)} too", file=sys.stderr)
             faults = 1
             continue
         file = weights_file(term.folder)

@@ -19,7 +19,7 @@ adapt
 finish
 
 # The first of the test sentences, whatever comes of it.
-sample=$(awk 'NR == 1 { print $2 }' "$data/test/wav.scp")
+sample=$(head -n 1 "$data/test/wav.scp" | cut -d ' ' -f 2-)
 sample=${sample#"$IA3_SPEECH_START_DIR"/}
 shown() { printf '%-10s %s\n' "$1" "$(sed -n '1s/^[^ ]* //p' "$2/text")"; }
 {

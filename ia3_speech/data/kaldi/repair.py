@@ -63,10 +63,12 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     for name in replaced:
         atomic.write_text(path / ".backup" / name, originals[name])
     for name in changed:
+        if (path / name).is_symlink():  # another directory's, which stays as it is
+            (path / name).unlink()
         if name in repaired:
             atomic.write_text(path / name, repaired[name])
         else:
-            (path / name).unlink()
+            (path / name).unlink(missing_ok=True)
     if replaced:
         notes.append(f"the originals of {', '.join(replaced)} are in {path / '.backup'}")
     return *notes, f"kept {len(tables['utt2spk'])} utterances out of {out_of}"

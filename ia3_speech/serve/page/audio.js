@@ -21,7 +21,12 @@ export class Recorder {
       this.count += data.length;
       onLevel(data.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0), this.count / this.context.sampleRate);
     };
-    this.stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
+    try { // when all else is there, so that no beginning is lost
+      this.stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
+    } catch (error) {
+      await this.context.close();
+      throw error;
+    }
     this.context.createMediaStreamSource(this.stream).connect(this.tap).connect(this.context.destination);
   }
 

@@ -70,7 +70,12 @@ function askForKey(wrong) {
     $("key").focus();
     $("key-form").onsubmit = (event) => {
       event.preventDefault();
-      sessionStorage.setItem("key", $("key").value.trim());
+      const key = $("key").value.trim();
+      if (!/^[\x21-\x7e]+$/.test(key)) { // no header can hold it
+        $("key-fault").textContent = t("key_wrong");
+        return;
+      }
+      sessionStorage.setItem("key", key);
       $("key").value = "";
       $("key-form").hidden = true;
       asking = null;
@@ -121,7 +126,8 @@ export function chooseLanguage(wanted) {
   localStorage.setItem("language", language);
   document.documentElement.lang = language;
   document.title = t("title");
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = t(element.dataset.text);
+  for (const element of document.querySelectorAll("[data-text]"))
+    element.textContent = t(element.getAttribute("aria-pressed") === "true" ? "stop" : element.dataset.text);
   for (const element of document.querySelectorAll("[data-label]"))
     element.setAttribute("aria-label", t(element.dataset.label));
   return language;

@@ -2,7 +2,7 @@
 
 import { $, apiJson, form, make, number, pathOf, refresh, run, sentences, t } from "./common.js";
 import { Recorder, play, wavOf } from "./audio.js";
-import { endListening, listen } from "./try.js";
+import { endListening, isPressed, listen } from "./try.js";
 import { showCards } from "./voices.js";
 
 const QUIET = 0.03; // of full scale: a recording whose peak is lower is not kept without a word
@@ -13,6 +13,7 @@ let list = [];
 let place = 0; // in the list
 let stored = 0; // recordings of this voice
 let samples = null; // of what has been read last
+let saving = false;
 
 export function startReading() {
   $("consent").onsubmit = (event) => {
@@ -24,14 +25,18 @@ export function startReading() {
   $("read-keep").onclick = () => run($("read-keep"), $("read-status"), keep).then(showSentence);
   $("read-skip").onclick = () => next(t("skip_sentence"));
   $("paste").onclick = () => useSentences($("pasted").value.split("\n"));
-  $("sentence-file").onchange = async () => useSentences(sentencesIn(await $("sentence-file").files[0].text()));
+  $("sentence-file").onchange = async () => {
+    const [file] = $("sentence-file").files;
+    $("sentence-file").value = ""; // so that the same file may be chosen again
+    if (file) useSentences(sentencesIn(await file.text()));
+  };
   $("upload-files").onchange = () => run($("upload-files"), $("upload-status"), upload);
-  document.addEventListener("read", (event) => readFor(event.detail));
   document.addEventListener("deleted", (event) => forget(event.detail));
   document.addEventListener("refreshed", () => {
     if (voice) showSentence();
     else list = sentences();
   });
+  window.addEventListener("hashchange", () => isRecording() && $("read-record").click());
 }
 
 async function agree() {
@@ -42,8 +47,9 @@ async function agree() {
 }
 
 /** Read sentences for a voice that has consented; those that it has read are left out. */
-async function readFor(name) {
+export async function readFor(name) {
   const { items } = await apiJson(pathOf(name));
+  await endReading();
   const read = new Set(items.map((item) => item.text));
   [voice, stored, place] = [name, items.length, 0];
   list = sentences().filter((text) => !read.has(text));
@@ -55,9 +61,16 @@ async function readFor(name) {
   await showMade();
 }
 
+/** What was being said belongs to nobody any more. */
+async function endReading() {
+  if (isRecording()) await endListening(recorder, $("read-record"), $("read-level"));
+  samples = null;
+}
+
 /** The voice is gone: begin at the beginning. */
-function forget(name) {
+async function forget(name) {
   if (name !== voice) return;
+  await endReading();
   voice = "";
   $("consent").reset();
   $("consent").hidden = false;
@@ -66,17 +79,18 @@ function forget(name) {
 
 const showMade = () => showCards($("made"), [voice]);
 
-const isRecording = () => $("read-record").getAttribute("aria-pressed") === "true";
+const isRecording = () => isPressed($("read-record"));
 
 function showSentence() {
   const over = place >= list.length;
   $("sentence").textContent = over ? t("all_read") : list[place];
   $("count").textContent = over ? "" : t("count", { number: place + 1, count: list.length, recorded: stored });
   $("read-record").textContent = t(isRecording() ? "stop" : samples ? "again" : "record");
-  for (const id of ["read-play", "read-keep"]) $(id).disabled = !samples;
-  $("read-record").disabled = over;
-  $("read-skip").disabled = over || isRecording(); // the sentence that is being recorded stays
-  for (const id of ["paste", "sentence-file"]) $(id).disabled = isRecording();
+  for (const id of ["read-play", "read-keep"]) $(id).disabled = !samples || saving;
+  $("read-record").disabled = over || saving;
+  // The sentence that is being recorded, or saved, stays.
+  $("read-skip").disabled = over || saving || isRecording();
+  for (const id of ["paste", "sentence-file"]) $(id).disabled = saving || isRecording();
   if (!samples) $("read-clock").textContent = "";
 }
 
@@ -106,8 +120,15 @@ async function toggle() {
 
 async function keep() {
   $("read-status").textContent = t("saving");
-  const file = new File([wavOf(samples)], "speech.wav");
-  await send(file, list[place]);
+  const [mine, file] = [voice, new File([wavOf(samples)], "speech.wav")];
+  saving = true;
+  showSentence();
+  try {
+    await send(mine, file, list[place]);
+  } finally {
+    saving = false;
+  }
+  if (voice !== mine) return; // somebody else has begun to read
   next(t("kept"));
   await showMade();
 }
@@ -120,8 +141,9 @@ function next(told) {
   $("sentence").focus();
 }
 
-async function send(file, text) {
-  stored = (await apiJson(`${pathOf(voice)}/recordings`, { method: "POST", body: form({ file, text }) })).recordings;
+async function send(name, file, text) {
+  const { recordings } = await apiJson(`${pathOf(name)}/recordings`, { method: "POST", body: form({ file, text }) });
+  if (name === voice) stored = recordings;
 }
 
 // ---- tables
@@ -148,7 +170,8 @@ function sentencesIn(text) {
 }
 
 async function upload() {
-  const files = [...$("upload-files").files];
+  const [mine, files] = [voice, [...$("upload-files").files]];
+  $("upload-files").value = ""; // so that the same files may be chosen again
   const table = files.find((file) => /\.(csv|tsv)$/i.test(file.name));
   const [head, ...rows] = table ? rowsOf(await table.text()) : [[]];
   const [file, text] = ["file", "text"].map((name) => head.findIndex((cell) => cell.toLowerCase() === name));
@@ -160,7 +183,7 @@ async function upload() {
     const recording = files.find((one) => one.name === name);
     try {
       if (!recording) throw new Error(t("upload_no_file", { name }));
-      await send(recording, row[text] ?? "");
+      await send(mine, recording, row[text] ?? "");
       done += 1;
     } catch (error) {
       problems.push(recording ? t("upload_failed", { name, reason: error.message }) : error.message);

@@ -4,6 +4,7 @@ import { $, apiJson, api, form, make, number, pathOf, refresh, run, save, state,
 import { RATE, Recorder, decode, draw, play, wavOf } from "./audio.js";
 
 const UNCERTAIN = 0.6; // words of a lower confidence are shaded
+const MOST_COMPARED = 4e6; // pairs of words
 const PIXELS = 160; // of the waveform, a second
 const recorder = new Recorder();
 let speech = null; // { blob, samples, name }
@@ -12,7 +13,11 @@ let results = {}; // "base" and "adapter" → verbose_json, model
 
 export function startTry() {
   $("record").onclick = () => run($("record"), $("try-status"), toggleRecording);
-  $("file").onchange = () => $("file").files[0] && take($("file").files[0], $("file").files[0].name);
+  $("file").onchange = () => {
+    const [file] = $("file").files;
+    $("file").value = ""; // so that the same file may be chosen again
+    if (file) take(file);
+  };
   $("sample").onclick = () => run($("sample"), $("try-status"), async () =>
     take(await (await fetch("page/sample.ogg")).blob(), "sample.ogg"));
   for (const kind of ["dragover", "drop", "dragleave"])
@@ -39,6 +44,7 @@ export function startTry() {
     run(event.submitter ?? $("correct"), $("correct-status"), saveCorrection);
   };
   document.addEventListener("refreshed", showAdapters);
+  window.addEventListener("hashchange", () => isPressed($("record")) && $("record").click());
 }
 
 const chosen = () => results.adapter ?? results.base;
@@ -82,9 +88,10 @@ function showModel() {
   $("model").textContent = modelName() || state.base;
 }
 
+export const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
+
 async function toggleRecording() {
-  const recording = $("record").getAttribute("aria-pressed") === "true";
-  if (!recording) await listen(recorder, $("record"), $("level"), $("clock"), $("try-status"));
+  if (!isPressed($("record"))) await listen(recorder, $("record"), $("level"), $("clock"), $("try-status"));
   else {
     const samples = await endListening(recorder, $("record"), $("level"));
     await take(wavOf(samples), "recording.wav", samples);
@@ -118,13 +125,15 @@ export async function endListening(from, button, level) {
 }
 
 async function take(blob, name = blob.name, samples = undefined) {
-  speech = { blob, name, samples: samples ?? (await decode(blob)) };
+  const mine = (speech = { blob, name, samples });
+  results = {};
+  $("results").hidden = true;
+  mine.samples ??= await decode(blob);
+  if (speech !== mine) return; // another has been chosen meanwhile
   delete $("source").dataset.text;
   $("source").textContent = name;
   $("clock").textContent = speech.samples ? t("seconds", { seconds: number(speech.samples.length / RATE, 1) }) : "";
   $("transcribe").disabled = false;
-  results = {};
-  $("results").hidden = true;
   await run($("transcribe"), $("try-status"), transcribe);
 }
 
@@ -135,13 +144,15 @@ const request = (model, fields) =>
 async function transcribe() {
   $("try-status").textContent = t("transcribing");
   const models = { base: state.base, ...(modelName() ? { adapter: modelName() } : {}) };
-  const began = performance.now();
+  const [mine, began] = [speech, performance.now()];
   const fields = { response_format: "verbose_json", "timestamp_granularities[]": ["word", "segment"] };
   const answers = await Promise.all(Object.entries(models).map(async ([column, model]) =>
     [column, { model, ...(await (await request(model, fields)).json()) }]));
+  if (speech !== mine) return;
   results = Object.fromEntries(answers);
   const seconds = number((performance.now() - began) / 1000, 1);
   $("try-status").textContent = t("transcribed", { duration: number(chosen().duration, 1), seconds });
+  $("correct-text").value = chosen().text;
   showResults();
 }
 
@@ -155,7 +166,6 @@ function showResults() {
   if (adapter) columns.push(column(results.adapter.model, results.adapter, differ[1]));
   $("columns").replaceChildren(...columns);
   $("columns").classList.toggle("single", !adapter);
-  $("correct-text").value = chosen().text;
   const model = results.adapter?.model ?? "";
   if (model && !model.includes("+") && ["", offered].includes($("correct-name").value))
     $("correct-name").value = offered = model;
@@ -210,8 +220,9 @@ function showWave(words, differing) {
   $("wave-words").replaceChildren(...spots);
 }
 
-/** Which words of each are not in a longest common subsequence. */
+/** Which words of each are not in a longest common subsequence; of long texts none, which would take long. */
 export function differences(before, after) {
+  if (before.length * after.length > MOST_COMPARED) return [new Set(), new Set()];
   const [a, b] = [before, after].map((words) => words.map((word) => word.word));
   const longest = Array.from({ length: a.length + 1 }, () => new Uint32Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i--)
@@ -231,8 +242,8 @@ export function differences(before, after) {
 
 async function saveCorrection() {
   const [name, text] = [$("correct-name").value.trim(), $("correct-text").value];
-  await apiJson("voices", { method: "POST", body: form({ name, consent: "true" }) });
   const file = new File([speech.blob], speech.name);
+  await apiJson("voices", { method: "POST", body: form({ name, consent: "true" }) });
   const stored = await apiJson(`${pathOf(name)}/recordings`, { method: "POST", body: form({ file, text }) });
   $("correct-status").textContent = t("correct_saved", { name, recordings: stored.recordings });
   await refresh();

@@ -1,6 +1,7 @@
 /* Voices: what is stored of each, learning from it as a job on the server, its result in plain words. */
 
 import { $, api, apiJson, form, make, number, pathOf, refresh, run, save, state, t } from "./common.js";
+import { readFor } from "./reading.js";
 import { chooseAdapter } from "./try.js";
 
 const FEWEST = 5; // recordings from which can be learnt
@@ -86,7 +87,7 @@ function actionsOf(card, voice, status) {
     card.querySelector("progress")?.focus();
   });
   const more = make("button", { textContent: t("more") });
-  more.onclick = () => document.dispatchEvent(new CustomEvent("read", { detail: name }));
+  more.onclick = () => run(more, status, () => readFor(name));
   const buttons = [learn, more];
   if (voice.adapter) {
     const use = make("button", { className: "use", textContent: t("try_it") });
