@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 
 from ia3_speech import __version__
+from ia3_speech.cli import open_streams
 
 COMMANDS = {
     "transcribe": "audio files to text, with or without an adapter",
@@ -39,14 +40,19 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command that the first word names, or print the overview."""
     words = sys.argv[1:] if argv is None else argv
     name = words[0] if words else "--help"
+    open_streams()
     if name in ("-h", "--help"):
-        with suppress(BrokenPipeError):
+        with suppress(OSError):  # the reader of `… | head` has left
             print(overview(), flush=True)
     elif name == "--version":
         print(f"ia3-speech {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"ia3-speech {name}", *words[1:]]  # the usage line names the command so
-        runpy.run_module(f"ia3_speech.{name.replace('-', '_')}", run_name="__main__")
+        try:
+            runpy.run_module(f"ia3_speech.{name.replace('-', '_')}", run_name="__main__")
+        except KeyboardInterrupt:  # while it is imported; afterwards `command` says so
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"do you mean {near[0]}?" if near else "ia3-speech --help lists them"

@@ -156,7 +156,7 @@ def register(
             them and the name.
     """
     search_options.check()
-    source = registry.adapter_folder(folder)
+    source = registry.resolve_adapter(folder)
     if score:
         update_card(source, registry.check_name(name), score)
     stored = search_options.stored()
@@ -191,7 +191,7 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
         name: the adapter's name, for the title and the commands to copy.
         score: score.json of one or more test sets; they go into ia3_speech.json too.
     """
-    print(f"{update_card(registry.adapter_folder(folder), name, score or [], overwrite=True)}: written")
+    print(f"{update_card(registry.resolve_adapter(folder), name, score or [], overwrite=True)}: written")
 
 
 def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_pipes: bool = False) -> None:

@@ -32,7 +32,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     if path.is_mount():  # a container's volume
         raise OSError(errno.EBUSY, "is a mount point (give a path within it)", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix_of(path), dir=path.parent))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=prefix_of(path), dir=path.parent))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     new, old, lock = temporary / "new", temporary / "old", temporary / "lock"
     lock.touch()  # with the mode of any new file
     try:
@@ -53,6 +56,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
                     raise
             else:
                 new.replace(path)
+    except OSError as error:  # a full disk has no name, and nobody knows that of the temporary folder
+        if error.errno and str(error.filename or temporary).startswith(str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -48,6 +48,7 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
 
     `run` may return an exit code (int); None is 0.
     """
+    open_streams()
     # Messages go to stderr, so that stdout holds results alone; third parties' when something is wrong.
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("ia3_speech").setLevel(logging.INFO)
@@ -67,6 +68,15 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
         leave(0)
     except OSError as error:  # a full disk, a missing permission: a traceback would not help the user
         leave(1, f"error: {error.filename or 'the system'}: {error.strerror or error}\n")
+
+
+def open_streams() -> None:
+    """Let stdout and stderr take any character, and what is printed where one is closed be lost."""
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def progress_stream() -> TextIO:

@@ -173,7 +173,7 @@ def digest_of(source: Source) -> str:
     if isinstance(source, Path) and not source.is_dir():
         return of_file(source) if source.is_file() else "absent"
     lines = digest_lines(source) if isinstance(source, Path) else (f"{p.name} {digest_of(p)}" for p in source)
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def digest_lines(folder: Path) -> Iterator[str]:

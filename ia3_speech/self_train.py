@@ -65,7 +65,6 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.unsupervised.self_training import SelfTraining, read_recordings
 
     check_options(options)
-    options.replay = options.replay if options.replay != "none" else None
     search_options.check()
     settings = options.rounds, options.min_confidence, options.replay
     training = SelfTraining(options.data, options.out, options, search_options, *settings)

@@ -139,6 +139,10 @@ def main(
         sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
     if not sources:
         return close_batch(0, bad, failures)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):  # said before the work
+            raise UserError(f"--output-dir {folder}: can't be written to")
     transcriber = load(
         **vars(model_options),
         **vars(input_options),
@@ -228,8 +232,7 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
         return [f"{source.path}: {problem.reason}"]
     head = transcriber.transcript(source, len(wave), text="")
     with bar_of_seconds([source]) as bar:
-        for number, segment in enumerate(transcriber.stream(wave)):
-            bar.update(segment.end - bar.n)
+        for number, segment in enumerate(transcriber.stream(wave, bar.update)):
             if options.format == "jsonl":
                 print_text(segment_line(head, number, segment, options), sys.stdout)
             else:
@@ -240,7 +243,7 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
 def report_problem(path: str, problem: str | None) -> None:
     """Name what is wrong with a recording on stderr."""
     if problem:
-        print_text(f"{path}: {problem}\n", sys.stderr)
+        print_text(f"{without_breaks(path)}: {problem}\n", sys.stderr)
 
 
 def bar_of_seconds(sources: Sequence[Recording]) -> "tqdm":

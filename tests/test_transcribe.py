@@ -314,6 +314,9 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
     assert "transcribing 100%" in screen.getvalue() and "s of audio" in screen.getvalue()
     run_here("--base", tiny_folder, names[0])
     assert capsys.readouterr().out == f"{texts(tiny_folder, names[0])[0]}\n"
+    screen.truncate(0)
+    run_here("--base", tiny_folder, "--batch-seconds", "2", audio("long.wav", 61))
+    assert "100%" in screen.getvalue()
 
 
 # ---- adapters and bases

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from ia3_speech.cli import progress_stream
 from ia3_speech.data.audio import (
     RECEPTIVE_FIELD,
     SAMPLE_RATE,
@@ -182,7 +183,8 @@ def with_progress(utterances: Iterable, description: str, show: bool = True) -> 
     from tqdm import tqdm
 
     disable = None if show else True  # None: disabled where stderr is not a terminal
-    return tqdm(utterances, desc=description, unit="utt", dynamic_ncols=True, leave=False, disable=disable)
+    options = {"unit": "utt", "dynamic_ncols": True, "leave": False, "disable": disable}
+    return tqdm(utterances, desc=description, file=progress_stream(), **options)
 
 
 def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) -> np.ndarray:

@@ -32,7 +32,7 @@ from ia3_speech.adapters.expressions import is_single_adapter
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
@@ -100,7 +100,13 @@ def decode_utterances(
         utterances = sorted(utterances, key=lambda utterance: utterance.speaker)
     waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
     bar = tqdm(
-        total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False, disable=None
+        total=len(utterances),
+        desc="decoding",
+        unit="utt",
+        dynamic_ncols=True,
+        leave=False,
+        disable=None,
+        file=progress_stream(),
     )
     with bar:
         by_speaker = groupby(waves, lambda pair: pair[0].speaker)

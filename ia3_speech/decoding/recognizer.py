@@ -124,11 +124,14 @@ class Recognizer:
         recognitions = iter(self.recognize_pieces(pieces, names, with_words, after))
         return [joined([next(recognitions) for _ in parts]) for parts in cuts]
 
-    def stream(self, wave: np.ndarray) -> Iterator[Word]:
-        """The words of one waveform as soon as they are recognised, some minutes of audio at a time."""
+    def stream(self, wave: np.ndarray, advance: Callable[[float], Any] = lambda _: None) -> Iterator[Word]:
+        """The words of one waveform as soon as they are recognised, some minutes of audio at a time.
+        `advance` is called after each batch, with its seconds."""
         pieces = ((first, wave[first:end]) for first, end in self.cut(wave))
         for pool in pools(pieces, STREAMED_BATCHES * self.batch_seconds):
-            for recognition in self.recognize_pieces(pool, None, True):
+            seconds = [len(samples) / SAMPLE_RATE for _, samples in pool]
+            after = lambda batch, seconds=seconds: advance(sum(seconds[index] for index in batch))  # noqa: E731
+            for recognition in self.recognize_pieces(pool, None, True, after):
                 yield from recognition.words
 
     def recognize_pieces(

@@ -106,9 +106,14 @@ class Transcriber:
         return results[0] if single else results
 
     def stream(
-        self, recording: AudioInput, *, sampling_rate: int = SAMPLE_RATE
+        self,
+        recording: AudioInput,
+        advance: Callable[[float], Any] = lambda _: None,
+        *,
+        sampling_rate: int = SAMPLE_RATE,
     ) -> Iterator[TranscriptSegment]:
-        """The segments of one recording as soon as they are done: the same as `transcribe` gives.
+        """The segments of one recording as soon as they are done: the same as `transcribe` gives. `advance`
+        is called after each batch with the seconds of audio that it held.
 
         With dictation a segment waits until no word behind it can change what is written of it: "five
         hundred", "milligrams" → "500 mg".
@@ -123,7 +128,7 @@ class Transcriber:
         wave, problem = read_audio(source, self.recognizer.base.minimum_samples, sampling_rate)
         if problem and problem.fatal:
             raise AudioError(f"{source.path or 'array'}: {problem.reason}")
-        yield from make_segments(self.recognizer.fresh().stream(wave), self.post_process)
+        yield from make_segments(self.recognizer.fresh().stream(wave, advance), self.post_process)
 
     def transcripts(
         self,

@@ -33,10 +33,14 @@ def main(
     """
     dictation = make_dictation(dictation_rules, dictation_off)
     for file in files or ("-",):
-        text = sys.stdin.read() if file == "-" else read_utf8(Path(file), "a text file, or - for stdin")
-        for line in text.splitlines():
-            written = dictation.write(line)
-            print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written)
+        lines = (
+            read_utf8(Path(file), "a text file, or - for stdin").splitlines()
+            if file != "-"
+            else sys.stdin or ()
+        )
+        for line in lines:  # of stdin as they come
+            written = dictation.write(line.rstrip("\r\n"))
+            print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written, flush=True)
 
 
 if __name__ == "__main__":

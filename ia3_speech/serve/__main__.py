@@ -20,8 +20,10 @@ Further: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters
 import logging
 import socket
 import sys
+from types import FrameType
 
 from ia3_speech.cli import UserError, command
+from ia3_speech.formatting import plural
 from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.serve_options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
@@ -50,6 +52,18 @@ def main(
     for handler in logging.getLogger().handlers:
         handler.addFilter(RequestIds())
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
+
+    class Web(uvicorn.Server):
+        """Says what it waits for; who asks twice to end it gets no traceback for each request."""
+
+        def handle_exit(self, number: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+            elif server.active:
+                seconds = f"{server_options.shutdown_seconds} s at most"
+                print(f"waits for {plural(server.active, 'request')}, {seconds}", file=sys.stderr)
+            super().handle_exit(number, frame)
+
     listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
     recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
     try:
@@ -70,7 +84,7 @@ def main(
         ws_max_size=2**20,  # bytes of an event: 16 s of speech
         ws_max_queue=4,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Web(config).run(sockets=[listener])
 
 
 def listen(host: str, port: int, seconds: float) -> socket.socket:

@@ -214,6 +214,10 @@ def check_options(options: SharedOptions) -> None:
         "adapters_per_batch": (options.adapters_per_batch >= 1, at_least_1),
         "speeds": (bool(options.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
     }
+    if (replay := getattr(options, "replay", None)) == "none":
+        options.replay = replay = None
+    if replay and not (replay_folder(replay) / "wav.scp").is_file():
+        raise TrainingError(f"--replay {replay}: no data directory with a wav.scp (shipped, none, or a DIR)")
     if isinstance(options, TrainingOptions):
         options.labels = {name: str(label) for name, label in options.labels.items()}
         required |= {

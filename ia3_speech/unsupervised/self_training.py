@@ -60,7 +60,7 @@ from ia3_speech.model.base import load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_errors
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, replay_folder, to_yaml
+from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.run import prepare_base, run_lock, train
 
 logger = logging.getLogger(__name__)
@@ -108,11 +108,6 @@ class SelfTraining:
             raise TrainingError("--search greedy: recordings are labelled by beam search (leave it out)")
         if self.rounds < 1 or not 0 <= self.min_confidence <= 1:
             raise TrainingError("rounds has to be at least 1, and min_confidence from 0 to 1")
-        # Before hours of listening:
-        if self.replay and not (replay_folder(self.replay) / "wav.scp").is_file():
-            raise TrainingError(
-                f"--replay {self.replay}: no data directory with a wav.scp (shipped, none, or a DIR)"
-            )
 
     def run(self) -> dict[str, Any]:
         """Train, or resume.

@@ -127,6 +127,8 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
     if value is None:
         labels = sorted({name for utterance in data for name in utterance.labels})
         known = ", ".join(["speaker", "recording", "text", *labels])
+        if by not in labels:
+            raise DataError(f"{data.path}: --by {by}: no utterance has such a label (take one of {known})")
         raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (split by one of {known})")
     return value
 
