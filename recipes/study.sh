@@ -27,9 +27,14 @@ check_study() {
   [[ -z $grid || $average$trade_off$variants$curve == false ]] || fail "--grid goes alone: study what it finds best in another run"
 }
 
+# check_few: these need a dev set.
+check_few() {
+  [[ $average$trade_off$variants$curve == false ]] || ! is_few ||
+    fail "--average, --trade-off, --variants and --curve need a dev set (five minutes of train)"
+}
+
 study() {
   [[ $average$trade_off$variants$curve != false ]] || return 0
-  ! is_few || fail "--average, --trade-off, --variants and --curve need five minutes of train"
   local minutes most option value seed set sum first=${test_sets%% *} changed=()
   for option in $variants; do
     for value in $(tr , ' ' <<<"${option#*=}"); do changed+=("${option%%=*} $value"); done

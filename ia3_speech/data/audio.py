@@ -297,7 +297,7 @@ def explain_failure(source: Source, error: Exception) -> str:
             return (
                 "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's format_wav_scp.py)"
             )
-        return "no such file (correct wav.scp, or copy the audio there)"
+        return "no such file (correct the path, or copy the audio there)"
     if not head:
         return "empty (no bytes)"
     if head.startswith(b"version https://git-lfs"):

@@ -166,7 +166,7 @@ def bad_audio_report(bad: Sequence[BadAudio], what: str) -> list[str]:
 
     2 utterances have unusable or damaged audio:
       anna-1: sound/anna-1.wav: empty (no bytes)
-      bob-7: sound/bob-7.wav: no such file (correct wav.scp, or copy the audio there)
+      bob-7: sound/bob-7.wav: no such file (correct the path, or copy the audio there)
     """
     count = plural(len(bad), "utterance has", "utterances have")
     return [f"{count} {what}:", *list_bad_audio(bad)]

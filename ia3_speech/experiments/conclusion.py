@@ -56,7 +56,7 @@ from ia3_speech.experiments.systems import (
     median_of,
     test_sets,
 )
-from ia3_speech.formatting import percent, shorten, with_interval
+from ia3_speech.formatting import percent, plural, shorten, with_interval
 from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
 from ia3_speech.scoring.table import Rate
 from ia3_speech.search import SearchOptions
@@ -352,7 +352,8 @@ def gain(best: System, by_search: dict[str, System], bases: dict[str, System], s
     terms = row.term_error_rate.value
     if terms is not None:
         base = bases[GREEDY].results[set_name].all.term_error_rate.value
-        doubt += f"; term errors {percent(base)} % → {percent(terms)} %"
+        count = plural(best.results[set_name].terms[""].reference, "occurrence")
+        doubt += f"; term errors {percent(base)} % → {percent(terms)} % (base → {best.name}, of {count})"
     return f"{text}{', '.join(before)}; {doubt}."
 
 

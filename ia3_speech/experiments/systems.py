@@ -215,7 +215,9 @@ def drop_other_baselines(systems: Sequence[System]) -> None:
         for name in [*system.results]:
             if not is_current(system, name, against[0] if against else None):
                 print(
-                    f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr
+                    f"{system.name} ({system.folder}): left out on {name}, scored against another "
+                    f"baseline than stands there now (run the stages from 4 on)",
+                    file=sys.stderr,
                 )
                 del system.results[name]
 

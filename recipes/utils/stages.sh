@@ -69,7 +69,8 @@ locate() {
   [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
   [[ -n $corpus ]] || fail "$([[ -f local/published.txt ]] && cat local/published.txt || echo "no corpus: give --corpus DIR")"
   [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
-  number seeds "$seeds" 1; number nj "$nj" 1; number stage "$stage" 0; number stop-stage "$stop_stage" 0
+  number seeds "$seeds" 1; number nj "$nj" 1; number stage "$stage" 0; number stop-stage "$stop_stage" "$stage"
+  [[ $corpus_name != */* && $corpus_name != .* ]] || fail "--corpus-name is the name of a folder below data/ and exp/, not '$corpus_name'"
   corpus=$(from_start "$corpus") base=$(from_start "$base")
   [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
   corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
@@ -103,6 +104,7 @@ check_options() {
     lm=$(for file in $lm; do from_start "$file"; done | xargs)
     for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
   fi
+  check_name "$name"
   hotwords=$(from_start "$hotwords") terms=$(from_start "$terms")
   [[ -z $terms || -f $terms ]] || command -v ${terms%% *} >/dev/null || fail "--terms $terms: no such file or command"
   [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
@@ -113,6 +115,13 @@ check_options() {
     [[ -f $replay/wav.scp ]] || fail "--replay $replay: no data directory with a wav.scp (shipped, none, or a DIR)"
   fi
   free_init_name base log curve "$system" "${system}_average"
+}
+
+# check_name NAME: refuses what no adapter can be called.
+check_name() {
+  local fault
+  [[ -z $1 ]] || fault=$(python -c 'import sys; from ia3_speech.adapters.registry import name_fault; sys.exit(name_fault(sys.argv[1]))' \
+    "$1" 2>&1) || fail "--name $1: no adapter can be called so: $fault"
 }
 
 # list_terms SET OUT: the command that writes the terms of a set: a list is copied.
@@ -186,10 +195,12 @@ is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 # notice_changed_data: $outdated is what was trained on other data than now. It is trained anew if --retrain or the user says so.
 notice_changed_data() {
   outdated=""
-  [ $stage -le 5 ] && [ $stop_stage -ge 5 ] || return 0
+  [ $stop_stage -ge 5 ] || return 0
   outdated=$(python -m ia3_speech.experiments stale "$exp" "$data")
-  [[ -n $outdated && $retrain == false ]] || return 0
+  [[ -n $outdated ]] || return 0
   local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
+  [ $stage -le 5 ] || fail "$changed (start at stage 5, or earlier)"
+  [[ $retrain == false ]] || return 0
   [[ ! -t 0 || ! -t 1 ]] || read -rp "$changed. Train them anew? [y/N] " answer
   [[ $answer == [yY]* ]] || fail "$changed (--retrain true trains them anew, another --corpus-name leaves them as they are)"
 }
@@ -258,7 +269,7 @@ decode_set() {
 # calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.
 calibrate_adapter() {
   local adapter=$exp/$selected/adapter out=$exp/$selected/calibrated
-  ! is_few && [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
+  ! is_few && [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 100 ]] || return 0 # recognised words are needed
   [[ $2 == greedy ]] || out+=_$2
   step "stage $1, calibrate the confidences of $selected on dev, $2" \
     $decode_cmd "$exp/log/${out##*/}_$selected.log" \

@@ -122,7 +122,7 @@ def test_a_segment_past_the_end_and_a_wav_of_unknown_length(tmp_path):
 def test_what_is_no_audio(tmp_path):
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     expected = {
-        tmp_path / "none.wav": "no such file (correct wav.scp, or copy the audio there)",
+        tmp_path / "none.wav": "no such file (correct the path, or copy the audio there)",
         write(tmp_path / "empty.wav", b""): "empty (no bytes)",
         write(tmp_path / "text.wav", b"hello"): "is not audio that libsndfile reads: Format not recognised "
         "(convert it to wav, flac, ogg or mp3)",
@@ -131,7 +131,7 @@ def test_what_is_no_audio(tmp_path):
         tmp_path / "feats.ark:12": "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's "
         "format_wav_scp.py)",
         tmp_path: "is a folder, not an audio file",
-        tmp_path / ("x" * 5000): "no such file (correct wav.scp, or copy the audio there)",
+        tmp_path / ("x" * 5000): "no such file (correct the path, or copy the audio there)",
     }
     for file, message in expected.items():
         for function in (load_audio, audio_duration):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from records import change, made, rates, score, write
+from records import change, made, rates, score, terms, write
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
@@ -178,7 +178,7 @@ def test_summary(exp, capsys):
         write(exp / place / "decode_greedy_out_of_domain/score.json", score(wer, baseline))
     decoded(exp, "lm", compared(0.1, 0.2))
     write(exp / "base/decode_greedy_test/score.json", score(0.4, term_error_rate=0.5))
-    decoded(exp, "hotwords", score(0.08, 0.1, term_error_rate=0.05))
+    decoded(exp, "hotwords", score(0.08, 0.1, term_error_rate=0.05, terms=terms(0.05)))
     (exp / "ia3_seed1/config.yaml").write_text(f"learning_rate: 0.02\nbase: {exp}\n")
     points = [{"utterances": k, "seed": 1, "wer": wer} for k, wer in ((5, 0.36), (10, 0.3))]
     write(exp / "learning_curve.json", {"base": {"wer": 0.4}, "points": points})
@@ -187,10 +187,10 @@ def test_summary(exp, capsys):
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
     assert capsys.readouterr().out == (
-        "test: WER 8.0 [3.0, 13.0] % with ia3 + LM + hot words, base 40.0 %, base + LM 20.0 %; the adapter "
-        "makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; the hot words, 20.0 % fewer "
-        "errors (95 % interval 10.0 to 30.0) than without them; term errors 50.0 % → 5.0 %. It is the best "
-        "of 3 systems on test itself.\n"
+        "test: WER 8.0 [3.0, 13.0] % with ia3 + LM + hot words, base 40.0 %, base + LM 20.0 %; the "
+        "adapter makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; the hot words, "
+        "20.0 % fewer errors (95 % interval 10.0 to 30.0) than without them; term errors 50.0 % → 5.0 % "
+        "(base → ia3 + LM + hot words, of 40 occurrences). It is the best of 3 systems on test itself.\n"
         "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
         "  Other speech: 20.0 % of base become 30.0 %. Name it for its own kind of speech only.\n"
         f"Training took 3 minutes, all 3 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"

@@ -263,7 +263,9 @@ def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
         change_score(exp / f"ia3_seed{seed}/decode_greedy_test/score.json", baseline=rates(0.4) | differing)
     collect(exp)
     assert capsys.readouterr().err.splitlines() == [
-        f"{exp}/ia3_seed{seed}: left out on test, another baseline stands there now" for seed in (2, 3)
+        f"ia3 ({exp}/ia3_seed{seed}): left out on test, scored against another baseline than stands there "
+        "now (run the stages from 4 on)"
+        for seed in (2, 3)
     ]
     assert systems(exp) == [("base", None), ("ia3", 1)]
 

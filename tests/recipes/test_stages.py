@@ -46,7 +46,7 @@ def commands(tmp_path):
         environment = os.environ | places | {"PATH": path}
         (tmp_path / "data/x/dev").mkdir(parents=True, exist_ok=True)
         (tmp_path / "data/x/train").mkdir(exist_ok=True)
-        (tmp_path / "data/x/dev/text").write_text("a " + 60 * "word " + "\n")
+        (tmp_path / "data/x/dev/text").write_text("a " + 110 * "word " + "\n")
         command = ["bash", "-c", text, "run.sh", "--corpus", "x", "--stage", "4", *options]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
@@ -245,7 +245,9 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         (("--replay", "absent"), "--replay absent: no data directory with a wav.scp (shipped, none, or a D"),
         (("--train-config", "none.yaml"), "there is no configuration none.yaml"),
         (("--init-adapter", "x", "--init-name", "base"), "--init-name can't be base: something else"),
-        (("--stop-stage", "validate"), "--stop-stage must be a number from 0 on, not 'validate'"),
+        (("--stop-stage", "validate"), "--stop-stage must be a number from 4 on, not 'validate'"),
+        (("--stage", "6", "--stop-stage", "5"), "--stop-stage must be a number from 6 on, not '5'"),
+        (("--corpus-name", "../x"), "--corpus-name is the name of a folder below data/ and exp/, not '../x'"),
         (("word",), "unexpected argument 'word' (--help lists the options)"),
         *(
             (

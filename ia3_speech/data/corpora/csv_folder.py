@@ -82,7 +82,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         speaker, id = ids.assign(fields.get("speaker", somebody), fields["file"], number)
         text, labels = fields["text"], row_labels(fields)
         utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=labels))
-        sets[id] = fields.get("split", "").lower()
+        sets[id] = split_of(fields)
         places += f"{id}\t{where}\n"
     listed = set(recordings)
     unlisted = [file for file in corpus.rglob("*") if is_recording(file) and file.resolve() not in listed]
@@ -161,12 +161,18 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
             problems.append(f"{where}: no text for {name} (write what is said, or remove the line)")
         elif fault := unprintable_character(" ".join(text.split())):
             problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
-        if (split := fields.get("split", "").lower()) not in (*SETS, ""):
+        if (split := split_of(fields)) not in (*SETS, ""):
             problems.append(f"{where}: the split is {split!r} (train, dev or test)")
         if fields.get("lang") == "":  # of the labels Kaldi wants this one of every utterance
             problems.append(f"{where}: no lang for {name} (write it, or give the column another name)")
     raise_if_any(problems)
     return list(places)
+
+
+def split_of(fields: dict[str, str]) -> str:
+    """train, dev, test, or what stands there instead; also as Hugging Face calls them."""
+    split = fields.get("split", "").lower()
+    return "dev" if split in ("validation", "valid", "val") else split
 
 
 def row_labels(fields: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the revers
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -278,4 +279,6 @@ class UtteranceIds:
 
 
 def sanitize(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")
+    """With ASCII letters, digits, `_`, `.` and `-` alone: `Zoë Müller` → `Zoe_Muller`."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")

@@ -61,6 +61,14 @@ def test_the_sets_to_the_byte(tmp_path):
     assert "utt2accent" not in found
 
 
+def test_speakers_and_splits_as_others_call_them(tmp_path):
+    lines = ["file,text,speaker,split", *(f"{n}.wav,text {'abc'[n]},{who},{split}" for n, (who, split) in
+             enumerate((("Zoë Müller", "train"), ("Zoe Muller", "validation"), ("王", "test"))))]  # fmt: skip
+    sets = prepared(made(tmp_path / "mine", lines, files=["0.wav", "1.wav", "2.wav"]), tmp_path)
+    speakers = {name: [utterance.speaker for utterance in data] for name, data in sets.items()}
+    assert speakers == {"train": ["Zoe_Muller"], "dev": ["Zoe_Muller_2"], "test": ["speaker"]}
+
+
 def test_few_speakers_are_split_by_sentence(tmp_path, capsys):
     lines = plain(30)
     lines[2] = lines[2].replace(",sentence ba", ',"Sentence, aa!"')
