@@ -29,7 +29,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     from filelock import FileLock
 
     path = Path(path).resolve()  # exp → /scratch/exp: the target is replaced, the link stays
-    if path.is_mount():  # a container's volume
+    if os.path.ismount(path):
         raise OSError(errno.EBUSY, "is a mount point (give a path within it)", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -57,7 +57,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
             else:
                 new.replace(path)
     except OSError as error:  # a full disk has no name, and nobody knows that of the temporary folder
-        if error.errno and str(error.filename or temporary).startswith(str(temporary)):
+        named = str(error.filename or temporary).startswith(str(temporary))
+        if named and type(error) is type(OSError(error.errno, "")):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:

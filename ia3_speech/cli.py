@@ -75,7 +75,7 @@ def open_streams() -> None:
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        elif hasattr(stream, "reconfigure"):
+        elif hasattr(stream, "reconfigure") and stream.errors != "surrogateescape":
             stream.reconfigure(errors="backslashreplace")
 
 

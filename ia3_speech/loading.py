@@ -22,7 +22,7 @@ from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter
 from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.search import RequestSearches, SearchOptions, make_search, with_stored_search
+from ia3_speech.search import BEAM_NUMBERS, RequestSearches, SearchOptions, make_search, with_stored_search
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,11 @@ def load(
         load_any(loaded, terms)
     if max_seconds is None:
         max_seconds = loaded.maximum_seconds or LONGEST_INPUT
+    given = [name for name in BEAM_NUMBERS if getattr(options, name) is not None]
     search, record = make_search(options, loaded)
+    if given and record["search"] == "greedy" and not auto:
+        flag = "--" + given[0].replace("_", "-")
+        logger.warning("%s has no effect on %s, which has no language model", flag, loaded.name)
     recognizer = Recognizer(
         loaded,
         terms,

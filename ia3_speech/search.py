@@ -143,10 +143,6 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     hotwords = options.hotwords  # a base has none of its own
     options = replace(options.complete(Path(base.model.config.name_or_path)), hotwords=hotwords)
     lm = None if options.lm == NO_LM else options.lm
-    given = [name for name in BEAM_NUMBERS if getattr(options, name) is not None]
-    if options.search is None and lm is None and given:
-        flag, hint = "--" + given[0].replace("_", "-"), "give --lm, or --search beam"
-        raise UserError(f"{flag} has no effect: there is no language model, and search is greedy ({hint})")
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
     else:
@@ -195,7 +191,7 @@ class RequestSearches:
         files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
         if not files:
             return self.shared
-        return self.cached(folder, max(file.stat().st_mtime_ns for file in files))
+        return self.cached(folder, tuple(file.stat().st_mtime_ns for file in files))
 
-    def make(self, folder: Path, modified: int) -> tuple[Search, dict[str, Any]]:
+    def make(self, folder: Path, modified: tuple[int, ...]) -> tuple[Search, dict[str, Any]]:
         return make_search(self.options.complete(folder), self.base)

@@ -335,7 +335,6 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
         ("--word-timestamps", "--word-timestamps has no effect on --format text"),
         ("--adapter left=a,right=b", "--adapter left=a,right=b needs --channels split"),
         ("--channels split --test-time dsuta", "--test-time dsuta follows one person"),
-        ("--lm none --beam-size 9", "--beam-size has no effect: there is no language model"),
         ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--confidence-slope 0", "--confidence-slope is 0, and has to be a positive number"),
         ("--format srt a.wav", "--format srt of several recordings makes several files (give --output-dir)"),
@@ -351,6 +350,13 @@ def test_odd_flags_give_one_line(run, audio, flags, message):
     code, out, err = run(audio("a.wav"), *flags.split())
     assert (code, out) == (1, "") and err.startswith(f"error: {message}") and err.count("\n") == 1
     assert not Path("out").exists()
+
+
+def test_numbers_of_a_beam_search_without_a_language_model_are_said_to_have_no_effect(
+    run, audio, tiny_folder
+):
+    done = run("--base", tiny_folder, "--beam-size", "9", audio("a.wav"))
+    assert done.code == 0 and done.err.startswith("--beam-size has no effect on ")
 
 
 # ---- the API

@@ -44,7 +44,7 @@ place() { echo "${work_dir:-../${recipes[$1]}}/$2/${names[$1]}$suffix"; }
 # recipe KIND: its data, and, where no adapters are given, its adapter; what it has done is not done again.
 recipe() {
   local last=$([[ -n $adapters ]] && echo 1 || echo $((stop_stage < 6 ? stop_stage : 6))) corpus=$1_corpus
-  echo "stages $stage to $last of the recipe ${recipes[$1]}"
+  [ "$stage" -le "$last" ] || return 0; echo "stages $stage to $last of the recipe ${recipes[$1]}"
   bash "../${recipes[$1]}/run.sh" --corpus "$(from_start "${!corpus}")" --corpus-name "${names[$1]}" --seeds "$seeds" --base "$base" \
     --size "$size" --small-opts "$small_opts" --train-opts "$train_opts" --precision "$precision" --work-dir "$work_dir" --nj "$nj" \
     --retrain "$retrain" --out-of-domain none --stage "$stage" --stop-stage $last

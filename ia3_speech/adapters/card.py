@@ -8,6 +8,7 @@ of a base in a folder and of a data directory only the names, and `base_model` o
 Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as on the Hub's boards.
 """
 
+import json
 import re
 import shlex
 from collections import Counter
@@ -40,9 +41,8 @@ BIOMETRIC = (
 )
 GATE_REVEALS = (
     "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
-    "the base's front end makes of {}, over time: how the lines, the rooms and the voices sound on average. "
-    "No word or single utterance can be told from it; a voice can, where all are of one person, and whether "
-    "somebody's recording is like these."
+    "the base's front end makes of {}, over time: how lines, rooms and voices sound on average. No word or "
+    "utterance can be told from it; a voice can, where all are of one person, and whether a recording is alike."
 )
 
 
@@ -87,10 +87,9 @@ def update_card(
     if new and scores != record.get("scores"):
         record |= {"scores": scores}
         write_record(folder, record)
-    card = folder / CARD
-    if overwrite or not card.is_file() or GENERATED in card.read_text("utf-8", "replace"):
-        write_text(card, card_of(folder, record, name))
-    return card
+    if overwrite or not (card := folder / CARD).is_file() or GENERATED in card.read_text("utf-8", "replace"):
+        write_text(folder / CARD, card_of(folder, record, name))
+    return folder / CARD
 
 
 def card_of(folder: Path, record: Mapping[str, Any], name: str | None) -> str:
@@ -365,32 +364,33 @@ def percentage(rate: float | None, signed: bool = False) -> str:
 
 def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
     """Commands and code to copy."""
-    base, adapter = base_name(record.get("base")), shlex.quote(name or "ADAPTER")
+    base, adapter = base_name(record.get("base")), name or "ADAPTER"
+    quoted = json.dumps(adapter, ensure_ascii=False)
     known = base == "mini" or hub_id(record.get("base"))
     option, base = ("", base) if known else (" --base BASE", "BASE")
-    lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]
-    lines += [] if known else ["`BASE` is the folder of the base.\n"]
+    lines = ["`ADAPTER` is this folder, or the name that it is registered under.\n"] * (not name)
+    lines += ["`BASE` is the folder of the base.\n"] * (not known)
     if task_of(record) == TASK:
-        lines += [f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n"]
+        lines += [f"```bash\nia3-speech transcribe --adapter {shlex.quote(adapter)}{option} audio.wav\n```\n"]
         if other_method(record):
             return "\n".join(lines)
         lines += [
             "```python\nfrom ia3_speech import load_adapter, load_base\n",
-            f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
+            f'base = load_base("{base}")\nload_adapter(base.model, {quoted})\n```',
         ]
     else:
         kind, classes = (record["fingerprint"].get(name) for name in ("architecture", "classes"))
         classes = f", num_labels={classes}" if classes else ""
         lines += [
             f"```python\nfrom transformers import {kind}\n\nfrom ia3_speech import load_adapter\n",
-            f'model = {kind}.from_pretrained("{base}"{classes})\nload_adapter(model, "{adapter}")\n```',
+            f'model = {kind}.from_pretrained("{base}"{classes})\nload_adapter(model, {quoted})\n```',
         ]
     lines += ["\nPEFT loads the folder too: `PeftModel.from_pretrained(model, FOLDER)`."] if peft else []
     if peft and base == "mini":
         lines += [
             "`AutoPeftModel` can't find the base, which comes with ia3-speech and is not on the Hub: take "
             '`load_base("mini").model`, or write base and adapter as one checkpoint for `AutoModelForCTC`:\n',
-            f"```bash\nia3-speech adapters export {adapter} --out FOLDER\n```",
+            f"```bash\nia3-speech adapters export {shlex.quote(adapter)} --out FOLDER\n```",
         ]
     return "\n".join(lines)
 

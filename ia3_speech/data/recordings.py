@@ -117,13 +117,16 @@ def files_below(folder: Path, bad: list[str]) -> list[Path]:
     files: list[Path] = []
     denied: list[OSError] = []
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=denied.append, followlinks=True):
-        if (place := os.path.realpath(parent)) in seen:  # a link that leads back
-            folders[:] = []
-            continue
-        seen.add(place)
-        folders[:] = [name for name in folders if name[0] != "."]
-        files += [Path(parent, name) for name in names if name[0] != "."]
+    tops = [folder]  # and then the folders behind links, since a file's real place is its name
+    while tops:
+        for parent, folders, names in os.walk(tops.pop(0), onerror=denied.append):
+            if (place := os.path.realpath(parent)) in seen:
+                folders[:] = []
+                continue
+            seen.add(place)
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            tops += [link for name in folders if (link := Path(parent, name)).is_symlink()]
+            files += [Path(parent, name) for name in names if name[0] != "."]
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
     return sorted(files)
 

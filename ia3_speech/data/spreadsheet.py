@@ -140,11 +140,16 @@ def usual_names(columns: list[str], place: str) -> list[str]:
     """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them. Raises
     UserError as `read_spreadsheet`, and where two could be meant."""
     columns = [column.lower() for column in columns]
-    labels = [label_name(column) for column in columns]
     for name in columns:
-        if labels.count(label_name(name)) > 1 or not name:
+        if columns.count(name) > 1 or not name:
             what = f"two columns {name}" if name else "a column without a name"
             raise UserError(f"{place}: {what} (give each column a name of its own)")
+    labels = {}
+    for name in columns:
+        if (other := labels.setdefault(label_name(name), name)) != name:
+            raise UserError(
+                f"{place}: {other} and {name} are both {label_name(name)} as a label (rename one)"
+            )
     for name, synonyms in SYNONYMS.items():
         if name in columns:
             continue

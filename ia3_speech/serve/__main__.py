@@ -64,7 +64,6 @@ def main(
                 print(f"waits for {plural(server.active, 'request')}, {seconds}", file=sys.stderr)
             super().handle_exit(number, frame)
 
-    listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
     recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
     try:
         server = Server(recognizer, server_options, engine_options, limit_options, search_options)
@@ -73,6 +72,7 @@ def main(
     if server_options.key_file is None and server_options.host not in LOOPBACK:
         warning = "warning: without --key-file whoever reaches this port may use and change everything"
         print(warning, file=sys.stderr)
+    listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
     address = f"http://{server_options.host}:{listener.getsockname()[1]}"
     print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
     config = uvicorn.Config(

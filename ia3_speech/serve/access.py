@@ -61,7 +61,7 @@ class Client(BaseModel, extra="forbid"):
             owner = voice_record(adapter).get("owner")
         except UserError:  # a damaged record: nobody knows whose it is
             return False
-        return owner in (None, self.name) or self.name == NOBODY
+        return owner in (None, self.name, self.hashed) or self.name == NOBODY
 
     def take(self, rate: float) -> None:
         """Count a request, of `rate` a minute: a bucket of a minute's, filled steadily. Raises ApiError."""
@@ -135,11 +135,10 @@ def read_keys(file: Path) -> dict[str, Client]:
         raise UserError(f"{file}: {message}") from None
     except (OSError, ValueError, yaml.YAMLError):
         raise UserError(f"{file}: {NO_KEYS}") from None
-    found, names = {}, {NOBODY}
+    found = {}
     for client in clients:
-        if client.name in names:
-            raise UserError(f"{file}: {client.name}: this name is taken (each key needs one of its own)")
-        names.add(client.name)
+        if client.name == NOBODY:
+            raise UserError(f"{file}: {NOBODY} is the name of clients without a key (give the key another)")
         if not re.fullmatch("[0-9a-f]{64}", client.hashed):
             raise UserError(f"{file}: {client.name}: {HASHED} needs the 64 hex digits of a SHA-256")
         if client.hashed in found:

@@ -34,6 +34,9 @@ from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)
 
+# Whose warnings name adapters, which may be people's, or quote texts.
+QUIET = [logging.getLogger(f"ia3_speech.{name}") for name in ("adapters.io", "routing.router",
+         "data.numbers_in_words")]  # fmt: skip
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PAGE = Path(__file__).parent / "page"
 SAMPLE = PAGE.parents[1] / "out_of_domain/librispeech_dev/audio/1462-170138-0012.ogg"
@@ -57,10 +60,11 @@ def make_app(server: Server) -> FastAPI:
         yield
         server.closing = True
         server.close()
+        for each in QUIET:
+            each.setLevel(logging.NOTSET)
 
-    # Whose warnings name adapters, which may be people's, or quote texts.
-    for module in ("adapters.io", "routing.router", "data.numbers_in_words"):
-        logging.getLogger(f"ia3_speech.{module}").setLevel(logging.ERROR)
+    for each in QUIET:
+        each.setLevel(logging.ERROR)
     # No pages of documentation: theirs load scripts from elsewhere.
     app = FastAPI(title="ia3-speech", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
@@ -158,7 +162,9 @@ class Entrance:
 
     def let_in(self, scope: Scope) -> None:
         """Set the request's client. Raises ApiError for one that is to be refused unread."""
-        if not scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/"):
+        path, root = scope["path"], scope.get("root_path", "")
+        path = path[len(root) :] if path.startswith(f"{root}/") else path  # as Starlette finds the route
+        if not path.startswith("/v1/"):
             return
         headers = Headers(scope=scope)
         origin, host = headers.get("origin"), headers.get("host", "")

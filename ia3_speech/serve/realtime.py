@@ -102,7 +102,8 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn, seco
     nothing for so many seconds."""
     while True:
         try:
-            message = await asyncio.wait_for(socket.receive(), seconds)
+            async with asyncio.timeout(seconds):
+                message = await socket.receive()
         except TimeoutError:
             await events.put(ApiError(408, f"Nothing came for {seconds:g} seconds.", "session_expired"))
             await events.put(None)
@@ -129,6 +130,7 @@ class Session:
             self.input.transcription = Transcription(model=model)
         self.stream: StreamingRecognizer | None = None
         self.convert, self.inbox = Converter(RATE), bytearray()  # audio that has not gone to the stream yet
+        self.told = 0.0
         self.heard = self.origin = 0  # samples since the session began, and when the stream began
         self.last_item: str | None = None
         self.forget_item()
@@ -220,6 +222,7 @@ class Session:
         if self.stream is not None:
             self.stream.reset()
         self.convert, self.inbox, self.origin = Converter(RATE), bytearray(), self.heard
+        self.told = 0.0  # seconds of the stream, up to the end of the last item
 
     async def append(self, audio: Any) -> None:
         try:
@@ -251,10 +254,10 @@ class Session:
             message = "Error committing input audio buffer: buffer too small. Expected at least "
             message += f"{MINIMUM_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
             raise ApiError(400, message, "input_audio_buffer_commit_empty")
-        last = self.last_item
+        last, seconds = self.last_item, milliseconds / 1000 - self.told
         await self.finish_items()
         if self.last_item == last:
-            await self.complete(milliseconds / 1000)
+            await self.complete(seconds)
 
     async def finish_items(self) -> None:
         """Tell what has been said so far, as an item where pauses do not divide items, and begin anew, also
@@ -282,6 +285,7 @@ class Session:
                 end = self.milliseconds(event.end)
                 await self.send("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=self.item)
                 await self.complete(event.end - event.start)
+                self.told = event.end
         if self.stream.speaking:
             await self.begin_item(self.stream.first / SAMPLE_RATE)
 

@@ -43,7 +43,7 @@ from_start() {
 }
 
 # number NAME VALUE LEAST: refuses what is no whole number from LEAST on.
-number() { [[ $2 =~ ^[0-9]+$ && $2 -ge $3 ]] || fail "--$1 must be a number from $3 on, not '$2'"; }
+number() { [[ $2 =~ ^[0-9]+$ && 10#$2 -ge 10#$3 ]] || fail "--$1 must be a number from $3 on, not '$2'"; }
 
 # plain HINT PATH …: refuses a path with characters that a shell would not take as a word.
 plain() {
@@ -195,7 +195,7 @@ is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 # notice_changed_data: $outdated is what was trained on other data than now. It is trained anew if --retrain or the user says so.
 notice_changed_data() {
   outdated=""
-  [ $stop_stage -ge 5 ] || return 0
+  [ $stop_stage -ge 5 ] && [[ -d $data ]] || return 0
   outdated=$(python -m ia3_speech.experiments stale "$exp" "$data")
   [[ -n $outdated ]] || return 0
   local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"

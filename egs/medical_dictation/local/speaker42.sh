@@ -15,6 +15,7 @@ fi
 init_adapter=$exp/$selected/adapter init_name=$name
 data=$data/speaker42 exp=$exp/speaker42
 name=speaker42 system=speaker42 train_config=few seeds=1 grid="" terms="" lm=none stage=2
+average=false trade_off="" variants="" curve=""
 adapt
 finish
 

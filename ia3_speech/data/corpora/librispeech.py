@@ -97,7 +97,7 @@ def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance
 
 def find_transcripts(corpus: Path) -> list[Path]:
     """The .trans.txt of every chapter, in the order of the numbers of reader and chapter."""
-    files = corpus.rglob("[0-9]*-[0-9]*.trans.txt")
+    files = (file for file in corpus.rglob("*-*.trans.txt") if file.name[0] != ".")
     return sorted(files, key=lambda file: [part.zfill(30) for part in file.name.split("-")])  # 2 before 10
 
 

@@ -128,7 +128,10 @@ async function keep() {
   } finally {
     saving = false;
   }
-  if (voice !== mine) return; // somebody else has begun to read
+  if (voice !== mine) { // somebody else has begun to read
+    $("read-status").textContent = "";
+    return;
+  }
   next(t("kept"));
   await showMade();
 }

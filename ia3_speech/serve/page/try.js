@@ -128,6 +128,7 @@ async function take(blob, name = blob.name, samples = undefined) {
   const mine = (speech = { blob, name, samples });
   results = {};
   $("results").hidden = true;
+  $("transcribe").disabled = true;
   mine.samples ??= await decode(blob);
   if (speech !== mine) return; // another has been chosen meanwhile
   delete $("source").dataset.text;

@@ -128,7 +128,7 @@ def test_everything_that_is_wrong_is_said_by_line(tmp_path):
         (["file,text", "d.wav,two", "a.wav,x"], "utf-8", r"/d\.wav: is not audio that libsndfile reads"),
         (["path,audio,text", "a,a,two"], "utf-8", r"csv:1: which column is the file, path or audio\? "),
         (["file,text,text", "a.wav,two,two"], "utf-8", r"csv:1: two columns text \(give each"),
-        (["file,text,mother tongue,mother_tongue", "a.wav,two,x,y"], "utf-8", r"csv:1: two columns mother"),
+        (["file,text,mother tongue,mother_tongue", "a.wav,two,x,y"], "utf-8", r"mother_tongue are both"),
         (["file,text,lang", "a.wav,one,en", "b.wav,two,"], "utf-8", r"csv:3: no lang for b\.wav \(write it"),
         (["", "clip;text"], "utf-8", r"csv:2: no column file \(the columns are clip, text;"),
         (["file,text,", "a.wav,two,"], "utf-8", r"csv:1: a column without a name \(give each"),
