@@ -12,51 +12,13 @@ music, the adapter is the start, and a note says why. Recordings that can't be r
 interrupted run resumes.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from ia3_speech.cli import command
 from ia3_speech.formatting import percent, plural
 from ia3_speech.inputs import base_folder
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import SharedOptions, check_options, training_inputs
-
-
-@dataclass(kw_only=True)
-class SelfTrainingOptions(SharedOptions):
-    """Self-training"""
-
-    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data", "replay"}
-
-    data: Path
-    """recordings: a data directory, whose text is not read, or a folder that is searched for audio"""
-
-    out: Path
-    """experiment folder; an interrupted run in it is resumed"""
-
-    rounds: int = 1
-    """rounds, at most: each labels the recordings with the adapter of the last one (a second was no better on
-    the dev set that it was tried on)"""
-
-    min_confidence: float = 0.5
-    """of each word that is learnt, which has to be heard at 0.9 and 1.1 times the speed too; 0 takes all that
-    was heard"""
-
-    replay: str | None = "shipped"
-    """other speech on which the adapter is held to the base, as by `train --replay`; none: it is not"""
-
-    placements: list[str] = field(
-        default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
-    )
-    learning_rate: float = 2e-2
-    """peak rate of AdamW"""
-
-    epochs: int = 4
-    on_error: Literal["fail", "skip"] = "skip"
-    """skip leaves out bad audio and names it; fail stops there"""
-
-    precision: Literal["no", "bf16", "auto"] = "auto"
+from ia3_speech.training.config import SelfTrainingOptions, check_options, training_inputs
 
 
 def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:

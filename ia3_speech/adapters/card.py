@@ -42,7 +42,7 @@ BIOMETRIC = (
 GATE_REVEALS = (
     "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
     "the base's front end makes of {}, over time: how lines, rooms and voices sound on average. No word or "
-    "utterance can be told from it; a voice can, where all are of one person, and whether a recording is alike."
+    "utterance can be told from it; a voice can, where all are of one person, and if a recording is alike."
 )
 
 

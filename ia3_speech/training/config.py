@@ -148,7 +148,7 @@ class TrainingOptions(SharedOptions):
 
     replay: str | None = None
     """data directory of other speech, without transcripts, on which each step holds the adapted model to the
-    base, so that it forgets less; shipped: ten minutes of 28 readers, which come with the package"""
+    base, so that it forgets less; shipped: ten minutes of 28 readers, which come with the package; none"""
 
     replay_weight: float = 0.6
     """of the divergence from the base there, in nats a frame, beside the CTC loss"""
@@ -196,6 +196,42 @@ class SpeakerOptions(SharedOptions):
     warmup: float = 0.1
     speeds: list[float] = field(default_factory=lambda: [1.0])
     spec_augment: Literal["base", "off"] = "off"
+
+
+@dataclass(kw_only=True)
+class SelfTrainingOptions(SharedOptions):
+    """Self-training"""
+
+    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data", "replay"}
+
+    data: Path
+    """recordings: a data directory, whose text is not read, or a folder that is searched for audio"""
+
+    out: Path
+    """experiment folder; an interrupted run in it is resumed"""
+
+    rounds: int = 1
+    """rounds, at most: each labels the recordings with the adapter of the last one (a second was no better on
+    the dev set that it was tried on)"""
+
+    min_confidence: float = 0.5
+    """of each word that is learnt, which has to be heard at 0.9 and 1.1 times the speed too; 0 takes all that
+    was heard"""
+
+    replay: str | None = "shipped"
+    """other speech on which the adapter is held to the base, as by `train --replay`; none: it is not"""
+
+    placements: list[str] = field(
+        default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
+    )
+    learning_rate: float = 2e-2
+    """peak rate of AdamW"""
+
+    epochs: int = 4
+    on_error: Literal["fail", "skip"] = "skip"
+    """skip leaves out bad audio and names it; fail stops there"""
+
+    precision: Literal["no", "bf16", "auto"] = "auto"
 
 
 def check_options(options: SharedOptions) -> None:
