@@ -27,7 +27,7 @@ from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
 from ia3_speech.experiments.curve_files import spread
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, load_json, load_system, median_of
-from ia3_speech.inputs import read_inputs
+from ia3_speech.inputs import provenance, read_inputs
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
 from ia3_speech.report.figures import Figure, write_figures
 from ia3_speech.scoring.table import Rate, Table
@@ -186,7 +186,7 @@ def table(exp: Path, methods: str, measured: Path | None = None) -> None:
 def measured_row(exp: Path, name: str, seeds: list[System]) -> dict[str, Any]:
     """What the table says of a method: of the median seed, and what all of them have."""
     system, forward_passes = median_of(seeds), load_json(exp / "forward" / f"{name}.json")
-    made = read_inputs(system.folder)  # of when it was trained
+    made = provenance() | read_inputs(system.folder)  # of when it was trained, if that is known
     rates = {wanted: system.results[wanted].all.wer for wanted in ("test", OUT_OF_DOMAIN)}
     failed = [
         path.parent.name.removeprefix(f"{name}_rate").removesuffix("_seed1")
