@@ -164,7 +164,7 @@ def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable
         write_tensors(new)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         write_record(new, asdict(replace(metadata, created=now)))
-        update_card(new)
+        update_card(new, overwrite=True)  # PEFT writes one of its own
     return Path(folder)
 
 

@@ -532,8 +532,8 @@ def test_the_same_speakers_always_fall_alike(many, tmp_path):
         ("subset", "a subset is chosen by either --first or --minutes"),
         ("subset --first 61", "{d}: --first 61: the directory has 60 utterances"),
         ("subset --minutes 9", "{d}: --minutes 9: the directory holds 1.0 minutes"),
-        ("split a --by accent", "{d}: utterance s00-0 has no accent (split by one of speaker, recording, "
-                                "text, consultation, room)"),
+        ("split a --by accent", "{d}: --by accent: no utterance has such a label (take one of speaker, "
+                                "recording, text, consultation, room)"),
         ("split a --by room", "{d}: only one room (hall), so no split (divide by another label)"),
         ("split a --fraction 1", "--fraction 1.0: not between 0 and 1"),
     ],
