@@ -210,6 +210,11 @@ def measured_row(exp: Path, name: str, seeds: list[System]) -> dict[str, Any]:
     }
 
 
+def short(number: int) -> str:
+    """100000 → "100 k"."""
+    return f"{number // 1_000_000} M" if number >= 1_000_000 else f"{number // 1_000} k"
+
+
 def chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
     """Gain against the number of trained parameters, on a logarithmic axis."""
     points = [
@@ -217,7 +222,7 @@ def chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
         for name, row in rows.items()
     ]
     low, high = (math.floor(min(p.x for p in points)), math.ceil(max(p.x for p in points)))
-    x = Axis("trained parameters", low, high, [(tick, f"{10**tick:,}") for tick in range(low, high + 1)])
+    x = Axis("trained parameters", low, high, [(tick, short(10**tick)) for tick in range(low, high + 1)])
     y = rate_axis("fewer word errors on test, %", [0.0, *(point.y for point in points)])
     ours = [point for point in points if point.text.startswith("ia3")]
     others = [point for point in points if point not in ours]
