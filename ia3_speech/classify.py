@@ -129,10 +129,9 @@ def load_classifier(
 
     from ia3_speech.model import base as bases
     from ia3_speech.model.fingerprint import fingerprint
-
-    bases.check_device(device)
     from ia3_speech.model.ia3 import architecture_of, head_parameters
 
+    bases.check_device(device)
     source = str(bases.MINI) if str(name) == "mini" else str(name)
     is_folder = Path(source).is_dir()
     options = {"local_files_only": is_folder, "use_safetensors": True, "dtype": torch.float32}

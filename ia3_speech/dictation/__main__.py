@@ -33,12 +33,10 @@ def main(
     """
     dictation = make_dictation(dictation_rules, dictation_off)
     for file in files or ("-",):
-        lines = (
-            read_utf8(Path(file), "a text file, or - for stdin").splitlines()
-            if file != "-"
-            else sys.stdin or ()
-        )
-        for line in lines:  # of stdin as they come
+        lines = sys.stdin or ()  # as they come
+        if file != "-":
+            lines = read_utf8(Path(file), "a text file, or - for stdin").splitlines()
+        for line in lines:
             written = dictation.write(line.rstrip("\r\n"))
             print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written, flush=True)
 
