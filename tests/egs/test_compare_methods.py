@@ -79,9 +79,11 @@ def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
     ]
     # Another machine measures on: the curve goes with the rows.
     shutil.copy(exp / "methods.json", exp / "earlier.json")
-    shutil.rmtree(exp / "curve")
+    for seed in (1, 2):
+        (exp / f"curve/ia3_5_seed{seed}").rename(exp / f"curve/ia3_20_seed{seed}")
     local.methods.table(exp, "ia3", exp / "earlier.json")
-    assert "| 5 | 37.5 (25.0 to 50.0) |" in (exp / "methods.md").read_text()
+    text = (exp / "methods.md").read_text()
+    assert "| 5 | 37.5 (25.0 to 50.0) |\n| 20 | 37.5 (25.0 to 50.0) |" in text
     assert (exp / "figures/curves.svg").is_file()
 
 

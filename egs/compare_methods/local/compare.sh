@@ -120,7 +120,11 @@ learning_curve() {
   step "stage 7, $1 minutes of train" $once "$part" "$data/train" -- \
     python -m ia3_speech.datadir subset "$data/train" "$part" --minutes "$1"
   for method in ia3 lora_r4 full; do
-    rate=$(python -c "import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['learning_rate'])" "$exp/${method}_seed1/config.yaml")
+    if [[ " $rates " =~ " $method="([^ ]+) ]]; then
+      rate=${BASH_REMATCH[1]}
+    else
+      rate=$(python -c "import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['learning_rate'])" "$exp/${method}_seed1/config.yaml")
+    fi
     train_method "curve/${method}_$1" $method "$rate" "$longer" "$seeds" "$part"
     for row in $(seq "$seeds"); do decode_and_score 7 "curve/${method}_$1_seed$row" greedy test; done
   done

@@ -173,7 +173,7 @@ def table(exp: Path, methods: str, measured: Path | None = None) -> None:
     made = "".join(f"\n- {line}" for line in commits)
     figures = [Figure("methods", chart(rows, gains).svg_file, shown)]
     text = shown.markdown + made + "\n" * bool(made)
-    curve = (earlier.get("curve") or {}) | measured_curve(exp, rows)
+    curve = measured_curve(exp, rows, earlier.get("curve") or {})
     if curve:
         figures.append(curve_figure(curve, before))
         text += "\n" + figures[1].table.markdown
@@ -232,7 +232,9 @@ def chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
     )
 
 
-def measured_curve(exp: Path, rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+def measured_curve(
+    exp: Path, rows: dict[str, dict[str, Any]], earlier: dict[str, dict[str, list[float]]]
+) -> dict[str, dict[str, list[float]]]:
     """Method → minutes of train, or "all" → test WER of each seed; empty where no curve was asked for."""
     curve: dict[str, dict[str, list[float]]] = {}
     for folder in sorted(exp.glob("curve/*_seed*")):
@@ -240,6 +242,7 @@ def measured_curve(exp: Path, rows: dict[str, dict[str, Any]]) -> dict[str, dict
         results = load_system(folder).results
         if "test" in results:
             curve.setdefault(method, {}).setdefault(amount, []).append(results["test"].all.wer.value)
+    curve |= {name: by_amount | curve.get(name, {}) for name, by_amount in earlier.items()}
     return {
         name: by_amount | {"all": rows[name]["seeds"]} for name, by_amount in curve.items() if name in rows
     }
