@@ -57,8 +57,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
             else:
                 new.replace(path)
     except OSError as error:  # a full disk has no name, and nobody knows that of the temporary folder
-        named = str(error.filename or temporary).startswith(str(temporary))
-        if named and type(error) is type(OSError(error.errno, "")):
+        if error.errno and str(error.filename or temporary).startswith(str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
@@ -78,10 +77,9 @@ def remove_leftovers(path: Path | str) -> None:
         with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
             if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
-                    is_moved = (temporary / "old").is_dir() and not path.exists()
-                    if is_moved and temporary.name[:-8] != f".{path.name}.":
-                        continue  # of a name beyond 60 characters: nobody knows whose it is
-                    if is_moved:
+                    if (temporary / "old").is_dir() and not path.exists():  # it was moved away
+                        if temporary.name[:-8] != f".{path.name}.":
+                            continue  # of a name beyond 60 characters: nobody knows whose it is
                         (temporary / "old").rename(path)
                     shutil.rmtree(temporary, ignore_errors=True)
 

@@ -50,6 +50,7 @@ def main(
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401  (torch.onnx needs it)
     except ImportError as error:
         raise UserError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
     if format == "onnx_adapter" and dtype != "float32":

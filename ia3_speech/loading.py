@@ -129,7 +129,7 @@ def load(
     search, record = make_search(options, loaded)
     if given and record["search"] == "greedy" and not auto:
         flag = "--" + given[0].replace("_", "-")
-        logger.warning("%s has no effect on greedy search, since there is no language model (--lm)", flag)
+        logger.warning("%s: without a language model (--lm) the search is greedy, and does not use it", flag)
     recognizer = Recognizer(
         loaded,
         terms,

@@ -3,7 +3,8 @@
 # is one line that sources it (Kaldi's queue.pl starts its jobs with `. ./path.sh`). It may be sourced twice.
 # scripts/environment.sh says which Python it is, and makes the clone's environment on first use.
 
-IA3_SPEECH_ROOT=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+unset CDPATH # cd would look there first
+IA3_SPEECH_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export IA3_SPEECH_ROOT
 export LC_ALL=C # Kaldi's order of sorting
 export PYTHONUNBUFFERED=1 # logs are read while they grow
@@ -18,7 +19,7 @@ _ia3_python=$(command -v python || true)
 . "$IA3_SPEECH_ROOT/scripts/environment.sh"
 use_environment ia3_speech torch || return 1
 if [[ $- != *i* && -z ${IA3_SPEECH_COMMAND-} ]]; then
-  _ia3_script=$(CDPATH="" cd "$(dirname "$0")" && pwd)/$(basename "$0")
+  _ia3_script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
   IA3_SPEECH_COMMAND=$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' bash "${_ia3_script#"$IA3_SPEECH_ROOT"/}" "$@")
   export IA3_SPEECH_COMMAND
 fi

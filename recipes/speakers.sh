@@ -124,8 +124,8 @@ check_options() {
   local n
   adapt_config=$(from_start "$adapt_config")
   configuration "$adapt_config"
-  number folds "$folds" 2
-  for n in $k; do [[ $n =~ ^[0-9]+$ && $n -ge 2 ]] || fail "--k must be numbers from 2 on, not '$k'"; done
+  number folds "$folds" 2; check_name prefix "$prefix"
+  for n in $k; do number k "$n" 2; done
   start_shown=$([[ -z $init_adapter ]] && echo base || echo "$init_name")
   free_init_name base log
   [[ -z $grid || $stop_stage -lt 9 || $stop_stage -eq 100 ]] || fail "--grid compares adapters and registers none: give --stop-stage 8"

@@ -113,6 +113,8 @@ def test_a_move_that_fails_brings_the_old_one_back(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rename", no_room)
     with pytest.raises(OSError, match="No space"), replacing(tmp_path / "data") as new:
         new.mkdir()
+    with pytest.raises(OSError, match="of another kind"), replacing(tmp_path / "data"):
+        raise OSError("of another kind")
     assert (tmp_path / "data/a").read_text() == "old"
     assert names(tmp_path) == ["data"]
 

@@ -51,7 +51,7 @@ def test_a_model_of_files_and_directories(run_command, tmp_path, directory):
 
 def test_numbers_are_in_words_as_in_training(run_command, tmp_path):
     (tmp_path / "notes.txt").write_text("Give 2.5 mg, then 2.5 mg\nno number\nThe 2nd day\n")
-    files = (tmp_path / "notes.txt", "--out", tmp_path / "a.arpa")
+    files = (tmp_path / "notes.txt", "--base", "a/b", "--out", tmp_path / "a.arpa")
     words = {"give", "two", "point", "five", "milligrams", "then", "no", "number", "the", "second", "day"}
     logged = (
         f"{files[0]}: 3 numbers in 2 of 3 texts were written in words, as by a base without digits: 2.5 mg"
@@ -101,7 +101,7 @@ def test_a_mixture_with_a_text_and_the_base_s_own_model(run_command, tmp_path, t
         (("none.txt",), "none.txt: cannot be read: No such file or directory (give a text file with a "),
         (("own.txt", "--mix", "none.arpa"), "'none.arpa' (ia3-speech lm makes one of text)"),
         (("latin.txt",), "latin.txt:1: not UTF-8 (convert it"),
-        (("own.txt", "--base", "minni"), "--base minni: is neither mini nor a folder"),
+        (("own.txt", "--base", "minni"), "--base minni: is neither mini, nor a folder, nor a hub id"),
         (("own.txt", "--mix", "bad.arpa.gz"), "bad.arpa.gz: cannot be read: "),
         (("own.txt", "--order", "0"), "--order has to be at least 2"),
     ],

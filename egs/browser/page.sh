@@ -25,9 +25,9 @@ if [ "$(cat "$out/vendor/version" 2>/dev/null)" != "$version" ]; then
   echo "$version" >"$out/vendor/version"
 fi
 exported=$(printf '%s %s' "$base" "$dtype" | sha256sum)
-if [ "$(cat "$out/vendor/graph" 2>/dev/null)" != "$exported" ]; then
+if [ "$(cat "$out/graph/.exported" 2>/dev/null)" != "$exported" ]; then
   python -m ia3_speech.export --base "$base" --dtype "$dtype" --out "$out/graph" --force
-  echo "$exported" >"$out/vendor/graph"
+  echo "$exported" >"$out/graph/.exported"
 fi
 # shellcheck disable=SC2086  # names are words
 python "$here/local/voices.py" "$out" $adapters

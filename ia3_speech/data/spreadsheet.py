@@ -167,4 +167,4 @@ def usual_names(columns: list[str], place: str) -> list[str]:
 
 def label_name(column: str) -> str:
     """The label made of a column: letters, digits, - and _, since it becomes part of a file name."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", column)
+    return re.sub(r"[^\w-]", "_", column)

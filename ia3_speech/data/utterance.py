@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ia3_speech.data.audio import (
     segment_of,
 )
 from ia3_speech.formatting import plural
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LEAVE_OUT = (
     "Repair these files, or leave them out: for good by deleting the utterances' lines in utt2spk and then "
@@ -178,13 +181,12 @@ def list_bad_audio(bad: Sequence[BadAudio]) -> list[str]:
     return [f"  {entry}" for entry in bad[:MAX_LISTED]] + more
 
 
-def with_progress(utterances: Iterable, description: str, show: bool = True) -> Iterable:
+def with_progress(utterances: Iterable, description: str, show: bool = True) -> "tqdm":
     """`utterances` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
     from tqdm import tqdm
 
-    disable = None if show else True  # None: disabled where stderr is not a terminal
-    options = {"unit": "utt", "dynamic_ncols": True, "leave": False, "disable": disable}
-    return tqdm(utterances, desc=description, file=progress_stream(), **options)
+    options = {"unit": "utt", "dynamic_ncols": True, "leave": False, "file": progress_stream()}
+    return tqdm(utterances, desc=description, disable=None if show else True, **options)
 
 
 def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) -> np.ndarray:

@@ -155,7 +155,7 @@ def words_of(lm: Path) -> list[str]:
         else:
             with gzip.open(lm) if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
                 words = list(arpa_words(lines))
-    except (OSError, EOFError, IndexError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
     texts = [word.decode("utf-8", errors="replace") for word in words]
     if not texts:
@@ -171,7 +171,7 @@ def arpa_words(lines: Iterable[bytes]) -> Iterator[bytes]:
         elif inside and line.startswith(b"\\"):
             return
         elif inside and line.strip():
-            yield line.split()[1]
+            yield from line.split()[1:2]
 
 
 def binary_words(lm: Path) -> list[bytes]:

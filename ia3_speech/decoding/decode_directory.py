@@ -32,10 +32,10 @@ from ia3_speech.adapters.expressions import is_single_adapter
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError, progress_stream
+from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.inputs import Inputs, own_files, read_inputs
@@ -87,8 +87,6 @@ def decode_utterances(
     Raises:
         AudioError: on_error is "fail" and audio is bad.
     """
-    from tqdm import tqdm
-
     started = time.perf_counter()
     minimum = math.ceil(recognizer.base.minimum_samples * speed)
     options = {"minimum_samples": minimum, "allow_pipes": allow_pipes}
@@ -99,16 +97,7 @@ def decode_utterances(
     if recognizer.test_time:  # remembers a speaker
         utterances = sorted(utterances, key=lambda utterance: utterance.speaker)
     waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
-    bar = tqdm(
-        total=len(utterances),
-        desc="decoding",
-        unit="utt",
-        dynamic_ncols=True,
-        leave=False,
-        disable=None,
-        file=progress_stream(),
-    )
-    with bar:
+    with with_progress(utterances, "decoding") as bar:
         by_speaker = groupby(waves, lambda pair: pair[0].speaker)
         for pool in ([*pairs] for _, pairs in by_speaker) if recognizer.test_time else pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ia3_speech.adapters.card import hub_id
 from ia3_speech.adapters.record import STORED_LM
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError, command
@@ -47,8 +48,7 @@ def main(
         order: words of the longest n-grams
         mix: ARPA files, texts and data directories to interpolate the model with; of each text a model is
             estimated; the weights are those that fit --dev best, else equal
-        base: mini or a folder: interpolate with the language model that it comes with, if it has
-            one
+        base: mini, a folder or a hub id: interpolate with the language model in its folder, if it has one
         dev: a text file or data directory that was not read: chooses the weights; its perplexity is printed
         prune: leave out n-grams that change the perplexity by less than this, such as 1e-8 (0: none)
         digits: digits of the logarithms after the point; 2 makes the smallest file
@@ -64,9 +64,10 @@ def main(
     if order < 2 or not 1 <= digits <= 9 or prune < 0:  # KenLM, which searches with it, reads no unigrams
         raise UserError("--order has to be at least 2, --digits 1 to 9, and --prune not negative")
     sources = list(mix or [])
-    if base and (folder := base_folder(base)) is None:
-        raise UserError(f"--base {base}: is neither mini nor a folder (--mix takes a language model)")
-    if base and (folder / STORED_LM).is_file():
+    folder = base_folder(base) if base else None
+    if base and not folder and not hub_id(base):
+        raise UserError(f"--base {base}: is neither mini, nor a folder, nor a hub id")
+    if folder and (folder / STORED_LM).is_file():
         sources.append(folder / STORED_LM)
     options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}
     inputs = Inputs(

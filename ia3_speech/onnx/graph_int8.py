@@ -47,7 +47,6 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         and any(layers in entry.value for entry in node.metadata_props)
     ]
     onnxruntime.set_default_logger_severity(3)  # not a line for each vector that has a default
-    logging.disable(logging.WARNING)  # nor its hint at pre-processing
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.onnx"
         onnx.save(model, source)
@@ -55,6 +54,7 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         rounded = [node.name for node in linear if ranges[node.input[0]] <= WIDEST_RANGE]
         if not rounded:  # for none ONNX Runtime would take all
             raise BaseError(f"{base.name}: no module of its layers can be rounded to int8 (export float32)")
+        logging.disable(logging.WARNING)  # nor a hint at pre-processing
         quantize_static(
             source,
             file,

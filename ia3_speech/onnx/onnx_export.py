@@ -143,13 +143,10 @@ def make_graph(
 
     Raises:
         BaseError: the base's processor makes features of the samples, or wants another rate than 16 kHz; it
-            is a SEW, which squeezes frames; a package is missing.
+            is a SEW, which squeezes frames.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  (torch.onnx needs it)
-    except ImportError as error:
-        raise BaseError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
+    import onnx
+
     rate = base.processor.feature_extractor.sampling_rate
     reasons = {
         "features that its processor makes": not base.input.front_end,

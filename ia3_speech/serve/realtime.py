@@ -129,11 +129,10 @@ class Session:
         if model := socket.query_params.get("model"):
             self.input.transcription = Transcription(model=model)
         self.stream: StreamingRecognizer | None = None
-        self.convert, self.inbox = Converter(RATE), bytearray()  # audio that has not gone to the stream yet
-        self.told = 0.0
-        self.heard = self.origin = 0  # samples since the session began, and when the stream began
+        self.heard = 0  # samples since the session began
         self.last_item: str | None = None
         self.forget_item()
+        self.begin_stream()
 
     def forget_item(self) -> None:
         self.item: str | None = None  # the id of what is being said
@@ -221,7 +220,8 @@ class Session:
     def begin_stream(self) -> None:
         if self.stream is not None:
             self.stream.reset()
-        self.convert, self.inbox, self.origin = Converter(RATE), bytearray(), self.heard
+        self.convert, self.inbox = Converter(RATE), bytearray()  # audio that has not gone to the stream yet
+        self.origin = self.heard  # when the stream began
         self.told = 0.0  # seconds of the stream, up to the end of the last item
 
     async def append(self, audio: Any) -> None:

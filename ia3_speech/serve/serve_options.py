@@ -17,7 +17,7 @@ def require(options: Any, **least: float) -> None:
     """Raises UserError for a field that is too small, or infinite."""
     for name, number in least.items():
         if not number <= (value := getattr(options, name)) < inf:
-            raise UserError(f"--{name.replace('_', '-')} is {value:g}, and has to be at least {number:g}")
+            raise UserError(f"--{name.replace('_', '-')} is {value:g}, not a number from {number:g} on")
 
 
 @dataclass(frozen=True)

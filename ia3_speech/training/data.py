@@ -90,9 +90,7 @@ def read_examples(
         example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting if ids else [], audio)
         (trainable if example.speeds else untrainable).append(example)
         if not example.speeds:
-            fault = text_fault(utterance, len(wave), base, options)
-            fault = fault or f"{utterance.id}: its text is too long for its audio at these speeds"
-            faults.append(f"{path}/text: {fault}")
+            faults.append(f"{path}/text: {text_fault(utterance, len(wave), base, options, min(speeds))}")
     report_left_out(path, bad, faults, options)
     if not trainable:
         raise TrainingError(f"{path}: no usable utterance is left")
@@ -118,16 +116,13 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
         flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
         refuse_unwritable(data, base, options, flags)
         utterances, faults = [], []
+        slowest = min(options.speeds) if path == options.train else 1.0
         for utterance in data:
             try:
                 checked = with_checked_duration(utterance)
                 samples = checked.duration and round(checked.duration * SAMPLE_RATE)
                 utterances.append(checked)
-                fault = text_fault(checked, samples, base, options)
-                if fault and samples and path == options.train:  # a slower copy may have room for its text
-                    slowest = int(samples / min(1.0, *options.speeds))
-                    fault = fault if text_fault(checked, slowest, base, options) else None
-                faults += filter(None, [fault])
+                faults += filter(None, [text_fault(checked, samples, base, options, slowest)])
             except AudioError as error:
                 faults.append(f"{utterance.id}: {error}")
         if faults and options.on_error == "fail":
@@ -166,20 +161,24 @@ def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list
     return base.vocabulary.encode(text, drop_unknown=options.drop_chars)
 
 
-def text_fault(utterance: Utterance, samples: int | None, base: Base, options: SharedOptions) -> str | None:
+def text_fault(
+    utterance: Utterance, samples: int | None, base: Base, options: SharedOptions, speed: float = 1.0
+) -> str | None:
     """Why CTC can't be trained on an utterance's text; None where it can. It needs a frame for each symbol,
     and one more between two equal ones.
 
     Args:
         samples: the length of its audio; None where it is unknown.
+        speed: at which it is played.
     """
     ids = target_ids(utterance, base, options)
     if not ids:
         return f"{utterance.id}: no word is left of its text {utterance.text!r}"
-    needed, seconds = required_frames(ids), (samples or 0) / SAMPLE_RATE
-    if samples is None or needed <= (frames := base.frames(samples)):
+    needed = required_frames(ids)
+    if samples is None or needed <= (frames := base.frames(int(samples / speed))):
         return None
-    return f"{utterance.id}: {needed} frames are needed for its text, its {seconds:.2f} s have {frames}"
+    audio = f"{samples / SAMPLE_RATE:.2f} s" + f" at {speed:g} times the speed" * (speed != 1)
+    return f"{utterance.id}: {needed} frames are needed for its text, its {audio} have {frames}"
 
 
 def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> tuple[list[str], str]:

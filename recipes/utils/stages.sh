@@ -104,7 +104,7 @@ check_options() {
     lm=$(for file in $lm; do from_start "$file"; done | xargs)
     for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
   fi
-  check_name "$name"
+  check_name name "$name"
   hotwords=$(from_start "$hotwords") terms=$(from_start "$terms")
   [[ -z $terms || -f $terms ]] || command -v ${terms%% *} >/dev/null || fail "--terms $terms: no such file or command"
   [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
@@ -117,11 +117,11 @@ check_options() {
   free_init_name base log curve "$system" "${system}_average"
 }
 
-# check_name NAME: refuses what no adapter can be called.
+# check_name OPTION NAME: refuses what no adapter can be called.
 check_name() {
   local fault
-  [[ -z $1 ]] || fault=$(python -c 'import sys; from ia3_speech.adapters.registry import name_fault; sys.exit(name_fault(sys.argv[1]))' \
-    "$1" 2>&1) || fail "--name $1: no adapter can be called so: $fault"
+  [[ -z $2 ]] || fault=$(python -c 'import sys; from ia3_speech.adapters.registry import name_fault; sys.exit(name_fault(sys.argv[1]))' \
+    "$2" 2>&1) || fail "--$1 $2: no adapter can be called so: $fault"
 }
 
 # list_terms SET OUT: the command that writes the terms of a set: a list is copied.

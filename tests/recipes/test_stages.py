@@ -266,7 +266,7 @@ def test_what_can_not_be_meant_is_refused_and_nothing_made(commands, options, me
 
 def test_the_speakers_options_are_checked(commands):
     for options, message in (
-        (("--k", "15 x"), "error: --k must be numbers from 2 on, not '15 x'"),
+        (("--k", "15 x"), "error: --k must be a number from 2 on, not 'x'"),
         (("--folds", "1"), "error: --folds must be a number from 2 on, not '1'"),
         (("--nj", "0"), "error: --nj must be a number from 1 on, not '0'"),
     ):

@@ -64,6 +64,9 @@ def test_a_text_that_fits_a_slower_copy_is_one_to_train_on(letters, base_folder,
     assert len(read_examples(letters / "train", base, slow, slow.speeds)) == 6
     check_data(slow)
     assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
+    with_text(letters, ("ab" * frames)[: base.frames(samples)])
+    with pytest.raises(UserError, match=r"at 1\.1 times the speed have"):
+        check_data(options(letters, base_folder, speeds=[1.1]))
 
 
 def test_characters_of_a_test_set_end_nothing_and_are_named(letters, base_folder, run_command):
@@ -120,7 +123,7 @@ def test_what_can_not_be_trained_on_is_named_at_once_or_left_out(letters, base_f
     with pytest.raises(UserError, match=r"train: 4 utterances can't be trained on: ") as caught:
         check_data(options(letters, base_folder))
     for fault in (
-        r"train00-000: \d+ frames are needed for its text, its 0\.50 s have \d+",
+        r"train00-000: \d+ frames are needed for its text, its 0\.50 s at 0\.9 times the speed have \d+",
         r"train00-002: no word is left of its text '… — !'",
         r"train00-004: .*libsndfile",
         r"train01-001: .* inside the recording, which ends at 0\.50 s",

@@ -23,7 +23,7 @@ from ia3_speech.data.kaldi.table_file import (
 )
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
-LABEL_FILE = re.compile(r"(utt|spk)2([A-Za-z0-9_-]+)")
+LABEL_FILE = re.compile(r"(utt|spk)2([\w-]+)")
 
 
 # ---- one table ----

@@ -62,10 +62,12 @@ def test_the_sets_to_the_byte(tmp_path):
 
 
 def test_speakers_and_splits_as_others_call_them(tmp_path):
-    lines = ["file,text,speaker,split", *(f"{n}.wav,text {'abc'[n]},{who},{split}" for n, (who, split) in
-             enumerate((("Zoë Müller", "train"), ("Zoe Muller", "validation"), ("王", "test"))))]  # fmt: skip
+    people = (("Zoë Müller", "train"), ("Zoe Muller", "validation"), ("王", "test"))
+    lines = [f"{n}.wav,text {'abc'[n]},{who},{split},9,f" for n, (who, split) in enumerate(people)]
+    lines = ["file,text,speaker,split,年龄,性别", *lines]
     sets = prepared(made(tmp_path / "mine", lines, files=["0.wav", "1.wav", "2.wav"]), tmp_path)
     speakers = {name: [utterance.speaker for utterance in data] for name, data in sets.items()}
+    assert [utterance.labels for utterance in sets["test"]] == [{"年龄": "9", "性别": "f"}]
     assert speakers == {"train": ["Zoe_Muller"], "dev": ["Zoe_Muller_2"], "test": ["speaker"]}
 
 

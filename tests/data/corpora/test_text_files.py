@@ -47,10 +47,9 @@ def test_each_layout(tmp_path, layout):
 
 
 def test_texts_at_the_top_leave_the_others_their_speakers(tmp_path):
-    folder = corpus(tmp_path / "corpus", "L2-ARCTIC")
-    noise(folder / "wav/a9.wav", 1.0)
-    (folder / "txt").mkdir()
-    (folder / "txt/a9.txt").write_text("sentence k")
+    folder = corpus(tmp_path / "corpus", "VCTK")
+    noise(folder / "wav48/A.wav", 1.0)
+    (folder / "txt/A.txt").write_text("sentence k")  # the first of all
     data = convert_dataset(str(folder), tmp_path / "data")
     assert len(data.utterances) == 11 and set(SPEAKERS) < {one.speaker for one in data}
 
