@@ -28,8 +28,7 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
 
     check_options(options)
     search_options.check()
-    settings = options.rounds, options.min_confidence, options.replay
-    training = SelfTraining(options.data, options.out, options, search_options, *settings)
+    training = SelfTraining(options, search_options)
     training.check()
     files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}
     search = {name: value for name, value in vars(search_options).items() if name not in files}

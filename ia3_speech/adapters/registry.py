@@ -1,7 +1,5 @@
 """The registry of adapters: a name like `speaker42` → an adapter's folder on disk.
 
-    ia3-speech adapters register exp/NAME speaker42
-
 In: what a user types after `--adapter`. Out: a folder that holds an adapter, or an error with the nearest
 names. Looked up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable the
 platform's folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if
@@ -29,6 +27,7 @@ from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json, read_su
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.atomic import remove_leftovers, replacing, write_json
 from ia3_speech.cli import UserError
+from ia3_speech.formatting import shorten
 
 HOME = "IA3_SPEECH_HOME"
 REGISTRATION = "store.json"  # where an adapter came from, beside its files
@@ -106,13 +105,6 @@ def adapter_at(path: Path) -> Path | None:
     return next((folder for folder in (path, path / "adapter") if is_adapter(folder)), None)
 
 
-def adapter_folder(path: Path) -> Path:
-    """As `adapter_at`; raises UnknownAdapter where there is none."""
-    if folder := adapter_at(path):
-        return folder
-    raise UnknownAdapter(not_found(str(path), path))
-
-
 def resolve_adapter(name_or_path: str | Path) -> Path:
     """The folder of an adapter, given its path, its name, or its id on the Hub (see the top of this module).
 
@@ -172,8 +164,7 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
         return f"{text}: no such folder, and as a name on the Hub: {hub_failure}{nearest}"
     what = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
     if known and not nearest:
-        more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-        nearest = f" (there are: {', '.join(known[:LISTED])}{more})"
+        nearest = f" (there are: {shorten(known, most=LISTED)})"
     none = f", and none is registered in {home()} (ia3-speech adapters register FOLDER NAME)"
     return f"{text or '(empty)'}: {what}{nearest or none}"
 
@@ -223,7 +214,10 @@ def register(
         NameTaken: another adapter has that name, and neither `force` nor `keep` is given.
         UserError: the name can't be one, there is no adapter, or the registry can't be written.
     """
-    name, source = check_name(name), adapter_folder(Path(folder))
+    name, folder = check_name(name), Path(folder)
+    source = adapter_at(folder)
+    if source is None:
+        raise UnknownAdapter(not_found(str(folder), folder))
     target, contents = home() / name, file_contents(source) | (search_files or {})
     with writing(target):
         remove_leftovers(target)

@@ -123,9 +123,7 @@ def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:
 def replaced(match: re.Match, spoken: Callable[[re.Match], str], changes: Counter[str] | None) -> str:
     """What stands in place of a match: its words, with blanks between them and letters beside them."""
     words = spoken(match)
-    if words == match[0]:
-        return words
-    if changes is not None and not HOLDS_DIGIT.search(words):
+    if changes is not None:
         changes[f"{match[0].strip()} → {words.strip()}"] += 1
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     return f"{' ' * before.isalnum()}{words}{' ' * after.isalnum()}"

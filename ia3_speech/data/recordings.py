@@ -102,8 +102,11 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
             recordings += [Recording(file, str(file), file.relative_to(path)) for file in audio]
             hint = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
             bad += [f"{file}: not read, {hint}" for file in files if file.suffix.lower() in UNREAD_SUFFIXES]
-            if not audio:
-                bad.append(f"{path}: {no_audio_in(Path(path))}")
+            if Path(path, "wav.scp").exists() and not audio:
+                bad.append(f"{path}: is a Kaldi data directory (ia3-speech decode {Path(path)} DECODE_DIR)")
+            elif not audio:
+                searched = " ".join(sorted(AUDIO_SUFFIXES))
+                bad.append(f"{path}: no audio files in this folder (searched for {searched})")
         elif os.path.exists(path):  # noqa: PTH110
             recordings.append(Recording(path, path, Path(Path(path).name)))
         else:
@@ -129,12 +132,6 @@ def files_below(folder: Path, bad: list[str]) -> list[Path]:
             files += [Path(parent, name) for name in names if name[0] != "."]
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
     return sorted(files)
-
-
-def no_audio_in(folder: Path) -> str:
-    if (folder / "wav.scp").exists():
-        return f"is a Kaldi data directory (ia3-speech decode {folder} DECODE_DIR)"
-    return f"no audio files in this folder (searched for {' '.join(sorted(AUDIO_SUFFIXES))})"
 
 
 def recordings_from_stdin(stream: BinaryIO) -> tuple[list[Recording], list[str]]:

@@ -60,14 +60,11 @@ def select(exp: Path, names: str, seeds: int = 0) -> None:
     """
     trained: list[list[System]] = []
     for name in names.split():
-        folders = [file.parent for file in exp.glob(f"{name}_seed*/train.json")]
-        numbers = {folder: folder.name.removeprefix(f"{name}_seed") for folder in folders}
-        folders = [
-            one for one, seed in numbers.items() if seed.isdecimal() and int(seed) <= (seeds or int(seed))
-        ]
-        if not folders:
+        found = [load_system(file.parent) for file in exp.glob(f"{name}_seed*/train.json")]
+        found = [one for one in found if one.name == name and one.seed <= (seeds or one.seed)]
+        if not found:
             raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
-        trained.append([load_system(folder) for folder in folders])
+        trained.append(found)
     best = min(trained, key=lambda seeds: fmean(one.train.get("dev_wer", 0.0) for one in seeds))
     print(median_of(best).folder.name)
 

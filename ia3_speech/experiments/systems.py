@@ -109,13 +109,6 @@ def load_json(path: Path) -> Json:
         raise UserError(f"{path}: is not JSON: {error} (damaged: make it again)") from None
 
 
-def load_results(folder: Path, search: str = GREEDY) -> dict[str, Results]:
-    """Set → what its score.json says."""
-    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
-    results = {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
-    return dict(sorted(results.items(), key=lambda pair: pair[0] == OUT_OF_DOMAIN))  # which comes last
-
-
 def load_system(folder: Path, search: str = GREEDY) -> System:
     """What was trained in SYSTEM_seedN, or decoded in another folder, and its scores so far."""
     match = re.fullmatch(r"(.+)_seed(\d+)", folder.name)
@@ -123,7 +116,10 @@ def load_system(folder: Path, search: str = GREEDY) -> System:
     train = load_json(folder / "train.json") if match or (folder / "train.json").is_file() else {}
     if seeds := [load_json(seed / "train.json") for seed in seeds_of_mean(folder)]:
         train = {"trainable": seeds[0]["trainable"], "seconds": sum(seed["seconds"] for seed in seeds)}
-    return System(f"{name}{ADDED[search]}", seed, folder, train, load_results(folder, search), search)
+    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
+    results = {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
+    results = dict(sorted(results.items(), key=lambda pair: pair[0] == OUT_OF_DOMAIN))  # which comes last
+    return System(f"{name}{ADDED[search]}", seed, folder, train, results, search)
 
 
 def seeds_of_mean(folder: Path) -> list[Path]:

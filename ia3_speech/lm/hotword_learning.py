@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ia3_speech.cli import UserError
+from ia3_speech.formatting import in_columns
 from ia3_speech.lm.hotword_search import Hotword
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import normalized_words
@@ -138,12 +139,11 @@ def format_learned(learned: LearnedForms) -> str:
     line                 1             4  loin            left out
     12 occurrences of terms, 3 of them recognised; 1 heard-as forms kept, 1 left out
     """
-    shown = learned.forms[:SHOWN_FORMS]
-    width = max([len(form.text) for form in shown] + [8])
-    lines = [f"{'heard as':<{width}}  hits  false alarms  term"]
-    for form in shown:
+    rows = [("heard as", "hits", "false alarms", "term")]
+    for form in learned.forms[:SHOWN_FORMS]:
         term = learned.terms[form.term].text + ("" if form.is_specific else "  left out")
-        lines.append(f"{form.text:<{width}}  {form.hits:>4}  {form.false_alarms:>12}  {term}")
+        rows.append((form.text, str(form.hits), str(form.false_alarms), term))
+    lines = in_columns(rows, left=(0, 3))
     if len(learned.forms) > SHOWN_FORMS:
         lines.append(f"… and {len(learned.forms) - SHOWN_FORMS} more")
     specific = sum(form.is_specific for form in learned.forms)

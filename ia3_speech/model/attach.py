@@ -92,8 +92,6 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
     for path in stacks:
         encoder = model.get_submodule(path.rpartition(".")[0])
         encoder.register_forward_pre_hook(require_input_gradients, with_kwargs=True)
-    if hasattr(model.base_model, MASKING):
-        setattr(model.base_model, MASKING, MethodType(mask_if_it_fits, model.base_model))
     for target in targets:
         parent = model.get_submodule(target.module.rpartition(".")[0])
         for method, replacement in architecture_of(model).replaced_methods.items():
@@ -178,7 +176,8 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def freeze(model: nn.Module) -> Unfrozen:
     """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
-    in training), LayerDrop, and the running statistics of batch norms. Returns what it changed.
+    in training), LayerDrop, the running statistics of batch norms, and masks that are longer than a batch.
+    Returns what it changed.
 
     Vectors between the convolutions get their gradient all the same.
     """
@@ -195,6 +194,8 @@ def freeze(model: nn.Module) -> Unfrozen:
             module.register_forward_pre_hook(keep_in_eval_mode)
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()
+    if hasattr(model.base_model, MASKING):
+        setattr(model.base_model, MASKING, MethodType(mask_if_it_fits, model.base_model))
     return before
 
 

@@ -22,10 +22,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, other_method, set_name
+from ia3_speech.experiments.systems import OUT_OF_DOMAIN
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report import browse, diagrams
 from ia3_speech.report.charts import scatter_before_and_after
-from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
+from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.report.report_tables import change_class, shown_cell, true_minus
 from ia3_speech.report.vector_chart import draw_vectors
 from ia3_speech.scoring.results import (

@@ -28,15 +28,13 @@ from ia3_speech.experiments.curve_files import (
     read_trade_off,
     read_training_log,
 )
-from ia3_speech.experiments.systems import load_json
+from ia3_speech.experiments.systems import OUT_OF_DOMAIN, load_json
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.results import ADDED, Json, Results, read_results, search_of, system_name
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 logger = logging.getLogger("ia3_speech.report")
-
-OUT_OF_DOMAIN = "out_of_domain"  # the out-of-domain set, as recipes call it
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,10 @@ from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
 from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.model.architectures import AdapterError, IA3Config
-from ia3_speech.model.attach import INSERTED, MASKING, freeze, without_effect
+from ia3_speech.model.attach import INSERTED, freeze, without_effect
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import architecture_of, head_of, layers_of, path_in, target_modules
 from ia3_speech.model.partial_forward import PROMPT_FRAMES
-from ia3_speech.model.patches import mask_if_it_fits
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +67,6 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
     if method is None:
         raise AdapterError(f"no method {name} (there are ia3, {', '.join(METHODS)}:FILE)")
     freeze(model)
-    if hasattr(model.base_model, MASKING):
-        setattr(model.base_model, MASKING, MethodType(mask_if_it_fits, model.base_model))
     for module in model.modules():
         for called, replacement in architecture_of(model).replaced_methods.items():
             if hasattr(module, called):  # attention that does not call its projections

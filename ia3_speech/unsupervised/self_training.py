@@ -60,7 +60,13 @@ from ia3_speech.model.base import load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_errors
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
+from ia3_speech.training.config import (
+    SelfTrainingOptions,
+    SharedOptions,
+    TrainingError,
+    TrainingOptions,
+    to_yaml,
+)
 from ia3_speech.training.run import prepare_base, run_lock, train
 
 logger = logging.getLogger(__name__)
@@ -76,37 +82,23 @@ BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may hav
 
 @dataclass
 class SelfTraining:
-    """One run; see the module.
+    """One run; see the module. `search`: how recordings are labelled: by beam search, where it leaves that
+    open."""
 
-    Attributes:
-        recordings: a data directory, whose `text` is not read, or a folder that is searched for audio.
-        out: experiment folder; an interrupted run in it is resumed.
-        options: of each round's training, and where it starts.
-        search: how recordings are labelled: by beam search, where it leaves that open.
-        rounds: at most.
-        min_confidence: of what is learnt, see `confident_labels`.
-        replay: other speech, as of `TrainingOptions`.
-    """
-
-    recordings: Path
-    out: Path
-    options: SharedOptions
+    options: SelfTrainingOptions
     search: SearchOptions
-    rounds: int
-    min_confidence: float
-    replay: str | None = None
 
     def check(self) -> None:
         """Raises TrainingError where pseudo-labels could come to lie over texts, or options are wrong."""
-        data, out = self.recordings.resolve(), self.out.resolve()
+        data, out = self.options.data.resolve(), self.options.out.resolve()
         if data.is_relative_to(out) or out.is_relative_to(data):
             raise TrainingError(
-                f"--out {self.out} and --data {self.recordings} lie in one another (give an --out elsewhere: "
-                f"nothing is written beside recordings, and no text is replaced)"
+                f"--out {self.options.out} and --data {self.options.data} lie in one another (give an --out "
+                f"elsewhere: nothing is written beside recordings, and no text is replaced)"
             )
         if self.search.search == "greedy":
             raise TrainingError("--search greedy: recordings are labelled by beam search (leave it out)")
-        if self.rounds < 1 or not 0 <= self.min_confidence <= 1:
+        if self.options.rounds < 1 or not 0 <= self.options.min_confidence <= 1:
             raise TrainingError("rounds has to be at least 1, and min_confidence from 0 to 1")
 
     def run(self) -> dict[str, Any]:
@@ -123,23 +115,23 @@ class SelfTraining:
             RunLockError: another run is writing to `out`.
         """
         self.check()
-        with run_lock(self.out):
+        with run_lock(self.options.out):
             started = time.monotonic()
-            utterances, unread = read_recordings(self.recordings, self.options.allow_pipes)
+            utterances, unread = read_recordings(self.options.data, self.options.allow_pipes)
             recordings = len(utterances) + len(unread)
             if len(utterances) < THIRD:  # a lecture: of its pieces some are learnt, and others held out
                 utterances = [*pieces(utterances, self.options)]
-            decoding = self.label(self.out / "heard.json", utterances, self.options.init_adapter)
+            decoding = self.label(self.options.out / "heard.json", utterances, self.options.init_adapter)
             left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
             for line in left_out:
                 logger.warning("%s", line)
             if left_out:
-                logger.warning("%s: %s left out", self.recordings, plural(len(left_out), "recording"))
+                logger.warning("%s: %s left out", self.options.data, plural(len(left_out), "recording"))
             if len(left_out) == len(utterances) + len(unread):
-                raise TrainingError(f"{self.recordings}: no recording can be used")
+                raise TrainingError(f"{self.options.data}: no recording can be used")
             if len(utterances) < THIRD:
                 count = plural(len(utterances), "recording")
-                raise TrainingError(f"{self.recordings}: {count} won't do (it takes three, or a minute)")
+                raise TrainingError(f"{self.options.data}: {count} won't do (it takes three, or a minute)")
             rounds, selected, note = self.train_rounds(utterances, decoding)
             summary = {
                 **(rounds[selected - 1] if selected else {"seed": self.options.seed, "selected_epoch": 0}),
@@ -158,7 +150,7 @@ class SelfTraining:
         """What the base with an adapter hears by beam search; a word that it does not hear at each of SPEEDS
         too has no confidence. Without a filter the speeds are left out."""
         heard = self.listen(file, utterances, adapter, "beam")
-        for speed in SPEEDS if self.min_confidence else ():
+        for speed in SPEEDS if self.options.min_confidence else ():
             again = self.listen(file.with_suffix(f".{speed}.json"), utterances, adapter, "beam", speed)
             heard.words = {id: heard_again(words, again.texts[id]) for id, words in heard.words.items()}
         return heard
@@ -200,14 +192,14 @@ class SelfTraining:
         words = sum(len(decoding.texts[utterance.id].split()) for utterance in held_out)
         maximum = load_base(self.options.base, device="cpu").maximum_seconds
         start = best = math.inf
-        for number in range(1, self.rounds + 1):
-            folder = self.out / f"round{number}"
-            labels = confident_labels(learnt, decoding, self.min_confidence, maximum)
+        for number in range(1, self.options.rounds + 1):
+            folder = self.options.out / f"round{number}"
+            labels = confident_labels(learnt, decoding, self.options.min_confidence, maximum)
             if len(labels) < FEWEST:
                 heard = plural(sum(map(len, decoding.words.values())), "word")
                 note = (
                     f"too few of the {heard} that were heard are certain (is there speech in the recordings, "
-                    f"in the base's language? --min-confidence is {self.min_confidence:g})"
+                    f"in the base's language? --min-confidence is {self.options.min_confidence:g})"
                 )
                 break
             write_data_directory(folder / "train", labels)
@@ -223,7 +215,7 @@ class SelfTraining:
                 note = "training came no nearer to what it learnt from (try a lower --learning-rate)"
                 break
             if number == 1:
-                start = best = self.disagreement(self.out, held_out, self.options.init_adapter, words)
+                start = best = self.disagreement(self.options.out, held_out, self.options.init_adapter, words)
             adapter = str(folder / "exp/adapter")
             criterion = self.disagreement(folder, held_out, adapter, words)
             numbers = len(labels), learnt_words, minutes, criterion
@@ -231,7 +223,7 @@ class SelfTraining:
             if criterion >= best:
                 break
             best, selected = criterion, number
-            if number < self.rounds:
+            if number < self.options.rounds:
                 decoding = self.label(folder / "heard.json", utterances, adapter)
         return rounds, selected, note
 
@@ -254,28 +246,28 @@ class SelfTraining:
         shared |= {"on_error": "skip", "batch_seconds": BATCH_SECONDS, "epoch_minutes": EPOCH_MINUTES}
         shared["patience"] = self.options.epochs
         places = {"out": folder / "exp", "train": folder / "train", "dev": folder / "fit"}
-        return train(TrainingOptions(**shared, **places, replay=self.replay))
+        return train(TrainingOptions(**shared, **places, replay=self.options.replay))
 
     def save(self, summary: dict[str, Any], started: float) -> None:
         """Write the adapter of the selected round, or the start as one; the options, the summary."""
-        folder, selected = self.out / f"round{summary['selected_round']}", summary["selected_round"]
+        folder, selected = self.options.out / f"round{summary['selected_round']}", summary["selected_round"]
         adapter = str(folder / "exp/adapter") if selected else self.options.init_adapter
         base = load_base(self.options.base, device="cpu")
         prepare_base(base, replace(self.options, init_adapter=adapter))
         summary["trainable"] = count_parameters(base.model).trained
         summary["seconds"] = round(time.monotonic() - started, 1)
         training = {name: value for name, value in summary.items() if name not in ("left_out", "rounds")}
-        training |= {"recordings_without_texts": str(self.recordings)}
+        training |= {"recordings_without_texts": str(self.options.data)}
         if selected:
             training |= {"data": str(folder / "train"), "learning_rate": self.options.learning_rate}
         if self.options.init_adapter:
             training["init_adapter"] = self.options.init_adapter
         labels = labels_of_trained(self.options.init_adapter, {})
-        save_adapter(base.model, self.out / "adapter", base=base, labels=labels, training=training)
-        atomic.write_text(self.out / "config.yaml", to_yaml(self.options))
+        save_adapter(base.model, self.options.out / "adapter", base=base, labels=labels, training=training)
+        atomic.write_text(self.options.out / "config.yaml", to_yaml(self.options))
         if (metrics := folder / "exp/metrics.jsonl").is_file():
-            atomic.write_text(self.out / "metrics.jsonl", metrics.read_text("utf-8"))
-        atomic.write_json(self.out / "train.json", summary)
+            atomic.write_text(self.options.out / "metrics.jsonl", metrics.read_text("utf-8"))
+        atomic.write_json(self.options.out / "train.json", summary)
 
 
 # ---- pseudo-labels

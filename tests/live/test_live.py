@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from stand_in_microphone import microphone_that_plays, sounddevice
 
 from ia3_speech.cli import UserError
@@ -19,24 +18,13 @@ from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.live.__main__ import CLEAR_LINE, Inbox, LiveOutput, interruption
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.loading import load
-
-
-def babble(seconds: float, seed: int) -> np.ndarray:
-    size = round(seconds * SAMPLE_RATE)
-    syllables = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE)
-    return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
+from tests.live.test_live_audio import wav
+from tests.live.test_streaming import babble
 
 
 def two_sentences() -> np.ndarray:
     pause = np.zeros(SAMPLE_RATE, np.float32)
     return np.concatenate([babble(1.5, 1), pause, babble(1.2, 2), pause[: SAMPLE_RATE // 4]])
-
-
-def wav(wave: np.ndarray, subtype: str = "PCM_16") -> bytes:
-    """A WAV file."""
-    file = io.BytesIO()
-    soundfile.write(file, wave, SAMPLE_RATE, format="WAV", subtype=subtype)
-    return file.getvalue()
 
 
 def final_texts(base, wave: np.ndarray | None = None) -> list[str]:
@@ -118,7 +106,7 @@ def test_what_was_heard_before_an_error_is_told(run_command, tiny_folder):
     """A float sample that is NaN, near the end."""
     wave = two_sentences()
     wave[-3000] = np.nan
-    result = run_command("live", "--base", tiny_folder, stdin=wav(wave, "FLOAT"))
+    result = run_command("live", "--base", tiny_folder, stdin=wav(wave, subtype="FLOAT"))
     assert result.code == 1 and result.err.startswith("error: stdin: samples are NaN or infinite")
     assert result.err.count("\n") == 1 and len(result.out.splitlines()) == 2  # the second up to there
 

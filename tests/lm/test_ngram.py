@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from ia3_speech.lm.arpa import read_arpa, write_arpa
-from ia3_speech.lm.ngram import (
-    START,
-    UNKNOWN,
-    LanguageModelError,
-    estimate,
-    mix,
-    mixture_weights,
-    prune,
-)
+from ia3_speech.lm.ngram import START, UNKNOWN, LanguageModelError, estimate, mix, mixture_weights, prune
 
 WORDS = [f"w{n}" for n in range(40)]
 

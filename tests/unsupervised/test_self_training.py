@@ -19,7 +19,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.config import SelfTrainingOptions
 from ia3_speech.unsupervised import self_training
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
@@ -64,10 +64,11 @@ def test_recordings_are_heard_at_three_speeds_where_there_is_a_filter(place, mon
         return Decoding({"a-1": "…"}, words={"a-1": [first, WORDS[6]]})
 
     monkeypatch.setattr(self_training, "decode_utterances", decode)
-    options = TrainingOptions(base=str(place / "base"), train=place, out=place)
-    run = self_training.SelfTraining(place / "data", place / "exp", options, SearchOptions(), 1, least)
+    out = place / "exp"
+    options = SelfTrainingOptions(base=str(place / "base"), data=place, out=out, min_confidence=least)
+    run = self_training.SelfTraining(options, SearchOptions())
     for _ in range(2):  # the second time from its files
-        heard = run.label(place / "exp/heard.json", [Utterance("a-1", "a", "a-1", "a.wav")], None)
+        heard = run.label(out / "heard.json", [Utterance("a-1", "a", "a-1", "a.wav")], None)
         assert [word.confidence for word in heard.words["a-1"]] == ([0.0, 0.99] if least else [0.1, 0.99])
     assert played == ([1.0, 0.9, 1.1] if least else [1.0])
 
@@ -75,7 +76,7 @@ def test_recordings_are_heard_at_three_speeds_where_there_is_a_filter(place, mon
 def test_of_a_lecture_some_pieces_are_learnt_and_others_judge(place):
     soundfile.write(place / "lecture.wav", np.random.default_rng(0).normal(0, 0.1, 16_000 * 40), 16_000)
     lecture = Utterance("s-1", "s", "s-1", str(place / "lecture.wav"))
-    options = TrainingOptions(base="mini", train=place, out=place)
+    options = SelfTrainingOptions(base="mini", data=place, out=place)
     pieces = [*self_training.pieces([lecture], options)]
     assert [one.id for one in pieces] == ["s-1-0001", "s-1-0002", "s-1-0003"]
     assert pieces[0].end == pieces[1].start and pieces[2].end == 40.0
@@ -111,7 +112,7 @@ def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
     if few:  # the round is better
 
         def judge(run, folder: Path, *words: object, measure=self_training.SelfTraining.disagreement):
-            return measure(run, folder, *words) / 100 + (folder == run.out)
+            return measure(run, folder, *words) / 100 + (folder == run.options.out)
 
         monkeypatch.setattr(self_training.SelfTraining, "disagreement", judge)
     before = contents(place / "data")

@@ -90,8 +90,7 @@ def train(data: Path, exp: Path, system: str, epochs: int = 6, rounds: int = 1, 
         if system == "with_transcripts":
             train_on_texts(options, dev)
         else:
-            settings = options.rounds, options.min_confidence, options.replay
-            SelfTraining(source, out, options, SearchOptions(), *settings).run()
+            SelfTraining(options, SearchOptions()).run()
         seconds = {"cpu_seconds": time.process_time() - started, "audio_seconds": audio}
         write_json(out / "cpu.json", {name: round(value, 1) for name, value in seconds.items()})
         inputs.record(out)

@@ -20,12 +20,7 @@ from ia3_speech.data.kaldi.table_file import (
     spk2utt_of,
     unprintable_character,
 )
-from ia3_speech.data.kaldi.validation import (
-    check_tables,
-    label_of_table,
-    resolve_source,
-    rule_of,
-)
+from ia3_speech.data.kaldi.validation import check_tables, label_of_table, resolve_source, rule_of
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import plural
 
