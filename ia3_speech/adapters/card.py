@@ -1,5 +1,7 @@
 """An adapter's model card: README.md in its folder, with the front matter that the Hugging Face Hub reads.
 
+    ia3-speech adapters card exp/NAME/adapter --name NAME --score exp/NAME/decode/score.json
+
 In: an adapter's record (`ia3_speech.json`), its parameters by placement, and what `ia3_speech.score` wrote.
 Out: Markdown; the same input gives the same text. It may be published, so it holds no path of this machine:
 of a base in a folder and of a data directory only the names, and `base_model` only where it is a hub id.

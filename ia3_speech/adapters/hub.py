@@ -1,5 +1,8 @@
 """Adapters on the Hugging Face Hub: fetch one into the Hub's cache, publish one.
 
+    ia3-speech adapters push speaker42 me/speaker42 --private
+    ia3-speech adapters pull me/clinic --name clinic
+
 In: a repository's id, USER/NAME, or an adapter's folder. Out: a folder in the cache, or a page on the Hub.
 Only the files of `record.FILES` are transferred: a pickle is never downloaded, and what is published holds no
 path of this machine. Where the Hub can't be reached, and always with HF_HUB_OFFLINE=1, the cached copy is

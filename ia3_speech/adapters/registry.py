@@ -1,5 +1,7 @@
 """The registry of adapters: a name like `speaker42` → an adapter's folder on disk.
 
+    ia3-speech adapters register exp/NAME speaker42
+
 In: what a user types after `--adapter`. Out: a folder that holds an adapter, or an error with the nearest
 names. Looked up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable the
 platform's folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if

@@ -4,6 +4,8 @@ In: a Kaldi data directory with texts. Out: another with `segments`: longer utte
 and audio alike; what does not align is left out, and listed in the file OUT.dropped.txt. Shorter utterances
 stay as they are, and their files are not read.
 
+    ia3-speech datadir segment data/train data/train_segmented
+
 By CTC segmentation (Kürzinger et al. 2020, "CTC-Segmentation of Large Corpora for German End-to-end Speech
 Recognition", arXiv 2007.09127): the Viterbi path of the text through the whole recording, and as a segment's
 score the lowest mean log-probability of any 30 frames of it.

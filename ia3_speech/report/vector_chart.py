@@ -1,5 +1,7 @@
 """A picture of an adapter's vectors, SVG: which layers amplify, and which inhibit.
 
+    ia3-speech adapters show speaker42 --plot speaker42.svg
+
 In: vectors from `weights.vectors_in`. Out: one `<svg>` element, for a file or the HTML report, with a row a
 layer, the lowest at the bottom, and a column a placement. In each cell a thin line spans the middle 90 % of
 the parameters, a bar the middle half, and a tick is the median; what is below 1 is blue (inhibits), what is

@@ -1,5 +1,7 @@
 """What data directories have in common: a test set with those that training uses, dev with train.
 
+    ia3-speech datadir overlap data/train data/dev data/test
+
 In: data directories. Out: an `Overlap` for the scores, sentences for the user. Texts are normalised first.
 """
 

@@ -1,6 +1,8 @@
 """Repair a data directory: sort it, keep the utterances that every table names, derive spk2utt.
 
 In: a folder that `validate` refuses. Out: the same folder, valid, the originals in `.backup/`.
+
+    ia3-speech datadir fix data/train
 """
 
 from pathlib import Path

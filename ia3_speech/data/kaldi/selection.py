@@ -1,6 +1,9 @@
 """Parts of a data directory: subsets, and splits that keep a speaker or consultation on one side.
 
 In: a data directory. Out: a smaller one, or two that share no speaker (or recording, sentence, label).
+
+    ia3-speech datadir subset data/train data/train_1k --first 1000
+    ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
 """
 
 import hashlib
