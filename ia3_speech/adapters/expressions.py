@@ -157,16 +157,7 @@ def unknown_term(name: str, expression: str) -> UserError:
         message = f"{resolve_adapter(name)}: was not there a moment ago (try again)"
     except UnknownAdapter as error:
         message = str(error)
-    return UnknownAdapter(f"{message}{where}{subtraction_hint(name)}")
-
-
-def subtraction_hint(name: str) -> str:
-    """The hint for `medical-general`, where both are adapters; paths and ids on the Hub are not searched."""
-    for at in (position for position, character in enumerate(name) if character == "-" and "/" not in name):
-        subtracted, first = name[at + 1 :], name[:at]
-        if find_adapter(subtracted) and find_adapter(first):
-            return f"; to subtract {subtracted}, write {first}+{subtracted}:-1"
-    return ""
+    return UnknownAdapter(f"{message}{where}")
 
 
 def is_auto(adapter: str | Path | None) -> bool:

@@ -106,13 +106,6 @@ def adapter_at(path: Path) -> Path | None:
     return next((folder for folder in (path, path / "adapter") if is_adapter(folder)), None)
 
 
-def adapter_folder(path: Path) -> Path:
-    """As `adapter_at`; raises UnknownAdapter where there is none."""
-    if folder := adapter_at(path):
-        return folder
-    raise UnknownAdapter(not_found(str(path), path))
-
-
 def resolve_adapter(name_or_path: str | Path) -> Path:
     """The folder of an adapter, given its path, its name, or its id on the Hub (see the top of this module).
 
@@ -223,7 +216,9 @@ def register(
         NameTaken: another adapter has that name, and neither `force` nor `keep` is given.
         UserError: the name can't be one, there is no adapter, or the registry can't be written.
     """
-    name, source = check_name(name), adapter_folder(Path(folder))
+    name, source = check_name(name), adapter_at(Path(folder))
+    if source is None:
+        raise UnknownAdapter(not_found(str(folder), Path(folder)))
     target, contents = home() / name, file_contents(source) | (search_files or {})
     with writing(target):
         remove_leftovers(target)
