@@ -55,8 +55,10 @@ def normalize(text: str, mode: Mode = "ctc") -> str:
         return text
     if mode == "english":
         return english_normalizer()(text.translate(APOSTROPHES)).strip()
+    if not text.isascii():  # soft hyphens, zero-width joiners, direction and byte-order marks
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     # Apostrophes come before NFKC, which takes ´ apart.
-    text = QUOTED.sub(r" \1 ", remove_invisible(text)).translate(APOSTROPHES)
+    text = QUOTED.sub(r" \1 ", text).translate(APOSTROPHES)
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()).translate(APOSTROPHES)
     text = "".join(map(letter_or_space, THOUSANDS.sub("", text)))
     return " ".join(STRAY_APOSTROPHE.sub(" ", text).split())
@@ -76,11 +78,6 @@ def normalize_in_words(text: str, mode: Mode, changes: Counter[str] | None = Non
         return text
     normalized = normalize(verbalize_numbers(text, changes), mode)
     return normalize(verbalize_numbers(normalized)) if mode == "english" else normalized
-
-
-def remove_invisible(text: str) -> str:
-    """`text` without soft hyphens, zero-width joiners, direction and byte-order marks."""
-    return text if text.isascii() else "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
 @lru_cache(maxsize=4096)

@@ -101,7 +101,7 @@ class IA3Vector(nn.Module):
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, time, d), or with axis 1 (batch, d, time) → the same, scaled in fp32 (or wider) and rounded
         back to the type of x; within `torch.autocast` in the type of x, as weights are."""
-        rows = self.current_rows()
+        rows = (ROWS.get() or {}).get(self.l)  # (batch, 1, d), one vector for each row, in this thread
         factor = self.l if rows is None else rows
         if self.target.axis == 1:
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)
@@ -112,10 +112,6 @@ class IA3Vector(nn.Module):
         if not torch.is_grad_enabled() and (self.target.side == "out" or self.target.placement == "ffn"):
             return x.mul_(factor)
         return (x * factor).to(x.dtype)
-
-    def current_rows(self) -> torch.Tensor | None:
-        """(batch, 1, d), one vector for each row of a batch, where there are such in this thread."""
-        return (ROWS.get() or {}).get(self.l)
 
     def _apply(self, fn, recurse: bool = True):
         """`model.half()` or `.to("cuda")` moves l and leaves it in fp32."""
