@@ -121,9 +121,6 @@ class IA3Vector(nn.Module):
             self.l.data = exact.to(self.l.device)
         return self
 
-    def extra_repr(self) -> str:
-        return f"{self.target.placement}, layer {self.target.layer}, {self.l.numel()} parameters"
-
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The model itself, where `torch.compile` has wrapped it."""

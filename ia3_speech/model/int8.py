@@ -31,15 +31,11 @@ class Int8Linear(nn.Module):
         self.weight = nn.Parameter(rounded, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = linear.bias
-        self.in_features, self.out_features = linear.in_features, linear.out_features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…, in) → (…, out), in the type of x."""
         product = Int8Product.apply(x, self.weight, self.scale)
         return product if self.bias is None else product + self.bias
-
-    def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, int8"
 
 
 class Int8Product(torch.autograd.Function):

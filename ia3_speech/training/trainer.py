@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -321,7 +321,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             checkpoint = {
                 "run": self.identity,
-                "order": self.order.state_dict(),
+                "order": {"epoch": self.order.epoch, "position": self.order.position},
                 "optimizer": self.optimizer.state_dict(),
                 "tensors": self.copy_parameters(),
                 "state": vars(self.state),
@@ -339,7 +339,7 @@ class Trainer:
         last = load_checkpoint(self.checkpoint_file, self.options.out, self.identity)
         self.load_parameters(last["tensors"])
         self.optimizer.load_state_dict(last["optimizer"])
-        self.order.load_state_dict(last["order"])
+        self.order = replace(self.order, **last["order"])
         self.state = TrainingState(**last["state"])
         rows = map(json.loads, self.metrics_file.read_text("utf-8").splitlines())
         self.metrics = [row for row in rows if row["step"] <= self.state.step]
