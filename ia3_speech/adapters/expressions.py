@@ -25,17 +25,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Term:
-    """One adapter of a sum, and its weight.
+    """One adapter of a sum, and its weight."""
 
-    Attributes:
-        name: the adapter's name, path or id, as it was given.
-        folder: where it is.
-        weight: finite; 0 is the base, 1 the adapter.
-    """
-
-    name: str
-    folder: Path
-    weight: float = 1.0
+    name: str  # the adapter's name, path or id, as it was given
+    folder: Path  # where it is
+    weight: float = 1.0  # finite; 0 is the base, 1 the adapter
 
     def __str__(self) -> str:
         return self.name if self.weight == 1 else f"{self.name}:{repr(self.weight).removesuffix('.0')}"

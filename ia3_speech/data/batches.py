@@ -42,18 +42,14 @@ class BatchOrder:
     """The batches of one epoch after another; iterating yields the remaining batches of the current epoch.
 
     To resume, save `epoch` and `position` after a training step and before the next batch is requested.
-
-    Attributes:
-        seconds, max_seconds, seed: as in `make_batches`.
-        epoch: the current epoch, from 0.
-        position: the number of batches of this epoch that were yielded; after the last one it is 0, and
-            `epoch` is increased.
     """
 
-    seconds: Sequence[float]
+    seconds: Sequence[float]  # as in `make_batches`, like `max_seconds` and `seed`
     max_seconds: float
     seed: int = 0
-    epoch: int = 0
+    epoch: int = 0  # the current epoch, from 0
+    # The number of batches of this epoch that were yielded; after the last one it is 0, and `epoch` is
+    # increased
     position: int = 0
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -96,21 +96,14 @@ def english_normalizer() -> Any:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols of a CTC head: single characters, a word delimiter, a blank.
+    """The symbols of a CTC head: single characters, a word delimiter, a blank."""
 
-    Attributes:
-        tokens: symbol → id, of every output of the head, special symbols included.
-        blank: the id of the CTC blank.
-        delimiter: the symbol between words.
-        cased: whether the letters are lower case, upper case or both.
-        special: symbols that are never part of a text.
-    """
-
-    tokens: dict[str, int]
-    blank: int
-    delimiter: str = "|"
+    tokens: dict[str, int]  # symbol → id, of every output of the head, special symbols included
+    blank: int  # the id of the CTC blank
+    delimiter: str = "|"  # the symbol between words
+    # Whether the letters are lower case, upper case or both
     cased: Literal["lower", "upper", "mixed"] = "lower"
-    special: frozenset[str] = frozenset()
+    special: frozenset[str] = frozenset()  # symbols that are never part of a text
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":

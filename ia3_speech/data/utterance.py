@@ -35,28 +35,19 @@ MAX_LISTED = 20  # utterances that a message lists one by one
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One utterance, with all that the tables of a Kaldi data directory say about it.
+    """One utterance, with all that the tables of a Kaldi data directory say about it."""
 
-    Attributes:
-        id: unique in its data directory.
-        speaker: the speaker's id, in Kaldi a prefix of the utterance's.
-        recording: the key of wav.scp; the utterance's own id where there are no segments.
-        source: an absolute path, or a shell command that ends in `|`; empty where there is no wav.scp.
-        start, end: seconds in the recording, from segments; None for the whole recording.
-        text: the transcript, None where there is no `text`.
-        duration: seconds, from utt2dur, segments or reco2dur; None where none of them states it.
-        labels: `{"accent": "scottish", "gender": "f"}`, from utt2LABEL and spk2LABEL. Where both name a
-            label, utt2LABEL takes precedence.
-    """
-
-    id: str
-    speaker: str
-    recording: str
-    source: str
-    start: float | None = None
+    id: str  # unique in its data directory
+    speaker: str  # the speaker's id, in Kaldi a prefix of the utterance's
+    recording: str  # the key of wav.scp; the utterance's own id where there are no segments
+    source: str  # an absolute path, or a shell command that ends in `|`; empty where there is no wav.scp
+    start: float | None = None  # seconds in the recording, as `end`, from segments; None for all of it
     end: float | None = None
-    text: str | None = None
+    text: str | None = None  # the transcript, None where there is no `text`
+    # Seconds, from utt2dur, segments or reco2dur; None where none of them states it
     duration: float | None = None
+    # `{"accent": "scottish", "gender": "f"}`, from utt2LABEL and spk2LABEL. Where both name a label,
+    # utt2LABEL takes precedence
     labels: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -41,24 +41,18 @@ class LanguageModelError(UserError):
 class BeamSearch:
     """See the module.
 
-    Attributes:
-        vocabulary: of the base.
-        lm: a model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model.
-        lm_weight: weight of the language model's natural logarithm.
-        word_score: added for each word; positive values make up for the model's preference for few words.
-        unknown_word_score: added for each word that the model does not know.
-        beam_size: hypotheses kept after each frame.
-
     Raises:
         LanguageModelError: the language model cannot be used.
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary  # of the base
+    # A model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model
     lm: Path | None = None
-    lm_weight: float = 0.5
+    lm_weight: float = 0.5  # weight of the language model's natural logarithm
+    # Added for each word; positive values make up for the model's preference for few words
     word_score: float = 1.5
-    unknown_word_score: float = -10.0
-    beam_size: int = 50
+    unknown_word_score: float = -10.0  # added for each word that the model does not know
+    beam_size: int = 50  # hypotheses kept after each frame
 
     def __post_init__(self) -> None:
         import ctc_beam_decoder

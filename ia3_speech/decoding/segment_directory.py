@@ -141,37 +141,24 @@ def parts_of(
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording with its words.
+    """A part of a recording with its words."""
 
-    Attributes:
-        start, end: seconds.
-        text: its words.
-        score: the lowest mean log-probability of 30 frames between its first and last word; 0 is a perfect
-        fit.
-    """
-
-    start: float
+    start: float  # seconds, as `end`
     end: float
-    text: str
+    text: str  # its words
+    # The lowest mean log-probability of 30 frames between its first and last word; 0 is a perfect fit
     score: float
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The Viterbi path of a transcript through a recording.
+    """The Viterbi path of a transcript through a recording."""
 
-    Attributes:
-        words: in order; with each what stands beside it and cannot be written by the base.
-        starts, ends: `(words,)`, seconds.
-        path_scores: `(frames,)`, the log-probability of the path's symbol in each frame.
-        frame_times: `(frames,)`, seconds.
-    """
-
-    words: list[str]
-    starts: np.ndarray
+    words: list[str]  # in order; with each what stands beside it and cannot be written by the base
+    starts: np.ndarray  # `(words,)`, seconds, as `ends`
     ends: np.ndarray
-    path_scores: np.ndarray
-    frame_times: np.ndarray
+    path_scores: np.ndarray  # `(frames,)`, the log-probability of the path's symbol in each frame
+    frame_times: np.ndarray  # `(frames,)`, seconds
 
     def score(self, start: float, end: float) -> float:
         """The lowest mean of `path_scores` over 30 frames, from `start` to `end` seconds."""

@@ -46,14 +46,12 @@ class Scaling:
     2017), of one parameter, is too little where a language model's corrections make words right whose p is
     low.
 
-    Attributes:
-        slope, bias: the log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words
-            which the base cannot write.
-
     Raises:
         ValueError: the slope is not positive, or one is no finite number.
     """
 
+    # The log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words which the base
+    # cannot write
     slope: float = 1.0
     bias: float = 0.0
 

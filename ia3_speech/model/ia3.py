@@ -36,21 +36,13 @@ PARAMETER = "l_as_bias"
 
 @dataclass(frozen=True)
 class TargetModule:
-    """A module that a vector scales: its full path, the side that is scaled, and what that side is.
+    """A module that a vector scales: its full path, the side that is scaled, and what that side is."""
 
-    Args:
-        module: its path in the model; the vector merges into its weight, and with side "out" into its bias.
-        side: "in" or "out".
-        placement: one of `architectures.PLACEMENTS`.
-        layer: of the encoder; for `conv` the number of the convolution.
-        axis: of the activation, the one that is scaled: −1 in (batch, time, d), 1 in (batch, d, time).
-    """
-
-    module: str
-    side: str
-    placement: str
-    layer: int
-    axis: int = -1
+    module: str  # its path in the model; the vector merges into its weight, and with side "out" into its bias
+    side: str  # "in" or "out"
+    placement: str  # one of `architectures.PLACEMENTS`
+    layer: int  # of the encoder; for `conv` the number of the convolution
+    axis: int = -1  # of the activation, the one that is scaled: −1 in (batch, time, d), 1 in (batch, d, time)
 
     @property
     def vector_path(self) -> str:
@@ -241,17 +233,11 @@ def vector_size(model: nn.Module, target: TargetModule) -> int:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """How many parameters are trained, and how many the base has.
+    """How many parameters are trained, and how many the base has."""
 
-    Attributes:
-        counts: placement, or head where it is trained → its parameters in all layers together.
-        layers: the encoder layers that have vectors, ascending.
-        base: parameters of the base, its head included.
-    """
-
-    counts: dict[str, int]
-    layers: list[int]
-    base: int
+    counts: dict[str, int]  # placement, or head where it is trained → its parameters in all layers together
+    layers: list[int]  # the encoder layers that have vectors, ascending
+    base: int  # parameters of the base, its head included
 
     @property
     def trained(self) -> int:

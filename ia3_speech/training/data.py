@@ -28,22 +28,14 @@ SHOWN = 10  # utterances that a message lists
 
 @dataclass
 class Example:
-    """One utterance as training needs it.
+    """One utterance as training needs it."""
 
-    Attributes:
-        utterance: its id, speaker, text and audio file.
-        ids: the token ids of its text.
-        seconds: length of its audio.
-        speeds: the speeds at which its audio has frames enough for its text; none where it can only be
-            tested on.
-        audio: SHA-256 of its audio file, of a shell pipe that of its samples.
-    """
-
-    utterance: Utterance
-    ids: list[int]
-    seconds: float
+    utterance: Utterance  # its id, speaker, text and audio file
+    ids: list[int]  # the token ids of its text
+    seconds: float  # length of its audio
+    # The speeds at which its audio has frames enough for its text; none where it can only be tested on
     speeds: list[float]
-    audio: str = ""
+    audio: str = ""  # SHA-256 of its audio file, of a shell pipe that of its samples
 
 
 def read_examples(

@@ -63,35 +63,21 @@ class ResumeError(UserError):
 
 @dataclass
 class TrainingState:
-    """What a trainer has counted, measured and selected so far.
+    """What a trainer has counted, measured and selected so far."""
 
-    Attributes:
-        selected_tensors: the trained parameters by name, in the selected epoch.
-        without_gradient: names of vectors that have had no gradient yet.
-        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
-        selected_wer: its dev WER, a fraction.
-        start_wer: dev WER of the start, a fraction.
-        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
-        epochs_without_improvement: epochs since that one.
-        step: batches trained on.
-        losses: of the batches of the current epoch.
-        seconds: of wall-clock time spent training.
-        step_seconds: of it, in steps: without evaluation.
-        peak_memory_bytes: what torch has allocated on the GPU at most, or this process.
-    """
-
-    selected_tensors: dict[str, torch.Tensor]
-    without_gradient: list[str]
-    selected_epoch: int = 0
-    selected_wer: float = math.inf
-    start_wer: float = math.inf
+    selected_tensors: dict[str, torch.Tensor]  # the trained parameters by name, in the selected epoch
+    without_gradient: list[str]  # names of vectors that have had no gradient yet
+    selected_epoch: int = 0  # the epoch whose vectors become the adapter, from 1; 0 is the start
+    selected_wer: float = math.inf  # its dev WER, a fraction
+    start_wer: float = math.inf  # dev WER of the start, a fraction
+    # Errors of each dev utterance in the epoch with the fewest, of those from 1
     best_errors: list[int] = field(default_factory=list)
-    epochs_without_improvement: int = 0
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    step_seconds: float = 0.0
-    peak_memory_bytes: int = 0
+    epochs_without_improvement: int = 0  # epochs since that one
+    step: int = 0  # batches trained on
+    losses: list[float] = field(default_factory=list)  # of the batches of the current epoch
+    seconds: float = 0.0  # of wall-clock time spent training
+    step_seconds: float = 0.0  # of it, in steps: without evaluation
+    peak_memory_bytes: int = 0  # what torch has allocated on the GPU at most, or this process
 
 
 class Trainer:

@@ -34,16 +34,11 @@ MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits
 
 @dataclass
 class DataDirectory:
-    """A checked data directory.
+    """A checked data directory."""
 
-    Attributes:
-        path: its folder.
-        utterances: in the order of their ids.
-        speaker_labels: the labels that belong to speakers (spk2LABEL) rather than to utterances (utt2LABEL).
-    """
-
-    path: Path
-    utterances: list[Utterance]
+    path: Path  # its folder
+    utterances: list[Utterance]  # in the order of their ids
+    # The labels that belong to speakers (spk2LABEL) rather than to utterances (utt2LABEL)
     speaker_labels: frozenset[str] = frozenset({"gender"})
 
     def __str__(self) -> str:
@@ -238,12 +233,9 @@ class UtteranceIds:
 
     A speaker's id has no `-`, which sorts before all the other characters: so utterances that are sorted by
     id are sorted by speaker too.
-
-    Attributes:
-        total: the number of utterances, which decides how many digits numbered ids have.
     """
 
-    total: int
+    total: int  # the number of utterances, which decides how many digits numbered ids have
     _speakers: dict[str, str] = field(default_factory=dict, init=False)  # the corpus's name → id
     _suffixes: dict[str, int] = field(default_factory=dict, init=False)  # id → the last number appended to it
 
