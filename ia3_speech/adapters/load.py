@@ -85,11 +85,8 @@ def base_of(
     dtype: str = "float32",
     device: str | None = None,
 ) -> Base:
-    """`base`, else the first base that a term records, else mini, by `load_base`.
-
-    Raises:
-        BaseError: it can't be loaded.
-    """
+    """`base`, else the first base that a term records, else mini, by `load_base`. Raises BaseError where it
+    can't be loaded."""
     name = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     try:
         return load_base(name, dtype=dtype, device=device)
@@ -106,10 +103,7 @@ def base_of(
 
 def read_sum(model: nn.Module, terms: Sequence[Term]) -> Adapter:
     """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
-
-    Raises:
-        AdapterError: as `read_adapter` and `combine`.
-    """
+    Raises AdapterError as `read_adapter` and `combine`."""
     adapters = [read_adapter(model, term.folder) for term in terms]
     if is_single_adapter(terms):
         return adapters[0]

@@ -95,11 +95,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_metadata(folder: Path | str) -> Metadata | None:
-    """The record of an adapter, or None where another tool wrote it.
-
-    Raises:
-        AdapterError: it can't be read, is of another schema, or lacks what loading needs.
-    """
+    """The record of an adapter, or None where another tool wrote it. Raises AdapterError where it can't be
+    read, is of another schema, or lacks what loading needs."""
     file = Path(folder) / METADATA
     if not file.exists():
         return None

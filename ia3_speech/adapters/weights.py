@@ -79,11 +79,8 @@ def weights_sha256(folder: Path) -> str:
 
 
 def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[str, Any]:
-    """All tensors of an adapter by their names in the file, of numpy or of torch.
-
-    Raises:
-        AdapterError: there are none, or they are damaged.
-    """
+    """All tensors of an adapter by their names in the file, of numpy or of torch. Raises AdapterError where
+    there are none, or they are damaged."""
     from safetensors import SafetensorError, safe_open
 
     file = weights_file(folder)

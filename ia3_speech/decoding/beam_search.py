@@ -39,11 +39,7 @@ class LanguageModelError(UserError):
 
 @dataclass
 class BeamSearch:
-    """See the module.
-
-    Raises:
-        LanguageModelError: the language model cannot be used.
-    """
+    """See the module. Raises LanguageModelError where the language model cannot be used."""
 
     vocabulary: Vocabulary  # of the base
     # A model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model
@@ -136,11 +132,8 @@ def no_progress_bar() -> Iterator[None]:
 
 
 def words_of(lm: Path) -> list[str]:
-    """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary.
-
-    Raises:
-        LanguageModelError: it is neither, or a binary that was built without its words.
-    """
+    """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary. Raises
+    LanguageModelError where it is neither, or a binary that was built without its words."""
     try:
         with lm.open("rb") as file:
             head = file.read(64)

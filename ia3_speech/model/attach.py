@@ -225,10 +225,7 @@ def check_liveness(model: nn.Module) -> None:
     """Prove that every vector changes the logits and gets a gradient; the model comes out as it went in.
 
     Vectors are drawn from [0.5, 1.5]. Runs once for each model and set of target modules, which the model
-    remembers.
-
-    Raises:
-        AdapterError: names the vectors that have no effect.
+    remembers. Raises AdapterError, which names the vectors that have no effect.
     """
     model = unwrap(model)
     parameters = {name: vector.l for name, vector in vectors(model).items()}

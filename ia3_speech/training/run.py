@@ -45,10 +45,7 @@ def run_lock(out: Path, part: str | None = None) -> Iterator[None]:
     """Hold the lock of `out`, which is made, within the context; it ends with the process, however that ends.
 
     Runs of different parts of one work, such as 1/2 and 2/2, have locks of their own. Without effect in all
-    processes but the first of a distributed run.
-
-    Raises:
-        RunLockError: another run holds it.
+    processes but the first of a distributed run. Raises RunLockError where another run holds it.
     """
     from filelock import FileLock, Timeout
 

@@ -179,12 +179,9 @@ class Trainer:
         self.state.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
-        """One step on one batch, divided among the processes. Returns its loss, with that of what
-        is replayed, and its seconds of audio.
-
-        Raises:
-            TrainingError: the loss is not finite, or a vector has had no gradient.
-        """
+        """One step on one batch, divided among the processes. Returns its loss, with that of what is
+        replayed, and its seconds of audio. Raises TrainingError where the loss is not finite, or a vector has
+        had no gradient."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
         here = examples[rank::world]
@@ -315,11 +312,8 @@ class Trainer:
             save_checkpoint(self.checkpoint_file, checkpoint)
 
     def resume(self) -> None:
-        """Load the last checkpoint, if there is one.
-
-        Raises:
-            ResumeError: it was made with other options, other data, on another base or from another start.
-        """
+        """Load the last checkpoint, if there is one. Raises ResumeError where it was made with other options,
+        other data, on another base or from another start."""
         if not self.checkpoint_file.exists():
             return
         last = load_checkpoint(self.checkpoint_file, self.options.out, self.identity)
