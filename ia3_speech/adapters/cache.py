@@ -65,14 +65,9 @@ class AdapterCache:
         self.numbers, self.lock = count(1), Lock()
 
     def row(self, terms: Terms, keep: Container[StoredAdapter] = ()) -> str | None:
-        """The bank's name for this sum, whose adapters are loaded where they are not; None is the base.
-
-        Args:
-            keep: the batch's adapters, none of which leaves.
-
-        Raises:
-            AdapterError: an adapter can't be loaded, or has been removed.
-        """
+        """The bank's name for this sum, whose adapters are loaded where they are not; None is the base. None
+        of `keep`, the batch's adapters, leaves. Raises AdapterError where an adapter can't be loaded, or has
+        been removed."""
         with self.lock:
             for stored, _ in terms:
                 if stored not in self.loaded:

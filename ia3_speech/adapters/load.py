@@ -231,13 +231,8 @@ def labels_of_trained(
     init_adapter: str | None, labels: dict[str, str], speakers: Iterable[str] = ()
 ) -> dict[str, str]:
     """`labels` of an adapter that is trained from another one (a name, a folder, a sum), whose speakers stay.
-
-    Args:
-        speakers: of the training data: a single one is a label, since the adapter is that person's.
-
-    Raises:
-        UnknownAdapter: there is no such adapter.
-    """
+    Of `speakers`, those of the training data, a single one is a label, since the adapter is that person's.
+    Raises UnknownAdapter."""
     terms = parse_terms(init_adapter) if init_adapter else []
     records = [read_metadata(term.folder) for term in terms]
     if len(only := {*speakers}) == 1:

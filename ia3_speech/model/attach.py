@@ -245,11 +245,7 @@ def check_liveness(model: nn.Module) -> None:
 def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: Callable) -> list[str]:
     """The names of those that get no gradient at random values; all, where these don't change the logits.
     The architecture's probe (for speech a second of noise) goes forward and backward; the model comes out as
-    it went in.
-
-    Args:
-        draw: (a parameter, numbers of its shape from [0, 1)) → the values to try.
-    """
+    it went in. `draw`: (a parameter, numbers of its shape from [0, 1)) → the values to try."""
     before = [(p, p.detach().clone(), p.requires_grad) for p in parameters.values()]
     was_training = model.training
     gradients, generator = [None] * len(parameters), torch.Generator().manual_seed(0)

@@ -122,12 +122,8 @@ def compute_error_rates(
     replications: int,
     seed: int,
 ) -> ErrorRates:
-    """Error rates of utterances, and their changes against the same utterances of the baseline.
-
-    Args:
-        unit: the label whose values are the clusters of the bootstrap. Where all utterances are of one
-            cluster, utterances are drawn instead.
-    """
+    """Error rates of utterances, and their changes against the same utterances of the baseline. The values of
+    the label `unit` are the clusters of the bootstrap; where all utterances are of one, these are drawn."""
     clusters = [label_value(utterance, unit) for utterance in scored]
     if len(set(clusters)) < 2:
         unit, clusters = "utterance", [utterance.id for utterance in scored]

@@ -300,6 +300,7 @@ class Trainer:
     # ---- resuming
 
     def checkpoint(self) -> None:
+        """Write what a run resumes from; random numbers depend on the seed and the step alone."""
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
             checkpoint = {
@@ -330,14 +331,7 @@ class Trainer:
 
 
 def save_checkpoint(file: Path, checkpoint: dict[str, Any]) -> None:
-    """In one step: the older checkpoint stands until the new one is complete.
-
-    Args:
-        checkpoint: run: what makes it the same run (the options that decide the result, the number of
-            processes, and digests of the base, of the parameters that training starts from, and of the data);
-            order: epoch and position within it; optimizer: AdamW's state; tensors: the trained parameters by
-            name; state: the fields of TrainingState. Random numbers depend on the seed and the step alone.
-    """
+    """In one step: the older checkpoint stands until the new one is complete."""
     buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
     torch.save(checkpoint, buffer)
     with replacing(file) as new:
