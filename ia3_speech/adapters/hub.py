@@ -95,16 +95,12 @@ def adapter_fault(folder: Path) -> str | None:
 def push(
     folder: Path, repo: str, *, private: bool = False, base: str | None = None, consent: bool = False
 ) -> str:
-    """Publish an adapter as one commit; returns the address of its page.
+    """Publish an adapter as one commit; returns the address of its page. The options are those of the
+    command `adapters push`, which explains them.
 
-    The repository is created where it is missing. Files that only an older adapter had are deleted. Of local
-    paths in the records only the last parts are published.
-
-    Args:
-        repo: USER/NAME.
-        private: only the account sees it. A repository that is public already is refused then.
-        base: the base's id on the Hub, where the adapter records a local folder.
-        consent: the person whose voice the adapter was fitted to agrees to its publication.
+    The repository is created where it is missing; one that is public is refused where `private` is asked for.
+    Files that only an older adapter had are deleted. Of local paths in the records only the last parts are
+    published.
 
     Raises:
         HubError: the account may not write there, or the Hub can't be reached.

@@ -54,16 +54,9 @@ def segment_data_directory(
     min_score: float = MINIMUM_SCORE,
     allow_pipes: bool = False,
 ) -> tuple[int, str]:
-    """Write `target`: `source` with longer utterances cut. The two may be the same folder.
-
-    Args:
-        base: what aligns, of the language of the texts.
-        max_seconds: of an utterance; None: the base's maximum input duration, else 15.
-        min_score: a segment below it is left out, see `Segment`.
-        allow_pipes: run the shell commands of wav.scp, which is how the length of their audio is known.
-
-    Returns:
-        how many utterances were longer, and a sentence on what became of them.
+    """Write `target`: `source` with longer utterances cut. The two may be the same folder. The options are
+    those of the command `datadir segment`, which explains them. Returns how many utterances were longer, and
+    a sentence on what became of them.
 
     Raises:
         DataError: the directory is not valid, or nothing is left of it.
