@@ -28,9 +28,8 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import percent, plural, with_interval
-from ia3_speech.model.attach import detach
+from ia3_speech.model.attach import detach, trainable
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, adapt, divide_into_folds
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
@@ -83,7 +82,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
                 start, adaptation = name, further
         prepare(base, options, start)
         summary = {
-            "trainable": count_parameters(base.model).trained,
+            "trainable": sum(p.numel() for _, p in trainable(base.model)),
             "seed": options.seed,
             "utterances": len(examples),
             "audio_seconds": round(sum(example.seconds for example in examples), 1),

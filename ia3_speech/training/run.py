@@ -16,7 +16,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3 import count_parameters
+from ia3_speech.model.ia3 import parameter_table
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import (
     SharedOptions,
@@ -97,7 +97,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         prepare_base(base, options, options.train_head)
         if options.method == "ia3":
             check_head(base, options)
-            logger.info("%s", count_parameters(base.model).table())
+            logger.info("%s", parameter_table(base.model))
         train_set = read_examples(options.train, base, options, options.speeds)
         dev_set = read_examples(options.dev, base, options, [1.0])
         trainer = Trainer(base, train_set, dev_set, options, replay)
