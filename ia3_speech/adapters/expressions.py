@@ -43,14 +43,12 @@ def parse_expression(
     find: Callable[[str], Value | None],
     unknown: Callable[[str, str], UserError],
 ) -> Iterator[tuple[str, Value, float]]:
-    """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`.
+    """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises
+    AdapterError where a weight is not a finite number.
 
     Args:
         find: a name → what it stands for, or None.
         unknown: (the name, the expression) → the error for a name that stands for nothing.
-
-    Raises:
-        AdapterError: a weight is not a finite number.
     """
     pieces = expression.split("+")
     while pieces:

@@ -113,7 +113,8 @@ def load_utterances(
     allow_pipes: bool = False,
     progress: bool = True,
 ) -> Iterator[tuple[Utterance, np.ndarray]]:
-    """Yield `(utterance, wave)` for each usable utterance, in the order given.
+    """Yield `(utterance, wave)` for each usable utterance, in the order given. Raises AudioError where
+    on_error is "fail" and audio is unusable.
 
     Args:
         minimum_samples: the base's shortest input, in samples at 16 kHz.
@@ -122,9 +123,6 @@ def load_utterances(
         bad: receives a `BadAudio` for each unusable or clipped utterance, in both cases.
         allow_pipes: run the shell commands of wav.scp.
         progress: show a progress bar on stderr where that is a terminal.
-
-    Raises:
-        AudioError: on_error is "fail" and audio is unusable.
     """
     bad = [] if bad is None else bad
     # The segments of one recording follow one another, so that its pipe runs once for all of them.

@@ -75,7 +75,7 @@ def decode_utterances(
     with_words: bool = False,
     speed: float = 1.0,
 ) -> Decoding:
-    """Decode utterances.
+    """Decode utterances. Raises AudioError where on_error is "fail" and audio is bad.
 
     Args:
         adapters: for each utterance's id the name of its adapter in the recogniser's bank.
@@ -83,9 +83,6 @@ def decode_utterances(
         allow_pipes: run shell commands in wav.scp.
         with_words: find the times and confidences of the words too.
         speed: play the audio so many times as fast, pitch included.
-
-    Raises:
-        AudioError: on_error is "fail" and audio is bad.
     """
     from tqdm import tqdm
 

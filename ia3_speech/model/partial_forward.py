@@ -49,14 +49,12 @@ def logits_from(
     model: nn.Module, features: torch.Tensor, depth: int | None, arguments: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """The logits (batch, frames, vocabulary) of a copy whose forward pass begins with `features` (batch,
-    frames, channels) instead of the waveform: the modules below return their input unchanged.
+    frames, channels) instead of the waveform: the modules below return their input unchanged. Raises
+    RuntimeError where the model's `forward` was replaced by one that runs another model than the copy.
 
     Args:
         depth: None: `features` are those of the front end; k: they are the input of encoder layer k.
         arguments: of the model, the waveform's shape and the mask.
-
-    Raises:
-        RuntimeError: the model's `forward` was replaced by one that runs another model than the copy.
     """
     audio_input = architecture_of(model).input
     front_end = model.get_submodule(path_in(model, audio_input.front_end))
