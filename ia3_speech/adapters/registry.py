@@ -216,9 +216,10 @@ def register(
         NameTaken: another adapter has that name, and neither `force` nor `keep` is given.
         UserError: the name can't be one, there is no adapter, or the registry can't be written.
     """
-    name, source = check_name(name), adapter_at(Path(folder))
+    name, folder = check_name(name), Path(folder)
+    source = adapter_at(folder)
     if source is None:
-        raise UnknownAdapter(not_found(str(folder), Path(folder)))
+        raise UnknownAdapter(not_found(str(folder), folder))
     target, contents = home() / name, file_contents(source) | (search_files or {})
     with writing(target):
         remove_leftovers(target)

@@ -93,7 +93,7 @@ class IA3Vector(nn.Module):
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, time, d), or with axis 1 (batch, d, time) → the same, scaled in fp32 (or wider) and rounded
         back to the type of x; within `torch.autocast` in the type of x, as weights are."""
-        rows = (ROWS.get() or {}).get(self.l)  # (batch, 1, d), one vector for each row, in this thread
+        rows = (ROWS.get() or {}).get(self.l)  # (batch, 1, d), where this thread has a vector for each row
         factor = self.l if rows is None else rows
         if self.target.axis == 1:
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)

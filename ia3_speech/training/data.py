@@ -160,7 +160,11 @@ def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list
 
 def text_fault(utterance: Utterance, samples: int | None, base: Base, options: SharedOptions) -> str | None:
     """Why CTC can't be trained on an utterance's text; None where it can. It needs a frame for each symbol,
-    and one more between two equal ones. `samples` is the length of its audio, None where that is unknown."""
+    and one more between two equal ones.
+
+    Args:
+        samples: the length of its audio; None where it is unknown.
+    """
     ids = target_ids(utterance, base, options)
     if not ids:
         return f"{utterance.id}: no word is left of its text {utterance.text!r}"
