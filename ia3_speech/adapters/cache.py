@@ -52,12 +52,7 @@ def find_stored(name: str) -> StoredAdapter | None:
 
 class AdapterCache:
     """The bank's adapters: loaded on first use; the least recently used leave. For any thread where none ever
-    has to leave, else for one.
-
-    Args:
-        max_adapters: that may be loaded at once.
-        max_bytes: that their parameters may take.
-    """
+    has to leave, else for one. At most `max_adapters` are loaded at once, of at most `max_bytes`."""
 
     def __init__(self, bank: Bank, max_adapters: float = inf, max_bytes: float = inf):
         self.bank, self.max_adapters, self.max_bytes = bank, max_adapters, max_bytes

@@ -58,13 +58,9 @@ def is_repo_id(text: str) -> bool:
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:
-    """An adapter's folder in the Hub's cache, updated where the Hub can be reached. Raises HubError where it
-    is not found or private, not reachable and not in the cache, or no IA³ adapter.
-
-    Args:
-        repo: USER/NAME.
-        revision: a branch, a tag or a commit; None: main.
-    """
+    """The folder of an adapter, USER/NAME, in the Hub's cache, updated where the Hub can be reached; of a
+    branch, a tag or a commit, else of main. Raises HubError where it is not found or private, not reachable
+    and not in the cache, or no IA³ adapter."""
     from huggingface_hub import snapshot_download
 
     with hub_errors(repo):

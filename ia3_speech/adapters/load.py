@@ -134,11 +134,8 @@ def combine(
     """The weighted sum of adapters of `model`'s base; the model is not changed.
 
     Its placements and layers are all that any of them has; a vector that none of them has is ones. Raises
-    AdapterError where a result is not finite, or they are classifiers of different classes.
-
-    Args:
-        name: the sum's, for messages.
-        training: what its record says of how it was made.
+    AdapterError, which calls it `name`, where a result is not finite, or they are classifiers of different
+    classes. `training`: what its record says of how it was made.
     """
     classes = {tuple(names) for a in adapters if (names := a.head and class_names(a))}
     if len(classes) > 1:

@@ -191,11 +191,8 @@ def export_terms(
 
 
 def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[str, str]) -> None:
-    """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step.
-
-    Args:
-        out: an older checkpoint there is replaced.
-        adapter, labels: for the card.
+    """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step; an
+    older one at `out` is replaced. The card names adapter and labels.
 
     Raises:
         AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's

@@ -170,14 +170,10 @@ def segment_recording(
     maximum_seconds: float = MAXIMUM_SECONDS,
     minimum_score: float = IMPOSSIBLE,
 ) -> list[Segment]:
-    """Align `text` with `wave`, float32 (samples,), 16 kHz, and cut both at pauses. Raises ValueError where
-    the text needs more frames than the recording has, or the base can write none of it.
-
-    Args:
-        base: of the language of the text.
-        maximum_seconds: of a segment.
-        minimum_score: a segment below it is cut again, into shorter ones, so that what fits of it is found.
-    """
+    """Align `text` with `wave`, float32 (samples,), 16 kHz, by a base of its language, and cut both at
+    pauses. A segment below the minimum score is cut again, into shorter ones, so that what fits of it is
+    found. Raises ValueError where the text needs more frames than the recording has, or the base can write
+    none of it."""
     log_probabilities, times = recording_log_probabilities(wave, base, maximum_seconds)
     words = align_words(log_probabilities, times, text.split(), base.vocabulary, base.stride / SAMPLE_RATE)
     return cut_between_words(wave, words, maximum_seconds, minimum_score)

@@ -87,12 +87,8 @@ def skip_below(body: nn.Module, features: torch.Tensor, depth: int) -> None:
 
 def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> None:
     """Let a copy zero what lies beyond each row's frames before each convolution that looks across a row's
-    end, as zero padding stands there for a row alone.
-
-    Args:
-        lengths: the rows' frames below `downsampling`.
-        downsampling: the convolutions that the model has above its encoder's layers.
-    """
+    end, as zero padding stands there for a row alone. `lengths`: the rows' frames below `downsampling`, the
+    convolutions that the model has above its encoder's layers."""
     for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
         for number, module in enumerate(modules_at(model, path_in(model, path))):
             above = ".adapter." in path

@@ -28,7 +28,6 @@ def wavlm_self_attention(
     PEFT's; transformers#48773). WavLM: arXiv 2110.13900. The gated position bias is an input.
 
     Args:
-        self: the `WavLMAttention`.
         hidden_states: (batch, time, d); the batch stays the first axis, as a vector for each row needs it.
         attention_mask: (batch, time), 1 for a frame and 0 for padding.
         gated_position_bias: (batch · heads, time, time).

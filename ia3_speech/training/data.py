@@ -50,7 +50,6 @@ def read_examples(
     """Read, decode and check a data directory, so that any fault in it is found before training starts.
 
     Args:
-        path: the data directory.
         wanted: which of its utterances; the others are not read.
         with_untrainable: return also the utterances, without speeds, whose audio is usable and whose text is
             too long or empty (with `on_error: skip`).
@@ -213,12 +212,8 @@ def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], options:
 
 
 def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, float]]) -> None:
-    """Name what exceeds the base's maximum input duration; training does not cut it, as decoding does.
-
-    Args:
-        path: the data directory.
-        lengths: id and seconds of each of its utterances.
-    """
+    """Name what exceeds the base's maximum input duration, by id and seconds of a data directory's
+    utterances; training does not cut it, as decoding does."""
     limit = base.maximum_seconds
     longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:

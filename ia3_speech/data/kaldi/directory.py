@@ -65,7 +65,6 @@ def read_data_directory(
     """Check a data directory and read it.
 
     Args:
-        path: the data directory.
         text: require `text`.
         wav: require `wav.scp`, and that the files it names exist.
         spk_sort: require utt2spk to be sorted by speaker as well.
