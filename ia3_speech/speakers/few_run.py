@@ -61,8 +61,8 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         where it did not start from the base; and where nothing was better than the start, a note.
 
     Raises:
-        TrainingError, AudioError, DataError: the options or the data can't be used.
-        RunLockError: another run is writing to `options.out`.
+        TrainingError, AudioError, DataError: the options or the data can't be used, or another run is writing
+            to `options.out`.
     """
     with run_lock(options.out):
         for name in ("adapter", "config.yaml", "train.json", "losses.json"):

@@ -24,7 +24,6 @@ from torch import nn
 from tqdm import tqdm
 
 from ia3_speech.atomic import replacing, write_text
-from ia3_speech.cli import UserError
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.long_recordings import cut_utterance
@@ -55,10 +54,6 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
-
-
-class ResumeError(UserError):
-    """A checkpoint that a run cannot resume from."""
 
 
 @dataclass
@@ -313,8 +308,8 @@ class Trainer:
             save_checkpoint(self.checkpoint_file, checkpoint)
 
     def resume(self) -> None:
-        """Load the last checkpoint, if there is one. Raises ResumeError where it was made with other options,
-        other data, on another base or from another start."""
+        """Load the last checkpoint, if there is one. Raises TrainingError where it was made with other
+        options, other data, on another base or from another start."""
         if not self.checkpoint_file.exists():
             return
         last = load_checkpoint(self.checkpoint_file, self.options.out, self.identity)
@@ -339,15 +334,16 @@ def save_checkpoint(file: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def load_checkpoint(file: Path, out: Path, run: dict[str, Any]) -> dict[str, Any]:
-    """What was saved. Raises ResumeError where it is damaged, or `out`, which holds it, belongs to another
+    """What was saved. Raises TrainingError where it is damaged, or `out`, which holds it, belongs to another
     run."""
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, EOFError, OSError, ValueError, LookupError, UnpicklingError) as error:
-        raise ResumeError(f"cannot resume from {file}: {error} (delete it to start the run again)") from error
+        hint = "delete it to start the run again"
+        raise TrainingError(f"cannot resume from {file}: {error} ({hint})") from error
     then = checkpoint["run"]
     differing = sorted(name for name in {*run, *then} if run.get(name) != then.get(name))
     if differing:
         changes = [f"{name} was {then.get(name)!r}, is {run.get(name)!r}" for name in differing]
-        raise ResumeError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
+        raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
     return checkpoint

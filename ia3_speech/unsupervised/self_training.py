@@ -119,8 +119,8 @@ class SelfTraining:
             criterion (see the module), a fraction; where the start was kept, a note that says why.
 
         Raises:
-            TrainingError, UserError: the options or the recordings can't be used.
-            RunLockError: another run is writing to `out`.
+            TrainingError, UserError: the options or the recordings can't be used, or another run is writing
+                to `out`.
         """
         self.check()
         with run_lock(self.out):
