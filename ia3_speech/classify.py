@@ -112,16 +112,14 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
 def load_classifier(
     name: str | Path = "mini", classes: Sequence[str] = (), *, device: str | None = None
 ) -> "Base":
-    """A frozen encoder under a new head, drawn at random: to train, or to load an adapter into.
+    """A frozen encoder under a new head, drawn at random: to train, or to load an adapter into. Raises
+    BaseError where it can't be loaded, or a weight of the encoder is missing.
 
     Args:
         name: mini, a folder or a hub id, with or without a CTC head; its layers above the encoder
             (`add_adapter`) are left out, since transformers' classifiers have none.
         classes: their names.
         device: a torch device; None takes CUDA where there is one.
-
-    Raises:
-        BaseError: it can't be loaded, or a weight of the encoder is missing.
     """
     import torch
     from safetensors import SafetensorError

@@ -88,15 +88,12 @@ def progress_stream() -> TextIO:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of what functions take, which gives what stands in the line alone; its errors are one line.
-
-    Attributes:
-        flags: of each parameter and field, what is typed: `--name`, or `name` where its place says it.
-    """
+    """A parser of what functions take, which gives what stands in the line alone; its errors are one line."""
 
     def __init__(self, **options: Any):
         options |= {"argument_default": argparse.SUPPRESS, "allow_abbrev": False}
         super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter)
+        # Of each parameter and field, what is typed: `--name`, or `name` where its place says it
         self.flags: dict[str, str] = {}
         for kind, name in NAMES.items():
             self.register("type", name, (lambda word: dict(json.loads(word))) if kind is dict else kind)

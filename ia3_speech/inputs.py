@@ -44,15 +44,12 @@ Source = Path | Sequence[Path] | None
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a command was given.
+    """What a command was given."""
 
-    Attributes:
-        sources: name → a file, a folder, a data directory, or several of them; None, or a path where nothing
-            is, counts as absent.
-        options: name → a plain value; paths belong into `sources`.
-    """
-
+    # Name → a file, a folder, a data directory, or several of them; None, or a path where nothing is, counts
+    # as absent
     sources: Mapping[str, Source]
+    # Name → a plain value; paths belong into `sources`
     options: Mapping[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 

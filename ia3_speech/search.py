@@ -134,11 +134,8 @@ class SearchOptions:
 
 def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
     """The search, and its record for decode.json: the method, of a beam search its model and weights, and the
-    hot words. A language model may lie in the base's folder.
-
-    Raises:
-        UserError: the options do not fit; LanguageModelError: the model cannot be used.
-    """
+    hot words. A language model may lie in the base's folder. Raises UserError where the options do not fit,
+    or the language model cannot be used."""
     options.check()
     hotwords = options.hotwords  # a base has none of its own
     options = replace(options.complete(Path(base.model.config.name_or_path)), hotwords=hotwords)

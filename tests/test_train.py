@@ -34,8 +34,8 @@ from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.train import main
 from ia3_speech.training.config import TrainingError, TrainingOptions, plain_options
 from ia3_speech.training.data import data_digest, read_examples
-from ia3_speech.training.run import RunLockError, run_lock, train
-from ia3_speech.training.trainer import ResumeError, Trainer
+from ia3_speech.training.run import run_lock, train
+from ia3_speech.training.trainer import Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
 ROOT = Path(__file__).parents[1]
@@ -279,7 +279,7 @@ def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, 
 
     def refused(message: str, **changes) -> None:
         message = rf"exp holds another run: {message} .*\(choose another --out\)"
-        with pytest.raises(ResumeError, match=message):
+        with pytest.raises(TrainingError, match=message):
             train(options_of(place, **(standard | changes)))
         assert (place / "exp/config.yaml").read_text() == config
 
@@ -304,7 +304,7 @@ def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, 
     assert train(options_of(Path(), **standard, train=Path("link"))) == summary
     checkpoint = place / "exp/checkpoints/last.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(ResumeError, match=r"cannot resume from .*last\.pt"):
+    with pytest.raises(TrainingError, match=r"cannot resume from .*last\.pt"):
         train(options_of(place, **standard))
 
 
@@ -462,7 +462,7 @@ def test_bad_audio_stops_training_and_is_named(place):
 
 def test_a_second_run_in_the_same_folder_is_refused(place):
     message = r"exp: another run is writing to it \(wait until it has ended"
-    with run_lock(place / "exp"), pytest.raises(RunLockError, match=message):
+    with run_lock(place / "exp"), pytest.raises(TrainingError, match=message):
         train(options_of(place))
     assert not list((place / "exp").iterdir())
 

@@ -63,17 +63,12 @@ from ia3_speech.model.sharing import structural_copy
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """One adapter in the bank.
+    """One adapter in the bank."""
 
-    Attributes:
-        targets: the target modules for which it has vectors.
-        values: (parameters,): these vectors, one after another in the order of the model's target modules.
-        head: its head's parameters by their names in the model; empty where it has none.
-    """
-
-    targets: frozenset[TargetModule]
+    targets: frozenset[TargetModule]  # the target modules for which it has vectors
+    # (parameters,): these vectors, one after another in the order of the model's target modules
     values: torch.Tensor
-    head: Head
+    head: Head  # its head's parameters by their names in the model; empty where it has none
 
 
 # What a row of a batch is: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.

@@ -52,12 +52,7 @@ def find_stored(name: str) -> StoredAdapter | None:
 
 class AdapterCache:
     """The bank's adapters: loaded on first use; the least recently used leave. For any thread where none ever
-    has to leave, else for one.
-
-    Args:
-        max_adapters: that may be loaded at once.
-        max_bytes: that their parameters may take.
-    """
+    has to leave, else for one. At most `max_adapters` are loaded at once, of at most `max_bytes`."""
 
     def __init__(self, bank: Bank, max_adapters: float = inf, max_bytes: float = inf):
         self.bank, self.max_adapters, self.max_bytes = bank, max_adapters, max_bytes
@@ -65,14 +60,9 @@ class AdapterCache:
         self.numbers, self.lock = count(1), Lock()
 
     def row(self, terms: Terms, keep: Container[StoredAdapter] = ()) -> str | None:
-        """The bank's name for this sum, whose adapters are loaded where they are not; None is the base.
-
-        Args:
-            keep: the batch's adapters, none of which leaves.
-
-        Raises:
-            AdapterError: an adapter can't be loaded, or has been removed.
-        """
+        """The bank's name for this sum, whose adapters are loaded where they are not; None is the base. None
+        of `keep`, the batch's adapters, leaves. Raises AdapterError where an adapter can't be loaded, or has
+        been removed."""
         with self.lock:
             for stored, _ in terms:
                 if stored not in self.loaded:

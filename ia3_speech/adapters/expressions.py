@@ -25,17 +25,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Term:
-    """One adapter of a sum, and its weight.
+    """One adapter of a sum, and its weight."""
 
-    Attributes:
-        name: the adapter's name, path or id, as it was given.
-        folder: where it is.
-        weight: finite; 0 is the base, 1 the adapter.
-    """
-
-    name: str
-    folder: Path
-    weight: float = 1.0
+    name: str  # the adapter's name, path or id, as it was given
+    folder: Path  # where it is
+    weight: float = 1.0  # finite; 0 is the base, 1 the adapter
 
     def __str__(self) -> str:
         return self.name if self.weight == 1 else f"{self.name}:{repr(self.weight).removesuffix('.0')}"
@@ -49,14 +43,12 @@ def parse_expression(
     find: Callable[[str], Value | None],
     unknown: Callable[[str, str], UserError],
 ) -> Iterator[tuple[str, Value, float]]:
-    """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`.
+    """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises
+    AdapterError where a weight is not a finite number.
 
     Args:
         find: a name → what it stands for, or None.
         unknown: (the name, the expression) → the error for a name that stands for nothing.
-
-    Raises:
-        AdapterError: a weight is not a finite number.
     """
     pieces = expression.split("+")
     while pieces:
@@ -157,16 +149,7 @@ def unknown_term(name: str, expression: str) -> UserError:
         message = f"{resolve_adapter(name)}: was not there a moment ago (try again)"
     except UnknownAdapter as error:
         message = str(error)
-    return UnknownAdapter(f"{message}{where}{subtraction_hint(name)}")
-
-
-def subtraction_hint(name: str) -> str:
-    """The hint for `medical-general`, where both are adapters; paths and ids on the Hub are not searched."""
-    for at in (position for position, character in enumerate(name) if character == "-" and "/" not in name):
-        subtracted, first = name[at + 1 :], name[:at]
-        if find_adapter(subtracted) and find_adapter(first):
-            return f"; to subtract {subtracted}, write {first}+{subtracted}:-1"
-    return ""
+    return UnknownAdapter(f"{message}{where}")
 
 
 def is_auto(adapter: str | Path | None) -> bool:

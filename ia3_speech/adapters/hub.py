@@ -58,15 +58,9 @@ def is_repo_id(text: str) -> bool:
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:
-    """An adapter's folder in the Hub's cache, updated where the Hub can be reached.
-
-    Args:
-        repo: USER/NAME.
-        revision: a branch, a tag or a commit; None: main.
-
-    Raises:
-        HubError: it is not found or private, not reachable and not in the cache, or no IA³ adapter.
-    """
+    """The folder of an adapter, USER/NAME, in the Hub's cache, updated where the Hub can be reached; of a
+    branch, a tag or a commit, else of main. Raises HubError where it is not found or private, not reachable
+    and not in the cache, or no IA³ adapter."""
     from huggingface_hub import snapshot_download
 
     with hub_errors(repo):
@@ -95,16 +89,12 @@ def adapter_fault(folder: Path) -> str | None:
 def push(
     folder: Path, repo: str, *, private: bool = False, base: str | None = None, consent: bool = False
 ) -> str:
-    """Publish an adapter as one commit; returns the address of its page.
+    """Publish an adapter as one commit; returns the address of its page. The options are those of the
+    command `adapters push`, which explains them.
 
-    The repository is created where it is missing. Files that only an older adapter had are deleted. Of local
-    paths in the records only the last parts are published.
-
-    Args:
-        repo: USER/NAME.
-        private: only the account sees it. A repository that is public already is refused then.
-        base: the base's id on the Hub, where the adapter records a local folder.
-        consent: the person whose voice the adapter was fitted to agrees to its publication.
+    The repository is created where it is missing; one that is public is refused where `private` is asked for.
+    Files that only an older adapter had are deleted. Of local paths in the records only the last parts are
+    published.
 
     Raises:
         HubError: the account may not write there, or the Hub can't be reached.

@@ -85,11 +85,8 @@ def base_of(
     dtype: str = "float32",
     device: str | None = None,
 ) -> Base:
-    """`base`, else the first base that a term records, else mini, by `load_base`.
-
-    Raises:
-        BaseError: it can't be loaded.
-    """
+    """`base`, else the first base that a term records, else mini, by `load_base`. Raises BaseError where it
+    can't be loaded."""
     name = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     try:
         return load_base(name, dtype=dtype, device=device)
@@ -106,10 +103,7 @@ def base_of(
 
 def read_sum(model: nn.Module, terms: Sequence[Term]) -> Adapter:
     """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
-
-    Raises:
-        AdapterError: as `read_adapter` and `combine`.
-    """
+    Raises AdapterError as `read_adapter` and `combine`."""
     adapters = [read_adapter(model, term.folder) for term in terms]
     if is_single_adapter(terms):
         return adapters[0]
@@ -139,14 +133,9 @@ def combine(
 ) -> Adapter:
     """The weighted sum of adapters of `model`'s base; the model is not changed.
 
-    Its placements and layers are all that any of them has; a vector that none of them has is ones.
-
-    Args:
-        name: the sum's, for messages.
-        training: what its record says of how it was made.
-
-    Raises:
-        AdapterError: a result is not finite, or they are classifiers of different classes.
+    Its placements and layers are all that any of them has; a vector that none of them has is ones. Raises
+    AdapterError, which calls it `name`, where a result is not finite, or they are classifiers of different
+    classes. `training`: what its record says of how it was made.
     """
     classes = {tuple(names) for a in adapters if (names := a.head and class_names(a))}
     if len(classes) > 1:
@@ -237,13 +226,8 @@ def labels_of_trained(
     init_adapter: str | None, labels: dict[str, str], speakers: Iterable[str] = ()
 ) -> dict[str, str]:
     """`labels` of an adapter that is trained from another one (a name, a folder, a sum), whose speakers stay.
-
-    Args:
-        speakers: of the training data: a single one is a label, since the adapter is that person's.
-
-    Raises:
-        UnknownAdapter: there is no such adapter.
-    """
+    Of `speakers`, those of the training data, a single one is a label, since the adapter is that person's.
+    Raises UnknownAdapter."""
     terms = parse_terms(init_adapter) if init_adapter else []
     records = [read_metadata(term.folder) for term in terms]
     if len(only := {*speakers}) == 1:

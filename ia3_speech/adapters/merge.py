@@ -50,21 +50,15 @@ BIOMETRIC_NOTE = (
 
 @dataclass
 class Merged:
-    """What `unmerge` needs of a merged model.
+    """What `unmerge` needs of a merged model."""
 
-    Attributes:
-        config: the adapter's placements, layers, train_head.
-        vectors: target module → l, the same parameter, so that an optimiser that holds it can continue.
-        head: the names of the trained head's parameters; none where the head is the base's.
-        base_tensors: name in the model → the base's own tensor, of all that were replaced, the head too.
-        unfrozen: what the base was before vectors were attached.
-    """
-
-    config: IA3Config
+    config: IA3Config  # the adapter's placements, layers, train_head
+    # Target module → l, the same parameter, so that an optimiser that holds it can continue
     vectors: dict[TargetModule, nn.Parameter]
-    head: list[str]
+    head: list[str]  # the names of the trained head's parameters; none where the head is the base's
+    # Name in the model → the base's own tensor, of all that were replaced, the head too
     base_tensors: dict[str, torch.Tensor]
-    unfrozen: Unfrozen
+    unfrozen: Unfrozen  # what the base was before vectors were attached
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -197,11 +191,8 @@ def export_terms(
 
 
 def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[str, str]) -> None:
-    """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step.
-
-    Args:
-        out: an older checkpoint there is replaced.
-        adapter, labels: for the card.
+    """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step; an
+    older one at `out` is replaced. The card names adapter and labels.
 
     Raises:
         AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's

@@ -40,29 +40,20 @@ DAMAGED = "(damaged: copy the adapter again)"
 
 @dataclass
 class Metadata:
-    """The contents of `ia3_speech.json`: what an adapter is, without opening its tensors.
+    """The contents of `ia3_speech.json`: what an adapter is, without opening its tensors."""
 
-    Args:
-        base: the base's name: mini, a folder's full path, a hub id; "" where it was not known
-        fingerprint: see `model.fingerprint.fingerprint`
-        config: placements, layers, train_head; of another method than IA³ its name, and what it was given
-        labels: speaker, accent, domain, language, …
-        training: what the trainer records (data, seed, epochs, seconds, dev WER, command)
-        scores: one entry a test set, see `card.read_score_summary`; rates as fractions
-        version: of ia3-speech, which wrote it
-        created: when it was written, in UTC: 2026-01-31T12:00:00Z
-        schema: of the file
-    """
-
-    base: str
-    fingerprint: dict[str, Any]
+    base: str  # the base's name: mini, a folder's full path, a hub id; "" where it was not known
+    fingerprint: dict[str, Any]  # see `model.fingerprint.fingerprint`
+    # Placements, layers, train_head; of another method than IA³ its name, and what it was given
     config: dict[str, Any]
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)  # speaker, accent, domain, language, …
+    # What the trainer records (data, seed, epochs, seconds, dev WER, command)
     training: dict[str, Any] = field(default_factory=dict)
+    # One entry a test set, see `card.read_score_summary`; rates as fractions
     scores: list[dict[str, Any]] = field(default_factory=list)
-    version: str = ia3_speech.__version__
-    created: str = ""
-    schema: int = SCHEMA
+    version: str = ia3_speech.__version__  # of ia3-speech, which wrote it
+    created: str = ""  # when it was written, in UTC: 2026-01-31T12:00:00Z
+    schema: int = SCHEMA  # of the file
 
     @property
     def ia3_config(self) -> IA3Config:
@@ -72,21 +63,15 @@ class Metadata:
 
 @dataclass
 class Adapter:
-    """An adapter in memory, not attached to a model.
+    """An adapter in memory, not attached to a model."""
 
-    Attributes:
-        name: how it was asked for, for messages.
-        config: placements, layers, train_head.
-        vectors: target module → l, (d,), fp32.
-        head: the trained head's parameters by their names in the model (`lm_head.weight`,
-            `classifier.bias`), or nothing.
-        metadata: the record beside its tensors; None where another tool wrote the adapter.
-    """
-
-    name: str
-    config: IA3Config
-    vectors: "dict[TargetModule, torch.Tensor]"
+    name: str  # how it was asked for, for messages
+    config: IA3Config  # placements, layers, train_head
+    vectors: "dict[TargetModule, torch.Tensor]"  # target module → l, (d,), fp32
+    # The trained head's parameters by their names in the model (`lm_head.weight`, `classifier.bias`), or
+    # nothing
     head: "dict[str, torch.Tensor]" = field(default_factory=dict)
+    # The record beside its tensors; None where another tool wrote the adapter
     metadata: Metadata | None = None
 
     @property
@@ -110,11 +95,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_metadata(folder: Path | str) -> Metadata | None:
-    """The record of an adapter, or None where another tool wrote it.
-
-    Raises:
-        AdapterError: it can't be read, is of another schema, or lacks what loading needs.
-    """
+    """The record of an adapter, or None where another tool wrote it. Raises AdapterError where it can't be
+    read, is of another schema, or lacks what loading needs."""
     file = Path(folder) / METADATA
     if not file.exists():
         return None

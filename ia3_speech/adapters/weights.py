@@ -30,31 +30,21 @@ PLACEMENT_OF = {
 
 @dataclass(frozen=True)
 class Vector:
-    """One learned vector.
+    """One learned vector."""
 
-    Attributes:
-        module: path of the module that it scales.
-        placement: key, value, …; the module's name where no placement is known for it.
-        layer: of the encoder; None for a module outside of numbered ones.
-        values: (d,), fp32.
-    """
-
-    module: str
-    placement: str
-    layer: int | None
-    values: np.ndarray
+    module: str  # path of the module that it scales
+    placement: str  # key, value, …; the module's name where no placement is known for it
+    layer: int | None  # of the encoder; None for a module outside of numbered ones
+    values: np.ndarray  # (d,), fp32
 
 
 @dataclass(frozen=True)
 class Spread:
     """How the parameters of one placement in one layer lie around 1: how many there are, the smallest, their
     mean, the largest, and the shares of those below 0.9 and above 1.1.
-
-    Attributes:
-        layer: None: in all layers together.
     """
 
-    layer: int | None
+    layer: int | None  # None: in all layers together
     placement: str
     parameters: int
     min: float
@@ -89,11 +79,8 @@ def weights_sha256(folder: Path) -> str:
 
 
 def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[str, Any]:
-    """All tensors of an adapter by their names in the file, of numpy or of torch.
-
-    Raises:
-        AdapterError: there are none, or they are damaged.
-    """
+    """All tensors of an adapter by their names in the file, of numpy or of torch. Raises AdapterError where
+    there are none, or they are damaged."""
     from safetensors import SafetensorError, safe_open
 
     file = weights_file(folder)

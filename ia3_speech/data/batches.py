@@ -8,7 +8,6 @@ next.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 JITTER = 0.1  # durations vary by up to ±10 % before sorting, so that batches differ from epoch to epoch
 
@@ -42,20 +41,15 @@ def make_batches(
 class BatchOrder:
     """The batches of one epoch after another; iterating yields the remaining batches of the current epoch.
 
-    Save `state_dict()` after a training step and before the next batch is requested; it holds for the same
-    durations, batch size and seed.
-
-    Attributes:
-        seconds, max_seconds, seed: as in `make_batches`.
-        epoch: the current epoch, from 0.
-        position: the number of batches of this epoch that were yielded; after the last one it is 0, and
-            `epoch` is increased.
+    To resume, save `epoch` and `position` after a training step and before the next batch is requested.
     """
 
-    seconds: Sequence[float]
+    seconds: Sequence[float]  # as in `make_batches`, like `max_seconds` and `seed`
     max_seconds: float
     seed: int = 0
-    epoch: int = 0
+    epoch: int = 0  # the current epoch, from 0
+    # The number of batches of this epoch that were yielded; after the last one it is 0, and `epoch` is
+    # increased
     position: int = 0
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -65,10 +59,3 @@ class BatchOrder:
             if self.position == len(batches):
                 self.epoch, self.position = self.epoch + 1, 0
             yield batches[position]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume where `state` was saved."""
-        self.epoch, self.position = state["epoch"], state["position"]

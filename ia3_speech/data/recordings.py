@@ -45,17 +45,11 @@ AudioInput = str | os.PathLike[str] | BinaryIO | bytes | np.ndarray | dict[str, 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording to transcribe.
+    """A recording to transcribe."""
 
-    Attributes:
-        audio: a path, a binary file object, or whatever else `to_waveform` accepts.
-        path: what messages and results call it; None for samples and bytes.
-        target: its place below an output folder, still with the suffix of the audio.
-    """
-
-    audio: AudioInput
-    path: str | None
-    target: Path = Path()
+    audio: AudioInput  # a path, a binary file object, or whatever else `to_waveform` accepts
+    path: str | None  # what messages and results call it; None for samples and bytes
+    target: Path = Path()  # its place below an output folder, still with the suffix of the audio
 
     @property
     def id(self) -> str | None:

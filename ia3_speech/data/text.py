@@ -96,30 +96,20 @@ def english_normalizer() -> Any:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols of a CTC head: single characters, a word delimiter, a blank.
+    """The symbols of a CTC head: single characters, a word delimiter, a blank."""
 
-    Attributes:
-        tokens: symbol → id, of every output of the head, special symbols included.
-        blank: the id of the CTC blank.
-        delimiter: the symbol between words.
-        cased: whether the letters are lower case, upper case or both.
-        special: symbols that are never part of a text.
-    """
-
-    tokens: dict[str, int]
-    blank: int
-    delimiter: str = "|"
+    tokens: dict[str, int]  # symbol → id, of every output of the head, special symbols included
+    blank: int  # the id of the CTC blank
+    delimiter: str = "|"  # the symbol between words
+    # Whether the letters are lower case, upper case or both
     cased: Literal["lower", "upper", "mixed"] = "lower"
-    special: frozenset[str] = frozenset()
+    special: frozenset[str] = frozenset()  # symbols that are never part of a text
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":
         """The vocabulary of a transformers tokenizer; its padding token is the blank, as in all CTC models. A
-        `SubwordVocabulary` where more of the symbols have several characters than one.
-
-        Raises:
-            TextError: the tokenizer has no padding token or no letters, or cannot segment text into subwords.
-        """
+        `SubwordVocabulary` where more of the symbols have several characters than one. Raises TextError where
+        the tokenizer has no padding token or no letters, or cannot segment text into subwords."""
         tokens, blank = dict(tokenizer.get_vocab()), tokenizer.pad_token_id
         if blank is None:
             raise TextError("the base's tokenizer names no padding token, and CTC needs it as the blank "
@@ -159,11 +149,8 @@ class Vocabulary:
         return text if self.cased == "mixed" else text.upper() if self.cased == "upper" else text.lower()
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
-        """Token ids of `text`: one for each character, with the delimiter's between words.
-
-        Raises:
-            TextError: a character is not in the vocabulary and `drop_unknown` is false.
-        """
+        """Token ids of `text`: one for each character, with the delimiter's between words. Raises TextError
+        where a character is not in the vocabulary and `drop_unknown` is false."""
         if not drop_unknown and (unknown := sorted(self.missing([text]))):
             raise cannot_write(text, unknown)
         between = [self.tokens[self.delimiter]] if self.delimiter in self.tokens else []

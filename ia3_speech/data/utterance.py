@@ -38,28 +38,19 @@ MAX_LISTED = 20  # utterances that a message lists one by one
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One utterance, with all that the tables of a Kaldi data directory say about it.
+    """One utterance, with all that the tables of a Kaldi data directory say about it."""
 
-    Attributes:
-        id: unique in its data directory.
-        speaker: the speaker's id, in Kaldi a prefix of the utterance's.
-        recording: the key of wav.scp; the utterance's own id where there are no segments.
-        source: an absolute path, or a shell command that ends in `|`; empty where there is no wav.scp.
-        start, end: seconds in the recording, from segments; None for the whole recording.
-        text: the transcript, None where there is no `text`.
-        duration: seconds, from utt2dur, segments or reco2dur; None where none of them states it.
-        labels: `{"accent": "scottish", "gender": "f"}`, from utt2LABEL and spk2LABEL. Where both name a
-            label, utt2LABEL takes precedence.
-    """
-
-    id: str
-    speaker: str
-    recording: str
-    source: str
-    start: float | None = None
+    id: str  # unique in its data directory
+    speaker: str  # the speaker's id, in Kaldi a prefix of the utterance's
+    recording: str  # the key of wav.scp; the utterance's own id where there are no segments
+    source: str  # an absolute path, or a shell command that ends in `|`; empty where there is no wav.scp
+    start: float | None = None  # seconds in the recording, as `end`, from segments; None for all of it
     end: float | None = None
-    text: str | None = None
+    text: str | None = None  # the transcript, None where there is no `text`
+    # Seconds, from utt2dur, segments or reco2dur; None where none of them states it
     duration: float | None = None
+    # `{"accent": "scottish", "gender": "f"}`, from utt2LABEL and spk2LABEL. Where both name a label,
+    # utt2LABEL takes precedence
     labels: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -125,7 +116,8 @@ def load_utterances(
     allow_pipes: bool = False,
     progress: bool = True,
 ) -> Iterator[tuple[Utterance, np.ndarray]]:
-    """Yield `(utterance, wave)` for each usable utterance, in the order given.
+    """Yield `(utterance, wave)` for each usable utterance, in the order given. Raises AudioError where
+    on_error is "fail" and audio is unusable.
 
     Args:
         minimum_samples: the base's shortest input, in samples at 16 kHz.
@@ -134,9 +126,6 @@ def load_utterances(
         bad: receives a `BadAudio` for each unusable or clipped utterance, in both cases.
         allow_pipes: run the shell commands of wav.scp.
         progress: show a progress bar on stderr where that is a terminal.
-
-    Raises:
-        AudioError: on_error is "fail" and audio is unusable.
     """
     bad = [] if bad is None else bad
     # The segments of one recording follow one another, so that its pipe runs once for all of them.

@@ -33,32 +33,18 @@ NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and t
 READING = Lock()  # while a model is read, standard error leads nowhere
 
 
-class LanguageModelError(UserError):
-    """A text or a language model that cannot be used."""
-
-
 @dataclass
 class BeamSearch:
-    """See the module.
+    """See the module. Raises UserError where the language model cannot be used."""
 
-    Attributes:
-        vocabulary: of the base.
-        lm: a model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model.
-        lm_weight: weight of the language model's natural logarithm.
-        word_score: added for each word; positive values make up for the model's preference for few words.
-        unknown_word_score: added for each word that the model does not know.
-        beam_size: hypotheses kept after each frame.
-
-    Raises:
-        LanguageModelError: the language model cannot be used.
-    """
-
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary  # of the base
+    # A model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model
     lm: Path | None = None
-    lm_weight: float = 0.5
+    lm_weight: float = 0.5  # weight of the language model's natural logarithm
+    # Added for each word; positive values make up for the model's preference for few words
     word_score: float = 1.5
-    unknown_word_score: float = -10.0
-    beam_size: int = 50
+    unknown_word_score: float = -10.0  # added for each word that the model does not know
+    beam_size: int = 50  # hypotheses kept after each frame
 
     def __post_init__(self) -> None:
         import ctc_beam_decoder
@@ -81,7 +67,7 @@ class BeamSearch:
                     unk_score_offset=self.unknown_word_score,
                 )
         except (OSError, ValueError, RuntimeError) as error:
-            raise LanguageModelError(f"{self.lm}: cannot be used as a language model: {error}") from error
+            raise UserError(f"{self.lm}: cannot be used as a language model: {error}") from error
 
     def __call__(self, logits: "Tensor | np.ndarray", frames: Iterable[int]) -> list[Hypothesis]:
         """See `ctc_search.Search`."""
@@ -117,7 +103,7 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
         text = " " if token == vocabulary.delimiter and not subwords else token
         labels[column] = text if vocabulary.cased == "mixed" else text.lower()
     if subwords and not any(text.startswith(WORD_START) for text in labels.values()):
-        raise LanguageModelError(
+        raise UserError(
             f"this base's word pieces do not mark where words begin ({WORD_START}): take --search greedy (in "
             f"recipes --lm none)"
         )
@@ -142,11 +128,8 @@ def no_progress_bar() -> Iterator[None]:
 
 
 def words_of(lm: Path) -> list[str]:
-    """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary.
-
-    Raises:
-        LanguageModelError: it is neither, or a binary that was built without its words.
-    """
+    """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary. Raises
+    UserError where it is neither, or a binary that was built without its words."""
     try:
         with lm.open("rb") as file:
             head = file.read(64)
@@ -156,10 +139,10 @@ def words_of(lm: Path) -> list[str]:
             with gzip.open(lm) if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
                 words = list(arpa_words(lines))
     except (OSError, EOFError, zlib.error) as error:
-        raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
+        raise UserError(f"{lm}: cannot be read: {error}") from error
     texts = [word.decode("utf-8", errors="replace") for word in words]
     if not texts:
-        raise LanguageModelError(f"{lm}: is neither an ARPA file nor a KenLM binary")
+        raise UserError(f"{lm}: is neither an ARPA file nor a KenLM binary")
     return [text for text in texts if text not in NO_WORDS]
 
 
@@ -179,7 +162,5 @@ def binary_words(lm: Path) -> list[bytes]:
     data = lm.read_bytes()
     start = data.rfind(b"\0<unk>\0")
     if start < 0:
-        raise LanguageModelError(
-            f"{lm}: was built without its words (KenLM's build_binary keeps them by default)"
-        )
+        raise UserError(f"{lm}: was built without its words (KenLM's build_binary keeps them by default)")
     return data[start + 1 :].rstrip(b"\0").split(b"\0")

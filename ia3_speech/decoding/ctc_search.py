@@ -12,6 +12,7 @@ but the base, and is what published adaptation results compare first.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,5 +115,4 @@ def collapse(path: Sequence[int], blank: int) -> list[int]:
 
     The order matters: a blank between two equal symbols separates them ("ll" in "hello").
     """
-    previous = [blank, *path]
-    return [symbol for symbol, last in zip(path, previous, strict=False) if symbol not in (last, blank)]
+    return [symbol for symbol, _ in groupby(path) if symbol != blank]

@@ -75,7 +75,7 @@ def decode_utterances(
     with_words: bool = False,
     speed: float = 1.0,
 ) -> Decoding:
-    """Decode utterances.
+    """Decode utterances. Raises AudioError where on_error is "fail" and audio is bad.
 
     Args:
         adapters: for each utterance's id the name of its adapter in the recogniser's bank.
@@ -83,9 +83,6 @@ def decode_utterances(
         allow_pipes: run shell commands in wav.scp.
         with_words: find the times and confidences of the words too.
         speed: play the audio so many times as fast, pitch included.
-
-    Raises:
-        AudioError: on_error is "fail" and audio is bad.
     """
     started = time.perf_counter()
     minimum = math.ceil(recognizer.base.minimum_samples * speed)
@@ -137,11 +134,8 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Path]:
     """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
     the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold; else
-    the one of all utterances.
-
-    Raises:
-        UserError: the folder holds none, or none for a speaker of the utterances.
-    """
+    the one of all utterances. Raises UserError where the folder holds none, or none for a speaker of the
+    utterances."""
     files = sorted(folder.glob("*/fold*/task.json"))
     by_utterance = {id: file.parent / "adapter" for file in files for id in read_json(file).get("texts", ())}
     paths = sorted([*folder.glob("*/fold1/adapter"), *folder.glob("*/all/adapter")])
@@ -208,10 +202,7 @@ def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
 
 def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Path]:
     """The folders of the parts that `decode --part` made of these inputs, in order; none where there is none.
-
-    Raises:
-        UserError: some parts are there and others are not.
-    """
+    Raises UserError where some parts are there and others are not."""
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
         record, (number, _, count) = read_inputs(part), part.name.partition("of")

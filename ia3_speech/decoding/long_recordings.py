@@ -27,15 +27,9 @@ PAUSE_HOPS = 20  # 0.2 s: longer than the closure of a stop, as long as a short 
 def cut_utterance(
     utterance: Utterance, seconds: float, maximum_seconds: float | None, *, allow_pipes: bool = False
 ) -> list[Utterance]:
-    """The utterance in pieces that the base can process: each an utterance with its start, end and duration.
-
-    Args:
-        seconds: how long it is; one that is not too long is one piece, and its audio is not read.
-        maximum_seconds: None: it is not cut.
-
-    Raises:
-        AudioError: as `load_utterance`.
-    """
+    """The utterance, of so many seconds, in pieces that the base can process: each an utterance with its
+    start, end and duration. One that is not too long is one piece, and its audio is not read. Raises
+    AudioError as `load_utterance`."""
     if maximum_seconds is None or seconds <= maximum_seconds:
         return [replace(utterance, duration=seconds)]
     wave, offset = load_utterance(utterance, allow_pipes=allow_pipes), utterance.start or 0.0

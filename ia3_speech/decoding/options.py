@@ -167,9 +167,6 @@ class OutputOptions:
 class ConfidenceOptions:
     """Confidences
 
-    Those that ia3-speech calibrate --out writes. Default: what ia3-speech calibrate --store keeps with the
-    adapter or the base, else none.
-
     Args:
         confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
             calibrate has stored with the adapter or the base; 1 beside a bias that is given)

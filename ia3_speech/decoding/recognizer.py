@@ -186,11 +186,8 @@ class Recognizer:
     def logits(
         self, waves: Sequence[np.ndarray], adapters: "Names | ChooseNames | None" = None
     ) -> "list[Tensor]":
-        """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`).
-
-        Raises:
-            UserError: memory runs out.
-        """
+        """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`). Raises
+        UserError where memory runs out."""
         try:
             if self.test_time:
                 names = adapters or [self.row] * len(waves)

@@ -54,16 +54,9 @@ def segment_data_directory(
     min_score: float = MINIMUM_SCORE,
     allow_pipes: bool = False,
 ) -> tuple[int, str]:
-    """Write `target`: `source` with longer utterances cut. The two may be the same folder.
-
-    Args:
-        base: what aligns, of the language of the texts.
-        max_seconds: of an utterance; None: the base's maximum input duration, else 15.
-        min_score: a segment below it is left out, see `Segment`.
-        allow_pipes: run the shell commands of wav.scp, which is how the length of their audio is known.
-
-    Returns:
-        how many utterances were longer, and a sentence on what became of them.
+    """Write `target`: `source` with longer utterances cut. The two may be the same folder. The options are
+    those of the command `datadir segment`, which explains them. Returns how many utterances were longer, and
+    a sentence on what became of them.
 
     Raises:
         DataError: the directory is not valid, or nothing is left of it.
@@ -141,37 +134,24 @@ def parts_of(
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording with its words.
+    """A part of a recording with its words."""
 
-    Attributes:
-        start, end: seconds.
-        text: its words.
-        score: the lowest mean log-probability of 30 frames between its first and last word; 0 is a perfect
-        fit.
-    """
-
-    start: float
+    start: float  # seconds, as `end`
     end: float
-    text: str
+    text: str  # its words
+    # The lowest mean log-probability of 30 frames between its first and last word; 0 is a perfect fit
     score: float
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The Viterbi path of a transcript through a recording.
+    """The Viterbi path of a transcript through a recording."""
 
-    Attributes:
-        words: in order; with each what stands beside it and cannot be written by the base.
-        starts, ends: `(words,)`, seconds.
-        path_scores: `(frames,)`, the log-probability of the path's symbol in each frame.
-        frame_times: `(frames,)`, seconds.
-    """
-
-    words: list[str]
-    starts: np.ndarray
+    words: list[str]  # in order; with each what stands beside it and cannot be written by the base
+    starts: np.ndarray  # `(words,)`, seconds, as `ends`
     ends: np.ndarray
-    path_scores: np.ndarray
-    frame_times: np.ndarray
+    path_scores: np.ndarray  # `(frames,)`, the log-probability of the path's symbol in each frame
+    frame_times: np.ndarray  # `(frames,)`, seconds
 
     def score(self, start: float, end: float) -> float:
         """The lowest mean of `path_scores` over 30 frames, from `start` to `end` seconds."""
@@ -190,16 +170,10 @@ def segment_recording(
     maximum_seconds: float = MAXIMUM_SECONDS,
     minimum_score: float = IMPOSSIBLE,
 ) -> list[Segment]:
-    """Align `text` with `wave`, float32 (samples,), 16 kHz, and cut both at pauses.
-
-    Args:
-        base: of the language of the text.
-        maximum_seconds: of a segment.
-        minimum_score: a segment below it is cut again, into shorter ones, so that what fits of it is found.
-
-    Raises:
-        ValueError: the text needs more frames than the recording has, or the base can write none of it.
-    """
+    """Align `text` with `wave`, float32 (samples,), 16 kHz, by a base of its language, and cut both at
+    pauses. A segment below the minimum score is cut again, into shorter ones, so that what fits of it is
+    found. Raises ValueError where the text needs more frames than the recording has, or the base can write
+    none of it."""
     log_probabilities, times = recording_log_probabilities(wave, base, maximum_seconds)
     words = align_words(log_probabilities, times, text.split(), base.vocabulary, base.stride / SAMPLE_RATE)
     return cut_between_words(wave, words, maximum_seconds, minimum_score)

@@ -89,19 +89,14 @@ class RunningText:
     of which only a line break is written belongs to the next one, if there is one.
 
     The texts have a line break at their end where one was dictated, and else no white space.
-
-    Attributes:
-        words: that are in no segment yet, from the word with the number `done` on.
-        cuts: where the parts end that have no segment yet, as numbers of words.
-        pieces: of these words, as far as they are known.
     """
 
     def __init__(self, post_process: PostProcessor | None) -> None:
         self.writer = post_process.start() if post_process else WordsAsTheyAre()
-        self.words: list[Word] = []
+        self.words: list[Word] = []  # that are in no segment yet, from the word with the number `done` on
         self.done = 0
-        self.cuts: list[int] = []
-        self.pieces: list[Piece] = []
+        self.cuts: list[int] = []  # where the parts end that have no segment yet, as numbers of words
+        self.pieces: list[Piece] = []  # of these words, as far as they are known
 
     def add(self, part: Sequence[Word]) -> list[tuple[list[Word], str]]:
         """Take in the words up to the next cut; the segments that are complete."""

@@ -27,20 +27,13 @@ class Word:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which adapter a gate chose for a recording, or for a piece of a long one.
+    """Which adapter a gate chose for a recording, or for a piece of a long one."""
 
-    Attributes:
-        adapter: its name, or a sum of such; None for the base.
-        probability: 0 to 1, that the gate gives to it: of a sum, to its adapters together.
-        start, end: seconds from the beginning of the recording.
-        channel: left or right, where the channels of a call are transcribed one by one.
-    """
-
-    adapter: str | None
-    probability: float
-    start: float = 0.0
+    adapter: str | None  # its name, or a sum of such; None for the base
+    probability: float  # 0 to 1, that the gate gives to it: of a sum, to its adapters together
+    start: float = 0.0  # seconds from the beginning of the recording, as `end`
     end: float = 0.0
-    channel: str | None = None
+    channel: str | None = None  # left or right, where the channels of a call are transcribed one by one
 
     @property
     def record(self) -> dict[str, str | float | None]:

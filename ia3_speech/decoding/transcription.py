@@ -263,13 +263,7 @@ def parse_channel_adapters(adapter: str | Path) -> dict[str, str] | None:
 
 def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], dict[str, str] | None]:
     """What `--adapter` names: the terms that are to be loaded, and, where it names one for each channel, the
-    adapter of each.
-
-    Args:
-        split: whether the channels of recordings are transcribed one by one.
-
-    Raises:
-        UserError: there is no such adapter, or `split` is missing.
+    adapter of each. Raises UserError where there is no such adapter, or channels are named and not `split`.
     """
     if adapter is None or is_auto(adapter):  # what a gate chooses from, the router knows
         return [], None

@@ -44,16 +44,10 @@ LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
 class Scaling:
     """What makes a word's confidence p a probability: Platt scaling (1999). Temperature scaling (Guo et al.
     2017), of one parameter, is too little where a language model's corrections make words right whose p is
-    low.
+    low. Raises ValueError where the slope is not positive, or one is no finite number."""
 
-    Attributes:
-        slope, bias: the log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words
-            which the base cannot write.
-
-    Raises:
-        ValueError: the slope is not positive, or one is no finite number.
-    """
-
+    # The log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words which the base
+    # cannot write
     slope: float = 1.0
     bias: float = 0.0
 
@@ -228,10 +222,8 @@ def viterbi(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) ->
     an even number a blank. Only `BEAM_STATES` states around the best are searched.
 
     torchaudio's forced_align finds the same path four times as fast, in memory of frames × symbols, which is
-    18 GB for an hour of speech. Beside the model, either takes less than 1 % of the time on a CPU.
-
-    Raises:
-        ValueError: there are fewer frames than the tokens need, or the beam has lost the end of the text.
+    18 GB for an hour of speech. Beside the model, either takes less than 1 % of the time on a CPU. Raises
+    ValueError where there are fewer frames than the tokens need, or the beam has lost the end of the text.
     """
     symbols = np.full(2 * len(tokens) + 1, blank)
     symbols[1::2] = tokens

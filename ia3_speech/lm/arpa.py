@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech import atomic
-from ia3_speech.decoding.beam_search import LanguageModelError
+from ia3_speech.cli import UserError
 from ia3_speech.lm.ngram import END, NEVER, SPECIAL, UNKNOWN, NgramModel, Order
 
 
@@ -62,7 +62,7 @@ def read_arpa(path: Path | str) -> NgramModel:
     """Read an ARPA file, gzipped or not.
 
     Raises:
-        LanguageModelError: it is no ARPA file, ends early, or holds an n-gram whose history is missing.
+        UserError: it is no ARPA file, ends early, or holds an n-gram whose history is missing.
     """
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
@@ -70,9 +70,7 @@ def read_arpa(path: Path | str) -> NgramModel:
         with opener(path, "rt", encoding="utf-8") as lines:
             sections = parse_arpa(path, lines)
     except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise LanguageModelError(
-            f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)"
-        ) from error
+        raise UserError(f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)") from error
     vocabulary = [*SPECIAL, *(word for _, word, _ in sections[0] if word not in SPECIAL)]
     model = NgramModel(vocabulary, [])
     for length, rows in enumerate(sections, 1):
@@ -88,9 +86,7 @@ def read_arpa(path: Path | str) -> NgramModel:
         history = model.index(words[:, :-1])
         if (history < 0).any():
             lost = rows[int(np.flatnonzero(history < 0)[0])][1]
-            raise LanguageModelError(
-                f"{path}: the {length}-gram {lost!r} has no history among the shorter ones"
-            )
+            raise UserError(f"{path}: the {length}-gram {lost!r} has no history among the shorter ones")
         by = np.lexsort((words[:, -1], history))
         model.orders.append(Order(history[by], words[by, -1], logs[0, by], logs[1, by]))
     return model
@@ -127,5 +123,5 @@ def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, 
                     raise ValueError
                 sections[-1].append((float(cells[0]), cells[1], float(cells[2]) if len(cells) > 2 else 0.0))
             except (IndexError, ValueError):
-                raise LanguageModelError(f"{path}:{number}: is no n-gram: {line[:80]!r}") from None
-    raise LanguageModelError(f"{path}: is no ARPA file, or ends before its line \\end\\")
+                raise UserError(f"{path}:{number}: is no n-gram: {line[:80]!r}") from None
+    raise UserError(f"{path}: is no ARPA file, or ends before its line \\end\\")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ia3_speech.decoding.beam_search import LanguageModelError
+from ia3_speech.cli import UserError
 
 UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
 SPECIAL = ("<unk>", "<s>", "</s>")
@@ -120,19 +120,17 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
     `lmplz --discount_fallback`.
 
     Raises:
-        LanguageModelError: the text holds no word, or a word of its own is <s>, </s> or <unk>.
+        UserError: the text holds no word, or a word of its own is <s>, </s> or <unk>.
     """
     ids = {word: number for number, word in enumerate(SPECIAL)}
     stream: list[int] = []
     for words in sentences:
         if reserved := set(words) & set(SPECIAL):
-            raise LanguageModelError(
-                f"the text holds {reserved.pop()}, which the model itself writes (delete it)"
-            )
+            raise UserError(f"the text holds {reserved.pop()}, which the model itself writes (delete it)")
         if words:
             stream += [START, *(ids.setdefault(word, len(ids)) for word in words), END]
     if not stream:
-        raise LanguageModelError("the text holds no word")
+        raise UserError("the text holds no word")
     orders, counts = count_ngrams(np.array(stream), len(ids), order)
     model = NgramModel(list(ids), orders)
     smooth(model, adjusted_counts(model, counts))

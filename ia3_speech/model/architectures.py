@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.cli import UserError
@@ -48,57 +49,39 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class AudioInput:
-    """How audio enters a CTC base: what `base.Base` must know of the part below the layers.
+    """How audio enters a CTC base: what `base.Base` must know of the part below the layers."""
 
-    Args:
-        kernels: (configuration, the processor's feature extractor) → the steps from samples to the features
-            that are kept of an utterance: the front end's frames, or the processor's features.
-        downsampling: configuration → the steps from these features to frames of logits.
-        argument: `input_values`, samples; or `input_features` (frames, channels), which the processor makes.
-        mask: the argument that tells samples, or frames, from padding.
-        front_end: path of the module that makes frames of samples; "" where the processor does.
-        channel_axis: of that module's output: 1 for (batch, channels, frames), else −1.
-        mono: whether samples come as (batch, 1, samples).
-        epsilon: what the processor adds to the variance of the samples that it normalises.
-    """
-
+    # (configuration, the processor's feature extractor) → the steps from samples to the features that are
+    # kept of an utterance: the front end's frames, or the processor's features
     kernels: Callable[[Any, Any], Kernels]
+    # Configuration → the steps from these features to frames of logits
     downsampling: Callable[[Any], Kernels]
+    # `input_values`, samples; or `input_features` (frames, channels), which the processor makes
     argument: str = "input_values"
-    mask: str = "attention_mask"
-    front_end: str = ""
-    channel_axis: int = 1
-    mono: bool = False
-    epsilon: float = 1e-7
+    mask: str = "attention_mask"  # the argument that tells samples, or frames, from padding
+    front_end: str = ""  # path of the module that makes frames of samples; "" where the processor does
+    channel_axis: int = 1  # of that module's output: 1 for (batch, channels, frames), else −1
+    mono: bool = False  # whether samples come as (batch, 1, samples)
+    epsilon: float = 1e-7  # what the processor adds to the variance of the samples that it normalises
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One type of encoder. In every path, {body} is the model's `base_model_prefix`.
+    """One type of encoder. In every path, {body} is the model's `base_model_prefix`."""
 
-    Args:
-        layers: path of the list of layers.
-        targets: placement → the modules in a layer that it scales.
-        probe: configuration → an input for the model, batch of one.
-        head: path of the CTC head.
-        convolutions: path of the feature encoder's list, each with a `conv` and perhaps a `layer_norm`.
-        replaced_methods: method of the module that holds the projections → what replaces it while vectors are
-            attached: the same operations, by calls that run hooks (see `patches`).
-        input: how audio enters; None for a model that is not a speech recogniser.
-        padding_sensitive: paths of the convolutions that look across a row's end into a batch's padding (`*`:
-            each of a list).
-        skips_layers: whether a forward pass can begin above the layers that have no vector
-            (`partial_forward.logits_from`).
-    """
-
-    layers: str
-    targets: Mapping[str, tuple[TargetSpec, ...]]
-    probe: "Callable[[Any], dict[str, torch.Tensor]]"
-    head: str = "lm_head"
+    layers: str  # path of the list of layers
+    targets: Mapping[str, tuple[TargetSpec, ...]]  # placement → the modules in a layer that it scales
+    probe: "Callable[[Any], dict[str, torch.Tensor]]"  # configuration → an input for the model, batch of one
+    head: str = "lm_head"  # path of the CTC head
+    # Path of the feature encoder's list, each with a `conv` and perhaps a `layer_norm`
     convolutions: str = ""
+    # Method of the module that holds the projections → what replaces it while vectors are attached: the same
+    # operations, by calls that run hooks (see `patches`)
     replaced_methods: Mapping[str, Callable] = field(default_factory=dict)
-    input: AudioInput | None = None
+    input: AudioInput | None = None  # how audio enters; None for a model that is not a speech recogniser
+    # Paths of the convolutions that look across a row's end into a batch's padding (`*`: each of a list)
     padding_sensitive: tuple[str, ...] = ()
+    # Whether a forward pass can begin above the layers that have no vector (`partial_forward.logits_from`)
     skips_layers: bool = False
 
 
@@ -331,10 +314,5 @@ class IA3Config:
 
 def format_layers(numbers: list[int]) -> str:
     """[0, 1, 2, 5] → "0-2,5", as `IA3Config.layers` takes it."""
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and parts[-1][1] == n - 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

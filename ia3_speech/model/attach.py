@@ -226,10 +226,7 @@ def check_liveness(model: nn.Module) -> None:
     """Prove that every vector changes the logits and gets a gradient; the model comes out as it went in.
 
     Vectors are drawn from [0.5, 1.5]. Runs once for each model and set of target modules, which the model
-    remembers.
-
-    Raises:
-        AdapterError: names the vectors that have no effect.
+    remembers. Raises AdapterError, which names the vectors that have no effect.
     """
     model = unwrap(model)
     parameters = {name: vector.l for name, vector in vectors(model).items()}
@@ -249,11 +246,7 @@ def check_liveness(model: nn.Module) -> None:
 def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: Callable) -> list[str]:
     """The names of those that get no gradient at random values; all, where these don't change the logits.
     The architecture's probe (for speech a second of noise) goes forward and backward; the model comes out as
-    it went in.
-
-    Args:
-        draw: (a parameter, numbers of its shape from [0, 1)) → the values to try.
-    """
+    it went in. `draw`: (a parameter, numbers of its shape from [0, 1)) → the values to try."""
     before = [(p, p.detach().clone(), p.requires_grad) for p in parameters.values()]
     was_training = model.training
     gradients, generator = [None] * len(parameters), torch.Generator().manual_seed(0)

@@ -25,21 +25,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureExtraction:
-    """What turns a waveform into a row of the model's input.
+    """What turns a waveform into a row of the model's input."""
 
-    Attributes:
-        extractor: transformers' feature extractor.
-        input: how audio enters the model.
-        kernels: the steps from samples to the front end's frames.
-        frame_multiple: the number of frames is a multiple of this.
-        dtype: of the model.
-    """
-
-    extractor: Any
-    input: AudioInput
-    kernels: Kernels
-    frame_multiple: int
-    dtype: torch.dtype
+    extractor: Any  # transformers' feature extractor
+    input: AudioInput  # how audio enters the model
+    kernels: Kernels  # the steps from samples to the front end's frames
+    frame_multiple: int  # the number of frames is a multiple of this
+    dtype: torch.dtype  # of the model
 
     def extract(self, wave: np.ndarray) -> torch.Tensor:
         """(samples,) → on the CPU: (samples,) normalised, or (frames, mels)."""
@@ -65,16 +57,11 @@ class FeatureExtraction:
 
 @dataclass(frozen=True)
 class Collator:
-    """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`); can be pickled.
+    """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`); can be pickled."""
 
-    Attributes:
-        features: how a waveform becomes a row.
-        vocabulary: of the base; None for a classifier.
-        numbers: counts of those that were written in words so far, in this process; the first are logged.
-    """
-
-    features: FeatureExtraction
-    vocabulary: Vocabulary | None
+    features: FeatureExtraction  # how a waveform becomes a row
+    vocabulary: Vocabulary | None  # of the base; None for a classifier
+    # Counts of those that were written in words so far, in this process; the first are logged
     numbers: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:

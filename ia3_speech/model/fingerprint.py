@@ -21,16 +21,14 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     perhaps with a head of its own, is attached.
 
     A base of `load_base` keeps the digests of its weights before they were cast, also when it is cast or
-    moved later; they are computed again where a weight was written to.
+    moved later; they are computed again where a weight was written to. Raises AdapterError where an adapter
+    is merged into the weights, which are then not the base's.
 
     Returns:
         architecture (the class), model_type, layers, hidden, ffn, vocabulary (sizes); in place of the
         vocabulary a classifier has `classes`, and where they are named their `class_names`, and a bare
         encoder neither; sha256, of the parameters, which had the type `dtype`, as float32; and `buffers`, the
         same of the buffers that a checkpoint holds (statistics of batch norms), where there are any.
-
-    Raises:
-        AdapterError: an adapter is merged into the weights, which are then not the base's.
     """
     model = unwrap(model)
     refuse_merged(model)

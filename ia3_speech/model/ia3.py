@@ -36,21 +36,13 @@ PARAMETER = "l_as_bias"
 
 @dataclass(frozen=True)
 class TargetModule:
-    """A module that a vector scales: its full path, the side that is scaled, and what that side is.
+    """A module that a vector scales: its full path, the side that is scaled, and what that side is."""
 
-    Args:
-        module: its path in the model; the vector merges into its weight, and with side "out" into its bias.
-        side: "in" or "out".
-        placement: one of `architectures.PLACEMENTS`.
-        layer: of the encoder; for `conv` the number of the convolution.
-        axis: of the activation, the one that is scaled: −1 in (batch, time, d), 1 in (batch, d, time).
-    """
-
-    module: str
-    side: str
-    placement: str
-    layer: int
-    axis: int = -1
+    module: str  # its path in the model; the vector merges into its weight, and with side "out" into its bias
+    side: str  # "in" or "out"
+    placement: str  # one of `architectures.PLACEMENTS`
+    layer: int  # of the encoder; for `conv` the number of the convolution
+    axis: int = -1  # of the activation, the one that is scaled: −1 in (batch, time, d), 1 in (batch, d, time)
 
     @property
     def vector_path(self) -> str:
@@ -120,9 +112,6 @@ class IA3Vector(nn.Module):
         if self.l.dtype != exact.dtype and exact.dtype == torch.float32:
             self.l.data = exact.to(self.l.device)
         return self
-
-    def extra_repr(self) -> str:
-        return f"{self.target.placement}, layer {self.target.layer}, {self.l.numel()} parameters"
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -242,46 +231,26 @@ def vector_size(model: nn.Module, target: TargetModule) -> int:
 # --- how many parameters train ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ParameterCount:
-    """How many parameters are trained, and how many the base has.
+def parameter_table(model: nn.Module) -> str:
+    """What is attached to `model`, and its share of the base's parameters, the head's included:
 
-    Attributes:
-        counts: placement, or head where it is trained → its parameters in all layers together.
-        layers: the encoder layers that have vectors, ascending.
-        base: parameters of the base, its head included.
+    placement  layers  parameters  share of the base
+    key        0-1             64  0.2896%
+    conv                       48  0.2172%
+    head                      957  4.3301%
+    all                     1,069  4.8369% of 22,101
     """
-
-    counts: dict[str, int]
-    layers: list[int]
-    base: int
-
-    @property
-    def trained(self) -> int:
-        return sum(self.counts.values())
-
-    def table(self) -> str:
-        """The table shown before training:
-
-        placement  layers  parameters  share of the base
-        key        0-1             64  0.2896%
-        conv                       48  0.2172%
-        head                      957  4.3301%
-        all                     1,069  4.8369% of 22,101
-        """
-        rows = [("placement", "layers", "parameters", "share of the base")]
-        for name, count in self.counts.items():
-            layers = "" if name in ("conv", "head") else format_layers(self.layers)
-            rows.append((name, layers, f"{count:,}", f"{count / self.base:.4%}"))
-        rows.append(("all", "", f"{self.trained:,}", f"{self.trained / self.base:.4%} of {self.base:,}"))
-        return "\n".join(in_columns(rows, left=(0, 1, 3)))
-
-
-def count_parameters(model: nn.Module) -> ParameterCount:
-    """Count what is attached to `model`."""
     attached = list(vectors(model).values())
     counts = {p: sum(v.l.numel() for v in attached if v.target.placement == p) for p in PLACEMENTS}
-    layers = sorted({vector.target.layer for vector in attached if vector.target.placement != "conv"})
+    layers = format_layers(sorted({v.target.layer for v in attached if v.target.placement != "conv"}))
     base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
     counts["head"] = sum(p.numel() for p in (getattr(model, "ia3_head", None) or {}).values())
-    return ParameterCount({name: count for name, count in counts.items() if count}, layers, base)
+    rows = [("placement", "layers", "parameters", "share of the base")]
+    for name, count in counts.items():
+        if count:
+            rows.append(
+                (name, "" if name in ("conv", "head") else layers, f"{count:,}", f"{count / base:.4%}")
+            )
+    total = sum(counts.values())
+    rows.append(("all", "", f"{total:,}", f"{total / base:.4%} of {base:,}"))
+    return "\n".join(in_columns(rows, left=(0, 1, 3)))

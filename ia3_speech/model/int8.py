@@ -57,11 +57,8 @@ class Int8Product(torch.autograd.Function):
 
 
 def quantize(model: nn.Module, layers: nn.ModuleList) -> nn.Module:
-    """Round the linear modules of the encoder's `layers` to int8, in place; the head stays in float32.
-
-    Raises:
-        UserError: the model is not in float32 on a CPU, or it uses weights without calling their modules.
-    """
+    """Round the linear modules of the encoder's `layers` to int8, in place; the head stays in float32. Raises
+    UserError where the model is not in float32 on a CPU, or it uses weights without calling their modules."""
     first = next(model.parameters())
     if first.device.type != "cpu" or first.dtype != torch.float32:
         raise UserError(f"int8 is for float32 on the CPU, and this base is {first.dtype} on {first.device}")

@@ -49,14 +49,12 @@ def logits_from(
     model: nn.Module, features: torch.Tensor, depth: int | None, arguments: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """The logits (batch, frames, vocabulary) of a copy whose forward pass begins with `features` (batch,
-    frames, channels) instead of the waveform: the modules below return their input unchanged.
+    frames, channels) instead of the waveform: the modules below return their input unchanged. Raises
+    RuntimeError where the model's `forward` was replaced by one that runs another model than the copy.
 
     Args:
         depth: None: `features` are those of the front end; k: they are the input of encoder layer k.
         arguments: of the model, the waveform's shape and the mask.
-
-    Raises:
-        RuntimeError: the model's `forward` was replaced by one that runs another model than the copy.
     """
     audio_input = architecture_of(model).input
     front_end = model.get_submodule(path_in(model, audio_input.front_end))
@@ -89,12 +87,8 @@ def skip_below(body: nn.Module, features: torch.Tensor, depth: int) -> None:
 
 def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> None:
     """Let a copy zero what lies beyond each row's frames before each convolution that looks across a row's
-    end, as zero padding stands there for a row alone.
-
-    Args:
-        lengths: the rows' frames below `downsampling`.
-        downsampling: the convolutions that the model has above its encoder's layers.
-    """
+    end, as zero padding stands there for a row alone. `lengths`: the rows' frames below `downsampling`, the
+    convolutions that the model has above its encoder's layers."""
     for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
         for number, module in enumerate(modules_at(model, path_in(model, path))):
             above = ".adapter." in path

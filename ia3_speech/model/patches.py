@@ -28,7 +28,6 @@ def wavlm_self_attention(
     PEFT's; transformers#48773). WavLM: arXiv 2110.13900. The gated position bias is an input.
 
     Args:
-        self: the `WavLMAttention`.
         hidden_states: (batch, time, d); the batch stays the first axis, as a vector for each row needs it.
         attention_mask: (batch, time), 1 for a frame and 0 for padding.
         gated_position_bias: (batch · heads, time, time).
@@ -78,11 +77,8 @@ def mask_if_it_fits(
 def require_input_gradients(module: "nn.Module", args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """A hook: re-entrant gradient checkpointing computes no gradient in a layer whose input requires none, as
     is the case in a frozen base's first layer. So let the input require one. Without such checkpointing
-    nothing changes.
-
-    Raises:
-        UserError: for WavLM, where it never ends, with or without vectors (transformers 5.24).
-    """
+    nothing changes. Raises UserError for WavLM, where it never ends, with or without vectors (transformers
+    5.24)."""
     import torch
 
     if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):

@@ -2,10 +2,8 @@
 
 In: aligned and counted utterances. Out: WER, CER and term error rate (`ErrorRates`).
 
-A rate is a sum of errors divided by a sum of reference words, characters or terms. The bootstrap draws whole
-clusters (speakers, consultations) and computes the rate of each replicate. A baseline's rate is computed on
-the same replicates, so that the interval of a change is that of a paired comparison. A rate without anything
-in the reference is nan.
+A rate is a sum of errors divided by a sum of reference words, characters or terms, nan where there are none;
+its interval is the bootstrap's over clusters (see `significance`), a change's that of a paired comparison.
 """
 
 import math
@@ -122,12 +120,8 @@ def compute_error_rates(
     replications: int,
     seed: int,
 ) -> ErrorRates:
-    """Error rates of utterances, and their changes against the same utterances of the baseline.
-
-    Args:
-        unit: the label whose values are the clusters of the bootstrap. Where all utterances are of one
-            cluster, utterances are drawn instead.
-    """
+    """Error rates of utterances, and their changes against the same utterances of the baseline. The values of
+    the label `unit` are the clusters of the bootstrap; where all utterances are of one, these are drawn."""
     clusters = [label_value(utterance, unit) for utterance in scored]
     if len(set(clusters)) < 2:
         unit, clusters = "utterance", [utterance.id for utterance in scored]

@@ -73,6 +73,7 @@ def score_hypotheses(
     seed: int = 0,
 ) -> Score:
     """Score hypotheses, {utterance id: text}, against the texts of a data directory; a missing one is empty.
+    Raises UserError where no hypothesis is of this data, or an utterance lacks the label `cluster`.
 
     Args:
         baseline: hypotheses of another system, to compare with.
@@ -82,9 +83,6 @@ def score_hypotheses(
         overlap: what the data has in common with training; utterances whose sentence does not occur there are
             scored separately too, unless that is all or none of them.
         replications, seed: of each bootstrap.
-
-    Raises:
-        UserError: no hypothesis is of this data, or an utterance lacks the label `cluster`.
     """
     scored = score_utterances(data, hypotheses, terms, normalize)
     baseline_scored = None if baseline is None else score_utterances(data, baseline, terms, normalize)

@@ -35,14 +35,9 @@ Interval = tuple[float, float] | None  # lower and upper bound; None where it ca
 def bootstrap_sums(
     counts: Mapping[str, np.ndarray], replications: int = REPLICATIONS, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Bootstrap replicates of sums: draw as many units as there are, with replacement; add up their counts.
-
-    Args:
-        counts: by name, one count per unit (an utterance or a cluster), `(units,)`.
-
-    Returns:
-        The sums by name, `(replications,)`. Replicate i draws the same units for every name.
-    """
+    """Bootstrap replicates of sums: draw as many units (utterances or clusters) as there are, with
+    replacement, and add up their counts, by name `(units,)` → by name `(replications,)`. Replicate i draws
+    the same units for every name."""
     values = np.column_stack([np.asarray(column, dtype=np.float64) for column in counts.values()])
     units = len(values)
     rng = np.random.default_rng(seed)

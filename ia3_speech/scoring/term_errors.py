@@ -46,10 +46,8 @@ def read_term_list(path: Path, mode: str = "ctc") -> TermList:
     """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`),
     their numbers in words first unless the mode is "none".
 
-    A term may stand on several lines: it then has the categories of all of them.
-
-    Raises:
-        UserError: the file cannot be read, holds no terms, or a line has nothing left once normalised.
+    A term may stand on several lines: it then has the categories of all of them. Raises UserError where the
+    file cannot be read, holds no terms, or a line has nothing left once normalised.
     """
     lines = read_utf8(path, "a term list: one term a line").split("\n")
     categories_of: dict[str, list[str]] = {}

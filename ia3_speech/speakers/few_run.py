@@ -28,9 +28,8 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import percent, plural, with_interval
-from ia3_speech.model.attach import detach
+from ia3_speech.model.attach import detach, trainable
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, adapt, divide_into_folds
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
@@ -62,8 +61,8 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         where it did not start from the base; and where nothing was better than the start, a note.
 
     Raises:
-        TrainingError, AudioError, DataError: the options or the data can't be used.
-        RunLockError: another run is writing to `options.out`.
+        TrainingError, AudioError, DataError: the options or the data can't be used, or another run is writing
+            to `options.out`.
     """
     with run_lock(options.out):
         for name in ("adapter", "config.yaml", "train.json", "losses.json"):
@@ -83,7 +82,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
                 start, adaptation = name, further
         prepare(base, options, start)
         summary = {
-            "trainable": count_parameters(base.model).trained,
+            "trainable": sum(p.numel() for _, p in trainable(base.model)),
             "seed": options.seed,
             "utterances": len(examples),
             "audio_seconds": round(sum(example.seconds for example in examples), 1),

@@ -21,8 +21,8 @@ from ia3_speech.data.recordings import part_numbers
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.speakers.cross_validation import (
     Adaptation,
     adapt,
@@ -201,7 +201,7 @@ def finish(base: Base, names: list[str], options: SpeakerOptions, seconds: float
         "utterances": median(len(record["trained_on"]) for record in records),
         "improved": sum(record["selected_epoch"] > 0 for record in records),
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
-        "trainable": count_parameters(base.model).trained,
+        "trainable": sum(p.numel() for _, p in trainable(base.model)),
         "seed": options.seed,
         "seconds": round(sum(record["seconds"] for record in records), 1),
         "wall_seconds": round(seconds, 1),

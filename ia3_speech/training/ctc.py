@@ -64,11 +64,8 @@ def kl_divergence(
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
-    """The share of the peak learning rate at a step (from 0): a linear rise, then a linear fall to zero.
-
-    Args:
-        warmup: share of all steps, 0 ≤ warmup < 1, in which the rate rises.
-    """
+    """The share of the peak learning rate at a step (from 0): a linear rise in the share `warmup` of all
+    steps, 0 ≤ warmup < 1, then a linear fall to zero."""
     rise = warmup * total_steps
     factor = (step + 1) / rise if step < rise else (total_steps - step) / (total_steps - rise)
     return min(1.0, factor)

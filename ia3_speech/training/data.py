@@ -28,22 +28,14 @@ SHOWN = 10  # utterances that a message lists
 
 @dataclass
 class Example:
-    """One utterance as training needs it.
+    """One utterance as training needs it."""
 
-    Attributes:
-        utterance: its id, speaker, text and audio file.
-        ids: the token ids of its text.
-        seconds: length of its audio.
-        speeds: the speeds at which its audio has frames enough for its text; none where it can only be
-            tested on.
-        audio: SHA-256 of its audio file, of a shell pipe that of its samples.
-    """
-
-    utterance: Utterance
-    ids: list[int]
-    seconds: float
+    utterance: Utterance  # its id, speaker, text and audio file
+    ids: list[int]  # the token ids of its text
+    seconds: float  # length of its audio
+    # The speeds at which its audio has frames enough for its text; none where it can only be tested on
     speeds: list[float]
-    audio: str = ""
+    audio: str = ""  # SHA-256 of its audio file, of a shell pipe that of its samples
 
 
 def read_examples(
@@ -58,7 +50,6 @@ def read_examples(
     """Read, decode and check a data directory, so that any fault in it is found before training starts.
 
     Args:
-        path: the data directory.
         wanted: which of its utterances; the others are not read.
         with_untrainable: return also the utterances, without speeds, whose audio is usable and whose text is
             too long or empty (with `on_error: skip`).
@@ -220,12 +211,8 @@ def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], options:
 
 
 def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, float]]) -> None:
-    """Name what exceeds the base's maximum input duration; training does not cut it, as decoding does.
-
-    Args:
-        path: the data directory.
-        lengths: id and seconds of each of its utterances.
-    """
+    """Name what exceeds the base's maximum input duration, by id and seconds of a data directory's
+    utterances; training does not cut it, as decoding does."""
     limit = base.maximum_seconds
     longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:

@@ -84,16 +84,13 @@ class FeatureCache:
     A feature is the same whether it was stored or not: the frozen part always runs utterance by utterance.
     It is stored in float32: 512 channels at 50 frames a second are 0.37 GB an hour, at each speed. float16
     would halve that, but the mini base's convolutions reach 49,984 of its 65,504, and a logit moves by 0.06.
-
-    Attributes:
-        depth: how far up, as `frozen_depth` gives it.
-        stored: features by audio file, segment and speed, on the CPU.
     """
 
     base: Base
-    depth: int | None
+    depth: int | None  # how far up, as `frozen_depth` gives it
     limit_bytes: float
     allow_pipes: bool = False
+    # Features by audio file, segment and speed, on the CPU
     stored: dict[tuple, torch.Tensor] = field(default_factory=dict, repr=False)
     stored_bytes: int = 0
 

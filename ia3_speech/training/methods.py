@@ -56,12 +56,9 @@ class Inserted(NamedTuple):
 
 def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
     """Freeze a model and put a method's parameters into it, drawn by `seed` where they are random. As with
-    IA³, LayerDrop is off, batch norms keep their statistics, and short batches are not masked.
-
-    Raises:
-        AdapterError: there is no such method, the model has no place for it, it trains nothing, or what it
-            trains has no effect.
-    """
+    IA³, LayerDrop is off, batch norms keep their statistics, and short batches are not masked. Raises
+    AdapterError where there is no such method, the model has no place for it, it trains nothing, or what it
+    trains has no effect."""
     name, before = config["method"], {id(parameter) for parameter in model.parameters()}
     method, where = METHODS.get(name.partition(":")[0]), f"{name} on {type(model).__name__}"
     if method is None:

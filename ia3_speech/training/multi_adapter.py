@@ -45,13 +45,9 @@ Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of t
 
 
 class Setting(NamedTuple):
-    """How an adapter is made of a training: its vectors are start + scale · (trained − start).
+    """How an adapter is made of a training: its vectors are start + scale · (trained − start)."""
 
-    Attributes:
-        epochs: how many were trained; 0 is the start.
-    """
-
-    epochs: int
+    epochs: int  # how many were trained; 0 is the start
     scale: float
 
 
@@ -59,41 +55,28 @@ START = Setting(0, 0.0)
 
 
 class Measure(NamedTuple):
-    """What an adapter makes of one utterance that it has not been trained on.
-
-    Attributes:
-        text: the hypothesis of greedy search.
-        errors, words: word errors, and words of the reference.
-        loss, symbols: CTC loss a symbol, infinite where it is not a number, and symbols of the reference.
-    """
+    """What an adapter makes of one utterance that it has not been trained on."""
 
     utterance: str
-    text: str
-    errors: int
-    words: int
-    loss: float
-    symbols: int
+    text: str  # the hypothesis of greedy search
+    errors: int  # word errors
+    words: int  # of the reference
+    loss: float  # CTC loss a symbol, infinite where it is not a number
+    symbols: int  # of the reference
 
 
 @dataclass
 class Task:
-    """One training.
+    """One training."""
 
-    Attributes:
-        name: decides the random numbers of the task, with the seed.
-        train_examples: the utterances to train on.
-        held_out: the utterances that are measured at the start and in the epochs of `measured_epochs`.
-        epochs: train so many of the epochs of the learning rate's schedule.
-        measures: of each of those held out, by setting.
-        vectors: after each measured epoch, and after the last.
-    """
-
-    name: str
-    train_examples: list[Example]
+    name: str  # decides the random numbers of the task, with the seed
+    train_examples: list[Example]  # the utterances to train on
+    # The utterances that are measured at the start and in the epochs of `measured_epochs`
     held_out: list[Example]
-    epochs: int
+    epochs: int  # train so many of the epochs of the learning rate's schedule
+    # Of each of those held out, by setting
     measures: dict[Setting, list[Measure]] = field(default_factory=dict)
-    vectors: dict[int, Vectors] = field(default_factory=dict)
+    vectors: dict[int, Vectors] = field(default_factory=dict)  # after each measured epoch, and after the last
 
 
 def measured_epochs(epochs: int) -> list[int]:

@@ -34,17 +34,11 @@ SHARE = 0.25  # of a batch's seconds that are replayed in its step
 
 @dataclass
 class Replayed:
-    """A piece of the replayed speech, at most as long as the base's longest input.
+    """A piece of the replayed speech, at most as long as the base's longest input."""
 
-    Attributes:
-        utterance: where its audio is, and its duration.
-        symbols: (frames, k), the base's likeliest token ids.
-        probabilities: (frames, k + 1), theirs and that of all others together, fp16.
-    """
-
-    utterance: Utterance
-    symbols: torch.Tensor
-    probabilities: torch.Tensor
+    utterance: Utterance  # where its audio is, and its duration
+    symbols: torch.Tensor  # (frames, k), the base's likeliest token ids
+    probabilities: torch.Tensor  # (frames, k + 1), theirs and that of all others together, fp16
 
 
 def read_replay(path: Path, base: Base, options: TrainingOptions) -> list[Replayed]:

@@ -12,11 +12,10 @@ from typing import Any
 
 from ia3_speech import atomic
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
-from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3 import count_parameters
+from ia3_speech.model.ia3 import parameter_table
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import (
     SharedOptions,
@@ -36,19 +35,12 @@ from ia3_speech.training.trainer import CHECKPOINT, Trainer
 logger = logging.getLogger(__name__)
 
 
-class RunLockError(UserError):
-    """Another run is writing to the same folder."""
-
-
 @contextmanager
 def run_lock(out: Path, part: str | None = None) -> Iterator[None]:
     """Hold the lock of `out`, which is made, within the context; it ends with the process, however that ends.
 
     Runs of different parts of one work, such as 1/2 and 2/2, have locks of their own. Without effect in all
-    processes but the first of a distributed run.
-
-    Raises:
-        RunLockError: another run holds it.
+    processes but the first of a distributed run. Raises TrainingError where another run holds it.
     """
     from filelock import FileLock, Timeout
 
@@ -60,7 +52,7 @@ def run_lock(out: Path, part: str | None = None) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise RunLockError(
+        raise TrainingError(
             f"{out}: another run is writing to it (wait until it has ended, or choose another --out)"
         ) from error
     try:
@@ -86,9 +78,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         the adapter's tensors), seconds_per_step, and peak_memory_bytes (of the process, or its GPU).
 
     Raises:
-        TrainingError, ResumeError, AudioError, DataError: the options, the checkpoint or the data can't be
-            used.
-        RunLockError: another run is writing to `options.out`.
+        TrainingError, AudioError, DataError: the options, the checkpoint or the data can't be used, or
+            another run is writing to `options.out`.
     """
     check_options(options)
     with run_lock(options.out):
@@ -100,7 +91,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         prepare_base(base, options, options.train_head)
         if options.method == "ia3":
             check_head(base, options)
-            logger.info("%s", count_parameters(base.model).table())
+            logger.info("%s", parameter_table(base.model))
         train_set = read_examples(options.train, base, options, options.speeds)
         dev_set = read_examples(options.dev, base, options, [1.0])
         trainer = Trainer(base, train_set, dev_set, options, replay)

@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,7 +24,6 @@ from torch import nn
 from tqdm import tqdm
 
 from ia3_speech.atomic import replacing, write_text
-from ia3_speech.cli import UserError
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.long_recordings import cut_utterance
@@ -57,41 +56,23 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
 
 
-class ResumeError(UserError):
-    """A checkpoint that a run cannot resume from."""
-
-
 @dataclass
 class TrainingState:
-    """What a trainer has counted, measured and selected so far.
+    """What a trainer has counted, measured and selected so far."""
 
-    Attributes:
-        selected_tensors: the trained parameters by name, in the selected epoch.
-        without_gradient: names of vectors that have had no gradient yet.
-        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
-        selected_wer: its dev WER, a fraction.
-        start_wer: dev WER of the start, a fraction.
-        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
-        epochs_without_improvement: epochs since that one.
-        step: batches trained on.
-        losses: of the batches of the current epoch.
-        seconds: of wall-clock time spent training.
-        step_seconds: of it, in steps: without evaluation.
-        peak_memory_bytes: what torch has allocated on the GPU at most, or this process.
-    """
-
-    selected_tensors: dict[str, torch.Tensor]
-    without_gradient: list[str]
-    selected_epoch: int = 0
-    selected_wer: float = math.inf
-    start_wer: float = math.inf
+    selected_tensors: dict[str, torch.Tensor]  # the trained parameters by name, in the selected epoch
+    without_gradient: list[str]  # names of vectors that have had no gradient yet
+    selected_epoch: int = 0  # the epoch whose vectors become the adapter, from 1; 0 is the start
+    selected_wer: float = math.inf  # its dev WER, a fraction
+    start_wer: float = math.inf  # dev WER of the start, a fraction
+    # Errors of each dev utterance in the epoch with the fewest, of those from 1
     best_errors: list[int] = field(default_factory=list)
-    epochs_without_improvement: int = 0
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    step_seconds: float = 0.0
-    peak_memory_bytes: int = 0
+    epochs_without_improvement: int = 0  # epochs since that one
+    step: int = 0  # batches trained on
+    losses: list[float] = field(default_factory=list)  # of the batches of the current epoch
+    seconds: float = 0.0  # of wall-clock time spent training
+    step_seconds: float = 0.0  # of it, in steps: without evaluation
+    peak_memory_bytes: int = 0  # what torch has allocated on the GPU at most, or this process
 
 
 class Trainer:
@@ -193,12 +174,9 @@ class Trainer:
         self.state.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
-        """One step on one batch, divided among the processes. Returns its loss, with that of what
-        is replayed, and its seconds of audio.
-
-        Raises:
-            TrainingError: the loss is not finite, or a vector has had no gradient.
-        """
+        """One step on one batch, divided among the processes. Returns its loss, with that of what is
+        replayed, and its seconds of audio. Raises TrainingError where the loss is not finite, or a vector has
+        had no gradient."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
         here = examples[rank::world]
@@ -317,11 +295,12 @@ class Trainer:
     # ---- resuming
 
     def checkpoint(self) -> None:
+        """Write what a run resumes from; random numbers depend on the seed and the step alone."""
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
             checkpoint = {
                 "run": self.identity,
-                "order": self.order.state_dict(),
+                "order": {"epoch": self.order.epoch, "position": self.order.position},
                 "optimizer": self.optimizer.state_dict(),
                 "tensors": self.copy_parameters(),
                 "state": vars(self.state),
@@ -329,17 +308,14 @@ class Trainer:
             save_checkpoint(self.checkpoint_file, checkpoint)
 
     def resume(self) -> None:
-        """Load the last checkpoint, if there is one.
-
-        Raises:
-            ResumeError: it was made with other options, other data, on another base or from another start.
-        """
+        """Load the last checkpoint, if there is one. Raises TrainingError where it was made with other
+        options, other data, on another base or from another start."""
         if not self.checkpoint_file.exists():
             return
         last = load_checkpoint(self.checkpoint_file, self.options.out, self.identity)
         self.load_parameters(last["tensors"])
         self.optimizer.load_state_dict(last["optimizer"])
-        self.order.load_state_dict(last["order"])
+        self.order = replace(self.order, **last["order"])
         self.state = TrainingState(**last["state"])
         rows = map(json.loads, self.metrics_file.read_text("utf-8").splitlines())
         self.metrics = [row for row in rows if row["step"] <= self.state.step]
@@ -350,14 +326,7 @@ class Trainer:
 
 
 def save_checkpoint(file: Path, checkpoint: dict[str, Any]) -> None:
-    """In one step: the older checkpoint stands until the new one is complete.
-
-    Args:
-        checkpoint: run: what makes it the same run (the options that decide the result, the number of
-            processes, and digests of the base, of the parameters that training starts from, and of the data);
-            order: epoch and position within it; optimizer: AdamW's state; tensors: the trained parameters by
-            name; state: the fields of TrainingState. Random numbers depend on the seed and the step alone.
-    """
+    """In one step: the older checkpoint stands until the new one is complete."""
     buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
     torch.save(checkpoint, buffer)
     with replacing(file) as new:
@@ -365,15 +334,16 @@ def save_checkpoint(file: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def load_checkpoint(file: Path, out: Path, run: dict[str, Any]) -> dict[str, Any]:
-    """What was saved. Raises ResumeError where it is damaged, or `out`, which holds it, belongs to another
+    """What was saved. Raises TrainingError where it is damaged, or `out`, which holds it, belongs to another
     run."""
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, EOFError, OSError, ValueError, LookupError, UnpicklingError) as error:
-        raise ResumeError(f"cannot resume from {file}: {error} (delete it to start the run again)") from error
+        hint = "delete it to start the run again"
+        raise TrainingError(f"cannot resume from {file}: {error} ({hint})") from error
     then = checkpoint["run"]
     differing = sorted(name for name in {*run, *then} if run.get(name) != then.get(name))
     if differing:
         changes = [f"{name} was {then.get(name)!r}, is {run.get(name)!r}" for name in differing]
-        raise ResumeError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
+        raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
     return checkpoint

@@ -56,8 +56,8 @@ from ia3_speech.decoding.segment_directory import known_seconds
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.formatting import plural
 from ia3_speech.loading import load
+from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import load_base
-from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_errors
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import (
@@ -111,8 +111,8 @@ class SelfTraining:
             criterion (see the module), a fraction; where the start was kept, a note that says why.
 
         Raises:
-            TrainingError, UserError: the options or the recordings can't be used.
-            RunLockError: another run is writing to `out`.
+            TrainingError, UserError: the options or the recordings can't be used, or another run is writing
+                to `out`.
         """
         self.check()
         with run_lock(self.options.out):
@@ -254,7 +254,7 @@ class SelfTraining:
         adapter = str(folder / "exp/adapter") if selected else self.options.init_adapter
         base = load_base(self.options.base, device="cpu")
         prepare_base(base, replace(self.options, init_adapter=adapter))
-        summary["trainable"] = count_parameters(base.model).trained
+        summary["trainable"] = sum(p.numel() for _, p in trainable(base.model))
         summary["seconds"] = round(time.monotonic() - started, 1)
         training = {name: value for name, value in summary.items() if name not in ("left_out", "rounds")}
         training |= {"recordings_without_texts": str(self.options.data)}

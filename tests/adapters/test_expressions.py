@@ -105,11 +105,6 @@ def test_what_is_no_sum(registered, expression, message):
             'acent:x: no adapter has this name (nearest names: accent), in "acent:x+medical"',
         ),
         ("/no/d+accent", '/no/d: no such folder (there are: accent, en-gb, medical), in "/no/d+accent"'),
-        (
-            "accent-en-gb",
-            "accent-en-gb: no adapter has this name (nearest names: accent, en-gb); to subtract en-gb, write "
-            "accent+en-gb:-1",
-        ),
     ],
 )  # fmt: skip
 def test_unknown_names(registered, expression, message):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny_models import PIECE_TOKENIZERS
 
+from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.beam_search import BeamSearch, LanguageModelError, words_of
+from ia3_speech.decoding.beam_search import BeamSearch, words_of
 from ia3_speech.decoding.ctc_search import SearchError, collapse, greedy
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
@@ -101,7 +102,7 @@ def test_the_words_of_a_model(tmp_path, lm):
     (tmp_path / "binary").write_bytes(b"mmap lm http://kheafield.com/code\0tables\0<unk>\0<s>\0</s>\0ab\0b\0")
     assert words_of(tmp_path / "binary") == ["ab", "b"]
     (tmp_path / "no.arpa").write_text("hello\n")
-    with pytest.raises(LanguageModelError, match="neither an ARPA file nor a KenLM binary"):
+    with pytest.raises(UserError, match="neither an ARPA file nor a KenLM binary"):
         words_of(tmp_path / "no.arpa")
-    with pytest.raises(LanguageModelError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         BeamSearch(LETTERS, tmp_path / "missing.arpa")

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ia3_speech.cli import UserError
 from ia3_speech.lm.arpa import read_arpa, write_arpa
-from ia3_speech.lm.ngram import START, UNKNOWN, LanguageModelError, estimate, mix, mixture_weights, prune
+from ia3_speech.lm.ngram import START, UNKNOWN, estimate, mix, mixture_weights, prune
 
 WORDS = [f"w{n}" for n in range(40)]
 
@@ -126,14 +127,14 @@ def test_what_only_another_model_knows_stays_possible():
 )
 def test_damaged_files_are_named(tmp_path, content, message):
     (tmp_path / "bad.arpa").write_text(content)
-    with pytest.raises(LanguageModelError, match=f"bad.arpa.*{message}"):
+    with pytest.raises(UserError, match=f"bad.arpa.*{message}"):
         read_arpa(tmp_path / "bad.arpa")
 
 
 def test_a_text_without_words_or_with_the_models_own(tmp_path):
-    with pytest.raises(LanguageModelError, match="no word"):
+    with pytest.raises(UserError, match="no word"):
         estimate([[], []])
-    with pytest.raises(LanguageModelError, match="holds </s>"):
+    with pytest.raises(UserError, match="holds </s>"):
         estimate([["a", "</s>"]])
 
 

@@ -10,7 +10,7 @@ from ia3_speech import attach, detach, load_adapter, merge, save_adapter, unmerg
 from ia3_speech.adapters.record import read_metadata
 from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, trainable
-from ia3_speech.model.ia3 import count_parameters, vectors
+from ia3_speech.model.ia3 import parameter_table, vectors
 
 # ---- identity, and back
 
@@ -120,7 +120,7 @@ def test_the_table_before_training(tiny_model):
     model = attach(tiny_model(), IA3Config(("ffn", "key", "value"), "0,2"))
     base = sum(p.numel() for p in model.parameters()) - 224
     share = [f"{n / base:.4%}" for n in (64, 64, 96, 224)]
-    assert count_parameters(model).table() == (
+    assert parameter_table(model) == (
         "placement  layers  parameters  share of the base\n"
         f"key        0,2             64  {share[0]}\n"
         f"value      0,2             64  {share[1]}\n"

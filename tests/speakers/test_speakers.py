@@ -17,7 +17,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
 from ia3_speech.speakers.cross_validation import Adaptation, choose, divide_into_folds
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
-from ia3_speech.training.config import SpeakerOptions, check_options
+from ia3_speech.training.config import SpeakerOptions, TrainingError, check_options
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
@@ -28,7 +28,7 @@ from ia3_speech.training.multi_adapter import (
     Task,
     batches_of_similar_length,
 )
-from ia3_speech.training.run import RunLockError, run_lock
+from ia3_speech.training.run import run_lock
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -249,7 +249,7 @@ def test_what_says_the_same_is_in_one_fold(place):
 def test_parts_run_at_the_same_time_and_no_part_twice(place):
     (place / "exp/s1/fold1/.adapter.abcd_123/new").mkdir(parents=True)
     with run_lock(place / "exp", "1/2"):
-        with pytest.raises(RunLockError, match="exp: another run is writing to it"):
+        with pytest.raises(TrainingError, match="exp: another run is writing to it"):
             adapt_to_speakers(options_of(place, folds=2, part="1/2"))
         assert adapt_to_speakers(options_of(place, folds=2, part="2/2"))["adapters"] == 2
     assert not list((place / "exp").rglob(".adapter*"))

@@ -29,16 +29,11 @@ MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits
 
 @dataclass
 class DataDirectory:
-    """A checked data directory.
+    """A checked data directory."""
 
-    Attributes:
-        path: its folder.
-        utterances: in the order of their ids.
-        speaker_labels: the labels that belong to speakers (spk2LABEL) rather than to utterances (utt2LABEL).
-    """
-
-    path: Path
-    utterances: list[Utterance]
+    path: Path  # its folder
+    utterances: list[Utterance]  # in the order of their ids
+    # The labels that belong to speakers (spk2LABEL) rather than to utterances (utt2LABEL)
     speaker_labels: frozenset[str] = frozenset({"gender"})
 
     def __str__(self) -> str:
@@ -65,7 +60,6 @@ def read_data_directory(
     """Check a data directory and read it.
 
     Args:
-        path: the data directory.
         text: require `text`.
         wav: require `wav.scp`, and that the files it names exist.
         spk_sort: require utt2spk to be sorted by speaker as well.
@@ -110,10 +104,8 @@ def write_data_directory(
 
     wav.scp (absolute paths), utt2spk and spk2utt are always written; text, segments and utt2dur where the
     utterances have them; and a file for each label, spk2LABEL for those of `speaker_labels` that are the same
-    in all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals.
-
-    Raises:
-        DataError: there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
+    in all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals. Raises DataError
+    where there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
     """
     path = Path(path)
     if name := atomic.unexpected_file(path, lambda file: file.is_file() and bool(rule_of(file.name))):
@@ -233,12 +225,9 @@ class UtteranceIds:
 
     A speaker's id has no `-`, which sorts before all the other characters: so utterances that are sorted by
     id are sorted by speaker too.
-
-    Attributes:
-        total: the number of utterances, which decides how many digits numbered ids have.
     """
 
-    total: int
+    total: int  # the number of utterances, which decides how many digits numbered ids have
     _speakers: dict[str, str] = field(default_factory=dict, init=False)  # the corpus's name → id
     _suffixes: dict[str, int] = field(default_factory=dict, init=False)  # id → the last number appended to it
 

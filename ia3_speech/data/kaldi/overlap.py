@@ -18,27 +18,17 @@ from ia3_speech.formatting import plural
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """What a test set has in common with training.
+    """What a test set has in common with training."""
 
-    Attributes:
-        training: the data directories of training.
-        speakers: of the test set.
-        common_speakers: those of them that speak in training.
-        sentences: different ones of the test set; by speaker those of each speaker count.
-        common_sentences: those of them that occur in training.
-        utterances: of the test set.
-        unseen: the ids of those of them whose sentence does not occur in training.
-        by_speaker: each utterance is compared with what its speaker's adapter was trained on alone; that the
-            speaker is the same is no warning.
-    """
-
-    training: list[str]
-    speakers: int
-    common_speakers: int
-    sentences: int
-    common_sentences: int
-    utterances: int
-    unseen: frozenset[str]
+    training: list[str]  # the data directories of training
+    speakers: int  # of the test set
+    common_speakers: int  # those of them that speak in training
+    sentences: int  # different ones of the test set; by speaker those of each speaker count
+    common_sentences: int  # those of them that occur in training
+    utterances: int  # of the test set
+    unseen: frozenset[str]  # the ids of those of them whose sentence does not occur in training
+    # Each utterance is compared with what its speaker's adapter was trained on alone; that the speaker is the
+    # same is no warning
     by_speaker: bool = False
 
     @property

@@ -77,17 +77,11 @@ def read_mapping(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a table.
+    """A line of a table."""
 
-    Attributes:
-        key: its first field: the id of an utterance, speaker or recording.
-        value: the rest of the line, without the white space around it.
-        line: the line number, from 1.
-    """
-
-    key: str
-    value: str
-    line: int
+    key: str  # its first field: the id of an utterance, speaker or recording
+    value: str  # the rest of the line, without the white space around it
+    line: int  # the line number, from 1
 
 
 Table = dict[str, Row]  # key → its row, in the order of the file

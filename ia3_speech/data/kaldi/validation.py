@@ -31,20 +31,13 @@ LABEL_FILE = re.compile(r"(utt|spk)2([\w-]+)")
 
 @dataclass(frozen=True)
 class Rule:
-    """What the lines of a table must look like.
+    """What the lines of a table must look like."""
 
-    Attributes:
-        indexed_by: what its keys are.
-        what: what stands behind a key, in words.
-        is_valid: whether a value is that.
-        coverage: "needed": fix keeps only the utterances that the table names. "whole": a missing key is an
-            error, and fix removes the table. "partial": the table is a label and may name some keys only, in
-            any order.
-    """
-
-    indexed_by: Literal["utterance", "speaker", "recording"]
-    what: str = "a value"
-    is_valid: Callable[[str], bool] = bool
+    indexed_by: Literal["utterance", "speaker", "recording"]  # what its keys are
+    what: str = "a value"  # what stands behind a key, in words
+    is_valid: Callable[[str], bool] = bool  # whether a value is that
+    # "needed": fix keeps only the utterances that the table names. "whole": a missing key is an error, and
+    # fix removes the table. "partial": the table is a label and may name some keys only, in any order
     coverage: Literal["needed", "whole", "partial"] = "whole"
 
     def find_fault(self, value: str) -> str | None:
@@ -120,10 +113,8 @@ def check_tables(
 ) -> dict[str, Table]:
     """All tables of `folder` by name, after every rule was checked. No audio is opened.
 
-    The arguments are those of `directory.read_data_directory`.
-
-    Raises:
-        DataError: the message lists the first ten problems and the number of the others.
+    The arguments are those of `directory.read_data_directory`. Raises DataError, whose message lists the
+    first ten problems and the number of the others.
     """
     folder, problems = Path(folder), []
     tables = {

@@ -56,11 +56,8 @@ SUBTITLES = ("srt", "vtt")
 
 
 def parse_formats(names: str) -> list[str]:
-    """`txt,json` → its formats, `all` → all.
-
-    Raises:
-        UserError: there is no such format, or two have the same file name.
-    """
+    """`txt,json` → its formats, `all` → all. Raises UserError where there is no such format, or two have the
+    same file name."""
     formats: list[str] = []
     for name in names.lower().replace(" ", "").split(","):
         if name != "all" and name not in FORMATS:
