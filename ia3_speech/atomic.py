@@ -10,6 +10,7 @@ import errno
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,6 +61,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
         named = str(error.filename or temporary).startswith(str(temporary))
         if named and type(error) is type(OSError(error.errno, "")):
             raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    except Exception as error:  # safetensors names a full disk in an error of its own
+        if code := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
