@@ -130,7 +130,8 @@ def format_value(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={format_value(entry)}" for name, entry in value.items())
     if isinstance(value, list):
-        return ",".join(map(format_value, value))
+        more = [f"… {len(value) - registry.LISTED} more"] if len(value) > registry.LISTED else []
+        return ",".join([*map(format_value, value[: registry.LISTED]), *more])
     return str(value)
 
 

@@ -10,6 +10,7 @@ import errno
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,6 +60,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     except OSError as error:  # a full disk has no name, and nobody knows that of the temporary folder
         if error.errno and str(error.filename or temporary).startswith(str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    except Exception as error:  # safetensors names a full disk in an error of its own
+        if code := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -61,8 +61,8 @@ class Inputs:
         deletes the folder.
 
         Raises:
-            UserError: `resume`, and `out` holds a run from other inputs; or, with `force`, what training did
-                not make, or reads.
+            UserError: `resume`, and `out` holds a run from other inputs, or what training did not make; or,
+                with `force`, what it reads.
         """
         record = read_inputs(out)
         # A training that can't use its data leaves its record alone, which says nothing.
@@ -86,6 +86,7 @@ class Inputs:
         if resume:
             if force and out.exists():
                 self.delete(out)
+            refuse_others(out)
             self.record(out, finished=False)
         elif record:
             if changed:
@@ -103,10 +104,7 @@ class Inputs:
                 raise UserError(f"{out}: --force would delete {source}, {hint}")
         from filelock import FileLock, Timeout
 
-        made = any((out / name).exists() for name in ("adapter", "checkpoints", "train.json"))
-        is_run = bool(read_inputs(out)) or (made and (out / "config.yaml").is_file())
-        if not is_run and any(out.iterdir()):
-            raise UserError(f"{out}: --force deletes a training's folder alone, and this is none")
+        refuse_others(out)
         for lock in out.glob(".lock*"):
             try:
                 with FileLock(lock, timeout=0):
@@ -134,6 +132,17 @@ class Inputs:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) if finished else None,
         }
         write_json(record_place(out), value)
+
+
+def refuse_others(out: Path) -> None:
+    """Raise UserError where `out` is a file, or a folder of what no training made, beside Kaldi's logs: --force
+    would delete that later."""
+    entries = out.iterdir() if out.is_dir() else ()
+    others = [p for p in entries if p.name[0] != "." and p.suffix != ".log" and p.name not in ("log", "q")]
+    made = any((out / name).exists() for name in ("adapter", "checkpoints", "train.json"))
+    is_run = bool(read_inputs(out)) or (made and (out / "config.yaml").is_file())
+    if out.is_file() or (others and not is_run):
+        raise UserError(f"{out}: is not empty, and not a training's folder (choose another --out)")
 
 
 def record_place(out: Path) -> Path:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ia3_speech.atomic import remove_leftovers, replacing, write_json, write_text
 
@@ -117,6 +119,12 @@ def test_a_move_that_fails_brings_the_old_one_back(tmp_path, monkeypatch):
         raise OSError("of another kind")
     assert (tmp_path / "data/a").read_text() == "old"
     assert names(tmp_path) == ["data"]
+
+
+def test_what_the_system_refuses_safetensors_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "adapter") as new:  # a full disk likewise
+        save_file({"a": np.zeros(9)}, new / "missing/a")
+    assert names(tmp_path) == []
 
 
 def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):

@@ -96,19 +96,25 @@ def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
     assert not (out / "checkpoint").exists()
 
 
-def test_force_deletes_neither_what_a_run_reads_nor_what_no_training_made(tmp_path):
+def test_training_writes_to_no_folder_of_others_and_force_deletes_none(tmp_path):
     data = data_directory(tmp_path)
     with pytest.raises(UserError, match=r"--force would delete .*, which this run reads"):
         inputs_of(data).is_current(tmp_path, force=True, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("of years")
     (tmp_path / "other/config.yaml").write_text("of another program")
-    with pytest.raises(UserError, match="other: --force deletes a training's folder alone, and this is none"):
-        inputs_of(data).is_current(tmp_path / "other", force=True, resume=True)
+    for out, force in (
+        (tmp_path / "other", True),
+        (tmp_path / "other", False),
+        (tmp_path / "data/a 1.wav", False),
+    ):
+        with pytest.raises(UserError, match="is not empty, and not a training's folder"):
+            inputs_of(data).is_current(out, force=force, resume=True)
     assert data.is_dir() and (tmp_path / "other/notes.txt").is_file()
+    assert not any(tmp_path.rglob("*inputs.json"))
     out = tmp_path / "out"
-    out.mkdir()
-    inputs_of(data).record(out)
+    (out / "log").mkdir(parents=True)
+    assert not inputs_of(data).is_current(out, resume=True)  # where Kaldi's run.pl writes
     with FileLock(out / ".lock"), pytest.raises(UserError, match="out: another run is writing to it"):
         inputs_of(data).is_current(out, force=True, resume=True)
     assert (out / "inputs.json").is_file()

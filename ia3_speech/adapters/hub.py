@@ -11,6 +11,7 @@ used. huggingface_hub finds the account and the endpoint (`hf auth login`, HF_TO
 
 import json
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -104,7 +105,8 @@ def push(
     from huggingface_hub import HfApi
 
     if not is_repo_id(repo):
-        raise UserError(f"{repo}: is no id on the Hub, USER/NAME (cp -r {folder} {repo} copies the files)")
+        copy = shlex.join(["cp", "-r", str(folder), repo])
+        raise UserError(f"{repo}: is no id on the Hub, USER/NAME ({copy} copies the files)")
     weights_file(folder)
     if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")

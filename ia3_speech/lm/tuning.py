@@ -118,4 +118,8 @@ def format_tuning(tuning: Tuning) -> str:
         f"greedy search: {100 * tuning.greedy:.1f} %; best: {100 * tuning.rates[tuning.best]:.1f} % with "
         f"--lm-weight {weight:g} --word-score {score:g}"
     )
+    if tuning.rates[tuning.best] > tuning.greedy:
+        lines.append(
+            "note: --search greedy makes fewer errors than this language model (of another subject?)"
+        )
     return "\n".join(lines)

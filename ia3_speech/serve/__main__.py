@@ -90,7 +90,12 @@ def main(
 def listen(host: str, port: int, seconds: float) -> socket.socket:
     """A socket that listens. Linux cuts off a client that has read nothing of an answer for so many seconds:
     else what waits for it would stay in memory for good."""
-    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        fault = error.strerror.partition(" (")[0]
+        raise UserError(f"--host {host} --port {port}: {fault} (choose another)") from None
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * seconds)))
     return listener

@@ -127,11 +127,13 @@ class SelfTraining:
                 logger.warning("%s", line)
             if left_out:
                 logger.warning("%s: %s left out", self.options.data, plural(len(left_out), "recording"))
-            if len(left_out) == len(utterances) + len(unread):
-                raise TrainingError(f"{self.options.data}: no recording can be used")
-            if len(utterances) < THIRD:
-                count = plural(len(utterances), "recording")
-                raise TrainingError(f"{self.options.data}: {count} won't do (it takes three, or a minute)")
+            unusable = len(left_out) == len(utterances) + len(unread)
+            if unusable or len(utterances) < THIRD:
+                few = f"{plural(len(utterances), 'recording')} won't do (it takes three, or a minute)"
+                fault = "no recording can be used" if unusable else few
+                for file in self.options.out.glob("heard*.json"):  # the next attempt has other recordings
+                    file.unlink()
+                raise TrainingError(f"{self.options.data}: {fault}")
             rounds, selected, note = self.train_rounds(utterances, decoding)
             summary = {
                 **(rounds[selected - 1] if selected else {"seed": self.options.seed, "selected_epoch": 0}),

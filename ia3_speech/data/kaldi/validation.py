@@ -102,7 +102,11 @@ def table_names(folder: Path) -> list[str]:
     """The tables that `folder` holds, sorted."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
-    return sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
+    names = sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
+    if not names:
+        hint = "recordings with a CSV file become one by ia3-speech datadir from-dataset"
+        raise DataError(f"{folder}: no data directory: holds no wav.scp, text, utt2spk, spk2utt ({hint})")
+    return names
 
 
 # ---- the whole directory ----
