@@ -135,7 +135,7 @@ class Inputs:
 
 
 def refuse_others(out: Path) -> None:
-    """Raise UserError where `out` is a file, or a folder of what no training made, beside Kaldi's logs: --force
+    """Raise UserError where `out` is a file, or holds what no training made, besides Kaldi's logs: --force
     would delete that later."""
     entries = out.iterdir() if out.is_dir() else ()
     others = [p for p in entries if p.name[0] != "." and p.suffix != ".log" and p.name not in ("log", "q")]
