@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
-from ia3_speech.data.corpora.csv_folder import is_csv_folder, read_corpus, split_of, text_files
+from ia3_speech.data.corpora.csv_folder import is_csv_folder, read_folder, split_of, text_files
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
 from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
 from ia3_speech.data.kaldi.validation import label_of_table
@@ -145,7 +145,7 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
 
     path = Path(name)
     if not config and path.is_dir() and (text_files(path) or is_csv_folder(path)):
-        _, rows, recordings = read_corpus(path)
+        _, rows, recordings = read_folder(path)
         found: dict[str, list[dict]] = {}
         for (_, row), file in zip(rows, recordings, strict=True):
             found.setdefault(split_of(row) or "train", []).append(row | {"file": str(file)})

@@ -64,7 +64,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: not used, the corpus holds files
     """
-    path, rows, recordings = read_corpus(corpus)
+    path, rows, recordings = read_folder(corpus)
     columns = rows[0][1]
     speakers_known, somebody = "speaker" in columns, ""
     if not speakers_known:
@@ -92,7 +92,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     write_text(out / PLACES, places)
 
 
-def read_corpus(corpus: Path) -> tuple[Path, list[PlacedRow], list[Path]]:
+def read_folder(corpus: Path) -> tuple[Path, list[PlacedRow], list[Path]]:
     """Where the texts stand, a row for each recording, and its absolute path; one DataError for all that is
     wrong."""
     if path := find_table(corpus):
