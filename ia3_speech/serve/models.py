@@ -84,7 +84,7 @@ class Models:
         try:
             self.gate(model)
         except UserError:  # which may name a folder
-            message = "needs adapters with a gate, and a base with one (ia3-speech adapters gate)."
+            message = "needs adapters with a gate (one person's only as auto:NAME), and a base with one."
             raise bad_value("model", f"{name}: the choice by audio {message}") from None
         return model
 
