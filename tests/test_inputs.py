@@ -114,7 +114,8 @@ def test_training_writes_to_no_folder_of_others_and_force_deletes_none(tmp_path)
     assert not any(tmp_path.rglob("*inputs.json"))
     out = tmp_path / "out"
     (out / "log").mkdir(parents=True)
-    assert not inputs_of(data).is_current(out, resume=True)  # where Kaldi's run.pl writes
+    assert not inputs_of(data).is_current(out, force=True, resume=True)  # where Kaldi's run.pl writes
+    assert (out / "log").is_dir()
     with FileLock(out / ".lock"), pytest.raises(UserError, match="out: another run is writing to it"):
         inputs_of(data).is_current(out, force=True, resume=True)
     assert (out / "inputs.json").is_file()

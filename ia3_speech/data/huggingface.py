@@ -1,8 +1,8 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; recordings and a CSV file; wav/ and
-transcript/). Out: a folder with `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit), and the tables.
-`datasets` only finds the rows; the audio is decoded here, so that torchcodec is not needed.
+In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; wav/ and transcript/). Out: a folder with
+`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
+the audio is decoded here, so that torchcodec is not needed.
 
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
-from ia3_speech.data.corpora.csv_folder import is_csv_folder, read_folder, split_of, text_files
+from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
 from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
 from ia3_speech.data.kaldi.validation import label_of_table
@@ -52,7 +52,7 @@ def convert_dataset(
 
     Args:
         name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; recordings in wav/ and a text
-            for each in transcript/, as of L2-ARCTIC and VCTK; recordings beside a CSV file).
+            for each in transcript/, as of L2-ARCTIC and VCTK).
         out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
@@ -144,23 +144,21 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
     import datasets
 
     path = Path(name)
-    if not config and path.is_dir() and (text_files(path) or is_csv_folder(path)):
-        _, rows, recordings = read_folder(path)
-        found: dict[str, list[dict]] = {}
-        for (_, row), file in zip(rows, recordings, strict=True):
-            found.setdefault(split_of(row) or "train", []).append(row | {"file": str(file)})
-        splits = {each: datasets.Dataset.from_list(chosen) for each, chosen in found.items()}
-    else:
-        try:
-            with audio_not_encoded():
-                if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-                    splits = datasets.load_from_disk(name)
-                else:
-                    splits = datasets.load_dataset(name, config)
-        except Exception as error:  # of any kind: network, hub, script, arrow
-            reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-            hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
-            raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
+    if path.is_dir() and text_files(path):
+        if split or config:
+            raise DataError(f"{name}: recordings beside text files (leave out --split and --config-name)")
+        rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in read_text_files(path))
+        return datasets.Dataset.from_list([*rows])
+    try:
+        with audio_not_encoded():
+            if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+                splits = datasets.load_from_disk(name)
+            else:
+                splits = datasets.load_dataset(name, config)
+    except Exception as error:  # of any kind: network, hub, script, arrow
+        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+        hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
+        raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
     if not isinstance(splits, dict):
         splits = {str(splits.split): splits}
     if split is None and len(splits) > 1:

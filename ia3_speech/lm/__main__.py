@@ -67,6 +67,8 @@ def main(
     folder = base_folder(base) if base else None
     if base and not folder and not hub_id(base):
         raise UserError(f"--base {base}: is neither mini, nor a folder, nor a hub id")
+    if base and not folder:
+        print(f"--base {base}: no folder here, so no language model of it is mixed in")
     if folder and (folder / STORED_LM).is_file():
         sources.append(folder / STORED_LM)
     options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}

@@ -107,7 +107,8 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
         flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
         refuse_unwritable(data, base, options, flags)
         utterances, faults = [], []
-        slowest = min(options.speeds) if path == options.train else 1.0
+        speeds = options.speeds if options.dev else [1.0, *options.speeds]  # without dev, folds test on train
+        slowest = min(speeds) if path == options.train else 1.0
         for utterance in data:
             try:
                 checked = with_checked_duration(utterance)

@@ -49,7 +49,7 @@ number() { [[ $2 =~ ^[0-9]+$ && 10#$2 -ge 10#$3 ]] || fail "--$1 must be a numbe
 plain() {
   local path characters=$'][&;|<>()$`*?!#"\'\\\\ \t\n'
   for path in "${@:2}"; do
-    [[ ${path//[$characters]/} == "$path" && $path != *JOB* ]] || fail "no file or folder can be called $path: a space, or a character of the shell $1" # run puts a number for JOB
+    [[ ${path//[$characters]/} == "$path" && $path != *JOB* ]] || fail "no file or folder can be called $path: a space, a sign of the shell, or JOB $1" # run puts a number for JOB
   done
 }
 

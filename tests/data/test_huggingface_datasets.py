@@ -107,22 +107,6 @@ def test_an_audiofolder(tmp_path, run_command):
     assert (tmp_path / "data/audio/spka/spka-a.wav").is_file()
 
 
-def test_recordings_beside_a_csv_file(tmp_path):
-    corpus = tmp_path / "corpus"
-    (corpus / "monday").mkdir(parents=True)
-    (corpus / "monday/a 1.wav").write_bytes(sound())
-    (corpus / "b.wav").write_bytes(sound())
-    (corpus / "list.csv").write_text(
-        "file;text;speaker;split\nmonday/a 1.wav;one;anna;test\nb.wav;two;bob;\n"
-    )
-    (made,) = convert_dataset(str(corpus), tmp_path / "test", split="test")
-    assert (made.id, made.text) == ("anna-a_1", "one")
-    (made,) = convert_dataset(str(corpus), tmp_path / "train", split="train")
-    assert (made.id, made.text) == ("bob-b", "two")
-    with pytest.raises(DataError, match=r"has the splits test, train \(choose one with --split\)"):
-        convert_dataset(str(corpus), tmp_path / "data")
-
-
 def test_save_to_disk(tmp_path):
     rows = {"audio": [{"path": None, "bytes": sound()}], "text": ["one"]}
     made = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))

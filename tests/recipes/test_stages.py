@@ -252,7 +252,7 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         *(
             (
                 ("--corpus-name", name),
-                f"no file or folder can be called data/{name}: a space, or a character of the shell (give",
+                f"no file or folder can be called data/{name}: a space, a sign of the shell, or JOB (give",
             )
             for name in ("R&D", "anna's", r"a\b", "x]", "a b")
         ),

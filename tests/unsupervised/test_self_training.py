@@ -205,7 +205,7 @@ def test_two_recordings_are_too_few(place, run_command):
     record(place / "two", 2)
     result = self_train(run_command, place, data="two")
     assert result.code == 1 and "two: 2 recordings won't do (it takes three, or a minute)" in result.err
-    assert [file.name for file in (place / "exp").iterdir()] == ["inputs.json"]  # found before they are heard
+    assert [file.name for file in (place / "exp").iterdir()] == ["inputs.json"]  # what was heard is gone
 
 
 @pytest.mark.parametrize("command", ["self-train", "speakers"])

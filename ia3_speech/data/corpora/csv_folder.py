@@ -64,7 +64,12 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: not used, the corpus holds files
     """
-    path, rows, recordings = read_folder(corpus)
+    if path := find_table(corpus):
+        lines, problems = read_spreadsheet(path)
+        rows = [(f"{path}:{line}", fields) for line, fields in lines]
+    else:
+        path, rows, problems = corpus, read_text_files(corpus), []
+    recordings = check_rows(corpus, rows, problems)
     columns = rows[0][1]
     speakers_known, somebody = "speaker" in columns, ""
     if not speakers_known:
@@ -90,23 +95,6 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     for name, chosen in divided.items():
         write_set(out / name, chosen, size)
     write_text(out / PLACES, places)
-
-
-def read_folder(corpus: Path) -> tuple[Path, list[PlacedRow], list[Path]]:
-    """Where the texts stand, a row for each recording, and its absolute path; one DataError for all that is
-    wrong."""
-    if path := find_table(corpus):
-        lines, problems = read_spreadsheet(path)
-        rows = [(f"{path}:{line}", fields) for line, fields in lines]
-    else:
-        path, rows, problems = corpus, read_text_files(corpus), []
-    return path, rows, check_rows(corpus, rows, problems)
-
-
-def is_csv_folder(corpus: Path) -> bool:
-    """Whether a folder holds recordings, and one table of its own: metadata.csv is Hugging Face's."""
-    tables = [path.stem for path in corpus.iterdir() if path.suffix.lower() in SUFFIXES]
-    return len(tables) == 1 and tables != ["metadata"] and any(map(is_recording, corpus.rglob("*")))
 
 
 def text_files(corpus: Path) -> list[Path]:

@@ -104,7 +104,7 @@ def table_names(folder: Path) -> list[str]:
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
     names = sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
     if not names:
-        hint = "recordings with a CSV file become one by ia3-speech datadir from-dataset"
+        hint = "of recordings and a CSV file python -m ia3_speech.data.corpora.csv_folder makes some"
         raise DataError(f"{folder}: no data directory: holds no wav.scp, text, utt2spk, spk2utt ({hint})")
     return names
 

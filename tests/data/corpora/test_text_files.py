@@ -42,8 +42,8 @@ def test_each_layout(tmp_path, layout):
         assert all((one.speaker in SPEAKERS) == named for one in part)
     speakers = [{one.speaker for one in part} for part in sets]
     assert sum(map(len, speakers)) == (5 if named else 10)
-    with pytest.raises(DataError, match=r"has no split test \(it has train\)"):
-        convert_dataset(str(folder), tmp_path / "data2", split="test")
+    with pytest.raises(DataError, match="leave out --split"):
+        convert_dataset(str(folder), tmp_path / "data2", split="train")
 
 
 def test_texts_at_the_top_leave_the_others_their_speakers(tmp_path):
