@@ -33,6 +33,7 @@ from ia3_speech.training.multi_adapter import (
     batches_per_epoch,
     interpolate,
 )
+from ia3_speech.training.replay import Replayed
 
 FOLDS = 4
 LOWER_RATE = 0.25  # of the learning rate, where the start was better
@@ -141,7 +142,12 @@ def merit(folds: Sequence[Task], setting: Setting, most: int | None = None) -> t
 
 
 def adapt(
-    base: Base, adaptations: Sequence[Adaptation], options: SharedOptions, cache: FeatureCache, bar: tqdm
+    base: Base,
+    adaptations: Sequence[Adaptation],
+    options: SharedOptions,
+    cache: FeatureCache,
+    replay: Sequence[Replayed],
+    bar: tqdm,
 ) -> None:
     """Choose each adaptation's setting by its folds, and train it. The base's vectors are the start of all,
     and stay as they are. The bar counts trainings."""
@@ -157,12 +163,12 @@ def adapt(
                 for number, part in enumerate(adaptation.parts, 1)
             ]
         trained = [fold for adaptation in left for fold in adaptation.trainings[rate]]
-        train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
+        train_tasks(trained, base, replace(options, learning_rate=rate), cache, replay, bar)
     for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
         chosen = [a for a in adaptations if not a.folds_only and a.choice()[0] == rate]
         chosen = [a for a in chosen if a.choice()[1] != START]
         tasks = [Task(a.name, a.examples, [], a.choice()[1].epochs) for a in chosen]
-        train_tasks(tasks, base, replace(options, learning_rate=rate), cache, bar)
+        train_tasks(tasks, base, replace(options, learning_rate=rate), cache, replay, bar)
         for adaptation, task in zip(chosen, tasks, strict=True):
             scale = adaptation.choice()[1].scale
             adaptation.vectors = interpolate(start, task.vectors[task.epochs], scale)
@@ -177,7 +183,12 @@ def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Examp
 
 
 def train_tasks(
-    tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: tqdm
+    tasks: list[Task],
+    base: Base,
+    options: SharedOptions,
+    cache: FeatureCache,
+    replay: Sequence[Replayed],
+    bar: tqdm,
 ) -> None:
     """Train tasks, as many side by side as the options say: those with equally many batches and epochs."""
     alike: dict[tuple[int, int], list[Task]] = {}
@@ -186,5 +197,5 @@ def train_tasks(
     for group in alike.values():
         for first in range(0, len(group), options.adapters_per_batch):
             together = group[first : first + options.adapters_per_batch]
-            MultiAdapterTrainer(base, together, options, cache).run()
+            MultiAdapterTrainer(base, together, options, cache, replay).run()
             bar.update(len(together))

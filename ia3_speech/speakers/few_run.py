@@ -43,6 +43,7 @@ from ia3_speech.training.multi_adapter import (
     load_vectors,
     measure_examples,
 )
+from ia3_speech.training.replay import Replayed, read_replay
 from ia3_speech.training.run import choose_device, prepare_base, run_lock
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         for name in ("adapter", "config.yaml", "train.json", "losses.json"):
             atomic.remove_leftovers(options.out / name)
         base, started = load_base(options.base, device=choose_device(options)), time.monotonic()
+        replay = read_replay(base, options)
         start = None if options.init_adapter == NEAREST else options.init_adapter
         cache = prepare(base, options, None)
         examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])
@@ -75,9 +77,9 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         measures = measure_all(cache, examples, options)
         atomic.write_json(options.out / "losses.json", {m.utterance: round(m.loss, 4) for m in measures})
         cache = prepare(base, options, start) if start else cache
-        adaptation = adapt_from(start, base, cache, examples, options)
+        adaptation = adapt_from(start, base, cache, examples, options, replay)
         if options.init_adapter == NEAREST and (name := nearest(base, examples, options, measures)):
-            further = adapt_from(name, base, prepare(base, options, name), examples, options)
+            further = adapt_from(name, base, prepare(base, options, name), examples, options, replay)
             if further.merit < adaptation.merit:
                 start, adaptation = name, further
         prepare(base, options, start)
@@ -141,7 +143,12 @@ def measure_all(cache: FeatureCache, examples: list[Example], options: TrainingO
 
 
 def adapt_from(
-    start: str | None, base: Base, cache: FeatureCache, examples: list[Example], options: TrainingOptions
+    start: str | None,
+    base: Base,
+    cache: FeatureCache,
+    examples: list[Example],
+    options: TrainingOptions,
+    replay: Sequence[Replayed],
 ) -> Adaptation:
     """Adapt from the vectors that the base holds, which are those of `start`; says how long it takes."""
     measure_all(cache, examples, options)  # fills the cache
@@ -153,7 +160,7 @@ def adapt_from(
     )
     adaptation = Adaptation(start or "base", examples, divide_into_folds(examples))
     with training_bar(len(adaptation.parts) + 1, "fold") as bar:
-        adapt(base, [adaptation], options, cache, bar)
+        adapt(base, [adaptation], options, cache, replay, bar)
     return adaptation
 
 

@@ -35,6 +35,7 @@ from ia3_speech.training.ctc import training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import START, load_vectors
+from ia3_speech.training.replay import Replayed, read_replay
 from ia3_speech.training.run import prepare_base, run_lock
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     """
     with run_lock(options.out, options.part):
         base = load_base(options.base, device=options.device)
+        replay = read_replay(base, options)
         prepare_base(base, options)
         if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
             raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
@@ -70,7 +72,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         left = [a for a in adaptations if not done.issuperset(adapter_names(a))]
         logger.info("%d adapters for %d speakers, %d to do", len(names), len(adaptations), len(left))
         started = time.monotonic()
-        train_all(base, left, options)
+        train_all(base, left, options, replay)
         return finish(base, names, options, time.monotonic() - started)
 
 
@@ -133,14 +135,16 @@ def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOption
 # ---- training
 
 
-def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions) -> None:
+def train_all(
+    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, replay: Sequence[Replayed]
+) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     trainings = sum(len(adaptation.parts) + (not adaptation.folds_only) for adaptation in adaptations)
     with training_bar(trainings, "fold") as bar:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
-            adapt(base, group, options, cache, bar)
+            adapt(base, group, options, cache, replay, bar)
             for adaptation in group:
                 if adaptation.folds_only:
                     save_speaker(base, adaptation, options)

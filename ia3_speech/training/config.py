@@ -31,7 +31,7 @@ class SharedOptions:
 
     # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
     NOT_COMPARED: ClassVar[set[str]] = {
-        "init_adapter", "out", "adapters_per_batch", "cache_gb", "device", "force"
+        "init_adapter", "out", "replay", "adapters_per_batch", "cache_gb", "device", "force"
     }  # fmt: skip
 
     base: str = "mini"
@@ -68,6 +68,13 @@ class SharedOptions:
 
     dropout: Literal["base", "off"] = "base"
     """rates as in the base's configuration, or 0: a base with dropout then trains faster"""
+
+    replay: str | None = None
+    """data directory of other speech, without transcripts, on which each step holds the adapted model to the
+    base, so that it forgets less; shipped: ten minutes of 28 readers, which come with the package; none"""
+
+    replay_weight: float = 0.6
+    """of the divergence from the base there, in nats a frame, beside the CTC loss"""
 
     seed: int = 0
     """seed of order, speeds, masks and dropout"""
@@ -107,7 +114,7 @@ class SharedOptions:
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
-    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "replay", "checkpoint_steps", "labels"}
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "checkpoint_steps", "labels"}
 
     train: Path
     """data directory to train on"""
@@ -145,13 +152,6 @@ class TrainingOptions(SharedOptions):
 
     trust_region: float = 0.0
     """largest distance of a vector's elements from 1; 0 is no limit"""
-
-    replay: str | None = None
-    """data directory of other speech, without transcripts, on which each step holds the adapted model to the
-    base, so that it forgets less; shipped: ten minutes of 28 readers, which come with the package; none"""
-
-    replay_weight: float = 0.6
-    """of the divergence from the base there, in nats a frame, beside the CTC loss"""
 
     batch_seconds: float = 40.0
     """padded seconds of audio in a batch"""
@@ -202,7 +202,7 @@ class SpeakerOptions(SharedOptions):
 class SelfTrainingOptions(SharedOptions):
     """Self-training"""
 
-    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data", "replay"}
+    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data"}
 
     data: Path
     """recordings: a data directory, whose text is not read, or a folder that is searched for audio"""
@@ -248,12 +248,15 @@ def check_options(options: SharedOptions) -> None:
         "clip": (options.clip > 0, positive),
         "batch_utterances": (options.batch_utterances >= 1, at_least_1),
         "adapters_per_batch": (options.adapters_per_batch >= 1, at_least_1),
+        "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
         "speeds": (bool(options.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
     }
-    if (replay := getattr(options, "replay", None)) == "none":
-        options.replay = replay = None
-    if replay and not (replay_folder(replay) / "wav.scp").is_file():
-        raise TrainingError(f"--replay {replay}: no data directory with a wav.scp (shipped, none, or a DIR)")
+    if options.replay == "none":
+        options.replay = None
+    if options.replay and not (replay_folder(options.replay) / "wav.scp").is_file():
+        raise TrainingError(
+            f"--replay {options.replay}: no data directory with a wav.scp (shipped, none, or a DIR)"
+        )
     if isinstance(options, TrainingOptions):
         options.labels = {name: str(label) for name, label in options.labels.items()}
         required |= {
@@ -264,7 +267,6 @@ def check_options(options: SharedOptions) -> None:
             "decay_to_one": (0 <= options.decay_to_one < math.inf, not_negative),
             "trust_region": (0 <= options.trust_region < math.inf, not_negative),
             "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
-            "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
         }
         ia3s = {"train_head": False, "decay_to_one": 0, "dtype": "float32", "trust_region": 0}
         neutral: dict[str, Any] = {"method_options": {}}
@@ -276,7 +278,7 @@ def check_options(options: SharedOptions) -> None:
             if names_modules or options.method.partition(":")[0] not in PLACED:
                 neutral["placements"] = TrainingOptions(train=Path(), out=Path()).placements
         if options.dev is None:  # folds know no others
-            neutral |= {"method": "ia3", "replay": None, "epoch_minutes": 0} | ia3s
+            neutral |= {"method": "ia3", "epoch_minutes": 0} | ia3s
         reason = "without --dev" if options.dev is None else f"with --method {options.method}"
         required |= {
             name: (False, f"{value} {reason}")
@@ -342,7 +344,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     }
     if "method" in compared:
         compared["method"] = method_config(options)
-    if not getattr(options, "replay", None):
+    if not options.replay:
         compared.pop("replay_weight", None)
     if base_folder(options.base):
         del compared["base"]
@@ -354,7 +356,7 @@ def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) 
     UnknownAdapter where there is no such `init_adapter`."""
     start = options.init_adapter if options.init_adapter != NEAREST else None
     terms = parse_terms(start) if start else []
-    replay = {"replay": replay_folder(path)} if (path := getattr(options, "replay", None)) else {}
+    replay = {"replay": replay_folder(options.replay)} if options.replay else {}
     return Inputs(
         data | replay | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
         comparable(options) | {"init_weights": [term.weight for term in terms]} | more,

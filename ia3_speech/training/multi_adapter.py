@@ -1,7 +1,8 @@
 """Many small adapters, trained side by side on one frozen base: each row of a batch has its own vectors.
 
 In: tasks (a few utterances each), and a base whose attached vectors are where all of them start. Out: for
-each task its vectors after some epochs, and what they make of the utterances that it holds out.
+each task its vectors after some epochs, and what they make of the utterances that it holds out. With replay
+each step of every task hears one piece of other speech as well, and is held to the base on it.
 
 Tasks with equally many batches train side by side. On a GPU the rows of many tasks are computed together, in
 batches of similar length, so that the base's matrices are multiplied once for them all. A task has its own
@@ -34,13 +35,14 @@ from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
+from ia3_speech.training.replay import Replayed, draw_replay, replay_losses
 
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 SCALES = (0.25, 0.5, 0.75, 1.0)
 
-Row = tuple[int, Example]  # the index of the row's vectors, and an utterance
+Row = tuple[int, Example | Replayed]  # the index of the row's vectors, and an utterance
 Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of their modules
 
 
@@ -99,8 +101,15 @@ def batches_of_similar_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
 class MultiAdapterTrainer:
     """Trains tasks with equally many batches; the base's attached vectors are where all of them start."""
 
-    def __init__(self, base: Base, tasks: list[Task], options: SharedOptions, cache: FeatureCache):
-        self.base, self.tasks, self.options, self.cache = base, tasks, options, cache
+    def __init__(
+        self,
+        base: Base,
+        tasks: list[Task],
+        options: SharedOptions,
+        cache: FeatureCache,
+        replay: Sequence[Replayed] = (),
+    ):
+        self.base, self.tasks, self.options, self.cache, self.replay = base, tasks, options, cache, replay
         self.modules = ia3.vectors(base.model)
         self.start = {name: vector.l.detach().clone() for name, vector in self.modules.items()}
         self.parameters: list[Vectors] = [
@@ -149,6 +158,13 @@ class MultiAdapterTrainer:
             with self.using(self.parameters, together):
                 losses = self.cache.losses([example for _, example in together], speeds)
             (losses * shares).sum().backward()
+        for piece in draw_replay(self.replay, 0.0, self.options.seed, self.step):  # the same for every task
+            for together in self.batches([(task, piece) for task in range(len(self.tasks))]):
+                first = together[0][0]
+                seed_task(self.options.seed, self.tasks[first].name, self.step, numbers[first])
+                with self.using(self.parameters, together):
+                    losses = replay_losses(self.cache, [piece] * len(together))
+                (self.options.replay_weight * losses.sum()).backward()
         for vectors in self.parameters:  # each task's gradient to the largest norm, as if it were alone
             nn.utils.clip_grad_norm_(list(vectors.values()), self.options.clip)
         total_steps = self.batches_per_epoch * self.options.epochs

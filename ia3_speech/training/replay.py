@@ -11,7 +11,6 @@ did without.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from ia3_speech.decoding.decode_directory import read_for_decoding
 from ia3_speech.decoding.long_recordings import cut_utterance
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
-from ia3_speech.training.config import TrainingError, TrainingOptions
+from ia3_speech.training.config import SharedOptions, TrainingError, replay_folder
 from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.data import report_left_out
 from ia3_speech.training.feature_cache import FeatureCache
@@ -40,16 +39,22 @@ class Replayed:
     symbols: torch.Tensor  # (frames, k), the base's likeliest token ids
     probabilities: torch.Tensor  # (frames, k + 1), theirs and that of all others together, fp16
 
+    @property
+    def seconds(self) -> float:
+        return self.utterance.duration
 
-def read_replay(path: Path, base: Base, options: TrainingOptions) -> list[Replayed]:
-    """Read other speech, and keep what the base says of it.
+
+def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
+    """Read the other speech that the options name, and keep what the base says of it; none: an empty list.
 
     Raises:
         DataError, AudioError: the directory is not valid (it may lack `text`), or its audio is bad (with
             `on_error: fail`).
         TrainingError: no audio is left.
     """
-    bad: list[BadAudio] = []
+    if not options.replay:
+        return []
+    path, bad = replay_folder(options.replay), list[BadAudio]()
     waves = load_utterances(
         read_for_decoding(path, options.allow_pipes),
         minimum_samples=base.minimum_samples,
@@ -82,7 +87,7 @@ def draw_replay(replay: Sequence[Replayed], batch_seconds: float, seed: int, ste
     drawn: list[Replayed] = []
     longest = 0.0
     for number in np.random.default_rng([seed, step]).permutation(len(replay)):
-        longest = max(longest, replay[number].utterance.duration)
+        longest = max(longest, replay[number].seconds)
         if drawn and longest * (len(drawn) + 1) > SHARE * batch_seconds:
             break
         drawn.append(replay[number])

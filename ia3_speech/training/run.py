@@ -23,7 +23,6 @@ from ia3_speech.training.config import (
     TrainingOptions,
     check_options,
     method_config,
-    replay_folder,
     to_yaml,
 )
 from ia3_speech.training.data import read_examples
@@ -87,7 +86,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
             for name in ("adapter", "config.yaml", "train.json", "metrics.jsonl", CHECKPOINT):
                 atomic.remove_leftovers(options.out / name)
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
-        replay = read_replay(replay_folder(options.replay), base, options) if options.replay else []
+        replay = read_replay(base, options)
         prepare_base(base, options, options.train_head)
         if options.method == "ia3":
             check_head(base, options)

@@ -248,7 +248,7 @@ class SelfTraining:
         shared |= {"on_error": "skip", "batch_seconds": BATCH_SECONDS, "epoch_minutes": EPOCH_MINUTES}
         shared["patience"] = self.options.epochs
         places = {"out": folder / "exp", "train": folder / "train", "dev": folder / "fit"}
-        return train(TrainingOptions(**shared, **places, replay=self.options.replay))
+        return train(TrainingOptions(**shared, **places))
 
     def save(self, summary: dict[str, Any], started: float) -> None:
         """Write the adapter of the selected round, or the start as one; the options, the summary."""

@@ -28,6 +28,7 @@ from ia3_speech.training.multi_adapter import (
     Task,
     batches_of_similar_length,
 )
+from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import run_lock
 from tests.test_train import NO_DROPOUT, record
 
@@ -53,7 +54,7 @@ def numbers(place, out, task="s0/fold1"):
 
 def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypatch):
     """In float64, where rounding can't hide a neighbour's influence; with a step in several batches, each of
-    rows of both tasks, as on a GPU."""
+    rows of both tasks, as on a GPU; with replay."""
     mixed = staticmethod(batches_of_similar_length)
     monkeypatch.setattr(MultiAdapterTrainer, "batches", mixed)
     monkeypatch.setattr("ia3_speech.training.multi_adapter.BATCH_SECONDS", 1.3)  # two of the longest rows
@@ -67,13 +68,15 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
 
     def train(names):
         base = tiny_base(norm="layer", mask_time_prob=0.0, **NO_DROPOUT)
+        options = options_of(place, learning_rate=0.05, clip=0.01, replay=place / "data")
+        replay = read_replay(base, options)
         base.model.double()
         attach(base.model, check=False)
         for vector in ia3.vectors(base.model).values():
             vector.l.data = vector.l.data.double()
         cache = FeatureCache(base, None, 1e9)
-        options = options_of(place, learning_rate=0.05, clip=0.01)
-        trainer = MultiAdapterTrainer(base, [Task(name, *tasks[name]) for name in names], options, cache)
+        named = [Task(name, *tasks[name]) for name in names]
+        trainer = MultiAdapterTrainer(base, named, options, cache, replay)
         trainer.run()
         return trainer
 
@@ -88,12 +91,14 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
 
 
 def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny_model):
-    """Bit for bit on a CPU, also of a base with dropout and masks."""
+    """Bit for bit on a CPU, also of a base with dropout and masks, and with replay, which changes something."""
     tiny_model(norm="layer", hidden_dropout=0.1, attention_dropout=0.1, mask_time_prob=0.2,
                mask_time_length=2, mask_feature_prob=0.1, mask_feature_length=4).save_pretrained(
         place / "base"
     )  # fmt: skip
     changes = {"folds": 2, "spec_augment": "base", "epochs": 2, "speeds": [0.9, 1.0, 1.1]}
+    adapt_to_speakers(options_of(place, "without", **changes))
+    changes |= {"replay": place / "data"}
     summary = adapt_to_speakers(options_of(place, "together", **changes))
     assert summary["improved"] > 0
     adapt_to_speakers(options_of(place, "alone", adapters_per_batch=1, **changes))
@@ -108,6 +113,8 @@ def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny
     adapt_to_speakers(options_of(place, "killed", **changes))
     for out in ("alone", "parts", "killed"):
         assert (place / out / "decode/text").read_text() == (place / "together/decode/text").read_text()
+    for name, vector in numbers(place, "together").items():
+        assert not torch.equal(vector, numbers(place, "without")[name])
     for file in (place / "together").glob("*/*/task.json"):
         task = f"{file.parts[-3]}/{file.parts[-2]}"
         expected, expected_record = numbers(place, "together", task), json.loads(file.read_text())

@@ -52,7 +52,7 @@ def test_what_is_replayed_is_held_to_the_base(place, other):
     head = {"method": "head", "learning_rate": 0.1}
     options = replay_options(place, "held", **head)
     base = load_base(options.base)
-    replay = read_replay(other, base, options)
+    replay = read_replay(base, options)
 
     def divergence() -> float:
         with torch.no_grad():
@@ -71,7 +71,7 @@ def test_what_is_replayed_is_held_to_the_base(place, other):
 
 def test_a_step_replays_a_quarter_of_a_batch_by_seed_and_step(place, other):
     options = replay_options(place, "drawn")
-    replay = read_replay(other, load_base(options.base), options)
+    replay = read_replay(load_base(options.base), options)
     steps = [draw_replay(replay, 16.0, 3, step) for step in range(6)]
     drawn = [[piece.utterance.id for piece in pieces] for pieces in steps]
     assert all(len(ids) == 3 == len(set(ids)) for ids in drawn) and len({*map(tuple, drawn)}) > 3
