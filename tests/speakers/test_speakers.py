@@ -91,7 +91,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
 
 
 def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny_model):
-    """Bit for bit on a CPU, also of a base with dropout and masks, and with replay, which changes something."""
+    """Bit for bit on a CPU, also of a base with dropout and masks, and with replay, which has an effect."""
     tiny_model(norm="layer", hidden_dropout=0.1, attention_dropout=0.1, mask_time_prob=0.2,
                mask_time_length=2, mask_feature_prob=0.1, mask_feature_length=4).save_pretrained(
         place / "base"
