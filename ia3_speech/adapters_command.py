@@ -27,7 +27,6 @@ from ia3_speech.adapters.card import (
     BIOMETRIC,
     card_title,
     is_biometric,
-    other_method,
     score_line,
     update_card,
 )
@@ -213,9 +212,10 @@ def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_
     from ia3_speech.adapters.load import base_of
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.routing.gate_statistics import add_gate
+    from ia3_speech.routing.router import refuse_other_method
 
-    if terms and (method := other_method(read_summary(terms[0].folder))):
-        raise UserError(f"{adapter}: is of the method {method}, and auto chooses among IA³'s adapters alone")
+    if terms:
+        refuse_other_method(adapter, terms[0].folder)
     loaded, folder = base_of(terms, adapter if is_base else base), Path(adapter)
     if terms:
         folder = terms[0].folder

@@ -87,7 +87,7 @@ SYSTEMS = [
     *both("PEFT's IA³, Trainer, front end frozen", "trainer"),
     *both("PEFT's LoRA, Trainer, front end frozen", "trainer", "lora"),
     *both("full fine-tuning, Trainer, front end frozen", "trainer", "full"),
-    System("ours, PEFT's placements, no cache, fp32", "ours", cache_gb=0),
+    *both("ours, PEFT's placements, no cache", "ours", cache_gb=0),
     *both("ours, PEFT's placements", "ours"),
     *both("a bare loop, PEFT's placements", "bare"),
     *both("ours, five placements", "ours", placements=FIVE),
@@ -101,7 +101,7 @@ SYSTEMS = [
 ]
 RACE = [
     s for s in SYSTEMS
-    if not s.frozen or (s.precision == "bf16" and s.method != "full" and s.kind != "bare" and s.dropout)
+    if s.dropout and s.cache_gb and (s.kind == "trainer" or (s.kind == "ours" and s.precision == "bf16"))
 ]  # fmt: skip
 
 

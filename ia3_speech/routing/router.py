@@ -87,6 +87,7 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
     for term in terms:
         if every and not is_for(term.folder, base):
             continue
+        refuse_other_method(term.name, term.folder)
         missing = (
             f"{term.name}: has no gate, so auto can't choose it (ia3-speech adapters gate {term.name} "
             f"--data DIR adds it, best from what the adapter was trained on)"
@@ -100,7 +101,7 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
             continue
         chosen.append(term)
     if not chosen:
-        raise UserError(f"{adapter}: no adapter of the base {base.name} with a gate is registered")
+        raise UserError(f"{adapter}: no IA³ adapter of the base {base.name} with a gate is registered")
     missing = (
         f"{base.name}: has no gate of general speech, by which auto knows that no adapter is called for "
         f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from many people's)"
@@ -135,6 +136,11 @@ def auto_terms(adapter: str | Path) -> list[Term]:
 
 def is_one_persons(folder: Path) -> bool:
     return is_biometric(read_summary(folder))
+
+
+def refuse_other_method(adapter: str, folder: Path) -> None:
+    if method := other_method(read_summary(folder)):
+        raise UserError(f"{adapter}: its method is {method}, and auto chooses among IA³'s adapters alone")
 
 
 def is_for(folder: Path, base: "Base") -> bool:

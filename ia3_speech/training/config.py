@@ -316,11 +316,17 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
         return {"method": name} | config
     try:
         config["options"] = yaml.safe_load(Path(file).read_text("utf-8")) | config["options"]  # JSON is YAML
-        return {"method": f"{name}:{config['options']['peft_type'].lower()}"} | config
+        config = {"method": f"{name}:{config['options']['peft_type'].lower()}"} | config
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise TrainingError(
             f"--method {options.method}: holds no PEFT configuration, such as peft_type: BOFT ({error})"
         ) from error
+    if config["method"] == "peft:adalora" or config["options"].get("use_asa"):  # of AdaMSS
+        raise TrainingError(
+            f"--method {options.method}: PEFT has to choose its ranks after each step, which this trainer "
+            f"doesn't ask it for (LORA and ADAMSS without use_asa train here)"
+        )
+    return config
 
 
 def replay_folder(replay: str) -> Path:

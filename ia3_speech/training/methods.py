@@ -32,7 +32,7 @@ from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
 from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.model.architectures import AdapterError, IA3Config
-from ia3_speech.model.attach import INSERTED, freeze, without_effect
+from ia3_speech.model.attach import INSERTED, freeze, probe_input, without_effect
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import architecture_of, head_of, layers_of, path_in, target_modules
 from ia3_speech.model.partial_forward import PROMPT_FRAMES
@@ -72,11 +72,11 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             parameters = method(model, config, **config["options"])
+        dead = without_effect(model, parameters, lambda p, random: p + NOISE * (2 * random - 1))
     except ImportError as error:
         raise AdapterError(f"{where}: {error} (in the clone: uv pip install -e '.[methods]')") from error
     except UNUSABLE as error:
         raise AdapterError(f"{where}: {error}") from error
-    dead = without_effect(model, parameters, lambda p, random: p + NOISE * (2 * random - 1))
     # A part of the base that it never calls may have no effect; what a method adds may not.
     added = [n for n in dead if id(parameters[n]) not in before]
     if added or len(dead) == len(parameters):
@@ -171,13 +171,20 @@ def insert_bottleneck(model: nn.Module, config: Config, adapter_attn_dim: int = 
 
 
 def insert_prompt(model: nn.Module, config: Config, frames: int = 16) -> Parameters:
-    """So many learnt frames before the encoder's input, which are dropped behind it."""
+    """So many learnt frames before the encoder's input, which are dropped behind it. They start at its mean:
+    zeros are far from any input of the mini base, whose positions are counted by a constant in it."""
     if not architecture_of(model).layers.startswith("{body}.encoder."):
         raise ValueError("its encoder takes no frames, so none can be put before them")
     path = layers_of(model)[0].rpartition(".")[0]
     encoder = model.get_submodule(path)
-    prompt = model.config.initializer_range * torch.randn(frames, model.config.hidden_size)
-    encoder.register_parameter("prompt", nn.Parameter(prompt.to(model.device, model.dtype)))
+    inputs: list[torch.Tensor] = []
+    hook = encoder.register_forward_pre_hook(lambda _encoder, args: inputs.append(args[0]))
+    with torch.no_grad():
+        model(**probe_input(model))
+    hook.remove()
+    noise = torch.randn(frames, model.config.hidden_size).to(inputs[0])
+    start = inputs[0].mean((0, 1)) + model.config.initializer_range * noise
+    encoder.register_parameter("prompt", nn.Parameter(start))
     encoder.register_forward_pre_hook(put_prompt_before, with_kwargs=True)
     encoder.register_forward_hook(drop_prompt)
     setattr(model, PROMPT_FRAMES, frames)

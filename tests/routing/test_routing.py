@@ -206,7 +206,7 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     with pytest.raises(UserError, match="no adapter to choose from is registered"):
         load(tiny_folder, adapter="auto")
     add_adapter(tiny_folder, "low", 1)
-    with pytest.raises(UserError, match=r"auto: no adapter of the base .* with a gate is registered"):
+    with pytest.raises(UserError, match=r"auto: no IA³ adapter of the base .* with a gate is registered"):
         load(tiny_folder, adapter="auto")
     run_command("adapters", "gate", "low", "--data", data_of(tmp_path / "low", "low"))
     with pytest.raises(UserError, match=r"has no gate of general speech.*adapters gate FOLDER_OF_THE_BASE"):
@@ -216,6 +216,12 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     for sum_or_none in ("auto:low:0.5+low:0.5", "auto:"):
         with pytest.raises(UserError, match="names no adapter to choose, or a sum"):
             load(tiny_folder, adapter=sum_or_none)
+    record = registry.home() / "low/ia3_speech.json"
+    ia3s = record.read_text()
+    record.write_text(json.dumps(json.loads(ia3s) | {"config": {"method": "lora"}}))
+    with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses among IA³'s adapters"):
+        load(tiny_folder, adapter="auto:low")
+    record.write_text(ia3s)
     own = registry.home() / "low/README.md"
     own.write_text("My own words.\n")
     run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")

@@ -170,6 +170,13 @@ def test_what_is_below_the_lowest_parameter_is_computed_once(method, changes, de
     assert torch.equal(logits, expected)
 
 
+def test_a_prompt_starts_where_the_encoders_input_is(tiny_base):
+    model = tiny_base().model
+    model.wav2vec2.feature_projection.projection.bias.data.fill_(16.0)
+    (prompt,) = insert(model, config_of("prompt")).parameters.values()
+    assert abs(float(prompt.detach().mean()) - 16) < 1
+
+
 # ---- what is refused
 
 
@@ -230,6 +237,7 @@ def test_an_adapter_that_does_not_fit_is_named(lora, random_base, tiny_folder):
         ({"options": {"target_modules": ["unused"]}}, "lora on Wav2Vec2ForCTC: no effect of wav2vec2"),
         ({"options": {"target_modules": ["nowhere"]}}, "lora on Wav2Vec2ForCTC: .*not found"),
         ({"method": "peft:prompt_tuning", "options": {"peft_type": "PROMPT_TUNING"}}, "take --method prompt"),
+        ({"method": "peft:poly", "options": {"peft_type": "POLY"}}, "peft:poly on .*: task_ids should not"),
     ],
 )
 def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, message, tiny_base):
@@ -249,9 +257,12 @@ def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, mes
             "layers is 1, and has to be all with --method lora",
         ),
         ({"method_options": {"r": 4}}, "method_options is .*, and has to be {} with --method ia3"),
+        ({"method": "peft:adalora.yaml"}, "--method peft:adalora.yaml: PEFT has to choose its ranks"),
         ({"method": "peft:nowhere.yaml"}, "--method peft:nowhere.yaml: holds no PEFT config.*No such file"),
     ],
 )
-def test_options_that_a_method_has_no_use_for_are_refused(changes, message, tmp_path):
+def test_options_that_a_method_has_no_use_for_are_refused(changes, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adalora.yaml").write_text("peft_type: ADALORA\ntotal_step: 9\n")
     with pytest.raises(TrainingError, match=message):
         check_options(options_of(tmp_path, **changes))
