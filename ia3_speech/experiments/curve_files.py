@@ -227,17 +227,18 @@ def trade_off(systems: Sequence[System]) -> Json | None:
     ia3_replay-weight1; None without these."""
     base, trained = systems[0], [one for one in systems if one.train]
     scaled = [one for one in trained if any(one.folder.glob("scale_*/decode_greedy_*/score.json"))]
-    variants: dict[tuple[str, float, str], list[System]] = {}  # in the order of option and value
     names = {one.name for one in trained}
+    every: dict[str, dict[tuple[str, float, str], list[System]]] = {}  # of each system
     for one in trained:
         match = re.fullmatch(r"(.+)_([a-z]+(?:-[a-z]+)*)((\d+(?:\.\d+)?).*)", one.name)
         if match and match[1] in names:  # clinic_v2 alone is no variant
+            variants = every.setdefault(match[1], {})
             variants.setdefault((match[2], float(match[4]), match[3]), []).append(one)
-    changed = [one for members in variants.values() for one in members]
-    whole = scaled or [one for one in trained if one not in changed]
-    if not whole or not scaled + changed:
+    if not scaled and not every:
         return None
-    shown = median_of([one for one in whole if one.name == whole[0].name])
+    name = scaled[0].name if scaled else next(iter(every))
+    variants = every.get(name.removesuffix("_average"), {})
+    shown = median_of([one for one in scaled or trained if one.name == name])
     points = [("scale", "0", base), ("scale", "1", shown)]
     for folder in shown.folder.glob("scale_*"):
         points.append(("scale", folder.name.removeprefix("scale_"), load_system(folder)))

@@ -57,6 +57,17 @@ def test_without_points_the_files_go(exp):
     assert "| out-of-domain speech |" in text and "| scale" not in text
 
 
+def test_variants_stand_beside_the_system_that_they_vary(exp):
+    shutil.rmtree(exp / "ia3_seed3/scale_0.5")
+    shutil.copytree(exp / "ia3_seed1", exp / "first_seed1")
+    collect(exp)
+    points = json.loads((exp / "trade_off.json").read_text())["points"]
+    assert [(point["setting"], point["wer"]) for point in points[1:]] == [
+        ("scale", 0.32),
+        ("decay-to-one", 0.4),
+    ]
+
+
 TABLES = """\
 | out-of-domain speech | utterances | words | base WER % | ia3 WER % | change % |
 | --- | ---: | ---: | ---: | ---: | ---: |
