@@ -215,8 +215,13 @@ def test_seed_and_cache(place):
     train(options_of(place, "a"))
     train(options_of(place, "b", cache_gb=0.0))
     train(options_of(place, "c", cache_gb=1e-5))
+    made = []
+    for out in ("e", "f"):  # the first fills the folder
+        train(options_of(place, out, cache_gb=1e-5, cache_dir=place / "features"))
+        made.append({file: file.stat().st_mtime_ns for file in place.glob("features/*/*.safetensors")})
+    assert made[0] == made[1] and len(made[0]) > 10
     train(options_of(place, "d", seed=4))
-    assert same(tensors(place, "a"), tensors(place, "b")) and same(tensors(place, "a"), tensors(place, "c"))
+    assert all(same(tensors(place, "a"), tensors(place, out)) for out in "bcef")
     assert not same(tensors(place, "a"), tensors(place, "d"))
 
 

@@ -35,7 +35,7 @@ from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, adapt, divid
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.ctc import training_bar
 from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.feature_cache import FeatureCache, cache_for
 from ia3_speech.training.multi_adapter import (
     START,
     Measure,
@@ -107,7 +107,7 @@ def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureC
     prepare_base(base, replace(options, init_adapter=start))
     if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
         raise TrainingError("a head, or conv vectors, can't be trained by folds (give --dev)")
-    return FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
+    return cache_for(base, options)
 
 
 def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:

@@ -33,7 +33,7 @@ from ia3_speech.speakers.cross_validation import (
 from ia3_speech.training.config import SpeakerOptions, to_yaml
 from ia3_speech.training.ctc import training_bar
 from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.multi_adapter import START, load_vectors
 from ia3_speech.training.replay import Replayed, read_replay
 from ia3_speech.training.run import prepare_base, run_lock
@@ -139,7 +139,7 @@ def train_all(
     base: Base, adaptations: list[Adaptation], options: SpeakerOptions, replay: Sequence[Replayed]
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
-    cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
+    cache = cache_for(base, options)
     trainings = sum(len(adaptation.parts) + (not adaptation.folds_only) for adaptation in adaptations)
     with training_bar(trainings, "fold") as bar:
         for first in range(0, len(adaptations), options.adapters_per_batch):

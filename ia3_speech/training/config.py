@@ -31,7 +31,7 @@ class SharedOptions:
 
     # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
     NOT_COMPARED: ClassVar[set[str]] = {
-        "init_adapter", "out", "replay", "adapters_per_batch", "cache_gb", "device", "force"
+        "init_adapter", "out", "replay", "adapters_per_batch", "cache_gb", "cache_dir", "device", "force"
     }  # fmt: skip
 
     base: str = "mini"
@@ -99,6 +99,10 @@ class SharedOptions:
 
     cache_gb: float = 4.0
     """memory for the features that the frozen part of the base computes; 0 is off"""
+
+    cache_dir: Path | None = None
+    """folder for the features that have no room there, which later runs find again (0.4 GB an hour of audio
+    at each speed; delete it when you like); without it they are computed anew in each epoch"""
 
     precision: Literal["no", "bf16", "auto"] = "no"
     """bf16 mixed precision, no, or auto: bf16 where the processor or GPU has instructions for it"""

@@ -6,12 +6,17 @@ without it, and without dropout below, all that stands below the lowest adapted 
 train between the convolutions, only the normalised waveform is stored.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
+from ia3_speech.atomic import replacing
 from ia3_speech.data.audio import change_speed
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.ctc_search import greedy
@@ -19,6 +24,7 @@ from ia3_speech.model import ia3
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import WAVEFORM, Base
+from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.ctc import ctc_loss
 from ia3_speech.training.data import Example
 
@@ -77,9 +83,17 @@ def frozen_depth(base: Base) -> int | None:
     return None if any(dropout) else lowest
 
 
+def cache_for(base: Base, options: SharedOptions) -> "FeatureCache":
+    """An empty cache, for the parameters of the base that train now."""
+    depth = frozen_depth(base)
+    folder = None if depth == WAVEFORM else options.cache_dir  # the audio is a file already
+    return FeatureCache(base, depth, options.cache_gb * 2**30, options.allow_pipes, folder)
+
+
 @dataclass
 class FeatureCache:
-    """Features of utterances at given speeds, stored in memory up to a limit and computed again beyond it.
+    """Features of utterances at given speeds, stored in memory up to a limit, and beyond it in files of
+    `folder`, which later runs find, or computed again.
 
     A feature is the same whether it was stored or not: the frozen part always runs utterance by utterance.
     It is stored in float32: 512 channels at 50 frames a second are 0.37 GB an hour, at each speed. float16
@@ -90,22 +104,40 @@ class FeatureCache:
     depth: int | None  # how far up, as `frozen_depth` gives it
     limit_bytes: float
     allow_pipes: bool = False
-    # Features by audio file, segment and speed, on the CPU
+    folder: Path | None = None
+    # Features by audio file, segment and speed, on the CPU; and the files of others
     stored: dict[tuple, torch.Tensor] = field(default_factory=dict, repr=False)
+    files: dict[tuple, Path] = field(default_factory=dict, repr=False)
     stored_bytes: int = 0
 
     def get(self, utterance: Utterance, speed: float = 1.0) -> torch.Tensor:
         """(frames, channels) on the base's device. Raises AudioError."""
         key = (utterance.source, utterance.start, utterance.end, speed)  # ids of train and dev may coincide
-        if key not in self.stored:
+        if key in self.stored:
+            return self.stored[key].to(self.base.device)
+        if key not in self.files:
             wave = load_utterance(utterance, allow_pipes=self.allow_pipes)
-            features = self.base.front_end(change_speed(wave, speed) if speed != 1.0 else wave, self.depth)
-            size = features.numel() * features.element_size()
-            if self.stored_bytes + size > self.limit_bytes:
-                return features
-            self.stored[key] = features.contiguous().cpu()
-            self.stored_bytes += size
-        return self.stored[key].to(self.base.device)
+            wave = change_speed(wave, speed) if speed != 1.0 else wave
+            file = self.folder and self.folder / self.name_of(wave)
+            if not (file and file.is_file()):
+                features = self.base.front_end(wave, self.depth).contiguous()
+                if self.stored_bytes + features.nbytes <= self.limit_bytes:
+                    self.stored[key] = features.cpu()
+                    self.stored_bytes += features.nbytes
+                elif file:
+                    with replacing(file) as new:
+                        save_file({"features": features.cpu()}, new)
+                if key in self.stored or not file:
+                    return features
+            self.files[key] = file
+        return load_file(self.files[key])["features"].to(self.base.device)
+
+    def name_of(self, wave: np.ndarray) -> str:
+        """Of a file: a digest of the samples, and of the frozen part and how it computes."""
+        base = self.base
+        part = (base.fingerprint["sha256"], self.depth, str(base.dtype), base.precision, base.device.type)
+        digest = hashlib.sha256(repr(part).encode() + wave.tobytes()).hexdigest()
+        return f"{digest[:2]}/{digest[2:34]}.safetensors"
 
     def logits(
         self, utterances: Sequence[Utterance], speeds: Sequence[float] = ()

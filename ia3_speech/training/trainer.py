@@ -36,7 +36,7 @@ from ia3_speech.scoring.significance import standard_error
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
 from ia3_speech.training.ctc import learning_rate_factor, seed_step, training_bar
 from ia3_speech.training.data import Example, data_digest
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Trainer:
             len(make_batches(self.order.seconds, options.batch_seconds, seed=options.seed, epoch=epoch))
             for epoch in range(options.epochs)
         )
-        self.cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
+        self.cache = cache_for(base, options)
         pipes = options.allow_pipes
         self.dev_pieces = [  # (number of the dev utterance, a piece of it)
             (number, piece)

@@ -23,7 +23,7 @@ from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.run import prepare_base
 
 Arrays = dict[str, np.ndarray]
@@ -48,7 +48,7 @@ class Learner:
         self.base: Base = load_base(base)
         prepare_base(self.base, self.options)
         self.parameters = dict(trainable(self.base.model))
-        self.cache = FeatureCache(self.base, frozen_depth(self.base), self.options.cache_gb * 2**30)
+        self.cache = cache_for(self.base, self.options)
         self.examples = lru_cache(maxsize=None)(self.read)
 
     def read(self, folder: Path) -> list[Example]:
