@@ -54,7 +54,8 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
     """
     if not options.replay:
         return []
-    path, bad = replay_folder(options.replay), list[BadAudio]()
+    path = replay_folder(options.replay)
+    bad: list[BadAudio] = []
     waves = load_utterances(
         read_for_decoding(path, options.allow_pipes),
         minimum_samples=base.minimum_samples,
