@@ -45,9 +45,9 @@ adapt() {
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
   notice_changed_data
   ! declare -F check_few >/dev/null || check_few
-  if is_few; then dev="" config=${config/#ia3/few} lm_sets=$test_sets replay=none; fi # folds choose how near it stays
-  train="python -m ia3_speech.train --config $config --base $base ${dev:+--dev $data/dev}
-    $([[ $replay == none ]] || echo "--replay $replay") $pipes $small $train_opts"
+  if is_few; then dev="" config=${config/#ia3/few} lm_sets=$test_sets; fi
+  train="python -m ia3_speech.train --config $config --base $base ${dev:+--dev $data/dev} --replay $replay
+    $pipes $small $train_opts"
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate train $dev $sets; fi
 

@@ -85,7 +85,7 @@ def test_one_adapter_and_one_set(commands):
 def test_the_shipped_speech_is_replayed_or_other_or_none(commands, tmp_path):
     (tmp_path / "talk").mkdir()
     (tmp_path / "talk/wav.scp").touch()
-    options = {"shipped": " --replay shipped", "talk": f" --replay {tmp_path}/talk", "none": ""}
+    options = {"shipped": " --replay shipped", "talk": f" --replay {tmp_path}/talk", "none": " --replay none"}
     for replay, replayed in options.items():
         found = lines(commands("--stop-stage", "5", "--replay", replay))
         assert f"train --config ia3 --dev dev{replayed} --train train" in found[2]
