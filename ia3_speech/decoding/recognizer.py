@@ -48,37 +48,26 @@ class Recognition:
 
 @dataclass
 class Recognizer:
-    """See the module.
+    """See the module."""
 
-    Attributes:
-        base: with its adapter attached, if it has one.
-        adapter: what the adapter consists of: one term, or those of a sum; none for the base alone.
-        name: the adapter as it was given.
-        batch_seconds, vad: as for `loading.load`.
-        max_seconds: longer audio is cut at pauses; None: it never is.
-        bank: many adapters of the base, of which `texts` is told one for each waveform.
-        row: the adapter in the bank of those for which none is told, as the bank calls it; None: the base.
-        gate: chooses it instead, by what the base's front end makes of each waveform, and with it the search
-            and the scaling: all three are those of the recogniser that it returns.
-        search: how logits become words; None: greedy search.
-        search_record: what decode.json says of it.
-        scaling: of the words' confidences; None: they are not calibrated.
-        test_time: adapts a bank's vectors to each piece of audio, one after the other in their order
-            (`unsupervised.suta.Suta`); None: no adaptation at test time.
-    """
-
-    base: "Base"
+    base: "Base"  # with its adapter attached, if it has one
+    # What the adapter consists of: one term, or those of a sum; none for the base alone
     adapter: Sequence[Term] = ()
-    name: str | None = None
-    batch_seconds: float = BATCH_SECONDS
-    max_seconds: float | None = None
-    bank: "Bank | None" = None
-    row: Any = None
+    name: str | None = None  # the adapter as it was given
+    batch_seconds: float = BATCH_SECONDS  # as for `loading.load`, like `vad`
+    max_seconds: float | None = None  # longer audio is cut at pauses; None: it never is
+    bank: "Bank | None" = None  # many adapters of the base, of which `texts` is told one for each waveform
+    row: Any = None  # the bank's adapter where none is told, as the bank calls it; None: the base
+    # Chooses it instead, by what the base's front end makes of each waveform, and with it the search and the
+    # scaling: all three are those of the recogniser that it returns
     gate: "Gate | None" = None
-    search: Search | None = None
+    search: Search | None = None  # how logits become words; None: greedy search
+    # What decode.json says of it
     search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
     vad: VadMethod = "off"
-    scaling: Scaling | None = None
+    scaling: Scaling | None = None  # of the words' confidences; None: they are not calibrated
+    # Adapts a bank's vectors to each piece of audio, one after the other in their order
+    # (`unsupervised.suta.Suta`); None: no adaptation at test time
     test_time: Any = None
 
     def __post_init__(self) -> None:

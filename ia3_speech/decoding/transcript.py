@@ -9,20 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a transcript.
+    """A word of a transcript."""
 
-    Attributes:
-        text: the word, without white space.
-        start, end: seconds from the beginning of the recording.
-        confidence: 0 to 1; see `word_times`.
-        tokens: the base's symbols that spell it.
-    """
-
-    text: str
-    start: float
+    text: str  # without white space
+    start: float  # seconds from the beginning of the recording, as `end`
     end: float
-    confidence: float
-    tokens: tuple[int, ...] = ()
+    confidence: float  # 0 to 1; see `word_times`
+    tokens: tuple[int, ...] = ()  # the base's symbols that spell it
 
 
 @dataclass(frozen=True)
@@ -45,20 +38,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class TranscriptSegment:
-    """Words between two pauses, of the length of a sentence.
+    """Words between two pauses, of the length of a sentence."""
 
-    Attributes:
-        start, end: seconds from the beginning of the recording.
-        text: the words; after dictation the part of the recording's written text that belongs to them.
-        words: as they were recognised.
-        channel: left or right, where the channels of a call are transcribed one by one.
-    """
-
-    start: float
+    start: float  # seconds from the beginning of the recording, as `end`
     end: float
-    text: str
-    words: tuple[Word, ...]
-    channel: str | None = None
+    text: str  # the words; after dictation the part of the recording's written text that belongs to them
+    words: tuple[Word, ...]  # as they were recognised
+    channel: str | None = None  # left or right, where the channels of a call are transcribed one by one
 
     @property
     def raw_text(self) -> str:
@@ -85,35 +71,21 @@ class TranscriptSegment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The transcript of one recording.
+    """The transcript of one recording."""
 
-    Attributes:
-        path: as it was given, or as it was found in a folder; `-` is stdin; None for an array.
-        text: the hypothesis; "" also where the audio can't be used.
-        seconds: length of the audio.
-        adapter: the adapter's name, path or sum, as it was given; None for the base alone.
-        base: the base's name.
-        problem: what is wrong with the audio, as a phrase; None if nothing is.
-        usable: whether the audio could be transcribed in spite of it.
-        raw_text: the hypothesis, where `text` is what dictation wrote of it.
-        segments: in the order of time; None where no times were asked for.
-        id: what Kaldi's and NIST's files call it; None: the file's name without its suffix.
-        channels: of the recording, where they are transcribed one by one.
-        choices: of a gate, one for each piece; none where the adapter was named.
-    """
-
-    path: str | None
-    text: str
-    seconds: float
-    adapter: str | None
-    base: str
-    problem: str | None = None
-    usable: bool = True
-    raw_text: str | None = None
+    path: str | None  # as it was given, or as it was found in a folder; `-` is stdin; None for an array
+    text: str  # the hypothesis; "" also where the audio can't be used
+    seconds: float  # length of the audio
+    adapter: str | None  # the adapter's name, path or sum, as it was given; None for the base alone
+    base: str  # the base's name
+    problem: str | None = None  # what is wrong with the audio, as a phrase; None if nothing is
+    usable: bool = True  # whether the audio could be transcribed in spite of it
+    raw_text: str | None = None  # the hypothesis, where `text` is what dictation wrote of it
+    # In the order of time; None where no times were asked for
     segments: tuple[TranscriptSegment, ...] | None = None
-    id: str | None = None
-    channels: tuple[str, ...] = ()
-    choices: tuple[Choice, ...] = ()
+    id: str | None = None  # what Kaldi's and NIST's files call it; None: the file's name without its suffix
+    channels: tuple[str, ...] = ()  # of the recording, where they are transcribed one by one
+    choices: tuple[Choice, ...] = ()  # of a gate, one for each piece; none where the adapter was named
 
     def __post_init__(self) -> None:
         if self.id is None:

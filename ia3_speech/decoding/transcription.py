@@ -36,22 +36,17 @@ STEREO = ("left", "right")
 
 @dataclass
 class Transcriber:
-    """See the module; `loading.load` makes one.
+    """See the module; `loading.load` makes one."""
 
-    Attributes:
-        recognizer: a base, perhaps with an adapter, or with a bank of those of a call's channels.
-        post_process: writes the text of each recording, or channel, of the recognised words, of which the
-            segments have each its part; `raw_text` keeps what was recognised.
-        split: transcribe the channels of a recording one by one, and merge their segments by time.
-        channel_adapters: the name of each channel's adapter in the bank; a channel that is not named has the
-            base alone. None: all have the recogniser's adapter.
-        adapt: an adapter → the recogniser of a request with it; None: one is attached for all requests.
-    """
-
-    recognizer: Recognizer
+    recognizer: Recognizer  # a base, perhaps with an adapter, or with a bank of those of a call's channels
+    # Writes the text of each recording, or channel, of the recognised words, of which the segments have each
+    # its part; `raw_text` keeps what was recognised
     post_process: PostProcessor | None = None
-    split: bool = False
+    split: bool = False  # transcribe the channels of a recording one by one, and merge their segments by time
+    # The name of each channel's adapter in the bank; a channel that is not named has the base alone. None:
+    # all have the recogniser's adapter
     channel_adapters: Mapping[str, str] | None = None
+    # An adapter → the recogniser of a request with it; None: one is attached for all requests
     adapt: Callable[[str | Path], Recognizer] | None = None
 
     def with_adapter(self, adapter: str | Path) -> "Transcriber":

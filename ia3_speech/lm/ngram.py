@@ -27,20 +27,12 @@ FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback: for texts too
 
 @dataclass
 class Order:
-    """All n-grams of one length k, sorted by history and word.
+    """All n-grams of one length k, sorted by history and word: four arrays, (number,) each."""
 
-    Attributes:
-        history: index, among the n-grams of length k − 1, of the first k − 1 words; 0 for unigrams. (number,)
-        word: id of the last word. (number,)
-        log_probability: log10 p(word | history). (number,)
-        log_backoff: log10 of the n-gram's back-off weight as a history; 0 where no longer one follows.
-        (number,)
-    """
-
-    history: np.ndarray
-    word: np.ndarray
-    log_probability: np.ndarray
-    log_backoff: np.ndarray
+    history: np.ndarray  # index, among the n-grams of length k − 1, of the first k − 1 words; 0 for unigrams
+    word: np.ndarray  # id of the last word
+    log_probability: np.ndarray  # log10 p(word | history)
+    log_backoff: np.ndarray  # log10 of its back-off weight as a history; 0 where no longer one follows
 
     @classmethod
     def without_probabilities(cls, history: np.ndarray, word: np.ndarray) -> "Order":

@@ -58,19 +58,12 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice of espeak-ng.
+    """A voice of espeak-ng."""
 
-    Attributes:
-        accent: espeak-ng's name of it, such as en-gb-scotland.
-        variant: one of `variants()`, such as f5.
-        rate: words a minute.
-        pitch: 0 to 99, relative to the variant's own.
-    """
-
-    accent: str
-    variant: str
-    rate: int
-    pitch: int
+    accent: str  # espeak-ng's name of it, such as en-gb-scotland
+    variant: str  # one of `variants()`, such as f5
+    rate: int  # words a minute
+    pitch: int  # 0 to 99, relative to the variant's own
 
 
 def synthesize(texts: Iterable[tuple[Utterance, Voice]], folder: Path) -> list[Utterance]:
