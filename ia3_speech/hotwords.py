@@ -39,7 +39,7 @@ def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Pa
 
     sentences = [line for file in text or [] for line in read_utf8(file, SENTENCES_HINT).splitlines()]
     learned = learn_forms(
-        read_hotwords(terms).terms,
+        read_hotwords(terms),
         read_word_pairs(data, decode_dir),
         (normalized_words(line, "ctc") for line in sentences),
     )
@@ -75,9 +75,9 @@ def check(file: Path, base: str = "mini") -> None:
 
     hotwords = read_hotwords(file)
     count = len(spellings(hotwords, load_base(base).vocabulary, 1.0))
-    forms = sum(len(term.heard_as) for term in hotwords.terms)
+    forms = sum(len(term.heard_as) for term in hotwords)
     print(
-        f"{file}: {plural(len(hotwords.terms), 'term')}, {plural(forms, 'heard-as form')}, "
+        f"{file}: {plural(len(hotwords), 'term')}, {plural(forms, 'heard-as form')}, "
         f"{plural(count, 'spelling')}; {base} can write them"
     )
 

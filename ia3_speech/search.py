@@ -153,7 +153,7 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
 
     weight = HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
     hotwords = read_hotwords(options.hotwords)
-    record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords.terms)}
+    record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords)}
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
 
 

@@ -40,7 +40,7 @@ from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
-from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch
+from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch
 from ia3_speech.lm.tuning import dev_logits
 from ia3_speech.loading import load
 from ia3_speech.scoring.alignment import align, count_errors
@@ -160,7 +160,7 @@ class Bench:
         search = self.searches[kind]
         if not terms:
             return search
-        return HotwordSearch(HotwordList(Path("terms"), [*terms]), weight, self.vocabulary, search)
+        return HotwordSearch(terms, weight, self.vocabulary, search)
 
     def read(self, name: str, data: Path, minutes: float) -> Set:
         """A set, of at most so many minutes, with its logits."""

@@ -350,7 +350,7 @@ def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> l
     from ia3_speech.lm.hotword_search import Hotword, read_hotwords, usable
 
     stored = adapter / STORED_HOTWORDS if adapter else Path()
-    known = read_hotwords(stored).terms if stored.is_file() else []
+    known = read_hotwords(stored) if stored.is_file() else []
     terms = usable([*known, *map(Hotword, missed)], base.vocabulary)
     return [term.text for term in terms if term not in known]
 

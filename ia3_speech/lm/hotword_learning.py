@@ -65,7 +65,7 @@ def learn_forms(
     """
     for term in terms:
         if not normalized_words(term.text, "ctc"):
-            raise UserError(f"terms, line {term.line}: nothing is left of {term.text!r} once normalised")
+            raise UserError(f"{term.path}:{term.line}: nothing is left of {term.text!r} once normalised")
     number_of = {tuple(normalized_words(term.text, "ctc")): number for number, term in enumerate(terms)}
     term_list = make_term_list({" ".join(words): () for words in number_of})
     occurrences = [pair for utterance in utterances for pair in heard_forms(*utterance, term_list)]

@@ -51,7 +51,8 @@ class Hotword:
     text: str  # as it appears in transcripts
     weight: float = 1.0  # factor of --hotword-weight: 2 takes the term on half the evidence, 0 never takes it
     heard_as: tuple[str, ...] = ()  # further forms that are written as `text` where they are recognised
-    line: int = 0  # in its file, from 1; 0: of no file
+    path: Path | None = None  # its file; None: of no file
+    line: int = 0  # in its file, from 1
 
     def row(self) -> str:
         """Its line in a file, without the line's end."""
@@ -59,16 +60,8 @@ class Hotword:
         return "\t".join(cells).rstrip("\t")
 
 
-@dataclass(frozen=True)
-class HotwordList:
-    """The terms of a file."""
-
-    path: Path  # of the file
-    terms: list[Hotword]  # each once
-
-
-def read_hotwords(path: Path) -> HotwordList:
-    """Read a hot-word file. A term that stands on several lines has the forms of all of them.
+def read_hotwords(path: Path) -> list[Hotword]:
+    """The terms of a hot-word file, each once: one that stands on several lines has the forms of all of them.
 
     Raises:
         UserError: the file holds no term, or a line no term, a negative weight, or a weight other than
@@ -78,7 +71,7 @@ def read_hotwords(path: Path) -> HotwordList:
     for number, line in enumerate(read_utf8(path, MISSING_HINT).split("\n"), 1):
         if not line.strip() or line.startswith(COMMENT):
             continue
-        term = parse_line(line, f"{path}:{number}", number)
+        term = parse_line(line, path, number)
         earlier = terms.get(term.text, term)
         if earlier.weight != term.weight:
             raise UserError(
@@ -88,14 +81,14 @@ def read_hotwords(path: Path) -> HotwordList:
         terms[term.text] = replace(earlier, heard_as=tuple(dict.fromkeys(earlier.heard_as + term.heard_as)))
     if not terms:
         raise UserError(f"{path}: holds no term (a line each; after TABs a weight, and how it is heard)")
-    return HotwordList(path, [*terms.values()])
+    return [*terms.values()]
 
 
-def parse_line(line: str, place: str, number: int) -> Hotword:
+def parse_line(line: str, path: Path, number: int) -> Hotword:
     """A term, its weight where the second field is a number or empty, and its forms."""
     text, *cells = (" ".join(cell.split()) for cell in line.split("\t"))
     if not text:
-        raise UserError(f"{place}: no term before the TAB")
+        raise UserError(f"{path}:{number}: no term before the TAB")
     weight = 1.0
     if cells:
         try:
@@ -104,28 +97,29 @@ def parse_line(line: str, place: str, number: int) -> Hotword:
         except ValueError:
             pass  # a form: the weight is left out
     if not 0 <= weight < math.inf:
-        raise UserError(f"{place}: the weight of {text!r} is {weight:g} (1 is the default, 0 never takes it)")
-    return Hotword(text, weight, tuple(filter(None, cells)), number)
+        hint = "1 is the default, 0 never takes it"
+        raise UserError(f"{path}:{number}: the weight of {text!r} is {weight:g} ({hint})")
+    return Hotword(text, weight, tuple(filter(None, cells)), path, number)
 
 
 # ---- spellings
 
 
-def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> list[Spelling]:
+def spellings(hotwords: Sequence[Hotword], vocabulary: Vocabulary, weight: float) -> list[Spelling]:
     """The spellings of all terms, by their number in the list; `weight` is as for `HotwordSearch`. Raises
     UserError where the base cannot write a term or a form, or two terms have a spelling in common."""
     result: list[Spelling] = []
     owner: dict[tuple[int, ...], int] = {}
-    for number, term in enumerate(hotwords.terms):
-        place = f"{hotwords.path}:{term.line}"
+    for number, term in enumerate(hotwords):
+        place = f"{term.path}:{term.line}"
         as_written = tuple(vocabulary.encode(term.text, drop_unknown=True))
         for form in (term.text, *term.heard_as):
             for symbols in symbols_of(form, vocabulary, place):
                 if (other := owner.setdefault(symbols, number)) != number:
                     raise UserError(
-                        f"{place}: {form!r} is also a spelling of {hotwords.terms[other].text!r} in line "
-                        f"{hotwords.terms[other].line} (it belongs to one term; the categories of score's "
-                        f"term lists have no place here)"
+                        f"{place}: {form!r} is also a spelling of {hotwords[other].text!r} in line "
+                        f"{hotwords[other].line} (it belongs to one term; the categories of score's term "
+                        f"lists have no place here)"
                     )
                 bonus = weight * term.weight * counted_characters(symbols, vocabulary)
                 result.append(Spelling(number, symbols, bonus, symbols == as_written))
@@ -137,7 +131,7 @@ def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
     chosen, taken = [], set()
     for term in terms:
         with suppress(UserError):
-            written = {s.symbols for s in spellings(HotwordList(Path(term.text), [term]), vocabulary, 1.0)}
+            written = {spelling.symbols for spelling in spellings([term], vocabulary, 1.0)}
             chosen += [] if written & taken else [term]
             taken |= written
     return chosen
@@ -175,10 +169,10 @@ def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int,
 
 
 class HotwordSearch:
-    """A search that writes the terms of a list.
+    """A search that writes hot words.
 
     Args:
-        hotwords: the terms.
+        hotwords: the terms, at least one.
         weight: nats for each character that counts, of a term whose own weight is 1.
         vocabulary: of the base.
         search: the search inside, greedy or beam.
@@ -190,11 +184,11 @@ class HotwordSearch:
         UserError: the base cannot write a term.
     """
 
-    def __init__(self, hotwords: HotwordList, weight: float, vocabulary: Vocabulary, search: Search):
+    def __init__(self, hotwords: Sequence[Hotword], weight: float, vocabulary: Vocabulary, search: Search):
         self.hotwords = hotwords
         self.spotter = Spotter(spellings(hotwords, vocabulary, weight), vocabulary)
         self.search = search
-        self.counts = [0] * len(hotwords.terms)
+        self.counts = [0] * len(hotwords)
 
     def __call__(self, logits: "Tensor | np.ndarray", frames: Sequence[int]) -> list[Hypothesis]:
         """The words of each row of (batch, time, vocabulary) logits, of which `frames` are valid.
@@ -221,7 +215,8 @@ class HotwordSearch:
         """What is said at the end of a run where no term of the list was ever found."""
         if any(self.counts):
             return None
-        return f"{self.hotwords.path}: none of its {plural(len(self.counts), 'term')} was found in this audio"
+        path, count = self.hotwords[0].path, plural(len(self.counts), "term")
+        return f"{path}: none of its {count} was found in this audio"
 
 
 def force_terms(logits: np.ndarray, spotted: Sequence[SpottedTerm]) -> None:
@@ -234,7 +229,7 @@ def force_terms(logits: np.ndarray, spotted: Sequence[SpottedTerm]) -> None:
 
 
 def merge_terms(
-    words: Sequence[TimedWord], spotted: Sequence[SpottedTerm], hotwords: HotwordList
+    words: Sequence[TimedWord], spotted: Sequence[SpottedTerm], hotwords: Sequence[Hotword]
 ) -> tuple[TimedWord, ...]:
     """Words of a search of forced logits, in order, where each spotted term stands as its file writes it, in
     place of the words whose middle is within it."""
@@ -247,6 +242,6 @@ def merge_terms(
         # Where a term is written unlike it was heard ("B12"), no alignment of its text finds its times and
         # confidence: exp(score) are the odds of the term against what the base prefers in these frames.
         confidence = None if term.spelling.as_written else 1 / (1 + math.exp(-term.score))
-        text = hotwords.terms[term.spelling.term].text
+        text = hotwords[term.spelling.term].text
         kept.append(TimedWord(text, term.first, term.last, confidence))
     return tuple(sorted(kept, key=lambda word: word.first))

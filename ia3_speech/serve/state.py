@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, usable
+from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch, usable
 from ia3_speech.routing.router import Router
 from ia3_speech.search import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access, Client
@@ -31,7 +30,6 @@ from ia3_speech.training.config import NEAREST
 
 DECODERS = 2  # uploads that are decoded at once: a long one takes a gigabyte for some seconds
 MOST_HOTWORDS, LONGEST_HOTWORD = 100, 200  # of a request, and its characters: others are left out
-PROMPT = Path("prompt")  # where a request's hot words stand
 
 
 class Server:
@@ -132,8 +130,7 @@ class Server:
             search, record = self.searches(terms)
             scaling = self.models.scaling(terms, record)
             if known:
-                words = HotwordList(PROMPT, known)
-                search = HotwordSearch(words, self.hotword_weight, base.vocabulary, search)
+                search = HotwordSearch(known, self.hotword_weight, base.vocabulary, search)
                 scaling = None  # it holds for the search that it was fitted with
             row = tuple((stored[term.name], term.weight) for term in terms)
             bank = QueuedBank(turn, base)

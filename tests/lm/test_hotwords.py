@@ -17,7 +17,6 @@ from ia3_speech.decoding.word_times import word_times
 from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
 from ia3_speech.lm.hotword_search import (
     Hotword,
-    HotwordList,
     HotwordSearch,
     force_terms,
     parse_line,
@@ -47,7 +46,7 @@ def spoken(text: str, vocabulary: Vocabulary = LETTERS, **confused: str) -> np.n
 
 def search_with(*lines: str, weight: float = 1.0, vocabulary: Vocabulary = LETTERS, search=None):
     """A search of (frames, vocabulary) logits with the terms of a file of these lines → `Hypothesis`."""
-    hotwords = HotwordList(Path("terms"), [parse_line(line, "terms", 0) for line in lines])
+    hotwords = [parse_line(line, Path("terms"), 0) for line in lines]
     words = HotwordSearch(hotwords, weight, vocabulary, search or GreedySearch(vocabulary))
     return lambda logits: words(logits[None], [len(logits)])[0]
 
@@ -61,12 +60,12 @@ def test_a_file_and_its_exact_text(tmp_path):
         "\ufeff# drugs\natrial  fibrillation\r\n\nDeximet\t1.5\tdexa medi\tdixie met\nX-ray\t\tex ray\n"
         "O'Brien\to brian\nDeximet\t1.5\tdexa medi\tdeck see met\n".encode()
     )
-    terms = read_hotwords(file).terms
+    terms = read_hotwords(file)
     assert terms == [
-        Hotword("atrial fibrillation", 1.0, (), 2),
-        Hotword("Deximet", 1.5, ("dexa medi", "dixie met", "deck see met"), 4),
-        Hotword("X-ray", 1.0, ("ex ray",), 5),
-        Hotword("O'Brien", 1.0, ("o brian",), 6),
+        Hotword("atrial fibrillation", 1.0, (), file, 2),
+        Hotword("Deximet", 1.5, ("dexa medi", "dixie met", "deck see met"), file, 4),
+        Hotword("X-ray", 1.0, ("ex ray",), file, 5),
+        Hotword("O'Brien", 1.0, ("o brian",), file, 6),
     ]
     assert [term.row() for term in terms] == [
         *("atrial fibrillation", "Deximet\t1.5\tdexa medi\tdixie met\tdeck see met"),
@@ -96,7 +95,7 @@ def test_a_line_that_cannot_be_meant_is_named(tmp_path, monkeypatch, text, messa
 
 def test_terms_are_spelled_as_the_base_writes_them():
     def written(*terms: Hotword, vocabulary=LETTERS):
-        found = spellings(HotwordList(Path("t"), [*terms]), vocabulary, 2.0)
+        found = spellings(terms, vocabulary, 2.0)
         return [(one.term, vocabulary.decode(one.symbols), one.bonus) for one in found]
 
     assert written(Hotword("X-ray", 1, ("ex ray",)), Hotword("O’Brien", 0.5), Hotword("COVID-19")) == [
@@ -186,7 +185,7 @@ def test_a_row_of_a_batch_is_that_row_alone_and_terms_are_counted():
     batch = np.zeros((3, max(map(len, rows)), len(CHARACTERS)), np.float32)
     for row, logits in zip(batch, rows, strict=True):
         row[: len(logits)] = logits
-    terms = HotwordList(Path("terms"), [Hotword("Fever"), Hotword("Pyrexia", 1, ("cough",))])
+    terms = [Hotword("Fever", path=Path("terms")), Hotword("Pyrexia", 1, ("cough",))]
     search = HotwordSearch(terms, 1.0, LETTERS, GreedySearch(LETTERS))
     noise = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
     assert search(noise[None], [80])[0].text == greedy(noise, LETTERS)
