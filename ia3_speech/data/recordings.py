@@ -50,6 +50,7 @@ class Recording:
     audio: AudioInput  # a path, a binary file object, or whatever else `to_waveform` accepts
     path: str | None  # what messages and results call it; None for samples and bytes
     target: Path = Path()  # its place below an output folder, still with the suffix of the audio
+    sampling_rate: int = SAMPLE_RATE  # of samples alone, in Hz
 
     @property
     def id(self) -> str | None:
@@ -57,19 +58,19 @@ class Recording:
         with a dash between folders (`monday-001`); None where it has no place."""
         return "-".join((*self.target.parts[:-1], file_stem(self.target))) or None
 
-    def load(self, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
+    def load(self) -> np.ndarray:
         """float32 `(samples,)` at 16 kHz; as `to_waveform`."""
-        return to_waveform(self.audio, sampling_rate)
+        return to_waveform(self.audio, self.sampling_rate)
 
 
-def as_recording(audio: AudioInput) -> Recording:
+def as_recording(audio: AudioInput, sampling_rate: int = SAMPLE_RATE) -> Recording:
     """A recording of anything that `to_waveform` accepts."""
     if hasattr(audio, "read"):
         return Recording(audio, source_name(audio))
     if isinstance(audio, str | os.PathLike):
         return Recording(audio, os.fspath(audio))
     path = audio.get("path") if isinstance(audio, dict) else None
-    return Recording(audio, path and str(path))
+    return Recording(audio, path and str(path), sampling_rate=sampling_rate)
 
 
 def recording_duration(recording: Recording) -> float:

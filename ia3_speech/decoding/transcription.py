@@ -90,11 +90,11 @@ class Transcriber:
         transcriber = self if adapter is None else self.with_adapter(adapter)
         single = is_one_recording(recordings)
         try:
-            sources = [as_recording(recording) for recording in ([recordings] if single else recordings)]
+            sources = [as_recording(one, sampling_rate) for one in ([recordings] if single else recordings)]
         except ImportError as error:  # a column of `datasets`
             raise AudioError(f"{error} {UNDECODED}") from None
-        results, options = [], {"with_words": word_timestamps, "sampling_rate": sampling_rate}
-        for result in transcriber.transcripts(sources, **options):
+        results = []
+        for result in transcriber.transcripts(sources, with_words=word_timestamps):
             if not result.usable and on_error == "fail":
                 raise AudioError(f"{result.path or 'array'}: {result.problem}")
             results.append(result)
@@ -119,8 +119,8 @@ class Transcriber:
         """
         if self.split:
             raise ValueError("the segments of split channels are merged at the end (take transcribe)")
-        source = as_recording(recording)
-        wave, problem = read_audio(source, self.recognizer.base.minimum_samples, sampling_rate)
+        source = as_recording(recording, sampling_rate)
+        wave, problem = read_audio(source, self.recognizer.base.minimum_samples)
         if problem and problem.fatal:
             raise AudioError(f"{source.path or 'array'}: {problem.reason}")
         yield from make_segments(self.recognizer.fresh().stream(wave, advance), self.post_process)
@@ -131,7 +131,6 @@ class Transcriber:
         advance: Callable[[float], Any] = lambda _: None,
         *,
         with_words: bool = False,
-        sampling_rate: int = SAMPLE_RATE,
     ) -> Iterator[Transcript]:
         """A transcript for each source, in the order given, unusable ones included.
 
@@ -141,7 +140,6 @@ class Transcriber:
         Args:
             advance: called after each batch with the seconds of audio that it held.
             with_words: find times and confidences too; split channels always have them.
-            sampling_rate: of arrays among the sources, in Hz.
         """
         if self.split:
             yield from (self.call(source, advance) for source in sources)
@@ -151,7 +149,7 @@ class Transcriber:
 
         def read() -> Iterator[tuple[tuple[Recording, Problem | None, int], np.ndarray]]:
             for source in sources:
-                wave, problem = read_audio(source, self.recognizer.base.minimum_samples, sampling_rate)
+                wave, problem = read_audio(source, self.recognizer.base.minimum_samples)
                 yield (source, problem, len(wave)), wave[:0] if problem and problem.fatal else wave
 
         for pool in pools(read()):
@@ -221,13 +219,10 @@ class Transcriber:
         )
 
 
-def read_audio(
-    source: Recording, minimum_samples: int, sampling_rate: int = SAMPLE_RATE
-) -> tuple[np.ndarray, Problem | None]:
-    """float32 (samples,), 16 kHz, of a recording, and what is wrong with it; `sampling_rate` is that of
-    arrays, in Hz."""
+def read_audio(source: Recording, minimum_samples: int) -> tuple[np.ndarray, Problem | None]:
+    """float32 (samples,), 16 kHz, of a recording, and what is wrong with it."""
     try:
-        wave = source.load(sampling_rate)
+        wave = source.load()
     except AudioError as error:
         return np.zeros(0, np.float32), Problem(str(error).removeprefix(f"{source.path}: "))
     return wave, find_problem(wave, minimum_samples)
