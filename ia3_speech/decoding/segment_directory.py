@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, audio_duration
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize
-from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances
+from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 from ia3_speech.decoding.word_times import IMPOSSIBLE, spans, spell, viterbi
 from ia3_speech.model.base import Base
@@ -98,12 +98,8 @@ def known_seconds(utterance: Utterance) -> float:
 
     Not what utt2dur says: it may be rounded, and would become the end of the utterance in `segments`.
     """
-    if utterance.end is not None:
-        return utterance.end - (utterance.start or 0.0)
-    if utterance.is_piped:
-        return math.nan
     try:
-        return audio_duration(utterance.source)
+        return with_duration(replace(utterance, duration=None)).duration or math.nan
     except AudioError:  # reading the audio names it, with all other files that cannot be used
         return math.nan
 
