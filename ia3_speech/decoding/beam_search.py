@@ -18,16 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
-from ia3_speech.decoding.ctc_search import NAN, Hypothesis, SearchError, TimedWord
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from ia3_speech.decoding.ctc_search import NAN, Hypothesis, Logits, SearchError, TimedWord
 
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
 READING = Lock()  # while a model is read, standard error leads nowhere
@@ -69,11 +65,11 @@ class BeamSearch:
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{self.lm}: cannot be used as a language model: {error}") from error
 
-    def __call__(self, logits: "Tensor | np.ndarray", frames: Iterable[int]) -> list[Hypothesis]:
+    def __call__(self, logits: Logits, frames: Iterable[int]) -> list[Hypothesis]:
         """See `ctc_search.Search`."""
         return [self.read(row[:count]) for row, count in zip(logits, frames, strict=True)]
 
-    def read(self, logits: "Tensor | np.ndarray") -> Hypothesis:
+    def read(self, logits: Logits) -> Hypothesis:
         """The words of (frames, vocabulary) logits. Raises SearchError where they hold a NaN."""
         if not len(logits):
             return Hypothesis()

@@ -13,7 +13,7 @@ but the base, and is what published adaptation results compare first.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
 if TYPE_CHECKING:
     from torch import Tensor
 
+Logits: TypeAlias = "Tensor | np.ndarray"  # of any float type
 
 NAN = (
     "the model's output holds NaN: the base or adapter is broken, or float16 is too narrow for it "
@@ -60,9 +61,9 @@ class Hypothesis:
         return " ".join(word.text for word in self.words)
 
 
-# Logits (batch, time, vocabulary) of any float type, and how many frames of each row are valid, to a
-# hypothesis for each row. Raises SearchError where the logits hold a NaN.
-Search = Callable[["Tensor | np.ndarray", Iterable[int]], list[Hypothesis]]
+# Logits (batch, time, vocabulary), and how many frames of each row are valid, to a hypothesis for each row.
+# Raises SearchError where the logits hold a NaN.
+Search = Callable[[Logits, Iterable[int]], list[Hypothesis]]
 
 
 def unused_hotwords(search: Search) -> str | None:
@@ -77,18 +78,18 @@ class GreedySearch:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
 
-    def __call__(self, logits: "Tensor | np.ndarray", frames: Iterable[int]) -> list[Hypothesis]:
+    def __call__(self, logits: Logits, frames: Iterable[int]) -> list[Hypothesis]:
         """See `Search`."""
         rows = zip(logits, frames, strict=True)
         return [Hypothesis(tuple(greedy_words(row[:count], self.vocabulary))) for row, count in rows]
 
 
-def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
+def greedy(logits: Logits, vocabulary: Vocabulary) -> str:
     """The text along the best path through the (frames, vocabulary) logits of one utterance."""
     return Hypothesis(tuple(greedy_words(logits, vocabulary))).text
 
 
-def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[TimedWord]:
+def greedy_words(logits: Logits, vocabulary: Vocabulary) -> list[TimedWord]:
     """The words along the best path through `logits`, (frames, vocabulary), any float type. They may be wider
     than the vocabulary (a head padded for speed): symbols without a name are dropped."""
     if (logits != logits).any():  # argmax would take a NaN for the best symbol

@@ -23,16 +23,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary, required_frames
-from ia3_speech.decoding.ctc_search import Hypothesis, collapse
+from ia3_speech.decoding.ctc_search import Hypothesis, Logits, collapse
 from ia3_speech.decoding.transcript import Word
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 START_FRAMES, END_FRAMES = 1, 2  # that a word begins before its first symbol, and ends after its last
 BEAM_STATES = 8000  # of the Viterbi search, around the best: 4000 symbols, some five minutes of speech
@@ -79,7 +75,7 @@ def probability(log_odds: np.ndarray) -> np.ndarray:
 
 
 def word_times(
-    logits: "Tensor | np.ndarray",
+    logits: Logits,
     hypothesis: Hypothesis,
     vocabulary: Vocabulary,
     frame_seconds: float,
@@ -135,7 +131,7 @@ def word_times(
 
 
 def aligned_words(
-    logits: "Tensor | np.ndarray",
+    logits: Logits,
     words: Sequence[str],
     vocabulary: Vocabulary,
     frame_seconds: float,
@@ -174,7 +170,7 @@ def aligned_words(
 
 
 def spell_as_recognized(
-    logits: "Tensor | np.ndarray", words: Sequence[str], vocabulary: Vocabulary
+    logits: Logits, words: Sequence[str], vocabulary: Vocabulary
 ) -> list[tuple[int, int]]:
     """`spell`; but where the best path writes just these words, its own symbols: a text has many spellings in
     word pieces, and the model has chosen one."""

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,12 +26,9 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import SubwordVocabulary, TextError, Vocabulary, normalize
-from ia3_speech.decoding.ctc_search import Hypothesis, Search, TimedWord
+from ia3_speech.decoding.ctc_search import Hypothesis, Logits, Search, TimedWord
 from ia3_speech.formatting import plural
 from ia3_speech.lm.hotword_spotting import Spelling, SpottedTerm, Spotter
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md shows what others do
 UNCOUNTED = 4  # characters: most words of so few have neighbours in every text (left, leg; heady, head)
@@ -190,7 +186,7 @@ class HotwordSearch:
         self.search = search
         self.counts = [0] * len(hotwords)
 
-    def __call__(self, logits: "Tensor | np.ndarray", frames: Sequence[int]) -> list[Hypothesis]:
+    def __call__(self, logits: Logits, frames: Sequence[int]) -> list[Hypothesis]:
         """The words of each row of (batch, time, vocabulary) logits, of which `frames` are valid.
 
         Raises:

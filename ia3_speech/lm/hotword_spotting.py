@@ -17,16 +17,12 @@ overlap, those are taken whose scores have the largest sum.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
-from ia3_speech.decoding.ctc_search import NAN, SearchError
+from ia3_speech.decoding.ctc_search import NAN, Logits, SearchError
 from ia3_speech.decoding.word_times import viterbi
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NEVER = np.float32(-1e9)  # a score that no path comes back from
 BOUNDARY = 2.0  # factor of what a path loses at the word boundaries around it: terms are whole words
@@ -99,7 +95,7 @@ class Spotter:
         self.bonus = np.full(len(symbols), NEVER)
         self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]
 
-    def spot(self, logits: "Tensor | np.ndarray") -> list[SpottedTerm]:
+    def spot(self, logits: Logits) -> list[SpottedTerm]:
         """The terms in (frames, vocabulary) logits of any float type, in order, without overlap.
 
         Raises:
