@@ -8,20 +8,32 @@ Out: the WER of every pair of weights, and a YAML file that `decode` and `transc
 audio goes through the model once; all weights are tried on the same logits.
 """
 
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError, command
-from ia3_speech.decoding.ctc_search import Search
+from ia3_speech.cli import UserError, command, progress_stream
+from ia3_speech.data.text import normalize
+from ia3_speech.decoding.ctc_search import GreedySearch, Search
+from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.options import ModelOptions
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.inputs import Inputs, base_files
-from ia3_speech.search import SearchOptions
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions, make_search
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
+MOST_THREADS = 4  # each holds a language model in memory
+
+Weights = tuple[float, float]  # lm_weight, word_score
 
 
 def main(
@@ -53,8 +65,12 @@ def main(
     options = replace(search_options, search="beam")
     base, terms = model_options.base, parse_terms(model_options.adapter) if model_options.adapter else []
     tried = (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES)
-    for lm_weight, word_score in product(*tried):
-        replace(options, lm_weight=lm_weight, word_score=word_score).check()
+    searches = {
+        weights: replace(options, lm_weight=weights[0], word_score=weights[1])
+        for weights in product(*map(sorted, tried))
+    }
+    for each in searches.values():
+        each.check()
     inputs = Inputs(
         {"data": data, "lm": options.lm, "hotwords": options.hotwords,
          "base": base_files(base) if base else None, "adapter": weight_files(terms)},
@@ -65,27 +81,71 @@ def main(
     )  # fmt: skip
     if out and inputs.is_current(out, force):
         return
-    from ia3_speech.lm.tuning import format_tuning, tune
-    from ia3_speech.loading import load
-    from ia3_speech.search import make_search
-
     recognizer = load(**vars(model_options), search=SearchOptions("greedy"), vad="off").recognizer
-
-    def search_with(lm_weight: float, word_score: float) -> Search:
-        weights = replace(options, lm_weight=lm_weight, word_score=word_score)
-        return make_search(weights, recognizer.base)[0]
-
-    tuning = tune(recognizer, data, search_with, *tried, allow_pipes)
-    print(format_tuning(tuning))
+    greedy, rates = tune(recognizer, data, searches, allow_pipes)
+    best = min(rates, key=rates.__getitem__)  # of equals the smallest weights
+    print(format_rates(greedy, rates, best))
     if out:
         import yaml
 
-        best = replace(options, lm_weight=tuning.best[0], word_score=tuning.best[1])
-        chosen = {name: value for name, value in vars(best).items() if value is not None}
+        chosen = {name: value for name, value in vars(searches[best]).items() if value is not None}
         files = {name: str(value.resolve()) for name, value in chosen.items() if isinstance(value, Path)}
         write_text(out, yaml.safe_dump(chosen | files, sort_keys=False))
         inputs.record(out)
         print(f"{out}: take it as --config of ia3-speech decode or transcribe")
+
+
+def tune(
+    recognizer: Recognizer, data: Path, searches: Mapping[Weights, SearchOptions], allow_pipes: bool
+) -> tuple[float, dict[Weights, float]]:
+    """The word error rate of greedy search on a data directory with text, a fraction, and that of each beam
+    search by its weights. Of the recogniser only the logits are used. Raises as `dev_logits`."""
+    from rapidfuzz.distance import Levenshtein
+    from tqdm import tqdm
+
+    references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
+
+    def word_error_rate(search: Search) -> float:
+        errors = 0
+        for name, pieces in logits_by_id.items():
+            texts = [search(logits.astype(np.float32)[None], [len(logits)])[0].text for logits in pieces]
+            errors += Levenshtein.distance(references[name], normalize(" ".join(texts)).split())
+        return errors / sum(map(len, references.values()))
+
+    def of_beam_search(options: SearchOptions) -> float:
+        return word_error_rate(make_search(options, recognizer.base)[0])
+
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(min(MOST_THREADS, processors)) as pool:  # a search holds no lock of Python's
+        rates = pool.map(of_beam_search, searches.values())
+        bar = tqdm(rates, "tuning", len(searches), unit="pair", disable=None, file=progress_stream())
+        rate_of = dict(zip(searches, bar, strict=True))
+    return word_error_rate(GreedySearch(recognizer.base.vocabulary)), rate_of
+
+
+def format_rates(greedy: float, rates: Mapping[Weights, float], best: Weights) -> str:
+    """A table for people:
+
+    WER %              word score
+    LM weight       0    0.75     1.5
+    0.2          31.2    30.9    30.8
+    0.5          29.9    28.8    28.9
+    greedy search: 44.0 %; best: 28.8 % with --lm-weight 0.5 --word-score 0.75
+    """
+    scores = sorted({score for _, score in rates})
+    lines = [f"{'WER %':<14}word score", f"{'LM weight':<10}" + "".join(f"{score:>8g}" for score in scores)]
+    for weight in sorted({weight for weight, _ in rates}):
+        cells = "".join(f"{100 * rates[weight, score]:>8.1f}" for score in scores)
+        lines.append(f"{weight:<10g}{cells}")
+    lines.append(
+        f"greedy search: {100 * greedy:.1f} %; best: {100 * rates[best]:.1f} % with "
+        f"--lm-weight {best[0]:g} --word-score {best[1]:g}"
+    )
+    if rates[best] > greedy:
+        lines.append(
+            "note: --search greedy makes fewer errors than this language model (of another subject?)"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

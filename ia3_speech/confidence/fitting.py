@@ -16,9 +16,9 @@ from ia3_speech.confidence.reliability import REVIEWED, Calibration, measure
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import TimedWord
+from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling, log_odds, probability, word_times
-from ia3_speech.lm.tuning import dev_logits
 from ia3_speech.scoring.alignment import align
 
 PRIOR = 1.0  # inverse variance of the Gaussian priors of a scaling's log slope and bias, with means of 0
@@ -29,15 +29,9 @@ def calibrate(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[Calibration, Calibration] | None:
     """Measure the confidences of a data directory with text, without a scaling and with the one that is
-    fitted here; None where no word is recognised.
-
-    Raises:
-        UserError: the directory holds no words.
-        AudioError: a recording cannot be used.
-    """
+    fitted here; None where no word is recognised. Raises as `dev_logits`."""
     search, base = recognizer.search, recognizer.base
     references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
-    recognizer.search = search
     hypotheses = {
         name: [(logits, search(logits.astype(np.float32)[None], [len(logits)])[0]) for logits in pieces]
         for name, pieces in logits_by_id.items()

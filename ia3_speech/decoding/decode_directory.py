@@ -22,11 +22,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from ia3_speech.adapters.expressions import is_single_adapter
 from ia3_speech.adapters.record import read_json
@@ -35,7 +37,10 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
+from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
+from ia3_speech.decoding.ctc_search import Hypothesis, Logits, TimedWord
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.inputs import Inputs, own_files, read_inputs
@@ -113,6 +118,35 @@ def decode_utterances(
     result.words = {id: result.words[id] for id in result.texts if id in result.words}
     result.seconds = time.perf_counter() - started
     return result
+
+
+def dev_logits(
+    recognizer: Recognizer, data: Path, allow_pipes: bool = False
+) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
+    """What a search or its confidences are chosen on, by utterance: the words of a data directory's texts,
+    and the logits of the pieces of its audio, (frames, vocabulary) each, as float16.
+
+    Raises:
+        UserError: the directory holds no words.
+        AudioError: a recording cannot be used.
+    """
+    utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
+    if needs_words(recognizer.base.vocabulary.letters):
+        utterances = numbers_in_words(utterances, f"{data}/text")
+    references = {u.id: normalize(u.text or "").split() for u in utterances}
+    if not any(references.values()):
+        raise UserError(f"{data}: has no texts to compare with")
+    pieces: list[np.ndarray] = []
+
+    def keep(logits: Logits, frames: Sequence[int]) -> list[Hypothesis]:
+        """In place of a search: writes the number of each piece, so that its logits are found again."""
+        first = len(pieces)
+        pieces.extend(row[:count].astype(np.float16) for row, count in zip(logits, frames, strict=True))
+        return [Hypothesis((TimedWord(str(number), 0, 0),)) for number in range(first, len(pieces))]
+
+    keeping = replace(recognizer, search=keep)
+    texts = decode_utterances(keeping, utterances, on_error="fail", allow_pipes=allow_pipes).texts
+    return references, {name: [pieces[int(n)] for n in text.split()] for name, text in texts.items()}
 
 
 def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:

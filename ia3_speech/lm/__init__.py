@@ -1,1 +1,1 @@
-"""N-gram language models: estimation, ARPA files, search weights, hot words."""
+"""N-gram language models: estimation, ARPA files, hot words."""
