@@ -79,8 +79,8 @@ class SearchOptions:
         if self.search == "greedy" and given:
             flag = "--" + given[0].replace("_", "-")
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
-        if self.lm == NO_LM and (self.lm_weight, self.unknown_word_score) != (None, None):
-            raise UserError("--lm-weight and --unknown-word-score have no effect with --lm none")
+        if self.lm == NO_LM and (self.lm_weight, self.word_score, self.unknown_word_score) != 3 * (None,):
+            raise UserError("--lm-weight, --word-score and --unknown-word-score need a language model")
         if self.lm not in (None, NO_LM) and not self.lm.is_file():
             raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text; none: no model)")
         for name, least in LEAST.items():

@@ -342,7 +342,7 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
         ("--batch-seconds 0", "--batch-seconds is 0, and has to be at least 1 seconds"),
         ("--device abacus", "device abacus: "),
         ("--dictation-rules none.yaml", "--dictation-rules and --dictation-off need --dictation"),
-        ("--lm none --lm-weight 9", "--lm-weight and --unknown-word-score have no effect with --lm none"),
+        ("--lm none --word-score 9", "--lm-weight, --word-score and --unknown-word-score need a language"),
         ("--pause 3", "--pause is for live input"),
     ],
 )  # fmt: skip

@@ -4,9 +4,9 @@
     hypotheses = search(logits, frames)            # (batch, time, vocabulary), frames of each row
 
 In: logits. Out: of each row the words that maximise log p_CTC(text | audio) + lm_weight · ln p_LM(text) +
-word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873). The engine is the package
-ctc-beam-decoder, which follows pyctcdecode; it writes characters or word pieces, and words that the model
-does not know at a price, `unknown_word_score`.
+word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873); without a language model,
+the first term alone. The engine is the package ctc-beam-decoder, which follows pyctcdecode; it writes
+characters or word pieces, and words that the model does not know at a price, `unknown_word_score`.
 """
 
 import gzip
@@ -49,7 +49,7 @@ class BeamSearch:
         self.columns = np.array(list(labels))  # of the logits: those that write something, the blank first
         texts = list(labels.values())
         if self.lm is None:
-            self.decoder = ctc_beam_decoder.BeamSearchDecoder(texts, beta=self.word_score)
+            self.decoder = ctc_beam_decoder.BeamSearchDecoder(texts)
             return
         words = words_of(self.lm)
         try:

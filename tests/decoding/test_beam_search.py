@@ -39,9 +39,9 @@ def best_of_all(logits: np.ndarray, vocabulary: Vocabulary) -> str:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_it_finds_the_text_with_the_most_probable_alignments(seed):
-    """Without a language model and without a price of words: what an exhaustive sum finds."""
+    """Without a language model: what an exhaustive sum finds."""
     logits = (2 * np.random.default_rng(seed).standard_normal((5, 4))).astype(np.float32)
-    search = BeamSearch(LETTERS, word_score=0.0, beam_size=500)
+    search = BeamSearch(LETTERS, beam_size=500)
     assert text_of(search, logits) == best_of_all(logits, LETTERS)
 
 
