@@ -30,31 +30,21 @@ def calibrate(
 ) -> tuple[Calibration, Calibration] | None:
     """Measure the confidences of a data directory with text, without a scaling and with the one that is
     fitted here; None where no word is recognised. Raises as `dev_logits`."""
-    search, base = recognizer.search, recognizer.base
+    base = recognizer.base
     references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
-    hypotheses = {
-        name: [(logits, search(logits.astype(np.float32)[None], [len(logits)])[0]) for logits in pieces]
-        for name, pieces in logits_by_id.items()
-    }
-    words = [
-        (name, replace(word, text=part))  # a phrase is written as words, as `word_times` does
-        for name, pieces in hypotheses.items()
-        for _, h in pieces
-        for word in h.words
-        for part in word.text.split()
-    ]
+    words: list[tuple[str, TimedWord]] = []
+    confidences: list[float] = []
+    for name, pieces in logits_by_id.items():
+        for logits in (piece.astype(np.float32) for piece in pieces):
+            [hypothesis] = recognizer.search(logits[None], [len(logits)])
+            for word in hypothesis.words:  # a phrase is written as words, as `word_times` does
+                words += [(name, replace(word, text=part)) for part in word.text.split()]
+            timed = word_times(logits, hypothesis, base.vocabulary, base.stride / SAMPLE_RATE)
+            confidences += [word.confidence for word in timed]
     if not words:
         return None
-    right = np.array([*right_words(references, words)])
+    right, uncalibrated = np.array([*right_words(references, words)]), np.array(confidences)
     scaled = np.array([word.confidence is None for _, word in words])  # the others keep what the search says
-    uncalibrated = np.array(
-        [
-            word.confidence
-            for pieces in hypotheses.values()
-            for logits, h in pieces
-            for word in word_times(logits.astype(np.float32), h, base.vocabulary, base.stride / SAMPLE_RATE)
-        ]
-    )
     scaling = fit_scaling(uncalibrated[scaled], right[scaled])
     calibrated = np.where(scaled, scaling(uncalibrated), uncalibrated)
     return measure(uncalibrated, right), measure(calibrated, right, scaling)
