@@ -181,12 +181,11 @@ def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
 
 def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestTimeOptions) -> None:
     """Raises UserError for options that live input does not apply."""
-    values = {name: value for group in groups for name, value in vars(group).items()}
-    defaults = {name: value for group in groups for name, value in vars(type(group)()).items()}
-    for name, value in values.items():
-        if name not in ("max_seconds", "format") and value != defaults[name]:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")
+    for group in groups:
+        for name, default in vars(type(group)()).items():
+            if name not in ("max_seconds", "format") and getattr(group, name) != default:
+                hint = "leave it out, or transcribe a recording"
+                raise UserError(f"--{name.replace('_', '-')} does not apply to live input ({hint})")
 
 
 def print_transcripts(

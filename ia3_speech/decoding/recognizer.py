@@ -177,12 +177,12 @@ class Recognizer:
     ) -> "list[Tensor]":
         """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`). Raises
         UserError where memory runs out."""
+        names = adapters or [self.row] * len(waves)
         try:
             if self.test_time:
-                names = adapters or [self.row] * len(waves)
                 return [self.test_time.logits(self, *pair) for pair in zip(waves, names, strict=True)]
             if self.bank:
-                return self.bank.logits(waves, adapters or [self.row] * len(waves), any_length=True)
+                return self.bank.logits(waves, names, any_length=True)
             return self.base.logits(waves, any_length=True)
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which a graph does without

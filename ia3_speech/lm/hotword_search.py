@@ -86,12 +86,9 @@ def parse_line(line: str, path: Path, number: int) -> Hotword:
     if not text:
         raise UserError(f"{path}:{number}: no term before the TAB")
     weight = 1.0
-    if cells:
-        try:
-            weight = float(cells[0] or 1)
-            del cells[0]
-        except ValueError:
-            pass  # a form: the weight is left out
+    with suppress(IndexError, ValueError):  # nothing else, or a form: the weight is left out
+        weight = float(cells[0] or 1)
+        del cells[0]
     if not 0 <= weight < math.inf:
         hint = "1 is the default, 0 never takes it"
         raise UserError(f"{path}:{number}: the weight of {text!r} is {weight:g} ({hint})")
