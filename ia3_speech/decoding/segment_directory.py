@@ -28,8 +28,7 @@ from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
-from ia3_speech.data.text import Vocabulary, normalize
+from ia3_speech.data.text import Vocabulary, target_text
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 from ia3_speech.decoding.word_times import IMPOSSIBLE, spans, spell, viterbi
@@ -195,9 +194,7 @@ def align_words(
     frame_seconds: float,
 ) -> Alignment:
     """Where each word is; see `segment_recording` for what is raised."""
-    in_words = needs_words(vocabulary.letters)
-    spoken = [normalize(verbalize_numbers(word) if in_words else word) for word in words]
-    symbols = spell(spoken, vocabulary)
+    symbols = spell([target_text(word, "ctc", vocabulary) for word in words], vocabulary)
     if not symbols:
         raise ValueError("the base can write nothing of the text")
     tokens = np.array([token for token, _ in symbols])
