@@ -18,7 +18,7 @@ from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
 from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
-from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
+from ia3_speech.data.kaldi.table_file import DataError, printable_text
 from ia3_speech.data.kaldi.validation import label_of_table
 from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.spreadsheet import AUDIO_COLUMNS, GENDERS, SPEAKER_COLUMNS, TEXT_COLUMNS, label_name
@@ -130,7 +130,7 @@ def extract(
         path = Path("audio", speaker, f"{utterance}.wav")
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
-        text = None if text is None else printable_text(str(text))
+        text = None if text is None else collapse_whitespace(printable_text(str(text)))
         labels, seconds = labels_in_columns(row, kept, features), len(wave) / SAMPLE_RATE
         source = str(out / path)
         yield Utterance(utterance, speaker, utterance, source, text=text, duration=seconds, labels=labels)
@@ -260,14 +260,9 @@ def labels_in_columns(row: dict, columns: list[str], features: Any) -> dict[str,
     """The labels of a row, each one word (`United States` → `United_States`), male and female as m and f."""
     labels = {}
     for column in columns:
-        value = re.sub(r"\s+", "_", printable_text(feature_text(row, column, features)))
+        value = re.sub(" +", "_", printable_text(feature_text(row, column, features)))
         if value and column in ("gender", "sex"):
             labels["gender"] = GENDERS.get(value.lower(), value)
         elif value:
             labels[label_name(column)] = value
     return labels
-
-
-def printable_text(text: str) -> str:
-    text = collapse_whitespace(text)
-    return collapse_whitespace("".join(c for c in text if unprintable_character(c) is None))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ia3_speech import atomic
 from ia3_speech.data.kaldi.table_file import (
-    JOINERS,
     DataError,
     format_table,
+    printable_text,
     read_utf8,
     spk2utt_of,
     unprintable_character,
@@ -48,7 +48,7 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     tables = {
         name: usable_lines(path, name, text, notes) for name, text in originals.items() if name != "spk2utt"
     }
-    out_of = len({normalize_line(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""})
+    out_of = len({printable_text(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""})
     intersect(path, tables, notes)
     if not tables["utt2spk"]:
         hint = "do the tables use the same ids, and is the audio there?"
@@ -79,7 +79,7 @@ def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:
     lines: Lines = {}
     dropped: list[str] = []
     for number, raw in enumerate(text.split("\n"), 1):
-        key, _, value = normalize_line(raw).partition(" ")
+        key, _, value = printable_text(raw).partition(" ")
         if not key:
             continue
         value = ILLEGAL.sub("", value) if name == "text" else value
@@ -137,9 +137,3 @@ def add_note(notes: list[str], entries: list[str], noun: str) -> None:
     """Add a note that quotes the first of the dropped `entries` and states their number."""
     if entries:
         notes.append(f"{entries[0]} ({plural(len(entries), noun)} dropped)")
-
-
-def normalize_line(line: str) -> str:
-    """`line` with all white space as plain spaces, without unprintable characters, trimmed."""
-    kept = (" " if c.isspace() else c for c in line if c.isspace() or c.isprintable() or c in JOINERS)
-    return "".join(kept).strip(" ")

@@ -145,6 +145,12 @@ def unprintable_character(line: str) -> str | None:
     return None
 
 
+def printable_text(text: str) -> str:
+    """`text` with all white space as plain spaces, without unprintable characters, trimmed."""
+    kept = (" " if c.isspace() else c for c in text if c.isspace() or c.isprintable() or c in JOINERS)
+    return "".join(kept).strip(" ")
+
+
 def fix_hint(folder: Path) -> str:
     return f'run "ia3-speech datadir fix {folder}"'
 
