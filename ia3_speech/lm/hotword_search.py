@@ -170,9 +170,6 @@ class HotwordSearch:
         vocabulary: of the base.
         search: the search inside, greedy or beam.
 
-    Attributes:
-        counts: how often each term was found so far, by its number.
-
     Raises:
         UserError: the base cannot write a term.
     """
@@ -181,7 +178,7 @@ class HotwordSearch:
         self.hotwords = hotwords
         self.spotter = Spotter(spellings(hotwords, vocabulary, weight), vocabulary)
         self.search = search
-        self.counts = [0] * len(hotwords)
+        self.counts = [0] * len(hotwords)  # how often each term was found so far, by its number
 
     def __call__(self, logits: Logits, frames: Sequence[int]) -> list[Hypothesis]:
         """The words of each row of (batch, time, vocabulary) logits, of which `frames` are valid.

@@ -59,13 +59,6 @@ class Spotter:
         spellings: of the terms, in symbols of `vocabulary`; of two with the same symbols the first is taken,
             and none without a bonus.
         vocabulary: of the base.
-
-    Attributes:
-        symbol, parent: (nodes,) of the tree; node 0 is the root, and its own parent.
-        doubled: (nodes,) whether a node's symbol is its parent's, from which CTC separates it by a blank.
-        limit: (nodes,) score below which a path in a node is given up.
-        bonus: (nodes,) nats of the spelling that ends in a node, -1e9 where none ends.
-        spellings: node → the spelling that ends there.
     """
 
     def __init__(self, spellings: Iterable[Spelling], vocabulary: Vocabulary):
@@ -75,7 +68,7 @@ class Spotter:
         self.word_starts = {n for token, n in vocabulary.tokens.items() if token.startswith(WORD_START)}
         symbols, parents, limits = [-1], [0], [-SLACK]
         child: dict[tuple[int, int], int] = {}
-        self.spellings: dict[int, Spelling] = {}
+        self.spellings: dict[int, Spelling] = {}  # node → the spelling that ends there
         for spelling in spellings:
             if spelling.bonus <= 0:
                 continue
@@ -89,10 +82,12 @@ class Spotter:
                 node = child[node, symbol]
                 limits[node] = min(limits[node], -SLACK - spelling.bonus * depth / len(spelling.symbols))
             self.spellings.setdefault(node, spelling)
+        # (nodes,) of the tree; node 0 is the root, and its own parent.
         self.symbol, self.parent = np.array(symbols), np.array(parents)
-        self.limit = np.array(limits, np.float32)
+        self.limit = np.array(limits, np.float32)  # (nodes,) score below which a path in a node is given up
+        # (nodes,) whether a node's symbol is its parent's, from which CTC separates it by a blank.
         self.doubled = (self.symbol == self.symbol[self.parent]) & (self.parent > 0)
-        self.bonus = np.full(len(symbols), NEVER)
+        self.bonus = np.full(len(symbols), NEVER)  # (nodes,) nats of the spelling that ends in a node
         self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]
 
     def spot(self, logits: Logits) -> list[SpottedTerm]:

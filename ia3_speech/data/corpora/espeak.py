@@ -87,12 +87,7 @@ def synthesize(texts: Iterable[tuple[Utterance, Voice]], folder: Path) -> list[U
 
 
 class Espeak:
-    """The espeak-ng of this process. The library has global state: use it from one thread.
-
-    Attributes:
-        words: (first character, end, seconds) of the words just spoken: their places in the text, and when
-            each began. Words that espeak-ng runs together ("of the") are one.
-    """
+    """The espeak-ng of this process. The library has global state: use it from one thread."""
 
     def __init__(self) -> None:
         try:
@@ -122,6 +117,8 @@ class Espeak:
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
             self.library.espeak_SetParameter(parameter, int(value), 0)
         chunks: list[np.ndarray] = []
+        # (first character, end, seconds) of the words just spoken: their places in the text, and when each
+        # began. Words that espeak-ng runs together ("of the") are one.
         self.words: list[tuple[int, int, float]] = []
 
         @_CALLBACK
