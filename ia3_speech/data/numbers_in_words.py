@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import plural, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +96,7 @@ def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
     in_words = [verbalize_numbers(text, changes) for text in texts]
     if count := changes.total():
         changed = sum(old != new for old, new in zip(texts, in_words, strict=True))
-        listed = ", ".join(f"{change} ({times} ×)" for change, times in changes.most_common(EXAMPLES))
-        if len(changes) > EXAMPLES:
-            listed += f", and {len(changes) - EXAMPLES} other numbers"
+        listed = shorten([f"{change} ({times} ×)" for change, times in changes.most_common()], most=EXAMPLES)
         logger.warning(
             "%s: %s in %d of %d texts %s written in words, %s: %s "
             "(write them out as they were spoken, where that differs)",
