@@ -295,7 +295,7 @@ def test_what_cannot_be_learned_from_is_named(run_command, tmp_path, heard):
         assert refused.code == 1 and refused.err.count("\n") == 1 and not (tmp_path / "out").exists()
         assert refused.err.startswith(f"error: {gone}: cannot be read: No such file or directory {hint}")
     terms.write_text("fever\n---\n")
-    assert "terms, line 2: nothing is left of '---' once normalised" in run_command(*heard, terms).err
+    assert "terms:2: nothing is left of '---' once normalised" in run_command(*heard, terms).err
     terms.write_text("fever\n")
     learned = run_command(*heard, terms)
     assert learned.code == 0 and learned.err.count("none of the terms of") == 1
