@@ -18,6 +18,7 @@ from ia3_speech.report import diagrams
 from ia3_speech.report.page import labels_content
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.report.vector_chart import QUANTILES, draw_vectors, quantiles_of
+from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, Table
 
 SUFFIXES = (".svg", ".pdf", ".png")
@@ -62,7 +63,7 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
     """The ranges of confidence that hold words."""
     rows = [
         [100 * part["low"], 100 * part["high"], part["words"], Rate(part["confidence"]),
-         Rate(part["right"], diagrams.right_interval(part))]
+         Rate(part["right"], wilson_interval(part["right"], part["words"]))]
         for part in system.results.confidences["bins"]
     ]  # fmt: skip
     head = ["from %", "to %", "words", "mean confidence %", "right %"]

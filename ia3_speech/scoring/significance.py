@@ -141,6 +141,14 @@ def normal_interval(replicates: np.ndarray) -> BootCI:
     return BootCI(float(replicates.mean()), 1.96 * float(replicates.std()))
 
 
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many (Wilson 1927), which holds near 0 and 1 too."""
+    z2 = 1.959964**2 / count
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def standard_error(errors: Sequence[int], words: Sequence[int]) -> float:
     """Standard error of a WER over utterances, as a fraction, from their errors and reference words.
 
