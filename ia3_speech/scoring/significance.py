@@ -76,6 +76,14 @@ def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> Interval
     return float(low), float(high)
 
 
+def relative_change(before: np.ndarray, after: np.ndarray) -> tuple[float, Interval]:
+    """(after − before) / before of the errors of clusters, `(clusters,)`, and its 95 % interval; nan where
+    there was no error before."""
+    draws = bootstrap_sums({"before": before, "after": after})
+    change = ratio(after.sum() - before.sum(), before.sum()).item()
+    return change, percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
+
+
 @dataclass(frozen=True, slots=True)
 class BootCI:
     """compute-wer-bootci's WER of one system, a normal approximation over the replicates."""

@@ -261,9 +261,8 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
         names = f"{method} + head" if method in ("ia3", "lora") else method
         head = [names, f"{first['trained']:,}", str(len(folders)), f"{first['rate']:g}"]
         medians = {snr: [median(s[i] for s in seeds) for i in (0, 1)] for snr, seeds in by_snr.items()}
-        found = [
-            Rate(pair[0], wilson_interval(pair[0], int(np.sum(snrs == snr)))) for snr, pair in medians.items()
-        ]
+        clips = {snr: int(np.sum(snrs == snr)) for snr in medians}
+        found = [Rate(pair[0], wilson_interval(pair[0], clips[snr])) for snr, pair in medians.items()]
         accuracies.append([*head, *found, *([Rate(median(misses))] if misses else [])])
         f1s.append([names, *(Rate(pair[1]) for pair in medians.values())])
     conditions = [snr if snr == "clean" else f"{snr} dB" for snr in by_snr]

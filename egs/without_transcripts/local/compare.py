@@ -22,7 +22,7 @@ from ia3_speech.data.text import normalize
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import relative_change, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
 
 SYSTEMS = ("base", "with_transcripts", "self_train", "unfiltered", "suta", "dsuta", "layer_norms")
@@ -95,11 +95,11 @@ def errors_of(test: Any, decoded: Path) -> list[ErrorCounts]:
 def against(base: np.ndarray, errors: np.ndarray, speakers: list[str]) -> dict[str, Any]:
     """The relative change, its paired 95 % interval over speakers, and their shares of better and worse."""
     sums = sums_by_cluster({"base": base, "errors": errors}, speakers)
-    draws = bootstrap_sums(sums)
+    relative, bounds = relative_change(sums["base"], sums["errors"])
     change = sums["errors"] - sums["base"]
     return {
-        "change": change.sum() / sums["base"].sum(),
-        "change_ci": percentile_interval(ratio(draws["errors"] - draws["base"], draws["base"])),
+        "change": relative,
+        "change_ci": bounds,
         "better": float((change < 0).mean()),
         "worse": float((change > 0).mean()),
         "speakers": len(change),
