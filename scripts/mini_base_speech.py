@@ -36,6 +36,8 @@ from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.data.corpora import espeak  # noqa: E402
+from ia3_speech.data.kaldi import read_data_directory  # noqa: E402
+from ia3_speech.data.utterance import Utterance  # noqa: E402
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 IDS = {c: i for i, c in enumerate(CHARACTERS)} | {" ": 1}
@@ -82,19 +84,14 @@ def read_kaldi(folder: Path, source: str | None = None) -> list[Clip]:
     """The clips of a Kaldi directory, in the order of their ids; `source` where there is no utt2source."""
     import soundfile
 
-    def table(name: str) -> dict[str, str]:
-        return dict(line.split(maxsplit=1) for line in (folder / name).read_text().splitlines())
+    def read(one: Utterance) -> Clip:
+        wave, rate = soundfile.read(one.source, dtype="int16")
+        assert rate == SAMPLE_RATE and wave.ndim == 1, one.source
+        return Clip(one.id, source or one.labels["source"], spell(one.text), wave)
 
-    texts, paths = table("text"), table("wav.scp")
-    sources = dict.fromkeys(texts, source) if source else table("utt2source")
-
-    def read(name: str) -> Clip:
-        wave, rate = soundfile.read(folder / paths[name], dtype="int16")
-        assert rate == SAMPLE_RATE and wave.ndim == 1, paths[name]
-        return Clip(name, sources[name], spell(texts[name]), wave)
-
+    utterances = read_data_directory(folder).utterances
     with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(read, sorted(texts)), folder.name, len(texts), disable=None))
+        return list(tqdm(pool.map(read, utterances), folder.name, len(utterances), disable=None))
 
 
 def read_clips(data: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
