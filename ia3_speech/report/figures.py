@@ -79,8 +79,7 @@ def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
     for figure in figures:
         write_text(folder / f"{figure.name}.csv", figure.table.csv())
         for suffix in suffixes:
-            with replacing((folder / figure.name).with_suffix(suffix)) as new:
-                new.write_bytes(picture(figure.svg, suffix))
+            write_picture(folder / f"{figure.name}{suffix}", figure.svg)
     return [suffix.removeprefix(".").upper() for suffix in suffixes]
 
 
@@ -94,8 +93,14 @@ def check_picture(path: Path) -> None:
 
 def write_picture(path: Path, svg: str) -> None:
     """Write a picture of the format that the suffix says."""
+    content = svg.encode()
+    if path.suffix.lower() != ".svg":
+        import cairosvg
+
+        as_pdf = path.suffix.lower() == ".pdf"
+        content = cairosvg.svg2pdf(content) if as_pdf else cairosvg.svg2png(content, scale=PNG_SCALE)
     with replacing(path) as new:
-        new.write_bytes(picture(svg, path.suffix.lower()))
+        new.write_bytes(content)
 
 
 def has_cairo() -> bool:
@@ -105,14 +110,3 @@ def has_cairo() -> bool:
     except (ImportError, OSError):
         return False
     return True
-
-
-def picture(svg: str, suffix: str) -> bytes:
-    """The content of a file of that format."""
-    if suffix == ".svg":
-        return svg.encode()
-    import cairosvg
-
-    if suffix == ".pdf":
-        return cairosvg.svg2pdf(bytestring=svg.encode())
-    return cairosvg.svg2png(bytestring=svg.encode(), scale=PNG_SCALE)
