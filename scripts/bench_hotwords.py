@@ -294,7 +294,7 @@ class Bench:
 def part_of(data: Path, minutes: float) -> list[Utterance]:
     """Every k-th utterance, so that they are at most so many minutes."""
     utterances = read_data_directory(data, spk_sort=False).utterances
-    seconds = sum(float(line.split()[1]) for line in (data / "utt2dur").read_text().splitlines())
+    seconds = sum(one.duration for one in utterances)
     return utterances[:: ceil(seconds / 60 / minutes)]
 
 

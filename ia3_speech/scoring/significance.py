@@ -67,12 +67,12 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         return np.where(denominator == 0, np.nan, numerator / denominator)
 
 
-def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> Interval:
-    """The interval that holds the middle `level` of the replicates. Nan is ignored; None if all are nan."""
+def percentile_interval(replicates: np.ndarray) -> Interval:
+    """The interval that holds the middle 95 % of the replicates. Nan is ignored; None if all are nan."""
     replicates = replicates[~np.isnan(replicates)]
     if not len(replicates):
         return None
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(replicates, [0.025, 0.975])
     return float(low), float(high)
 
 

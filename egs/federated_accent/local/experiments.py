@@ -23,7 +23,7 @@ import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from ia3_speech.atomic import replacing, write_json, write_text
+from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size
@@ -266,8 +266,7 @@ def table(exp: Path) -> None:
             f"its norm. Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
             f"all weights {r['full bytes']:,}.\n"
         )
-    with replacing(exp / "RESULTS.md") as new:
-        new.write_text(text, "utf-8")
+    write_text(exp / "RESULTS.md", text)
     print(text)
 
 

@@ -11,7 +11,6 @@ The oracle hears a kind's recordings with its adapter, and general speech with t
 the share (base − way) / (base − oracle) of its gain, in errors on the four kinds together.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.experiments.notes import bullets
+from ia3_speech.experiments.systems import load_json
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
@@ -104,7 +104,7 @@ def read_set(exp: Path, data: Path, kinds: list[str]) -> DecodedSet:
         heard = [normalize(texts[one.id], "ctc").split() for one in utterances]
         counted = [count_errors(*pair).total for pair in zip(references, heard, strict=True)]
         errors[system] = np.array(counted)
-        speeds[system] = json.loads((folder / "decode.json").read_text("utf-8"))["real_time_factor"]
+        speeds[system] = load_json(folder / "decode.json")["real_time_factor"]
     lines = (exp / f"auto/decode_greedy_{data.name}/gate").read_text("utf-8").splitlines()
     chosen = {line.split("\t")[0]: line.split("\t")[1] for line in lines}  # of a long one its last piece's
     words = np.array([len(words) for words in references])

@@ -12,7 +12,6 @@ Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Finished spe
 so that several processes may share the work: --part 1/2.
 """
 
-import json
 import tempfile
 from operator import attrgetter
 from pathlib import Path
@@ -29,6 +28,7 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.experiments.conclusion import BETTER
+from ia3_speech.experiments.systems import load_json
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.alignment import count_errors
@@ -109,7 +109,7 @@ def errors(base: Base, utterances: list[Utterance]) -> int:
 
 def rows(folder: Path, few: int) -> list[list[Cell]]:
     """The people of a folder: with every adapter, and with those that would be registered."""
-    people = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+    people = [load_json(file) for file in sorted(folder.glob("*.json"))]
     words, before, after = (np.array([p[name] for p in people]) for name in ("test_words", "before", "after"))
     fewer = np.array([p["folds"]["errors"] < p["folds"]["base_errors"] for p in people])
     better = np.array([p["folds"]["better"] for p in people])

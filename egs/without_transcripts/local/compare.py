@@ -7,7 +7,6 @@ In: DATA/CONDITION/test; of each system in EXP/CONDITION decode_SEARCH/{text,dec
 it was trained, as local/measure.py leaves them. Out: EXP/RESULTS.md, also printed, and EXP/results.json.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.text import normalize
+from ia3_speech.experiments.systems import load_json
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
@@ -109,8 +109,8 @@ def against(base: np.ndarray, errors: np.ndarray, speakers: list[str]) -> dict[s
 def seconds(system: Path, decoded: Path) -> float:
     """Of the processor: of training, a second of audio that was learnt from; where nothing was trained, of
     decoding, a second of audio."""
-    records = [json.loads(file.read_text("utf-8")) for file in system.glob("**/all/cpu.json")]
-    records = records or [json.loads((decoded / "decode.json").read_text("utf-8"))]
+    records = [load_json(file) for file in system.glob("**/all/cpu.json")]
+    records = records or [load_json(decoded / "decode.json")]
     return sum(one["cpu_seconds"] for one in records) / sum(one["audio_seconds"] for one in records)
 
 
