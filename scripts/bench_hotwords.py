@@ -143,7 +143,6 @@ class Bench:
         self.searches = {kind: make_search(SearchOptions(kind), recognizer.base)[0] for kind in kinds}
         self.others = icd_terms()
         self.mix_in = random.Random(0).sample(self.others, OTHERS)
-        options.work.mkdir(parents=True, exist_ok=True)
 
     def heading(self) -> str:
         base = self.recognizer.base

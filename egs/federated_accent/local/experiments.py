@@ -128,7 +128,6 @@ def run(
         raise UserError(f"--only: there is no {unknown[0]!r} (there are {'; '.join(EXPERIMENTS)})")
     if not (exp / "base.json").exists():
         learner = task.learner(base, "ia3", seed)
-        exp.mkdir(parents=True, exist_ok=True)
         write_json(exp / "base.json", {"test": learner.wer(learner.examples(data / "test"))})
     for name, changes in EXPERIMENTS.items():
         out = folder_of(exp, name, seed)
@@ -157,7 +156,6 @@ def central(data: Path, out: Path, config: dict) -> None:
     test = learner.examples(data / "test")
     wer = learner.wer(test[:: task.CURVE])[0]
     line = {"round": config["rounds"], "wer": wer, "bytes": 0, "test": learner.wer(test)}
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "rounds.jsonl", json.dumps(line) + "\n")
     write_json(out / "done.json", config)
 
@@ -200,7 +198,6 @@ def identify(data: Path, exp: Path, base: str = "mini", speakers: int = 125, siz
         "bytes": {method: 4 * flat(updates[method, 0][0]).size for method in ("ia3", "lora")},
         "full bytes": sum(4 * p.numel() for p in load_base(base).model.parameters()),
     }
-    exp.mkdir(parents=True, exist_ok=True)
     write_json(exp / "identify.json", record)
     print(record)
 
