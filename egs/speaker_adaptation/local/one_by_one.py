@@ -31,7 +31,7 @@ from ia3_speech.experiments.conclusion import BETTER
 from ia3_speech.experiments.systems import load_json
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.speakers.few_run import train_on_few
@@ -103,8 +103,7 @@ def errors(base: Base, utterances: list[Utterance]) -> int:
     """Word errors of greedy search."""
     recognizer = Recognizer(base, max_seconds=base.maximum_seconds)
     texts = recognizer.texts([load_utterance(utterance) for utterance in utterances])
-    pairs = [(u.text or "", text) for u, text in zip(utterances, texts, strict=True)]
-    return sum(count_errors(*(normalize(text, "ctc").split() for text in pair)).total for pair in pairs)
+    return sum(text_errors(u.text, text).total for u, text in zip(utterances, texts, strict=True))
 
 
 def rows(folder: Path, few: int) -> list[list[Cell]]:

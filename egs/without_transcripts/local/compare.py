@@ -17,10 +17,10 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.data.text import normalize
 from ia3_speech.experiments.systems import load_json
 from ia3_speech.inputs import provenance
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import relative_change, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
@@ -87,9 +87,7 @@ def compare(exp: Path, search: str, test: Any) -> list[dict[str, Any]]:
 def errors_of(test: Any, decoded: Path) -> list[ErrorCounts]:
     """Of each utterance."""
     texts = read_kaldi_text(decoded / "text")
-    return [
-        count_errors(*(normalize(text or "", "ctc").split() for text in (u.text, texts[u.id]))) for u in test
-    ]
+    return [text_errors(utterance.text, texts[utterance.id]) for utterance in test]
 
 
 def against(base: np.ndarray, errors: np.ndarray, speakers: list[str]) -> dict[str, Any]:
