@@ -68,10 +68,10 @@ class Clip:
     wave: np.ndarray  # int16 at 16 kHz
     cuts: list[int] = field(default_factory=list)  # samples at which the words begin, and the end
 
-    def piece(self, rng: np.random.Generator, most: int = 14) -> tuple[np.ndarray, str]:
-        """Up to `most` words in a row, at random: int16 samples and text."""
+    def piece(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        """Up to 14 words in a row, at random: int16 samples and text."""
         words = self.text.split()
-        count = int(rng.integers(1, 1 + min(most, len(words))))
+        count = int(rng.integers(1, 1 + min(14, len(words))))
         start = int(rng.integers(0, len(words) - count + 1))
         return self.wave[self.cuts[start] : self.cuts[start + count]], " ".join(words[start : start + count])
 

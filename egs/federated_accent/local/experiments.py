@@ -30,7 +30,7 @@ from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.experiments.systems import load_json
 from ia3_speech.model.base import load_base
-from ia3_speech.scoring.table import Rate, Table
+from ia3_speech.scoring.table import Rate, markdown_table
 
 APP = Path(__file__).resolve().parents[1] / "app"
 sys.path.insert(0, str(APP))
@@ -244,11 +244,9 @@ def table(exp: Path) -> None:
             row = [name, str(config["rounds"]), str(len(runs)), Rate(test[0], test[1:]), share, sent, curve]
             rows.append(row)
     head = ["experiment", "rounds", "seeds", "test WER %", "of central's gain %"]
-    head += [
-        "bytes a client and round, each way",
-        f"WER % after round, each {task.CURVE}th utterance, seed 1",
-    ]
-    text = Table("federated", "", head, rows).markdown
+    head.append("bytes a client and round, each way")
+    head.append(f"WER % after round, each {task.CURVE}th utterance, seed 1")
+    text = markdown_table(head, rows)
     if (exp / "identify.json").exists():
         r = load_json(exp / "identify.json")
         seen = [
@@ -258,7 +256,7 @@ def table(exp: Path) -> None:
         head = ["what a server sees", "of so many", "found by the speaker's other half %", "chance %"]
         rows = [[what, str(of), Rate(found), Rate(1 / of)] for what, of, found in seen]
         text += (
-            f"\n{Table('identified', '', head, rows).markdown}\n"
+            f"\n{markdown_table(head, rows)}\n"
             f"The mean of LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of "
             f"its norm. Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
             f"all weights {r['full bytes']:,}.\n"

@@ -36,7 +36,7 @@ from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.significance import wilson_interval
-from ia3_speech.scoring.table import Rate, Table
+from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.training.methods import insert
 
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
@@ -271,11 +271,9 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
     text = (
         f"Trained on {first['clips']:,} clips ({first['epochs']} epochs), tested on {of_test} a condition; "
         f"medians over seeds. Accuracy, %, with a 95 % interval (Wilson) over these clips:\n\n"
-        + Table(
-            "accuracy", "", ["method", "trained", "seeds", "rate", *conditions, *missed], accuracies
-        ).markdown
+        + markdown_table(["method", "trained", "seeds", "rate", *conditions, *missed], accuracies)
         + "\nMacro F1, %:\n\n"
-        + Table("f1", "", ["method", *conditions], f1s).markdown
+        + markdown_table(["method", *conditions], f1s)
     )
     write_text(exp / "RESULTS.md", text)
     print(text)
