@@ -142,7 +142,6 @@ class Bench:
         self.searches = {kind: make_search(SearchOptions(kind), recognizer.base)[0] for kind in kinds}
         self.others = icd_terms()
         self.mix_in = random.Random(0).sample(self.others, OTHERS)
-        options.work.mkdir(parents=True, exist_ok=True)
 
     def heading(self) -> str:
         base = self.recognizer.base
@@ -293,7 +292,7 @@ class Bench:
 def part_of(data: Path, minutes: float) -> list[Utterance]:
     """Every k-th utterance, so that they are at most so many minutes."""
     utterances = read_data_directory(data, spk_sort=False).utterances
-    seconds = sum(float(line.split()[1]) for line in (data / "utt2dur").read_text().splitlines())
+    seconds = sum(one.duration for one in utterances)
     return utterances[:: ceil(seconds / 60 / minutes)]
 
 

@@ -11,14 +11,14 @@ of audio, and the real-time factor of the rest. Texts are by greedy search.
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench_page import made_by, publish
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.formatting import with_interval
@@ -75,7 +75,7 @@ class Options:
         out: where the Markdown goes; it is printed in any case
     """
 
-    data: list[Path] = field(default_factory=list)
+    data: list[Path]
     utterances: int = 100
     longest: float = 30.0
     base: str = "mini"
@@ -85,8 +85,6 @@ class Options:
 
 def main(options: Options) -> None:
     """Measure and write the table."""
-    if not options.data:
-        raise UserError("--data DIR …")
     every = [one for path in options.data for one in read_data_directory(path, spk_sort=False)]
     every = [one for one in every if audio_duration(one.source) <= options.longest]
     chosen = every[:: max(1, len(every) // options.utterances)][: options.utterances]

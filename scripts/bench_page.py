@@ -42,7 +42,6 @@ def publish(text: str, out: Path | None) -> None:
     """Print a page, and write it to --out where that is given."""
     print(text, end="")
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)
 
 

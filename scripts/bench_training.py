@@ -32,13 +32,13 @@ from bench_page import in_child, machine, made_by, publish
 from ia3_speech.cli import command
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.ctc import ctc_loss
 from ia3_speech.training.data import Example, read_examples
@@ -207,8 +207,7 @@ def spread(data: Path, base: Base, options: TrainingOptions, count: int) -> list
 def word_error_rate(base: Base, dev: list[Example]) -> float:
     """Of greedy search, texts normalised as in our own training."""
     texts = Recognizer(base).texts([load_utterance(example.utterance) for example in dev])
-    pairs = [(e.utterance.text or "", text) for e, text in zip(dev, texts, strict=True)]
-    counts = [count_errors(*(normalize(text, "ctc").split() for text in pair)) for pair in pairs]
+    counts = (text_errors(e.utterance.text, text) for e, text in zip(dev, texts, strict=True))
     return sum(counts, ErrorCounts()).wer
 
 

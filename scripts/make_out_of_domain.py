@@ -16,14 +16,13 @@ import shutil
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize, write_tables
 from ia3_speech.datadir import validate
 
 FOLDER = Path(__file__).resolve().parents[1] / "ia3_speech/out_of_domain"
-MOST_BYTES = 4_000_000
 
 
 def main(
@@ -55,8 +54,6 @@ def main(
             shutil.copyfile(clip.source, new / f"audio/{clip.id}.ogg")
         (new / "wav.scp").write_text("".join(f"{clip.id} audio/{clip.id}.ogg\n" for clip in chosen))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    if size > MOST_BYTES:
-        raise UserError(f"{out}: {size:,} bytes, more than {MOST_BYTES:,}")
     validate(out, check_audio=True)
     print(f"{out}: {summarize(chosen)}, {size:,} bytes")
 

@@ -36,6 +36,8 @@ from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.data.corpora import espeak  # noqa: E402
+from ia3_speech.data.kaldi import read_data_directory  # noqa: E402
+from ia3_speech.data.utterance import Utterance  # noqa: E402
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 IDS = {c: i for i, c in enumerate(CHARACTERS)} | {" ": 1}
@@ -66,10 +68,10 @@ class Clip:
     wave: np.ndarray  # int16 at 16 kHz
     cuts: list[int] = field(default_factory=list)  # samples at which the words begin, and the end
 
-    def piece(self, rng: np.random.Generator, most: int = 14) -> tuple[np.ndarray, str]:
-        """Up to `most` words in a row, at random: int16 samples and text."""
+    def piece(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        """Up to 14 words in a row, at random: int16 samples and text."""
         words = self.text.split()
-        count = int(rng.integers(1, 1 + min(most, len(words))))
+        count = int(rng.integers(1, 1 + min(14, len(words))))
         start = int(rng.integers(0, len(words) - count + 1))
         return self.wave[self.cuts[start] : self.cuts[start + count]], " ".join(words[start : start + count])
 
@@ -82,19 +84,14 @@ def read_kaldi(folder: Path, source: str | None = None) -> list[Clip]:
     """The clips of a Kaldi directory, in the order of their ids; `source` where there is no utt2source."""
     import soundfile
 
-    def table(name: str) -> dict[str, str]:
-        return dict(line.split(maxsplit=1) for line in (folder / name).read_text().splitlines())
+    def read(one: Utterance) -> Clip:
+        wave, rate = soundfile.read(one.source, dtype="int16")
+        assert rate == SAMPLE_RATE and wave.ndim == 1, one.source
+        return Clip(one.id, source or one.labels["source"], spell(one.text), wave)
 
-    texts, paths = table("text"), table("wav.scp")
-    sources = dict.fromkeys(texts, source) if source else table("utt2source")
-
-    def read(name: str) -> Clip:
-        wave, rate = soundfile.read(folder / paths[name], dtype="int16")
-        assert rate == SAMPLE_RATE and wave.ndim == 1, paths[name]
-        return Clip(name, sources[name], spell(texts[name]), wave)
-
+    utterances = read_data_directory(folder).utterances
     with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(read, sorted(texts)), folder.name, len(texts), disable=None))
+        return list(tqdm(pool.map(read, utterances), folder.name, len(utterances), disable=None))
 
 
 def read_clips(data: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:

@@ -32,24 +32,21 @@ from mini_base_speech import DEV_EVERY, spell  # noqa: E402
 
 from ia3_speech.atomic import write_text  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
+from ia3_speech.scoring.kaldi_files import read_kaldi_text  # noqa: E402
 
 SHARED_WORDS = 4  # in a row
 SHARED_PART = 0.4  # of a sentence's words
 ABBREVIATIONS = re.compile(r"\b(Mr|Mrs|Dr|St|Messrs|Capt)\.")
 
 
-def kaldi_text(file: Path) -> list[str]:
-    return [line.split(maxsplit=1)[1] for line in file.read_text("utf-8").splitlines() if " " in line]
-
-
 def held_out_texts(data: Path) -> Iterator[str]:
     """Transcripts of every dev and test set."""
-    yield from kaldi_text(data / "read_english/dev/text")
+    yield from read_kaldi_text(data / "read_english/dev/text").values()
     for name in ("speechocean762", "medical_notes", "minds14"):
-        yield from kaldi_text(data / name / "test/text")
-    yield from kaldi_text(data / "english_mix/text")[::DEV_EVERY]
+        yield from read_kaldi_text(data / name / "test/text").values()
+    yield from [*read_kaldi_text(data / "english_mix/text").values()][::DEV_EVERY]
     for file in sorted((data / "librispeech_237").rglob("*.trans.txt")):
-        yield from kaldi_text(file)
+        yield from read_kaldi_text(file).values()
     with (data / "barista_orders/transcripts.tsv").open(encoding="utf-8", newline="") as table:
         for row in csv.DictReader(table, delimiter="\t"):
             if row["split"] == "test":
@@ -64,9 +61,10 @@ def prose(text: str) -> Iterator[str]:
 
 def transcripts(data: Path) -> Iterator[str]:
     yield from (data / "english_sentences.txt").read_text("utf-8").splitlines()
-    yield from kaldi_text(data / "read_english/train/text")
-    yield from kaldi_text(data / "read_english/more/text")
-    yield from (t for i, t in enumerate(kaldi_text(data / "english_mix/text")) if i % DEV_EVERY)
+    for name in ("train", "more"):
+        yield from read_kaldi_text(data / "read_english" / name / "text").values()
+    mix = read_kaldi_text(data / "english_mix/text").values()
+    yield from (text for number, text in enumerate(mix) if number % DEV_EVERY)
 
 
 def books(moby_dick: Path | None, bible: Path | None) -> Iterator[str]:

@@ -43,7 +43,6 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, WhisperFeatureExtractor
 FFT, HOP = 400, 160  # samples at 16 kHz: Whisper's window and hop
 BINS, BANDS = 201, 80
 HINGES = 6  # thresholds of a mel band
-FIRST_CENTRE = 520  # samples: centre of the first output frame; Whisper's is centred at 0
 WHISPER_GAIN = 0.1  # Whisper hears the normalised waveform at this level
 RECTIFIER_GAIN = 3.0  # puts the floor, 60 dB under a loud vowel, at the rectifier's bend
 FLOOR = 6.0  # log10 power below the utterance's maximum
@@ -70,22 +69,6 @@ class Whisper:
         power = torch.stft(audio, FFT, HOP, window=window, return_complex=True)[:, :-1].abs() ** 2
         log = np.log10(np.maximum(power.numpy().T @ self.mel, 1e-10))
         return ((np.maximum(log, log.max() - FLOOR) + 4) / 4).astype(np.float32)
-
-    @torch.no_grad()
-    def convolutions(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """(frames, 80) → (frames/2, d): what Whisper adds its sinusoids to."""
-        hidden = nn.functional.gelu(self.encoder.conv1(log_mel.T[None]))
-        return nn.functional.gelu(self.encoder.conv2(hidden))[0].T
-
-    @torch.no_grad()
-    def hidden(self, wave: np.ndarray) -> torch.Tensor:
-        """(samples,) → (frames, d): the last hidden state at this length (Whisper itself pads to 30 s)."""
-        x = self.convolutions(torch.from_numpy(self.log_mel(wave)))
-        x = (x + self.encoder.embed_positions.weight[: len(x)])[None]
-        for layer in self.encoder.layers:
-            x = layer(x, None)
-            x = x[0] if isinstance(x, tuple) else x
-        return self.encoder.layer_norm(x)[0]
 
 
 def transplant(
@@ -321,27 +304,3 @@ def copy_layers(encoder: nn.Module, whisper: nn.Module) -> None:
 def copy_module(ours: nn.Module, theirs: nn.Module) -> None:
     ours.weight.copy_(theirs.weight)
     ours.bias.zero_() if theirs.bias is None else ours.bias.copy_(theirs.bias)
-
-
-@torch.no_grad()
-def unexplained(model: Wav2Vec2ForCTC, whisper: Whisper, waves: list[np.ndarray]) -> dict[str, float]:
-    """Share of the variance of Whisper's own values that the transplant misses, part by part."""
-    pairs: dict[str, list] = {"convolutions": [], "positions": [], "last hidden state": []}
-    body = model.wav2vec2
-    for wave in waves:
-        wave = np.concatenate([wave, np.zeros(4800, np.float32)])  # 0.3 s of silence
-        features = body.feature_extractor(torch.from_numpy(wave)[None])
-        theirs = whisper.convolutions(torch.from_numpy(whisper.log_mel(wave[FIRST_CENTRE:])))
-        frames = min(features.shape[-1], len(theirs))
-        d = theirs.shape[1]
-        pairs["convolutions"].append((features[0, :d, :frames].T, theirs[:frames]))
-        projected = body.feature_projection(features.transpose(1, 2))[0]
-        positions = body.encoder.pos_conv_embed(projected)[0, :frames] - OFFSET
-        pairs["positions"].append((positions, whisper.encoder.embed_positions.weight[:frames]))
-        hidden = body.encoder(projected).last_hidden_state[0, :frames]
-        pairs["last hidden state"].append((hidden, whisper.hidden(wave[FIRST_CENTRE:])[:frames]))
-    shares = {}
-    for part, both in pairs.items():
-        ours, theirs = (torch.cat(side) for side in zip(*both, strict=True))
-        shares[part] = float(((ours - theirs) ** 2).sum() / ((theirs - theirs.mean(0)) ** 2).sum())
-    return shares

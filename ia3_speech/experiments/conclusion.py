@@ -1,9 +1,5 @@
 """What a recipe concludes: which measured system is the best, whether its adapter takes a name, and the lines
-at its end: what was gained, what it costs, how to use it.
-
-    python -m ia3_speech.experiments register exp/clinic/ia3_seed1/adapter clinic \\
-        --score exp/clinic/ia3_seed1/decode_greedy_test/score.json
-    python -m ia3_speech.experiments summary exp/clinic
+at its end: what was gained, what it costs, how to use it (`register` and `summary` of `__main__`).
 
 In: an adapter, and the scores of its test set, greedy and beside them perhaps those with a language model and
 with hot words. Out: the adapter in the registry, with the search that was the best; or one sentence that says

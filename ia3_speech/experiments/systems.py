@@ -21,7 +21,8 @@ from ia3_speech.cli import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
 from ia3_speech.scoring.results import ADDED, Json, Results, read_results
-from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
+from ia3_speech.scoring.significance import relative_change
+from ia3_speech.scoring.table import Rate
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
 GREEDY, LM, HOTWORDS = ADDED  # how a set was searched: decode_SEARCH_SET
@@ -246,17 +247,11 @@ class Comparison:
     after: np.ndarray
 
     @property
-    def relative(self) -> float | None:
-        """The change of the pooled WER by the WER before; None where nothing was wrong."""
-        return float(self.after.sum() / self.before.sum()) - 1 if self.before.sum() else None
-
-    @property
-    def relative_ci(self) -> Interval:
-        """Its 95 % interval over draws of speakers, those that scoring takes; None of a single one."""
-        if len(self.speakers) < 2:
-            return None
-        drawn = bootstrap_sums({"before": self.before, "after": self.after})
-        return percentile_interval(ratio(drawn["after"] - drawn["before"], drawn["before"]))
+    def relative(self) -> Rate:
+        """The change of the pooled WER by the WER before, with an interval over draws of speakers, those that
+        scoring takes; without one of a single speaker."""
+        change, bounds = relative_change(self.before, self.after)
+        return Rate(change, bounds if len(self.speakers) > 1 else None, signed=True)
 
     @property
     def changes(self) -> np.ndarray:

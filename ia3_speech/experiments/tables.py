@@ -246,7 +246,7 @@ def speaker_line(one: Comparison) -> list[Cell]:
         one.against.name,
         Rate(one.before.sum() / words),
         Rate(one.after.sum() / words),
-        Rate(one.relative, one.relative_ci, signed=True),
+        one.relative,
         Rate(median(one.changes), signed=True),
         *(Rate(share / len(one.speakers), digits=0) for share in shares),
         str(len(one.speakers)),

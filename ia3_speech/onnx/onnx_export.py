@@ -65,7 +65,7 @@ class SpeechGraph(nn.Module):
         if self.normalizes:
             waves = standardized(waves, inside, lengths[:, None], base.input.epsilon)
         frames = frames_after(lengths, base.kernels)
-        mask_convolutions(base, model, lengths, frames)
+        mask_convolutions(base, lengths, frames)
         arguments = {base.input.argument: waves[:, None] if base.input.mono else waves}
         arguments[base.input.mask] = inside.long()
         parameters = [vector.l for vector in vectors(model).values()]
@@ -95,8 +95,8 @@ def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, eps
     return centred / (centred.square().sum(-1, keepdim=True) / count + epsilon).sqrt()
 
 
-def mask_convolutions(base: Base, model: nn.Module, lengths: torch.Tensor, frames: torch.Tensor) -> None:
-    """Let the model compute each row as if it were alone.
+def mask_convolutions(base: Base, lengths: torch.Tensor, frames: torch.Tensor) -> None:
+    """Let the base's model compute each row as if it were alone.
 
     `partial_forward.zero_padding` for numbers of frames that are tensors; and a group norm of the front end,
     which `Base.forward` runs utterance by utterance, counts a row's own frames.
@@ -105,6 +105,7 @@ def mask_convolutions(base: Base, model: nn.Module, lengths: torch.Tensor, frame
         lengths: samples of the rows.
         frames: of the front end.
     """
+    model = base.model
     for path in base.architecture.padding_sensitive:
         for number, module in enumerate(modules_at(model, path_in(model, path))):
             inner = frames_after(frames, base.downsampling[:number]) if ".adapter." in path else frames

@@ -11,7 +11,7 @@ from ia3_speech.experiments.curve_files import Epoch, LearningCurve, TradeOff
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.report.charts import Axis, Chart, Point, Series, diagonal, rate_axis, round_ticks, tick_labels
 from ia3_speech.report.report_data import DecodedSystem, ReportData
-from ia3_speech.scoring.results import Json
+from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate
 
 RADII = (2.5, 11.0)  # of the dots of a reliability diagram, pixels
@@ -129,7 +129,7 @@ def reliability_chart(report: ReportData, system: DecodedSystem) -> Chart:
     style = "system" if system is report.system else "baseline"
     largest = max(part["words"] for part in measured["bins"])
     for part in measured["bins"]:
-        bounds = right_interval(part)
+        bounds = wilson_interval(part["right"], part["words"])
         title = (
             f"confidence {100 * part['low']:.0f} to {100 * part['high']:.0f} %: "
             f"{plural(part['words'], 'word')}, mean confidence {percent(part['confidence'])} %, "
@@ -146,11 +146,3 @@ def reliability_chart(report: ReportData, system: DecodedSystem) -> Chart:
         Axis("words that are right, %", *FROM_0_TO_100),
         [diagonal(1.0), Series(points, style, line=False)],
     )
-
-
-def right_interval(part: Json) -> tuple[float, float]:
-    """The 95 % interval of the share of right words in a range of confidences (Wilson 1927)."""
-    z, share, words = 1.959964, part["right"], part["words"]
-    centre = (share + z**2 / (2 * words)) / (1 + z**2 / words)
-    half = z * math.sqrt(share * (1 - share) / words + (z / (2 * words)) ** 2) / (1 + z**2 / words)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -18,6 +18,7 @@ from ia3_speech.report import diagrams
 from ia3_speech.report.page import labels_content
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.report.vector_chart import QUANTILES, draw_vectors, quantiles_of
+from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, Table
 
 SUFFIXES = (".svg", ".pdf", ".png")
@@ -62,7 +63,7 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
     """The ranges of confidence that hold words."""
     rows = [
         [100 * part["low"], 100 * part["high"], part["words"], Rate(part["confidence"]),
-         Rate(part["right"], diagrams.right_interval(part))]
+         Rate(part["right"], wilson_interval(part["right"], part["words"]))]
         for part in system.results.confidences["bins"]
     ]  # fmt: skip
     head = ["from %", "to %", "words", "mean confidence %", "right %"]
@@ -78,8 +79,7 @@ def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
     for figure in figures:
         write_text(folder / f"{figure.name}.csv", figure.table.csv())
         for suffix in suffixes:
-            with replacing((folder / figure.name).with_suffix(suffix)) as new:
-                new.write_bytes(picture(figure.svg, suffix))
+            write_picture(folder / f"{figure.name}{suffix}", figure.svg)
     return [suffix.removeprefix(".").upper() for suffix in suffixes]
 
 
@@ -93,8 +93,14 @@ def check_picture(path: Path) -> None:
 
 def write_picture(path: Path, svg: str) -> None:
     """Write a picture of the format that the suffix says."""
+    content = svg.encode()
+    if path.suffix.lower() != ".svg":
+        import cairosvg
+
+        as_pdf = path.suffix.lower() == ".pdf"
+        content = cairosvg.svg2pdf(content) if as_pdf else cairosvg.svg2png(content, scale=PNG_SCALE)
     with replacing(path) as new:
-        new.write_bytes(picture(svg, path.suffix.lower()))
+        new.write_bytes(content)
 
 
 def has_cairo() -> bool:
@@ -104,14 +110,3 @@ def has_cairo() -> bool:
     except (ImportError, OSError):
         return False
     return True
-
-
-def picture(svg: str, suffix: str) -> bytes:
-    """The content of a file of that format."""
-    if suffix == ".svg":
-        return svg.encode()
-    import cairosvg
-
-    if suffix == ".pdf":
-        return cairosvg.svg2pdf(bytestring=svg.encode())
-    return cairosvg.svg2png(bytestring=svg.encode(), scale=PNG_SCALE)

@@ -358,17 +358,19 @@ def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str,
     labels = []
     for table in [table for name, table in tables.items() if name.startswith("by_")]:
         label = table.head[0]
-        rows = [report.system.results.by_label[label][value] for value, *_ in table.rows]
-        rates, summary, chart = [row.wer.value for row in rows], "", None
+        rows = {value: report.system.results.by_label[label][value] for value, *_ in table.rows}
+        rates, summary, chart = [row.wer.value for row in rows.values()], "", None
         if len(rows) > MAX_OPEN:
             ends = f"from {percent(min(rates))} to {percent(max(rates))} %"
             summary = f"{len(rows)} values, median WER {percent(median(rates))} %, {ends}"
         if report.baseline and len(rows) >= MIN_SCATTER:
-            values = [(row.value, row.changes["wer"].baseline, row.wer.value, row.words) for row in rows]
+            values = [
+                (value, row.changes["wer"].baseline, row.wer.value, row.words) for value, row in rows.items()
+            ]
             names = [system.name for system in report.systems]
             what = "speakers" if label == "speaker" else f"values of {label}"
             chart = scatter_before_and_after(f"WER by {label}", what, names, values)
-        few = {row.value for row in rows if row.few_clusters}
+        few = {value for value, row in rows.items() if row.few_clusters}
         labels.append({"table": table, "summary": summary, "chart": chart, "few": few})
     note = few_clusters_note(report.system.results.all.unit) if any(one["few"] for one in labels) else ""
     return {"labels": labels, "note": note} if labels else {}

@@ -14,7 +14,7 @@ import numpy as np
 
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import normalize
-from ia3_speech.scoring.alignment import ErrorCounts, Pair
+from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_errors
 from ia3_speech.scoring.significance import (
     Interval,
     bootstrap_sums,
@@ -103,6 +103,11 @@ def normalized_words(text: str, mode: str) -> list[str]:
     "none" leaves digits as they are.
     """
     return normalize(text if mode == "none" else verbalize_numbers(text), mode).split()
+
+
+def text_errors(reference: str | None, hypothesis: str) -> ErrorCounts:
+    """The word errors of a text, where both sides are normalised as in training (mode "ctc") and no more."""
+    return count_errors(*(normalize(text or "", "ctc").split() for text in (reference, hypothesis)))
 
 
 def label_value(utterance: ScoredUtterance, label: str) -> str:

@@ -37,8 +37,6 @@ NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter i
 class ResultRow:
     """Error rates of a test set, or of a part of it."""
 
-    label: str  # of which utterances: those with this value of the label; both are empty for all of them
-    value: str
     utterances: int  # this and those down to substitutions as in `ErrorRates`
     missing: int
     words: int
@@ -68,19 +66,19 @@ class Results:
     @cached_property
     def all(self) -> ResultRow:
         """Of all utterances."""
-        return self.row("", "", self.record)
+        return self.row(self.record)
 
     @cached_property
     def unseen(self) -> ResultRow | None:
         """Of the utterances whose sentence is not in training; None where these are unknown, all or none."""
         rates = self.record.get("unseen_sentences")
-        return self.row("", "", rates) if rates else None
+        return self.row(rates) if rates else None
 
     @cached_property
     def by_label(self) -> dict[str, dict[str, ResultRow]]:
         """Label → value → the row of its utterances; "speaker" is a label."""
         return {
-            label: {value: self.row(label, value, rates) for value, rates in values.items()}
+            label: {value: self.row(rates, label) for value, rates in values.items()}
             for label, values in self.record["by_label"].items()
         }
 
@@ -142,8 +140,8 @@ class Results:
         place = training_in_words(self.overlap.get("by_speaker", False))
         return f"No sentence of the test set occurs in {place}."
 
-    def row(self, label: str, value: str, rates: Json) -> ResultRow:
-        """A row of the error rates that score.json has of some utterances."""
+    def row(self, rates: Json, label: str = "") -> ResultRow:
+        """A row of the error rates that score.json has of some utterances, those with a value of `label`."""
         unit, clusters, unit_of_all = rates["ci_unit"], rates["ci_clusters"], self.record["ci_unit"]
         # Each value of the clusters' own label (each speaker) is one cluster, which needs no mark. Where
         # another value is of one cluster only, utterances are drawn instead.
@@ -151,8 +149,6 @@ class Results:
         copied = ("utterances", "missing", "words", "errors", "insertions", "deletions", "substitutions")
         changes = {name: Change(**change) for name, change in rates["changes"].items()}
         return ResultRow(
-            label,
-            value,
             *(rates[name] for name in copied),
             *(Rate(rates[name], rates[f"{name}_ci"]) for name in ("wer", "cer", "term_error_rate")),
             changes,
@@ -284,11 +280,11 @@ def format_results(results: Results) -> str:
     return "\n".join([kaldi_lines, *("".join(f"{line}\n" for line in block) for block in blocks)])
 
 
-def listed_rows(results: Results) -> Iterator[ResultRow]:
-    """Those of the labels that have from two to MAX_VALUES values."""
-    for rows in results.by_label.values():
+def listed_rows(results: Results) -> Iterator[tuple[str, ResultRow]]:
+    """Those of the labels that have from two to MAX_VALUES values, each with its name."""
+    for label, rows in results.by_label.items():
         if 1 < len(rows) <= MAX_VALUES:
-            yield from rows.values()
+            yield from ((f"{label} {value}", row) for value, row in rows.items())
 
 
 def rate_lines(results: Results) -> Iterator[list[str]]:
@@ -299,12 +295,11 @@ def rate_lines(results: Results) -> Iterator[list[str]]:
     rows = [("all", results.all)]
     if results.unseen:
         rows.append(("sentences not in training", results.unseen))
-    for row in listed_rows(results):
-        rows.append((f"{row.label} {row.value}{MARK if row.few_clusters else ''}", row))
-    for name, row in rows:
+    for name, row in [*rows, *listed_rows(results)]:
         terms = [percent(row.term_error_rate.value, 2)] if with_terms else []
         wer = Rate(row.wer.value, row.wer.bounds, digits=2)
-        cells = [name, str(row.utterances), str(row.words), *wer.columns, percent(row.cer.value, 2), *terms]
+        marked = f"{name}{MARK * row.few_clusters}"
+        cells = [marked, str(row.utterances), str(row.words), *wer.columns, percent(row.cer.value, 2), *terms]
         yield cells + change_cells(row.changes.get("wer"))
 
 
@@ -338,7 +333,7 @@ def score_notes(results: Results) -> Iterator[str]:
     method, *too_narrow = interval_notes(results)
     yield f"Rates in percent. {method}"
     yield from too_narrow
-    if any(row.few_clusters for row in listed_rows(results)):
+    if any(row.few_clusters for _, row in listed_rows(results)):
         yield few_clusters_note(results.all.unit)
     if results.has_baseline:
         yield "Change: relative to the baseline, paired; negative is better."

@@ -67,13 +67,21 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         return np.where(denominator == 0, np.nan, numerator / denominator)
 
 
-def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> Interval:
-    """The interval that holds the middle `level` of the replicates. Nan is ignored; None if all are nan."""
+def percentile_interval(replicates: np.ndarray) -> Interval:
+    """The interval that holds the middle 95 % of the replicates. Nan is ignored; None if all are nan."""
     replicates = replicates[~np.isnan(replicates)]
     if not len(replicates):
         return None
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(replicates, [0.025, 0.975])
     return float(low), float(high)
+
+
+def relative_change(before: np.ndarray, after: np.ndarray) -> tuple[float, Interval]:
+    """(after − before) / before of the errors of clusters, `(clusters,)`, and its 95 % interval; nan where
+    there was no error before."""
+    draws = bootstrap_sums({"before": before, "after": after})
+    change = ratio(after.sum() - before.sum(), before.sum()).item()
+    return change, percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,14 @@ def normal_interval(replicates: np.ndarray) -> BootCI:
     if not len(replicates):
         return BootCI(math.nan, math.nan)
     return BootCI(float(replicates.mean()), 1.96 * float(replicates.std()))
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of so many (Wilson 1927), which holds near 0 and 1 too."""
+    z2 = 1.959964**2 / count
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def standard_error(errors: Sequence[int], words: Sequence[int]) -> float:

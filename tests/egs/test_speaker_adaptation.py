@@ -9,6 +9,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.scoring.table import cell_text
 from tests.test_train import NO_DROPOUT, record
 
 RECIPE = "speaker_adaptation"
@@ -66,13 +67,12 @@ def test_a_person_whose_adapter_is_not_registered_keeps_the_base(local, tmp_path
     for name, before, after, folds in people:
         person = {"test_words": 100, "before": before, "after": after, "folds": folds}
         (tmp_path / f"{name}.json").write_text(json.dumps(person))
-    rows = local.one_by_one.rows(tmp_path, 5)
+    rows = [[*map(cell_text, row)] for row in local.one_by_one.rows(tmp_path, 5)]
     assert [row[:5] for row in rows] == [
         ["5", "3", "33.3", *last] for last in (["–", "100"], ["80", "67"], ["95", "33"])
     ]
     assert [row[5].partition(" ")[0] for row in rows] == ["-5.0", "-9.0", "-10.0"]
     assert [row[6:] for row in rows] == [["67", "10"], ["33", "10"], ["0", "0"]]
-    assert local.one_by_one.table(rows).count("|") == 5 * 9
 
 
 def test_each_person_is_trained_and_tested_on_other_utterances(

@@ -162,8 +162,8 @@ def test_the_interval_is_that_of_the_score_command():
     base = score_hypotheses(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
     numbers += [[side[s].errors for s in own] for side in (base, own)]
     one = Comparison(None, None, list(own), *map(np.array, numbers))
-    assert one.relative == pytest.approx(result.changes["wer"].relative)
-    assert one.relative_ci == pytest.approx(result.changes["wer"].relative_ci)
+    assert one.relative.value == pytest.approx(result.changes["wer"].relative)
+    assert one.relative.bounds == pytest.approx(result.changes["wer"].relative_ci)
 
 
 def test_scatter_and_curve(speakers):

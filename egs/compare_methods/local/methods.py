@@ -136,7 +136,6 @@ def forward(out: Path, adapter: Path, base: str = "mini") -> None:
         return float(np.median(np.divide(seconds[name], seconds[to]))) if name in seconds else None
 
     to = "base of sixteen" if "base of sixteen" in runs else "base"
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, {"one": ratio("one", "base"), "sixteen": ratio("sixteen", to)})
 
 

@@ -23,14 +23,14 @@ import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from ia3_speech.atomic import replacing, write_json, write_text
+from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.experiments.systems import load_json
 from ia3_speech.model.base import load_base
-from ia3_speech.scoring.table import Rate, Table
+from ia3_speech.scoring.table import Rate, markdown_table
 
 APP = Path(__file__).resolve().parents[1] / "app"
 sys.path.insert(0, str(APP))
@@ -128,7 +128,6 @@ def run(
         raise UserError(f"--only: there is no {unknown[0]!r} (there are {'; '.join(EXPERIMENTS)})")
     if not (exp / "base.json").exists():
         learner = task.learner(base, "ia3", seed)
-        exp.mkdir(parents=True, exist_ok=True)
         write_json(exp / "base.json", {"test": learner.wer(learner.examples(data / "test"))})
     for name, changes in EXPERIMENTS.items():
         out = folder_of(exp, name, seed)
@@ -157,7 +156,6 @@ def central(data: Path, out: Path, config: dict) -> None:
     test = learner.examples(data / "test")
     wer = learner.wer(test[:: task.CURVE])[0]
     line = {"round": config["rounds"], "wer": wer, "bytes": 0, "test": learner.wer(test)}
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "rounds.jsonl", json.dumps(line) + "\n")
     write_json(out / "done.json", config)
 
@@ -200,7 +198,6 @@ def identify(data: Path, exp: Path, base: str = "mini", speakers: int = 125, siz
         "bytes": {method: 4 * flat(updates[method, 0][0]).size for method in ("ia3", "lora")},
         "full bytes": sum(4 * p.numel() for p in load_base(base).model.parameters()),
     }
-    exp.mkdir(parents=True, exist_ok=True)
     write_json(exp / "identify.json", record)
     print(record)
 
@@ -247,11 +244,9 @@ def table(exp: Path) -> None:
             row = [name, str(config["rounds"]), str(len(runs)), Rate(test[0], test[1:]), share, sent, curve]
             rows.append(row)
     head = ["experiment", "rounds", "seeds", "test WER %", "of central's gain %"]
-    head += [
-        "bytes a client and round, each way",
-        f"WER % after round, each {task.CURVE}th utterance, seed 1",
-    ]
-    text = Table("federated", "", head, rows).markdown
+    head.append("bytes a client and round, each way")
+    head.append(f"WER % after round, each {task.CURVE}th utterance, seed 1")
+    text = markdown_table(head, rows)
     if (exp / "identify.json").exists():
         r = load_json(exp / "identify.json")
         seen = [
@@ -261,13 +256,12 @@ def table(exp: Path) -> None:
         head = ["what a server sees", "of so many", "found by the speaker's other half %", "chance %"]
         rows = [[what, str(of), Rate(found), Rate(1 / of)] for what, of, found in seen]
         text += (
-            f"\n{Table('identified', '', head, rows).markdown}\n"
+            f"\n{markdown_table(head, rows)}\n"
             f"The mean of LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of "
             f"its norm. Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
             f"all weights {r['full bytes']:,}.\n"
         )
-    with replacing(exp / "RESULTS.md") as new:
-        new.write_text(text, "utf-8")
+    write_text(exp / "RESULTS.md", text)
     print(text)
 
 

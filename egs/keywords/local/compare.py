@@ -12,7 +12,6 @@ is finished is not done again. No method trains below the encoder's first layer:
 computed once a clip, and kept in memory.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +35,8 @@ from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.precision import choose_precision
-from ia3_speech.scoring.table import Rate, Table
+from ia3_speech.scoring.significance import wilson_interval
+from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.training.methods import insert
 
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
@@ -216,14 +216,6 @@ def miss_rate(folder: Path, hours: float) -> float:
     return float(np.mean(missed))
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of so many clips (Wilson 1927), which holds near 0 and 1 too."""
-    z2 = 1.959964**2 / count
-    middle = (share + z2 / 2) / (1 + z2)
-    half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
-    return middle - half, middle + half
-
-
 def runs_of(exp: Path, method: str) -> list[Path]:
     """The seeds of a method at the rate that is the best on dev with seed 1."""
     if not (firsts := sorted(exp.glob(f"{method}_rate*_seed1/train.json"))):
@@ -269,7 +261,8 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
         names = f"{method} + head" if method in ("ia3", "lora") else method
         head = [names, f"{first['trained']:,}", str(len(folders)), f"{first['rate']:g}"]
         medians = {snr: [median(s[i] for s in seeds) for i in (0, 1)] for snr, seeds in by_snr.items()}
-        found = [Rate(pair[0], wilson(pair[0], int(np.sum(snrs == snr)))) for snr, pair in medians.items()]
+        clips = {snr: int(np.sum(snrs == snr)) for snr in medians}
+        found = [Rate(pair[0], wilson_interval(pair[0], clips[snr])) for snr, pair in medians.items()]
         accuracies.append([*head, *found, *([Rate(median(misses))] if misses else [])])
         f1s.append([names, *(Rate(pair[1]) for pair in medians.values())])
     conditions = [snr if snr == "clean" else f"{snr} dB" for snr in by_snr]
@@ -278,11 +271,9 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
     text = (
         f"Trained on {first['clips']:,} clips ({first['epochs']} epochs), tested on {of_test} a condition; "
         f"medians over seeds. Accuracy, %, with a 95 % interval (Wilson) over these clips:\n\n"
-        + Table(
-            "accuracy", "", ["method", "trained", "seeds", "rate", *conditions, *missed], accuracies
-        ).markdown
+        + markdown_table(["method", "trained", "seeds", "rate", *conditions, *missed], accuracies)
         + "\nMacro F1, %:\n\n"
-        + Table("f1", "", ["method", *conditions], f1s).markdown
+        + markdown_table(["method", *conditions], f1s)
     )
     write_text(exp / "RESULTS.md", text)
     print(text)

@@ -11,7 +11,6 @@ The oracle hears a kind's recordings with its adapter, and general speech with t
 the share (base − way) / (base − oracle) of its gain, in errors on the four kinds together.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +20,11 @@ import numpy as np
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.experiments.notes import bullets
+from ia3_speech.experiments.systems import load_json
 from ia3_speech.inputs import provenance
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
@@ -94,20 +93,18 @@ def main(exp: Path, data: Path, kinds: str) -> None:
 
 def read_set(exp: Path, data: Path, kinds: list[str]) -> DecodedSet:
     utterances = list(read_data_directory(data, wav=False, spk_sort=False))
-    references = [normalize(one.text, "ctc").split() for one in utterances]
     errors, speeds = {}, {}
     for system in ("base", *kinds, *WAYS):
         folder = exp / system / f"decode_greedy_{data.name}"
         if not folder.is_dir():
             continue
         texts = read_kaldi_text(folder / "text")
-        heard = [normalize(texts[one.id], "ctc").split() for one in utterances]
-        counted = [count_errors(*pair).total for pair in zip(references, heard, strict=True)]
-        errors[system] = np.array(counted)
-        speeds[system] = json.loads((folder / "decode.json").read_text("utf-8"))["real_time_factor"]
+        counted = [text_errors(one.text, texts[one.id]) for one in utterances]
+        errors[system] = np.array([count.total for count in counted])
+        speeds[system] = load_json(folder / "decode.json")["real_time_factor"]
     lines = (exp / f"auto/decode_greedy_{data.name}/gate").read_text("utf-8").splitlines()
     chosen = {line.split("\t")[0]: line.split("\t")[1] for line in lines}  # of a long one its last piece's
-    words = np.array([len(words) for words in references])
+    words = np.array([count.words for count in counted])
     chosen = np.array([chosen[one.id] for one in utterances])
     return DecodedSet(kinds, utterances, words, errors, chosen, speeds)
 

@@ -12,7 +12,6 @@ Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Finished spe
 so that several processes may share the work: --part 1/2.
 """
 
-import json
 import tempfile
 from operator import attrgetter
 from pathlib import Path
@@ -29,11 +28,12 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.experiments.conclusion import BETTER
-from ia3_speech.formatting import percent, with_interval
+from ia3_speech.experiments.systems import load_json
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.scoring.alignment import count_errors
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
+from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.scoring.significance import relative_change
+from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.speakers.few_run import train_on_few
 
 HEAD = ("utterances", "people", "base WER %", "draws needed %", "with an adapter %", "change %",
@@ -71,7 +71,7 @@ def main(
                 print(f"{speaker}, {few} utterances", flush=True)
                 write_json(file, adapt(recogniser, spoken, few, seed))
     if not part:
-        text = table([row for few in numbers for row in rows(exp / f"one_by_one/k{few}", few)])
+        text = markdown_table(HEAD, [row for few in numbers for row in rows(exp / f"one_by_one/k{few}", few)])
         write_text(exp / "one_by_one/RESULTS.md", text)
         print(text, end="")
 
@@ -103,13 +103,12 @@ def errors(base: Base, utterances: list[Utterance]) -> int:
     """Word errors of greedy search."""
     recognizer = Recognizer(base, max_seconds=base.maximum_seconds)
     texts = recognizer.texts([load_utterance(utterance) for utterance in utterances])
-    pairs = [(u.text or "", text) for u, text in zip(utterances, texts, strict=True)]
-    return sum(count_errors(*(normalize(text, "ctc").split() for text in pair)).total for pair in pairs)
+    return sum(text_errors(u.text, text).total for u, text in zip(utterances, texts, strict=True))
 
 
-def rows(folder: Path, few: int) -> list[list[str]]:
+def rows(folder: Path, few: int) -> list[list[Cell]]:
     """The people of a folder: with every adapter, and with those that would be registered."""
-    people = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+    people = [load_json(file) for file in sorted(folder.glob("*.json"))]
     words, before, after = (np.array([p[name] for p in people]) for name in ("test_words", "before", "after"))
     fewer = np.array([p["folds"]["errors"] < p["folds"]["base_errors"] for p in people])
     better = np.array([p["folds"]["better"] for p in people])
@@ -117,22 +116,13 @@ def rows(folder: Path, few: int) -> list[list[str]]:
     for needed in DRAWS:
         registered = fewer & (better >= needed) if needed else np.ones(len(people), dtype=bool)
         changed = np.where(registered, after, before)
-        draws = bootstrap_sums({"before": before, "after": changed})
-        interval = percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
-        change = (changed.sum() - before.sum()) / before.sum()
+        change = Rate(*relative_change(before, changed), signed=True)
         largest = float(((changed - before) / np.maximum(before, 1)).max())
-        shares = [float(registered.mean()), float((changed > before).mean()), max(largest, 0.0)]
-        adapted, worse, loss = (percent(share, 0) for share in shares)
-        line = [str(few), str(len(people)), percent(before.sum() / words.sum())]
-        line += [percent(needed, 0) if needed else "–", adapted]
-        lines.append([*line, with_interval(change, interval, signed=True), worse, loss])
+        shares = [needed, registered.mean(), (changed > before).mean(), max(largest, 0.0)]
+        needs, adapted, worse, loss = (Rate(share, digits=0) for share in shares)
+        line = [few, len(people), Rate(before.sum() / words.sum()), needs, adapted]
+        lines.append([*line, change, worse, loss])
     return lines
-
-
-def table(rows: list[list[str]]) -> str:
-    """Markdown."""
-    lines = [HEAD, ["---:"] * len(HEAD), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

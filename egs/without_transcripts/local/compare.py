@@ -7,7 +7,6 @@ In: DATA/CONDITION/test; of each system in EXP/CONDITION decode_SEARCH/{text,dec
 it was trained, as local/measure.py leaves them. Out: EXP/RESULTS.md, also printed, and EXP/results.json.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.data.text import normalize
+from ia3_speech.experiments.systems import load_json
 from ia3_speech.inputs import provenance
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import relative_change, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
 
 SYSTEMS = ("base", "with_transcripts", "self_train", "unfiltered", "suta", "dsuta", "layer_norms")
@@ -87,19 +87,17 @@ def compare(exp: Path, search: str, test: Any) -> list[dict[str, Any]]:
 def errors_of(test: Any, decoded: Path) -> list[ErrorCounts]:
     """Of each utterance."""
     texts = read_kaldi_text(decoded / "text")
-    return [
-        count_errors(*(normalize(text or "", "ctc").split() for text in (u.text, texts[u.id]))) for u in test
-    ]
+    return [text_errors(utterance.text, texts[utterance.id]) for utterance in test]
 
 
 def against(base: np.ndarray, errors: np.ndarray, speakers: list[str]) -> dict[str, Any]:
     """The relative change, its paired 95 % interval over speakers, and their shares of better and worse."""
     sums = sums_by_cluster({"base": base, "errors": errors}, speakers)
-    draws = bootstrap_sums(sums)
+    relative, bounds = relative_change(sums["base"], sums["errors"])
     change = sums["errors"] - sums["base"]
     return {
-        "change": change.sum() / sums["base"].sum(),
-        "change_ci": percentile_interval(ratio(draws["errors"] - draws["base"], draws["base"])),
+        "change": relative,
+        "change_ci": bounds,
         "better": float((change < 0).mean()),
         "worse": float((change > 0).mean()),
         "speakers": len(change),
@@ -109,8 +107,8 @@ def against(base: np.ndarray, errors: np.ndarray, speakers: list[str]) -> dict[s
 def seconds(system: Path, decoded: Path) -> float:
     """Of the processor: of training, a second of audio that was learnt from; where nothing was trained, of
     decoding, a second of audio."""
-    records = [json.loads(file.read_text("utf-8")) for file in system.glob("**/all/cpu.json")]
-    records = records or [json.loads((decoded / "decode.json").read_text("utf-8"))]
+    records = [load_json(file) for file in system.glob("**/all/cpu.json")]
+    records = records or [load_json(decoded / "decode.json")]
     return sum(one["cpu_seconds"] for one in records) / sum(one["audio_seconds"] for one in records)
 
 
