@@ -161,7 +161,7 @@ def register(
         update_card(source, registry.check_name(name), score)
     stored = search_options.stored()
     from ia3_speech.adapters.io import check_finite  # loads torch
-    from ia3_speech.routing.gate_statistics import read_gate
+    from ia3_speech.routing.gate import read_gate
 
     check_finite(read_weights(source, "pt"), f"{source}:")
     fingerprint = read_summary(source).get("fingerprint")
@@ -211,7 +211,7 @@ def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
     from ia3_speech.decoding.decode_directory import read_for_decoding
-    from ia3_speech.routing.gate_statistics import add_gate
+    from ia3_speech.routing.gate import add_gate
     from ia3_speech.routing.router import refuse_other_method
 
     if terms:

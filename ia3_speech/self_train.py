@@ -23,7 +23,7 @@ from ia3_speech.training.config import SelfTrainingOptions, check_options, train
 
 def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.model.base import load_base
-    from ia3_speech.routing.gate_statistics import add_gate_if_possible
+    from ia3_speech.routing.gate import add_gate_if_possible
     from ia3_speech.unsupervised.self_training import SelfTraining, read_recordings
 
     check_options(options)

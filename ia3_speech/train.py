@@ -106,7 +106,7 @@ def write_gate_of_train(options: TrainingOptions) -> None:
     """Beside the adapter, what train's speech is like, for `--adapter auto` to choose by."""
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.model.base import load_base
-    from ia3_speech.routing.gate_statistics import add_gate_if_possible
+    from ia3_speech.routing.gate import add_gate_if_possible
 
     utterances = read_for_decoding(options.train, options.allow_pipes).utterances
     base, adapter = load_base(options.base, dtype=options.dtype), options.out / "adapter"
