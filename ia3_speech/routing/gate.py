@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ia3_speech.model.base import Base
+    from ia3_speech.training.config import SelfTrainingOptions, TrainingOptions
 
 SCHEMA = 1
 MOST_UTTERANCES = 500  # that are read of a data directory, evenly spaced
@@ -145,12 +146,15 @@ def add_gate(
     return speech.count
 
 
-def add_gate_if_possible(
-    adapter: Path, base: "Base", utterances: Sequence[Utterance], *, allow_pipes: bool = False
+def add_gate_of_training(
+    options: "TrainingOptions | SelfTrainingOptions", utterances: Sequence[Utterance]
 ) -> None:
-    """`add_gate` after training; warns where the speech is too little, such as a single utterance."""
+    """`add_gate` to a training's adapter; warns where the speech is too little, such as one utterance."""
+    from ia3_speech.model.base import load_base
+
+    adapter = options.out / "adapter"
     try:
-        add_gate(adapter, base, utterances, allow_pipes=allow_pipes)
+        add_gate(adapter, load_base(options.base), utterances, allow_pipes=options.allow_pipes)
     except UserError as error:
         logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
 
