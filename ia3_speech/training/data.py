@@ -61,8 +61,6 @@ def read_examples(
     """
     data = read_data(path, base, options)
     data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
-    if not len(data):
-        raise TrainingError(f"{path}: no utterances")
     refuse_unwritable(data, base, options)
     bad: list[BadAudio] = []
     trainable, untrainable, faults = [], [], []
