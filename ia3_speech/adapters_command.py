@@ -161,7 +161,7 @@ def register(
         update_card(source, registry.check_name(name), score)
     stored = search_options.stored()
     from ia3_speech.adapters.io import check_finite  # loads torch
-    from ia3_speech.routing.gate_statistics import read_gate
+    from ia3_speech.routing.gate import read_gate
 
     check_finite(read_weights(source, "pt"), f"{source}:")
     fingerprint = read_summary(source).get("fingerprint")
@@ -194,7 +194,7 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
     print(f"{update_card(registry.resolve_adapter(folder), name, score or [], overwrite=True)}: written")
 
 
-def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_pipes: bool = False) -> None:
+def gate(adapter: str, *, data: Path, base: str | None = None, allow_pipes: bool = False) -> None:
     """Let `--adapter auto` choose an adapter: write what its speech is like, gate.safetensors, beside it.
 
     Args:
@@ -204,14 +204,12 @@ def gate(adapter: str, data: Path | None = None, base: str | None = None, allow_
         base: mini, a folder or a hub id (default: the base that the adapter records).
         allow_pipes: run the shell commands that wav.scp holds.
     """
-    if data is None:
-        raise UserError("say what its speech is like: --data DIR, best what it was trained on")
     is_base = (Path(adapter) / "config.json").is_file() and not registry.is_adapter(Path(adapter))
     terms = [] if is_base else [Term(adapter, registry.resolve_adapter(adapter))]
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
     from ia3_speech.decoding.decode_directory import read_for_decoding
-    from ia3_speech.routing.gate_statistics import add_gate
+    from ia3_speech.routing.gate import add_gate
     from ia3_speech.routing.router import refuse_other_method
 
     if terms:
@@ -297,7 +295,8 @@ def combine(
 
 def export(
     adapter: str,
-    out: Path | None = None,
+    *,
+    out: Path,
     base: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     force: bool = False,
@@ -312,8 +311,6 @@ def export(
         force: replace an older checkpoint
     """
     terms = parse_terms(adapter)
-    if out is None:
-        raise UserError("say where to write it: --out FOLDER")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         if not (out / "config.json").is_file():
             raise UserError(f"{out}: exists, and is no checkpoint (give another --out)")

@@ -31,6 +31,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import is_silent
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcription import read_audio
+from ia3_speech.inputs import base_folder
 from ia3_speech.model.architectures import AdapterError
 
 if TYPE_CHECKING:
@@ -68,11 +69,9 @@ def main(
             print(f"{path}: {problem.reason}", file=sys.stderr)
         try:
             confidences = classifier.logits([wave])[0].softmax(0)
-        except UserError as error:  # longer than the base's maximum input duration
+        except UserError:
             limit = classifier.maximum_seconds
-            bad.append(
-                f"{path}: " + (f"longer than {limit:g} s, the base's limit (cut it)" if limit else str(error))
-            )
+            bad.append(f"{path}: longer than {limit:g} s, the base's limit (cut it)")
             continue
         label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
         result = {"path": path, "label": label, "confidence": confidence}
@@ -129,9 +128,8 @@ def load_classifier(
     from ia3_speech.model.fingerprint import fingerprint
     from ia3_speech.model.ia3 import architecture_of, head_parameters
 
-    bases.check_device(device)
-    source = str(bases.MINI) if str(name) == "mini" else str(name)
-    is_folder = Path(source).is_dir()
+    device, folder = bases.usable_device(device), base_folder(str(name))
+    source, is_folder = str(folder or name), folder is not None
     options = {"local_files_only": is_folder, "use_safetensors": True, "dtype": torch.float32}
     numbers = {name: number for number, name in enumerate(classes)}
     try:
@@ -149,10 +147,9 @@ def load_classifier(
         ) from error
     bases.refuse_unexpected_weights(report["unexpected_keys"], name)
     bases.fill_missing_weights(model, report["missing_keys"] - head_parameters(model).keys(), name)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
+    model.to(device).eval().requires_grad_(False)
     kernels = architecture_of(model).input.kernels(model.config, extractor)
-    full_name = str(Path(source).resolve()) if is_folder and str(name) != "mini" else str(name)
-    return bases.Base(full_name, model, extractor, None, fingerprint(model), kernels)
+    return bases.Base(bases.full_name(name), model, extractor, None, fingerprint(model), kernels)
 
 
 if __name__ == "__main__":

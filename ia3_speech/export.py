@@ -17,10 +17,11 @@ from ia3_speech.cli import UserError, command
 
 
 def main(
+    *,
     format: Literal["onnx", "onnx-asr", "sherpa-onnx", "transformers.js", "onnx_adapter"] = "onnx",
     base: str | None = None,
     adapter: str | None = None,
-    out: Path | None = None,
+    out: Path,
     dtype: Literal["float32", "int8"] = "float32",
     force: bool = False,
 ) -> None:
@@ -36,8 +37,6 @@ def main(
         dtype: of the encoder's weights; int8 is calibrated on the speech that comes with the package
         force: replace an older export
     """
-    if out is None:
-        raise UserError("say where to write it: --out FOLDER")
     if format == "onnx" and adapter:
         raise UserError(
             f"--adapter {adapter}: is an input of the graph, so it is given with each request "

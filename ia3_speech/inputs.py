@@ -105,7 +105,7 @@ class Inputs:
         from filelock import FileLock, Timeout
 
         refuse_others(out)
-        if not is_run(out):
+        if not read_inputs(out):
             return
         for lock in out.glob(".lock*"):
             try:
@@ -139,16 +139,10 @@ class Inputs:
 def refuse_others(out: Path) -> None:
     """Raise UserError where `out` is a file, or holds what no training made, besides Kaldi's logs: --force
     would delete that later."""
-    entries = out.iterdir() if out.is_dir() and not is_run(out) else ()
+    entries = out.iterdir() if out.is_dir() and not read_inputs(out) else ()
     logs = ("log", "q", ".lock")  # of recipes' run, of slurm, and of a training that has not begun
     if out.is_file() or any(entry.suffix != ".log" and entry.name not in logs for entry in entries):
         raise UserError(f"{out}: is not empty, and not a training's folder (choose another --out)")
-
-
-def is_run(out: Path) -> bool:
-    """Whether a training made the folder, perhaps one of an earlier version."""
-    made = any((out / name).exists() for name in ("adapter", "checkpoints", "train.json"))
-    return bool(read_inputs(out)) or (made and (out / "config.yaml").is_file())
 
 
 def record_place(out: Path) -> Path:

@@ -23,7 +23,7 @@ from ia3_speech.training.config import SelfTrainingOptions, check_options, train
 
 def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     from ia3_speech.model.base import load_base
-    from ia3_speech.routing.gate_statistics import add_gate_if_possible
+    from ia3_speech.routing.gate import add_gate_of_training
     from ia3_speech.unsupervised.self_training import SelfTraining, read_recordings
 
     check_options(options)
@@ -40,8 +40,7 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     summary = training.run()
     if summary["selected_round"]:
         utterances, _ = read_recordings(options.data, options.allow_pipes)
-        adapter, base = options.out / "adapter", load_base(options.base)
-        add_gate_if_possible(adapter, base, utterances, allow_pipes=options.allow_pipes)
+        add_gate_of_training(options, utterances)
     inputs.record(options.out)
     print("\n".join(report(f"{options.out}/adapter", summary)))
 

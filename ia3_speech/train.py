@@ -69,12 +69,14 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     follows = options.force and os.environ.get("RANK", "0") != "0"
     if not follows and inputs.is_current(options.out, options.force, resume=True):
         return
+    from ia3_speech.routing.gate import add_gate_of_training
+
     if options.dev is None:
         from ia3_speech.experiments.curve_files import gain_of_others
         from ia3_speech.speakers.few_run import folds_report, train_on_few
 
         summary = train_on_few(options)
-        write_gate_of_train(options)
+        add_gate_of_training(options, sets["train"].utterances)
         inputs.record(options.out)
         print("\n".join(folds_report(f"{options.out}/adapter", summary)))
         if sentence := gain_of_others(options.base):
@@ -92,7 +94,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
     if PartialState().is_main_process:
         if options.method == "ia3":  # `auto` attaches no others
-            write_gate_of_train(options)
+            add_gate_of_training(options, sets["train"].utterances)
         inputs.record(options.out)
         wer, start = 100 * summary["dev_wer"], 100 * summary["start_dev_wer"]
         compared = summary.get("note") or f"{start:.2f} % at the start"
@@ -100,17 +102,6 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             f"{options.out}/adapter: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
             f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
         )
-
-
-def write_gate_of_train(options: TrainingOptions) -> None:
-    """Beside the adapter, what train's speech is like, for `--adapter auto` to choose by."""
-    from ia3_speech.decoding.decode_directory import read_for_decoding
-    from ia3_speech.model.base import load_base
-    from ia3_speech.routing.gate_statistics import add_gate_if_possible
-
-    utterances = read_for_decoding(options.train, options.allow_pipes).utterances
-    base, adapter = load_base(options.base, dtype=options.dtype), options.out / "adapter"
-    add_gate_if_possible(adapter, base, utterances, allow_pipes=options.allow_pipes)
 
 
 if __name__ == "__main__":

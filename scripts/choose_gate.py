@@ -24,8 +24,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.model.base import MINI, Base
-from ia3_speech.routing import gate
-from ia3_speech.routing.gate_statistics import LONGEST, speech_statistics, utterance_point, write_gate
+from ia3_speech.routing.gate import LONGEST, GaussianGate, speech_statistics, utterance_point, write_gate
 from ia3_speech.scoring.table import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +64,7 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
     write_gate(MINI, statistics[0])
     rows = []
     for shrinkage in SHRINKAGES:
-        trained = gate.GaussianGate(statistics[0], statistics[1:], shrinkage, farthest=1.0)
+        trained = GaussianGate(statistics[0], statistics[1:], shrinkage, farthest=1.0)
         ratios = [
             trained.distances(points)[:, number] / trained.farthest[number]
             for number, points in enumerate(dev[1:], 1)

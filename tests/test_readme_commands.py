@@ -21,7 +21,7 @@ from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.__main__ import main as ia3_speech
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
-from ia3_speech.routing.gate_statistics import measure_speech, write_gate
+from ia3_speech.routing.gate import measure_speech, write_gate
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio/422-122949-0030.ogg"  # 3 seconds

@@ -492,14 +492,6 @@ def test_a_loss_that_is_no_number_stops_the_run(place, bad_start):
         trainer.run()
 
 
-def test_a_vector_without_a_gradient_is_found_in_training(place):
-    trainer = trainer_of(place, epochs=4)
-    name = next(iter(trainer.parameters))
-    trainer.parameters[name].register_hook(torch.zeros_like)
-    with pytest.raises(TrainingError, match=f"no gradient in 10 batches: {name}"):
-        trainer.run()
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
 def test_a_full_disk_leaves_the_last_checkpoint(place):
     """A limit of file sizes stands in for a full disk: the system refuses to write on."""

@@ -77,14 +77,6 @@ Names = Sequence[str | None]  # of the rows' adapters
 ChooseNames = Callable[[Sequence[torch.Tensor]], Names]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A thread's batch of a bank: how many rows it has, and the heads of those that have their own."""
-
-    rows: int
-    heads: dict[int, Head]
-
-
 class Bank:
     """Loaded adapters of one base, to be chosen from row by row.
 
@@ -124,7 +116,8 @@ class Bank:
         self.ones = torch.ones(0, device=base.device)
         self.config: IA3Config | None = None  # of the vectors in the model
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
-        self.batch: ContextVar[Batch | None] = ContextVar("batch", default=None)  # of this thread
+        # Of this thread's batch: each row's head, empty where that is the base's
+        self.heads: ContextVar[list[Head] | None] = ContextVar("heads", default=None)
         # For one edit at a time; for what is loaded. `base.lock` is taken between them.
         self.edit_lock, self.loaded_lock = Lock(), Lock()
 
@@ -260,18 +253,18 @@ class Bank:
 
     def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
         """A batch must have as many rows as names were given for it."""
-        batch = self.batch.get()
+        heads = self.heads.get()
         sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        if batch and sizes[0] != batch.rows:
-            raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {batch.rows} names for it")
+        if heads is not None and sizes[0] != len(heads):
+            raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {len(heads)} names for it")
 
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """The output of a module of the head, with that of rows that have a head of their own by theirs."""
-        batch = self.batch.get()
-        if not batch or not batch.heads:
+        heads = {row: head for row, head in enumerate(self.heads.get() or ()) if head}
+        if not heads:
             return output
         output, module = output.clone(), structural_copy(self.head_modules[path])
-        for row, head in batch.heads.items():
+        for row, head in heads.items():
             parameters = {n: head[f"{path}.{n}"].to(output.dtype) for n, _ in module.named_parameters()}
             output[row] = functional_call(module, parameters, (args[0][row : row + 1],))[0]
         return output
@@ -344,22 +337,22 @@ class Bank:
                 self.insert_vectors(list(self.columns))
         with self.base.lock.shared():
             values, heads = self.select(names)
-            token = self.batch.set(Batch(len(names), heads))
+            token = self.heads.set(heads)
             try:
                 with using_rows({self.vectors[target].l: rows for target, rows in values.items()}):
                     yield
             finally:
-                self.batch.reset(token)
+                self.heads.reset(token)
 
     @torch.no_grad()
-    def select(self, names: Sequence[str | None]) -> tuple[dict[TargetModule, torch.Tensor], dict[int, Head]]:
-        """What a batch needs: target module → (batch, 1, d), fp32, and row → head where it has its own."""
+    def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head]]:
+        """What a batch needs: target module → (batch, 1, d), fp32; each row's head, empty for the base's."""
         with self.loaded_lock:
             rows = [self.adapters_of(name) for name in names]
             values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
         with_heads = [[(adapter.head, w) for adapter, w in adapters if adapter.head] for adapters in rows]
         base = head_parameters(self.base.model) if any(with_heads) else {}
-        heads = {n: sum_heads(pairs, base) for n, pairs in enumerate(with_heads) if pairs}
+        heads = [sum_heads(pairs, base) if pairs else {} for pairs in with_heads]
         return {target: values[..., columns] for target, columns in self.columns.items()}, heads
 
     def values_of(self, adapters: WeightedAdapters) -> torch.Tensor:

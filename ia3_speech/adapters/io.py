@@ -37,9 +37,10 @@ from ia3_speech.adapters.record import (
 from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
+from ia3_speech.inputs import MINI
 from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
-from ia3_speech.model.base import MINI, Base
+from ia3_speech.model.base import Base, full_name
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import (
     PREFIX,
@@ -105,9 +106,9 @@ def save_adapter(
 def name_of_base(model: nn.Module) -> str:
     """The base's name as transformers remembers it; a folder by its full path, as `load_base` records it."""
     name = getattr(model.config, "name_or_path", "") or ""
-    if not name or not Path(name).is_dir():
-        return name
-    return "mini" if Path(name).resolve() == MINI.resolve() else str(Path(name).resolve())
+    if Path(name).resolve() == MINI.resolve():
+        return "mini"
+    return name and full_name(name)
 
 
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:

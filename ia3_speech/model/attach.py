@@ -186,14 +186,13 @@ def freeze(model: nn.Module) -> Unfrozen:
     for module in model.modules():
         if getattr(module, "_requires_grad", False) is True:  # the convolutional feature encoder
             before.append((module, "_requires_grad", True))
+            module._requires_grad = False
         for owner in (module, getattr(module, "config", None)):
             if value := getattr(owner, "layerdrop", 0):
                 before.append((owner, "layerdrop", value))
                 owner.layerdrop = 0.0
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.register_forward_pre_hook(keep_in_eval_mode)
-    if hasattr(model, "freeze_feature_encoder"):
-        model.freeze_feature_encoder()
     if hasattr(model.base_model, MASKING):
         setattr(model.base_model, MASKING, MethodType(mask_if_it_fits, model.base_model))
     return before

@@ -28,6 +28,7 @@ from torch import nn
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import TextError, Vocabulary
+from ia3_speech.inputs import MINI, base_folder
 from ia3_speech.model.architectures import (
     AdapterError,
     Architecture,
@@ -44,7 +45,6 @@ from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_p
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import SharedLock, structural_copy
 
-MINI = Path(__file__).parent.parent / "mini"
 WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare` returns
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES["int8"] = torch.float32  # of what is not rounded
@@ -269,15 +269,11 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
             not a CTC model, without a tokenizer, or a weight is missing, which transformers would draw at
             random (the head of a base that was never fine-tuned).
     """
-    source = str(MINI) if str(name) == "mini" else str(name)
     if dtype not in DTYPES:
         raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
-    check_device(device)
-    model, processor = read_pretrained(name, source)
-    device = device or ("cuda" if torch.cuda.is_available() and dtype != "int8" else "cpu")
-    # A folder is recorded by its full path, so that an adapter finds it from anywhere.
-    is_folder = Path(source).is_dir() and source != str(MINI)
-    base = make_base(model, processor, str(Path(source).resolve()) if is_folder else str(name))
+    device = usable_device(device, dtype)
+    model, processor = read_pretrained(name)
+    base = make_base(model, processor, full_name(name))
     model.to(device, DTYPES[dtype])
     if dtype == "int8":
         quantize(model, layers_of(model)[1])
@@ -285,13 +281,23 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     return base
 
 
-def check_device(device: str | None) -> None:
-    """Raises BaseError where torch has no such device here."""
+def full_name(name: str | Path) -> str:
+    """A base as adapters record it: mini, a hub id, or a folder's full path, which is found from anywhere."""
+    folder = base_folder(str(name))
+    return str(name) if folder in (None, MINI) else str(folder.resolve())
+
+
+def usable_device(device: str | None, dtype: str = "float32") -> str:
+    """The device asked for, else CUDA where there is one; int8 is for a CPU. Raises BaseError where torch has
+    no such device here."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() and dtype != "int8" else "cpu"
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BaseError(f"device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
+    return device
 
 
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
@@ -316,16 +322,14 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
     return Base(name, model, processor, vocabulary, fingerprint(model), kernels, downsampling, multiple)
 
 
-def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
-    """The model at `source`, a folder or hub id, in float32, which holds every type, and its processor.
-
-    Raises:
-        BaseError: it can't be loaded, or a weight is missing or left over; the message says `name`.
-    """
+def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
+    """The model of a base in float32, which holds every type, and its processor. Raises BaseError where it
+    can't be loaded, or a weight is missing or left over."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
 
-    is_folder = Path(source).is_dir()
+    folder = base_folder(str(name))
+    source, is_folder = str(folder or name), folder is not None
     options = {"local_files_only": is_folder, "dtype": torch.float32, "use_safetensors": True}
     try:
         with quiet_transformers():
@@ -337,9 +341,9 @@ def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         if is_folder:
-            raise BaseError(f"{source} holds no CTC model that transformers can load: {reason}") from error
+            raise BaseError(f"{folder} holds no CTC model that transformers can load: {reason}") from error
         raise BaseError(
-            f"no base {str(name)!r}: it is not mini, there is no folder {Path(source).absolute()}, and the "
+            f"no base {str(name)!r}: it is not mini, there is no folder {Path(name).absolute()}, and the "
             f"Hub does not provide it: {reason}"
         ) from error
     refuse_unexpected_weights(report["unexpected_keys"], name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import refuse_merged
@@ -100,9 +101,7 @@ def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
     own = getattr(model, "ia3_head", None) or {}
     left_out = set() if is_recogniser(model) else head_parameters(model).keys()
     for path, module in model.named_modules():
-        if isinstance(module, IA3Vector) or "parametrizations" in type(module).__module__.split("."):
-            continue
-        if type(module).__name__ in ("ParametrizationList", "_WeightNorm"):
+        if isinstance(module, IA3Vector | ParametrizationList):
             continue
         for normed in getattr(module, "parametrizations", {}).values():
             yield from normed.parameters()

@@ -23,8 +23,7 @@ from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Choice
-from ia3_speech.routing.gate import GaussianGate
-from ia3_speech.routing.gate_statistics import read_gate, utterance_point
+from ia3_speech.routing.gate import GaussianGate, read_gate, utterance_point
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,7 +28,7 @@ from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE
 from ia3_speech.adapters_command import describe_adapter
 from ia3_speech.cli import UserError
-from ia3_speech.routing.gate_statistics import read_gate
+from ia3_speech.routing.gate import read_gate
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model

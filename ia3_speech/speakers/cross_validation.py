@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from ia3_speech.data.text import normalize
 from ia3_speech.model import ia3
-from ia3_speech.model.base import Base
 from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
@@ -142,33 +141,43 @@ def merit(folds: Sequence[Task], setting: Setting, most: int | None = None) -> t
 
 
 def adapt(
-    base: Base,
     adaptations: Sequence[Adaptation],
     options: SharedOptions,
     cache: FeatureCache,
     replay: Sequence[Replayed],
     bar: tqdm,
 ) -> None:
-    """Choose each adaptation's setting by its folds, and train it. The base's vectors are the start of all,
-    and stay as they are. The bar counts trainings."""
-    started = time.monotonic()
-    start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
+    """Choose each adaptation's setting by its folds, and train it. The vectors of the cache's base are the
+    start of all, and stay as they are. The bar counts trainings."""
+    started, rates = time.monotonic(), (options.learning_rate, LOWER_RATE * options.learning_rate)
+    start = {name: module.l.detach().clone() for name, module in ia3.vectors(cache.base.model).items()}
     for adaptation in adaptations:
         adaptation.start_vectors = adaptation.vectors = start
-    for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
+
+    def train(tasks: Sequence[Task], rate: float) -> None:
+        """As many side by side as the options say: those with equally many batches and epochs."""
+        alike: dict[tuple[int, int], list[Task]] = {}
+        for task in tasks:
+            alike.setdefault((batches_per_epoch(task, options), task.epochs), []).append(task)
+        for group in alike.values():
+            for first in range(0, len(group), options.adapters_per_batch):
+                together = group[first : first + options.adapters_per_batch]
+                MultiAdapterTrainer(together, replace(options, learning_rate=rate), cache, replay).run()
+                bar.update(len(together))
+
+    for rate in rates:
         left = [adaptation for adaptation in adaptations if not adaptation.is_decided]
         for adaptation in left:
             adaptation.trainings[rate] = [
                 Task(f"{adaptation.name}/{number}", training_examples(adaptation, part), part, options.epochs)
                 for number, part in enumerate(adaptation.parts, 1)
             ]
-        trained = [fold for adaptation in left for fold in adaptation.trainings[rate]]
-        train_tasks(trained, base, replace(options, learning_rate=rate), cache, replay, bar)
-    for rate in (options.learning_rate, LOWER_RATE * options.learning_rate):
+        train([fold for adaptation in left for fold in adaptation.trainings[rate]], rate)
+    for rate in rates:
         chosen = [a for a in adaptations if not a.folds_only and a.choice()[0] == rate]
         chosen = [a for a in chosen if a.choice()[1] != START]
         tasks = [Task(a.name, a.examples, [], a.choice()[1].epochs) for a in chosen]
-        train_tasks(tasks, base, replace(options, learning_rate=rate), cache, replay, bar)
+        train(tasks, rate)
         for adaptation, task in zip(chosen, tasks, strict=True):
             scale = adaptation.choice()[1].scale
             adaptation.vectors = interpolate(start, task.vectors[task.epochs], scale)
@@ -180,22 +189,3 @@ def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Examp
     """What the fold that holds out `part` is trained on."""
     others = [example for example in adaptation.examples if example.speeds and example not in part]
     return others[: adaptation.k]
-
-
-def train_tasks(
-    tasks: list[Task],
-    base: Base,
-    options: SharedOptions,
-    cache: FeatureCache,
-    replay: Sequence[Replayed],
-    bar: tqdm,
-) -> None:
-    """Train tasks, as many side by side as the options say: those with equally many batches and epochs."""
-    alike: dict[tuple[int, int], list[Task]] = {}
-    for task in tasks:
-        alike.setdefault((batches_per_epoch(task, options), task.epochs), []).append(task)
-    for group in alike.values():
-        for first in range(0, len(group), options.adapters_per_batch):
-            together = group[first : first + options.adapters_per_batch]
-            MultiAdapterTrainer(base, together, options, cache, replay).run()
-            bar.update(len(together))

@@ -77,9 +77,9 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         measures = measure_all(cache, examples, options)
         atomic.write_json(options.out / "losses.json", {m.utterance: round(m.loss, 4) for m in measures})
         cache = prepare(base, options, start) if start else cache
-        adaptation = adapt_from(start, base, cache, examples, options, replay)
+        adaptation = adapt_from(start, cache, examples, options, replay)
         if options.init_adapter == NEAREST and (name := nearest(base, examples, options, measures)):
-            further = adapt_from(name, base, prepare(base, options, name), examples, options, replay)
+            further = adapt_from(name, prepare(base, options, name), examples, options, replay)
             if further.merit < adaptation.merit:
                 start, adaptation = name, further
         prepare(base, options, start)
@@ -144,13 +144,12 @@ def measure_all(cache: FeatureCache, examples: list[Example], options: TrainingO
 
 def adapt_from(
     start: str | None,
-    base: Base,
     cache: FeatureCache,
     examples: list[Example],
     options: TrainingOptions,
     replay: Sequence[Replayed],
 ) -> Adaptation:
-    """Adapt from the vectors that the base holds, which are those of `start`; says how long it takes."""
+    """Adapt from the vectors in the cache's base, which are those of `start`; says how long it takes."""
     measure_all(cache, examples, options)  # fills the cache
     began = time.monotonic()
     measure_all(cache, examples, options)
@@ -160,7 +159,7 @@ def adapt_from(
     )
     adaptation = Adaptation(start or "base", examples, divide_into_folds(examples))
     with training_bar(len(adaptation.parts) + 1, "fold") as bar:
-        adapt(base, [adaptation], options, cache, replay, bar)
+        adapt([adaptation], options, cache, replay, bar)
     return adaptation
 
 

@@ -144,7 +144,7 @@ def train_all(
     with training_bar(trainings, "fold") as bar:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
-            adapt(base, group, options, cache, replay, bar)
+            adapt(group, options, cache, replay, bar)
             for adaptation in group:
                 if adaptation.folds_only:
                     save_speaker(base, adaptation, options)

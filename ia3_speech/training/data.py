@@ -61,8 +61,6 @@ def read_examples(
     """
     data = read_data(path, base, options)
     data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
-    if not len(data):
-        raise TrainingError(f"{path}: no utterances")
     refuse_unwritable(data, base, options)
     bad: list[BadAudio] = []
     trainable, untrainable, faults = [], [], []
@@ -104,8 +102,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
     base = load_base(options.base, device="cpu")
     for path in dict.fromkeys(filter(None, (options.train, options.dev))):
         data = read_data(path, base, options)
-        flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
-        refuse_unwritable(data, base, options, flags)
+        refuse_unwritable(data, base, options)
         utterances, faults = [], []
         speeds = options.speeds if options.dev else [1.0, *options.speeds]  # without dev, folds test on train
         slowest = min(speeds) if path == options.train else 1.0
@@ -186,28 +183,24 @@ def unwritable_characters(data: DataDirectory, base: Base, options: SharedOption
     return [*missing], shorten(named)
 
 
-def refuse_unwritable(
-    data: DataDirectory, base: Base, options: SharedOptions, flags: str = "--drop-chars"
-) -> None:
-    """Raises TrainingError for characters that the base can't write, unless they are to be dropped, by one
-    of the `flags` that the message names."""
+def refuse_unwritable(data: DataDirectory, base: Base, options: SharedOptions) -> None:
+    """Raises TrainingError for characters that the base can't write, unless they are to be dropped."""
     missing, described = unwritable_characters(data, base, options)
     if missing and not options.drop_chars:
+        flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
         hint = writing_hint(missing, f"leave them out of the targets with {flags}")
         raise TrainingError(f"{data.path}/text: the base can't write {described} ({hint})")
 
 
 def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], options: SharedOptions) -> None:
-    """Name what was left out. With `on_error: fail`, text that is too long or empty is an error."""
-    left_out = [fault for fault in bad if fault.left_out]
-    count = len(faults) + len(left_out)
-    if count and options.on_error == "fail":
-        raise TrainingError("\n".join([f"{count} utterances can't be trained on:",
-                                       *faults[:SHOWN], *map(str, left_out[:SHOWN]),
-                                       "Correct them, or pass --on-error skip."]))  # fmt: skip
+    """Name what was left out. With `on_error: fail`, text that is too long or empty is an error, as bad audio
+    was when it was read."""
+    if faults and options.on_error == "fail":
+        head = f"{len(faults)} utterances can't be trained on:"
+        raise TrainingError("\n".join([head, *faults[:SHOWN], "Correct them, or pass --on-error skip."]))
     for line in [*map(str, bad), *faults]:
         logger.warning("%s", line)
-    if count:
+    if count := len(faults) + sum(fault.left_out for fault in bad):
         logger.warning("%s: %d utterances left out", path, count)
 
 

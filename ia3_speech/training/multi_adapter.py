@@ -103,13 +103,13 @@ class MultiAdapterTrainer:
 
     def __init__(
         self,
-        base: Base,
         tasks: list[Task],
         options: SharedOptions,
         cache: FeatureCache,
-        replay: Sequence[Replayed] = (),
+        replay: Sequence[Replayed],
     ):
-        self.base, self.tasks, self.options, self.cache, self.replay = base, tasks, options, cache, replay
+        self.tasks, self.options, self.cache, self.replay = tasks, options, cache, replay
+        self.base = base = cache.base
         self.modules = ia3.vectors(base.model)
         self.start = {name: vector.l.detach().clone() for name, vector in self.modules.items()}
         self.parameters: list[Vectors] = [

@@ -42,7 +42,6 @@ from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, rep
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoints/last.pt"
-GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
 
 
 def peak_memory_bytes() -> int:
@@ -61,7 +60,6 @@ class TrainingState:
     """What a trainer has counted, measured and selected so far."""
 
     selected_tensors: dict[str, torch.Tensor]  # the trained parameters by name, in the selected epoch
-    without_gradient: list[str]  # names of vectors that have had no gradient yet
     selected_epoch: int = 0  # the epoch whose vectors become the adapter, from 1; 0 is the start
     selected_wer: float = math.inf  # its dev WER, a fraction
     start_wer: float = math.inf  # dev WER of the start, a fraction
@@ -117,7 +115,7 @@ class Trainer:
             "sha256 of the data": data_digest([*train, *dev]),
             **({"sha256 of the replay": replay_digest(replay)} if replay else {}),
         }
-        self.state = TrainingState(self.copy_parameters(), sorted(ia3.vectors(self.model)))
+        self.state = TrainingState(self.copy_parameters())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """For AdamW: the vectors and, where it is trained, the head, each with its peak rate."""
@@ -175,8 +173,7 @@ class Trainer:
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
         """One step on one batch, divided among the processes. Returns its loss, with that of what is
-        replayed, and its seconds of audio. Raises TrainingError where the loss is not finite, or a vector has
-        had no gradient."""
+        replayed, and its seconds of audio. Raises TrainingError where the loss is not finite."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
         here = examples[rank::world]
@@ -206,7 +203,6 @@ class Trainer:
             )
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
             p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
-        self.check_gradients()
         nn.utils.clip_grad_norm_(list(self.parameters.values()), self.options.clip)
         self.optimizer.step()
         self.hold_near_one()
@@ -215,14 +211,6 @@ class Trainer:
     def draw_speed(self, example: Example, epoch: int, position: int) -> float:
         rng = np.random.default_rng([self.options.seed, epoch, position])
         return float(example.speeds[rng.integers(len(example.speeds))])
-
-    def check_gradients(self) -> None:
-        """Raises TrainingError where a vector has had no gradient in the first ten batches."""
-        gradients = {name: self.parameters[name].grad for name in self.state.without_gradient}
-        self.state.without_gradient = [n for n, g in gradients.items() if g is None or not bool(g.any())]
-        if self.state.without_gradient and self.state.step + 1 >= GRADIENT_WITHIN:
-            names = ", ".join(self.state.without_gradient[:8])
-            raise TrainingError(f"no gradient in {self.state.step + 1} batches: {names} would stay at one")
 
     def hold_near_one(self) -> None:
         """Weight decay, decoupled from the gradient, of l − 1: identity is 1 for IA³, not 0. And l within

@@ -296,7 +296,6 @@ def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, export):
     out.mkdir()
     (out / "kept").touch()
     for words, message in (
-        ((), "say where to write it: --out FOLDER"),
         (("--out", out, "--force"), f"{out}: exists, and is no checkpoint (give another --out)"),
         (("--out", tiny_folder), f"{tiny_folder}: holds another checkpoint (replace it with --force)"),
         (("--out", tiny_folder, "--force"), f"{tiny_folder}: is the base itself, which would be lost (give "

@@ -17,7 +17,7 @@ from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.inputs import MINI
 from ia3_speech.loading import load
-from ia3_speech.routing.gate_statistics import measure_speech, write_gate
+from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.access import hash_of
 

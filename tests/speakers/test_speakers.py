@@ -76,7 +76,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
             vector.l.data = vector.l.data.double()
         cache = FeatureCache(base, None, 1e9)
         named = [Task(name, *tasks[name]) for name in names]
-        trainer = MultiAdapterTrainer(base, named, options, cache, replay)
+        trainer = MultiAdapterTrainer(named, options, cache, replay)
         trainer.run()
         return trainer
 
