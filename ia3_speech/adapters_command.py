@@ -37,6 +37,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
 from ia3_speech.search import SearchOptions
+from ia3_speech.training.config import PLACED
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
@@ -98,6 +99,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
     """What an adapter's record, its tensors and its registration say of it."""
     summary, registration = read_summary(folder), registry.registration_of(folder)
     config, parameters = summary.get("config") or {}, None
+    placed = str(config.get("method", "ia3")).partition(":")[0] in ("ia3", *PLACED)
     with suppress(UserError):
         parameters = sum(tensor.size for tensor in read_weights(folder).values())
     entry = {
@@ -105,8 +107,8 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
         "path": str(folder.absolute()),
         "base": summary.get("base"),
         "method": config.get("method"),
-        "placements": config.get("placements"),
-        "layers": config.get("layers"),
+        "placements": config.get("placements") if placed else None,
+        "layers": config.get("layers") if placed else None,
         "parameters": parameters,
         "labels": summary.get("labels") or None,
         "biometric": is_biometric(summary) or None,

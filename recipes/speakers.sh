@@ -105,9 +105,12 @@ random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=
 
 # report_on KIND: the page of one kind of system, its median seed, with the learning curve where there are several --k.
 report_on() {
-  local folder start=${1#from_} curve=""
+  local folder curve=""
   folder=$(python -m ia3_speech.experiments select "$exp" "$1" --seeds "$seeds")
-  [[ $k != *" "* ]] || curve="--curve $exp/curve$([[ $start == "$start_shown"_k* ]] || echo "_from_${start%_k*}").json"
+  if [[ $k == *" "* && $1 =~ ^from_(.+)_k[0-9]+(_.+)?$ ]]; then
+    curve=$([[ ${BASH_REMATCH[1]} == "$start_shown" ]] || echo "_from_${BASH_REMATCH[1]}")
+    curve="--curve $exp/curve$curve${BASH_REMATCH[2]}.json"
+  fi
   step "stage 8, report on $1" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
     --out "$exp/report_$1.html"
 }

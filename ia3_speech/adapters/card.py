@@ -28,9 +28,8 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
-TRAINING = {  # what the card says of the training's options and results
+TRAINING = {  # what the card says of the training's options
     "epochs": "{} epochs", "learning_rate": "learning rate {:g}", "seed": "seed {}",
-    "dev_wer": "WER of the dev set {:.1%}",
 }  # fmt: skip
 GENERATED = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
 BIOMETRIC = (
@@ -264,6 +263,7 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     base = f"[{base}](https://huggingface.co/{base_id})" if base_id else escape_markdown(base)
     if base == "mini":
         base += f" (comes with {LIBRARY})"
+    held_out = "folds" if "folds" in training else "dev set"
     rows = {
         "base": base,
         "architecture": fingerprint and f"{describe_base(fingerprint)} in {fingerprint.get('dtype')}",
@@ -271,7 +271,7 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
         "layers": config.get("layers"),
         "for": ", ".join(f"{name} {value}" for name, value in adapter_labels(record).items()),
         "trained on": trained_on(training),
-        "training": known_values(TRAINING, training),
+        "training": known_values(TRAINING | {"dev_wer": f"WER of the {held_out} {{:.1%}}"}, training),
         "made by": f"{LIBRARY} {record['version']}" if record.get("version") else None,
     }
     rows = {n: value if n == "base" else escape_markdown(value) for n, value in rows.items() if value}

@@ -286,7 +286,8 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
     """Name → learning curve, of each start with several numbers of utterances a speaker.
 
     curve.json is that of --init-adapter where there is one, else of the base; the others are
-    curve_from_START.json. The base of a curve is what its adapters started from.
+    curve_from_START.json, and of options that --grid varied curve_OPTIONS.json. The base of a curve is what
+    its adapters started from.
     """
     alone = {one.name: one for one in systems if not one.of_speakers}
     members: dict[tuple[str, str], list[System]] = {}  # start and variant → adapted from there
@@ -295,7 +296,7 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
             start, _, variant = one.start_and_k
             members.setdefault((start, variant), []).append(one)
     curves = {}
-    for (start, _), adapted in members.items():
+    for (start, variant), adapted in members.items():
         points = [
             {"utterances": one.train.get("utterances", one.start_and_k[1]), "seed": one.seed}
             | rate_fields(one.results["test"])
@@ -305,5 +306,5 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
             main = start != "base" or all(name == "base" for name, _ in members)
             base = rate_fields(alone.get(start, systems[0]).results["test"])
             content = {"base": base, "points": sorted(points, key=lambda point: point["utterances"])}
-            curves["curve.json" if main else f"curve_from_{start}.json"] = content
+            curves[f"curve{'' if main else f'_from_{start}'}{variant}.json"] = content
     return curves

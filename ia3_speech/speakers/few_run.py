@@ -97,7 +97,8 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         }
         speakers = {example.utterance.speaker for example in examples}
         labels = labels_of_trained(start, options.labels, speakers)
-        save_folds(base, adaptation, summary, replace(options, init_adapter=start, labels=labels))
+        options = replace(options, init_adapter=start, labels=labels, precision=base.precision)
+        save_folds(base, adaptation, summary, options)
         return summary
 
 

@@ -126,6 +126,8 @@ def test_the_text():
     bare = card.model_card({"base": "/home/ann/my-base"}, {"head": 957}, peft=False)
     assert "# IA³ adapter of my-base\n\nAn adapter for speech recognition: a trained CTC head of 957" in bare
     assert "None recorded (`ia3-speech adapters card` adds them)." in bare and "PEFT" not in bare
+    of_folds = card.model_card(RECORD | {"training": {"dev_wer": 0.3125, "folds": 4}}, SIZES)
+    assert "| training | WER of the folds 31.2% |" in of_folds
     assert "`BASE` is the folder of the base." in bare and "--adapter ADAPTER --base BASE audio.wav" in bare
 
 

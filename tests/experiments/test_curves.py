@@ -184,3 +184,10 @@ def test_scatter_and_curve(speakers):
     assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of what it starts from
     assert [(point.amount, point.wer.value) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (speakers / "curve_from_base.json").exists()  # a single point is no curve
+    kept = json.loads((speakers / "from_accent_k5_seed1/train.json").read_text())
+    for k, after in ((5, [4, 4, 10]), (15, [4, 4, 9])):  # what --grid varied has a curve of its own
+        put(speakers, f"from_accent_k{k}_epochs2_seed1", after, kept)
+    collect(speakers)
+    varied = read_learning_curve(speakers / "curve_epochs2.json")
+    assert [point.wer.value for point in varied.points] == [18 / 40, 17 / 40]
+    assert read_learning_curve(speakers / "curve.json") == curve

@@ -55,6 +55,7 @@ def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, ru
     assert not any({*task["trained_on"]} & task["texts"].keys() for task in tasks)
     assert read_metadata(place / "exp/adapter").training["trained_on"] == ids
     assert (place / "exp/adapter/gate.safetensors").is_file()  # for --adapter auto
+    assert "precision: auto" not in (place / "exp/config.yaml").read_text()  # but what it stood for
     # decode finds the fold of each utterance, and score counts the errors that train.json has.
     words = ["--search", "greedy", "--adapter-per-speaker", place / "exp", place / "data", place / "decoded"]
     assert run_command("decode", *words).code == 0
