@@ -45,7 +45,10 @@ adapt() {
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
   notice_changed_data
   ! declare -F check_few >/dev/null || check_few
-  if is_few; then dev="" config=${config/#ia3/few} lm_sets=$test_sets; fi
+  if is_few; then
+    [[ $lm$hotwords =~ ^(own|none){2}$ ]] || fail "--lm and --hotwords take no FILE without a dev, on which they are weighted"
+    dev="" config=${config/#ia3/few} lm_sets=$test_sets
+  fi
   train="python -m ia3_speech.train --config $config --base $base ${dev:+--dev $data/dev} --replay $replay
     $pipes $small $train_opts"
 

@@ -80,6 +80,11 @@ def test_json(run, adapter):
         "layer": 2, "placement": "value", "parameters": 7, "min": 0.5, "mean": 0.5, "max": 0.5,
         "inhibiting": 1.0, "amplifying": 0.0,
     }  # fmt: skip
+    assert shown["placements"] == ["key", "value"]
+    of_head = {"method": "head", "placements": ["key"], "layers": "all"}  # of the options' defaults
+    (adapter / "ia3_speech.json").write_text(json.dumps(RECORD | {"config": of_head}))
+    shown = json.loads(run("show", adapter, "--format", "json").out)
+    assert shown["method"] == "head" and not {"placements", "layers"} & shown.keys()
 
 
 def test_an_adapter_that_says_nothing_is_listed(run, adapter):

@@ -38,6 +38,9 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_bas
     assert stages[:2] == ["stage 1, prepare notes", "stage 2, validate notes"] and len(stages) == 3
     assert "    less than five minutes: all of it is adapted to, and judged by folds\n" in done.stdout
     assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 4
+    (tmp_path / "terms.txt").write_text("seven\n")
+    done = run_recipe(str(clone / "egs/clinic"), *options, "--hotwords", str(tmp_path / "terms.txt"))
+    assert done.returncode == 1 and "error: --lm and --hotwords take no FILE without a dev" in done.stderr
 
 
 # ---- recordings that are longer than the base can process
