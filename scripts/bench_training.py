@@ -48,7 +48,7 @@ from ia3_speech.training.trainer import Trainer, peak_memory_bytes
 
 PAPER = ("key", "value", "ffn")
 FIVE = (*PAPER, "ffn_output", "attention_output")
-RATES = {"ia3": 1e-2, "lora": 1e-3, "full": 1e-4}  # as in ia3_speech/conf
+RATES = {"ia3": 1e-2, "lora": 1e-3, "full": 1e-4}
 MIB = 2**20
 
 

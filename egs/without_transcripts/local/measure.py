@@ -103,7 +103,7 @@ def train_on_texts(options: SelfTrainingOptions, dev: Path | None) -> None:
     training = TrainingOptions(**shared, train=options.data, dev=dev, replay=options.replay if dev else None)
     if dev:
         train_with_dev(training)
-    else:  # as conf/few.yaml has it
+    else:  # as conf/few.yaml has it, without replay
         training.speeds, training.spec_augment = [1.0], "off"
         train_on_few(training)
 
