@@ -27,11 +27,12 @@ def gradient(base, waves, mode: str) -> torch.Tensor:
     return torch.cat([vector.l.grad.flatten() for vector in ia3.vectors(base.model).values()])
 
 
-@pytest.mark.parametrize(("mode", "least", "norm"), [("no", 1 - 1e-6, 1e-4), ("bf16", 0.99, 0.15)])
+@pytest.mark.parametrize(("mode", "least", "norm"), [("no", 1 - 1e-6, 1e-4), ("bf16", 0.98, 0.15)])
 def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, least, norm):
     """In bfloat16 throughout, they would be other ones: its logarithms and its norms' constants break.
 
-    Processors round to bfloat16 in different places: on one with AMX the norm differs by 8 % for noise.
+    Processors round to bfloat16 in different places: on one with AMX the norm differs by 8 % for noise, on
+    Zen 5 the cosine is 0.989.
     """
     base = load_base("mini")
     attach(base.model)
