@@ -101,7 +101,7 @@ class Chart:
     @property
     def shapes(self) -> list[Markup]:
         series = [shape for series in self.series for shape in draw_series(series, self.x, self.y)]
-        return [*draw_axes(self.x, self.y), *series]
+        return [*draw_axes(self.x, self.y), *series, *draw_texts(self.series, self.x, self.y)]
 
     @property
     def svg(self) -> Markup:
@@ -207,7 +207,7 @@ def draw_axes(x: Axis, y: Axis) -> list[Markup]:
 
 
 def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
-    """The line, then for each dot its whisker, the dot and its text."""
+    """The line, then for each dot its whisker and the dot."""
     shapes = []
     places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in series.points]
     if series.line and len(places) > 1:
@@ -219,11 +219,33 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
             shapes.append(element("line", x1=left, x2=left, y1=ends[0], y2=ends[1], class_="whisker"))
         title, dot = element("title", point.title), {"cx": left, "cy": top, "r": round(point.radius, 2)}
         shapes.append(element("circle", title, **dot, class_=f"dot {series.style}"))
-        if point.text:
-            on_the_left = left > RIGHT - 8 * len(point.text)
-            place = left - 7 if on_the_left else left + 7
-            anchor = "end" if on_the_left else "start"
-            shapes.append(element("text", point.text, x=place, y=top - 6, text_anchor=anchor))
+    return shapes
+
+
+def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
+    """The texts of dots, each on the first of four sides where it lies on no dot and no other text."""
+    points = [point for drawn in series if drawn.dots for point in drawn.points]
+    places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in points]
+    taken, shapes = [(left - 4, left + 4, top - 4, top + 4) for left, top in places], []
+    for point, (left, top) in zip(points, places, strict=True):
+        if not point.text:
+            continue
+        length = 7 * len(point.text)
+        sides = [(left + 7, top - 6, "start"), (left - 7, top - 6, "end")]
+        sides += [(left + 7, top + 14, "start"), (left - 7, top + 14, "end")]
+        boxes = [
+            (place - length * (anchor == "end"), place + length * (anchor == "start"), base - 9, base + 2)
+            for place, base, anchor in sides
+        ]
+        hidden = [
+            sum(a < right and left < b and c < bottom and top < d for a, b, c, d in taken)
+            + (left < LEFT or right > RIGHT)
+            for left, right, top, bottom in boxes
+        ]
+        chosen = hidden.index(min(hidden))
+        place, base, anchor = sides[chosen]
+        taken.append(boxes[chosen])
+        shapes.append(element("text", point.text, x=place, y=base, text_anchor=anchor))
     return shapes
 
 

@@ -222,7 +222,7 @@ def chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
     ]
     low, high = (math.floor(min(p.x for p in points)), math.ceil(max(p.x for p in points)))
     x = Axis("trained parameters", low, high, [(tick, short(10**tick)) for tick in range(low, high + 1)])
-    y = rate_axis("fewer word errors on test, %", [0.0, *(point.y for point in points)])
+    y = rate_axis("fewer word errors on test, %", [point.y for point in points])
     ours = [point for point in points if point.text.startswith("ia3")]
     others = [point for point in points if point not in ours]
     series = [Series(ours, "system", "IA³", line=False), Series(others, "third", "other methods", line=False)]
