@@ -1,5 +1,7 @@
 """The parts of the report: pictures and players; formats by exact strings."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -7,7 +9,15 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.report.browse import embedded_audio, linked_audio
-from ia3_speech.report.charts import rate_axis, round_ticks, scatter_before_and_after
+from ia3_speech.report.charts import (
+    Axis,
+    Point,
+    Series,
+    draw_texts,
+    rate_axis,
+    round_ticks,
+    scatter_before_and_after,
+)
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e6), st.integers(3, 10))
@@ -71,3 +81,11 @@ def test_pipes_run_only_where_allowed(tmp_path, caplog):
     assert embedded_audio([utterance(f"touch {touched} |")], allow_pipes=False) == {}
     assert not touched.exists()
     assert "is a shell command (pass --allow-pipes" in caplog.text
+
+
+def test_texts_of_dots_lie_on_no_other_text():
+    axis = Axis("x", 0, 1, [])
+    points = [Point(0.5, 0.5 + step / 100, text="lora_r16") for step in range(3)]
+    texts = [str(shape) for shape in draw_texts([Series(points, "system", line=False)], axis, axis)]
+    places = {(re.search('y="([^"]*)"', text)[1], re.search('anchor="([^"]*)"', text)[1]) for text in texts}
+    assert len(places) == 3 and {anchor for _, anchor in places} == {"start", "end"}
