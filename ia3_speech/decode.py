@@ -23,7 +23,6 @@ from ia3_speech.adapters.expressions import (
     AUTO_SUM,
     Term,
     is_auto,
-    is_single_adapter,
     parse_terms,
     weight_files,
 )
@@ -87,6 +86,7 @@ def main(
     number, count = part_numbers(part)
     part = part and f"{number}/{count}"  # not 01/08
     search_options.check()
+    own_hotwords = search_options.hotwords is not None  # not those that are registered with the adapter
     scaling = confidence_options.scaling
     directory = read_for_decoding(data, allow_pipes)
     folders = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
@@ -99,7 +99,7 @@ def main(
         terms = auto_terms(adapter)
     elif adapter:
         terms = parse_terms(adapter)
-        if is_single_adapter(terms):
+        if len(terms) == 1:
             search_options = search_options.complete(terms[0].folder)
     named = [] if adapter in (AUTO, AUTO_SUM) else terms
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in named)), "mini")
@@ -149,7 +149,8 @@ def main(
     minutes = result.audio_seconds / 60
     texts = plural(len(result.texts), "utterance")
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
-    for message in filter(None, [unused_hotwords(recognizer.search), uncalibrated(recognizer)]):
+    unused = own_hotwords and unused_hotwords(recognizer.search)
+    for message in filter(None, [unused, uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
         print(bad_audio_message(result, out), file=sys.stderr)

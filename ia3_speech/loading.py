@@ -54,7 +54,7 @@ def load(
     max_seconds: float | None = None,
     lm: str | Path | None = None,
     hotwords: str | Path | None = None,
-    search: SearchOptions | None = None,
+    search: SearchOptions | Literal["greedy", "beam"] | None = None,
     vad: VadMethod | None = None,
     scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
@@ -95,8 +95,11 @@ def load(
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
     vad = choose_method(vad)
     files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
+    search = SearchOptions(search) if isinstance(search, str) else search
     options = replace(search or SearchOptions(), **files)
     options.check()
+    if test_time not in (None, "suta", "dsuta"):
+        raise UserError(f"test_time is {test_time!r}, and has to be suta or dsuta")
     split = channels == "split"
     terms, by_channel = parse_adapter(adapter, split)
     if split and test_time == "dsuta":

@@ -87,6 +87,9 @@ def main(
         raise UserError("--seed: at least 0")
     if training and training_per_speaker:
         raise UserError("give --training, or --training-per-speaker")
+    for flag, path in (("--baseline", baseline and baseline / "text"), ("--terms", terms)):
+        if path and not path.is_file():  # to `Inputs` it would be absent, as if it were not given
+            raise UserError(f"{flag}: {path}: no such file")
     directory = read_data_directory(data, wav=False, spk_sort=False)
     sources: dict[str, Any] = {
         "data": tables_of(data),

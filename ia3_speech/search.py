@@ -19,7 +19,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.expressions import Term, is_single_adapter
+from ia3_speech.adapters.expressions import Term
 from ia3_speech.adapters.record import LM_WEIGHTS, SEARCH_FILES, STORED_HOTWORDS, STORED_LM, read_json
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
@@ -75,7 +75,9 @@ class SearchOptions:
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another or can't be meant."""
-        given = [name for name in ("lm", *BEAM_NUMBERS) if getattr(self, name) is not None]
+        if self.search not in (None, "greedy", "beam"):
+            raise UserError(f"search is {self.search!r}, and has to be greedy or beam")
+        given = [name for name in ("lm", *BEAM_NUMBERS) if getattr(self, name) not in (None, NO_LM)]
         if self.search == "greedy" and given:
             flag = "--" + given[0].replace("_", "-")
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
@@ -160,9 +162,9 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
 def with_stored_search(
     options: SearchOptions, terms: Sequence[Term], *, by_channel: bool = False
 ) -> SearchOptions:
-    """The options, completed with what is registered with one adapter; of a sum, and of adapters of channels,
-    nothing is taken, and it says so."""
-    if is_single_adapter([*terms]) and not by_channel:
+    """The options, completed with what is registered with one adapter, whatever its weight; of a sum, and of
+    adapters of channels, nothing is taken, and it says so."""
+    if len(terms) == 1 and not by_channel:
         return options.complete(terms[0].folder)
     measured = [term.name for term in terms if (term.folder / LM_WEIGHTS).is_file()]
     if measured and options.search is None and options.lm is None:
@@ -184,7 +186,7 @@ class RequestSearches:
         self.cached = lru_cache(MOST_SEARCHES)(self.make)
 
     def __call__(self, terms: Sequence[Term]) -> tuple[Search, dict[str, Any]]:
-        folder = terms[0].folder if is_single_adapter([*terms]) else None
+        folder = terms[0].folder if len(terms) == 1 else None
         files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
         if not files:
             return self.shared

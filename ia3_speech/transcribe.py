@@ -159,7 +159,7 @@ def main(
     shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
     shown = shown or output_options.review_below is not None
     recognizer = transcriber.recognizer
-    unused = not recognizer.gate and unused_hotwords(recognizer.search)  # a gate's adapters count their own
+    unused = search_options.hotwords and not recognizer.gate and unused_hotwords(recognizer.search)
     for message in filter(None, [unused, shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)

@@ -111,6 +111,7 @@ finish() {
     done
     if [[ $hotwords != none && $hotwords$terms != own ]] && ! is_few; then
       step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
+      calibrate_adapter 7 hotwords --config "$exp/$selected/lm_search.yaml" --hotwords "$exp/$selected/hotwords.txt"
       for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
     fi
   fi

@@ -180,7 +180,7 @@ def test_a_base_with_a_model_of_its_own_is_searched_with_it(run_command, tmp_pat
 def test_what_is_registered_with_an_adapter_is_what_it_is_searched_with(
     run_command, tmp_path, directory, tiny_folder, speaker42, caplog
 ):
-    """All of it, and without the parts that are given or left out; of a sum nothing."""
+    """All of it, also of a part of the adapter, and without what is given or left out; of a sum nothing."""
     for name in ("own", "other"):
         run_command("lm", directory, "--out", tmp_path / f"{name}.arpa.gz")
     run_command("lm", directory, "--out", tiny_folder / "lm.arpa.gz")
@@ -199,7 +199,8 @@ def test_what_is_registered_with_an_adapter_is_what_it_is_searched_with(
     assert (other["lm"], other["lm_weight"], other["terms"]) == (f"{tmp_path}/other.arpa.gz", 0.5, 1)
     assert search(lm_weight=0.25)["lm"] == f"{place}/lm.arpa.gz"
     assert search(lm=Path("none")).keys() >= {"hotwords"} and search(lm=Path("none"))["search"] == "greedy"
-    assert search(search="greedy") == {"search": "greedy"}
+    assert search(search="greedy") == search(search="greedy", lm=Path("none")) == {"search": "greedy"}
+    assert search("clinic:0.5") == search()
     caplog.clear()
     assert search("clinic:0.5+speaker42:0.5")["lm"] == f"{tiny_folder}/lm.arpa.gz"
     assert "not as clinic was measured (--lm, --hotwords and --search choose)" in caplog.text

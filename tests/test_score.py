@@ -252,8 +252,8 @@ def test_any_texts_are_scored_as_jiwer_counts_and_the_labels_add_up(texts):
     ("arguments", "message"),
     [
         ("exp/absent", "exp/absent/text: cannot be read: No such file or directory (ia3-speech decode"),
-        ("exp/decode --baseline exp/absent", "exp/absent/text: cannot be read: No such file"),
-        ("exp/decode --terms absent.txt", "absent.txt: cannot be read: No such file"),
+        ("exp/decode --baseline exp/absent", "--baseline: exp/absent/text: no such file"),
+        ("exp/decode --terms absent.txt", "--terms: absent.txt: no such file"),
         ("exp/decode --cluster ward", "--cluster ward: utterance ann-1 has no such label (it has speaker"),
         ("exp/other", "none of its utterances has a hypothesis"),
         ("exp/decode --replications 0", "--replications: at least 1"),
@@ -265,6 +265,12 @@ def test_errors_are_told_without_a_traceback(place, capsys, arguments, message):
         command(main, argv=["data/test", *arguments.split()])
     assert stop.value.code == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_baseline_that_is_not_there_is_not_up_to_date(place):
+    main(Path("data/test"), Path("exp/decode"))
+    with pytest.raises(UserError, match="--baseline: exp/absent/text: no such file"):
+        main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/absent"))
 
 
 def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, capsys):

@@ -95,9 +95,10 @@ def uncalibrated(recognizer: "Recognizer") -> str | None:
     if is_mine or not stored:
         return None
     name = terms[0].name if terms else base.name
+    command = f"ia3-speech calibrate DEV_DATA {f'--adapter {name} ' if terms else ''}--store"
     return (
         f"word confidences are not calibrated: what is stored with {name} was fitted with another search, "
-        f"language model, other weights or hot words (ia3-speech calibrate --store fits these)"
+        f"language model, other weights or hot words ({command} fits these)"
     )
 
 

@@ -108,9 +108,9 @@ def list_corrections(name: str) -> None:
         name: the adapter.
     """
     if not (corrections := voice.read_store(name)):
-        raise UserError(
-            f'{name}: there are no corrections (corrections add {name} audio.wav "what was said")'
-        )
+        voice.registered(name)  # raises where there is no such adapter
+        print(f'{name}: no corrections yet (ia3-speech corrections add {name} audio.wav "what was said")')
+        return
     new = {utterance.id for utterance in corrections}
     if registry.is_registered(name):  # it may be removed, and its corrections stay
         new = voice.new_to(voice.registered(name), corrections)

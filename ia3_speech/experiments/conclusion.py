@@ -16,7 +16,8 @@ which the interval of the change belongs to.
 At the end, at most twelve lines:
 
     test: WER 2.1 [1.3, 3.0] % with ia3 + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
-    errors (95 % interval 84.1 to 91.0) than base + LM. It is the best of 3 systems on test itself.
+    errors (95 % interval 84.1 to 91.0) than base + LM. Of the adapter's 3 searches this is the best on test
+    itself.
       Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
     Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
     Next: ia3-speech transcribe --adapter clinic audio.wav
@@ -303,7 +304,7 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     if newest and not newest["refused"]:
         where = DEV if newest["chosen_on"] == DEV else f"{newest['set']} itself"
         only = " Only greedy search was measured; transcribe adds the base's language model, if any."
-        best_of = f" It is the best of {newest['measured']} systems on {where}."
+        best_of = f" Of the adapter's {newest['measured']} searches this is the best on {where}."
         lines[0] += best_of if newest["measured"] > 1 else only
     if start := shown.train.get("init_adapter"):
         lines[0] += f" It started from {start}."

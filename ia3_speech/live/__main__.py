@@ -107,7 +107,7 @@ def main(
             if microphone:
                 microphone.stop()
             output.close()
-    if message := unused_hotwords(recognizer.search):
+    if search_options.hotwords and (message := unused_hotwords(recognizer.search)):
         print(message, file=sys.stderr)
     if inbox.lost_samples:
         seconds = inbox.lost_samples / SAMPLE_RATE

@@ -273,7 +273,8 @@ calibrate_adapter() {
   [[ $2 == greedy ]] || out+=_$2
   step "stage $1, calibrate the confidences of $selected on dev, $2" \
     $decode_cmd "$exp/log/${out##*/}_$selected.log" \
-    $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") -- \
+    $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") \
+    $([[ $2 != hotwords ]] || echo "$exp/$selected/hotwords.txt") -- \
     python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
     --adapter "$adapter" "${@:3}"
 }

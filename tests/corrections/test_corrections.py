@@ -119,7 +119,7 @@ def test_edited_transcripts_of_a_folder(place, run_command):
         (["add", "ana", "a.wav", "no"], "ana: no adapter has this name (nearest names: anna)"),
         (["remove", "../x"], "'../x' can't be an adapter's name"),
         (["learn", "anna"], "anna: there is nothing new to learn"),
-        (["list", "anna"], "anna: there are no corrections"),
+        (["list", "ana"], "ana: no adapter has this name (nearest names: anna)"),
         (["remove", "anna"], "anna: there are no corrections"),
     ],
 )
