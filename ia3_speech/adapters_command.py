@@ -124,16 +124,18 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def format_value(value: Any) -> str:
-    """A fact for people: `key,value`, `speaker=42 accent=scots`, `-` for none."""
+def format_value(value: Any, most: int = registry.LISTED) -> str:
+    """A fact for people: `key,value`, `speaker=42 accent=scots`, `-` for none; of a list the first `most`."""
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     if isinstance(value, dict):
-        return " ".join(f"{name}={format_value(entry)}" for name, entry in value.items())
+        return " ".join(
+            f"{name}={format_value(entry, 2)}" for name, entry in value.items() if entry not in ([], {}, "")
+        )
     if isinstance(value, list):
-        more = [f"… {len(value) - registry.LISTED} more"] if len(value) > registry.LISTED else []
-        return ",".join([*map(format_value, value[: registry.LISTED]), *more])
-    return str(value)
+        more = [f"… {len(value) - most} more"] if len(value) > most else []
+        return ",".join([*map(format_value, value[:most]), *more])
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def register(

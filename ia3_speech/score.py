@@ -69,7 +69,8 @@ def main(
         terms: file with one term a line (word or phrase), after TABs its categories
         normalize: text normalisation of both sides
         cluster: what the bootstrap draws: speaker, utterance or a label (default: consultation, else speaker)
-        training: data directories that the system was trained on: sentences and speakers that occur there too
+        training: data directories that the system was trained on (the option stands behind DATA DECODE_DIR,
+            or before another option): sentences and speakers that occur there too
             are a warning, and the other sentences are scored separately
         training_per_speaker: a folder that `ia3-speech speakers` wrote, which tested these utterances: the
             same for sentences that the speaker's own adapter was trained on
