@@ -113,6 +113,8 @@ def test_language_model_and_hot_words(commands):
         "bash -c cut -f 1 terms_train.tsv >terms_train",
         "decode --search greedy --adapter ia3_seed2/adapter dev ia3_seed2/decode_greedy_dev",
         "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
+        f"calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter {with_lm} "
+        "--hotwords ia3_seed2/hotwords.txt",
         f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
         "test ia3_seed2/decode_hotwords_test",
         f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_lm_test {SCORED}",
