@@ -25,11 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 import ia3_speech
 from ia3_speech import load, load_base
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import command
+from ia3_speech.cli import CONFIGURATIONS, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.ctc_search import GreedySearch
@@ -97,15 +98,15 @@ def train(data: Path, exp: Path, system: str, epochs: int = 6, rounds: int = 1, 
 
 
 def train_on_texts(options: SelfTrainingOptions, dev: Path | None) -> None:
-    """The same training as a round of self-training, on the texts of people."""
+    """On the texts of people: with dev as a round of self-training trains, else as conf/few.yaml has it."""
+    if dev is None:
+        few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
+        few |= {name: getattr(options, name) for name in ("base", "out", "epochs", "seed", "device")}
+        train_on_few(TrainingOptions(**few, train=options.data))
+        return
     shared = {each.name: getattr(options, each.name) for each in fields(SharedOptions)}
-    shared |= {"out": options.out, "batch_seconds": BATCH_SECONDS}
-    training = TrainingOptions(**shared, train=options.data, dev=dev, replay=options.replay if dev else None)
-    if dev:
-        train_with_dev(training)
-    else:  # as conf/few.yaml has it, without replay
-        training.speeds, training.spec_augment = [1.0], "off"
-        train_on_few(training)
+    shared |= {"train": options.data, "dev": dev, "out": options.out, "batch_seconds": BATCH_SECONDS}
+    train_with_dev(TrainingOptions(**shared))
 
 
 # ---- decode
