@@ -76,13 +76,14 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
     registry.register(adapters["accent"], "naive", search_files=wrong)
     file = recordings[1]
     expected = [load("mini", adapter="clinic").transcribe(file).text, offline(file, "medical").text]
-    expected.append(offline(file, "medical:0.5").text)
+    expected.append(load("mini", adapter="clinic:0.5").transcribe(file).text)
+    expected.append(offline(file, "medical:0.5+accent:0.25").text)
     with serving() as running:
-        models = ("clinic", "medical", "clinic:0.5")
+        models = ("clinic", "medical", "clinic:0.5", "clinic:0.5+accent:0.25")
         found = [transcribe(running.client(), file, model).text for model in models]
         with pytest.raises(openai.BadRequestError, match="can't be loaded"):  # the base writes no ï
             transcribe(running.client(), file, "naive")
-    assert found == expected and len(set(expected)) == 3
+    assert found == expected and len(set(expected)) == 4
 
 
 def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
