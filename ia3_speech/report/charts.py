@@ -223,7 +223,7 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 
 
 def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
-    """The texts of dots, each on the first of four sides where it lies on no dot and no other text."""
+    """The texts of dots, each on that of four sides where it covers least of dots and other texts."""
     points = [point for drawn in series if drawn.dots for point in drawn.points]
     places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in points]
     taken, shapes = [(left - 4, left + 4, top - 4, top + 4) for left, top in places], []
@@ -238,8 +238,11 @@ def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
             for place, base, anchor in sides
         ]
         hidden = [
-            sum(a < right and left < b and c < bottom and top < d for a, b, c, d in taken)
-            + (left < LEFT or right > RIGHT)
+            sum(
+                max(0, min(b, right) - max(a, left)) * max(0, min(d, bottom) - max(c, top))
+                for a, b, c, d in taken
+            )
+            + 1000 * (left < LEFT or right > RIGHT)
             for left, right, top, bottom in boxes
         ]
         chosen = hidden.index(min(hidden))
