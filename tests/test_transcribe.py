@@ -407,6 +407,9 @@ def test_a_language_model_and_hot_words_by_name(tiny_folder, tmp_path):
     assert record["beam_size"] == 7
     with pytest.raises(UserError, match=r"--lm none\.arpa: no such file"):
         load(tiny_folder, lm="none.arpa")
+    for name, choice, words in (("search", "grdy", "greedy or beam"), ("test_time", "sta", "suta or dsuta")):
+        with pytest.raises(UserError, match=f"^{name} is '{choice}', and has to be {words}$"):
+            load(tiny_folder, **{name: choice})
 
 
 def test_a_column_of_datasets_that_needs_torchcodec(audio, tiny_folder, monkeypatch):

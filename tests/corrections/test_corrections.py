@@ -52,6 +52,7 @@ def stored() -> dict[str, str]:
 
 def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_command):
     audio = place / "audio/new/0.wav"
+    assert run_command("corrections", "list", "anna").out.startswith("anna: no corrections yet")
     assert run_command("corrections", "add", "anna", audio, "no  fever").code == 0
     assert stored() == {"0": "no fever"}
     [utterance] = voice.read_store("anna")
