@@ -3,23 +3,30 @@
     ia3-speech train --replay data/other --replay-weight 1 …
 
 In: a data directory, whose `text` is not read, and a base into which nothing has been put yet. Out: what the
-base says of each frame, computed once and kept; a part of the speech for each step; and its loss, which is
-added to CTC's: λ · KL(base ‖ adapted), the mean over frames (after Li and Hoiem 2016, "Learning without
-Forgetting", arXiv 1606.09282). The adapted model hears it with the masks and dropout of training, the base
-did without.
+base says of each frame, computed once and kept for later trainings too, in `replay` beside the registry's
+folder; a part of the speech for each step; and its loss, which is added to CTC's: λ · KL(base ‖ adapted), the
+mean over frames (after Li and Hoiem 2016, "Learning without Forgetting", arXiv 1606.09282). The adapted model
+hears it with the masks and dropout of training, the base did without.
 """
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
+from ia3_speech.adapters import registry
+from ia3_speech.atomic import replacing
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
 from ia3_speech.decoding.decode_directory import read_for_decoding
 from ia3_speech.decoding.long_recordings import cut_utterance
+from ia3_speech.inputs import digest_of
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.training.config import SharedOptions, TrainingError, replay_folder
@@ -63,19 +70,35 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
         bad=bad,
         allow_pipes=options.allow_pipes,
     )
-    replay = []
+    file = kept_file(base, path)
+    kept = load_file(file) if file.is_file() else {}
+    found, replay = len(kept), []
     for utterance, wave in waves:
         seconds, pipes = len(wave) / SAMPLE_RATE, options.allow_pipes
         for piece in cut_utterance(utterance, seconds, base.maximum_seconds, allow_pipes=pipes):
-            whole = piece.duration == seconds
-            logits = base.logits([wave if whole else load_utterance(piece, allow_pipes=pipes)])[0]
-            probabilities, symbols = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1] - 1))
-            rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-            replay.append(Replayed(piece, symbols.int(), torch.cat([probabilities, rest], -1).half()))
+            if f"{piece.id} symbols" not in kept:
+                whole = piece.duration == seconds
+                logits = base.logits([wave if whole else load_utterance(piece, allow_pipes=pipes)])[0]
+                probabilities, symbols = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1] - 1))
+                rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+                kept[f"{piece.id} symbols"] = symbols.int().cpu()
+                kept[f"{piece.id} probabilities"] = torch.cat([probabilities, rest], -1).half().cpu()
+            tensors = (kept[f"{piece.id} {name}"] for name in ("symbols", "probabilities"))
+            replay.append(Replayed(piece, *tensors))
     report_left_out(path, bad, [], options)
     if not replay:
         raise TrainingError(f"{path}: no usable audio to replay")
+    if len(kept) > found:
+        with suppress(OSError), replacing(file) as new:  # a home that is read-only: training needs no file
+            save_file({name: tensor.contiguous() for name, tensor in kept.items()}, new)
     return replay
+
+
+def kept_file(base: Base, path: Path) -> Path:
+    """Where it is kept what this base, computing as it does, says of the speech of a data directory."""
+    says = (base.fingerprint["sha256"], base.dtype, base.precision, base.device.type, base.maximum_seconds)
+    digest = hashlib.sha256(repr((digest_of(path), LIKELIEST, *says)).encode()).hexdigest()
+    return registry.home().parent / f"replay/{digest[:32]}.safetensors"
 
 
 def replay_digest(replay: Sequence[Replayed]) -> str:

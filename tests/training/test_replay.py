@@ -1,5 +1,6 @@
 """Replay: the divergence's arithmetic; what is replayed is held to the base; a killed run resumes with it."""
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.replay import draw_replay, read_replay, replay_losses
+from ia3_speech.training.replay import draw_replay, read_replay, replay_digest, replay_losses
 from ia3_speech.training.run import train
 
 __all__ = ["place"]  # a fixture
@@ -77,6 +78,22 @@ def test_a_step_replays_a_quarter_of_a_batch_by_seed_and_step(place, other):
     assert all(len(ids) == 3 == len(set(ids)) for ids in drawn) and len({*map(tuple, drawn)}) > 3
     assert [piece.utterance.id for piece in draw_replay(replay, 16.0, 3, 2)] == drawn[2]
     assert len(draw_replay(replay, 2.0, 3, 0)) == 1
+
+
+def test_what_the_base_says_is_computed_once(place, other, monkeypatch):
+    options = replay_options(place, "once")
+    base = load_base(options.base)
+    first = read_replay(base, options)
+    monkeypatch.setattr(type(base), "logits", None)
+    again = read_replay(base, options)
+    assert [piece.utterance for piece in again] == [piece.utterance for piece in first]
+    assert replay_digest(again) == replay_digest(first)
+    one, another = (Path(line.split()[1]) for line in (other / "wav.scp").read_text().splitlines()[:2])
+    shutil.copy(another, one)
+    with pytest.raises(TypeError):  # other audio of the same name is computed
+        read_replay(base, options)
+    monkeypatch.undo()
+    assert replay_digest(read_replay(base, options)) != replay_digest(first)
 
 
 def test_a_killed_run_with_replay_ends_with_the_same_adapter(place, other):
