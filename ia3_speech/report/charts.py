@@ -223,7 +223,7 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 
 
 def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
-    """The texts of dots, each on that of four sides where it covers least of dots and other texts."""
+    """The texts of dots, each on that of six sides where it covers least of dots and other texts."""
     points = [point for drawn in series if drawn.dots for point in drawn.points]
     places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in points]
     taken, shapes = [(left - 4, left + 4, top - 4, top + 4) for left, top in places], []
@@ -231,8 +231,11 @@ def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
         if not point.text:
             continue
         length = 7 * len(point.text)
-        sides = [(left + 7, top - 6, "start"), (left - 7, top - 6, "end")]
-        sides += [(left + 7, top + 14, "start"), (left - 7, top + 14, "end")]
+        sides = [
+            (left + 7 * sign, top + below, anchor)
+            for below in (-6, 14, 4)
+            for sign, anchor in ((1, "start"), (-1, "end"))
+        ]
         boxes = [
             (place - length * (anchor == "end"), place + length * (anchor == "start"), base - 9, base + 2)
             for place, base, anchor in sides
