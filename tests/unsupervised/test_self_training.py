@@ -54,6 +54,30 @@ def test_what_is_not_heard_again_at_other_speeds_is_not_learnt():
     assert self_training.heard_again((), "fever") == ()
 
 
+@pytest.mark.parametrize(
+    ("greedy", "beam", "criterion"),
+    [
+        (
+            "no fever no cough",
+            "no fever no cough",
+            14 / 18,
+        ),  # of twenty words sixteen are missing, and two may
+        (" ".join(19 * ["no"]), " ".join(18 * ["no"] + ["fever"]), 1 / 19),  # one word fewer is no error
+        ("", "", 1.0),
+    ],
+)
+def test_silence_does_not_agree_with_itself(tmp_path, monkeypatch, greedy, beam, criterion):
+    texts = {"greedy": greedy, "beam": beam}
+    monkeypatch.setattr(
+        self_training.SelfTraining,
+        "listen",
+        lambda run, file, held_out, adapter, search: Decoding({"a": texts[search]}),
+    )
+    options = SelfTrainingOptions(data=tmp_path / "data", out=tmp_path / "out")
+    run, held_out = self_training.SelfTraining(options, SearchOptions()), [Utterance("a", "s", "a", "a.wav")]
+    assert run.disagreement(tmp_path, held_out, None, 20) == pytest.approx(criterion)
+
+
 @pytest.mark.parametrize("least", [0.0, 0.5])
 def test_recordings_are_heard_at_three_speeds_where_there_is_a_filter(place, monkeypatch, least):
     played = []
