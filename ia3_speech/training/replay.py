@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
 
+from ia3_speech import __version__
 from ia3_speech.adapters import registry
 from ia3_speech.atomic import replacing
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -95,10 +96,10 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
 
 
 def kept_file(base: Base, path: Path) -> Path:
-    """Where it is kept what this base, computing as it does, says of the speech of a data directory."""
-    says = (base.fingerprint["sha256"], base.dtype, base.precision, base.device.type, base.maximum_seconds)
-    digest = hashlib.sha256(repr((digest_of(path), LIKELIEST, *says)).encode()).hexdigest()
-    return registry.home().parent / f"replay/{digest[:32]}.safetensors"
+    """Where it is kept what this base says of a data directory's speech, as this version computes it."""
+    computed = (__version__, LIKELIEST, base.dtype, base.precision, base.device.type, base.maximum_seconds)
+    key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
+    return registry.home().parent / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
 def replay_digest(replay: Sequence[Replayed]) -> str:
