@@ -157,3 +157,11 @@ def test_a_command_is_run_once_for_its_inputs(run, tmp_path):
     assert "(changed: input)" in run("edited", "input", "--", "bash", "-c", edited).err
     (tmp_path / "input").write_text("bad\n")  # one that fails leaves no record
     assert run("out", "input", *COMMAND).code == run("out", "input", *COMMAND).code == 7
+
+
+def test_without_git_the_record_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "out").mkdir()
+    Inputs({}).record(tmp_path / "out")
+    record = read_inputs(tmp_path / "out")
+    assert record["finished"] and record["commit"] is None and record["dirty"] is False
