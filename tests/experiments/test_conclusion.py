@@ -171,6 +171,10 @@ def test_a_speaker_s_adapter_is_judged_by_that_speaker(exp):
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
     fault = "it makes 39 errors on test of bob and the base 40, which may be chance: "
     assert fault in entries["bob"]["refused"]
+    save_file({"a.ia3_key": np.ones(4)}, adapter / "ia3_speech.safetensors")
+    register(adapter, "bob", score=[exp / GREEDY])
+    entries = json.loads((exp / "registered.json").read_text())
+    assert "such as --adapt-opts '--learning-rate 0.005';" in entries["bob"]["refused"]
 
 
 def test_summary(exp, capsys):
