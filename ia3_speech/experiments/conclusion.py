@@ -301,7 +301,8 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     by_search = {one.search: one for one in systems if one.folder == shown.folder}
     bases = {one.search: one for one in systems if one.greedy_name == "base"}
     best = by_search.get(search, shown)
-    lines = [gain(best, by_search, bases, name) for name in test_sets(systems)[:MOST_SETS]]
+    sets = [name for name in test_sets(systems) if name in shown.results]
+    lines = [gain(best, by_search, bases, name) for name in sets[:MOST_SETS]]
     if newest and not newest["refused"]:
         where = DEV if newest["chosen_on"] == DEV else f"{newest['set']} itself"
         only = " Only greedy search was measured; transcribe adds the base's language model, if any."

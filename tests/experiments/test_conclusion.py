@@ -213,3 +213,11 @@ def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
     assert lines[1].startswith("  With this base 85 Mandarin speakers of English made ")  # with mini
     assert lines[2] == f"  {refused}."
     assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"
+
+
+def test_a_set_on_which_only_the_base_was_scored_is_not_spoken_of(exp, capsys):
+    registered(exp)
+    write(exp / "base/decode_greedy_ward/score.json", score(0.5))
+    summary(str(exp))
+    told = capsys.readouterr().out
+    assert "test: WER 30.0" in told and "ward" not in told
