@@ -196,10 +196,11 @@ def filled_block(file: Path, block: re.Match) -> str:
         print(f"{exp}: not there, its block stays as it is")
         return block[0]
     systems = find_systems(exp, only.split())
-    if only and len(systems) == 1:
-        print(f"{exp}: has nothing of {only}, its block stays as it is")
+    text = "" if only and len(systems) == 1 else markdown(systems, parts or STANDARD)
+    if not text:
+        print(f"{exp}: has nothing of {only or wanted.strip()}, its block stays as it is")
         return block[0]
-    return head + markdown(systems, parts or STANDARD) + end
+    return head + text + end
 
 
 if __name__ == "__main__":

@@ -341,6 +341,7 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
     [
         ("exp/other", "/exp/other: not there, its block stays as it is\n"),
         (". training only ia3_rate* other", ": has nothing of ia3_rate* other, its block stays as it is\n"),
+        (". forgetting curve", ": has nothing of forgetting curve, its block stays as it is\n"),
     ],
 )
 def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, block, said):
