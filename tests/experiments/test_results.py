@@ -6,7 +6,7 @@ import pytest
 from records import made, rates, score, terms, write
 
 from ia3_speech.cli import UserError
-from ia3_speech.experiments.__main__ import collect, fill, select, stale
+from ia3_speech.experiments.__main__ import collect, fill, select, show, stale
 from ia3_speech.experiments.systems import load_system
 from ia3_speech.inputs import Inputs
 from ia3_speech.scoring.results import NOT_IMPROVED
@@ -357,5 +357,7 @@ def test_errors_name_the_cure(exp, tmp_path):
         fill(page)
     with pytest.raises(UserError, match="a block asks for 'graphs'"):
         filled(exp, ". graphs")
+    with pytest.raises(UserError, match="--parts names 'graphs'"):
+        show(exp, "systems graphs")
     with pytest.raises(UserError, match=r"other_seed1: not trained yet \(run the earlier stages\)"):
         select(exp, "other")
