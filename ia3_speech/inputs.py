@@ -159,12 +159,16 @@ def read_inputs(out: Path) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """The command that a user typed (path.sh notes that of a recipe), and the commit of the program."""
-    git = ["git", "-C", str(Path(__file__).parents[1])]
-    commit, changes = (
-        subprocess.run([*git, *words], capture_output=True, text=True, check=False).stdout.strip()
-        for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"])
-    )
+    """The command that a user typed (path.sh notes that of a recipe), and the commit of the program, if it is
+    a clone's and git is there."""
+    root, commit, changes = Path(__file__).parents[1], "", ""
+    only_here = os.environ | {"GIT_CEILING_DIRECTORIES": str(root.parent)}  # not the clone around a .venv
+    options = {"cwd": root, "env": only_here, "capture_output": True, "text": True, "check": False}
+    with suppress(FileNotFoundError):  # without git, as in the image of scripts/deploy
+        commit, changes = (
+            subprocess.run(["git", *words], **options).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"])
+        )
     command = os.environ.get("IA3_SPEECH_COMMAND") or shlex.join(sys.argv)
     return {"command": command, "commit": commit or None, "dirty": bool(changes)}
 

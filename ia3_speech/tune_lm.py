@@ -27,7 +27,7 @@ from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.loading import load
-from ia3_speech.search import SearchOptions, make_search
+from ia3_speech.search import NO_LM, SearchOptions, make_search
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
@@ -58,7 +58,7 @@ def main(
         force: tune again what was tuned on the same inputs
     """
     search_options.check()
-    if search_options.lm is None:
+    if search_options.lm in (None, NO_LM):
         raise UserError("give --lm FILE, whose weights are chosen (ia3-speech lm makes one of text)")
     if (search_options.lm_weight, search_options.word_score) != (None, None):
         raise UserError("--lm-weight and --word-score are chosen (--lm-weights, --word-scores: those to try)")

@@ -1,6 +1,9 @@
 """ia3_speech.inputs: outputs belong to inputs by content, and commands say what they do about it."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,3 +160,26 @@ def test_a_command_is_run_once_for_its_inputs(run, tmp_path):
     assert "(changed: input)" in run("edited", "input", "--", "bash", "-c", edited).err
     (tmp_path / "input").write_text("bad\n")  # one that fails leaves no record
     assert run("out", "input", *COMMAND).code == run("out", "input", *COMMAND).code == 7
+
+
+def test_without_git_the_record_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "out").mkdir()
+    Inputs({}).record(tmp_path / "out")
+    record = read_inputs(tmp_path / "out")
+    assert record["finished"] and record["commit"] is None and record["dirty"] is False
+
+
+def test_a_clone_around_the_environment_is_not_the_programs(tmp_path):
+    package = tmp_path / "venv/site-packages/ia3_speech"
+    package.mkdir(parents=True)
+    for name in ("__init__", "atomic", "cli", "inputs"):
+        shutil.copy(Path(base_folder("mini")).with_name(f"{name}.py"), package)
+    run = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
+    subprocess.run(["git", "init"], **run)
+    me = ("-c", "user.name=me", "-c", "user.email=me@here")
+    subprocess.run(["git", *me, "commit", "--allow-empty", "--message", "mine"], **run)
+    own = os.environ | {"PYTHONPATH": str(package.parent)}
+    ask = "from ia3_speech import inputs; print(inputs.__file__, inputs.provenance())"
+    told = subprocess.run([sys.executable, "-c", ask], env=own, **run).stdout
+    assert told.startswith(str(package)) and "'commit': None, 'dirty': False" in told

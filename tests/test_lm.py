@@ -234,6 +234,7 @@ def test_what_is_registered_with_an_adapter_is_what_it_is_searched_with(
             "--word-score is nan, and has to be a finite",
         ),
         (("tune-lm", "--lm", "own", "--search", "greedy"), "--lm has no effect on greedy search"),
+        (("tune-lm", "--lm", "none"), "give --lm FILE, whose weights are chosen"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_the_base_is_loaded(

@@ -8,7 +8,7 @@ under a name is loaded anew. `loading.load` and the server (serve/engine.py) use
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Container
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
@@ -41,12 +41,12 @@ def stored_adapter(name: str, folder: Path) -> StoredAdapter:
 
 
 def find_stored(name: str) -> StoredAdapter | None:
-    """The registered adapter of this very name, which is never read as a path."""
+    """The registered adapter of this very name, which is never read as a path. Waits for a writer."""
     name = unicodedata.normalize("NFC", name)
-    if registry.name_fault(name) or not registry.is_adapter(folder := registry.home() / name):
+    if registry.name_fault(name) or not registry.is_registered(name):
         return None
     with suppress(AdapterError, OSError):  # it has just been removed
-        return stored_adapter(name, folder)
+        return stored_adapter(name, registry.home() / name)
     return None
 
 
@@ -71,9 +71,7 @@ class AdapterCache:
             return "+".join(f"{self.loaded[stored]}:{weight!r}" for stored, weight in terms) or None
 
     def load(self, stored: StoredAdapter, keep: Container[StoredAdapter]) -> None:
-        with ExitStack() as stack:
-            with suppress(OSError):  # a registry that is read-only has no writers
-                stack.enter_context(registry.locked())
+        with registry.without_writers():
             adapter = read_adapter(self.bank.base.model, stored.folder)
         name = f"adapter{next(self.numbers)}"
         self.bank.add(name, adapter)

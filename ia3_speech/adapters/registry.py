@@ -18,7 +18,7 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import count
@@ -135,7 +135,7 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
 def is_registered(name: str) -> bool:
     """Waits for a writer, who may be replacing the folder of this name."""
     if not is_adapter(home() / name) and home().is_dir():
-        with suppress(OSError), locked():  # a registry that is read-only has no writers
+        with without_writers():
             pass
     return is_adapter(home() / name)
 
@@ -297,6 +297,15 @@ def locked() -> Iterator[None]:
     import filelock
 
     with filelock.FileLock(home() / ".lock"):
+        yield
+
+
+@contextmanager
+def without_writers() -> Iterator[None]:
+    """Keep writers out. A registry that is read-only has none."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(locked())
         yield
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import shutil
 import sys
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -51,6 +52,7 @@ MOST_GENERAL_ERRORS = 1.1  # times those of the earlier adapter
 MISSED_LETTERS = 5  # of a hot word: a bonus is for the letters beyond the fourth
 VOICE = "voice.json"
 LOCK_SECONDS = 3.0  # for which a writer waits for another
+REPLACING = threading.Lock()  # a server reads a store for one request while it replaces it for another
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
 
 
@@ -87,16 +89,18 @@ def voice_record(name: str) -> dict[str, Any]:
 def read_store(name: str) -> list[Utterance]:
     """The corrections of an adapter, also where the folder has been moved."""
     data, audio = store_of(name) / "data", store_of(name) / "audio"
-    utterances = read_data_directory(data, wav=False) if data.is_dir() else []
+    with REPLACING:
+        utterances = read_data_directory(data, wav=False) if data.is_dir() else []
     return [replace(utterance, source=str(audio / f"{utterance.id}.flac")) for utterance in utterances]
 
 
 def write_store(name: str, utterances: Sequence[Utterance]) -> None:
     """Replace the corrections of an adapter, and delete the recordings that none of them names."""
-    if not utterances:
-        shutil.rmtree(store_of(name))
-        return
-    write_data_directory(store_of(name) / "data", utterances)
+    with REPLACING:
+        if not utterances:
+            shutil.rmtree(store_of(name))
+            return
+        write_data_directory(store_of(name) / "data", utterances)
     for file in (store_of(name) / "audio").iterdir():
         if file.stem not in {utterance.id for utterance in utterances}:
             shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: of a writer that was killed

@@ -11,7 +11,7 @@ words; `ia3-speech transcribe --dictation` knows them.
 import sys
 from pathlib import Path
 
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.dictation import make_dictation
 
@@ -36,9 +36,12 @@ def main(
         lines = sys.stdin or ()  # as they come
         if file != "-":
             lines = read_utf8(Path(file), "a text file, or - for stdin").splitlines()
-        for line in lines:
-            written = dictation.write(line.rstrip("\r\n"))
-            print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written, flush=True)
+        try:
+            for line in lines:
+                written = dictation.write(line.rstrip("\r\n"))
+                print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written, flush=True)
+        except UnicodeDecodeError:
+            raise UserError("stdin: not UTF-8 (convert it, for example with iconv -f LATIN1)") from None
 
 
 if __name__ == "__main__":

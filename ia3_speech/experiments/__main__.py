@@ -166,7 +166,14 @@ def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
         parts: which ones, with spaces between them
         only: patterns of the systems or folders wanted
     """
-    print(markdown(find_systems(exp, only.split()), parts.split()), end="")
+    wanted = known_parts(parts, "--parts names")
+    print(markdown(find_systems(exp, only.split()), wanted), end="")
+
+
+def known_parts(words: str, asked: str) -> list[str]:
+    if unknown := set(words.split()) - set(PARTS):
+        raise UserError(f"{asked} {min(unknown)!r} (there are: {', '.join(PARTS)})")
+    return words.split()
 
 
 def fill(file: Path) -> None:
@@ -186,9 +193,7 @@ def filled_block(file: Path, block: re.Match) -> str:
     """A block with its numbers."""
     head, path, words, _, end = block.groups()
     wanted, _, only = words.partition(" only ")
-    parts = wanted.split()
-    if unknown := set(parts) - set(PARTS):
-        raise UserError(f"{file}: a block asks for {min(unknown)!r} (there are: {', '.join(PARTS)})")
+    parts = known_parts(wanted, f"{file}: a block asks for")
     exp = file.parent / path
     if exp.is_file():
         return head + exp.read_text(encoding="utf-8") + end
@@ -196,10 +201,11 @@ def filled_block(file: Path, block: re.Match) -> str:
         print(f"{exp}: not there, its block stays as it is")
         return block[0]
     systems = find_systems(exp, only.split())
-    if only and len(systems) == 1:
-        print(f"{exp}: has nothing of {only}, its block stays as it is")
+    text = "" if only and len(systems) == 1 else markdown(systems, parts or STANDARD)
+    if not text:
+        print(f"{exp}: has nothing of {only or wanted.strip()}, its block stays as it is")
         return block[0]
-    return head + markdown(systems, parts or STANDARD) + end
+    return head + text + end
 
 
 if __name__ == "__main__":

@@ -230,7 +230,8 @@ def find_hint(adapter: Path, system: Path) -> str:
     if train.get("selected_epoch") == 0 or all((t == 1).all() for t in read_weights(adapter).values()):
         options = system / "config.yaml"
         rate = yaml.safe_load(options.read_text("utf-8"))["learning_rate"] if options.is_file() else None
-        lower = f"such as --train-opts '--learning-rate {rate / 4:g}'" if rate else "with --train-opts"
+        flag = "--train-opts" if adapter.absolute().parent == system else "--adapt-opts"  # of speakers.sh
+        lower = f"such as {flag} '--learning-rate {rate / 4:g}'" if rate else f"with {flag}"
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
     if wrong := suspicious_texts(adapter, system):
         return f"the texts of these recordings are probably wrong, by their loss: {wrong}"
@@ -300,7 +301,8 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     by_search = {one.search: one for one in systems if one.folder == shown.folder}
     bases = {one.search: one for one in systems if one.greedy_name == "base"}
     best = by_search.get(search, shown)
-    lines = [gain(best, by_search, bases, name) for name in test_sets(systems)[:MOST_SETS]]
+    sets = [name for name in test_sets(systems) if name in shown.results]
+    lines = [gain(best, by_search, bases, name) for name in sets[:MOST_SETS]]
     if newest and not newest["refused"]:
         where = DEV if newest["chosen_on"] == DEV else f"{newest['set']} itself"
         only = " Only greedy search was measured; transcribe adds the base's language model, if any."

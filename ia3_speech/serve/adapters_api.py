@@ -73,7 +73,7 @@ async def list_adapters(request: Request) -> dict[str, Any]:
 @router.get("/v1/adapters/{name}")
 async def show_adapter(name: str, request: Request) -> dict[str, Any]:
     """One of these, with its card."""
-    stored = request.app.state.server.models.adapter(name, request.state.client)
+    stored = await asyncio.to_thread(request.app.state.server.models.adapter, name, request.state.client)
     card = stored.folder / CARD
     if not (told := next(describe_all([stored]), None)):
         raise unknown_model(name)
@@ -83,8 +83,11 @@ async def show_adapter(name: str, request: Request) -> dict[str, Any]:
 @router.get("/v1/adapters/{name}/download")
 async def download_adapter(name: str, request: Request) -> Response:
     """The files of one of these, in a ZIP file; as `adapters push`, without language model and hot words."""
-    stored = request.app.state.server.models.adapter(name, request.state.client)
-    return Response(await asyncio.to_thread(zipped, stored), media_type="application/zip")
+    stored = await asyncio.to_thread(request.app.state.server.models.adapter, name, request.state.client)
+    try:
+        return Response(await asyncio.to_thread(zipped, stored), media_type="application/zip")
+    except FileNotFoundError:  # it has just been removed
+        raise unknown_model(name) from None
 
 
 @router.delete("/v1/adapters/{name}")
@@ -92,7 +95,7 @@ async def remove_adapter(name: str, request: Request) -> dict[str, Any]:
     """Remove an adapter from disk and memory."""
     server: Server = request.app.state.server
     check_may_manage(server, request.state.client)
-    stored = server.models.adapter(name, request.state.client)
+    stored = await asyncio.to_thread(server.models.adapter, name, request.state.client)
     try:
         await asyncio.to_thread(registry.remove, stored.name)
     except registry.UnknownAdapter:  # somebody else was faster
@@ -146,7 +149,7 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
 def zipped(stored: StoredAdapter) -> bytes:
     """The adapter's files as a ZIP file."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with registry.without_writers(), zipfile.ZipFile(content, "w") as archive:
         for file in registry.adapter_files(stored.folder):
             if file.name in FILES:
                 archive.write(file, f"{stored.name}/{file.name}")

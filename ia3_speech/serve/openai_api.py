@@ -288,5 +288,6 @@ async def list_models(request: Request) -> dict[str, Any]:
 async def retrieve_model(model: str, request: Request) -> dict[str, Any]:
     """One of these, or a sum of adapters."""
     server: Server = request.app.state.server
-    terms = server.models.select(model, request.state.client).terms
-    return model_record(model, max((stored.stamp[0] / 1e9 for stored, _ in terms), default=server.started))
+    found = await asyncio.to_thread(server.models.select, model, request.state.client)
+    stamps = (stored.stamp[0] / 1e9 for stored, _ in found.terms)
+    return model_record(model, max(stamps, default=server.started))

@@ -112,8 +112,10 @@ async def add_recording(name: str, request: Request) -> dict[str, Any]:
     async with read_form(request, max_files=1) as (_, form):
         text = fields_of(form, RecordingForm).text
         wave = await decode_file(server, form)
+        existing_voice(request, name)  # it may have been deleted meanwhile
         id = await change_store(voice.store_recording, name, wave, text, server.recognizer.base)
-    return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
+    stored = await asyncio.to_thread(voice.read_store, name)
+    return {"id": id, "object": "recording", "recordings": len(stored)}
 
 
 @router.delete("/v1/voices/{name}/recordings/{id}")
@@ -129,6 +131,7 @@ async def start_learning(name: str, request: Request) -> dict[str, Any]:
     name = existing_voice(request, name)
     async with read_form(request, max_files=0) as (_, form):
         wanted = fields_of(form, LearnForm)
+    existing_voice(request, name)  # as above
     await asyncio.to_thread(request.app.state.server.jobs.add, name, wanted.epochs)
     return await asyncio.to_thread(describe_voice, name)
 

@@ -78,7 +78,8 @@ locate() {
   data=${work_dir:+$work_dir/}data/$corpus_name exp=${work_dir:+$work_dir/}exp/$corpus_name
   local path
   plain "(give another --corpus-name or --work-dir)" "$data" "$exp" "$base"
-  out_of_domain=$(for path in ${out_of_domain/#none/}; do from_start "$path"; done)
+  [[ $out_of_domain != none ]] || out_of_domain=""
+  out_of_domain=$(for path in $out_of_domain; do from_start "$path"; done)
   init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them
     [[ $path != */* ]] && echo "$path" || from_start "$path"
   done | paste -sd +)

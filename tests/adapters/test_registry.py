@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.cache import find_stored
 from ia3_speech.adapters.registry import (
     BadName,
     NameTaken,
@@ -269,6 +271,18 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
 
 
 # ---- removing
+
+
+def test_it_is_found_while_it_is_replaced(adapter, tmp_path):
+    place, found = register(adapter(1.0), "speaker42"), []
+    reader = threading.Thread(target=lambda: found.append(find_stored("speaker42")))
+    with registry.locked():
+        place.rename(tmp_path / "old")
+        reader.start()
+        reader.join(0.3)
+        (tmp_path / "old").rename(place)
+    reader.join()
+    assert found[0] is not None and found[0].folder == place
 
 
 def test_remove(adapter):

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import __main__ as corrections
 from ia3_speech.corrections import voice
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
 from ia3_speech.speakers.few_run import heard_by
@@ -188,3 +190,21 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     with pytest.raises(UserError, match="anna: 3 utterances can't be divided into folds"):
         learn()
     assert "data that it was trained on are not there any more" in capsys.readouterr().out
+
+
+def test_a_store_is_read_whole_while_it_is_replaced():
+    stored = [Utterance(id, "anna", id, f"{id}.flac", text="no", duration=2.0) for id in "abc"]
+    (voice.store_of("anna") / "audio").mkdir(parents=True)
+    voice.write_store("anna", stored)
+
+    def replace_often() -> None:
+        for number in range(60):
+            voice.write_store("anna", stored[: 1 + number % 3])
+
+    writer = threading.Thread(target=replace_often)
+    writer.start()
+    try:
+        while writer.is_alive():
+            assert len(voice.read_store("anna")) in (1, 2, 3)
+    finally:
+        writer.join()

@@ -389,3 +389,5 @@ def test_the_command(run_command, tmp_path):
     missing = run_command("dictation", "none.txt")
     hint = "(a text file, or - for stdin)"
     assert missing.err == f"error: none.txt: cannot be read: No such file or directory {hint}\n"
+    latin = run_command("dictation", stdin="café full stop\n".encode("latin-1"))
+    assert latin.err == "error: stdin: not UTF-8 (convert it, for example with iconv -f LATIN1)\n"

@@ -171,6 +171,10 @@ def test_a_speaker_s_adapter_is_judged_by_that_speaker(exp):
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
     fault = "it makes 39 errors on test of bob and the base 40, which may be chance: "
     assert fault in entries["bob"]["refused"]
+    save_file({"a.ia3_key": np.ones(4)}, adapter / "ia3_speech.safetensors")
+    register(adapter, "bob", score=[exp / GREEDY])
+    entries = json.loads((exp / "registered.json").read_text())
+    assert "such as --adapt-opts '--learning-rate 0.005';" in entries["bob"]["refused"]
 
 
 def test_summary(exp, capsys):
@@ -209,3 +213,11 @@ def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
     assert lines[1].startswith("  With this base 85 Mandarin speakers of English made ")  # with mini
     assert lines[2] == f"  {refused}."
     assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"
+
+
+def test_a_set_on_which_only_the_base_was_scored_is_not_spoken_of(exp, capsys):
+    registered(exp)
+    write(exp / "base/decode_greedy_ward/score.json", score(0.5))
+    summary(str(exp))
+    told = capsys.readouterr().out
+    assert "test: WER 30.0" in told and "ward" not in told

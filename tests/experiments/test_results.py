@@ -6,7 +6,7 @@ import pytest
 from records import made, rates, score, terms, write
 
 from ia3_speech.cli import UserError
-from ia3_speech.experiments.__main__ import collect, fill, select, stale
+from ia3_speech.experiments.__main__ import collect, fill, select, show, stale
 from ia3_speech.experiments.systems import load_system
 from ia3_speech.inputs import Inputs
 from ia3_speech.scoring.results import NOT_IMPROVED
@@ -341,6 +341,7 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
     [
         ("exp/other", "/exp/other: not there, its block stays as it is\n"),
         (". training only ia3_rate* other", ": has nothing of ia3_rate* other, its block stays as it is\n"),
+        (". forgetting curve", ": has nothing of forgetting curve, its block stays as it is\n"),
     ],
 )
 def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, block, said):
@@ -356,5 +357,7 @@ def test_errors_name_the_cure(exp, tmp_path):
         fill(page)
     with pytest.raises(UserError, match="a block asks for 'graphs'"):
         filled(exp, ". graphs")
+    with pytest.raises(UserError, match="--parts names 'graphs'"):
+        show(exp, "systems graphs")
     with pytest.raises(UserError, match=r"other_seed1: not trained yet \(run the earlier stages\)"):
         select(exp, "other")

@@ -91,6 +91,12 @@ def test_the_shipped_speech_is_replayed_or_other_or_none(commands, tmp_path):
         assert f"train --config ia3 --dev dev{replayed} --train train" in found[2]
 
 
+def test_other_speech_whose_folder_begins_with_none(commands, tmp_path):
+    (tmp_path / "nonenglish").mkdir()
+    for given, folder in (("nonenglish", f"{tmp_path}/nonenglish"), ("none", "")):
+        assert lines(commands("--out-of-domain", given, call='echo "$out_of_domain"')) == [folder]
+
+
 def test_a_set_is_decoded_in_parts_that_are_then_gathered(commands):
     decode = f"{DECODE} test base/decode_greedy_test"
     found = lines(commands("--stop-stage", "4", "--nj", "3"))

@@ -1,14 +1,19 @@
 """/v1/adapters: what is stored is proven to fit, is used by the next request, and leaves without a trace."""
 
+import io
 import json
+import threading
+import zipfile
 from pathlib import Path
 
 import httpx
 import pytest
 
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.cache import find_stored
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import Access
+from ia3_speech.serve.adapters_api import zipped
 from tests.serve.conftest import FILES
 
 
@@ -113,3 +118,22 @@ def test_a_file_of_keys_that_is_wrong_is_named_and_no_key_is_told(tmp_path, cont
     with pytest.raises(UserError, match=r"keys\.yaml: ") as caught:
         Access(file, 0)
     assert "sixteen-letters" not in str(caught.value)
+
+
+def test_a_download_is_whole_while_the_adapter_is_replaced(adapters):
+    versions = [registry.file_contents(adapters[name]) for name in ("accent", "medical")]
+    registry.register(adapters["accent"], "ward")
+    stored = find_stored("ward")
+
+    def replace_often() -> None:
+        for number in range(30):
+            registry.register(adapters["medical" if number % 2 else "accent"], "ward", force=True)
+
+    writer = threading.Thread(target=replace_often)
+    writer.start()
+    try:
+        while writer.is_alive():
+            archive = zipfile.ZipFile(io.BytesIO(zipped(stored)))
+            assert {name.removeprefix("ward/"): archive.read(name) for name in archive.namelist()} in versions
+    finally:
+        writer.join()

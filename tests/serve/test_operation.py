@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.serve.__main__ import address_of
 from ia3_speech.serve.monitoring import RequestIds
 from tests.serve.conftest import eventually
 
@@ -99,6 +100,11 @@ def test_help_teaches_and_wrong_options_are_told(run_command):
     ):
         done = run_command("serve", *words)
         assert (done.code, done.err) == (1, f"error: {message}\n")
+
+
+def test_the_address_that_is_told_can_be_opened():
+    assert address_of("127.0.0.1", 8000) == "http://127.0.0.1:8000"
+    assert address_of("::1", 8000) == "http://[::1]:8000"
 
 
 # ---- clients that leave

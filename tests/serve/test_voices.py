@@ -5,8 +5,10 @@ import json
 import os
 import unicodedata
 import zipfile
+from collections.abc import Iterator
 
 import httpx
+import pytest
 
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import voice
@@ -15,6 +17,7 @@ from ia3_speech.serve.jobs import STATE, read_job
 from tests.serve.conftest import eventually
 
 SENTENCE = "take two tablets"
+FIELDS = {"recordings": ("text", "file"), "learn": ("epochs",)}
 
 
 def call(running, method: str, path: str = "", key: str = "none", file=None, **fields) -> httpx.Response:
@@ -71,6 +74,24 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert call(running, "DELETE", "/anna").json() == {"id": "anna", "object": "voice", "deleted": True}
     left = [path for path in registry.home().parent.rglob("*") if "anna" in str(path)]
     assert left == [] and call(running, "GET", "/anna").status_code == 404
+
+
+@pytest.mark.parametrize("wanted", ["recordings", "learn"])
+def test_what_arrives_after_its_voice_was_deleted_stores_nothing(running, recordings, no_process, wanted):
+    begin(running, "anna")
+    fields = {"text": (None, SENTENCE), "epochs": (None, "2"), "file": recordings[0].read_bytes()}
+    form = httpx.Request("POST", running.url, files={name: fields[name] for name in FIELDS[wanted]})
+    body = form.read()
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:-9]
+        assert call(running, "DELETE", "/anna").status_code == 200
+        yield body[-9:]
+
+    headers, url = {"Content-Type": form.headers["content-type"]}, f"{running.url}/v1/voices/anna/{wanted}"
+    assert httpx.post(url, content=slowly(), headers=headers, timeout=60).status_code == 404
+    assert call(running, "GET", "/anna").status_code == 404
+    assert not voice.store_of("anna").exists() and not voice.voice_folder("anna").exists()
 
 
 def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
