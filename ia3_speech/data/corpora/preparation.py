@@ -142,6 +142,8 @@ def write_set(
     for utterance in chosen:
         try:
             measured.append(with_duration(utterance))
+            if measured[-1].duration == 0:
+                raise AudioError(f"{utterance.source}: empty (no samples)")
         except AudioError as error:
             unreadable.append(str(error))
     raise_if_any(unreadable)

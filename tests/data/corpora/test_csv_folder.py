@@ -237,3 +237,10 @@ def test_recordings_in_a_folder_of_the_name_of_a_set_stay(tmp_path, monkeypatch)
     folder = made(tmp_path / "mine", lines)
     csv_folder.prepare(folder, folder)
     assert len(read_data_directory(folder / "train")) == 3 == len([*(folder / "dev").iterdir()])
+
+
+def test_an_empty_recording_is_named(tmp_path):
+    folder = made(tmp_path / "mine", plain(9))
+    noise(folder / "wavs/03.wav", 0.0)
+    with pytest.raises(UserError, match=r"mine/wavs/03\.wav: empty \(no samples\)$"):
+        prepared(folder, tmp_path)
