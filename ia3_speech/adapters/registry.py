@@ -234,8 +234,8 @@ def register(
                     shutil.copytree(target, old)
             elif not force:
                 raise NameTaken(
-                    f"{name}: another adapter has this name ({target}); take another name, keep that one as "
-                    f"{name}@1 with --keep, or replace it with --force"
+                    f"{name}: another adapter has this name ({target}); take another name, replace it with "
+                    f"--force, or keep it as {name}@1 (ia3-speech adapters register --keep)"
                 )
         if target.is_symlink():  # somebody's own link: what it leads to is theirs
             target.unlink()

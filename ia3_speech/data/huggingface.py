@@ -82,6 +82,8 @@ def convert_dataset(
     log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(kept) or 'none'}")
     if columns["speaker"] is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
+    # Others, such as a second recording, would be decoded too.
+    rows = rows.select_columns([*dict.fromkeys([*filter(None, columns.values()), *kept])])
     if isinstance(rows.features[columns["audio"]], datasets.Audio):
         rows = rows.cast_column(columns["audio"], datasets.Audio(decode=False))
     bad: list[BadAudio] = []
@@ -247,12 +249,13 @@ def audio_in_cell(cell: Any, base: Path) -> Any:
 
 
 def feature_text(row: dict, column: str | None, features: Any) -> str:
-    """A cell as text; the name of a class rather than its number; empty for None."""
+    """A cell as text; the name of a class rather than its number; empty for None, and for the class -1, by
+    which datasets say that it is unknown."""
     value = row[column] if column else None
     if value is None or isinstance(value, dict | list):
         return ""
     if hasattr(features[column], "int2str") and isinstance(value, int):
-        value = features[column].int2str(value)
+        value = features[column].int2str(value) if value >= 0 else ""
     return str(value).strip()
 
 

@@ -317,6 +317,8 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
     name, _, file = options.method.partition(":")
     config = {"placements": options.placements, "layers": options.layers, "options": options.method_options}
     if not file:
+        if name == "peft" and "peft_type" not in options.method_options:
+            raise TrainingError("--method peft: names no PEFT configuration (peft:FILE does, YAML or JSON)")
         return {"method": name} | config
     try:
         config["options"] = yaml.safe_load(Path(file).read_text("utf-8")) | config["options"]  # JSON is YAML

@@ -77,15 +77,15 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
     for utterance, wave in waves:
         seconds, pipes = len(wave) / SAMPLE_RATE, options.allow_pipes
         for piece in cut_utterance(utterance, seconds, base.maximum_seconds, allow_pipes=pipes):
-            if f"{piece.id} symbols" not in kept:
-                whole = piece.duration == seconds
+            whole = piece.duration == seconds
+            name = piece.id if whole else f"{piece.id} from {piece.start:g}"  # pieces have their whole's id
+            if f"{name} symbols" not in kept:
                 logits = base.logits([wave if whole else load_utterance(piece, allow_pipes=pipes)])[0]
                 probabilities, symbols = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1] - 1))
                 rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-                kept[f"{piece.id} symbols"] = symbols.int().cpu()
-                kept[f"{piece.id} probabilities"] = torch.cat([probabilities, rest], -1).half().cpu()
-            tensors = (kept[f"{piece.id} {name}"] for name in ("symbols", "probabilities"))
-            replay.append(Replayed(piece, *tensors))
+                kept[f"{name} symbols"] = symbols.int().cpu()
+                kept[f"{name} probabilities"] = torch.cat([probabilities, rest], -1).half().cpu()
+            replay.append(Replayed(piece, kept[f"{name} symbols"], kept[f"{name} probabilities"]))
     report_left_out(path, bad, [], options)
     if not replay:
         raise TrainingError(f"{path}: no usable audio to replay")

@@ -199,7 +199,7 @@ def test_only_the_data_that_the_record_names_are_those_of_the_training(adapter):
 def test_other_contents_need_force(adapter):
     path = register(adapter(1.0), "a")
     (adapter(1.0) / "note.txt").write_text("old")
-    with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*--force"):
+    with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*--force, .*register --keep"):
         register(adapter(1.0), "a")
     register(adapter(1.0), "a", force=True)
     (adapter(2.0) / "note.txt").unlink()

@@ -124,6 +124,15 @@ def test_columns_can_be_named(tmp_path):
         "anna_b-1.x", "anna_b", "right", {"room": "big_hall"})  # fmt: skip
 
 
+def test_classes_may_be_unknown_and_other_audio_is_not_decoded(tmp_path):
+    rows = {"audio": [sound(), sound()], "text": ["one", "two"], "gender": [1, -1],
+            "far": [{"path": None, "bytes": b"no sound"}] * 2}  # fmt: skip
+    genders = datasets.ClassLabel(names=["male", "female"])
+    corpus = parquet(tmp_path / "corpus", rows, gender=genders, far=datasets.Audio())
+    data = convert_dataset(str(corpus), tmp_path / "data")
+    assert [utterance.labels for utterance in data] == [{"gender": "f"}, {}]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

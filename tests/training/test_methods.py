@@ -259,6 +259,7 @@ def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, mes
         ({"method_options": {"r": 4}}, "method_options is .*, and has to be {} with --method ia3"),
         ({"method": "peft:adalora.yaml"}, "--method peft:adalora.yaml: PEFT has to choose its ranks"),
         ({"method": "peft:nowhere.yaml"}, "--method peft:nowhere.yaml: holds no PEFT config.*No such file"),
+        ({"method": "peft"}, "--method peft: names no PEFT configuration"),
     ],
 )
 def test_options_that_a_method_has_no_use_for_are_refused(changes, message, tmp_path, monkeypatch):

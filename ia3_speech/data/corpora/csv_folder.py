@@ -19,7 +19,6 @@ other folders are the speaker's name, as in L2-ARCTIC and VCTK:
 Out: DATA_DIR/{train,dev,test}. All that is wrong with the texts is reported at once, by line.
 """
 
-import shutil
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
@@ -33,6 +32,7 @@ from ia3_speech.data.corpora.preparation import (
     is_few,
     is_recording,
     recordings_by_stem,
+    remove_earlier_dev,
     write_set,
 )
 from ia3_speech.data.kaldi.directory import UtteranceIds
@@ -90,8 +90,8 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         such_as = min(unlisted).relative_to(corpus)
         print(f"{path}: does not name {len(unlisted)} sound files, such as {such_as}; they are left out")
     divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
-    if "dev" not in divided:  # one of an earlier preparation, of more speech
-        shutil.rmtree(out / "dev", ignore_errors=True)
+    if "dev" not in divided:
+        remove_earlier_dev(out)
     for name, chosen in divided.items():
         write_set(out / name, chosen, size)
     write_text(out / PLACES, places)

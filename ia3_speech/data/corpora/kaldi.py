@@ -8,12 +8,11 @@ CORPUS/dev, 15 % of train's consultations (where every utterance has utt2consult
 by a hash of their names; of a single speaker, 15 % of the sentences.
 """
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import Size, divide, is_few, write_set
+from ia3_speech.data.corpora.preparation import Size, divide, is_few, remove_earlier_dev, write_set
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, split_data_directory
 
 
@@ -33,8 +32,8 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         sets = {name: replace(data, utterances=chosen) for name, chosen in divided.items()}
     else:
         sets = read_sets(corpus, out, allow_pipes)
-    if "dev" not in sets:  # one of an earlier preparation, of more speech
-        shutil.rmtree(out / "dev", ignore_errors=True)
+    if "dev" not in sets:
+        remove_earlier_dev(out)
     for name, data in sets.items():
         write_set(out / name, data, size, data.speaker_labels)
 

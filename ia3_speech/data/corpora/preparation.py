@@ -10,15 +10,17 @@ divides it into folds, each of which is tested by an adapter that has not heard 
 
 import math
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from ia3_speech.atomic import unexpected_file
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import AUDIO_SUFFIXES, AudioError
-from ia3_speech.data.kaldi.directory import summarize, write_data_directory
+from ia3_speech.data.kaldi.directory import is_table, summarize, write_data_directory
 from ia3_speech.data.kaldi.selection import hold_out
 from ia3_speech.data.kaldi.table_file import raise_if_any
 from ia3_speech.data.text import normalize
@@ -140,11 +142,19 @@ def write_set(
     for utterance in chosen:
         try:
             measured.append(with_duration(utterance))
+            if measured[-1].duration == 0:
+                raise AudioError(f"{utterance.source}: empty (no samples)")
         except AudioError as error:
             unreadable.append(str(error))
     raise_if_any(unreadable)
     write_data_directory(path, measured, speaker_labels=speaker_labels)
     print(f"{path}: {summarize(measured)}")
+
+
+def remove_earlier_dev(out: Path) -> None:
+    """Remove OUT/dev of an earlier preparation, of more speech; a folder that holds other files stays."""
+    if unexpected_file(out / "dev", is_table) is None:
+        shutil.rmtree(out / "dev", ignore_errors=True)
 
 
 def text_places(data: Path) -> dict[str, str]:

@@ -108,10 +108,15 @@ def write_data_directory(
     where there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
     """
     path = Path(path)
-    if name := atomic.unexpected_file(path, lambda file: file.is_file() and bool(rule_of(file.name))):
+    if name := atomic.unexpected_file(path, is_table):
         raise DataError(f"{path}: holds {name} and is to be replaced (give another folder, or move it)")
     with atomic.replacing(path) as new:
         write_tables(new, path, utterances, speaker_labels)
+
+
+def is_table(file: Path) -> bool:
+    """Whether a file of a data directory is one of its tables."""
+    return file.is_file() and bool(rule_of(file.name))
 
 
 def write_tables(

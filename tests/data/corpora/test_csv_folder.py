@@ -229,3 +229,18 @@ def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     csv_folder.prepare(made(tmp_path / "divided", split), tmp_path / "other")
     assert [len(read_data_directory(tmp_path / "other" / name)) for name in ("train", "test")] == [15, 5]
     assert not (tmp_path / "other/dev").exists()
+
+
+def test_recordings_in_a_folder_of_the_name_of_a_set_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation, "FEW_SECONDS", 300.0)
+    lines = ["file,text", *(f"dev/{name}.wav,sentence {name}" for name in "abc")]
+    folder = made(tmp_path / "mine", lines)
+    csv_folder.prepare(folder, folder)
+    assert len(read_data_directory(folder / "train")) == 3 == len([*(folder / "dev").iterdir()])
+
+
+def test_an_empty_recording_is_named(tmp_path):
+    folder = made(tmp_path / "mine", plain(9))
+    noise(folder / "wavs/03.wav", 0.0)
+    with pytest.raises(UserError, match=r"mine/wavs/03\.wav: empty \(no samples\)$"):
+        prepared(folder, tmp_path)
