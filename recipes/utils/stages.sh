@@ -110,6 +110,7 @@ check_options() {
   [[ -z $terms || -f $terms ]] || command -v ${terms%% *} >/dev/null || fail "--terms $terms: no such file or command"
   [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
     fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
+  [[ $lm != none || $hotwords == own || $hotwords == none ]] || fail "--hotwords FILE needs a language model, and --lm is none"
   if [[ $replay != shipped && $replay != none ]]; then
     replay=$(from_start "$replay")
     plain "(rename it, or start elsewhere)" "$replay"

@@ -250,6 +250,7 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         (("--test-sets", "test out_of_domain"), "--test-sets: no set can be called out_of_domain"),
         (("--lm", "none.arpa"), "--lm none.arpa: no such file (own, none, or ARPA files and texts)"),
         (("--hotwords", "absent.txt"), "--hotwords absent.txt: no such file (own, none, or a file with"),
+        (("--lm", "none", "--hotwords", __file__), "--hotwords FILE needs a language model, and --lm"),
         (("--replay", "absent"), "--replay absent: no data directory with a wav.scp (shipped, none, or a D"),
         (("--train-config", "none.yaml"), "there is no configuration none.yaml"),
         (("--init-adapter", "x", "--init-name", "base"), "--init-name can't be base: something else"),
