@@ -14,25 +14,25 @@ from ia3_speech import __version__
 from ia3_speech.cli import open_streams
 
 COMMANDS = {
-    "transcribe": "audio files to text, with or without an adapter",
-    "serve": "OpenAI's audio API over one base and all registered adapters",
-    "live": "a microphone or a pipe to text, while it is spoken",
-    "dictation": "spoken punctuation, doses and blood pressures of a text, as they are written",
+    "transcribe": "transcribe audio files, with or without an adapter",
+    "serve": "serve OpenAI's audio API for one base and all registered adapters",
+    "live": "transcribe a microphone or a pipe while it is spoken",
+    "dictation": "write the punctuation, doses and blood pressures of a dictated text",
     "train": "train IA³ vectors on a data directory",
-    "self-train": "train IA³ vectors on recordings without texts",
-    "decode": "a data directory to hypotheses, with or without an adapter",
-    "lm": "estimate an n-gram language model of texts",
+    "self-train": "train IA³ vectors on recordings without transcripts",
+    "decode": "decode a data directory, with or without an adapter",
+    "lm": "estimate an n-gram language model from texts",
     "tune-lm": "choose the weights of a language model on a dev set",
-    "classify": "audio files to the labels of a classifier: keywords, intents",
+    "classify": "classify audio files with a classifier's adapter: keywords, intents",
     "calibrate": "calibrate word confidences on a dev set",
-    "hotwords": "learn how terms are heard, check a file of terms",
-    "score": "WER, CER and term errors of hypotheses, beside a baseline's",
+    "hotwords": "learn in which forms terms are recognised, check a file of terms",
+    "score": "score hypotheses: WER, CER and term errors, compared with a baseline",
     "adapters": "list, show, register, combine, export, push and pull adapters",
-    "export": "a base as an ONNX graph with every vector as an input, or with an adapter merged",
-    "corrections": "what was really said in recordings, from which an adapter learns",
+    "export": "export a base as an ONNX graph with every vector as an input, or with an adapter merged",
+    "corrections": "store corrected texts of recordings, and improve an adapter with them",
     "datadir": "check, repair, cut and divide Kaldi data directories",
     "speakers": "train an adapter for each speaker of a data directory",
-    "report": "an HTML page on a scored decoding",
+    "report": "write an HTML page on a scored decode directory",
 }
 
 

@@ -1,12 +1,12 @@
 """List, show, register, publish, combine and export adapters.
 
-    ia3-speech adapters list                           what `--adapter NAME` can mean here
+    ia3-speech adapters list                           the names that `--adapter` knows here
     ia3-speech adapters show speaker42 --plot FILE     one adapter, registered or by its path
     ia3-speech adapters register exp/NAME speaker42    copy it into the registry under a name
     ia3-speech adapters card FOLDER --score FILE       write its README.md, with scores
     ia3-speech adapters gate speaker42 --data DIR      let --adapter auto choose it
     ia3-speech adapters push speaker42 me/speaker42    publish it on the Hugging Face Hub
-    ia3-speech adapters pull me/clinic                 register one that is there
+    ia3-speech adapters pull me/clinic                 register one from the Hub
     ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
     ia3-speech adapters combine --average A B --name C write their mean
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
@@ -46,7 +46,7 @@ def list_(format: Literal["text", "json"] = "text") -> None:
     """List the registered adapters: name, base, placements, parameters, labels.
 
     Args:
-        format: text is a table, json an object a line.
+        format: text: a table; json: one object per line.
     """
     entries = [describe_adapter(registry.home() / name) for name in registry.registered_names()]
     if format == "json":
@@ -60,11 +60,11 @@ def list_(format: Literal["text", "json"] = "text") -> None:
 
 
 def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | None = None) -> None:
-    """Show what is known of one adapter: base, labels, training, scores, and how its vectors lie around 1.
+    """Show what is known of one adapter: base, labels, training, scores, and how far its vectors are from 1.
 
     Args:
         adapter: a registered name, an adapter's folder, or its id on the Hub.
-        format: text is a line a fact and a table, json an object.
+        format: text: one line per fact, and a table; json: one object.
         plot: draw the vectors by layer and placement into this file: .svg; .pdf or .png with the extra
             ia3-speech[figures]
     """
@@ -148,16 +148,16 @@ def register(
 ) -> None:
     """Copy an adapter into the registry, so that `--adapter NAME` finds it.
 
-    A language model, its weights and hot words that are given are registered with it: transcribe, decode and
-    serve use them wherever they are given no others.
+    The language model, its weights and the hot words given here are registered with the adapter: transcribe,
+    decode and serve use them unless they are given others.
 
     Args:
-        folder: the adapter's folder, or that of the experiment around it.
+        folder: the adapter's folder, or the experiment's folder that holds it.
         name: at most 64 characters, none of / \\ : * ? " < > |
-        force: replace another adapter of this name.
-        keep: keep another adapter of this name as NAME@1, or the next number that is free.
-        score: score.json of one or more test sets: the model card in `folder` is written again first, with
-            them and the name.
+        force: replace an earlier adapter of this name.
+        keep: rename an earlier adapter of this name to NAME@1, or the next number that is free.
+        score: score.json of one or more test sets: the model card in `folder` is first rewritten with these
+            scores and the name.
     """
     search_options.check()
     source = registry.resolve_adapter(folder)
@@ -188,23 +188,24 @@ def remove(name: str) -> None:
 
 
 def card(folder: Path, name: str | None = None, score: list[Path] | None = None) -> None:
-    """Write an adapter's model card, README.md in its folder, again: from its record, with scores.
+    """Rewrite an adapter's model card, README.md in its folder, from its record and with scores.
 
     Args:
-        folder: the adapter's folder, or that of the experiment around it.
+        folder: the adapter's folder, or the experiment's folder that holds it.
         name: the adapter's name, for the title and the commands to copy.
-        score: score.json of one or more test sets; they go into ia3_speech.json too.
+        score: score.json of one or more test sets; the scores are added to ia3_speech.json too.
     """
     print(f"{update_card(registry.resolve_adapter(folder), name, score or [], overwrite=True)}: written")
 
 
 def gate(adapter: str, *, data: Path, base: str | None = None, allow_pipes: bool = False) -> None:
-    """Let `--adapter auto` choose an adapter: write what its speech is like, gate.safetensors, beside it.
+    """Let `--adapter auto` choose an adapter: write statistics of its speech, gate.safetensors, beside it.
 
     Args:
         adapter: a registered name, or an adapter's folder; or a base's folder, with general speech of many
-            people, by which auto knows that none of the adapters is called for.
-        data: data directory of such speech, best what the adapter was trained on; its texts are not read.
+            people as DATA, by which auto recognises that none of the adapters fits.
+        data: data directory with speech that the adapter is for, best its training data; its texts are not
+            read.
         base: mini, a folder or a hub id (default: the base that the adapter records).
         allow_pipes: run the shell commands that wav.scp holds.
     """
@@ -236,9 +237,9 @@ def push(
     Args:
         adapter: a registered name, or an adapter's folder.
         repo: USER/NAME; created where it is missing.
-        private: only your account sees it.
-        base: the base's id on the Hub, where the adapter records a local folder.
-        consent: the person whose voice it was fitted to agrees to its publication.
+        private: only your account can see it.
+        base: the base's id on the Hub, if the adapter records a local folder.
+        consent: confirm that the person to whose voice it was fitted agrees to its publication.
     """
     folder = registry.resolve_adapter(adapter)
     print(f"{hub.push(folder, repo, private=private, base=base, consent=consent)}: pushed")
@@ -251,7 +252,7 @@ def pull(repo: str, name: str | None = None, revision: str | None = None, force:
         repo: USER/NAME.
         name: register it under this name (default: NAME).
         revision: a branch, a tag or a commit (default: main).
-        force: replace another adapter of this name.
+        force: replace an earlier adapter of this name.
     """
     name = registry.check_name(name or repo.rpartition("/")[2])
     register(hub.fetch(repo, revision), name, force=force)
@@ -268,8 +269,8 @@ def combine(
     """Write the sum of adapters as an adapter, into a folder or into the registry.
 
     Args:
-        adapters: names and paths, perhaps with weights, such as accent:0.7+medical:0.5 or medical+general:-1;
-            several words are added
+        adapters: names and paths, optionally with weights, such as accent:0.7+medical:0.5 or
+            medical+general:-1; several arguments are added up
         out: the folder to write
         name: register it under this name
         base: mini, a folder or a hub id (default: the base that the adapters record)
@@ -311,7 +312,7 @@ def export(
         adapter: a name, a path, or a sum such as accent:0.7+medical
         out: the folder to write
         base: mini, a folder or a hub id (default: the base that the adapter records)
-        dtype: of the checkpoint's weights; an adapter that float16 can't hold is refused
+        dtype: type of the checkpoint's weights; an adapter that float16 can't hold is refused
         force: replace an older checkpoint
     """
     terms = parse_terms(adapter)

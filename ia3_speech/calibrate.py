@@ -1,14 +1,14 @@
-"""Calibrate word confidences on a dev set, and say what they are worth.
+"""Calibrate word confidences on a dev set, and show how reliable they are.
 
     ia3-speech calibrate data/dev --adapter clinic --store
     ia3-speech transcribe --adapter clinic --format json a.wav
 
-In: a data directory with audio and text, a base and perhaps an adapter. Out: slope and bias of the words'
-log-odds (Platt 1999) with the smallest cross-entropy of "this word is right", and a table of confidences
+In: a data directory with audio and text, a base and perhaps an adapter. Out: the slope and bias of the words'
+log-odds (Platt 1999) that minimise the cross-entropy of "this word is right", and a table of confidence
 against the share of words that are right (a reliability diagram in numbers). --store keeps them with the
-adapter or base, where `decode` and `transcribe` find them when they search with the same language model,
-weights and hot words; --out writes a YAML file that both take as --config. Texts do not depend on them. What
-they are worth on a test set, `score` says.
+adapter or base, and `decode` and `transcribe` use them if they search with the same language model, weights
+and hot words; --out writes a YAML file that both take as --config. Transcripts do not depend on them. `score`
+shows how reliable the confidences are on a test set.
 """
 
 from pathlib import Path
@@ -35,8 +35,8 @@ def main(
 
     Args:
         data: data directory with audio and text
-        store: keep slope and bias with the adapter, or with the base where there is no adapter
-        minimum_words: fit nothing where fewer words are recognised
+        store: keep slope and bias with the adapter, or with the base if there is no adapter
+        minimum_words: fit nothing if fewer words than this are recognised
         out: YAML file for --config of transcribe and decode
         allow_pipes: run the shell commands that wav.scp holds
     """

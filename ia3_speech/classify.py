@@ -1,13 +1,14 @@
-"""Classify: audio files → a label and its confidence, by the adapter of a classifier: keywords, intents.
+"""Classify audio files with the adapter of a classifier (keywords, intents): a label and its confidence.
 
-    ia3-speech classify --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence, a line a file
+    ia3-speech classify --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence of each file
     ia3-speech classify --adapter keywords --format json clips/ {"path", "label", "confidence"}
 
-In: whatever `transcribe` reads, at any sampling rate; nothing is cut, so a file is one clip. Out: the
-likeliest class, as its adapter names it, and its probability by softmax. A clip that is silent, or can't be
-used, is named on stderr, the others are classified, and the exit code is 1.
+In: whatever `transcribe` reads, at any sampling rate; nothing is cut, so each file is one clip. Out: the
+likeliest class, under the name that the adapter has for it, and its softmax probability. A clip that is
+silent or can't be used is named on stderr; the others are classified, and the exit code is 1.
 
-In Python, an encoder with a head over its classes, which trains and is saved with the vectors:
+In Python, a classifier is an encoder with a head over its classes, which is trained and saved with the
+vectors:
 
     base = load_classifier("mini", ["alexa", "computer", "other"])
     model = attach(base.model)                         # transformers' Trainer trains it, with base.collate
@@ -49,9 +50,9 @@ def main(
 
     Args:
         files: audio files, and folders to search for them
-        adapter: a classifier's: a registered name, a folder, or a sum of such
+        adapter: adapter of a classifier: a registered name, a folder, or a sum of these
         base: mini, a folder or a hub id (default: the adapter's recorded base)
-        format: text or json
+        format: text: PATH<TAB>label<TAB>confidence; json: an object with the same
         device: cpu, cuda, … (default: cuda where there is one)
     """
     if not files:

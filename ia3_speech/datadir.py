@@ -55,12 +55,12 @@ def validate(
     allow_pipes: bool = False,
     check_audio: bool = False,
 ) -> None:
-    """Check a data directory by the rules of Kaldi's validate_data_dir.sh and further ones.
+    """Check a data directory by the rules of Kaldi's validate_data_dir.sh and further rules.
 
     Args:
         data: the data directory.
         no_text: `text` may be missing.
-        no_wav: `wav.scp` may be missing, and its files too.
+        no_wav: `wav.scp`, or the files that it names, may be missing.
         no_spk_sort: utt2spk need not be sorted by speaker.
         allow_pipes: wav.scp may hold shell commands (run only with --check-audio).
         check_audio: decode all audio as well.
@@ -96,9 +96,10 @@ def segment(
     Args:
         source: the data directory with long recordings.
         target: the data directory to write.
-        base: what aligns, of the language of the texts: mini, a folder or a hub id.
-        max_seconds: of a segment [the base's maximum input duration, else 15].
-        min_score: leave out segments below this log-probability; another text has -5 or less.
+        base: base that aligns texts and audio, in the texts' language: mini, a folder or a hub id.
+        max_seconds: longest segment, in seconds [the base's maximum input duration, else 15].
+        min_score: leave out segments below this log-probability; a text that does not match its audio has -5
+            or less.
         allow_pipes: run the shell commands of wav.scp.
     """
     if max_seconds is not None and not max_seconds >= 1:
@@ -111,13 +112,13 @@ def segment(
 
 
 def overlap(*data: Path) -> None:
-    """Print how many speakers and sentences a test set, the last one, shares with train and dev.
+    """Print how many speakers and sentences the test set (the last directory) shares with train and dev.
 
-    A speaker corpus shares speakers and an accent corpus must not, so these are only counted. An utterance
-    (an id or audio) that is in the test set and in train or dev is an error.
+    A speaker corpus has to share speakers and an accent corpus must not, so shared ones are only counted. An
+    utterance (an id or audio) that is in the test set and in train or dev is an error.
 
     Args:
-        data: the data directories to train on, to select the epoch by (if there is one), and to test on.
+        data: train, dev (optional, selects the epoch) and test, in this order.
     """
     if len(data) < 2:
         raise UserError("overlap needs two data directories: one to train on and one to test on")

@@ -1,16 +1,16 @@
-"""Decode: a data directory → hypotheses.
+"""Decode a data directory into hypotheses.
 
     ia3-speech decode [--base mini] [--adapter NAME|PATH|SUM] data/test DECODE_DIR
     ia3-speech decode --adapter-per-speaker exp/speakers data/test DECODE_DIR
-    ia3-speech decode --part 3/8 data/test DECODE_DIR  # then, when all parts are made, without --part
+    ia3-speech decode --part 3/8 data/test DECODE_DIR  # for each part; then once without --part
 
 In: a Kaldi data directory (its `text` is not used), a base, perhaps an adapter, or one for each speaker. Out:
 DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}; decoding/decode_directory.py describes them.
 hyp.ctm holds the times and confidences of the words, from a forced alignment of each hypothesis.
 
-Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, and the exit code is
-1, with all output written, now and where the same command finds it up to date. Clipped audio is listed too,
-and decoded, and does not change the exit code.
+Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, all output is written,
+and the exit code is 1, also if the same command is repeated and finds the output up to date. Clipped audio is
+listed too, but decoded, and does not change the exit code.
 """
 
 import shutil
@@ -66,15 +66,16 @@ def main(
 
     Args:
         data: data directory with wav.scp, utt2spk and perhaps segments
-        decode_dir: where to write; made where it is missing
-        adapter_per_speaker: a folder that `ia3-speech speakers`, or `train` without dev, wrote; each
-            utterance is decoded with the fold's adapter that has not heard it, else with its speaker's first
+        decode_dir: folder to write; created if it is missing
+        adapter_per_speaker: folder written by `ia3-speech speakers`, or by `train` without dev; each
+            utterance is decoded with the adapter of the fold that held it out, or, if there is none, with its
+            speaker's first adapter
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
             mini, else 60; inf: never)
         part: such as 3/8: decode every eighth utterance from the third on; when all parts are decoded, the
             same command without --part puts them together in DECODE_DIR
-        force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
+        force: decode again even if DECODE_DIR/inputs.json shows the same inputs
     """
     from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
 

@@ -1,4 +1,4 @@
-"""A base as an ONNX graph, for devices without torch: every vector an input, or an adapter merged.
+"""Export a base as an ONNX graph, for devices without torch: every vector an input, or an adapter merged.
 
     ia3-speech export --format onnx --base mini --out graph               ia3_speech.onnx.load("graph")
     ia3-speech export --format onnx_adapter --adapter speaker42 --out speaker42.onnx_adapter
@@ -31,10 +31,10 @@ def main(
         format: onnx: every vector is an input; onnx-asr, sherpa-onnx, transformers.js: audio is the only
             input, for these programs; onnx_adapter: an adapter's vectors for ONNX Runtime's own adapters
         base: mini, a folder or a hub id (default: the base that the adapter records, else mini)
-        adapter: a name, a path, or a sum such as accent:0.7+medical: merged into the graph, or for
-            onnx_adapter written
+        adapter: a name, a path, or a sum such as accent:0.7+medical: it is merged into the graph, or, with
+            --format onnx_adapter, written to the file
         out: the folder to write; for onnx_adapter the file
-        dtype: of the encoder's weights; int8 is calibrated on the speech that comes with the package
+        dtype: type of the encoder's weights; int8 is calibrated on the speech that comes with the package
         force: replace an older export
     """
     if format == "onnx" and adapter:

@@ -1,13 +1,13 @@
-"""Hot words: learn how terms are heard, and check a file of terms.
+"""Hot words: learn in which forms terms are recognised, and check a file of terms.
 
     ia3-speech decode data/train exp/train_decode
     ia3-speech hotwords learn data/train exp/train_decode --terms terms.txt --out clinic.hotwords
     ia3-speech hotwords check clinic.hotwords --base mini
     ia3-speech transcribe --hotwords clinic.hotwords audio.wav
 
-A hot-word file has a term a line, after TABs perhaps a weight (1 is the default) and forms in which the term
-is heard. `learn` finds such forms in a system's own errors: what it writes where a term was spoken, if it
-writes that nowhere else.
+A hot-word file has one term per line, with optional further fields separated by TABs: a weight (1 is the
+default), then the forms in which the term is heard. `learn` finds such forms in a system's own errors: what
+it writes where a term was spoken, but seldom elsewhere.
 """
 
 import sys
@@ -25,14 +25,14 @@ SENTENCES_HINT = "--text takes text files with a sentence a line"
 
 
 def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Path] | None = None) -> None:
-    """Learn from a decode directory how terms are heard, and write a hot-word file.
+    """Learn from a decode directory in which forms terms are recognised, and write a hot-word file.
 
     Args:
-        data: data directory with text, whose speech DECODE_DIR holds; not a test set.
-        decode_dir: where decode wrote its text.
-        terms: a hot-word file, or a term a line; weights and forms in it are kept.
+        data: data directory with text, whose audio was decoded into DECODE_DIR; not a test set.
+        decode_dir: decode directory, which holds the hypotheses in `text`.
+        terms: a hot-word file, or one term per line; weights and forms in it are kept.
         out: the hot-word file to write.
-        text: files of ordinary sentences, a line each, to count false alarms in.
+        text: files of ordinary sentences, one per line, in which false alarms are counted.
     """
     from ia3_speech.lm.hotword_learning import format_learned, learn_forms
     from ia3_speech.lm.hotword_search import COMMENT, read_hotwords

@@ -1,4 +1,4 @@
-"""Score hypotheses: WER, CER and term error rate with intervals, by speaker and label, beside a baseline.
+"""Score hypotheses: WER, CER and term error rate with intervals, by speaker and label, against a baseline.
 
     ia3-speech score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
 
@@ -8,15 +8,15 @@ and sclite's files (scoring/kaldi_files.py); with --out DIR these go there, and 
 
 - References and hypotheses are normalised alike (`--normalize`). A missing hypothesis counts as empty: its
   words are deletions.
-- Numbers in references, hypotheses and terms are written in words (data/numbers_in_words.py), each text by
-  itself, unless `--normalize none` is given.
+- Numbers in references, hypotheses and terms are written in words (data/numbers_in_words.py), each text
+  independently of the others, unless `--normalize none` is given.
 - Single spaces between words count as characters in CER, as in jiwer.
-- 95 % intervals are percentiles of a bootstrap over consultations where every utterance has that label, else
-  over speakers (`--cluster`), and over utterances where there is only one cluster. A single utterance has no
+- 95 % intervals are percentiles of a bootstrap over consultations if every utterance has that label, else
+  over speakers (`--cluster`), and over utterances if there is only one cluster. A single utterance has no
   interval.
 - A change is system − baseline, so a negative change is an improvement; `relative` divides it by the
   baseline's rate. Both have intervals over the same replicates as the baseline (paired).
-- A rate without anything in the reference (no words, no occurrence of a term) is nan, null in score.json.
+- A rate whose reference is empty (no words, no occurrence of a term) is nan, and null in score.json.
 """
 
 import dataclasses
@@ -64,21 +64,22 @@ def main(
 
     Args:
         data: data directory with text, utt2spk and any utt2LABEL or spk2LABEL
-        decode_dir: where decode wrote its text
+        decode_dir: decode directory, which holds the hypotheses in `text`
         baseline: another decode directory of the same data, to compare with
-        terms: file with one term a line (word or phrase), after TABs its categories
+        terms: file with one term (word or phrase) per line, and after TABs its categories
         normalize: text normalisation of both sides
-        cluster: what the bootstrap draws: speaker, utterance or a label (default: consultation, else speaker)
-        training: data directories that the system was trained on (the option stands behind DATA DECODE_DIR,
-            or before another option): sentences and speakers that occur there too
-            are a warning, and the other sentences are scored separately
-        training_per_speaker: a folder that `ia3-speech speakers` wrote, which tested these utterances: the
-            same for sentences that the speaker's own adapter was trained on
+        cluster: unit that the bootstrap draws: speaker, utterance or a label (default: consultation, else
+            speaker)
+        training: data directories that the system was trained on: sentences and speakers that occur there too
+            are a warning, and the other sentences are scored separately (place this option after DATA
+            DECODE_DIR, or before another option)
+        training_per_speaker: folder written by `ia3-speech speakers`, which tested these utterances: as
+            --training, for sentences that the speaker's own adapter was trained on
         replications: replicates of each bootstrap
-        seed: of the bootstraps
-        out: where score.json and Kaldi's files are written, such as scores with other options than a recipe's
+        seed: random seed of the bootstraps
+        out: folder for score.json and Kaldi's files, for example to score with other options than a recipe
             (default: DECODE_DIR)
-        force: score again what scoring_kaldi/inputs.json says was scored from the same inputs
+        force: score again even if scoring_kaldi/inputs.json shows the same inputs
     """
     from ia3_speech.confidence.reliability import measure_decode_directory
 

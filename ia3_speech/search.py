@@ -46,22 +46,23 @@ class SearchOptions:
     `BeamSearch`.
 
     Args:
-        search: greedy takes the likeliest symbol of each frame, and nothing that is registered with the
-            adapter; beam weighs whole texts with a language model, which makes fewer errors (default: beam
-            where there is one, else greedy)
-        lm: a language model, ARPA (perhaps .gz) or KenLM binary; ia3-speech lm makes one of text; none: no
-            language model (default: the adapter's own, else the base's, if they have one)
-        lm_weight: what the language model counts beside the audio; ia3-speech tune-lm chooses it on a dev set
-            (default: as its language model has it, else 0.5)
-        word_score: added for each word: a higher one makes more and shorter words (default: as its language
-            model has it, else 1.5)
-        unknown_word_score: added for each word that the language model lacks: a lower one makes fewer of them
-            (default: as its language model has it, else -10)
-        beam_size: hypotheses that are kept after each frame; more of them take longer (default: 50)
-        hotwords: a file of terms to recognise, one a line; after TABs a factor of --hotword-weight, and forms
-            in which the term is heard (ia3-speech hotwords learn finds them; default: the adapter's own)
-        hotword_weight: nats of evidence that each character of a term beyond the fourth may lack: a higher
-            one finds more of the terms, also where they were not spoken (default: 2.0)
+        search: greedy takes the likeliest symbol of each frame and uses nothing that is registered with the
+            adapter; beam weighs whole texts with a language model, which makes fewer errors (default: beam if
+            there is a language model, else greedy)
+        lm: language model, an ARPA file (also gzipped, .gz) or KenLM binary; ia3-speech lm estimates one from
+            text; none: no language model (default: the adapter's own, else the base's, if they have one)
+        lm_weight: weight of the language model relative to the audio; ia3-speech tune-lm chooses it on a dev
+            set (default: as stored with the language model, else 0.5)
+        word_score: score added for each word: a higher one gives more and shorter words (default: as stored
+            with the language model, else 1.5)
+        unknown_word_score: score added for each word that the language model lacks: a lower one gives fewer
+            of them (default: as stored with the language model, else -10)
+        beam_size: number of hypotheses kept after each frame; more of them take longer (default: 50)
+        hotwords: file of terms to recognise, one per line; optional further fields, separated by TABs, are a
+            weight (it multiplies --hotword-weight) and the forms in which the term is heard (ia3-speech
+            hotwords learn finds them; default: the adapter's own)
+        hotword_weight: bonus in nats for each character of a term beyond the fourth: a higher one finds more
+            of the terms, also where they were not spoken (default: 2.0)
     """
 
     search: Literal["greedy", "beam"] | None = None

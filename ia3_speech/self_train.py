@@ -1,15 +1,16 @@
-"""Self-train: an adapter from recordings without texts, by what the recogniser hears where it is sure.
+"""Self-train: an adapter from recordings without transcripts, learnt from confidently recognised words.
 
     ia3-speech self-train --data recordings --out exp/ward      a folder of recordings, or a wav.scp directory
     ia3-speech self-train --data calls --init-adapter bank --out exp/calls       goes on from an adapter
     ia3-speech self-train --data calls --lm bank.arpa.gz --out exp/calls         with your language model
 
-What the base, or the adapter to start from, hears by beam search with a language model is learnt as far as
-its words are certain, and are heard again where the audio is played slower and faster. No text is read, and
-none is written but in OUT. Writes OUT/{config.yaml, adapter/, metrics.jsonl, train.json} as `train` does, and
-what was learnt (ia3_speech/unsupervised/self_training.py). Where nothing can be learnt, as of silence or
-music, the adapter is the start, and a note says why. Recordings that can't be read are named and left out. An
-interrupted run resumes.
+The base, or the adapter to start from, first decodes the recordings by beam search with a language model.
+Words that have enough confidence, and are recognised again when the audio is played slower and faster, become
+the targets of training. Transcripts are not read, and texts are written in OUT only. Writes OUT/{config.yaml,
+adapter/, metrics.jsonl, train.json} as `train` does, and the targets
+(ia3_speech/unsupervised/self_training.py). If nothing can be learnt, as from silence or music, the adapter
+equals the start, and a note says why. Recordings that can't be read are named and left out. An interrupted
+run resumes.
 """
 
 from typing import Any

@@ -1,13 +1,13 @@
-"""Train IA³ vectors, or what --method names, with CTC: two data directories and a base in, an adapter out.
+"""Train IA³ vectors, or another --method, with CTC, from a base and two data directories (train and dev).
 
     ia3-speech train --config ia3 --base mini --train data/train --dev data/dev --out exp/NAME
-    ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: folds are dev
+    ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: cross-validation
     ia3-speech train --check --train data/train --dev data/dev --out exp/NAME    can the base write the texts?
 
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
-of the last epoch that dev can't tell from the one with the lowest WER (training/trainer.py explains the
-rule), and the start where no epoch improved on it. An interrupted run resumes from its last checkpoint and
-ends with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
+of the last epoch whose dev WER is within one standard error of the lowest (training/trainer.py explains the
+rule), or the start if no epoch improved on it. An interrupted run resumes from its last checkpoint and ends
+with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
 """
 
 import logging
@@ -31,7 +31,7 @@ class CheckOptions:
     Attributes:
         check: train nothing: check that the base can write the texts, and that the audio is long enough for
             them
-        tests: with --check: data directories that are only tested on
+        tests: with --check: further data directories to check, which are used for testing only
     """
 
     check: bool = False

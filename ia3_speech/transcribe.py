@@ -1,25 +1,24 @@
 """Transcribe: audio files → text, subtitles, word times, with or without an adapter.
 
     ia3-speech transcribe audio.wav                           its text
-    ia3-speech transcribe --adapter speaker42 a.wav b.flac    PATH<TAB>text, a line a file
+    ia3-speech transcribe --adapter speaker42 a.wav b.flac    PATH<TAB>text, one line per file
     ia3-speech transcribe --adapter accent:0.7+medical a.wav  the weighted sum of two adapters
-    ia3-speech transcribe --format json folder/               an object a line; folders are searched
+    ia3-speech transcribe --format json folder/               one object per line; folders are searched
     ia3-speech transcribe --format srt,ctm --output-dir out folder/   out/NAME.srt, out/NAME.ctm
     ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav
-    ia3-speech transcribe --dictation a.wav                   with punctuation and doses written
+    ia3-speech transcribe --dictation a.wav                   with punctuation and doses as in writing
     ia3-speech transcribe --part 3/8 --output-dir out folder/ one of a cluster's eight jobs
-    find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
-    ia3-speech transcribe --mic                               the microphone, until Ctrl-C; also --dictation
+    find . -name '*.wav' | ia3-speech transcribe              paths, or one sound file, from stdin
+    ia3-speech transcribe --mic                               the microphone, until Ctrl-C (--dictation too)
     arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
 
-Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr where PyAV
-(the extra ia3-speech[containers]) is installed. Recordings longer than the base's maximum input
-duration are cut at pauses. A bad file is named on stderr and in failed.txt of --output-dir (of a part in
-failed.3of8.txt), the others are transcribed, and the exit code is 1.
-Clipped audio and silence are named too, and transcribed. Progress is shown on stderr where that is a
-terminal. Files are written when they are complete, so that a run that was killed goes on with
---skip-existing. Ctrl-C ends live input: what was heard is transcribed and printed; the exit code is 0 for
---mic, and 130 for a pipe, whose rest is not read.
+Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr if PyAV (the
+extra ia3-speech[containers]) is installed. Recordings longer than the base's maximum input duration are cut
+at pauses. A file that can't be used is named on stderr and in failed.txt of --output-dir (with --part 3/8 in
+failed.3of8.txt); the others are transcribed, and the exit code is 1. Clipped audio and silence are named too,
+but transcribed. Progress is shown on stderr if that is a terminal. Files appear only when they are complete,
+so --skip-existing continues a run that was killed. Ctrl-C ends live input: what was heard is transcribed and
+printed; the exit code is 0 for --mic, and 130 for a pipe, the rest of which is not read.
 
 For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
 and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
@@ -82,8 +81,8 @@ def main(
     """Transcribe audio files.
 
     Args:
-        files: audio files, and folders to search for them (default: stdin: paths, a line each, or one sound
-            file)
+        files: audio files, and folders to search for them (default: read stdin: paths, one per line, or one
+            sound file)
     """
     search_options.check()
     check_output(output_options)

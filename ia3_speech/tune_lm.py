@@ -3,7 +3,7 @@
     ia3-speech tune-lm data/dev --lm clinic.arpa.gz --adapter clinic --out clinic_search.yaml
     ia3-speech decode --config clinic_search.yaml --adapter clinic data/test exp/clinic/decode_lm
 
-In: a data directory that is neither trained nor tested on, a language model, a base and perhaps an adapter.
+In: a data directory used for neither training nor testing, a language model, a base and perhaps an adapter.
 Out: the WER of every pair of weights, and a YAML file that `decode` and `transcribe` take as --config. The
 audio goes through the model once; all weights are tried on the same logits.
 """
@@ -50,12 +50,12 @@ def main(
     """Choose --lm-weight and --word-score of a beam search by the WER of a dev set.
 
     Args:
-        data: data directory with audio and text; neither trained nor tested on
+        data: data directory with audio and text, used for neither training nor testing
         out: YAML file for --config of decode and transcribe (default: print the weights only)
-        lm_weights: weights of the language model to try (default: 0.2 to 1)
-        word_scores: scores of a word to try (default: 0 to 3)
+        lm_weights: language model weights to try (default: 0.2 to 1)
+        word_scores: word scores to try (default: 0 to 3)
         allow_pipes: run the shell commands that wav.scp holds
-        force: tune again what was tuned on the same inputs
+        force: tune again even if the inputs are the same as before
     """
     search_options.check()
     if search_options.lm in (None, NO_LM):

@@ -23,16 +23,16 @@ _option_files+=("${BASH_SOURCE[0]}")
 # The options of a corpus; stages.sh has those of every recipe.
 prepare="python -m ia3_speech.data.corpora.kaldi"
 test_sets="test"        # 'A B': which sets of the data to test on
-terms=""                # FILE|CMD: a term a line, perhaps a TAB and a category; or called as CMD DATA/test TERMS --train DATA/train
-name=${PWD##*/}         # NAME: what the adapter is registered as
-train_config=ia3        # FILE: YAML of ia3-speech train, or ia3 (without dev: few), which come with the package
-system=""               # NAME: what is trained, in tables and below exp/ (default: the name of --train-config)
-replay=shipped          # shipped|none|DIR: other speech, without texts, on which training holds the adapter to the base, so that it forgets less
-train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; name the --system too
-lm=own                  # own|none|'FILE FILE': a language model of train's texts and the base's own; none; and of FILEs
-lm_texts=""             # CMD: called as CMD OUT --train DATA/train; writes further sentences for the language model
-lm_sets=""              # 'A B': what is decoded with the language model too (default: --test-sets and out_of_domain)
-hotwords=own            # own|none|FILE: with the LM and the adapter, the terms that train holds; or those of a hot-word FILE
+terms=""                # FILE|CMD: file with one term per line, optionally a TAB and a category; or a command, called as CMD DATA/test TERMS --train DATA/train
+name=${PWD##*/}         # NAME: name under which the adapter is registered
+train_config=ia3        # FILE: YAML file for ia3-speech train, or ia3 (without dev: few), which come with the package
+system=""               # NAME: name of the trained system, in tables and below exp/ (default: the name of --train-config)
+replay=shipped          # shipped|none|DIR: other speech, without texts, on which training penalises divergence from the base, so that the adapter forgets less
+train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; give a --system name too
+lm=own                  # own|none|'FILE FILE': language model of train's texts (own: mixed with the base's own; FILEs: with these too; none: no language model)
+lm_texts=""             # CMD: command that writes further sentences for the language model, called as CMD OUT --train DATA/train
+lm_sets=""              # 'A B': sets to decode with the language model too (default: --test-sets and out_of_domain)
+hotwords=own            # own|none|FILE: hot words to decode with, beside the language model (own: the terms in train's texts; FILE: a hot-word file)
 
 # Stages 1 to 6; afterwards $selected is the folder of the adapter that is shown, and $trained where it was trained.
 adapt() {

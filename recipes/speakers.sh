@@ -19,11 +19,11 @@ _option_files+=("${BASH_SOURCE[0]}")
 
 # The options of speakers; stages.sh has those of every recipe.
 prepare="local/prepare.py" # writes DATA_DIR/test
-k=15                    # 'A B': utterances to adapt on; several make a learning curve
-folds=4                 # N: parts into which a speaker's utterances are dealt; each is tested once
-adapt_config=few        # FILE: YAML of ia3-speech speakers, or few, which comes with the package
-adapt_opts=""           # OPTS: further options of it, such as '--epochs 5'; --grid names the systems by them
-text_opts=""            # OPTS: '--drop-chars', '--on-error skip': texts that the base can't write or has no time for
+k=15                    # 'A B': number of utterances to adapt on; several numbers give a learning curve
+folds=4                 # N: number of parts into which a speaker's utterances are divided; each is tested once
+adapt_config=few        # FILE: YAML file for ia3-speech speakers, or few, which comes with the package
+adapt_opts=""           # OPTS: further options of ia3-speech speakers, such as '--epochs 5' (with --grid, systems are named by their options)
+text_opts=""            # OPTS: what to do with texts that the base can't write, or too long for their audio: '--drop-chars', '--on-error skip'
 prefix=speaker          # NAME: the adapter of speaker 0024 is registered as NAME0024
 
 # The systems are from_START_kN_seedS: from the base or from --init-adapter, with N utterances a speaker.

@@ -5,10 +5,10 @@
 # is trained here belongs to stage 5, what is decoded and scored to stage 6.
 _option_files+=("${BASH_SOURCE[0]}")
 
-average=false           # true: test the mean of the seeds too, as SYSTEM_average, and show and register that
-trade_off=""            # '0.5 1': the adapter scaled by these, on the first test set and on --out-of-domain
-variants=""             # 'replay-weight=1,3 layers=3-5': further adapters, each trained with one option changed, on the same two sets
-curve=""                # '1 5 20': further adapters, trained on so many minutes of train
+average=false           # true: test the mean of the seeds' adapters too, as SYSTEM_average, and show and register that one
+trade_off=""            # '0.5 1': test the adapter scaled by these factors, on the first test set and on --out-of-domain
+variants=""             # 'replay-weight=1,3 layers=3-5': train further adapters, each with one option changed, and test them on the same two sets
+curve=""                # '1 5 20': train further adapters on this many minutes of train
 
 # check_study: refuses what can't be meant, before anything is made.
 check_study() {

@@ -296,7 +296,7 @@ def test_help_groups_the_options_explains_each_and_names_its_default(run):
         "--config", "--raw", "--hotwords", "--output-dir", "--dictation-rules", "--dictation-off", "--part",
         "--review-below",
     }  # fmt: skip
-    assert "about one text in sixteen is another" in " ".join(out.split())  # of --precision
+    assert "about one text in sixteen then differs" in " ".join(out.split())  # of --precision
 
 
 def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsys):

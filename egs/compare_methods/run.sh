@@ -11,12 +11,12 @@ set -euo pipefail
 cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh; . local/compare.sh
 
 task=orders  # TASK: orders (barista_orders) or accent (speechocean762)
-minutes=20   # N: of the accent's train
-methods="ia3_paper ia3 lora_r4 lora_r16 lora_r4_linear lora_r16_linear dora vera ln_tuning bitfit bottleneck prompt head full" # NAMES: of local/compare.sh
-rates=""     # 'full=1e-4 ia3=2e-2': rates that are known; for other methods dev chooses one of three
-curve=""     # '1 5 20': also ia3, lora_r4 and full on so many minutes of train
+minutes=20   # N: minutes of the accent's train set to use
+methods="ia3_paper ia3 lora_r4 lora_r16 lora_r4_linear lora_r16_linear dora vera ln_tuning bitfit bottleneck prompt head full" # NAMES: methods to compare, by their names in local/compare.sh
+rates=""     # 'full=1e-4 ia3=2e-2': learning rates that are known; for each other method one of three is chosen on dev
+curve=""     # '1 5 20': train ia3, lora_r4 and full on this many minutes of train too
 seeds=3      # of each method at its best rate
-epochs=8     # N: of each seed; the rates are chosen with one seed in half of them
+epochs=8     # N: epochs of each seed; the learning rates are chosen with one seed and half as many
 unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway
 ALL_METHODS=$methods
 

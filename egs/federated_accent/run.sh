@@ -8,9 +8,9 @@ set -euo pipefail
 . "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
 cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
 
-rounds=30    # N: of each experiment
-only=""      # 'NAME;NAME': some experiments
-speakers=125 # N: at most so many, of whom re-identification is measured
+rounds=30    # N: number of rounds of each experiment
+only=""      # 'NAME;NAME': run these experiments only
+speakers=125 # N: largest number of speakers on whom re-identification is measured
 unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain
 . parse_options.sh
 

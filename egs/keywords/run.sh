@@ -8,15 +8,15 @@ set -euo pipefail
 cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
 
 task=keywords   # TASK: keywords or intents
-speech_train="" # 'DIR DIR': other speech to train on, files named READER-…
+speech_train="" # 'DIR DIR': other speech to train on, in files named READER-…
 speech_test=""  # 'DIR DIR': other speech to test on, by other readers
-noises=""       # DIR: a recording a place
-clips=0         # N: of each class in train, half as many in dev and test; 0: all
-hop=1.0         # SECONDS: from one window of the background to the next
-methods="head ia3 lora full" # NAMES: of these
-rates=3         # N: learning rates to choose from on dev; 1: none is chosen
+noises=""       # DIR: recordings of noise, one per place
+clips=0         # N: clips of each class in train, half as many in dev and test; 0: all
+hop=1.0         # SECONDS: step from one window of the background speech to the next
+methods="head ia3 lora full" # NAMES: which of these methods to compare
+rates=3         # N: number of learning rates to choose from on dev; 1: none is chosen
 seeds=3         # of each method at its best rate
-epochs=4        # N: of each training
+epochs=4        # N: epochs of each training
 unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain nj small_opts precision retrain allow_pipes
 . parse_options.sh
 check_options() {

@@ -9,8 +9,8 @@ set -euo pipefail
 . "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
 cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 
-reader=""   # N: whom to adapt to, where the corpus holds several readers
-download="" # DIR: fetch test-clean into DIR first, perhaps from a mirror: OPENSLR=URL
+reader=""   # N: reader to adapt to, if the corpus holds several
+download="" # DIR: first download test-clean into DIR (from a mirror, if the environment variable OPENSLR holds its URL)
 
 # Data: one reader's chapters. The last third of them is test, the one before that dev; of a single chapter, the
 # last third of its utterances, and the last of the others.

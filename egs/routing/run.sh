@@ -18,10 +18,10 @@ accent_corpus=""    # DIR: speechocean762, as its recipe takes it
 orders_corpus=""    # DIR: the coffee orders, as the recipe barista_orders takes them
 telephone_corpus="" # DIR: MInDS-14, as the recipe minds14 takes it
 notes_corpus=""     # DIR: clinical notes, as the recipe medical_dictation takes them
-general=""          # 'DIR DIR': other speech to test on beside the shipped (Kaldi directories, LibriSpeech's layout)
-general_dev=""      # DIR: other speech of dev, of which the shipped clips are left out
+general=""          # 'DIR DIR': other speech to test on, beside the shipped clips (Kaldi directories, or LibriSpeech's layout)
+general_dev=""      # DIR: other speech for dev; the shipped clips in it are left out
 unseen=""           # 'DIR DIR': general speech of corpora that the gate of the base has not seen
-adapters=""         # 'A B C D': of accent, orders, telephone, notes (default: what their recipes train)
+adapters=""         # 'A B C D': adapters of accent, orders, telephone and notes, in this order (default: those that their recipes train)
 train_opts=""       # OPTS: further options of train
 unset corpus corpus_name prepare init_adapter init_name grid score_opts report_opts out_of_domain allow_pipes
 . parse_options.sh

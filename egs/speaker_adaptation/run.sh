@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")"; . ./cmd.sh; . speakers.sh
 export PYTHONPATH=$PWD/../medical_dictation/local${PYTHONPATH:+:$PYTHONPATH} # whose grammar writes what the voices say
 
-speakers="" # test|train: speechocean762's test speakers, or held-out train speakers, to choose options by
+speakers="" # test|train: adapt to speechocean762's test speakers, or, to choose options, to held-out train speakers
 
 # Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter trained on others.
 corpus=espeak prepare=""

@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
 cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 
-download="" # DIR: fetch the corpus into DIR first, perhaps from a mirror: OPENSLR=URL
+download="" # DIR: first download the corpus into DIR (from a mirror, if the environment variable OPENSLR holds its URL)
 
 # Data: the published train speakers, a share of whom, adults and children, become dev. The published test speakers
 # are two sets: the adults are the headline; children are hard for reasons besides the accent.

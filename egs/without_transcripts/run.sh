@@ -11,12 +11,12 @@ set -euo pipefail
 . "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
 cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
 
-minutes=0 # N: of speech of each train, evenly spaced; 0: all
-tests=0 # N: utterances of each test, evenly spaced; 0: all
-speakers=0 # N: speakers of the third condition; 0: all 85
-epochs=6 # N: of training, at most
-rounds=1 # N: of self-training, at most
-conditions="accent telephone speakers" # 'A B': those to measure
+minutes=0 # N: minutes of speech from each train set, evenly spaced; 0: all
+tests=0 # N: utterances from each test set, evenly spaced; 0: all
+speakers=0 # N: number of speakers in the condition speakers; 0: all 85
+epochs=6 # N: largest number of training epochs
+rounds=1 # N: largest number of rounds of self-training
+conditions="accent telephone speakers" # 'A B': conditions to measure
 unset prepare base init_adapter init_name grid nj small_opts precision decode_opts score_opts report_opts out_of_domain
 unset register_anyway retrain allow_pipes # of recipes with one corpus
 . parse_options.sh

@@ -1,16 +1,16 @@
-"""Corrections: what was really said in recordings, from which a registered adapter learns.
+"""Corrections: the true texts of recordings, from which a registered adapter learns.
 
     ia3-speech corrections add anna audio.wav "what was said"     a recording
-    ia3-speech corrections add anna table.csv                     columns file and text, perhaps speaker
+    ia3-speech corrections add anna table.csv                     columns file, text and perhaps speaker
     ia3-speech corrections add anna texts --recordings folder     .txt files as transcribe --output-dir writes
     ia3-speech corrections learn anna                             keeps the new adapter if it is better
     ia3-speech corrections list anna
     ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all of them
 
-Stored are, in `corrections/NAME` beside the registry's folder (`$IA3_SPEECH_HOME`, else the platform's folder
-for user data), a copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts. They are
-somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove` deletes it. An
-adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`.
+A copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts are stored in
+`corrections/NAME` beside the registry's folder (`$IA3_SPEECH_HOME`, else the platform's folder for user
+data). They are somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove`
+deletes it. An adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`.
 """
 
 import sys
@@ -31,8 +31,9 @@ from ia3_speech.formatting import in_columns, plural
 def add(name: str, correction: list[str], recordings: Path | None = None) -> int:
     """Store what was really said in recordings, for `corrections learn`.
 
-    What can't be used is named on stderr, the others are stored, and the exit code is 1. A recording that is
-    stored already, under whatever name, gets the new text. `corrections --help` says what is stored where.
+    Recordings that can't be used are named on stderr, the others are stored, and the exit code is 1. A
+    recording that is stored already, under whatever file name, gets the new text. `corrections --help` says
+    what is stored where.
 
     Args:
         name: a registered adapter.
@@ -102,7 +103,7 @@ def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[
 
 
 def list_corrections(name: str) -> None:
-    """List the corrections of an adapter: utterance, seconds, whether it has learnt from it, text.
+    """List the corrections of an adapter: utterance, seconds, whether the adapter learnt from it, text.
 
     Args:
         name: the adapter.
@@ -122,7 +123,8 @@ def remove(*names: str) -> None:
     """Delete corrections and the copies of their recordings. The adapter stays as it is.
 
     Args:
-        names: the adapter, and the utterances to delete, as `list` shows them; without them, all.
+        names: the adapter, and the utterances to delete, as `list` shows them; without utterances, all of
+            them.
     """
     if not names:
         raise UserError("whose? (corrections remove NAME [UTTERANCE …])")
@@ -133,13 +135,14 @@ def remove(*names: str) -> None:
 
 
 def learn_corrections(name: str) -> None:
-    """Adapt again, from the data that the adapter was trained on, if they are still there, and corrections.
+    """Train an adapter again, on its training data (if they are still there) and its corrections.
 
-    The new adapter is kept only if folds say so: adapters that have not heard the utterance have to make
-    fewer errors than the old one on the corrections that are new to it, and fewer than the base on
-    everything; and on other people's speech the new one at most a tenth more than the old one. The old one
-    stays as NAME@1, then NAME@2 …. Words of five letters or more that are said several times, and never
-    recognised, become hot words of the new one. A few minutes of speech take minutes.
+    The new adapter is kept only if it is better in cross-validation, where each utterance is decoded by an
+    adapter that was not trained on it. These adapters have to make fewer errors than the old one on the
+    corrections that are new to it, and fewer than the base on everything. On other people's speech, the new
+    adapter may make at most a tenth more errors than the old one. The old one is kept as NAME@1, then NAME@2
+    …. Words of five letters or more that are said several times, and never recognised, become hot words of
+    the new one. For a few minutes of speech this takes minutes.
 
     Args:
         name: a registered adapter that has corrections.

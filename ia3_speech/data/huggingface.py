@@ -51,19 +51,19 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; recordings in wav/ and a text
-            for each in transcript/, as of L2-ARCTIC and VCTK).
+        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; or recordings in wav/ and their
+            texts in transcript/, as in L2-ARCTIC and VCTK).
         out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
-        audio_column: the column with the audio or the path of an audio file [by its usual names].
-        text_column: the column with the transcript, none if there is none [by its usual names].
-        speaker_column: the column with the speaker; none makes each utterance its own speaker [by its usual
-            names].
-        id_column: the column with utterance ids; none numbers them [by its usual names].
+        audio_column: the column with the audio or the path of an audio file [found by its usual names].
+        text_column: the column with the transcript, none if there is none [found by its usual names].
+        speaker_column: the column with the speaker; none makes each utterance its own speaker [found by its
+            usual names].
+        id_column: the column with utterance ids; none numbers them [found by its usual names].
         labels: columns to keep as utt2LABEL, separated by commas, none for no labels [accent, gender, age …].
-        on_error: stop at audio that is unusable or has no transcript, or leave it out; clipped audio is
-            converted, and listed in a warning.
+        on_error: fail stops at audio that is unusable or has no transcript, skip leaves it out; clipped audio
+            is converted, and listed in a warning.
 
     Raises:
         DataError: the dataset cannot be loaded, or has several splits and `split` is None; a column cannot be

@@ -22,14 +22,14 @@ class InputOptions:
     """Input
 
     Args:
-        channels: mix averages the channels of a recording; split transcribes them one by one (left and right
-            of a call) and merges them by time; then --adapter may name one for each, such as
-            left=agent,right=caller
-        max_seconds: longer recordings are cut at pauses, and the texts joined (default: the base's maximum
-            input duration, 15.36 s for mini, else 60; inf: never)
-        vad: how speech is found where longer recordings are cut; silence between is left out: silero by a
-            neural network, energy by its level; off cuts at the quietest places and leaves nothing out
-            (default: silero where the extra ia3-speech[vad] is installed, else energy)
+        channels: mix averages the channels of a recording; split transcribes each channel by itself (left and
+            right of a call) and merges the texts by time, and --adapter may then name one adapter per
+            channel, such as left=agent,right=caller
+        max_seconds: cut longer recordings at pauses, and join their texts (default: the base's maximum input
+            duration, 15.36 s for mini, else 60; inf: never cut)
+        vad: how to find the speech where longer recordings are cut: silero by a neural network, energy by its
+            level, both leaving out the silence between; off cuts at the quietest places and leaves nothing
+            out (default: silero if the extra ia3-speech[vad] is installed, else energy)
     """
 
     channels: Literal["mix", "split"] = "mix"
@@ -42,14 +42,15 @@ class LiveOptions:
     """Live input
 
     Args:
-        mic: transcribe the microphone, until Ctrl-C (extra ia3-speech[mic]); with --dictation, as it is
-            written
+        mic: transcribe the microphone until Ctrl-C (extra ia3-speech[mic]); --dictation writes punctuation
+            and doses here too
         mic_device: number of the microphone, or a part of its name (default: the system's)
-        live: transcribe stdin while it is being written: WAV, of known or unknown length
-        raw: the same for 16-bit little-endian samples of one channel without a header; their rate in Hz, such
-            as 16000
-        partials: with --format json, objects of type partial too (a terminal always shows such text in place)
-        pause: seconds without speech that end a line, whose text is then final
+        live: transcribe WAV audio from stdin while it is being written, of known or unknown length
+        raw: like --live, for raw 16-bit little-endian samples of one channel without a header; RAW is their
+            rate in Hz, such as 16000
+        partials: with --format json, also print unfinished text, as objects of type partial (a terminal
+            always shows such text in place)
+        pause: seconds without speech after which a line ends and its text is final
     """
 
     mic: bool = False
@@ -87,18 +88,18 @@ class ModelOptions:
     """Model
 
     Args:
-        adapter: what adapts the base to a speaker or domain: a registered name, an adapter's folder, or a sum
-            such as accent:0.7+medical:0.5; auto: for each recording the registered adapter that its audio
-            calls for, or none; auto:accent,medical: of these; auto-sum: their sum, weighted by that (default:
-            the base alone)
+        adapter: adapts the base to a speaker or domain: a registered name, an adapter's folder, or a sum such
+            as accent:0.7+medical:0.5. auto chooses by the audio, for each recording, one of the registered
+            adapters or none; auto:accent,medical chooses among these only; auto-sum adds the adapters up,
+            weighted by how likely each is for the audio (default: the base alone)
         base: the pretrained recogniser (Whisper's --model): mini, a folder or a hub id such as
             facebook/wav2vec2-base-960h (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)
-        dtype: number format of the base's weights: 16 bits need half the memory; int8 a quarter, on a CPU
-        precision: bf16: the encoder's layers compute in bfloat16, and about one text in sixteen is another
-            than that of the recording alone, since it depends on the batch (batches are the same in each
-            run); auto: where the processor or GPU has instructions for it, which make it faster; no: all in
-            --dtype
+        dtype: number format of the base's weights: 16 bits need half the memory, int8 (on a CPU) a quarter
+        precision: no: compute everything in --dtype; bf16: compute the encoder's layers in bfloat16; about
+            one text in sixteen then differs from the text that the same recording gives alone, because it
+            depends on the batch (batches are the same in each run); auto: bf16 if the processor or GPU has
+            instructions for it, which make it faster
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
     """
 
@@ -115,9 +116,10 @@ class TestTimeOptions:
     """Adaptation without transcripts
 
     Args:
-        test_time: let the vectors adapt to the audio before it is transcribed: suta to each piece of at most
-            15 s alone; dsuta beside that slowly along all recordings (decode: of a speaker), which are one
-            person's; some eight times as slow: docs/adaptation.md (default: no adaptation)
+        test_time: adapt the vectors to the audio before it is transcribed: suta to each piece of at most 15 s
+            separately; dsuta also, slowly, along all recordings, which must be of one person (decode: along
+            the utterances of each speaker); this takes some eight times as long: docs/adaptation.md (default:
+            no adaptation)
     """
 
     test_time: Literal["suta", "dsuta"] | None = None
@@ -128,22 +130,23 @@ class OutputOptions:
     """Output
 
     Args:
-        format: text: of one recording its text, of several PATH<TAB>text, of one of more than a minute a line
-            a segment, as soon as it is done; dictation: text with --dictation; Whisper's txt (a line a
-            segment), json (an object a recording), srt, vtt and tsv; jsonl: an object a segment; csv: a row a
-            word; ctm, stm: Kaldi's and NIST's words and segments with times; textgrid: Praat's; all. Several,
-            with commas between, need --output-dir
-        output_dir: write a file for each recording and format there (a.wav → a.srt), nothing to stdout, and
-            what failed to failed.txt there
-        skip_existing: leave out recordings whose files are in --output-dir, to go on with a run
-        part: 3/8: the third of eight parts of the recordings, each for a job of a cluster
-        review_below: mark words of less confidence, for who reads them again: [word?] in text and txt, yes in
+        format: text: the text of a single recording (if longer than a minute, one line per segment, as soon
+            as it is done), or PATH<TAB>text for each of several; dictation: text with --dictation; as in
+            Whisper, txt (one line per segment), json (one object per recording), srt, vtt and tsv; jsonl: one
+            object per segment; csv: one row per word; ctm, stm: Kaldi's words and NIST's segments, with
+            times; textgrid: Praat's format; all. Several formats, separated by commas, need --output-dir
+        output_dir: write one file per recording and format into this folder (a.wav → a.srt) and nothing to
+            stdout; its failed.txt lists the recordings that failed
+        skip_existing: skip recordings whose files are already in --output-dir, to continue an interrupted run
+        part: such as 3/8: transcribe only the third of eight parts of the recordings (one part for each job
+            of a cluster)
+        review_below: mark words with a lower confidence than this for review: [word?] in text and txt, yes in
             csv's column review
         word_timestamps: list the words, with times and confidences, in json and jsonl; ctm and textgrid
             always have them
-        max_line_width: characters of a subtitle's line (default: a segment is one line)
-        max_line_count: lines of a subtitle; with --max-line-width, subtitles are filled across segments
-            (default: as many as a segment needs)
+        max_line_width: largest number of characters in a subtitle's line (default: each segment is one line)
+        max_line_count: largest number of lines in a subtitle; with --max-line-width, subtitles are filled
+            across segments (default: as many as a segment needs)
         highlight_words: underline each word of a subtitle while it is spoken
     """
 
@@ -168,10 +171,10 @@ class ConfidenceOptions:
     """Confidences
 
     Args:
-        confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
-            calibrate has stored with the adapter or the base; 1 beside a bias that is given)
-        confidence_bias: is added to these log-odds (default: what calibrate has stored; 0
-            beside a slope that is given)
+        confidence_slope: factor for the log-odds of the words' confidences (default: what ia3-speech
+            calibrate has stored with the adapter or the base; 1 if only the bias is given)
+        confidence_bias: added to these log-odds (default: what ia3-speech calibrate has stored; 0 if only the
+            slope is given)
     """
 
     confidence_slope: float | None = None
@@ -193,11 +196,11 @@ class DictationOptions:
     """Dictation
 
     Args:
-        dictation: write spoken punctuation, doses, blood pressures and capitals, in any format: "five hundred
-            milligrams full stop" → "500 mg."; what can be read in two ways stays in words
-        dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
-        dictation_off: parts (commands, numbers, names) and commands to leave out, such as "numbers,full
-            stop"
+        dictation: write spoken punctuation, doses, blood pressures and capitals as in written text, in any
+            format: "five hundred milligrams full stop" → "500 mg."; ambiguous phrases stay in words
+        dictation_rules: YAML file with rules, names, units and commands of your own (docs/transcribe.md)
+        dictation_off: parts (commands, numbers, names) or single commands to switch off, such as
+            "numbers,full stop"
     """
 
     dictation: bool = False

@@ -1,11 +1,11 @@
-"""Write dictated text: spoken punctuation, doses, blood pressures and capitals; text in, text out.
+"""Write the spoken punctuation, doses, blood pressures and capitals of dictated text as in writing.
 
-    ia3-speech dictation notes.txt                             the written text
+    ia3-speech dictation notes.txt                             prints the written text
     echo "five hundred milligrams twice a day" | ia3-speech dictation
-    ia3-speech dictation --dictation-rules clinic.yaml --raw notes.txt    what your own rules do to your texts
+    ia3-speech dictation --dictation-rules clinic.yaml --raw notes.txt    tries your own rules on your texts
 
-Each line is a text of its own. Text has no pauses, so commands that need them (comma, period, new line) stay
-words; `ia3-speech transcribe --dictation` knows them.
+Each line is a separate text. Text has no pauses, so commands that need them (comma, period, new line) stay
+words; `ia3-speech transcribe --dictation` knows the pauses.
 """
 
 import sys
@@ -26,10 +26,10 @@ def main(
 
     Args:
         files: text files (default: stdin)
-        dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
-        dictation_off: parts (commands, numbers, names) and commands to leave out, such as "numbers,full
-            stop"
-        raw: print RAW<TAB>WRITTEN, a line a line; a line break that was dictated is then ⏎
+        dictation_rules: YAML file with rules, names, units and commands of your own (docs/transcribe.md)
+        dictation_off: parts (commands, numbers, names) or single commands to switch off, such as
+            "numbers,full stop"
+        raw: print RAW<TAB>WRITTEN for each input line; a line break that was dictated is shown as ⏎
     """
     dictation = make_dictation(dictation_rules, dictation_off)
     for file in files or ("-",):

@@ -15,10 +15,10 @@ the page:
     <!-- results exp/espeak systems provenance only ia3 ia3_rate* -->
     <!-- end of results -->
 
-After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, confidences, curve,
-training, provenance; none: all but training), and perhaps `only` and the systems or
-folders, as patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a
-Markdown file (exp/espeak/RESULTS.md) stands for its contents.
+After the path come the parts wanted (systems, speakers, terms, labels, forgetting, confidences, curve,
+training, provenance; without any, all but training), and then optionally `only` and patterns of systems or
+folders. A block stays as it is if its folder is missing, or holds none of these. If the path is a Markdown
+file (exp/espeak/RESULTS.md), the block gets its contents.
 """
 
 import re
@@ -50,13 +50,13 @@ BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of 
 
 
 def select(exp: Path, names: str, seeds: int = 0) -> None:
-    """Print the folder of the seed with the median dev WER; of an even number the lower middle.
+    """Print the folder of the seed with the median dev WER (of an even number, the lower of the middle two).
 
     Args:
         exp: folder of the experiment
-        names: of what was trained, without the seed; of several, with spaces between them, the one with the
+        names: names of what was trained, without the seed, separated by spaces; of several, the one with the
             lowest mean dev WER is taken
-        seeds: those from 1 to this one alone; 0: all
+        seeds: only seeds from 1 to this one; 0: all
     """
     trained: list[list[System]] = []
     for name in names.split():
@@ -70,7 +70,7 @@ def select(exp: Path, names: str, seeds: int = 0) -> None:
 
 
 def stale(exp: Path, data: Path) -> None:
-    """Print the folders of what was trained on other data than stands there now.
+    """Print the folders of systems whose training data have changed since.
 
     Args:
         exp: folder of the experiment
@@ -88,7 +88,7 @@ def collect(exp: Path, force: bool = False) -> None:
 
     Args:
         exp: folder of the experiment
-        force: write them again if they were written from the same scores
+        force: write them again even if the scores are the same as before
     """
     patterns = ("*/decode_*/score.json", "*/scale_*/decode_*/score.json", "curve/*/decode_*/score.json")
     patterns += ("*/train.json", "*/*/fold1/decode_*/score.json", "*/lm_search.yaml", "lm.json")
@@ -159,12 +159,12 @@ def pair(system: System, set_name: str) -> Json:
 
 
 def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
-    """Print tables.
+    """Print the tables of results.
 
     Args:
         exp: folder of the experiment
-        parts: which ones, with spaces between them
-        only: patterns of the systems or folders wanted
+        parts: which tables, separated by spaces
+        only: patterns of the systems or folders to show
     """
     wanted = known_parts(parts, "--parts names")
     print(markdown(find_systems(exp, only.split()), wanted), end="")

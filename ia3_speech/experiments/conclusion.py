@@ -76,14 +76,14 @@ class Best(NamedTuple):
 
 
 def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
-    """Register an adapter with the best measured search, unless it does not help; say so then.
+    """Register an adapter with the best measured search; if the adapter does not help, say so instead.
 
     Args:
-        adapter: its folder, EXP/SYSTEM/adapter, or of one of many speakers EXP/SYSTEM/SPEAKER/FOLD/adapter
-        name: what --adapter finds it by
-        score: score.json of its test set in EXP/SYSTEM/decode_greedy_SET, which decides; then others that its
-            card shows
-        anyway: register it even where it does not help
+        adapter: its folder, EXP/SYSTEM/adapter, or, for one of many speakers, EXP/SYSTEM/SPEAKER/FOLD/adapter
+        name: the name by which --adapter finds it
+        score: score.json of its test set in EXP/SYSTEM/decode_greedy_SET, which decides; then further
+            score.json files that its model card shows
+        anyway: register it even if it does not help
     """
     system = score[0].absolute().parents[1]
     set_name = score[0].parent.name.removeprefix(f"decode_{GREEDY}_")
@@ -122,7 +122,7 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
 
 
 def best(system: Path, set_name: str) -> None:
-    """Print the decode directory of the best of an adapter's systems, such as decode_lm_test.
+    """Print the decode directory of an adapter's best search, such as decode_lm_test.
 
     Args:
         system: EXP/SYSTEM, which holds an adapter
@@ -262,8 +262,8 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
 
     Args:
         exps: folders of experiments, of which the last is the most specific
-        transcribe: how transcribe is called here
-        sample: a recording to try it on
+        transcribe: the transcribe command to print
+        sample: the recording to print in that command
     """
     options = ""
     for exp in map(Path, exps):

@@ -3,20 +3,20 @@
     ia3-speech live --mic                                       until Ctrl-C
     arecord -q -f S16_LE -r 16000 | ia3-speech live             WAV, of any length
     rec -q -t raw -r 16000 -b 16 -c 1 - | ia3-speech live --raw 16000
-    ia3-speech live --mic --dictation --adapter speaker42       as it is written
+    ia3-speech live --mic --dictation --adapter speaker42       punctuation and doses as in writing
 
-The same as `ia3-speech transcribe --mic`, `--live` and `--raw`. On a terminal the text that is being spoken
-is rewritten in place, and a line when it is final; elsewhere there are the final lines alone, or JSON
-objects, a line each, also partial ones:
+The same as `ia3-speech transcribe --mic`, `--live` and `--raw`. On a terminal, unfinished text is rewritten
+in place until its line is final. Elsewhere only final lines are printed; with --format json one object per
+line, and with --partials unfinished text too:
 
     {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever", "adapter": null, "base": "mini"}
 
-A thread reads while the model computes; whoever falls behind gets fewer partial texts, and the same final
-ones.
+Audio is read while the model computes; if the machine is too slow, there are fewer partial texts, and the
+same final ones.
 
-Ctrl-C, or SIGTERM, ends the listening: what has been heard is transcribed and printed. The exit code
-is 0 where Ctrl-C ended a microphone, which ends in no other way, and else the shell's: 130 for a pipe, which
-was not read to its end; 143 after SIGTERM. A second Ctrl-C ends at once.
+Ctrl-C or SIGTERM ends the input: what has been heard is transcribed and printed. The exit code is 0 if Ctrl-C
+ended a microphone, which ends in no other way, 130 if it ended a pipe, which was then not read to its end,
+and 143 after SIGTERM. A second Ctrl-C ends at once.
 """
 
 import json
@@ -70,8 +70,9 @@ def main(
     """Transcribe the microphone, or WAV that is piped into stdin.
 
     Args:
-        format: text: a line for each final text (dictation: with --dictation); json: an object
-        max_seconds: of speech without a pause, after which it is cut (default: the base's maximum input
+        format: text: one line for each final text (dictation: the same, with --dictation); json: one object
+            for each
+        max_seconds: cut speech without a pause after this many seconds (default: the base's maximum input
             duration, 15.36 s for mini, else 15)
     """
     live_options.check()

@@ -1,12 +1,12 @@
-"""Estimate an n-gram language model of text, for the beam search of `transcribe` and `decode`.
+"""Estimate an n-gram language model from text, for the beam search of `transcribe` and `decode`.
 
     ia3-speech lm notes.txt data/train --out notes.arpa.gz
     ia3-speech lm data/train --mix leaflets.txt --base mini --dev data/dev --out clinic.arpa.gz
 
-In: sentences: text files with one a line, or Kaldi data directories, of which `text` is read. Out: an ARPA
-file, gzipped where its name ends in .gz, of an interpolated modified Kneser-Ney model; with --mix or --base,
-of its mixture with other models. Texts are normalised as training normalises them, numbers in words: a
-word is found only as the base would write it.
+In: text files with one sentence per line, or Kaldi data directories, whose `text` is read. Out: an
+interpolated modified Kneser-Ney model as an ARPA file, gzipped if its name ends in .gz; with --mix or --base,
+its mixture with other models. Texts are normalised as in training, with numbers in words, because the search
+finds a word only in the form in which the base writes it.
 """
 
 from collections.abc import Iterator
@@ -43,18 +43,20 @@ def main(
     """Estimate an n-gram language model.
 
     Args:
-        texts: text files with a sentence a line, or data directories
+        texts: text files with one sentence per line, or data directories
         out: the ARPA file to write; NAME.arpa.gz is gzipped
-        order: words of the longest n-grams
-        mix: ARPA files, texts and data directories to interpolate the model with; of each text a model is
-            estimated; the weights are those that fit --dev best, else equal
-        base: mini, a folder or a hub id: interpolate with the language model in its folder, if it has one
-        dev: a text file or data directory that was not read: chooses the weights; its perplexity is printed
+        order: number of words in the longest n-grams
+        mix: ARPA files, texts and data directories to interpolate the model with; from each text a model is
+            estimated; the interpolation weights are those that fit --dev best, without --dev equal
+        base: mini, a folder or a hub id: interpolate with the language model in this base's folder, if it has
+            one
+        dev: a text file or data directory that is not among the texts: it chooses the weights, and its
+            perplexity is printed
         prune: leave out n-grams that change the perplexity by less than this, such as 1e-8 (0: none)
-        digits: digits of the logarithms after the point; 2 makes the smallest file
+        digits: decimal digits of the logarithms; 2 makes the smallest file
         normalize: text normalisation, as in training; numbers are written in words unless it is none
-        summary: a JSON file to write: what was read, weights, n-grams, perplexity
-        force: estimate again what was estimated from the same texts
+        summary: JSON file to write, with what was read, weights, numbers of n-grams and perplexity
+        force: estimate again even if the texts are the same as before
     """
     from ia3_speech.lm import ngram
     from ia3_speech.lm.arpa import is_arpa, read_arpa, write_arpa

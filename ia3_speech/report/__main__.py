@@ -5,11 +5,11 @@
 writes report.html and the folder report/: error_rates.csv, words.csv, utterances.csv … In CSV, rates are in
 percent, and the bounds of an interval have columns of their own. --figures DIR writes the charts for a paper.
 
-Included where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
-decode_greedy_out_of_domain/score.json beside DECODE_DIR; what base and adapter were decoded to with other
+Included if they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
+decode_greedy_out_of_domain/score.json beside DECODE_DIR; the texts of base and adapter decoded with other
 searches; curve.json and trade_off.json in the folder above (experiments/curve_files.py documents their
-formats). Audio files are linked; --embed-audio copies them into the page. What a browser prints is one page:
-the sentences, the error rates and the notes.
+formats). Audio files are linked; --embed-audio copies them into the page. Printed from a browser, the report
+is one page: the sentences, the error rates and the notes.
 """
 
 from pathlib import Path
@@ -42,9 +42,9 @@ def main(
 
     Args:
         data: the data directory that was decoded
-        decode_dir: its decode directory, scored
-        baseline: the decode directory to compare with (default: the baseline it was scored against)
-        training: metrics.jsonl of its training (default: beside DECODE_DIR)
+        decode_dir: its decode directory, already scored
+        baseline: the decode directory to compare with (default: the one that DECODE_DIR was scored against)
+        training: metrics.jsonl of the adapter's training (default: beside DECODE_DIR)
         curve: learning curve (default: curve.json in the folder above)
         embed_audio: copy the audio into the page, about 25 kB per second of audio
         allow_pipes: with --embed-audio, run the shell commands in wav.scp
@@ -52,7 +52,7 @@ def main(
             NAME.csv, the numbers that it shows
         out: the page (default: report.html in DECODE_DIR); its tables go into a folder of the same name
             without .html
-        force: write the page again if it was written from the same inputs
+        force: write the page again even if its inputs are the same as before
     """
     paths = find_report_paths(decode_dir, baseline, training, curve)
     out = out or decode_dir / "report.html"

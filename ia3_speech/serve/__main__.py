@@ -1,7 +1,7 @@
-"""Serve: OpenAI's audio API over one base and all registered adapters.
+"""Serve OpenAI's audio API for one base and all registered adapters.
 
     ia3-speech serve                                    http://127.0.0.1:8000, for this machine alone
-    ia3-speech serve --host 0.0.0.0 --key-file keys.yaml    for others, by keys
+    ia3-speech serve --host 0.0.0.0 --key-file keys.yaml    for other machines, with API keys
     ia3-speech serve --device cuda --batch-seconds 400  on a GPU
 
 Then, with curl or any client of OpenAI's:
@@ -14,7 +14,7 @@ Then, with curl or any client of OpenAI's:
 A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters
 share a batch, long recordings are cut and never hold up short ones, adapters are loaded on first use.
 Further: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove),
-/metrics, /healthz, /readyz, /openapi.json. SIGTERM finishes what was taken. docs/serve.md shows all of it.
+/metrics, /healthz, /readyz, /openapi.json. After SIGTERM, accepted requests are finished. See docs/serve.md.
 """
 
 import logging

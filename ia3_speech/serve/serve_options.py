@@ -25,14 +25,14 @@ class ServerOptions:
     """Server
 
     Args:
-        host: address to listen on; 0.0.0.0 is every one of this machine
-        port: to listen on
+        host: address to listen on; 0.0.0.0: all addresses of this machine
+        port: port to listen on
         key_file: YAML file of API keys, each with the adapters that it may use (docs/serve.md); it is read
-            again when it changes (default: whoever reaches the port may use and change everything)
-        language: ISO 639-1 code of what the base writes, with which a request's language is compared
-            (default: en for mini; for another base any is accepted)
-        shutdown_seconds: after SIGTERM, until requests that have been taken are cut off
-        training: on the page at / people may store recordings and make adapters (--no-training: they may not)
+            again when it changes (default: no keys: whoever reaches the port may use and change everything)
+        language: ISO 639-1 code of the language that the base writes; requests for another language are
+            refused (default: en for mini; with another base any language is accepted)
+        shutdown_seconds: seconds after SIGTERM until requests that are still under way are cut off
+        training: let users of the page at / store recordings and make adapters (--no-training: don't)
     """
 
     host: str = "127.0.0.1"
@@ -58,13 +58,13 @@ class EngineOptions:
         base: the pretrained recogniser of all adapters: mini, a folder or a hub id
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the device has instructions
-            for it
-        batch_seconds: seconds of padded audio in a batch, for whose end the next request waits: a processor
-            gains nothing by more, a GPU wants some hundreds
-        max_wait_ms: milliseconds that a batch waits to become full: more of them make fuller batches
-        max_adapters: loaded adapters; the one that has not been used for longest leaves for another
-        max_memory: megabytes that their parameters may take
+        precision: no: compute in --dtype; bf16: compute the encoder's layers in bfloat16; auto: bf16 if the
+            device has instructions for it
+        batch_seconds: seconds of padded audio in a batch; the next request waits until the batch is done: a
+            CPU gains nothing from larger batches, a GPU needs some hundreds of seconds
+        max_wait_ms: milliseconds that a batch waits for further requests: a longer wait makes fuller batches
+        max_adapters: number of adapters kept loaded; the least recently used one makes room for another
+        max_memory: megabytes that the parameters of the loaded adapters may take
     """
 
     base: str = "mini"
@@ -89,14 +89,15 @@ class LimitOptions:
     """Limits
 
     Args:
-        max_megabytes: of an uploaded file; a larger one is refused (413)
-        max_minutes: of a recording; a longer one is refused (413)
-        max_requests: transcriptions and sessions under way; another one is refused (503)
-        max_minutes_held: of audio in all requests under way; another one is refused (503)
-        rate: requests a minute of each key, or of each address where there are no keys; another one is
+        max_megabytes: megabytes of an uploaded file; a larger one is refused (413)
+        max_minutes: minutes of a recording; a longer one is refused (413)
+        max_requests: transcriptions and live sessions that may be under way; further ones are refused (503)
+        max_minutes_held: minutes of audio in all requests under way; a request beyond this is refused (503)
+        rate: requests per minute from each key, or from each address if there are no keys; further ones are
             refused (429). 0 is no limit
-        upload_seconds: until a request's body, or the next event of a live session, has to be there (408)
-        upload_adapters: adapters may be stored and removed over HTTP (--no-upload-adapters: they may not)
+        upload_seconds: seconds within which a request's body, or the next event of a live session, has to
+            arrive (408)
+        upload_adapters: let clients store and remove adapters over HTTP (--no-upload-adapters: don't)
     """
 
     max_megabytes: float = 100.0

@@ -3,22 +3,23 @@
     ia3-speech speakers --init-adapter accent --data data/test --folds 4 --out exp/speakers
 
 With `--folds N` each speaker's utterances are divided into N parts; for each part an adapter is trained on
-the others and decodes that one, so that every utterance is tested once by an adapter that was not trained on
-it. Without folds each speaker's adapter is trained on all there is. Writes, below --out:
+the other parts and decodes this one, so that every utterance is tested once by an adapter that was not
+trained on it. Without folds each speaker's adapter is trained on all of the utterances. Writes, below --out:
 
     SPEAKER/foldN/adapter/   the vectors (SPEAKER/all/adapter/ without folds)
-    SPEAKER/foldN/task.json  what it was trained on, the setting, errors and hypotheses of what it was not
+    SPEAKER/foldN/task.json  training utterances, setting; errors and hypotheses of the held-out ones
     config.yaml              the options
-    train.json               how many adapters improved on the start, seconds; written last
+    train.json               how many adapters improved on the start, and seconds; written last
 
 and in --decode-dir text, hyp.trn and decode.json, as `ia3-speech decode` has them, for `ia3-speech score
 --training-per-speaker OUT`.
 Several machines: `--part 3/8` takes the third of eight shares of the speakers; when all have ended, a run
-without it gathers.
+without --part collects the results.
 
-How many epochs, and how far from the start, is chosen for each part's adapter by the other parts (without
---folds, by folds), and the start is kept where nothing is better (speakers/cross_validation.py; the log says
-so). Finished adapters are not trained again: an interrupted run resumes with the speakers that are left.
+The number of epochs and the distance from the start are chosen for each adapter by cross-validation on the
+utterances that it is trained on; if nothing is better than the start, the start is kept
+(speakers/cross_validation.py; the log says so). Finished adapters are not trained again: an interrupted run
+resumes with the speakers that are left.
 """
 
 from ia3_speech.cli import UserError, command

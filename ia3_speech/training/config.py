@@ -38,12 +38,13 @@ class SharedOptions:
     """mini, a folder, or a hub id"""
 
     init_adapter: str | None = None
-    """start from this adapter (name, folder or sum), with its placements, not from the base; without dev,
-    nearest is the registered adapter with the fewest errors on train, where folds find it a better start"""
+    """start from this adapter (name, folder or sum), with its placements, instead of from the base; nearest,
+    without dev only: the registered adapter with the fewest errors on train, if cross-validation finds it a
+    better start than the base"""
 
     placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
-    """a list such as [key,value], of key, value, ffn, ffn_output, attention_output, and (of one adapter)
-    conv"""
+    """modules that get vectors, a list such as [key,value]: key, value, ffn, ffn_output, attention_output,
+    and conv (not if several adapters are trained side by side)"""
 
     layers: str = "all"
     """all, or 0-based inclusive ranges: 0-11, or 0,4-7"""
@@ -55,26 +56,27 @@ class SharedOptions:
     """peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change nothing"""
 
     warmup: float = 0.06
-    """share of all steps in which the rate rises; afterwards it falls linearly to zero"""
+    """share of all steps in which the learning rate rises; afterwards it falls linearly to zero"""
 
     clip: float = 1.0
-    """largest norm of an adapter's gradient"""
+    """largest norm of an adapter's gradient; larger ones are scaled down"""
 
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
-    """speed perturbation; each epoch draws one of them for each utterance"""
+    """factors of speed perturbation; each epoch draws one of them for each utterance"""
 
     spec_augment: Literal["base", "off"] = "base"
-    """masks as in the base's configuration, or off"""
+    """base: masks as in the base's configuration; off: no masks"""
 
     dropout: Literal["base", "off"] = "base"
-    """rates as in the base's configuration, or 0: a base with dropout then trains faster"""
+    """base: rates as in the base's configuration; off: 0, with which a base with dropout trains faster"""
 
     replay: str | None = None
-    """data directory of other speech, without transcripts, on which each step holds the adapted model to the
-    base, so that it forgets less; shipped: ten minutes of 28 readers, which come with the package; none"""
+    """data directory of other speech, without transcripts, on which each step penalises divergence from the
+    base, so that the adapted model forgets less; shipped: ten minutes of 28 readers, which come with the
+    package; none: no replay"""
 
     replay_weight: float = 0.6
-    """of the divergence from the base there, in nats a frame, beside the CTC loss"""
+    """weight of this divergence, in nats per frame, beside the CTC loss"""
 
     seed: int = 0
     """seed of order, speeds, masks and dropout"""
@@ -92,20 +94,21 @@ class SharedOptions:
     """run shell commands in wav.scp"""
 
     batch_utterances: int = 4
-    """utterances in a step of `speakers`, and of `train` without dev"""
+    """utterances per adapter in a step of `speakers`, and of `train` without dev"""
 
     adapters_per_batch: int = 8
-    """adapters that these train side by side; it changes them by rounding alone, and on a CPU by nothing"""
+    """number of adapters that `speakers`, and `train` without dev, train side by side; it changes results by
+    rounding only, on a CPU not at all"""
 
     cache_gb: float = 4.0
-    """memory for the features that the frozen part of the base computes; 0 is off"""
+    """gigabytes of memory for the features that the frozen part of the base computes; 0: no cache"""
 
     cache_dir: Path | None = None
-    """folder for the features that have no room there, which later runs find again (0.4 GB an hour of audio
-    at each speed; delete it when you like); without it they are computed anew in each epoch"""
+    """folder for the features that do not fit into this memory, which later runs use again (0.4 GB per hour
+    of audio at each speed; delete it when you like); without it these are computed again in each epoch"""
 
     precision: Literal["no", "bf16", "auto"] = "no"
-    """bf16 mixed precision, no, or auto: bf16 where the processor or GPU has instructions for it"""
+    """bf16: mixed precision; no: none; auto: bf16 if the processor or GPU has instructions for it"""
 
     device: str | None = None
     """a torch device (default: CUDA where there is one)"""
@@ -124,38 +127,39 @@ class TrainingOptions(SharedOptions):
     """data directory to train on"""
 
     dev: Path | None = None
-    """data directory whose WER decides when to stop and which epoch is selected; without it folds of train
-    do, as a few minutes of speech need it (speakers/cross_validation.py)"""
+    """data directory whose WER decides when to stop and which epoch is selected; without it cross-validation
+    on train decides, which a few minutes of speech need (speakers/cross_validation.py)"""
 
     out: Path
     """experiment folder; an interrupted run in it is resumed"""
 
     method: str = "ia3"
-    """ia3; lora, dora, vera (PEFT's, on the modules of placements: all of those above, query, ffn_inner);
-    ln_tuning (PEFT's), bitfit, head, full (layers, head, and what is between), bottleneck, prompt; or
-    peft:FILE, a YAML or JSON file of any PEFT configuration"""
+    """ia3; PEFT's lora, dora or vera (on the modules of placements: any of those above, query, ffn_inner);
+    PEFT's ln_tuning; bitfit; head; full (layers, head, and everything between them); bottleneck; prompt; or
+    peft:FILE, a YAML or JSON file with any PEFT configuration"""
 
     method_options: dict[str, Any] = field(default_factory=dict)
-    """of the method: the fields of PEFT's configuration such as {"r": 4, "lora_alpha": 8}; of bottleneck
-    {"adapter_attn_dim": 64}; of prompt {"frames": 16}"""
+    """options of the method: fields of PEFT's configuration such as {"r": 4, "lora_alpha": 8}; for bottleneck
+    {"adapter_attn_dim": 64}; for prompt {"frames": 16}"""
 
     train_head: bool = False
     """train the CTC head too"""
 
     head_learning_rate: float = 1e-4
-    """peak rate of the head, with train_head"""
+    """peak learning rate of the head, with train_head"""
 
     epoch_minutes: float = 0.0
-    """repeat a smaller training set within an epoch until it is at least so many minutes long"""
+    """repeat a smaller training set within an epoch until it is at least this many minutes long"""
 
     patience: int = 3
-    """stop after so many epochs in a row without a better dev WER"""
+    """stop after this many epochs in a row without a better dev WER"""
 
     decay_to_one: float = 0.0
-    """decay of l − 1 (never of l) by rate × decay_to_one a step"""
+    """weight decay of a vector l towards 1: each step reduces l − 1 (not l) by learning rate ×
+    decay_to_one"""
 
     trust_region: float = 0.0
-    """largest distance of a vector's elements from 1; 0 is no limit"""
+    """largest distance of a vector's elements from 1; 0: no limit"""
 
     batch_seconds: float = 40.0
     """padded seconds of audio in a batch"""
@@ -167,7 +171,7 @@ class TrainingOptions(SharedOptions):
     """type of the frozen base: float32, or int8 on a CPU, which takes a quarter of the encoder's memory"""
 
     labels: dict[str, str] = field(default_factory=dict)
-    """what the adapter is for, such as {"speaker": "042", "domain": "medical"}"""
+    """labels that say what the adapter is for, such as {"speaker": "042", "domain": "medical"}"""
 
 
 @dataclass(kw_only=True)
@@ -183,16 +187,17 @@ class SpeakerOptions(SharedOptions):
     """folder of the adapters"""
 
     decode_dir: Path | None = None
-    """where the hypotheses of all folds go (default: decode, below out)"""
+    """folder for the hypotheses of all folds (default: decode, in the folder `out`)"""
 
     part: str | None = None
-    """3/8 takes the third of eight shares of the speakers, and gathers nothing"""
+    """such as 3/8: adapt to the third of eight shares of the speakers only; a run without part then collects
+    the results"""
 
     folds: int = 0
-    """parts into which a speaker's utterances are divided; 0: train on all, decode nothing"""
+    """parts into which a speaker's utterances are divided; 0: train on all of them, decode nothing"""
 
     k: int | None = None
-    """train on at most so many utterances of a speaker (default: all that are not in the fold)"""
+    """train on at most this many utterances of each speaker (default: all that are not in the fold)"""
 
     learning_rate: float = 5e-3
     """peak rate of AdamW"""
@@ -215,15 +220,15 @@ class SelfTrainingOptions(SharedOptions):
     """experiment folder; an interrupted run in it is resumed"""
 
     rounds: int = 1
-    """rounds, at most: each labels the recordings with the adapter of the last one (a second was no better on
-    the dev set that it was tried on)"""
+    """largest number of rounds; each labels the recordings with the adapter of the previous one (a second
+    round was no better on the dev set on which it was tried)"""
 
     min_confidence: float = 0.5
-    """of each word that is learnt, which has to be heard at 0.9 and 1.1 times the speed too; 0 takes all that
-    was heard"""
+    """smallest confidence of a word to learn from; the word must also be recognised at 0.9 and 1.1 times the
+    speed; 0: learn from everything that was recognised"""
 
     replay: str | None = "shipped"
-    """other speech on which the adapter is held to the base, as by `train --replay`; none: it is not"""
+    """other speech on which divergence from the base is penalised, as in `train --replay`; none: no replay"""
 
     placements: list[str] = field(
         default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
@@ -233,7 +238,7 @@ class SelfTrainingOptions(SharedOptions):
 
     epochs: int = 4
     on_error: Literal["fail", "skip"] = "skip"
-    """skip leaves out bad audio and names it; fail stops there"""
+    """skip leaves out bad audio and names it; fail stops at it"""
 
     precision: Literal["no", "bf16", "auto"] = "auto"
 

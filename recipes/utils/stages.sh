@@ -7,21 +7,21 @@ _option_files+=("${BASH_SOURCE[0]}")
 # The options, as --help prints them; a recipe's own values, which it sets after this, are the defaults there.
 corpus=""               # DIR: where the corpus is, in a layout that the recipe's README describes
 corpus_name=""          # NAME: folder below data/ and exp/ (default: the corpus's); --size small appends _small
-prepare=""              # CMD: called as CMD CORPUS DATA_DIR --size SIZE
+prepare=""              # CMD: command that prepares the data, called as CMD CORPUS DATA_DIR --size SIZE
 base=mini               # BASE: mini, a folder, a hub id
 init_adapter=""         # PATH: start from this adapter (a name, a path with a slash, or a sum); it is tested too
-init_name=""            # NAME: what that is called in tables and below exp/ (default: a registered name, else start)
-seeds=1                 # N: adapters to train of each kind, with seeds 1 to N
-grid=""                 # 'OPTION=A,B …': train each combination, as of 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn'
-nj=1                    # N: jobs to decode a set in, each with a share of its utterances; for speakers also to adapt in
-small_opts="--epochs 2" # OPTS: options of training that --size small adds
-precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
+init_name=""            # NAME: name of that adapter in tables and below exp/ (default: its registered name, else start)
+seeds=1                 # N: number of adapters to train of each kind, with seeds 1 to N
+grid=""                 # 'OPTION=A,B …': train each combination of such values, as in 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn'
+nj=1                    # N: number of jobs that share the decoding of a set; in recipes for speakers also the adaptation
+small_opts="--epochs 2" # OPTS: training options that --size small adds
+precision=auto          # no|bf16|auto: precision of the computations in decoding; auto: bf16 if the processor has it
 decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
-out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
-register_anyway=false   # true: register it even where it is not known to be better than the base
-retrain=false           # true: where the data have changed since something was trained, train it anew (a terminal is asked)
+out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th utterance) or LibriSpeech's layout; or none
+register_anyway=false   # true: register the adapter even if it is not known to be better than the base
+retrain=false           # true: train again what was trained before the data changed (false: ask if on a terminal, else stop)
 size=full               # full|small: small takes little data and two epochs, to see that everything works
 allow_pipes=false       # true: run the shell commands that wav.scp holds
 stage=1                 # N: start at this stage

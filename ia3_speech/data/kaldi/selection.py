@@ -27,7 +27,7 @@ DEV_SHARE = 0.15  # of the speakers of train
 def subset_data_directory(
     source: Path | str, target: Path | str, *, first: int | None = None, minutes: float | None = None
 ) -> DataDirectory:
-    """Write a part of `source` to `target`, chosen by one of two options.
+    """Write a part of `source` to `target`, chosen by --first or --minutes.
 
     Args:
         source: a data directory.
