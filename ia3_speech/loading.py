@@ -61,31 +61,32 @@ def load(
     post_process: PostProcessor | None = None,
     test_time: Literal["suta", "dsuta"] | None = None,
 ) -> Transcriber:
-    """Load a base, and an adapter or many, to transcribe with.
+    """Load a base, and one adapter or many, to transcribe with.
 
     Args:
         base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
-        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone;
-            left=agent,right=caller: one for each channel; auto, or auto:accent,medical: for each recording
-            the one that its audio calls for, or none.
+        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone, or
+            an adapter with each request; left=agent,right=caller: one per channel; auto: for each recording
+            one of the registered adapters or none, by its audio; auto:accent,medical: one of these or none.
         bank: names and folders of many adapters, in place of one adapter, for `Recognizer.texts`.
         device: a torch device; None takes CUDA where there is one.
-        dtype: of the base: float32, float16, bfloat16, or int8 on a CPU.
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the device has instructions for
-            it; no: all in `dtype`.
+        dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
+        precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if the device has instructions
+            for it; no: compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
         lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
-        search: how logits become text; None: as it is registered with the adapter, else see `SearchOptions`.
-        vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
+        search: how logits become text; None: as registered with the adapter, else as `SearchOptions` says.
+        vad: how to find the speech where longer recordings are cut: off, energy or silero; None: silero if it
             is installed, else energy.
-        scaling: of the words' confidences; None: what `calibrate` stored with the adapter, or with the base
-            where there is no adapter, for this search; else none.
-        channels: mix averages those of a recording; split transcribes them one by one, merged by time.
-        post_process: writes the text of the recognised words, such as dictation.
-        test_time: let each request's vectors adapt to its audio, see `unsupervised.suta`; confidences are not
-            calibrated then.
+        scaling: calibrates the words' confidences; None: what `calibrate` stored for this search with the
+            adapter, or, if there is no adapter, with the base; nothing stored: no calibration.
+        channels: mix averages the channels of a recording; split transcribes each by itself, and merges the
+            texts by time.
+        post_process: turns the recognised words into written text, as dictation does.
+        test_time: adapt each request's vectors to its audio, see `unsupervised.suta`; confidences are then
+            not calibrated.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
