@@ -13,7 +13,7 @@ declare -A method_opts=(
   [bottleneck]="--config bottleneck" [prompt]="--config prompt" [head]="--config head" [full]="--config full"
 )
 declare -A method_rates=(
-  [ia3_paper]="1e-2 2e-2 4e-2" [ia3]="1e-2 2e-2 4e-2" [vera]="3e-3 1e-2 3e-2" [prompt]="1e-3 1e-2 1e-1"
+  [ia3_paper]="1e-2 2e-2 4e-2" [ia3]="1e-2 2e-2 4e-2" [vera]="3e-3 1e-2 3e-2" [prompt]="1e-2 1e-1 3e-1"
   [full]="3e-5 1e-4 3e-4" [head]="1e-3 3e-3 1e-2" [ln_tuning]="3e-3 1e-2 3e-2" [bitfit]="3e-3 1e-2 3e-2"
 )
 few_rates="1e-3 3e-3 1e-2" # of all others (for LoRA on orders 3e-4 is worse than any of them)
