@@ -50,7 +50,7 @@ def report(adapter: str, summary: dict[str, Any]) -> list[str]:
     """What self-training came to, in sentences; `adapter` is what they call it."""
     used = plural(summary["recordings"] - len(summary["left_out"]), "recording")
     if not summary["selected_round"]:
-        return [f"{adapter}: the start, after {used}", f"note: {summary['note']}"]
+        return [f"{adapter}: the start, after {used}: nothing was learnt", f"note: {summary['note']}"]
     return [
         f"{adapter}: round {summary['selected_round']} of {len(summary['rounds'])}: "
         f"{plural(summary['learnt_words'], 'word')}, {summary['learnt_minutes']:.1f} minutes, of {used}; "

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LEAVE_OUT = (
-    "Repair these files, or leave them out: for good by deleting the utterances' lines in utt2spk and then "
-    "running fix; for one run by --on-error skip, where a command has it."
+    "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or in "
+    "utt2spk and then running fix; for one run by --on-error skip, where a command has it."
 )
 MAX_LISTED = 20  # utterances that a message lists one by one
 

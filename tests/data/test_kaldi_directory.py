@@ -563,8 +563,8 @@ def test_check_audio_names_what_cannot_be_used(plain, sounds, tmp_path, capsys, 
         "error: 1 utterance has unusable or damaged audio:",
         f"  bob-1: {tmp_path}/broken.wav: is not audio that libsndfile reads: Format not recognised "
         "(convert it to wav, flac, ogg or mp3)",
-        "Repair these files, or leave them out: for good by deleting the utterances' lines in utt2spk and "
-        "then running fix; for one run by --on-error skip, where a command has it.",
+        "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or "
+        "in utt2spk and then running fix; for one run by --on-error skip, where a command has it.",
     ]
     lay(plain, {"wav.scp": good.replace(f"{sounds}/bob-1.wav", f"{tmp_path}/loud.wav")})
     assert run(capsys, "validate", "--check-audio", plain)[0] == 0
