@@ -57,11 +57,8 @@ def test_what_is_not_heard_again_at_other_speeds_is_not_learnt():
 @pytest.mark.parametrize(
     ("greedy", "beam", "criterion"),
     [
-        (
-            "no fever no cough",
-            "no fever no cough",
-            14 / 18,
-        ),  # of twenty words sixteen are missing, and two may
+        # Of twenty words sixteen are missing, and two may.
+        ("no fever no cough", "no fever no cough", 14 / 18),
         (" ".join(19 * ["no"]), " ".join(18 * ["no"] + ["fever"]), 1 / 19),  # one word fewer is no error
         ("", "", 1.0),
     ],
