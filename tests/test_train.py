@@ -124,7 +124,7 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
         "seconds_per_step", "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
     ]  # fmt: skip
     assert summary["method"] == "ia3" and summary["bytes"] == (out / "adapter" / PEFT_WEIGHTS).stat().st_size
-    assert summary["seconds_per_step"] * summary["steps"] < summary["seconds"] < 600
+    assert 0 < summary["seconds_per_step"] < summary["seconds"]
     assert summary["peak_memory_bytes"] > 10**7
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = metrics_of(out)
