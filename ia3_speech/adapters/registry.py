@@ -134,7 +134,7 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
 
 def is_registered(name: str) -> bool:
     """Waits for a writer, who may be replacing the folder of this name."""
-    if not is_adapter(home() / name) and home().is_dir():
+    if not is_adapter(home() / name):
         with without_writers():
             pass
     return is_adapter(home() / name)
@@ -302,10 +302,11 @@ def locked() -> Iterator[None]:
 
 @contextmanager
 def without_writers() -> Iterator[None]:
-    """Keep writers out. A registry that is read-only has none."""
+    """Keep writers out. A registry that is read-only, or is not there yet, has none."""
     with ExitStack() as stack:
-        with suppress(OSError):
-            stack.enter_context(locked())
+        if home().is_dir():
+            with suppress(OSError):
+                stack.enter_context(locked())
         yield
 
 

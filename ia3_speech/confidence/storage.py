@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ia3_speech.adapters.card import set_name
 from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
+from ia3_speech.adapters.registry import without_writers
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.word_times import Scaling
@@ -141,8 +142,9 @@ def store_scaling(
         }
     }
     if terms:
-        record = read_record(file.parent)
-        write_record(file.parent, record | {"confidence": record.get("confidence", {}) | entry})
+        with without_writers():  # a registered adapter may be replaced meanwhile
+            record = read_record(file.parent)
+            write_record(file.parent, record | {"confidence": record.get("confidence", {}) | entry})
         return file
     kept = stored_calibrations(file.parent, ())
     kept = kept if kept and is_of_base(file, base) else {}

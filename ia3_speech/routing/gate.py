@@ -29,6 +29,7 @@ import numpy as np
 
 from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import GATE, METADATA, describe_base, read_record, same_base, write_record
+from ia3_speech.adapters.registry import without_writers
 from ia3_speech.atomic import replacing
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -139,10 +140,11 @@ def add_gate(
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     waves = load_utterances(chosen, on_error="skip", **options)
     speech = measure_speech(base, (wave for _, wave in waves))
-    write_gate(folder, speech)
-    if (folder / METADATA).exists():
-        write_record(folder, read_record(folder) | {"gate": {"utterances": speech.count}})
-        update_card(folder, name)
+    with without_writers():  # a registered adapter may be replaced meanwhile
+        write_gate(folder, speech)
+        if (folder / METADATA).exists():
+            write_record(folder, read_record(folder) | {"gate": {"utterances": speech.count}})
+            update_card(folder, name)
     return speech.count
 
 
