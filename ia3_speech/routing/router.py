@@ -28,6 +28,7 @@ from ia3_speech.routing.gate import GaussianGate, read_gate, utterance_point
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ia3_speech.adapters.bank import Bank, ChooseNames
     from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,24 @@ class Router:
         terms = [replace(t, weight=w) for t, w in zip(self.terms, weights, strict=True) if w >= LEAST_WEIGHT]
         name = format_terms(terms) or None
         return self.recognizer_of(terms, name), Choice(name, float(probabilities[best]))
+
+
+def choose_names(adapter: str, bank: "Bank") -> "ChooseNames":
+    """What chooses the rows of a bank: `bank.logits(waves, choose_names("auto:accent,medical", bank))`.
+
+    Args:
+        adapter: as for `Router`.
+        bank: gets the adapters that may be chosen, under their names, where it has none called so.
+
+    Raises:
+        UserError: as `auto_terms`, `make_gate` and `Bank.add`.
+    """
+    terms, gate = make_gate(adapter, auto_terms(adapter), bank.base)
+    for term in terms:
+        if term.name not in bank:
+            bank.add(term.name, term.folder)
+    route = Router(adapter, terms, gate, lambda chosen, name: Recognizer(bank.base, chosen, name))
+    return lambda features: [choice.adapter for _, choice in route(features)]
 
 
 def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple[list[Term], GaussianGate]:

@@ -20,6 +20,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.routing.gate import GaussianGate, measure_speech, read_gate, speech_statistics, write_gate
+from ia3_speech.routing.router import choose_names
 
 KINDS = {"low": 0.95, "high": 0.05, "general": 0.4}  # share of a quarter of a second in which there is sound
 
@@ -135,6 +136,17 @@ def test_the_front_end_is_computed_once_and_rows_are_as_if_they_were_named(tiny_
     assert [len(one) for one in seen] == [bank.base.frames(len(wave)) for wave in waves]
     if "conv" not in placements:  # else each row's own vectors stand in it
         assert len(calls) == len(waves) + 1  # once more in the batch, where it returns what is there
+
+
+def test_rows_of_a_bank_are_chosen_too(two):
+    waves, names = [sound("low", 90), sound("general", 91, 0.7), sound("high", 92)], ["low", None, "high"]
+    bank = Bank(load_base(two))
+    found = bank.logits(waves, choose_names("auto", bank))
+    assert bank.names() == ["high", "low"]
+    assert all(torch.equal(*pair) for pair in zip(bank.logits(waves, names), found, strict=True))
+    only = bank.logits(waves, choose_names("auto:low", bank))
+    expected = bank.logits(waves, ["low", None, None])
+    assert all(torch.equal(*pair) for pair in zip(expected, only, strict=True))
 
 
 # ---- what a user names
