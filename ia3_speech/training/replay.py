@@ -10,6 +10,8 @@ hears it with the masks and dropout of training, the base did without.
 """
 
 import hashlib
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from ia3_speech.training.config import SharedOptions, TrainingError, replay_fold
 from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.data import report_left_out
 from ia3_speech.training.feature_cache import FeatureCache
+
+logger = logging.getLogger(__name__)
 
 LIKELIEST = 8  # symbols of a frame whose probabilities are kept one by one
 SHARE = 0.25  # of a batch's seconds that are replayed in its step
@@ -87,12 +91,25 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
                 kept[f"{name} probabilities"] = torch.cat([probabilities, rest], -1).half().cpu()
             replay.append(Replayed(piece, kept[f"{name} symbols"], kept[f"{name} probabilities"]))
     report_left_out(path, bad, [], options)
+    name_other_rates(path, [piece.utterance for piece in replay])
     if not replay:
         raise TrainingError(f"{path}: no usable audio to replay")
     if len(kept) > found:
         with suppress(OSError), replacing(file) as new:  # a home that is read-only: training needs no file
             save_file({name: tensor.contiguous() for name, tensor in kept.items()}, new)
     return replay
+
+
+def name_other_rates(path: Path, utterances: Sequence[Utterance]) -> None:
+    """Say how many files have other sampling rates than the base's input; they were resampled."""
+    import soundfile
+
+    rates: Counter[int] = Counter()
+    for source in {utterance.source for utterance in utterances if not utterance.is_piped}:
+        with suppress(RuntimeError, OSError):  # a container, which libsndfile does not read
+            rates[soundfile.info(source).samplerate] += 1
+    if others := [f"{count} of {rate} Hz" for rate, count in sorted(rates.items()) if rate != SAMPLE_RATE]:
+        logger.warning("%s: audio is resampled to %d Hz (files: %s)", path, SAMPLE_RATE, ", ".join(others))
 
 
 def kept_file(base: Base, path: Path) -> Path:
