@@ -261,7 +261,8 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
     """Each takes half of every batch; gradients and the logged loss are averaged (here: CPUs, gloo)."""
     tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
     train(options_of(place, "one"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+               "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
                "-m", "ia3_speech.train", "--base", place / "base", "--train", place / "train",
                "--dev", place / "dev", "--epochs", "2", "--batch-seconds", "2", "--seed", "3",
                "--out", place / "two"]  # fmt: skip
