@@ -140,7 +140,7 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert begin(running, "bert").status_code == call(running, "GET", "/anna").status_code == 403
 
 
-def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, recordings):
+def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, recordings, caplog):
     """In a process of its own: three recordings are too few, which is a reason in words."""
     with serving() as running:
         begin(running, "anna")
@@ -165,7 +165,7 @@ def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, r
         assert os.getpgid(process) != os.getpgid(0), "Ctrl-C ends the server, which ends it"
         running.server.jobs.process.kill()
         eventually(lambda: read_job("anna")["state"] == "failed")
-    assert "result" not in read_job("anna")
+    assert "result" not in read_job("anna") and "job ended with -9" in caplog.text
 
 
 def test_the_page_loads_nothing_from_elsewhere(running):
