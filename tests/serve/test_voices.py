@@ -58,7 +58,9 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
         refused = call(running, "POST", "/anna/recordings", file=recordings[0], text=text)
         assert refused.status_code == 400 and words in refused.json()["error"]["message"]
         assert str(registry.home().parent) not in refused.text
-    shown = call(running, "GET", "/anna").json()
+    answer = call(running, "GET", "/anna")
+    assert answer.headers["cache-control"] == "no-store", "texts are on no browser's disk"
+    shown = answer.json()
     assert sorted(item["text"] for item in shown["items"]) == ["no fever", SENTENCE]
     assert (shown["recordings"], shown["adapter"], shown["job"]) == (2, False, None)
     assert voice.voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
