@@ -8,9 +8,9 @@
     ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all of them
 
 A copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts are stored in
-`corrections/NAME` beside the registry's folder (`$IA3_SPEECH_HOME`, else the platform's folder for user
-data). They are somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove`
-deletes it. An adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`.
+`$IA3_SPEECH_HOME/corrections/NAME` (without that variable, in the platform's folder for user data). They are
+somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove` deletes it. An
+adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`.
 """
 
 import sys

@@ -54,14 +54,19 @@ class Client(BaseModel, extra="forbid"):
         return self.key[len(HASHED) :].lower() if is_hashed else hash_of(self.key)
 
     def may_use(self, adapter: str) -> bool:
-        adapter = unicodedata.normalize("NFC", adapter)  # as the registry has it
-        if not any(fnmatchcase(adapter, unicodedata.normalize("NFC", pattern)) for pattern in self.adapters):
+        if not self.may_name(adapter):
             return False
         try:
             owner = voice_record(adapter).get("owner")
         except UserError:  # a damaged record: nobody knows whose it is
             return False
         return owner in (None, self.name, self.hashed) or self.name == NOBODY
+
+    def may_name(self, adapter: str) -> bool:
+        """Whether its patterns allow the name, or, for an earlier version NAME@1, NAME."""
+        adapter = unicodedata.normalize("NFC", adapter)  # as the registry has it
+        names, patterns = {adapter, adapter.partition("@")[0]}, self.adapters
+        return any(fnmatchcase(name, unicodedata.normalize("NFC", one)) for name in names for one in patterns)
 
     def take(self, rate: float) -> None:
         """Count a request, of `rate` a minute: a bucket of a minute's, filled steadily. Raises ApiError."""
@@ -133,8 +138,11 @@ def read_keys(file: Path) -> dict[str, Client]:
         number = next((part + 1 for part in error.errors()[0]["loc"] if isinstance(part, int)), 0)
         message = f"key {number}: {invalid(error).message}" if number else NO_KEYS
         raise UserError(f"{file}: {message}") from None
-    except (OSError, ValueError, yaml.YAMLError):
-        raise UserError(f"{file}: {NO_KEYS}") from None
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:  # whose own words may hold a key
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(f"{file}:{f'{mark.line + 1}:' if mark else ''} {NO_KEYS}") from None
     found = {}
     for client in clients:
         if client.name == NOBODY:

@@ -133,7 +133,9 @@ class Entrance:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers.setdefault("cache-control", "no-store")  # browsers would keep texts on disk
             elif message["type"] == "websocket.accept":
                 status = 101
             await send(message)

@@ -3,7 +3,7 @@
     {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
 
 In: what went wrong. Out: a response, or an event of a stream. Messages hold no path of the server, no text,
-and no name that the caller has not sent.
+and no name that the caller has neither sent nor may use.
 """
 
 from dataclasses import dataclass

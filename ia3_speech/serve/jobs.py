@@ -148,7 +148,10 @@ class Jobs:
         with self.changing:
             self.process = None
             if not self.closing:
-                self.write(name, "cancelled" if self.cancelled else "failed" if code else "done")
+                state = "cancelled" if self.cancelled else "failed" if code else "done"
+                self.write(name, state)
+                if state == "failed" and "result" not in read_job(name):
+                    logger.error("defect: the process of a job ended with %d", code)
 
 
 # ---- the process of a job

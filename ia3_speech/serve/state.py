@@ -90,7 +90,11 @@ class Server:
         except registry.BadName as error:
             raise bad_value("name", str(error)) from None
         if not (client.manage and client.may_use(name)) or name == self.models.base_id:
-            raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
+            message = "This API key may not make an adapter of this name."
+            if client.manage and not client.may_name(name):
+                names = ", ".join(client.adapters) or "none"
+                message = f"This API key may make adapters of these names alone: {names}."
+            raise ApiError(403, message, "forbidden", "name")
         return name
 
     @contextmanager

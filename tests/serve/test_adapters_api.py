@@ -89,7 +89,8 @@ def test_who_may_store(serving, adapters):
     with serving(keys=KEYS) as running:
         folder, one, two = adapters["accent"], "key-number-one-0001", "key-number-two-0002"
         assert upload(running, "dr-who", folder, key=one).status_code == 201
-        assert upload(running, "accent", folder, key=one, replace="true").status_code == 403
+        refused = upload(running, "accent", folder, key=one, replace="true")
+        assert refused.status_code == 403 and "these names alone: dr-*." in refused.text
         assert upload(running, "dr-no", folder, key=two).status_code == 403
         for key, name, status in ((two, "dr-who", 403), (one, "medical", 404), (one, "dr-who", 200)):
             headers = {"Authorization": f"Bearer {key}"}
@@ -115,9 +116,18 @@ WRONG_KEYS += ["- {name: a, key: sixteen-letters-, more: 1}", "- {name: a, key: 
 def test_a_file_of_keys_that_is_wrong_is_named_and_no_key_is_told(tmp_path, content):
     file = tmp_path / "keys.yaml"
     file.write_text(content)
-    with pytest.raises(UserError, match=r"keys\.yaml: ") as caught:
+    with pytest.raises(UserError, match=r"keys\.yaml:(1:)? ") as caught:
         Access(file, 0)
     assert "sixteen-letters" not in str(caught.value)
+
+
+def test_of_a_file_of_keys_the_line_is_told_or_that_it_cannot_be_read(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text("- {name: a, key: key-number-one-0001}\n- {name: b\n- {name: c}\n")
+    with pytest.raises(UserError, match=r"keys\.yaml:3: is not a list of keys"):
+        Access(file, 0)
+    with pytest.raises(UserError, match=r": Is a directory"):
+        Access(tmp_path, 0)
 
 
 def test_a_download_is_whole_while_the_adapter_is_replaced(adapters):

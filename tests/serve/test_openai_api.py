@@ -215,6 +215,11 @@ def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, re
             transcribe(doctor, recordings[0], unicodedata.normalize("NFD", "dr-é"))
         assert transcribe(clinic, recordings[0], unicodedata.normalize("NFD", "dr-é")).text
         registry.remove("dr-é")
+        registry.register(adapters["accent"], "medical@1")  # an earlier version is its name's
+        assert transcribe(clinic, recordings[0], "medical@1").text
+        with pytest.raises(openai.NotFoundError):
+            transcribe(doctor, recordings[0], "medical@1")
+        registry.remove("medical@1")
         for key in ("wrong-key-0123456789", ""):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             answer = httpx.get(f"{running.url}/v1/models", headers=headers)

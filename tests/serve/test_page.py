@@ -229,3 +229,5 @@ def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recor
         eventually(browser, "document.querySelector('#sentence').textContent === 'no fever'")
         browser.click("#read-skip")
         assert browser.run("return document.querySelector('#sentence').textContent") == "yes, a cough"
+        browser.choose("#language", "de")
+        eventually(browser, "document.querySelector('#sentence').lang === 'en'")

@@ -58,7 +58,9 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
         refused = call(running, "POST", "/anna/recordings", file=recordings[0], text=text)
         assert refused.status_code == 400 and words in refused.json()["error"]["message"]
         assert str(registry.home().parent) not in refused.text
-    shown = call(running, "GET", "/anna").json()
+    answer = call(running, "GET", "/anna")
+    assert answer.headers["cache-control"] == "no-store", "texts are on no browser's disk"
+    shown = answer.json()
     assert sorted(item["text"] for item in shown["items"]) == ["no fever", SENTENCE]
     assert (shown["recordings"], shown["adapter"], shown["job"]) == (2, False, None)
     assert voice.voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
@@ -140,7 +142,7 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert begin(running, "bert").status_code == call(running, "GET", "/anna").status_code == 403
 
 
-def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, recordings):
+def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, recordings, caplog):
     """In a process of its own: three recordings are too few, which is a reason in words."""
     with serving() as running:
         begin(running, "anna")
@@ -165,7 +167,7 @@ def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, r
         assert os.getpgid(process) != os.getpgid(0), "Ctrl-C ends the server, which ends it"
         running.server.jobs.process.kill()
         eventually(lambda: read_job("anna")["state"] == "failed")
-    assert "result" not in read_job("anna")
+    assert "result" not in read_job("anna") and "job ended with -9" in caplog.text
 
 
 def test_the_page_loads_nothing_from_elsewhere(running):

@@ -1,6 +1,6 @@
 /* Make my own: consent, then sentences that are read one at a time, or recordings that are uploaded. */
 
-import { $, apiJson, form, make, number, pathOf, refresh, run, sentences, t } from "./common.js";
+import { $, apiJson, form, make, number, pathOf, refresh, run, sentences, state, t } from "./common.js";
 import { Recorder, play, wavOf } from "./audio.js";
 import { endListening, isPressed, listen } from "./try.js";
 import { showCards } from "./voices.js";
@@ -84,6 +84,7 @@ const isRecording = () => isPressed($("read-record"));
 function showSentence() {
   const over = place >= list.length;
   $("sentence").textContent = over ? t("all_read") : list[place];
+  $("sentence").lang = over ? document.documentElement.lang : state.language ?? ""; // for a screen reader
   $("count").textContent = over ? "" : t("count", { number: place + 1, count: list.length, recorded: stored });
   $("read-record").textContent = t(isRecording() ? "stop" : samples ? "again" : "record");
   for (const id of ["read-play", "read-keep"]) $(id).disabled = !samples || saving;

@@ -18,8 +18,10 @@ export function startTry() {
     $("file").value = ""; // so that the same file may be chosen again
     if (file) take(file);
   };
-  $("sample").onclick = () => run($("sample"), $("try-status"), async () =>
-    take(await (await fetch("page/sample.ogg")).blob(), "sample.ogg"));
+  $("sample").onclick = () => run($("sample"), $("try-status"), async () => {
+    const answer = await fetch("page/sample.ogg").catch(() => { throw new Error(t("unreachable")); });
+    await take(await answer.blob(), "sample.ogg");
+  });
   for (const kind of ["dragover", "drop", "dragleave"])
     $("drop").addEventListener(kind, (event) => {
       event.preventDefault();
@@ -32,6 +34,7 @@ export function startTry() {
   $("play").onclick = () => speech.samples && play(speech.samples);
   $("wave").onkeydown = (event) => event.key === "Enter" && speech.samples && play(speech.samples);
   $("copy").onclick = () => run($("copy"), $("try-status"), async () => {
+    if (!navigator.clipboard) throw new Error(t("no_clipboard"));
     await navigator.clipboard.writeText(chosen().text);
     $("try-status").textContent = t("copied");
   });
@@ -175,7 +178,7 @@ function showResults() {
 
 function column(heading, result, differing) {
   const words = result.words.map((word, index) => wordButton(word, differing.has(index), index === 0));
-  const text = make("p", { className: "words" }, ...words.flatMap((word) => [word, " "]));
+  const text = make("p", { className: "words", lang: state.language ?? "" }, ...words.flatMap((word) => [word, " "]));
   text.onkeydown = moveAmong;
   if (!words.length) text.textContent = t("nothing_heard");
   return make("div", { className: "card" }, make("h3", { textContent: heading }), text);

@@ -156,7 +156,10 @@ function follow(card, status, first) {
 
 /** How a job has ended, in plain words. */
 function outcome(job, adapter) {
-  if (job.state === "failed") return [make("span", { className: "fault", textContent: t("job_failed", { reason: job.result?.reason ?? "" }) })];
+  if (job.state === "failed") {
+    const reason = job.result?.reason ?? t("job_ended");
+    return [make("span", { className: "fault", textContent: t("job_failed", { reason }) })];
+  }
   if (job.state === "cancelled") return [t("job_cancelled")];
   const { words, base_errors: before, errors: after, kept, general, missed } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
