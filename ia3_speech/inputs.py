@@ -139,9 +139,12 @@ class Inputs:
 def refuse_others(out: Path) -> None:
     """Raise UserError where `out` is a file, or holds what no training made, besides Kaldi's logs: --force
     would delete that later."""
-    entries = out.iterdir() if out.is_dir() and not read_inputs(out) else ()
-    logs = ("log", "q", ".lock")  # of recipes' run, of slurm, and of a training that has not begun
-    if out.is_file() or any(entry.suffix != ".log" and entry.name not in logs for entry in entries):
+    entries = [*out.iterdir()] if out.is_dir() else []  # first: another part of the run may begin meanwhile
+    if read_inputs(out):
+        return
+    logs, begun = ("log", "q"), (".lock", f".{RECORD}.")  # of recipes' run, of slurm; of a part that begins
+    others = [e for e in entries if e.name not in logs and not e.name.startswith(begun)]
+    if out.is_file() or any(entry.suffix != ".log" for entry in others):
         raise UserError(f"{out}: is not empty, and not a training's folder (choose another --out)")
 
 

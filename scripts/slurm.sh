@@ -3,7 +3,7 @@
 # the same numbers as jobs of Slurm (recipes/utils/slurm) as it does as processes (recipes/utils/run):
 #
 #   apt-get install slurm-wlm munge
-#   bash scripts/slurm.sh                        egs/speaker_adaptation, small, both ways, in three jobs
+#   bash scripts/slurm.sh                        egs/speaker_adaptation's twelve voices, both ways, in eight jobs
 #   bash scripts/slurm.sh sbatch --wait a.sh     any command, with Slurm's own in it
 #
 # As root. munged, slurmctld and slurmd run from a folder of their own, and end with the command. The node pretends to
@@ -62,7 +62,7 @@ if [[ $# -gt 0 ]]; then "$@"; exit; fi
 export IA3_SPEECH_HOME=$work/home
 for way in run slurm; do
   export train_cmd="$way --mem 2G --num-threads 1" decode_cmd="$way --mem 2G --num-threads 1"
-  bash "$root/egs/speaker_adaptation/run.sh" --size small --nj 3 --k 4 --folds 2 --small-opts "--epochs 1" \
+  bash "$root/egs/speaker_adaptation/run.sh" --nj 8 --k 4 --folds 2 --adapt-opts "--epochs 1" \
     --out-of-domain none --work-dir "$work/$way"
   cat "$work/$way"/exp/*/*/decode_greedy_test/{text,hyp.ctm} >"$work/$way.texts"
 done

@@ -116,8 +116,10 @@ def test_training_writes_to_no_folder_of_others_and_force_deletes_none(tmp_path)
     assert data.is_dir() and (tmp_path / "other/notes.txt").is_file()
     assert not any(tmp_path.rglob("*inputs.json"))
     out = tmp_path / "out"
-    (out / "log").mkdir(parents=True)
-    assert not inputs_of(data).is_current(out, force=True, resume=True)  # where Kaldi's run.pl writes
+    for folder in ("log", ".inputs.json.k3x_9abc"):  # where Kaldi's run.pl writes, and another part begins
+        (out / folder).mkdir(parents=True)
+    (out / ".lock.2-8").touch()
+    assert not inputs_of(data).is_current(out, force=True, resume=True)
     assert (out / "log").is_dir()
     with FileLock(out / ".lock"), pytest.raises(UserError, match="out: another run is writing to it"):
         inputs_of(data).is_current(out, force=True, resume=True)
