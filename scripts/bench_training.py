@@ -7,7 +7,8 @@ Markdown tables. Each system trains in a process of its own, so that its peak me
 utterances for two epochs: our first one fills the cache of features, theirs are alike. Batches hold 40
 seconds of audio, ours padding included, theirs so many utterances as have 40 seconds on average. The last
 table trains on mini until dev's word error rate is as low as what PEFT's IA³ reaches; its seconds are those
-of training, from features that aren't cached yet, without the evaluations.
+of training, from features that aren't cached yet, without the evaluations. With --profile another table says
+instead what the operations of the second epoch took, in PEFT's Trainer and in ours.
 
 PEFT and the Trainer are used as their documentation has it: `get_peft_model` on the model, the modules named
 for it, a collator that pads. "Front end frozen" adds `freeze_feature_encoder()`, without which they compute
@@ -99,6 +100,20 @@ SYSTEMS = [
         "ours, five placements, upper half, no dropout", "ours", placements=FIVE, upper=True, dropout=False
     ),
 ]
+PROFILED = [
+    s for s in SYSTEMS
+    if s.dropout and s.cache_gb and s.placements == PAPER and s.method == "ia3" and s.kind != "bare"
+]  # fmt: skip
+# Of PyTorch's operators, by parts of their names; the first that fits.
+KINDS = {
+    "convolutions": ("conv", "fft"),
+    "attention": ("scaled_dot_product", "bmm", "_softmax"),
+    "matrix products": ("mm", "linear"),
+    "norms": ("_norm",),
+    "GELU": ("gelu",),
+    "copies and casts": ("copy_", "clone", "contiguous", "cat"),
+    "CTC loss": ("ctc_loss",),
+}
 RACE = [
     s for s in SYSTEMS
     if s.dropout and s.cache_gb and (s.kind == "trainer" or (s.kind == "ours" and s.precision == "bf16"))
@@ -117,6 +132,7 @@ class Options:
         race_utterances: of train for the last table; 0 leaves it out
         dev_utterances: of dev for the last table
         epochs: of the last table
+        profile: a table of the operations instead, of `utterances`
         out: where the Markdown goes; it is printed in any case
     """
 
@@ -127,6 +143,7 @@ class Options:
     race_utterances: int = 30
     dev_utterances: int = 24
     epochs: int = 4
+    profile: bool = False
     out: Path | None = None
 
 
@@ -139,6 +156,7 @@ class Run:
     wer: list[float] = field(default_factory=list)
     trained: int = 0  # parameters
     memory: int = 0  # bytes
+    kinds: dict[str, float] = field(default_factory=dict)  # seconds in the second epoch of each of KINDS
 
     @property
     def rates(self) -> list[float]:
@@ -152,8 +170,11 @@ def main(options: Options) -> None:
     for shape in options.shapes:
         count = options.utterances if shape == "mini" else max(1, options.utterances // 3)
         systems = [system for system in SYSTEMS if system.dropout or shape != "mini"]
+        if options.profile:
+            parts.append(profile_table(shape, measure_all(PROFILED, shape, options, count)))
+            continue
         parts.append(speed_table(shape, measure_all(systems, shape, options, count)))
-    if options.race_utterances:
+    if options.race_utterances and not options.profile:
         runs = measure_all(RACE, "mini", options, options.race_utterances, options.dev_utterances)
         parts.append(race_table(runs, options))
     publish("\n".join(parts), options.out)
@@ -185,8 +206,12 @@ def measure(system: System, shape: str, options: Options, utterances: int, dev_u
     dev = spread(options.dev, base, training, dev_utterances or 1)
     run = Run(sum(example.seconds for example in train))
 
+    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+
     def after_epoch(seconds: float) -> None:
         run.seconds.append(seconds)
+        if options.profile:
+            profiler.start() if len(run.seconds) == 1 else profiler.stop()
         if dev_utterances:
             run.wer.append(word_error_rate(base, dev))
 
@@ -194,6 +219,10 @@ def measure(system: System, shape: str, options: Options, utterances: int, dev_u
     train_with[system.kind](system, base, training, train, dev, after_epoch)
     run.trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
     run.memory = peak_memory_bytes()
+    if options.profile:
+        for event in profiler.key_averages():
+            kind = next((k for k, parts in KINDS.items() if any(p in event.key for p in parts)), "other")
+            run.kinds[kind] = run.kinds.get(kind, 0.0) + event.self_cpu_time_total / 1e6
     return run
 
 
@@ -304,6 +333,21 @@ def speed_table(shape: str, runs: dict[System, Run]) -> str:
         cells = [f"{run.trained:,}", *(f"{rate:.1f} s" for rate in run.rates)]
         cells += [f"{run.rates[-1] / documented:.2f}", share]
         lines.append(f"| {system.name} | {' | '.join(cells)} | {run.memory / MIB:,.0f} |")
+    return "\n".join([*lines, ""])
+
+
+def profile_table(shape: str, runs: dict[System, Run]) -> str:
+    """A row a kind of operation, a column a system: its milliseconds for a second of audio, without the
+    rest of the epoch, such as Python."""
+    names = [system.name for system in runs]
+    lines = [f"## Operations, {shape}", "", f"| ms a second of audio | {' | '.join(names)} |"]
+    lines.append("|---|" + "---:|" * len(names))
+    rows = {kind: [run.kinds.get(kind, 0.0) for run in runs.values()] for kind in [*KINDS, "other"]}
+    rows["all operations"] = [sum(run.kinds.values()) for run in runs.values()]
+    rows["the epoch"] = [run.seconds[-1] for run in runs.values()]
+    for kind, seconds in rows.items():
+        cells = (f"{1000 * s / run.audio:.1f}" for s, run in zip(seconds, runs.values(), strict=True))
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 

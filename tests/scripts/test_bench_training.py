@@ -38,3 +38,11 @@ def test_the_tables(bench):
         "| ours, PEFT's placements, bf16 | 7.5 | 2.67 | 60.0%, 40.0%, 30.0% |",
         "| a bare loop, PEFT's placements, bf16 | not reached |  | 60.0%, 50.0%, 41.0% |",
     ]
+
+
+def test_the_table_of_operations(bench):
+    run = bench.Run(10.0, [9.0, 2.0], kinds={"GELU": 0.25, "other": 1.5})
+    lines = bench.profile_table("mini", {bench.PROFILED[0]: run}).splitlines()
+    assert lines[2] == "| ms a second of audio | PEFT's IA³, Trainer, fp32 |"
+    assert "| GELU | 25.0 |" in lines and "| norms | 0.0 |" in lines
+    assert lines[-2:] == ["| all operations | 175.0 |", "| the epoch | 200.0 |"]
