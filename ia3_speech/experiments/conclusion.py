@@ -365,10 +365,16 @@ def errors_in_words(change: Rate) -> str:
 
 
 def time_taken(exp: Path) -> str:
-    """`Training took 3 minutes, all 9 minutes.`, as the records of inputs.json have it."""
-    seconds = {file: load_json(file).get("seconds") or 0 for file in exp.rglob("*inputs.json")}
-    training = sum(took for file, took in seconds.items() if (file.parent / "train.json").is_file())
-    return f"Training took {in_minutes(training)}, all {in_minutes(sum(seconds.values()))}."
+    """`Training took 3 minutes, all 9 minutes.`, as the records of inputs.json have it; of a training that was
+    resumed, or done in parts, train.json has more."""
+    training = rest = 0.0
+    for file in exp.rglob("*inputs.json"):
+        took = load_json(file).get("seconds") or 0.0
+        if (trained := file.parent / "train.json").is_file():
+            training += max(took, load_json(trained).get("seconds") or 0.0)
+        else:
+            rest += took
+    return f"Training took {in_minutes(training)}, all {in_minutes(training + rest)}."
 
 
 def in_minutes(seconds: float) -> str:
