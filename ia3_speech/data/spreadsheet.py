@@ -22,7 +22,8 @@ EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 
 # Names of columns, the most specific first.
 AUDIO_COLUMNS = (
-    "audio", "speech", "file", "path", "audio_path", "file_name", "wav", "filename", "audio_file",
+    "audio", "speech", "file", "path", "audio_path", "audio_filepath", "file_name", "wav", "filename",
+    "audio_file",
 )  # fmt: skip
 TEXT_COLUMNS = (
     "text", "transcription", "transcript", "sentence", "normalized_text", "raw_text", "utterance",

@@ -215,9 +215,12 @@ def cannot_write(text: str, unknown: list[str]) -> TextError:
 
 def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") -> str:
     """What to do about characters that a base lacks; `dropping` says how to leave them out, which a number,
-    since it is spoken, is not to be."""
-    spoken = any(character.isnumeric() for character in missing)
-    return f"write them out in words, {'numbers as they were spoken' if spoken else f'or {dropping}'}"
+    since it is spoken, is not to be. A tag is to go as a whole: without its brackets it would be a word."""
+    characters = set(missing)
+    spoken = any(character.isnumeric() for character in characters)
+    tags = "delete tags such as [noise] and <unk>; " if characters & set("[]<>{}") else ""
+    rest = "the rest" if tags else "them"
+    return f"{tags}write {rest} out in words, {'numbers as they were spoken' if spoken else f'or {dropping}'}"
 
 
 def required_frames(ids: Iterable[int]) -> int:

@@ -196,12 +196,12 @@ def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], options:
     """Name what was left out. With `on_error: fail`, text that is too long or empty is an error, as bad audio
     was when it was read."""
     if faults and options.on_error == "fail":
-        head = f"{len(faults)} utterances can't be trained on:"
+        head = f"{plural(len(faults), 'utterance')} can't be trained on:"
         raise TrainingError("\n".join([head, *faults[:SHOWN], "Correct them, or pass --on-error skip."]))
     for line in [*map(str, bad), *faults]:
         logger.warning("%s", line)
     if count := len(faults) + sum(fault.left_out for fault in bad):
-        logger.warning("%s: %d utterances left out", path, count)
+        logger.warning("%s: %s left out", path, plural(count, "utterance"))
 
 
 def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, float]]) -> None:

@@ -224,6 +224,8 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
          "{d}/text:1: character U+200B ZERO WIDTH SPACE does not print " + FIX),
         ({"text": TABLES["text"].replace("héllo\n", "héllo\r\n")},
          "{d}/text:2: a carriage return: the file has Windows line ends " + FIX),
+        ({"text": TABLES["text"].replace("\n", "\r\n")},
+         "{d}/text:1: a carriage return: the file has Windows line ends, and 3 lines more " + FIX),
         ({"text": "anna-2 x\nanna-1 x\nbob-1 x\ncleo-1 x\n"},
          "{d}/text:2: not sorted as LC_ALL=C sort does: anna-1 follows anna-2 " + FIX),
         ({"text": TABLES["text"].replace("anna-2", "anna-1 x\nanna-2")},
@@ -338,6 +340,12 @@ def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
         (tmp_path / place / "wav/a.wav").touch()
         source = read_data_directory("corpus/train").utterances[0].source
         assert source == str(tmp_path / place / "wav/a.wav")
+
+
+def test_audio_in_an_archive_is_not_to_be_dropped(plain):
+    """Kaldi and ESPnet may keep the audio of a whole set in one file."""
+    message = refusal(plain, {"wav.scp": EACH.format("/data/wav.ark:42")})
+    assert message.endswith("(audio inside a Kaldi archive is not read: write it as files)")
 
 
 # ---- fix ----

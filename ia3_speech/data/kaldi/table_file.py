@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ia3_speech.cli import UserError
+from ia3_speech.formatting import plural
 
 FIELD_SEPARATOR = re.compile(r"[ \t]+")  # as awk, and so Kaldi, splits lines: not at other Unicode spaces
 JOINERS = "\u200c\u200d"  # not "printable", yet letters of Persian and the Indic scripts need them
@@ -100,9 +101,10 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
     else:
         lines.pop()
     table: Table = {}
+    unprintable: dict[str, list[int]] = {}  # a fault → its lines; all lines of a Windows file have the same
     for number, line in enumerate(lines, 1):
         if fault := unprintable_character(line):
-            problems.append(f"{path}:{number}: {fault} ({hint})")
+            unprintable.setdefault(fault, []).append(number)
         line = line.removeprefix(BYTE_ORDER_MARK)
         if not line or line[0] in " \t":
             problems.append(f"{path}:{number}: the line is empty, or begins with white space ({hint})")
@@ -111,6 +113,9 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
         first = table.setdefault(key, Row(key, line[len(key) :].strip(" \t"), number)).line
         if first != number:
             problems.append(f"{path}:{number}: {key} appears twice (first in line {first}; {hint})")
+    for fault, (number, *others) in unprintable.items():
+        more = f", and {plural(len(others), 'line')} more" if others else ""
+        problems.append(f"{path}:{number}: {fault}{more} ({hint})")
     for before, row in pairwise(table.values()) if ordered else ():
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
             fault = f"not sorted as LC_ALL=C sort does: {row.key} follows {before.key}"

@@ -23,6 +23,7 @@ from ia3_speech.data.kaldi.table_file import (
 )
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
+IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")  # as wav.ark:42 in Kaldi and ESPnet
 LABEL_FILE = re.compile(r"(utt|spk)2([\w-]+)")
 
 
@@ -232,5 +233,7 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
         tried = ", ".join(candidate_paths(missing[0].value, path.parent))
         what = f"no such file: {missing[0].value}, one of {len(missing)} missing; tried {tried}"
         hint = f"correct wav.scp, or {fix_hint(path.parent)} to drop them"
+        if IN_ARCHIVE.search(missing[0].value):
+            hint = "audio inside a Kaldi archive is not read: write it as files"
         problems.append(f"{path}:{missing[0].line}: {what} ({hint})")
     return problems
