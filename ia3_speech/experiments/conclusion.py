@@ -365,8 +365,8 @@ def errors_in_words(change: Rate) -> str:
 
 
 def time_taken(exp: Path) -> str:
-    """`Training took 3 minutes, all 9 minutes.`, as the records of inputs.json have it; of a training that was
-    resumed, or done in parts, train.json has more."""
+    """`Training took 3 minutes, all 9 minutes.`, as the records of inputs.json have it; of a training that
+    was resumed, or done in parts, train.json has more."""
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
         took = load_json(file).get("seconds") or 0.0

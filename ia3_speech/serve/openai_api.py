@@ -53,6 +53,9 @@ class TranscriptionForm(BaseModel):
     include: list[str] = Field([], alias="include[]")
     temperature: float = Field(0.0, ge=0, le=1)
     stream: bool = False
+    dictation: bool = Field(
+        False, description="write punctuation and doses as in written text (not OpenAI's)"
+    )
 
     @property
     def hotwords(self) -> list[str]:
@@ -94,7 +97,7 @@ async def create_transcription(request: Request) -> Response:
         request.state.audio_seconds = len(wave) / SAMPLE_RATE
         stack.enter_context(server.holding(len(wave) / SAMPLE_RATE))
         recognizer = await translated(asyncio.to_thread(server.recognizer_for, model, turn, wanted.hotwords))
-        transcriber = Transcriber(recognizer)
+        transcriber = Transcriber(recognizer, server.dictation if wanted.dictation else None)
         if wanted.stream:
             return EventStream(events_of(server, transcriber, wave), stack.pop_all())
         timed = wanted.response_format in ("srt", "vtt", "verbose_json")
@@ -199,7 +202,9 @@ def response_of(transcript: Transcript, wanted: TranscriptionForm, language: str
         record["segments"] = [verbose_segment(n, one) for n, one in enumerate(transcript.segments or ())]
     if "word" in granularities:
         record["words"] = [word_record(word, None) for word in transcript.words]
-    if transcript.choices:  # which is ours
+    if transcript.raw_text is not None:  # of dictation; it is ours, as the gate is
+        record["raw_text"] = transcript.raw_text
+    if transcript.choices:
         record["gate"] = [choice.record for choice in transcript.choices]
     return JSONResponse(record | {"usage": usage})
 

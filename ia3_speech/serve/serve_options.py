@@ -31,6 +31,8 @@ class ServerOptions:
             again when it changes (default: no keys: whoever reaches the port may use and change everything)
         language: ISO 639-1 code of the language that the base writes; requests for another language are
             refused (default: en for mini; with another base any language is accepted)
+        dictation_rules: YAML file with rules, names, units and commands of your own (docs/transcribe.md), for
+            requests that ask for dictation
         shutdown_seconds: seconds after SIGTERM until requests that are still under way are cut off
         training: let users of the page at / store recordings and make adapters (--no-training: don't)
     """
@@ -39,6 +41,7 @@ class ServerOptions:
     port: int = 8000
     key_file: Path | None = None
     language: str | None = None
+    dictation_rules: Path | None = None
     shutdown_seconds: int = 60
     training: bool = True
 

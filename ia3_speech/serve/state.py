@@ -16,6 +16,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.dictation import make_dictation
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch, usable
 from ia3_speech.routing.router import Router
 from ia3_speech.search import RequestSearches, SearchOptions
@@ -60,6 +61,7 @@ class Server:
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)  # that the base writes; None where nobody says
+        self.dictation = make_dictation(server.dictation_rules)
         # For this machine alone, and for whoever uses it: see `app.Entrance.let_in`.
         self.local = server.key_file is None and server.host in LOOPBACK
         start = None if server.key_file else NEAREST  # others' adapters are not a key's

@@ -15,6 +15,7 @@ from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
+from ia3_speech.dictation import make_dictation
 from ia3_speech.inputs import MINI
 from ia3_speech.loading import load
 from ia3_speech.routing.gate import measure_speech, write_gate
@@ -55,6 +56,24 @@ def test_each_format_through_openais_client(running, recordings, offline):
     assert words == [(word.text, *map(pytest.approx, (word.start, word.end))) for word in expected.words]
     only = transcribe(client, file, response_format="verbose_json", timestamp_granularities=["word"])
     assert only.segments is None and only.words
+
+
+def test_dictation_is_written_by_the_servers_rules(serving, recordings, offline, tmp_path):
+    spoken = offline(recordings[1]).text
+    first, last = spoken.split()[0], spoken.split()[-1]
+    rules = tmp_path / "clinic.yaml"
+    rules.write_text(f"rules: {{{first}: FIRST}}\ncommands: {{{last}: '.'}}\n")
+    dictation = make_dictation(rules)
+    expected = load("mini", search="greedy", post_process=dictation).transcribe(recordings[1])
+    assert expected.text != spoken and expected.text.startswith("FIRST")
+    with serving(dictation_rules=rules) as running:
+        client, asked = running.client(), {"extra_body": {"dictation": "true"}}
+        assert transcribe(client, recordings[1]).text == spoken
+        assert transcribe(client, recordings[1], **asked).text == expected.text
+        verbose = transcribe(client, recordings[1], response_format="verbose_json", **asked)
+        assert (verbose.text, verbose.raw_text) == (expected.text, spoken)
+        events = transcribe(client, recordings[1], stream=True, **asked)
+        assert "".join(e.delta for e in events if "delta" in e.type) == expected.text
 
 
 def test_adapters_sums_and_the_base_share_batches(serving, adapters, recordings, offline):
