@@ -1,6 +1,7 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; wav/ and transcript/). Out: a folder with
+In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; wav/ and transcript/; a manifest of NeMo,
+whose `offset` and `duration` in seconds are a part of a file). Out: a folder with
 `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
 the audio is decoded here, so that torchcodec is not needed.
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
 from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
 from ia3_speech.data.kaldi.table_file import DataError, printable_text
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 ID_COLUMNS = (
     "id", "utterance_id", "utt_id", "utt", "segment_id", "audio_id", "audio_ids", "file", "path",
 )  # fmt: skip
+SPAN = ("offset", "duration")
 LABEL_COLUMNS = (
     "accent", "accents", "native_language", "l1", "gender", "sex", "age", "age_group", "domain", "country",
 )  # fmt: skip
@@ -51,8 +53,8 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; or recordings in wav/ and their
-            texts in transcript/, as in L2-ARCTIC and VCTK).
+        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; one with a manifest of NeMo; or
+            recordings in wav/ and their texts in transcript/, as in L2-ARCTIC and VCTK).
         out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
@@ -83,7 +85,8 @@ def convert_dataset(
     if columns["speaker"] is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
     # Others, such as a second recording, would be decoded too.
-    rows = rows.select_columns([*dict.fromkeys([*filter(None, columns.values()), *kept])])
+    span = SPAN if set(SPAN) <= set(rows.features) else ()
+    rows = rows.select_columns([*dict.fromkeys([*filter(None, columns.values()), *kept, *span])])
     if isinstance(rows.features[columns["audio"]], datasets.Audio):
         rows = rows.cast_column(columns["audio"], datasets.Audio(decode=False))
     bad: list[BadAudio] = []
@@ -121,7 +124,13 @@ def extract(
         try:
             if columns["text"] and text is None:
                 raise AudioError(f"no transcript in column {columns['text']}")
-            wave = to_waveform(audio_in_cell(cell, base))
+            audio = audio_in_cell(cell, base)
+            if isinstance(audio, Path) and set(SPAN) <= set(features):
+                start, seconds = (row[column] for column in SPAN)
+                end = None if seconds is None else (start or 0.0) + seconds
+                wave = load_audio(audio, start=start, end=end)
+            else:
+                wave = to_waveform(audio)
         except AudioError as error:
             bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
             continue

@@ -1,6 +1,7 @@
 """Hugging Face datasets, made here on the spot, become data directories."""
 
 import io
+import json
 from pathlib import Path
 
 import datasets
@@ -112,6 +113,23 @@ def test_save_to_disk(tmp_path):
     made = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
     datasets.DatasetDict({"dev": made}).save_to_disk(tmp_path / "corpus")
     assert convert_dataset(str(tmp_path / "corpus"), tmp_path / "data").utterances[0].text == "one"
+
+
+def test_a_manifest_of_nemo_with_parts_of_files(tmp_path):
+    """As load_dataset reads JSON lines: paths, not audio; the part of the file belongs to the text."""
+    corpus, long = tmp_path / "corpus", tmp_path / "long.wav"
+    corpus.mkdir()
+    soundfile.write(long, np.concatenate([np.zeros(RATE), tone(1.5)]), RATE)
+    rows = [{"audio_filepath": str(long), "offset": 1.0, "duration": 0.5, "text": "a tone"},
+            {"audio_filepath": str(long), "offset": 1.5, "duration": None, "text": "the rest"}]  # fmt: skip
+    (corpus / "manifest.json").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    first, second = convert_dataset(str(corpus), tmp_path / "data").utterances
+    assert (first.text, first.duration, second.text, second.duration) == ("a tone", 0.5, "the rest", 1.0)
+    assert abs(load_audio(first.source)).max() == pytest.approx(0.3, abs=0.01)
+    rows[0] |= {"offset": 3.0}
+    (corpus / "manifest.json").write_text(json.dumps(rows[0]))
+    with pytest.raises(AudioError, match=r"long\.wav"):
+        convert_dataset(str(corpus), tmp_path / "more")
 
 
 def test_columns_can_be_named(tmp_path):
