@@ -81,7 +81,7 @@ def read_aloud(browser: Browser, microphone: Path, recording: Path, button: str)
     wave = np.pad(soxr.resample(load_audio(recording), 16_000, 48_000), (48_000, 24_000))
     soundfile.write(microphone, wave, 48_000, subtype="PCM_16")
     browser.click(button)
-    eventually(browser, f"document.querySelector('{button}').ariaPressed === 'true'")
+    eventually(browser, f"document.querySelector('{button}').dataset.recording === 'true'")
     eventually(browser, f"document.querySelector('{button}').dataset.seconds > {len(wave) / 48_000}")
     skip = browser.run("return document.querySelector('#read-skip').disabled")
     assert skip or button != "#read-record", "the sentence that is being recorded stays"
@@ -143,8 +143,10 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
                 browser.run("return document.querySelector('#sentence').textContent") == sentences[number - 1]
             )
             read_aloud(browser, microphone, recording, "#read-record")
-            eventually(browser, "!document.querySelector('#read-keep').disabled")
+            eventually(browser, "document.activeElement.id === 'read-keep'")
             browser.click("#read-keep")
+            focused = "sentence" if number == 6 else "read-record"
+            eventually(browser, f"document.activeElement.id === '{focused}'")
             card = "document.querySelector('#made .voice').textContent"
             eventually(browser, f"{card}.startsWith('anna{number} recordings')")
         check_accessibility(browser)
@@ -204,6 +206,8 @@ def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters
         assert options == ["", "medical"]
         browser.choose("#language", "de")
         assert browser.run("return document.querySelector('#record').textContent") == "Aufnehmen"
+        browser.click("#sign-out")
+        eventually(browser, "!document.querySelector('#key-form').hidden && !sessionStorage.getItem('key')")
 
 
 def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recordings, tmp_path):

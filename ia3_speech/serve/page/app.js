@@ -25,6 +25,11 @@ async function start() {
     chooseLanguage($("language").value);
     document.dispatchEvent(new Event("refreshed"));
   };
+  $("sign-out").hidden = !sessionStorage.getItem("key");
+  $("sign-out").onclick = () => {
+    sessionStorage.removeItem("key");
+    location.reload(); // nothing that was said stays on the page
+  };
   document.addEventListener("refreshed", () => {
     for (const element of document.querySelectorAll("[data-training]")) element.hidden = !state.training;
     $("base").textContent = state.base;

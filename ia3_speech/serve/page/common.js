@@ -76,6 +76,7 @@ function askForKey(wrong) {
         return;
       }
       sessionStorage.setItem("key", key);
+      $("sign-out").hidden = false;
       $("key").value = "";
       $("key-form").hidden = true;
       asking = null;
@@ -127,7 +128,7 @@ export function chooseLanguage(wanted) {
   document.documentElement.lang = language;
   document.title = t("title");
   for (const element of document.querySelectorAll("[data-text]"))
-    element.textContent = t(element.getAttribute("aria-pressed") === "true" ? "stop" : element.dataset.text);
+    element.textContent = t(element.dataset.recording === "true" ? "stop" : element.dataset.text);
   for (const element of document.querySelectorAll("[data-label]"))
     element.setAttribute("aria-label", t(element.dataset.label));
   return language;

@@ -13,6 +13,7 @@ let list = [];
 let place = 0; // in the list
 let stored = 0; // recordings of this voice
 let samples = null; // of what has been read last
+let goodEnough = false; // neither too quiet nor too loud
 let saving = false;
 
 export function startReading() {
@@ -20,7 +21,7 @@ export function startReading() {
     event.preventDefault();
     run(event.submitter, $("consent-fault"), agree);
   };
-  $("read-record").onclick = () => run($("read-record"), $("read-status"), toggle);
+  $("read-record").onclick = () => run($("read-record"), $("read-status"), toggle).then(offerToKeep);
   $("read-play").onclick = () => play(samples);
   $("read-keep").onclick = () => run($("read-keep"), $("read-status"), keep).then(showSentence);
   $("read-skip").onclick = () => next(t("skip_sentence"));
@@ -57,7 +58,7 @@ export async function readFor(name) {
   $("consent").hidden = true;
   $("reading").hidden = false;
   showSentence();
-  $("sentence").focus();
+  offerToRead();
   await showMade();
 }
 
@@ -101,12 +102,13 @@ function useSentences(lines) {
   [list, place, samples] = [given, 0, null];
   showSentence();
   $("read-status").textContent = t("sentences_used", { count: given.length });
-  $("sentence").focus();
+  offerToRead();
 }
 
 async function toggle() {
   if (!isRecording()) {
     samples = null;
+    goodEnough = false;
     showSentence();
     await listen(recorder, $("read-record"), $("read-level"), $("read-clock"), $("read-status"));
     showSentence();
@@ -115,6 +117,7 @@ async function toggle() {
   samples = await endListening(recorder, $("read-record"), $("read-level"));
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
   const heard = peak < QUIET ? "too_quiet" : peak > CLIPPED ? "too_loud" : "recorded";
+  goodEnough = heard === "recorded";
   $("read-status").textContent = t(heard);
   showSentence();
 }
@@ -142,7 +145,16 @@ function next(told) {
   place += 1;
   $("read-status").textContent = told;
   showSentence();
-  $("sentence").focus();
+  offerToRead();
+}
+
+/** One key reads sentence after sentence: it records, stops, keeps, and so on. */
+function offerToRead() {
+  ($("read-record").disabled ? $("sentence") : $("read-record")).focus();
+}
+
+function offerToKeep() {
+  if (goodEnough && document.activeElement === $("read-record")) $("read-keep").focus();
 }
 
 async function send(name, file, text) {

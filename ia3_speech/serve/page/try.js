@@ -91,7 +91,7 @@ function showModel() {
   $("model").textContent = modelName() || state.base;
 }
 
-export const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
+export const isPressed = (button) => button.dataset.recording === "true";
 
 async function toggleRecording() {
   if (!isPressed($("record"))) await listen(recorder, $("record"), $("level"), $("clock"), $("try-status"));
@@ -115,13 +115,13 @@ export async function listen(from, button, level, clock, status) {
     throw new Error(t(reasons[error.message] ?? reasons[error.name] ?? "no_microphone"));
   }
   button.dataset.seconds = 0;
-  button.setAttribute("aria-pressed", "true");
+  button.dataset.recording = "true"; // its label changes, so it is not aria-pressed
   button.textContent = t("stop");
   status.textContent = t("recording");
 }
 
 export async function endListening(from, button, level) {
-  button.setAttribute("aria-pressed", "false");
+  button.dataset.recording = "false";
   button.textContent = t("record");
   level.style.width = "0";
   return from.stop();
