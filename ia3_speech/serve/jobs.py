@@ -179,6 +179,8 @@ def main(name: str, base: str, epochs: str, start: str) -> int:
     from ia3_speech.training import multi_adapter
 
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()  # ends with the server
+    if hasattr(os, "nice"):  # requests come first
+        os.nice(10)
     multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
     multi_adapter.logger.setLevel(logging.DEBUG)
     try:
