@@ -239,6 +239,10 @@ def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, re
         with pytest.raises(openai.NotFoundError):
             transcribe(doctor, recordings[0], "medical@1")
         registry.remove("medical@1")
+        registry.register(adapters["accent"], "medical@home")  # and this is another name
+        with pytest.raises(openai.NotFoundError):
+            transcribe(clinic, recordings[0], "medical@home")
+        registry.remove("medical@home")
         for key in ("wrong-key-0123456789", ""):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             answer = httpx.get(f"{running.url}/v1/models", headers=headers)
