@@ -76,7 +76,7 @@ def store_of(name: str) -> Path:
 
 def voice_folder(name: str) -> Path:
     """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
-    return registry.home().with_name("voices") / registry.check_name(name).partition("@")[0]
+    return registry.home().with_name("voices") / registry.KEPT.sub("", registry.check_name(name))
 
 
 def voice_record(name: str) -> dict[str, Any]:

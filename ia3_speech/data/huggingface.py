@@ -1,7 +1,7 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; wav/ and transcript/; a manifest of NeMo,
-whose `offset` and `duration` in seconds are a part of a file). Out: a folder with
+In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; wav/ and transcript/; a manifest of NeMo
+alone, whose `offset` and `duration` in seconds are a part of a file). Out: a folder with
 `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
 the audio is decoded here, so that torchcodec is not needed.
 
@@ -53,8 +53,8 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; one with a manifest of NeMo; or
-            recordings in wav/ and their texts in transcript/, as in L2-ARCTIC and VCTK).
+        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; one with a manifest of NeMo and
+            no audio; or recordings in wav/ and their texts in transcript/, as in L2-ARCTIC and VCTK).
         out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
@@ -125,9 +125,8 @@ def extract(
             if columns["text"] and text is None:
                 raise AudioError(f"no transcript in column {columns['text']}")
             audio = audio_in_cell(cell, base)
-            if isinstance(audio, Path) and set(SPAN) <= set(features):
-                start, seconds = (row[column] for column in SPAN)
-                end = None if seconds is None else (start or 0.0) + seconds
+            if isinstance(cell, str) and set(SPAN) <= set(features):  # other cells' clips are cut already
+                start, end = span_of(row)
                 wave = load_audio(audio, start=start, end=end)
             else:
                 wave = to_waveform(audio)
@@ -255,6 +254,15 @@ def audio_in_cell(cell: Any, base: Path) -> Any:
     if cell is None or cell == "" or (isinstance(cell, dict) and not content):
         raise AudioError("the audio cell is empty")
     return cell
+
+
+def span_of(row: dict) -> tuple[float | None, float | None]:
+    """Where a row's part of its file begins and ends, in seconds. Raises AudioError."""
+    try:
+        start, seconds = (None if row[column] is None else float(row[column]) for column in SPAN)
+    except ValueError as error:
+        raise AudioError(f"offset or duration is not in seconds: {error}") from None
+    return start, None if seconds is None else (start or 0.0) + seconds
 
 
 def feature_text(row: dict, column: str | None, features: Any) -> str:

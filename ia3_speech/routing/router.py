@@ -58,8 +58,8 @@ class Router:
     def __call__(self, features: "Sequence[Tensor]") -> list[tuple[Recognizer, Choice]]:
         """What the base's front end makes of waveforms, (frames, channels) each → of each the recogniser, and
         what was chosen."""
-        probabilities = self.gate.probabilities(np.stack([utterance_point(one) for one in features]))
-        return [self.choose(row) for row in probabilities]
+        points = [utterance_point(one) for one in features]
+        return [self.choose(row) for row in self.gate.probabilities(np.stack(points))] if points else []
 
     def choose(self, probabilities: np.ndarray) -> tuple[Recognizer, Choice]:
         """The recogniser for the probabilities of one waveform, (1 + adapters,), and what was chosen."""
@@ -91,7 +91,7 @@ def choose_names(adapter: str, bank: "Bank") -> "ChooseNames":
         if term.name not in bank:
             bank.add(term.name, term.folder)
     route = Router(adapter, terms, gate, lambda chosen, name: Recognizer(bank.base, chosen, name))
-    return lambda features: [choice.adapter for _, choice in route(features)]
+    return lambda features: [format_terms(chosen.adapter) or None for chosen, _ in route(features)]
 
 
 def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple[list[Term], GaussianGate]:

@@ -23,6 +23,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from ia3_speech.adapters.registry import KEPT
 from ia3_speech.cli import UserError
 from ia3_speech.corrections.voice import voice_record
 from ia3_speech.serve.errors import ApiError, invalid
@@ -65,7 +66,7 @@ class Client(BaseModel, extra="forbid"):
     def may_name(self, adapter: str) -> bool:
         """Whether its patterns allow the name, or, for an earlier version NAME@1, NAME."""
         adapter = unicodedata.normalize("NFC", adapter)  # as the registry has it
-        names, patterns = {adapter, adapter.partition("@")[0]}, self.adapters
+        names, patterns = {adapter, KEPT.sub("", adapter)}, self.adapters
         return any(fnmatchcase(name, unicodedata.normalize("NFC", one)) for name in names for one in patterns)
 
     def take(self, rate: float) -> None:

@@ -27,6 +27,7 @@ from ia3_speech.decoding.ctc_search import SearchError
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment, word_record
 from ia3_speech.decoding.options import OutputOptions
+from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.serve.engine import EngineClosed, Turn
@@ -244,7 +245,7 @@ class EventStream(StreamingResponse):
     """Server-sent events; whatever becomes of the client, `stack` is closed at the end."""
 
     def __init__(self, events: AsyncIterator[str], stack: AsyncExitStack):
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        super().__init__(events, media_type="text/event-stream")
         self.stack = stack
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -254,11 +255,14 @@ class EventStream(StreamingResponse):
 
 async def events_of(server: Server, transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
     """A delta for each segment as soon as it is there, then the whole text: that of all deltas."""
-    segments, text = transcriber.stream(wave), ""
+    parts = make_parts(transcriber.recognizer.fresh().stream(wave))
+    segments, text, between = RunningText(transcriber.post_process).segments(parts), "", ""
     try:
         while (segment := await translated(asyncio.to_thread(next, segments, None))) is not None:
-            delta = f" {segment.text}" if text else segment.text
+            _, written = segment
+            delta = between + written.strip()
             text += delta
+            between = written[len(written.rstrip()) :] or " "  # a line break that was dictated, or a blank
             yield event({"type": "transcript.text.delta", "delta": delta})
         yield event({"type": "transcript.text.done", "text": text})
     except ApiError as error:

@@ -96,7 +96,7 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
     server.jobs.refuse_unfinished(name)
     await change_store(voice.delete_recordings, name)
     names = registry.registered_names() if voice_record(name).get("made") else []
-    for version in [one for one in names if one.partition("@")[0] == name]:
+    for version in [one for one in names if registry.KEPT.sub("", one) == name]:
         await change_store(registry.remove, version)
         await asyncio.to_thread(server.engine.call(partial(server.cache.forget, version)).result)
     await asyncio.to_thread(server.jobs.forget, name)

@@ -130,6 +130,20 @@ def test_a_manifest_of_nemo_with_parts_of_files(tmp_path):
     (corpus / "manifest.json").write_text(json.dumps(rows[0]))
     with pytest.raises(AudioError, match=r"long\.wav"):
         convert_dataset(str(corpus), tmp_path / "more")
+    (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"offset": "1.25"}))
+    assert convert_dataset(str(corpus), tmp_path / "text").utterances[0].duration == 0.5
+    (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"offset": "0:01"}))
+    with pytest.raises(AudioError, match="offset or duration is not in seconds"):
+        convert_dataset(str(corpus), tmp_path / "more")
+
+
+def test_clips_that_are_cut_already_are_not_cut_again(tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    soundfile.write(corpus / "clip.wav", tone(2.0), RATE)
+    (corpus / "metadata.csv").write_text("file_name,text,offset,duration\nclip.wav,a tone,0.3,2.0\n")
+    (clip,) = convert_dataset(str(corpus), tmp_path / "data").utterances
+    assert clip.duration == 2.0
 
 
 def test_columns_can_be_named(tmp_path):

@@ -225,7 +225,7 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
         ({"text": TABLES["text"].replace("héllo\n", "héllo\r\n")},
          "{d}/text:2: a carriage return: the file has Windows line ends " + FIX),
         ({"text": TABLES["text"].replace("\n", "\r\n")},
-         "{d}/text:1: a carriage return: the file has Windows line ends, and 3 lines more " + FIX),
+         "{d}/text:1: a carriage return: the file has Windows line ends, also in 3 more lines " + FIX),
         ({"text": "anna-2 x\nanna-1 x\nbob-1 x\ncleo-1 x\n"},
          "{d}/text:2: not sorted as LC_ALL=C sort does: anna-1 follows anna-2 " + FIX),
         ({"text": TABLES["text"].replace("anna-2", "anna-1 x\nanna-2")},

@@ -147,6 +147,9 @@ def test_rows_of_a_bank_are_chosen_too(two):
     only = bank.logits(waves, choose_names("auto:low", bank))
     expected = bank.logits(waves, ["low", None, None])
     assert all(torch.equal(*pair) for pair in zip(expected, only, strict=True))
+    weaker = bank.logits(waves, choose_names("auto:low:0.5", bank))
+    assert torch.equal(weaker[0], bank.logits(waves, ["low:0.5", None, None])[0])
+    assert bank.logits([], choose_names("auto", bank)) == []
 
 
 # ---- what a user names

@@ -62,7 +62,7 @@ def test_dictation_is_written_by_the_servers_rules(serving, recordings, offline,
     spoken = offline(recordings[1]).text
     first, last = spoken.split()[0], spoken.split()[-1]
     rules = tmp_path / "clinic.yaml"
-    rules.write_text(f"rules: {{{first}: FIRST}}\ncommands: {{{last}: '.'}}\n")
+    rules.write_text(f'rules: {{{first}: FIRST}}\ncommands: {{{last}: "\\n"}}\n')
     dictation = make_dictation(rules)
     expected = load("mini", search="greedy", post_process=dictation).transcribe(recordings[1])
     assert expected.text != spoken and expected.text.startswith("FIRST")
@@ -72,8 +72,13 @@ def test_dictation_is_written_by_the_servers_rules(serving, recordings, offline,
         assert transcribe(client, recordings[1], **asked).text == expected.text
         verbose = transcribe(client, recordings[1], response_format="verbose_json", **asked)
         assert (verbose.text, verbose.raw_text) == (expected.text, spoken)
-        events = transcribe(client, recordings[1], stream=True, **asked)
-        assert "".join(e.delta for e in events if "delta" in e.type) == expected.text
+        long = tmp_path / "long.wav"  # its line break ends a segment
+        waves = [load_audio(recordings[1]), np.zeros(SAMPLE_RATE, np.float32), load_audio(recordings[0])]
+        soundfile.write(long, np.concatenate(waves), SAMPLE_RATE)
+        whole = transcribe(client, long, **asked).text
+        events = list(transcribe(client, long, stream=True, **asked))
+        deltas = [event.delta for event in events if "delta" in event.type]
+        assert len(deltas) > 1 and "\n" in whole and "".join(deltas) == events[-1].text == whole
 
 
 def test_adapters_sums_and_the_base_share_batches(serving, adapters, recordings, offline):
@@ -118,6 +123,7 @@ def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
         data = {"model": "accent", "stream": "true"}
         response = http.post(f"{running.url}/v1/audio/transcriptions", data=data, files={"file": audio})
     assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["cache-control"] == "no-store"
     lines = response.text.split("\n\n")
     assert lines[-1] == "" and all(line.startswith("data: {") for line in lines[:-1])
     assert json.loads(lines[-2][6:]) == {"type": "transcript.text.done", "text": events[-1].text}
@@ -239,6 +245,10 @@ def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, re
         with pytest.raises(openai.NotFoundError):
             transcribe(doctor, recordings[0], "medical@1")
         registry.remove("medical@1")
+        registry.register(adapters["accent"], "medical@home")  # and this is another name
+        with pytest.raises(openai.NotFoundError):
+            transcribe(clinic, recordings[0], "medical@home")
+        registry.remove("medical@home")
         for key in ("wrong-key-0123456789", ""):
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             answer = httpx.get(f"{running.url}/v1/models", headers=headers)

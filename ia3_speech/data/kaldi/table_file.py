@@ -114,7 +114,7 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
         if first != number:
             problems.append(f"{path}:{number}: {key} appears twice (first in line {first}; {hint})")
     for fault, (number, *others) in unprintable.items():
-        more = f", and {plural(len(others), 'line')} more" if others else ""
+        more = f", also in {plural(len(others), 'more line')}" if others else ""
         problems.append(f"{path}:{number}: {fault}{more} ({hint})")
     for before, row in pairwise(table.values()) if ordered else ():
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do

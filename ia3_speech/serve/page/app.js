@@ -28,7 +28,7 @@ async function start() {
   $("sign-out").hidden = !sessionStorage.getItem("key");
   $("sign-out").onclick = () => {
     sessionStorage.removeItem("key");
-    location.reload(); // nothing that was said stays on the page
+    location.reload(); // nothing that was said stays on the page; autocomplete=off, for Firefox restores fields
   };
   document.addEventListener("refreshed", () => {
     for (const element of document.querySelectorAll("[data-training]")) element.hidden = !state.training;
