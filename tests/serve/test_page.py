@@ -232,6 +232,7 @@ def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recor
         browser.type("#sentence-file", str(sentences))
         eventually(browser, "document.querySelector('#sentence').textContent === 'no fever'")
         browser.click("#read-skip")
+        assert browser.run("return document.activeElement.id") == "sentence"
         assert browser.run("return document.querySelector('#sentence').textContent") == "yes, a cough"
         browser.choose("#language", "de")
         eventually(browser, "document.querySelector('#sentence').lang === 'en'")

@@ -24,7 +24,10 @@ export function startReading() {
   $("read-record").onclick = () => run($("read-record"), $("read-status"), toggle).then(offerToKeep);
   $("read-play").onclick = () => play(samples);
   $("read-keep").onclick = () => run($("read-keep"), $("read-status"), keep).then(showSentence);
-  $("read-skip").onclick = () => next(t("skip_sentence"));
+  $("read-skip").onclick = () => {
+    next(t("skip_sentence"));
+    $("sentence").focus(); // who skips several must not begin to record
+  };
   $("paste").onclick = () => useSentences($("pasted").value.split("\n"));
   $("sentence-file").onchange = async () => {
     const [file] = $("sentence-file").files;
@@ -137,6 +140,7 @@ async function keep() {
     return;
   }
   next(t("kept"));
+  if ([$("read-keep"), document.body].includes(document.activeElement)) offerToRead();
   await showMade();
 }
 
@@ -145,7 +149,6 @@ function next(told) {
   place += 1;
   $("read-status").textContent = told;
   showSentence();
-  offerToRead();
 }
 
 /** One key reads sentence after sentence: it records, stops, keeps, and so on. */
