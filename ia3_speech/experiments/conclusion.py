@@ -54,6 +54,7 @@ from ia3_speech.experiments.systems import (
     test_sets,
 )
 from ia3_speech.formatting import percent, plural, shorten, with_interval
+from ia3_speech.inputs import RECORD
 from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
 from ia3_speech.scoring.table import Rate
 from ia3_speech.search import SearchOptions
@@ -370,7 +371,7 @@ def time_taken(exp: Path) -> str:
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
         took = load_json(file).get("seconds") or 0.0
-        if (trained := file.parent / "train.json").is_file():
+        if file.name == RECORD and (trained := file.with_name("train.json")).is_file():
             training += max(took, load_json(trained).get("seconds") or 0.0)
         else:
             rest += took

@@ -30,8 +30,9 @@ def exp(tmp_path):
     (folder / "ia3_seed1/adapter").mkdir(parents=True)
     save_file({"a.ia3_key": np.full(4, 1.5)}, folder / "ia3_seed1/adapter/ia3_speech.safetensors")
     write(folder / "ia3_seed1/adapter/ia3_speech.json", {"base": "mini"})
-    write(folder / "ia3_seed1/train.json", {"audio_seconds": 90.0, "dev_wer": 0.3, "seed": 1})
-    write(folder / "ia3_seed1/inputs.json", made(seconds=180))
+    write(folder / "ia3_seed1/train.json", {"audio_seconds": 90.0, "dev_wer": 0.3, "seed": 1, "seconds": 180})
+    write(folder / "ia3_seed1/inputs.json", made(seconds=120))  # of its last part
+    write(folder / "ia3_seed1/lm_search.yaml.inputs.json", made(seconds=60))
     (folder / "ia3_seed1/config.yaml").write_text("learning_rate: 0.02\n")
     (folder / "lm.arpa.gz").write_bytes(b"some n-grams")
     chosen = f"search: beam\nlm: {folder}/lm.arpa.gz\nlm_weight: 0.8\nword_score: 0.0\n"
@@ -198,7 +199,7 @@ def test_summary(exp, capsys):
         "this is the best on test itself.\n"
         "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
         "  Other speech: 20.0 % of base become 30.0 %. Name it for its own kind of speech only.\n"
-        f"Training took 3 minutes, all 3 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
+        f"Training took 3 minutes, all 4 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
         "Next: ia3-speech transcribe --adapter notes 'my audio.wav'\n"
     )
 
