@@ -261,16 +261,31 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         *(
             (
                 ("--corpus-name", name),
-                f"no file or folder can be called data/{name}: a space, a sign of the shell, or JOB (give",
+                f"the path data/{name} contains {sign} (give another --corpus-name or --work-dir)",
             )
-            for name in ("R&D", "anna's", r"a\b", "x]", "a b")
+            for name, sign in (("R&D", "&"), ("anna's", "'"), (r"a\b", "\\"), ("x]", "]"), ("a b", "a space"))
         ),
+        (("--system", "x;y"), "the path x;y contains ; (rename it"),
+        (("--init-adapter", "anna$(id)"), "the path anna$(id) contains $ (rename it"),
+        (("--lm", "$(id).arpa"), "the path $(id).arpa contains $ (rename it"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_and_nothing_made(commands, options, message, tmp_path):
     done = commands(*options)
     assert done.returncode == 1 and f"error: {message}" in done.stderr and not done.stdout
     assert not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(
+    "speaker", ["$x", "`x`", "a;b", "a&", "a|b", "it's", 'a"b', "-rf", "..", "a/b", "J_JOB", "{a,b}", "a*"]
+)
+def test_speakers_are_plain_words(tmp_path, speaker):
+    """In the second table; those of the first, among them letters beyond ASCII, are."""
+    (tmp_path / "a").write_text("a-1 Zoë_1.x-a@k\n")
+    (tmp_path / "b").write_text(f"b-1 b\nc-1 {speaker}\n")
+    script = f". {RECIPES}/utils/stages.sh; plain_speakers a; plain_speakers a b"
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: b:2: {speaker} can't name a folder (")
 
 
 def test_the_speakers_options_are_checked(commands):
