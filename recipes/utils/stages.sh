@@ -186,13 +186,14 @@ lock() {
 }
 
 # step MESSAGE COMMAND…: run a command; one line says what it does and how long it took. What the command says is in
-# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3).
+# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3);
+# its progress as it comes, where no terminal shows the bars.
 step() {
   local message=$1 start=$SECONDS said=$exp/log/.step took
   shift
   printf '%s … ' "$message"
   trap 'echo; cat "$exp/log/.step" >&2' EXIT
-  "$@" >"$said"
+  if [[ -t 1 ]]; then "$@" >"$said"; else "$@" | tee "$said" | progress "$message"; fi
   trap - EXIT
   took="$((SECONDS - start)) s"
   [[ ! -s $said ]] || grep -qv ': up to date$' "$said" || took="up to date"
@@ -201,6 +202,15 @@ step() {
   grep -E 'was made from other inputs|^ *note:' "$said" || true
   { echo "# $message"; cat "$said"; } >>"$exp/log/steps.log"
   [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$said"
+}
+
+# progress MESSAGE: of its input the lines of epochs, folds and times; after them MESSAGE again.
+progress() {
+  local line first=$'\n'
+  while IFS= read -r line; do
+    if [[ $line =~ ^\ *(epoch|fold|about)\  ]]; then printf '%s%s\n' "$first" "$line"; first=""; fi
+  done
+  [[ -n $first ]] || printf '%s … ' "$1"
 }
 
 # prepare_corpus: the corpus becomes Kaldi directories below $data, out-of-domain speech $data/out_of_domain.

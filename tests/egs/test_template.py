@@ -61,7 +61,8 @@ def test_results_are_where_the_user_started_or_beside_the_corpus(tmp_path, run_r
     done = run_recipe(RECIPE, *options, cwd=tmp_path / start)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"data/ and exp/ are in {tmp_path / place}\n" in done.stdout
-    assert (tmp_path / place / "data/notes/train/text").is_file() and (tmp_path / place / "exp/notes").is_dir()
+    for name in ("data/notes/train/text", "exp/notes/log"):
+        assert (tmp_path / place / name).exists()
 
 
 # ---- recordings that are longer than the base can process

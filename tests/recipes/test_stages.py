@@ -326,3 +326,27 @@ def test_where_a_path_of_the_line_is_meant(tmp_path):
         notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
         f"{tmp_path}/stood", "",
     ]  # fmt: skip
+
+
+def test_a_step_shows_progress_as_it_comes_where_there_is_no_terminal(tmp_path):
+    """Line by line: the second one is written when the first has been read."""
+    script = f"""
+    . {RECIPES}/utils/stages.sh
+    exp=exp; mkdir -p exp/log
+    slow() {{ run exp/log/x.log echo loading "&&" echo epoch 1: loss 2 "&&" cat fifo; }}
+    step "stage 5, train" slow
+    step "stage 6, decode" run exp/log/y.log echo "exp/a: up to date"
+    step "stage 7, fail" false
+    """
+    os.mkfifo(tmp_path / "fifo")
+    path = f"{RECIPES}/utils:{os.environ['PATH']}"
+    done = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    lines = [done.stdout.readline() for _ in range(2)]
+    assert lines == ["stage 5, train … \n", "    epoch 1: loss 2\n"]
+    (tmp_path / "fifo").write_text("fold 1 of 4, about 2 minutes left\nother\n")
+    rest = done.communicate()[0].splitlines()
+    assert rest[0] == "    fold 1 of 4, about 2 minutes left" and rest[1].startswith("stage 5, train … ")
+    assert rest[2:4] == ["stage 6, decode … up to date", "stage 7, fail … "] and done.returncode == 1
