@@ -21,6 +21,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NoReturn, TextIO, Union, get_args, get_origin, get_type_hints
@@ -32,6 +33,14 @@ NAMES = {int: "whole number", float: "number", dict: 'pairs such as {"a": "b"}'}
 
 class UserError(Exception):
     """Something the user can put right. The message names the file, the line and a hint."""
+
+
+def pip_install(package: str) -> str:
+    """The command that installs a package into this environment: by pip, or, where there is none, by uv.
+    `.[vad]` is an extra of the clone."""
+    python = os.environ.get("IA3_SPEECH_PYTHON", "python")  # of path.sh, where it is not the user's own
+    package = f"-e '{package}'" if package[0] == "." else package
+    return f"{f'{python} -m' if find_spec('pip') else 'uv'} pip install {package}"
 
 
 OF_WHISPER = {"--model": "--base", "--output-format": "--format"}
