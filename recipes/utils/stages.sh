@@ -92,7 +92,7 @@ locate() {
   [[ $size == full ]] || corpus_name+=_small
   data=${work_dir:+$work_dir/}data/$corpus_name exp=${work_dir:+$work_dir/}exp/$corpus_name
   plain "give another --corpus-name or --work-dir" "$data" "$exp"
-  [[ $(realpath -m "$data")/ != "$(realpath -m "$corpus")"/* ]] || fail "$data is in the corpus (give another --corpus-name or --work-dir)"
+  [[ $(realpath -m "$data") != "$(realpath -m "$corpus")" ]] || fail "$data is the corpus itself (give another --corpus-name or --work-dir)"
   plain "rename it, or give a link to it" "$base" "$init_adapter" "$init_name"
   [[ $out_of_domain != none ]] || out_of_domain=""
   out_of_domain=$(for path in $out_of_domain; do from_start "$path"; done)

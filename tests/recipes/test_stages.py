@@ -257,7 +257,7 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         (("--stop-stage", "validate"), "--stop-stage must be a number from 4 on, not 'validate'"),
         (("--stage", "6", "--stop-stage", "5"), "--stop-stage must be a number from 6 on, not '5'"),
         (("--corpus-name", "../x"), "--corpus-name is the name of a folder below data/ and exp/, not '../x'"),
-        (("--corpus", "data"), "data/data is in the corpus (give another --corpus-name or --work-dir)"),
+        (("--corpus", "data/x"), "data/x is the corpus itself (give another --corpus-name or --work-dir)"),
         (("word",), "unexpected argument 'word' (--help lists the options)"),
         *(
             (
