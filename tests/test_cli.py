@@ -100,6 +100,10 @@ def several_kinds(
     ("words", "message"),
     [
         ("--log-file=x", "the following arguments are required: source"),
+        (
+            "--several 1 2 --log-file source --keep-it",
+            "the following arguments are required: source (--log-file took source; --help lists the options)",
+        ),
         ("source --first=1", "the following arguments are required: --log-file"),
         ("--log-file=x source --first x", "--first: invalid 'whole number' value: 'x'"),
         ("--log-file=x source --keep-it 5", "unrecognized arguments: 5"),
