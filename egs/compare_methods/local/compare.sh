@@ -51,7 +51,7 @@ compare() {
   train="python -m ia3_speech.train --base $base --dev $data/dev $pipes"
   if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
     step "stage 3, three minutes of train" $once "$data/timed" "$data/train" -- \
-      python -m ia3_speech.datadir subset "$data/train" "$data/timed" --minutes $([[ $size == full ]] && echo 3 || echo 1)
+      python -m ia3_speech.datadir subset "$data/train" "$data/timed" --minutes "$([[ $size == full ]] && echo 3 || echo 1)"
     for method in $methods; do
       step "stage 3, time $method" $train_cmd "$exp/log/timed_$method.log" \
         $train ${method_opts[$method]} --epochs 3 --train "$data/timed" --out "$exp/timed/$method"
