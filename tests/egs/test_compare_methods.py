@@ -89,7 +89,7 @@ def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
 
 def test_any_corpus_is_taken_as_the_template_takes_it(run_recipe, tmp_path):
     """A folder of recordings and a CSV file; one without a dev set is refused."""
-    options = ("--work-dir", str(tmp_path), "--out-of-domain", "none", "--stop-stage", "2")
+    options = ("--work-dir", str(tmp_path), "--stop-stage", "2")
     for name, sets in (("my notes", ("train", "dev", "test")), ("few", ("train", "test"))):
         rows = ["file,text,speaker,split"]
         for number, split in enumerate(2 * sets):
@@ -107,6 +107,7 @@ def test_any_corpus_is_taken_as_the_template_takes_it(run_recipe, tmp_path):
     ("options", "message"),
     [
         (("--methods", "ia4"), "--methods: no method ia4 (there are bitfit bottleneck"),
+        (("--out-of-domain", "none"), "--out-of-domain none: the table shows"),
         (("--task", "notes"), "--task must be orders, accent or own, not 'notes'"),
         (("--rates", "full=fast"), "--rates takes METHOD=RATE, as 'full=1e-4', not 'full=fast'"),
     ],

@@ -29,6 +29,7 @@ check_options() {
   for rate in $curve; do
     [[ $rate =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--curve takes numbers of minutes, as '1 5 20', not '$rate'"
   done
+  [[ -n $out_of_domain ]] || fail "--out-of-domain none: the table shows what each method costs on other speech"
   [[ $task =~ ^(orders|accent|own)$ ]] || fail "--task must be orders, accent or own, not '$task'"
 }
 
