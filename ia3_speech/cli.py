@@ -21,6 +21,8 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NoReturn, TextIO, Union, get_args, get_origin, get_type_hints
@@ -32,6 +34,14 @@ NAMES = {int: "whole number", float: "number", dict: 'pairs such as {"a": "b"}'}
 
 class UserError(Exception):
     """Something the user can put right. The message names the file, the line and a hint."""
+
+
+def pip_install(package: str) -> str:
+    """The command that installs a package into this environment: by pip, or, where there is none, by uv.
+    `.[vad]` is an extra of the clone."""
+    python = os.environ.get("IA3_SPEECH_PYTHON", "python")  # of path.sh, where it is not the user's own
+    package = f"-e '{package}'" if package[0] == "." else package
+    return f"{f'{python} -m' if find_spec('pip') else 'uv'} pip install {package}"
 
 
 OF_WHISPER = {"--model": "--base", "--output-format": "--format"}
@@ -95,6 +105,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter)
         # Of each parameter and field, what is typed: `--name`, or `name` where its place says it
         self.flags: dict[str, str] = {}
+        self.words: list[str] = []  # the line
         for kind, name in NAMES.items():
             self.register("type", name, (lambda word: dict(json.loads(word))) if kind is dict else kind)
 
@@ -106,6 +117,9 @@ class Parser(argparse.ArgumentParser):
                 hint = f"Whisper's {word} is {ours} here; "
             elif near := difflib.get_close_matches(word, self.flags.values(), n=1, cutoff=0.7):
                 hint = f"did you mean {near[0]}? "
+        elif message.startswith("the following arguments are required: ") and "--" not in message:
+            takes = {flag for flag, action in self._option_string_actions.items() if action.nargs is None}
+            hint = "".join(f"{a} took {b}; " for a, b in pairwise(self.words) if a in takes)
         self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
 
     def add(self, target: Callable | type, group: Any = None) -> None:
@@ -173,6 +187,7 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
         finder.add_argument("--config")
         if file := vars(finder.parse_known_args(words)[0]).get("config"):
             words = [*configuration(parser, file), f"--config={file}", *words]
+    parser.words = words
     given = vars(parser.parse_intermixed_args(words))
     for parameter, kind in get_type_hints(run).items():
         if parameter != "return" and dataclasses.is_dataclass(kind):

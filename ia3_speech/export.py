@@ -13,7 +13,7 @@ from typing import Literal
 
 from ia3_speech.adapters.expressions import format_terms, parse_terms
 from ia3_speech.atomic import replacing, unexpected_file
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import UserError, command, pip_install
 
 
 def main(
@@ -51,7 +51,7 @@ def main(
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401  (torch.onnx needs it)
     except ImportError as error:
-        raise UserError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
+        raise UserError(f"{error} (in the clone: {pip_install('.[onnx]')})") from None
     if format == "onnx_adapter" and dtype != "float32":
         raise UserError(f"--dtype {dtype} has no effect on --format onnx_adapter (leave it out)")
     terms = parse_terms(adapter) if adapter else []

@@ -43,6 +43,7 @@ adapt() {
   sets="$test_sets${out_of_domain:+ out_of_domain}"
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
+  plain_speakers "$data"/*/utt2spk
   notice_changed_data
   ! declare -F check_few >/dev/null || check_few
   if is_few; then

@@ -46,6 +46,7 @@ adapt_speakers() {
   done
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
+  plain_speakers "$data"/*/utt2spk
   notice_changed_data
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
@@ -126,7 +127,7 @@ register_speakers() {
 check_options() {
   local n
   adapt_config=$(from_start "$adapt_config")
-  configuration "$adapt_config"
+  configuration "$adapt_config"; plain "rename it, or start elsewhere" "$adapt_config"
   number folds "$folds" 2; check_name prefix "$prefix"
   for n in $k; do number k "$n" 2; done
   start_shown=$([[ -z $init_adapter ]] && echo base || echo "$init_name")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import UserError, command, pip_install
 
 
 @dataclass
@@ -100,6 +100,10 @@ def several_kinds(
     ("words", "message"),
     [
         ("--log-file=x", "the following arguments are required: source"),
+        (
+            "--several 1 2 --log-file source --keep-it",
+            "the following arguments are required: source (--log-file took source; --help lists the options)",
+        ),
         ("source --first=1", "the following arguments are required: --log-file"),
         ("--log-file=x source --first x", "--first: invalid 'whole number' value: 'x'"),
         ("--log-file=x source --keep-it 5", "unrecognized arguments: 5"),
@@ -213,6 +217,14 @@ def test_help_shows_flags_as_people_type_them(capsys):
     assert out.startswith(f"usage: python -m {__name__} [-h] [--config FILE]")
     assert __doc__ in out and "also the head" in out and "learning rate (default: 0.1)" in out
     assert "Take many." in help_of({"run": run, "many": many})
+
+
+@pytest.mark.parametrize(("has_pip", "start"), [(True, "python -m pip install "), (False, "uv pip install ")])
+def test_what_is_missing_is_installed_as_this_environment_can(monkeypatch, has_pip, start):
+    monkeypatch.delenv("IA3_SPEECH_PYTHON", raising=False)
+    monkeypatch.setitem(sys.modules, "pip", sys if has_pip else None)
+    assert pip_install(".[vad]") == f"{start}-e '.[vad]'"
+    assert pip_install("openpyxl") == f"{start}openpyxl"
 
 
 def test_a_reader_that_leaves_is_no_error():

@@ -118,7 +118,7 @@ LEFT = [
     ["egs/medical_dictation/data/espeak_small/train/text"],
     [],
     ["texts/1.json", "out/a.srt", "out/a.ctm"],
-    ["egs/TEMPLATE/exp/DIR/report_test.html"],
+    ["ia3_speech_results/exp/DIR/report_test.html"],
     ["data/tr/text", "exp/ward/decode/score.json", "exp/ward/decode/report.html"],
 ]
 

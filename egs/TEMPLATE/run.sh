@@ -19,6 +19,12 @@ prepare=""
 # Long recordings of train and dev are cut by alignment with the base that is adapted.
 # Method: IA³ vectors alone, chosen by the WER of dev; your variants of ia3_speech/conf/ia3.yaml go into conf/.
 . parse_options.sh
+# data/ and exp/ are where you start this, or, if that is in the clone or in DIR, beside DIR; those of a copy of this folder, in it.
+if [[ -z $work_dir && -n $corpus && $PWD == "$IA3_SPEECH_ROOT/egs/TEMPLATE" ]]; then
+  work_dir=$IA3_SPEECH_START_DIR folder=$(realpath -m "$(from_start "$corpus")")
+  [[ $work_dir/ != @("$IA3_SPEECH_ROOT"|"$folder")/* && $folder/ != "$work_dir"/data/* ]] || work_dir=${folder%/*}/ia3_speech_results
+  echo "data/ and exp/ are in $work_dir"
+fi
 locate "$@"
 prepare=${prepare:-"local/prepare.py --base $base"}
 adapt; study; finish; summary

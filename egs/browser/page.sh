@@ -14,6 +14,7 @@ while [ $# -gt 0 ]; do
     *) sed -n '2,/^set/{/^#/p;}' "$0" | cut -c3-; exit "$([ "$1" = --help ] && echo 0 || echo 2)" ;;
   esac
 done
+. "$here/../../recipes/path.sh" # finds the Python that has ia3_speech
 
 mkdir -p "$out/vendor"
 cp "$here/index.html" "$here/page.js" "$out"

@@ -14,7 +14,8 @@ speakers=125 # N: largest number of speakers on whom re-identification is measur
 unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain
 . parse_options.sh
 
-check_options() { python -c "import flwr" 2>/dev/null || fail "flwr is missing (in the clone: uv pip install -e '.[federated,methods]')"; }
+check_options() { python -c "import flwr" 2>/dev/null || fail "flwr is missing (in the clone:" \
+  "$(python -c "from ia3_speech.cli import pip_install; print(pip_install('.[federated,methods]'))"))"; }
 init_adapter="" init_name="" out_of_domain=none corpus_name=speechocean762
 locate "$@"
 lock "$exp"

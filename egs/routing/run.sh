@@ -70,7 +70,7 @@ decode() {
 # accents: a gate for each accent of the telephone's corpus, in a registry of their own; the adapter itself is the telephone's.
 accents() {
   local one accents parts="" exp=$exp/accents data=$data/accents IA3_SPEECH_HOME=$IA3_SPEECH_HOME/../accents/home
-  one=$(place telephone data) accents=$(cut -d ' ' -f 2 "$one/train/utt2accent" | sort -u)
+  one=$(place telephone data); plain_speakers "$one/train/utt2accent"; accents=$(cut -d ' ' -f 2 "$one/train/utt2accent" | sort -u)
   mkdir -p "$exp/log"
   for accent in $accents; do
     step "stage 9, the calls of $accent" mixed "train_$accent" "$accent=$one/train" --by accent

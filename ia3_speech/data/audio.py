@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, pip_install
 
 logger = logging.getLogger(__name__)
 
@@ -240,7 +240,7 @@ def decode_container(source: Source, max_seconds: float = inf) -> tuple[np.ndarr
         import av
     except ImportError:
         raise AudioError(
-            f"{name}: is {format} audio, which needs PyAV (in the clone: uv pip install -e '.[containers]'; "
+            f"{name}: is {format} audio, which needs PyAV (in the clone: {pip_install('.[containers]')}; "
             f"or write it as wav, flac, ogg or mp3)"
         ) from None
     parts: list[np.ndarray] = []

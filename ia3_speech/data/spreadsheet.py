@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, pip_install
 from ia3_speech.data.kaldi.table_file import raise_if_any
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
@@ -110,7 +110,7 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError:
-        hint = "uv pip install openpyxl; or save it as CSV UTF-8"
+        hint = f"{pip_install('openpyxl')}; or save it as CSV UTF-8"
         raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, pip_install
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, best_cuts, cut_at_pauses
 
@@ -81,7 +81,7 @@ def choose_method(method: VadMethod | None) -> VadMethod:
     installed = all(map(find_spec, ("silero_vad", "onnxruntime")))
     if method == "silero" and not installed:
         raise UserError(
-            "--vad silero needs two packages (in the clone: uv pip install -e '.[vad]'; --vad energy none)"
+            f"--vad silero needs two packages (in the clone: {pip_install('.[vad]')}; --vad energy none)"
         )
     return method or ("silero" if installed else "energy")
 

@@ -105,7 +105,7 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         stored = search_options(system, chosen).stored()
         keep = corpus_of(Path(source)) == corpus_of(adapter.absolute())
         if "corrections" in read_summary(registry.home() / name).get("training", {}):
-            command = f"ia3-speech adapters register --keep {adapter} {name}"
+            command = shlex.join(["ia3-speech", "adapters", "register", "--keep", str(adapter), name])
             print(
                 f"{name}: stays, since it has learnt from corrections ({command} puts this one in its place)"
             )
@@ -275,7 +275,7 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
         names = [name for name, entry in entries.items() if not entry["refused"]]
         print("\n".join(lines_of(systems, entries)))
         if names:
-            options = f"--adapter {names[-1]} "
+            options = f"--adapter {shlex.quote(names[-1])} "
         elif not options and any(one.name == f"base{ADDED[LM]}" for one in systems):
             options = f"--config {shlex.quote(str((exp / 'base/lm_search.yaml').absolute()))} "
     for file in (Path(exp) / "transcripts" for exp in exps):

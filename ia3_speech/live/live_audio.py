@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ia3_speech.cli import pip_install
 from ia3_speech.data.audio import CANCELLED, SAMPLE_RATE, UNKNOWN_SIZE, AudioError, channel_of_cancelling
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class Microphone:
             import sounddevice
         except (ImportError, OSError):  # on Linux PortAudio is the system's
             raise AudioError(
-                "--mic needs two packages (in the clone: uv pip install -e '.[mic]'; and PortAudio: Debian, "
+                f"--mic needs two packages (in the clone: {pip_install('.[mic]')}; and PortAudio: Debian, "
                 "Ubuntu: apt install libportaudio2; Fedora: dnf install portaudio)"
             ) from None
         self.sounddevice = sounddevice

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ia3_speech.atomic import replacing, write_text
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, pip_install
 from ia3_speech.report import diagrams
 from ia3_speech.report.page import labels_content
 from ia3_speech.report.report_data import ReportData
@@ -23,7 +23,7 @@ from ia3_speech.scoring.table import Rate, Table
 
 SUFFIXES = (".svg", ".pdf", ".png")
 PNG_SCALE = 2  # pixels for each of SVG's
-HINT = "needs CairoSVG (in the clone: uv pip install -e '.[figures]'; apt install libcairo2; .svg doesn't)"
+HINT = f"needs CairoSVG (in the clone: {pip_install('.[figures]')}; apt install libcairo2; .svg doesn't)"
 
 
 @dataclass(frozen=True)

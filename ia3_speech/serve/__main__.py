@@ -22,7 +22,7 @@ import socket
 import sys
 from types import FrameType
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import UserError, command, pip_install
 from ia3_speech.formatting import plural
 from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
@@ -48,7 +48,7 @@ def main(
         from ia3_speech.serve.monitoring import RequestIds
         from ia3_speech.serve.state import Server
     except ImportError as error:
-        raise UserError(f"serve needs {error.name} (in the clone: uv pip install -e '.[serve]')") from None
+        raise UserError(f"serve needs {error.name} (in the clone: {pip_install('.[serve]')})") from None
     for handler in logging.getLogger().handlers:
         handler.addFilter(RequestIds())
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))

@@ -31,6 +31,7 @@ from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_ada
 from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
 from ia3_speech.adapters.weights import read_weights, weights_file
+from ia3_speech.cli import pip_install
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import INSERTED, freeze, probe_input, without_effect
 from ia3_speech.model.base import Base
@@ -74,7 +75,7 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
             parameters = method(model, config, **config["options"])
         dead = without_effect(model, parameters, lambda p, random: p + NOISE * (2 * random - 1))
     except ImportError as error:
-        raise AdapterError(f"{where}: {error} (in the clone: uv pip install -e '.[methods]')") from error
+        raise AdapterError(f"{where}: {error} (in the clone: {pip_install('.[methods]')})") from error
     except UNUSABLE as error:
         raise AdapterError(f"{where}: {error}") from error
     # A part of the base that it never calls may have no effect; what a method adds may not.

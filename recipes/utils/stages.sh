@@ -45,12 +45,23 @@ from_start() {
 # number NAME VALUE LEAST: refuses what is no whole number from LEAST on.
 number() { [[ $2 =~ ^[0-9]+$ && 10#$2 -ge 10#$3 ]] || fail "--$1 must be a number from $3 on, not '$2'"; }
 
-# plain HINT PATH …: refuses a path with characters that a shell would not take as a word.
+# plain HINT WORD …: refuses what a shell would not read as one word: in the line of a job, run quotes nothing but blanks, as
+# Kaldi's run.pl does, so that `\|` pipes; and puts a number for JOB.
+SHELL_SIGNS=$'][&;|<>()$`*?!#"\'\\\\{} \t\n'
 plain() {
-  local path characters=$'][&;|<>()$`*?!#"\'\\\\ \t\n'
-  for path in "${@:2}"; do
-    [[ ${path//[$characters]/} == "$path" && $path != *JOB* ]] || fail "no file or folder can be called $path: a space, a sign of the shell, or JOB $1" # run puts a number for JOB
+  local word signs="[$SHELL_SIGNS]|JOB" sign
+  for word in "${@:2}"; do
+    [[ ! $word =~ $signs ]] || { sign=${BASH_REMATCH[0]}; fail "the path $word contains ${sign/ /a space} ($1)"; }
   done
+}
+
+# plain_speakers FILE…: refuses a table, such as utt2spk, that names speakers whom a shell or a file system would not take as a
+# plain word: recipes name folders of adapters by them, which stand in the lines of jobs.
+plain_speakers() {
+  local fault
+  [[ -e $1 ]] || return 0
+  fault=$(awk '$2 ~ /[][&;|<>()$`*?!#"\047\\\/{}]|^[-.]|JOB/ { print FILENAME ":" FNR ": " $2; exit }' "$@")
+  [[ -z $fault ]] || fail "$fault can't name a folder (letters, digits, - and _ are safe: rename it in the corpus's tables)"
 }
 
 # configuration FILE: refuses a YAML file that is not there; a bare name is a configuration of the package.
@@ -71,13 +82,18 @@ locate() {
   [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
   number seeds "$seeds" 1; number nj "$nj" 1; number stage "$stage" 0; number stop-stage "$stop_stage" "$stage"
   [[ $corpus_name != */* && $corpus_name != .* ]] || fail "--corpus-name is the name of a folder below data/ and exp/, not '$corpus_name'"
+  local path
   corpus=$(from_start "$corpus") base=$(from_start "$base")
   [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
-  corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
+  if [[ -z $corpus_name ]]; then
+    path=$(basename "$(realpath -m "$corpus")") corpus_name=${path//[$SHELL_SIGNS]/_} corpus_name=${corpus_name//JOB/job}
+    [[ $corpus_name == "$path" ]] || echo "$path is called $corpus_name below data/ and exp/"
+  fi
   [[ $size == full ]] || corpus_name+=_small
   data=${work_dir:+$work_dir/}data/$corpus_name exp=${work_dir:+$work_dir/}exp/$corpus_name
-  local path
-  plain "(give another --corpus-name or --work-dir)" "$data" "$exp" "$base"
+  plain "give another --corpus-name or --work-dir" "$data" "$exp"
+  [[ $(realpath -m "$data") != "$(realpath -m "$corpus")" ]] || fail "$data is the corpus itself (give another --corpus-name or --work-dir)"
+  plain "rename it, or give a link to it" "$base" "$init_adapter" "$init_name"
   [[ $out_of_domain != none ]] || out_of_domain=""
   out_of_domain=$(for path in $out_of_domain; do from_start "$path"; done)
   init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them
@@ -98,12 +114,15 @@ locate() {
 check_options() {
   local file
   train_config=$(from_start "$train_config") system=${system:-$(basename "$train_config" .yaml)}
-  configuration "$train_config"; plain "(rename it, or start elsewhere)" "$train_config"
+  configuration "$train_config"; plain "rename it, or start elsewhere" "$train_config" "$system"
   [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
   lm_sets=${lm_sets:-$test_sets${out_of_domain:+ out_of_domain}}
   if [[ $lm != own && $lm != none ]]; then
     lm=$(for file in $lm; do from_start "$file"; done | xargs)
-    for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
+    for file in $lm; do
+      plain "rename it, or start elsewhere" "$file"
+      [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"
+    done
   fi
   check_name name "$name"
   hotwords=$(from_start "$hotwords") terms=$(from_start "$terms")
@@ -113,7 +132,7 @@ check_options() {
   [[ $lm != none || $hotwords == own || $hotwords == none ]] || fail "--hotwords FILE needs a language model, and --lm is none"
   if [[ $replay != shipped && $replay != none ]]; then
     replay=$(from_start "$replay")
-    plain "(rename it, or start elsewhere)" "$replay"
+    plain "rename it, or start elsewhere" "$replay"
     [[ -f $replay/wav.scp ]] || fail "--replay $replay: no data directory with a wav.scp (shipped, none, or a DIR)"
   fi
   free_init_name base log curve "$system" "${system}_average"
@@ -167,13 +186,14 @@ lock() {
 }
 
 # step MESSAGE COMMAND…: run a command; one line says what it does and how long it took. What the command says is in
-# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3).
+# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3);
+# its progress as it comes, where no terminal shows the bars.
 step() {
   local message=$1 start=$SECONDS said=$exp/log/.step took
   shift
   printf '%s … ' "$message"
   trap 'echo; cat "$exp/log/.step" >&2' EXIT
-  "$@" >"$said"
+  if [[ -t 1 ]]; then "$@" >"$said"; else "$@" | tee "$said" | progress "$message"; fi
   trap - EXIT
   took="$((SECONDS - start)) s"
   [[ ! -s $said ]] || grep -qv ': up to date$' "$said" || took="up to date"
@@ -182,6 +202,15 @@ step() {
   grep -E 'was made from other inputs|^ *note:' "$said" || true
   { echo "# $message"; cat "$said"; } >>"$exp/log/steps.log"
   [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$said"
+}
+
+# progress MESSAGE: of its input the lines of epochs, folds and times; after them MESSAGE again.
+progress() {
+  local line first=$'\n'
+  while IFS= read -r line; do
+    if [[ $line =~ ^\ *(epoch|fold|about)\  ]]; then printf '%s%s\n' "$first" "$line"; first=""; fi
+  done
+  [[ -n $first ]] || printf '%s … ' "$1"
 }
 
 # prepare_corpus: the corpus becomes Kaldi directories below $data, out-of-domain speech $data/out_of_domain.

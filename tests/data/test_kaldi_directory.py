@@ -327,18 +327,18 @@ def test_validate_names_utterances_without_a_word(plain, capsys, caplog):
 
 def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lay(tmp_path / "corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})
+    lay(tmp_path / "my corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})
     with pytest.raises(DataError) as caught:
-        read_data_directory("corpus/train")
+        read_data_directory("my corpus/train")
     assert str(caught.value) == (
-        f"corpus/train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tmp_path}/wav/a.wav, "
-        f"{tmp_path}/corpus/wav/a.wav, {tmp_path}/corpus/train/wav/a.wav (correct wav.scp, or run "
-        f'"ia3-speech datadir fix corpus/train" to drop them)'
+        f"my corpus/train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tmp_path}/wav/a.wav, "
+        f"{tmp_path}/my corpus/wav/a.wav, {tmp_path}/my corpus/train/wav/a.wav (correct wav.scp, or run "
+        f"\"ia3-speech datadir fix 'my corpus/train'\" to drop them)"
     )
-    for place in ("corpus/train", "corpus", "."):
+    for place in ("my corpus/train", "my corpus", "."):
         (tmp_path / place / "wav").mkdir()
         (tmp_path / place / "wav/a.wav").touch()
-        source = read_data_directory("corpus/train").utterances[0].source
+        source = read_data_directory("my corpus/train").utterances[0].source
         assert source == str(tmp_path / place / "wav/a.wav")
 
 

@@ -87,11 +87,28 @@ def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
     assert (exp / "figures/curves.svg").is_file()
 
 
+def test_any_corpus_is_taken_as_the_template_takes_it(run_recipe, tmp_path):
+    """A folder of recordings and a CSV file; one without a dev set is refused."""
+    options = ("--work-dir", str(tmp_path), "--stop-stage", "2")
+    for name, sets in (("my notes", ("train", "dev", "test")), ("few", ("train", "test"))):
+        rows = ["file,text,speaker,split"]
+        for number, split in enumerate(2 * sets):
+            noise(tmp_path / name / f"{number}.wav", 1.0)
+            rows.append(f"{number}.wav,sentence {'abcdef'[number]},{split},{split}")
+        (tmp_path / name / "list.csv").write_text("\n".join(rows) + "\n")
+        done = run_recipe(RECIPE, "--corpus", str(tmp_path / name), *options)
+        if "dev" in sets:
+            assert done.returncode == 0 and "stage 2, validate my_notes" in done.stdout, done.stderr
+        else:
+            assert done.returncode == 1 and "data/few has no dev set" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--methods", "ia4"), "--methods: no method ia4 (there are bitfit bottleneck"),
-        (("--task", "notes"), "--task must be orders or accent, not 'notes'"),
+        (("--out-of-domain", "none"), "--out-of-domain none: the table shows"),
+        (("--task", "notes"), "--task must be orders, accent or own, not 'notes'"),
         (("--rates", "full=fast"), "--rates takes METHOD=RATE, as 'full=1e-4', not 'full=fast'"),
     ],
 )

@@ -29,18 +29,40 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_bas
     for folder in ("ia3_speech", "recipes", "scripts"):
         (clone / folder).symlink_to(ROOT / folder)
     shutil.copytree(ROOT / "egs" / RECIPE, clone / "egs/clinic")
-    folder = corpus(tmp_path / "notes", 12, speakers=4)
+    folder = corpus(tmp_path / "my notes (Anna's)", 12, speakers=4)
     options = ("--corpus", str(folder), "--base", str(random_base))
     options += ("--stop-stage", "3", "--out-of-domain", "none")
     done = run_recipe(str(clone / "egs/clinic"), *options)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = [line.partition(" … ")[0] for line in done.stdout.splitlines() if line.startswith("stage")]
-    assert stages[:2] == ["stage 1, prepare notes", "stage 2, validate notes"] and len(stages) == 3
+    name = "my_notes__Anna_s_"
+    assert f"my notes (Anna's) is called {name} below data/ and exp/\n" in done.stdout
+    assert stages[:2] == [f"stage 1, prepare {name}", f"stage 2, validate {name}"] and len(stages) == 3
     assert "    less than five minutes: all of it is adapted to, and judged by folds\n" in done.stdout
-    assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 4
+    assert len(read_data_directory(clone / "egs/clinic/data" / name / "train").speakers) == 4
     (tmp_path / "terms.txt").write_text("seven\n")
     done = run_recipe(str(clone / "egs/clinic"), *options, "--hotwords", str(tmp_path / "terms.txt"))
     assert done.returncode == 1 and "error: --lm and --hotwords take no FILE without a dev" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("start", "place"),
+    [
+        ("project", "project"),
+        (str(ROOT), "mine/data/ia3_speech_results"),
+        ("mine", "mine/data/ia3_speech_results"),  # else data/notes would be written into itself
+        ("mine/data/notes", "mine/data/ia3_speech_results"),
+    ],
+)
+def test_results_are_where_the_user_started_or_beside_the_corpus(tmp_path, run_recipe, start, place):
+    folder = corpus(tmp_path / "mine/data/notes", 6, speakers=1)
+    (tmp_path / "project").mkdir()
+    options = ("--corpus", str(folder), "--stop-stage", "1", "--out-of-domain", "none")
+    done = run_recipe(RECIPE, *options, cwd=tmp_path / start)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"data/ and exp/ are in {tmp_path / place}\n" in done.stdout
+    for name in ("data/notes/train/text", "exp/notes/log"):
+        assert (tmp_path / place / name).exists()
 
 
 # ---- recordings that are longer than the base can process

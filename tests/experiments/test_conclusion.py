@@ -188,7 +188,7 @@ def test_summary(exp, capsys):
     points = [{"utterances": k, "seed": 1, "wer": wer} for k, wer in ((5, 0.36), (10, 0.3))]
     write(exp / "learning_curve.json", {"base": {"wer": 0.4}, "points": points})
     (exp / "report_test.html").touch()
-    registered(exp)
+    registered(exp, "ward 3")
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
     assert capsys.readouterr().out == (
@@ -200,7 +200,7 @@ def test_summary(exp, capsys):
         "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
         "  Other speech: 20.0 % of base become 30.0 %. Name it for its own kind of speech only.\n"
         f"Training took 3 minutes, all 4 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
-        "Next: ia3-speech transcribe --adapter notes 'my audio.wav'\n"
+        "Next: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n"
     )
 
 

@@ -103,9 +103,10 @@ def test_a_terminated_call_ends_its_job(tmp_path):
 
 
 def test_lines_that_a_reader_waits_for_are_shown(tmp_path):
-    said = "loading\\nepoch 1: loss 2\\nabout 3 minutes\\nexp/a: was made from other inputs (x)\\nstep 4\\n"
+    said = "loading\\nepoch 1: loss 2\\nabout 3 minutes\\nfold 2 of 4\\n"
+    said += "exp/a: was made from other inputs (x)\\nstep 4\\n"
     done = run("x.log", "printf", said, cwd=tmp_path)
-    shown = ("epoch 1: loss 2", "about 3 minutes", "exp/a: was made from other inputs (x)")
+    shown = ("epoch 1: loss 2", "about 3 minutes", "fold 2 of 4", "exp/a: was made from other inputs (x)")
     assert done.stdout == "".join(f"    {line}\n" for line in shown)
     assert "\nloading\nepoch 1: loss 2\n" in (tmp_path / "x.log").read_text()
 

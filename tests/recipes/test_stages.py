@@ -257,20 +257,36 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         (("--stop-stage", "validate"), "--stop-stage must be a number from 4 on, not 'validate'"),
         (("--stage", "6", "--stop-stage", "5"), "--stop-stage must be a number from 6 on, not '5'"),
         (("--corpus-name", "../x"), "--corpus-name is the name of a folder below data/ and exp/, not '../x'"),
+        (("--corpus", "data/x"), "data/x is the corpus itself (give another --corpus-name or --work-dir)"),
         (("word",), "unexpected argument 'word' (--help lists the options)"),
         *(
             (
                 ("--corpus-name", name),
-                f"no file or folder can be called data/{name}: a space, a sign of the shell, or JOB (give",
+                f"the path data/{name} contains {sign} (give another --corpus-name or --work-dir)",
             )
-            for name in ("R&D", "anna's", r"a\b", "x]", "a b")
+            for name, sign in (("R&D", "&"), ("anna's", "'"), (r"a\b", "\\"), ("x]", "]"), ("a b", "a space"))
         ),
+        (("--system", "x;y"), "the path x;y contains ; (rename it"),
+        (("--init-adapter", "anna$(id)"), "the path anna$(id) contains $ (rename it"),
+        (("--lm", "$(id).arpa"), "the path $(id).arpa contains $ (rename it"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_and_nothing_made(commands, options, message, tmp_path):
     done = commands(*options)
     assert done.returncode == 1 and f"error: {message}" in done.stderr and not done.stdout
     assert not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(
+    "speaker", ["$x", "`x`", "a;b", "a&", "a|b", "it's", 'a"b', "-rf", "..", "a/b", "J_JOB", "{a,b}", "a*"]
+)
+def test_speakers_are_plain_words(tmp_path, speaker):
+    """In the second table; those of the first, among them letters beyond ASCII, are."""
+    (tmp_path / "a").write_text("a-1 Zoë_1.x-a@k\n")
+    (tmp_path / "b").write_text(f"b-1 b\nc-1 {speaker}\n")
+    script = f". {RECIPES}/utils/stages.sh; plain_speakers a; plain_speakers a b"
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: b:2: {speaker} can't name a folder (")
 
 
 def test_the_speakers_options_are_checked(commands):
@@ -310,3 +326,27 @@ def test_where_a_path_of_the_line_is_meant(tmp_path):
         notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
         f"{tmp_path}/stood", "",
     ]  # fmt: skip
+
+
+def test_a_step_shows_progress_as_it_comes_where_there_is_no_terminal(tmp_path):
+    """Line by line: the second one is written when the first has been read."""
+    script = f"""
+    . {RECIPES}/utils/stages.sh
+    exp=exp; mkdir -p exp/log
+    slow() {{ run exp/log/x.log echo loading "&&" echo epoch 1: loss 2 "&&" cat fifo; }}
+    step "stage 5, train" slow
+    step "stage 6, decode" run exp/log/y.log echo "exp/a: up to date"
+    step "stage 7, fail" false
+    """
+    os.mkfifo(tmp_path / "fifo")
+    path = f"{RECIPES}/utils:{os.environ['PATH']}"
+    done = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    lines = [done.stdout.readline() for _ in range(2)]
+    assert lines == ["stage 5, train … \n", "    epoch 1: loss 2\n"]
+    (tmp_path / "fifo").write_text("fold 1 of 4, about 2 minutes left\nother\n")
+    rest = done.communicate()[0].splitlines()
+    assert rest[0] == "    fold 1 of 4, about 2 minutes left" and rest[1].startswith("stage 5, train … ")
+    assert rest[2:4] == ["stage 6, decode … up to date", "stage 7, fail … "] and done.returncode == 1

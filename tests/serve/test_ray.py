@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytest.importorskip("ray", reason="ray is not installed (uv pip install -e '.[ray]')")
+pytest.importorskip("ray", reason="ray is not installed (pip install -e '.[ray]')")
 
 import httpx
 import ray

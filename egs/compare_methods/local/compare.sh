@@ -29,7 +29,8 @@ check_options() {
   for rate in $curve; do
     [[ $rate =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--curve takes numbers of minutes, as '1 5 20', not '$rate'"
   done
-  [[ $task == orders || $task == accent ]] || fail "--task must be orders or accent, not '$task'"
+  [[ -n $out_of_domain ]] || fail "--out-of-domain none: the table shows what each method costs on other speech"
+  [[ $task =~ ^(orders|accent|own)$ ]] || fail "--task must be orders, accent or own, not '$task'"
 }
 
 # compare "$@": check the options, then the stages
@@ -38,18 +39,20 @@ check_options() {
 compare() {
   local method rate best half=$(((epochs + 1) / 2)) prepared set row earlier=""
   declare -A chosen
-  corpus_name=$task terms="" score_opts=$([[ $task == accent ]] || echo --cluster utterance)
+  task=${task:-$([[ -d $(from_start "$corpus")/data/speech/clean ]] && echo orders || echo own)}
+  corpus_name=${task#own} terms="" score_opts=$([[ $task != orders ]] || echo --cluster utterance)
   locate "$@"
   lock "$exp"
   sets="test${out_of_domain:+ out_of_domain}"
   [[ $size == full ]] || epochs=2 half=1
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_task; fi
+  ! is_few || fail "$data has no dev set, on which rates are chosen (with five minutes of train there is one)"
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate train dev $sets; fi
   train="python -m ia3_speech.train --base $base --dev $data/dev $pipes"
   if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
     step "stage 3, three minutes of train" $once "$data/timed" "$data/train" -- \
-      python -m ia3_speech.datadir subset "$data/train" "$data/timed" --minutes 3
+      python -m ia3_speech.datadir subset "$data/train" "$data/timed" --minutes "$([[ $size == full ]] && echo 3 || echo 1)"
     for method in $methods; do
       step "stage 3, time $method" $train_cmd "$exp/log/timed_$method.log" \
         $train ${method_opts[$method]} --epochs 3 --train "$data/timed" --out "$exp/timed/$method"
@@ -100,8 +103,10 @@ prepare_task() {
   local set
   if [[ $task == orders ]]; then
     prepare="../barista_orders/local/prepare.py --base $base"
-  else
+  elif [[ $task == accent ]]; then
     prepare="local/methods.py accent --minutes $minutes"
+  else
+    prepare="../TEMPLATE/local/prepare.py --base $base"
   fi
   prepare_corpus
 }

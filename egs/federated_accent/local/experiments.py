@@ -23,6 +23,7 @@ import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
+from ia3_speech.adapters.registry import check_name
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora import speechocean762
@@ -89,7 +90,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
         for utterance in read_data_directory(out / "whole" / name):
             speakers.setdefault(utterance.speaker, []).append(utterance)
     for speaker in sorted(speakers)[: 4 if size == "small" else None]:
-        write_data_directory(out / "clients" / speaker, speakers[speaker])
+        write_data_directory(out / "clients" / check_name(speaker), speakers[speaker])
     test = [u for name in ("adults", "children") for u in read_data_directory(out / "whole" / f"test_{name}")]
     write_data_directory(out / "test", test[:: 30 if size == "small" else 1])
     print(f"{len(task.client_folders(out))} clients")

@@ -10,6 +10,7 @@ a telephone line of 8 kHz carries it, by G.711's µ-law, into a folder OUT_audio
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import soundfile
 import soxr
@@ -56,7 +57,7 @@ def main(
 
 def over_line(utterance: Utterance, out: Path) -> Utterance:
     """The utterance, whose audio is written as a telephone line carries it."""
-    file = out.absolute().with_name(f"{out.name}_audio") / f"{utterance.id}.wav"
+    file = out.absolute().with_name(f"{out.name}_audio") / f"{quote(utterance.id, safe='')}.wav"
     file.parent.mkdir(parents=True, exist_ok=True)
     wave = soxr.resample(load_utterance(utterance), SAMPLE_RATE, LINE_RATE)
     soundfile.write(file, wave, LINE_RATE, "ULAW")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.adapters.load import load_adapter
+from ia3_speech.adapters.registry import check_name
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.corrections.voice import few_options
@@ -66,7 +67,7 @@ def main(
     for few in numbers:
         for speaker in sorted(speakers)[number - 1 :: count]:
             spoken = sorted(speakers[speaker], key=attrgetter("id"))
-            file = exp / f"one_by_one/k{few}/{speaker}.json"
+            file = exp / f"one_by_one/k{few}/{check_name(speaker)}.json"
             if not file.is_file():
                 print(f"{speaker}, {few} utterances", flush=True)
                 write_json(file, adapt(recogniser, spoken, few, seed))

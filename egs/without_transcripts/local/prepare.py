@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ia3_speech.adapters.registry import check_name
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
@@ -68,7 +69,7 @@ def main(
     write(out / "speakers/test", [one for speaker in chosen for one in by_speaker[speaker][ADAPT:]])
     for speaker in chosen:
         own = by_speaker[speaker][:ADAPT]
-        write(out / f"speakers/{speaker}/train", own)
+        write(out / f"speakers/{check_name(speaker)}/train", own)
         write(out / f"speakers/{speaker}/recordings", without_texts(own))
 
 

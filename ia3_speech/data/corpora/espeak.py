@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from ia3_speech.atomic import replacing
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, pip_install
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.utterance import Utterance
 
@@ -93,9 +93,7 @@ class Espeak:
         try:
             import espeakng_loader
         except ImportError as error:
-            raise UserError(
-                "espeakng-loader is missing (run `uv sync` in the clone, or `pip install espeakng-loader`)"
-            ) from error
+            raise UserError(f"espeakng-loader is missing ({pip_install('espeakng-loader')})") from error
         self.library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
         self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
 

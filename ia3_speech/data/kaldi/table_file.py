@@ -5,6 +5,7 @@ everything that is wrong with the file.
 """
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
         return data.decode("utf-8" if keep_mark else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {path}"
+        hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))}"
         raise DataError(f"{path}:{line}: not UTF-8 ({hint})") from None
 
 
@@ -157,7 +158,7 @@ def printable_text(text: str) -> str:
 
 
 def fix_hint(folder: Path) -> str:
-    return f'run "ia3-speech datadir fix {folder}"'
+    return f'run "ia3-speech datadir fix {shlex.quote(str(folder))}"'
 
 
 def parse_number(text: str) -> float | None:

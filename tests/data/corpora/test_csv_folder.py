@@ -199,7 +199,7 @@ def test_what_is_wrong_with_a_workbook(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"list\.xlsx: not an Excel workbook: "):
         prepared(folder, tmp_path)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(UserError, match=r"list\.xlsx: .* needs openpyxl \(uv pip install openpyxl"):
+    with pytest.raises(UserError, match=r"list\.xlsx: .* needs openpyxl \(.*pip install openpyxl"):
         prepared(folder, tmp_path)
 
 
