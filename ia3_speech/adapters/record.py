@@ -177,15 +177,17 @@ class Adapter:
 # --- the file -----------------------------------------------------------------------------------------------
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file that holds an object. Raises AdapterError that names the file."""
+def read_json(file: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
+    """A JSON file that holds an object, such as of a TypedDict. Raises AdapterError that names the file, and
+    the entry that is of a wrong type."""
     try:
         record = json.loads(file.read_text("utf-8"))
         json.dumps(record, ensure_ascii=False).encode()  # raises for half a surrogate pair
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{file}: {error} {DAMAGED}") from error
-    if not isinstance(record, dict):
-        raise AdapterError(f"{file}: is not an object {DAMAGED}")
+    if (name := wrong_entry(record, kind)) is not None:
+        fault = f'"{name}" is of a wrong type' if name else "is not an object"
+        raise AdapterError(f"{file}: {fault} {DAMAGED}")
     return record
 
 
@@ -223,10 +225,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{folder}: no {METADATA} in it, so another tool wrote it (load_adapter and save_adapter make it "
             f"one of ours)"
         )
-    record = read_json(file)
-    if (name := wrong_entry(record, Record)) is not None:
-        raise AdapterError(f'{file}: "{name}" is of a wrong type {DAMAGED}')
-    return record
+    return read_json(file, Record)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -172,5 +172,6 @@ def describe_all(found: Iterable[StoredAdapter]) -> Iterator[dict[str, Any]]:
 def describe(stored: StoredAdapter) -> dict[str, Any]:
     """What `ia3-speech adapters show` says of it, without paths."""
     entry = describe_adapter(stored.folder)
-    entry["base"] = base_name(entry.get("base"))
+    if "base" in entry:
+        entry["base"] = base_name(entry["base"])
     return {"id": stored.name, "object": "adapter"} | {key: entry[key] for key in SHOWN if key in entry}
