@@ -164,6 +164,12 @@ def register(
     if score:
         update_card(source, registry.check_name(name), score)
     stored = search_options.stored()
+    target = check_and_register(source, name, force=force, keep=keep, search_files=stored)
+    print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
+
+
+def check_and_register(source: Path, name: str, **options: Any) -> Path:
+    """`registry.register` of an adapter whose tensors and gate are usable."""
     from ia3_speech.adapters.io import check_finite  # loads torch
     from ia3_speech.routing.gate import read_gate
 
@@ -171,8 +177,7 @@ def register(
     fingerprint = read_summary(source).get("fingerprint")
     if fingerprint and (source / GATE).is_file():
         read_gate(source, fingerprint, "")  # raises where it is damaged
-    target = registry.register(source, name, force=force, keep=keep, search_files=stored)
-    print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
+    return registry.register(source, name, **options)
 
 
 def remove(name: str) -> None:
@@ -246,7 +251,7 @@ def push(
 
 
 def pull(repo: str, name: str | None = None, revision: str | None = None, force: bool = False) -> None:
-    """Copy an adapter from the Hugging Face Hub into the registry.
+    """Copy an adapter from the Hugging Face Hub into the registry, without paths that its record may hold.
 
     Args:
         repo: USER/NAME.
@@ -255,7 +260,10 @@ def pull(repo: str, name: str | None = None, revision: str | None = None, force:
         force: replace an earlier adapter of this name.
     """
     name = registry.check_name(name or repo.rpartition("/")[2])
-    register(hub.fetch(repo, revision), name, force=force)
+    with tempfile.TemporaryDirectory() as copies:
+        hub.copy_publishable(hub.fetch(repo, revision), Path(copies), repo)
+        target = check_and_register(Path(copies), name, force=force, sender=repo)
+    print(f"{target.name}: registered in {target.parent}")
 
 
 def combine(

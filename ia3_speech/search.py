@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.adapters.record import LM_WEIGHTS, SEARCH_FILES, STORED_HOTWORDS, STORED_LM, read_json
@@ -36,6 +36,17 @@ BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  #
 # The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
 # words may have either sign.
 LEAST = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_size": 1, "hotword_weight": 0}
+
+
+class StoredSearch(TypedDict, total=False):
+    """lm.json: options of `SearchOptions`, as they were measured."""
+
+    search: str
+    lm_weight: float
+    word_score: float
+    unknown_word_score: float
+    beam_size: int | None
+    hotword_weight: float
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class SearchOptions:
         if self.search == "greedy":
             return self
         weights = folder / LM_WEIGHTS
-        numbers = read_json(weights) if weights.is_file() else {}
+        numbers = read_json(weights, StoredSearch) if weights.is_file() else {}
         stored = {name: numbers[name] for name in ("search", *BEAM_NUMBERS) if name in numbers}
         if (folder / STORED_LM).is_file():
             stored["lm"] = folder / STORED_LM

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, read_record, write_record
+from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, read_record, write_record
 from ia3_speech.adapters.weights import count_by_placement, read_weights
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
@@ -280,10 +280,10 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 
 def trained_on(training: Mapping[str, Any]) -> str:
     """`medical_notes/train, 412 utterances, 0.9 hours of audio`."""
-    data = set_name(training["data"]) if training.get("data") else ""
+    data = set_name(training["data"]) if training.get("data") else training.get("dataset", "")
     counts, seconds = known_values({"utterances": "{:,} utterances"}, training), training.get("audio_seconds")
     audio = ""
-    if isinstance(seconds, int | float):
+    if is_number(seconds):
         hours = seconds >= 600
         audio = f"{seconds / 3600:.1f} hours of audio" if hours else f"{seconds / 60:.1f} minutes of audio"
     return ", ".join(filter(None, (data, counts, audio)))
@@ -291,7 +291,7 @@ def trained_on(training: Mapping[str, Any]) -> str:
 
 def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> str:
     """`8 epochs, seed 1`: the numbers that are there, formatted; a trainer may record anything."""
-    numbers = {name: training.get(name) for name in forms if isinstance(training.get(name), int | float)}
+    numbers = {name: number for name in forms if is_number(number := training.get(name))}
     return ", ".join(forms[name].format(number) for name, number in numbers.items())
 
 

@@ -36,13 +36,16 @@ from ia3_speech.adapters.record import (
     OWN_WEIGHTS,
     PEFT_CONFIG,
     PEFT_WEIGHTS,
+    peft_base,
     read_json,
     read_record,
-    read_summary,
     write_record,
 )
 from ia3_speech.adapters.weights import weights_file
 from ia3_speech.cli import UserError
+
+# Of the record of a training: paths, and what was heard; `dataset` has the name of `data`.
+LOCAL = ("data", "trained_on", "audio", "corrections")
 
 
 class HubError(UserError):
@@ -94,13 +97,12 @@ def push(
     command `adapters push`, which explains them.
 
     The repository is created where it is missing; one that is public is refused where `private` is asked for.
-    Files that only an older adapter had are deleted. Of local paths in the records only the last parts are
-    published.
+    Files that only an older adapter had are deleted. What is published is what `copy_publishable` makes.
 
     Raises:
         HubError: the account may not write there, or the Hub can't be reached.
         UserError: it is a person's adapter and neither `private` nor `consent` is given; it is no IA³
-            adapter, or a pickled one; its card is not ours and names a folder of this machine.
+            adapter, or a pickled one.
     """
     from huggingface_hub import HfApi
 
@@ -128,29 +130,37 @@ def push(
     return f"{api.endpoint}/{repo}"
 
 
-def copy_publishable(folder: Path, copies: Path, repo: str, base: str | None) -> None:
-    """Copy an adapter's files as they may be published, with the card for its page on the Hub."""
-    summary = read_summary(folder)
-    published_base = base or (base_name(summary["base"]) if summary.get("base") else "")
-    training = summary.get("training") or {}
-    names = {"classes": training["classes"]} if "classes" in training else {}  # "on/off" is no path
-    training = without_paths(training) | names
-    record = summary | {"base": published_base, "training": training}
-    for name in FILES:
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, copies / name)
+def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
+    """Copy an adapter's files as they may leave this machine, or enter it: without its language model and hot
+    words; its record without what only the machine of its training can use, and with no path but `base`; with
+    the card of an adapter `name`. The same again changes nothing. Raises AdapterError where it is damaged."""
+    record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
+    local, training = record.get("base", ""), record.get("training", {})
+    record |= {"base": base or (base_name(local) if local else "")}
+    names = {key: training[key] for key in ("classes", "dataset") if key in training}  # "on/off" is no path
+    if data := training.get("data"):
+        names["dataset"] = set_name(data)
+    if "training" in record:
+        others = {key: entry for key, entry in training.items() if key not in LOCAL}
+        record["training"] = without_paths(others) | names
+    for file in FILES:
+        if (folder / file).is_file():
+            shutil.copyfile(folder / file, copies / file)
     if (copies / METADATA).exists():
         write_record(copies, record)
     if (copies / PEFT_CONFIG).exists():
         config = read_json(copies / PEFT_CONFIG) | {"base_model_name_or_path": record["base"]}
         (copies / PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    text = (copies / CARD).read_text("utf-8") if (copies / CARD).exists() else GENERATED
+    text = (copies / CARD).read_text("utf-8", "replace") if (copies / CARD).exists() else GENERATED
     if GENERATED in text:
-        (copies / CARD).write_text(card_of(copies, record, repo), "utf-8")
-    elif (local := summary.get("base")) and local != record["base"] and local in text:
-        raise UserError(
-            f"{folder / CARD}: names the folder {local} (take that out, or delete {CARD}: push makes one)"
-        )
+        text = card_of(copies, record, name)
+    elif is_path(local):
+        text = text.replace(local, base_name(record["base"]))
+    (copies / CARD).write_text(text, "utf-8")
+
+
+def is_path(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.search(r"[/\\]", value))
 
 
 def without_paths(value: Any) -> Any:
@@ -159,8 +169,7 @@ def without_paths(value: Any) -> Any:
         return {without_paths(name): without_paths(entry) for name, entry in value.items()}
     if isinstance(value, list):
         return [without_paths(entry) for entry in value]
-    is_path = isinstance(value, str) and re.search(r"[/\\]", value)
-    return set_name(value) if is_path else value
+    return set_name(value) if is_path(value) else value
 
 
 @contextmanager

@@ -81,7 +81,8 @@ def save_adapter(
     Args:
         base: the base it was trained on, for its name and fingerprint; without it both are read off `model`.
         labels: speaker, accent, domain, language.
-        training: anything JSON can hold; the names of a classifier's classes are added to it.
+        training: anything JSON can hold, of the types of `record.Training`; the names of a classifier's
+            classes are added to it.
 
     Raises:
         AdapterError: nothing is attached, or it is merged; or a parameter is not finite.

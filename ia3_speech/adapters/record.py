@@ -13,7 +13,8 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Required, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 import ia3_speech
 from ia3_speech.atomic import write_json
@@ -31,11 +32,104 @@ CARD, GATE = "README.md", "gate.safetensors"
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE)  # all that an adapter may consist of
 STORED_LM, LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # all that may be registered beside it
-# Of fields of ia3_speech.json; `calibrate --store` writes `confidence`, and `adapters gate` writes `gate`.
-TYPES = {"base": str, "scores": list} | dict.fromkeys(
-    ("fingerprint", "config", "labels", "training", "confidence", "gate"), dict
-)
 DAMAGED = "(damaged: copy the adapter again)"
+
+
+# --- the types of ia3_speech.json: of what is read here; further entries may be anything --------------------
+
+
+class Fingerprint(TypedDict, total=False):
+    architecture: str
+    classes: int
+    class_names: list[str]
+
+
+class Config(TypedDict, total=False):
+    placements: list[str]
+    layers: str | int
+    train_head: bool
+    method: str
+    options: dict[str, Any]
+
+
+class Training(TypedDict, total=False):
+    data: str | None  # the data directory; `dataset`: its name, of an adapter from another machine
+    dataset: str
+    trained_on: list[str]  # utterances
+    audio: list[str]  # digests of their audio
+    corrections: dict[str, int]  # utterance → CRC-32 of its text
+    classes: list[str]
+
+
+class UnseenSentences(TypedDict, total=False):
+    utterances: Required[int]
+    wer: Required[float | None]
+    base_wer: float | None
+
+
+class ScoreSummary(TypedDict, total=False):
+    set: Required[str]
+    wer: Required[float | None]
+    wer_ci: tuple[float, float] | None
+    cer: float | None
+    base_wer: float | None
+    relative: float | None
+    relative_ci: tuple[float, float] | None
+    words: int | None
+    warnings: list[str] | None
+    pooled_speakers: int | None
+    unseen_sentences: UnseenSentences | None
+
+
+class Confidence(TypedDict):
+    slope: float
+    bias: float
+
+
+class Gate(TypedDict, total=False):
+    utterances: int
+
+
+class Record(TypedDict, total=False):
+    base: str
+    fingerprint: Fingerprint
+    config: Config
+    labels: dict[str, str | float | bool | None]
+    training: Training
+    scores: list[ScoreSummary]
+    confidence: dict[str, Confidence]  # as `calibrate --store` writes it
+    gate: Gate  # as `adapters gate` writes it
+    version: str
+    created: str
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number, neither NaN nor infinite, nor an integer that no float can hold."""
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def wrong_entry(value: Any, kind: Any, name: str = "") -> str | None:
+    """The name of the first entry that is not of its type, such as `scores.0.set`; None where all are."""
+    origin, kinds, entries = get_origin(kind), get_args(kind), {}
+    if origin is UnionType:
+        return None if any(wrong_entry(value, each) is None for each in kinds) else name
+    if is_typeddict(kind) or origin is dict:
+        is_right = isinstance(value, dict) and getattr(kind, "__required_keys__", set()) <= value.keys()
+        hints = (
+            get_type_hints(kind) if is_typeddict(kind) else dict.fromkeys(value if is_right else (), kinds[1])
+        )
+        entries = {key: (value[key], hint) for key, hint in hints.items() if is_right and key in value}
+    elif origin in (list, tuple):
+        is_right = isinstance(value, list) and (origin is list or len(value) == len(kinds))
+        entries = {number: (entry, kinds[0]) for number, entry in enumerate(value if is_right else ())}
+    elif kind is float:
+        is_right = is_number(value)
+    else:
+        is_right = kind is Any or type(value) is kind
+    if not is_right:
+        return name
+    faults = (wrong_entry(*pair, f"{name}.{key}".lstrip(".")) for key, pair in entries.items())
+    return next(filter(None, faults), None)
 
 
 @dataclass
@@ -83,14 +177,17 @@ class Adapter:
 # --- the file -----------------------------------------------------------------------------------------------
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file that holds an object. Raises AdapterError that names the file."""
+def read_json(file: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
+    """A JSON file that holds an object, such as of a TypedDict. Raises AdapterError that names the file, and
+    the entry that is of a wrong type."""
     try:
         record = json.loads(file.read_text("utf-8"))
+        json.dumps(record, ensure_ascii=False).encode()  # raises for half a surrogate pair
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{file}: {error} {DAMAGED}") from error
-    if not isinstance(record, dict):
-        raise AdapterError(f"{file}: is not an object {DAMAGED}")
+    if (name := wrong_entry(record, kind)) is not None:
+        fault = f'"{name}" is of a wrong type' if name else "is not an object"
+        raise AdapterError(f"{file}: {fault} {DAMAGED}")
     return record
 
 
@@ -128,11 +225,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{folder}: no {METADATA} in it, so another tool wrote it (load_adapter and save_adapter make it "
             f"one of ours)"
         )
-    record = read_json(file)
-    for name, kind in TYPES.items():
-        if not isinstance(record.get(name, kind()), kind):
-            raise AdapterError(f'{file}: "{name}" is of a wrong type {DAMAGED}')
-    return record
+    return read_json(file, Record)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -164,7 +257,9 @@ def recorded_base(folder: Path) -> str | None:
 def peft_base(folder: Path) -> str | None:
     """The base that PEFT's configuration names; `mini` also where it says beside it how to obtain that."""
     name = read_json(folder / PEFT_CONFIG).get("base_model_name_or_path")
-    return "mini" if str(name).startswith("mini (") else name
+    if not isinstance(name, str):
+        return None
+    return "mini" if name.startswith("mini (") else name
 
 
 def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:

@@ -202,6 +202,7 @@ def register(
     force: bool = False,
     keep: bool = False,
     search_files: Mapping[str, bytes] | None = None,
+    sender: str | None = None,
 ) -> Path:
     """Copy the adapter in `folder` into the registry under `name`; returns its folder there.
 
@@ -211,6 +212,7 @@ def register(
         force: replace another adapter that has that name.
         keep: rename it, to NAME@1, or the next number that is free.
         search_files: name → contents, of what belongs to it beside its own files (`SearchOptions.stored`).
+        sender: from where it was sent, if it is from another machine: its record then names no data here.
 
     Raises:
         NameTaken: another adapter has that name, and neither `force` nor `keep` is given.
@@ -244,9 +246,15 @@ def register(
             for file, content in contents.items():
                 (new / file).write_bytes(content)
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            place = os.fsencode(source.absolute()).decode(errors="replace")  # a name need not be UTF-8
-            write_json(new / REGISTRATION, {"schema": 1, "source": place, "registered": now})
+            record = {"schema": 1, "source": sender or unicode_path(source), "registered": now}
+            if not sender and (data := recorded_data(source)):
+                record["data"] = unicode_path(data)
+            write_json(new / REGISTRATION, record)
     return target
+
+
+def unicode_path(path: Path) -> str:
+    return os.fsencode(path.absolute()).decode(errors="replace")  # a name need not be UTF-8
 
 
 def remove(name: str) -> None:
@@ -265,18 +273,29 @@ def remove(name: str) -> None:
 
 
 def registration_of(folder: Path) -> dict[str, Any]:
-    """`store.json` of a registered adapter: schema, source, registered; empty where it can't be read."""
+    """`store.json` of a registered adapter: schema, source, registered, and perhaps data, the directory that
+    it was trained on; empty where it can't be read."""
     with suppress(UserError):
         return read_json(folder / REGISTRATION)
     return {}
 
 
 def training_data(folder: Path) -> Path | None:
-    """The data directory that a registered adapter was trained on, if it is still there."""
+    """The data directory that an adapter was trained on, if it is still there. Of a registered adapter it is
+    what `register` found: a record, which anybody may have written, is not asked."""
+    if folder.parent != home():
+        return recorded_data(folder)
+    data = Path(str(registration_of(folder).get("data", "")))
+    return data if data.is_absolute() and (data / "utt2spk").is_file() else None
+
+
+def recorded_data(folder: Path) -> Path | None:
+    """The data directory that the record in `folder` names, unless it is of somebody's corrections."""
     if not (data := read_summary(folder).get("training", {}).get("data")):
         return None
-    source = Path(registration_of(folder).get("source", folder))
-    places = [place / data for place in (source, *source.parents)]  # recipes record it relative to one
+    places = [place / data for place in (folder, *folder.absolute().parents)]  # recipes: relative to one
+    voices = home().with_name("corrections").resolve()
+    places = [place for place in places if not place.resolve().is_relative_to(voices)]
     return next((place for place in places if (place / "utt2spk").is_file()), None)
 
 

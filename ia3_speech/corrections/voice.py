@@ -245,13 +245,13 @@ class Learnt:
 
 
 def learn_voice(
-    name: str, base: str = "mini", start: str | None = NEAREST, epochs: int | None = None
+    name: str, base: str | None = None, start: str | None = NEAREST, epochs: int | None = None
 ) -> Learnt:
     """Adapt again to everything that is known of a name, as `ia3-speech corrections learn` says; or, where no
     adapter has the name, make one of its recordings, and keep it if it makes fewer errors than the base.
 
     Args:
-        base: of a new adapter.
+        base: to adapt; None: that which the adapter records, mini for a new one.
         start: from which, beside the base, training may start: an adapter, or the nearest.
         epochs: of training, other than as recipes train.
     """
@@ -265,8 +265,8 @@ def learn_voice(
         try:
             known = trained_on_without(corrections, adapter) if adapter else []
             write_data_directory(work / "data", [*known, *corrections])
-            own_base = recorded_base(adapter) if adapter else None
-            options = few_options(own_base or base, work / "data", work / "exp")
+            base = base or (adapter and recorded_base(adapter)) or "mini"
+            options = few_options(base, work / "data", work / "exp")
             options.init_adapter, options.epochs = start, epochs or options.epochs
             options.labels = read_record(adapter).get("labels", {}) if adapter else {"speaker": name}
             learnt = train_and_compare(adapter, options, new)
@@ -292,7 +292,8 @@ def few_options(base: str, data: Path, out: Path) -> TrainingOptions:
 def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
     """What an adapter was trained on, if that is still there, without the recordings that were corrected."""
     if (data := registry.training_data(adapter)) is None:
-        print("the data that it was trained on are not there any more: it adapts to the corrections alone")
+        print("the data that it was trained on are not there any more: it adapts to the corrections alone "
+              "(of an adapter that version 0.1.0 registered: remove it and register it again)")  # fmt: skip
         return []
     digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
     known = read_data_directory(data, wav=False, spk_sort=False)

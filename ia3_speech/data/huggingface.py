@@ -11,7 +11,7 @@ the audio is decoded here, so that torchcodec is not needed.
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 ID_COLUMNS = (
     "id", "utterance_id", "utt_id", "utt", "segment_id", "audio_id", "audio_ids", "file", "path",
 )  # fmt: skip
-SPAN = ("offset", "duration")
+SPAN = ("offset", "duration")  # in seconds; NeMo's manifests may have the second alone
+NEMO_AUDIO = "audio_filepath"
+MAX_SECONDS = 1e9  # of an offset or a duration
 LABEL_COLUMNS = (
     "accent", "accents", "native_language", "l1", "gender", "sex", "age", "age_group", "domain", "country",
 )  # fmt: skip
@@ -85,7 +87,8 @@ def convert_dataset(
     if columns["speaker"] is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
     # Others, such as a second recording, would be decoded too.
-    span = SPAN if set(SPAN) <= set(rows.features) else ()
+    given = [column for column in SPAN if column in rows.features]
+    span = given if len(given) == len(SPAN) or columns["audio"] == NEMO_AUDIO else []
     rows = rows.select_columns([*dict.fromkeys([*filter(None, columns.values()), *kept, *span])])
     if isinstance(rows.features[columns["audio"]], datasets.Audio):
         rows = rows.cast_column(columns["audio"], datasets.Audio(decode=False))
@@ -125,8 +128,8 @@ def extract(
             if columns["text"] and text is None:
                 raise AudioError(f"no transcript in column {columns['text']}")
             audio = audio_in_cell(cell, base)
-            if isinstance(cell, str) and set(SPAN) <= set(features):  # other cells' clips are cut already
-                start, end = span_of(row)
+            if isinstance(cell, str):  # other cells' clips are cut already
+                start, end = span_of(row, number)
                 wave = load_audio(audio, start=start, end=end)
             else:
                 wave = to_waveform(audio)
@@ -256,13 +259,17 @@ def audio_in_cell(cell: Any, base: Path) -> Any:
     return cell
 
 
-def span_of(row: dict) -> tuple[float | None, float | None]:
+def span_of(row: dict, number: int) -> tuple[float | None, float | None]:
     """Where a row's part of its file begins and ends, in seconds. Raises AudioError."""
-    try:
-        start, seconds = (None if row[column] is None else float(row[column]) for column in SPAN)
-    except ValueError as error:
-        raise AudioError(f"offset or duration is not in seconds: {error}") from None
+    start, seconds = (seconds_in_cell(row.get(column), f"row {number}, {column}") for column in SPAN)
     return start, None if seconds is None else (start or 0.0) + seconds
+
+
+def seconds_in_cell(cell: Any, where: str) -> float | None:
+    with suppress(TypeError, ValueError):
+        if cell is None or 0 <= float(cell) < MAX_SECONDS:
+            return None if cell is None else float(cell)
+    raise AudioError(f"{where}: {cell!r} is no length in seconds, such as 1.5")
 
 
 def feature_text(row: dict, column: str | None, features: Any) -> str:

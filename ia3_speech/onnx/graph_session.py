@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.adapters.expressions import Term, parse_terms
-from ia3_speech.adapters.record import describe_base, method_of, read_json, read_metadata, same_base
-from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
+from ia3_speech.adapters.record import METADATA, describe_base, method_of, read_json, read_metadata, same_base
+from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights, vector_of
 from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.model.architectures import AdapterError
+from ia3_speech.formatting import shorten
+from ia3_speech.model.architectures import AdapterError, IA3Config
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
 
@@ -183,8 +184,9 @@ class OnnxBase:
         """An adapter's arrays from its folder, ours or PEFT's.
 
         Raises:
-            AdapterError: it is of another base (both are named) or of another method, holds a head, has a
-                vector where the graph has no input, of another length, or not finite.
+            AdapterError: it is of another base (both are named) or of another method, holds a head, lacks a
+                vector of its record, has a vector where the graph has no input, of another length, or not
+                finite.
         """
         if (method := method_of(folder)) != "ia3":
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
@@ -205,7 +207,23 @@ class OnnxBase:
                 )
             arrays[name] = tensor.reshape(-1).astype(np.float32)
         self.check_vectors(folder, arrays)
+        if metadata and (missing := self.inputs_of(metadata.ia3_config) - arrays.keys()):
+            names = shorten(sorted(missing), most=5)
+            raise AdapterError(
+                f"{folder}: its {METADATA} says that it has {names}, and its tensors lack them"
+            )
         return arrays
+
+    def inputs_of(self, config: IA3Config) -> set[str]:
+        """The inputs of an adapter with these placements and layers."""
+        numbers = config.layer_numbers(self.fingerprint["layers"])
+        targets = [(each.name, vector_of(each.name, np.ones(0))) for each in self.inputs]
+        return {
+            name
+            for name, target in targets
+            if target.placement in config.placements
+            and (target.placement == "conv" or target.layer in numbers)
+        }
 
     def input_of(self, key: str, tensor: np.ndarray) -> str:
         """The input of a tensor by its name, ours or PEFT's, whose shape tells the side; else the name."""

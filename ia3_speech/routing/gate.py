@@ -50,6 +50,11 @@ SHRINKAGE = 0.1  # share of the diagonal in the covariance
 MARGIN = 5.24  # nats by which an adapter must be likelier than the base
 FARTHEST = 2.12  # squared distance from an adapter's mean, over that of its own speech on average
 TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
+MAX_CHANNELS = 2_048  # of a base's front end
+TENSORS = ("mean", "deviation", "correlation")
+ROUNDING = (
+    SHRINKAGE / 2
+)  # by which fp16 may lower an eigenvalue of the correlations; shrinkage makes up for it
 SILENT = 1e-3  # of the mean variance: that of a channel which is always the same
 
 
@@ -161,15 +166,23 @@ def add_gate_of_training(
         logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
 
 
-def read_gate(folder: Path, base: dict[str, Any], missing: str) -> SpeechStatistics:
+def channels_of(base: "Base") -> int:
+    """How many channels a base's front end makes."""
+    return base.front_end(np.zeros(base.minimum_samples, np.float32)).shape[1]
+
+
+def read_gate(
+    folder: Path, base: dict[str, Any], missing: str, channels: int | None = None
+) -> SpeechStatistics:
     """The statistics in a folder.
 
     Args:
         base: the fingerprint of the base that is to read it.
         missing: what the error says where there is no gate.
+        channels: of the base's front end; None: as many as the file says, up to MAX_CHANNELS.
 
     Raises:
-        UserError: there is none, it is damaged, or it belongs to another base.
+        UserError: there is none, it is damaged, it belongs to another base, or its numbers are no covariance.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -179,24 +192,28 @@ def read_gate(folder: Path, base: dict[str, Any], missing: str) -> SpeechStatist
     try:
         with safe_open(file, "np") as tensors:
             record = json.loads((tensors.metadata() or {})["gate"])
-            mean, deviation, correlation = (
-                tensors.get_tensor(name).astype(np.float64) for name in ("mean", "deviation", "correlation")
-            )
-        if record["schema"] != SCHEMA:
-            raise ValueError("written by another version of ia3-speech")
-        fingerprint, count = dict(record["fingerprint"]), int(record["utterances"])
-        matrix = np.eye(len(mean))
-        matrix[np.triu_indices(len(mean), 1)] = correlation
-        scatter = (count - 1) * np.outer(deviation, deviation) * (matrix + np.triu(matrix, 1).T)
-        if count < 2 or not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            fingerprint, count = dict(record["fingerprint"]), record["utterances"]
+            if record["schema"] != SCHEMA:
+                raise ValueError("written by another version of ia3-speech")
+            if not same_base(fingerprint, base):
+                own, its = describe_base(base), describe_base(fingerprint)
+                raise UserError(f"{file}: is of another base ({its}); this one is {own}")
+            shapes = [tensors.get_slice(name).get_shape() for name in TENSORS]  # nothing is allocated yet
+            size = channels or min(shapes[0][0], MAX_CHANNELS)
+            if shapes != [[size], [size], [size * (size - 1) // 2]]:
+                raise ValueError(f"its tensors are not of {size} channels")
+            mean, deviation, correlation = (tensors.get_tensor(name).astype(np.float64) for name in TENSORS)
+        matrix = np.eye(size)
+        matrix[np.triu_indices(size, 1)] = correlation
+        matrix += np.triu(matrix, 1).T
+        if not (type(count) is int and 2 <= count <= 2 * MOST_UTTERANCES and np.isfinite(mean).all()):
             raise ValueError("holds no numbers of speech")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        if not ((deviation >= 0) & (deviation < np.inf)).all() or not (np.abs(correlation) <= 1).all():
+            raise ValueError("holds no deviations and correlations")
+        np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises where it is no correlation matrix
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: {error} (damaged: ia3-speech adapters gate writes it again)") from error
-    if not same_base(fingerprint, base):
-        raise UserError(
-            f"{file}: is of another base ({describe_base(fingerprint)}); this one is {describe_base(base)}"
-        )
-    return SpeechStatistics(fingerprint, count, mean, scatter)
+    return SpeechStatistics(fingerprint, count, mean, (count - 1) * np.outer(deviation, deviation) * matrix)
 
 
 # --- the choice ---------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Choice
-from ia3_speech.routing.gate import GaussianGate, read_gate, utterance_point
+from ia3_speech.routing.gate import GaussianGate, channels_of, read_gate, utterance_point
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,7 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
         UserError: there is none to choose from; one that is named, or the base, has no gate, or one of
             another base.
     """
-    every, chosen, speech = ":" not in str(adapter), [], []
+    every, channels, chosen, speech = ":" not in str(adapter), channels_of(base), [], []
     for term in terms:
         if every and not is_for(term.folder, base):
             continue
@@ -111,7 +111,7 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
             f"--data DIR adds it, best from what the adapter was trained on)"
         )
         try:
-            speech.append(read_gate(term.folder, base.fingerprint, missing))
+            speech.append(read_gate(term.folder, base.fingerprint, missing, channels))
         except UserError as error:
             if not every:
                 raise
@@ -124,7 +124,7 @@ def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple
         f"{base.name}: has no gate of general speech, by which auto knows that no adapter is called for "
         f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from many people's)"
     )
-    general = read_gate(Path(base.model.config.name_or_path), base.fingerprint, missing)
+    general = read_gate(Path(base.model.config.name_or_path), base.fingerprint, missing, channels)
     return chosen, GaussianGate(general, speech)
 
 

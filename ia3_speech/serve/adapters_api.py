@@ -24,11 +24,13 @@ from starlette.responses import Response
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.cache import StoredAdapter
+from ia3_speech.adapters.card import base_name
+from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE
 from ia3_speech.adapters_command import describe_adapter
 from ia3_speech.cli import UserError
-from ia3_speech.routing.gate import read_gate
+from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model
@@ -113,30 +115,33 @@ def check_may_manage(server: Server, client: Client) -> None:
 
 
 def register_upload(server: Server, name: str, uploads: list[Any], replace: bool) -> StoredAdapter:
-    """Write the files to a folder of their own, check what they are, and register that."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    """Write the files to a folder of their own, check what they are, and register them as they may be."""
+    base = server.bank.base
+    with tempfile.TemporaryDirectory() as sent, tempfile.TemporaryDirectory() as clean:
         for upload in uploads:
             if not isinstance(upload, UploadFile) or upload.filename not in FILES:
                 raise bad_value("files", f"An adapter's files are {', '.join(FILES)}.")
-            with (folder / upload.filename).open("wb") as file:
+            with Path(sent, upload.filename).open("wb") as file:
                 shutil.copyfileobj(upload.file, file)
-        if not registry.is_adapter(folder):
+        if not registry.is_adapter(Path(sent)):
             raise bad_value("files", "An adapter is its tensors (.safetensors) and a file on them.")
+        folder = Path(clean)
         try:
-            json.dumps(describe_adapter(folder), allow_nan=False)  # as it will be told
+            copy_publishable(Path(sent), folder, name, base.name)
+            # As it will be told
+            json.dumps(describe_adapter(folder), allow_nan=False)
             if (folder / GATE).is_file():
-                read_gate(folder, server.bank.base.fingerprint, "")
+                read_gate(folder, base.fingerprint, "", channels_of(base))
             # Between batches, since the model's modules are read.
-            server.engine.call(lambda: read_adapter(server.bank.base.model, folder)).result()
+            server.engine.call(lambda: read_adapter(base.model, folder)).result()
         except EngineClosed:
             raise overloaded("The server is shutting down.") from None
         except Exception as error:  # uploaded files may be wrong in any way
             known = isinstance(error, UserError)
-            reason = str(error).replace(str(folder), name) if known else type(error).__name__
+            reason = str(error).replace(sent, name).replace(clean, name) if known else type(error).__name__
             raise bad_value("files", f"The files are not an adapter of this base: {reason}") from None
         try:
-            registry.register(folder, name, force=replace)
+            registry.register(folder, name, force=replace, sender="HTTP")
         except registry.NameTaken:
             message = f"Another adapter has the name {name} (remove it first, or send replace=true)."
             raise ApiError(409, message, "name_taken", "name") from None
@@ -149,10 +154,11 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
 def zipped(stored: StoredAdapter) -> bytes:
     """The adapter's files as a ZIP file."""
     content = io.BytesIO()
-    with registry.without_writers(), zipfile.ZipFile(content, "w") as archive:
-        for file in registry.adapter_files(stored.folder):
-            if file.name in FILES:
-                archive.write(file, f"{stored.name}/{file.name}")
+    with tempfile.TemporaryDirectory() as copies, zipfile.ZipFile(content, "w") as archive:
+        with registry.without_writers():
+            copy_publishable(stored.folder, Path(copies), stored.name)
+        for file in sorted(Path(copies).iterdir()):
+            archive.write(file, f"{stored.name}/{file.name}")
     return content.getvalue()
 
 
@@ -166,4 +172,6 @@ def describe_all(found: Iterable[StoredAdapter]) -> Iterator[dict[str, Any]]:
 def describe(stored: StoredAdapter) -> dict[str, Any]:
     """What `ia3-speech adapters show` says of it, without paths."""
     entry = describe_adapter(stored.folder)
+    if "base" in entry:
+        entry["base"] = base_name(entry["base"])
     return {"id": stored.name, "object": "adapter"} | {key: entry[key] for key in SHOWN if key in entry}

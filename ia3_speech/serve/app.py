@@ -35,8 +35,7 @@ from ia3_speech.serve.state import Server
 logger = logging.getLogger(__name__)
 
 # Whose warnings name adapters, which may be people's, or quote texts.
-QUIET = [logging.getLogger(f"ia3_speech.{name}") for name in ("adapters.io", "routing.router",
-         "data.numbers_in_words")]  # fmt: skip
+QUIET = [logging.getLogger(f"ia3_speech.{name}") for name in ("adapters.io", "data.numbers_in_words")]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PAGE = Path(__file__).parent / "page"
 SAMPLE = PAGE.parents[1] / "out_of_domain/librispeech_dev/audio/1462-170138-0012.ogg"

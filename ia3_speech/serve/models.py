@@ -20,6 +20,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.confidence.storage import find_scaling
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.routing.gate import GaussianGate
 from ia3_speech.routing.router import is_one_persons, make_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
@@ -50,7 +51,7 @@ class Models:
         # The base's name for clients; of a folder the last part of its path.
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
         self.fits = lru_cache(REMEMBERED)(self.compare_bases)
-        self.gate = lru_cache(MOST_GATES)(lambda m: make_gate(m.auto, as_terms(m.terms), self.base))
+        self.cached_gate = lru_cache(MOST_GATES)(lambda m, _: make_gate(m.auto, as_terms(m.terms), self.base))
 
     def select(self, name: str, client: Client) -> Model:
         """The model of this name. Raises ApiError: 404 where the client has none of this name."""
@@ -87,6 +88,13 @@ class Models:
             message = "needs adapters with a gate (one person's only as auto:NAME), and a base with one."
             raise bad_value("model", f"{name}: the choice by audio {message}") from None
         return model
+
+    def gate(self, model: Model) -> tuple[list[Term], GaussianGate]:
+        """What `auto` chooses from, and by which gate; read again where a file of it was replaced. Raises
+        UserError as `make_gate`."""
+        files = [stored.folder / GATE for stored, _ in model.terms]
+        changed = [file.stat().st_mtime_ns if file.is_file() else None for file in files]
+        return self.cached_gate(model, tuple(changed))
 
     def adapters(self, client: Client) -> list[StoredAdapter]:
         """Those that fit the base and that the client may use, by name."""

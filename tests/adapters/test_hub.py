@@ -218,7 +218,7 @@ def test_push_and_pull(run, server, adapter):
         assert b"/home" not in content and b"ann" not in content, name
     record = json.loads(there.files["ia3_speech.json"])
     assert (record["base"], record["labels"]) == ("my-base", RECORD["labels"])
-    assert record["training"] == {"data": "clinic/train", "terms": {"x": "0a1b"}, "seed": 1}
+    assert record["training"] == {"dataset": "clinic/train", "terms": {"x": "0a1b"}, "seed": 1}
     text = there.files["README.md"].decode()
     assert "# me/clinic\n" in text and "base_model: " not in text and "| base | my-base |" in text
 
@@ -235,6 +235,24 @@ def test_push_and_pull(run, server, adapter):
     assert "another adapter has this name" in run("pull", "me/clinic")[2]
     assert run("pull", "me/clinic", "--force")[0] == 0
     assert names(registered) == ["README.md", "ia3_speech.json", "ia3_speech.safetensors", "store.json"]
+
+
+def test_what_is_pulled_names_no_path_of_this_machine(run, server, adapter, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/utt2spk").write_text("a a\n")
+    training = {"data": str(tmp_path / "data"), "trained_on": ["a"], "audio": ["0"], "corrections": {"a": 1}}
+    source = adapter(base=str(tmp_path / "base"), training=training)
+    files = {file.name: file.read_bytes() for file in source.iterdir()}
+    server.repositories["me/clinic"] = Repository(files)
+    assert run("pull", "me/clinic")[0] == 0
+    folder = registry.home() / "clinic"
+    record = read_record(folder)
+    assert (record["base"], record["training"]) == ("base", {"dataset": "data"})
+    assert registry.registration_of(folder)["source"] == "me/clinic"
+    assert not any(str(tmp_path).encode() in file.read_bytes() for file in folder.iterdir())
+    write_record(folder, RECORD | {"training": training})  # as it was pulled before
+    assert registry.training_data(folder) is None
+    assert registry.training_data(registry.register(source, "mine")) == tmp_path / "data", "it is one's own"
 
 
 def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):
@@ -344,8 +362,8 @@ def test_a_card_of_ones_own_is_left_alone(adapter, tmp_path):
     assert (copies / "README.md").read_text() == "My own words.\n"
     (source / "ia3_speech.json").unlink()
     (source / "README.md").write_text("---\nbase_model: /home/ann/my-base\n---\n")
-    with pytest.raises(UserError, match=r"README\.md: names the folder /home/ann/my-base \(take that out"):
-        hub.copy_publishable(source, copies, "me/a", None)
+    hub.copy_publishable(source, copies, "me/a", "facebook/x")
+    assert (copies / "README.md").read_text() == "---\nbase_model: facebook/x\n---\n"
     (source / "README.md").unlink()
     (copies / "README.md").unlink()
     hub.copy_publishable(source, copies, "me/a", "facebook/x")

@@ -1,5 +1,6 @@
 """registry: names, look-up, who may replace what; adapters here are real files with tensors of no base."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -194,6 +195,16 @@ def test_only_the_data_that_the_record_names_are_those_of_the_training(adapter):
     folder = adapter()
     (folder.parent / "utt2spk").write_text("a a\n")
     assert registry.training_data(registry.register(folder, "a")) is None
+
+
+def test_somebodys_corrections_are_no_training_data(adapter):
+    folder, data = adapter(), registry.home().with_name("corrections") / "anna/data"
+    data.mkdir(parents=True)
+    (data / "utt2spk").write_text("a a\n")
+    (folder.parent / "link").symlink_to(data)
+    for path in (data, folder.parent / "link"):
+        (folder / "ia3_speech.json").write_text(json.dumps({"base": "mini", "training": {"data": str(path)}}))
+        assert registry.training_data(registry.register(folder, "a", force=True)) is None
 
 
 def test_other_contents_need_force(adapter):

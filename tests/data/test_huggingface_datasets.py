@@ -132,9 +132,14 @@ def test_a_manifest_of_nemo_with_parts_of_files(tmp_path):
         convert_dataset(str(corpus), tmp_path / "more")
     (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"offset": "1.25"}))
     assert convert_dataset(str(corpus), tmp_path / "text").utterances[0].duration == 0.5
-    (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"offset": "0:01"}))
-    with pytest.raises(AudioError, match="offset or duration is not in seconds"):
-        convert_dataset(str(corpus), tmp_path / "more")
+    wrong = {"offset": ["0:01", "nan", -1, [1], "1e400"], "duration": ["inf", "1e308"]}
+    for column, value in ((column, value) for column, values in wrong.items() for value in values):
+        (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"offset": 0, column: value}))
+        with pytest.raises(AudioError, match=rf"row 1, {column}: .* is no length in seconds|not inside"):
+            convert_dataset(str(corpus), tmp_path / "more")
+    del rows[0]["offset"]
+    (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"duration": 1.25}))
+    assert convert_dataset(str(corpus), tmp_path / "begin").utterances[0].duration == 1.25
 
 
 def test_clips_that_are_cut_already_are_not_cut_again(tmp_path):

@@ -155,6 +155,10 @@ def test_what_does_not_fit_is_named(graph, speaker42, recordings, tmp_path):
         (changed("other", len, zeros), r"another base, .* weights 0{8}\); the graph .* is of "),
         (changed("long", lambda t: t.update(long), {}), r"k_proj.ia3_key has shape \(33,\), and .* \(32,\)"),
         (changed("nan", lambda t: t[KEY].fill(np.nan), {}), "k_proj.ia3_key holds NaN"),
+        (
+            changed("less", lambda t: t.pop(KEY), {}),
+            r"layers\.0\.attention\.k_proj\.ia3_key, and its tensors lack",
+        ),
         (changed("head", lambda t: t.update(head), {}), "lm_head.bias is of a trained head, which is no"),
     ):
         with pytest.raises(AdapterError, match=message):

@@ -1,12 +1,14 @@
 """--adapter auto: what an adapter's speech is like, the gate that reads it, and what it chooses."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tiny_models import attach_random
 
@@ -102,6 +104,37 @@ def test_another_bases_gate_and_a_damaged_one_are_refused(tiny_base, tmp_path):
         (tmp_path / GATE).write_bytes(content)
         with pytest.raises(UserError, match="adapters gate writes it again"):
             read_gate(tmp_path, base.fingerprint, "")
+
+
+FAULTS = {  # what is wrong with a gate → its tensors and its record, made so
+    "channels": lambda tensors, _: tensors.update(mean=np.zeros(12_000, np.float32)),
+    "other base": lambda tensors, _: tensors.update({name: tensors[name][:3] for name in tensors}),
+    "beyond 1": lambda tensors, _: tensors["correlation"].fill(10),
+    "no covariance": lambda tensors, _: tensors["correlation"].fill(-1),  # three can't be opposed in pairs
+    "deviation": lambda tensors, _: tensors["deviation"].fill(-1),
+    "count": lambda _, record: record.update(utterances=10**400),
+    "type": lambda _, record: record.update(utterances="24"),
+}
+
+
+def damage_gate(folder: Path, fault: str) -> None:
+    """Write the gate of a folder again, with a fault."""
+    with safe_open(folder / GATE, "np") as file:
+        record, tensors = json.loads(file.metadata()["gate"]), load_file(folder / GATE)
+    FAULTS[fault](tensors, record)
+    save_file(tensors, folder / GATE, {"gate": json.dumps(record)})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_unusable_gate_is_named_and_left_out(two, fault, caplog):
+    damage_gate(registry.home() / "low", fault)
+    tracemalloc.start()
+    assert [term.name for term in load(two, adapter="auto").recognizer.adapter] == ["high"]
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+    assert "low/gate.safetensors: " in caplog.text
+    with pytest.raises(UserError, match="damaged: ia3-speech adapters gate writes it again"):
+        load(two, adapter="auto:low")
 
 
 def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():

@@ -1,20 +1,40 @@
 """/v1/adapters: what is stored is proven to fit, is used by the next request, and leaves without a trace."""
 
+import copy
 import io
 import json
+import shutil
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import httpx
+import numpy as np
+import openai
 import pytest
+import soundfile
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.cache import find_stored
+from ia3_speech.adapters.card import score_line, update_card
+from ia3_speech.adapters.hub import copy_publishable
+from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.adapters.record import GATE, METADATA, read_record, recorded_base, write_record
 from ia3_speech.cli import UserError
+from ia3_speech.corrections import voice
+from ia3_speech.data.audio import load_audio
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.adapters_api import zipped
-from tests.serve.conftest import FILES
+from ia3_speech.serve.jobs import read_job
+from ia3_speech.speakers.few_run import heard_by
+from tests.routing.test_routing import FAULTS, damage_gate
+from tests.serve.conftest import FILES, eventually
+from tests.serve.test_voices import begin, call
 
 
 def upload(running, name, folder: Path, files=FILES, key="none", **fields) -> httpx.Response:
@@ -130,8 +150,12 @@ def test_of_a_file_of_keys_the_line_is_told_or_that_it_cannot_be_read(tmp_path):
         Access(tmp_path, 0)
 
 
-def test_a_download_is_whole_while_the_adapter_is_replaced(adapters):
-    versions = [registry.file_contents(adapters[name]) for name in ("accent", "medical")]
+def test_a_download_is_whole_while_the_adapter_is_replaced(adapters, tmp_path):
+    versions = []
+    for name in ("accent", "medical"):
+        (tmp_path / name).mkdir()
+        copy_publishable(adapters[name], tmp_path / name, "ward")
+        versions.append(registry.file_contents(tmp_path / name))
     registry.register(adapters["accent"], "ward")
     stored = find_stored("ward")
 
@@ -147,3 +171,116 @@ def test_a_download_is_whole_while_the_adapter_is_replaced(adapters):
             assert {name.removeprefix("ward/"): archive.read(name) for name in archive.namelist()} in versions
     finally:
         writer.join()
+
+
+# ---- what a record from elsewhere says
+
+ODD = [5, "x", [], {}, None, float("nan"), True, {"a": [{"b": [None, {"c": {}}]}]}, 10**400, "\ud800"]
+SCORE = {"set": "ward/test", "wer": 0.1, "wer_ci": [0.1, 0.2], "words": 9, "relative_ci": [-0.1, 0.1]}
+SCORE |= {"unseen_sentences": {"utterances": 3, "wer": 0.1}, "warnings": ["w"], "pooled_speakers": 2}
+TRAINING = {"data": "data/train", "trained_on": ["a-1"], "audio": ["0a1b"], "corrections": {"a-1": 1}}
+TRAINING |= {"seed": 1, "dev_wer": 0.1, "audio_seconds": 60.0, "selected_epoch": 0, "classes": ["on/off"]}
+MORE = {"scores": [SCORE], "training": TRAINING, "gate": {"utterances": 24}}
+MORE |= {"confidence": {"greedy": {"slope": 1.0, "bias": 0.0}}}
+
+
+def mutants(value: dict | list) -> Iterator[dict | list]:
+    """The value with each of its entries, at any depth, in turn replaced by each of ODD."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        deeper = mutants(value[key]) if isinstance(value[key], dict | list) else ()
+        for entry in (*ODD, *deeper):
+            changed = copy.copy(value)
+            changed[key] = entry
+            yield changed
+
+
+def use_record(folder: Path, copies: Path) -> None:
+    """Call what reads an adapter's record, but for the server."""
+    recorded_base(folder), registry.training_data(folder), voice.speaker_of(folder), heard_by(folder)
+    voice.new_to(folder, [Utterance("a-1", "a", "a-1", "a.wav", text="no")])
+    [*map(score_line, read_record(folder)["scores"])], labels_of_trained(str(folder), {})
+    copy_publishable(folder, copies, "me/a"), update_card(folder, overwrite=True)
+
+
+def test_odd_types_in_a_record_are_refused_or_do_no_harm(serving, adapters, tmp_path, caplog):
+    folder, copies = shutil.copytree(adapters["medical"], tmp_path / "odd"), tmp_path / "copies"
+    copies.mkdir()
+    whole, taken = read_record(folder) | MORE, []
+    for mutant in mutants(whole):
+        (folder / METADATA).write_text(json.dumps(mutant))
+        with suppress(UserError):
+            use_record(folder, copies)
+            taken.append(mutant)
+    assert len(taken) > 100, "that of further entries, such as labels, which may be anything"
+    soundfile.write(tmp_path / "short.wav", np.zeros(4000), 16_000)
+    with serving() as running, httpx.Client(base_url=f"{running.url}/v1") as client:
+        for number, mutant in enumerate([*taken[::8], *islice(mutants(whole), 0, None, 15)]):
+            (folder / METADATA).write_text(json.dumps(mutant))
+            registry.register(folder, "here", force=True)  # as it may have lain there before
+            answer = upload(running, "sent", folder, replace="true")
+            assert answer.status_code in (201, 400), mutant
+            for path in ("adapters", "adapters/here", "adapters/here/download", "adapters/sent"):
+                assert client.get(path).status_code < 500, mutant
+            for model in ("here", "sent", "auto")[number % 3 :][:1]:
+                files = {"file": (tmp_path / "short.wav").read_bytes()}
+                done = client.post("audio/transcriptions", data={"model": model}, files=files)
+                assert done.status_code < 500, mutant
+    assert "defect" not in caplog.text
+
+
+def test_a_gate_that_is_unusable_stops_neither_the_server_nor_auto(
+    serving, recognizer, adapters, recordings, caplog
+):
+    base = recognizer.base
+    for name, files in (("accent", recordings[:3]), ("medical", recordings[3:6])):
+        write_gate(registry.home() / name, measure_speech(base, map(load_audio, files)))
+    with serving() as running:
+        assert text(running, "auto", recordings[0])
+        damage_gate(registry.home() / "accent", "beyond 1")  # which a running server notices
+        assert text(running, "auto", recordings[0]) and "accent/gate.safetensors: " in caplog.text
+        with pytest.raises(openai.BadRequestError):
+            text(running, "auto:accent", recordings[0])
+        for fault in FAULTS:
+            shutil.copy(registry.home() / "medical" / GATE, adapters["accent"])
+            damage_gate(adapters["accent"], fault)
+            refused = upload(running, "new", adapters["accent"], (*FILES, GATE))
+            (adapters["accent"] / GATE).unlink()
+            assert refused.status_code == 400 and "gate.safetensors" in refused.text, fault
+
+
+ATTACK = """
+- {name: anna, key: key-of-anna-000001, adapters: [anna], manage: true}
+- {name: bank, key: key-of-bank-000002, adapters: ['bank*'], manage: true}
+"""
+
+
+@pytest.mark.parametrize("already_there", [False, True])
+def test_no_record_makes_the_server_train_on_somebody_elses_recordings(
+    serving, adapters, recordings, tmp_path, already_there
+):
+    """By the real job, which with anna's recordings would have enough to train, and by the server's base."""
+    folder, anna, bank = tmp_path / "evil", "key-of-anna-000001", "key-of-bank-000002"
+    shutil.copytree(adapters["medical"], folder)
+    data = str(voice.store_of("anna") / "data")
+    training = {"data": data, "trained_on": ["a"], "audio": ["0"], "corrections": {"a": 1}, "seed": 1}
+    write_record(folder, read_record(folder) | {"training": training, "base": str(tmp_path / "no_base")})
+    with serving(keys=ATTACK) as running:
+        for name, key, files in (("anna", anna, recordings[:6]), ("bank1", bank, recordings[6:9])):
+            if name == "bank1" and already_there:  # from before uploads were cleaned
+                registry.register(folder, "bank1")
+                shutil.copy(folder / METADATA, registry.home() / "bank1")
+            elif name == "bank1":
+                assert upload(running, "bank1", folder, key=key).status_code == 201
+                stored = read_record(registry.home() / "bank1")
+                assert (stored["base"], stored["training"]) == ("mini", {"dataset": "data", "seed": 1})
+            begin(running, name, key)
+            for number, file in enumerate(files):
+                fields = {"file": file, "text": f"{'very ' * number}short"}
+                assert call(running, "POST", f"/{name}/recordings", key, **fields).status_code == 201
+        assert call(running, "POST", "/bank1/learn", bank, epochs=1).status_code == 202
+        eventually(lambda: read_job("bank1")["state"] not in ("queued", "running"))
+        assert "bank1: 3 utterances can't be divided" in read_job("bank1")["result"]["reason"]
+        headers = {"Authorization": f"Bearer {bank}"}
+        download = httpx.get(f"{running.url}/v1/adapters/bank1/download", headers=headers).content
+        with zipfile.ZipFile(io.BytesIO(download)) as archive:
+            assert not any(str(tmp_path).encode() in archive.read(name) for name in archive.namelist())

@@ -107,6 +107,11 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
         found = [transcribe(running.client(), file, model).text for model in models]
         with pytest.raises(openai.BadRequestError, match="can't be loaded"):  # the base writes no ï
             transcribe(running.client(), file, "naive")
+        (registry.home() / "naive/hotwords.txt").unlink()
+        for name, value in (("lm_weight", "x"), ("beam_size", 1e9), ("word_score", [1])):
+            (registry.home() / "naive/lm.json").write_text(json.dumps({"search": "beam", name: value}))
+            with pytest.raises(openai.BadRequestError, match="can't be loaded"):
+                transcribe(running.client(), file, "naive")
     assert found == expected and len(set(expected)) == 4
 
 
