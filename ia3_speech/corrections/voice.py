@@ -11,8 +11,7 @@ import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +29,7 @@ from ia3_speech.adapters.record import (
     write_record,
 )
 from ia3_speech.cli import CONFIGURATIONS, UserError
+from ia3_speech.corrections.store import interrupted_by_removal, only_writer, store_of
 from ia3_speech.data.audio import SAMPLE_RATE, find_problem, is_silent
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
@@ -50,14 +50,8 @@ GENERAL = Path(__file__).parents[1] / "out_of_domain/librispeech_dev"  # other p
 GENERAL_STEP = 3  # of its 30 utterances every third is decoded: a minute, of six readers
 MOST_GENERAL_ERRORS = 1.1  # times those of the earlier adapter
 MISSED_LETTERS = 5  # of a hot word: a bonus is for the letters beyond the fourth
-VOICE = "voice.json"
-LOCK_SECONDS = 3.0  # for which a writer waits for another
 REPLACING = threading.Lock()  # a server reads a store for one request while it replaces it for another
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
-
-
-class StoreLocked(UserError):
-    """Another command is at the corrections of this name."""
 
 
 class Correction(NamedTuple):
@@ -67,23 +61,6 @@ class Correction(NamedTuple):
     file: Path
     text: str
     speaker: str = ""
-
-
-def store_of(name: str) -> Path:
-    """The folder of an adapter's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
-    return registry.home().with_name("corrections") / registry.check_name(name)
-
-
-def voice_folder(name: str) -> Path:
-    """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
-    return registry.home().with_name("voices") / registry.KEPT.sub("", registry.check_name(name))
-
-
-def voice_record(name: str) -> dict[str, Any]:
-    """owner (the name of a key, or None), consent (when), made (whether its adapter was made on the page);
-    empty for an adapter that has not begun there."""
-    file = None if registry.name_fault(name) else voice_folder(name) / VOICE
-    return read_json(file) if file and file.is_file() else {}
 
 
 def read_store(name: str) -> list[Utterance]:
@@ -104,23 +81,6 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
     for file in (store_of(name) / "audio").iterdir():
         if file.stem not in {utterance.id for utterance in utterances}:
             shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: of a writer that was killed
-
-
-@contextmanager
-def only_writer(name: str) -> Iterator[None]:
-    """Hold the lock of an adapter's corrections. Raises StoreLocked where another command keeps it."""
-    from filelock import FileLock, Timeout
-
-    folder = store_of(name).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    try:
-        with FileLock(folder / f".{name}.lock", timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise StoreLocked(
-            f"{name}: another command is at its corrections (wait until it has ended)"
-        ) from None
 
 
 def registered(name: str) -> Path:
@@ -166,8 +126,6 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
         left = [utterance for utterance in corrections if ids and utterance.id not in ids]
         if store_of(name).exists():
             write_store(name, left)
-        if not left:  # nor does the name stay
-            store_of(name).with_name(f".{name}.lock").unlink()
     return len(corrections) - len(left), len(left)
 
 
@@ -256,12 +214,11 @@ def learn_voice(
         epochs: of training, other than as recipes train.
     """
     adapter = registered(name) if registry.is_registered(name) else None
-    with only_writer(name):
+    with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
         new = new_to(adapter, corrections) if adapter else {utterance.id for utterance in corrections}
         if not new:
             raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         try:
             known = trained_on_without(corrections, adapter) if adapter else []
             write_data_directory(work / "data", [*known, *corrections])

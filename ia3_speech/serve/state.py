@@ -91,11 +91,11 @@ class Server:
             name = registry.check_name(name)
         except registry.BadName as error:
             raise bad_value("name", str(error)) from None
-        if not (client.manage and client.may_use(name)) or name == self.models.base_id:
-            message = "This API key may not make an adapter of this name."
-            if client.manage and not client.may_name(name):
-                names = ", ".join(client.adapters) or "none"
-                message = f"This API key may make adapters of these names alone: {names}."
+        if not client.may_manage(name) or name == self.models.base_id:
+            names = (
+                ", ".join(client.manage) or "none"
+            )  # also where another key has the name: nothing tells it
+            message = f"This API key may make adapters of these names alone, if they are free: {names}."
             raise ApiError(403, message, "forbidden", "name")
         return name
 

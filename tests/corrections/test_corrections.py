@@ -15,7 +15,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import __main__ as corrections
-from ia3_speech.corrections import voice
+from ia3_speech.corrections import store, voice
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
@@ -60,7 +60,7 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
     [utterance] = voice.read_store("anna")
     wave, rate = soundfile.read(utterance.source)
     assert (rate, len(wave), utterance.speaker) == (16_000, 8_000, "042")
-    folder = voice.store_of("anna")
+    folder = store.store_of("anna")
     assert folder.parent.stat().st_mode & 0o777 == 0o700
 
     shutil.copy(audio, place / "again.wav")  # the same recording
@@ -179,7 +179,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert heard_by(folder) == ids | old
     training = read_record(folder)["training"]
     assert training["corrections"].keys() == ids and training["data"] == str(place / "data/train")
-    assert sorted(path.name for path in voice.store_of("anna").iterdir()) == ["audio", "data"]
+    assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]
     with pytest.raises(UserError, match="nothing new"):
         learn()
 
@@ -194,7 +194,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
 
 def test_a_store_is_read_whole_while_it_is_replaced():
     stored = [Utterance(id, "anna", id, f"{id}.flac", text="no", duration=2.0) for id in "abc"]
-    (voice.store_of("anna") / "audio").mkdir(parents=True)
+    (store.store_of("anna") / "audio").mkdir(parents=True)
     voice.write_store("anna", stored)
 
     def replace_often() -> None:

@@ -217,7 +217,7 @@ def test_errors_have_openais_shape(running, recordings):
 
 
 KEYS = """
-- {name: clinic, key: key-of-the-clinic-1, adapters: [medical, "dr-*"], manage: true}
+- {name: clinic, key: key-of-the-clinic-1, adapters: [medical], manage: ["dr-*"]}
 - {name: doctor, key: "SHA256:HASH", adapters: [speaker42]}
 """
 
