@@ -22,6 +22,7 @@ from ia3_speech.adapters.record import (
     FILES,
     GATE,
     LM_WEIGHTS,
+    SEARCH_FILES,
     STORED_HOTWORDS,
     read_json,
     read_record,
@@ -210,7 +211,8 @@ def learn_voice(
 
     Args:
         base: of a new adapter.
-        start: from which, beside the base, training may start: an adapter, or the nearest.
+        start: from which, beside the base, training may start: an adapter, whose language model and hot
+            words a new one gets, or the nearest.
         epochs: of training, other than as recipes train.
     """
     adapter = registered(name) if registry.is_registered(name) else None
@@ -229,7 +231,7 @@ def learn_voice(
             learnt = train_and_compare(adapter, options, new)
             if learnt.kept:
                 missed = learnt.summary["missed"]
-                learnt.earlier = register_learnt(name, work / "exp/adapter", corrections, missed)
+                learnt.earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
             return learnt
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
@@ -261,7 +263,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train; compare with the old adapter on the corrections that are new to it, and on other people's
-    speech, with the base on all. Where there is no old adapter, the base takes its place."""
+    speech, with the base on all. Where there is no old adapter, the start or the base takes its place."""
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
     from ia3_speech.speakers.few_run import measure_all, prepare, train_on_few
@@ -270,7 +272,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-    cache = prepare(base, options, adapter and str(adapter))
+    earlier = adapter or start_folder(options.init_adapter)
+    cache = prepare(base, options, earlier and str(earlier))
     before = sum(measure.errors for measure in measure_all(cache, examples, options))
     summary = train_on_few(options)
     files = (options.out / "folds").glob("*/task.json")
@@ -279,7 +282,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
     after = sum(count_errors(*pair).total for pair in words)
     base_errors, errors = summary["base_errors"], summary["errors"]
-    summary["missed"] = new_hotwords(adapter, missed_terms(words), base)
+    summary["missed"] = new_hotwords(earlier, missed_terms(words), base)
     comparison = (
         f"in {plural(len(new), 'new correction')} it made {before} errors, adapters that have not heard them "
         f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
@@ -296,6 +299,11 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
         comparison += f"; in other people's speech it made {general_before}, and the new one {general_after}"
         is_better = general_after <= MOST_GENERAL_ERRORS * general_before
     return Learnt(is_better, comparison, summary)
+
+
+def start_folder(start: str | None) -> Path | None:
+    """Of a registered adapter to start from; None where the base or the nearest is the start."""
+    return registered(start) if start and start != NEAREST else None
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
@@ -317,16 +325,18 @@ def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> l
 
 
 def register_learnt(
-    name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str]
+    name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str], start: str | None
 ) -> str | None:
     """Register the new adapter, with what lies beside the earlier one (a language model, hot words, a gate),
-    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one.
-    What it misses becomes hot words."""
+    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one:
+    then with the language model and hot words of its start. What it misses becomes hot words."""
     earlier, record = registered(name) if registry.is_registered(name) else None, read_record(adapter)
     data, learnt = earlier and registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
     record["training"] |= {"data": data and str(data), "corrections": learnt}
     own = {file.name for file in registry.adapter_files(adapter)} | {*FILES} - {GATE}
     beside = [file for file in registry.adapter_files(earlier) if file.name not in own] if earlier else []
+    if not earlier and (folder := start_folder(start)):
+        beside = [file for file in registry.adapter_files(folder) if file.name in SEARCH_FILES]
     if earlier and GATE not in own:
         record |= {name: value for name, value in read_record(earlier).items() if name == "gate"}
     write_record(adapter, record)

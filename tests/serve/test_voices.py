@@ -68,7 +68,9 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert (shown["recordings"], shown["adapter"], shown["job"]) == (2, False, None)
     assert store.voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
     assert call(running, "POST", "/anna/learn", epochs=0).status_code == 400
-    assert call(running, "POST", "/anna/learn", epochs=2).json()["job"]["state"] == "queued"
+    assert call(running, "POST", "/anna/learn", start="nobody").status_code == 404
+    job = call(running, "POST", "/anna/learn", epochs=2, start="medical").json()["job"]
+    assert (job["state"], job["start"]) == ("queued", "medical")
     assert call(running, "POST", "/anna/learn", epochs=2).status_code == 409
     assert call(running, "DELETE", "/anna/learn").json()["job"]["state"] == "cancelled"
     call(running, "POST", "/anna/learn", epochs=2)
