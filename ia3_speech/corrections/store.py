@@ -151,10 +151,9 @@ class Removal:
     records: int
 
     def __str__(self) -> str:
-        adapters = ", ".join(self.adapters) or "no adapter"
         return (
-            f"{self.name}: deleted {plural(self.recordings, 'recording')} with their texts, {adapters}, "
-            f"{plural(self.records, 'record')} of consent and jobs"
+            f"{self.name}: deleted {plural(self.recordings, 'recording')} and what is said there; adapters: "
+            f"{', '.join(self.adapters) or 'none'}; {plural(self.records, 'file')} on consent and jobs"
         )
 
 

@@ -14,7 +14,7 @@ from ia3_speech.adapters.cache import find_stored
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.adapters_api import zipped
-from tests.serve.conftest import FILES
+from tests.serve.conftest import FILES, eventually
 
 
 def upload(running, name, folder: Path, files=FILES, key="none", **fields) -> httpx.Response:
@@ -52,6 +52,9 @@ def test_stored_used_replaced_shown_and_removed(running, adapters, recordings, o
     assert httpx.delete(url).status_code == httpx.get(url).status_code == 404
     assert "ward" not in registry.registered_names()
     assert "ward" not in [stored.name for stored in running.server.cache.loaded]
+    text(running, "medical", recordings[0])
+    registry.remove("medical")  # by another process
+    eventually(lambda: "medical" not in [stored.name for stored in running.server.cache.loaded])
 
 
 def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters):
