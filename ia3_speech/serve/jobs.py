@@ -103,7 +103,7 @@ class Jobs:
                 self.process.terminate()
                 return
         with only_writer(name):
-            if read_job(name).get("state") == "queued":
+            if read_job(name).get("state") in UNFINISHED:
                 self.write(name, "cancelled")
 
     def write(self, name: str, state: str, **more: Any) -> None:
@@ -113,11 +113,12 @@ class Jobs:
                 job = {key: read_job(name).get(key) for key in ("epochs", "start", "queued")}
                 atomic.write_json(voice_folder(name) / STATE, {"state": state} | job | more)
 
-    def names(self, state: str) -> list[str]:
-        """The voices whose jobs are in a state, the oldest first."""
+    def names(self) -> list[str]:
+        """The voices whose jobs have not ended, the oldest first. One that is running while none runs here is
+        of a server that has ended, or could not write its end."""
         queued = {}
         for name in (file.parent.name for file in self.root.glob(f"*/{STATE}")):
-            if not registry.name_fault(name) and (job := read_job(name)).get("state") == state:
+            if not registry.name_fault(name) and (job := read_job(name)).get("state") in UNFINISHED:
                 queued[name] = job["queued"]
         return sorted(queued, key=queued.__getitem__)
 
@@ -125,15 +126,13 @@ class Jobs:
         """The thread: run one job after the other, whatever becomes of one."""
         with FileLock(self.root / ".lock"):
             while not self.closing:
-                for state in UNFINISHED:
-                    for name in self.names(state):
-                        try:
-                            # Running is that of a server that has ended, or could not write its end.
-                            self.run(name) if state == "queued" else self.write(name, "queued")
-                        except StoreLocked:  # it waits for another command
-                            pass
-                        except Exception as error:  # a full disk, a damaged file
-                            logger.error("a job waits: %s", getattr(error, "strerror", None) or type(error))
+                for name in self.names():
+                    try:
+                        self.run(name)
+                    except StoreLocked:  # it waits for another command
+                        pass
+                    except Exception as error:  # a full disk, a damaged file
+                        logger.error("a job waits: %s", getattr(error, "strerror", None) or type(error))
                 self.wake.wait(EVERY)
                 self.wake.clear()
 
@@ -142,11 +141,11 @@ class Jobs:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with only_writer(name), self.changing:
             job = read_job(name)
-            if self.closing or job.get("state") != "queued":
+            if self.closing or job.get("state") not in UNFINISHED:
                 return
             self.write(name, "running")
             command = [sys.executable, "-m", "ia3_speech.serve.jobs", name, self.base]
-            command += [str(job.get("epochs") or ""), job.get("start") or self.start]
+            command += [str(job.get("epochs") or ""), str(job.get("start") or self.start)]
             # In a session of its own: what ends the server (Ctrl-C, systemd) must not seem to be its failure.
             more = {"stdin": subprocess.PIPE, "start_new_session": True, **quiet}
             self.learning, self.cancelled = name, False
