@@ -30,6 +30,7 @@ COMMANDS = {
     "adapters": "list, show, register, combine, export, push and pull adapters",
     "export": "export a base as an ONNX graph with every vector as an input, or with an adapter merged",
     "corrections": "store corrected texts of recordings, and improve an adapter with them",
+    "voices": "list the stored voices, delete all that is stored of one",
     "datadir": "check, repair, cut and divide Kaldi data directories",
     "speakers": "train an adapter for each speaker of a data directory",
     "report": "write an HTML page on a scored decode directory",

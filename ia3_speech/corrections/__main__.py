@@ -10,7 +10,7 @@
 A copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts are stored in
 `$IA3_SPEECH_HOME/corrections/NAME` (without that variable, in the platform's folder for user data). They are
 somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove` deletes it. An
-adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`.
+adapter that has learnt from them stays; `ia3-speech voices remove NAME` deletes that too.
 """
 
 import sys
@@ -20,6 +20,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.corrections import voice
+from ia3_speech.corrections.store import only_writer, store_of
 from ia3_speech.corrections.voice import Correction
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.corpora.preparation import find_recording
@@ -45,7 +46,7 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
 
     adapter, (source, *text) = voice.registered(name), correction
     corrections, problems = read_corrections(Path(source), " ".join(text), recordings)
-    with voice.only_writer(name):
+    with only_writer(name):
         base, own = load_base(recorded_base(adapter) or "mini", device="cpu"), voice.speaker_of(adapter)
         stored = {utterance.id[-voice.DIGEST :]: utterance for utterance in voice.read_store(name)}
         known, taken = len(stored), {}
@@ -128,10 +129,11 @@ def remove(*names: str) -> None:
     """
     if not names:
         raise UserError("whose? (corrections remove NAME [UTTERANCE …])")
-    if not voice.store_of(names[0]).exists():
+    if not store_of(names[0]).exists():
         raise UserError(f"{names[0]}: there are no corrections")
     deleted, left = voice.delete_recordings(names[0], {*names[1:]})
-    print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left")
+    hint = "" if left else f" (ia3-speech voices remove {names[0]} deletes its adapters too)"
+    print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left{hint}")
 
 
 def learn_corrections(name: str) -> None:

@@ -11,8 +11,7 @@ import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +22,7 @@ from ia3_speech.adapters.record import (
     FILES,
     GATE,
     LM_WEIGHTS,
+    SEARCH_FILES,
     STORED_HOTWORDS,
     read_json,
     read_record,
@@ -30,6 +30,7 @@ from ia3_speech.adapters.record import (
     write_record,
 )
 from ia3_speech.cli import CONFIGURATIONS, UserError
+from ia3_speech.corrections.store import interrupted_by_removal, only_writer, store_of
 from ia3_speech.data.audio import SAMPLE_RATE, find_problem, is_silent
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
@@ -50,14 +51,8 @@ GENERAL = Path(__file__).parents[1] / "out_of_domain/librispeech_dev"  # other p
 GENERAL_STEP = 3  # of its 30 utterances every third is decoded: a minute, of six readers
 MOST_GENERAL_ERRORS = 1.1  # times those of the earlier adapter
 MISSED_LETTERS = 5  # of a hot word: a bonus is for the letters beyond the fourth
-VOICE = "voice.json"
-LOCK_SECONDS = 3.0  # for which a writer waits for another
 REPLACING = threading.Lock()  # a server reads a store for one request while it replaces it for another
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
-
-
-class StoreLocked(UserError):
-    """Another command is at the corrections of this name."""
 
 
 class Correction(NamedTuple):
@@ -67,23 +62,6 @@ class Correction(NamedTuple):
     file: Path
     text: str
     speaker: str = ""
-
-
-def store_of(name: str) -> Path:
-    """The folder of an adapter's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
-    return registry.home().with_name("corrections") / registry.check_name(name)
-
-
-def voice_folder(name: str) -> Path:
-    """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
-    return registry.home().with_name("voices") / registry.KEPT.sub("", registry.check_name(name))
-
-
-def voice_record(name: str) -> dict[str, Any]:
-    """owner (the name of a key, or None), consent (when), made (whether its adapter was made on the page);
-    empty for an adapter that has not begun there."""
-    file = None if registry.name_fault(name) else voice_folder(name) / VOICE
-    return read_json(file) if file and file.is_file() else {}
 
 
 def read_store(name: str) -> list[Utterance]:
@@ -104,23 +82,6 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
     for file in (store_of(name) / "audio").iterdir():
         if file.stem not in {utterance.id for utterance in utterances}:
             shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: of a writer that was killed
-
-
-@contextmanager
-def only_writer(name: str) -> Iterator[None]:
-    """Hold the lock of an adapter's corrections. Raises StoreLocked where another command keeps it."""
-    from filelock import FileLock, Timeout
-
-    folder = store_of(name).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    try:
-        with FileLock(folder / f".{name}.lock", timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise StoreLocked(
-            f"{name}: another command is at its corrections (wait until it has ended)"
-        ) from None
 
 
 def registered(name: str) -> Path:
@@ -166,8 +127,6 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
         left = [utterance for utterance in corrections if ids and utterance.id not in ids]
         if store_of(name).exists():
             write_store(name, left)
-        if not left:  # nor does the name stay
-            store_of(name).with_name(f".{name}.lock").unlink()
     return len(corrections) - len(left), len(left)
 
 
@@ -252,16 +211,16 @@ def learn_voice(
 
     Args:
         base: to adapt; None: that which the adapter records, mini for a new one.
-        start: from which, beside the base, training may start: an adapter, or the nearest.
+        start: from which, beside the base, training may start: an adapter, whose language model and hot
+            words a new one gets, or the nearest.
         epochs: of training, other than as recipes train.
     """
     adapter = registered(name) if registry.is_registered(name) else None
-    with only_writer(name):
+    with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
         new = new_to(adapter, corrections) if adapter else {utterance.id for utterance in corrections}
         if not new:
             raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         try:
             known = trained_on_without(corrections, adapter) if adapter else []
             write_data_directory(work / "data", [*known, *corrections])
@@ -272,7 +231,7 @@ def learn_voice(
             learnt = train_and_compare(adapter, options, new)
             if learnt.kept:
                 missed = learnt.summary["missed"]
-                learnt.earlier = register_learnt(name, work / "exp/adapter", corrections, missed)
+                learnt.earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
             return learnt
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
@@ -305,7 +264,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train; compare with the old adapter on the corrections that are new to it, and on other people's
-    speech, with the base on all. Where there is no old adapter, the base takes its place."""
+    speech, with the base on all. Where there is no old adapter, the start or the base takes its place."""
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
     from ia3_speech.speakers.few_run import measure_all, prepare, train_on_few
@@ -314,7 +273,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-    cache = prepare(base, options, adapter and str(adapter))
+    earlier = adapter or start_folder(options.init_adapter)
+    cache = prepare(base, options, earlier and str(earlier))
     before = sum(measure.errors for measure in measure_all(cache, examples, options))
     summary = train_on_few(options)
     files = (options.out / "folds").glob("*/task.json")
@@ -323,7 +283,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
     after = sum(count_errors(*pair).total for pair in words)
     base_errors, errors = summary["base_errors"], summary["errors"]
-    summary["missed"] = new_hotwords(adapter, missed_terms(words), base)
+    summary["missed"] = new_hotwords(earlier, missed_terms(words), base)
     comparison = (
         f"in {plural(len(new), 'new correction')} it made {before} errors, adapters that have not heard them "
         f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
@@ -340,6 +300,11 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
         comparison += f"; in other people's speech it made {general_before}, and the new one {general_after}"
         is_better = general_after <= MOST_GENERAL_ERRORS * general_before
     return Learnt(is_better, comparison, summary)
+
+
+def start_folder(start: str | None) -> Path | None:
+    """Of a registered adapter to start from; None where the base or the nearest is the start."""
+    return registered(start) if start and start != NEAREST else None
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
@@ -361,16 +326,18 @@ def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> l
 
 
 def register_learnt(
-    name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str]
+    name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str], start: str | None
 ) -> str | None:
     """Register the new adapter, with what lies beside the earlier one (a language model, hot words, a gate),
-    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one.
-    What it misses becomes hot words."""
+    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one:
+    then with the language model and hot words of its start. What it misses becomes hot words."""
     earlier, record = registered(name) if registry.is_registered(name) else None, read_record(adapter)
     data, learnt = earlier and registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
     record["training"] |= {"data": data and str(data), "corrections": learnt}
     own = {file.name for file in registry.adapter_files(adapter)} | {*FILES} - {GATE}
     beside = [file for file in registry.adapter_files(earlier) if file.name not in own] if earlier else []
+    if not earlier and (folder := start_folder(start)):
+        beside = [file for file in registry.adapter_files(folder) if file.name in SEARCH_FILES]
     if earlier and GATE not in own:
         record |= {name: value for name, value in read_record(earlier).items() if name == "gate"}
     write_record(adapter, record)

@@ -2,8 +2,9 @@
 
     - name: clinic                      stands in the log
       key: sk-3f9c…                     or its hash: sha256:9b74…
-      adapters: [medical, "dr-*"]       names, or patterns of them; the base is everybody's
-      manage: true                      may store and remove adapters of these names
+      adapters: [medical]               may use: names, or patterns of them; the base is everybody's
+      manage: ["dr-*"]                  may use, make, replace and remove: adapters and voices of these names
+      admin: true                       may list the names of all voices, and delete each
 
 In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
 An adapter that a key may not use is one that is not there: no list, no error and no time tells its name.
@@ -16,16 +17,17 @@ import logging
 import re
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from ia3_speech.adapters.registry import KEPT
 from ia3_speech.cli import UserError
-from ia3_speech.corrections.voice import voice_record
+from ia3_speech.corrections.store import NOBODY, voice_record
 from ia3_speech.serve.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,6 @@ NO_KEYS = "is not a list of keys in YAML (docs/serve.md shows one)"
 HASHED = "sha256:"
 PROTOCOL = "openai-insecure-api-key."  # by which browsers, which can't set headers, send a key to a WebSocket
 MOST_ADDRESSES = 10_000  # whose rates are remembered
-NOBODY = "-"  # the name of clients without a key
 
 
 class Client(BaseModel, extra="forbid"):
@@ -44,7 +45,8 @@ class Client(BaseModel, extra="forbid"):
     name: str
     key: str = Field(min_length=16)
     adapters: list[str] = []
-    manage: bool = False
+    manage: list[str] = []
+    admin: bool = False
     _left: float | None = None  # requests that it may send at once, as of …
     _since: float = 0.0
 
@@ -54,20 +56,35 @@ class Client(BaseModel, extra="forbid"):
         is_hashed = self.key.lower().startswith(HASHED)
         return self.key[len(HASHED) :].lower() if is_hashed else hash_of(self.key)
 
+    @field_validator("manage", mode="before")
+    @classmethod
+    def refuse_flag(cls, manage: Any) -> Any:
+        """`manage: true` meant all of `adapters`, so that who used a shared adapter could delete it."""
+        if isinstance(manage, bool):
+            raise ValueError('list the names that the key may change, such as manage: [dr-01, "dr-01-*"]')
+        return manage
+
     def may_use(self, adapter: str) -> bool:
-        if not self.may_name(adapter):
+        return self.may_access(adapter, [*self.adapters, *self.manage])
+
+    def may_manage(self, adapter: str) -> bool:
+        return self.may_access(adapter, self.manage)
+
+    def may_access(self, adapter: str, patterns: Sequence[str]) -> bool:
+        """Whether one of the patterns allows the name, or, for an earlier version NAME@1, NAME; and it is no
+        voice of another key."""
+        adapter = unicodedata.normalize("NFC", adapter)  # as the registry has it
+        names = {adapter, KEPT.sub("", adapter)}
+        patterns = [unicodedata.normalize("NFC", pattern) for pattern in patterns]
+        if not any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
             return False
+        if self.name == NOBODY:
+            return True
         try:
             owner = voice_record(adapter).get("owner")
         except UserError:  # a damaged record: nobody knows whose it is
             return False
-        return owner in (None, self.name, self.hashed) or self.name == NOBODY
-
-    def may_name(self, adapter: str) -> bool:
-        """Whether its patterns allow the name, or, for an earlier version NAME@1, NAME."""
-        adapter = unicodedata.normalize("NFC", adapter)  # as the registry has it
-        names, patterns = {adapter, KEPT.sub("", adapter)}, self.adapters
-        return any(fnmatchcase(name, unicodedata.normalize("NFC", one)) for name in names for one in patterns)
+        return owner in (None, self.name, self.hashed)
 
     def take(self, rate: float) -> None:
         """Count a request, of `rate` a minute: a bucket of a minute's, filled steadily. Raises ApiError."""
@@ -80,7 +97,7 @@ class Client(BaseModel, extra="forbid"):
         self._left -= 1
 
 
-ANYBODY = Client(name=NOBODY, key=16 * "-", adapters=["*"], manage=True)  # where there are no keys
+ANYBODY = Client(name=NOBODY, key=16 * "-", manage=["*"])  # where there are no keys
 
 
 class Access:
@@ -109,6 +126,15 @@ class Access:
             client.take(self.rate)
         return client
 
+    def renew(self, client: Client) -> Client:
+        """The client as the file has it now. Raises ApiError 401 where its key is not there any more."""
+        if self.file is None:
+            return client
+        self.read_again()
+        if not (now := self.clients.get(client.hashed)):
+            raise ApiError(401, "This API key is no longer valid.", "invalid_api_key")
+        return now
+
     def read_again(self) -> None:
         """Take over the file if it has changed and is right."""
         try:
@@ -134,17 +160,20 @@ def hash_of(key: str) -> str:
 def read_keys(file: Path) -> dict[str, Client]:
     """SHA-256 of each key → its client. Raises UserError, which holds no key."""
     try:
-        clients = TypeAdapter(list[Client]).validate_python(yaml.safe_load(file.read_text("utf-8")))
+        text = file.read_text("utf-8")
+        clients = TypeAdapter(list[Client]).validate_python(yaml.safe_load(text))
     except ValidationError as error:
-        number = next((part + 1 for part in error.errors()[0]["loc"] if isinstance(part, int)), 0)
-        message = f"key {number}: {invalid(error).message}" if number else NO_KEYS
-        raise UserError(f"{file}: {message}") from None
+        if not (place := error.errors()[0]["loc"]):
+            raise UserError(f"{file}: {NO_KEYS}") from None
+        raise UserError(
+            f"{file}:{yaml_line(text, *place)}: {invalid(error).message.removeprefix(': ')}"
+        ) from None
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:  # whose own words may hold a key
         mark = getattr(error, "problem_mark", None)
         raise UserError(f"{file}:{f'{mark.line + 1}:' if mark else ''} {NO_KEYS}") from None
-    found = {}
+    found: dict[str, Client] = {}
     for client in clients:
         if client.name == NOBODY:
             raise UserError(f"{file}: {NOBODY} is the name of clients without a key (give the key another)")
@@ -154,3 +183,10 @@ def read_keys(file: Path) -> dict[str, Client]:
             raise UserError(f"{file}: {client.name} and {found[client.hashed].name} have the same key")
         found[client.hashed] = client
     return found
+
+
+def yaml_line(text: str, number: int, field: str = "", *_: Any) -> int:
+    """The line of a field in an entry of a list in YAML; that of the entry where it lacks the field."""
+    entry = yaml.compose(text).value[number]
+    pairs = entry.value if isinstance(entry, yaml.MappingNode) else []
+    return next((key for key, _ in pairs if key.value == field), entry).start_mark.line + 1

@@ -98,6 +98,8 @@ async def remove_adapter(name: str, request: Request) -> dict[str, Any]:
     server: Server = request.app.state.server
     check_may_manage(server, request.state.client)
     stored = await asyncio.to_thread(server.models.adapter, name, request.state.client)
+    if not request.state.client.may_manage(stored.name):
+        raise ApiError(403, "This API key may use this adapter, but not remove it.", "forbidden")
     try:
         await asyncio.to_thread(registry.remove, stored.name)
     except registry.UnknownAdapter:  # somebody else was faster

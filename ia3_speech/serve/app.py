@@ -12,7 +12,7 @@ import secrets
 import time
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ from starlette.websockets import WebSocket
 
 from ia3_speech import __version__
 from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
+from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, overloaded
 from ia3_speech.serve.monitoring import REQUEST_ID
 from ia3_speech.serve.serve_options import LOOPBACK
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 # Whose warnings name adapters, which may be people's, or quote texts.
 QUIET = [logging.getLogger(f"ia3_speech.{name}") for name in ("adapters.io", "data.numbers_in_words")]
+UNLOAD_SECONDS = 5.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PAGE = Path(__file__).parent / "page"
 SAMPLE = PAGE.parents[1] / "out_of_domain/librispeech_dev/audio/1462-170138-0012.ogg"
@@ -56,8 +58,10 @@ def make_app(server: Server) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(server.threads)
+        unloading = asyncio.create_task(unload_removed(server))
         yield
         server.closing = True
+        unloading.cancel()
         server.close()
         for each in QUIET:
             each.setLevel(logging.NOTSET)
@@ -77,6 +81,14 @@ def make_app(server: Server) -> FastAPI:
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Entrance, server=server)
     return app
+
+
+async def unload_removed(server: Server) -> None:
+    """Unload, again and again, adapters that another process has removed."""
+    while server.engine.alive:
+        await asyncio.sleep(UNLOAD_SECONDS)
+        with suppress(EngineClosed):
+            await asyncio.to_thread(server.engine.forget_removed)
 
 
 async def page(name: str = "index.html") -> Response:

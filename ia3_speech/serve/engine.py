@@ -21,12 +21,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ia3_speech.adapters.cache import AdapterCache, Terms
+from ia3_speech.adapters.cache import AdapterCache, Terms, find_stored
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.serve.monitoring import Metrics
 
@@ -145,6 +146,12 @@ class Engine:
             self.calls.append((function, future))
             self.changed.notify()
         return future
+
+    def forget_removed(self) -> None:
+        """Unload adapters that have been removed from the registry, or replaced there."""
+        for stored in [*self.cache.loaded]:
+            if find_stored(stored.name) != stored:
+                self.call(partial(self.cache.forget, stored.name))
 
     def close(self) -> None:
         """Compute what waits, then end the thread. Nothing new is taken."""

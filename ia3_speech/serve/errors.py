@@ -47,7 +47,7 @@ def invalid(error: ValidationError, prefix: str = "") -> ApiError:
     """The first of the faults that pydantic has found."""
     first = error.errors()[0]
     param = prefix + ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-    return bad_value(param, f"{param}: {first['msg']}.")
+    return bad_value(param, f"{param}: {first['msg'].removeprefix('Value error, ')}.")
 
 
 def unknown_model(name: str) -> ApiError:

@@ -7,12 +7,15 @@
 
 In: names of voices. Out: what `voice.learn_voice` makes of them, in the registry, beside which the
 folders lie. A server that starts goes on with what is queued, and begins again what was running. The process
-is `python -m ia3_speech.serve.jobs NAME BASE EPOCHS START`; it ends when its standard input does.
+is `python -m ia3_speech.serve.jobs NAME BASE EPOCHS START`; it ends when its standard input does. However
+it ends, whoever locks the store next deletes what it has left there. What is written of a job is written by
+the holder of that lock.
 """
 
+import _thread
 import logging
 import os
-import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -27,21 +30,29 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import voice
-from ia3_speech.corrections.voice import voice_folder
+from ia3_speech.corrections.store import StoreLocked, is_stored, only_writer, voice_folder
 from ia3_speech.serve.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
 STATE, PROGRESS, RESULT = "state.json", "progress.json", "result.json"
 EVERY = 5.0  # seconds between two looks for what other servers have queued
+UNFINISHED = ("queued", "running")
+STATES = (*UNFINISHED, "done", "failed", "cancelled")
+TOLD = ("words", "base_errors", "errors", "general", "missed")  # of what learning came to
+GRACE = 10.0  # seconds in which a process that is to end deletes what it was working on
 
 
 def read_job(name: str) -> dict[str, Any]:
-    """A voice's last job: state (queued, running, done, failed, cancelled), epochs, progress, result; empty
-    where there was none."""
-    state, *files = (voice_folder(name) / file for file in (STATE, PROGRESS, RESULT))
-    found = read_json(state) if state.is_file() else {}
-    return found | {file.stem: read_json(file) for file in files if found and file.is_file()}
+    """A voice's last job: state (see STATES), queued (when), epochs, start, progress, result; empty where
+    there was none, or its file is damaged."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in (STATE, PROGRESS, RESULT):
+        with suppress(UserError):
+            found[file.removesuffix(".json")] = read_json(voice_folder(name) / file)
+    job = found.pop("state", {})
+    sound = job.get("state") in STATES and isinstance(job.get("queued"), int | float)
+    return job | found if sound else {}
 
 
 def public_reason(error: UserError) -> str:
@@ -60,7 +71,7 @@ class Jobs:
     def __init__(self, base: str, start: str | None):
         self.base, self.start, self.root = base, start or "", voice_folder("x").parent
         self.changing, self.wake = threading.Lock(), threading.Event()
-        self.closing, self.cancelled, self.process = False, False, None
+        self.closing, self.cancelled, self.process, self.learning = False, False, None, ""
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
         threading.Thread(target=self.work, name="jobs", daemon=True).start()
@@ -73,82 +84,81 @@ class Jobs:
                 self.process.terminate()
         self.wake.set()
 
-    def add(self, name: str, epochs: int | None) -> None:
-        """Queue a voice. Raises ApiError 409 where it is there already."""
-        with self.changing:
-            self.refuse_unfinished(name)
+    def add(self, name: str, epochs: int | None, start: str | None = None) -> None:
+        """Queue a voice, which begins with the vectors of `start`. Raises ApiError 409 where it is there
+        already."""
+        with only_writer(name):
+            if read_job(name).get("state") in UNFINISHED:
+                raise ApiError(409, f"{name} is learning at the moment (wait, or cancel it).", "learning")
             for file in (PROGRESS, RESULT):
                 (voice_folder(name) / file).unlink(missing_ok=True)
-            self.write(name, "queued", epochs=epochs, queued=time.time())
+            self.write(name, "queued", epochs=epochs, start=start, queued=time.time())
         self.wake.set()
 
     def cancel(self, name: str) -> None:
         """Cancel a voice's job, if it has not ended."""
         with self.changing:
-            state = read_job(name).get("state")
-            if state == "queued":
-                self.write(name, "cancelled")
-            elif state == "running" and self.process:  # one at a time: it is this one
+            if self.process and self.learning == name:
                 self.cancelled = True
                 self.process.terminate()
-
-    def forget(self, name: str) -> None:
-        """Delete all that is known of a voice here. Raises ApiError 409 while it learns."""
-        with self.changing:
-            self.refuse_unfinished(name)
-            shutil.rmtree(voice_folder(name), ignore_errors=True)
-
-    def refuse_unfinished(self, name: str) -> None:
-        if read_job(name).get("state") in ("queued", "running"):
-            raise ApiError(409, f"{name} is learning at the moment (wait, or cancel it).", "learning")
+                return
+        with only_writer(name):
+            if read_job(name).get("state") in UNFINISHED:
+                self.write(name, "cancelled")
 
     def write(self, name: str, state: str, **more: Any) -> None:
-        kept = {key: value for key, value in read_job(name).items() if key in ("epochs", "queued")}
-        atomic.write_json(voice_folder(name) / STATE, {"state": state} | kept | more)
+        """Write the state of a job, unless its voice has been deleted. Raises StoreLocked."""
+        with only_writer(name):
+            if is_stored(name):
+                job = {key: read_job(name).get(key) for key in ("epochs", "start", "queued")}
+                atomic.write_json(voice_folder(name) / STATE, {"state": state} | job | more)
 
-    def names(self, state: str) -> list[str]:
-        """The voices whose jobs are in a state, the oldest first."""
+    def names(self) -> list[str]:
+        """The voices whose jobs have not ended, the oldest first. One that is running while none runs here is
+        of a server that has ended, or could not write its end."""
         queued = {}
         for name in (file.parent.name for file in self.root.glob(f"*/{STATE}")):
-            with suppress(OSError, UserError):  # damaged, or deleted a moment ago
-                if (job := read_job(name)).get("state") == state:
-                    queued[name] = job["queued"]
+            if not registry.name_fault(name) and (job := read_job(name)).get("state") in UNFINISHED:
+                queued[name] = job["queued"]
         return sorted(queued, key=queued.__getitem__)
 
     def work(self) -> None:
-        """The thread: run one job after the other."""
+        """The thread: run one job after the other, whatever becomes of one."""
         with FileLock(self.root / ".lock"):
             while not self.closing:
-                try:
-                    for name in self.names("running"):  # of a server that ended, or could not write its end
-                        self.write(name, "queued")
-                    if names := self.names("queued"):
-                        self.run(names[0])
-                        continue
-                except OSError as error:  # a full disk
-                    logger.error("jobs wait: %s", error.strerror)
+                for name in self.names():
+                    try:
+                        self.run(name)
+                    except StoreLocked:  # it waits for another command
+                        pass
+                    except Exception as error:  # a full disk, a damaged file
+                        logger.error("a job waits: %s", getattr(error, "strerror", None) or type(error))
                 self.wake.wait(EVERY)
                 self.wake.clear()
 
     def run(self, name: str) -> None:
         """Run a job to its end. What its process prints may hold words of a text, and goes nowhere."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with self.changing:
+        with only_writer(name), self.changing:
             job = read_job(name)
-            if self.closing or job.get("state") != "queued":
+            if self.closing or job.get("state") not in UNFINISHED:
                 return
             self.write(name, "running")
             command = [sys.executable, "-m", "ia3_speech.serve.jobs", name, self.base]
-            command += [str(job["epochs"] or ""), self.start]
+            command += [str(job.get("epochs") or ""), str(job.get("start") or self.start)]
             # In a session of its own: what ends the server (Ctrl-C, systemd) must not seem to be its failure.
             more = {"stdin": subprocess.PIPE, "start_new_session": True, **quiet}
-            self.cancelled, self.process = False, subprocess.Popen(command, **more)
+            self.learning, self.cancelled = name, False
+            self.process = subprocess.Popen(command, **more)
         with self.process as process:
             code = process.wait()
         with self.changing:
             self.process = None
-            if not self.closing:
-                state = "cancelled" if self.cancelled else "failed" if code else "done"
+            if self.closing:
+                return
+        state = "cancelled" if self.cancelled else "failed" if code else "done"
+        with only_writer(name):  # which deletes what a process that was killed left
+            if read_job(name).get("state") == "running":
                 self.write(name, state)
                 if state == "failed" and "result" not in read_job(name):
                     logger.error("defect: the process of a job ended with %d", code)
@@ -178,20 +188,33 @@ def main(name: str, base: str, epochs: str, start: str) -> int:
     from ia3_speech.speakers.cross_validation import FOLDS
     from ia3_speech.training import multi_adapter
 
-    threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()  # ends with the server
+    for number in (signal.SIGTERM, signal.SIGINT):  # so that what was worked on is deleted
+        signal.signal(number, signal.default_int_handler)
+    threading.Thread(target=end_with_server, daemon=True).start()
     if hasattr(os, "nice"):  # requests come first
         os.nice(10)
     multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
     multi_adapter.logger.setLevel(logging.DEBUG)
-    try:
-        learnt = voice.learn_voice(name, base, start or None, int(epochs) if epochs else None)
-    except UserError as error:
-        atomic.write_json(voice_folder(name) / RESULT, {"reason": public_reason(error)})
-        return 1
-    told = {key: learnt.summary.get(key) for key in ("words", "base_errors", "errors", "general", "missed")}
-    told |= {"kept": learnt.kept, "suspicious": [*learnt.summary["suspicious"]]}
-    atomic.write_json(voice_folder(name) / RESULT, told)
+    with only_writer(name):  # until the result is written: so nothing is, of a voice that has been deleted
+        if not is_stored(name):
+            return 1
+        try:
+            learnt = voice.learn_voice(name, base, start or None, int(epochs) if epochs else None)
+        except UserError as error:
+            atomic.write_json(voice_folder(name) / RESULT, {"reason": public_reason(error)})
+            return 1
+        told = {key: learnt.summary.get(key) for key in TOLD}
+        told |= {"kept": learnt.kept, "suspicious": [*learnt.summary["suspicious"]]}
+        atomic.write_json(voice_folder(name) / RESULT, told)
     return 0
+
+
+def end_with_server() -> None:
+    """Interrupt the process when its standard input ends."""
+    os.read(0, 1)
+    _thread.interrupt_main(signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ In: the name that a client sends, and what its key may use. Out: adapters with w
 chooses from (see `routing`). Only registered names count: never a path, an experiment or the Hub.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,7 +46,8 @@ class Model:
 class Models:
     """The base and the registered adapters that fit it."""
 
-    def __init__(self, recognizer: Recognizer, max_terms: int):
+    def __init__(self, recognizer: Recognizer, max_terms: int, aliases: Mapping[str, str]):
+        self.aliases = aliases  # further names → what each stands for
         self.recognizer, self.base, self.max_terms = recognizer, recognizer.base, max_terms
         # The base's name for clients; of a folder the last part of its path.
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
@@ -57,6 +58,11 @@ class Models:
         """The model of this name. Raises ApiError: 404 where the client has none of this name."""
         if name == self.base_id:
             return Model()
+        if target := self.aliases.get(name):
+            try:
+                return self.select(target, client)
+            except ApiError:  # which may name what this client can't use
+                raise unknown_model(name) from None
         if len(name) > LONGEST_NAME:
             raise unknown_model(name)
         if is_auto(name):
@@ -95,6 +101,13 @@ class Models:
         files = [stored.folder / GATE for stored, _ in model.terms]
         changed = [file.stat().st_mtime_ns if file.is_file() else None for file in files]
         return self.cached_gate(model, tuple(changed))
+
+    def usable_aliases(self, client: Client) -> Iterator[str]:
+        """The further names that stand for what the client may use."""
+        for name in self.aliases:
+            with suppress(ApiError):
+                self.select(name, client)
+                yield name
 
     def adapters(self, client: Client) -> list[StoredAdapter]:
         """Those that fit the base and that the client may use, by name."""

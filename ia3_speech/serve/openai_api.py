@@ -286,11 +286,13 @@ def model_record(name: str, created: float) -> dict[str, Any]:
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The base, and the adapters that this key may use."""
-    server: Server = request.app.state.server
-    found = await asyncio.to_thread(server.models.adapters, request.state.client)
-    records = [model_record(one.name, one.stamp[0] / 1e9) for one in found]
-    return {"object": "list", "data": [model_record(server.models.base_id, server.started), *records]}
+    """The base, and the adapters and aliases that this key may use."""
+    server, client = request.app.state.server, request.state.client
+    found = await asyncio.to_thread(server.models.adapters, client)
+    names = [server.models.base_id, *await asyncio.to_thread(lambda: [*server.models.usable_aliases(client)])]
+    records = [model_record(name, server.started) for name in names]
+    records += [model_record(one.name, one.stamp[0] / 1e9) for one in found]
+    return {"object": "list", "data": records}
 
 
 @router.get("/v1/models/{model:path}")

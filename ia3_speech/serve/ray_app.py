@@ -29,7 +29,7 @@ from starlette.types import ASGIApp
 from torch import Tensor
 
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import Terms, find_stored
+from ia3_speech.adapters.cache import Terms
 from ia3_speech.cli import UserError
 from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
@@ -93,9 +93,7 @@ class Replica:
         removed or replaced leave."""
         if not self.engine.alive:
             raise EngineClosed
-        for stored in [*self.cache.loaded]:
-            if find_stored(stored.name) != stored:
-                self.engine.call(partial(self.cache.forget, stored.name))
+        self.engine.forget_removed()
 
 
 class RemoteTurn:

@@ -144,6 +144,11 @@ class Session:
         await self.send("session.created", session=self.description())
         while (event := await events.get()) is not None:
             try:
+                await self.check_key()
+            except ApiError as error:
+                await self.tell(error, event)
+                return
+            try:
                 if isinstance(event, ApiError):
                     raise event
                 await self.handle(event)
@@ -156,6 +161,16 @@ class Session:
             except Exception:
                 await self.tell(INTERNAL, event)
                 raise
+
+    async def check_key(self) -> None:
+        """Raises ApiError where the session's key was revoked, or may no longer use the session's model."""
+        client = self.server.access.renew(self.socket.state.client)
+        if client is not self.socket.state.client:
+            self.socket.state.client = client
+            await asyncio.to_thread(self.server.models.select, self.model_name(self.input), client)
+
+    def model_name(self, wanted: SessionInput) -> str:
+        return (wanted.transcription and wanted.transcription.model) or self.server.models.base_id
 
     async def handle(self, event: dict[str, Any]) -> None:
         match event.get("type"):
@@ -204,8 +219,8 @@ class Session:
     async def make_stream(self, wanted: SessionInput) -> StreamingRecognizer:
         """A stream with a session's model and turn detection. Raises ApiError."""
         transcription, turns = wanted.transcription or Transcription(), wanted.turn_detection
-        name = transcription.model or self.server.models.base_id
-        model = await asyncio.to_thread(self.server.models.select, name, self.socket.state.client)
+        name, client = self.model_name(wanted), self.socket.state.client
+        model = await asyncio.to_thread(self.server.models.select, name, client)
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
         recognizer = await translated(

@@ -3,7 +3,7 @@
 In: a command line. Out: dataclasses, checked before anything is loaded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,8 @@ class ServerOptions:
         dictation_rules: YAML file with rules, names, units and commands of your own (docs/transcribe.md), for
             requests that ask for dictation
         shutdown_seconds: seconds after SIGTERM until requests that are still under way are cut off
+        alias: further names of models, for clients that have one built in: whisper-1=medical, where medical
+            may be the base, an adapter, a sum or auto; a key needs the right to use that
         training: let users of the page at / store recordings and make adapters (--no-training: don't)
     """
 
@@ -43,12 +45,16 @@ class ServerOptions:
     language: str | None = None
     dictation_rules: Path | None = None
     shutdown_seconds: int = 60
+    alias: list[str] = field(default_factory=list)
     training: bool = True
 
     def check(self) -> None:
         require(self, port=0, shutdown_seconds=0)
         if self.port > 65_535:
             raise UserError(f"--port is {self.port}, and can't be more than 65535")
+        for alias in self.alias:
+            if not all(alias.partition("=")):
+                raise UserError(f"--alias {alias}: is not NAME=MODEL, such as whisper-1=medical")
         if self.key_file is not None and not self.key_file.is_file():
             raise UserError(f"--key-file {self.key_file}: no such file")
 

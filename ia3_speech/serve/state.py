@@ -15,12 +15,13 @@ from functools import partial
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.expressions import Term
+from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.dictation import make_dictation
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch, usable
 from ia3_speech.routing.router import Router
 from ia3_speech.search import RequestSearches, SearchOptions
-from ia3_speech.serve.access import Access, Client
+from ia3_speech.serve.access import ANYBODY, Access, Client
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded
 from ia3_speech.serve.jobs import Jobs
@@ -55,7 +56,9 @@ class Server:
         self.searches = RequestSearches(search, recognizer.base, shared)
         self.metrics = Metrics()
         self.access = Access(server.key_file, limits.rate)
-        self.models = Models(recognizer, engine.max_adapters)
+        aliases = dict(alias.split("=", 1) for alias in server.alias)
+        self.models = Models(recognizer, engine.max_adapters, aliases)
+        self.check_aliases()
         self.bank = Bank(recognizer.base)
         self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
@@ -84,6 +87,16 @@ class Server:
         for stored in [*self.cache.loaded]:
             self.cache.drop(stored)
 
+    def check_aliases(self) -> None:
+        """Raises UserError for a name that a model has, or that stands for nothing."""
+        for name, target in self.models.aliases.items():
+            if name == self.models.base_id or registry.is_registered(name) or target in self.models.aliases:
+                raise UserError(f"--alias {name}={target}: {name} is a model already, or {target} an alias")
+            try:
+                self.models.select(target, ANYBODY)
+            except ApiError as error:
+                raise UserError(f"--alias {name}={target}: {error.message}") from None
+
     def check_name(self, name: str, client: Client) -> str:
         """The name as the registry has it. Raises ApiError 400 for what can't be one, 403 where this client
         may not make an adapter of it."""
@@ -91,11 +104,11 @@ class Server:
             name = registry.check_name(name)
         except registry.BadName as error:
             raise bad_value("name", str(error)) from None
-        if not (client.manage and client.may_use(name)) or name == self.models.base_id:
-            message = "This API key may not make an adapter of this name."
-            if client.manage and not client.may_name(name):
-                names = ", ".join(client.adapters) or "none"
-                message = f"This API key may make adapters of these names alone: {names}."
+        if not client.may_manage(name) or name in (self.models.base_id, *self.models.aliases):
+            names = (
+                ", ".join(client.manage) or "none"
+            )  # also where another key has the name: nothing tells it
+            message = f"This API key may make adapters of these names alone, if they are free: {names}."
             raise ApiError(403, message, "forbidden", "name")
         return name
 

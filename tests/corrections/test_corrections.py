@@ -15,7 +15,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import __main__ as corrections
-from ia3_speech.corrections import voice
+from ia3_speech.corrections import store, voice
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
@@ -60,7 +60,7 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
     [utterance] = voice.read_store("anna")
     wave, rate = soundfile.read(utterance.source)
     assert (rate, len(wave), utterance.speaker) == (16_000, 8_000, "042")
-    folder = voice.store_of("anna")
+    folder = store.store_of("anna")
     assert folder.parent.stat().st_mode & 0o777 == 0o700
 
     shutil.copy(audio, place / "again.wav")  # the same recording
@@ -143,7 +143,7 @@ def test_terms_that_stay_wrong_become_hot_words(place):
     write_record(folder, read_record(folder) | {"gate": {"utterances": 2}})
     missed = voice.new_hotwords(folder, [*missed, "metformin", "followup"], load_base("mini"))
     assert missed == ["letrozole"], "the others are spelled as hot words are"
-    assert voice.register_learnt("anna", place / "new/anna", [], missed) == "anna@1"
+    assert voice.register_learnt("anna", place / "new/anna", [], missed, None) == "anna@1"
     assert (folder / "hotwords.txt").read_text() == "metformin\t2\tMet Formin\nfollow-up\nletrozole\n"
     assert (folder / GATE).read_bytes() == b"a gate" and read_record(folder)["gate"] == {"utterances": 2}
     assert SearchOptions().complete(folder).hotwords == folder / "hotwords.txt"
@@ -179,7 +179,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert heard_by(folder) == ids | old
     training = read_record(folder)["training"]
     assert training["corrections"].keys() == ids and training["data"] == str(place / "data/train")
-    assert sorted(path.name for path in voice.store_of("anna").iterdir()) == ["audio", "data"]
+    assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]
     with pytest.raises(UserError, match="nothing new"):
         learn()
 
@@ -192,9 +192,26 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert "data that it was trained on are not there any more" in capsys.readouterr().out
 
 
+def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place):
+    search = {"hotwords.txt": b"metformin\n", "lm.json": b"{}\n"}
+    clinic = registry.register(place / "exp/anna", "clinic", search_files=search)
+    (clinic / GATE).write_bytes(b"of the clinic's speech")
+    shutil.copytree(place / "exp/anna/adapter", place / "learnt")
+    assert voice.register_learnt("bert", place / "learnt", [], ["letrozole"], "clinic") is None
+    files = registry.file_contents(registry.home() / "bert")
+    assert files["hotwords.txt"] == b"metformin\nletrozole\n" and files["lm.json"] == b"{}\n"
+    assert GATE not in files
+    base = load_base(place / "base")
+    for number in range(5):
+        wave, _ = soundfile.read(place / f"data/audio/train/{number}.wav", dtype="float32")
+        voice.store_recording("carl", wave, "no" if number else "never", base)
+    learnt = voice.learn_voice("carl", str(place / "base"), start="clinic")
+    assert learnt.summary["init_adapter"] == "clinic"
+
+
 def test_a_store_is_read_whole_while_it_is_replaced():
     stored = [Utterance(id, "anna", id, f"{id}.flac", text="no", duration=2.0) for id in "abc"]
-    (voice.store_of("anna") / "audio").mkdir(parents=True)
+    (store.store_of("anna") / "audio").mkdir(parents=True)
     voice.write_store("anna", stored)
 
     def replace_often() -> None:

@@ -72,6 +72,9 @@ def test_stored_used_replaced_shown_and_removed(running, adapters, recordings, o
     assert httpx.delete(url).status_code == httpx.get(url).status_code == 404
     assert "ward" not in registry.registered_names()
     assert "ward" not in [stored.name for stored in running.server.cache.loaded]
+    text(running, "medical", recordings[0])
+    registry.remove("medical")  # by another process
+    eventually(lambda: "medical" not in [stored.name for stored in running.server.cache.loaded])
 
 
 def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters):
@@ -100,7 +103,7 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
 
 
 KEYS = """
-- {name: a, key: key-number-one-0001, adapters: ['dr-*'], manage: true}
+- {name: a, key: key-number-one-0001, manage: ['dr-*']}
 - {name: b, key: key-number-two-0002, adapters: ['*']}
 """
 
@@ -110,7 +113,7 @@ def test_who_may_store(serving, adapters):
         folder, one, two = adapters["accent"], "key-number-one-0001", "key-number-two-0002"
         assert upload(running, "dr-who", folder, key=one).status_code == 201
         refused = upload(running, "accent", folder, key=one, replace="true")
-        assert refused.status_code == 403 and "these names alone: dr-*." in refused.text
+        assert refused.status_code == 403 and "if they are free: dr-*." in refused.text
         assert upload(running, "dr-no", folder, key=two).status_code == 403
         for key, name, status in ((two, "dr-who", 403), (one, "medical", 404), (one, "dr-who", 200)):
             headers = {"Authorization": f"Bearer {key}"}
@@ -126,6 +129,23 @@ def test_who_may_store(serving, adapters):
             assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 403
         headers = {"Origin": running.url}
         assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 200
+
+
+def test_who_uses_a_shared_adapter_may_not_change_it(serving, adapters, recordings):
+    key = "key-of-a-physician"
+    with serving(keys=f"- {{name: dr, key: {key}, adapters: [medical], manage: [dr-01]}}") as running:
+        headers = {"Authorization": f"Bearer {key}"}
+        assert upload(running, "dr-01", adapters["accent"], key=key).status_code == 201
+        answers = [upload(running, "medical", adapters["accent"], key=key, replace="true")]
+        answers.append(httpx.delete(f"{running.url}/v1/adapters/medical", headers=headers))
+        form = {"name": (None, "medical"), "consent": (None, "true")}
+        answers.append(httpx.post(f"{running.url}/v1/voices", files=form, headers=headers))
+        assert [answer.status_code for answer in answers] == [403] * 3
+        assert registry.file_contents(registry.home() / "medical") == registry.file_contents(
+            adapters["medical"]
+        )
+        assert {m.id for m in running.client(key).models.list()} == {"mini", "medical", "dr-01"}
+        assert httpx.delete(f"{running.url}/v1/adapters/dr-01", headers=headers).status_code == 200
 
 
 WRONG_KEYS = ["- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "["]
@@ -145,6 +165,11 @@ def test_of_a_file_of_keys_the_line_is_told_or_that_it_cannot_be_read(tmp_path):
     file = tmp_path / "keys.yaml"
     file.write_text("- {name: a, key: key-number-one-0001}\n- {name: b\n- {name: c}\n")
     with pytest.raises(UserError, match=r"keys\.yaml:3: is not a list of keys"):
+        Access(file, 0)
+    file.write_text(
+        "- {name: a, key: key-number-one-0001}\n- name: b\n  key: key-number-two-0002\n  manage: true\n"
+    )
+    with pytest.raises(UserError, match=r"keys\.yaml:4: manage: .*such as manage: \[dr-01"):  # of 0.1.0
         Access(file, 0)
     with pytest.raises(UserError, match=r": Is a directory"):
         Access(tmp_path, 0)
@@ -249,8 +274,8 @@ def test_a_gate_that_is_unusable_stops_neither_the_server_nor_auto(
 
 
 ATTACK = """
-- {name: anna, key: key-of-anna-000001, adapters: [anna], manage: true}
-- {name: bank, key: key-of-bank-000002, adapters: ['bank*'], manage: true}
+- {name: anna, key: key-of-anna-000001, adapters: [anna], manage: [anna]}
+- {name: bank, key: key-of-bank-000002, adapters: ['bank*'], manage: ["bank*"]}
 """
 
 

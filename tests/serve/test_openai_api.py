@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters import registry
+from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment
@@ -21,6 +22,7 @@ from ia3_speech.loading import load
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.access import hash_of
+from ia3_speech.serve.serve_options import ServerOptions
 
 
 def transcribe(client, file, model="mini", **options):
@@ -222,7 +224,7 @@ def test_errors_have_openais_shape(running, recordings):
 
 
 KEYS = """
-- {name: clinic, key: key-of-the-clinic-1, adapters: [medical, "dr-*"], manage: true}
+- {name: clinic, key: key-of-the-clinic-1, adapters: [medical], manage: ["dr-*"]}
 - {name: doctor, key: "SHA256:HASH", adapters: [speaker42]}
 """
 
@@ -265,6 +267,24 @@ def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, re
         file.write_text("- {name: new, key: another-key-0123456789}")
         with pytest.raises(openai.AuthenticationError):
             clinic.models.list()
+
+
+def test_an_alias_is_for_who_may_use_what_it_stands_for(serving, adapters, recordings):
+    aliases = ["whisper-1=medical", "gpt-4o-transcribe=medical:0.5+speaker42"]
+    with serving(keys=KEYS.replace("HASH", hash_of("key-of-the-doctor")), alias=aliases) as running:
+        clinic, doctor = running.client("key-of-the-clinic-1"), running.client("key-of-the-doctor")
+        assert [model.id for model in clinic.models.list()] == ["mini", "whisper-1", "medical"]
+        assert [model.id for model in doctor.models.list()] == ["mini", "speaker42"]
+        texts = {transcribe(clinic, recordings[0], name).text for name in ("whisper-1", "medical")}
+        assert len(texts) == 1
+        with pytest.raises(openai.NotFoundError) as caught:
+            transcribe(clinic, recordings[0], "gpt-4o-transcribe")
+        assert "speaker42" not in str(caught.value)
+    for alias in ("whisper-1=nobody", "mini=medical", "medical=mini", "whisper-1"):
+        with pytest.raises(UserError, match=f"--alias {alias}"):
+            ServerOptions(alias=[alias]).check()
+            with serving(alias=[alias]):
+                pass
 
 
 # ---- limits

@@ -236,3 +236,13 @@ def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recor
         assert browser.run("return document.querySelector('#sentence').textContent") == "yes, a cough"
         browser.choose("#language", "de")
         eventually(browser, "document.querySelector('#sentence').lang === 'en'")
+        browser.open(f"{running.url}/?again#make")  # who comes back goes on with the voice
+        eventually(browser, "document.body.dataset.ready")
+        browser.click("#consent-given")
+        browser.type("#voice-name", "anna")
+        browser.click("#consent button")
+        eventually(browser, "document.querySelector('#made .voice')?.textContent.startsWith('anna1 ')")
+        options = browser.run(
+            "return [...document.querySelectorAll('#made .start option')].map((o) => o.value)"
+        )
+        assert options == [""]

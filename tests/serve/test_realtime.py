@@ -13,7 +13,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
 from ia3_speech.live.streaming import StreamingRecognizer
 from ia3_speech.loading import load
-from tests.serve.conftest import GREEDY
+from tests.serve.conftest import GREEDY, eventually
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
@@ -199,3 +199,22 @@ def test_a_session_needs_a_key_where_there_are_keys(serving):
             pass
         assert caught.value.response.status_code == 401
         assert json.loads(caught.value.response.body)["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("after", "code"), [("another-key-0002}", "invalid_api_key"), ("key-number-one-0001}", "model_not_found")]
+)
+def test_a_session_ends_when_its_key_is_revoked_or_loses_its_model(serving, adapters, after, code):
+    keys = "- {name: a, adapters: [medical], key: key-number-one-0001}"
+    with serving(keys=keys) as running:
+        headers = {"Authorization": "Bearer key-number-one-0001"}
+        url = f"{running.url.replace('http', 'ws')}/v1/realtime?model=medical"
+        with connect(url, additional_headers=headers) as socket:
+            assert json.loads(socket.recv())["type"] == "session.created"
+            socket.send(json.dumps(update(session(transcription={"model": "medical"}))))
+            assert json.loads(socket.recv())["type"] == "session.updated"
+            running.server.access.file.write_text(f"- {{name: a, key: {after}")
+            socket.send(json.dumps({"type": "input_audio_buffer.clear"}))
+            told = [json.loads(event) for event in socket]  # until it is closed
+        assert [event["error"]["code"] for event in told] == [code]
+        eventually(lambda: running.server.active == 0)

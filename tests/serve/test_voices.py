@@ -3,18 +3,22 @@
 import io
 import json
 import os
+import threading
+import time
 import unicodedata
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-from ia3_speech.corrections import voice
+from ia3_speech.corrections import store, voice
 from ia3_speech.serve.app import PAGE
-from ia3_speech.serve.jobs import STATE, read_job
+from ia3_speech.serve.jobs import STATE, Jobs, read_job
 from tests.serve.conftest import eventually
+from tests.serve.test_adapters_api import upload
 
 SENTENCE = "take two tablets"
 FIELDS = {"recordings": ("text", "file"), "learn": ("epochs",)}
@@ -35,9 +39,8 @@ def begin(running, name: str, key: str = "none", **fields) -> httpx.Response:
 def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, monkeypatch, caplog):
     assert call(running, "POST", name="anna", consent="false").status_code == 400
     assert begin(running, "anna", new="true").json()["made"]
-    assert begin(running, "anna", new="true").status_code == 409
     assert begin(running, "medical", new="true").status_code == 409, "an adapter's name is taken"
-    assert begin(running, "anna").status_code == 201
+    assert begin(running, "anna", new="true").status_code == 201, "who comes back goes on"
     for name in ("../up", "mini", "anna@1"):
         assert begin(running, name).status_code in (400, 403), name
     for path in ("/..%2f..%2fetc", "/%2e%2e", "/anna@1/learn", "/anna/recordings/%2e%2e"):
@@ -47,8 +50,8 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert [answer.json()["recordings"] for answer in stored] == [1, 2]
     again = call(running, "POST", "/anna/recordings", file=recordings[0], text="no fever")
     assert again.json()["id"] == stored[0].json()["id"], "the same recording gets the new text"
-    monkeypatch.setattr(voice, "LOCK_SECONDS", 0.1)
-    with voice.only_writer("anna"):  # it learns
+    monkeypatch.setattr(store, "LOCK_SECONDS", 0.1)
+    with store.only_writer("anna"):  # it learns
         answer = call(running, "POST", "/anna/recordings", file=recordings[1], text="5 mg")
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "learning")
     answer = call(running, "POST", "/anna/recordings", file=recordings[1], text="5 mg")
@@ -63,12 +66,14 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     shown = answer.json()
     assert sorted(item["text"] for item in shown["items"]) == ["no fever", SENTENCE]
     assert (shown["recordings"], shown["adapter"], shown["job"]) == (2, False, None)
-    assert voice.voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
+    assert store.voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
     assert call(running, "POST", "/anna/learn", epochs=0).status_code == 400
-    assert call(running, "POST", "/anna/learn", epochs=2).json()["job"]["state"] == "queued"
+    assert call(running, "POST", "/anna/learn", start="nobody").status_code == 404
+    job = call(running, "POST", "/anna/learn", epochs=2, start="medical").json()["job"]
+    assert (job["state"], job["start"]) == ("queued", "medical")
     assert call(running, "POST", "/anna/learn", epochs=2).status_code == 409
-    assert call(running, "DELETE", "/anna").status_code == 409, "not while it learns"
     assert call(running, "DELETE", "/anna/learn").json()["job"]["state"] == "cancelled"
+    call(running, "POST", "/anna/learn", epochs=2)
     assert call(running, "DELETE", f"/anna/recordings/{shown['items'][0]['id']}").status_code == 200
     assert call(running, "DELETE", "/anna/recordings/nothing").status_code == 400
     registry.register(registry.home() / "accent", "anna")
@@ -93,7 +98,160 @@ def test_what_arrives_after_its_voice_was_deleted_stores_nothing(running, record
     headers, url = {"Content-Type": form.headers["content-type"]}, f"{running.url}/v1/voices/anna/{wanted}"
     assert httpx.post(url, content=slowly(), headers=headers, timeout=60).status_code == 404
     assert call(running, "GET", "/anna").status_code == 404
-    assert not voice.store_of("anna").exists() and not voice.voice_folder("anna").exists()
+    assert not store.store_of("anna").exists() and not store.voice_folder("anna").exists()
+
+
+ONE, TWO, ADMIN = "key-number-one-0001", "key-number-two-0002", "key-of-the-admin-3"
+KEYS = f"""
+- {{name: a, key: {ONE}, adapters: [medical], manage: ['*']}}
+- {{name: b, key: {TWO}, manage: ['*']}}
+- {{name: admin, key: {ADMIN}, admin: true}}
+"""
+
+
+def left_of(name: str) -> list[str]:
+    return [str(path) for path in registry.home().parent.rglob("*") if name in path.name]
+
+
+def test_an_upload_while_its_voice_is_deleted_leaves_nothing(serving, adapters, recordings, no_process):
+    """Which the engine, busy with a batch, made possible for minutes."""
+    with serving(keys=KEYS) as running, ThreadPoolExecutor() as threads:
+        begin(running, "anna", ONE)
+        registry.register(adapters["accent"], "anna")
+        call(running, "POST", "/anna/recordings", ONE, recordings[0], text=SENTENCE)
+        go_on = threading.Event()
+        running.server.engine.call(go_on.wait)
+        deleted = threads.submit(call, running, "DELETE", "/anna", ONE)
+        eventually(lambda: not registry.is_registered("anna"))
+        late = call(running, "POST", "/anna/recordings", ONE, recordings[1], text=SENTENCE)
+        go_on.set()
+        assert (deleted.result().status_code, late.status_code) == (200, 404)
+        assert left_of("anna") == [] and call(running, "GET", "/anna", TWO).status_code == 404
+
+
+def test_what_waits_while_a_voice_is_deleted_is_of_its_next_owner(serving, recordings, no_process):
+    """A removal, an upload, a job and two beginners wait for one writer."""
+    with serving(keys=KEYS) as running, ThreadPoolExecutor() as threads:
+        begin(running, "anna", ONE)
+        call(running, "POST", "/anna/recordings", ONE, recordings[0], text=SENTENCE)
+        with store.only_writer("anna"):
+            deleted = threads.submit(call, running, "DELETE", "/anna", ONE)
+            eventually(lambda: "removed" in store.voice_record("anna"))
+            waiting = [threads.submit(call, running, "POST", "/anna/learn", ONE, epochs=1)]
+            fields = {"file": recordings[1], "text": SENTENCE}
+            waiting.append(threads.submit(call, running, "POST", "/anna/recordings", ONE, **fields))
+            begun = [threads.submit(begin, running, "anna", key, new="true") for key in (ONE, TWO)]
+            time.sleep(0.5)  # until they wait
+        assert deleted.result().status_code == 200
+        assert {one.result().status_code for one in waiting} <= {404, 409}
+        statuses = [one.result().status_code for one in begun]
+        owner = store.voice_record("anna").get("owner") if 201 in statuses else None
+        assert [status for status in statuses if status == 201] == ([201] if owner else [])
+        assert not voice.read_store("anna") and read_job("anna") == {}
+        for key, name in ((ONE, "a"), (TWO, "b")):
+            seen = call(running, "GET", "/anna", key).status_code
+            assert seen == (200 if owner == name else 404)
+
+
+def test_a_removal_that_ends_in_the_middle_is_ended_by_another(
+    serving, adapters, recordings, no_process, monkeypatch
+):
+    def fail(name: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    with serving(keys=KEYS) as running:
+        begin(running, "anna", ONE)
+        registry.register(adapters["accent"], "anna")
+        call(running, "POST", "/anna/recordings", ONE, recordings[0], text=SENTENCE)
+        with monkeypatch.context() as broken:
+            broken.setattr(registry, "remove", fail)
+            assert call(running, "DELETE", "/anna", ONE).status_code >= 500
+        assert "anna" not in {m.id for m in running.client(TWO).models.list()}
+        assert call(running, "GET", "/anna", TWO).status_code == 404
+        for path, fields in (("", {"name": "anna", "consent": "true"}), ("/anna/learn", {"epochs": 1})):
+            answer = call(running, "POST", path, ONE, **fields)
+            assert answer.status_code == 409 and "deleted" in answer.text
+        refused = call(running, "POST", "/anna/recordings", ONE, recordings[1], text=SENTENCE)
+        assert refused.status_code == 409
+        assert call(running, "DELETE", "/anna", ONE).status_code == 200 and left_of("anna") == []
+
+
+def test_no_answer_tells_that_another_key_has_a_name(serving, adapters, recordings, no_process):
+    with serving(keys=KEYS.replace("manage: ['*']", "manage: ['dr-*']")) as running:
+        begin(running, "dr-one", ONE)
+        call(running, "POST", "/dr-one/recordings", ONE, recordings[0], text=SENTENCE)
+        registry.register(adapters["accent"], "dr-one")
+        names = ("dr-one", "dr-two", "elsewhere")  # of another key, of nobody, of no pattern of this key
+        registry.register(adapters["accent"], "elsewhere")
+        for method, path, fields in (
+            ("GET", "voices/NAME", {}), ("DELETE", "voices/NAME", {}), ("DELETE", "voices/NAME/learn", {}),
+            ("POST", "voices/NAME/learn", {"epochs": 1}), ("DELETE", "voices/NAME/recordings/x", {}),
+            ("POST", "voices/NAME/recordings", {"text": SENTENCE}), ("GET", "adapters/NAME", {}),
+            ("GET", "adapters/NAME/download", {}), ("DELETE", "adapters/NAME", {}),
+            ("GET", "models/NAME", {}), ("POST", "audio/transcriptions", {"model": "NAME"}),
+            ("POST", "audio/transcriptions", {"model": "auto:NAME"}),
+        ):  # fmt: skip
+            answers = set()
+            for name in names:
+                files = {field: (None, str(value).replace("NAME", name)) for field, value in fields.items()}
+                if "text" in fields or "model" in fields:
+                    files["file"] = ("speech.ogg", recordings[0].read_bytes())
+                headers, url = (
+                    {"Authorization": f"Bearer {TWO}"},
+                    f"{running.url}/v1/{path}".replace("NAME", name),
+                )
+                answer = httpx.request(method, url, files=files or None, headers=headers, timeout=60)
+                answers.add((answer.status_code, answer.text.replace(name, "NAME")))
+            assert len(answers) == 1 and min(answers)[0] == 404, (method, path, answers)
+        told = {begin(running, name, TWO).text.replace(name, "NAME") for name in ("dr-one", "elsewhere")}
+        assert len(told) == 1
+        told = {upload(running, name, adapters["accent"], key=TWO).text for name in ("dr-one", "elsewhere")}
+        assert len(told) == 1
+
+
+def test_damaged_files_of_one_voice_stop_no_other_and_can_be_deleted(serving, recordings, monkeypatch):
+    damaged = ("", "{", "[]", '{"state": "queued"}', '{"state": "queued", "queued": "x"}', '{"state": []}')
+    damaged += ('{"state": "running", "queued": null}', '{"state": "queued", "queued": 1, "epochs": []}')
+    ran = []
+    run = Jobs.run
+    monkeypatch.setattr(Jobs, "run", lambda self, name: ran.append(name) or run(self, name))
+    with serving() as running:
+        begin(running, "anna")
+        call(running, "POST", "/anna/recordings", file=recordings[0], text=SENTENCE)
+        for number, content in enumerate(damaged):
+            begin(running, f"bert{number}")
+            (store.voice_folder(f"bert{number}") / STATE).write_text(content)
+        monkeypatch.setattr(running.server.jobs, "base", "no/such/base")  # whatever comes of it
+        running.server.jobs.wake.set()
+        call(running, "POST", "/anna/learn", epochs=1)
+        eventually(lambda: read_job("anna")["state"] == "failed")
+        assert "anna" in ran
+        (store.voice_folder("bert0") / store.VOICE).write_text("{")
+        for number in range(len(damaged)):
+            if number:
+                assert call(running, "GET", f"/bert{number}").status_code == 200
+            assert call(running, "DELETE", f"/bert{number}").status_code == 200
+        assert left_of("bert") == []
+
+
+def test_an_administrator_lists_all_voices_and_deletes_one(serving, adapters, recordings, no_process, caplog):
+    caplog.set_level("INFO", "ia3_speech")
+    with serving(keys=KEYS) as running:
+        begin(running, "dr-01", ONE)
+        call(running, "POST", "/dr-01/recordings", ONE, recordings[0], text=SENTENCE)
+        for name in ("dr-01", "dr-01@1", "dr-011"):
+            registry.register(adapters["accent"], name)
+        call(running, "POST", "/dr-01/learn", ONE, epochs=1)
+        shown = call(running, "GET", key=ADMIN).json()
+        assert (shown["all"], shown["data"]) == (["dr-01"], [])
+        assert "all" not in call(running, "GET", key=TWO).json()
+        assert call(running, "GET", "/dr-01", ADMIN).status_code == 404, "an administrator does not read it"
+        assert {m.id for m in running.client(ADMIN).models.list()} == {"mini"}
+        for name, status in (("dr-02", 404), ("dr-01@1", 400), ("dr-01", 200), ("dr-01", 404)):
+            assert call(running, "DELETE", f"/{name}", ADMIN).status_code == status, name
+        assert left_of("dr-01") == [str(registry.home() / "dr-011")]
+        told = next(line for line in caplog.text.splitlines() if "dr-01: deleted" in line)
+        assert "key admin" in told and "1 recording" in told and "dr-01@1" in told and SENTENCE not in told
 
 
 def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
@@ -111,11 +269,12 @@ def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
 def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
     one, two = "key-number-one-0001", "key-number-two-0002"
     line = "- {{name: {}, key: {}, adapters: ['*'], manage: {}}}\n"
-    with serving(keys=line.format("a", one, "true") + line.format("b", two, "true")) as running:
+    everything = "['*']"
+    with serving(keys=line.format("a", one, everything) + line.format("b", two, everything)) as running:
         assert begin(running, "anna", one, new="true").status_code == 201
         registry.register(registry.home() / "accent", "anna")
         (registry.home() / "anna/hotwords.txt").write_text("codeine\n")
-        for path, status in (("voices/anna", 403), ("adapters/anna", 404), ("adapters/anna/download", 404)):
+        for path, status in (("voices/anna", 404), ("adapters/anna", 404), ("adapters/anna/download", 404)):
             for key, expected in ((two, status), (one, 200)):
                 headers = {"Authorization": f"Bearer {key}"}
                 assert httpx.get(f"{running.url}/v1/{path}", headers=headers).status_code == expected
@@ -130,12 +289,12 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert call(running, "GET", key="nobody").status_code == 401
         assert running.server.jobs.start == "", "no adapter of somebody else"
         begin(running, "bert", one)
-        (voice.voice_folder("bert") / voice.VOICE).write_text("{", encoding="utf-8")
+        (store.voice_folder("bert") / store.VOICE).write_text("{", encoding="utf-8")
         assert begin(running, "bert", one).status_code == 403, "damaged: nobody knows whose it is"
         assert "accent" in {m.id for m in running.client(one).models.list()}
-    with serving(keys=line.format("a", "another-key-of-a-0003", "true")) as running:
+    with serving(keys=line.format("a", "another-key-of-a-0003", everything)) as running:
         assert {"name": "anna"} in call(running, "GET", key="another-key-of-a-0003").json()["data"]
-    with serving(keys=line.format("a", one, "false")) as running:
+    with serving(keys=line.format("a", one, "[]")) as running:
         assert call(running, "GET", key=one).json()["training"] is False
         assert begin(running, "bert", one).status_code == 403
     with serving(training=False) as running:
@@ -159,8 +318,8 @@ def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, r
         eventually(lambda: read_job("anna")["state"] == "running")
         call(running, "DELETE", "/anna/learn")
         eventually(lambda: read_job("anna")["state"] == "cancelled")
-        (voice.voice_folder("bert")).mkdir()
-        (voice.voice_folder("bert") / STATE).write_text("{", encoding="utf-8")  # damaged: the others go on
+        (store.voice_folder("bert")).mkdir()
+        (store.voice_folder("bert") / STATE).write_text("{", encoding="utf-8")  # damaged: the others go on
         call(running, "POST", "/anna/learn", epochs=1)
         eventually(lambda: read_job("anna")["state"] == "running" and running.server.jobs.process)
         process = running.server.jobs.process.pid
@@ -168,6 +327,32 @@ def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, r
         running.server.jobs.process.kill()
         eventually(lambda: read_job("anna")["state"] == "failed")
     assert "result" not in read_job("anna") and "job ended with -9" in caplog.text
+
+
+def test_however_a_learning_ends_no_text_of_it_is_left(serving, recordings, run_command):
+    """Cancelled, killed, or deleted by the command line while the server runs."""
+    lines = (recordings[0].parents[1] / "text").read_text("utf-8").splitlines()
+    texts = {id: text.lower() for id, text in (line.split(" ", 1) for line in lines)}
+    work = store.store_of("anna") / "work"
+    with serving() as running:
+        begin(running, "anna")
+        for file in recordings[:6]:
+            call(running, "POST", "/anna/recordings", file=file, text=texts[file.stem])
+        for end in ("cancelled", "failed", None):
+            call(running, "POST", "/anna/learn", epochs=20)
+            eventually((work / "data/text").is_file)
+            if end == "cancelled":
+                call(running, "DELETE", "/anna/learn")
+            elif end == "failed":
+                running.server.jobs.process.kill()
+            else:
+                result = run_command("voices", "remove", "anna")
+                assert result.code == 0 and result.out.startswith("anna: deleted 6 recordings")
+                assert left_of("anna") == []
+            eventually(lambda end=end: read_job("anna").get("state") == end)
+            assert not work.exists()
+        eventually(lambda: running.server.jobs.process is None)
+        assert left_of("anna") == []
 
 
 def test_the_page_loads_nothing_from_elsewhere(running):

@@ -3,7 +3,7 @@
    When the server's voices and adapters have been read anew, the document gets an event "refreshed". */
 
 export const $ = (id) => document.getElementById(id);
-export const state = { base: "", language: "en", training: false, data: [], adapters: [] };
+export const state = { base: "", language: "en", training: false, admin: false, data: [], adapters: [] };
 let texts = {};
 let language = "en";
 

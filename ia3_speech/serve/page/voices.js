@@ -81,8 +81,12 @@ function actionsOf(card, voice, status) {
   const learn = make("button", { className: "primary learn", textContent: t(voice.adapter ? "learn" : "make_adapter") });
   learn.disabled = busy || voice.recordings < (voice.adapter ? 1 : FEWEST);
   const epochs = make("input", { type: "number", min: 1, max: 20, placeholder: "4", className: "epochs" });
+  const others = state.adapters.filter((other) => other !== name && !other.includes("@"));
+  const start = make("select", { className: "start" }, make("option", { value: "", textContent: t("start_default") }),
+    ...others.map((other) => make("option", { value: other, textContent: other })));
   learn.onclick = () => run(learn, status, async () => {
-    await api(`${pathOf(name)}/learn`, { method: "POST", body: form({ epochs: epochs.value }) });
+    const body = form({ epochs: epochs.value, start: start.value });
+    await api(`${pathOf(name)}/learn`, { method: "POST", body });
     await fill(card);
     card.querySelector("progress")?.focus();
   });
@@ -100,9 +104,9 @@ function actionsOf(card, voice, status) {
       save(await (await api(`adapters/${encodeURIComponent(name)}/download`)).blob(), `${name}.zip`));
     buttons.push(use, download);
   }
-  const remove = make("button", { className: "danger delete", textContent: t("delete_all"), disabled: busy });
+  const remove = make("button", { className: "danger delete", textContent: t("delete_all") });
   remove.onclick = () => {
-    if (!confirm(t(voice.made ? "delete_sure" : "delete_sure_corrections", { name }))) return;
+    if (!confirm(t(voice.made || state.admin ? "delete_sure" : "delete_sure_corrections", { name }))) return;
     run(remove, status, async () => {
       await api(pathOf(name), { method: "DELETE" });
       document.dispatchEvent(new CustomEvent("deleted", { detail: name }));
@@ -113,7 +117,8 @@ function actionsOf(card, voice, status) {
   const few = make("p", { className: "quiet", textContent: t("too_few", { fewest: FEWEST }) });
   few.hidden = voice.adapter || voice.recordings >= FEWEST;
   const options = make("details", {}, make("summary", { textContent: t("options") }),
-    make("label", {}, make("span", { textContent: t("epochs") }), epochs));
+    make("label", {}, make("span", { textContent: t("epochs") }), epochs),
+    make("label", {}, make("span", { textContent: t("start") }), start));
   return make("div", {}, few, make("div", { className: "row" }, ...buttons, remove), options);
 }
 
