@@ -148,3 +148,15 @@ def offline(adapter_folders) -> Callable[..., object]:
         return load("mini", adapter=adapter, search=GREEDY).transcribe(file, word_timestamps=True)
 
     return run
+
+
+def call(running, method: str, path: str = "", key: str = "none", file=None, **fields) -> httpx.Response:
+    """A request to /v1/voices; with fields, a form."""
+    files = {name: (None, str(value)) for name, value in fields.items()}
+    files |= {"file": ("speech.ogg", file.read_bytes())} if file else {}
+    headers, url = {"Authorization": f"Bearer {key}"}, f"{running.url}/v1/voices{path}"
+    return httpx.request(method, url, files=files or None, headers=headers, timeout=60)
+
+
+def begin(running, name: str, key: str = "none", **fields) -> httpx.Response:
+    return call(running, "POST", "", key, name=name, consent="true", **fields)

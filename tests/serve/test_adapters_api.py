@@ -33,8 +33,7 @@ from ia3_speech.serve.adapters_api import zipped
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.speakers.few_run import heard_by
 from tests.routing.test_routing import FAULTS, damage_gate
-from tests.serve.conftest import FILES, eventually
-from tests.serve.test_voices import begin, call
+from tests.serve.conftest import FILES, begin, call, eventually
 
 
 def upload(running, name, folder: Path, files=FILES, key="none", **fields) -> httpx.Response:

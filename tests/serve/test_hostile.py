@@ -18,10 +18,9 @@ from hypothesis import HealthCheck, given, settings
 
 from ia3_speech.adapters import registry
 from ia3_speech.serve.jobs import read_job
-from tests.serve.conftest import FILES, eventually
+from tests.serve.conftest import FILES, begin, call, eventually
 from tests.serve.test_adapters_api import upload
 from tests.serve.test_operation import post
-from tests.serve.test_voices import begin, call
 
 MULTIPART = "multipart/form-data; boundary=limit"
 TRANSCRIBE = "/v1/audio/transcriptions"

@@ -17,23 +17,11 @@ from ia3_speech.adapters import registry
 from ia3_speech.corrections import store, voice
 from ia3_speech.serve.app import PAGE
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
-from tests.serve.conftest import eventually
+from tests.serve.conftest import begin, call, eventually
 from tests.serve.test_adapters_api import upload
 
 SENTENCE = "take two tablets"
 FIELDS = {"recordings": ("text", "file"), "learn": ("epochs",)}
-
-
-def call(running, method: str, path: str = "", key: str = "none", file=None, **fields) -> httpx.Response:
-    """A request to /v1/voices; with fields, a form."""
-    files = {name: (None, str(value)) for name, value in fields.items()}
-    files |= {"file": ("speech.ogg", file.read_bytes())} if file else {}
-    headers, url = {"Authorization": f"Bearer {key}"}, f"{running.url}/v1/voices{path}"
-    return httpx.request(method, url, files=files or None, headers=headers, timeout=60)
-
-
-def begin(running, name: str, key: str = "none", **fields) -> httpx.Response:
-    return call(running, "POST", "", key, name=name, consent="true", **fields)
 
 
 def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, monkeypatch, caplog):
