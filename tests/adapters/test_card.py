@@ -63,7 +63,7 @@ model-index:
     metrics:
     - type: wer
       value: 40.0
-      name: WER (95 % interval 37.1-43.0)
+      name: WER, greedy search (95 % interval 37.1-43.0)
       args:
         interval:
         - 37.1
@@ -72,7 +72,7 @@ model-index:
         resampled: speaker
     - type: cer
       value: 10.5
-      name: CER
+      name: CER, greedy search
 ---
 
 # speaker42
@@ -209,6 +209,25 @@ def test_a_set_without_reference_words_has_no_place_on_the_hubs_boards():
     record = RECORD | {"scores": [{"set": "x/test", "wer": None, "wer_ci": None, "words": 0}]}
     assert "| x/test |  |  |  |  |  | 0 |  |" in card.model_card(record, SIZES)
     assert "model-index" not in card.model_card(record, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("search", "named"),
+    [
+        ({"search": "greedy"}, None),
+        ({"search": "beam", "lm": "/home/ann/my.arpa.gz"}, "LM"),
+        ({"search": "greedy", "hotwords": "terms.txt"}, "hot words"),
+        ({"search": "beam", "lm": "my.arpa.gz", "hotwords": "terms.txt"}, "LM + hot words"),
+    ],
+)
+def test_the_search_is_the_one_of_decode_json_whatever_the_folder_is_called(tmp_path, search, named):
+    score = {"schema": 1, "data": "data/x/test", "wer": 0.4}
+    (tmp_path / "score.json").write_text(json.dumps(score))
+    (tmp_path / "decode.json").write_text(json.dumps(search))
+    summary = card.read_score_summary(tmp_path / "score.json")
+    assert summary.get("search") == named
+    on_the_hub = card.front_matter(RECORD | {"scores": [summary]}, None, True)
+    assert ("model-index" in on_the_hub) == (named is None)
 
 
 def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
