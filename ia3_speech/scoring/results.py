@@ -184,7 +184,8 @@ def search_in_words(decode_dir: Path) -> str:
     record = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     if "search" not in record:
         return ADDED[search_of(decode_dir)].removeprefix(" + ")
-    return " + ".join(name for name, key in (("LM", "lm"), ("hot words", "hotwords")) if record.get(key))
+    parts = ["LM" if record.get("lm") else "beam search"] if record["search"] == "beam" else []
+    return " + ".join([*parts, *(["hot words"] if record.get("hotwords") else [])])
 
 
 def system_name(decode_dir: str | Path) -> str:

@@ -216,6 +216,7 @@ def test_a_set_without_reference_words_has_no_place_on_the_hubs_boards():
     [
         ({"search": "greedy"}, None),
         ({"search": "beam", "lm": "/home/ann/my.arpa.gz"}, "LM"),
+        ({"search": "beam", "lm": None}, "beam search"),
         ({"search": "greedy", "hotwords": "terms.txt"}, "hot words"),
         ({"search": "beam", "lm": "my.arpa.gz", "hotwords": "terms.txt"}, "LM + hot words"),
     ],
