@@ -304,8 +304,7 @@ def score_table(record: Mapping[str, Any]) -> str:
     for score in scores:
         compared = f" ({score['compared_with']})" if score.get("compared_with") else ""
         cells = [
-            score["set"] + (f", with {score['search']}" if score.get("search") else ""),
-            percentage(score["wer"]), score_interval(score),
+            score_name(score), percentage(score["wer"]), score_interval(score),
             percentage(score.get("base_wer")) + compared, score_change(score), percentage(score.get("cer")),
             f"{score.get('words') or 0:,}", f"{score['ci_unit']}s" if score.get("ci_unit") else "",
         ]  # fmt: skip
@@ -321,27 +320,32 @@ def warning_list(record: Mapping[str, Any]) -> str:
     for score in record.get("scores") or []:
         lines += [f"{score['set']}: {text}" for text in score.get("warnings") or ()]
         if score.get("search"):
-            notes.append(f"{score['set']}, with {score['search']}: {NOT_PUBLISHED}")
+            notes.append(f"{score_name(score)}: {NOT_PUBLISHED}")
         if speakers := score.get("pooled_speakers"):
             notes.append(
                 f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}, this one among "
                 f"them; each utterance is decoded by an adapter of its speaker that was not trained on it"
             )
         if unseen := score.get("unseen_sentences"):
-            base = f", {percentage(unseen['base_wer'])} with the base alone" if unseen.get("base_wer") else ""
+            compared = score.get("compared_with") or "the base alone"
+            base = f", {percentage(unseen['base_wer'])} with {compared}" if unseen.get("base_wer") else ""
             notes.append(
-                f"{score['set']}: WER {percentage(unseen['wer'])} on the "
+                f"{score_name(score)}: WER {percentage(unseen['wer'])} on the "
                 f"{plural(unseen['utterances'], 'utterance')} whose sentence is not in training{base}"
             )
-    warned = [f"**Warning.** {escape_markdown(line)}." for line in lines]
-    return "".join(f"\n\n> {line}" for line in [*warned, *(f"{escape_markdown(note)}." for note in notes)])
+    warned = [f"**Warning.** {escape_markdown(line)}" for line in lines]
+    return "".join(f"\n\n> {line}." for line in dict.fromkeys([*warned, *map(escape_markdown, notes)]))
+
+
+def score_name(score: Mapping[str, Any]) -> str:
+    """`medical_notes/test, with LM`."""
+    return score["set"] + (f", with {score['search']}" if score.get("search") else "")
 
 
 def score_line(score: Mapping[str, Any]) -> str:
     """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
     between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
-    how = f", with {score['search']}" if score.get("search") else ""
-    return f"{score['set']}{how}: WER {percentage(score['wer'])}{between}"
+    return f"{score_name(score)}: WER {percentage(score['wer'])}{between}"
 
 
 def score_interval(score: Mapping[str, Any]) -> str:

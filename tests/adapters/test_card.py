@@ -238,7 +238,9 @@ def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
     score = {"schema": 1, "data": "data/x/test", "wer": 0.4, "overlap": overlap | {"speakers": 85}}
     (tmp_path / "score.json").write_text(json.dumps(score | {"unseen_sentences": unseen}))
     summary = card.read_score_summary(tmp_path / "score.json")
-    record = RECORD | {"scores": [summary], "training": RECORD["training"] | {"selected_epoch": 0}}
+    with_lm = summary | {"search": "LM", "compared_with": "base + LM"}
+    scores = {"scores": [summary, with_lm]}
+    record = RECORD | scores | {"training": RECORD["training"] | {"selected_epoch": 0}}
     text = card.model_card(record, SIZES)
     assert [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")] == [
         "> **Warning.** in training no epoch improved on the start, so the adapter is as it started.",
@@ -247,4 +249,7 @@ def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
         "by an adapter of its speaker that was not trained on it.",
         "> x/test: WER 50.0% on the 4 utterances whose sentence is not in training, 52.0% with the base "
         "alone.",
+        "> x/test, with LM: a language model or hot words of the adapter's own are not published with it.",
+        "> x/test, with LM: WER 50.0% on the 4 utterances whose sentence is not in training, 52.0% with base "
+        "+ LM.",
     ]
