@@ -10,9 +10,10 @@
 #   5 train      an adapter a seed, the epoch of each selected by dev WER
 #   6 adapters   the seed with the median dev WER is selected, and its confidences are calibrated on dev; decode the
 #                test sets with each; score against the baseline: WER, CER, term errors, with paired intervals
-#   7 lm         a language model of train's texts; with it the base, the adapter, and the adapter with terms as hot words
+#   7 lm         a language model of train's texts; with it the base, the adapter, and the adapter with terms as hot words;
+#                dev too with the adapter, to choose between these searches
 #   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
-#   9 register   the selected adapter, under its name, with the best measured search; where it does not help, it says so instead
+#   9 register   the selected adapter, under its name, with the search that is the best on dev; where it does not help, it says so instead
 #
 # A command of ia3-speech that makes something records what it was made from (inputs.json), and is a job of $train_cmd or
 # $decode_cmd, with a log of its own; every other command stands behind $once, which records that for it. So
@@ -31,7 +32,7 @@ replay=shipped          # shipped|none|DIR: other speech, without texts, on whic
 train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; give a --system name too
 lm=own                  # own|none|'FILE FILE': language model of train's texts (own: mixed with the base's own; FILEs: with these too; none: no language model)
 lm_texts=""             # CMD: command that writes further sentences for the language model, called as CMD OUT --train DATA/train
-lm_sets=""              # 'A B': sets to decode with the language model too (default: --test-sets and out_of_domain)
+lm_sets=""              # 'A B': sets to decode with the language model too, beside dev (default: --test-sets and out_of_domain)
 hotwords=own            # own|none|FILE: hot words to decode with, beside the language model (own: the terms in train's texts; FILE: a hot-word file)
 
 # Stages 1 to 6; afterwards $selected is the folder of the adapter that is shown, and $trained where it was trained.
@@ -96,7 +97,7 @@ train_seeds() {
 
 # Stages 7 to 9, for the adapter in $selected.
 finish() {
-  local folder set best
+  local folder set search best
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then
     if is_few; then
       for folder in base "$selected"; do echo "search: beam" >"$exp/$folder/lm_search.yaml"; done # the base's own, if it has one
@@ -110,10 +111,11 @@ finish() {
     for folder in base "$selected"; do
       for set in $lm_sets; do decode_and_score 7 $folder lm $set; done
     done
+    is_few || for search in greedy lm; do decode_and_score 7 "$selected" $search dev; done # which search is the best?
     if [[ $hotwords != none && $hotwords$terms != own ]] && ! is_few; then
       step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
       calibrate_adapter 7 hotwords --config "$exp/$selected/lm_search.yaml" --hotwords "$exp/$selected/hotwords.txt"
-      for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
+      for set in $lm_sets dev; do decode_and_score 7 "$selected" hotwords $set; done
     fi
   fi
 

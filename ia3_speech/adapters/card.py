@@ -5,7 +5,6 @@
 In: an adapter's record (`ia3_speech.json`), its parameters by placement, and what `ia3_speech.score` wrote.
 Out: Markdown; the same input gives the same text. It may be published, so it holds no path of this machine:
 of a base in a folder and of a data directory only the names, and `base_model` only where it is a hub id.
-Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as on the Hub's boards.
 """
 
 import json
@@ -38,6 +37,7 @@ BIOMETRIC = (
     "9). Keep, share or publish it only with their explicit consent or on another ground of Article 9(2), "
     "and delete it when that ground ends."
 )
+NOT_PUBLISHED = "a language model or hot words of the adapter's own are not published with it"
 GATE_REVEALS = (
     "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
     "the base's front end makes of {}, over time: how lines, rooms and voices sound on average. No word or "
@@ -77,14 +77,15 @@ def update_card(
     """
     record = read_record(folder)
     new = [read_score_summary(file) for file in score_files]
-    if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
+    sets = [(score["set"], score.get("search")) for score in new]
+    if twice := [name for (name, _), count in Counter(sets).items() if count > 1]:
         raise UserError(
             f"two of the scores are of sets called {twice[0]}, of which one would be lost (keep the data "
             f"below folders data/NAME/)"
         )
-    scores = list({score["set"]: score for score in [*(record.get("scores") or []), *new]}.values())
-    if new and scores != record.get("scores"):
-        record |= {"scores": scores}
+    earlier = [score for score in record.get("scores") or [] if score["set"] not in dict(sets)]
+    if new and earlier + new != record.get("scores"):
+        record |= {"scores": earlier + new}
         write_record(folder, record)
     if overwrite or not (card := folder / CARD).is_file() or GENERATED in card.read_text("utf-8", "replace"):
         write_text(folder / CARD, card_of(folder, record, name))
@@ -101,10 +102,10 @@ def read_score_summary(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError for another file.
 
     Beside the rates: how it was searched and compared with what, where that is not greedily and the base;
-    warnings of what the test set has in common with training, and the WER of the other
-    sentences; where each speaker was decoded with an adapter of their own, the number of speakers.
+    warnings of what the test set has in common with training, and the WER of the other sentences; where each
+    speaker was decoded with an adapter of their own, the number of speakers.
     """
-    from ia3_speech.scoring.results import ADDED, read_results, search_of, system_name
+    from ia3_speech.scoring.results import read_results, search_in_words, system_name
 
     score = read_results(file).record
     change = (score.get("changes") or {}).get("wer") or {}
@@ -113,9 +114,9 @@ def read_score_summary(file: Path) -> dict[str, Any]:
     summary = {"set": set_name(score.get("data") or file.parent.name)}
     summary |= {name: score.get(name) for name in names}
     summary |= {"base_wer": change.get("baseline")}
-    if search := ADDED[search_of(file.parent)]:
+    if search := search_in_words(file.parent):
         compared = system_name(score["baseline_dir"]) if score.get("baseline_dir") else None
-        summary |= {"search": search.removeprefix(" + "), "compared_with": compared}
+        summary |= {"search": search, "compared_with": compared}
     summary |= {name: change.get(name) for name in ("relative", "relative_ci")}
     if overlap.get("warnings"):
         summary["warnings"] = overlap["warnings"]
@@ -198,7 +199,7 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     if language := re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower()):  # ISO 639: en of en-GB
         front["language"] = [language[0]]
     scores = [score for score in record.get("scores") or [] if score.get("wer") is not None]
-    if results := [hub_result(score) for score in scores]:
+    if results := [hub_result(score) for score in scores if not score.get("search")]:
         front["metrics"] = ["wer", "cer"]
         front["model-index"] = [{"name": name or card_title(record), "results": results}]
     return front
@@ -207,13 +208,13 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
 def hub_result(score: Mapping[str, Any]) -> dict[str, Any]:
     """One test set's entry of `model-index`: percent, with the interval beside the value and in words."""
     metrics = [
-        {"type": name, "value": round(100 * score[name], 2), "name": name.upper()}
+        {"type": name, "value": round(100 * score[name], 2), "name": f"{name.upper()}, greedy search"}
         for name in ("wer", "cer")
         if score.get(name) is not None
     ]
     if score.get("wer_ci"):
         low, high = (round(100 * rate, 2) for rate in score["wer_ci"])
-        metrics[0]["name"] = f"WER (95 % interval {low}-{high})"
+        metrics[0]["name"] += f" (95 % interval {low}-{high})"
         metrics[0]["args"] = {"interval": [low, high], "level": 95, "resampled": score.get("ci_unit")}
     return {
         "task": {"type": TASK, "name": "Automatic Speech Recognition"},
@@ -250,14 +251,7 @@ def introduction(counts: Mapping[str, int], record: Mapping[str, Any]) -> str:
 
 
 def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    """The table of what is known.
-
-    | | |
-    |---|---|
-    | base | mini (comes with ia3-speech) |
-    | placements | key (3,072 parameters), value (3,072 parameters), ffn (12,288 parameters) |
-    | for | speaker 0024 |
-    """
+    """The table of what is known: `| base | mini (comes with ia3-speech) |` and so on."""
     fingerprint, config, training = (record.get(name) or {} for name in ("fingerprint", "config", "training"))
     base, base_id = base_name(record.get("base")), hub_id(record.get("base"))
     base = f"[{base}](https://huggingface.co/{base_id})" if base_id else escape_markdown(base)
@@ -284,8 +278,8 @@ def trained_on(training: Mapping[str, Any]) -> str:
     counts, seconds = known_values({"utterances": "{:,} utterances"}, training), training.get("audio_seconds")
     audio = ""
     if is_number(seconds):
-        hours = seconds >= 600
-        audio = f"{seconds / 3600:.1f} hours of audio" if hours else f"{seconds / 60:.1f} minutes of audio"
+        audio = f"{seconds / 3600:.1f} hours" if seconds >= 600 else f"{seconds / 60:.1f} minutes"
+        audio += " of audio"
     return ", ".join(filter(None, (data, counts, audio)))
 
 
@@ -310,8 +304,7 @@ def score_table(record: Mapping[str, Any]) -> str:
     for score in scores:
         compared = f" ({score['compared_with']})" if score.get("compared_with") else ""
         cells = [
-            score["set"] + (f", with {score['search']}" if score.get("search") else ""),
-            percentage(score["wer"]), score_interval(score),
+            score_name(score), percentage(score["wer"]), score_interval(score),
             percentage(score.get("base_wer")) + compared, score_change(score), percentage(score.get("cer")),
             f"{score.get('words') or 0:,}", f"{score['ci_unit']}s" if score.get("ci_unit") else "",
         ]  # fmt: skip
@@ -326,26 +319,33 @@ def warning_list(record: Mapping[str, Any]) -> str:
         lines.append("in training no epoch improved on the start, so the adapter is as it started")
     for score in record.get("scores") or []:
         lines += [f"{score['set']}: {text}" for text in score.get("warnings") or ()]
+        if score.get("search"):
+            notes.append(f"{score_name(score)}: {NOT_PUBLISHED}")
         if speakers := score.get("pooled_speakers"):
             notes.append(
                 f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}, this one among "
                 f"them; each utterance is decoded by an adapter of its speaker that was not trained on it"
             )
         if unseen := score.get("unseen_sentences"):
-            base = f", {percentage(unseen['base_wer'])} with the base alone" if unseen.get("base_wer") else ""
+            compared = score.get("compared_with") or "the base alone"
+            base = f", {percentage(unseen['base_wer'])} with {compared}" if unseen.get("base_wer") else ""
             notes.append(
-                f"{score['set']}: WER {percentage(unseen['wer'])} on the "
+                f"{score_name(score)}: WER {percentage(unseen['wer'])} on the "
                 f"{plural(unseen['utterances'], 'utterance')} whose sentence is not in training{base}"
             )
-    warned = [f"**Warning.** {escape_markdown(line)}." for line in lines]
-    return "".join(f"\n\n> {line}" for line in [*warned, *(f"{escape_markdown(note)}." for note in notes)])
+    warned = [f"**Warning.** {escape_markdown(line)}" for line in lines]
+    return "".join(f"\n\n> {line}." for line in dict.fromkeys([*warned, *map(escape_markdown, notes)]))
+
+
+def score_name(score: Mapping[str, Any]) -> str:
+    """`medical_notes/test, with LM`."""
+    return score["set"] + (f", with {score['search']}" if score.get("search") else "")
 
 
 def score_line(score: Mapping[str, Any]) -> str:
     """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
     between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
-    how = f", with {score['search']}" if score.get("search") else ""
-    return f"{score['set']}{how}: WER {percentage(score['wer'])}{between}"
+    return f"{score_name(score)}: WER {percentage(score['wer'])}{between}"
 
 
 def score_interval(score: Mapping[str, Any]) -> str:

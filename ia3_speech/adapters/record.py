@@ -78,6 +78,8 @@ class ScoreSummary(TypedDict, total=False):
     words: int | None
     warnings: list[str] | None
     pooled_speakers: int | None
+    search: str  # that of `wer`; greedy without
+    compared_with: str | None
     unseen_sentences: UnseenSentences | None
 
 

@@ -2,11 +2,11 @@
 at its end: what was gained, what it costs, how to use it (`register` and `summary` of `__main__`).
 
 In: an adapter, and the scores of its test set, greedy and beside them perhaps those with a language model and
-with hot words. Out: the adapter in the registry, with the search that was the best; or one sentence that says
-why not, and what may help. EXP/registered.json keeps both, for what is said at the end:
+with hot words; of dev the same. Out: the adapter in the registry, with the search that is the best on dev;
+or one sentence that says why not, and what may help. EXP/registered.json keeps both, for the last lines:
 
     {"clinic": {"system": "ia3_seed1", "speaker": "", "set": "test", "refused": null,
-                "search": "hotwords", "chosen_on": "test", "measured": 3}}
+                "search": "hotwords", "chosen_on": "dev", "measured": 3}}
 
 An adapter takes its name where it makes fewer errors than the base, greedy and with the language model, and
 Kaldi's bootstrap over utterances (Bisani and Ney 2004) gives it at least 80 % to be the better one. Of a
@@ -16,8 +16,7 @@ which the interval of the change belongs to.
 At the end, at most twelve lines:
 
     test: WER 2.1 [1.3, 3.0] % with ia3 + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
-    errors (95 % interval 84.1 to 91.0) than base + LM. Of the adapter's 3 searches this is the best on test
-    itself.
+    errors (95 % interval 84.1 to 91.0) than base + LM. Of the adapter's 3 searches this is the best on dev.
       Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
     Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
     Next: ia3-speech transcribe --adapter clinic audio.wav
@@ -25,6 +24,7 @@ At the end, at most twelve lines:
 
 import math
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -72,25 +72,25 @@ class Best(NamedTuple):
     """The best of an adapter's systems."""
 
     search: str  # greedy, lm or hotwords
-    chosen_on: str  # dev, or the test set itself, where dev was not decoded
+    chosen_on: str | None  # dev; None where dev was not decoded with each, so that nothing was chosen
     measured: int  # how many systems it was chosen from
 
 
 def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
-    """Register an adapter with the best measured search; if the adapter does not help, say so instead.
+    """Register an adapter with the search that is the best on dev; if it does not help, say so instead.
 
     Args:
         adapter: its folder, EXP/SYSTEM/adapter, or, for one of many speakers, EXP/SYSTEM/SPEAKER/FOLD/adapter
         name: the name by which --adapter finds it
-        score: score.json of its test set in EXP/SYSTEM/decode_greedy_SET, which decides; then further
-            score.json files that its model card shows
+        score: score.json of its test set in EXP/SYSTEM/decode_greedy_SET, which says whether it helps; then
+            further score.json files that its model card shows
         anyway: register it even if it does not help
     """
     system = score[0].absolute().parents[1]
     set_name = score[0].parent.name.removeprefix(f"decode_{GREEDY}_")
     speaker = adapter.absolute().parents[1].name if adapter.absolute().parent != system else ""
     measured = measured_systems(system, set_name, adapter)
-    chosen = best_search(system, set_name, measured)
+    chosen = best_search(system, adapter, measured)
     fault = find_fault(measured, set_name, speaker)
     refused = None
     if fault and not anyway:
@@ -99,7 +99,7 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
     else:
         shown = f"/decode_{chosen.search}_"
         searched = [Path(str(file).replace(f"/decode_{GREEDY}_", shown)) for file in score]
-        files = [new if new.is_file() else file for new, file in zip(searched, score, strict=True)]
+        files = [*score, *(file for file in searched if file not in score and file.is_file())]
         update_card(adapter, registry.check_name(name), files)
         source = registry.registration_of(registry.home() / name).get("source", "")
         stored = search_options(system, chosen).stored()
@@ -130,7 +130,7 @@ def best(system: Path, set_name: str) -> None:
         set_name: the test set
     """
     measured = measured_systems(system, set_name, system / "adapter")
-    print(f"decode_{best_search(system, set_name, measured).search}_{set_name}")
+    print(f"decode_{best_search(system, system / 'adapter', measured).search}_{set_name}")
 
 
 def corpus_of(path: Path) -> str:
@@ -142,7 +142,7 @@ def corpus_of(path: Path) -> str:
 
 
 def measured_systems(system: Path, set_name: str, adapter: Path) -> dict[str, Results]:
-    """Search → results on a test set, of this adapter as it is now, or of those of its training's folds."""
+    """Search → results on a set, of this adapter as it is now, or of those of its training's folds."""
     measured, sha256 = {}, weights_sha256(adapter)
     for search in ADDED:
         folder = system / f"decode_{search}_{set_name}"
@@ -153,20 +153,19 @@ def measured_systems(system: Path, set_name: str, adapter: Path) -> dict[str, Re
         by_folds = used.get("path") == str(system.absolute())
         if search == GREEDY or used.get("sha256") == sha256 or by_folds:
             measured[search] = read_results(folder / "score.json")
-    if GREEDY not in measured:
+    if GREEDY not in measured and set_name != DEV:
         raise UserError(f"{system}/decode_{GREEDY}_{set_name}: not scored yet (run the earlier stages)")
     return measured
 
 
-def best_search(system: Path, set_name: str, measured: dict[str, Results]) -> Best:
-    """The search with the lowest WER, on dev where all were decoded there, else on the test set; of equals
-    that with the fewest term errors, then the simplest."""
-    files = {search: system / f"decode_{search}_{DEV}/score.json" for search in measured}
-    on_dev = len(measured) > 1 and all(file.is_file() for file in files.values())
-    results = {search: read_results(file) for search, file in files.items()} if on_dev else measured
-    rows = {search: one.all for search, one in results.items()}
-    order = {search: (row.wer.value or 0.0, row.term_error_rate.value or 0.0) for search, row in rows.items()}
-    return Best(min(order, key=order.__getitem__), DEV if on_dev else set_name, len(measured))
+def best_search(system: Path, adapter: Path, measured: Collection[str]) -> Best:
+    """The search with the lowest WER on dev, of equals the simplest. Test sets choose nothing: where dev was
+    not decoded with each, it is the language model, as without an adapter."""
+    on_dev = measured_systems(system, DEV, adapter)
+    if not on_dev.keys() >= set(measured):
+        return Best(LM if LM in measured else GREEDY, None, len(measured))
+    rates = {search: on_dev[search].all.wer.value or 0.0 for search in measured}
+    return Best(min(rates, key=rates.__getitem__), DEV, len(measured))
 
 
 def search_options(system: Path, chosen: Best) -> SearchOptions:
@@ -305,10 +304,12 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     sets = [name for name in test_sets(systems) if name in shown.results]
     lines = [gain(best, by_search, bases, name) for name in sets[:MOST_SETS]]
     if newest and not newest["refused"]:
-        where = DEV if newest["chosen_on"] == DEV else f"{newest['set']} itself"
-        only = " Only greedy search was measured; transcribe adds the base's language model, if any."
-        best_of = f" Of the adapter's {newest['measured']} searches this is the best on {where}."
-        lines[0] += best_of if newest["measured"] > 1 else only
+        if newest["measured"] == 1:
+            lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
+        elif newest["chosen_on"]:
+            lines[0] += f" Of the adapter's {newest['measured']} searches this is the best on dev."
+        else:
+            lines[0] += " No dev set chose the search: the language model is used, as without an adapter."
     if start := shown.train.get("init_adapter"):
         lines[0] += f" It started from {start}."
     if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
@@ -338,13 +339,15 @@ def gain(best: System, by_search: dict[str, System], bases: dict[str, System], s
     if set_name not in best.results:
         best = by_search[GREEDY]
     row = best.results[set_name].all
+    compared = by_search[LM] if best.search == HOTWORDS and LM in by_search else best
+    others = [*bases.values()] if best.search != GREEDY else [bases[GREEDY]]
+    others += [compared] if compared is not best else []
     before = [
-        f"{base.name} {percent(base.results[set_name].all.wer.value)} %"
-        for search, base in bases.items()
-        if set_name in base.results and (search == GREEDY or best.search != GREEDY)
+        f"{system.name} {percent(system.results[set_name].all.wer.value)} %"
+        for system in others
+        if set_name in system.results
     ]
     text = f"{set_name}: WER {with_interval(row.wer.value, row.wer.bounds)} % with {best.name}, "
-    compared = by_search[LM] if best.search == HOTWORDS and LM in by_search else best
     change = compared.results[set_name].all.change("wer")
     doubt = f"the adapter makes {errors_in_words(change)} than {compared.baseline}"
     if best is not compared:

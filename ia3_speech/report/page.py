@@ -146,21 +146,25 @@ def page_facts(report: ReportData) -> str:
 
 
 def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
-    """`46.3 % → 40.0 %` from the base alone, and the relative change from what the system is compared with,
-    for each error rate."""
-    row, start = report.system.results.all, report.start
+    """`46.3 % → 40.0 %` from the base alone, greedy, to the system, and the relative change of these two, for
+    each error rate. The interval is that of score.json, where it compares the same two."""
+    row, against = report.system.results.all, report.start or report.baseline
     names = {"wer": "Word error rate", "cer": "Character error rate", "term_error_rate": "Term error rate"}
     for name, heading in names.items():
         rate: Rate = getattr(row, name)
         if name == "term_error_rate" and rate.value is None:
             continue
-        change = row.changes.get(name)
-        before = getattr(start.results.all, name).value if start else change and change.baseline
+        before = getattr(against.results.all, name).value if against else None
+        change = row.change(name)
+        if against is not report.baseline:
+            change = Rate((rate.value or 0.0) / before - 1 if before else None, signed=True)
         yield {
             "heading": heading,
             "before": None if before is None else percent(before),
             "rate": rate,
-            "change": change and row.change(name),
+            "change": change,
+            "against": against and against.name,
+            "system": report.system.name,
         }
 
 

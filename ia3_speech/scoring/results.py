@@ -178,6 +178,16 @@ def search_of(decode_dir: str | Path) -> str:
     return search if search in ADDED else "greedy"
 
 
+def search_in_words(decode_dir: Path) -> str:
+    """`LM + hot words`, as decode.json records the search, else as the folder is called; empty if greedy."""
+    file = decode_dir / "decode.json"
+    record = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    if "search" not in record:
+        return ADDED[search_of(decode_dir)].removeprefix(" + ")
+    parts = ["LM" if record.get("lm") else "beam search"] if record["search"] == "beam" else []
+    return " + ".join([*parts, *(["hot words"] if record.get("hotwords") else [])])
+
+
 def system_name(decode_dir: str | Path) -> str:
     """`exp/clinic/ia3_seed1/decode_lm_test` → `ia3_seed1 + LM`; another folder's own name."""
     path = Path(decode_dir).absolute()

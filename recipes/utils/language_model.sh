@@ -31,7 +31,6 @@ learn_hotwords() {
     $once "$list.tsv" local ${terms:+"${terms%% *}"} "$data/train" -- $(list_terms train "$list.tsv")
     $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
   fi
-  decode_set "dev_$selected" dev "$dev" --search greedy --adapter "$exp/$selected/adapter"
   $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
     python -m ia3_speech.hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
 }

@@ -310,7 +310,7 @@ calibrate_adapter() {
     --adapter "$adapter" "${@:3}"
 }
 
-# register ADAPTER NAME SCORE …: register an adapter with the best measured search, where it helps by the first of these
+# register ADAPTER NAME SCORE …: register an adapter with the search that is the best on dev, where it helps by the first of these
 # scores; all are in its card. What this corpus registered under that name before is kept as NAME@1. A small run takes no full
 # run's name, but NAME_small.
 register() {

@@ -63,7 +63,7 @@ model-index:
     metrics:
     - type: wer
       value: 40.0
-      name: WER (95 % interval 37.1-43.0)
+      name: WER, greedy search (95 % interval 37.1-43.0)
       args:
         interval:
         - 37.1
@@ -72,7 +72,7 @@ model-index:
         resampled: speaker
     - type: cer
       value: 10.5
-      name: CER
+      name: CER, greedy search
 ---
 
 # speaker42
@@ -211,6 +211,26 @@ def test_a_set_without_reference_words_has_no_place_on_the_hubs_boards():
     assert "model-index" not in card.model_card(record, SIZES)
 
 
+@pytest.mark.parametrize(
+    ("search", "named"),
+    [
+        ({"search": "greedy"}, None),
+        ({"search": "beam", "lm": "/home/ann/my.arpa.gz"}, "LM"),
+        ({"search": "beam", "lm": None}, "beam search"),
+        ({"search": "greedy", "hotwords": "terms.txt"}, "hot words"),
+        ({"search": "beam", "lm": "my.arpa.gz", "hotwords": "terms.txt"}, "LM + hot words"),
+    ],
+)
+def test_the_search_is_the_one_of_decode_json_whatever_the_folder_is_called(tmp_path, search, named):
+    score = {"schema": 1, "data": "data/x/test", "wer": 0.4}
+    (tmp_path / "score.json").write_text(json.dumps(score))
+    (tmp_path / "decode.json").write_text(json.dumps(search))
+    summary = card.read_score_summary(tmp_path / "score.json")
+    assert summary.get("search") == named
+    on_the_hub = card.front_matter(RECORD | {"scores": [summary]}, None, True)
+    assert ("model-index" in on_the_hub) == (named is None)
+
+
 def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
     """Each as a quotation below the table of scores."""
     unseen = {"utterances": 4, "wer": 0.5, "changes": {"wer": {"baseline": 0.52}}}
@@ -218,7 +238,9 @@ def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
     score = {"schema": 1, "data": "data/x/test", "wer": 0.4, "overlap": overlap | {"speakers": 85}}
     (tmp_path / "score.json").write_text(json.dumps(score | {"unseen_sentences": unseen}))
     summary = card.read_score_summary(tmp_path / "score.json")
-    record = RECORD | {"scores": [summary], "training": RECORD["training"] | {"selected_epoch": 0}}
+    with_lm = summary | {"search": "LM", "compared_with": "base + LM"}
+    scores = {"scores": [summary, with_lm]}
+    record = RECORD | scores | {"training": RECORD["training"] | {"selected_epoch": 0}}
     text = card.model_card(record, SIZES)
     assert [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")] == [
         "> **Warning.** in training no epoch improved on the start, so the adapter is as it started.",
@@ -227,4 +249,7 @@ def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
         "by an adapter of its speaker that was not trained on it.",
         "> x/test: WER 50.0% on the 4 utterances whose sentence is not in training, 52.0% with the base "
         "alone.",
+        "> x/test, with LM: a language model or hot words of the adapter's own are not published with it.",
+        "> x/test, with LM: WER 50.0% on the 4 utterances whose sentence is not in training, 52.0% with base "
+        "+ LM.",
     ]

@@ -139,7 +139,7 @@ def test_card(run, adapter, tmp_path):
     assert not (registry.home() / "s43").exists()
     run("card", adapter, "--score", score_file("again", "data/x/test", 0.3))
     record = json.loads((adapter / "ia3_speech.json").read_text())
-    assert [(score["set"], score["wer"]) for score in record["scores"]] == [("x/test", 0.3), ("x/other", 0.4)]
+    assert [(score["set"], score["wer"]) for score in record["scores"]] == [("x/other", 0.4), ("x/test", 0.3)]
     assert record | {"scores": []} == RECORD | {"scores": []}
     twice = [score_file(name, f"/{name}/test") for name in ("one", "two")]
     assert "two of the scores are of sets called test, " in run("card", adapter, "--score", *twice).err

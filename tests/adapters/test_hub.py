@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import hub, registry
@@ -253,6 +254,24 @@ def test_what_is_pulled_names_no_path_of_this_machine(run, server, adapter, tmp_
     write_record(folder, RECORD | {"training": training})  # as it was pulled before
     assert registry.training_data(folder) is None
     assert registry.training_data(registry.register(source, "mine")) == tmp_path / "data", "it is one's own"
+
+
+def test_the_published_wer_is_the_one_that_the_published_files_reach(run, server, adapter):
+    """`show`, the card's text and the Hub's metadata say the same; the files of another search stay here."""
+    score = {"set": "clinic/test", "wer": 0.456, "cer": 0.129, "wer_ci": None, "words": 1537}
+    with_lm = score | {"wer": 0.1757, "search": "LM + hot words", "compared_with": "ia3_seed1 + LM"}
+    source = adapter(scores=[score, with_lm])
+    (source / "lm.arpa.gz").write_bytes(b"what was dictated")
+    shown = "clinic/test: WER 45.6%; clinic/test, with LM + hot words: WER 17.6%\n"
+    assert shown in run("show", source)[1]
+    assert run("push", source, "me/clinic")[0] == 0
+    files = server.repositories["me/clinic"].files
+    assert "lm.arpa.gz" not in files and shown in run("show", "me/clinic", token=None)[1]
+    text = files["README.md"].decode()
+    published = ModelCard(text).data.eval_results
+    assert [(one.metric_type, one.metric_value) for one in published] == [("wer", 45.6), ("cer", 12.9)]
+    assert all("greedy search" in one.metric_name for one in published)
+    assert "| clinic/test | 45.6% |" in text and "| clinic/test, with LM + hot words | 17.6% |" in text
 
 
 def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):

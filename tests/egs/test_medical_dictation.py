@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from ia3_speech.data.kaldi import read_data_directory
 
@@ -80,7 +81,7 @@ def test_what_it_prints_is_a_page(ran):
     """A line a step, and at the end what was gained, in twelve lines."""
     lines = ran.out.splitlines()
     end = lines[lines.index("") + 1 :]
-    assert len(lines) <= 50 and len(end) <= 12
+    assert len(lines) <= 52 and len(end) <= 12
     steps_and_notes = r"stage \d+, .* … (\d+ s|up to date)| *note: .*"
     assert all(re.fullmatch(steps_and_notes, line) for line in lines[: lines.index("")])
     assert re.match(r"test: WER \d+\.\d \[.*\] % with ia3.*, base \d+\.\d %", end[0])
@@ -125,6 +126,19 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
     assert said.returncode == 0, said.stderr
     shown = [line.split()[0] for line in ran.out.splitlines()[-6:-2]]
     assert shown == ["said", "base", "medical", "speaker42"]
+
+
+def test_dev_chooses_the_search_and_the_card_has_greedy_search(ran):
+    scores = {search: json.loads((ran.exp / f"ia3_seed1/decode_{search}_dev/score.json").read_text())["wer"]
+              for search in ("greedy", "lm", "hotwords")}  # fmt: skip
+    entry = json.loads((ran.exp / "registered.json").read_text())["medical_small"]
+    assert entry["chosen_on"] == "dev" and scores[entry["search"]] == min(scores.values())
+    scored = json.loads((ran.exp / "ia3_seed1/decode_greedy_test/score.json").read_text())
+    card = ModelCard.load(ran.home / "adapters/medical_small/README.md").data
+    on_test = [one for one in card.eval_results if one.dataset_name == "espeak_small/test"]
+    assert [one.metric_value for one in on_test] == [round(100 * scored[name], 2) for name in ("wer", "cer")]
+    speaker = json.loads((ran.exp / "speaker42/registered.json").read_text())["speaker42_small"]
+    assert (speaker["search"], speaker["chosen_on"]) == ("greedy", None)
 
 
 def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):

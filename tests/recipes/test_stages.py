@@ -115,19 +115,25 @@ def test_language_model_and_hot_words(commands):
         f"score test base/decode_lm_test --baseline base/decode_greedy_test {SCORED}",
         f"decode {with_lm} --adapter ia3_seed2/adapter test ia3_seed2/decode_lm_test",
         f"score test ia3_seed2/decode_lm_test --baseline base/decode_lm_test {SCORED}",
+        "decode --search greedy --adapter ia3_seed2/adapter dev ia3_seed2/decode_greedy_dev",
+        "score dev ia3_seed2/decode_greedy_dev",
+        f"decode {with_lm} --adapter ia3_seed2/adapter dev ia3_seed2/decode_lm_dev",
+        "score dev ia3_seed2/decode_lm_dev",
         "echo train terms_train.tsv",
         "bash -c cut -f 1 terms_train.tsv >terms_train",
-        "decode --search greedy --adapter ia3_seed2/adapter dev ia3_seed2/decode_greedy_dev",
         "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
         f"calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter {with_lm} "
         "--hotwords ia3_seed2/hotwords.txt",
         f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
         "test ia3_seed2/decode_hotwords_test",
         f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_lm_test {SCORED}",
+        f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
+        "dev ia3_seed2/decode_hotwords_dev",
+        "score dev ia3_seed2/decode_hotwords_dev",
     ]
     for options in (("--terms", ""), ("--hotwords", "none")):
         found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own", *options))
-        assert len(found) == 8 and not any("hotwords" in line for line in found)
+        assert len(found) == 12 and not any("hotwords" in line for line in found)
 
 
 def test_the_selected_adapter_is_registered_where_it_helps(commands):

@@ -94,7 +94,7 @@ def recipe(tmp_path) -> Recipe:
     return make_recipe(tmp_path, HEARD)
 
 
-def add_searches(recipe: Recipe) -> Path:
+def add_searches(recipe: Recipe, **options) -> Path:
     """What base and adapter were decoded to with a language model, the adapter also with hot words, whose
     folder is returned: the base makes one error less with a language model, the adapter one more."""
     against = recipe.base
@@ -106,7 +106,7 @@ def add_searches(recipe: Recipe) -> Path:
         folder = greedy.with_name(f"decode_{search}_test")
         folder.mkdir()
         (folder / "text").write_text((greedy / "text").read_text().replace(before, after))
-        score_main(recipe.data, folder, baseline=against, replications=100)
+        score_main(recipe.data, folder, baseline=against, replications=100, **options)
         against = folder
     return against
 

@@ -2,14 +2,16 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 
 import pytest
 
 from ia3_speech.report.browse import count_words, instead_text
-from ia3_speech.report.page import summary_sentences, summary_warnings
+from ia3_speech.report.page import rate_cards, summary_sentences, summary_warnings
 from ia3_speech.report.report_data import find_report_paths, read_report_data
 from ia3_speech.report.report_tables import rates_table, words_table
+from ia3_speech.score import main as score_main
 from ia3_speech.scoring.ctm import ctm_line
 from tests.report.conftest import add_extras, add_searches, make_recipe
 
@@ -111,6 +113,29 @@ def test_training_without_effect_and_overlap_with_training_are_warnings(helpful)
     before, after = helpful.page().split('<div class="cards">')
     assert before.count(warned) == 1 and f"{warned}N{not_improved[1:]}.</p>" in before
     assert f"{warned}E{overlap[1:]}.</p>" in after
+
+
+@pytest.mark.parametrize("decoded", ["greedy", "lm", "hotwords", "other start"])
+def test_a_card_compares_two_systems_and_names_both(recipe, tmp_path, decoded):
+    """The change is that of the two rates beside it, with terms too."""
+    (tmp_path / "terms").write_text("fever\nmetformin\nblood pressure\n")
+    recipe.score(terms=tmp_path / "terms")
+    folder = add_searches(recipe, terms=tmp_path / "terms")
+    if decoded == "other start":  # compared with another adapter, with which its training began
+        start = recipe.exp / "start/decode_greedy_test"
+        shutil.copytree(recipe.adapted, start)
+        score_main(recipe.data, recipe.adapted, baseline=start, replications=100, terms=tmp_path / "terms")
+    folder = folder.with_name(f"decode_{'greedy' if decoded == 'other start' else decoded}_test")
+    report = read(recipe, folder)
+    rates = {system.name: system.results.all for system in report.all_systems}
+    cards = [*rate_cards(report)]
+    assert len(cards) == 3
+    for card, name in zip(cards, ("wer", "cer", "term_error_rate"), strict=True):
+        before, after = (getattr(rates[card[side]], name).value for side in ("against", "system"))
+        assert (card["before"], card["rate"].value) == (f"{100 * before:.1f}", after)
+        assert card["change"].value == pytest.approx((after - before) / before)
+    page = recipe.page() if folder == recipe.adapted else None
+    assert page is None or f"relative to {cards[0]['against']}" in page
 
 
 def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):

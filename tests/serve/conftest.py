@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+import httpx
 import uvicorn
 from openai import OpenAI
 
