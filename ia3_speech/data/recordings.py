@@ -240,7 +240,9 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
             f"{wave.shape} ({'' if channels else 'average channels; '}divide int16 by 32768)"
         )
     wave = wave.astype(np.float32, copy=False)
-    return resample(to_mono(wave.T, "audio") if wave.ndim == 2 else wave, sampling_rate, SAMPLE_RATE)
+    if wave.ndim == 2:
+        return to_mono(lambda: [(wave.T, sampling_rate)], "audio")
+    return resample(wave, sampling_rate, SAMPLE_RATE)
 
 
 def part_numbers(part: str | None) -> tuple[int, int]:

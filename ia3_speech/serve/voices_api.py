@@ -28,7 +28,7 @@ from ia3_speech.corrections.voice import VOICE, voice_folder, voice_record
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value
 from ia3_speech.serve.jobs import public_reason, read_job
-from ia3_speech.serve.openai_api import FILE, decode_file, fields_of, form_description, read_form
+from ia3_speech.serve.openai_api import FILE, decoded_file, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
 router = APIRouter()
@@ -109,11 +109,11 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
 async def add_recording(name: str, request: Request) -> dict[str, Any]:
     """Store a recording and what is said in it; the same recording again gets the new text."""
     server, name = request.app.state.server, existing_voice(request, name)
-    async with read_form(request, max_files=1) as (_, form):
+    async with read_form(request, max_files=1) as (turn, form):
         text = fields_of(form, RecordingForm).text
-        wave = await decode_file(server, form)
-        existing_voice(request, name)  # it may have been deleted meanwhile
-        id = await change_store(voice.store_recording, name, wave, text, server.recognizer.base)
+        async with decoded_file(request, form, turn) as wave:
+            existing_voice(request, name)  # it may have been deleted meanwhile
+            id = await change_store(voice.store_recording, name, wave, text, server.recognizer.base)
     stored = await asyncio.to_thread(voice.read_store, name)
     return {"id": id, "object": "recording", "recordings": len(stored)}
 
