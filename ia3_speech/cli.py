@@ -168,12 +168,16 @@ class Parser(argparse.ArgumentParser):
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
+    is_group = isinstance(run, dict)
+    if words == ["--flags"]:  # for `ia3-speech completion`
+        of_command = {"": flags_of(run) | {"--config": []}} if not is_group else {}
+        print(json.dumps(of_command or {name: flags_of(each) for name, each in run.items()}))
+        return None
     module = (next(iter(run.values())) if isinstance(run, dict) else run).__globals__
     program = None
     if not sys.argv[0].startswith("ia3-speech ") and (spec := module.get("__spec__")):
         program = f"python -m {spec.name.removesuffix('.__main__')}"
     parser = Parser(prog=program, description=description(module.get("__doc__")))
-    is_group = isinstance(run, dict)
     if is_group:
         commands = parser.add_subparsers(metavar="COMMAND", required=True)
         for name, function in run.items():
@@ -198,6 +202,18 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     arguments = inspect.signature(run).bind_partial()
     arguments.arguments |= given
     return run(*arguments.args, **arguments.kwargs)
+
+
+def flags_of(run: Callable) -> dict[str, list[str] | None]:
+    """Its flags → their choices; None where one takes no value. What stands without a flag is at ""."""
+    parser = Parser()
+    parser.add(run)
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    return {
+        flag: None if action.nargs == 0 else [*(action.choices or ())]
+        for action in shown
+        for flag in ([f for f in action.option_strings if f.startswith("--")] or [""])
+    }
 
 
 def configuration(parser: Parser, name: str) -> list[str]:
