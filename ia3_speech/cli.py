@@ -170,8 +170,8 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
     is_group = isinstance(run, dict)
     if words == ["--flags"]:  # for `ia3-speech completion`
-        of_command = {"": flags_of(run) | {"--config": []}} if not is_group else {}
-        print(json.dumps(of_command or {name: flags_of(each) for name, each in run.items()}))
+        of_command = {"": flags_with_choices(run) | {"--config": []}} if not is_group else {}
+        print(json.dumps(of_command or {name: flags_with_choices(each) for name, each in run.items()}))
         return None
     module = (next(iter(run.values())) if isinstance(run, dict) else run).__globals__
     program = None
@@ -204,7 +204,7 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     return run(*arguments.args, **arguments.kwargs)
 
 
-def flags_of(run: Callable) -> dict[str, list[str] | None]:
+def flags_with_choices(run: Callable) -> dict[str, list[str] | None]:
     """Its flags → their choices; None where one takes no value. What stands without a flag is at ""."""
     parser = Parser()
     parser.add(run)

@@ -61,11 +61,11 @@ def main(shell: Literal["bash", "zsh", "fish"]) -> None:
     """
     from ia3_speech.__main__ import COMMANDS
 
-    flags = {f"{name} {sub}".strip(): table for name in COMMANDS for sub, table in flags_of(name).items()}
+    flags = {f"{name} {sub}".strip(): table for name in COMMANDS for sub, table in read_flags(name).items()}
     print(fish_script(flags, COMMANDS) if shell == "fish" else bash_script(flags, shell == "zsh"))
 
 
-def flags_of(name: str) -> Flags:
+def read_flags(name: str) -> Flags:
     """The flags of a command by sub-command; by "", where it has none."""
     from ia3_speech.__main__ import main as run
 
@@ -74,7 +74,7 @@ def flags_of(name: str) -> Flags:
     return json.loads(printed.getvalue())
 
 
-def words_of(flags: Flags) -> dict[str, list[str]]:
+def words_after(flags: Flags) -> dict[str, list[str]]:
     """What may follow a command without a flag: its sub-commands or choices; behind "" all commands."""
     words: dict[str, list[str]] = {"": [*dict.fromkeys(path.partition(" ")[0] for path in flags)]}
     for path, table in flags.items():
@@ -85,7 +85,9 @@ def words_of(flags: Flags) -> dict[str, list[str]]:
 
 
 def bash_script(flags: Flags, zsh: bool) -> str:
-    words = words_of(flags) | {f"{path} -": [flag for flag in table if flag] for path, table in flags.items()}
+    words = words_after(flags) | {
+        f"{path} -": [flag for flag in table if flag] for path, table in flags.items()
+    }
     values = {f"{path} {f}": v for path, table in flags.items() for f, v in table.items() if f and v}
     groups = {path.partition(" ")[0] for path in flags if " " in path}
     cases = [
@@ -104,7 +106,7 @@ def bash_script(flags: Flags, zsh: bool) -> str:
 def fish_script(flags: Flags, descriptions: dict[str, str]) -> str:
     adapters = "(ls (set -q IA3_SPEECH_HOME; and echo $IA3_SPEECH_HOME; or echo {home})/adapters 2>/dev/null)"
     adapters, lines = adapters.format(home=quote(str(registry.home().parent))), []
-    for path, words in words_of(flags).items():
+    for path, words in words_after(flags).items():
         for word in words:
             help = f" -d {quote(descriptions[word])}" if not path else ""
             lines.append(f"-f -n '__ia3_speech_is {path}' -a {word}{help}")
