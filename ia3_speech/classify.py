@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Literal
 from ia3_speech.adapters.expressions import format_terms, parse_terms
 from ia3_speech.adapters.record import read_summary, recorded_base
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import is_silent
+from ia3_speech.data.audio_problems import is_silent
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcription import read_audio
 from ia3_speech.inputs import base_folder

@@ -17,7 +17,6 @@ import inspect
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -97,6 +96,10 @@ def progress_stream() -> TextIO:
     return sys.stderr
 
 
+class Operand(str):
+    """A word behind `--`: no flag."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of what functions take, which gives what stands in the line alone; its errors are one line."""
 
@@ -112,7 +115,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message, hint = message.removeprefix("argument "), ""
         if message.startswith("unrecognized arguments: --"):
-            word = message.split()[2].partition("=")[0]
+            word = message.split()[2].partition("=")[0].replace("_", "-")
             if (ours := OF_WHISPER.get(word)) in self.flags.values():
                 hint = f"Whisper's {word} is {ours} here; "
             elif near := difflib.get_close_matches(word, self.flags.values(), n=1, cutoff=0.7):
@@ -121,6 +124,19 @@ class Parser(argparse.ArgumentParser):
             takes = {flag for flag, action in self._option_string_actions.items() if action.nargs is None}
             hint = "".join(f"{a} took {b}; " for a, b in pairwise(self.words) if a in takes)
         self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
+
+    def with_dashes(self, words: list[str]) -> list[str]:
+        """The words, with dashes in the flags among them; behind `--` there are none."""
+        end, dashed = words.index("--") if "--" in words else len(words), []
+        for word in words[:end]:
+            name, equals, value = word.partition("=")
+            flag = name.replace("_", "-")
+            dashed.append(f"{flag}{equals}{value}" if flag in self.flags.values() else word)
+        return dashed + [Operand(word) for word in words[end + 1 :]]
+
+    def _parse_optional(self, word: str) -> Any:
+        """argparse's own forgets `--` where flags may stand between other words."""
+        return None if isinstance(word, Operand) else super()._parse_optional(word)
 
     def add(self, target: Callable | type, group: Any = None) -> None:
         """Add what the parameters of a function, or the fields of a dataclass, stand for."""
@@ -166,23 +182,28 @@ class Parser(argparse.ArgumentParser):
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
+    is_group = isinstance(run, dict)
+    if words == ["--flags"]:  # for `ia3-speech completion`
+        of_command = {"": flags_with_choices(run) | {"--config": []}} if not is_group else {}
+        print(json.dumps(of_command or {name: flags_with_choices(each) for name, each in run.items()}))
+        return None
     module = (next(iter(run.values())) if isinstance(run, dict) else run).__globals__
     program = None
     if not sys.argv[0].startswith("ia3-speech ") and (spec := module.get("__spec__")):
         program = f"python -m {spec.name.removesuffix('.__main__')}"
     parser = Parser(prog=program, description=description(module.get("__doc__")))
-    words = [re.sub("^--[^=]+", lambda flag: flag[0].replace("_", "-"), word) for word in words]
-    if isinstance(run, dict):
+    if is_group:
         commands = parser.add_subparsers(metavar="COMMAND", required=True)
         for name, function in run.items():
             text = description(function.__doc__)
             commands.add_parser(name, help=text.partition("\n")[0].replace("%", "%%"), description=text)
         parser.parse_args(words[:1])  # --help, no command, or none of this name
         parser, run, words = commands.choices[words[0]], run[words[0]], words[1:]
-        parser.add(run)
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
-        parser.add(run)
+    parser.add(run)
+    words = parser.with_dashes(words)
+    if not is_group:
         finder = Parser(add_help=False)
         finder.add_argument("--config")
         if file := vars(finder.parse_known_args(words)[0]).get("config"):
@@ -196,6 +217,18 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     arguments = inspect.signature(run).bind_partial()
     arguments.arguments |= given
     return run(*arguments.args, **arguments.kwargs)
+
+
+def flags_with_choices(run: Callable) -> dict[str, list[str] | None]:
+    """Its flags → their choices; None where one takes no value. What stands without a flag is at ""."""
+    parser = Parser()
+    parser.add(run)
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    return {
+        flag: None if action.nargs == 0 else [*(action.choices or ())]
+        for action in shown
+        for flag in ([f for f in action.option_strings if f.startswith("--")] or [""])
+    }
 
 
 def configuration(parser: Parser, name: str) -> list[str]:

@@ -42,7 +42,7 @@ from ia3_speech.data.recordings import (
     output_paths,
     part_numbers,
     recording_duration,
-    recordings_from_stdin,
+    recordings_from_pipe,
 )
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.formats import FORMATS, check_output, parse_formats, with_times
@@ -110,7 +110,7 @@ def main(
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             raise UserError("no files were given (--help shows how to use it)")
-        sources, bad = recordings_from_stdin(sys.stdin.buffer)
+        sources, bad = recordings_from_pipe(sys.stdin.buffer)
     else:
         sources, bad = find_recordings(files)
     single, formats = len(sources) + len(bad) == 1, parse_formats(output_options.format)

@@ -42,7 +42,7 @@ FIRST = (
     "tests/test_readme_commands.py",
     "tests/test_train.py",
     "tests/egs/",
-    "tests/test_speakers.py",
+    "tests/speakers/",
     "tests/model/",
     "tests/scripts/",
 )

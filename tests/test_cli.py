@@ -66,6 +66,7 @@ def many(*files: str, adapter: str | None = None, deep: bool = False):
         (many, "", "() None False"),
         (many, "a --adapter x b --deep c", "('a', 'b', 'c') x True"),
         (many, "--adapter=x - [1] null 1", "('-', '[1]', 'null', '1') x False"),
+        (many, "--deep --adapter=a_b -- --my_file.wav --adapter", "('--my_file.wav', '--adapter') a_b True"),
     ],
 )
 def test_flags_and_words_before_between_and_after_them(function, words, printed, capsys):
@@ -113,6 +114,7 @@ def several_kinds(
         ("--log-file=x source --most", "--most: expected one argument"),
         ("--log-file=x source --several x", "--several: invalid 'number' value: 'x'"),
         ("--log-file=x source --pairs x", "--pairs: invalid 'pairs such as {\"a\": \"b\"}' value: 'x'"),
+        ("--log_file=x source --a_b.wav", "unrecognized arguments: --a_b.wav"),
         (
             "--log-file=x source --frst=1",
             "unrecognized arguments: --frst=1 (did you mean --first? --help lists the options)",

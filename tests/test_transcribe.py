@@ -248,6 +248,20 @@ def test_a_wav_on_stdin(run, tiny_folder, sizes):
         assert run("--base", tiny_folder, *words, stdin=wav(sizes)) == (0, f"{text}\n", "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes have other names")
+def test_a_pipe_among_the_files_is_read_as_stdin_is(run, tiny_folder, audio):
+    """/dev/stdin behind `|`, and the shell's <(command)."""
+    audio("a.wav")
+    text = load(tiny_folder).transcribe(io.BytesIO(wav())).text
+    printed = {wav(): f"{text}\n", b"a.wav\n": f"{texts(tiny_folder, 'a.wav')[0]}\n"}
+    for data, line in printed.items():
+        reader, writer = os.pipe()
+        os.write(writer, data)
+        os.close(writer)
+        assert run("--base", tiny_folder, f"/dev/fd/{reader}") == (0, line, "")
+        os.close(reader)
+
+
 def test_other_sound_broken_sound_and_nothing_on_stdin(run, tiny_folder, audio):
     data = Path(audio("a.flac")).read_bytes()
     code, out, _ = run("--base", tiny_folder, "--output-dir", "out", stdin=data)

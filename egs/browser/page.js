@@ -9,7 +9,8 @@ let graph, session, samples;
 // The vectors of a .safetensors file, ours or PEFT's, by the graph's inputs.
 // https://huggingface.co/docs/safetensors: 8 bytes with the header's length, the header in JSON, the tensors.
 function readVectors(buffer, name) {
-  const length = Number(new DataView(buffer).getBigUint64(0, true));
+  const length = buffer.byteLength < 8 ? Infinity : Number(new DataView(buffer).getBigUint64(0, true));
+  if (8 + length > buffer.byteLength) throw new Error(`${name}: is no .safetensors file`);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   const vectors = {};
   for (const [key, tensor] of Object.entries(header)) {

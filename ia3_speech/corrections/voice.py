@@ -31,7 +31,8 @@ from ia3_speech.adapters.record import (
 )
 from ia3_speech.cli import CONFIGURATIONS, UserError
 from ia3_speech.corrections.store import interrupted_by_removal, only_writer, store_of
-from ia3_speech.data.audio import SAMPLE_RATE, find_problem, is_silent
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio_problems import find_problem, is_silent
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
 from ia3_speech.data.kaldi.table_file import unprintable_character

@@ -1,4 +1,4 @@
-"""Audio files: decode them to 16 kHz mono float32; change a waveform's speed, say what is wrong with it.
+"""Audio files: decode them to 16 kHz mono float32; change a waveform's speed.
 
 In: a path or an open binary file, of a format that libsndfile reads, or a container whose first audio track
 PyAV decodes (m4a, mp4, webm, aac, wma, amr; the extra `ia3-speech[containers]`). Out: `np.ndarray` float32
@@ -8,9 +8,10 @@ PyAV decodes (m4a, mp4, webm, aac, wma, amr; the extra `ia3-speech[containers]`)
 import logging
 import os
 import re
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,7 @@ from ia3_speech.cli import UserError, pip_install
 logger = logging.getLogger(__name__)
 
 Source = Path | str | BinaryIO
+Blocks = Iterable[tuple[np.ndarray, float]]  # float32 `(frames, channels)`, and their rate in Hz
 # Of libsndfile's formats, and of containers, which may need an extra: read or reported, never overlooked.
 AUDIO_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
@@ -30,9 +32,9 @@ AUDIO_SUFFIXES = {
     *(".aac", ".wma", ".wmv", ".asf", ".amr", ".awb"),
 }
 SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
-RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hence the shortest usable input
 # Seconds decoded before a segment and thrown away: after a seek MP3 lacks up to 0.7 s, Opus a few windows.
 LEAD_IN = 1.0
+BLOCK = 2**16  # frames that are decoded at once
 HEAD = 1024  # bytes in which all headers stand that are read here; a NIST SPHERE header's size
 OGG_PAGE = 65_307  # bytes, at most
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
@@ -49,14 +51,6 @@ SIZE_FIELDS = {
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 SIGNATURES = {b"\x1a\x45\xdf\xa3": "webm", b"\x30\x26\xb2\x75": "wma", b"#!AMR": "amr", b"ADIF": "aac"}
 
-# Clipping shows as flat tops: of speech that was cut off at half its peak 0.1 to 3 % of the samples, also
-# after resampling or Opus; of speech that was scaled up to its peak single samples alone.
-FULL_SCALE = 0.99
-FLAT_TOP = 3  # samples in a row, of one sign
-CLIPPED_SHARE = 0.001  # of all samples
-SILENT_PEAK = 1e-4  # of full scale, -80 dB: three steps of 16 bit, below the noise of any microphone
-SILENT_SECONDS = 0.5  # shorter audio is not called silent
-
 
 class AudioError(UserError):
     """Audio that cannot be used. The message names the file (and the utterance) and a hint."""
@@ -66,18 +60,15 @@ class TooLong(UserError):
     """A recording that is longer than its reader allows, or has too many channels for its length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a waveform."""
-
-    reason: str  # a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`
-    fatal: bool = True  # whether no model can use the waveform; clipped speech and silence are only named
-
-
 def load_audio(
-    source: Source, *, start: float | None = None, end: float | None = None, max_seconds: float = inf
+    source: Source,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    max_seconds: float = inf,
+    check: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
-    """Decode to float32 `(samples,)` at 16 kHz; the channels are averaged.
+    """Decode to float32 `(samples,)` at 16 kHz, block by block; the channels are averaged.
 
     Args:
         source: a path, or a seekable binary file object.
@@ -85,55 +76,68 @@ def load_audio(
         end: where to stop, in seconds (None: at the end). An end up to 0.5 s after the recording's is
             accepted and cut, as Kaldi's extract-segments does.
         max_seconds: of the whole file, of at most 96,000 samples each; of more nothing is kept in memory.
+        check: called after each block of some seconds; what it raises ends the decoding.
 
     Raises:
         AudioError: the file is missing, is not audio, or ends before the segment or its header says.
         TooLong: the file is longer than `max_seconds`.
     """
     if container_format(source):
-        wave = load_container(source, max_seconds)
+        is_stream = hasattr(source, "read")
+        decode = mono_of_container.__wrapped__ if is_stream else mono_of_container
+        wave = decode(source, is_stream or Path(source).stat().st_mtime_ns, max_seconds, check)
         first, count = segment_of(source, SAMPLE_RATE, len(wave), start, end)
         return wave[first : first + count]
-    wave, rate = read_frames(source, start, end, max_seconds)
-    return np.ascontiguousarray(resample(to_mono(wave, source_name(source)), rate, SAMPLE_RATE))
+    return to_mono(lambda: read_blocks(source, start, end, max_seconds, check), source_name(source))
 
 
 def load_channels(source: Source) -> list[np.ndarray]:
     """Decode to float32 `(samples,)` at 16 kHz for each channel. Raises AudioError as `load_audio`."""
-    wave, rate = decode_container(source) if container_format(source) else read_frames(source, None, None)
-    return [np.ascontiguousarray(resample(channel, rate, SAMPLE_RATE)) for channel in wave.T]
+    return [np.ascontiguousarray(channel) for channel in resample_blocks(read_blocks(source)).T]
 
 
 def audio_duration(source: Source) -> float:
     """Length in seconds as the file's header states it; only a container is decoded. Raises AudioError."""
     if container_format(source):
-        return len(load_container(source)) / SAMPLE_RATE
+        return len(load_audio(source)) / SAMPLE_RATE
     with open_sound_file(source) as sound:
         return sound.frames / sound.samplerate
 
 
-def read_frames(
-    source: Source, start: float | None, end: float | None, max_seconds: float = inf
-) -> tuple[np.ndarray, int]:
-    """`(frames, channels)` of a file that libsndfile reads, and its rate in Hz. Raises as `load_audio`."""
+def read_blocks(
+    source: Source,
+    start: float | None = None,
+    end: float | None = None,
+    max_seconds: float = inf,
+    check: Callable[[], object] = lambda: None,
+) -> Blocks:
+    """The blocks of a segment, or of a whole container. Arguments and errors as `load_audio`."""
+    if container_format(source):
+        yield from container_blocks(source, max_seconds, check)
+        return
     with open_sound_file(source) as sound:
         rate, frames = sound.samplerate, sound.frames
         check_size(frames, sound.channels, rate, max_seconds)
-        first, count = segment_of(source, rate, frames, start, end)
+        first, missing = segment_of(source, rate, frames, start, end)
         lead = min(first, round(LEAD_IN * rate))
         try:
             sound.seek(first - lead)
-            wave = sound.read(count + lead, dtype="float32", always_2d=True)[lead:]
+            sound.seekable = lambda: False  # soundfile would seek after every read, which breaks MP3
+            sound.read(lead, dtype="float32")
+            block = None
+            while block is None or len(block):
+                check()
+                block = sound.read(min(missing, BLOCK), dtype="float32", always_2d=True)
+                missing -= len(block)
+                yield block, rate
         except (RuntimeError, OSError, ValueError, MemoryError) as error:
             raise AudioError(
                 f"{source_name(source)}: cannot be decoded: {library_message(error)} "
                 f"(damaged: copy the file again)"
             ) from None
-    missing = count - len(wave)
     if end is None:
         missing += round(promised_excess(source) * frames)
     refuse_cut_off(source, missing / rate, frames / rate)
-    return wave, rate
 
 
 def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> None:
@@ -212,24 +216,18 @@ def container_format(source: Source) -> str | None:
     return next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)
 
 
-def load_container(source: Source, max_seconds: float = inf) -> np.ndarray:
-    """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises as `decode_container`."""
-    if hasattr(source, "read"):
-        return mono_of_container.__wrapped__(source, None, max_seconds)
-    return mono_of_container(source, Path(source).stat().st_mtime_ns, max_seconds)
-
-
 @lru_cache(maxsize=1)
-def mono_of_container(source: Source, version: int | None, max_seconds: float) -> np.ndarray:
-    """`load_container`: the segments of one recording follow one another, and it is decoded as a whole."""
-    samples, rate = decode_container(source, max_seconds)
-    wave = resample(to_mono(samples, source_name(source)), rate, SAMPLE_RATE)
+def mono_of_container(
+    source: Source, version: int, max_seconds: float, check: Callable[[], object]
+) -> np.ndarray:
+    """A whole container, float32 `(samples,)` at 16 kHz: its segments are read one after another."""
+    wave = to_mono(lambda: container_blocks(source, max_seconds, check), source_name(source))
     wave.flags.writeable = False
     return wave
 
 
-def decode_container(source: Source, max_seconds: float = inf) -> tuple[np.ndarray, int]:
-    """Decode the first audio track of a container to float32 `(frames, channels)`, and its rate in Hz.
+def container_blocks(source: Source, max_seconds: float, check: Callable[[], object]) -> Blocks:
+    """The blocks of the first audio track of a container.
 
     Raises:
         AudioError: PyAV is not installed, there is no audio track, or the file is damaged or cut off.
@@ -243,7 +241,6 @@ def decode_container(source: Source, max_seconds: float = inf) -> tuple[np.ndarr
             f"{name}: is {format} audio, which needs PyAV (in the clone: {pip_install('.[containers]')}; "
             f"or write it as wav, flac, ogg or mp3)"
         ) from None
-    parts: list[np.ndarray] = []
     frames = 0
     is_stream = hasattr(source, "read")
     # No other protocol: a container must not make us open what it names.
@@ -253,21 +250,21 @@ def decode_container(source: Source, max_seconds: float = inf) -> tuple[np.ndarr
             if not container.streams.audio:
                 raise AudioError(f"{name}: has no audio track")
             stream = container.streams.audio[0]
-            rate = stream.rate
             is_estimated = format in ("aac", "amr") or not container.duration
             promised = 0.0 if is_estimated else container.duration / av.time_base
-            resampler = av.AudioResampler(format="fltp")
-            for frame in container.decode(stream):  # neither header nor packets say how much there is
-                frames += frame.samples
-                check_size(frames, frame.layout.nb_channels, frame.sample_rate, max_seconds)
-                parts += [part.to_ndarray() for part in resampler.resample(frame)]
-            parts += [part.to_ndarray() for part in resampler.resample(None)]
+            resampler = av.AudioResampler(format="fltp", frame_size=BLOCK)
+            # Neither header nor packets say how much there is.
+            for frame in chain(container.decode(stream), [None]):
+                if frame:
+                    frames += frame.samples
+                    check_size(frames, frame.layout.nb_channels, frame.sample_rate, max_seconds)
+                for block in resampler.resample(frame):
+                    check()
+                    yield block.to_ndarray().T, block.sample_rate
     except (av.FFmpegError, ValueError, MemoryError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         raise AudioError(f"{name}: cannot be decoded: {reason} (damaged: copy the file again)") from None
-    samples = np.concatenate(parts, axis=1).T if parts else np.zeros((0, 1), np.float32)
-    refuse_cut_off(source, promised - len(samples) / rate, promised)
-    return samples, rate
+    refuse_cut_off(source, promised - frames / stream.rate, promised)
 
 
 # ---- opening a file, and explaining why it cannot be opened ----
@@ -330,59 +327,39 @@ def library_message(error: Exception) -> str:
     return (message or type(error).__name__).strip().rstrip(".")
 
 
-# ---- waveforms ----
+# ---- channels and rates ----
 
 
-def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
-    """The mean of the channels of `(frames, channels)`; the loudest, where they cancel each other, since a
-    cable with swapped wires makes one the other's negative."""
-    if wave.shape[1] == 1:
-        return wave[:, 0]
-    if (channel := channel_of_cancelling(wave)) is None:
-        return wave.mean(axis=1)
-    logger.warning(CANCELLED, name)
-    return wave[:, channel]
+def to_mono(read: Callable[[], Blocks], name: str) -> np.ndarray:
+    """The mean of the channels of all blocks, float32 `(samples,)` at 16 kHz. Where they cancel each other,
+    as those of a cable with swapped wires do, `read` is called again for the loudest."""
+    energy = np.zeros(1)
+
+    def means() -> Blocks:
+        nonlocal energy
+        for block, rate in read():
+            mean = block
+            if block.shape[1] > 1:
+                mean = block.mean(axis=1, keepdims=True)
+                energy = energy + energies(mean, block)
+            yield mean, rate
+
+    wave = resample_blocks(means())
+    if (channel := channel_of_cancelling(energy)) is not None:
+        logger.warning(CANCELLED, name)
+        wave = resample_blocks((block[:, [channel]], rate) for block, rate in read())
+    return wave[:, 0]
 
 
-def channel_of_cancelling(wave: np.ndarray) -> int | None:
-    """The loudest channel of `(frames, channels)` that cancel each other; else None."""
-    if not wave.size or np.square(wave.mean(axis=1)).mean() >= CANCELLED_SHARE * np.square(wave).mean():
-        return None
-    return int(np.argmax(np.square(wave).mean(axis=0)))
+def energies(mean: np.ndarray, wave: np.ndarray) -> np.ndarray:
+    """The energy of the channels' mean, and of each channel of `(frames, channels)`: `(1 + channels,)`."""
+    return np.array([np.square(mean).sum(), *np.square(wave).sum(axis=0)], np.float64)
 
 
-def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:
-    """The most serious problem of `wave` (float32 `(samples,)`, 16 kHz), or None."""
-    if wave.size == 0:
-        return Problem("empty (no samples)")
-    if wave.size < minimum_samples:
-        seconds, needed = wave.size / SAMPLE_RATE, minimum_samples / SAMPLE_RATE
-        return Problem(f"too short ({seconds:.3f} s, {needed:.3f} s are needed)")
-    if not np.isfinite(wave).all():
-        return Problem(f"{np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
-    share = clipped_share(wave)
-    if share >= CLIPPED_SHARE:
-        return Problem(f"clipped ({100 * share:.1f} % of the samples are flat at full scale)", fatal=False)
-    if is_silent(wave):
-        return Problem("silent (is the microphone or the right channel recorded?)", fatal=False)
-    return None
-
-
-def is_silent(wave: np.ndarray) -> bool:
-    """Whether there is nothing in `wave` (samples,) that a microphone could have recorded."""
-    return wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK
-
-
-def clipped_share(wave: np.ndarray) -> float:
-    """The share of samples in runs of three or more at full scale, of one sign. `wave` is `(samples,)`."""
-    if np.abs(wave).max() < FULL_SCALE:
-        return 0.0
-    clipped = 0
-    for signed in (wave, -wave):
-        edges = np.diff(np.concatenate(([0], (signed >= FULL_SCALE).astype(np.int8), [0])))
-        runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
-        clipped += int(runs[runs >= FLAT_TOP].sum())
-    return clipped / wave.size
+def channel_of_cancelling(energy: np.ndarray) -> int | None:
+    """The loudest of channels that cancel each other, by `energies`; else None."""
+    mean, *channels = energy
+    return int(np.argmax(channels)) if mean * len(channels) < CANCELLED_SHARE * sum(channels) else None
 
 
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
@@ -398,3 +375,20 @@ def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     import soxr
 
     return soxr.resample(wave.astype(np.float32, copy=False), rate, new_rate)
+
+
+def resample_blocks(blocks: Blocks) -> np.ndarray:
+    """All blocks behind one another, float32 `(samples, channels)` at 16 kHz: what `resample` makes of each
+    channel."""
+    data, channels, resampler = bytearray(), 1, None  # it grows in place
+    for block, rate in blocks:
+        channels = block.shape[1]
+        if rate != SAMPLE_RATE:
+            import soxr
+
+            resampler = resampler or soxr.ResampleStream(rate, SAMPLE_RATE, channels, "float32")
+            block = resampler.resample_chunk(block)
+        data += block.tobytes()
+    if resampler:
+        data += resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True).tobytes()
+    return np.frombuffer(data, np.float32).reshape(-1, channels)

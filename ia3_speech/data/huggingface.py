@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.data.audio_problems import find_problem
 from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
 from ia3_speech.data.kaldi.table_file import DataError, printable_text

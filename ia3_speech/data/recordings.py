@@ -7,6 +7,7 @@ output folder, and a message for each path that leads nowhere; `to_waveform` dec
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,11 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
             elif not audio:
                 searched = " ".join(sorted(AUDIO_SUFFIXES))
                 bad.append(f"{path}: no audio files in this folder (searched for {searched})")
+        elif is_pipe(path):
+            with open(path, "rb") as pipe:  # noqa: PTH123 (as above)
+                piped, unread = recordings_from_pipe(pipe, path)
+            recordings += piped
+            bad += unread
         elif os.path.exists(path):  # noqa: PTH110
             recordings.append(Recording(path, path, Path(Path(path).name)))
         else:
@@ -129,17 +135,26 @@ def files_below(folder: Path, bad: list[str]) -> list[Path]:
     return sorted(files)
 
 
-def recordings_from_stdin(stream: BinaryIO) -> tuple[list[Recording], list[str]]:
+def is_pipe(path: str) -> bool:
+    """Whether it can be read once alone, as /dev/stdin behind `|`, and the shell's <(command)."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
+
+
+def recordings_from_pipe(stream: BinaryIO, name: str = STDIN) -> tuple[list[Recording], list[str]]:
     """`find_recordings` for what a pipe holds: an audio file, recognised by RIFF at its beginning (WAV) or by
     zero bytes (all other formats); or paths, one a line. Raises UserError where it is empty."""
     data = stream.read()
     if data.startswith(b"RIFF") or b"\0" in data[:4096]:
         file = io.BytesIO(data)
-        file.name = STDIN
-        return [Recording(file, STDIN, Path("stdin"))], []
+        file.name = name
+        return [Recording(file, name, Path("stdin" if name == STDIN else Path(name).name))], []
     paths = [os.fsdecode(line.rstrip(b"\r")) for line in data.split(b"\n") if line.strip()]
     if not paths:
-        raise UserError("no files were given, and stdin is empty (--help shows how to use it)")
+        name = "stdin" if name == STDIN else name
+        raise UserError(f"no files were given, and {name} is empty (--help shows how to use it)")
     return find_recordings(paths)
 
 
@@ -240,7 +255,9 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
             f"{wave.shape} ({'' if channels else 'average channels; '}divide int16 by 32768)"
         )
     wave = wave.astype(np.float32, copy=False)
-    return resample(to_mono(wave.T, "audio") if wave.ndim == 2 else wave, sampling_rate, SAMPLE_RATE)
+    if wave.ndim == 2:
+        return to_mono(lambda: [(wave.T, sampling_rate)], "audio")
+    return resample(wave, sampling_rate, SAMPLE_RATE)
 
 
 def part_numbers(part: str | None) -> tuple[int, int]:

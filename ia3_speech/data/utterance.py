@@ -15,15 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ia3_speech.cli import progress_stream
-from ia3_speech.data.audio import (
-    RECEPTIVE_FIELD,
-    SAMPLE_RATE,
-    AudioError,
-    audio_duration,
-    find_problem,
-    load_audio,
-    segment_of,
-)
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, audio_duration, load_audio, segment_of
+from ia3_speech.data.audio_problems import RECEPTIVE_FIELD, find_problem
 from ia3_speech.formatting import plural
 
 if TYPE_CHECKING:

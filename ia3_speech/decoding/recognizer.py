@@ -13,7 +13,8 @@ import numpy as np
 
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, is_silent
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio_problems import is_silent
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.transcript import Choice, Word

@@ -53,6 +53,7 @@ from ia3_speech.loading import load, make_post_process
 from ia3_speech.search import SearchOptions
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses
+DAY_SECONDS = 86_400.0  # for --max-seconds inf
 POLL_SECONDS = 0.1  # between looks at whether Ctrl-C was pressed
 TEXT, JSON = ("text", "txt", "dictation"), ("json", "jsonl")  # formats
 CLEAR_LINE = "\r\x1b[K"  # to the line's beginning, and erase it (ECMA-48)
@@ -73,7 +74,7 @@ def main(
         format: text: one line for each final text (dictation: the same, with --dictation); json: one object
             for each
         max_seconds: cut speech without a pause after this many seconds (default: the base's maximum input
-            duration, 15.36 s for mini, else 15)
+            duration, 15.36 s for mini, else 15; inf: never)
     """
     live_options.check()
     search_options.check()
@@ -87,8 +88,8 @@ def main(
     else:
         read_in_background(standard_input(live_options.raw), inbox)
     recognizer = load(search=search_options, max_seconds=max_seconds, **vars(model_options)).recognizer
-    if max_seconds is None:
-        recognizer.max_seconds = recognizer.base.maximum_seconds or MAXIMUM_SECONDS
+    seconds = max_seconds or recognizer.base.maximum_seconds or MAXIMUM_SECONDS
+    recognizer.max_seconds = min(seconds, DAY_SECONDS)
     output.recognizer = recognizer
     stream = StreamingRecognizer(
         recognizer,

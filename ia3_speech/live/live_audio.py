@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.cli import pip_install
-from ia3_speech.data.audio import CANCELLED, SAMPLE_RATE, UNKNOWN_SIZE, AudioError, channel_of_cancelling
+from ia3_speech.data.audio import (
+    CANCELLED,
+    SAMPLE_RATE,
+    UNKNOWN_SIZE,
+    AudioError,
+    channel_of_cancelling,
+    energies,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -150,12 +157,13 @@ class Converter:
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """`(frames, channels)` → `(samples,)`."""
-        channel = channel_of_cancelling(frames) if frames.shape[1] > 1 else None
+        mono = frames.mean(axis=1)
+        channel = channel_of_cancelling(energies(mono, frames)) if frames.shape[1] > 1 else None
         if channel is not None and self.channel is None:
             logger.warning(CANCELLED, "stdin")
             self.channel = channel
         # Each portion anew: hum may cancel, and the speech behind it not.
-        mono = frames.mean(axis=1) if channel is None else frames[:, self.channel]
+        mono = mono if channel is None else frames[:, self.channel]
         return self.resampler.resample_chunk(mono) if self.resampler else mono
 
     def flush(self) -> np.ndarray:

@@ -11,7 +11,7 @@ import io
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, BinaryIO, Literal, TypeVar
 
@@ -22,7 +22,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, TooLong, find_problem, load_audio, source_name
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, TooLong, load_audio, source_name
+from ia3_speech.data.audio_problems import find_problem
 from ia3_speech.decoding.ctc_search import SearchError
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment, word_record
@@ -30,7 +31,7 @@ from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.serve.engine import EngineClosed, Turn
+from ia3_speech.serve.engine import ClientLeft, EngineClosed, Turn
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, bad_value, invalid, overloaded
 from ia3_speech.serve.models import language_code, language_names
 from ia3_speech.serve.state import Server
@@ -94,9 +95,8 @@ async def create_transcription(request: Request) -> Response:
             raise bad_value("response_format", "stream is for response_format json or text.")
         language = check_language(wanted.language, server.language)
         model = await asyncio.to_thread(server.models.select, wanted.model, request.state.client)
-        wave = await decode_file(server, form)
+        wave = await stack.enter_async_context(decoded_file(request, form, turn))
         request.state.audio_seconds = len(wave) / SAMPLE_RATE
-        stack.enter_context(server.holding(len(wave) / SAMPLE_RATE))
         recognizer = await translated(asyncio.to_thread(server.recognizer_for, model, turn, wanted.hotwords))
         transcriber = Transcriber(recognizer, server.dictation if wanted.dictation else None)
         if wanted.stream:
@@ -126,21 +126,37 @@ async def read_form(request: Request, max_files: int) -> AsyncIterator[tuple[Tur
             await form.close()
 
 
-async def decode_file(server: Server, form: FormData) -> np.ndarray:
-    """The samples of the form's file. Raises ApiError."""
+@asynccontextmanager
+async def decoded_file(request: Request, form: FormData, turn: Turn) -> AsyncIterator[np.ndarray]:
+    """The samples of the form's file, which count as held until the context ends. Decoding stops where the
+    client leaves. Raises ApiError."""
+    server: Server = request.app.state.server
     if not isinstance(upload := form.get("file"), UploadFile):
         raise bad_value("file", "file has to be an uploaded file, with a filename.")
     max_seconds, minimum = 60 * server.limits.max_minutes, server.recognizer.base.minimum_samples
-    async with server.decoders:
-        return await asyncio.to_thread(read_upload, upload.file, max_seconds, minimum)
+
+    def check() -> None:
+        if turn.cancelled:
+            raise ClientLeft
+
+    async def decode() -> np.ndarray:
+        async with server.decoders:
+            return await asyncio.to_thread(read_upload, upload.file, max_seconds, minimum, check)
+
+    if (wave := await unless_client_leaves(request, decode())) is None:
+        raise ApiError(CLIENT_LEFT, "The client has left.")
+    with server.holding(len(wave) / SAMPLE_RATE):
+        yield wave
 
 
-def read_upload(upload: BinaryIO, max_seconds: float, minimum_samples: int) -> np.ndarray:
+def read_upload(
+    upload: BinaryIO, max_seconds: float, minimum_samples: int, check: Callable[[], None]
+) -> np.ndarray:
     """Decode a file → float32 (samples,), 16 kHz mono. Raises ApiError 400, or 413 where it is too long: a
-    file of some kilobytes can hold days of silence, or a header that promises them."""
+    file of some kilobytes can hold days of silence, or a header that promises them; what `check` raises."""
     file = io.BytesIO(upload.read())  # PyAV would take a temporary file for one to write to
     try:
-        wave = load_audio(file, max_seconds=max_seconds)
+        wave = load_audio(file, max_seconds=max_seconds, check=check)
     except TooLong as error:
         raise ApiError(413, f"Audio file {error}.", "audio_too_long", "file") from None
     except AudioError as error:

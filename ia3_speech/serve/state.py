@@ -30,7 +30,7 @@ from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.serve_options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.training.config import NEAREST
 
-DECODERS = 2  # uploads that are decoded at once: a long one takes a gigabyte for some seconds
+DECODERS = 2  # uploads that are decoded at once
 MOST_HOTWORDS, LONGEST_HOTWORD = 100, 200  # of a request, and its characters: others are left out
 
 

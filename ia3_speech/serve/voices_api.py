@@ -39,7 +39,7 @@ from ia3_speech.corrections.store import (
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value
 from ia3_speech.serve.jobs import public_reason, read_job
-from ia3_speech.serve.openai_api import FILE, decode_file, fields_of, form_description, read_form
+from ia3_speech.serve.openai_api import FILE, decoded_file, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
 router = APIRouter()
@@ -136,11 +136,11 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
 async def add_recording(name: str, request: Request) -> dict[str, Any]:
     """Store a recording and what is said in it; the same recording again gets the new text."""
     server, name = request.app.state.server, existing_voice(request, name)
-    async with read_form(request, max_files=1) as (_, form):
+    async with read_form(request, max_files=1) as (turn, form):
         text = fields_of(form, RecordingForm).text
-        wave = await decode_file(server, form)
-        base = server.recognizer.base
-        id = await change_voice(request, name, voice.store_recording, name, wave, text, base)
+        async with decoded_file(request, form, turn) as wave:
+            base = server.recognizer.base
+            id = await change_voice(request, name, voice.store_recording, name, wave, text, base)
     stored = await asyncio.to_thread(voice.read_store, name)
     return {"id": id, "object": "recording", "recordings": len(stored)}
 

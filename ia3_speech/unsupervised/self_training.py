@@ -296,13 +296,24 @@ def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utteran
 
 def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[Utterance]:
     """Recordings, cut at pauses where they exceed the base's maximum input duration."""
-    maximum = load_base(options.base, device="cpu").maximum_seconds or MAXIMUM_SECONDS
+    maximum, ids = (
+        load_base(options.base, device="cpu").maximum_seconds or MAXIMUM_SECONDS,
+        ids_of(utterances),
+    )
     for utterance in utterances:
         length, cut = known_seconds(utterance), [utterance]
         with suppress(AudioError):  # listening to it names it
             cut = cut_utterance(utterance, length, maximum, allow_pipes=options.allow_pipes)
         for number, one in enumerate(cut, 1):
-            yield replace(one, id=f"{one.id}-{number:04d}" if len(cut) > 1 else one.id)
+            yield replace(one, id=ids.make_unique(f"{one.id}-{number:04d}") if len(cut) > 1 else one.id)
+
+
+def ids_of(utterances: Sequence[Utterance]) -> UtteranceIds:
+    """Their ids, as taken: the first part of `call` must not be called as another recording, `call-001`."""
+    ids = UtteranceIds(len(utterances))
+    for utterance in utterances:
+        ids.make_unique(utterance.id)
+    return ids
 
 
 def heard_again(words: Sequence[Word], text: str) -> tuple[Word, ...]:
@@ -317,7 +328,7 @@ def confident_labels(
 ) -> list[Utterance]:
     """What can be learnt: whole utterances each of whose words has the confidence `least`, and of the others,
     and of those longer than `maximum_seconds`, the parts of two words or more that have it."""
-    maximum, labels = maximum_seconds or MAXIMUM_SECONDS, []
+    maximum, labels, ids = maximum_seconds or MAXIMUM_SECONDS, [], ids_of(utterances)
     for utterance in utterances:
         if not (words := decoding.words.get(utterance.id)):
             continue
@@ -328,7 +339,7 @@ def confident_labels(
         else:
             parts = [*confident_parts(words, length, least, maximum)]
         for number, (start, end, text) in enumerate(parts, 1):
-            id = utterance.id if len(parts) == 1 else f"{utterance.id}-{number:03d}"
+            id = utterance.id if len(parts) == 1 else ids.make_unique(f"{utterance.id}-{number:03d}")
             times = {"start": offset + start, "end": offset + end, "duration": end - start}
             labels.append(replace(utterance, id=id, text=text, **times))
     return labels

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from ia3_speech.data.audio import (
     audio_duration,
     change_speed,
     container_format,
-    find_problem,
     load_audio,
+    load_channels,
     resample,
 )
+from ia3_speech.data.audio_problems import find_problem
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
 
 RATE = SAMPLE_RATE
@@ -75,6 +77,39 @@ def test_any_rate_and_channel_count(tmp_path, rate, channels):
     assert abs(len(wave) - RATE) <= 1
     middle = slice(2000, 14000)  # away from the resampler's edges
     assert np.abs(wave[middle] - tone()[middle]).max() < 1e-3
+
+
+@pytest.mark.parametrize("gains", [[1], [1, 0.5], [1, -0.99]], ids=["mono", "stereo", "opposite phase"])
+@pytest.mark.parametrize(
+    ("suffix", "rate"), [("flac", RATE), ("mp3", 44_100), ("ogg", 44_100), ("wav", 8_000)]
+)
+def test_blocks_give_what_the_whole_file_gives(tmp_path, suffix, rate, gains):
+    """Bit for bit: the mean of the channels, or the loudest channel where they cancel each other."""
+    file = tmp_path / f"a.{suffix}"
+    soundfile.write(file, np.outer(tone(18.0, rate) * tone(18.0, rate, 3.0, 1.0), gains), rate)
+    whole, _ = soundfile.read(file, dtype="float32", always_2d=True)
+    expected = resample(whole[:, 0] if min(gains) < 0 else whole.mean(axis=1), rate, RATE)
+    assert np.array_equal(load_audio(file), expected)
+    source = io.BytesIO(file.read_bytes())
+    assert np.array_equal(load_audio(source, start=2.0), load_audio(file, start=2.0))
+    for channel, samples in zip(load_channels(file), whole.T, strict=True):
+        assert np.array_equal(channel, resample(samples, rate, RATE))
+
+
+@pytest.mark.parametrize("suffix", ["flac", "m4a"])
+def test_a_recording_is_not_in_memory_at_its_own_rate(tmp_path, suffix):
+    """Two minutes of 48 kHz stereo are 46 MB, and 8 MB as 16 kHz mono."""
+    file, seconds = tmp_path / f"a.{suffix}", 120
+    stereo = np.tile(tone(1.0, 48_000), (2, seconds))
+    if suffix == "flac":
+        soundfile.write(file, stereo.T, 48_000)
+    else:
+        write_container(file, sound_frame(stereo), "aac", STEREO)
+    tracemalloc.start()
+    wave = load_audio(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert abs(len(wave) - seconds * RATE) < 0.1 * RATE and peak < 1.5 * wave.nbytes
 
 
 @pytest.mark.parametrize(
@@ -221,7 +256,23 @@ CONTAINERS = {  # suffix → the format by its first bytes, and a codec
     **{"m4a": ("mp4", "aac"), "mp4": ("mp4", "aac"), "webm": ("webm", "libopus"), "wma": ("wma", "wmav2")},
     **{"aac": ("aac", "aac"), "mka": ("webm", "aac")},
 }
+STEREO = {"rate": 48_000, "layout": "stereo", "bit_rate": 128_000}
 AMR = b"#!AMR\n" + 50 * (b"\x3c" + bytes(range(31)))  # a second in 50 frames of 12.2 kbit/s
+
+
+def sound_frame(stereo: np.ndarray):
+    """A frame of PyAV of `(2, samples)` at 48 kHz."""
+    av = pytest.importorskip("av")
+    frame = av.AudioFrame.from_ndarray(stereo, format="fltp", layout="stereo")
+    frame.sample_rate = 48_000
+    return frame
+
+
+def write_container(file: Path, frame, codec: str, options: dict) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(codec, **options)
+        container.mux([*stream.encode(frame), *stream.encode(None)])
 
 
 @pytest.fixture(scope="module")
@@ -232,16 +283,12 @@ def folder(tmp_path_factory) -> Path:
     wave = tone(3.0, 48_000) * (0.5 + 0.5 * tone(3.0, 48_000, hertz=3, gain=1.0))
     stereo = np.stack([wave, 0.5 * wave])
     soundfile.write(folder / "a.wav", stereo.T, 48_000)
-    sound = av.AudioFrame.from_ndarray(stereo, format="fltp", layout="stereo")
-    sound.sample_rate = 48_000
+    sound = sound_frame(stereo)
     picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
-    options = {"rate": 48_000, "layout": "stereo", "bit_rate": 128_000}
-    files = {f"a.{suffix}": (sound, codec, options) for suffix, (_, codec) in CONTAINERS.items()}
+    files = {f"a.{suffix}": (sound, codec, STEREO) for suffix, (_, codec) in CONTAINERS.items()}
     files["silent.mp4"] = (picture, "mpeg4", {"rate": 5, "width": 16, "height": 16})
-    for name, (frame, codec, options) in files.items():
-        with av.open(str(folder / name), "w") as container:
-            stream = container.add_stream(codec, **options)
-            container.mux([*stream.encode(frame), *stream.encode(None)])
+    for name, content in files.items():
+        write_container(folder / name, *content)
     return folder
 
 

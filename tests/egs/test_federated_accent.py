@@ -33,27 +33,45 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
+# What clients 1 and 2 send instead of theirs, and the words by which nodes 2 and 3 are named.
+FAULTS = [
+    ({"vector": np.full(32, np.nan, np.float32)}, "hold NaN", {"sha256": "another"}, "another base"),
+    ({"base": None}, "another base", {"arrays": None}, "other names"),
+    ({"num-examples": -39}, "has -39 utterances", {"num-examples": float("nan")}, "has nan utterances"),
+    ({"num-examples": [2, 2]}, r"has [2, 2] utterances", {"metrics": None}, "has None utterances"),
+    ({"vector": np.zeros(2**20, np.float32)}, "other names", {"vector": np.array(["x"] * 32)}, "other names"),
+]
+
+
+def spoil(content, change: dict) -> None:
+    """Change a reply's content, as a client may."""
+    for key, value in change.items():
+        if value is None:
+            del content[key]
+        elif key == "vector":
+            content["arrays"][next(iter(content["arrays"]))] = flwr.Array(value)
+        else:
+            content["base" if key == "sha256" else "metrics"][key] = value
+
+
 def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_base, monkeypatch, caplog):
-    """Three clients, one round; client 1 sends NaN, client 2 is of another base: the mean is client 0's."""
+    """Three clients, one round; where clients 1 and 2 can't be used, the mean is client 0's."""
     experiments = local.experiments
     out, every = tmp_path / "exp", {"clients": 3, "evaluate-every": 1}
     config = experiments.settings(data, out / "ia3", str(random_base), "full", 1, **every)
     sent = {}
     reply = experiments.LocalGrid.reply
 
-    def run(spoil: bool) -> dict[str, np.ndarray]:
-        """The server's vectors after a round, in which the replies are kept, and perhaps spoiled."""
+    def run(*changes: dict) -> dict[str, np.ndarray]:
+        """The server's vectors after a round, in which replies are kept, those of clients 1 and 2 changed."""
 
         def kept(grid, message):
             answer = reply(grid, message)
             client = int(answer.content["base"]["client"])
             arrays = answer.content["arrays"]
             sent[client] = {name: array.numpy() for name, array in arrays.items()}
-            if spoil and client == 1:
-                name = next(iter(arrays))
-                arrays[name] = flwr.Array(np.full_like(sent[client][name], np.nan))
-            if spoil and client == 2:
-                answer.content["base"]["sha256"] = "another"
+            if 0 < client <= len(changes):
+                spoil(answer.content, changes[client - 1])
             return answer
 
         monkeypatch.setattr(experiments.LocalGrid, "reply", kept)
@@ -62,7 +80,7 @@ def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_b
         experiments.server_app.app(grid, context)
         return experiments.task.learner(config["base"], "ia3", 1).arrays
 
-    mean = run(spoil=False)
+    mean = run()
     for name, vector in mean.items():
         weight = np.random.default_rng(0).normal(size=(len(vector), 4))
         of_weights = np.mean([sent[client][name][:, None] * weight for client in range(3)], axis=0)
@@ -71,11 +89,17 @@ def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_b
     assert [line["round"] for line in rounds] == [0, 1] and rounds[0]["bytes"] > 4 * sum(
         map(len, mean.values())
     )
-    with caplog.at_level("WARNING", "flwr"):
-        left = run(spoil=True)
-    assert all(np.allclose(left[name], sent[0][name]) for name in left)
-    assert "client 1 is left out: its vectors hold NaN" in caplog.text
-    assert "client 2 is left out: its vectors are of another base" in caplog.text
+    for first, first_words, second, second_words in FAULTS:
+        caplog.clear()
+        with caplog.at_level("WARNING", "flwr"):
+            left = run(first, second)
+        assert all(np.allclose(left[name], sent[0][name]) for name in left)
+        told = sorted(r.getMessage() for r in caplog.records if "is left out" in r.getMessage())
+        assert len(told) == 2 and "node 2" in told[0] and first_words in told[0]
+        assert "node 3" in told[1] and second_words in told[1]
+    claimed = run({"num-examples": 10**9})
+    for name, vector in claimed.items():
+        assert np.allclose(vector, (sent[0][name] + 2 * sent[1][name] + sent[2][name]) / 4, atol=1e-6)
 
 
 def test_the_experiments_run_small(local, data, tmp_path, random_base, capsys):

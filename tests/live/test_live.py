@@ -49,6 +49,16 @@ def test_a_line_for_each_sentence(run_command, tiny_folder):
         assert (result.code, result.out, result.err) == (0, "".join(f"{text}\n" for text in texts), "")
 
 
+def test_speech_that_is_never_cut(run_command, tiny_folder):
+    """By default after 15 s."""
+    flags, data = ("--base", tiny_folder, "--format", "json"), wav(babble(20.0))
+    ends = []
+    for limit in ((), ("--max-seconds", "inf")):
+        result = run_command("live", *flags, *limit, stdin=data)
+        ends.append([json.loads(line)["end"] for line in result.out.splitlines()])
+    assert len(ends[0]) == 2 and ends[1] == [pytest.approx(20.0, abs=0.1)]
+
+
 def test_hot_words_that_were_never_found_are_told(run_command, tiny_folder, tmp_path):
     (tmp_path / "terms.txt").write_text("pneumonoultramicroscopic\n")
     words = ("--search", "greedy", "--hotwords", tmp_path / "terms.txt", "--hotword-weight", 0.01)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.data import audio
 from ia3_speech.serve.__main__ import address_of
 from ia3_speech.serve.monitoring import RequestIds
 from tests.serve.conftest import eventually
@@ -110,21 +111,58 @@ def test_the_address_that_is_told_can_be_opened():
 # ---- clients that leave
 
 
+def leave(running, path: str, content: bytes, began: threading.Event, **fields: str) -> None:
+    """Send a form, and close the connection as soon as `began` is set."""
+    request = httpx.Request("POST", f"{running.url}{path}", data=fields, files={"file": ("a.wav", content)})
+    head = [f"{name}: {value}" for name, value in request.headers.items()]
+    head = [f"POST {request.url.path} HTTP/1.1", *head, "", ""]
+    with socket.create_connection(("127.0.0.1", request.url.port)) as client:
+        client.sendall("\r\n".join(head).encode() + request.read())
+        assert began.wait(30)
+
+
+@pytest.mark.parametrize("path", ["audio/transcriptions", "voices/anna/recordings"])
+def test_decoding_ends_where_the_client_has_left(running, recordings, monkeypatch, no_process, path):
+    """Otherwise two long recordings keep all others from being decoded."""
+    httpx.post(f"{running.url}/v1/voices", files={"name": (None, "anna"), "consent": (None, "true")})
+    began, go, ended, blocks, read = (
+        threading.Event(),
+        threading.Event(),
+        threading.Event(),
+        [],
+        audio.read_blocks,
+    )
+
+    def wait(*arguments):
+        try:
+            for block in read(*arguments):
+                blocks.append(block)
+                began.set()
+                assert go.wait(30)
+                yield block
+        finally:
+            ended.set()
+
+    long = io.BytesIO()
+    soundfile.write(long, np.zeros(100 * audio.BLOCK, np.int16), 16_000, format="FLAC")
+    with monkeypatch.context() as patch:
+        patch.setattr(audio, "read_blocks", wait)
+        leave(running, f"/v1/{path}", long.getvalue(), began, model="mini", text="no fever")
+        eventually(lambda: running.server.active == 0)
+        assert not ended.is_set(), "the request was over at once"
+        go.set()
+        assert ended.wait(30) and len(blocks) == 1
+    assert post(running, recordings[0].read_bytes(), "a.ogg").json()["text"], "others get theirs"
+
+
 @pytest.mark.parametrize("stream", ["false", "true"])
 def test_of_a_client_that_leaves_nothing_more_is_computed(serving, adapters, recordings, monkeypatch, stream):
     long, wave = io.BytesIO(), np.tile(soundfile.read(recordings[-1])[0], 12)
     soundfile.write(long, wave, 16_000, format="WAV", subtype="PCM_16")
     with serving(batch_seconds=20.0) as running:
         gate = Gate(running, monkeypatch)
-        request = httpx.Request(
-            "POST", f"{running.url}/v1/audio/transcriptions",
-            data={"model": "accent", "stream": stream}, files={"file": ("a.wav", long.getvalue())},
-        )  # fmt: skip
-        head = [f"{name}: {value}" for name, value in request.headers.items()]
-        head = [f"POST {request.url.path} HTTP/1.1", *head, "", ""]
-        with socket.create_connection(("127.0.0.1", request.url.port)) as client:
-            client.sendall("\r\n".join(head).encode() + request.read())
-            assert gate.began.wait(30)
+        fields = {"model": "accent", "stream": stream}
+        leave(running, "/v1/audio/transcriptions", long.getvalue(), gate.began, **fields)
         eventually(lambda: running.server.active == 0)
         gate.go.set()
         assert post(running, recordings[0].read_bytes(), "a.ogg").json()["text"], "others get theirs"

@@ -9,9 +9,11 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest
+import soundfile
 
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import store, voice
@@ -69,6 +71,27 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert call(running, "DELETE", "/anna").json() == {"id": "anna", "object": "voice", "deleted": True}
     left = [path for path in registry.home().parent.rglob("*") if "anna" in str(path)]
     assert left == [] and call(running, "GET", "/anna").status_code == 404
+
+
+def test_recordings_of_voices_count_as_held(serving, recordings, monkeypatch):
+    seconds, began, go = soundfile.info(recordings[-1]).duration, threading.Event(), threading.Event()
+    store = voice.store_recording
+
+    def wait(*arguments):
+        began.set()
+        assert go.wait(30)
+        return store(*arguments)
+
+    monkeypatch.setattr(voice, "store_recording", wait)
+    with serving(max_minutes_held=1.5 * seconds / 60) as running, ThreadPoolExecutor() as clients:
+        begin(running, "anna")
+        request = partial(call, running, "POST", "/anna/recordings", file=recordings[-1], text=SENTENCE)
+        first = clients.submit(request)
+        assert began.wait(30)
+        refused = request()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+        go.set()
+        assert first.result().status_code == 201 and running.server.held_seconds == 0
 
 
 @pytest.mark.parametrize("wanted", ["recordings", "learn"])

@@ -22,7 +22,8 @@ import numpy as np
 import soundfile
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, is_silent, load_audio
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.data.audio_problems import find_problem, is_silent
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.selection import hash_order, hold_out

@@ -10,47 +10,54 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg
 
 from federated_accent import task
+from federated_accent.replies import fault_of, weights_of
 from ia3_speech.atomic import write_text
 from ia3_speech.training.methods import save_method
 
 STRATEGIES = {"mean": FedAvg, "median": FedMedian, "trimmed": FedTrimmedAvg}
+HEADER_BYTES = 1_024  # of NumPy's format, at most
 logger = logging.getLogger("flwr")
 app = ServerApp()
 
 
 class CheckedReplies:
-    """A strategy that names clients whose vectors hold NaN or are of another base, and leaves them out."""
+    """A strategy that names clients whose replies can't be used, and leaves them out."""
 
     base = ""  # SHA-256 of its weights
-    shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012 (set on the strategy)
+    initial: task.Arrays = {}  # noqa: RUF012 (set on the strategy)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]):
-        """As Flower's, of the replies that can be used."""
-        usable = []
+        """As Flower's, of the replies that can be used, of which nothing unchecked is left."""
+        failed, usable, counts = [], [], []
         for reply in replies:
-            fault = "" if reply.has_error() else self.fault(reply)
+            if reply.has_error():  # Flower's strategy logs it
+                failed.append(reply)
+                continue
+            arrays, metrics, base = (reply.content.get(key, {}) for key in ("arrays", "metrics", "base"))
+            try:
+                fault = fault_of(self.read(arrays), metrics, base, self.initial, self.base)
+            except Exception as error:  # whatever a client sends, the others go on
+                fault = f"its reply can't be read: {type(error).__name__}"
             if fault:
-                client = reply.content["base"]["client"]
-                logger.warning("round %d: client %s is left out: %s", server_round, client, fault)
-            else:
-                usable.append(reply)
-        return super().aggregate_train(server_round, usable)
+                node = reply.metadata.src_node_id
+                logger.warning("round %d: node %s is left out: %s", server_round, node, fault)
+                continue
+            usable.append(reply)
+            counts.append(metrics["num-examples"])
+        for reply, weight in zip(usable, weights_of(counts), strict=True):
+            metrics = MetricRecord({"num-examples": weight})
+            reply.content = RecordDict({"arrays": reply.content["arrays"], "metrics": metrics})
+        return super().aggregate_train(server_round, failed + usable)
 
-    def fault(self, reply: Message) -> str:
-        arrays = {name: array.numpy() for name, array in reply.content["arrays"].items()}
-        if reply.content["base"]["sha256"] != self.base:
-            return "its vectors are of another base"
-        if {name: array.shape for name, array in arrays.items()} != self.shapes:
-            return "its vectors have other names or sizes"
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            return "its vectors hold NaN or infinite values"
-        return ""
+    def read(self, arrays: ArrayRecord) -> task.Arrays:
+        """The vectors, none of which is decoded before its bytes are as few as they should be."""
+        most = HEADER_BYTES + max(array.nbytes for array in self.initial.values())
+        return {name: array.numpy() for name, array in arrays.items() if len(array.data) <= most}
 
 
 @app.main()
@@ -64,7 +71,7 @@ def main(grid: Grid, context: Context) -> None:
         fraction_train=1e-9, fraction_evaluate=0.0, min_train_nodes=config["clients"], min_available_nodes=1
     )
     strategy.base = learner.base.fingerprint["sha256"]
-    strategy.shapes = {name: array.shape for name, array in start.items()}
+    strategy.initial = start
     out.mkdir(parents=True, exist_ok=True)
 
     def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
