@@ -71,8 +71,8 @@ def load(
         bank: names and folders of many adapters, in place of one adapter, for `Recognizer.texts`.
         device: a torch device; None takes CUDA where there is one.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
-        precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if the device has instructions
-            for it; no: compute everything in `dtype`.
+        precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
+            compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
@@ -124,7 +124,8 @@ def load(
     named = [] if adapter in (AUTO, AUTO_SUM) else auto  # which may say whose base it is, as the bank's first
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
     loaded = base_of(terms or first or named, base, dtype=dtype, device=device)
-    loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
+    chosen = choose_precision(precision, loaded.model, loaded.dtype)
+    loaded.precision, loaded.precision_reason = chosen
     if terms and not test_time:
         load_any(loaded, terms)
     if max_seconds is None:

@@ -120,8 +120,9 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     }  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
-        "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "seconds",
-        "seconds_per_step", "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
+        "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "precision",
+        "precision_reason", "seconds", "seconds_per_step",
+        "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
     ]  # fmt: skip
     assert summary["method"] == "ia3" and summary["bytes"] == (out / "adapter" / PEFT_WEIGHTS).stat().st_size
     assert 0 < summary["seconds_per_step"] < summary["seconds"]
@@ -138,7 +139,8 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
     assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
-    decided = choose_precision("auto", load_base(place / "base").device)
+    decided, reason = choose_precision("auto", load_base(place / "base").model)
+    assert (summary["precision"], summary["precision_reason"]) == (decided, reason)
     options = options_of(place, labels={"speaker": "042"}, precision=decided)
     assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
 

@@ -98,8 +98,8 @@ class ModelOptions:
         dtype: number format of the base's weights: 16 bits need half the memory, int8 (on a CPU) a quarter
         precision: no: compute everything in --dtype; bf16: compute the encoder's layers in bfloat16; about
             one text in sixteen then differs from the text that the same recording gives alone, because it
-            depends on the batch (batches are the same in each run); auto: bf16 if the processor or GPU has
-            instructions for it, which make it faster
+            depends on the batch (batches are the same in each run); auto: bf16 if it is faster on this
+            processor or GPU, which is measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
     """
 

@@ -55,8 +55,9 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
     """Train an adapter of a few minutes of speech.
 
     Returns:
-        The contents of train.json: trainable (parameters), seed, seconds, utterances, audio_seconds,
-        speakers, audio (digests); what the folds say: `Adaptation.record`, start_dev_wer and dev_wer,
+        The contents of train.json: trainable (parameters), seed, precision and its reason, seconds,
+        utterances, audio_seconds, speakers, audio (digests); what the folds say: `Adaptation.record`,
+        start_dev_wer and dev_wer,
         change_ci (of the relative change, 95 %), better (share of the bootstrap's draws with fewer errors
         than the base); suspicious: utterances whose text is probably wrong, with file and line; init_adapter,
         where it did not start from the base; and where nothing was better than the start, a note.
@@ -86,6 +87,8 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         summary = {
             "trainable": sum(p.numel() for _, p in trainable(base.model)),
             "seed": options.seed,
+            "precision": base.precision,
+            "precision_reason": base.precision_reason,
             "utterances": len(examples),
             "audio_seconds": round(sum(example.seconds for example in examples), 1),
             "speakers": len({example.utterance.speaker for example in examples}),

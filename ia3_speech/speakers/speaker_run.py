@@ -47,7 +47,8 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     Returns:
         The contents of train.json: adapters, speakers, utterances (the median of what an adapter is adapted
         on), improved (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD),
-        trainable (parameters of an adapter), seed, seconds (of all adapters), wall_seconds (of this run).
+        trainable (parameters of an adapter), seed, precision and its reason, seconds (of all adapters),
+        wall_seconds (of this run).
 
     Raises:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
@@ -207,6 +208,8 @@ def finish(base: Base, names: list[str], options: SpeakerOptions, seconds: float
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
         "trainable": sum(p.numel() for _, p in trainable(base.model)),
         "seed": options.seed,
+        "precision": base.precision,
+        "precision_reason": base.precision_reason,
         "seconds": round(sum(record["seconds"] for record in records), 1),
         "wall_seconds": round(seconds, 1),
     }

@@ -108,7 +108,7 @@ class SharedOptions:
     of audio at each speed; delete it when you like); without it these are computed again in each epoch"""
 
     precision: Literal["no", "bf16", "auto"] = "no"
-    """bf16: mixed precision; no: none; auto: bf16 if the processor or GPU has instructions for it"""
+    """bf16: mixed precision; no: none; auto: bf16 if it is faster on this processor or GPU"""
 
     device: str | None = None
     """a torch device (default: CUDA where there is one)"""
