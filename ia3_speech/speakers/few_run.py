@@ -31,7 +31,7 @@ from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.attach import detach, trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
-from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, adapt, divide_into_folds
+from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, FoldResult, adapt, divide_into_folds
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
 from ia3_speech.training.ctc import training_bar
 from ia3_speech.training.data import Example, read_examples
@@ -71,18 +71,24 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             atomic.remove_leftovers(options.out / name)
         base, started = load_base(options.base, device=choose_device(options)), time.monotonic()
         replay = read_replay(base, options)
-        start = None if options.init_adapter == NEAREST else options.init_adapter
         cache = prepare(base, options, None)
         examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])
         check_examples(examples, options)
         measures = measure_all(cache, examples, options)
         atomic.write_json(options.out / "losses.json", {m.utterance: round(m.loss, 4) for m in measures})
-        cache = prepare(base, options, start) if start else cache
-        adaptation = adapt_from(start, cache, examples, options, replay)
-        if options.init_adapter == NEAREST and (name := nearest(base, examples, options, measures)):
-            further = adapt_from(name, prepare(base, options, name), examples, options, replay)
-            if further.merit < adaptation.merit:
-                start, adaptation = name, further
+        parts = divide_into_folds(examples)
+        starts = starts_of_folds(base, examples, parts, options, measures)
+        adaptations = {
+            start: adapt_from(start, prepare(base, options, start), examples, parts, options, replay)
+            for start in dict.fromkeys(start for several in starts.values() for start in several)
+        }
+        chosen = {
+            but: min(several, key=lambda start, but=but: adaptations[start].merit(but))
+            for but, several in starts.items()
+        }
+        start = chosen.pop(None)
+        adaptation = adaptations[start]
+        folds = {n: adaptations[of_fold].unbiased[n] for n, of_fold in chosen.items()}
         prepare(base, options, start)
         summary = {
             "trainable": sum(p.numel() for _, p in trainable(base.model)),
@@ -94,14 +100,20 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             "speakers": len({example.utterance.speaker for example in examples}),
             "audio": sorted(digests(examples)),
             "suspicious": suspicious(examples, measures, len(base.vocabulary.tokens), options.train),
-            **judgement(measures, adaptation),
+            **judgement(measures, adaptation, [*folds.values()]),
             **({"init_adapter": start} if start else {}),
             "seconds": round(time.monotonic() - started, 1),
         }
         speakers = {example.utterance.speaker for example in examples}
         labels = labels_of_trained(start, options.labels, speakers)
         options = replace(options, init_adapter=start, labels=labels, precision=base.precision)
-        save_folds(base, adaptation, summary, options)
+        save_folds(base, [(chosen[n], result) for n, result in folds.items()], options)
+        prepare(base, options, start)
+        load_vectors(base, adaptation.vectors)
+        record = summary | {"data": str(options.train)}
+        save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=record)
+        atomic.write_text(options.out / "config.yaml", to_yaml(options))
+        atomic.write_json(options.out / "train.json", summary)
         return summary
 
 
@@ -150,6 +162,7 @@ def adapt_from(
     start: str | None,
     cache: FeatureCache,
     examples: list[Example],
+    parts: list[list[Example]],
     options: TrainingOptions,
     replay: Sequence[Replayed],
 ) -> Adaptation:
@@ -161,16 +174,41 @@ def adapt_from(
     logger.info(
         "about %.0f s of training from %s", seconds * (3 * options.epochs * FOLDS + 12), start or "the base"
     )
-    adaptation = Adaptation(start or "base", examples, divide_into_folds(examples))
+    adaptation = Adaptation(start or "base", examples, parts)
     with training_bar(len(adaptation.parts) + 1, "fold") as bar:
         adapt([adaptation], options, cache, replay, bar)
     return adaptation
 
 
-def nearest(
-    base: Base, examples: list[Example], options: TrainingOptions, measures: list[Measure]
-) -> str | None:
-    """The registered adapter with the fewest errors here, if it has fewer than the base (`measures`).
+def starts_of_folds(
+    base: Base,
+    examples: list[Example],
+    parts: list[list[Example]],
+    options: TrainingOptions,
+    measures: list[Measure],
+) -> dict[int | None, list[str | None]]:
+    """Number of a fold, or None for the adapter of all utterances → the starts that it chooses from: what the
+    options say; of nearest the base (None), and the registered adapter with the fewest errors outside of the
+    fold, where it has fewer than the base (`measures`)."""
+    first = None if options.init_adapter == NEAREST else options.init_adapter
+    errors = {first: {measure.utterance: measure.errors for measure in measures}}
+    if options.init_adapter == NEAREST:
+        errors |= errors_of_registered(base, examples, options)
+        for name, of_name in errors.items():
+            logger.info("%s: %d errors", name or "the base", sum(of_name.values()))
+    starts: dict[int | None, list[str | None]] = {}
+    for but in (None, *range(len(parts))):
+        held_out = set() if but is None else {example.utterance.id for example in parts[but]}
+        others = errors[first].keys() - held_out
+        nearest = min(errors, key=lambda name, others=others: sum(errors[name][id] for id in others))
+        starts[but] = [*dict.fromkeys([first, nearest])]
+    return starts
+
+
+def errors_of_registered(
+    base: Base, examples: list[Example], options: TrainingOptions
+) -> dict[str, dict[str, int]]:
+    """Name of a registered adapter of this base → utterance → errors.
 
     Left out are adapters of a speaker, which are that person's, and those that learnt from these utterances.
     """
@@ -192,10 +230,9 @@ def nearest(
         except UserError as error:  # somebody else's is damaged, or its data have changed
             logger.warning("note: %s is not tried as a start: %s", name, error)
             continue
-        errors[name] = sum(measure.errors for measure in measure_all(cache, examples, options))
-        logger.info("%s: %d errors, the base %d", name, errors[name], sum(m.errors for m in measures))
-    best = min(errors, key=errors.__getitem__, default=None)
-    return best if best and errors[best] < sum(measure.errors for measure in measures) else None
+        measures = measure_all(cache, examples, options)
+        errors[name] = {measure.utterance: measure.errors for measure in measures}
+    return errors
 
 
 def digests(examples: list[Example]) -> set[str]:
@@ -221,10 +258,10 @@ def suspicious(examples: list[Example], measures: list[Measure], symbols: int, d
     return {u.id: ", ".join(filter(None, (u.source, places.get(u.recording)))) for u in found}
 
 
-def judgement(base: list[Measure], adaptation: Adaptation) -> dict[str, Any]:
+def judgement(base: list[Measure], adaptation: Adaptation, folds: list[FoldResult]) -> dict[str, Any]:
     """What the folds say, against the base (`base`: its measures of all utterances)."""
-    record, before = adaptation.record(), {measure.utterance: measure for measure in base}
-    after = [measure for fold, _, setting in adaptation.unbiased for measure in fold.measures[setting]]
+    record, before = adaptation.record(folds), {measure.utterance: measure for measure in base}
+    after = [measure for result in folds for measure in result.measures]
     counts = {
         "before": np.array([before[measure.utterance].errors for measure in after]),
         "after": np.array([measure.errors for measure in after]),
@@ -275,19 +312,16 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def save_folds(base: Base, adaptation: Adaptation, summary: dict[str, Any], options: TrainingOptions) -> None:
-    """Write the adapters of the folds, the adapter, config.yaml, and train.json last."""
-    record = summary | {"data": str(options.train)}
+def save_folds(base: Base, folds: list[tuple[str | None, FoldResult]], options: TrainingOptions) -> None:
+    """Write the adapters of the folds, each with its start."""
     shutil.rmtree(options.out / "folds", ignore_errors=True)
-    for number, (fold, _, setting) in enumerate(adaptation.unbiased, 1):
+    for number, (start, result) in enumerate(folds, 1):
         folder = options.out / "folds" / f"fold{number}"
-        load_vectors(base, adaptation.fold_vectors(fold, setting))
-        trained_on = [example.utterance.id for example in fold.train_examples]
+        prepare(base, options, start)
+        load_vectors(base, result.vectors)
+        trained_on = [example.utterance.id for example in result.fold.train_examples]
         training = {"data": str(options.train), "fold": f"fold{number}", "trained_on": trained_on}
         save_adapter(base.model, folder / "adapter", base=base, labels=options.labels, training=training)
-        texts = {measure.utterance: measure.text for measure in fold.measures[setting]}
-        atomic.write_json(folder / "task.json", training | setting._asdict() | {"texts": texts})
-    load_vectors(base, adaptation.vectors)
-    save_adapter(base.model, options.out / "adapter", base=base, labels=options.labels, training=record)
-    atomic.write_text(options.out / "config.yaml", to_yaml(options))
-    atomic.write_json(options.out / "train.json", summary)
+        texts = {measure.utterance: measure.text for measure in result.measures}
+        record = training | result.setting._asdict() | {"init_adapter": start, "texts": texts}
+        atomic.write_json(folder / "task.json", record)

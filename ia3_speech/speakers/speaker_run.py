@@ -146,28 +146,35 @@ def train_all(
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
             adapt(group, options, cache, replay, bar)
+            start = group[0].trainings[options.learning_rate][0].vectors[0]
             for adaptation in group:
                 if adaptation.folds_only:
                     save_speaker(base, adaptation, options)
                 else:
                     load_vectors(base, adaptation.vectors)
-                    save(base, f"{adaptation.name}/all", options, adaptation.record() | {"texts": {}})
+                    save(
+                        base,
+                        f"{adaptation.name}/all",
+                        options,
+                        adaptation.record(adaptation.unbiased) | {"texts": {}},
+                    )
                 adaptation.trainings.clear()
-            load_vectors(base, group[0].start_vectors)
+            load_vectors(base, start)
 
 
 def save_speaker(base: Base, adaptation: Adaptation, options: SpeakerOptions) -> None:
     """Write the folds' adapters, each of the setting that the other folds choose, and what they hear."""
     chosen = zip(adapter_names(adaptation), adaptation.unbiased, strict=True)
-    for name, (fold, rate, setting) in chosen:
-        load_vectors(base, adaptation.fold_vectors(fold, setting))
-        texts = {measure.utterance: measure.text for measure in fold.measures[setting]}
+    for name, result in chosen:
+        fold = result.fold
+        load_vectors(base, result.vectors)
+        texts = {measure.utterance: measure.text for measure in result.measures}
         record = {
             "trained_on": [example.utterance.id for example in fold.train_examples],
-            **setting_record(rate, setting),
-            "words": sum(measure.words for measure in fold.measures[setting]),
+            **setting_record(result.rate, result.setting),
+            "words": sum(measure.words for measure in result.measures),
             "start_errors": sum(measure.errors for measure in fold.measures[START]),
-            "errors": sum(measure.errors for measure in fold.measures[setting]),
+            "errors": sum(measure.errors for measure in result.measures),
             "seconds": round(adaptation.seconds / len(adaptation.parts), 2),
             "texts": texts | long_texts(base, fold.held_out, options.allow_pipes),
         }

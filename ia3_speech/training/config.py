@@ -40,7 +40,7 @@ class SharedOptions:
     init_adapter: str | None = None
     """start from this adapter (name, folder or sum), with its placements, instead of from the base; nearest,
     without dev only: the registered adapter with the fewest errors on train, if cross-validation finds it a
-    better start than the base"""
+    better start than the base (each fold chooses by the other folds alone)"""
 
     placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
     """modules that get vectors, a list such as [key,value]: key, value, ffn, ffn_output, attention_output,

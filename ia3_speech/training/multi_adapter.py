@@ -78,7 +78,8 @@ class Task:
     epochs: int  # train so many of the epochs of the learning rate's schedule
     # Of each of those held out, by setting
     measures: dict[Setting, list[Measure]] = field(default_factory=dict)
-    vectors: dict[int, Vectors] = field(default_factory=dict)  # after each measured epoch, and after the last
+    # At the start (0), after each measured epoch, and after the last
+    vectors: dict[int, Vectors] = field(default_factory=dict)
 
 
 def measured_epochs(epochs: int) -> list[int]:
@@ -124,6 +125,8 @@ class MultiAdapterTrainer:
     def run(self) -> None:
         """Train, and fill each task's `measures` and `vectors`."""
         self.measure(0)
+        for task in self.tasks:
+            task.vectors[0] = self.start
         measured = measured_epochs(self.options.epochs)
         for epoch in range(1, max(task.epochs for task in self.tasks) + 1):
             batches = [self.epoch_batches(task, epoch - 1) for task in self.tasks]
