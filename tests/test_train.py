@@ -113,6 +113,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     """Of noise nothing is learnt, which it says: the adapter is the start, and the vectors have moved on."""
+    caplog.set_level("INFO", "ia3_speech")
     summary = train(options_of(place, labels={"speaker": "042"}, precision="auto"))
     out = place / "exp"
     assert {p.name for p in out.iterdir()} == {
@@ -134,6 +135,7 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     assert rows[0]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
     assert summary["note"] == "no epoch improved on the start"
     assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    assert sum(m.startswith("epoch ") and m.endswith(" s left") for m in caplog.messages) == 2
     saved = load_file(out / "adapter" / PEFT_WEIGHTS)
     assert all(bool((tensor == 1).all()) for tensor in saved.values())
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())

@@ -11,17 +11,18 @@ fold's adapter makes of its utterances with the rate and the setting that the ot
 too, see few_run.py).
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from ia3_speech.data.text import normalize
+from ia3_speech.formatting import shorten
 from ia3_speech.model import ia3
 from ia3_speech.training.config import SharedOptions
+from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
@@ -35,6 +36,8 @@ from ia3_speech.training.multi_adapter import (
     interpolate,
 )
 from ia3_speech.training.replay import Replayed
+
+logger = logging.getLogger(__name__)
 
 FOLDS = 4
 LOWER_RATE = 0.25  # of the learning rate, where the start was better
@@ -160,10 +163,11 @@ def adapt(
     options: SharedOptions,
     cache: FeatureCache,
     replay: Sequence[Replayed],
-    bar: tqdm,
+    progress: Progress,
 ) -> None:
     """Choose each adaptation's setting by its folds, and train it. The vectors of the cache's base are the
-    start of all, and stay as they are. The bar counts trainings."""
+    start of all, and stay as they are. Progress counts epochs: those of `epochs_of`, and those of what is
+    tried beside it."""
     started, rates = time.monotonic(), (options.learning_rate, LOWER_RATE * options.learning_rate)
     start = {name: module.l.detach().clone() for name, module in ia3.vectors(cache.base.model).items()}
     for adaptation in adaptations:
@@ -177,11 +181,15 @@ def adapt(
         for group in alike.values():
             for first in range(0, len(group), options.adapters_per_batch):
                 together = group[first : first + options.adapters_per_batch]
-                MultiAdapterTrainer(together, replace(options, learning_rate=rate), cache, replay).run()
-                bar.update(len(together))
+                trainer = MultiAdapterTrainer(together, replace(options, learning_rate=rate), cache, replay)
+                trainer.run(progress)
+                names = shorten([task.name for task in together])
+                logger.info("fold %s: trained, %s", names, progress.left)
 
     for rate in rates:
         left = [adaptation for adaptation in adaptations if not adaptation.is_decided]
+        if rate != options.learning_rate:
+            progress.extend(sum(len(adaptation.parts) for adaptation in left) * options.epochs)
         for adaptation in left:
             adaptation.trainings[rate] = [
                 Task(f"{adaptation.name}/{number}", training_examples(adaptation, part), part, options.epochs)
@@ -198,6 +206,11 @@ def adapt(
             adaptation.vectors = interpolate(start, task.vectors[task.epochs], scale)
     for adaptation in adaptations:
         adaptation.seconds = (time.monotonic() - started) / len(adaptations)
+
+
+def epochs_of(adaptations: Sequence[Adaptation], options: SharedOptions) -> int:
+    """Epochs of all trainings of adaptations, at most, without those at a lower rate."""
+    return options.epochs * sum(len(a.parts) + (not a.folds_only) for a in adaptations)
 
 
 def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Example]:

@@ -31,9 +31,16 @@ from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.attach import detach, trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
-from ia3_speech.speakers.cross_validation import FOLDS, Adaptation, FoldResult, adapt, divide_into_folds
+from ia3_speech.speakers.cross_validation import (
+    FOLDS,
+    Adaptation,
+    FoldResult,
+    adapt,
+    divide_into_folds,
+    epochs_of,
+)
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
-from ia3_speech.training.ctc import training_bar
+from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, cache_for
 from ia3_speech.training.multi_adapter import (
@@ -78,13 +85,11 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         atomic.write_json(options.out / "losses.json", {m.utterance: round(m.loss, 4) for m in measures})
         parts = divide_into_folds(examples)
         starts = starts_of_folds(base, examples, parts, options, measures)
-        adaptations = {
-            start: adapt_from(start, prepare(base, options, start), examples, parts, options, replay)
-            for start in dict.fromkeys(start for several in starts.values() for start in several)
-        }
+        several = [*dict.fromkeys(start for its_starts in starts.values() for start in its_starts)]
+        adaptations = adapt_from_each(several, base, examples, parts, options, replay)
         chosen = {
-            but: min(several, key=lambda start, but=but: adaptations[start].merit(but))
-            for but, several in starts.items()
+            but: min(its_starts, key=lambda start, but=but: adaptations[start].merit(but))
+            for but, its_starts in starts.items()
         }
         start = chosen.pop(None)
         adaptation = adaptations[start]
@@ -158,26 +163,27 @@ def measure_all(cache: FeatureCache, examples: list[Example], options: TrainingO
     ]
 
 
-def adapt_from(
-    start: str | None,
-    cache: FeatureCache,
+def adapt_from_each(
+    starts: Sequence[str | None],
+    base: Base,
     examples: list[Example],
     parts: list[list[Example]],
     options: TrainingOptions,
     replay: Sequence[Replayed],
-) -> Adaptation:
-    """Adapt from the vectors in the cache's base, which are those of `start`; says how long it takes."""
-    measure_all(cache, examples, options)  # fills the cache
-    began = time.monotonic()
-    measure_all(cache, examples, options)
-    seconds = time.monotonic() - began  # training on an utterance takes some three times as long
-    logger.info(
-        "about %.0f s of training from %s", seconds * (3 * options.epochs * FOLDS + 12), start or "the base"
-    )
-    adaptation = Adaptation(start or "base", examples, parts)
-    with training_bar(len(adaptation.parts) + 1, "fold") as bar:
-        adapt([adaptation], options, cache, replay, bar)
-    return adaptation
+) -> dict[str | None, Adaptation]:
+    """Adapt from each start; says how long it takes."""
+    adaptations = {start: Adaptation(start or "base", examples, parts) for start in starts}
+    with Progress(epochs_of([*adaptations.values()], options), "epoch") as progress:
+        for start, adaptation in adaptations.items():
+            cache = prepare(base, options, start)
+            measure_all(cache, examples, options)  # fills the cache
+            began = time.monotonic()
+            measure_all(cache, examples, options)
+            seconds = time.monotonic() - began  # training on an utterance takes some three times as long
+            seconds *= 3 * options.epochs * FOLDS + 12
+            logger.info("about %.0f s of training from %s", seconds, start or "the base")
+            adapt([adaptation], options, cache, replay, progress)
+    return adaptations
 
 
 def starts_of_folds(

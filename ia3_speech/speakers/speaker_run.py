@@ -27,11 +27,12 @@ from ia3_speech.speakers.cross_validation import (
     Adaptation,
     adapt,
     divide_into_folds,
+    epochs_of,
     setting_record,
     training_examples,
 )
 from ia3_speech.training.config import SpeakerOptions, to_yaml
-from ia3_speech.training.ctc import training_bar
+from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.multi_adapter import START, load_vectors
@@ -141,11 +142,10 @@ def train_all(
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = cache_for(base, options)
-    trainings = sum(len(adaptation.parts) + (not adaptation.folds_only) for adaptation in adaptations)
-    with training_bar(trainings, "fold") as bar:
+    with Progress(epochs_of(adaptations, options), "epoch") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
-            adapt(group, options, cache, replay, bar)
+            adapt(group, options, cache, replay, progress)
             start = group[0].trainings[options.learning_rate][0].vectors[0]
             for adaptation in group:
                 if adaptation.folds_only:

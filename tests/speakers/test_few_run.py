@@ -53,6 +53,9 @@ def train(run_command, place, out="exp", data="data", *options):
 def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, run_command):
     result = train(run_command, place)
     assert result.code == 0 and "errors of" in result.out, result.err
+    progress = [line for line in result.err.splitlines() if line.startswith(("epoch ", "fold "))]
+    assert all(line.endswith(" left") for line in progress)  # stderr is no terminal
+    assert "epoch 1 of 3, 4 trainings" in progress[0] and "fold base/1, base/2, base/3, base/4" in progress[3]
     summary = json.loads((place / "exp/train.json").read_text())
     tasks = [json.loads(file.read_text()) for file in (place / "exp/folds").glob("*/task.json")]
     ids = [utterance.id for utterance in read_data_directory(place / "data")]
