@@ -51,6 +51,7 @@ def load(
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
+    method: str | None = None,
     max_seconds: float | None = None,
     lm: str | Path | None = None,
     hotwords: str | Path | None = None,
@@ -74,6 +75,7 @@ def load(
         precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
             compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
+        method: FILE.py:NAME, a method of your own, by which the adapter was trained.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
         lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
@@ -119,8 +121,9 @@ def load(
     from ia3_speech.adapters.load import base_of
     from ia3_speech.confidence.storage import find_scaling
     from ia3_speech.model.precision import choose_precision
-    from ia3_speech.training.methods import load_any
+    from ia3_speech.training.methods import add_own_method, load_any
 
+    add_own_method(method)
     named = [] if adapter in (AUTO, AUTO_SUM) else auto  # which may say whose base it is, as the bank's first
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
     loaded = base_of(terms or first or named, base, dtype=dtype, device=device)

@@ -147,6 +147,32 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
 
 
+def test_loss_rate_and_dev_wer_go_to_a_tracker(place, run_command):
+    """To TensorBoard's files, of which one record is 12 bytes, an event, and 4 bytes."""
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    words = ["--base", place / "base", "--train", place / "train", "--dev", place / "dev", "--epochs", 1]
+    result = run_command("train", *words, "--out", place / "exp", "--log-to", "tensorboard")
+    assert result.code == 0, result.err
+    values: dict[str, list[float]] = {}
+    for file in (place / "exp").rglob("events.out.tfevents.*"):
+        content = file.read_bytes()
+        while content:
+            size = int.from_bytes(content[:8], "little")
+            for value in event_pb2.Event.FromString(content[12 : 12 + size]).summary.value:
+                values.setdefault(value.tag, []).append(value.simple_value)
+            content = content[16 + size :]
+    summary = json.loads((place / "exp/train.json").read_text())
+    assert values["epoch"] == [0, 1] and values["dev_wer"][0] == pytest.approx(summary["start_dev_wer"])
+    assert len(values["loss"]) == len(values["learning_rate"]) == summary["steps"]
+    assert values["learning_rate"][-1] <= TrainingOptions.learning_rate
+
+
+def test_a_tracker_that_is_not_installed_is_named(place, monkeypatch):
+    monkeypatch.setattr("ia3_speech.training.config.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match="--log-to wandb needs its package"):
+        train(options_of(place, log_to="wandb"))
+
+
 def trainer_of(place: Path, **changes) -> Trainer:
     options = options_of(place, **changes)
     base = load_base(options.base)

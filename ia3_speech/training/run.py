@@ -27,7 +27,7 @@ from ia3_speech.training.config import (
 )
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
-from ia3_speech.training.methods import insert, save_method
+from ia3_speech.training.methods import add_own_method, insert, save_method
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import CHECKPOINT, Trainer
 
@@ -155,6 +155,7 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
     elif isinstance(options, TrainingOptions) and options.method != "ia3":
+        add_own_method(options.method)
         insert(base.model, method_config(options), options.seed)
     else:
         attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head))

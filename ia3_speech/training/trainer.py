@@ -88,7 +88,8 @@ class Trainer:
 
         self.train, self.dev = train, dev
         # No mixed precision: `Base.precision` has the encoder's layers alone in bfloat16.
-        self.accelerator = Accelerator(mixed_precision="no", cpu=base.device.type == "cpu")
+        trackers = {"log_with": options.log_to, "project_dir": options.out}
+        self.accelerator = Accelerator(mixed_precision="no", cpu=base.device.type == "cpu", **trackers)
         self.parameters = dict(trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=0.0)
         seconds = [example.seconds for example in train]
@@ -138,6 +139,9 @@ class Trainer:
     def run(self) -> None:
         """Train all epochs that are left, and checkpoint after each."""
         hidden = not self.accelerator.is_main_process
+        if self.options.log_to:
+            wandb = {"name": self.options.out.name, "dir": str(self.options.out)}
+            self.accelerator.init_trackers("ia3_speech", init_kwargs={"wandb": wandb})
         with Progress(self.total_steps, "batch", self.state.step, hidden) as progress:
             if self.state.step == 0:
                 self.evaluate(0)
@@ -147,6 +151,8 @@ class Trainer:
             ):
                 self.run_epoch(progress)
                 self.checkpoint()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def run_epoch(self, progress: Progress) -> None:
         """What is left of the current epoch, and its evaluation."""
@@ -158,6 +164,8 @@ class Trainer:
             self.state.losses.append(loss)
             audio_seconds += seconds
             self.state.step += 1
+            learning_rate = self.optimizer.param_groups[0]["lr"]
+            self.accelerator.log({"loss": loss, "learning_rate": learning_rate}, self.state.step)
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
             loss, wer = np.mean(self.state.losses[-20:]), 100 * self.state.selected_wer
             progress.advance(1, f"loss {loss:.3f}, dev WER {wer:.1f} %, {rate:.0f} s of audio/s")
@@ -242,6 +250,7 @@ class Trainer:
         row |= {"selected_epoch": self.state.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
         if self.accelerator.is_main_process:
             self.metrics.append(row)
+            self.accelerator.log({"epoch": epoch, "dev_wer": wer}, self.state.step)
             write_text(self.metrics_file, "".join(f"{json.dumps(row)}\n" for row in self.metrics))
             trained = f"epoch {epoch}: loss {loss:.3f}," if epoch else "start:"
             logger.info("%s dev WER %.2f %%%s", trained, 100 * wer, left)
