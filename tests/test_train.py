@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import command
+from ia3_speech.cli import Parser, command
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
@@ -145,6 +147,17 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     assert (summary["precision"], summary["precision_reason"]) == (decided, reason)
     options = options_of(place, labels={"speaker": "042"}, precision=decided)
     assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
+
+
+def test_what_help_gives_as_an_example_is_taken():
+    """Of lists and dictionaries, as a shell divides it."""
+    parser = Parser()
+    parser.add(TrainingOptions)
+    helps = {action.option_strings[0]: action.help for action in parser._actions}
+    for flag in ("--placements", "--speeds", "--method-options", "--labels"):
+        example = re.search(r"such as ('[^']*'|[\w. ]+)", helps[flag])[1]
+        words = ["--train", "a", "--out", "b", flag, *shlex.split(example)]
+        assert len(vars(parser.parse_args(words))[flag[2:].replace("-", "_")]) > 1
 
 
 def test_loss_rate_and_dev_wer_go_to_a_tracker(place, run_command):

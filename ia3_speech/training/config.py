@@ -45,7 +45,7 @@ class SharedOptions:
     better start than the base (each fold chooses by the other folds alone)"""
 
     placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
-    """modules that get vectors, a list such as [key,value]: key, value, ffn, ffn_output, attention_output,
+    """modules that get vectors, such as key value; there are key, value, ffn, ffn_output, attention_output,
     and conv (not if several adapters are trained side by side)"""
 
     layers: str = "all"
@@ -64,7 +64,7 @@ class SharedOptions:
     """largest norm of an adapter's gradient; larger ones are scaled down"""
 
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
-    """factors of speed perturbation; each epoch draws one of them for each utterance"""
+    """factors of speed perturbation, such as 0.9 1 1.1; each epoch draws one of them for each utterance"""
 
     spec_augment: Literal["base", "off"] = "base"
     """base: masks as in the base's configuration; off: no masks"""
@@ -142,8 +142,8 @@ class TrainingOptions(SharedOptions):
     (docs/architecture.md), with which decode and transcribe take the adapter"""
 
     method_options: dict[str, Any] = field(default_factory=dict)
-    """options of the method: fields of PEFT's configuration such as {"r": 4, "lora_alpha": 8}; for bottleneck
-    {"adapter_attn_dim": 64}; for prompt {"frames": 16}"""
+    """options of the method: fields of PEFT's configuration such as '{"r": 4, "lora_alpha": 8}'; for
+    bottleneck '{"adapter_attn_dim": 64}'; for prompt '{"frames": 16}'"""
 
     train_head: bool = False
     """train the CTC head too"""
@@ -177,7 +177,7 @@ class TrainingOptions(SharedOptions):
     """type of the frozen base: float32, or int8 on a CPU, which takes a quarter of the encoder's memory"""
 
     labels: dict[str, str] = field(default_factory=dict)
-    """labels that say what the adapter is for, such as {"speaker": "042", "domain": "medical"}"""
+    """labels that say what the adapter is for, such as '{"speaker": "042", "domain": "medical"}'"""
 
 
 @dataclass(kw_only=True)
