@@ -129,6 +129,8 @@ def load(
     loaded = base_of(terms or first or named, base, dtype=dtype, device=device)
     chosen = choose_precision(precision, loaded.model, loaded.dtype)
     loaded.precision, loaded.precision_reason = chosen
+    if precision == "auto":
+        logger.info("precision %s: %s", *chosen)
     if terms and not test_time:
         load_any(loaded, terms)
     if max_seconds is None:

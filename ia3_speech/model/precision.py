@@ -15,7 +15,6 @@ fused attention is slow there in bfloat16 (a sixth of a training step of the min
 
 import copy
 import json
-import logging
 import math
 import os
 import platform
@@ -33,12 +32,9 @@ from ia3_speech.atomic import write_json
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.ia3 import layers_of
 
-logger = logging.getLogger(__name__)
-
 FFT_KERNEL_SIZE = 256  # taps from which Fourier transforms are faster
 # Attention weights of all layers, heads and rows, up to which they are kept for the backward pass.
 EAGER_ATTENTION_WEIGHTS = 2**27
-
 
 MEASURED_FRAMES, MEASURED_ROUNDS = 500, 5  # 50 to 100 ms for mini on one core
 MARGIN = 1.1  # bf16 has to be faster by this factor, since it rounds
@@ -67,9 +63,7 @@ def choose_precision(
         single, half, what = layer_seconds(model)
         is_faster = MARGIN * half <= single
         reason = f"{what}: {1e3 * single:.1f} ms in float32, {1e3 * half:.1f} in bfloat16"
-    chosen = "bf16" if is_faster else "no"
-    logger.info("precision %s (%s)", chosen, reason)
-    return chosen, reason
+    return "bf16" if is_faster else "no", reason
 
 
 def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
@@ -110,11 +104,8 @@ def read_measurements(file: Path) -> dict[str, list[float]]:
 def measure_linear(linear: nn.Linear) -> list[float]:
     """Seconds of a linear layer in float32, and as autocast runs it in bfloat16: each the least of some, on
     one core, by the thread's own time, so that what else runs on the machine counts little."""
-    x, least, threads = (
-        torch.ones(MEASURED_FRAMES, linear.in_features),
-        [math.inf] * 2,
-        torch.get_num_threads(),
-    )
+    x, least = torch.ones(MEASURED_FRAMES, linear.in_features), [math.inf, math.inf]
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for round_ in range(1 + MEASURED_ROUNDS):  # the first prepares

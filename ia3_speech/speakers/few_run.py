@@ -66,10 +66,10 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
     Returns:
         The contents of train.json: trainable (parameters), seed, precision and its reason, seconds,
         utterances, audio_seconds, speakers, audio (digests); what the folds say: `Adaptation.record`,
-        start_dev_wer and dev_wer,
-        change_ci (of the relative change, 95 %), better (share of the bootstrap's draws with fewer errors
-        than the base); suspicious: utterances whose text should be checked, with file and line; init_adapter,
-        where it did not start from the base; and where nothing was better than the start, a note.
+        start_dev_wer and dev_wer, change_ci (of the relative change, 95 %), better (share of the bootstrap's
+        draws with fewer errors than the base); suspicious: utterances whose text should be checked, with file
+        and line; init_adapter, where it did not start from the base; and where nothing was better than the
+        start, a note.
 
     Raises:
         TrainingError, AudioError, DataError: the options or the data can't be used, or another run is writing
@@ -86,8 +86,8 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         measures = measure_all(cache, examples, options)
         parts = divide_into_folds(examples)
         starts = starts_of_folds(base, examples, parts, options, measures)
-        several = [*dict.fromkeys(start for its_starts in starts.values() for start in its_starts)]
-        adaptations = adapt_from_each(several, base, examples, parts, options, replay)
+        all_starts = [*dict.fromkeys(start for its_starts in starts.values() for start in its_starts)]
+        adaptations = adapt_from_each(all_starts, base, examples, parts, options, replay)
         chosen = {
             but: min(its_starts, key=lambda start, but=but: adaptations[start].merit(but))
             for but, its_starts in starts.items()

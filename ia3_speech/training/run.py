@@ -145,9 +145,10 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
     """Set a base's precision, masks and dropout, and attach the vectors that training starts from: those of
     `init_adapter`, else ones; or insert what another method trains. `options.precision` becomes what "auto"
     stands for."""
-    chosen = choose_precision(options.precision, base.model, base.dtype)
-    options.precision, base.precision_reason = chosen
-    base.precision = options.precision
+    precision, reason = choose_precision(options.precision, base.model, base.dtype)
+    if options.precision == "auto" and reason != base.precision_reason:
+        logger.info("precision %s: %s", precision, reason)
+    options.precision, base.precision, base.precision_reason = precision, precision, reason
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.dropout == "off":
