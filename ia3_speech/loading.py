@@ -51,6 +51,7 @@ def load(
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
+    method: str | None = None,
     max_seconds: float | None = None,
     lm: str | Path | None = None,
     hotwords: str | Path | None = None,
@@ -71,9 +72,10 @@ def load(
         bank: names and folders of many adapters, in place of one adapter, for `Recognizer.texts`.
         device: a torch device; None takes CUDA where there is one.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
-        precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if the device has instructions
-            for it; no: compute everything in `dtype`.
+        precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
+            compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
+        method: FILE.py:NAME, a method of your own, by which the adapter was trained.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
         lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
@@ -119,12 +121,16 @@ def load(
     from ia3_speech.adapters.load import base_of
     from ia3_speech.confidence.storage import find_scaling
     from ia3_speech.model.precision import choose_precision
-    from ia3_speech.training.methods import load_any
+    from ia3_speech.training.methods import add_own_method, load_any
 
+    add_own_method(method)
     named = [] if adapter in (AUTO, AUTO_SUM) else auto  # which may say whose base it is, as the bank's first
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
     loaded = base_of(terms or first or named, base, dtype=dtype, device=device)
-    loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
+    chosen = choose_precision(precision, loaded.model, loaded.dtype)
+    loaded.precision, loaded.precision_reason = chosen
+    if precision == "auto":
+        logger.info("precision %s: %s", *chosen)
     if terms and not test_time:
         load_any(loaded, terms)
     if max_seconds is None:

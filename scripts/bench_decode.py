@@ -33,6 +33,7 @@ from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.beam_search import BeamSearch, labels_of
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import MINI, load_base
+from ia3_speech.model.precision import choose_precision
 
 ONE_BY_ONE = 0
 Texts = Callable[[list[np.ndarray], int], list[str]]  # waveforms, the size of a batch → texts
@@ -72,11 +73,13 @@ def main(options: Options) -> None:
         "onnx-asr, fp32": (onnx_asr_texts, options.counts),
         "ours, fp32": (our_texts, options.seconds),
         "ours, bf16": (our_texts, options.seconds),
+        "ours, auto": (our_texts, options.seconds),
     }
     if options.base == "mini":  # it comes with a language model
         systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, options.counts[:1])
         systems["ours with the language model, fp32"] = (our_texts, [ONE_BY_ONE, 40])
         systems["ours with the language model, bf16"] = (our_texts, [ONE_BY_ONE, 40])
+        systems["ours with the language model, auto"] = (our_texts, [ONE_BY_ONE, 40])
     rows, first = [], []
     for name, (make, sizes) in systems.items():
         times, texts = in_child(measure, make, name, sizes, waves, options)
@@ -159,7 +162,8 @@ def onnx_asr_texts(_: str, options: Options) -> Texts:
 def our_texts(name: str, options: Options) -> Texts:
     """A recogniser, as `ia3-speech decode` has it; without times of words, as the others."""
     base = load_base(options.base)
-    base.precision = "bf16" if "bf16" in name else "no"
+    asked = {"fp32": "no"}.get(kind := name.rpartition(" ")[2], kind)
+    base.precision, _ = choose_precision(asked, base.model, base.dtype)
     search = BeamSearch(base.vocabulary, MINI / "lm.arpa.gz") if "language model" in name else None
 
     def texts(waves: list[np.ndarray], seconds: int) -> list[str]:

@@ -4,7 +4,6 @@ A benchmark imports this first: it runs with the package of this clone, installe
 """
 
 import multiprocessing
-import platform
 import shlex
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from ia3_speech.atomic import write_text  # noqa: E402
 from ia3_speech.inputs import provenance  # noqa: E402
+from ia3_speech.model.precision import processor_name  # noqa: E402
 
 
 def made_by() -> str:
@@ -33,8 +33,8 @@ def made_by() -> str:
 
 
 def machine() -> str:
-    """x86_64, 2 threads, torch 2.12.0: where it was measured; of a GPU its name."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    """AMD EPYC 9R45, 2 threads, torch 2.12.0: where it was measured; of a GPU its name."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name()
     return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 

@@ -77,10 +77,10 @@ class System:
     cache_gb: float = 4.0
 
 
-def both(name: str, *args: Any, **options: Any) -> list[System]:
-    """A system in float32 and in bfloat16."""
-    precisions = {"fp32": "no", "bf16": "bf16"}
-    return [System(f"{name}, {p}", *args, precision=value, **options) for p, value in precisions.items()]
+def both(name: str, kind: str, *args: Any, **options: Any) -> list[System]:
+    """A system in float32 and in bfloat16; ours also in what `--precision auto` takes."""
+    names = {"fp32": "no", "bf16": "bf16"} | ({"auto": "auto"} if kind == "ours" else {})
+    return [System(f"{name}, {n}", kind, *args, precision=p, **options) for n, p in names.items()]
 
 
 SYSTEMS = [
@@ -103,6 +103,7 @@ SYSTEMS = [
 PROFILED = [
     s for s in SYSTEMS
     if s.dropout and s.cache_gb and s.placements == PAPER and s.method == "ia3" and s.kind != "bare"
+    and s.precision != "auto"
 ]  # fmt: skip
 # Of PyTorch's operators, by parts of their names; the first that fits.
 KINDS = {
@@ -116,7 +117,7 @@ KINDS = {
 }
 RACE = [
     s for s in SYSTEMS
-    if s.dropout and s.cache_gb and (s.kind == "trainer" or (s.kind == "ours" and s.precision == "bf16"))
+    if s.dropout and s.cache_gb and (s.kind == "trainer" or (s.kind == "ours" and s.precision == "auto"))
 ]  # fmt: skip
 
 

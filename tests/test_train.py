@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import command
+from ia3_speech.cli import Parser, command
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
@@ -113,6 +115,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     """Of noise nothing is learnt, which it says: the adapter is the start, and the vectors have moved on."""
+    caplog.set_level("INFO", "ia3_speech")
     summary = train(options_of(place, labels={"speaker": "042"}, precision="auto"))
     out = place / "exp"
     assert {p.name for p in out.iterdir()} == {
@@ -120,8 +123,9 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     }  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
-        "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "seconds",
-        "seconds_per_step", "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
+        "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "precision",
+        "precision_reason", "seconds", "seconds_per_step",
+        "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
     ]  # fmt: skip
     assert summary["method"] == "ia3" and summary["bytes"] == (out / "adapter" / PEFT_WEIGHTS).stat().st_size
     assert 0 < summary["seconds_per_step"] < summary["seconds"]
@@ -133,14 +137,53 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     assert rows[0]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
     assert summary["note"] == "no epoch improved on the start"
     assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    assert sum(m.startswith("epoch ") and m.endswith(" s left") for m in caplog.messages) == 2
     saved = load_file(out / "adapter" / PEFT_WEIGHTS)
     assert all(bool((tensor == 1).all()) for tensor in saved.values())
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
     assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
-    decided = choose_precision("auto", load_base(place / "base").device)
+    decided, reason = choose_precision("auto", load_base(place / "base").model)
+    assert (summary["precision"], summary["precision_reason"]) == (decided, reason)
     options = options_of(place, labels={"speaker": "042"}, precision=decided)
     assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
+
+
+def test_what_help_gives_as_an_example_is_taken():
+    """Of lists and dictionaries, as a shell divides it."""
+    parser = Parser()
+    parser.add(TrainingOptions)
+    helps = {action.option_strings[0]: action.help for action in parser._actions}
+    for flag in ("--placements", "--speeds", "--method-options", "--labels"):
+        example = re.search(r"such as ('[^']*'|[\w. ]+)", helps[flag])[1]
+        words = ["--train", "a", "--out", "b", flag, *shlex.split(example)]
+        assert len(vars(parser.parse_args(words))[flag[2:].replace("-", "_")]) > 1
+
+
+def test_loss_rate_and_dev_wer_go_to_a_tracker(place, run_command):
+    """To TensorBoard's files, of which one record is 12 bytes, an event, and 4 bytes."""
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    words = ["--base", place / "base", "--train", place / "train", "--dev", place / "dev", "--epochs", 1]
+    result = run_command("train", *words, "--out", place / "exp", "--log-to", "tensorboard")
+    assert result.code == 0, result.err
+    values: dict[str, list[float]] = {}
+    for file in (place / "exp").rglob("events.out.tfevents.*"):
+        content = file.read_bytes()
+        while content:
+            size = int.from_bytes(content[:8], "little")
+            for value in event_pb2.Event.FromString(content[12 : 12 + size]).summary.value:
+                values.setdefault(value.tag, []).append(value.simple_value)
+            content = content[16 + size :]
+    summary = json.loads((place / "exp/train.json").read_text())
+    assert values["epoch"] == [0, 1] and values["dev_wer"][0] == pytest.approx(summary["start_dev_wer"])
+    assert len(values["loss"]) == len(values["learning_rate"]) == summary["steps"]
+    assert values["learning_rate"][-1] <= TrainingOptions.learning_rate
+
+
+def test_a_tracker_that_is_not_installed_is_named(place, monkeypatch):
+    monkeypatch.setattr("ia3_speech.training.config.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match="--log-to wandb needs its package"):
+        train(options_of(place, log_to="wandb"))
 
 
 def trainer_of(place: Path, **changes) -> Trainer:

@@ -301,11 +301,12 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
 
 
 def environment_record(base: "Base", module: str) -> dict[str, Any]:
-    """Device, precision, command line and versions."""
+    """Device, precision and its reason, command line and versions."""
     return {
         "device": str(base.device),
         "dtype": base.dtype,
         "precision": base.precision,
+        "precision_reason": base.precision_reason,
         "command": shlex.join(["python", "-m", f"ia3_speech.{module}", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),

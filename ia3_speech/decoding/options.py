@@ -98,9 +98,10 @@ class ModelOptions:
         dtype: number format of the base's weights: 16 bits need half the memory, int8 (on a CPU) a quarter
         precision: no: compute everything in --dtype; bf16: compute the encoder's layers in bfloat16; about
             one text in sixteen then differs from the text that the same recording gives alone, because it
-            depends on the batch (batches are the same in each run); auto: bf16 if the processor or GPU has
-            instructions for it, which make it faster
+            depends on the batch (batches are the same in each run); auto: bf16 if it is faster on this
+            processor or GPU, which is measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
+        method: FILE.py:NAME, if the adapter was trained with this method of your own
     """
 
     adapter: str | None = None
@@ -109,6 +110,7 @@ class ModelOptions:
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     precision: Literal["no", "bf16", "auto"] = "no"
     batch_seconds: float = BATCH_SECONDS
+    method: str | None = None
 
 
 @dataclass(frozen=True)

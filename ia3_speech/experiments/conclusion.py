@@ -26,7 +26,6 @@ import math
 import shlex
 from collections.abc import Collection
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import yaml
@@ -37,7 +36,6 @@ from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.experiments.curve_files import gain_of_others
 from ia3_speech.experiments.notes import warnings_of
 from ia3_speech.experiments.systems import (
@@ -62,7 +60,6 @@ from ia3_speech.search import SearchOptions
 REGISTERED = "registered.json"  # in an experiment's folder
 BETTER = 0.8  # the probability to be better than the base that a name takes
 LITTLE_SPEECH = 30 * 60  # seconds of training, below which more of it is the likeliest cure
-STANDS_OUT = 3.0  # times the median loss: a text that is probably wrong
 SUBJECTS = {GREEDY: ("it", "the base"), LM: ("with the language model it", "the base with it")}
 MOST_NAMED = 5  # utterances, or adapters, that a sentence names
 MOST_SETS = 3  # test sets that are spoken of
@@ -233,25 +230,20 @@ def find_hint(adapter: Path, system: Path) -> str:
         flag = "--train-opts" if adapter.absolute().parent == system else "--adapt-opts"  # of speakers.sh
         lower = f"such as {flag} '--learning-rate {rate / 4:g}'" if rate else f"with {flag}"
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
-    if wrong := suspicious_texts(adapter, system):
-        return f"the texts of these recordings are probably wrong, by their loss: {wrong}"
+    if suspicious := suspicious_texts(system):
+        return f"check the texts of these recordings, in which the base hears something else: {suspicious}"
     seconds = train.get("audio_seconds", LITTLE_SPEECH)
     if seconds < LITTLE_SPEECH:
         return f"it is trained on {seconds / 60:.1f} minutes: more recordings are the likeliest cure"
     return "more recordings, to adapt to and to test on, or a lower learning rate may help"
 
 
-def suspicious_texts(adapter: Path, system: Path) -> str:
-    """The utterances whose loss after training is three times the median, the largest first; perhaps none."""
-    files = [adapter.parent / "losses.json", system / "losses.json"]
-    files += sorted(system.parent.glob(f"{system.name.removesuffix('_average')}_seed*/losses.json"))
-    file = next((file for file in files if file.is_file()), None)
-    losses = load_json(file) if file else {}
-    usual = median(losses.values()) if losses else 0.0
-    names = sorted((name for name in losses if losses[name] > STANDS_OUT * usual), key=losses.get)[::-1]
-    places = text_places(data) if (data := registry.training_data(adapter)) else {}
-    at = {name: f", {places[name]}" if name in places else "" for name in names}
-    return shorten([f"{name} ({losses[name]:.1f}{at[name]})" for name in names], most=MOST_NAMED)
+def suspicious_texts(system: Path) -> str:
+    """The utterances that training by folds found suspicious, with their files and lines; perhaps none."""
+    seeds = sorted(system.parent.glob(f"{system.name.removesuffix('_average')}_seed*/train.json"))
+    named = (load_json(file).get("suspicious") for file in (system / "train.json", *seeds) if file.is_file())
+    suspicious = next(filter(None, named), {})
+    return shorten([f"{name} ({place})" for name, place in suspicious.items()], most=MOST_NAMED)
 
 
 # ---- what is said at the end

@@ -69,6 +69,7 @@ class Base:
         downsampling: the steps from there to frames of logits.
         frame_multiple: the number of frames is a multiple of this.
         precision: no, or bf16 for an encoder whose layers compute in bfloat16; see `precision`.
+        precision_reason: why.
         lock: held together by all that compute logits, alone by what changes the model's modules.
     """
 
@@ -81,6 +82,7 @@ class Base:
     downsampling: Kernels = field(default_factory=list, repr=False)
     frame_multiple: int = 1
     precision: str = "no"
+    precision_reason: str = "as loaded"
     lock: SharedLock = field(default_factory=SharedLock, repr=False, compare=False)
 
     @property

@@ -1,7 +1,7 @@
 """Faster forward passes, which change logits and gradients by rounding alone.
 
     base = load_base("mini")
-    base.precision = choose_precision("auto", base.device, base.dtype)
+    base.precision, base.precision_reason = choose_precision("auto", base.model, base.dtype)
 
 In: a structural copy of a base's model, which one forward pass runs on. Out: the copy, in which
 (1) a depthwise convolution over hundreds of frames, such as the mini base's positional one, is computed by
@@ -14,13 +14,21 @@ fused attention is slow there in bfloat16 (a sixth of a training step of the min
 """
 
 import copy
+import json
+import math
+import os
+import platform
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from ia3_speech.atomic import write_json
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.ia3 import layers_of
 
@@ -28,20 +36,97 @@ FFT_KERNEL_SIZE = 256  # taps from which Fourier transforms are faster
 # Attention weights of all layers, heads and rows, up to which they are kept for the backward pass.
 EAGER_ATTENTION_WEIGHTS = 2**27
 
+MEASURED_FRAMES, MEASURED_ROUNDS = 500, 5  # 50 to 100 ms for mini on one core
+MARGIN = 1.1  # bf16 has to be faster by this factor, since it rounds
+CACHE = "precision.json"  # in the user's cache: what was measured, by processor, torch version and shape
+
 
 def choose_precision(
-    precision: Literal["no", "bf16", "auto"], device: torch.device, dtype: str = "float32"
-) -> Literal["no", "bf16"]:
-    """`precision`, with "auto" decided: bf16 where the device has instructions for products in bfloat16, else
-    it is slower than float32; and no for a base whose own type is not float32."""
+    precision: Literal["no", "bf16", "auto"], model: nn.Module, dtype: str = "float32"
+) -> tuple[Literal["no", "bf16"], str]:
+    """`precision`, with "auto" decided, and the reason.
+
+    auto: on a GPU bf16 where it has instructions for products in bfloat16; on a CPU that has them, where they
+    are also faster here than float32, which is measured once; no for a base whose own type is not float32.
+    """
     if precision != "auto":
-        return precision
-    has_instructions = False
-    if device.type == "cuda":
-        has_instructions = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if has_instructions and dtype == "float32" else "no"
+        return precision, "as the options say"
+    if dtype != "float32":
+        return "no", f"the base is in {dtype}"
+    kind, is_faster = next(model.parameters()).device.type, False
+    if kind == "cuda":
+        is_faster = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif kind == "cpu":
+        is_faster = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    reason = f"{kind} {'has' if is_faster else 'has no'} instructions for bfloat16"
+    if kind == "cpu" and is_faster:
+        single, half, what = layer_seconds(model)
+        is_faster = MARGIN * half <= single
+        reason = f"{what}: {1e3 * single:.1f} ms in float32, {1e3 * half:.1f} in bfloat16"
+    return "bf16" if is_faster else "no", reason
+
+
+def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
+    """Seconds in float32 and in bfloat16 of the largest linear layer of the encoder's first layer, and what
+    was computed where. Measured once, then read from the user's cache, so that the choice stays the same."""
+    linear = max(
+        (module for module in layers_of(model)[1][0].modules() if isinstance(module, nn.Linear)),
+        key=lambda module: module.weight.numel(),
+    )
+    amx = " with AMX" if torch.cpu._is_amx_tile_supported() else ""
+    what = f"{linear.in_features} × {linear.out_features}, {MEASURED_FRAMES} frames, {processor_name()}{amx}"
+    what += f", torch {torch.__version__}"
+    import platformdirs
+    from filelock import FileLock
+
+    home = os.environ.get("IA3_SPEECH_HOME") or platformdirs.user_cache_dir("ia3_speech", appauthor=False)
+    file, seconds = Path(home).expanduser() / CACHE, None
+    with suppress(OSError):  # a home that is read-only: it is measured each time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            measured = read_measurements(file)
+            seconds = measured.get(what) or measure_linear(linear)
+            if what not in measured:
+                write_json(file, measured | {what: seconds})
+    return *(seconds or measure_linear(linear)), what
+
+
+def read_measurements(file: Path) -> dict[str, list[float]]:
+    """What was measured → seconds in float32 and in bfloat16; without what is not readable."""
+    try:
+        entries = json.loads(file.read_text("utf-8")).items()
+        return {what: [float(single), float(half)] for what, (single, half) in entries if half > 0}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+@torch.inference_mode()
+def measure_linear(linear: nn.Linear) -> list[float]:
+    """Seconds of a linear layer in float32, and as autocast runs it in bfloat16: each the least of some, on
+    one core, by the thread's own time, so that what else runs on the machine counts little."""
+    x, least = torch.ones(MEASURED_FRAMES, linear.in_features), [math.inf, math.inf]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for round_ in range(1 + MEASURED_ROUNDS):  # the first prepares
+            for number, enabled in enumerate((False, True)):
+                started = time.thread_time()
+                with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                    nn.functional.linear(x, linear.weight)
+                if round_:
+                    least[number] = min(least[number], time.thread_time() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return least
+
+
+def processor_name() -> str:
+    """The processor's model, as the system says it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def compute_fast(model: nn.Module, precision: str) -> None:

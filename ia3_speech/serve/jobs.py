@@ -176,7 +176,7 @@ class JobProgress(logging.Handler):
         self.file, self.trainings, self.done, self.total = voice_folder(name) / PROGRESS, trainings, 0, 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        trainings, epoch, epochs = record.args
+        trainings, epoch, epochs = record.epoch_of_tasks
         self.done += trainings
         self.total += self.trainings * epochs if self.done > self.total else 0
         share = round(min(0.98, self.done / self.total), 3)

@@ -67,8 +67,8 @@ class EngineOptions:
         base: the pretrained recogniser of all adapters: mini, a folder or a hub id
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights
-        precision: no: compute in --dtype; bf16: compute the encoder's layers in bfloat16; auto: bf16 if the
-            device has instructions for it
+        precision: no: compute in --dtype; bf16: compute the encoder's layers in bfloat16; auto: bf16 if
+            that is faster here
         batch_seconds: seconds of padded audio in a batch; the next request waits until the batch is done: a
             CPU gains nothing from larger batches, a GPU needs some hundreds of seconds
         max_wait_ms: milliseconds that a batch waits for further requests: a longer wait makes fuller batches

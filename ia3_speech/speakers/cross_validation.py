@@ -7,24 +7,27 @@ wins: among equals that with the lowest CTC loss, and the start where nothing is
 a quarter of the learning rate is tried. Then one adapter is trained on all utterances, with that setting.
 
 What the folds say of the chosen setting is a little too good, since they chose it. `unbiased` is not: what a
-fold's adapter makes of its utterances with the rate and the setting that the other folds choose.
+fold's adapter makes of its utterances with the rate and the setting that the other folds choose (the start
+too, see few_run.py).
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Any
-
-from tqdm import tqdm
+from typing import Any, NamedTuple
 
 from ia3_speech.data.text import normalize
+from ia3_speech.formatting import shorten
 from ia3_speech.model import ia3
 from ia3_speech.training.config import SharedOptions
+from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
     START,
+    Measure,
     MultiAdapterTrainer,
     Setting,
     Task,
@@ -34,8 +37,29 @@ from ia3_speech.training.multi_adapter import (
 )
 from ia3_speech.training.replay import Replayed
 
+logger = logging.getLogger(__name__)
+
 FOLDS = 4
 LOWER_RATE = 0.25  # of the learning rate, where the start was better
+
+
+class FoldResult(NamedTuple):
+    """A fold, with the learning rate and the setting that the other folds choose."""
+
+    fold: Task
+    rate: float
+    setting: Setting
+
+    @property
+    def measures(self) -> list[Measure]:
+        """Of what the fold holds out."""
+        return self.fold.measures[self.setting]
+
+    @property
+    def vectors(self) -> Vectors:
+        """Those of the fold's adapter."""
+        start, trained = self.fold.vectors[0], self.fold.vectors[self.setting.epochs]
+        return interpolate(start, trained, self.setting.scale)
 
 
 @dataclass
@@ -50,7 +74,7 @@ class Adaptation:
             there were no more; None: all that there are.
         folds_only: whether the adapters of the folds are all that is wanted.
         trainings: learning rate → the training of each fold: what it holds out, its measures, its vectors.
-        start_vectors, vectors: of the start, and the adapter's.
+        vectors: the adapter's.
         seconds: of wall-clock time, shared among those that were trained side by side.
     """
 
@@ -60,7 +84,6 @@ class Adaptation:
     k: int | None = None
     folds_only: bool = False
     trainings: dict[float, list[Task]] = field(default_factory=dict)
-    start_vectors: Vectors = field(default_factory=dict)
     vectors: Vectors = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -79,29 +102,24 @@ class Adaptation:
             self.choice(but)[1] != START for but in (None, *range(len(self.parts)))
         )
 
-    @property
-    def merit(self) -> tuple[int, float]:
-        """Word errors of the folds with the chosen setting, and their CTC loss."""
-        rate, setting = self.choice()
-        return merit(self.trainings[rate], setting)
+    def merit(self, but: int | None = None) -> tuple[int, float]:
+        """Word errors of the folds, or all of them but one, with the setting that they choose, and their CTC
+        loss."""
+        rate, setting = self.choice(but)
+        return merit([fold for number, fold in enumerate(self.trainings[rate]) if number != but], setting)
 
     @property
-    def unbiased(self) -> list[tuple[Task, float, Setting]]:
+    def unbiased(self) -> list[FoldResult]:
         """Each fold with the learning rate and the setting that the other folds choose."""
         choices = [self.choice(but) for but in range(len(self.parts))]
-        return [(self.trainings[rate][n], rate, setting) for n, (rate, setting) in enumerate(choices)]
+        return [FoldResult(self.trainings[rate][n], rate, s) for n, (rate, s) in enumerate(choices)]
 
-    def fold_vectors(self, fold: Task, setting: Setting) -> Vectors:
-        """The vectors of a fold's adapter."""
-        trained = fold.vectors[setting.epochs] if setting.epochs else self.start_vectors
-        return interpolate(self.start_vectors, trained, setting.scale)
-
-    def record(self) -> dict[str, Any]:
-        """What train.json and the adapter's card say of the training. Word errors are those of the folds: at
-        the start, and with the rate and the setting that the other folds choose."""
+    def record(self, results: Sequence[FoldResult]) -> dict[str, Any]:
+        """What train.json and the adapter's card say of the training. Word errors are those of the folds
+        (`results`), at their start and as trained."""
         rate, setting = self.choice()
-        chosen = [measure for fold, _, its_setting in self.unbiased for measure in fold.measures[its_setting]]
-        start = [measure for fold, *_ in self.unbiased for measure in fold.measures[START]]
+        chosen = [measure for result in results for measure in result.measures]
+        start = [measure for result in results for measure in result.fold.measures[START]]
         return {
             "trained_on": [example.utterance.id for example in self.examples],
             **setting_record(rate, setting),
@@ -145,14 +163,15 @@ def adapt(
     options: SharedOptions,
     cache: FeatureCache,
     replay: Sequence[Replayed],
-    bar: tqdm,
+    progress: Progress,
 ) -> None:
     """Choose each adaptation's setting by its folds, and train it. The vectors of the cache's base are the
-    start of all, and stay as they are. The bar counts trainings."""
+    start of all, and stay as they are. Progress counts epochs: those of `epochs_of`, and those of what is
+    tried beside it."""
     started, rates = time.monotonic(), (options.learning_rate, LOWER_RATE * options.learning_rate)
     start = {name: module.l.detach().clone() for name, module in ia3.vectors(cache.base.model).items()}
     for adaptation in adaptations:
-        adaptation.start_vectors = adaptation.vectors = start
+        adaptation.vectors = start
 
     def train(tasks: Sequence[Task], rate: float) -> None:
         """As many side by side as the options say: those with equally many batches and epochs."""
@@ -162,11 +181,15 @@ def adapt(
         for group in alike.values():
             for first in range(0, len(group), options.adapters_per_batch):
                 together = group[first : first + options.adapters_per_batch]
-                MultiAdapterTrainer(together, replace(options, learning_rate=rate), cache, replay).run()
-                bar.update(len(together))
+                trainer = MultiAdapterTrainer(together, replace(options, learning_rate=rate), cache, replay)
+                trainer.run(progress)
+                names = shorten([task.name for task in together])
+                logger.info("fold %s: trained, %s", names, progress.left)
 
     for rate in rates:
         left = [adaptation for adaptation in adaptations if not adaptation.is_decided]
+        if rate != options.learning_rate:
+            progress.extend(sum(len(adaptation.parts) for adaptation in left) * options.epochs)
         for adaptation in left:
             adaptation.trainings[rate] = [
                 Task(f"{adaptation.name}/{number}", training_examples(adaptation, part), part, options.epochs)
@@ -183,6 +206,11 @@ def adapt(
             adaptation.vectors = interpolate(start, task.vectors[task.epochs], scale)
     for adaptation in adaptations:
         adaptation.seconds = (time.monotonic() - started) / len(adaptations)
+
+
+def epochs_of(adaptations: Sequence[Adaptation], options: SharedOptions) -> int:
+    """Epochs of all trainings of adaptations, at most, without those at a lower rate."""
+    return options.epochs * sum(len(a.parts) + (not a.folds_only) for a in adaptations)
 
 
 def training_examples(adaptation: Adaptation, part: list[Example]) -> list[Example]:

@@ -27,11 +27,12 @@ from ia3_speech.speakers.cross_validation import (
     Adaptation,
     adapt,
     divide_into_folds,
+    epochs_of,
     setting_record,
     training_examples,
 )
 from ia3_speech.training.config import SpeakerOptions, to_yaml
-from ia3_speech.training.ctc import training_bar
+from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.multi_adapter import START, load_vectors
@@ -47,7 +48,8 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     Returns:
         The contents of train.json: adapters, speakers, utterances (the median of what an adapter is adapted
         on), improved (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD),
-        trainable (parameters of an adapter), seed, seconds (of all adapters), wall_seconds (of this run).
+        trainable (parameters of an adapter), seed, precision and its reason, seconds (of all adapters),
+        wall_seconds (of this run).
 
     Raises:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
@@ -140,33 +142,39 @@ def train_all(
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = cache_for(base, options)
-    trainings = sum(len(adaptation.parts) + (not adaptation.folds_only) for adaptation in adaptations)
-    with training_bar(trainings, "fold") as bar:
+    with Progress(epochs_of(adaptations, options), "epoch") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
-            adapt(group, options, cache, replay, bar)
+            adapt(group, options, cache, replay, progress)
+            start = group[0].trainings[options.learning_rate][0].vectors[0]
             for adaptation in group:
                 if adaptation.folds_only:
                     save_speaker(base, adaptation, options)
                 else:
                     load_vectors(base, adaptation.vectors)
-                    save(base, f"{adaptation.name}/all", options, adaptation.record() | {"texts": {}})
+                    save(
+                        base,
+                        f"{adaptation.name}/all",
+                        options,
+                        adaptation.record(adaptation.unbiased) | {"texts": {}},
+                    )
                 adaptation.trainings.clear()
-            load_vectors(base, group[0].start_vectors)
+            load_vectors(base, start)
 
 
 def save_speaker(base: Base, adaptation: Adaptation, options: SpeakerOptions) -> None:
     """Write the folds' adapters, each of the setting that the other folds choose, and what they hear."""
     chosen = zip(adapter_names(adaptation), adaptation.unbiased, strict=True)
-    for name, (fold, rate, setting) in chosen:
-        load_vectors(base, adaptation.fold_vectors(fold, setting))
-        texts = {measure.utterance: measure.text for measure in fold.measures[setting]}
+    for name, result in chosen:
+        fold = result.fold
+        load_vectors(base, result.vectors)
+        texts = {measure.utterance: measure.text for measure in result.measures}
         record = {
             "trained_on": [example.utterance.id for example in fold.train_examples],
-            **setting_record(rate, setting),
-            "words": sum(measure.words for measure in fold.measures[setting]),
+            **setting_record(result.rate, result.setting),
+            "words": sum(measure.words for measure in result.measures),
             "start_errors": sum(measure.errors for measure in fold.measures[START]),
-            "errors": sum(measure.errors for measure in fold.measures[setting]),
+            "errors": sum(measure.errors for measure in result.measures),
             "seconds": round(adaptation.seconds / len(adaptation.parts), 2),
             "texts": texts | long_texts(base, fold.held_out, options.allow_pipes),
         }
@@ -207,6 +215,8 @@ def finish(base: Base, names: list[str], options: SpeakerOptions, seconds: float
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
         "trainable": sum(p.numel() for _, p in trainable(base.model)),
         "seed": options.seed,
+        "precision": base.precision,
+        "precision_reason": base.precision_reason,
         "seconds": round(sum(record["seconds"] for record in records), 1),
         "wall_seconds": round(seconds, 1),
     }

@@ -5,9 +5,11 @@ In: YAML, flags, or keyword arguments. Out: `TrainingOptions` for `ia3-speech tr
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -40,10 +42,10 @@ class SharedOptions:
     init_adapter: str | None = None
     """start from this adapter (name, folder or sum), with its placements, instead of from the base; nearest,
     without dev only: the registered adapter with the fewest errors on train, if cross-validation finds it a
-    better start than the base"""
+    better start than the base (each fold chooses by the other folds alone)"""
 
     placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
-    """modules that get vectors, a list such as [key,value]: key, value, ffn, ffn_output, attention_output,
+    """modules that get vectors, such as key value; there are key, value, ffn, ffn_output, attention_output,
     and conv (not if several adapters are trained side by side)"""
 
     layers: str = "all"
@@ -62,7 +64,7 @@ class SharedOptions:
     """largest norm of an adapter's gradient; larger ones are scaled down"""
 
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
-    """factors of speed perturbation; each epoch draws one of them for each utterance"""
+    """factors of speed perturbation, such as 0.9 1 1.1; each epoch draws one of them for each utterance"""
 
     spec_augment: Literal["base", "off"] = "base"
     """base: masks as in the base's configuration; off: no masks"""
@@ -108,7 +110,7 @@ class SharedOptions:
     of audio at each speed; delete it when you like); without it these are computed again in each epoch"""
 
     precision: Literal["no", "bf16", "auto"] = "no"
-    """bf16: mixed precision; no: none; auto: bf16 if the processor or GPU has instructions for it"""
+    """bf16: mixed precision; no: none; auto: bf16 if it is faster on this processor or GPU"""
 
     device: str | None = None
     """a torch device (default: CUDA where there is one)"""
@@ -121,7 +123,7 @@ class SharedOptions:
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
-    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "checkpoint_steps", "labels"}
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "checkpoint_steps", "log_to", "labels"}
 
     train: Path
     """data directory to train on"""
@@ -135,12 +137,13 @@ class TrainingOptions(SharedOptions):
 
     method: str = "ia3"
     """ia3; PEFT's lora, dora or vera (on the modules of placements: any of those above, query, ffn_inner);
-    PEFT's ln_tuning; bitfit; head; full (layers, head, and everything between them); bottleneck; prompt; or
-    peft:FILE, a YAML or JSON file with any PEFT configuration"""
+    PEFT's ln_tuning; bitfit; head; full (layers, head, and everything between them); bottleneck; prompt;
+    peft:FILE, a YAML or JSON file with any PEFT configuration; or FILE.py:NAME, a function of your own
+    (docs/architecture.md), with which decode and transcribe take the adapter"""
 
     method_options: dict[str, Any] = field(default_factory=dict)
-    """options of the method: fields of PEFT's configuration such as {"r": 4, "lora_alpha": 8}; for bottleneck
-    {"adapter_attn_dim": 64}; for prompt {"frames": 16}"""
+    """options of the method: fields of PEFT's configuration such as '{"r": 4, "lora_alpha": 8}'; for
+    bottleneck '{"adapter_attn_dim": 64}'; for prompt '{"frames": 16}'"""
 
     train_head: bool = False
     """train the CTC head too"""
@@ -167,11 +170,14 @@ class TrainingOptions(SharedOptions):
     checkpoint_steps: int = 100
     """steps between checkpoints; there is always one at the end of an epoch"""
 
+    log_to: Literal["tensorboard", "wandb"] | None = None
+    """where loss, learning rate and dev WER go too: tensorboard, below `out`; or wandb"""
+
     dtype: Literal["float32", "int8"] = "float32"
     """type of the frozen base: float32, or int8 on a CPU, which takes a quarter of the encoder's memory"""
 
     labels: dict[str, str] = field(default_factory=dict)
-    """labels that say what the adapter is for, such as {"speaker": "042", "domain": "medical"}"""
+    """labels that say what the adapter is for, such as '{"speaker": "042", "domain": "medical"}'"""
 
 
 @dataclass(kw_only=True)
@@ -284,10 +290,10 @@ def check_options(options: SharedOptions) -> None:
             names_modules = "target_modules" in method_config(options)["options"]
             if names_modules:
                 neutral["layers"] = "all"
-            if names_modules or options.method.partition(":")[0] not in PLACED:
+            if names_modules or not options.method.partition(":")[0].endswith((*PLACED, ".py")):
                 neutral["placements"] = TrainingOptions(train=Path(), out=Path()).placements
         if options.dev is None:  # folds know no others
-            neutral |= {"method": "ia3", "epoch_minutes": 0} | ia3s
+            neutral |= {"method": "ia3", "epoch_minutes": 0, "log_to": None} | ia3s
         reason = "without --dev" if options.dev is None else f"with --method {options.method}"
         required |= {
             name: (False, f"{value} {reason}")
@@ -296,6 +302,8 @@ def check_options(options: SharedOptions) -> None:
         }
         if options.dev and options.init_adapter == NEAREST:
             required["init_adapter"] = (False, "an adapter, where there is a --dev")
+        if options.log_to and not any(find_spec(options.log_to + end) for end in ("", "X")):  # tensorboardX
+            raise TrainingError(f"--log-to {options.log_to} needs its package (pip install {options.log_to})")
         if options.dev is None:
             required["placements"] = (not has_conv, "without conv, where no --dev is")
     if isinstance(options, SpeakerOptions):
@@ -315,12 +323,14 @@ def check_options(options: SharedOptions) -> None:
 
 
 def method_config(options: TrainingOptions) -> dict[str, Any]:
-    """What the record of an adapter of another method than IA³ keeps: its name, placements, layers, and
-    options; of peft:FILE, what the file holds. Raises TrainingError where that is no PEFT configuration."""
+    """What the record of an adapter of another method than IA³ keeps: its name (of FILE.py:NAME the second),
+    placements, layers, options; of peft:FILE, what it holds. Raises TrainingError where that is none."""
     import yaml
 
     name, _, file = options.method.partition(":")
     config = {"placements": options.placements, "layers": options.layers, "options": options.method_options}
+    if name.endswith(".py"):
+        return {"method": file} | config
     if not file:
         if name == "peft" and "peft_type" not in options.method_options:
             raise TrainingError("--method peft: names no PEFT configuration (peft:FILE does, YAML or JSON)")
@@ -361,6 +371,8 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     }
     if "method" in compared:
         compared["method"] = method_config(options)
+        if (file := Path(options.method.partition(":")[0])).suffix == ".py":
+            compared["method"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     if not options.replay:
         compared.pop("replay_weight", None)
     if base_folder(options.base):

@@ -1,11 +1,12 @@
-"""What every trainer shares: the CTC loss, that of replayed speech, the learning rate, seeds, progress bar.
+"""What every trainer shares: the CTC loss, that of replayed speech, the learning rate, seeds, progress.
 
 In: logits, targets, step numbers. Out: losses, factors of the learning rate, seeded random generators.
 """
 
+import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,11 +88,44 @@ def seed_task(seed: int, task: str, step: int, batch: int) -> None:
     np.random.seed(numbers[1])
 
 
-@contextmanager
-def training_bar(total: int, unit: str, initial: int = 0, hidden: bool = False) -> Iterator[tqdm]:
-    """A progress bar, where there is a terminal."""
-    with logging_redirect_tqdm(), tqdm(
-        total=total, initial=initial, desc="training", unit=unit, dynamic_ncols=True, disable=hidden or None,
-        file=progress_stream(),
-    ) as bar:  # fmt: skip
-        yield bar
+class Progress:
+    """How far training is: a bar, where there is a terminal, and for the lines of the log the time left.
+
+    Args:
+        total: steps, of those that `unit` names; `done` of them before
+        hidden: no bar
+    """
+
+    def __init__(self, total: int, unit: str, done: int = 0, hidden: bool = False):
+        self.total, self.done, self.first, self.started = total, done, done, time.monotonic()
+        self.bar = tqdm(
+            total=total, initial=done, desc="training", unit=unit, dynamic_ncols=True, disable=hidden or None,
+            file=progress_stream(),
+        )  # fmt: skip
+
+    def advance(self, steps: int, state: str = "") -> None:
+        """Count steps as done; `state` stands behind the bar."""
+        self.done += steps
+        self.bar.set_postfix_str(state, refresh=False)
+        self.bar.update(steps)
+
+    def extend(self, steps: int) -> None:
+        """There are more steps to do."""
+        self.total += steps
+        self.bar.total = self.total
+
+    @property
+    def left(self) -> str:
+        """Such as "about 3 min left", if the others take as long as those that are done."""
+        seconds = (time.monotonic() - self.started) / max(1, self.done - self.first)
+        seconds *= max(0, self.total - self.done)
+        return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
+
+    def __enter__(self) -> "Progress":
+        self.redirected = logging_redirect_tqdm()
+        self.redirected.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.close()
+        self.redirected.__exit__(*error)

@@ -2,18 +2,21 @@
 
     ia3-speech train --config lora --train data/train --dev data/dev --out exp/lora
     ia3-speech train --method peft:boft.yaml …         any PEFT configuration that stands on modules
+    ia3-speech train --method gain.py:gain …           a function of the user's
 
 In: a base, and what the adapter's record keeps of its method. Out: the base with the parameters in it, and
 their folder: PEFT's files, where PEFT has the method; else `ia3_speech.safetensors`, the parameters by their
 names in the model (of `full` nearly all of them). Beside both stand the record and the card.
 
-Another method is a function (model, config, options) → the parameters that train, and a line of METHODS. IA³
+Another method is a function (model, config, options) → the parameters that train, and a line of METHODS, or
+of the user's own: FILE.py:NAME on the command line, which is never taken from an adapter's record. IA³
 itself is `model.attach`; sums, banks and merging are IA³'s alone, and refuse the others by name.
 
 The papers are named in ia3_speech/conf/METHOD.yaml.
 """
 
 import copy
+import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -63,7 +66,8 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
     name, before = config["method"], {id(parameter) for parameter in model.parameters()}
     method, where = METHODS.get(name.partition(":")[0]), f"{name} on {type(model).__name__}"
     if method is None:
-        raise AdapterError(f"no method {name} (there are ia3, {', '.join(METHODS)}:FILE)")
+        hint = "of your own: --method FILE.py:NAME"
+        raise AdapterError(f"no method {name} (there are ia3, {', '.join(METHODS)}:FILE; {hint})")
     freeze(model)
     for module in model.modules():
         for called, replacement in architecture_of(model).replaced_methods.items():
@@ -220,6 +224,26 @@ METHODS: dict[str, Callable[..., Parameters]] = {
     "prompt": insert_prompt,
     "peft": insert_peft,
 }
+
+SHIPPED = {"ia3", *METHODS}
+
+
+def add_own_method(method: str | None) -> None:
+    """Let METHODS have NAME of FILE.py:NAME, the user's own code, which is run; of another method nothing is
+    done. Raises AdapterError where the file has no such function, or a shipped method has the name."""
+    file, _, name = (method or "").partition(":")
+    if not file.endswith(".py"):
+        return
+    if name in SHIPPED:
+        raise AdapterError(f"--method {method}: there is a method {name} (give the function another name)")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        METHODS[name] = getattr(module, name)
+    except (OSError, SyntaxError, ImportError, AttributeError) as error:
+        raise AdapterError(f"--method {method}: {error} (FILE.py:NAME: docs/architecture.md)") from error
+
 
 # --- files --------------------------------------------------------------------------------------------------
 

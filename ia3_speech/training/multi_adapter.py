@@ -28,11 +28,12 @@ from torch import nn
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.formatting import plural
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.training.config import SharedOptions
-from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
+from ia3_speech.training.ctc import Progress, ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
 from ia3_speech.training.replay import Replayed, draw_replay, replay_losses
@@ -78,7 +79,8 @@ class Task:
     epochs: int  # train so many of the epochs of the learning rate's schedule
     # Of each of those held out, by setting
     measures: dict[Setting, list[Measure]] = field(default_factory=dict)
-    vectors: dict[int, Vectors] = field(default_factory=dict)  # after each measured epoch, and after the last
+    # At the start (0), after each measured epoch, and after the last
+    vectors: dict[int, Vectors] = field(default_factory=dict)
 
 
 def measured_epochs(epochs: int) -> list[int]:
@@ -121,11 +123,14 @@ class MultiAdapterTrainer:
         self.batches_per_epoch = batches_per_epoch(tasks[0], options)
         self.step = 0
 
-    def run(self) -> None:
-        """Train, and fill each task's `measures` and `vectors`."""
+    def run(self, progress: Progress) -> None:
+        """Train, and fill each task's `measures` and `vectors`. Progress counts the epochs of each task."""
         self.measure(0)
+        for task in self.tasks:
+            task.vectors[0] = self.start
         measured = measured_epochs(self.options.epochs)
-        for epoch in range(1, max(task.epochs for task in self.tasks) + 1):
+        last = max(task.epochs for task in self.tasks)
+        for epoch in range(1, last + 1):
             batches = [self.epoch_batches(task, epoch - 1) for task in self.tasks]
             for step in range(self.batches_per_epoch):
                 self.train_step([of_task[step] for of_task in batches], epoch - 1)
@@ -134,7 +139,12 @@ class MultiAdapterTrainer:
                     task.vectors[epoch] = {n: vector.detach().clone() for n, vector in parameters.items()}
             if epoch in measured:
                 self.measure(epoch)
-            logger.debug("%d trainings: epoch %d of %d", len(self.tasks), epoch, self.options.epochs)
+            progress.advance(len(self.tasks))
+            of_tasks = len(self.tasks), epoch, self.options.epochs
+            logger.info(
+                "epoch %d of %d, %s, %s", epoch, last, plural(len(self.tasks), "training"), progress.left,
+                extra={"epoch_of_tasks": of_tasks},
+            )  # fmt: skip
 
     def epoch_batches(self, task: Task, epoch: int) -> list[list[Example]]:
         """The batches of an epoch. They depend on seed, task and epoch alone, not on the tasks beside it."""

@@ -27,7 +27,7 @@ from ia3_speech.training.config import (
 )
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
-from ia3_speech.training.methods import insert, save_method
+from ia3_speech.training.methods import add_own_method, insert, save_method
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import CHECKPOINT, Trainer
 
@@ -73,8 +73,9 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     Returns:
         The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch
         (0: the start), start_dev_wer, seed, epochs and steps trained, utterances and audio_seconds of the
-        training set; where the start was selected, a note; from the process that writes, method, bytes (of
-        the adapter's tensors), seconds_per_step, and peak_memory_bytes (of the process, or its GPU).
+        training set; precision and its reason; where the start was selected, a note; from the process that
+        writes, method, bytes (of the adapter's tensors), seconds_per_step, and peak_memory_bytes (of the
+        process, or its GPU).
 
     Raises:
         TrainingError, AudioError, DataError: the options, the checkpoint or the data can't be used, or
@@ -127,6 +128,8 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.state.step,
         "utterances": len(trainer.train),
         "audio_seconds": round(sum(example.seconds for example in trainer.train), 1),
+        "precision": trainer.base.precision,
+        "precision_reason": trainer.base.precision_reason,
     }
     if not trainer.state.selected_epoch:
         summary["note"] = "no epoch improved on the start"
@@ -142,7 +145,10 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
     """Set a base's precision, masks and dropout, and attach the vectors that training starts from: those of
     `init_adapter`, else ones; or insert what another method trains. `options.precision` becomes what "auto"
     stands for."""
-    options.precision = base.precision = choose_precision(options.precision, base.device, base.dtype)
+    precision, reason = choose_precision(options.precision, base.model, base.dtype)
+    if options.precision == "auto" and reason != base.precision_reason:
+        logger.info("precision %s: %s", precision, reason)
+    options.precision, base.precision, base.precision_reason = precision, precision, reason
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.dropout == "off":
@@ -150,6 +156,7 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
     elif isinstance(options, TrainingOptions) and options.method != "ia3":
+        add_own_method(options.method)
         insert(base.model, method_config(options), options.seed)
     else:
         attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head))

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.data.batches import BatchOrder, make_batches
@@ -34,7 +33,7 @@ from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
-from ia3_speech.training.ctc import learning_rate_factor, seed_step, training_bar
+from ia3_speech.training.ctc import Progress, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
@@ -89,7 +88,8 @@ class Trainer:
 
         self.train, self.dev = train, dev
         # No mixed precision: `Base.precision` has the encoder's layers alone in bfloat16.
-        self.accelerator = Accelerator(mixed_precision="no", cpu=base.device.type == "cpu")
+        trackers = {"log_with": options.log_to, "project_dir": options.out}
+        self.accelerator = Accelerator(mixed_precision="no", cpu=base.device.type == "cpu", **trackers)
         self.parameters = dict(trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=0.0)
         seconds = [example.seconds for example in train]
@@ -139,17 +139,22 @@ class Trainer:
     def run(self) -> None:
         """Train all epochs that are left, and checkpoint after each."""
         hidden = not self.accelerator.is_main_process
-        with training_bar(self.total_steps, "batch", self.state.step, hidden) as bar:
+        if self.options.log_to:
+            wandb = {"name": self.options.out.name, "dir": str(self.options.out)}
+            self.accelerator.init_trackers("ia3_speech", init_kwargs={"wandb": wandb})
+        with Progress(self.total_steps, "batch", self.state.step, hidden) as progress:
             if self.state.step == 0:
                 self.evaluate(0)
             while (
                 self.order.epoch < self.options.epochs
                 and self.state.epochs_without_improvement < self.options.patience
             ):
-                self.run_epoch(bar)
+                self.run_epoch(progress)
                 self.checkpoint()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
-    def run_epoch(self, bar: tqdm) -> None:
+    def run_epoch(self, progress: Progress) -> None:
         """What is left of the current epoch, and its evaluation."""
         epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
@@ -159,15 +164,17 @@ class Trainer:
             self.state.losses.append(loss)
             audio_seconds += seconds
             self.state.step += 1
+            learning_rate = self.optimizer.param_groups[0]["lr"]
+            self.accelerator.log({"loss": loss, "learning_rate": learning_rate}, self.state.step)
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
             loss, wer = np.mean(self.state.losses[-20:]), 100 * self.state.selected_wer
-            bar.set_postfix_str(f"loss {loss:.3f}, dev WER {wer:.1f} %, {rate:.0f} s of audio/s")
-            bar.update()
+            progress.advance(1, f"loss {loss:.3f}, dev WER {wer:.1f} %, {rate:.0f} s of audio/s")
             if self.state.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
                 self.state.seconds += time.monotonic() - started
                 started, audio_seconds = time.monotonic(), 0.0
                 self.checkpoint()
-        self.evaluate(epoch + 1, round(float(np.mean(self.state.losses)), 5), round(rate, 1))
+        loss = round(float(np.mean(self.state.losses)), 5)
+        self.evaluate(epoch + 1, loss, round(rate, 1), f", {progress.left}")
         self.state.losses = []
         self.state.seconds += time.monotonic() - started
 
@@ -226,8 +233,11 @@ class Trainer:
 
     # ---- evaluation
 
-    def evaluate(self, epoch: int, loss: float | None = None, rate: float | None = None) -> None:
-        """Decode dev after an epoch, or at the start, 0, which is selected until one improves on it."""
+    def evaluate(
+        self, epoch: int, loss: float | None = None, rate: float | None = None, left: str = ""
+    ) -> None:
+        """Decode dev after an epoch, or at the start, 0, which is selected until one improves on it. The
+        line of the log ends with `left`."""
         started = time.monotonic()
         counts = self.dev_errors()
         wer = sum(counts, ErrorCounts()).wer
@@ -240,9 +250,10 @@ class Trainer:
         row |= {"selected_epoch": self.state.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
         if self.accelerator.is_main_process:
             self.metrics.append(row)
+            self.accelerator.log({"epoch": epoch, "dev_wer": wer}, self.state.step)
             write_text(self.metrics_file, "".join(f"{json.dumps(row)}\n" for row in self.metrics))
             trained = f"epoch {epoch}: loss {loss:.3f}," if epoch else "start:"
-            logger.info("%s dev WER %.2f %%", trained, 100 * wer)
+            logger.info("%s dev WER %.2f %%%s", trained, 100 * wer, left)
 
     def select(self, epoch: int, counts: list[ErrorCounts]) -> None:
         """Select the last epoch that dev can't tell from the best, given the errors of each dev utterance.

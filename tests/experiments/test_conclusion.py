@@ -158,10 +158,10 @@ def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault, 
 
 def test_the_cure_that_fits(exp):
     write(exp / GREEDY, compared(0.4, 0.4, 0))
-    losses = dict.fromkeys("abcdefgh", 1.0) | {"swapped": 9.0, "noise": 12.5}
-    write(exp / "ia3_seed1/losses.json", losses)
-    wrong = "the texts of these recordings are probably wrong, by their loss: noise (12.5), swapped (9.0);"
-    assert wrong in registered(exp)["refused"]
+    suspicious = {"swapped": "a.wav, list.csv:5", "noise": "b.wav"}
+    write(exp / "ia3_seed1/train.json", {"selected_epoch": 2, "suspicious": suspicious})
+    refused = registered(exp)["refused"]
+    assert "check the texts" in refused and "swapped (a.wav, list.csv:5), noise (b.wav);" in refused
     write(exp / "ia3_seed1/train.json", {"selected_epoch": 0, "dev_wer": 0.3, "seed": 1})
     lower = "try a lower learning rate, such as --train-opts '--learning-rate 0.005';"
     assert lower in registered(exp)["refused"]

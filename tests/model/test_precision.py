@@ -1,5 +1,7 @@
 """model.precision: faster passes that compute the same within rounding."""
 
+import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +16,6 @@ from ia3_speech.model import ia3
 from ia3_speech.model.base import make_base
 from ia3_speech.model.precision import choose_precision, fft_convolution, is_long_depthwise
 from ia3_speech.training.ctc import ctc_loss
-
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def gradient(base, waves, mode: str) -> torch.Tensor:
@@ -78,14 +78,30 @@ def test_attention_stays_in_bfloat16_beside_a_padded_row():
     assert all(bool(row.isfinite().all()) for row in rows)
 
 
-@pytest.mark.skipif(not CPUINFO.is_file(), reason="no /proc/cpuinfo")
-def test_auto_is_bfloat16_where_the_processor_has_it():
-    """By the flags that Linux lists; never for a base in int8."""
-    has_it = bool({"avx512_bf16", "amx_tile"} & set(CPUINFO.read_text().split()))
-    cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu) == ("bf16" if has_it else "no")
-    assert [choose_precision(given, cpu) for given in ("no", "bf16")] == ["no", "bf16"]
-    assert choose_precision("auto", cpu, "int8") == "no"
+def test_auto_is_bfloat16_where_it_is_faster_here(monkeypatch):
+    """By what was measured once, and stands in the user's cache: a flag of the processor says little."""
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
+    cache = Path(os.environ["IA3_SPEECH_HOME"]) / "precision.json"
+    model, threads = load_base("mini").model, torch.get_num_threads()
+    chosen, reason = choose_precision("auto", model)
+    [(what, (single, half))] = json.loads(cache.read_text()).items()
+    assert chosen == ("bf16" if 1.1 * half <= single else "no") and what in reason and "512 × 2048" in what
+    assert torch.get_num_threads() == threads
+    for seconds, expected in (([2.3, 3.9], "no"), ([1.0, 0.95], "no"), ([1.0, 0.5], "bf16")):
+        cache.write_text(json.dumps({what: seconds, "another": [1.0, 1.0]}))
+        assert choose_precision("auto", model)[0] == expected
+    for damaged in ("", "[]", f'{{"{what}": [1.0]}}', f'{{"{what}": ["x", null]}}'):
+        cache.write_text(damaged)
+        choose_precision("auto", model)
+        assert json.loads(cache.read_text())[what][0] > 0
+    cache.unlink()
+    cache.mkdir()  # nothing can be written there
+    assert choose_precision("auto", model)[0] in ("no", "bf16")
+    assert [choose_precision(given, model)[0] for given in ("no", "bf16")] == ["no", "bf16"]
+    assert choose_precision("auto", model, "int8")[0] == "no"
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    assert choose_precision("auto", model) == ("no", "cpu has no instructions for bfloat16")
 
 
 def test_nothing_is_left_behind():

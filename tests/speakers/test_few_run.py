@@ -8,24 +8,29 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import load_base, score
+from ia3_speech import load_base, save_adapter, score
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.preparation import PLACES
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import load_utterance
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.speakers.cross_validation import divide_into_folds
 from ia3_speech.speakers.few_run import (
     check_examples,
     folds_report,
     measure_all,
-    nearest,
     prepare,
+    starts_of_folds,
     suspicious,
 )
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import read_examples
 from tests.test_train import NO_DROPOUT, record
+from tests.tiny_models import attach_random
 
 FEW = ["--placements", "key", "value", "ffn", "ffn_output", "--learning-rate", "0.3"]
 FEW += ["--epochs", "3", "--batch-utterances", "2"]
@@ -48,6 +53,9 @@ def train(run_command, place, out="exp", data="data", *options):
 def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, run_command):
     result = train(run_command, place)
     assert result.code == 0 and "errors of" in result.out, result.err
+    progress = [line for line in result.err.splitlines() if line.startswith(("epoch ", "fold "))]
+    assert all(line.endswith(" left") for line in progress)  # stderr is no terminal
+    assert "epoch 1 of 3, 4 trainings" in progress[0] and "fold base/1, base/2, base/3, base/4" in progress[3]
     summary = json.loads((place / "exp/train.json").read_text())
     tasks = [json.loads(file.read_text()) for file in (place / "exp/folds").glob("*/task.json")]
     ids = [utterance.id for utterance in read_data_directory(place / "data")]
@@ -100,31 +108,67 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     heard = read_record(registry.home() / "accent")
     whole = heard | {"training": {}}  # as if it had been trained on other recordings
     write_record(registry.home() / "accent", whole)
-    options = TrainingOptions(base=str(place / "base"), train=place / "data", out=place / "few")
+    options = TrainingOptions(
+        base=str(place / "base"), train=place / "data", out=place / "few", init_adapter="nearest"
+    )
     base = load_base(place / "base")
     cache = prepare(base, options, "accent")
     examples = read_examples(options.train, base, options, [1.0])
     measures = measure_all(cache, examples, options)
-    assert nearest(base, examples, options, measures) is None  # no better than the base
+    parts = divide_into_folds(examples)
+
+    def starts() -> dict[int | None, list[str | None]]:
+        return starts_of_folds(base, examples, parts, options, measures)
+
+    assert starts() == {fold: [None] for fold in (None, 0, 1, 2, 3)}  # no better than the base
     measures[0] = measures[0]._replace(errors=measures[0].errors + 1)
-    assert nearest(base, examples, options, measures) == "accent"
+    [its_fold] = [n for n, part in enumerate(parts) if examples[0] in part]
+    nearer = {fold: [None, "accent"] for fold in (None, 0, 1, 2, 3)}
+    assert starts() == nearer | {its_fold: [None]}  # a fold has no say in its own start
     for changes in (
         {"labels": {"speaker": "anna"}},
         {"training": {"trained_on": [examples[0].utterance.id]}},
         {"training": {"audio": heard["training"]["audio"]}},  # the same recordings under other names
     ):
         write_record(registry.home() / "accent", whole | changes)
-        assert nearest(base, examples, options, measures) is None
+        assert starts()[None] == [None]
     write_record(registry.home() / "accent", whole | {"schema": 99})
-    assert (
-        nearest(base, examples, options, measures) is None and "accent is not tried as a start" in caplog.text
-    )
+    assert starts()[None] == [None] and "accent is not tried as a start" in caplog.text
     write_record(registry.home() / "accent", whole)
     result = train(run_command, place, "few", "data", "--init-adapter", "nearest")
     assert result.code == 0 and "accent: " in result.err
 
 
-def test_the_report_says_what_is_probably_wrong():
+def test_errors_not_heard_are_by_the_start_that_the_other_folds_choose(place, run_command):
+    """Four utterances with the texts that the base hears, and in a fifth recording, which is there eight
+    times, what an adapter hears: that adapter has the fewest errors, but of the eighth part of them."""
+    base = load_base(place / "base")
+    attach_random(base.model, "key", "value", "ffn", seed=3, low=-20, high=20)
+    save_adapter(base.model, place / "accent", base=base)
+    registry.register(place / "accent", "accent")
+    data = [*read_data_directory(place / "data")][:5]
+    waves = [load_utterance(utterance) for utterance in data]
+    adapted, plain = Recognizer(base).texts(waves), Recognizer(load_base(place / "base")).texts(waves)
+    assert len({adapted[0], *plain[1:]}) == 5 and adapted[0] != plain[0]
+    texts = [adapted[0], *plain[1:]]
+    spoken = [replace(u, text=text) for u, text in zip(data, texts, strict=True)]
+    copies = [replace(spoken[0], id=f"s0-x{n}", recording=f"s0-x{n}") for n in range(8)]
+    write_data_directory(place / "mixed", [*copies, *spoken[1:]])
+    result = train(
+        run_command, place, "few", "mixed", "--init-adapter", "nearest", "--learning-rate", "1e-30",
+        "--precision", "no",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    summary = json.loads((place / "few/train.json").read_text())
+    pairs = [[*zip(texts, heard, strict=True)] for heard in (plain, adapted)]
+    errors = [[text_errors(*pair).total for pair in of_one] for of_one in pairs]
+    assert summary["init_adapter"] == "accent" and 8 * errors[0][0] > sum(errors[1])
+    assert summary["errors"] == 8 * errors[0][0] + sum(errors[1][1:])
+    tasks = [json.loads(file.read_text()) for file in (place / "few/folds").glob("*/task.json")]
+    assert sorted(str(task["init_adapter"]) for task in tasks) == ["None", *3 * ["accent"]]
+
+
+def test_the_report_says_what_to_check():
     summary = {"audio_seconds": 60, "speakers": 1, "utterances": 9, "selected_epoch": 2, "scale": 1}
     summary |= {"words": 20, "base_errors": 9, "errors": 8, "change_ci": [-0.1, 0.1], "better": 0.8}
     summary |= {"seconds": 9, "suspicious": {"anna-1": "a.wav"}}
@@ -132,7 +176,7 @@ def test_the_report_says_what_is_probably_wrong():
         "new: 9 utterances of 1 speaker, 1.0 minutes; 2 epochs, scale 1; 9 s",
         "By adapters that have not heard the utterance: 9 → 8 errors of 20 words (WER 45.0 → 40.0 %, change "
         "-11.1 [-10.0, +10.0] %; better in 80 % of the bootstrap's draws)",
-        "note: anna-1 (a.wav): the base hears something else; is the text right?",
+        "note: check the text of anna-1 (a.wav): the base hears something else",
     ]
     worse, silent = folds_report("new", summary | {"base_errors": 18, "errors": 18})[2:]
     assert "no fewer errors than the base" in worse and "nearly no word right" in silent
@@ -154,6 +198,8 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     examples = read_examples(options.train, base, options, [1.0])
     measures = measure_all(prepare(base, options, None), examples, options)
     measures = [measure._replace(loss=1.0, errors=0) for measure in measures]
+    accent = [m._replace(loss=2.5 + 0.3 * n, errors=m.words) for n, m in enumerate(measures)]
+    assert not suspicious(examples, accent, 29, options.train)  # high, as the others of this person
     measures[3] = measures[3]._replace(loss=5.0, errors=5, words=5)
     assert list(suspicious(examples, measures, 29, options.train)) == [measures[3].utterance]
     [wrong] = [e.utterance for e in examples if e.utterance.id == measures[3].utterance]

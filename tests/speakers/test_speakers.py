@@ -18,6 +18,7 @@ from ia3_speech.model import ia3
 from ia3_speech.speakers.cross_validation import Adaptation, choose, divide_into_folds
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
 from ia3_speech.training.config import SpeakerOptions, TrainingError, check_options
+from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
@@ -77,7 +78,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
         cache = FeatureCache(base, None, 1e9)
         named = [Task(name, *tasks[name]) for name in names]
         trainer = MultiAdapterTrainer(named, options, cache, replay)
-        trainer.run()
+        trainer.run(Progress(1, "epoch", hidden=True))
         return trainer
 
     both, alone = train(["s0", "s1"]), train(["s1"])

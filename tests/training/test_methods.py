@@ -16,17 +16,18 @@ from tiny_models import tiny, tiny_processor
 from ia3_speech import Bank, load, load_adapter, load_base
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.merge import export_terms
-from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import CONFIGURATIONS
+from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata, read_record, write_record
+from ia3_speech.cli import CONFIGURATIONS, UserError
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.base import WAVEFORM, Base, make_base
 from ia3_speech.training.config import TrainingError, check_options
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.methods import METHODS, insert, load_any, save_method
+from ia3_speech.training.methods import METHODS, add_own_method, insert, load_any, save_method
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
 
+ROOT = Path(__file__).parents[2]
 PRESETS = sorted(METHODS.keys() - {"peft"})
 STABLE = {"stable": True, "norm": "layer"}  # transformers has bottleneck adapters in such layers alone
 WAVES = [torch.randn(n, generator=torch.Generator().manual_seed(n)).numpy() for n in (9_000, 6_000)]
@@ -105,6 +106,36 @@ def test_a_run_that_was_killed_ends_with_the_same_adapter_and_decode_takes_it(
     card = (place / "whole/adapter/README.md").read_text()
     name = read_metadata(place / "whole/adapter").config["method"]
     assert f"by {name}" in card and "IA³" not in card
+
+
+def test_a_method_of_ones_own_as_the_documentation_has_it(place, run_command, monkeypatch):
+    """Trained and decoded with; its file is the user's, and never what an adapter's record names."""
+    monkeypatch.chdir(place)
+    documented = (ROOT / "docs/architecture.md").read_text("utf-8").partition("**An adapter method**")[2]
+    (place / "gain.py").write_text(documented.partition("```python\n")[2].partition("```")[0])
+    words = ["--method", "gain.py:gain", "--base", place / "base", "--train", place / "train"]
+    words += ["--dev", place / "dev", "--epochs", 1, "--out", "exp"]
+    trained = run_command("train", *words)
+    assert trained.code == 0 and "32 parameters" in trained.out, trained.err
+    decode = ["decode", "--adapter", "exp", place / "dev", "decoded"]
+    assert run_command(*decode, "--method", "gain.py:gain").code == 0
+    monkeypatch.delitem(METHODS, "gain")  # as in another process
+    refused = run_command(*decode[:-1], "again")
+    assert refused.code == 1 and "no method gain" in refused.err and "--method FILE.py:NAME" in refused.err
+    record = read_record(place / "exp/adapter")
+    (place / "gain.py").write_text("raise SystemExit('was run')")
+    write_record(place / "exp/adapter", record | {"config": record["config"] | {"method": "gain.py:gain"}})
+    assert "no method gain.py:gain" in run_command(*decode[:-1], "again").err
+    changed = run_command("train", *words)
+    assert changed.code == 1 and "holds a run from other inputs (method)" in changed.err
+    for method, message in (
+        ("gone.py:gain", "gone.py"), ("bad.py:gain", "bad.py"), ("bad.py:lora", "there is a method lora"),
+        ("empty.py:gain", "no attribute 'gain'"),
+    ):  # fmt: skip
+        (place / "bad.py").write_text("def gain(:")
+        (place / "empty.py").write_text("")
+        with pytest.raises(UserError, match=message):
+            add_own_method(method)
 
 
 @pytest.mark.parametrize(
