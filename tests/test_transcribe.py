@@ -308,7 +308,7 @@ def test_help_groups_the_options_explains_each_and_names_its_default(run):
     without -= {option.split()[0] for option in options if "(default:" in option}
     assert without == {
         "--config", "--raw", "--hotwords", "--output-dir", "--dictation-rules", "--dictation-off", "--part",
-        "--review-below",
+        "--review-below", "--method",
     }  # fmt: skip
     assert "about one text in sixteen then differs" in " ".join(out.split())  # of --precision
 

@@ -150,8 +150,8 @@ def run(
     started = time.monotonic()
     set_seed(seed)
     classifier = load_classifier(base, classes)
-    classifier.precision = choose_precision("auto", classifier.device)
     model = classifier.model
+    classifier.precision, _ = choose_precision("auto", model)
     model.config.apply_spec_augment = False  # masks stand below the features
     if method in PLACEMENTS:
         attach(model, IA3Config(PLACEMENTS[method], train_head=True))
