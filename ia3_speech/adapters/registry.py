@@ -35,9 +35,9 @@ HOME = "IA3_SPEECH_HOME"
 REGISTRATION = "store.json"  # where an adapter came from, beside its files
 
 LONGEST_NAME = 64  # characters, and at most 192 bytes: a name, a prefix and a suffix fit a file system's 255
-KEPT = re.compile(r"@\d{1,6}$")  # of the name of an earlier adapter, beside those
+KEPT = re.compile(r"(@\d{1,6})+$")  # of the name of an earlier adapter, beside those
 FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
-RESERVED = ("auto", "auto-sum", "mini")  # what stands for something else where an adapter's name may stand
+RESERVED = ("auto", "auto-sum", "mini", "nearest")  # which mean something else where a name may stand
 NEAREST = 3  # names that an error proposes
 LISTED = 20  # names that an error lists
 

@@ -182,6 +182,8 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
         raise UserError(f"{name}: there is no voice of this name (ia3-speech voices list)")
     atomic.write_json(folder / VOICE, record | {REMOVED: True})
     with only_writer(name, REMOVAL_SECONDS, removing=True):
+        if REMOVED not in voice_record(name):  # another removal was faster, and somebody has begun it again
+            raise UserError(f"{name}: has been deleted")
         recordings = len(recordings_of(name))
         if store.exists():
             shutil.rmtree(store)

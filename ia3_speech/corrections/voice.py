@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.card import adapter_labels
 from ia3_speech.adapters.record import (
     FILES,
     GATE,
@@ -182,7 +183,7 @@ def speaker_of(adapter: Path) -> str:
     data = registry.training_data(adapter)
     speakers = read_data_directory(data, text=False, wav=False, spk_sort=False).speakers if data else {}
     only = min(speakers) if len(speakers) == 1 else adapter.name
-    return read_record(adapter).get("labels", {}).get("speaker") or only
+    return adapter_labels(read_record(adapter)).get("speaker", only)
 
 
 @dataclass
@@ -217,6 +218,8 @@ def learn_voice(
         epochs: of training, other than as recipes train.
     """
     adapter = registered(name) if registry.is_registered(name) else None
+    if start and start != NEAREST:
+        start = str(registered(start))  # which training would look for in the working directory first
     with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
         new = new_to(adapter, corrections) if adapter else {utterance.id for utterance in corrections}
@@ -228,7 +231,7 @@ def learn_voice(
             base = base or (adapter and recorded_base(adapter)) or "mini"
             options = few_options(base, work / "data", work / "exp")
             options.init_adapter, options.epochs = start, epochs or options.epochs
-            options.labels = read_record(adapter).get("labels", {}) if adapter else {"speaker": name}
+            options.labels = adapter_labels(read_record(adapter)) if adapter else {"speaker": name}
             learnt = train_and_compare(adapter, options, new)
             if learnt.kept:
                 missed = learnt.summary["missed"]
@@ -304,8 +307,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
 
 
 def start_folder(start: str | None) -> Path | None:
-    """Of a registered adapter to start from; None where the base or the nearest is the start."""
-    return registered(start) if start and start != NEAREST else None
+    """That of the adapter to start from; None where the base or the nearest is the start."""
+    return Path(start) if start and start != NEAREST else None
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:

@@ -51,7 +51,7 @@ MARGIN = 5.24  # nats by which an adapter must be likelier than the base
 FARTHEST = 2.12  # squared distance from an adapter's mean, over that of its own speech on average
 TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
 MAX_CHANNELS = 2_048  # of a base's front end
-TENSORS = ("mean", "deviation", "correlation")
+TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
 ROUNDING = (
     SHRINKAGE / 2
 )  # by which fp16 may lower an eigenvalue of the correlations; shrinkage makes up for it
@@ -198,10 +198,13 @@ def read_gate(
             if not same_base(fingerprint, base):
                 own, its = describe_base(base), describe_base(fingerprint)
                 raise UserError(f"{file}: is of another base ({its}); this one is {own}")
-            shapes = [tensors.get_slice(name).get_shape() for name in TENSORS]  # nothing is allocated yet
+            slices = [tensors.get_slice(name) for name in TENSORS]  # nothing is allocated yet
+            shapes = [each.get_shape() for each in slices]
             size = channels or min(shapes[0][0], MAX_CHANNELS)
             if shapes != [[size], [size], [size * (size - 1) // 2]]:
                 raise ValueError(f"its tensors are not of {size} channels")
+            if [each.get_dtype() for each in slices] != [*TENSORS.values()]:  # float64 could overflow
+                raise ValueError("its tensors are of another type")
             mean, deviation, correlation = (tensors.get_tensor(name).astype(np.float64) for name in TENSORS)
         matrix = np.eye(size)
         matrix[np.triu_indices(size, 1)] = correlation

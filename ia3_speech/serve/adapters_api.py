@@ -30,6 +30,7 @@ from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE
 from ia3_speech.adapters_command import describe_adapter
 from ia3_speech.cli import UserError
+from ia3_speech.corrections.store import StoreLocked, only_writer
 from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed
@@ -61,7 +62,8 @@ async def store_adapter(request: Request) -> dict[str, Any]:
         wanted = fields_of(form, AdapterForm)
         name = server.check_name(wanted.name, request.state.client)
         uploads = [*form.getlist("files"), *form.getlist("files[]")]
-        return describe(await asyncio.to_thread(register_upload, server, name, uploads, wanted.replace))
+        upload = server, request.state.client, name, uploads, wanted.replace
+        return describe(await asyncio.to_thread(register_upload, *upload))
 
 
 @router.get("/v1/adapters")
@@ -116,7 +118,9 @@ def check_may_manage(server: Server, client: Client) -> None:
         raise ApiError(403, "This API key may not store or remove adapters.", "forbidden")
 
 
-def register_upload(server: Server, name: str, uploads: list[Any], replace: bool) -> StoredAdapter:
+def register_upload(
+    server: Server, client: Client, name: str, uploads: list[Any], replace: bool
+) -> StoredAdapter:
     """Write the files to a folder of their own, check what they are, and register them as they may be."""
     base = server.bank.base
     with tempfile.TemporaryDirectory() as sent, tempfile.TemporaryDirectory() as clean:
@@ -143,7 +147,11 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
             reason = str(error).replace(sent, name).replace(clean, name) if known else type(error).__name__
             raise bad_value("files", f"The files are not an adapter of this base: {reason}") from None
         try:
-            registry.register(folder, name, force=replace, sender="HTTP")
+            with only_writer(registry.KEPT.sub("", name)):
+                server.check_name(name, client)  # another key's voice may have begun meanwhile
+                registry.register(folder, name, force=replace, sender="HTTP")
+        except StoreLocked as error:
+            raise ApiError(409, str(error), "learning", retry_after=5) from None
         except registry.NameTaken:
             message = f"Another adapter has the name {name} (remove it first, or send replace=true)."
             raise ApiError(409, message, "name_taken", "name") from None

@@ -111,7 +111,7 @@ async def begin_voice(request: Request) -> dict[str, Any]:
 @router.get("/v1/voices/{name}")
 async def show_voice(name: str, request: Request) -> dict[str, Any]:
     """What is stored of a voice, and its job."""
-    return await asyncio.to_thread(describe_voice, existing_voice(request, name))
+    return await in_thread(describe_voice, existing_voice(request, name))
 
 
 @router.delete("/v1/voices/{name}")
@@ -162,7 +162,7 @@ async def start_learning(name: str, request: Request) -> dict[str, Any]:
     if wanted.start:
         await asyncio.to_thread(server.models.adapter, wanted.start, request.state.client)  # raises ApiError
     await change_voice(request, name, server.jobs.add, name, wanted.epochs, wanted.start)
-    return await asyncio.to_thread(describe_voice, name)
+    return await in_thread(describe_voice, name)
 
 
 @router.delete("/v1/voices/{name}/learn")
@@ -170,7 +170,7 @@ async def cancel_learning(name: str, request: Request) -> dict[str, Any]:
     """Cancel the job of a voice; the recordings and the adapter stay as they are."""
     name = existing_voice(request, name)
     await in_thread(request.app.state.server.jobs.cancel, name)
-    return await asyncio.to_thread(describe_voice, name)
+    return await in_thread(describe_voice, name)
 
 
 def checked_name(name: str) -> str:

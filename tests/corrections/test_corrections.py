@@ -12,7 +12,7 @@ import torch
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import GATE, read_record, write_record
+from ia3_speech.adapters.record import GATE, METADATA, OWN_WEIGHTS, read_record, write_record
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import __main__ as corrections
 from ia3_speech.corrections import store, voice
@@ -192,12 +192,12 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert "data that it was trained on are not there any more" in capsys.readouterr().out
 
 
-def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place):
+def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place, monkeypatch):
     search = {"hotwords.txt": b"metformin\n", "lm.json": b"{}\n"}
     clinic = registry.register(place / "exp/anna", "clinic", search_files=search)
     (clinic / GATE).write_bytes(b"of the clinic's speech")
     shutil.copytree(place / "exp/anna/adapter", place / "learnt")
-    assert voice.register_learnt("bert", place / "learnt", [], ["letrozole"], "clinic") is None
+    assert voice.register_learnt("bert", place / "learnt", [], ["letrozole"], str(clinic)) is None
     files = registry.file_contents(registry.home() / "bert")
     assert files["hotwords.txt"] == b"metformin\nletrozole\n" and files["lm.json"] == b"{}\n"
     assert GATE not in files
@@ -205,8 +205,12 @@ def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place):
     for number in range(5):
         wave, _ = soundfile.read(place / f"data/audio/train/{number}.wav", dtype="float32")
         voice.store_recording("carl", wave, "no" if number else "never", base)
+    (place / "cwd/clinic").mkdir(parents=True)  # which is not the start
+    for file in (METADATA, OWN_WEIGHTS):
+        (place / "cwd/clinic" / file).write_text("{}")
+    monkeypatch.chdir(place / "cwd")
     learnt = voice.learn_voice("carl", str(place / "base"), start="clinic")
-    assert learnt.summary["init_adapter"] == "clinic"
+    assert learnt.summary["init_adapter"] == str(clinic)
 
 
 def test_a_store_is_read_whole_while_it_is_replaced():

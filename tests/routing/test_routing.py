@@ -112,6 +112,7 @@ FAULTS = {  # what is wrong with a gate → its tensors and its record, made so
     "beyond 1": lambda tensors, _: tensors["correlation"].fill(10),
     "no covariance": lambda tensors, _: tensors["correlation"].fill(-1),  # three can't be opposed in pairs
     "deviation": lambda tensors, _: tensors["deviation"].fill(-1),
+    "float64": lambda tensors, _: tensors.update(deviation=np.full(len(tensors["mean"]), 1e200)),
     "count": lambda _, record: record.update(utterances=10**400),
     "type": lambda _, record: record.update(utterances="24"),
 }

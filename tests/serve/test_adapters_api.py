@@ -95,7 +95,7 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
         done = send(running, "new", [("files", file) for file in files] or None)
         assert done.status_code == 400, files
         assert str(Path.home()) not in done.text and "/tmp" not in done.text
-    for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini"):
+    for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini", "nearest"):
         assert upload(running, name, folder).status_code in (400, 403), name
     assert registry.registered_names() == before and not list(registry.home().glob("*evil*"))
     assert not (registry.home().parent / "up").exists()
@@ -205,7 +205,7 @@ SCORE |= {"unseen_sentences": {"utterances": 3, "wer": 0.1}, "warnings": ["w"], 
 TRAINING = {"data": "data/train", "trained_on": ["a-1"], "audio": ["0a1b"], "corrections": {"a-1": 1}}
 TRAINING |= {"seed": 1, "dev_wer": 0.1, "audio_seconds": 60.0, "selected_epoch": 0, "classes": ["on/off"]}
 MORE = {"scores": [SCORE], "training": TRAINING, "gate": {"utterances": 24}}
-MORE |= {"confidence": {"greedy": {"slope": 1.0, "bias": 0.0}}}
+MORE |= {"confidence": {"greedy": {"slope": 1.0, "bias": 0.0}}, "labels": {"speaker": "42"}}
 
 
 def mutants(value: dict | list) -> Iterator[dict | list]:
@@ -220,7 +220,8 @@ def mutants(value: dict | list) -> Iterator[dict | list]:
 
 def use_record(folder: Path, copies: Path) -> None:
     """Call what reads an adapter's record, but for the server."""
-    recorded_base(folder), registry.training_data(folder), voice.speaker_of(folder), heard_by(folder)
+    recorded_base(folder), registry.training_data(folder), heard_by(folder)
+    assert isinstance(voice.speaker_of(folder), str)
     voice.new_to(folder, [Utterance("a-1", "a", "a-1", "a.wav", text="no")])
     [*map(score_line, read_record(folder)["scores"])], labels_of_trained(str(folder), {})
     copy_publishable(folder, copies, "me/a"), update_card(folder, overwrite=True)
