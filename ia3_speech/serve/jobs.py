@@ -30,7 +30,13 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
 from ia3_speech.corrections import voice
-from ia3_speech.corrections.store import StoreLocked, is_stored, only_writer, voice_folder
+from ia3_speech.corrections.store import (
+    REMOVAL_SECONDS,
+    StoreLocked,
+    is_stored,
+    only_writer,
+    voice_folder,
+)
 from ia3_speech.serve.errors import ApiError
 
 logger = logging.getLogger(__name__)
@@ -157,7 +163,7 @@ class Jobs:
             if self.closing:
                 return
         state = "cancelled" if self.cancelled else "failed" if code else "done"
-        with only_writer(name):  # which deletes what a process that was killed left
+        with only_writer(name, REMOVAL_SECONDS):  # which deletes what a process that was killed left
             if read_job(name).get("state") == "running":
                 self.write(name, state)
                 if state == "failed" and "result" not in read_job(name):

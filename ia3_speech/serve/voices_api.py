@@ -9,8 +9,8 @@
 A voice is a name with recordings and what was said in them: the store of `ia3-speech corrections`. A new name
 is a new voice; that of a registered adapter collects corrections of it. With keys, a new voice belongs to the
 key that it began with; an administrator's key may list the names of all voices, and delete each. Whatever
-changes a voice holds the lock of its store, and is authorized again there: while it waited, the voice may
-have been deleted, and begun by another key.
+stores in a voice, or queues it, holds the lock of its store, and is authorized again there: while it waited,
+the voice may have been deleted, and begun by another key.
 """
 
 import asyncio
