@@ -132,8 +132,8 @@ def push(
 
 def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
     """Copy an adapter's files as they may leave this machine, or enter it: without its language model and hot
-    words; the record of its training without what only the machine of that can use, and without paths; with the
-    card of an adapter `name`. The same again changes nothing. Raises AdapterError where it is damaged."""
+    words; the record of its training without what only the machine of that can use, and without paths; with
+    the card of an adapter `name`. The same again changes nothing. Raises AdapterError where it is damaged."""
     record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
     local, training = record.get("base", ""), record.get("training", {})
     record |= {"base": base or (base_name(local) if local else "")}
