@@ -272,6 +272,12 @@ def remove(name: str) -> None:
         folder.rmdir()
 
 
+def rename(name: str, new: str) -> None:
+    """Give a registered adapter a name that no adapter has. Raises UserError if the registry is read-only."""
+    with writing(home() / new):
+        (home() / name).rename(home() / new)
+
+
 def registration_of(folder: Path) -> dict[str, Any]:
     """`store.json` of a registered adapter: schema, source, registered, and perhaps data, the directory that
     it was trained on; empty where it can't be read."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_json
+from ia3_speech.adapters.record import read_json, read_summary
 from ia3_speech.cli import UserError
 from ia3_speech.formatting import plural
 
@@ -70,6 +70,10 @@ def recordings_of(name: str) -> list[Path]:
 def versions_of(name: str) -> list[str]:
     """The names in the registry of its adapter and the earlier ones, sorted, also of damaged ones."""
     return sorted(e.name for e in registry.home().glob("*") if registry.KEPT.sub("", e.name) == name)
+
+
+def has_learnt_corrections(version: str) -> bool:
+    return "corrections" in read_summary(registry.home() / version).get("training", {})
 
 
 def is_stored(name: str) -> bool:
@@ -165,8 +169,9 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
 
     Args:
         by: who deletes it, for the log.
-        adapter: delete an adapter of this name and its earlier versions, also where they were not made of
-            these recordings on the page.
+        adapter: delete every adapter of this name and its earlier versions; otherwise, of an adapter that
+            was there before the voice, only the versions that have learnt from corrections: the newest other
+            version takes the name again.
 
     Raises:
         UserError: nothing has this name, or (StoreLocked) another command does not end.
@@ -187,11 +192,15 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
         recordings = len(recordings_of(name))
         if store.exists():
             shutil.rmtree(store)
-        adapters = versions_of(name) if adapter or record.get("made") else []
+        adapters = versions_of(name)
+        if not (adapter or record.get("made")):
+            adapters = list(filter(has_learnt_corrections, adapters))
         for version in adapters:
             with suppress(registry.UnknownAdapter):  # damaged
                 registry.remove(version)
             shutil.rmtree(registry.home() / version, ignore_errors=True)
+        if name in adapters and (earlier := versions_of(name)):
+            registry.rename(max(earlier, key=lambda version: (len(version), version)), name)
         files = [file for file in folder.iterdir() if file.name != VOICE]
         for file in files:
             shutil.rmtree(file) if file.is_dir() else file.unlink()

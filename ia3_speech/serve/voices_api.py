@@ -116,8 +116,8 @@ async def show_voice(name: str, request: Request) -> dict[str, Any]:
 
 @router.delete("/v1/voices/{name}")
 async def delete_voice(name: str, request: Request) -> dict[str, Any]:
-    """Delete a voice, and the adapters that were made of it; an earlier one stays, unless an administrator's
-    key deletes it. It may be learning."""
+    """Delete a voice, and the adapters that were made of it; one that was there before it stays, unless an
+    administrator's key deletes it. The voice may be learning."""
     server, client = request.app.state.server, request.state.client
     if not client.admin:
         name = existing_voice(request, name)

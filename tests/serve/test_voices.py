@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import threading
 import time
 import unicodedata
@@ -16,6 +17,7 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.corrections import store, voice
 from ia3_speech.serve.app import PAGE
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
@@ -207,6 +209,24 @@ def test_a_removal_that_ends_in_the_middle_is_ended_by_another(
         refused = call(running, "POST", "/anna/recordings", ONE, recordings[1], text=SENTENCE)
         assert refused.status_code == 409
         assert call(running, "DELETE", "/anna", ONE).status_code == 200 and left_of("anna") == []
+
+
+def test_an_adapter_that_was_there_before_the_voice_is_as_it_was(serving, adapters, recordings, tmp_path):
+    with serving() as running:
+        registry.register(adapters["medical"], "ward")
+        before = registry.file_contents(registry.home() / "ward")
+        assert begin(running, "ward").json()["made"] is False
+        call(running, "POST", "/ward/recordings", file=recordings[0], text=SENTENCE)
+        shutil.copytree(adapters["accent"], tmp_path / "learnt")
+        for checksum in range(2):
+            record = read_record(adapters["accent"]) | {"training": {"corrections": {"a": checksum}}}
+            write_record(tmp_path / "learnt", record)
+            registry.register(tmp_path / "learnt", "ward", keep=True)
+        assert {"ward", "ward@1", "ward@2"} <= {*registry.registered_names()}
+        assert call(running, "DELETE", "/ward").status_code == 200
+        assert [name for name in registry.registered_names() if "ward" in name] == ["ward"]
+        assert registry.file_contents(registry.home() / "ward") == before
+        assert not store.is_stored("ward")
 
 
 def test_no_answer_tells_that_another_key_has_a_name(serving, adapters, recordings, no_process):
