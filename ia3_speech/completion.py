@@ -17,6 +17,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.cli import command
 
 ADAPTER_FLAGS = ("--adapter", "--init-adapter")
+PLAIN = "LC_ALL=C grep -v '[^A-Za-z0-9._@-]'"  # compgen would run `$(…)` in the name of an adapter
 ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 BASH = """\
 _ia3_speech() {{
@@ -27,7 +28,7 @@ _ia3_speech() {{
     [ "$COMP_CWORD" -gt 2 ] && case "$path" in {groups}) path="$path ${{COMP_WORDS[2]}}" ;; esac
     case "$path $flag" in
 {values}
-    *{adapter_flags}) choices=$(ls "${{IA3_SPEECH_HOME:-$home}}/adapters" 2>/dev/null) ;;
+    *{adapter_flags}) choices=$(ls "${{IA3_SPEECH_HOME:-$home}}/adapters" 2>/dev/null | {plain}) ;;
     *)
         case "$typed" in -*) path="$path -" ;; esac
         case "$path" in
@@ -97,6 +98,7 @@ def bash_script(flags: Flags, zsh: bool) -> str:
     return (ZSH if zsh else "") + BASH.format(
         home=quote(str(registry.home().parent)),
         groups=" | ".join(sorted(groups)),
+        plain=PLAIN,
         adapter_flags=" | *".join(f"' {flag}'" for flag in ADAPTER_FLAGS),
         values=cases[0],
         words=cases[1],
@@ -104,8 +106,9 @@ def bash_script(flags: Flags, zsh: bool) -> str:
 
 
 def fish_script(flags: Flags, descriptions: dict[str, str]) -> str:
-    adapters = "(ls (set -q IA3_SPEECH_HOME; and echo $IA3_SPEECH_HOME; or echo {home})/adapters 2>/dev/null)"
-    adapters, lines = adapters.format(home=quote(str(registry.home().parent))), []
+    home, lines = quote(str(registry.home().parent)), []
+    adapters = f"(set -q IA3_SPEECH_HOME; and echo $IA3_SPEECH_HOME; or echo {home})/adapters"
+    adapters = f"(ls {adapters} 2>/dev/null | env {PLAIN})"
     for path, words in words_after(flags).items():
         for word in words:
             help = f" -d {quote(descriptions[word])}" if not path else ""

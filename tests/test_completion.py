@@ -27,9 +27,13 @@ def offered(*words: str | Path) -> list[str]:
 
 
 @pytest.fixture
-def names() -> None:
-    for name in ("accent", "anna"):
+def names(tmp_path, monkeypatch):
+    """Adapters, one of them with a name that a shell must not run."""
+    for name in ("accent", "anna", "$(touch PWNED)", "`touch${IFS}PWNED`"):
         Path(os.environ["IA3_SPEECH_HOME"], "adapters", name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not Path("PWNED").exists()
 
 
 LINES = {
