@@ -26,13 +26,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NoReturn, TextIO, Union, get_args, get_origin, get_type_hints
 
-CONFIGURATIONS = Path(__file__).parent / "conf"  # `--config ia3` is ia3.yaml in this folder
+from ia3_speech.errors import UserError
+
+CONFIGURATIONS = Path(__file__).parent / "conf"  # `--config ia3_plus` is ia3_plus.yaml in this folder
 REQUIRED = inspect.Parameter.empty
 NAMES = {int: "whole number", float: "number", dict: 'pairs such as {"a": "b"}'}  # as errors call them
-
-
-class UserError(Exception):
-    """Something the user can put right. The message names the file, the line and a hint."""
 
 
 def pip_install(package: str) -> str:
@@ -190,7 +188,7 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     module = (next(iter(run.values())) if isinstance(run, dict) else run).__globals__
     program = None
     if not sys.argv[0].startswith("ia3-speech ") and (spec := module.get("__spec__")):
-        program = f"python -m {spec.name.removesuffix('.__main__')}"
+        program = f"python -m {spec.name.replace('.commands.', '.')}"
     parser = Parser(prog=program, description=description(module.get("__doc__")))
     if is_group:
         commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -241,7 +239,9 @@ def configuration(parser: Parser, name: str) -> list[str]:
         # As they are written too: YAML 1.1 takes off for false, and 0024 for 20.
         options, texts = yaml.safe_load(content), yaml.load(content, yaml.BaseLoader)
     except FileNotFoundError:
-        parser.error(f"--config: there is no file {name} (the package contains ia3, lora, full …, for train)")
+        parser.error(
+            f"--config: there is no file {name} (the package contains ia3_plus, lora, full …, for train)"
+        )
     except (ValueError, yaml.YAMLError) as error:
         parser.error(f"--config: {file}: {error}")
     if not isinstance(options, dict):

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 
 RECORD = "inputs.json"
 SCHEMA = 1

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, is_auto, parse_terms
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
@@ -22,6 +21,7 @@ from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter
 from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.errors import UserError
 from ia3_speech.search import BEAM_NUMBERS, RequestSearches, SearchOptions, make_search, with_stored_search
 
 logger = logging.getLogger(__name__)

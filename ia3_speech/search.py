@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.adapters.record import LM_WEIGHTS, SEARCH_FILES, STORED_HOTWORDS, STORED_LM, read_json
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
+from ia3_speech.errors import UserError
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base

@@ -1,65 +1,6 @@
-"""Self-train: an adapter from recordings without transcripts, learnt from confidently recognised words.
+"""`python -m ia3_speech.self_train`: the command, which is in commands/self_train.py."""
 
-    ia3-speech self-train --data recordings --out exp/ward      a folder of recordings, or a wav.scp directory
-    ia3-speech self-train --data calls --init-adapter bank --out exp/calls       goes on from an adapter
-    ia3-speech self-train --data calls --lm bank.arpa.gz --out exp/calls         with your language model
-
-The base, or the adapter to start from, first decodes the recordings by beam search with a language model.
-Words that have enough confidence, and are recognised again when the audio is played slower and faster, become
-the targets of training. Transcripts are not read, and texts are written in OUT only. Writes OUT/{config.yaml,
-adapter/, metrics.jsonl, train.json} as `train` does, and the targets
-(ia3_speech/unsupervised/self_training.py). If nothing can be learnt, as from silence or music, the adapter
-equals the start, and a note says why. Recordings that can't be read are named and left out. An interrupted
-run resumes.
-"""
-
-from typing import Any
-
-from ia3_speech.cli import command
-from ia3_speech.formatting import percent, plural
-from ia3_speech.inputs import base_folder
-from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import SelfTrainingOptions, check_options, training_inputs
-
-
-def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
-    from ia3_speech.model.base import load_base
-    from ia3_speech.routing.gate import add_gate_of_training
-    from ia3_speech.unsupervised.self_training import SelfTraining, read_recordings
-
-    check_options(options)
-    search_options.check()
-    training = SelfTraining(options, search_options)
-    training.check()
-    files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}
-    search = {name: value for name, value in vars(search_options).items() if name not in files}
-    inputs = training_inputs(options, {"data": options.data} | files, search=search)
-    if options.force and options.out.exists():
-        load_base(options.base, device="cpu")  # before what is there is deleted
-    if inputs.is_current(options.out, options.force, resume=True):
-        return
-    summary = training.run()
-    if summary["selected_round"]:
-        utterances, _ = read_recordings(options.data, options.allow_pipes)
-        add_gate_of_training(options, utterances)
-    inputs.record(options.out)
-    print("\n".join(report(f"{options.out}/adapter", summary)))
-
-
-def report(adapter: str, summary: dict[str, Any]) -> list[str]:
-    """What self-training came to, in sentences; `adapter` is what they call it."""
-    used = plural(summary["recordings"] - len(summary["left_out"]), "recording")
-    if not summary["selected_round"]:
-        return [f"{adapter}: the start, after {used}: nothing was learnt", f"note: {summary['note']}"]
-    return [
-        f"{adapter}: round {summary['selected_round']} of {len(summary['rounds'])}: "
-        f"{plural(summary['learnt_words'], 'word')}, {summary['learnt_minutes']:.1f} minutes, of {used}; "
-        f"{summary['seconds']:.0f} s",
-        f"Its greedy text differs from its own text with a language model in "
-        f"{percent(summary['disagreement'])} % of the words, at the start in "
-        f"{percent(summary['start_disagreement'])} %",
-    ]
-
+from ia3_speech.commands import run
 
 if __name__ == "__main__":
-    command(main)
+    run("self-train")

@@ -26,7 +26,7 @@ prepare="python -m ia3_speech.data.corpora.kaldi"
 test_sets="test"        # 'A B': which sets of the data to test on
 terms=""                # FILE|CMD: file with one term per line, optionally a TAB and a category; or a command, called as CMD DATA/test TERMS --train DATA/train
 name=${PWD##*/}         # NAME: name under which the adapter is registered
-train_config=ia3        # FILE: YAML file for ia3-speech train, or ia3 (without dev: few), which come with the package
+train_config=ia3_plus        # FILE: YAML file for ia3-speech train, or ia3_plus (without dev: few), which come with the package
 system=""               # NAME: name of the trained system, in tables and below exp/ (default: the name of --train-config)
 replay=shipped          # shipped|none|DIR: other speech, without texts, on which training penalises divergence from the base, so that the adapter forgets less
 train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; give a --system name too
@@ -49,7 +49,7 @@ adapt() {
   ! declare -F check_few >/dev/null || check_few
   if is_few; then
     [[ $lm$hotwords =~ ^(own|none){2}$ ]] || fail "--lm and --hotwords take no FILE without a dev, on which they are weighted"
-    dev="" config=${config/#ia3/few} lm_sets=$test_sets
+    dev="" config=${config/#ia3_plus/few} lm_sets=$test_sets
   fi
   train="python -m ia3_speech.train --config $config --base $base ${dev:+--dev $data/dev} --replay $replay
     $pipes $small $train_opts"
@@ -73,11 +73,11 @@ adapt() {
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
     rm -rf $outdated ${outdated:+"$exp/curve"}
     for system in $systems; do train_seeds "$system" "$seeds" ${grid_opts[$system]} --train "$data/train"; done
-    [[ -z $grid ]] || python -m ia3_speech.experiments show "$exp" --parts training
+    [[ -z $grid ]] || python -m ia3_speech.results show "$exp" --parts training
   fi
 
   if [ $stop_stage -ge 6 ]; then
-    trained=$(python -m ia3_speech.experiments select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${trained%_seed*}
+    trained=$(python -m ia3_speech.results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${trained%_seed*}
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy
@@ -120,9 +120,9 @@ finish() {
   fi
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-    step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
+    step "stage 8, collect the results" python -m ia3_speech.results collect "$exp"
     for set in $test_sets; do
-      best=$(python -m ia3_speech.experiments best "$exp/$selected" "$set")
+      best=$(python -m ia3_speech.results best "$exp/$selected" "$set")
       step "stage 8, report on $set" python -m ia3_speech.report "$data/$set" "$exp/$selected/$best" \
         $report_opts $(is_few || echo "--training $exp/$trained/metrics.jsonl") --out "$exp/report_$set.html"
     done

@@ -66,15 +66,15 @@ adapt_speakers() {
   for kind in $kinds; do
     for seed in $(seq "$seeds"); do adapt_and_score "${kind}_seed$seed" ${kind_opts[$kind]} --seed "$seed"; done
   done
-  [[ -z $grid || $stop_stage -lt 7 ]] || python -m ia3_speech.experiments show "$exp" --parts "systems speakers"
+  [[ -z $grid || $stop_stage -lt 7 ]] || python -m ia3_speech.results show "$exp" --parts "systems speakers"
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-    step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
+    step "stage 8, collect the results" python -m ia3_speech.results collect "$exp"
     for kind in $kinds; do report_on $kind; done
   fi
 
   if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-    selected=$(python -m ia3_speech.experiments select "$exp" "from_${start_shown}_k${k%% *}${systems#from}" --seeds "$seeds")
+    selected=$(python -m ia3_speech.results select "$exp" "from_${start_shown}_k${k%% *}${systems#from}" --seeds "$seeds")
     step "stage 9, register the adapters of the speakers as $prefix…" register_speakers
     finished+=("$exp")
   fi
@@ -107,7 +107,7 @@ random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=
 # report_on KIND: the page of one kind of system, its median seed, with the learning curve where there are several --k.
 report_on() {
   local folder curve=""
-  folder=$(python -m ia3_speech.experiments select "$exp" "$1" --seeds "$seeds")
+  folder=$(python -m ia3_speech.results select "$exp" "$1" --seeds "$seeds")
   if [[ $k == *" "* && $1 =~ ^from_(.+)_k[0-9]+(_.+)?$ ]]; then
     curve=$([[ ${BASH_REMATCH[1]} == "$start_shown" ]] || echo "_from_${BASH_REMATCH[1]}")
     curve="--curve $exp/curve$curve${BASH_REMATCH[2]}.json"

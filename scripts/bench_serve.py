@@ -44,7 +44,7 @@ from ia3_speech.model.base import Base, load_base
 from ia3_speech.serve.engine import Engine, Turn
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
-from ia3_speech.serve.serve_options import EngineOptions
+from ia3_speech.serve.options import EngineOptions
 
 GOAL = 2.0  # seconds that 95 % of the requests may take
 SPEECH = Path(__file__).parent.parent / "ia3_speech/out_of_domain/librispeech_dev/audio"

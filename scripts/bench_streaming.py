@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from bench_page import made_by, publish
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.decoding.long_recordings import SEARCH_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import PAUSE_SECONDS, StreamingRecognizer
 from ia3_speech.loading import load
 

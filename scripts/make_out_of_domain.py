@@ -17,10 +17,10 @@ from pathlib import Path
 
 from ia3_speech import atomic
 from ia3_speech.cli import command
+from ia3_speech.commands.datadir import validate
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize, write_tables
-from ia3_speech.datadir import validate
 
 FOLDER = Path(__file__).resolve().parents[1] / "ia3_speech/out_of_domain"
 

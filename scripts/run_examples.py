@@ -116,7 +116,9 @@ def prepare(folder: Path) -> None:
         turns.append(np.stack([turn, 0 * turn][:: -1 if number % 2 else 1], axis=1))
     write_wave(folder / "call.wav", np.concatenate(turns))
     for speaker in VOICES:
-        train = f"train --config ia3 --precision no --epochs 3 --train {speaker}/train --dev {speaker}/dev"
+        train = (
+            f"train --config ia3_plus --precision no --epochs 3 --train {speaker}/train --dev {speaker}/dev"
+        )
         run(f"ia3-speech {train} --out exp/{speaker}", folder).check_returncode()
 
 

@@ -41,8 +41,9 @@ from mini_base_speech import CHARACTERS, TrainingSpeech, dev_sets, read_cache, s
 from whisper_transplant import Sinusoid, sinusoid_of, transplant  # noqa: E402
 
 from ia3_speech.atomic import replacing  # noqa: E402
-from ia3_speech.cli import UserError, command  # noqa: E402
+from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
+from ia3_speech.errors import UserError  # noqa: E402
 from ia3_speech.model.precision import in_bfloat16  # noqa: E402
 from ia3_speech.model.sharing import structural_copy  # noqa: E402
 

@@ -16,6 +16,9 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ia3_speech.commands import COMMANDS
+from ia3_speech.commands import run as run_named
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 MINI = ROOT / "ia3_speech/mini"
@@ -71,7 +74,7 @@ class Result(NamedTuple):
 def run_command(monkeypatch) -> Callable[..., Result]:
     """A function that calls a command in this process, as `ia3-speech COMMAND …` would start it.
 
-    `run_command("decode", "--base", base, data, out)` runs `ia3_speech.decode`; a Path runs that script.
+    `run_command("decode", "--base", base, data, out)` runs `commands/decode.py`; a Path runs that script.
     Words may be paths or numbers. `stdin` is the text, or the bytes, that are piped in. What would be a
     traceback is raised.
     """
@@ -81,7 +84,6 @@ def run_command(monkeypatch) -> Callable[..., Result]:
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         code = 0
         with monkeypatch.context() as patch, warnings.catch_warnings(), own_logging():
-            warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
             patch.setattr(sys, "argv", [f"ia3-speech {module}", *map(str, words)])
             with redirect_stdout(out), redirect_stderr(err):
@@ -89,8 +91,10 @@ def run_command(monkeypatch) -> Callable[..., Result]:
                     if isinstance(module, Path):
                         patch.setattr(sys, "argv", [str(module), *map(str, words)])
                         runpy.run_path(str(module), run_name="__main__")
+                    elif module in COMMANDS:
+                        run_named(module, [*map(str, words)])
                     else:
-                        runpy.run_module(f"ia3_speech.{module.replace('-', '_')}", run_name="__main__")
+                        runpy.run_module(f"ia3_speech.{module}", run_name="__main__")
                 except SystemExit as end:
                     code = end.code if isinstance(end.code, int) else int(end.code is not None)
                     if isinstance(end.code, str):

@@ -13,10 +13,9 @@ from transformers import Trainer, TrainingArguments
 
 from ia3_speech import AdapterCallback, Bank, attach, detach, load_adapter, merge, save_adapter, unmerge
 from ia3_speech.adapters.registry import register
-from ia3_speech.classify import load_classifier
-from ia3_speech.model.architectures import AdapterError
+from ia3_speech.commands.classify import load_classifier
+from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.model.attach import trainable
-from ia3_speech.model.base import BaseError
 
 CLASSES = ["alexa", "computer", "other"]
 WAVES = [

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from ia3_speech.cli import UserError, command, pip_install
+from ia3_speech.cli import command, pip_install
+from ia3_speech.errors import UserError
 
 
 @dataclass
@@ -172,7 +173,9 @@ def test_one_dataclass_is_the_flags_and_the_file(tmp_path, capsys):
         assert outcome(add, "--config", file) == 2
         assert message in capsys.readouterr().err
     assert outcome(add, "--config", "nothing") == 2
-    assert "error: --config: there is no file nothing (the package contains ia3" in capsys.readouterr().err
+    assert (
+        "error: --config: there is no file nothing (the package contains ia3_plus" in capsys.readouterr().err
+    )
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, base_files, base_folder, digest_of, read_inputs, tables_of
 
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
+from ia3_speech.commands.score import main
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.score import main
+from ia3_speech.errors import UserError
 from ia3_speech.scoring.results import format_results
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.term_errors import make_term_list

@@ -22,19 +22,19 @@ from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import Parser, command
-from ia3_speech.data.audio import AudioError
+from ia3_speech.commands.train import main
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.errors import AudioError, TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
-from ia3_speech.train import main
-from ia3_speech.training.config import TrainingError, TrainingOptions, plain_options
+from ia3_speech.training.config import TrainingOptions, plain_options
 from ia3_speech.training.data import data_digest, read_examples
 from ia3_speech.training.run import run_lock, train
 from ia3_speech.training.trainer import Trainer

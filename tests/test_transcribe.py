@@ -19,13 +19,14 @@ import soundfile
 
 from ia3_speech import SearchOptions, atomic, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.cli import command
+from ia3_speech.commands.lm import main as lm
+from ia3_speech.commands.transcribe import main
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcript import Transcript
-from ia3_speech.lm.__main__ import main as lm
+from ia3_speech.errors import AudioError, UserError
 from ia3_speech.loading import load
-from ia3_speech.transcribe import main
 from tests.test_decode import noise
 
 
@@ -496,7 +497,7 @@ def test_a_long_recording_is_cut_and_printed_a_line_a_segment(audio, tiny_folder
     words = ["--base", tiny_folder, "--max-seconds", "3", path]
     run_here(*words)
     whole = capsys.readouterr().out
-    monkeypatch.setattr("ia3_speech.transcribe.LONG_SECONDS", 5.0)
+    monkeypatch.setattr("ia3_speech.commands.transcribe.LONG_SECONDS", 5.0)
     run_here(*words)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 1 and " ".join(lines) == whole.strip()

@@ -61,11 +61,11 @@ def test_it_holds_the_package_and_nothing_else(installed):
 
 
 def test_train_finds_the_configuration_and_speech_that_come_with_it(installed, base_folder):
-    """README's `ia3-speech train --config ia3`, up to the check of texts and audio."""
+    """README's `ia3-speech train --config ia3_plus`, up to the check of texts and audio."""
     speech = installed / "ia3_speech/out_of_domain/librispeech_dev"
     base = "mini" if base_folder.name == "mini" else str(base_folder)
     sets = ("--train", str(speech), "--dev", str(speech), "--out", "exp")
-    printed = run(installed, "train", "--config", "ia3", "--base", base, *sets, "--check")
+    printed = run(installed, "train", "--config", "ia3_plus", "--base", base, *sets, "--check")
     assert printed == f"{speech}: 30 utterances can be trained on\n"
 
 

@@ -17,7 +17,7 @@ prepare=""
 # test, or, of fewer than four speakers, a fifth of the sentences. A list of your terms: another script for --terms,
 # called as egs/barista_orders/local/terms.py is.
 # Long recordings of train and dev are cut by alignment with the base that is adapted.
-# Method: IA³ vectors alone, chosen by the WER of dev; your variants of ia3_speech/conf/ia3.yaml go into conf/.
+# Method: IA³ vectors alone, chosen by the WER of dev; your variants of ia3_speech/conf/ia3_plus.yaml go into conf/.
 . parse_options.sh
 # data/ and exp/ are where you start this, or, if that is in the clone or in DIR, beside DIR; those of a copy of this folder, in it.
 if [[ -z $work_dir && -n $corpus && $PWD == "$IA3_SPEECH_ROOT/egs/TEMPLATE" ]]; then

@@ -48,8 +48,8 @@ own() {
   [[ ! -f $recipe_exp/terms_$3 ]] || link "$recipe_exp/terms_$3" "$exp/terms_$4"
   link "$recipe_exp/base/decode_greedy_$3" "$exp/base/decode_greedy_$4"
   for seed in $(seq "$seeds"); do
-    link "$recipe_exp/ia3_seed$seed/decode_greedy_$3" "$exp/$2_seed$seed/decode_greedy_$4"
-    link "$recipe_exp/ia3_seed$seed/inputs.json" "$exp/$2_seed$seed/inputs.json" # how it was trained
+    link "$recipe_exp/ia3_plus_seed$seed/decode_greedy_$3" "$exp/$2_seed$seed/decode_greedy_$4"
+    link "$recipe_exp/ia3_plus_seed$seed/inputs.json" "$exp/$2_seed$seed/inputs.json" # how it was trained
   done
 }
 
@@ -57,7 +57,7 @@ own() {
 combined() {
   local accent domain init_name=$1_seed$2 init_adapter terms="" score_opts=""
   [[ ! -L $exp/$init_name/decode_greedy_$3 ]] || return 0 # decoded and scored by the recipe that the adapter is of
-  accent=$(place exp speechocean762)/ia3_seed$2/adapter domain=$(place exp barista_orders)/ia3_seed$2/adapter
+  accent=$(place exp speechocean762)/ia3_plus_seed$2/adapter domain=$(place exp barista_orders)/ia3_plus_seed$2/adapter
   case $1 in
     accent) init_adapter=$accent ;;
     domain) init_adapter=$domain ;;
@@ -87,7 +87,7 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
 fi
 
 if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-  shown=$(python -m ia3_speech.experiments select "$(place exp speechocean762)" ia3 --seeds "$seeds")
+  shown=$(python -m ia3_speech.results select "$(place exp speechocean762)" ia3_plus --seeds "$seeds")
   step "stage 8, compare" $once "$exp/RESULTS.md" "$exp"/*/decode_greedy_*/score.json local/compare.py -- \
     local/compare.py "$exp" "$data" "$sets" --seeds "$seeds" --shown "${shown##*seed}"
   echo "The tables are in $exp/RESULTS.md."

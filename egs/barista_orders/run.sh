@@ -14,7 +14,7 @@ cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 # there). No sentence is on both sides; the speakers are unknown and may be. The terms are the slots.
 corpus_name=barista_orders prepare="" terms=local/terms.py
 
-# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
+# Method: IA³ vectors alone (ia3_speech/conf/ia3_plus.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
 # are drawn over utterances. At the end: how often narrowing alone finds the sentence of transcripts.tsv.
 name=barista score_opts="--cluster utterance"
 

@@ -13,7 +13,7 @@ speech_test=""  # 'DIR DIR': other speech to test on, by other readers
 noises=""       # DIR: recordings of noise, one per place
 clips=0         # N: clips of each class in train, half as many in dev and test; 0: all
 hop=1.0         # SECONDS: step from one window of the background speech to the next
-methods="head ia3 lora full" # NAMES: which of these methods to compare
+methods="head ia3_plus lora full" # NAMES: which of these methods to compare
 rates=3         # N: number of learning rates to choose from on dev; 1: none is chosen
 seeds=3         # of each method at its best rate
 epochs=4        # N: epochs of each training
@@ -36,5 +36,5 @@ elif [[ $stage -le 1 ]]; then
 fi
 [ $stop_stage -ge 2 ] || exit 0
 local/compare.py train "$data" "$exp" --base "$base" --methods "$methods" --seeds "$seeds" --epochs "$epochs" --rates "$rates" --label $([[ $task == keywords ]] && echo label || echo intent)
-[[ " $methods " != *" ia3 "* ]] || python -m ia3_speech.adapters register --keep "$(local/compare.py best "$exp" ia3)" "$corpus_name"
+[[ " $methods " != *" ia3_plus "* ]] || python -m ia3_speech.adapters register --keep "$(local/compare.py best "$exp" ia3_plus)" "$corpus_name"
 local/compare.py table "$data" "$exp" --hop "$hop"

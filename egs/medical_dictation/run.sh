@@ -15,13 +15,13 @@ cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 # test differ in sentences and speakers. The terms are fixed before anything is decoded.
 corpus=espeak prepare=local/prepare.py terms=local/terms.py
 
-# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
+# Method: IA³ vectors alone (ia3_speech/conf/ia3_plus.yaml), chosen by dev WER; the test set is decoded once with the base
 # and once with the adapter, which is then registered as `medical`; then both with a language model, of train's texts and
 # of lists of diagnoses and drugs.
 name=medical lm_texts=local/lm_texts.py lm_sets=test
 
 . parse_options.sh
-[[ $corpus != espeak || $size != full ]] || train_opts="--epochs 4 $train_opts" # of the eight of ia3.yaml: this is to show the way, in minutes
+[[ $corpus != espeak || $size != full ]] || train_opts="--epochs 4 $train_opts" # of the eight of ia3_plus.yaml: this is to show the way, in minutes
 locate "$@"
 adapt; study; finish
 

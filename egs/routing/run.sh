@@ -53,7 +53,7 @@ recipe() {
 # adapter N KIND: the folder of the N-th of --adapters, or of what the recipe of its kind has trained.
 adapter() {
   local name=$(cut -d ' ' -f "$1" <<<"$adapters") exp_of_kind=$(place "$2" exp)
-  [[ -n $name ]] || name=$exp_of_kind/$(python -m ia3_speech.experiments select "$exp_of_kind" ia3 --seeds "$seeds")/adapter
+  [[ -n $name ]] || name=$exp_of_kind/$(python -m ia3_speech.results select "$exp_of_kind" ia3_plus --seeds "$seeds")/adapter
   [[ $name != */* ]] || name=$(from_start "$name")
   python -m ia3_speech.adapters show "$name" --format json | python -c 'import json, sys; print(json.load(sys.stdin)["path"])'
 }

@@ -19,7 +19,7 @@ prepare="python -m ia3_speech.data.corpora.speechocean762"
 
 # Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most six epochs, chosen by
 # the WER of dev; each test set is decoded once with the base and once with the adapter.
-name=mandarin system=ia3 train_config=conf/accent.yaml
+name=mandarin system=ia3_plus train_config=conf/accent.yaml
 
 . parse_options.sh
 fetch 101/speechocean762.tar.gz speechocean762

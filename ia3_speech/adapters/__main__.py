@@ -1,6 +1,6 @@
-"""`python -m ia3_speech.adapters`: the command, which stands with the others (adapters_command.py)."""
+"""`python -m ia3_speech.adapters`: the command, which is in commands/adapters.py."""
 
-import runpy
+from ia3_speech.commands import run
 
 if __name__ == "__main__":
-    runpy.run_module("ia3_speech.adapters_command", run_name="__main__")
+    run("adapters")

@@ -44,7 +44,8 @@ from ia3_speech.adapters.io import check_base, check_fit
 from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.registry import NEAREST
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import DTYPES, Base
 from ia3_speech.model.ia3 import (

@@ -19,7 +19,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.weights import weights_file
-from ia3_speech.model.architectures import AdapterError
+from ia3_speech.errors import AdapterError
 
 
 @dataclass(frozen=True)

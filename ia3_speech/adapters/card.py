@@ -18,7 +18,7 @@ from typing import Any
 from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, read_record, write_record
 from ia3_speech.adapters.weights import count_by_placement, read_weights
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import percent, plural
 
 TASK = "automatic-speech-recognition"

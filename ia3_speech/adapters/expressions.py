@@ -11,10 +11,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
-from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve_adapter
+from ia3_speech.adapters.registry import adapter_at, resolve_adapter
 from ia3_speech.adapters.weights import tensor_files
-from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import AdapterError
+from ia3_speech.errors import AdapterError, UnknownAdapter, UserError
 
 # In place of an adapter: a gate chooses one for each recording; or weights for their sum.
 AUTO, AUTO_SUM = "auto", "auto-sum"

@@ -42,18 +42,10 @@ from ia3_speech.adapters.record import (
     write_record,
 )
 from ia3_speech.adapters.weights import weights_file
-from ia3_speech.cli import UserError
+from ia3_speech.errors import HubError, UserError
 
 # Of the record of a training: paths, and what was heard; `dataset` has the name of `data`.
 LOCAL = ("data", "trained_on", "audio", "corrections")
-
-
-class HubError(UserError):
-    """A request to the Hub that failed. `reason` is the message without the repository."""
-
-    def __init__(self, repo: str, reason: str):
-        super().__init__(f"{repo}: {reason}")
-        self.reason = reason
 
 
 def is_repo_id(text: str) -> bool:

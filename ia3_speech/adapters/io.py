@@ -37,8 +37,9 @@ from ia3_speech.adapters.record import (
 from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
+from ia3_speech.errors import AdapterError
 from ia3_speech.inputs import MINI
-from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
+from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import Base, full_name
 from ia3_speech.model.fingerprint import fingerprint

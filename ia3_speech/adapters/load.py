@@ -26,9 +26,10 @@ from ia3_speech.adapters.expressions import Term, format_terms, is_single_adapte
 from ia3_speech.adapters.io import check_finite, name_of_base, own_head, read_adapter, write_adapter
 from ia3_speech.adapters.record import Adapter, Metadata, read_metadata, recorded_base
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
+from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
-from ia3_speech.model.base import Base, BaseError, load_base
+from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import layers_of, target_modules, unwrap, vector_size
 

@@ -29,7 +29,8 @@ from ia3_speech.adapters.expressions import Term, format_terms, short_name
 from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
 from ia3_speech.adapters.record import CARD, describe_base
 from ia3_speech.atomic import replacing, unexpected_file
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import (
     MERGED,
     Unfrozen,

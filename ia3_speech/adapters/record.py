@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Required, TypedDict, get_args, get_origin
 
 import ia3_speech
 from ia3_speech.atomic import write_json
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import IA3Config
 
 if TYPE_CHECKING:
     import torch

@@ -28,7 +28,7 @@ from typing import Any
 from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json, read_summary
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.atomic import remove_leftovers, replacing, write_json
-from ia3_speech.cli import UserError
+from ia3_speech.errors import BadName, NameTaken, UnknownAdapter, UserError
 from ia3_speech.formatting import shorten
 
 HOME = "IA3_SPEECH_HOME"
@@ -40,18 +40,6 @@ FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
 RESERVED = ("auto", "auto-sum", "mini", "nearest")  # which mean something else where a name may stand
 NEAREST = 3  # names that an error proposes
 LISTED = 20  # names that an error lists
-
-
-class BadName(UserError):
-    """A name that cannot be an adapter's."""
-
-
-class UnknownAdapter(UserError):
-    """No adapter by that name or path."""
-
-
-class NameTaken(UserError):
-    """Another adapter is registered under the name already."""
 
 
 def home() -> Path:
@@ -122,7 +110,8 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
             return home() / name
         if len(folders := experiments().get(name, ())) == 1:
             return folders[0]
-    from ia3_speech.adapters.hub import HubError, fetch, is_repo_id  # names are rarely the Hub's
+    from ia3_speech.adapters.hub import fetch, is_repo_id  # names are rarely the Hub's
+    from ia3_speech.errors import HubError
 
     if is_repo_id(text):
         try:

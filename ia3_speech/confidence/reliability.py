@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.ctm import CONFIDENCES, read_confidences
 from ia3_speech.scoring.error_rates import label_value, normalized_words

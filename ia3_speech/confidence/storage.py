@@ -22,8 +22,8 @@ from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
 from ia3_speech.adapters.registry import without_writers
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.errors import UserError
 from ia3_speech.inputs import digest_of
 
 if TYPE_CHECKING:

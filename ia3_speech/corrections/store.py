@@ -21,7 +21,7 @@ from typing import Any
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json, read_summary
-from ia3_speech.cli import UserError
+from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.formatting import plural
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,6 @@ LOCK_SECONDS = 3.0  # for which a writer waits for another
 REMOVAL_SECONDS = 60.0  # for which a removal waits until a learning that it interrupts has ended
 POLL_SECONDS = 0.2  # between two looks of a learning whether its voice is being deleted
 NOBODY = "-"  # the name of clients without a key, which no key has
-
-
-class StoreLocked(UserError):
-    """Another command is at the corrections of this name, or it is being deleted."""
 
 
 def store_of(name: str) -> Path:

@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ia3_speech.cli import UserError, pip_install
+from ia3_speech.cli import pip_install
+from ia3_speech.errors import AudioError, TooLong
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +51,6 @@ SIZE_FIELDS = {
 }  # fmt: skip
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 SIGNATURES = {b"\x1a\x45\xdf\xa3": "webm", b"\x30\x26\xb2\x75": "wma", b"#!AMR": "amr", b"ADIF": "aac"}
-
-
-class AudioError(UserError):
-    """Audio that cannot be used. The message names the file (and the utterance) and a hint."""
-
-
-class TooLong(UserError):
-    """A recording that is longer than its reader allows, or has too many channels for its length."""
 
 
 def load_audio(

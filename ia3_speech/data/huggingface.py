@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.audio_problems import find_problem
 from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
-from ia3_speech.data.kaldi.table_file import DataError, printable_text
+from ia3_speech.data.kaldi.table_file import printable_text
 from ia3_speech.data.kaldi.validation import label_of_table
 from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.spreadsheet import AUDIO_COLUMNS, GENDERS, SPEAKER_COLUMNS, TEXT_COLUMNS, label_name
 from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, raise_if_unusable, with_progress
+from ia3_speech.errors import AudioError, DataError
 
 log = logging.getLogger(__name__)
 

@@ -15,17 +15,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import (
     AUDIO_SUFFIXES,
     SAMPLE_RATE,
-    AudioError,
     audio_duration,
     load_audio,
     resample,
     source_name,
     to_mono,
 )
+from ia3_speech.errors import AudioError, UserError
 
 STDIN = "-"
 # Audio and video that is not decoded: of dictation machines, telephones, cameras, and older formats.

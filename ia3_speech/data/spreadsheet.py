@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.cli import UserError, pip_install
+from ia3_speech.cli import pip_install
 from ia3_speech.data.kaldi.table_file import raise_if_any
+from ia3_speech.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB"}

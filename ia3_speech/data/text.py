@@ -13,8 +13,8 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
+from ia3_speech.errors import TextError
 
 # ‘…’ is a pair of quotation marks; any other ’ is an apostrophe.
 QUOTED = re.compile(r"‘(\S(?:.*?\S)?)’(?!\w)")
@@ -28,10 +28,6 @@ WORD_START = "▁"  # SentencePiece's mark of the beginning of a word
 
 
 Mode = Literal["ctc", "english", "none"]
-
-
-class TextError(UserError):
-    """Text that cannot be written in the base's vocabulary."""
 
 
 def normalize(text: str, mode: Mode = "ctc") -> str:

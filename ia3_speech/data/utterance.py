@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ia3_speech.cli import progress_stream
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, audio_duration, load_audio, segment_of
+from ia3_speech.data.audio import SAMPLE_RATE, audio_duration, load_audio, segment_of
 from ia3_speech.data.audio_problems import RECEPTIVE_FIELD, find_problem
+from ia3_speech.errors import AudioError
 from ia3_speech.formatting import plural
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from threading import Lock
 
 import numpy as np
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
-from ia3_speech.decoding.ctc_search import NAN, Hypothesis, Logits, SearchError, TimedWord
+from ia3_speech.decoding.ctc_search import NAN, Hypothesis, Logits, TimedWord
+from ia3_speech.errors import SearchError, UserError
 
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
 READING = Lock()  # while a model is read, standard error leads nowhere

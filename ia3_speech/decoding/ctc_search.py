@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
+from ia3_speech.errors import SearchError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,10 +29,6 @@ NAN = (
     "the model's output holds NaN: the base or adapter is broken, or float16 is too narrow for it "
     "(try --dtype float32)"
 )
-
-
-class SearchError(UserError):
-    """Logits from which no text can be read."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ from ia3_speech.adapters.expressions import is_single_adapter
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
@@ -43,6 +42,7 @@ from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_
 from ia3_speech.decoding.ctc_search import Hypothesis, Logits, TimedWord
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
+from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, own_files, read_inputs
 from ia3_speech.scoring.ctm import CONFIDENCES, ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ia3_speech.adapters.expressions import Term
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.audio_problems import is_silent
 from ia3_speech.data.batches import make_batches
@@ -20,6 +19,7 @@ from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech
 from ia3_speech.decoding.word_times import Scaling, word_times
+from ia3_speech.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

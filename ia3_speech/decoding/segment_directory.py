@@ -25,13 +25,14 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.text import Vocabulary, target_text
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 from ia3_speech.decoding.word_times import IMPOSSIBLE, spans, spell, viterbi
+from ia3_speech.errors import AudioError
 from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)

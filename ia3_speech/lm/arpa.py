@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech import atomic
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.lm.ngram import END, NEVER, SPECIAL, UNKNOWN, NgramModel, Order
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns
 from ia3_speech.lm.hotword_search import Hotword
 from ia3_speech.scoring.alignment import align

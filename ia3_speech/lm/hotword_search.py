@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
-from ia3_speech.data.text import SubwordVocabulary, TextError, Vocabulary, normalize
+from ia3_speech.data.text import SubwordVocabulary, Vocabulary, normalize
 from ia3_speech.decoding.ctc_search import Hypothesis, Logits, Search, TimedWord
+from ia3_speech.errors import TextError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.lm.hotword_spotting import Spelling, SpottedTerm, Spotter
 

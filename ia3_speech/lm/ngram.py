@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 
 UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
 SPECIAL = ("<unk>", "<s>", "</s>")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import AdapterError
 from ia3_speech.model.patches import wavlm_self_attention
 
 if TYPE_CHECKING:
@@ -263,10 +263,6 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 # --- where the vectors of an adapter stand ------------------------------------------------------------------
-
-
-class AdapterError(UserError):
-    """An adapter that does not fit, has no effect, or can't be attached."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.model.architectures import ARCHITECTURES, AdapterError, IA3Config
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import ARCHITECTURES, IA3Config
 from ia3_speech.model.ia3 import (
     PREFIX,
     IA3Vector,

@@ -25,18 +25,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.text import TextError, Vocabulary
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.errors import AdapterError, BaseError, TextError
 from ia3_speech.inputs import MINI, base_folder
-from ia3_speech.model.architectures import (
-    AdapterError,
-    Architecture,
-    AudioInput,
-    Kernels,
-    output_length,
-    shortest_input,
-)
+from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
 from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows
@@ -49,10 +42,6 @@ WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare`
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES["int8"] = torch.float32  # of what is not rounded
 ABSOLUTE_POSITIONS_SECONDS = 5.0  # a positional convolution over more than that holds absolute positions
-
-
-class BaseError(UserError):
-    """A base that can't be found, loaded or used."""
 
 
 @dataclass

@@ -18,15 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ia3_speech.errors import AdapterError
 from ia3_speech.formatting import in_columns
-from ia3_speech.model.architectures import (
-    ARCHITECTURES,
-    PLACEMENTS,
-    AdapterError,
-    Architecture,
-    IA3Config,
-    format_layers,
-)
+from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, Architecture, IA3Config, format_layers
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
 # The name of a vector's parameter. transformers' Trainer decays all towards 0 whose names don't say that they

@@ -15,7 +15,7 @@ neighbours, it has no backward pass, and torch has deprecated it.
 import torch
 from torch import nn
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 
 LARGEST = 127  # symmetric: −127 … 127
 

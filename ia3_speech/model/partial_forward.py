@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.model.architectures import AdapterError, Kernels, output_length
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import Kernels, output_length
 from ia3_speech.model.ia3 import architecture_of, path_in
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy

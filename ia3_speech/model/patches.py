@@ -8,7 +8,7 @@ is imported in the functions, since the table of architectures names one.
 import math
 from typing import TYPE_CHECKING, Any
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 
 if TYPE_CHECKING:
     import torch

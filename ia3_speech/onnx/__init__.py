@@ -1,6 +1,6 @@
 """A base as an ONNX graph in which every vector of an adapter is an input: for small devices, without torch.
 
-    ia3-speech export --format onnx --base mini --out DIR         (extra ia3-speech[onnx]; see `onnx_export`)
+    ia3-speech export --format onnx --base mini --out DIR         (extra ia3-speech[onnx]; see `export`)
 
     asr = ia3_speech.onnx.load(DIR)                               numpy and onnxruntime alone
     asr.transcribe("audio.wav", adapter="speaker42").text         a name, a folder, a sum; None: the base

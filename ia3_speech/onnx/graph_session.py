@@ -1,4 +1,4 @@
-"""A graph of `onnx_export` in ONNX Runtime, as a recogniser runs it; torch is not loaded.
+"""A graph of `export` in ONNX Runtime, as a recogniser runs it; torch is not loaded.
 
     base = load(DIR).recognizer.base
     base.logits(waves, [None, base.vectors(parse_terms("speaker42"))])        [(frames, V)], one a wave
@@ -27,8 +27,9 @@ from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.errors import AdapterError
 from ia3_speech.formatting import shorten
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.model.architectures import IA3Config
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
 

@@ -19,11 +19,12 @@ from ia3_speech.adapters.card import base_name
 from ia3_speech.atomic import write_json
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import WORD_START
-from ia3_speech.model.base import Base, BaseError
+from ia3_speech.errors import BaseError
+from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import vectors
+from ia3_speech.onnx.export import make_graph
 from ia3_speech.onnx.graph_int8 import quantize_graph
 from ia3_speech.onnx.graph_session import OnnxBase, VectorInput
-from ia3_speech.onnx.onnx_export import make_graph
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,6 @@ In: a scored decode directory, and files beside it. Out: one page, which opens a
 and without a library, and a folder of its tables. It computes no error rates but those of single words: it
 shows the numbers that score, train and the recipes wrote.
 
-`report_data` finds and reads the files; `report_tables`, `diagrams` (which `charts` draws) and `browse` (for
+`data` finds and reads the files; `tables`, `diagrams` (which `charts` draws) and `browse` (for
 page.js) make of them what is shown; `page` puts the sections together, and the templates write them.
 """

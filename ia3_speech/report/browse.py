@@ -2,14 +2,14 @@
 
 In: report data. Out: JSON values. Of utterances:
 
-    {"systems": ["base", "ia3"], "compared": [0, 1], "labels": ["accent"],
+    {"systems": ["base", "ia3_plus"], "compared": [0, 1], "labels": ["accent"],
      "rows": [{"id", "speaker", "labels", "seconds", "audio", "alignments": [[…], […]]}, …]}
 
 `compared` are the systems that are shown at first. Each system's alignment is a list of: a word (correct),
 [reference, hypothesis] (substitution), [reference, null] (deletion) and [null, hypothesis] (insertion),
 aligned as in Kaldi's per_utt. Of words:
 
-    {"systems": ["base", "ia3"],
+    {"systems": ["base", "ia3_plus"],
      "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "gain": 6, "term": "drug",
                "instead": ["met 5, met for 2", "met 1"]}]}
 
@@ -31,7 +31,7 @@ from urllib.parse import quote
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
-from ia3_speech.report.report_data import ReportData
+from ia3_speech.report.data import ReportData
 from ia3_speech.scoring.alignment import Pair
 from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
 

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from ia3_speech.experiments.curve_files import Epoch, LearningCurve, TradeOff
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.report.charts import Axis, Chart, Point, Series, diagonal, rate_axis, round_ticks, tick_labels
-from ia3_speech.report.report_data import DecodedSystem, ReportData
+from ia3_speech.report.data import DecodedSystem, ReportData
+from ia3_speech.results.curve_files import Epoch, LearningCurve, TradeOff
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ia3_speech.atomic import replacing, write_text
-from ia3_speech.cli import UserError, pip_install
+from ia3_speech.cli import pip_install
+from ia3_speech.errors import UserError
 from ia3_speech.report import diagrams
+from ia3_speech.report.data import ReportData
 from ia3_speech.report.page import labels_content
-from ia3_speech.report.report_data import ReportData
 from ia3_speech.report.vector_chart import QUANTILES, draw_vectors, quantiles_of
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, Table

@@ -22,13 +22,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, other_method, set_name
-from ia3_speech.experiments.systems import OUT_OF_DOMAIN
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report import browse, diagrams
 from ia3_speech.report.charts import scatter_before_and_after
-from ia3_speech.report.report_data import DecodedSystem, ReportData
-from ia3_speech.report.report_tables import change_class, shown_cell, true_minus
+from ia3_speech.report.data import DecodedSystem, ReportData
+from ia3_speech.report.tables import change_class, shown_cell, true_minus
 from ia3_speech.report.vector_chart import draw_vectors
+from ia3_speech.results.systems import OUT_OF_DOMAIN
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
     Json,
@@ -139,7 +139,7 @@ def title_of_record(record: Json) -> str:
 
 
 def page_facts(report: ReportData) -> str:
-    """`600 utterances of 20 speakers · 5,140 words · ia3_seed1 compared with base`."""
+    """`600 utterances of 20 speakers · 5,140 words · ia3_plus_seed1 compared with base`."""
     compared = f" compared with {report.baseline.name}" if report.baseline else ""
     words = plural(report.system.results.all.words, "word")
     return f"{size_of(report.system.results)} · {words} · {report.system.name}{compared}"

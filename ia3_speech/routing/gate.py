@@ -31,9 +31,9 @@ from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import GATE, METADATA, describe_base, read_record, same_base, write_record
 from ia3_speech.adapters.registry import without_writers
 from ia3_speech.atomic import replacing
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.errors import UserError
 
 logger = logging.getLogger(__name__)
 

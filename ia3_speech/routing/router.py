@@ -19,10 +19,10 @@ import numpy as np
 from ia3_speech.adapters.card import is_biometric, other_method
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
 from ia3_speech.adapters.record import read_summary, same_base
-from ia3_speech.adapters.registry import UnknownAdapter, home, registered_names
-from ia3_speech.cli import UserError
+from ia3_speech.adapters.registry import home, registered_names
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Choice
+from ia3_speech.errors import UnknownAdapter, UserError
 from ia3_speech.routing.gate import GaussianGate, channels_of, read_gate, utterance_point
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ Times are in seconds. Definition: https://github.com/usnistgov/SCTK/blob/master/
 
 from pathlib import Path
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 
 CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 CHANNEL = "1"  # of a recording whose channels are not told apart

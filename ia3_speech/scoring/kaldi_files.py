@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap

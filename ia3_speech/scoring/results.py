@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.overlap import training_in_words
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns, percent, plural, with_interval
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.scoring.error_rates import Change, TermErrorRate
@@ -173,7 +173,7 @@ def read_results(file: Path) -> Results:
 
 
 def search_of(decode_dir: str | Path) -> str:
-    """`exp/clinic/ia3_seed1/decode_lm_test` → `lm`; greedy where a folder is called otherwise."""
+    """`exp/clinic/ia3_plus_seed1/decode_lm_test` → `lm`; greedy where a folder is called otherwise."""
     search = Path(decode_dir).name.removeprefix("decode_").partition("_")[0]
     return search if search in ADDED else "greedy"
 
@@ -189,7 +189,7 @@ def search_in_words(decode_dir: Path) -> str:
 
 
 def system_name(decode_dir: str | Path) -> str:
-    """`exp/clinic/ia3_seed1/decode_lm_test` → `ia3_seed1 + LM`; another folder's own name."""
+    """`exp/clinic/ia3_plus_seed1/decode_lm_test` → `ia3_plus_seed1 + LM`; another folder's own name."""
     path = Path(decode_dir).absolute()
     return path.parent.name + ADDED[search_of(path)] if path.name.startswith("decode") else path.name
 

@@ -53,7 +53,7 @@ class Table:
         """Comma-separated values (RFC 4180): rates in percent, a column for each bound, none where missing.
 
         system,WER %,WER % low,WER % high
-        ia3,41.5013,37.1200,45.0321
+        ia3_plus,41.5013,37.1200,45.0321
         """
         columns: list[Sequence[str]] = []
         for number, head in enumerate(self.head):
@@ -76,7 +76,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
     | system | WER % |
     | --- | ---: |
-    | ia3 | 41.5 [37.1, 45.0] |
+    | ia3_plus | 41.5 [37.1, 45.0] |
     """
     if not rows:
         return ""

@@ -1,6 +1,6 @@
 """The server: one frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
 
-    errors, serve_options
+    errors, options
     monitoring      metrics, and the log
     access          API keys, what each may use, rates
     models          what a request's `model` means; adapters in the bank: the least recently used leave

@@ -26,8 +26,8 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
 from ia3_speech.adapters.registry import KEPT
-from ia3_speech.cli import UserError
 from ia3_speech.corrections.store import NOBODY, voice_record
+from ia3_speech.errors import UserError
 from ia3_speech.serve.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)

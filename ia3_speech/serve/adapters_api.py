@@ -28,9 +28,9 @@ from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE
-from ia3_speech.adapters_command import describe_adapter
-from ia3_speech.cli import UserError
-from ia3_speech.corrections.store import StoreLocked, only_writer
+from ia3_speech.commands.adapters import describe_adapter
+from ia3_speech.corrections.store import only_writer
+from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed

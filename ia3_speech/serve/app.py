@@ -30,7 +30,7 @@ from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, overloaded
 from ia3_speech.serve.monitoring import REQUEST_ID
-from ia3_speech.serve.serve_options import LOOPBACK
+from ia3_speech.serve.options import LOOPBACK
 from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)

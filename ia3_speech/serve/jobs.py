@@ -28,15 +28,9 @@ from filelock import FileLock
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
-from ia3_speech.cli import UserError
 from ia3_speech.corrections import voice
-from ia3_speech.corrections.store import (
-    REMOVAL_SECONDS,
-    StoreLocked,
-    is_stored,
-    only_writer,
-    voice_folder,
-)
+from ia3_speech.corrections.store import REMOVAL_SECONDS, is_stored, only_writer, voice_folder
+from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.serve.errors import ApiError
 
 logger = logging.getLogger(__name__)

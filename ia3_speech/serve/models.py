@@ -16,10 +16,10 @@ from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache, StoredAdapter, Terms, find_stored
 from ia3_speech.adapters.expressions import Term, is_auto, parse_expression
 from ia3_speech.adapters.record import GATE, read_metadata, same_base
-from ia3_speech.cli import UserError
 from ia3_speech.confidence.storage import find_scaling
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate
 from ia3_speech.routing.router import is_one_persons, make_gate
 from ia3_speech.serve.access import Client

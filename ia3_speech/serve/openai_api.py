@@ -21,16 +21,15 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, TooLong, load_audio, source_name
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio, source_name
 from ia3_speech.data.audio_problems import find_problem
-from ia3_speech.decoding.ctc_search import SearchError
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment, word_record
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.errors import AudioError, SearchError, TooLong, UserError
 from ia3_speech.serve.engine import ClientLeft, EngineClosed, Turn
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, bad_value, invalid, overloaded
 from ia3_speech.serve.models import language_code, language_names

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import Terms
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.app import make_app
@@ -38,7 +38,7 @@ from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
 from ia3_speech.serve.errors import invalid
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
-from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)

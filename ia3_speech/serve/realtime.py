@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.options import PAUSE_LIMITS
-from ia3_speech.live.live_audio import Converter
+from ia3_speech.live.audio import Converter
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.serve.engine import ClientLeft, Turn
 from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid

@@ -15,9 +15,9 @@ from functools import partial
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.expressions import Term
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.dictation import make_dictation
+from ia3_speech.errors import UserError
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch, usable
 from ia3_speech.routing.router import Router
 from ia3_speech.search import RequestSearches, SearchOptions
@@ -27,7 +27,7 @@ from ia3_speech.serve.errors import ApiError, bad_value, overloaded
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.models import MeteredCache, Model, Models, as_terms, language_code
 from ia3_speech.serve.monitoring import Metrics
-from ia3_speech.serve.serve_options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.training.config import NEAREST
 
 DECODERS = 2  # uploads that are decoded at once

@@ -24,18 +24,17 @@ from pydantic import BaseModel, Field
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.cli import UserError
 from ia3_speech.corrections import voice
 from ia3_speech.corrections.store import (
     REMOVED,
     VOICE,
-    StoreLocked,
     only_writer,
     remove_voice,
     voice_folder,
     voice_names,
     voice_record,
 )
+from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value
 from ia3_speech.serve.jobs import public_reason, read_job

@@ -23,11 +23,11 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import home, registered_names, training_data
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.attach import detach, trainable
 from ia3_speech.model.base import Base, load_base
@@ -40,7 +40,7 @@ from ia3_speech.speakers.cross_validation import (
     divide_into_folds,
     epochs_of,
 )
-from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
+from ia3_speech.training.config import NEAREST, TrainingOptions, to_yaml
 from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, cache_for

@@ -35,7 +35,8 @@ from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
 from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.cli import pip_install
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import INSERTED, freeze, probe_input, without_effect
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import architecture_of, head_of, layers_of, path_in, target_modules

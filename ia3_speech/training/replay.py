@@ -29,10 +29,11 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
 from ia3_speech.decoding.decode_directory import read_for_decoding
 from ia3_speech.decoding.long_recordings import cut_utterance
+from ia3_speech.errors import TrainingError
 from ia3_speech.inputs import digest_of
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
-from ia3_speech.training.config import SharedOptions, TrainingError, replay_folder
+from ia3_speech.training.config import SharedOptions, replay_folder
 from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.data import report_left_out
 from ia3_speech.training.feature_cache import FeatureCache

@@ -26,13 +26,14 @@ from ia3_speech.atomic import replacing, write_text
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.long_recordings import cut_utterance
+from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
+from ia3_speech.training.config import TrainingOptions, comparable
 from ia3_speech.training.ctc import Progress, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import cache_for

@@ -44,8 +44,6 @@ from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_json
-from ia3_speech.cli import UserError
-from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.recordings import find_recordings
@@ -54,19 +52,14 @@ from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, re
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, cut_utterance
 from ia3_speech.decoding.segment_directory import known_seconds
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.errors import AudioError, TrainingError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.loading import load
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import load_base
 from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_errors
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import (
-    SelfTrainingOptions,
-    SharedOptions,
-    TrainingError,
-    TrainingOptions,
-    to_yaml,
-)
+from ia3_speech.training.config import SelfTrainingOptions, SharedOptions, TrainingOptions, to_yaml
 from ia3_speech.training.run import prepare_base, run_lock, train
 
 logger = logging.getLogger(__name__)

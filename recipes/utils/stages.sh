@@ -31,11 +31,11 @@ work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's fo
 fail() { echo "error: $*" >&2; exit 1; }
 
 # from_start PATH: one on the command line is relative to where the user stood, or else to the recipe's folder. mini and
-# ia3 and few are names, of what comes with the package, and shipped is the out-of-domain speech there.
+# ia3_plus and few are names, of what comes with the package, and shipped is the out-of-domain speech there.
 from_start() {
   if [[ $1 == shipped ]]; then
     echo "$IA3_SPEECH_ROOT/ia3_speech/out_of_domain/librispeech_dev"
-  elif [[ $1 == /* || $1 == mini || $1 == ia3 || $1 == few || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
+  elif [[ $1 == /* || $1 == mini || $1 == ia3_plus || $1 == few || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
     echo "$1"
   else
     echo "$(realpath "$IA3_SPEECH_START_DIR/${1%:*}")${1#"${1%:*}"}"
@@ -227,7 +227,7 @@ is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 notice_changed_data() {
   outdated=""
   [ $stop_stage -ge 5 ] && [[ -d $data ]] || return 0
-  outdated=$(python -m ia3_speech.experiments stale "$exp" "$data")
+  outdated=$(python -m ia3_speech.results stale "$exp" "$data")
   [[ -n $outdated ]] || return 0
   local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
   [ $stage -le 5 ] || fail "$changed (start at stage 5, or earlier)"
@@ -250,8 +250,8 @@ validate() {
 }
 
 # decode_and_score STAGE SYSTEM SEARCH SET: decode $data/SET with a system, score it against the base, both in
-# exp/<corpus>/SYSTEM/decode_SEARCH_SET. SYSTEM is base, the name of --init-adapter, a folder that was trained (ia3_seed1),
-# or that of a scaled adapter (ia3_seed1/scale_0.5). SEARCH is greedy, lm (with a language model) or hotwords (with hot
+# exp/<corpus>/SYSTEM/decode_SEARCH_SET. SYSTEM is base, the name of --init-adapter, a folder that was trained (ia3_plus_seed1),
+# or that of a scaled adapter (ia3_plus_seed1/scale_0.5). SEARCH is greedy, lm (with a language model) or hotwords (with hot
 # words too); what is compared is decoded by the same search, but for the base with a language model, which is
 # compared with the base without, and hot words, which are with the same system without them.
 decode_and_score() {
@@ -317,7 +317,7 @@ register() {
   local anyway name=$2
   [[ $size == full ]] || name+=_small
   anyway=$([[ ${register_anyway-} != true ]] || echo --anyway)
-  python -m ia3_speech.experiments register "$1" "$name" $anyway --score "${@:3}"
+  python -m ia3_speech.results register "$1" "$name" $anyway --score "${@:3}"
 }
 
 # summary: of what was finished, what was gained and what it costs; where the tables are; a sample; the command to try next.
@@ -326,6 +326,6 @@ summary() {
   local home=""
   [[ -z ${IA3_SPEECH_HOME-} ]] || home="IA3_SPEECH_HOME=$(printf %q "$IA3_SPEECH_HOME") "
   echo
-  python -m ia3_speech.experiments summary "${finished[@]}" --sample "${sample:-audio.wav}" \
+  python -m ia3_speech.results summary "${finished[@]}" --sample "${sample:-audio.wav}" \
     --transcribe "$home$IA3_SPEECH_PYTHON -m ia3_speech.transcribe"
 }

@@ -13,9 +13,9 @@ from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapt
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.load import attach_adapter, combine
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.adapters.registry import UnknownAdapter
+from ia3_speech.errors import AdapterError, UnknownAdapter
 from ia3_speech.model import ia3
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached
 from ia3_speech.model.base import WAVEFORM, make_base
 from ia3_speech.model.ia3 import vectors

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.expressions import format_terms, parse_terms
-from ia3_speech.adapters.registry import UnknownAdapter, register
-from ia3_speech.model.architectures import AdapterError
+from ia3_speech.adapters.registry import register
+from ia3_speech.errors import AdapterError, UnknownAdapter
 
 HINT = "(write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5)"
 

@@ -18,8 +18,8 @@ from safetensors.numpy import save_file
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.record import METADATA, read_record, write_record
-from ia3_speech.adapters.registry import UnknownAdapter, resolve_adapter
-from ia3_speech.cli import UserError
+from ia3_speech.adapters.registry import resolve_adapter
+from ia3_speech.errors import UnknownAdapter, UserError
 
 RECORD = {
     "schema": 1,
@@ -259,7 +259,7 @@ def test_what_is_pulled_names_no_path_of_this_machine(run, server, adapter, tmp_
 def test_the_published_wer_is_the_one_that_the_published_files_reach(run, server, adapter):
     """`show`, the card's text and the Hub's metadata say the same; the files of another search stay here."""
     score = {"set": "clinic/test", "wer": 0.456, "cer": 0.129, "wer_ci": None, "words": 1537}
-    with_lm = score | {"wer": 0.1757, "search": "LM + hot words", "compared_with": "ia3_seed1 + LM"}
+    with_lm = score | {"wer": 0.1757, "search": "LM + hot words", "compared_with": "ia3_plus_seed1 + LM"}
     source = adapter(scores=[score, with_lm])
     (source / "lm.arpa.gz").write_bytes(b"what was dictated")
     shown = "clinic/test: WER 45.6%; clinic/test, with LM + hot words: WER 17.6%\n"

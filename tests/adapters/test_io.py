@@ -20,7 +20,8 @@ from ia3_speech.adapters.record import (
     read_metadata,
     recorded_base,
 )
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached, trainable
 from ia3_speech.model.base import MINI
 from ia3_speech.model.ia3 import vectors

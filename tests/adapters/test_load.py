@@ -20,8 +20,8 @@ from ia3_speech.adapters.record import METADATA, Adapter, Metadata, read_metadat
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import AdapterError
 from ia3_speech.model import ia3
-from ia3_speech.model.architectures import AdapterError
 
 NOISE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 WAVE = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)

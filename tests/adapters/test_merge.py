@@ -14,7 +14,8 @@ from tiny_models import TINY, attach_random, probe_logits, tiny, tiny_processor
 
 from ia3_speech import __version__, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.merge import write_checkpoint
-from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached, is_merged
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
@@ -249,7 +250,7 @@ def test_the_card_of_an_export(tiny_folder, scots, tmp_path):
     rest = f"""library_name: transformers
 pipeline_tag: automatic-speech-recognition
 tags:
-- ia3
+- ia3_plus
 - ia3-speech
 ---
 

@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.cache import find_stored
-from ia3_speech.adapters.registry import (
-    BadName,
-    NameTaken,
-    UnknownAdapter,
-    check_name,
-    register,
-    resolve_adapter,
-)
-from ia3_speech.cli import UserError
+from ia3_speech.adapters.registry import check_name, register, resolve_adapter
+from ia3_speech.errors import BadName, NameTaken, UnknownAdapter, UserError
 
 
 def files(folder):
@@ -130,20 +123,20 @@ def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
 def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
     """recipes/adapt.sh leaves adapters in exp/CORPUS/SYSTEM_seedN/adapter."""
     monkeypatch.chdir(tmp_path)
-    only = adapter(1.0, "exp/espeak/ia3_seed1/adapter")
-    assert resolve_adapter("ia3_seed1").resolve() == only
-    assert [*registry.experiments()] == ["ia3_seed1"]
-    adapter(2.0, "exp/notes/ia3_seed1/adapter")
+    only = adapter(1.0, "exp/espeak/ia3_plus_seed1/adapter")
+    assert resolve_adapter("ia3_plus_seed1").resolve() == only
+    assert [*registry.experiments()] == ["ia3_plus_seed1"]
+    adapter(2.0, "exp/notes/ia3_plus_seed1/adapter")
     with pytest.raises(UnknownAdapter) as caught:
-        resolve_adapter("ia3_seed1")
+        resolve_adapter("ia3_plus_seed1")
     assert str(caught.value) == (
-        "ia3_seed1: may be any of exp/espeak/ia3_seed1, exp/notes/ia3_seed1 (give one of these paths)"
+        "ia3_plus_seed1: may be any of exp/espeak/ia3_plus_seed1, exp/notes/ia3_plus_seed1 (give one of these paths)"
     )
-    assert resolve_adapter("exp/notes/ia3_seed1") == Path("exp/notes/ia3_seed1/adapter")
-    near = adapter(3.0, "exp/ia3_seed1/adapter")
-    assert resolve_adapter("ia3_seed1").resolve() == near
-    with pytest.raises(UnknownAdapter, match=r"^exp/ia3: no such folder \(there are: ia3_seed1\)$"):
-        resolve_adapter("exp/ia3")  # exp/ is here, so the Hub is not asked
+    assert resolve_adapter("exp/notes/ia3_plus_seed1") == Path("exp/notes/ia3_plus_seed1/adapter")
+    near = adapter(3.0, "exp/ia3_plus_seed1/adapter")
+    assert resolve_adapter("ia3_plus_seed1").resolve() == near
+    with pytest.raises(UnknownAdapter, match=r"^exp/ia3_plus: no such folder \(there are: ia3_plus_seed1\)$"):
+        resolve_adapter("exp/ia3_plus")  # exp/ is here, so the Hub is not asked
 
 
 def test_unknown_names(adapter, tmp_path, monkeypatch):

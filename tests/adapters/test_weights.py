@@ -20,7 +20,7 @@ from ia3_speech.adapters.weights import (
     spreads,
     vectors_in,
 )
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import ARCHITECTURES
 from ia3_speech.report.vector_chart import draw_vectors
 

@@ -13,10 +13,10 @@ import torch
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, METADATA, OWN_WEIGHTS, read_record, write_record
-from ia3_speech.cli import UserError
-from ia3_speech.corrections import __main__ as corrections
+from ia3_speech.commands import corrections as corrections
 from ia3_speech.corrections import store, voice
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
 from ia3_speech.speakers.few_run import heard_by

@@ -11,8 +11,6 @@ import soundfile
 
 from ia3_speech.data.audio import (
     SAMPLE_RATE,
-    AudioError,
-    TooLong,
     audio_duration,
     change_speed,
     container_format,
@@ -22,6 +20,7 @@ from ia3_speech.data.audio import (
 )
 from ia3_speech.data.audio_problems import find_problem
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
+from ia3_speech.errors import AudioError, TooLong
 
 RATE = SAMPLE_RATE
 

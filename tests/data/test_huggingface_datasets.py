@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.data.audio import AudioError, load_audio
+from ia3_speech.data.audio import load_audio
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import DataError, read_data_directory
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
+from ia3_speech.errors import AudioError, DataError
 
 RATE = 16_000
 

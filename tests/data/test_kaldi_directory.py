@@ -10,10 +10,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.cli import UserError
+from ia3_speech.commands.datadir import main
 from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.kaldi import (
-    DataError,
     fix_data_directory,
     read_data_directory,
     split_data_directory,
@@ -22,7 +21,7 @@ from ia3_speech.data.kaldi import (
 )
 from ia3_speech.data.kaldi.selection import read_available_tables
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.datadir import main
+from ia3_speech.errors import DataError, UserError
 
 IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
 TABLES = {

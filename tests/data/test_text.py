@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tiny_models import PIECE_TOKENIZERS
 from transformers import Wav2Vec2CTCTokenizer
 
-from ia3_speech.data.text import TextError, Vocabulary, normalize, required_frames
+from ia3_speech.data.text import Vocabulary, normalize, required_frames
+from ia3_speech.errors import TextError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SYMBOLS = {"<pad>": 0, "|": 1, "'": 2} | {letter: number for number, letter in enumerate(LETTERS, 3)}

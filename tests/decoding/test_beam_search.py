@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny_models import PIECE_TOKENIZERS
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch, words_of
-from ia3_speech.decoding.ctc_search import SearchError, collapse, greedy
+from ia3_speech.decoding.ctc_search import collapse, greedy
+from ia3_speech.errors import SearchError, UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
 

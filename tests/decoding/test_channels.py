@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.transcription import channel_names, parse_channel_adapters
+from ia3_speech.errors import AudioError, UserError
 from ia3_speech.loading import load
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import GreedySearch, SearchError, TimedWord, collapse, greedy
+from ia3_speech.decoding.ctc_search import GreedySearch, TimedWord, collapse, greedy
+from ia3_speech.errors import SearchError
 
 SYMBOLS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 BLANK = 0

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ia3_speech.commands.datadir import segment
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.datadir import segment
 from ia3_speech.decoding import word_times
 from ia3_speech.decoding.long_recordings import best_cuts
 from ia3_speech.decoding.segment_directory import (

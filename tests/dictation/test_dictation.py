@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from num2words import num2words
 
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.segments import make_segments, written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
 from ia3_speech.dictation.grammar import read_grammar
+from ia3_speech.errors import UserError
 
 DICTATION = make_dictation()
 

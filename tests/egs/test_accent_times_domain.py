@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from corpus_files import noise
 
-from ia3_speech import score as scoring
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import UserError
+from ia3_speech.commands import score as scoring
+from ia3_speech.commands.results import fill
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.experiments.__main__ import fill
+from ia3_speech.errors import UserError
 
 RECIPE = "accent_times_domain"
 MODULES = ("compare",)
@@ -146,7 +146,7 @@ def test_what_is_decoded_and_scored(tmp_path):
     (tmp_path / "half_seed2").mkdir()
     (tmp_path / "half_seed2/decode_greedy_test_adults").symlink_to(tmp_path)
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    parts = [f"w/exp/{name}/ia3_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")]
+    parts = [f"w/exp/{name}/ia3_plus_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")]
     trained = "--training w/data/speechocean762/train w/data/barista_orders/train"
     lines = []
     for name, options in (("test_orders", f"--cluster utterance {trained}"), ("out_of_domain", "")):

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 from corpus_files import content
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.errors import UserError
 
 RECIPE = "barista_orders"
 MODULES = ("prepare", "grammar", "terms")

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from corpus_files import noise
 
-from ia3_speech import score as scoring
 from ia3_speech.atomic import write_json
+from ia3_speech.commands import score as scoring
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
@@ -16,8 +16,8 @@ MODULES = ("methods",)
 SAID = {"a-1": "one two three four", "b-1": "seven eight nine ten"}
 HEARD = {  # one word wrong for each x
     "base": ("x x three four", "x x nine ten"),
-    "ia3_seed1": ("one two three four", "x x nine ten"),
-    "ia3_seed2": ("x two three four", "x x nine ten"),
+    "ia3_plus_seed1": ("one two three four", "x x nine ten"),
+    "ia3_plus_seed2": ("x two three four", "x x nine ten"),
     "head_seed1": ("x two three four", "x x nine x"),
 }
 
@@ -41,8 +41,8 @@ def exp(tmp_path):
             write_json(exp / system / "train.json", train | {"peak_memory_bytes": 2**30})
             (exp / system / "config.yaml").write_text("learning_rate: 0.02\n")
     (exp / "base/train.json").unlink()
-    write_json(exp / "rates/ia3_rate9e-1_seed1/train.json", {"selected_epoch": 0})
-    for method in ("ia3", "head"):
+    write_json(exp / "rates/ia3_plus_rate9e-1_seed1/train.json", {"selected_epoch": 0})
+    for method in ("ia3_plus", "head"):
         write_json(exp / f"forward/{method}.json", {"one": 1.01, "sixteen": None})
         write_json(exp / f"timed/{method}/train.json", {"seconds_per_step": 0.5})
     return exp
@@ -50,28 +50,38 @@ def exp(tmp_path):
 
 def test_rows_of_an_earlier_run_stand_beside_those_of_this_one(local, exp, monkeypatch):
     monkeypatch.setenv("IA3_SPEECH_COMMAND", "bash run.sh")
-    local.methods.table(exp, "ia3 lora_r4 full")
+    local.methods.table(exp, "ia3_plus lora_r4 full")
     rows = json.loads((exp / "methods.json").read_text())["methods"]
-    assert list(rows) == ["ia3"] and rows["ia3"]["no_gain_at"] == "9e-1"
-    # Another machine had full fine-tuning, and ia3, which is measured anew here.
-    earlier = {"full": rows["ia3"] | {"test": [0.125, 0.0, 0.25], "trained": 19_000_000, "commit": "abc1234"}}
-    write_json(exp / "earlier.json", {"methods": earlier | {"ia3": rows["ia3"] | {"rate": 7}}})
-    local.methods.table(exp, "ia3 lora_r4 head full", exp / "earlier.json")
+    assert list(rows) == ["ia3_plus"] and rows["ia3_plus"]["no_gain_at"] == "9e-1"
+    # Another machine had full fine-tuning, and ia3_plus, which is measured anew here.
+    earlier = {
+        "full": rows["ia3_plus"] | {"test": [0.125, 0.0, 0.25], "trained": 19_000_000, "commit": "abc1234"}
+    }
+    write_json(exp / "earlier.json", {"methods": earlier | {"ia3_plus": rows["ia3_plus"] | {"rate": 7}}})
+    local.methods.table(exp, "ia3_plus lora_r4 head full", exp / "earlier.json")
     lines = (exp / "methods.md").read_text().splitlines()
     table = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines if line.startswith("| ")}
-    assert [*table] == ["method", "---", "base", "ia3", "head", "full"]
-    assert table["ia3"][1:8] == ["24,576", "99,000", "0.50", "1024", "25.0 [0.0, 50.0]", "25.0 to 37.5", "67"]
-    assert table["ia3"][9] == "0.02" and table["full"][7] == "100" and table["head"][10] == "–"
+    assert [*table] == ["method", "---", "base", "ia3_plus", "head", "full"]
+    assert table["ia3_plus"][1:8] == [
+        "24,576",
+        "99,000",
+        "0.50",
+        "1024",
+        "25.0 [0.0, 50.0]",
+        "25.0 to 37.5",
+        "67",
+    ]
+    assert table["ia3_plus"][9] == "0.02" and table["full"][7] == "100" and table["head"][10] == "–"
     assert "- `bash run.sh` (commit abc1234)" in lines
     assert (exp / "figures/methods.csv").read_text().count("\n") == 5
 
 
 def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
-    for seed, system in enumerate(("ia3_seed1", "head_seed1"), 1):
+    for seed, system in enumerate(("ia3_plus_seed1", "head_seed1"), 1):
         shutil.copytree(exp / system, exp / f"curve/ia3_5_seed{seed}")
-    local.methods.table(exp, "ia3")
+    local.methods.table(exp, "ia3_plus")
     assert (exp / "methods.md").read_text().splitlines()[-5:] == [
-        "| minutes of train | ia3: test WER %, median (range of seeds) |",
+        "| minutes of train | ia3_plus: test WER %, median (range of seeds) |",
         "| --- | ---: |",
         "| 0 (the base) | 50.0 |",
         "| 5 | 37.5 (25.0 to 50.0) |",
@@ -81,7 +91,7 @@ def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
     shutil.copy(exp / "methods.json", exp / "earlier.json")
     for seed in (1, 2):
         (exp / f"curve/ia3_5_seed{seed}").rename(exp / f"curve/ia3_20_seed{seed}")
-    local.methods.table(exp, "ia3", exp / "earlier.json")
+    local.methods.table(exp, "ia3_plus", exp / "earlier.json")
     text = (exp / "methods.md").read_text()
     assert "| 5 | 37.5 (25.0 to 50.0) |\n| 20 | 37.5 (25.0 to 50.0) |" in text
     assert (exp / "figures/curves.svg").is_file()

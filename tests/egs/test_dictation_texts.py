@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 
 RECIPE = "medical_dictation"
 MODULES = ("wording", "grammar", "prepare", "terms")

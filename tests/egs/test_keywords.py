@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.errors import UserError
 
 RECIPE = "keywords"
 MODULES = ("prepare", "compare")
@@ -64,14 +64,14 @@ def test_from_clips_to_the_table(local, corpus, random_base, capsys):
     local.compare.table(corpus / "data", exp)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][2:6] == [
-        "| head", "| ia3 + head", "| lora + head", "| full",
+        "| head", "| ia3_plus + head", "| lora + head", "| full",
     ]  # fmt: skip
     assert (
         "| clean | 20 dB | 10 dB | 5 dB | 0 dB | -5 dB | -10 dB | missed, 0 false alarms in 0.00 h |"
         in lines[2]
     )
-    local.compare.best(exp, "ia3")
-    assert capsys.readouterr().out == f"{exp / 'ia3_rate0.02_seed1'}\n"
+    local.compare.best(exp, "ia3_plus")
+    assert capsys.readouterr().out == f"{exp / 'ia3_plus_rate0.02_seed1'}\n"
 
 
 def test_f1_and_misses(local, tmp_path):

@@ -54,7 +54,7 @@ def ran(tmp_path_factory, random_base):
     folder = tmp_path_factory.mktemp("medical")
     run = Run(folder / "work", folder / "home", random_base)
     process = run.start()
-    checkpoint = run.exp / "ia3_seed1/checkpoints/last.pt"
+    checkpoint = run.exp / "ia3_plus_seed1/checkpoints/last.pt"
     while not checkpoint.exists():
         assert process.poll() is None, "".join(process.communicate())
         time.sleep(0.02)
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_where_it_was(ran):
     assert [step[6] for step, _ in done] == ["1", "2", "3", "3", "4", "4"]
     assert {took for _, took in done} == {"up to date"}
     log = (ran.exp / "log/train_ia3_seed1.log").read_text()
-    assert re.search(r"ia3_seed1: resuming after step \d+ of \d+", log)
+    assert re.search(r"ia3_plus_seed1: resuming after step \d+ of \d+", log)
 
 
 def test_what_it_prints_is_a_page(ran):
@@ -92,11 +92,17 @@ def test_what_it_prints_is_a_page(ran):
 def test_results_json_has_every_system(ran):
     results = json.loads((ran.exp / "results.json").read_text())
     tested = [row for row in results["systems"] if row["set"] == "test"]
-    assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words"]
+    assert [row["name"] for row in tested] == [
+        "base",
+        "ia3_plus",
+        "base + LM",
+        "ia3_plus + LM",
+        "ia3_plus + LM + hot words",
+    ]
     assert sum(row.get("out_of_domain", False) for row in results["systems"]) == 2
     words = sum(len(one.text.split()) for one in read_data_directory(ran.work / "data/espeak_small/test"))
     assert {(row["utterances"], row["words"], row["ci_unit"]) for row in tested} == {(24, words, "speaker")}
-    assert tested[1]["adapter"] == f"{ran.exp}/ia3_seed1/adapter" and tested[1]["trainable"] > 0
+    assert tested[1]["adapter"] == f"{ran.exp}/ia3_plus_seed1/adapter" and tested[1]["trainable"] > 0
     command = "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
     assert results["command"].startswith(command)
 
@@ -130,11 +136,11 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
 
 
 def test_dev_chooses_the_search_and_the_card_has_greedy_search(ran):
-    scores = {search: json.loads((ran.exp / f"ia3_seed1/decode_{search}_dev/score.json").read_text())["wer"]
+    scores = {search: json.loads((ran.exp / f"ia3_plus_seed1/decode_{search}_dev/score.json").read_text())["wer"]
               for search in ("greedy", "lm", "hotwords")}  # fmt: skip
     entry = json.loads((ran.exp / "registered.json").read_text())["medical_small"]
     assert entry["chosen_on"] == "dev" and scores[entry["search"]] == min(scores.values())
-    scored = json.loads((ran.exp / "ia3_seed1/decode_greedy_test/score.json").read_text())
+    scored = json.loads((ran.exp / "ia3_plus_seed1/decode_greedy_test/score.json").read_text())
     card = ModelCard.load(ran.home / "adapters/medical_small/README.md").data
     on_test = [one for one in card.eval_results if one.dataset_name == "espeak_small/test"]
     assert [one.metric_value for one in on_test] == [round(100 * scored[name], 2) for name in ("wer", "cer")]
@@ -150,7 +156,7 @@ def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
         systems = [row["name"] for row in results["systems"] if row["set"] == name]
         assert systems == ["base", "medical", "speaker42"]
     config = (ran.exp / "speaker42/speaker42_seed1/config.yaml").read_text()
-    assert f"init_adapter: {ran.exp}/ia3_seed1/adapter\n" in config
+    assert f"init_adapter: {ran.exp}/ia3_plus_seed1/adapter\n" in config
 
 
 def test_a_second_run_does_nothing_again(ran):

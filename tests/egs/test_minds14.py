@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.errors import UserError
 
 RECIPE = "minds14"
 MODULES = ("prepare", "terms")

@@ -8,9 +8,9 @@ import soundfile
 from corpus_files import noise
 
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 
 RECIPE = "routing"
 MODULES = ("compare", "mix")

@@ -5,10 +5,10 @@ import json
 import corpus_files
 import pytest
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 from ia3_speech.scoring.table import cell_text
 from tests.test_train import NO_DROPOUT, record
 

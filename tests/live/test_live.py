@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from stand_in_microphone import microphone_that_plays, sounddevice
 
-from ia3_speech.cli import UserError
+from ia3_speech.commands.live import CLEAR_LINE, Inbox, LiveOutput, interruption
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.live.__main__ import CLEAR_LINE, Inbox, LiveOutput, interruption
+from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.loading import load
-from tests.live.test_live_audio import wav
+from tests.live.test_audio_input import wav
 from tests.live.test_streaming import babble
 
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ia3_speech.commands.live import CLEAR_LINE, LiveOutput
 from ia3_speech.decoding.segments import written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
-from ia3_speech.live.__main__ import CLEAR_LINE, LiveOutput
 from ia3_speech.live.streaming import PostProcessed, StreamEvent
 
 DICTATION = make_dictation()

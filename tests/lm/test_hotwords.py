@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_models import PIECE_TOKENIZERS
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch
-from ia3_speech.decoding.ctc_search import GreedySearch, SearchError, collapse, greedy
+from ia3_speech.decoding.ctc_search import GreedySearch, collapse, greedy
 from ia3_speech.decoding.word_times import word_times
+from ia3_speech.errors import SearchError, UserError
 from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
 from ia3_speech.lm.hotword_search import (
     Hotword,

@@ -9,15 +9,8 @@ from tiny_models import TINY, attach_random, noise_waves, random_vectors, tiny, 
 from torch.nn.functional import linear
 
 from ia3_speech import attach, detach
-from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import (
-    ARCHITECTURES,
-    AdapterError,
-    Architecture,
-    IA3Config,
-    TargetSpec,
-    noise,
-)
+from ia3_speech.errors import AdapterError, UserError
+from ia3_speech.model.architectures import ARCHITECTURES, Architecture, IA3Config, TargetSpec, noise
 from ia3_speech.model.attach import is_attached, probe_input, trainable
 from ia3_speech.model.base import WAVEFORM, make_base
 from ia3_speech.model.fingerprint import fingerprint

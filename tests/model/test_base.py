@@ -15,8 +15,9 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.model.architectures import AdapterError, IA3Config
-from ia3_speech.model.base import BaseError, make_base
+from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.model.architectures import IA3Config
+from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 

@@ -8,7 +8,8 @@ from tiny_models import probe_logits, random_vectors
 
 from ia3_speech import attach, detach, load_adapter, merge, save_adapter, unmerge
 from ia3_speech.adapters.record import read_metadata
-from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, trainable
 from ia3_speech.model.ia3 import parameter_table, vectors
 

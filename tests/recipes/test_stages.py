@@ -16,7 +16,7 @@ terms=echo out_of_domain=none lm=none
 {own}
 python() {{
   case "$*" in
-    *experiments\ select*) echo ia3_seed2 ;;
+    *experiments\ select*) echo ia3_plus_seed2 ;;
     *experiments\ stale*) echo "${{OUTDATED-}}" ;;
     *experiments\ best*) echo "decode_greedy_${{*: -1}}" ;;
     *) echo "$@" | sed 's/-m ia3_speech.//' ;;
@@ -73,12 +73,12 @@ def test_one_adapter_and_one_set(commands):
     assert found == [
         f"{DECODE} test base/decode_greedy_test",
         f"score test base/decode_greedy_test {SCORED}",
-        "JOB=1:1 train --config ia3 --dev dev --replay shipped --train train --out ia3_seedJOB --seed JOB",
-        "calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter --search greedy",
-        f"{DECODE} --adapter ia3_seed1/adapter test ia3_seed1/decode_greedy_test",
-        "score test ia3_seed1/decode_greedy_test --baseline base/decode_greedy_test " + SCORED,
+        "JOB=1:1 train --config ia3_plus --dev dev --replay shipped --train train --out ia3_plus_seedJOB --seed JOB",
+        "calibrate dev --store --minimum-words 100 --adapter ia3_plus_seed2/adapter --search greedy",
+        f"{DECODE} --adapter ia3_plus_seed1/adapter test ia3_plus_seed1/decode_greedy_test",
+        "score test ia3_plus_seed1/decode_greedy_test --baseline base/decode_greedy_test " + SCORED,
         "experiments collect exp/x",
-        "report test ia3_seed2/decode_greedy_test --training ia3_seed2/metrics.jsonl --out report_test.html",
+        "report test ia3_plus_seed2/decode_greedy_test --training ia3_plus_seed2/metrics.jsonl --out report_test.html",
     ]
 
 
@@ -88,7 +88,7 @@ def test_the_shipped_speech_is_replayed_or_other_or_none(commands, tmp_path):
     options = {"shipped": " --replay shipped", "talk": f" --replay {tmp_path}/talk", "none": " --replay none"}
     for replay, replayed in options.items():
         found = lines(commands("--stop-stage", "5", "--replay", replay))
-        assert f"train --config ia3 --dev dev{replayed} --train train" in found[2]
+        assert f"train --config ia3_plus --dev dev{replayed} --train train" in found[2]
 
 
 def test_other_speech_whose_folder_begins_with_none(commands, tmp_path):
@@ -105,31 +105,31 @@ def test_a_set_is_decoded_in_parts_that_are_then_gathered(commands):
 
 def test_language_model_and_hot_words(commands):
     found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own"))
-    with_lm = "--config ia3_seed2/lm_search.yaml"
+    with_lm = "--config ia3_plus_seed2/lm_search.yaml"
     assert found == [
         "lm train --dev dev --out lm.arpa.gz --summary lm.json",
         "tune_lm dev --lm lm.arpa.gz --out base/lm_search.yaml",
-        "tune_lm dev --lm lm.arpa.gz --adapter ia3_seed2/adapter --out ia3_seed2/lm_search.yaml",
-        f"calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter {with_lm}",
+        "tune_lm dev --lm lm.arpa.gz --adapter ia3_plus_seed2/adapter --out ia3_plus_seed2/lm_search.yaml",
+        f"calibrate dev --store --minimum-words 100 --adapter ia3_plus_seed2/adapter {with_lm}",
         "decode --config base/lm_search.yaml test base/decode_lm_test",
         f"score test base/decode_lm_test --baseline base/decode_greedy_test {SCORED}",
-        f"decode {with_lm} --adapter ia3_seed2/adapter test ia3_seed2/decode_lm_test",
-        f"score test ia3_seed2/decode_lm_test --baseline base/decode_lm_test {SCORED}",
-        "decode --search greedy --adapter ia3_seed2/adapter dev ia3_seed2/decode_greedy_dev",
-        "score dev ia3_seed2/decode_greedy_dev",
-        f"decode {with_lm} --adapter ia3_seed2/adapter dev ia3_seed2/decode_lm_dev",
-        "score dev ia3_seed2/decode_lm_dev",
+        f"decode {with_lm} --adapter ia3_plus_seed2/adapter test ia3_plus_seed2/decode_lm_test",
+        f"score test ia3_plus_seed2/decode_lm_test --baseline base/decode_lm_test {SCORED}",
+        "decode --search greedy --adapter ia3_plus_seed2/adapter dev ia3_plus_seed2/decode_greedy_dev",
+        "score dev ia3_plus_seed2/decode_greedy_dev",
+        f"decode {with_lm} --adapter ia3_plus_seed2/adapter dev ia3_plus_seed2/decode_lm_dev",
+        "score dev ia3_plus_seed2/decode_lm_dev",
         "echo train terms_train.tsv",
         "bash -c cut -f 1 terms_train.tsv >terms_train",
-        "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
-        f"calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter {with_lm} "
-        "--hotwords ia3_seed2/hotwords.txt",
-        f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
-        "test ia3_seed2/decode_hotwords_test",
-        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_lm_test {SCORED}",
-        f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
-        "dev ia3_seed2/decode_hotwords_dev",
-        "score dev ia3_seed2/decode_hotwords_dev",
+        "hotwords learn dev ia3_plus_seed2/decode_greedy_dev --terms terms_train --out ia3_plus_seed2/hotwords.txt",
+        f"calibrate dev --store --minimum-words 100 --adapter ia3_plus_seed2/adapter {with_lm} "
+        "--hotwords ia3_plus_seed2/hotwords.txt",
+        f"decode {with_lm} --hotwords ia3_plus_seed2/hotwords.txt --adapter ia3_plus_seed2/adapter "
+        "test ia3_plus_seed2/decode_hotwords_test",
+        f"score test ia3_plus_seed2/decode_hotwords_test --baseline ia3_plus_seed2/decode_lm_test {SCORED}",
+        f"decode {with_lm} --hotwords ia3_plus_seed2/hotwords.txt --adapter ia3_plus_seed2/adapter "
+        "dev ia3_plus_seed2/decode_hotwords_dev",
+        "score dev ia3_plus_seed2/decode_hotwords_dev",
     ]
     for options in (("--terms", ""), ("--hotwords", "none")):
         found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own", *options))
@@ -138,11 +138,13 @@ def test_language_model_and_hot_words(commands):
 
 def test_the_selected_adapter_is_registered_where_it_helps(commands):
     found = lines(commands("--stage", "9", "--name", "clinic", "--out-of-domain", "talk"))
-    scores = "ia3_seed2/decode_greedy_test/score.json ia3_seed2/decode_greedy_out_of_domain/score.json"
-    assert found == [f"experiments register ia3_seed2/adapter clinic --score {scores}"]
+    scores = (
+        "ia3_plus_seed2/decode_greedy_test/score.json ia3_plus_seed2/decode_greedy_out_of_domain/score.json"
+    )
+    assert found == [f"experiments register ia3_plus_seed2/adapter clinic --score {scores}"]
     found = lines(commands("--stage", "9", "--name", "clinic", "--register-anyway", "true"))
     score = scores.partition(" ")[0]
-    assert found == [f"experiments register ia3_seed2/adapter clinic --anyway --score {score}"]
+    assert found == [f"experiments register ia3_plus_seed2/adapter clinic --anyway --score {score}"]
 
 
 def test_studies_add_trainings_and_the_mean_is_shown(commands):
@@ -151,22 +153,22 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
         commands("--trade-off", "0 0.5 1", "--variants", "decay-to-one=0.1", "--stop-stage", "8", *options)
     )
     assert [line for line in found if " train --config" in line] == [
-        f"JOB=1:{jobs} train --config ia3 --dev dev --replay shipped --train {data} "
+        f"JOB=1:{jobs} train --config ia3_plus --dev dev --replay shipped --train {data} "
         f"--out {out}_seedJOB --seed JOB"
         for jobs, data, out in (
-            (2, "train", "ia3"), (2, "train --decay-to-one 0.1", "ia3_decay-to-one0.1"),
+            (2, "train", "ia3_plus"), (2, "train --decay-to-one 0.1", "ia3_decay-to-one0.1"),
             (2, "curve/minutes_1 --epoch-minutes 5", "curve/minutes_1"),
             (2, "curve/minutes_5 --epoch-minutes 5", "curve/minutes_5"),
         )
     ]  # fmt: skip
-    mean = "adapters combine ia3_seed1/adapter+ia3_seed2/adapter --average --out ia3_average/adapter --force"
+    mean = "adapters combine ia3_plus_seed1/adapter+ia3_plus_seed2/adapter --average --out ia3_average/adapter --force"
     assert mean in found
     decoded = [line.split()[-1] for line in found if line.startswith("decode ")]
     both = ("decode_greedy_test", "decode_greedy_out_of_domain")
     assert decoded == [
         *(
             f"{system}/{name}"
-            for system in ("base", "ia3_seed1", "ia3_seed2", "ia3_average")
+            for system in ("base", "ia3_plus_seed1", "ia3_plus_seed2", "ia3_average")
             for name in both
         ),
         "ia3_average/decode_greedy_dev",
@@ -178,7 +180,7 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
     other = both[1]
     assert f"score out_of_domain ia3_average/{other} --baseline base/{other} --cluster speaker" in found
     assert "score dev ia3_average/decode_greedy_dev" in found
-    shown = "report test ia3_average/decode_greedy_test --training ia3_seed2/metrics.jsonl"
+    shown = "report test ia3_average/decode_greedy_test --training ia3_plus_seed2/metrics.jsonl"
     assert found[-1].startswith(shown)
 
 
@@ -187,7 +189,7 @@ def test_a_start_from_an_adapter_where_the_user_stood(commands, tmp_path):
     options = ("--init-adapter", "exp/mine:0.5+scots", "--init-name", "start", "--stop-stage", "6")
     found = lines(commands(*options))
     adapter = f"{tmp_path}/exp/mine:0.5+scots"
-    assert f"--train train --init-adapter {adapter} --out ia3_seedJOB" in found[2]
+    assert f"--train train --init-adapter {adapter} --out ia3_plus_seedJOB" in found[2]
     assert f"{DECODE} --adapter {adapter} test start/decode_greedy_test" in found
 
 
@@ -226,7 +228,7 @@ def test_a_grid_trains_each_combination_and_tests_on_request(commands):
     assert found[2:] == [*trained, "experiments show exp/x --parts training"]  # no test set of theirs
     assert [line.split(" --out ")[1] for line in trained] == [f"{one}_seedJOB --seed JOB" for one in systems]
     of_first = "--clip 2 --learning-rate 1e-3 --placements key value --train train"
-    assert trained[0].startswith(f"JOB=1:1 train --config ia3 --dev dev --replay shipped {of_first} ")
+    assert trained[0].startswith(f"JOB=1:1 train --config ia3_plus --dev dev --replay shipped {of_first} ")
     decoded = [line for line in lines(commands(*options, "--stop-stage", "6")) if line.startswith(DECODE)]
     assert [line.split()[-1] for line in decoded[1:]] == [
         f"{one}_seed1/decode_greedy_test" for one in systems
@@ -235,13 +237,16 @@ def test_a_grid_trains_each_combination_and_tests_on_request(commands):
 
 def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_path):
     """What was trained is kept until then; nobody is asked where there is no terminal."""
-    own = "OUTDATED=exp/x/ia3_seed1"
-    (tmp_path / "exp/x/ia3_seed1").mkdir(parents=True)
+    own = "OUTDATED=exp/x/ia3_plus_seed1"
+    (tmp_path / "exp/x/ia3_plus_seed1").mkdir(parents=True)
     done = commands("--stop-stage", "5", own=own)
-    assert done.returncode == 1 and "since these were trained: exp/x/ia3_seed1 (--retrain true" in done.stderr
-    assert (tmp_path / "exp/x/ia3_seed1").is_dir() and "train" not in done.stdout
+    assert (
+        done.returncode == 1
+        and "since these were trained: exp/x/ia3_plus_seed1 (--retrain true" in done.stderr
+    )
+    assert (tmp_path / "exp/x/ia3_plus_seed1").is_dir() and "train" not in done.stdout
     commands("--stop-stage", "5", "--retrain", "true", own=own)
-    assert not (tmp_path / "exp/x/ia3_seed1").exists()
+    assert not (tmp_path / "exp/x/ia3_plus_seed1").exists()
 
 
 @pytest.mark.parametrize(

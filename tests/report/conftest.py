@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.report.__main__ import main
-from ia3_speech.score import main as score_main
+from ia3_speech.commands.report import main
+from ia3_speech.commands.score import main as score_main
 
 # utterance → reference, hypothesis of the base, hypothesis of the adapter
 HEARD = {
@@ -43,7 +43,7 @@ class Recipe:
 
     @property
     def adapted(self) -> Path:
-        return self.exp / "ia3_seed1/decode_greedy_test"
+        return self.exp / "ia3_plus_seed1/decode_greedy_test"
 
     def score(self, **options):
         """Score both, the adapter against the base."""
@@ -121,14 +121,14 @@ def add_extras(recipe: Recipe) -> None:
     for layer in (0, 1, 10):
         tensors[f"{stem}.{layer}.attention.k_proj.ia3_l"] = draw.normal(1, 0.1, (8, 1)).astype("float32")
         tensors[f"{stem}.{layer}.feed_forward.output_dense.ia3_l"] = np.ones((1, 12), dtype="float32")
-    (recipe.exp / "ia3_seed1/adapter").mkdir()
-    save_file(tensors, recipe.exp / "ia3_seed1/adapter/adapter_model.safetensors")
+    (recipe.exp / "ia3_plus_seed1/adapter").mkdir()
+    save_file(tensors, recipe.exp / "ia3_plus_seed1/adapter/adapter_model.safetensors")
     rows = [
         {"epoch": n, "step": n, "loss": 2 / n, "dev_wer": wer, "selected_epoch": n}
         for n, wer in enumerate([0.5, 0.4, 0.42], 1)
     ]
     rows.insert(0, {"epoch": 0, "step": 0, "loss": None, "dev_wer": 0.6, "selected_epoch": 0})
-    (recipe.exp / "ia3_seed1/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (recipe.exp / "ia3_plus_seed1/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     points = [
         {"minutes": minutes, "seed": seed, "wer": wer + seed / 100, "lo": wer - 0.1, "hi": wer + 0.1}
         for minutes, wer in ((1, 0.45), (10, 0.3)) for seed in (1, 2, 3)

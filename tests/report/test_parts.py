@@ -38,8 +38,10 @@ def test_an_axis_of_one_rate_has_a_length(rates):
 
 def test_a_picture_of_speakers_says_how_many_are_better():
     values = [("ann", 0.5, 0.2, 10), ("<bob>", 0.2, 0.3, 20), ("cat", 0.2, 0.2, 5)]
-    svg = scatter_before_and_after("ia3, a dot a speaker", "speakers", ("base", "ia3"), values).svg_file
-    assert "<title>ia3, a dot a speaker. 3 speakers: 1 better (below the line), 1 equal, 1 worse<" in svg
+    svg = scatter_before_and_after(
+        "ia3_plus, a dot a speaker", "speakers", ("base", "ia3_plus"), values
+    ).svg_file
+    assert "<title>ia3_plus, a dot a speaker. 3 speakers: 1 better (below the line), 1 equal, 1 worse<" in svg
     assert "<title>&lt;bob&gt;: 20.0 % before, 30.0 % after, 20 words</title>" in svg
     assert svg.count('class="dot system"') == 2 and svg.count('class="dot third"') == 1
 

@@ -14,13 +14,14 @@ from xml.etree import ElementTree
 import pytest
 import soundfile
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
+from ia3_speech.commands.report import main
+from ia3_speech.commands.score import main as score
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import interval, percent
-from ia3_speech.report.__main__ import main
 from ia3_speech.report.figures import has_cairo
-from ia3_speech.report.report_tables import shown_cell, tables_folder
-from ia3_speech.score import main as score
+from ia3_speech.report.tables import shown_cell, tables_folder
 from ia3_speech.scoring.table import Rate
 from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe, write_table
 
@@ -61,7 +62,7 @@ def data_of(page: str) -> dict:
 def test_the_utterances(recipe):
     """Both alignments, as Kaldi's per_utt has them, in an exact form: page.js reads it."""
     data = data_of(recipe.page())
-    assert data["systems"] == ["base", "ia3_seed1"]
+    assert data["systems"] == ["base", "ia3_plus_seed1"]
     assert data["labels"] == ["accent"]
     assert [row["id"] for row in data["rows"]] == list(HEARD)
     assert data["rows"][2] == {
@@ -84,14 +85,14 @@ def test_the_numbers_are_those_of_score(recipe):
     text = Reading(recipe.page()).text
     change = scored["changes"]["wer"]
     assert f"{percent(change['baseline'])} % → {percent(scored['wer'])} %" in text
-    assert f"ia3_seed1 {percent(scored['wer'])} {interval(scored['wer_ci'])}" in text
+    assert f"ia3_plus_seed1 {percent(scored['wer'])} {interval(scored['wer_ci'])}" in text
     relative = shown_cell(Rate(change["relative"], change["relative_ci"], signed=True))
     assert " ".join(relative[:2]) in text and relative[0].startswith("+")
     assert "Intervals: bootstrap over 3 speakers, 100 replicates, seed 0." in text
     assert "With only 3 speakers, the intervals are too narrow." in text
     segments = scored["mapsswe"]["segments"]
-    assert f"Matched pairs test (MAPSSWE) of ia3_seed1 against base: {segments} segments" in text
-    assert "6 utterances of 3 speakers · 16 words · ia3_seed1 compared with base" in text
+    assert f"Matched pairs test (MAPSSWE) of ia3_plus_seed1 against base: {segments} segments" in text
+    assert "6 utterances of 3 speakers · 16 words · ia3_plus_seed1 compared with base" in text
 
 
 def test_tables_by_label(recipe):
@@ -132,9 +133,9 @@ def test_all_that_lies_beside_is_found(recipe):
 
 
 def test_the_title_is_the_adapter_and_the_corpus(recipe):
-    assert "<title>ia3_seed1, tested on test</title>" in recipe.page()
+    assert "<title>ia3_plus_seed1, tested on test</title>" in recipe.page()
     add_extras(recipe)
-    file = recipe.exp / "ia3_seed1/adapter/ia3_speech.json"
+    file = recipe.exp / "ia3_plus_seed1/adapter/ia3_speech.json"
     record = {"labels": {}, "base": "mini", "training": {"data": "/home/ann/data/orders/train"}}
     file.write_text(json.dumps(record))
     assert "<title>IA³ adapter trained on orders, tested on test</title>" in recipe.page()
@@ -183,10 +184,10 @@ def test_it_writes_every_table_also_where_they_are_gone_and_other_files_are_not_
         "seconds": "1.2",
         "words": "3",
         "base WER %": "33.3333",
-        "ia3_seed1 WER %": "66.6667",
+        "ia3_plus_seed1 WER %": "66.6667",
         "reference": "start metformin today",
         "base": "start met today",
-        "ia3_seed1": "start metformin two day",
+        "ia3_plus_seed1": "start metformin two day",
     }
 
     capsys.readouterr()
@@ -266,7 +267,11 @@ def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(reci
             '{"points": [{"setting": "scale", "wer": 0.3}]}',
             "is not in its format: KeyError('value')",
         ),
-        ("ia3_seed1/metrics.jsonl", '{"epoch": 1, "loss": 1}', "is not in its format: KeyError('dev_wer')"),
+        (
+            "ia3_plus_seed1/metrics.jsonl",
+            '{"epoch": 1, "loss": 1}',
+            "is not in its format: KeyError('dev_wer')",
+        ),
     ],
 )
 def test_damaged_files_are_named(recipe, name, text, message):
@@ -327,11 +332,11 @@ def test_embedded_audio(recipe):
 def test_as_a_command(recipe, tmp_path, monkeypatch, capsys):
     """Relative paths, the recipe's folder as the working directory, as adapt.sh calls it."""
     monkeypatch.chdir(tmp_path)
-    out = "exp/ia3_seed1/report.html"
+    out = "exp/ia3_plus_seed1/report.html"
     with pytest.raises(SystemExit) as ended:
-        command(main, ["data/test", "exp/ia3_seed1/decode_greedy_test", "--out", out])
+        command(main, ["data/test", "exp/ia3_plus_seed1/decode_greedy_test", "--out", out])
     assert ended.value.code == 0
     size = Path(out).stat().st_size / 1000
-    said = f"{out}: 6 utterances, 6 players, {size:,.0f} kB; exp/ia3_seed1/report: 5 tables\n"
+    said = f"{out}: 6 utterances, 6 players, {size:,.0f} kB; exp/ia3_plus_seed1/report: 5 tables\n"
     assert capsys.readouterr().out == said
     assert data_of(Path(out).read_text("utf-8"))["rows"][0]["audio"] == "../../data/test/audio/ann-1.wav"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ia3_speech.report.__main__ import main
+from ia3_speech.commands.report import main
 from tests.report.conftest import HEARD, HOSTILE, add_extras, add_searches, make_recipe
 from tests.report.webdriver import Browser, found
 
@@ -74,7 +74,7 @@ def test_filters(opened):
     opened.choose("select[data-label=speaker]", "bob")
     assert opened.run(IDS) == ["bob-1", "bob-2"]
     found = "return document.getElementById('utterance-found').textContent"
-    assert opened.run(found) == "2 of 6 utterances, 3 words, WER: base 33.3 %, ia3_seed1 100.0 %"
+    assert opened.run(found) == "2 of 6 utterances, 3 words, WER: base 33.3 %, ia3_plus_seed1 100.0 %"
     opened.choose("select[data-label=accent]", "welsh")
     assert opened.run(IDS) == []
     opened.click("#utterance-reset")
@@ -101,7 +101,7 @@ def test_any_two_systems_can_be_compared(browser, tmp_path):
     main(recipe.data, add_searches(recipe), out=tmp_path / "report.html")
     browser.open(tmp_path / "report.html")
     found = "return document.getElementById('utterance-found').textContent"
-    compared = "ia3_seed1 + LM 56.3 %, ia3_seed1 + LM + hot words 37.5 %"
+    compared = "ia3_plus_seed1 + LM 56.3 %, ia3_plus_seed1 + LM + hot words 37.5 %"
     assert browser.run(found).endswith(compared)
     browser.choose("select[data-system='0']", "0")
     browser.choose("select[data-system='1']", "2")

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
+from ia3_speech.commands.score import main as score_main
 from ia3_speech.report.browse import count_words, instead_text
+from ia3_speech.report.data import find_report_paths, read_report_data
 from ia3_speech.report.page import rate_cards, summary_sentences, summary_warnings
-from ia3_speech.report.report_data import find_report_paths, read_report_data
-from ia3_speech.report.report_tables import rates_table, words_table
-from ia3_speech.score import main as score_main
+from ia3_speech.report.tables import rates_table, words_table
 from ia3_speech.scoring.ctm import ctm_line
 from tests.report.conftest import add_extras, add_searches, make_recipe
 
@@ -54,10 +54,12 @@ def write_out_of_domain(recipe, **change) -> None:
 
 
 def test_sentences(helpful):
-    assert "What ia3_seed1 does to out-of-domain speech was not measured." in summary_sentences(read(helpful))
+    assert "What ia3_plus_seed1 does to out-of-domain speech was not measured." in summary_sentences(
+        read(helpful)
+    )
     write_out_of_domain(helpful)
     assert list(summary_sentences(read(helpful))) == [
-        "On 12 utterances ia3_seed1 lowers the word error rate from 50.0 % (base) to 0.0 % (relative "
+        "On 12 utterances ia3_plus_seed1 lowers the word error rate from 50.0 % (base) to 0.0 % (relative "
         "−100.0 %, 95 % interval −100.0 to −100.0).",
         "In 100 words that is 0 errors (wrong, missing or extra words) instead of 50.",
         "On out-of-domain speech (30 utterances of 6 speakers) it raises the word error rate from 28.0 % "
@@ -104,7 +106,7 @@ def test_training_without_effect_and_overlap_with_training_are_warnings(helpful)
     assert not list(summary_warnings(read(helpful)))
     row = {"epoch": 0, "step": 0, "loss": None, "dev_wer": 0.6, "selected_epoch": 0}
     worse = {"epoch": 1, "step": 1, "loss": 2.0, "dev_wer": 0.7, "selected_epoch": 0}
-    (helpful.exp / "ia3_seed1/metrics.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(worse)}\n")
+    (helpful.exp / "ia3_plus_seed1/metrics.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(worse)}\n")
     helpful.score(training=[helpful.data])
     overlap = "every sentence of the test set occurs in training: the scores hold for these sentences only"
     not_improved = "no epoch of the training improved on its start, so the adapter is as it started"
@@ -144,20 +146,24 @@ def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):
     write_out_of_domain(recipe)
     sentences = [*summary_sentences(read(recipe, report.system.folder))]
     rates = {one.name: one.results.all.wer.value for one in report.all_systems}
-    names = ["base", "ia3_seed1", "base + LM", "ia3_seed1 + LM", "ia3_seed1 + LM + hot words"]
+    names = ["base", "ia3_plus_seed1", "base + LM", "ia3_plus_seed1 + LM", "ia3_plus_seed1 + LM + hot words"]
     assert [*rates] == names
     base, _, with_lm, adapted, hot = (f"{100 * rate:.1f} %" for rate in rates.values())
-    start = f"On 6 utterances of 3 speakers ia3_seed1 + LM + hot words has a word error rate of {hot}, and"
+    start = (
+        f"On 6 utterances of 3 speakers ia3_plus_seed1 + LM + hot words has a word error rate of {hot}, and"
+    )
     assert sentences[0] == f"{start} base alone {base}."
     raises = f"The adapter raises the word error rate from {with_lm} (base + LM) to {adapted} (relative "
     assert sentences[2].startswith(raises)
-    lowers = f"Adding the hot words lowers the word error rate from {adapted} (ia3_seed1 + LM) to {hot} ("
+    lowers = (
+        f"Adding the hot words lowers the word error rate from {adapted} (ia3_plus_seed1 + LM) to {hot} ("
+    )
     assert sentences[3].startswith(lowers)
     assert "the adapter alone raises the word error rate from 28.0 % (base)" in sentences[-1]
     rows = [line.split(",") for line in rates_table(report).csv().splitlines()]
     assert [(row[0], row[-1]) for row in rows] == [
-        ("system", "compared with"), ("base", ""), ("ia3_seed1", "base"), ("base + LM", "base"),
-        ("ia3_seed1 + LM", "base + LM"), ("ia3_seed1 + LM + hot words", "ia3_seed1 + LM"),
+        ("system", "compared with"), ("base", ""), ("ia3_plus_seed1", "base"), ("base + LM", "base"),
+        ("ia3_plus_seed1 + LM", "base + LM"), ("ia3_plus_seed1 + LM + hot words", "ia3_plus_seed1 + LM"),
     ]  # fmt: skip
     warnings = [*summary_warnings(report)]
     shown = report.baseline.results.all.change().bounds[1]
@@ -195,7 +201,7 @@ def test_words_and_terms(recipe, tmp_path):
 
 def test_the_table_of_words(recipe):
     assert words_table(read(recipe)).csv().splitlines()[:2] == [
-        "word,count,base correct %,ia3_seed1 correct %,gain,term,base instead,ia3_seed1 instead",
+        "word,count,base correct %,ia3_plus_seed1 correct %,gain,term,base instead,ia3_plus_seed1 instead",
         'no,3,33.3333,100.0000,2,,"(nothing) 1, know 1",',
     ]
     recipe.score()
@@ -247,7 +253,9 @@ def test_what_reviewers_find_and_how_reliable_confidences_are(confident):
         r"50 \[\d+, \d+\] % of the errors\. Not calibrated \(ia3-speech calibrate does it on a dev set\)\.",
         base,
     )
-    assert adapted.startswith("ia3_seed1</b>: Word confidences: calibration error 26.9 %; the least certain")
+    assert adapted.startswith(
+        "ia3_plus_seed1</b>: Word confidences: calibration error 26.9 %; the least certain"
+    )
     assert adapted.endswith("Calibrated with slope 0.4, bias 1.6.")
     titles = re.findall(r"<title>(confidence .*?)</title>", section)
     assert titles[0] == "confidence 10 to 20 %: 2 words, mean confidence 15.0 %, right 0.0 [0.0, 65.8] %"

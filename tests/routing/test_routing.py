@@ -17,10 +17,10 @@ from ia3_speech import Bank, IA3Config, attach, load, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.weights import tensor_files
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate, measure_speech, read_gate, speech_statistics, write_gate
 from ia3_speech.routing.router import choose_names
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import ErrorCounts, align
 from ia3_speech.scoring.kaldi_files import (
     format_ops,

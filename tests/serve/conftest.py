@@ -17,13 +17,13 @@ from openai import OpenAI
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
+from ia3_speech.commands.serve import listen
 from ia3_speech.loading import load
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
-from ia3_speech.serve.__main__ import listen
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.jobs import Jobs
-from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
 
 AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/audio"

@@ -11,18 +11,18 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters import registry
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
+from ia3_speech.errors import UserError
 from ia3_speech.inputs import MINI
 from ia3_speech.loading import load
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.access import hash_of
-from ia3_speech.serve.serve_options import ServerOptions
+from ia3_speech.serve.options import ServerOptions
 
 
 def transcribe(client, file, model="mini", **options):

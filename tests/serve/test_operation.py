@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.commands.serve import address_of
 from ia3_speech.data import audio
-from ia3_speech.serve.__main__ import address_of
 from ia3_speech.serve.monitoring import RequestIds
 from tests.serve.conftest import eventually
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import load_base, save_adapter, score
+from ia3_speech import load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import UserError
+from ia3_speech.commands import score
 from ia3_speech.data.corpora.preparation import PLACES
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.errors import UserError
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.speakers.cross_validation import divide_into_folds
 from ia3_speech.speakers.few_run import (

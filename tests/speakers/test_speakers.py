@@ -8,16 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import attach, load_adapter, load_base, score
+from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import UserError
+from ia3_speech.commands import score
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.model import ia3
 from ia3_speech.speakers.cross_validation import Adaptation, choose, divide_into_folds
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
-from ia3_speech.training.config import SpeakerOptions, TrainingError, check_options
+from ia3_speech.training.config import SpeakerOptions, check_options
 from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.errors import UserError
 from ia3_speech.model.base import load_base
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import check_data, read_examples

@@ -12,7 +12,7 @@ from test_train import forked, options_of, record, same, tensors
 from torch import nn
 
 from ia3_speech import load_base
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.ctc import kl_divergence

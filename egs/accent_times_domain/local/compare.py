@@ -16,13 +16,13 @@ from pathlib import Path
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
+from ia3_speech.commands.results import SCHEMA, result_row
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap
-from ia3_speech.experiments.__main__ import SCHEMA, result_row
-from ia3_speech.experiments.curve_files import spread
-from ia3_speech.experiments.notes import bullets, commands, warning_list, warnings_of
-from ia3_speech.experiments.systems import System, load_json
 from ia3_speech.inputs import provenance
+from ia3_speech.results.curve_files import spread
+from ia3_speech.results.notes import bullets, commands, warning_list, warnings_of
+from ia3_speech.results.systems import System, load_json
 from ia3_speech.scoring.error_rates import ErrorRates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.results import change_rate, read_results

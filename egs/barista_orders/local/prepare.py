@@ -28,11 +28,12 @@ from pathlib import Path
 from grammar import nearest, order, sentences
 
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import decode_utterances
+from ia3_speech.errors import UserError
 from ia3_speech.loading import load
 from ia3_speech.scoring.kaldi_files import format_kaldi_text
 from ia3_speech.search import SearchOptions

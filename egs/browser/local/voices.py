@@ -16,7 +16,7 @@ import onnx
 
 from ia3_speech.adapters.expressions import parse_terms, short_name
 from ia3_speech.adapters.weights import weights_file
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.onnx.graph_session import MODEL, OnnxBase
 
 

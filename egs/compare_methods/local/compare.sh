@@ -5,7 +5,7 @@ _option_files+=("${BASH_SOURCE[0]}")
 qv="--placements query value" linear="--placements query key value attention_output ffn_inner ffn_output"
 # The options of each method beside its configuration (ia3_speech/conf), and the three rates to choose from.
 declare -A method_opts=(
-  [ia3_paper]="--config ia3 --placements key value ffn" [ia3]="--config ia3"
+  [ia3]="--config ia3_plus --placements key value ffn" [ia3_plus]="--config ia3_plus"
   [lora_r4]="--config lora $qv" [lora_r16]="--config conf/lora_r16.yaml $qv"
   [lora_r4_linear]="--config lora $linear"
   [lora_r16_linear]="--config conf/lora_r16.yaml $linear"
@@ -13,7 +13,7 @@ declare -A method_opts=(
   [bottleneck]="--config bottleneck" [prompt]="--config prompt" [head]="--config head" [full]="--config full"
 )
 declare -A method_rates=(
-  [ia3_paper]="1e-2 2e-2 4e-2" [ia3]="1e-2 2e-2 4e-2" [vera]="3e-3 1e-2 3e-2" [prompt]="1e-2 1e-1 3e-1"
+  [ia3]="1e-2 2e-2 4e-2" [ia3_plus]="1e-2 2e-2 4e-2" [vera]="3e-3 1e-2 3e-2" [prompt]="1e-2 1e-1 3e-1"
   [full]="3e-5 1e-4 3e-4" [head]="1e-3 3e-3 1e-2" [ln_tuning]="3e-3 1e-2 3e-2" [bitfit]="3e-3 1e-2 3e-2"
 )
 few_rates="1e-3 3e-3 1e-2" # of all others (for LoRA on orders 3e-4 is worse than any of them)
@@ -70,7 +70,7 @@ compare() {
         for rate in ${method_rates[$method]-$few_rates}; do
           train_method "rates/${method}_rate$rate" "$method" "$rate" "$half" 1 "$data/train"
         done
-        best=$(python -m ia3_speech.experiments select "$exp/rates" "$(printf "${method}_rate%s " ${method_rates[$method]-$few_rates})")
+        best=$(python -m ia3_speech.results select "$exp/rates" "$(printf "${method}_rate%s " ${method_rates[$method]-$few_rates})")
       fi
       rate=${best#*_rate}
       train_method "$method" "$method" "${rate%_seed*}" "$epochs" "$seeds" "$data/train"
@@ -117,14 +117,14 @@ train_method() {
     $train ${method_opts[$2]} --patience 99 --learning-rate "$3" --epochs "$4" --train "$6" --out "$exp/$1_seedJOB" --seed JOB
 }
 
-# learning_curve MINUTES: ia3, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below twenty
+# learning_curve MINUTES: ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below twenty
 # minutes there are more epochs (after one minute 36 for 8), since eight would be a handful of steps; dev selects one.
 learning_curve() {
   local method rate longer part=$data/curve/minutes_$1
   longer=$(python -c "import sys; print(round($epochs * max(1, 20 / float(sys.argv[1])) ** 0.5))" "$1")
   step "stage 7, $1 minutes of train" $once "$part" "$data/train" -- \
     python -m ia3_speech.datadir subset "$data/train" "$part" --minutes "$1"
-  for method in ia3 lora_r4 full; do
+  for method in ia3_plus lora_r4 full; do
     if [[ " $rates " =~ " $method="([^ ]+) ]]; then
       rate=${BASH_REMATCH[1]}
     else

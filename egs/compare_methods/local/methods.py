@@ -2,9 +2,9 @@
 """What compare.sh needs beside the package's commands: the accent's data, hours, forward passes, the table.
 
     local/methods.py accent CORPUS data/accent --minutes 20
-    local/methods.py plan exp/orders 'ia3 lora_r4' data/orders/train --epochs 8 --half 4 --seeds 3
+    local/methods.py plan exp/orders 'ia3_plus lora_r4' data/orders/train --epochs 8 --half 4 --seeds 3
     local/methods.py forward exp/orders/forward/lora_r4.json exp/orders/lora_r4_seed1/adapter --base mini
-    local/methods.py table exp/orders 'ia3 lora_r4'
+    local/methods.py table exp/orders 'ia3_plus lora_r4'
 
 In: a corpus, and what was trained, decoded and timed in EXP. Out: a data directory; JSON; EXP/methods.md and
 EXP/methods.{svg,pdf,csv}.
@@ -25,11 +25,11 @@ from ia3_speech.cli import command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
-from ia3_speech.experiments.curve_files import spread
-from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, load_json, load_system, median_of
 from ia3_speech.inputs import provenance, read_inputs
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
 from ia3_speech.report.figures import Figure, write_figures
+from ia3_speech.results.curve_files import spread
+from ia3_speech.results.systems import OUT_OF_DOMAIN, System, load_json, load_system, median_of
 from ia3_speech.scoring.table import Rate, Table
 
 BATCH, SECONDS, REPEATS = 16, 4, 5  # of the forward passes
@@ -107,7 +107,7 @@ def forward(out: Path, adapter: Path, base: str = "mini") -> None:
         "one": lambda: adapted.logits(waves),
     }
     names = [f"voice{row}" for row in range(BATCH)]
-    if method == "ia3":
+    if method == "ia3_plus":
         bank = Bank(load_base(base))
         for name in names:
             bank.add(name, str(adapter))
@@ -223,7 +223,7 @@ def chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
     low, high = (math.floor(min(p.x for p in points)), math.ceil(max(p.x for p in points)))
     x = Axis("trained parameters", low, high, [(tick, short(10**tick)) for tick in range(low, high + 1)])
     y = rate_axis("fewer word errors on test, %", [point.y for point in points])
-    ours = [point for point in points if point.text.startswith("ia3")]
+    ours = [point for point in points if point.text.startswith("ia3_plus")]
     others = [point for point in points if point not in ours]
     series = [Series(ours, "system", "IA³", line=False), Series(others, "third", "other methods", line=False)]
     return Chart(

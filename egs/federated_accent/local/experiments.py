@@ -25,12 +25,13 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.experiments.systems import load_json
+from ia3_speech.errors import UserError
 from ia3_speech.model.base import load_base
+from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.table import Rate, markdown_table
 
 APP = Path(__file__).resolve().parents[1] / "app"

@@ -3,7 +3,7 @@
 
     local/compare.py train data/keywords exp/keywords --seeds 3 --epochs 8
     local/compare.py table data/keywords exp/keywords
-    local/compare.py best exp/keywords ia3              the seed with the median accuracy on dev
+    local/compare.py best exp/keywords ia3_plus              the seed with the median accuracy on dev
 
 In: data directories with the class in utt2label. Out: EXP/METHOD_rateR_seedN/{train.json, dev.npz, test.npz,
 background.npz, adapter/}: the probabilities of the classes, and of the head and of IA³ an adapter that
@@ -25,16 +25,17 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.classify import load_classifier
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
+from ia3_speech.commands.classify import load_classifier
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
-from ia3_speech.experiments.systems import load_json
+from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, base_files, read_inputs
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.precision import choose_precision
+from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.training.methods import insert
@@ -42,11 +43,11 @@ from ia3_speech.training.methods import insert
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
 RATES = {
     "head": (3e-4, 1e-3, 3e-3),
-    "ia3": (1e-2, 2e-2, 4e-2),
+    "ia3_plus": (1e-2, 2e-2, 4e-2),
     "lora": (3e-4, 1e-3, 3e-3),
     "full": (3e-5, 1e-4, 3e-4),
 }
-PLACEMENTS = {"head": (), "ia3": ("key", "value", "ffn", "ffn_output", "attention_output")}
+PLACEMENTS = {"head": (), "ia3_plus": ("key", "value", "ffn", "ffn_output", "attention_output")}
 OTHERS: dict[str, dict[str, Any]] = {
     "lora": {
         "placements": ["query", "value"],
@@ -80,7 +81,7 @@ def train(
     data: Path,
     exp: Path,
     base: str = "mini",
-    methods: str = "head ia3 lora full",
+    methods: str = "head ia3_plus lora full",
     seeds: int = 3,
     epochs: int = 8,
     rates: int = 3,
@@ -92,7 +93,7 @@ def train(
         data: folder of the data directories
         exp: folder of the results
         base: mini, a folder or a hub id
-        methods: of head, ia3, lora, full
+        methods: of head, ia3_plus, lora, full
         seeds: of each method at its best rate
         epochs: of each training
         rates: to choose from on dev; 1: the middle one, without a choice
@@ -258,7 +259,7 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
                 by_snr.setdefault(snr, []).append(pair)
         first = load_json(folders[0] / "train.json")
         misses = [miss_rate(folder, hours) for folder in folders] if windows else []
-        names = f"{method} + head" if method in ("ia3", "lora") else method
+        names = f"{method} + head" if method in ("ia3_plus", "lora") else method
         head = [names, f"{first['trained']:,}", str(len(folders)), f"{first['rate']:g}"]
         medians = {snr: [median(s[i] for s in seeds) for i in (0, 1)] for snr, seeds in by_snr.items()}
         clips = {snr: int(np.sum(snrs == snr)) for snr in medians}

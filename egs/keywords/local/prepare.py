@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.audio_problems import find_problem, is_silent
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
@@ -30,6 +30,7 @@ from ia3_speech.data.kaldi.selection import hash_order, hold_out
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.spreadsheet import DELIMITERS, read_any_utf
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import AudioError, UserError
 
 OTHER = "other"
 CLIP = 2 * SAMPLE_RATE  # of other speech, and the windows of the background

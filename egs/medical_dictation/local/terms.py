@@ -21,9 +21,10 @@ from grammar import read_drugs, read_sections
 from wording import diagnoses, spoken
 
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
+from ia3_speech.errors import UserError
 
 HERE = Path(__file__).parent
 LONGEST = 4  # words of a phrase; longer descriptions count by their parts

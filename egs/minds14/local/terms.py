@@ -11,9 +11,10 @@ that train's references lack has the category `only in test` as well.
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
+from ia3_speech.errors import UserError
 
 LIST = Path(__file__).with_name("terms.txt")
 

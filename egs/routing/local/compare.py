@@ -21,9 +21,9 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.experiments.notes import bullets
-from ia3_speech.experiments.systems import load_json
 from ia3_speech.inputs import provenance
+from ia3_speech.results.notes import bullets
+from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster

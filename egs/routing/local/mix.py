@@ -15,13 +15,14 @@ from urllib.parse import quote
 import soundfile
 import soxr
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.errors import UserError
 
 LINE, LINE_RATE = "line_", 8000
 SMALL = 12  # utterances of each kind with --size small

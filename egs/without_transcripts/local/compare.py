@@ -14,11 +14,12 @@ import numpy as np
 
 import ia3_speech
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.experiments.systems import load_json
+from ia3_speech.errors import UserError
 from ia3_speech.inputs import provenance
+from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text

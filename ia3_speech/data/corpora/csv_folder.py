@@ -22,7 +22,7 @@ Out: DATA_DIR/{train,dev,test}. All that is wrong with the texts is reported at 
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.corpora.preparation import (
     PLACES,
     SETS,
@@ -40,6 +40,7 @@ from ia3_speech.data.kaldi.table_file import raise_if_any, read_utf8, unprintabl
 from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, label_name, read_spreadsheet
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 
 TEXT_FOLDERS = ("transcript", "transcripts", "txt")
 # Where a row stands, `list.csv:17`; its columns.

@@ -20,7 +20,8 @@ import zlib
 from pathlib import Path
 
 from ia3_speech.atomic import replacing
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
+from ia3_speech.errors import UserError
 
 ATTEMPTS = 6
 PAUSE = 2.0  # seconds before the second attempt, doubled before each further one

@@ -25,12 +25,13 @@ from itertools import chain
 from math import ceil
 from pathlib import Path
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
 from ia3_speech.data.kaldi.selection import DEV_SHARE
 from ia3_speech.data.kaldi.table_file import read_mapping, read_utf8
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 
 LAYOUT = """\
 LibriSpeech is published as OpenSLR 12, https://www.openslr.org/12/ (CC BY 4.0). Unpack any of its tar files

@@ -11,12 +11,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.corpora import librispeech
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import Utterance, with_duration
+from ia3_speech.errors import UserError
 
 SMALL = 12  # utterances of each corpus with --size small
 

@@ -25,11 +25,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
 from ia3_speech.data.kaldi.table_file import read_mapping
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import UserError
 
 LAYOUT = """\
 speechocean762 is published as OpenSLR 101, https://www.openslr.org/101/ (CC BY 4.0, a tar file of 520 MB).

@@ -9,7 +9,7 @@
 from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.repair import fix_data_directory
 from ia3_speech.data.kaldi.selection import split_data_directory, subset_data_directory
-from ia3_speech.data.kaldi.table_file import DataError
+from ia3_speech.errors import DataError
 
 __all__ = [
     "DataDirectory",

@@ -12,16 +12,10 @@ from pathlib import Path
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import AUDIO_SUFFIXES
-from ia3_speech.data.kaldi.table_file import (
-    DataError,
-    Row,
-    fix_hint,
-    format_table,
-    spk2utt_of,
-    unprintable_character,
-)
+from ia3_speech.data.kaldi.table_file import Row, fix_hint, format_table, spk2utt_of, unprintable_character
 from ia3_speech.data.kaldi.validation import check_tables, label_of_table, resolve_source, rule_of
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import DataError
 from ia3_speech.formatting import plural
 
 MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12

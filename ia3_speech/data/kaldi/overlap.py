@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ia3_speech.data.kaldi.directory import DataDirectory
-from ia3_speech.data.kaldi.table_file import DataError
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import DataError
 from ia3_speech.formatting import plural
 
 

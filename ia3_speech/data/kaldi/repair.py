@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ia3_speech import atomic
 from ia3_speech.data.kaldi.table_file import (
-    DataError,
     format_table,
     printable_text,
     read_utf8,
@@ -17,6 +16,7 @@ from ia3_speech.data.kaldi.table_file import (
     unprintable_character,
 )
 from ia3_speech.data.kaldi.validation import ILLEGAL, resolve_source, rule_of, table_names
+from ia3_speech.errors import DataError
 from ia3_speech.formatting import plural
 
 Lines = dict[str, str]  # key → value: a table while it is being repaired

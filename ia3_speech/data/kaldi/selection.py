@@ -17,9 +17,9 @@ from ia3_speech.data.kaldi.directory import (
     refuse_same_folder,
     write_data_directory,
 )
-from ia3_speech.data.kaldi.table_file import DataError
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
+from ia3_speech.errors import DataError
 
 DEV_SHARE = 0.15  # of the speakers of train
 

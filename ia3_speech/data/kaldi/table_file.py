@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import DataError
 from ia3_speech.formatting import plural
 
 FIELD_SEPARATOR = re.compile(r"[ \t]+")  # as awk, and so Kaldi, splits lines: not at other Unicode spaces
@@ -20,10 +20,6 @@ JOINERS = "\u200c\u200d"  # not "printable", yet letters of Persian and the Indi
 BYTE_ORDER_MARK = "\ufeff"  # which Windows programs write in front of UTF-8
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MAX_PROBLEMS = 10  # that one error lists
-
-
-class DataError(UserError):
-    """A data directory that cannot be used as it is. The message names file, line and a hint."""
 
 
 def raise_if_any(problems: list[str]) -> None:

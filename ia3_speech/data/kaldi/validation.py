@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.data.kaldi.table_file import (
-    DataError,
     Row,
     Table,
     fix_hint,
@@ -21,6 +20,7 @@ from ia3_speech.data.kaldi.table_file import (
     read_table,
     spk2utt_of,
 )
+from ia3_speech.errors import DataError
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")  # as wav.ark:42 in Kaldi and ESPnet

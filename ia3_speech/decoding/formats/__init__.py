@@ -19,11 +19,11 @@ there.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding.formats import subtitles, writers
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import corpus_files
 import pytest
 from publisher import Publisher, serve
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import download
+from ia3_speech.errors import UserError
 
 
 @pytest.fixture(scope="module")

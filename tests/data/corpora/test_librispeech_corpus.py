@@ -5,9 +5,9 @@ import shutil
 import pytest
 from corpus_files import content, noise
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import librispeech
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.errors import UserError
 
 SPEAKERS = """\
 ; ID  |SEX| SUBSET           |MINUTES| NAME

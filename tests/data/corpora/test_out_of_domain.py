@@ -6,11 +6,11 @@ import pytest
 from corpus_files import noise
 
 import ia3_speech
-from ia3_speech.cli import UserError
+from ia3_speech.commands.datadir import validate
 from ia3_speech.data.corpora import out_of_domain
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance, with_duration
-from ia3_speech.datadir import validate
+from ia3_speech.errors import UserError
 
 
 @pytest.fixture

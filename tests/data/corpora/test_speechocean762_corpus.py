@@ -7,9 +7,9 @@ import corpus_files
 import pytest
 from corpus_files import content
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.errors import UserError
 
 
 @pytest.fixture(scope="module")

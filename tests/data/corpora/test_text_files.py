@@ -3,11 +3,11 @@
 import pytest
 from corpus_files import noise
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.corpora.csv_folder import prepare
 from ia3_speech.data.corpora.preparation import recordings_by_stem
 from ia3_speech.data.huggingface import convert_dataset
-from ia3_speech.data.kaldi import DataError, read_data_directory
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.errors import DataError, UserError
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ia3_speech.cli import UserError
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
 from ia3_speech.scoring.results import ADDED, Json, Results, read_results
@@ -135,7 +135,7 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     What is no longer current is left out, and named on stderr: by the records of inputs.json.
 
     Args:
-        only: patterns of names, or of folders (ia3_seed1); the base is always among them.
+        only: patterns of names, or of folders (ia3_plus_seed1); the base is always among them.
 
     Raises:
         UserError: the base is not scored.

@@ -1,4 +1,4 @@
-"""live_audio: a pipe gives the samples that the file gives; what is no audio is named; microphones."""
+"""live/audio: a pipe gives the samples that the file gives; what is no audio is named; microphones."""
 
 import io
 import struct
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
-from ia3_speech.live.live_audio import (
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.errors import AudioError
+from ia3_speech.live.audio import (
     WIDTHS,
     Converter,
     Microphone,

@@ -24,8 +24,10 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import UserError
-from ia3_speech.experiments.systems import (
+from ia3_speech.errors import UserError
+from ia3_speech.formatting import percent
+from ia3_speech.inputs import BASE_CURVE, base_folder
+from ia3_speech.results.systems import (
     DEV,
     GREEDY,
     OUT_OF_DOMAIN,
@@ -36,8 +38,6 @@ from ia3_speech.experiments.systems import (
     load_system,
     median_of,
 )
-from ia3_speech.formatting import percent
-from ia3_speech.inputs import BASE_CURVE, base_folder
 from ia3_speech.scoring.results import Results
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 

@@ -17,14 +17,8 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.cli import pip_install
-from ia3_speech.data.audio import (
-    CANCELLED,
-    SAMPLE_RATE,
-    UNKNOWN_SIZE,
-    AudioError,
-    channel_of_cancelling,
-    energies,
-)
+from ia3_speech.data.audio import CANCELLED, SAMPLE_RATE, UNKNOWN_SIZE, channel_of_cancelling, energies
+from ia3_speech.errors import AudioError
 
 logger = logging.getLogger(__name__)
 

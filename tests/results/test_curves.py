@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from records import rates, score, write
 
-from ia3_speech.experiments.__main__ import collect
-from ia3_speech.experiments.curve_files import read_learning_curve
-from ia3_speech.experiments.systems import Comparison, find_systems
-from ia3_speech.experiments.tables import markdown
+from ia3_speech.commands.results import collect
+from ia3_speech.results.curve_files import read_learning_curve
+from ia3_speech.results.systems import Comparison, find_systems
+from ia3_speech.results.tables import markdown
 
 
 @pytest.fixture
 def exp(tmp_path) -> Path:
-    """A base of 50 and 20 %, ia3 with seeds of 30, 34 and 32 % (dev: the third is the median)."""
+    """A base of 50 and 20 %, ia3_plus with seeds of 30, 34 and 32 % (dev: the third is the median)."""
     folder = tmp_path / "exp"
 
     def put(name: str, own: float, general: float | None, train: dict | None = None, decay: float = 0.0):
@@ -37,8 +37,8 @@ def exp(tmp_path) -> Path:
 
     put("base", 0.5, 0.2)
     for seed, (wer, dev) in enumerate([(0.3, 0.4), (0.34, 0.6), (0.32, 0.5)], 1):
-        put(f"ia3_seed{seed}", wer, 0.26, {"dev_wer": dev, "seed": seed})
-    put("ia3_seed3/scale_0.5", 0.38, 0.22)
+        put(f"ia3_plus_seed{seed}", wer, 0.26, {"dev_wer": dev, "seed": seed})
+    put("ia3_plus_seed3/scale_0.5", 0.38, 0.22)
     put("ia3_decay-to-one10_seed1", 0.4, 0.21, {"dev_wer": 0.45, "seed": 1}, decay=10.0)
     for minutes, wer in (("1", 0.48), ("20", 0.36)):
         for seed in (1, 2, 3):
@@ -49,7 +49,7 @@ def exp(tmp_path) -> Path:
 def test_without_points_the_files_go(exp):
     """The base and the adapter alone are no trade-off: every recipe has both on out-of-domain speech."""
     collect(exp)
-    for folder in ("curve", "ia3_seed3/scale_0.5", "ia3_decay-to-one10_seed1"):
+    for folder in ("curve", "ia3_plus_seed3/scale_0.5", "ia3_decay-to-one10_seed1"):
         shutil.rmtree(exp / folder)
     collect(exp)
     assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()
@@ -58,8 +58,8 @@ def test_without_points_the_files_go(exp):
 
 
 def test_variants_stand_beside_the_system_that_they_vary(exp):
-    shutil.rmtree(exp / "ia3_seed3/scale_0.5")
-    shutil.copytree(exp / "ia3_seed1", exp / "first_seed1")
+    shutil.rmtree(exp / "ia3_plus_seed3/scale_0.5")
+    shutil.copytree(exp / "ia3_plus_seed1", exp / "first_seed1")
     collect(exp)
     points = json.loads((exp / "trade_off.json").read_text())["points"]
     assert [(point["setting"], point["wer"]) for point in points[1:]] == [
@@ -69,7 +69,7 @@ def test_variants_stand_beside_the_system_that_they_vary(exp):
 
 
 TABLES = """\
-| out-of-domain speech | utterances | words | base WER % | ia3 WER % | change % |
+| out-of-domain speech | utterances | words | base WER % | ia3_plus WER % | change % |
 | --- | ---: | ---: | ---: | ---: | ---: |
 | all | 10 | 100 | 20.0 [10.0, 30.0] | 26.0 [16.0, 36.0] | +30.0 [+20.0, +40.0] |
 | reader | 10 | 100 | 30.0 [20.0, 40.0] | 36.0 [26.0, 46.0] | +20.0 [+10.0, +30.0] |
@@ -93,14 +93,14 @@ TABLES = """\
 
 def test_tables(exp):
     collect(exp)
-    systems = find_systems(exp, ["ia3"])
+    systems = find_systems(exp, ["ia3_plus"])
     assert markdown(systems, ("forgetting", "curve")) == TABLES
     assert "out-of-domain" not in markdown(systems, ("systems", "labels", "provenance"))  # it is no headline
     rows = json.loads((exp / "results.json").read_text())["systems"]
     marked = {(row["set"], row.get("out_of_domain", False)) for row in rows}
     assert marked == {("test", False), ("out_of_domain", True)}
     text = (exp / "RESULTS.md").read_text()
-    assert "| ia3 (seed 3 of 3) | 32.0" in text and "| all | 10 | 100 | 20.0" in text
+    assert "| ia3_plus (seed 3 of 3) | 32.0" in text and "| all | 10 | 100 | 20.0" in text
     assert "- out_of_domain: 10 utterances, 100 words." in text
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
-from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.experiments.curve_files import (
+from ia3_speech.errors import UserError
+from ia3_speech.results.curve_files import (
     Epoch,
     LearningCurve,
     TradeOff,
@@ -28,7 +28,7 @@ from ia3_speech.experiments.curve_files import (
     read_trade_off,
     read_training_log,
 )
-from ia3_speech.experiments.systems import OUT_OF_DOMAIN, load_json
+from ia3_speech.results.systems import OUT_OF_DOMAIN, load_json
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.results import ADDED, Json, Results, read_results, search_of, system_name

@@ -1,18 +1,18 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
-    python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
-    python -m ia3_speech.experiments stale exp/medical data/medical  # what was trained on other data
-    python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
-    python -m ia3_speech.experiments best exp/medical/ia3_seed1 test    # the best of its searches
-    python -m ia3_speech.experiments register exp/medical/ia3_seed1/adapter medical --score SCORE_JSON
-    python -m ia3_speech.experiments summary exp/medical          # in a few sentences
-    python -m ia3_speech.experiments show exp/medical --parts training
-    python -m ia3_speech.experiments fill RESULTS.md              # the numbers of a page's marked blocks
+    python -m ia3_speech.results select exp/medical ia3_plus       # the seed with the median dev WER
+    python -m ia3_speech.results stale exp/medical data/medical  # what was trained on other data
+    python -m ia3_speech.results collect exp/medical          # results.json, RESULTS.md, curves
+    python -m ia3_speech.results best exp/medical/ia3_plus_seed1 test    # the best of its searches
+    python -m ia3_speech.results register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
+    python -m ia3_speech.results summary exp/medical          # in a few sentences
+    python -m ia3_speech.results show exp/medical --parts training
+    python -m ia3_speech.results fill RESULTS.md              # the numbers of a page's marked blocks
 
 A block of a page looks like this; what stands between the two lines is replaced, and the path is relative to
 the page:
 
-    <!-- results exp/espeak systems provenance only ia3 ia3_rate* -->
+    <!-- results exp/espeak systems provenance only ia3_plus ia3_plus_rate* -->
     <!-- end of results -->
 
 After the path come the parts wanted (systems, speakers, terms, labels, forgetting, confidences, curve,
@@ -26,11 +26,12 @@ from pathlib import Path
 from statistics import fmean
 
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError, command
-from ia3_speech.experiments.conclusion import best, register, summary
-from ia3_speech.experiments.curve_files import write_curves
-from ia3_speech.experiments.notes import warnings_of
-from ia3_speech.experiments.systems import (
+from ia3_speech.errors import UserError
+from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
+from ia3_speech.results.conclusion import best, register, summary
+from ia3_speech.results.curve_files import write_curves
+from ia3_speech.results.notes import warnings_of
+from ia3_speech.results.systems import (
     GREEDY,
     HOTWORDS,
     OUT_OF_DOMAIN,
@@ -42,8 +43,7 @@ from ia3_speech.experiments.systems import (
     median_of,
     test_sets,
 )
-from ia3_speech.experiments.tables import PARTS, STANDARD, markdown
-from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
+from ia3_speech.results.tables import PARTS, STANDARD, markdown
 
 SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
@@ -208,6 +208,4 @@ def filled_block(file: Path, block: re.Match) -> str:
     return head + text + end
 
 
-if __name__ == "__main__":
-    runs = (select, stale, collect, best, register, summary, show, fill)
-    command({run.__name__: run for run in runs})
+COMMAND = {run.__name__: run for run in (select, stale, collect, best, register, summary, show, fill)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from ia3_speech.experiments.systems import LM, Json, System, load_json
+from ia3_speech.results.systems import LM, Json, System, load_json
 from ia3_speech.scoring.results import NOT_IMPROVED, significance_note
 
 

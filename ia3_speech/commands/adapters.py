@@ -33,7 +33,7 @@ from ia3_speech.adapters.card import (
 from ia3_speech.adapters.expressions import Term, format_terms, parse_terms, short_name, with_equal_weights
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_metadata, read_summary
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
-from ia3_speech.cli import UserError, command
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
 from ia3_speech.search import SearchOptions
@@ -338,10 +338,5 @@ def export(
         print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")
 
 
-def main(argv: list[str] | None = None) -> None:
-    functions = (show, register, remove, card, gate, push, pull, combine, export)
-    command({"list": list_, **{function.__name__: function for function in functions}}, argv)
-
-
-if __name__ == "__main__":
-    main()
+COMMAND = {"list": list_}
+COMMAND |= {run.__name__: run for run in (show, register, remove, card, gate, push, pull, combine, export)}

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from itertools import groupby
 from statistics import fmean, median
 
-from ia3_speech.experiments.curve_files import (
+from ia3_speech.results.curve_files import (
     learning_curve_table,
     read_learning_curve,
     read_trade_off,
     spread,
     trade_off_table,
 )
-from ia3_speech.experiments.notes import provenance_list, warning_list
-from ia3_speech.experiments.systems import (
+from ia3_speech.results.notes import provenance_list, warning_list
+from ia3_speech.results.systems import (
     GREEDY,
     HOTWORDS,
     OUT_OF_DOMAIN,
@@ -76,7 +76,7 @@ def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> st
     | test | WER % | change % | compared with | CER % | change % | term errors % | … |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
     | base | 46.2 [43.3, 49.1] | – | – | 17.9 | – | 83.4 [79.8, 87.0] | … |
-    | ia3 (seed 3 of 3) | 8.0 [6.5, 9.6] | -82.7 [-85.7, -79.6] | base | 2.5 | -86.2 [-88.7, -83.5] | … |
+    | ia3_plus (seed 3 of 3) | 8.0 [6.5, 9.6] | -82.7 [-85.7, -79.6] | base | 2.5 | -86.2 [-88.7, -83.5] | … |
     """
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
@@ -104,7 +104,7 @@ def shown_name(system: System, groups: Groups) -> str:
 
 
 def compared_heads(systems: Sequence[System]) -> list[str]:
-    """`ia3 WER %` and `change %` of each system, and what the change is from where that is not the base."""
+    """`ia3_plus WER %` and `change %` of each system, and what the change is from where that is not the base."""
     heads = []
     for system in systems:
         against = "" if system.baseline == "base" else f" from {system.baseline}"
@@ -117,7 +117,7 @@ def unseen_table(systems: Sequence[System], set_name: str) -> str:
 
     | test, sentences not in training | utterances | words | compared with | WER % before | after | change % |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: |
-    | ia3 | 361 | 5140 | base | 68.5 | 52.8 [50.5, 55.2] | -22.9 [-25.3, -20.5] |
+    | ia3_plus | 361 | 5140 | base | 68.5 | 52.8 [50.5, 55.2] | -22.9 [-25.3, -20.5] |
     """
     header = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
     header += ["WER % before", "after", "change %"]
@@ -133,7 +133,7 @@ def unseen_table(systems: Sequence[System], set_name: str) -> str:
 def term_table(systems: Sequence[System], set_name: str) -> str:
     """Term errors by category: the base beside each adapter.
 
-    | terms | occurrences | base % | ia3 % | change % |
+    | terms | occurrences | base % | ia3_plus % | change % |
     | --- | ---: | ---: | ---: | ---: |
     | all | 476 | 83.4 | 16.0 | -80.9 [-84.8, -76.8] |
     | drink | 151 | 92.7 | 21.2 | -77.1 [-83.9, -70.0] |
@@ -153,7 +153,7 @@ def term_table(systems: Sequence[System], set_name: str) -> str:
 def label_table(systems: Sequence[System], set_name: str) -> str:
     """WER by the labels; of one with many values the median.
 
-    | by label | utterances | words | base WER % | ia3 WER % | change % |
+    | by label | utterances | words | base WER % | ia3_plus WER % | change % |
     | --- | ---: | ---: | ---: | ---: | ---: |
     | speaker: median of 42 | 840 | 5983 | 59.7 | 46.9 | – |
     | gender: f | 440 | 3155 | 67.1 | 49.2 | -26.7 [-33.3, -19.6] |
@@ -210,7 +210,7 @@ def training_table(groups: Groups) -> str:
 
     | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | … |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | … |
-    | ia3 | key, value, ffn, … | 0.02 | 6 | 3 | 51.3 | 50.4 to 51.9 | 24,576 | … |
+    | ia3_plus | key, value, ffn, … | 0.02 | 6 | 3 | 51.3 | 50.4 to 51.9 | 24,576 | … |
     """
     header = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
     header += ["parameters", "s a seed"]
@@ -258,7 +258,7 @@ def speaker_line(one: Comparison) -> list[Cell]:
 def forgetting_table(systems: Sequence[System]) -> str:
     """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter.
 
-    | out-of-domain speech | utterances | words | base WER % | ia3 WER % | change % |
+    | out-of-domain speech | utterances | words | base WER % | ia3_plus WER % | change % |
     | --- | ---: | ---: | ---: | ---: | ---: |
     | all | 30 | 507 | 25.2 [21.1, 30.2] | 51.9 [46.6, 56.9] | +105.5 [+66.0, +162.5] |
     """
@@ -298,7 +298,7 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
 
     | word confidences | set | words | wrong % | calibration error % | errors in the least certain … | … |
     | --- | ---: | ---: | ---: | ---: | ---: | … |
-    | ia3 | test_adults | 5787 | 45.6 | 3.3 | 20 [19, 22] | … |
+    | ia3_plus | test_adults | 5787 | 45.6 | 3.3 | 20 [19, 22] | … |
     """
     header = ["word confidences", "set", "words", "wrong %", "calibration error %"]
     header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]

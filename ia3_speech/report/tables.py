@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ia3_speech.atomic import replacing, unexpected_file
-from ia3_speech.cli import UserError
-from ia3_speech.experiments.curve_files import learning_curve_table, trade_off_table
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import interval, numeric_order, percent, plural
 from ia3_speech.report.browse import count_words, label_names
-from ia3_speech.report.report_data import ReportData
+from ia3_speech.report.data import ReportData
+from ia3_speech.results.curve_files import learning_curve_table, trade_off_table
 from ia3_speech.scoring.results import change_rate, system_name
 from ia3_speech.scoring.table import INTERVAL, Bounds, Cell, Rate, Table, cell_text
 

@@ -5,7 +5,7 @@ In: an adapter, and the scores of its test set, greedy and beside them perhaps t
 with hot words; of dev the same. Out: the adapter in the registry, with the search that is the best on dev;
 or one sentence that says why not, and what may help. EXP/registered.json keeps both, for the last lines:
 
-    {"clinic": {"system": "ia3_seed1", "speaker": "", "set": "test", "refused": null,
+    {"clinic": {"system": "ia3_plus_seed1", "speaker": "", "set": "test", "refused": null,
                 "search": "hotwords", "chosen_on": "dev", "measured": 3}}
 
 An adapter takes its name where it makes fewer errors than the base, greedy and with the language model, and
@@ -15,7 +15,7 @@ which the interval of the change belongs to.
 
 At the end, at most twelve lines:
 
-    test: WER 2.1 [1.3, 3.0] % with ia3 + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
+    test: WER 2.1 [1.3, 3.0] % with ia3_plus + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
     errors (95 % interval 84.1 to 91.0) than base + LM. Of the adapter's 3 searches this is the best on dev.
       Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
     Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
@@ -35,10 +35,12 @@ from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
-from ia3_speech.cli import UserError
-from ia3_speech.experiments.curve_files import gain_of_others
-from ia3_speech.experiments.notes import warnings_of
-from ia3_speech.experiments.systems import (
+from ia3_speech.errors import UserError
+from ia3_speech.formatting import percent, plural, shorten, with_interval
+from ia3_speech.inputs import RECORD
+from ia3_speech.results.curve_files import gain_of_others
+from ia3_speech.results.notes import warnings_of
+from ia3_speech.results.systems import (
     DEV,
     GREEDY,
     HOTWORDS,
@@ -51,8 +53,6 @@ from ia3_speech.experiments.systems import (
     median_of,
     test_sets,
 )
-from ia3_speech.formatting import percent, plural, shorten, with_interval
-from ia3_speech.inputs import RECORD
 from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
 from ia3_speech.scoring.table import Rate
 from ia3_speech.search import SearchOptions
@@ -131,7 +131,7 @@ def best(system: Path, set_name: str) -> None:
 
 
 def corpus_of(path: Path) -> str:
-    """`espeak` of `…/exp/espeak/ia3_seed1/adapter`: what a recipe calls its corpus; empty without exp."""
+    """`espeak` of `…/exp/espeak/ia3_plus_seed1/adapter`: what a recipe calls its corpus; empty without exp."""
     return path.as_posix().rpartition("/exp/")[2].partition("/")[0]
 
 

@@ -1,14 +1,14 @@
-"""ia3_speech.experiments: results.json to its contract, and the Markdown tables to the letter."""
+"""ia3_speech.results: results.json to its contract, and the Markdown tables to the letter."""
 
 import json
 
 import pytest
 from records import made, rates, score, terms, write
 
-from ia3_speech.cli import UserError
-from ia3_speech.experiments.__main__ import collect, fill, select, show, stale
-from ia3_speech.experiments.systems import load_system
+from ia3_speech.commands.results import collect, fill, select, show, stale
+from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs
+from ia3_speech.results.systems import load_system
 from ia3_speech.scoring.results import NOT_IMPROVED
 
 
@@ -16,7 +16,7 @@ from ia3_speech.scoring.results import NOT_IMPROVED
 def made_here(monkeypatch):
     """What is written says that it was made by this command."""
     found = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
-    monkeypatch.setattr("ia3_speech.experiments.__main__.provenance", lambda: found)
+    monkeypatch.setattr("ia3_speech.commands.results.provenance", lambda: found)
 
 
 def full_score(wer: float, baseline: float | None = None) -> dict:
@@ -33,7 +33,7 @@ def full_score(wer: float, baseline: float | None = None) -> dict:
 
 @pytest.fixture
 def exp(tmp_path):
-    """A base, and ia3 with three seeds whose dev WERs are 0.30, 0.20 and 0.25."""
+    """A base, and ia3_plus with three seeds whose dev WERs are 0.30, 0.20 and 0.25."""
 
     def put(folder: str, scored: dict, train: dict | None = None) -> None:
         write(tmp_path / folder / "decode_greedy_test/score.json", scored)
@@ -47,7 +47,7 @@ def exp(tmp_path):
     put("base", full_score(0.4))
     for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
         train = {"trainable": 9216, "seconds": 61.7, "dev_wer": dev, "seed": seed, "epochs": 8}
-        put(f"ia3_seed{seed}", full_score(wer, 0.4), train)
+        put(f"ia3_plus_seed{seed}", full_score(wer, 0.4), train)
     return tmp_path
 
 
@@ -82,16 +82,16 @@ def test_results_json_and_markdown(exp, capsys):
     assert found["warnings"] == []
     assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
     assert found["command"] == "bash run.sh --seeds 3"
-    assert systems(exp) == [("base", None), ("ia3", 1), ("ia3", 2), ("ia3", 3)]
+    assert systems(exp) == [("base", None), ("ia3_plus", 1), ("ia3_plus", 2), ("ia3_plus", 3)]
     base, first = found["systems"][:2]
     assert (base["adapter"], base["trainable"], base["seconds"]) == (None, 0, 0.0)
     assert first == {  # the contract, and no more
-        "name": "ia3", "adapter": f"{exp}/ia3_seed1/adapter", "set": "test", "seed": 1, "wer": 0.36,
+        "name": "ia3_plus", "adapter": f"{exp}/ia3_plus_seed1/adapter", "set": "test", "seed": 1, "wer": 0.36,
         "wer_ci": [0.31, 0.41], "ci_unit": "speaker", "cer": 0.09, "words": 100, "utterances": 10,
         "term_error_rate": 0.54, "trainable": 9216, "seconds": 61.7,
     }  # fmt: skip
     assert [(one["set"], one["baseline"], one["system"], one["seed"]) for one in found["pairs"]] == [
-        ("test", "base", "ia3", seed) for seed in (1, 2, 3)
+        ("test", "base", "ia3_plus", seed) for seed in (1, 2, 3)
     ]
     assert list(found["pairs"][0]) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert found["pairs"][0]["relative"] == pytest.approx(-0.1)
@@ -105,16 +105,16 @@ EXPECTED = """\
 the seeds |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 | base | 40.0 [35.0, 45.0] | – | 10.0 | – | 60.0 [40.0, 80.0] | – | – | – | – |
-| ia3 (seed 3 of 3) | 32.0 [27.0, 37.0] | -20.0 [-30.0, -10.0] | 8.0 | -20.0 [-30.0, -10.0] | 48.0 \
+| ia3_plus (seed 3 of 3) | 32.0 [27.0, 37.0] | -20.0 [-30.0, -10.0] | 8.0 | -20.0 [-30.0, -10.0] | 48.0 \
 [32.0, 64.0] | \
 -20.0 [-30.0, -10.0] | 25.0 | 9,216 parameters, 62 s | 30.0 to 36.0 |
 
-| terms | occurrences | base % | ia3 % | change % |
+| terms | occurrences | base % | ia3_plus % | change % |
 | --- | ---: | ---: | ---: | ---: |
 | all | 40 | 60.0 | 48.0 | -40.0 [-50.0, -30.0] |
 | drug | 40 | 80.0 | 64.0 | -20.0 [-30.0, -10.0] |
 
-| by label | utterances | words | base WER % | ia3 WER % | change % |
+| by label | utterances | words | base WER % | ia3_plus WER % | change % |
 | --- | ---: | ---: | ---: | ---: | ---: |
 | speaker: median of 7 | 70 | 700 | 40.0 | 32.0 | – |
 | accent: scottish | 10 | 100 | 40.0 | 32.0 | -20.0 [-30.0, -10.0] |
@@ -125,46 +125,46 @@ the seeds |
 - test: 10 utterances, 100 words. In brackets 95 % intervals of a bootstrap over 4 speakers; changes are \
 relative \
 to the base on the same draws, negative is better. With so few the intervals are too narrow.
-- Matched pairs test (MAPSSWE) of ia3 against the base: 30 segments, z = 2.50, p = 0.012. Kaldi's bootstrap \
+- Matched pairs test (MAPSSWE) of ia3_plus against the base: 30 segments, z = 2.50, p = 0.012. Kaldi's bootstrap \
 over utterances: 40.0 [37.0, 43.0] and 32.0 [30.0, 34.0], better in 98.76 % of the draws.
 - base: `bash run.sh` (commit abc1234).
-- ia3: `bash run.sh --seeds 3` (commit def5678 with changes).
+- ia3_plus: `bash run.sh --seeds 3` (commit def5678 with changes).
 """
 
 
 def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
     """Compared with the base with it; with hot words too, with the adapter without them."""
-    for folder, scored in (("base", full_score(0.3, 0.4)), ("ia3_seed3", full_score(0.24, 0.3))):
+    for folder, scored in (("base", full_score(0.3, 0.4)), ("ia3_plus_seed3", full_score(0.24, 0.3))):
         write(exp / folder / "decode_lm_test/score.json", scored)
         write(exp / folder / "decode_lm_test/inputs.json", made("bash run.sh --lm own"))
         (exp / folder / "lm_search.yaml").write_text("lm_weight: 0.5\nword_score: 1.5\n")
-    write(exp / "ia3_seed3/decode_hotwords_test/score.json", full_score(0.16, 0.24))
+    write(exp / "ia3_plus_seed3/decode_hotwords_test/score.json", full_score(0.16, 0.24))
     parts = {"/home/ann/data/own/train": 0.75, "/home/ann/mini/lm.arpa.gz": 0.25}
     dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
     write(exp / "lm.json", {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev})
     collect(exp)
     found = results(exp)
-    assert systems(exp)[4:] == [("base + LM", None), ("ia3 + LM", 3), ("ia3 + LM + hot words", 3)]
+    assert systems(exp)[4:] == [("base + LM", None), ("ia3_plus + LM", 3), ("ia3_plus + LM + hot words", 3)]
     assert [one.get("language_model", False) for one in found["systems"]] == [False] * 4 + [True] * 3
     assert [(one["baseline"], one["system"]) for one in found["pairs"]][3:] == [
-        ("base", "base + LM"), ("base + LM", "ia3 + LM"), ("ia3 + LM", "ia3 + LM + hot words"),
+        ("base", "base + LM"), ("base + LM", "ia3_plus + LM"), ("ia3_plus + LM", "ia3_plus + LM + hot words"),
     ]  # fmt: skip
     text = (exp / "RESULTS.md").read_text()
     lines = [line.split(" | ")[:4] for line in text.splitlines()[:7]]
     assert lines[0] == ["| test", "WER %", "change %", "compared with"]
     assert [(line[0], line[1], line[3]) for line in lines[3:]] == [
-        ("| ia3 (seed 3 of 3)", "32.0 [27.0, 37.0]", "base"),
+        ("| ia3_plus (seed 3 of 3)", "32.0 [27.0, 37.0]", "base"),
         ("| base + LM", "30.0 [25.0, 35.0]", "base"),
-        ("| ia3 + LM (seed 3 of 3)", "24.0 [19.0, 29.0]", "base + LM"),
-        ("| ia3 + LM + hot words (seed 3 of 3)", "16.0 [11.0, 21.0]", "ia3 + LM"),
+        ("| ia3_plus + LM (seed 3 of 3)", "24.0 [19.0, 29.0]", "base + LM"),
+        ("| ia3_plus + LM + hot words (seed 3 of 3)", "16.0 [11.0, 21.0]", "ia3_plus + LM"),
     ]
-    assert "| ia3 + LM WER % | change from base + LM % |" in text
+    assert "| ia3_plus + LM WER % | change from base + LM % |" in text
     assert (
         "- Language model: 3-grams, 0.75 of own/train and 0.25 of mini/lm.arpa.gz, weights chosen on dev "
         "(perplexity 12.3; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a "
-        "word, ia3 + LM 0.5 and 1.5 a word.\n"
+        "word, ia3_plus + LM 0.5 and 1.5 a word.\n"
     ) in text
-    assert "of ia3 + LM against base + LM: 30 segments" in text
+    assert "of ia3_plus + LM against base + LM: 30 segments" in text
 
 
 OVERLAP = {
@@ -177,7 +177,7 @@ OVERLAP = {
 def test_word_confidences_of_each_system_and_set(exp):
     """Where they were written; the seed that is shown, and out-of-domain speech last."""
     scaling = {"temperature": 1.0, "slope": 0.5, "bias": 1.0}
-    for place, scaled in (("base", None), ("ia3_seed3", scaling)):
+    for place, scaled in (("base", None), ("ia3_plus_seed3", scaling)):
         found = {"scaling": scaled, "words": 80, "errors": 24, "calibration_error": 0.051, "area": 0.875}
         found |= {"found": 0.25, "found_ci": [0.2, 0.314]}
         change_score(exp / place / "decode_greedy_test/score.json", confidences=found)
@@ -187,7 +187,7 @@ def test_word_confidences_of_each_system_and_set(exp):
         "errors in the least certain 10 %, % of all | area under ROC % | calibrated |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| base | test | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | no |",
-        "| ia3 | test | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | yes |",
+        "| ia3_plus | test | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | yes |",
         "| base | out_of_domain | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | yes |",
     ]
 
@@ -198,35 +198,35 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
         against = 0.4 if "baseline" in json.loads(place.read_text()) else None
         unseen = rates(0.5 if against else 0.4, against) | {"term_error_rate": None}
         change_score(place, overlap=OVERLAP, unseen_sentences=unseen)
-    train = json.loads((exp / "ia3_seed3/train.json").read_text())
-    (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
+    train = json.loads((exp / "ia3_plus_seed3/train.json").read_text())
+    (exp / "ia3_plus_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
     collect(exp)
     found = results(exp)
     start = f"{NOT_IMPROVED} (try a lower --learning-rate)"
     assert found["warnings"] == [
         {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
-        {"set": None, "system": "ia3_seed3", "text": start},
+        {"set": None, "system": "ia3_plus_seed3", "text": start},
     ]
     assert found["systems"][1]["unseen_sentences"]["wer"] == 0.5
     assert (exp / "RESULTS.md").read_text().split("\n\n")[1:3] == [
         "| test, sentences not in training | utterances | words | compared with | WER % before | after | "
         "change % |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-        "| ia3 | 10 | 100 | base | 40.0 | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |",
-        f"- **Warning:** {OVERLAP['warnings'][0]}.\n- **Warning:** ia3_seed3: {start}.",
+        "| ia3_plus | 10 | 100 | base | 40.0 | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |",
+        f"- **Warning:** {OVERLAP['warnings'][0]}.\n- **Warning:** ia3_plus_seed3: {start}.",
     ]
 
 
 def test_a_warning_names_the_systems_that_it_is_about(exp):
     """Adapters of speakers are trained on other sentences each; what is true of all systems names none."""
     for seed, common in ((1, 6), (2, 0), (3, 6)):
-        place = exp / f"ia3_seed{seed}/decode_greedy_test/score.json"
+        place = exp / f"ia3_plus_seed{seed}/decode_greedy_test/score.json"
         warnings = OVERLAP["warnings"] if common else []
         overlap = OVERLAP | {"common_sentences": common, "warnings": warnings, "by_speaker": True}
         change_score(place, overlap=overlap)
     collect(exp)
-    assert [one["system"] for one in results(exp)["warnings"]] == ["ia3_seed1", "ia3_seed3"]
+    assert [one["system"] for one in results(exp)["warnings"]] == ["ia3_plus_seed1", "ia3_plus_seed3"]
     text = (exp / "RESULTS.md").read_text()
-    assert f"- **Warning:** ia3_seed1: {OVERLAP['warnings'][0]}.\n" in text
+    assert f"- **Warning:** ia3_plus_seed1: {OVERLAP['warnings'][0]}.\n" in text
     assert "No sentence" not in text
 
 
@@ -242,47 +242,55 @@ def test_a_test_set_without_training_sentences_says_so(exp):
 TRAINING = """\
 | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | s a seed |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| ia3_rate3e-3 | key, value | 0.003 | 8 | 1 | 10.0 | – | 9,216 | 30 |
-| ia3 | key, value | 0.01 | 8 | 3 | 25.0 | 20.0 to 30.0 | 9,216 | 62 |
+| ia3_plus_rate3e-3 | key, value | 0.003 | 8 | 1 | 10.0 | – | 9,216 | 30 |
+| ia3_plus | key, value | 0.01 | 8 | 3 | 25.0 | 20.0 to 30.0 | 9,216 | 62 |
 """
 
 
 def test_what_was_trained_by_dev_alone(exp, capsys):
     """The learning-rate sweep: nothing of it is decoded on a test set, and the best stands first."""
-    folder = exp / "ia3_rate3e-3_seed1"
+    folder = exp / "ia3_plus_rate3e-3_seed1"
     write(folder / "train.json", {"trainable": 9216, "seconds": 30.2, "dev_wer": 0.1})
     (folder / "config.yaml").write_text("placements: [key, value]\nlearning_rate: 0.003\nepochs: 8\n")
-    assert filled(exp, ". training only ia3*") == TRAINING
+    assert filled(exp, ". training only ia3_plus*") == TRAINING
     collect(exp)
-    assert {name for name, _ in systems(exp)} == {"base", "ia3"}
+    assert {name for name, _ in systems(exp)} == {"base", "ia3_plus"}
 
 
 def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
     """By the numbers that score.json keeps of its baseline."""
     for seed, differing in ((2, {"words": 99}), (3, {"errors": 41})):
-        change_score(exp / f"ia3_seed{seed}/decode_greedy_test/score.json", baseline=rates(0.4) | differing)
+        change_score(
+            exp / f"ia3_plus_seed{seed}/decode_greedy_test/score.json", baseline=rates(0.4) | differing
+        )
     collect(exp)
     assert capsys.readouterr().err.splitlines() == [
-        f"ia3 ({exp}/ia3_seed{seed}): left out on test, scored against another baseline than stands there "
+        f"ia3_plus ({exp}/ia3_plus_seed{seed}): left out on test, scored against another baseline than stands there "
         "now (run the stages from 4 on)"
         for seed in (2, 3)
     ]
-    assert systems(exp) == [("base", None), ("ia3", 1)]
+    assert systems(exp) == [("base", None), ("ia3_plus", 1)]
 
 
 def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, capsys):
     """--seeds 3, then another configuration and --seeds 1: the other two say nothing about it."""
     for seed, rate, day in ((1, 0.02, "02"), (2, 0.01, "01"), (3, 0.01, "01")):
         options = {"seed": seed, "learning_rate": rate}
-        write(exp / f"ia3_seed{seed}/inputs.json", made(options=options, finished=f"2026-01-{day}T00:00:00Z"))
+        write(
+            exp / f"ia3_plus_seed{seed}/inputs.json",
+            made(options=options, finished=f"2026-01-{day}T00:00:00Z"),
+        )
     write(exp / "ia3_average/inputs.json", made(finished="2026-01-01T00:00:00Z"))
     write(exp / "ia3_average/decode_greedy_test/score.json", full_score(0.2, 0.4))
     collect(exp)
     assert sorted(capsys.readouterr().err.splitlines()) == [
         f"{exp}/ia3_average: left out, its seeds were trained again since",
-        *(f"{exp}/ia3_seed{seed}: left out, other seeds were made of other inputs since" for seed in (2, 3)),
+        *(
+            f"{exp}/ia3_plus_seed{seed}: left out, other seeds were made of other inputs since"
+            for seed in (2, 3)
+        ),
     ]
-    assert systems(exp) == [("base", None), ("ia3", 1)]
+    assert systems(exp) == [("base", None), ("ia3_plus", 1)]
 
 
 def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
@@ -292,7 +300,7 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
     write(exp / "ia3_average/scale_0.5/decode_greedy_test/score.json", full_score(0.3, 0.4))
     for folder, baseline in (("base", None), ("ia3_average", 0.2), ("ia3_average/scale_0.5", 0.2)):
         write(exp / folder / "decode_greedy_out_of_domain/score.json", full_score(0.2, baseline))
-    averaged = {f"{exp}/ia3_seed{seed}/adapter": "sha256" for seed in (1, 2, 3)}
+    averaged = {f"{exp}/ia3_plus_seed{seed}/adapter": "sha256" for seed in (1, 2, 3)}
     write(exp / "ia3_average/inputs.json", made(inputs=averaged, finished="2030-01-01T00:00:00Z"))
     collect(exp)
     text = (exp / "RESULTS.md").read_text()
@@ -306,16 +314,16 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
 
 
 def test_median_of_seeds(exp, capsys):
-    select(exp, "ia3")
-    select(exp, "ia3", seeds=1)
-    (exp / "ia3_seed3/train.json").unlink()
-    select(exp, "ia3")
+    select(exp, "ia3_plus")
+    select(exp, "ia3_plus", seeds=1)
+    (exp / "ia3_plus_seed3/train.json").unlink()
+    select(exp, "ia3_plus")
     for seed, dev_wer in ((1, 0.9), (2, 0.0)):  # of several systems the best on average
         write(exp / f"other_seed{seed}/train.json", {"dev_wer": dev_wer})
-    select(exp, "other ia3")
+    select(exp, "other ia3_plus")
     write(exp / "other_seed1_old/train.json", {})
     select(exp, "other", seeds=2)
-    assert capsys.readouterr().out == "ia3_seed3\nia3_seed1\nia3_seed2\nia3_seed2\nother_seed2\n"
+    assert capsys.readouterr().out == "ia3_plus_seed3\nia3_seed1\nia3_seed2\nia3_seed2\nother_seed2\n"
 
 
 def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):
@@ -324,10 +332,10 @@ def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):
         (tmp_path / "data" / name / "text").write_text("a one")
     for seed in (1, 2):
         trained_on = Inputs({name: tmp_path / "data" / name for name in ("train", "dev")})
-        trained_on.record(exp / f"ia3_seed{seed}")
+        trained_on.record(exp / f"ia3_plus_seed{seed}")
         (tmp_path / "data/train/text").write_text("a two")
     stale(exp, tmp_path / "data")
-    assert capsys.readouterr().out == f"{exp}/ia3_seed1\n"
+    assert capsys.readouterr().out == f"{exp}/ia3_plus_seed1\n"
 
 
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
@@ -340,7 +348,10 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
     ("block", "said"),
     [
         ("exp/other", "/exp/other: not there, its block stays as it is\n"),
-        (". training only ia3_rate* other", ": has nothing of ia3_rate* other, its block stays as it is\n"),
+        (
+            ". training only ia3_plus_rate* other",
+            ": has nothing of ia3_plus_rate* other, its block stays as it is\n",
+        ),
         (". forgetting curve", ": has nothing of forgetting curve, its block stays as it is\n"),
     ],
 )

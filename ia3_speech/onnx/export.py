@@ -27,9 +27,10 @@ from torch import nn
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.atomic import replacing
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.errors import BaseError
 from ia3_speech.model.architectures import IA3Config, Kernels
 from ia3_speech.model.attach import insert_vectors
-from ia3_speech.model.base import Base, BaseError
+from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import all_target_modules, path_in, using_rows, vectors
 from ia3_speech.model.partial_forward import forward_within, modules_at
 from ia3_speech.model.precision import is_long_depthwise

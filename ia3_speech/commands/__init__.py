@@ -1,0 +1,49 @@
+"""The commands: each module has a command's options, one call of the library, and what is printed.
+
+    ia3-speech transcribe --adapter speaker42 audio.wav
+    python -m ia3_speech.transcribe --adapter speaker42 audio.wav        the same
+
+`COMMAND` of a module is the function that `cli.command` calls, or a dictionary of sub-commands.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from ia3_speech.cli import command
+
+COMMANDS = {
+    "transcribe": "transcribe audio files, with or without an adapter",
+    "serve": "serve OpenAI's audio API for one base and all registered adapters",
+    "live": "transcribe a microphone or a pipe while it is spoken",
+    "dictation": "write the punctuation, doses and blood pressures of a dictated text",
+    "train": "train IA³ vectors on a data directory",
+    "self-train": "train IA³ vectors on recordings without transcripts",
+    "decode": "decode a data directory, with or without an adapter",
+    "lm": "estimate an n-gram language model from texts",
+    "tune-lm": "choose the weights of a language model on a dev set",
+    "classify": "classify audio files with a classifier's adapter: keywords, intents",
+    "calibrate": "calibrate word confidences on a dev set",
+    "hotwords": "learn in which forms terms are recognised, check a file of terms",
+    "score": "score hypotheses: WER, CER and term errors, compared with a baseline",
+    "results": "collect, compare and show the results below an experiment folder",
+    "adapters": "list, show, register, combine, export, push and pull adapters",
+    "export": "export a base as an ONNX graph with every vector as an input, or with an adapter merged",
+    "corrections": "store corrected texts of recordings, and improve an adapter with them",
+    "voices": "list the stored voices, delete all that is stored of one",
+    "datadir": "check, repair, cut and divide Kaldi data directories",
+    "speakers": "train an adapter for each speaker of a data directory",
+    "report": "write an HTML page on a scored decode directory",
+    "completion": "print a script that completes commands and flags in bash, zsh or fish",
+}
+
+
+def run(name: str, words: Sequence[str] | None = None) -> NoReturn:
+    """Run a command on the words of its command line, by default the process's, and exit."""
+    try:
+        module = import_module(f"ia3_speech.commands.{name.replace('-', '_')}")
+    except KeyboardInterrupt:  # later `command` handles it
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    command(module.COMMAND, None if words is None else list(words))

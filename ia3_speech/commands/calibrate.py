@@ -1,0 +1,80 @@
+"""Calibrate word confidences on a dev set, and show how reliable they are.
+
+    ia3-speech calibrate data/dev --adapter clinic --store
+    ia3-speech transcribe --adapter clinic --format json a.wav
+
+In: a data directory with audio and text, a base and perhaps an adapter. Out: the slope and bias of the words'
+log-odds (Platt 1999) that minimise the cross-entropy of "this word is right", and a table of confidence
+against the share of words that are right (a reliability diagram in numbers). --store keeps them with the
+adapter or base, and `decode` and `transcribe` use them if they search with the same language model, weights
+and hot words; --out writes a YAML file that both take as --config. Transcripts do not depend on them. `score`
+shows how reliable the confidences are on a test set.
+"""
+
+from pathlib import Path
+
+from ia3_speech.adapters.expressions import is_auto
+from ia3_speech.atomic import write_text
+from ia3_speech.decoding.options import ModelOptions
+from ia3_speech.errors import UserError
+from ia3_speech.formatting import plural
+from ia3_speech.search import SearchOptions
+
+
+def main(
+    data: Path,
+    *,
+    model_options: ModelOptions,
+    search_options: SearchOptions,
+    store: bool = False,
+    minimum_words: int = 1,
+    out: Path | None = None,
+    allow_pipes: bool = False,
+) -> None:
+    """Calibrate word confidences by the cross-entropy of a dev set.
+
+    Args:
+        data: data directory with audio and text
+        store: keep slope and bias with the adapter, or with the base if there is no adapter
+        minimum_words: fit nothing if fewer words than this are recognised
+        out: YAML file for --config of transcribe and decode
+        allow_pipes: run the shell commands that wav.scp holds
+    """
+    from ia3_speech.confidence.fitting import calibrate, format_calibration
+    from ia3_speech.confidence.storage import storage_file, store_scaling
+    from ia3_speech.decoding.word_times import Scaling
+    from ia3_speech.loading import load
+
+    if is_auto(model_options.adapter):
+        raise UserError(f"{model_options.adapter} has no confidences of its own (calibrate its adapters)")
+    options = {"search": search_options, "vad": "off", "scaling": Scaling()}
+    recognizer = load(**vars(model_options), **options).recognizer
+    if store:
+        storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
+    calibrations = calibrate(recognizer, data, allow_pipes)
+    words = calibrations[0].words if calibrations else 0
+    if calibrations is None or words < minimum_words:
+        if minimum_words == 1:
+            raise UserError(f"{data}: no word was recognised")
+        needed = f"{minimum_words:,} are needed for a calibration"
+        print(f"{data}: {plural(words, 'word')} recognised, and {needed}")
+        return
+    before, after = calibrations
+    print(
+        f"uncalibrated: cross-entropy {before.cross_entropy:.2f} bits a word, "
+        f"calibration error {before.calibration_error:.1%}"
+    )
+    print(format_calibration(after))
+    if store:
+        record = recognizer.search_record
+        place = store_scaling(recognizer.base, recognizer.adapter, record, after, data)
+        print(f"{place}: holds them for {record['search']} search")
+    if out:
+        import yaml
+
+        fitted = {"confidence_slope": after.scaling.slope, "confidence_bias": after.scaling.bias}
+        write_text(out, yaml.safe_dump(fitted, sort_keys=False))
+        print(f"{out}: take it as --config of ia3-speech transcribe")
+
+
+COMMAND = main

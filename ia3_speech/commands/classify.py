@@ -1,0 +1,155 @@
+"""Classify audio files with the adapter of a classifier (keywords, intents): a label and its confidence.
+
+    ia3-speech classify --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence of each file
+    ia3-speech classify --adapter keywords --format json clips/ {"path", "label", "confidence"}
+
+In: whatever `transcribe` reads, at any sampling rate; nothing is cut, so each file is one clip. Out: the
+likeliest class, under the name that the adapter has for it, and its softmax probability. A clip that is
+silent or can't be used is named on stderr; the others are classified, and the exit code is 1.
+
+In Python, a classifier is an encoder with a head over its classes, which is trained and saved with the
+vectors:
+
+    base = load_classifier("mini", ["alexa", "computer", "other"])
+    model = attach(base.model)                         # transformers' Trainer trains it, with base.collate
+    save_adapter(model, "exp/keywords", base=base)     # and Bank(base), merge(model), load_adapter as for CTC
+
+The head is transformers' (`AutoModelForAudioClassification`): a projection, the mean over frames, a linear
+layer, as in SUPERB (Yang et al. 2021, arXiv 2105.01051).
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from math import fsum, isclose
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ia3_speech.adapters.expressions import format_terms, parse_terms
+from ia3_speech.adapters.record import read_summary, recorded_base
+from ia3_speech.data.audio_problems import is_silent
+from ia3_speech.data.recordings import find_recordings
+from ia3_speech.decoding.transcription import read_audio
+from ia3_speech.errors import AdapterError, UserError
+from ia3_speech.inputs import base_folder
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
+
+
+def main(
+    *files: str,
+    adapter: str,
+    base: str | None = None,
+    format: Literal["text", "json"] = "text",
+    device: str | None = None,
+) -> int:
+    """Classify audio files.
+
+    Args:
+        files: audio files, and folders to search for them
+        adapter: adapter of a classifier: a registered name, a folder, or a sum of these
+        base: mini, a folder or a hub id (default: the adapter's recorded base)
+        format: text: PATH<TAB>label<TAB>confidence; json: an object with the same
+        device: cpu, cuda, … (default: cuda where there is one)
+    """
+    if not files:
+        raise UserError("no files were given (--help shows how to use it)")
+    sources, bad = find_recordings(files)
+    classifier = load_adapted(adapter, base, device=device)
+    classes = classifier.model.config.id2label
+    for source in sources:
+        wave, problem = read_audio(source, classifier.minimum_samples)
+        path = os.fsencode(source.path).decode("utf-8", "replace")  # a file's name need not be UTF-8
+        if problem and (problem.fatal or is_silent(wave)):
+            bad.append(f"{path}: {problem.reason}")
+            continue
+        if problem:
+            print(f"{path}: {problem.reason}", file=sys.stderr)
+        try:
+            confidences = classifier.logits([wave])[0].softmax(0)
+        except UserError:
+            limit = classifier.maximum_seconds
+            bad.append(f"{path}: longer than {limit:g} s, the base's limit (cut it)")
+            continue
+        label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
+        result = {"path": path, "label": label, "confidence": confidence}
+        if format == "json":
+            print(json.dumps(result, ensure_ascii=False), flush=True)
+        else:
+            print(*result.values(), sep="\t", flush=True)
+    for line in bad:
+        print(line, file=sys.stderr)
+    return 1 if bad else 0
+
+
+def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | None = None) -> "Base":
+    """A classifier with its adapter, or a sum of adapters with the same classes.
+
+    Raises:
+        AdapterError: an adapter is no classifier's, two have different classes, or weights don't add up to 1:
+            a new head is drawn at random, so nothing else can be taken from it.
+        BaseError: the base can't be loaded.
+    """
+    from ia3_speech.adapters.load import attach_adapter, read_sum
+
+    terms = parse_terms(adapter)
+    every = [read_summary(term.folder).get("training", {}).get("classes") for term in terms]
+    if not every[0] or any(classes != every[0] for classes in every):
+        raise AdapterError(
+            f"{format_terms(terms)}: records no classes, or different ones (classify takes what was saved of "
+            f"a classifier; transcribe takes a recogniser's)"
+        )
+    if not isclose(fsum(term.weight for term in terms), 1):
+        raise AdapterError(f"{format_terms(terms)}: the weights of classifiers have to add up to 1")
+    classifier = load_classifier(base or recorded_base(terms[0].folder) or "mini", every[0], device=device)
+    attach_adapter(classifier.model, read_sum(classifier.model, terms))
+    return classifier
+
+
+def load_classifier(
+    name: str | Path = "mini", classes: Sequence[str] = (), *, device: str | None = None
+) -> "Base":
+    """A frozen encoder under a new head, drawn at random: to train, or to load an adapter into. Raises
+    BaseError where it can't be loaded, or a weight of the encoder is missing.
+
+    Args:
+        name: mini, a folder or a hub id, with or without a CTC head; its layers above the encoder
+            (`add_adapter`) are left out, since transformers' classifiers have none.
+        classes: their names.
+        device: a torch device; None takes CUDA where there is one.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+    from ia3_speech.model import base as bases
+    from ia3_speech.model.fingerprint import fingerprint
+    from ia3_speech.model.ia3 import architecture_of, head_parameters
+
+    device, folder = bases.usable_device(device), base_folder(str(name))
+    source, is_folder = str(folder or name), folder is not None
+    options = {"local_files_only": is_folder, "use_safetensors": True, "dtype": torch.float32}
+    numbers = {name: number for number, name in enumerate(classes)}
+    try:
+        with bases.quiet_transformers():
+            config = AutoConfig.from_pretrained(source, local_files_only=is_folder)
+            config.add_adapter, config.id2label, config.label2id = False, dict(enumerate(classes)), numbers
+            model, report = AutoModelForAudioClassification.from_pretrained(
+                source, config=config, output_loading_info=True, **options
+            )
+            extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=is_folder)
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise bases.BaseError(
+            f"{name}: no encoder that transformers can load as a classifier: {reason}"
+        ) from error
+    bases.refuse_unexpected_weights(report["unexpected_keys"], name)
+    bases.fill_missing_weights(model, report["missing_keys"] - head_parameters(model).keys(), name)
+    model.to(device).eval().requires_grad_(False)
+    kernels = architecture_of(model).input.kernels(model.config, extractor)
+    return bases.Base(bases.full_name(name), model, extractor, None, fingerprint(model), kernels)
+
+
+COMMAND = main

@@ -1,0 +1,165 @@
+"""Corrections: the true texts of recordings, from which a registered adapter learns.
+
+    ia3-speech corrections add anna audio.wav "what was said"     a recording
+    ia3-speech corrections add anna table.csv                     columns file, text and perhaps speaker
+    ia3-speech corrections add anna texts --recordings folder     .txt files as transcribe --output-dir writes
+    ia3-speech corrections learn anna                             keeps the new adapter if it is better
+    ia3-speech corrections list anna
+    ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all of them
+
+A copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts are stored in
+`$IA3_SPEECH_HOME/corrections/NAME` (without that variable, in the platform's folder for user data). They are
+somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove` deletes it. An
+adapter that has learnt from them stays; `ia3-speech voices remove NAME` deletes that too.
+"""
+
+import sys
+from pathlib import Path
+
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import recorded_base
+from ia3_speech.corrections import voice
+from ia3_speech.corrections.store import only_writer, store_of
+from ia3_speech.corrections.voice import Correction
+from ia3_speech.data.audio import load_audio
+from ia3_speech.data.corpora.preparation import find_recording
+from ia3_speech.data.recordings import find_recordings, output_paths
+from ia3_speech.data.spreadsheet import SUFFIXES, read_spreadsheet
+from ia3_speech.errors import UserError
+from ia3_speech.formatting import in_columns, plural
+
+
+def add(name: str, correction: list[str], recordings: Path | None = None) -> int:
+    """Store what was really said in recordings, for `corrections learn`.
+
+    Recordings that can't be used are named on stderr, the others are stored, and the exit code is 1. A
+    recording that is stored already, under whatever file name, gets the new text. `corrections --help` says
+    what is stored where.
+
+    Args:
+        name: a registered adapter.
+        correction: a recording and what is said in it; or a table (.csv, .tsv, .xlsx) with the columns file
+            and text; or, with --recordings, a folder of .txt files (delete those that you have not checked).
+        recordings: the folder of the recordings that the .txt files belong to.
+    """
+    from ia3_speech.model.base import load_base
+
+    adapter, (source, *text) = voice.registered(name), correction
+    corrections, problems = read_corrections(Path(source), " ".join(text), recordings)
+    with only_writer(name):
+        base, own = load_base(recorded_base(adapter) or "mini", device="cpu"), voice.speaker_of(adapter)
+        stored = {utterance.id[-voice.DIGEST :]: utterance for utterance in voice.read_store(name)}
+        known, taken = len(stored), {}
+        for each in corrections:
+            try:
+                if not each.file.is_file():
+                    raise UserError(f"{each.file}: no such file")
+                wave = load_audio(each.file)
+                if (digest := voice.audio_digest(wave)) in taken:
+                    raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
+                recording = each._replace(speaker=each.speaker or own)
+                voice.keep_recording(name, stored, recording, wave, base)
+            except OSError as error:  # such as a name that is too long
+                problems.append(f"{each.where}: {each.file}: {error.strerror}")
+                continue
+            except UserError as error:
+                problems.append(f"{each.where}: {str(error).removeprefix(f'{each.where}: ')}")
+                continue
+            taken[digest] = each.where
+        if taken:
+            voice.write_store(name, [*stored.values()])
+    print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
+    again = known + len(taken) - len(stored)
+    print(f"{name}: {plural(len(taken), 'correction')} taken, of which {again} replace an earlier text; "
+          f"{len(stored)} in all (ia3-speech corrections learn {name})")  # fmt: skip
+    return int(bool(problems))
+
+
+def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
+    """The corrections of one recording, of a table, or of a folder of texts; and what is wrong there."""
+    if text:
+        return [Correction(str(source), source, text)], []
+    if source.suffix.lower() in SUFFIXES:
+        rows, problems = read_spreadsheet(source)
+        files = [source.parent / row["file"].replace("\\", "/") for _, row in rows]
+        return [
+            Correction(f"{source}:{line}", find_recording(file) or file, row["text"], row.get("speaker", ""))
+            for (line, row), file in zip(rows, files, strict=True)
+        ], problems
+    if not source.is_dir() or recordings is None:
+        raise UserError(
+            f'{source}: what is said there? (corrections add NAME audio.wav "what was said"; or a .csv; or a '
+            f"folder of .txt files, with --recordings FOLDER)"
+        )
+    audio, problems = find_recordings([str(recordings)])
+    by_text = dict(zip(output_paths(audio, source, ".txt"), audio, strict=True))
+    corrections = []
+    for file in sorted(source.rglob("*.txt")):
+        if file in by_text:
+            text = file.read_text("utf-8", errors="replace")
+            corrections.append(Correction(str(file), Path(by_text[file].audio), text))
+        else:
+            problems.append(f"{file}: no recording in {recordings} has its name")
+    return corrections, problems
+
+
+def list_corrections(name: str) -> None:
+    """List the corrections of an adapter: utterance, seconds, whether the adapter learnt from it, text.
+
+    Args:
+        name: the adapter.
+    """
+    if not (corrections := voice.read_store(name)):
+        voice.registered(name)  # raises where there is no such adapter
+        print(f'{name}: no corrections yet (ia3-speech corrections add {name} audio.wav "what was said")')
+        return
+    new = {utterance.id for utterance in corrections}
+    if registry.is_registered(name):  # it may be removed, and its corrections stay
+        new = voice.new_to(voice.registered(name), corrections)
+    rows = [(u.id, f"{u.duration:.1f}", "no" if u.id in new else "yes", u.text) for u in corrections]
+    print(*in_columns([("UTTERANCE", "SECONDS", "LEARNT", "TEXT"), *rows], left=(0, 2, 3)), sep="\n")
+
+
+def remove(*names: str) -> None:
+    """Delete corrections and the copies of their recordings. The adapter stays as it is.
+
+    Args:
+        names: the adapter, and the utterances to delete, as `list` shows them; without utterances, all of
+            them.
+    """
+    if not names:
+        raise UserError("whose? (corrections remove NAME [UTTERANCE …])")
+    if not store_of(names[0]).exists():
+        raise UserError(f"{names[0]}: there are no corrections")
+    deleted, left = voice.delete_recordings(names[0], {*names[1:]})
+    hint = "" if left else f" (ia3-speech voices remove {names[0]} deletes its adapters too)"
+    print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left{hint}")
+
+
+def learn_corrections(name: str) -> None:
+    """Train an adapter again, on its training data (if they are still there) and its corrections.
+
+    The new adapter is kept only if it is better in cross-validation, where each utterance is decoded by an
+    adapter that was not trained on it. These adapters have to make fewer errors than the old one on the
+    corrections that are new to it, and fewer than the base on everything. On other people's speech, the new
+    adapter may make at most a tenth more errors than the old one. The old one is kept as NAME@1, then NAME@2
+    …. Words of five letters or more that are said several times, and never recognised, become hot words of
+    the new one. For a few minutes of speech this takes minutes.
+
+    Args:
+        name: a registered adapter that has corrections.
+    """
+    from ia3_speech.speakers.few_run import folds_report
+
+    voice.registered(name)
+    learnt = voice.learn_voice(name)
+    print(*folds_report(f"new {name}", learnt.summary), sep="\n")
+    if learnt.kept:
+        print(f"{name} is the new adapter now, and {learnt.earlier} the earlier one: {learnt.comparison}")
+        if missed := learnt.summary["missed"]:
+            print(f"hot words, for they were never recognised: {', '.join(missed)}")
+    else:
+        print(f"{name} stays as it is, and so do its corrections: {learnt.comparison}")
+
+
+COMMAND = {"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove}

@@ -1,0 +1,169 @@
+"""Decode a data directory into hypotheses.
+
+    ia3-speech decode [--base mini] [--adapter NAME|PATH|SUM] data/test DECODE_DIR
+    ia3-speech decode --adapter-per-speaker exp/speakers data/test DECODE_DIR
+    ia3-speech decode --part 3/8 data/test DECODE_DIR  # for each part; then once without --part
+
+In: a Kaldi data directory (its `text` is not used), a base, perhaps an adapter, or one for each speaker. Out:
+DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}; decoding/decode_directory.py describes them.
+hyp.ctm holds the times and confidences of the words, from a forced alignment of each hypothesis.
+
+Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, all output is written,
+and the exit code is 1, also if the same command is repeated and finds the output up to date. Clipped audio is
+listed too, but decoded, and does not change the exit code.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ia3_speech.adapters.expressions import (
+    AUTO,
+    AUTO_SUM,
+    Term,
+    is_auto,
+    parse_terms,
+    weight_files,
+)
+from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json, recorded_base
+from ia3_speech.data.recordings import part_numbers
+from ia3_speech.decoding.ctc_search import unused_hotwords
+from ia3_speech.decoding.decode_directory import (
+    PARTS_FOLDER,
+    bad_audio_message,
+    decode_utterances,
+    decoding_record,
+    finished_parts,
+    gather_parts,
+    part_inputs,
+    read_for_decoding,
+    speaker_adapters,
+    write_decode_directory,
+)
+from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTimeOptions
+from ia3_speech.errors import UserError
+from ia3_speech.formatting import plural
+from ia3_speech.inputs import Inputs, base_files, base_folder
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
+
+
+def main(
+    data: Path,
+    decode_dir: Path,
+    adapter_per_speaker: Path | None = None,
+    allow_pipes: bool = False,
+    max_seconds: float | None = None,
+    part: str | None = None,
+    force: bool = False,
+    model_options: ModelOptions = ModelOptions(),  # noqa: B008  (immutable)
+    search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
+    confidence_options: ConfidenceOptions = ConfidenceOptions(),  # noqa: B008  (immutable)
+    test_time_options: TestTimeOptions = TestTimeOptions(),  # noqa: B008  (immutable)
+) -> int:
+    """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, hyp.ctm, bad_audio and decode.json.
+
+    Args:
+        data: data directory with wav.scp, utt2spk and perhaps segments
+        decode_dir: folder to write; created if it is missing
+        adapter_per_speaker: folder written by `ia3-speech speakers`, or by `train` without dev; each
+            utterance is decoded with the adapter of the fold that held it out, or, if there is none, with its
+            speaker's first adapter
+        allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
+        max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
+            mini, else 60; inf: never)
+        part: such as 3/8: decode every eighth utterance from the third on; when all parts are decoded, the
+            same command without --part puts them together in DECODE_DIR
+        force: decode again even if DECODE_DIR/inputs.json shows the same inputs
+    """
+    from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
+
+    adapter, base = model_options.adapter, model_options.base
+    if adapter and adapter_per_speaker:
+        raise UserError("give --adapter or --adapter-per-speaker")
+    if part and test_time_options.test_time == "dsuta":
+        raise UserError("--part divides the utterances of a speaker, whom --test-time dsuta remembers")
+    number, count = part_numbers(part)
+    part = part and f"{number}/{count}"  # not 01/08
+    search_options.check()
+    own_hotwords = search_options.hotwords is not None  # not those that are registered with the adapter
+    scaling = confidence_options.scaling
+    directory = read_for_decoding(data, allow_pipes)
+    folders = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
+    names = {id: folder.relative_to(adapter_per_speaker).parent.as_posix() for id, folder in folders.items()}
+    bank = {names[id]: folder for id, folder in folders.items()}
+    terms = [Term(name, folder) for name, folder in bank.items()]
+    if is_auto(adapter):
+        from ia3_speech.routing.router import auto_terms
+
+        terms = auto_terms(adapter)
+    elif adapter:
+        terms = parse_terms(adapter)
+        if len(terms) == 1:
+            search_options = search_options.complete(terms[0].folder)
+    named = [] if adapter in (AUTO, AUTO_SUM) else terms
+    wanted = base or next(filter(None, (recorded_base(term.folder) for term in named)), "mini")
+    gate = {"gate": gate_files(terms, wanted)} if is_auto(adapter) else {}
+    searches = [search_options.search] if search_options.search else ["greedy", "beam"]
+    inputs = Inputs(
+        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
+         "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords} | gate,
+        {"base": wanted, "weights": [term.weight for term in terms],
+         "max_seconds": max_seconds, "dtype": model_options.dtype, "precision": model_options.precision,
+         "calibrations": stored_calibrations(base_folder(wanted), terms, searches) or None}
+        | vars(confidence_options)
+        | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
+        | {name: value for name, value in vars(test_time_options).items() if value},
+    )  # fmt: skip
+    whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))
+    if inputs.is_current(decode_dir, force or not whole):
+        if count := read_json(decode_dir / "decode.json")["without_output"]:
+            bad_audio = f"{plural(count, 'utterance')} without output ({decode_dir / 'bad_audio'} lists them)"
+            print(f"{decode_dir}: {bad_audio}; --force decodes again", file=sys.stderr)
+        return int(count > 0 and not part)
+    out, utterances = decode_dir, directory.utterances
+    if part:
+        out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
+        inputs = part_inputs(inputs, part, directory)
+        if inputs.is_current(out, force):
+            return 0
+    elif parts := finished_parts(decode_dir, inputs, directory):
+        record = gather_parts(parts, decode_dir, [one.id for one in utterances])
+        bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
+        print(
+            f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"
+        )
+        inputs.record(decode_dir)
+        shutil.rmtree(decode_dir / PARTS_FOLDER)
+        return int(record["without_output"] > 0)
+    options = {"max_seconds": max_seconds, "search": search_options, "vad": "off", "scaling": scaling}
+    recognizer = load(**vars(model_options), **vars(test_time_options), bank=bank, **options).recognizer
+    result = decode_utterances(
+        recognizer, utterances, adapters=names or None, allow_pipes=allow_pipes, with_words=True
+    )
+    record = decoding_record(recognizer, result, data)
+    if adapter_per_speaker:
+        name = f"{len(bank)} adapters, by utterance"
+        record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
+    write_decode_directory(result, utterances, out, record)
+    minutes = result.audio_seconds / 60
+    texts = plural(len(result.texts), "utterance")
+    print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
+    unused = own_hotwords and unused_hotwords(recognizer.search)
+    for message in filter(None, [unused, uncalibrated(recognizer)]):
+        print(message, file=sys.stderr)
+    if result.bad:
+        print(bad_audio_message(result, out), file=sys.stderr)
+    inputs.record(out)
+    return int(record["without_output"] > 0 and not part)
+
+
+def gate_files(terms: Sequence[Term], base: str) -> list[Path]:
+    """What a gate's choice hangs on, and how what it chooses is searched."""
+    folders = [*(term.folder for term in terms), *filter(None, [base_folder(base)])]
+    places = [folder / name for folder in folders for name in (GATE, *SEARCH_FILES)]
+    return [place for place in places if place.is_file()]
+
+
+COMMAND = main

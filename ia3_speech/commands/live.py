@@ -1,0 +1,282 @@
+"""Transcribe a microphone, or audio that is being piped in, while it is spoken.
+
+    ia3-speech live --mic                                       until Ctrl-C
+    arecord -q -f S16_LE -r 16000 | ia3-speech live             WAV, of any length
+    rec -q -t raw -r 16000 -b 16 -c 1 - | ia3-speech live --raw 16000
+    ia3-speech live --mic --dictation --adapter speaker42       punctuation and doses as in writing
+
+The same as `ia3-speech transcribe --mic`, `--live` and `--raw`. On a terminal, unfinished text is rewritten
+in place until its line is final. Elsewhere only final lines are printed; with --format json one object per
+line, and with --partials unfinished text too:
+
+    {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever", "adapter": null, "base": "mini"}
+
+Audio is read while the model computes; if the machine is too slow, there are fewer partial texts, and the
+same final ones.
+
+Ctrl-C or SIGTERM ends the input: what has been heard is transcribed and printed. The exit code is 0 if Ctrl-C
+ended a microphone, which ends in no other way, 130 if it ended a pipe, which was then not read to its end,
+and 143 after SIGTERM. A second Ctrl-C ends at once.
+"""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TextIO
+
+import numpy as np
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.decoding.ctc_search import unused_hotwords
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
+from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.transcription import parse_adapter
+from ia3_speech.errors import UserError
+from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
+from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
+from ia3_speech.loading import load, make_post_process
+from ia3_speech.search import SearchOptions
+
+WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses
+DAY_SECONDS = 86_400.0  # for --max-seconds inf
+POLL_SECONDS = 0.1  # between looks at whether Ctrl-C was pressed
+TEXT, JSON = ("text", "txt", "dictation"), ("json", "jsonl")  # formats
+CLEAR_LINE = "\r\x1b[K"  # to the line's beginning, and erase it (ECMA-48)
+
+
+def main(
+    *,
+    live_options: LiveOptions,
+    model_options: ModelOptions,
+    search_options: SearchOptions,
+    dictation_options: DictationOptions,
+    format: str = "text",
+    max_seconds: float | None = None,
+) -> int:
+    """Transcribe the microphone, or WAV that is piped into stdin.
+
+    Args:
+        format: text: one line for each final text (dictation: the same, with --dictation); json: one object
+            for each
+        max_seconds: cut speech without a pause after this many seconds (default: the base's maximum input
+            duration, 15.36 s for mini, else 15; inf: never)
+    """
+    live_options.check()
+    search_options.check()
+    parse_adapter(model_options.adapter, split=False)
+    post_process = make_post_process(dictation_options, format)
+    sys.stdout.reconfigure(encoding="utf-8")
+    output = LiveOutput(sys.stdout, format, live_options.partials)
+    inbox, microphone = Inbox(), None
+    if live_options.mic:  # before the base is loaded, since it may fail; a pipe is read meanwhile
+        microphone = Microphone(live_options.mic_device)
+    else:
+        read_in_background(standard_input(live_options.raw), inbox)
+    recognizer = load(search=search_options, max_seconds=max_seconds, **vars(model_options)).recognizer
+    seconds = max_seconds or recognizer.base.maximum_seconds or MAXIMUM_SECONDS
+    recognizer.max_seconds = min(seconds, DAY_SECONDS)
+    output.recognizer = recognizer
+    stream = StreamingRecognizer(
+        recognizer,
+        pause_seconds=live_options.pause,
+        partial_seconds=PARTIAL_SECONDS if output.partials else None,
+        with_words=post_process is not None,
+    )
+    written = PostProcessed(post_process, partials=output.partials) if post_process else None
+    with interruption() as interrupted:
+        if microphone:
+            microphone.start(inbox.put_or_lose, inbox.finished.set)
+        if sys.stderr.isatty():
+            print(f"listening to {microphone.name if microphone else 'stdin'}, until Ctrl-C", file=sys.stderr)
+        try:
+            transcribe_inbox(inbox, stream, written, output, interrupted)
+        finally:
+            if microphone:
+                microphone.stop()
+            output.close()
+    if search_options.hotwords and (message := unused_hotwords(recognizer.search)):
+        print(message, file=sys.stderr)
+    if inbox.lost_samples:
+        seconds = inbox.lost_samples / SAMPLE_RATE
+        print(f"{seconds:.1f} s of audio were lost: the model is slower than speech", file=sys.stderr)
+    if inbox.error:
+        raise inbox.error
+    if microphone and not interrupted:
+        raise UserError(f"--mic: {microphone.name} has stopped (was it unplugged?)")
+    if not interrupted or (microphone and interrupted == [signal.SIGINT]):
+        return 0
+    print("interrupted", file=sys.stderr)
+    return 128 + interrupted[0]
+
+
+def transcribe_inbox(
+    inbox: "Inbox",
+    stream: StreamingRecognizer,
+    written: PostProcessed | None,
+    output: "LiveOutput",
+    interrupted: list[int],
+) -> None:
+    """Feed what comes until there is no more, or until the user has had enough; show every event, and in the
+    end, however it comes, what post-processing has kept waiting."""
+
+    def show(events: Iterable[StreamEvent]) -> None:
+        for event in written.events(events) if written else events:
+            output.show(event)
+
+    ended = False
+    try:
+        while not ended:
+            ended = inbox.finished.is_set() or bool(interrupted)  # what is there already is transcribed too
+            show(stream.feed(inbox.take()))
+        show(stream.flush())
+    finally:
+        for event in written.flush() if written else ():
+            output.show(event)
+
+
+# ---- input
+
+
+def standard_input(raw: int | None) -> Iterable[np.ndarray]:
+    """The samples that are piped into stdin. Reads the header. Raises UserError."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError("no audio is piped into stdin (--mic listens to the microphone)")
+    try:  # not through Python's buffer, which waits until it is full and is locked when the process ends
+        read = partial(os.read, sys.stdin.fileno())
+    except (OSError, ValueError):  # a program's own stdin, without a file
+        read = sys.stdin.buffer.read
+    return stream_samples(read, read_wav_header(read) if raw is None else raw_format(raw))
+
+
+def read_in_background(portions: Iterable[np.ndarray], inbox: "Inbox") -> None:
+    """Put what comes into the inbox, in a thread that ends with the process."""
+
+    def run() -> None:
+        try:
+            for samples in portions:
+                inbox.portions.put(samples)
+        except Exception as error:  # raised in the main thread, after what was heard
+            inbox.error = error
+        inbox.finished.set()
+
+    threading.Thread(target=run, daemon=True, name="stdin").start()
+
+
+class Inbox:
+    """Audio that waits for the model."""
+
+    def __init__(self) -> None:
+        self.portions: queue.Queue[np.ndarray] = queue.Queue(round(WAITING_SECONDS / PORTION_SECONDS))
+        self.finished = threading.Event()  # no more will come
+        self.error: Exception | None = None  # what ended the input early
+        self.lost_samples = 0  # for which there was no room
+
+    def put_or_lose(self, samples: np.ndarray) -> None:
+        """Of a microphone, which doesn't wait."""
+        try:
+            self.portions.put_nowait(samples)
+        except queue.Full:
+            self.lost_samples += len(samples)
+
+    def take(self) -> np.ndarray:
+        """All that is there, (samples,); where there is nothing, what comes in a moment, or none."""
+        portions = [np.zeros(0, np.float32)]
+        try:
+            portions.append(self.portions.get(timeout=POLL_SECONDS))
+            while len(portions) <= self.portions.maxsize:  # or a fast writer is never left behind
+                portions.append(self.portions.get_nowait())
+        except queue.Empty:
+            pass
+        return np.concatenate(portions)
+
+
+@contextmanager
+def interruption() -> Iterator[list[int]]:
+    """A list that gets Ctrl-C (SIGINT) or SIGTERM, instead of ending at once; a second one ends at once."""
+    interrupted: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _: object) -> None:
+        interrupted.append(number)
+        restore()
+
+    for number in former:
+        signal.signal(number, note)
+    try:
+        yield interrupted
+    finally:
+        restore()
+
+
+# ---- output
+
+
+@dataclass
+class LiveOutput:
+    """Prints texts as they come."""
+
+    stream: TextIO  # stdout
+    # Text, txt or dictation is a line for each final text, or several where line breaks were dictated; json
+    # or jsonl an object
+    format: str = "text"
+    # Whether partial texts are wanted; as text they are for a terminal, which always gets them
+    partials: bool = False
+    recognizer: Recognizer | None = None  # what JSON names: its adapter and its base
+
+    def __post_init__(self) -> None:
+        if self.format not in (*TEXT, *JSON):
+            raise UserError(f"--format {self.format}: live input is written as {' or '.join((*TEXT, *JSON))}")
+        terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.in_place = terminal and self.format in TEXT
+        if self.partials and self.format in TEXT and not terminal:
+            raise UserError("--partials needs --format json, or a terminal")
+        self.partials = self.partials or self.in_place
+
+    def show(self, event: StreamEvent) -> None:
+        """Print one event. An empty text is no line."""
+        line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
+        if self.in_place:
+            partial_line = fitting(line.replace("\n", "⏎"), shutil.get_terminal_size().columns)
+            self.stream.write(CLEAR_LINE + (line if event.final else partial_line))
+        if event.text and (event.final or not self.in_place):
+            self.stream.write("\n" if self.in_place else f"{line}\n")
+        self.stream.flush()
+
+    def record(self, event: StreamEvent) -> str:
+        """One JSON object, on one line."""
+        value = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
+        value |= {"end": round(event.end, 3), "text": event.text}
+        if event.raw_text is not None:
+            value["raw_text"] = event.raw_text
+        if self.recognizer is not None:
+            value |= {"adapter": self.recognizer.name, "base": self.recognizer.base.name}
+        return json.dumps(value, ensure_ascii=False)
+
+    def close(self) -> None:
+        """Leave the terminal on an empty line."""
+        if self.in_place:
+            self.stream.write(CLEAR_LINE)
+            self.stream.flush()
+
+
+def fitting(text: str, width: int) -> str:
+    """The end of `text` that fits into a terminal's line, with an ellipsis where it was cut."""
+    width -= 2  # the ellipsis, and no wrapping at the last column
+    return text if len(text) <= width else f"…{text[len(text) - width :]}"
+
+
+COMMAND = main

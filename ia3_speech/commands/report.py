@@ -1,0 +1,92 @@
+"""Write an HTML report of a scored decode directory: one page, and its tables as CSV files.
+
+    ia3-speech report data/test exp/medical/ia3_plus_seed1/decode_greedy_test --out report.html
+
+writes report.html and the folder report/: error_rates.csv, words.csv, utterances.csv … In CSV, rates are in
+percent, and the bounds of an interval have columns of their own. --figures DIR writes the charts for a paper.
+
+Included if they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
+decode_greedy_out_of_domain/score.json beside DECODE_DIR; the texts of base and adapter decoded with other
+searches; curve.json and trade_off.json in the folder above (results/curve_files.py documents their
+formats). Audio files are linked; --embed-audio copies them into the page. Printed from a browser, the report
+is one page: the sentences, the error rates and the notes.
+"""
+
+from pathlib import Path
+
+from ia3_speech.adapters.record import read_summary
+from ia3_speech.atomic import write_text
+from ia3_speech.formatting import plural
+from ia3_speech.inputs import Inputs
+from ia3_speech.report.browse import embedded_audio, linked_audio
+from ia3_speech.report.data import find_others, find_report_paths, read_report_data
+from ia3_speech.report.figures import HINT, report_figures, write_figures
+from ia3_speech.report.page import make_page, title_of_record
+from ia3_speech.report.tables import report_tables, tables_folder, write_table_files
+
+
+def main(
+    data: Path,
+    decode_dir: Path,
+    baseline: Path | None = None,
+    training: Path | None = None,
+    curve: Path | None = None,
+    embed_audio: bool = False,
+    allow_pipes: bool = False,
+    figures: Path | None = None,
+    out: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Write an HTML report of DECODE_DIR, which `ia3-speech score` has scored.
+
+    Args:
+        data: the data directory that was decoded
+        decode_dir: its decode directory, already scored
+        baseline: the decode directory to compare with (default: the one that DECODE_DIR was scored against)
+        training: metrics.jsonl of the adapter's training (default: beside DECODE_DIR)
+        curve: learning curve (default: curve.json in the folder above)
+        embed_audio: copy the audio into the page, about 25 kB per second of audio
+        allow_pipes: with --embed-audio, run the shell commands in wav.scp
+        figures: also write every chart into this folder: NAME.svg, NAME.pdf (extra ia3-speech[figures]) and
+            NAME.csv, the numbers that it shows
+        out: the page (default: report.html in DECODE_DIR); its tables go into a folder of the same name
+            without .html
+        force: write the page again even if its inputs are the same as before
+    """
+    paths = find_report_paths(decode_dir, baseline, training, curve)
+    out = out or decode_dir / "report.html"
+    adapter = paths.get("adapter")
+    weights = sorted(adapter.glob("*.safetensors")) if adapter else None
+    decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
+    others = find_others(decode_dir, paths.get("baseline"))
+    others = [place / name for place in others for name in ("text", "score.json")]
+    inputs = Inputs(
+        {"data": data} | paths | {"decode_dir": decoded, "adapter": weights, "others": others},
+        {
+            "embed_audio": embed_audio,
+            "allow_pipes": (embed_audio and allow_pipes) or None,
+            "title": adapter and title_of_record(read_summary(adapter)),
+        },
+    )
+    if inputs.is_current(out, force or figures is not None or not tables_folder(out).is_dir()):
+        return
+    report = read_report_data(data, paths)
+    if embed_audio:
+        players = embedded_audio(report.utterances, allow_pipes=allow_pipes)
+    else:
+        players = linked_audio(report.utterances, out.absolute().parent)
+    tables = report_tables(report)
+    write_table_files(out, tables)
+    write_text(out, make_page(report, tables, players))
+    inputs.record(out)
+    if figures:
+        drawn = [*report_figures(report, tables)]
+        formats = write_figures(figures, drawn)
+        missing = "" if "PDF" in formats else f"; PDF {HINT}"
+        print(f"{figures}: {plural(len(drawn), 'figure')} as {' and '.join(formats)}{missing}")
+    size = out.stat().st_size
+    shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
+    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
+
+
+COMMAND = main

@@ -1,0 +1,109 @@
+"""Serve OpenAI's audio API for one base and all registered adapters.
+
+    ia3-speech serve                                    http://127.0.0.1:8000, for this machine alone
+    ia3-speech serve --host 0.0.0.0 --key-file keys.yaml    for other machines, with API keys
+    ia3-speech serve --device cuda --batch-seconds 400  on a GPU
+
+Then, with curl or any client of OpenAI's:
+
+    curl -F model=mini -F file=@audio.wav localhost:8000/v1/audio/transcriptions
+    curl -F model=accent:0.5+medical:0.5 -F response_format=srt -F file=@audio.wav \\
+        localhost:8000/v1/audio/transcriptions
+    curl localhost:8000/v1/models
+
+A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters
+share a batch, long recordings are cut and never hold up short ones, adapters are loaded on first use.
+Further: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove),
+/metrics, /healthz, /readyz, /openapi.json. After SIGTERM, accepted requests are finished. See docs/serve.md.
+"""
+
+import logging
+import socket
+import sys
+from types import FrameType
+
+from ia3_speech.cli import pip_install
+from ia3_speech.errors import UserError
+from ia3_speech.formatting import plural
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
+from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
+
+
+def main(
+    *,
+    server_options: ServerOptions,
+    engine_options: EngineOptions,
+    limit_options: LimitOptions,
+    search_options: SearchOptions,
+) -> None:
+    """Serve OpenAI's audio API."""
+    for options in (server_options, engine_options, limit_options, search_options):
+        options.check()
+    try:
+        import python_multipart  # noqa: F401
+        import uvicorn
+
+        from ia3_speech.serve.app import make_app
+        from ia3_speech.serve.errors import ApiError
+        from ia3_speech.serve.monitoring import RequestIds
+        from ia3_speech.serve.state import Server
+    except ImportError as error:
+        raise UserError(f"serve needs {error.name} (in the clone: {pip_install('.[serve]')})") from None
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RequestIds())
+        handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
+
+    class Web(uvicorn.Server):
+        """Says what it waits for; who asks twice to end it gets no traceback for each request."""
+
+        def handle_exit(self, number: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+            elif server.active:
+                seconds = f"{server_options.shutdown_seconds} s at most"
+                print(f"waits for {plural(server.active, 'request')}, {seconds}", file=sys.stderr)
+            super().handle_exit(number, frame)
+
+    recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
+    try:
+        server = Server(recognizer, server_options, engine_options, limit_options, search_options)
+    except ApiError as error:
+        raise UserError(f"--language: {error.message}") from None
+    if server_options.key_file is None and server_options.host not in LOOPBACK:
+        warning = "warning: without --key-file whoever reaches this port may use and change everything"
+        print(warning, file=sys.stderr)
+    listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
+    address = address_of(server_options.host, listener.getsockname()[1])
+    print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
+    config = uvicorn.Config(
+        make_app(server),
+        access_log=False,  # it would hold the names of adapters
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=server_options.shutdown_seconds,
+        ws_max_size=2**20,  # bytes of an event: 16 s of speech
+        ws_max_queue=4,
+    )
+    Web(config).run(sockets=[listener])
+
+
+def address_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int, seconds: float) -> socket.socket:
+    """A socket that listens. Linux cuts off a client that has read nothing of an answer for so many seconds:
+    else what waits for it would stay in memory for good."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        fault = error.strerror.partition(" (")[0]
+        raise UserError(f"--host {host} --port {port}: {fault} (choose another)") from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * seconds)))
+    return listener
+
+
+COMMAND = main

@@ -1,0 +1,107 @@
+"""Train IA³ vectors, or another --method, with CTC, from a base and two data directories (train and dev).
+
+    ia3-speech train --config ia3_plus --base mini --train data/train --dev data/dev --out exp/NAME
+    ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: cross-validation
+    ia3-speech train --check --train data/train --dev data/dev --out exp/NAME    can the base write the texts?
+
+Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
+of the last epoch whose dev WER is within one standard error of the lowest (training/trainer.py explains the
+rule), or the start if no epoch improved on it. An interrupted run resumes from its last checkpoint and ends
+with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
+"""
+
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
+from ia3_speech.errors import TrainingError
+from ia3_speech.formatting import plural
+from ia3_speech.training.config import TrainingOptions, check_options, training_inputs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class CheckOptions:
+    """Check before training
+
+    Attributes:
+        check: train nothing: check that the base can write the texts, and that the audio is long enough for
+            them
+        tests: with --check: further data directories to check, which are used for testing only
+    """
+
+    check: bool = False
+    tests: list[Path] = field(default_factory=list)
+
+
+def main(options: TrainingOptions, checking: CheckOptions) -> None:
+    check_options(options)
+    # An unknown adapter is reported before torch is loaded.
+    data = {"train": options.train} | ({"dev": options.dev} if options.dev else {})
+    inputs = training_inputs(options, data, labels=options.labels)
+    # Faults are named before anything is deleted, and before torch and the base are loaded.
+    reading = {"spk_sort": False, "allow_pipes": options.allow_pipes}
+    sets = {name: read_data_directory(path, **reading) for name, path in data.items()}
+    if checking.check:
+        from ia3_speech.training.data import check_data
+
+        check_data(options, checking.tests)
+        if options.dev is None:
+            from ia3_speech.speakers.few_run import refuse_too_few
+
+            refuse_too_few(options.train, sets["train"].utterances)
+        return
+    if checking.tests:
+        raise TrainingError("--tests is for --check, which looks at them beside train and dev (leave it out)")
+    if options.dev is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainingError("folds are trained by one process (start it without accelerate, or give --dev)")
+    if options.dev and options.train.resolve() == options.dev.resolve():
+        raise TrainingError(next(iter(overlap_of_train_and_dev(**sets))))
+    if options.force and options.out.exists():
+        from ia3_speech.training.data import check_data
+
+        check_data(options, [])  # before what is there is deleted
+    # Of several processes the first alone deletes; where training begins the others wait for it.
+    follows = options.force and os.environ.get("RANK", "0") != "0"
+    if not follows and inputs.is_current(options.out, options.force, resume=True):
+        return
+    from ia3_speech.routing.gate import add_gate_of_training
+
+    if options.dev is None:
+        from ia3_speech.results.curve_files import gain_of_others
+        from ia3_speech.speakers.few_run import folds_report, train_on_few
+
+        summary = train_on_few(options)
+        add_gate_of_training(options, sets["train"].utterances)
+        inputs.record(options.out)
+        print("\n".join(folds_report(f"{options.out}/adapter", summary)))
+        if sentence := gain_of_others(options.base):
+            print(sentence)
+        return
+    for sentence in overlap_of_train_and_dev(**sets):
+        logger.warning("Warning: %s.", sentence)
+    from accelerate import PartialState
+
+    from ia3_speech.training.run import train
+
+    try:
+        summary = train(options)
+    except OSError as error:
+        raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
+    if PartialState().is_main_process:
+        if options.method == "ia3":  # `auto` attaches no others
+            add_gate_of_training(options, sets["train"].utterances)
+        inputs.record(options.out)
+        wer, start = 100 * summary["dev_wer"], 100 * summary["start_dev_wer"]
+        compared = summary.get("note") or f"{start:.2f} % at the start"
+        print(
+            f"{options.out}/adapter: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
+            f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
+        )
+
+
+COMMAND = main

@@ -1,0 +1,276 @@
+"""Transcribe: audio files → text, subtitles, word times, with or without an adapter.
+
+    ia3-speech transcribe audio.wav                           its text
+    ia3-speech transcribe --adapter speaker42 a.wav b.flac    PATH<TAB>text, one line per file
+    ia3-speech transcribe --adapter accent:0.7+medical a.wav  the weighted sum of two adapters
+    ia3-speech transcribe --format json folder/               one object per line; folders are searched
+    ia3-speech transcribe --format srt,ctm --output-dir out folder/   out/NAME.srt, out/NAME.ctm
+    ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav
+    ia3-speech transcribe --dictation a.wav                   with punctuation and doses as in writing
+    ia3-speech transcribe --part 3/8 --output-dir out folder/ one of a cluster's eight jobs
+    find . -name '*.wav' | ia3-speech transcribe              paths, or one sound file, from stdin
+    ia3-speech transcribe --mic                               the microphone, until Ctrl-C (--dictation too)
+    arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
+
+Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr if PyAV (the
+extra ia3-speech[containers]) is installed. Recordings longer than the base's maximum input duration are cut
+at pauses. A file that can't be used is named on stderr and in failed.txt of --output-dir (with --part 3/8 in
+failed.3of8.txt); the others are transcribed, and the exit code is 1. Clipped audio and silence are named too,
+but transcribed. Progress is shown on stderr if that is a terminal. Files appear only when they are complete,
+so --skip-existing continues a run that was killed. Ctrl-C ends live input: what was heard is transcribed and
+printed; the exit code is 0 for --mic, and 130 for a pipe, the rest of which is not read.
+
+For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
+and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
+--format. There is no --language: a base writes the language that it was trained on.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ia3_speech.atomic import replacing, write_text
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.recordings import (
+    STDIN,
+    Recording,
+    find_recordings,
+    output_paths,
+    part_numbers,
+    recording_duration,
+    recordings_from_pipe,
+)
+from ia3_speech.decoding.ctc_search import unused_hotwords
+from ia3_speech.decoding.formats import FORMATS, check_output, parse_formats, with_times
+from ia3_speech.decoding.formats.writers import line_of, segment_line
+from ia3_speech.decoding.options import (
+    ConfidenceOptions,
+    DictationOptions,
+    InputOptions,
+    LiveOptions,
+    ModelOptions,
+    OutputOptions,
+    TestTimeOptions,
+)
+from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
+from ia3_speech.errors import UserError
+from ia3_speech.loading import load, make_post_process
+from ia3_speech.search import SearchOptions
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+LONG_SECONDS = 60.0  # a single recording, as text: longer ones are printed a line a segment
+STREAMED = ("text", "txt", "jsonl")  # a line a segment: printed while a single recording is transcribed
+
+
+def main(
+    *files: str,
+    input_options: InputOptions,
+    live_options: LiveOptions,
+    model_options: ModelOptions,
+    search_options: SearchOptions,
+    output_options: OutputOptions,
+    dictation_options: DictationOptions,
+    confidence_options: ConfidenceOptions,
+    test_time_options: TestTimeOptions,
+) -> int:
+    """Transcribe audio files.
+
+    Args:
+        files: audio files, and folders to search for them (default: read stdin: paths, one per line, or one
+            sound file)
+    """
+    search_options.check()
+    check_output(output_options)
+    parse_adapter(model_options.adapter, input_options.channels == "split")
+    live_options.check(files, live=live_options.active)
+    from ia3_speech.confidence.storage import uncalibrated
+
+    scaling = confidence_options.scaling
+    output_options = replace(output_options, format=output_options.format.lower().replace(" ", ""))
+    if live_options.active:
+        check_live(input_options, output_options, confidence_options, test_time_options)
+        from ia3_speech.commands.live import main as live
+
+        return live(
+            live_options=live_options,
+            model_options=model_options,
+            search_options=search_options,
+            dictation_options=dictation_options,
+            format=output_options.format,
+            max_seconds=input_options.max_seconds,
+        )
+    post_process = make_post_process(dictation_options, output_options.format)
+    if post_process and output_options.review_below is not None:
+        raise UserError("--review-below marks words as they were recognised (leave out --dictation)")
+    if files in ((), (STDIN,)):
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UserError("no files were given (--help shows how to use it)")
+        sources, bad = recordings_from_pipe(sys.stdin.buffer)
+    else:
+        sources, bad = find_recordings(files)
+    single, formats = len(sources) + len(bad) == 1, parse_formats(output_options.format)
+    if output_options.output_dir is None and not single and not FORMATS[formats[0]].joined:
+        raise UserError(
+            f"--format {output_options.format} of several recordings makes several files (give --output-dir)"
+        )
+    outputs: list[tuple[Path, ...]] = []  # of each source, a file a format
+    if folder := output_options.output_dir:
+        suffixes = [FORMATS[name].suffix for name in formats]
+        outputs = [*zip(*(output_paths(sources, folder, suffix) for suffix in suffixes), strict=True)]
+    number, parts = part_numbers(output_options.part)
+    sources, outputs, bad = (items[number - 1 :: parts] for items in (sources, outputs, bad))
+    failures = folder and folder / ("failed.txt" if parts == 1 else f"failed.{number}of{parts}.txt")
+    if any(failures in paths for paths in outputs):
+        raise UserError(f"{failures}: lists what fails, and would be a recording's text too (rename that)")
+    for line in bad:
+        print(line, file=sys.stderr)
+    if parts > 1 and not sources and not bad:
+        print(f"part {output_options.part} holds no recording", file=sys.stderr)
+    if output_options.skip_existing:
+        new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
+        if len(new) < len(sources):
+            print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
+        sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
+    if not sources:
+        return close_batch(0, bad, failures)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):  # said before the work
+            raise UserError(f"--output-dir {folder}: can't be written to")
+    transcriber = load(
+        **vars(model_options),
+        **vars(input_options),
+        **vars(test_time_options),
+        search=search_options,
+        scaling=scaling,
+        post_process=post_process,
+    )
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
+    if single and not outputs and output_options.format in STREAMED and not transcriber.split:
+        unusable = print_single(sources[0], transcriber, output_options)
+    else:
+        unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
+    shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
+    shown = shown or output_options.review_below is not None
+    recognizer = transcriber.recognizer
+    unused = search_options.hotwords and not recognizer.gate and unused_hotwords(recognizer.search)
+    for message in filter(None, [unused, shown and uncalibrated(recognizer)]):
+        print(message, file=sys.stderr)
+    return close_batch(len(sources) - len(unusable), bad + unusable, failures)
+
+
+def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
+    """The exit code. With an output folder the list of what failed is written, or removed where nothing did,
+    and a line says of several recordings how many were done."""
+    if file:
+        file.unlink(missing_ok=True)
+        if failed:
+            with replacing(file) as new:
+                new.write_bytes(os.fsencode("".join(f"{line}\n" for line in failed)))
+        if done + len(failed) > 1:
+            see = f", {len(failed):,} failed: see {file}" if failed else ""
+            print(f"{done:,} done{see}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestTimeOptions) -> None:
+    """Raises UserError for options that live input does not apply."""
+    for group in groups:
+        for name, default in vars(type(group)()).items():
+            if name not in ("max_seconds", "format") and getattr(group, name) != default:
+                hint = "leave it out, or transcribe a recording"
+                raise UserError(f"--{name.replace('_', '-')} does not apply to live input ({hint})")
+
+
+def print_transcripts(
+    sources: Sequence[Recording],
+    transcriber: Transcriber,
+    outputs: Sequence[Sequence[Path]],
+    options: OutputOptions,
+    single: bool,
+) -> list[str]:
+    """Transcribe, and print each text as soon as it is there, a `single` one without its path; or write it to
+    `outputs`, a file a format for each source. Returns a line for each file that could not be used."""
+    unusable, formats = [], parse_formats(options.format)
+    with bar_of_seconds(sources) as bar:
+        results = transcriber.transcripts(sources, bar.update, with_words=with_times(options))
+        for index, result in enumerate(results):
+            report_problem(result.path, result.problem)
+            if not result.usable:
+                unusable.append(f"{result.path}: {result.problem}")
+                continue
+            contents = [FORMATS[name].write(result, options) for name in formats]
+            if outputs:
+                for path, content in zip(outputs[index], contents, strict=True):
+                    write_text(path, content)
+            elif formats in (["text"], ["dictation"]) and not single:
+                path = without_breaks(result.path)
+                lines = contents[0].splitlines() if result.channels else [without_breaks(contents[0][:-1])]
+                lines = lines or [""]  # of a call in which nobody speaks
+                print_text("".join(f"{path}\t{line}\n" for line in lines), sys.stdout)
+            else:
+                print_text(contents[0], sys.stdout)
+    return unusable
+
+
+def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> list[str]:
+    """Print the segments of one recording as they are done; its text where that is asked for and it is short.
+    Returns a line where it could not be used."""
+    wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
+    fatal = bool(problem and problem.fatal)
+    if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:
+        return print_transcripts([replace(source, audio=wave)], transcriber, [], options, True)
+    report_problem(source.path, problem and problem.reason)
+    if fatal:
+        return [f"{source.path}: {problem.reason}"]
+    head = transcriber.transcript(source, len(wave), text="")
+    with bar_of_seconds([source]) as bar:
+        for number, segment in enumerate(transcriber.stream(wave, bar.update)):
+            if options.format == "jsonl":
+                print_text(segment_line(head, number, segment, options), sys.stdout)
+            else:
+                print_text(f"{line_of(segment, options)}\n", sys.stdout)
+    return []
+
+
+def report_problem(path: str, problem: str | None) -> None:
+    """Name what is wrong with a recording on stderr."""
+    if problem:
+        print_text(f"{without_breaks(path)}: {problem}\n", sys.stderr)
+
+
+def bar_of_seconds(sources: Sequence[Recording]) -> "tqdm":
+    """A bar over seconds of audio on stderr, where that is a terminal."""
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty()
+    return tqdm(
+        desc="transcribing",
+        total=sum(map(recording_duration, sources)) if shown else None,
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} s of audio [{elapsed}<{remaining}]",
+        unit_scale=True,
+        disable=not shown,
+        dynamic_ncols=True,
+        leave=False,
+    )
+
+
+def print_text(text: str, stream: TextIO) -> None:
+    """Print whole lines at once, without disturbing a progress bar on the same terminal."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=stream):
+        print(text, end="", file=stream, flush=True)
+
+
+def without_breaks(path: str) -> str:
+    """A path or a text without line ends and TABs, which would break the line that it stands in."""
+    return path.translate(str.maketrans("\t\r\n", "   "))
+
+
+COMMAND = main

@@ -1,0 +1,50 @@
+"""Voices: the names under which recordings of people, and adapters made of them, are stored here.
+
+    ia3-speech voices list
+    ia3-speech voices remove dr-01      when somebody leaves: all of it
+
+A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. In: a name. Out: its
+recordings, texts, adapters (NAME, NAME@1, …) and jobs are deleted, also while a server runs, or it learns.
+Copies elsewhere stay: a data directory in an experiment, a pushed adapter, what `train --replay` keeps.
+"""
+
+import os
+
+from ia3_speech.adapters import registry
+from ia3_speech.errors import UserError
+from ia3_speech.formatting import in_columns
+
+COLUMNS = ("VOICE", "OWNER", "RECORDINGS", "ADAPTERS")
+
+
+def list_stored() -> None:
+    """List the voices: name, the name of the key that it belongs to, recordings, adapters."""
+    from ia3_speech.corrections.store import recordings_of, versions_of, voice_names, voice_record
+
+    rows = []
+    for name in voice_names():
+        try:
+            owner = voice_record(name).get("owner") or "-"
+        except UserError:
+            owner = "(damaged)"
+        rows.append((name, str(owner), str(len(recordings_of(name))), ",".join(versions_of(name)) or "-"))
+    if rows:
+        print(*in_columns([COLUMNS, *rows], left=(0, 1, 3)), sep="\n")
+    else:
+        print(f"no voice is stored in {registry.home().parent}")
+
+
+def remove(name: str) -> None:
+    """Delete all that is stored under a name: recordings, texts, adapters, jobs. A learning is interrupted.
+
+    `corrections remove NAME` deletes the recordings alone, and `adapters remove NAME` an adapter.
+
+    Args:
+        name: a voice, or an adapter.
+    """
+    from ia3_speech.corrections.store import remove_voice
+
+    print(remove_voice(name, f"user {os.environ.get('SUDO_USER') or os.environ.get('USER', '-')}"))
+
+
+COMMAND = {"list": list_stored, "remove": remove}
