@@ -168,10 +168,10 @@ def test_errors(run, adapter):
 COMMANDS = ("list", "show", "register", "remove", "card", "push", "pull", "combine", "export")
 SCRIPT = """
 import sys
-from ia3_speech.adapters_command import main
+from ia3_speech.commands import run
 for argv in {argvs}:
     try:
-        main(argv)
+        run("adapters", argv)
     except SystemExit as end:
         print(end.code, {{"torch", "transformers", "huggingface_hub"}} & set(sys.modules), file=sys.stderr)
 """

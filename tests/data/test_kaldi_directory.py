@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.commands.datadir import main
+from ia3_speech.commands import run as run_named
 from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.kaldi import (
     fix_data_directory,
@@ -77,7 +77,7 @@ def cut(tmp_path, sounds) -> Path:
 def run(capsys, *argv) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of the command."""
     with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in argv])
+        run_named("datadir", [str(word) for word in argv])
     streams = capsys.readouterr()
     return caught.value.code, streams.out, streams.err
 
