@@ -20,7 +20,7 @@ At the end, at most twelve lines:
       Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
     Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
     Next: ia3-speech transcribe --adapter clinic audio.wav
-"""
+"""  # noqa: E501
 
 import math
 import shlex
@@ -131,7 +131,7 @@ def best(system: Path, set_name: str) -> None:
 
 
 def corpus_of(path: Path) -> str:
-    """`espeak` of `…/exp/espeak/ia3_plus_seed1/adapter`: what a recipe calls its corpus; empty without exp."""
+    """`espeak` of `…/exp/espeak/ia3_plus_seed1/adapter`: what a recipe calls its corpus; empty without exp."""  # noqa: E501
     return path.as_posix().rpartition("/exp/")[2].partition("/")[0]
 
 

@@ -104,7 +104,7 @@ def shown_name(system: System, groups: Groups) -> str:
 
 
 def compared_heads(systems: Sequence[System]) -> list[str]:
-    """`ia3_plus WER %` and `change %` of each system, and what the change is from where that is not the base."""
+    """`ia3_plus WER %` and `change %` of each system, and what the change is from where that is not the base."""  # noqa: E501
     heads = []
     for system in systems:
         against = "" if system.baseline == "base" else f" from {system.baseline}"

@@ -130,7 +130,7 @@ def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
     with pytest.raises(UnknownAdapter) as caught:
         resolve_adapter("ia3_plus_seed1")
     assert str(caught.value) == (
-        "ia3_plus_seed1: may be any of exp/espeak/ia3_plus_seed1, exp/notes/ia3_plus_seed1 (give one of these paths)"
+        "ia3_plus_seed1: may be any of exp/espeak/ia3_plus_seed1, exp/notes/ia3_plus_seed1 (give one of these paths)"  # noqa: E501
     )
     assert resolve_adapter("exp/notes/ia3_plus_seed1") == Path("exp/notes/ia3_plus_seed1/adapter")
     near = adapter(3.0, "exp/ia3_plus_seed1/adapter")

@@ -136,7 +136,7 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
 
 
 def test_dev_chooses_the_search_and_the_card_has_greedy_search(ran):
-    scores = {search: json.loads((ran.exp / f"ia3_plus_seed1/decode_{search}_dev/score.json").read_text())["wer"]
+    scores = {search: json.loads((ran.exp / f"ia3_plus_seed1/decode_{search}_dev/score.json").read_text())["wer"]  # noqa: E501
               for search in ("greedy", "lm", "hotwords")}  # fmt: skip
     entry = json.loads((ran.exp / "registered.json").read_text())["medical_small"]
     assert entry["chosen_on"] == "dev" and scores[entry["search"]] == min(scores.values())

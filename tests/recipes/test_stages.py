@@ -73,12 +73,12 @@ def test_one_adapter_and_one_set(commands):
     assert found == [
         f"{DECODE} test base/decode_greedy_test",
         f"score test base/decode_greedy_test {SCORED}",
-        "JOB=1:1 train --config ia3_plus --dev dev --replay shipped --train train --out ia3_plus_seedJOB --seed JOB",
+        "JOB=1:1 train --config ia3_plus --dev dev --replay shipped --train train --out ia3_plus_seedJOB --seed JOB",  # noqa: E501
         "calibrate dev --store --minimum-words 100 --adapter ia3_plus_seed2/adapter --search greedy",
         f"{DECODE} --adapter ia3_plus_seed1/adapter test ia3_plus_seed1/decode_greedy_test",
         "score test ia3_plus_seed1/decode_greedy_test --baseline base/decode_greedy_test " + SCORED,
         "experiments collect exp/x",
-        "report test ia3_plus_seed2/decode_greedy_test --training ia3_plus_seed2/metrics.jsonl --out report_test.html",
+        "report test ia3_plus_seed2/decode_greedy_test --training ia3_plus_seed2/metrics.jsonl --out report_test.html",  # noqa: E501
     ]
 
 
@@ -121,7 +121,7 @@ def test_language_model_and_hot_words(commands):
         "score dev ia3_plus_seed2/decode_lm_dev",
         "echo train terms_train.tsv",
         "bash -c cut -f 1 terms_train.tsv >terms_train",
-        "hotwords learn dev ia3_plus_seed2/decode_greedy_dev --terms terms_train --out ia3_plus_seed2/hotwords.txt",
+        "hotwords learn dev ia3_plus_seed2/decode_greedy_dev --terms terms_train --out ia3_plus_seed2/hotwords.txt",  # noqa: E501
         f"calibrate dev --store --minimum-words 100 --adapter ia3_plus_seed2/adapter {with_lm} "
         "--hotwords ia3_plus_seed2/hotwords.txt",
         f"decode {with_lm} --hotwords ia3_plus_seed2/hotwords.txt --adapter ia3_plus_seed2/adapter "
@@ -161,7 +161,7 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
             (2, "curve/minutes_5 --epoch-minutes 5", "curve/minutes_5"),
         )
     ]  # fmt: skip
-    mean = "adapters combine ia3_plus_seed1/adapter+ia3_plus_seed2/adapter --average --out ia3_average/adapter --force"
+    mean = "adapters combine ia3_plus_seed1/adapter+ia3_plus_seed2/adapter --average --out ia3_average/adapter --force"  # noqa: E501
     assert mean in found
     decoded = [line.split()[-1] for line in found if line.startswith("decode ")]
     both = ("decode_greedy_test", "decode_greedy_out_of_domain")

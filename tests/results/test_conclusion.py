@@ -234,7 +234,7 @@ def test_summary(exp, capsys):
     summary(str(exp), sample="my audio.wav")
     assert capsys.readouterr().out == (
         "test: WER 8.0 [3.0, 13.0] % with ia3_plus + LM + hot words, base 40.0 %, base + LM 20.0 %, "
-        "ia3_plus + LM 10.0 %; the adapter makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; "
+        "ia3_plus + LM 10.0 %; the adapter makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; "  # noqa: E501
         "the hot words, 20.0 % fewer errors (95 % interval 10.0 to 30.0) than without them; term errors 50.0 "
         "% → 5.0 % (base → ia3_plus + LM + hot words, of 40 occurrences). Of the adapter's 3 searches "
         "this is the best on dev.\n"

@@ -129,7 +129,7 @@ to the base on the same draws, negative is better. With so few the intervals are
 over utterances: 40.0 [37.0, 43.0] and 32.0 [30.0, 34.0], better in 98.76 % of the draws.
 - base: `bash run.sh` (commit abc1234).
 - ia3_plus: `bash run.sh --seeds 3` (commit def5678 with changes).
-"""
+"""  # noqa: E501
 
 
 def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
@@ -265,7 +265,7 @@ def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
         )
     collect(exp)
     assert capsys.readouterr().err.splitlines() == [
-        f"ia3_plus ({exp}/ia3_plus_seed{seed}): left out on test, scored against another baseline than stands there "
+        f"ia3_plus ({exp}/ia3_plus_seed{seed}): left out on test, scored against another baseline than stands there "  # noqa: E501
         "now (run the stages from 4 on)"
         for seed in (2, 3)
     ]
