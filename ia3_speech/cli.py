@@ -108,7 +108,7 @@ def open_streams() -> None:
 
 
 def progress_stream() -> TextIO:
-    """The stream for progress bars: stderr, or the terminal that recipes/utils/run names if stderr is a log."""
+    """The stream for progress bars: stderr; if that is a log, the terminal that recipes/utils/run names."""
     with suppress(OSError):
         if terminal := os.environ.get("IA3_SPEECH_PROGRESS"):
             return Path(terminal).open("w", encoding="utf-8")

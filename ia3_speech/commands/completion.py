@@ -48,8 +48,8 @@ function __ia3_speech_in # whether they begin with these
 end
 """
 
-# Command, or `command sub-command` → its flags → their choices (None for a flag without a value); "" → the choices
-# of a word without a flag.
+# Command, or `command sub-command` → its flags → their choices (None for a flag without a value); the flag ""
+# stands for words without a flag.
 Flags = dict[str, dict[str, list[str] | None]]
 
 
