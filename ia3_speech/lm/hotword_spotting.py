@@ -113,11 +113,9 @@ class Spotter:
             return before, np.append(before, np.float32(0))
         after = np.zeros(len(losses) + 1, np.float32)
         if self.vocabulary.boundaries:  # what the best path writes next has to start a word
-            starts_word = True
+            blank, word_starts, starts_word = self.vocabulary.blank, self.vocabulary.boundaries, True
             for frame, symbol in reversed([*enumerate(losses.argmax(axis=1).tolist())]):
-                starts_word = (
-                    starts_word if symbol == self.vocabulary.blank else symbol in self.vocabulary.boundaries
-                )
+                starts_word = starts_word if symbol == blank else symbol in word_starts
                 after[frame] = 0 if starts_word else NEVER
         return np.zeros(len(losses), np.float32), after
 
