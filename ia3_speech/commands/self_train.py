@@ -16,7 +16,7 @@ run resumes.
 from typing import Any
 
 from ia3_speech.formatting import percent, plural
-from ia3_speech.inputs import base_folder
+from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SelfTrainingOptions, check_options, training_inputs
 

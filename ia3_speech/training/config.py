@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.errors import TrainingError
-from ia3_speech.inputs import Inputs, base_files, base_folder
+from ia3_speech.inputs import Inputs
+from ia3_speech.model.location import base_files, base_folder
 
 PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
 WITHOUT_EFFECT = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
