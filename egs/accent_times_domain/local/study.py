@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Does a sum of two adapters gain, and what does it cost either part: against the base and against both parts.
+"""Does a sum of two adapters gain, and what does it cost either part: against the base and against both
+parts.
 
     bash run.sh --accent-corpus DIR/speechocean762 --domain-corpus DIR/speech-to-intent-benchmark
 
@@ -7,9 +8,9 @@
     7    decode and score each test set, and out-of-domain speech, with the other adapter and with the sums
     8    compare every system with the base and with both parts: results.json and RESULTS.md in exp/real
 
-Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all. Where sentences of a
-test set occur in the training data of either part, the utterances with other sentences have a table of their own.
-"""
+Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all. Where sentences
+of a test set occur in the training data of either part, the utterances with other sentences have a table of
+their own. """
 
 from dataclasses import dataclass
 from itertools import product
@@ -89,7 +90,10 @@ def main(options: Options) -> None:
     """Measure sums of two adapters beside their parts."""
     study, seeds = Study(__file__, "real", options), range(1, options.seeds + 1)
     if options.stage <= 6:
-        for name, corpus in (("speechocean762", options.accent_corpus), ("barista_orders", options.domain_corpus)):
+        for name, corpus in (
+            ("speechocean762", options.accent_corpus),
+            ("barista_orders", options.domain_corpus),
+        ):
             study.recipe(name, corpus, min(options.stop_stage, 6), out_of_domain=options.out_of_domain)
     (data, exp), (data_of_orders, exp_of_orders) = map(study.of_recipe, ("speechocean762", "barista_orders"))
     training = (data / "train", data_of_orders / "train")
@@ -101,8 +105,8 @@ def main(options: Options) -> None:
     def adapter(system: str, seed: int) -> str:
         """As --adapter takes it."""
         folders = [f"{each}/ia3_plus_seed{seed}/adapter" for each in (exp, exp_of_orders)]
-        return "+".join(f"{folder}:{weight}" if weight != 1 else folder
-                        for folder, weight in zip(folders, WEIGHTS[system], strict=True) if weight)  # fmt: skip
+        terms = [(folder, weight) for folder, weight in zip(folders, WEIGHTS[system], strict=True) if weight]
+        return "+".join(folder if weight == 1 else f"{folder}:{weight}" for folder, weight in terms)
 
     if study.runs(7):
         for test in sets:
@@ -115,7 +119,8 @@ def main(options: Options) -> None:
             for system, seed in product(WEIGHTS, seeds):
                 if system != test.system:
                     out = test.decoded(study.exp, system, seed)
-                    study.decode_and_score(out, test.data, adapter(system, seed), base, score)
+                    study.decode_and_score(system, seed, test.data, *score, adapter=adapter(system, seed),
+                                           out=out, base=base)  # fmt: skip
     if study.runs(8):
         shown, texts, notes, rows, pairs = median_seed(exp, "ia3_plus", options.seeds), [], [], [], []
         for test in sets:
@@ -128,7 +133,9 @@ def main(options: Options) -> None:
                 row = {"set": test.name, "system": system, "seed": seed or None}
                 row["adapter"] = adapter(system, seed) if seed else None
                 rows.append(row | {name: record.get(name) for name in RECORDED})
-            rates = {name: [r["wer"] for (each, _), r in records.items() if each == name] for name, _ in records}
+            rates = {
+                name: [r["wer"] for (each, _), r in records.items() if each == name] for name, _ in records
+            }
             texts.append(rate_table(test.name, scores, rates if options.seeds > 1 else {}))
             texts.append(mapsswe_table(test.name, scores))
             if scores["base", ""].unseen_sentences:
@@ -144,19 +151,20 @@ def main(options: Options) -> None:
             ]  # fmt: skip
             base = scores["base", ""]
             notes.append(
-                f"{test.name}: {base.utterances} utterances, {base.words} words. In brackets 95 % intervals of a "
-                f"bootstrap over {base.ci_clusters} {base.ci_unit}s; changes are relative, on the same draws, and "
-                f"negative is better."
+                f"{test.name}: {base.utterances} utterances, {base.words} words. In brackets 95 % intervals of "
+                f"a bootstrap over {base.ci_clusters} {base.ci_unit}s; changes are relative, on the same draws, "
+                f"and negative is better."
             )
         if options.seeds > 1:
-            notes.append(f"Seed {shown} of {options.seeds} is shown: that of the accent's adapter with the median dev WER.")
+            of = f"Seed {shown} of {options.seeds} is shown"
+            notes.append(f"{of}: that of the accent's adapter with the median dev WER.")
         notes.append("MAPSSWE: with a positive z the system makes fewer errors.")
         study.write_results([*texts, bullets(notes)], json_value({"systems": rows, "pairs": pairs}))
 
 
 def compare(test: TestSet, exp: Path, seed: int) -> tuple[dict[tuple[str, str], Score], Overlap | None]:
-    """(system, other) → the scores of the system and its changes against the other, of the base alone; and what the
-    set has in common with training."""
+    """(system, other) → the scores of the system and its changes against the other, of the base alone; and
+    what the set has in common with training."""
     directory, *trained_on = (
         read_data_directory(path, wav=False, spk_sort=False) for path in (test.data, *test.training)
     )
@@ -165,7 +173,12 @@ def compare(test: TestSet, exp: Path, seed: int) -> tuple[dict[tuple[str, str], 
     terms = read_term_list(test.terms, "ctc") if test.terms else None
     return {
         (system, other): score_hypotheses(
-            directory, texts[system], baseline=texts.get(other), terms=terms, cluster=test.cluster, overlap=overlap
+            directory,
+            texts[system],
+            baseline=texts.get(other),
+            terms=terms,
+            cluster=test.cluster,
+            overlap=overlap,
         )
         for system in texts
         for other in (AGAINST if system != "base" else [""])
