@@ -10,7 +10,7 @@ parts.
 
 Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all. Where sentences
 of a test set occur in the training data of either part, the utterances with other sentences have a table of
-their own. """
+their own."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -150,10 +150,12 @@ def main(options: Options) -> None:
                 for (system, other), score in scores.items() if other
             ]  # fmt: skip
             base = scores["base", ""]
+            drawn = (
+                f"{base.ci_clusters} {base.ci_unit}s; changes are relative, on the same draws, and negative"
+            )
             notes.append(
-                f"{test.name}: {base.utterances} utterances, {base.words} words. In brackets 95 % intervals of "
-                f"a bootstrap over {base.ci_clusters} {base.ci_unit}s; changes are relative, on the same draws, "
-                f"and negative is better."
+                f"{test.name}: {base.utterances} utterances, {base.words} words. In brackets 95 % intervals "
+                f"of a bootstrap over {drawn} is better."
             )
         if options.seeds > 1:
             of = f"Seed {shown} of {options.seeds} is shown"

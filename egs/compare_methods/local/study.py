@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from stages import DecodingOptions, Study, Word, located, python
-from tables import write_tables
+from tables import rate_of, write_tables
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.atomic import write_json
@@ -163,8 +163,8 @@ class Comparison(Study):
         epochs = round(self.epochs * max(1, 20 / minutes) ** 0.5)
         part = self.part(f"curve/minutes_{minutes:g}", minutes)
         for method in OF_CURVE:
-            config = yaml.safe_load((self.exp / f"{method}_seed1/config.yaml").read_text("utf-8"))
-            rate, out = self.known.get(method, str(config["learning_rate"])), f"curve/{method}_{minutes:g}"
+            rate = self.known.get(method) or str(rate_of(self.exp / f"{method}_seed1"))
+            out = f"curve/{method}_{minutes:g}"
             self.train_at(out, method, rate, epochs, part=part, seeds=self.options.seeds)
             self.decode_all(out, self.tests[:1])
 

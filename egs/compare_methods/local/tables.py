@@ -72,6 +72,11 @@ def scored(folder: Path, set_name: str) -> Rate:
     return Rate(record["wer"], record["wer_ci"])
 
 
+def rate_of(folder: Path) -> float:
+    """The learning rate of a training."""
+    return yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["learning_rate"]
+
+
 def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
     """What the table says of a method: of the seed with the median dev WER, and the test WER of all seeds;
     None where a seed is not scored on both sets."""
@@ -87,15 +92,15 @@ def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
     folder, train = folders[shown], trained[shown]
     test, other = (scored(folder, name) for name in SETS)
     tried = sorted((exp / "rates").glob(f"{name}_rate*_seed1/train.json"))
-    failed = [record["learning_rate"] for record in map(read_json, tried) if not record["selected_epoch"]]
+    failed = [rate_of(file.parent) for file in tried if not read_json(file)["selected_epoch"]]
     made = provenance() | read_inputs(folder)  # of when it was trained, if that is known
     return {
         "trained": train["trainable"], "bytes": train["bytes"], "peak": train["peak_memory_bytes"],
         "step": read_json(exp / f"timed/{name}/train.json")["seconds_per_step"],
         "test": [test.value, *(test.bounds or ())], "other": [other.value, *(other.bounds or ())],
         "seeds": [scored(folder, "test").value for folder in folders],
-        "rate": yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["learning_rate"],
-        "no_gain_at": ", ".join(failed), **read_json(exp / f"forward/{name}.json"),
+        "rate": rate_of(folder), "no_gain_at": ", ".join(f"{rate:g}" for rate in failed),
+        **read_json(exp / f"forward/{name}.json"),
         "command": made["command"], "commit": made["commit"],
     }  # fmt: skip
 

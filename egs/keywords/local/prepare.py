@@ -1,7 +1,4 @@
-#!/usr/bin/env python3
 """Spoken keywords in noise: clips, other speech and noise → Kaldi directories with the class in utt2label.
-
-    local/prepare.py CORPUS data/keywords --speech-train DIR --speech-test 'DIR DIR' --noises DIR
 
 In: CORPUS/keywords.csv (file, keyword, split) with the clips; folders of read speech by different readers, of
 which two seconds an utterance are the class `other`; a folder of noises. Out: data/keywords/{train,dev,test},
@@ -21,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.audio_problems import find_problem, is_silent
 from ia3_speech.data.corpora.preparation import Size
@@ -41,7 +37,7 @@ SMALL = 4  # clips of a class with --size small
 Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
 
 
-def main(
+def prepare(
     corpus: Path,
     out: Path,
     *,
@@ -175,7 +171,3 @@ def write_mixture(folder: Path, clip: Clip, snr: str, noise: dict[str, np.ndarra
     soundfile.write(folder / f"{name}.flac", wave, SAMPLE_RATE)
     labels, source = {"label": label, "snr": snr, "place": place}, str((folder / f"{name}.flac").absolute())
     return Utterance(name, name, name, source, duration=len(wave) / SAMPLE_RATE, labels=labels)
-
-
-if __name__ == "__main__":
-    command(main)

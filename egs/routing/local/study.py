@@ -239,8 +239,8 @@ def tables_of(
             errors[system] = np.array([count.total for count in counts])
             speeds.append(f"{system} {read_json(folder / 'decode.json')['real_time_factor']:.3f}")
     words = np.array([count.words for count in counts])
-    corpora, speakers = (np.array(column) for column in zip(*((u.labels["corpus"], u.speaker) for u in utterances),
-                                                            strict=True))  # fmt: skip
+    corpora = np.array([one.labels["corpus"] for one in utterances])
+    speakers = np.array([one.speaker for one in utterances])
     oracle = errors["base"].copy()
     for kind in errors.keys() & {*kinds}:
         oracle = np.where(corpora == kind, errors[kind], oracle)
@@ -270,8 +270,8 @@ def tables_of(
         for way in WAYS if way in errors
     ]  # fmt: skip
     note = (
-        f"{len(utterances)} utterances, {words.sum():,} words, {len(set(speakers))} speakers, over whom the intervals "
-        f"are drawn. Seconds a second of audio: {', '.join(speeds)}."
+        f"{len(utterances)} utterances, {words.sum():,} words, {len(set(speakers))} speakers, over whom the "
+        f"intervals are drawn. Seconds a second of audio: {', '.join(speeds)}."
     )
     return [
         ([f"{name}, WER %", "utterances", *columns], rates),
