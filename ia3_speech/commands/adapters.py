@@ -35,7 +35,7 @@ from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_metadata, read_s
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns, plural
-from ia3_speech.inputs import base_folder
+from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import PLACED
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.formatting import percent, plural
-from ia3_speech.inputs import base_folder
+from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, check_options, training_inputs
 

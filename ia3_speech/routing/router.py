@@ -147,8 +147,8 @@ def auto_terms(adapter: str | Path) -> list[Term]:
     if not terms:
         raise UnknownAdapter(
             f"{adapter}: no adapter to choose from is registered in {adapters_dir()} "
-            f"(ia3-speech adapters register FOLDER NAME; one person's are never chosen unless they are named, "
-            f"as in {AUTO}:speaker42)"
+            f"(ia3-speech adapters register FOLDER NAME; one person's are never chosen unless they are "
+            f"named, as in {AUTO}:speaker42)"
         )
     return terms
 

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.errors import TrainingError
-from ia3_speech.inputs import Inputs, base_files, base_folder
+from ia3_speech.inputs import Inputs
+from ia3_speech.model.location import base_files, base_folder
 
 PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
 PLACEMENTS = ("key", "value", "ffn")  # by default

@@ -13,6 +13,7 @@ from typing import Any
 
 from ia3_speech import atomic
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
+from ia3_speech.adapters.methods import add_own_method, insert, save_method
 from ia3_speech.errors import TrainingError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
@@ -22,7 +23,6 @@ from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SharedOptions, TrainingOptions, check_options, method_config, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
-from ia3_speech.training.methods import add_own_method, insert, save_method
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import CHECKPOINT, Trainer
 

@@ -97,7 +97,7 @@ def test_the_card_has_the_wer_of_the_published_files(exp):
     assert rates == [("wer", 30.0), ("cer", 7.5)]
     text = card.read_text()
     assert "| notes/test | 30.0% | 25.0%–35.0% | 40.0% |" in text
-    assert r"with LM + hot words | 8.0% | 3.0%–13.0% | 10.0% (ia3_plus\_seed1 + LM) |" in text
+    assert r"with LM + hot words | 8.0% | 3.0%–13.0% | 10.0% (ia3\_plus\_seed1 + LM) |" in text
     assert "> notes/test, with LM + hot words: " in text and "not published" in text
 
 

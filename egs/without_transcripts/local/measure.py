@@ -184,7 +184,7 @@ def at_test_time(system: str, data: Path, _exp: Path, test: DataDirectory) -> It
             )
             for result, search in zip(results, searches.values(), strict=True):
                 logits = candidates[suta.choose_step(search, candidates)]
-                result.texts[utterance.id] = search(logits[None], [len(logits)])[0].text
+                result.texts[utterance.id] = search(logits).text
                 result.audio_seconds += len(wave) / 16_000
     for result in results:
         yield result, recognizer, time.process_time() - started
