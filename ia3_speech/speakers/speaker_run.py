@@ -16,7 +16,6 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
-from ia3_speech.commands.speakers import SpeakerOptions
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
@@ -25,6 +24,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
+from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.training.config import to_yaml
 from ia3_speech.training.cross_validation import (
     Adaptation,

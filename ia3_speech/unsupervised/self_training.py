@@ -44,7 +44,6 @@ from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_json
-from ia3_speech.commands.self_train import SelfTrainingOptions
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.recordings import find_recordings
@@ -62,6 +61,7 @@ from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_e
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, TrainingOptions, to_yaml
 from ia3_speech.training.run import prepare_base, run_lock, train
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 
 logger = logging.getLogger(__name__)
 

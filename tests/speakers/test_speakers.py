@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.commands import score
-from ia3_speech.commands.speakers import SpeakerOptions
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.model import ia3
+from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
 from ia3_speech.training.config import check_options
 from ia3_speech.training.cross_validation import Adaptation, choose, divide_into_folds

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 
 from ia3_speech import load_adapter, load_base
 from ia3_speech.adapters.record import GATE, OWN_WEIGHTS, read_record
-from ia3_speech.commands.self_train import SelfTrainingOptions
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.search import SearchOptions
 from ia3_speech.unsupervised import self_training
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
 HEARD = [

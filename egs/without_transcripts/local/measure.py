@@ -31,7 +31,6 @@ import ia3_speech
 from ia3_speech import load, load_base
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import CONFIGURATIONS, command
-from ia3_speech.commands.self_train import SelfTrainingOptions
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.ctc_search import GreedySearch
@@ -50,6 +49,7 @@ from ia3_speech.training.config import SharedOptions, TrainingOptions, plain_opt
 from ia3_speech.training.few_minutes import train_on_few
 from ia3_speech.training.run import train as train_with_dev
 from ia3_speech.unsupervised import suta
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 from ia3_speech.unsupervised.self_training import BATCH_SECONDS, SelfTraining
 
 TRAINED = ("with_transcripts", "self_train", "unfiltered")
