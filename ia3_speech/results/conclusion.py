@@ -96,9 +96,16 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
                  if one.search == chosen.search and one.set in sets]  # fmt: skip
         files = [*score, *(file for file in files if file.resolve() not in {one.resolve() for one in score})]
         update_card(adapter, registry.check_name(name), files)
+<<<<<<< HEAD
         registered = read_summary(registry.home() / name)
         stored = search_options(system, chosen).stored()
         if "corrections" in registered.get("training", {}):
+=======
+        source = registry.registration_of(registry.adapters_dir() / name).get("source", "")
+        stored = search_options(system, chosen).stored()
+        keep = corpus_of(Path(source)) == corpus_of(adapter.absolute())
+        if "corrections" in read_summary(registry.adapters_dir() / name).get("training", {}):
+>>>>>>> main
             command = shlex.join(["ia3-speech", "adapters", "register", "--keep", str(adapter), name])
             print(
                 f"{name}: not replaced: the registered adapter includes corrections ({command} replaces it)"

@@ -31,10 +31,11 @@ from ia3_speech.commands.classify import load_classifier
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, base_files, read_inputs
+from ia3_speech.inputs import Inputs, read_inputs
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base
+from ia3_speech.model.location import base_files
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.significance import wilson_interval
