@@ -200,13 +200,13 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
 def format_result(result: Result) -> str:
     """The tables and notes that the command prints below Kaldi's lines; score.json has every number.
 
-                     utterances  words  WER %  [95 % interval]  CER %  MER %  WIL %  before %  change %  [95 % interval]
-    all                       5     14  35.71   [25.00, 66.67]   6.17  31.25  46.67     71.43     -50.0   [-50.0, -50.0]
-    speaker ann               2      7  28.57    [0.00, 40.00]   2.33  25.00  46.43     57.14     -50.0  [-100.0, -33.3]
-    speaker bob               2      3  66.67   [66.67, 66.67]   4.76  50.00  66.67    133.33     -50.0   [-50.0, -33.3]
-    speaker cat               1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
-    accent scottish*          4     10  40.00   [28.57, 66.67]   3.12  33.33  53.33     80.00     -50.0   [-50.0, -50.0]
-    accent welsh*             1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
+                      utterances  words  WER %  [95 % interval]  CER %  MER %  WIL %  before %  change %  [95 % interval]
+    all                        5     14  35.71   [25.00, 66.67]   6.17  31.25  42.38     71.43     -50.0   [-50.0, -50.0]
+    speaker ann                2      7  28.57    [0.00, 40.00]   2.33  25.00  35.71     57.14     -50.0  [-100.0, -33.3]
+    speaker bob                2      3  66.67   [66.67, 66.67]   4.76  50.00  66.67    133.33     -50.0   [-50.0, -33.3]
+    speaker cat                1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
+    accent scottish*           4     10  40.00   [28.57, 66.67]   3.12  33.33  46.67     80.00     -50.0   [-50.0, -50.0]
+    accent welsh*              1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
 
     Rates in percent. Intervals: bootstrap over 3 speakers, 10,000 replicates, seed 0.
     With only 3 speakers, the intervals are too narrow.

@@ -92,20 +92,12 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
     else:
         sets = {read_result(file).set for file in score}
-        files = [one.folder / "score.json" for one in results_in(system)
-                 if one.search == chosen.search and one.set in sets]  # fmt: skip
-        files = [*score, *(file for file in files if file.resolve() not in {one.resolve() for one in score})]
-        update_card(adapter, registry.check_name(name), files)
-<<<<<<< HEAD
-        registered = read_summary(registry.home() / name)
+        shown = [one for one in results_in(system) if one.search == chosen.search != first.search]
+        files = [one.folder / "score.json" for one in shown if one.set in sets]
+        update_card(adapter, registry.check_name(name), [*score, *files])
+        registered = read_summary(registry.adapters_dir() / name)
         stored = search_options(system, chosen).stored()
         if "corrections" in registered.get("training", {}):
-=======
-        source = registry.registration_of(registry.adapters_dir() / name).get("source", "")
-        stored = search_options(system, chosen).stored()
-        keep = corpus_of(Path(source)) == corpus_of(adapter.absolute())
-        if "corrections" in read_summary(registry.adapters_dir() / name).get("training", {}):
->>>>>>> main
             command = shlex.join(["ia3-speech", "adapters", "register", "--keep", str(adapter), name])
             print(
                 f"{name}: not replaced: the registered adapter includes corrections ({command} replaces it)"
@@ -237,7 +229,7 @@ def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
 
 
 def suspicious_texts(system: Path) -> str:
-    """The utterances that training by folds marked as suspicious, with their files and lines; perhaps none."""
+    """The utterances that training by folds marked as suspicious, with their files and lines."""
     folders = [system, *System(system.name, system.name, None, GREEDY, system).averaged_seeds]
     records = [load_json(folder / "train.json") for folder in folders if (folder / "train.json").is_file()]
     suspicious = next(filter(None, (record.get("suspicious") for record in records)), {})
@@ -305,8 +297,8 @@ def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
         lines.append(
-            f"  {len(refused)} of {plural(len(entries), 'adapter')} are not known to be better than the base, "
-            f"and not registered: {shorten(refused, most=MAX_NAMED)} ({REGISTERED} says why)."
+            f"  {len(refused)} of {plural(len(entries), 'adapter')} are not known to be better than the "
+            f"base, and not registered: {shorten(refused, most=MAX_NAMED)} ({REGISTERED} says why)."
         )
     elif refused:
         lines.append(f"  {entries[refused[0]]['refused']}.")

@@ -56,7 +56,7 @@ def identify(
         "corpus": corpus or scored.get("corpus"),
         "system": system or scored.get("system") or name,
         "system_seed": scored.get("system_seed") if system is system_seed is None else system_seed,
-        "search": search_of(decoded),
+        "search": search_of(decoded) if decoded else scored.get("search", GREEDY),
         "scale": terms[0].get("weight", 1.0) if len(terms) == 1 else 1.0,
         "set": set_name,
         "base": decoded.get("base"),
