@@ -207,12 +207,14 @@ def test_summary(exp, capsys):
     summary(str(exp), sample="my audio.wav")
     assert capsys.readouterr().out == (
         "test: On 10 utterances of 0 speakers ia3_plus_seed1 + LM + hot words has a word error rate of 8.0 "
-        "%, and base alone 40.0 %. In 100 words that is 8 errors (wrong, missing or extra words) instead of 40. "
+        "%, and base alone 40.0 %. In 100 words that is 8 errors (wrong, missing or extra words) "
+        "instead of 40. "
         "The adapter lowers the word error rate from 20.0 % (base + LM) to 10.0 % (relative −50.0 %, 95 % "
         "interval −60.0 to −40.0). Adding the hot words lowers the word error rate from 10.0 % "
         "(ia3_plus_seed1 + LM) to 8.0 % (relative −20.0 %, 95 % interval −30.0 to −10.0). On out-of-domain "
         "speech (10 utterances of 0 speakers) the adapter alone raises the word error rate from 20.0 % "
-        "(base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for the speech that it was "
+        "(base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for the speech that it "
+        "was "
         "trained for. Of the adapter's 3 searches this is the best on dev.\n"
         "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
         f"Training took 3 minutes, all 4 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
