@@ -90,16 +90,14 @@ def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
             for x in letters
         ]
         write_data_directory(corpus / name, said)
-    other = str(corpus / "test")
+    shutil.copytree(corpus / "test", tmp_path / "other")
     options = ["--corpus", str(corpus), "--work-dir", str(tmp_path / "w"), "--size", "small", "--seeds", "1"]
     options += ["--base", str(random_base), "--methods", "ia3", "--rates", "ia3=1e-2", "--task", "own"]
-    done = run_recipe(RECIPE, *options, "--out-of-domain", str((tmp_path / "other").resolve()))
-    assert done.returncode == 1 and "no out-of-domain speech" in done.stdout + done.stderr
-    shutil.copytree(other, tmp_path / "other")
+    options += ["--out-of-domain", str(tmp_path / "other")]
     for stage in ("1", "5"):
-        done = run_recipe(RECIPE, *options, "--out-of-domain", str(tmp_path / "other"), "--stage", stage)
+        done = run_recipe(RECIPE, *options, "--stage", stage)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "train ia3\n    " in done.stdout and "ia3_seed1: up to date" in done.stdout
+    assert "ia3_seed1: up to date" in done.stdout
     assert "| ia3 | " in done.stdout and "| base | " in done.stdout
 
 

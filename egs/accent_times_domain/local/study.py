@@ -27,7 +27,6 @@ from ia3_speech.results.curve_files import spread
 from ia3_speech.results.notes import bullets
 from ia3_speech.scoring.error_rates import ErrorRates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.results import change_rate
 from ia3_speech.scoring.scorer import Score, json_value, score_hypotheses
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.scoring.term_errors import read_term_list
@@ -197,12 +196,11 @@ def rate_table(
     header += ["term errors %", "against base %"] * terms + ["WER % of the seeds"] * bool(rates)
     lines = []
     for system, score in {system: score for (system, _), score in compared.items()}.items():
-        changes = [compared[system, one].changes if (system, one) in compared else {} for one in AGAINST]
-        line = [NAMES.get(system, system), Rate(score.wer, score.wer_ci)]
-        line += [change_rate(change.get("wer")) for change in changes] + [Rate(score.cer)]
+        changes = [compared[system, one].change() if (system, one) in compared else None for one in AGAINST]
+        line = [NAMES.get(system, system), score.rate(), *changes, Rate(score.cer)]
         if terms:
-            line.append(Rate(score.term_error_rate, score.term_error_rate_ci))
-            line.append(change_rate(changes[0].get("term_error_rate")))
+            against_base = compared.get((system, "base"), score)
+            line += [score.rate("term_error_rate"), against_base.change("term_error_rate")]
         lines.append(line + ([spread(rates[system])] if rates else []))
     return markdown_table(header, lines)
 

@@ -11,6 +11,7 @@ method's rate by dev, train its seeds   6 decode and score   7 time forward pass
 tables, figures
 """
 
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -78,9 +79,8 @@ class Comparison(Study):
                 raise UserError(f"`rates` takes METHOD=RATE, as 'full=1e-4', not '{method}={rate}'")
         is_orders = (options.corpus / "data/speech/clean").is_dir()
         self.task = options.task or ("orders" if is_orders else "own")
-        super().__init__(
-            __file__, options.corpus.resolve().name if self.task == "own" else self.task, options
-        )
+        folder = re.sub(r"[^\w.-]", "_", options.corpus.resolve().name)  # it stands in lines of the shell
+        super().__init__(__file__, folder if self.task == "own" else self.task, options)
         self.curve = [float(word) for word in options.curve.split()]
         self.tests = [self.data / "test", self.data / "out_of_domain"]
         self.epochs, self.half = (2, 1) if self.small else (options.epochs, (options.epochs + 1) // 2)
