@@ -50,6 +50,14 @@ class StudyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CorpusOptions(StudyOptions):
+    """Options of a study of one corpus."""
+
+    corpus: Path | None = None
+    """where the corpus is, in the layout that the README describes"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecodingOptions(StudyOptions):
     """Options of a study that decodes as the recipes do."""
 
@@ -81,6 +89,8 @@ class Study:
     def __init__(self, script: str, corpus: str, options: StudyOptions):
         """Create EXP/log, and wait until no other run works in EXP. `corpus` names the folders
         below data/ and exp/."""
+        if isinstance(options, CorpusOptions) and not options.corpus:
+            raise UserError(Path(script).with_name("published.txt").read_text("utf-8").strip())
         for name, least in (("seeds", 1), ("stop_stage", options.stage)):
             if (value := getattr(options, name)) < least:
                 raise UserError(f"`{name}` must be {least} or more, not {value}")

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
-from stages import DecodingOptions, Study, Word, located, python
+from stages import CorpusOptions, DecodingOptions, Study, Word, located, python
 from tables import rate_of, write_tables
 
 from ia3_speech.adapters.record import read_json
@@ -38,11 +38,9 @@ BATCH, SECONDS, REPEATS = 16, 4, 5  # of the forward passes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DecodingOptions):
+class Options(DecodingOptions, CorpusOptions):
     """Options of the study."""
 
-    corpus: Path | None = None
-    """where the corpus is, as the recipe of its task takes it"""
     task: Literal["orders", "accent", "own"] | None = None
     """orders (barista_orders), accent (speechocean762) or own (as egs/TEMPLATE takes it) (default: own,
     unless the corpus is that of the orders)"""
@@ -65,8 +63,6 @@ class Comparison(Study):
     """Data and results of one task."""
 
     def __init__(self, options: Options):
-        if options.corpus is None:
-            raise UserError((HERE / "local/published.txt").read_text("utf-8").strip())
         if options.out_of_domain == "none":
             raise UserError("`out_of_domain` none: the table shows what each method costs on other speech")
         self.methods = options.methods.split()
@@ -77,9 +73,10 @@ class Comparison(Study):
         for method, rate in self.known.items():
             if not rate.replace("e-", "").replace(".", "").isdecimal():
                 raise UserError(f"`rates` takes METHOD=RATE, as 'full=1e-4', not '{method}={rate}'")
-        is_orders = (options.corpus / "data/speech/clean").is_dir()
+        corpus = options.corpus or Path()
+        is_orders = (corpus / "data/speech/clean").is_dir()
         self.task = options.task or ("orders" if is_orders else "own")
-        folder = re.sub(r"[^\w.-]", "_", options.corpus.resolve().name)  # it stands in lines of the shell
+        folder = re.sub(r"[^\w.-]", "_", corpus.resolve().name)  # it stands in lines of the shell
         super().__init__(__file__, folder if self.task == "own" else self.task, options)
         self.curve = [float(word) for word in options.curve.split()]
         self.tests = [self.data / "test", self.data / "out_of_domain"]

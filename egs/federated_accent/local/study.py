@@ -11,20 +11,17 @@ training 3 measure what a server learns of a client     4 the tables
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
-from stages import Study, StudyOptions, located
+from stages import CorpusOptions, Study, located
 
 from ia3_speech.cli import command, pip_install
 from ia3_speech.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StudyOptions):
+class Options(CorpusOptions):
     """Options of the study."""
 
-    corpus: Path | None = None
-    """speechocean762 in its published layout"""
     rounds: int = 30
     """number of rounds of each experiment"""
     only: str = ""
@@ -35,8 +32,7 @@ class Options(StudyOptions):
 
 def main(options: Options) -> None:
     """Adapt to an accent by a federation of speakers."""
-    if options.corpus is None:
-        raise UserError(Path(__file__).with_name("published.txt").read_text("utf-8").strip())
+    study, base = Study(__file__, "speechocean762", options), located(options.base)
     if not find_spec("flwr"):
         raise UserError(f"flwr is missing (in the clone: {pip_install('.[federated,methods]')})")
     from experiments import EXPERIMENTS, identify, prepare, run, tables
@@ -44,7 +40,6 @@ def main(options: Options) -> None:
     wanted = [name.strip() for name in options.only.split(";") if name.strip()]
     if unknown := sorted({*wanted} - EXPERIMENTS.keys()):
         raise UserError(f"`only`: there is no {unknown[0]!r} (there are {'; '.join(EXPERIMENTS)})")
-    study, base = Study(__file__, "speechocean762", options), located(options.base)
     if study.runs(1):
         study.once("stage 1, prepare clients", study.data, [options.corpus], prepare,
                    corpus=options.corpus, size=options.size)  # fmt: skip

@@ -23,8 +23,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 from prepare import prepare
-from stages import Study, StudyOptions, located, python
+from stages import CorpusOptions, Study, located, python
 from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
 
@@ -47,31 +48,16 @@ from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, markdown_table
 
 LOCAL = Path(__file__).resolve().parent
+METHODS = yaml.safe_load((LOCAL.parent / "conf/methods.yaml").read_text("utf-8"))
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
-RATES = {
-    "head": (3e-4, 1e-3, 3e-3),
-    "ia3_plus": (1e-2, 2e-2, 4e-2),
-    "lora": (3e-4, 1e-3, 3e-3),
-    "full": (3e-5, 1e-4, 3e-4),
-}
-PLACEMENTS = {"head": (), "ia3_plus": ("key", "value", "ffn", "ffn_output", "attention_output")}
-OTHERS: dict[str, dict[str, Any]] = {
-    "lora": {
-        "placements": ["query", "value"],
-        "options": {"r": 4, "lora_alpha": 8, "modules_to_save": ["projector", "classifier"]},
-    },
-    "full": {"placements": [], "options": {}},
-}
 BATCH = 16
 FALSE_ALARMS = 0.1  # an hour: one in ten
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StudyOptions):
+class Options(CorpusOptions):
     """Options of the study."""
 
-    corpus: Path | None = None
-    """folder with keywords.csv; of the intents, with the Kaldi directories train and test"""
     task: Literal["keywords", "intents"] = "keywords"
     """what is classified"""
     speech_train: str = ""
@@ -84,7 +70,7 @@ class Options(StudyOptions):
     """clips of each class in train, half as many in dev and test; 0: all"""
     hop: float = 1.0
     """seconds from one window of the background speech to the next"""
-    methods: str = " ".join(RATES)
+    methods: str = " ".join(METHODS)
     """methods to compare"""
     rates: int = 3
     """number of learning rates to choose from on dev; 1: the middle one, without a choice"""
@@ -97,10 +83,8 @@ class Options(StudyOptions):
 def main(options: Options) -> None:
     """Compare ways to train a classifier of audio."""
     methods, corpus = options.methods.split(), options.corpus
-    if corpus is None:
-        raise UserError((LOCAL / "published.txt").read_text("utf-8").strip())
-    if unknown := sorted({*methods} - RATES.keys()):
-        raise UserError(f"`methods`: there is no {unknown[0]} (there are {', '.join(RATES)})")
+    if unknown := sorted({*methods} - METHODS.keys()):
+        raise UserError(f"`methods`: there is no {unknown[0]} (there are {', '.join(METHODS)})")
     study = Study(__file__, options.task, options)
     if study.runs(1) and options.task == "intents":
         study.once("stage 1, divide intents", study.data, [corpus], divide, corpus=str(corpus))
@@ -179,7 +163,8 @@ def train(study: Study, label: str) -> None:
         return read_json(out / "train.json")["dev_accuracy"]
 
     for method in options.methods.split():
-        accuracies = {rate: run(rate, 1) for rate in (RATES[method] if rates > 1 else RATES[method][1:2])}
+        choices = METHODS[method]["rates"]
+        accuracies = {rate: run(rate, 1) for rate in (choices if rates > 1 else choices[1:2])}
         best = max(accuracies, key=accuracies.__getitem__)
         for seed in range(2, options.seeds + 1):
             run(best, seed)
@@ -196,10 +181,11 @@ def fit(
     model = classifier.model
     classifier.precision, _ = choose_precision("auto", model)
     model.config.apply_spec_augment = False  # masks stand below the features
-    if method in PLACEMENTS:
-        attach(model, IA3Config(PLACEMENTS[method], train_head=True))
+    of_method = {name: value for name, value in METHODS[method].items() if name != "rates"}
+    if "method" in of_method:
+        insert(model, {"layers": "all", **of_method}, seed)
     else:
-        insert(model, {"method": method, "layers": "all", **OTHERS[method]}, seed)
+        attach(model, IA3Config(tuple(of_method["placements"]), train_head=True))
     parameters = dict(trainable(model))
     rates = [rate if method == "head" or not name.startswith(HEAD) else HEAD_RATE for name in parameters]
     groups = [{"params": [p], "lr": rate} for p, rate in zip(parameters.values(), rates, strict=True)]
@@ -224,7 +210,7 @@ def fit(
             np.savez(out / f"{name}.npz", snrs=snrs, true=true, probabilities=predicted)
             if name == "dev":
                 record["dev_accuracy"] = float(np.mean(predicted.argmax(1) == true))
-    if method in PLACEMENTS:
+    if "method" not in of_method:
         save_adapter(model, out / "adapter", base=classifier, training=record)
     write_json(out / "train.json", record)
     print(f"{record['trained']:,} parameters, dev {record['dev_accuracy']:.1%}, "
@@ -275,7 +261,7 @@ def table(data: Path, exp: Path, hop: float) -> str:
     background = data / "background"
     windows = len(read_data_directory(background, text=False)) if background.is_dir() else 0
     hours, accuracies, f1s = windows * min(hop, 2) / 3600, [], []
-    for method in RATES:
+    for method in METHODS:
         if not (runs := runs_of(exp, method)):
             continue
         folders, by_snr, first = [run["folder"] for run in runs], {}, runs[0]

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from prepare import prepare
-from stages import SHIPPED, Study, StudyOptions, python
+from stages import SHIPPED, CorpusOptions, Study, python
 from tables import SYSTEMS, compare, summary_line, table
 
 from ia3_speech import load, load_base
@@ -64,11 +64,9 @@ EPOCHS_OF_SPEAKERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(StudyOptions):
+class Options(CorpusOptions):
     """Options of the study."""
 
-    corpus: Path | None = None
-    """folder with speechocean762 and minds14, as their recipes take them"""
     corpus_name: str = "real"
     """name of the folders below data/ and exp/"""
     minutes: float = 0
@@ -88,13 +86,11 @@ class Options(StudyOptions):
 def main(options: Options) -> None:
     """Measure adaptation without transcripts."""
     conditions = options.conditions.split()
-    if options.corpus is None:
-        raise UserError((HERE / "local/published.txt").read_text("utf-8").strip())
+    study = Study(__file__, options.corpus_name, options)
     if unknown := sorted({*conditions} - {*CONDITIONS}):
         raise UserError(f"`conditions`: there is no {unknown[0]} ({', '.join(CONDITIONS)})")
     if options.seeds != 1 or options.base != "mini":
         raise UserError("`seeds`, `base`: this measures one seed, on mini")
-    study = Study(__file__, options.corpus_name, options)
     epochs = 2 if study.small else options.epochs
     if study.runs(1):
         sources = [options.corpus / "speechocean762", options.corpus / "minds14", Path(__file__).parent]
