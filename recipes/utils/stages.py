@@ -99,13 +99,13 @@ class Study:
         name = corpus + "_small" * self.small
         self.data, self.exp = self.work / "data" / name, self.work / "exp" / name
         (self.exp / "log").mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.exp / ".study.lock", os.O_CREAT | os.O_RDWR)
-        os.set_inheritable(lock, True)  # so that the jobs of a run that was killed hold it until they end
+        self.lock = (self.exp / ".study.lock").open("a")
+        os.set_inheritable(self.lock.fileno(), True)  # so jobs of a killed run hold it until they end
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"waiting for another run that is still at work in {self.exp}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
 
     def runs(self, stage: int) -> bool:
         """Whether a stage is between --stage and --stop-stage."""

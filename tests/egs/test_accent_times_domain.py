@@ -125,5 +125,5 @@ def test_the_tables_and_results_json(local, work, capsys):
     assert adults[-1]["adapter"] == "+".join(adapters)
     pairs = {(one["system"], one["baseline"]): one for one in results["pairs"] if one["set"] == "test_adults"}
     assert len(pairs) == 2 + 2 + 3 + 3 and pairs["sum", "domain"]["mapsswe"]["segments"] == 2
-    with pytest.raises(UserError, match="ia3_plus_seed3/train.json"):
+    with pytest.raises(UserError, match=r"ia3_plus_seed3/train\.json"):
         local.study.main(local.study.Options(seeds=3, **options))

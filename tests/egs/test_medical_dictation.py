@@ -107,12 +107,6 @@ def test_results_json_has_every_system(ran):
     assert results["command"].startswith(command)
 
 
-def test_the_terms_were_fixed_before_anything_was_decoded(ran):
-    terms, decoded = ran.exp / "terms_test", ran.exp.glob("*/decode_greedy_test/text")
-    assert all(terms.stat().st_mtime < text.stat().st_mtime for text in decoded)
-    assert "\tonly in test\n" in terms.read_text()
-
-
 def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
     summary = json.loads((ran.exp / "lm.json").read_text())
     assert [Path(name).name for name in summary["weights"]] == ["train", "lm_texts"]

@@ -33,16 +33,8 @@ def test_a_data_directory_keeps_its_labels_and_loses_speakers_with_little(local,
     assert "left out, with fewer than 5 utterances: bob\n" in capsys.readouterr().out
 
 
-def test_small_is_three_speakers_with_twelve_utterances(local, tmp_path):
-    folder = kaldi(tmp_path, dict.fromkeys(("ann", "bob", "cat", "dan"), 14))
-    local.prepare.main(str(folder), tmp_path / "out", size="small")
-    assert {name: len(own) for name, own in read_data_directory(tmp_path / "out/test").speakers.items()} == {
-        "ann": 12, "bob": 12, "cat": 12,
-    }  # fmt: skip
-
-
 def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local, tmp_path, monkeypatch):
-    monkeypatch.setattr(local.prepare, "FEWEST", 2)
+    monkeypatch.setattr(local.prepare, "MIN_UTTERANCES", 2)
     corpus = corpus_files.speechocean762(tmp_path / "corpus")
     local.prepare.main(str(corpus), tmp_path / "test")
     assert list(read_data_directory(tmp_path / "test/test").speakers) == ["0024", "1030"]
