@@ -29,7 +29,7 @@ from ia3_speech.scoring.scorer import score_hypotheses
 # folder of a graph, which is made by `ia3-speech export` with the options that stand beside it.
 PYTORCH = """
 from ia3_speech import load
-from ia3_speech.loading import SearchOptions
+from ia3_speech.search import SearchOptions
 texts = load({0!r}, search=SearchOptions(search="greedy")).recognizer.texts"""
 GRAPH = """
 import ia3_speech.onnx

@@ -19,7 +19,7 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.formatting import percent, with_interval
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.search import SearchOptions
 

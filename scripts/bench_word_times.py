@@ -18,7 +18,7 @@ from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.scoring.alignment import SCLITE, align
 from ia3_speech.search import SearchOptions
 

@@ -14,7 +14,7 @@ from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.scoring.ctm import read_confidences
 
 

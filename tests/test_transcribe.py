@@ -26,7 +26,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.errors import AudioError, UserError
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from tests.test_decode import noise
 
 

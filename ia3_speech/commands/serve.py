@@ -25,7 +25,7 @@ from types import FrameType
 from ia3_speech.cli import pip_install
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ia3_speech.adapters.expressions import parse_terms, weight_files
+from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.errors import TrainingError
 from ia3_speech.inputs import Inputs
@@ -381,11 +381,11 @@ def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) 
     """What decides an adapter: data directories by name, base, start, options, and what is `more`. Raises
     UnknownAdapter where there is no such `init_adapter`."""
     start = options.init_adapter if options.init_adapter != NEAREST else None
-    terms = parse_terms(start) if start else []
+    start = parse_sum(start) if start else AdapterSpec()
     replay = {"replay": replay_folder(options.replay)} if options.replay else {}
     return Inputs(
-        data | replay | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
-        comparable(options) | {"init_weights": [term.weight for term in terms]} | more,
+        data | replay | {"base": base_files(options.base), "init_adapter": tensor_files_of(start)},
+        comparable(options) | {"init_weights": [term.weight for term in start.terms]} | more,
     )
 
 

@@ -19,7 +19,7 @@ from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.model.base import load_base
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.search import SearchOptions, make_search

@@ -7,7 +7,7 @@ import soundfile
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.transcription import channel_names, parse_channel_adapters
 from ia3_speech.errors import AudioError, UserError
-from ia3_speech.loading import load
+from ia3_speech.session import load
 
 
 @pytest.fixture

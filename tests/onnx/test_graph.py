@@ -18,7 +18,7 @@ from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.data.audio import load_audio
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.errors import AdapterError, BaseError
-from ia3_speech.loading import SearchOptions
+from ia3_speech.search import SearchOptions
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import make_base

@@ -18,7 +18,7 @@ from openai import OpenAI
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.commands.serve import listen
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.app import make_app

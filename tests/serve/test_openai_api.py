@@ -17,7 +17,7 @@ from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
 from ia3_speech.errors import UserError
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.model.location import MINI
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.search import SearchOptions

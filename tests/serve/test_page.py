@@ -13,7 +13,7 @@ import soxr
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import voice
 from ia3_speech.data.audio import load_audio
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from ia3_speech.search import SearchOptions
 from tests.report.webdriver import Browser, found
 
