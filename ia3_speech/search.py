@@ -31,7 +31,13 @@ NO_LM = Path("none")
 BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
 # The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
 # words may have either sign.
-MIN_VALUES = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_size": 1, "hotword_weight": 0}
+MIN_VALUES = {
+    "lm_weight": 0,
+    "word_score": -inf,
+    "unknown_word_score": -inf,
+    "beam_size": 1,
+    "hotword_weight": 0,
+}
 
 
 class StoredSearch(TypedDict, total=False):
@@ -155,7 +161,9 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
         for name in BEAM_NUMBERS:
             if getattr(options, name) is not None:
                 flag = "--" + name.replace("_", "-")
-                logger.warning("%s: without a language model (--lm) the search is greedy, and does not use it", flag)
+                logger.warning(
+                    "%s: without a language model (--lm) the search is greedy, and does not use it", flag
+                )
                 break
     else:
         numbers = {name: value for name in BEAM_NUMBERS if (value := getattr(options, name)) is not None}

@@ -6,8 +6,8 @@
     session = Session(load_base("mini"))
     session.recognizer(parse_adapter("accent:0.7+medical")).texts([wave])
 
-In: a base, options of the search (search.py), and an `AdapterSpec` for each request. Out: a `Recognizer`, or by
-`load` a `Transcriber`. IA³ adapters are rows of the session's bank; an adapter of another method is put into the
+In: a base, options of the search (search.py), and an `AdapterSpec` for each request. Out: a `Recognizer`, or
+by `load` a `Transcriber`. IA³ adapters are rows of the session's bank; an adapter of another method is in the
 model for all requests.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.record import GATE, LM_WEIGHTS, SEARCH_FILES, method_of
-from ia3_speech.adapters.spec import AdapterSpec, parse_adapter
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
@@ -53,8 +53,7 @@ class Session:
         base: without vectors in its model, unless `attached` is in it.
         search: comes before the search that is registered with an adapter.
         cache: of the adapters; default: one without limits.
-        batch_seconds, max_seconds, vad, scaling, test_time: as for `load`; max_seconds None: the base's maximum
-            input duration, else MAX_INPUT.
+        batch_seconds, max_seconds, vad, scaling, test_time: as for `load`.
         attached: an adapter of another method than IA³, which is in the base's model.
     """
 
@@ -90,13 +89,13 @@ class Session:
 
     def recognizer(
         self,
-        spec: AdapterSpec = AdapterSpec(),  # noqa: B008  (immutable)
+        spec: AdapterSpec = BASE_ALONE,
         *,
         compute: Compute | None = None,
         hotwords: "Sequence[Hotword]" = (),
     ) -> Recognizer:
-        """The recogniser of a request. Its adapters are loaded on first use, and again if they have changed on
-        disk.
+        """The recogniser of a request. Its adapters are loaded on first use, and again if their files have
+        changed.
 
         Args:
             compute: computes the logits in place of this session, and then loads the adapters too.
@@ -113,12 +112,13 @@ class Session:
             )
         if spec.choice:
             return self.routed_recognizer(spec, compute, hotwords)
-        if compute is None and self.cache:
+        external = compute is not None
+        if not external and self.cache:
             compute = self.cache.logits
             for each in (spec, *(of_channel for _, of_channel in spec.channels)):
                 self.cache.row(each.terms)
         search, record = self.search(spec)
-        scaling = self.find_scaling(spec, record)
+        scaling = self.find_scaling(spec, record, lenient=external)
         if hotwords:
             from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
@@ -151,7 +151,7 @@ class Session:
             if len(usable) < len(chosen.terms):
                 chosen, gate = self.gate(replace(spec, terms=tuple(usable)))
         router = Router(chosen, gate, recognizer_of)
-        return replace(recognizer_of(AdapterSpec()), spec=chosen, router=router)
+        return replace(recognizer_of(BASE_ALONE), spec=chosen, router=router)
 
     def search(self, spec: AdapterSpec) -> "tuple[Search, dict[str, Any]]":
         """The search of an adapter, and its record for decode.json: with what is registered with it, whatever
@@ -167,23 +167,31 @@ class Session:
         """The search of the base, and of adapters with which none is registered."""
         return make_search(self.options, self.base)
 
-    def make_stored_search(
-        self, folder: Path, modified: tuple[int, ...]
-    ) -> "tuple[Search, dict[str, Any]]":
+    def make_stored_search(self, folder: Path, modified: tuple[int, ...]) -> "tuple[Search, dict[str, Any]]":
         return make_search(self.options.complete(folder), self.base)
 
-    def find_scaling(self, spec: AdapterSpec, search_record: Mapping[str, Any]) -> Scaling | None:
-        """The scaling of an adapter's confidences with a search: the session's, else the stored one."""
+    def find_scaling(
+        self, spec: AdapterSpec, search_record: Mapping[str, Any], *, lenient: bool = False
+    ) -> Scaling | None:
+        """The scaling of an adapter's confidences with a search: the session's, else the stored one; None if
+        that is damaged and `lenient`."""
         from ia3_speech.confidence.storage import find_scaling
 
         if self.scaling or self.settings.get("test_time") or spec.channels:
             return self.scaling
-        return find_scaling(self.base, spec, search_record)
+        try:
+            return find_scaling(self.base, spec, search_record)
+        except UserError:
+            if not lenient:
+                raise
+            return None
 
     def gate(self, spec: AdapterSpec) -> "tuple[AdapterSpec, GaussianGate]":
         """As `routing.router.make_gate`; read again when the file of an adapter's gate has changed."""
         files = [term.folder / GATE for term in spec.terms]
-        return self.cached_gate(spec, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
+        return self.cached_gate(
+            spec, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+        )
 
     def make_gate(self, spec: AdapterSpec, modified: tuple[int, ...]) -> "tuple[AdapterSpec, GaussianGate]":
         from ia3_speech.routing.router import make_gate
@@ -244,11 +252,11 @@ def load(
     """
     for name, seconds in (("batch_seconds", batch_seconds), ("max_seconds", max_seconds)):
         if seconds is not None and not seconds >= MIN_INPUT:
-            raise UserError(f"{name} is {seconds:g}, and has to be at least {MIN_INPUT:g} seconds")
+            raise UserError(f"`{name}` is {seconds:g}, and has to be at least {MIN_INPUT:g} seconds")
     if test_time not in (None, "suta", "dsuta"):
-        raise UserError(f"test_time is {test_time!r}, and has to be suta or dsuta")
+        raise UserError(f"`test_time` is {test_time!r}, and has to be suta or dsuta")
     if channels == "split" and test_time == "dsuta":
-        raise UserError("test_time dsuta follows one person, and split channels have several (take suta)")
+        raise UserError("`test_time=dsuta` follows one person, and split channels have several (take suta)")
     choose_method(vad)
     files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
     search = SearchOptions(search) if isinstance(search, str) else search
@@ -256,7 +264,7 @@ def load(
     options.check()
     spec = parse_adapter(adapter, split=channels == "split")
     if spec.choice and test_time:
-        raise UserError(f"{spec} chooses among adapters as they are (leave out test_time)")
+        raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     warn_of_unused_searches(spec, options)
     from ia3_speech.adapters.load import base_of
     from ia3_speech.adapters.methods import add_own_method, load_any

@@ -135,7 +135,7 @@ def time_batches(options: Options, base: Base) -> str:
     one = times["one adapter attached"]
     lines = [
         f"## A batch of {len(waves)} rows, {options.seconds / 2:g} to {options.seconds:g} s, "
-        f"{len(bank):,} adapters loaded",
+        f"{len(bank.names()):,} adapters loaded",
         "",
         "| batch | seconds, median | least | ratio to one adapter, median of the repeats |",
         "|---|---:|---:|---:|",
@@ -169,7 +169,7 @@ def seconds_of(function: Callable) -> float:
 
 def time_edits(bank: Bank, make: Callable[[int], Adapter], names: list[str]) -> list[str]:
     """Microseconds of an edit with an adapter that is in memory, and of selecting a batch's rows."""
-    other = make(len(bank))
+    other = make(len(bank.names()))
     turns = {
         "replace an adapter": lambda: bank.replace("0", other),
         "drop one": lambda: bank.drop("0"),
@@ -214,7 +214,7 @@ def filled(base: Base, dtype: str, count: int, rows: int) -> tuple[list[int], li
         return [seconds_of(lambda pair=pair: bank.add(*pair)) for pair in made]
 
     def select() -> float:
-        names = [str(seed) for seed in np.linspace(0, len(bank) - 1, rows).astype(int)]
+        names = [str(seed) for seed in np.linspace(0, len(bank.names()) - 1, rows).astype(int)]
         return median(take_turns({"": lambda: bank.select(names)}, EDITS)[""])
 
     few_added = add(range(rows))

@@ -27,10 +27,10 @@ from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import spans, spell_as_recognized, viterbi
 from ia3_speech.formatting import interval, percent
-from ia3_speech.session import load
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.significance import percentile_interval
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 if TYPE_CHECKING:
     from torch import Tensor

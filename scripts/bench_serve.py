@@ -32,16 +32,16 @@ from bench_page import machine, made_by, publish
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import StoredAdapter, stored_adapter
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
+from ia3_speech.adapters.spec import Term, term_at
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.serve.engine import Engine, Turn
+from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions
@@ -163,20 +163,20 @@ def engine_system(mixed: bool) -> Callable:
     def system(base: Base, adapters: list[Adapter], options: Options) -> Iterator[Answer]:
         metrics, bank, search = Metrics(), Bank(base), GreedySearch(base.vocabulary)
         cache = MeteredCache(bank, len(adapters), 1e12, metrics)
-        stored = [StoredAdapter(str(n), Path(str(n)), (n,)) for n in range(len(adapters))]
+        stored = [Term(str(n), Path(str(n)), stamp=(n,)) for n in range(len(adapters))]
         for one, adapter in zip(stored, adapters, strict=True):  # in memory: the disk is not what is measured
-            bank.add(f"adapter{one.name}", adapter)
-            cache.loaded[one] = f"adapter{one.name}"
+            bank.add(one.folder, adapter)
+            cache.loaded[one.folder] = one
         engine = Engine(cache, options.batch_seconds, options.max_wait_ms / 1000, metrics)
 
         def answer(wave: np.ndarray, voice: int) -> str:
-            terms = ((stored[voice], 1.0),) if mixed else ()
-            return search(Turn(engine).logits([wave], terms)[0]).text
+            terms = (stored[voice],) if mixed else ()
+            return search(QueueHandle(engine).logits([wave], terms)[0]).text
 
         yield answer
         engine.close()
         for one in stored:
-            cache.drop(one)
+            cache.drop(one.folder)
 
     return system
 
@@ -255,7 +255,7 @@ def ray_system(replicas: int) -> Callable:
         import ray
         from ray import serve
 
-        from ia3_speech.serve.ray_app import RemoteTurn, Replica
+        from ia3_speech.serve.ray_app import RemoteHandle, Replica
 
         engine = EngineOptions(
             base=options.base, batch_seconds=options.batch_seconds, max_wait_ms=options.max_wait_ms
@@ -266,14 +266,14 @@ def ray_system(replicas: int) -> Callable:
             for number, adapter in enumerate(adapters):
                 attach_adapter(base.model, adapter, check=False)
                 folder = save_adapter(base.model, registry.home() / f"adapter{number}", base=base)
-                stored.append(stored_adapter(folder.name, folder))
+                stored.append(term_at(folder.name, folder))
             detach(base.model)
             ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
             serve.start(proxy_location="Disabled")
             queues = serve.run(Replica.options(num_replicas=replicas).bind(engine), route_prefix=None)
 
             def answer(wave: np.ndarray, voice: int) -> str:
-                logits = RemoteTurn(queues).logits([wave], ((stored[voice], 1.0),))
+                logits = RemoteHandle(queues).logits([wave], (stored[voice],))
                 return search(logits[0]).text
 
             yield answer

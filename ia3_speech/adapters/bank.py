@@ -7,9 +7,10 @@
     with bank.rows(["medical", None]):                  # or the transformers model, called as usual
         model(batch, attention_mask=mask)
 
-In: waves, and for each the name of an adapter, None for the base, or a sum of names as `spec` reads it. Out: logits, each row's equal to that row alone with its adapter. A row of the base is bit for bit what
-the same batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are kept in the bank's type
-and multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
+In: waves, and for each the name of an adapter, None for the base, or a sum of names as `spec` reads it. Out:
+logits, each row's equal to that row alone with its adapter. A row of the base is bit for bit what the same
+batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are stored in the bank's type and
+multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
 
 An adapter's vectors are one tensor, in the order of the model's target modules. A batch makes a tensor
 (batch, parameters) of them, with ones where an adapter has no vector, and each target module gets its part.

@@ -1,8 +1,8 @@
 """A bank whose adapters are loaded from disk when a request first needs them.
 
-In: the terms of an `AdapterSpec` for each waveform. Out: logits. The bank's name of an adapter is its folder, so
-no name of one request can mean the adapter of another. An adapter whose files have changed replaces its earlier
-version. `session.Session` and the server's engine use it.
+In: the terms of an `AdapterSpec` for each waveform. Out: logits. The bank's name of an adapter is its folder,
+so no name of one request can mean the adapter of another. An adapter whose files have changed replaces its
+earlier version. `session.Session` and the server's engine use it.
 """
 
 from collections import OrderedDict
@@ -62,12 +62,12 @@ class AdapterCache:
                 self.loaded.move_to_end(term.folder)
         return tuple((term.folder, term.weight) for term in terms)
 
-    def load(self, term: Term, keep: Container[Path]) -> None:
-        """Load an adapter unless its current version is loaded."""
+    def load(self, term: Term, keep: Container[Path]) -> bool:
+        """Load an adapter unless its current version is loaded; returns whether it had to."""
         known = self.loaded.get(term.folder)
         # A request that is older than the loaded version gets that one.
         if known and known.stamp in (term.stamp, stamp_of(term.folder)):
-            return
+            return False
         with registry.without_writers():
             stamp, adapter = stamp_of(term.folder), read_adapter(self.bank.base.model, term.folder)
         warn_of_ones(adapter)
@@ -77,6 +77,12 @@ class AdapterCache:
         for folder in [folder for folder in self.loaded if folder not in keep and folder != term.folder]:
             if len(self.loaded) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break
+            self.drop(folder)
+        return True
+
+    def forget(self, name: str) -> None:
+        """Unload the adapter that is registered under a name."""
+        for folder in [folder for folder, term in self.loaded.items() if term.name == name]:
             self.drop(folder)
 
     def drop(self, folder: Path) -> None:

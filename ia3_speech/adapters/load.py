@@ -2,8 +2,8 @@
 
     load_adapter(model, "accent:0.7+medical:0.5")
 
-In: a model, and an `AdapterSpec` or what a user writes for it. Out: the model with vectors, an `Adapter`, or a
-folder. A sum is
+In: a model, and an `AdapterSpec` or its text. Out: the model with vectors, an `Adapter`, or a folder.
+A sum is
 
     vectors   1 + Σ wᵢ·(lᵢ − 1) = Σ wᵢ·lᵢ + (1 − Σ wᵢ)
     heads     Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h         h is the base's own

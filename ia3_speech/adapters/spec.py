@@ -58,7 +58,7 @@ class AdapterSpec:
         if self.channels:
             return ",".join(f"{channel}={spec}" for channel, spec in self.channels)
         if self.choice:
-            names = ",".join(term.name for term in self.terms)
+            names = ",".join(map(str, self.terms))
             return self.choice if self.all_registered else f"{self.choice}:{names}"
         return "+".join(map(str, self.terms))
 
@@ -77,6 +77,9 @@ class AdapterSpec:
         adapter records, else mini. Registered adapters of other bases may be among those of `auto`."""
         folders = [] if self.all_registered else self.folders
         return str(base or next(filter(None, map(recorded_base, folders)), "mini"))
+
+
+BASE_ALONE = AdapterSpec()
 
 
 def stamp_of(folder: Path) -> tuple[int, ...]:
@@ -176,17 +179,18 @@ def parse_adapter(adapter: "str | Path | AdapterSpec | None", *, split: bool = F
         UserError: channels are named although they are not split.
     """
     if adapter is None or isinstance(adapter, AdapterSpec):
-        return adapter or AdapterSpec()
+        return adapter or BASE_ALONE
     text = str(adapter)
     if not is_channel(text.partition("=")):
         return parse_choice(text) if is_auto(text) else parse_sum(text)
     if not split:
-        raise UserError(f'the adapter "{text}" names channels, which needs channels split (--channels split)')
+        raise UserError(f"`adapter={text}` names channels (transcribe them separately: `channels=split`)")
     channels: dict[str, AdapterSpec] = {}
     for part in text.split(","):
-        if not is_channel(part.partition("=")) or (name := part.partition("=")[0].strip()) in channels:
-            raise UserError(f'adapter "{text}": "{part}" is not CHANNEL=ADAPTER (left=agent,right=caller)')
-        channels[name] = parse_sum(part.partition("=")[2].strip())
+        name, _, value = (word.strip() for word in part.partition("="))
+        if not is_channel(part.partition("=")) or name in channels or not value:
+            raise UserError(f'`adapter={text}`: "{part}" is not CHANNEL=ADAPTER (left=agent,right=caller)')
+        channels[name] = parse_sum(value)
     return AdapterSpec(channels=tuple(channels.items()))
 
 
@@ -265,7 +269,7 @@ def parse_choice(
     specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]
     if not specs or any(len(spec.terms) > 1 for spec in specs):
         raise UserError(f"{text}: names no adapter to choose, or a sum ({AUTO}:accent,medical)")
-    return AdapterSpec(tuple(replace(spec.terms[0], weight=1.0) for spec in specs), choice)
+    return AdapterSpec(tuple(spec.terms[0] for spec in specs), choice)
 
 
 def choosable_adapters() -> list[Term]:

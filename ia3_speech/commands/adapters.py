@@ -30,10 +30,10 @@ from ia3_speech.adapters.card import (
     score_line,
     update_card,
 )
-from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_metadata, read_summary
+from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
-from ia3_speech.errors import UserError
+from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions

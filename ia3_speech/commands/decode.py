@@ -38,9 +38,9 @@ from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTim
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
-from ia3_speech.session import load
 from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 
 def main(
@@ -127,7 +127,13 @@ def main(
         inputs.record(decode_dir)
         shutil.rmtree(decode_dir / PARTS_FOLDER)
         return int(record["without_output"] > 0)
-    options = {"adapter": spec, "base": wanted if adapters else base, "max_seconds": max_seconds, "vad": "off", "scaling": scaling}
+    options = {
+        "adapter": spec,
+        "base": wanted if adapters else base,
+        "max_seconds": max_seconds,
+        "vad": "off",
+        "scaling": scaling,
+    }
     transcriber = load(**vars(model_options) | vars(test_time_options) | options, search=search_options)
     recognizer = transcriber.recognizer
     if adapters:  # each of which may have another scaling

@@ -43,8 +43,8 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
-from ia3_speech.session import load, make_post_process
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load, make_post_process
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses
 DAY_SECONDS = 86_400.0  # for --max-seconds inf

@@ -58,8 +58,8 @@ from ia3_speech.decoding.options import (
 )
 from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.errors import UserError
-from ia3_speech.session import load, make_post_process
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load, make_post_process
 
 if TYPE_CHECKING:
     from tqdm import tqdm

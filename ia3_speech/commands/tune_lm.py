@@ -27,9 +27,9 @@ from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs
-from ia3_speech.session import load
 from ia3_speech.model.location import base_files
 from ia3_speech.search import NO_LM, SearchOptions, make_search
+from ia3_speech.session import load
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)

@@ -1,4 +1,4 @@
-"""A recogniser: a base with an adapter, a search and a scale of confidences, which turns waveforms into words.
+"""A recogniser: a base with an adapter, a search and a scale of confidences, to turn waveforms into words.
 
 In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: the recognised words of each. `decode`,
 `transcribe`, `live` and the server share it: it cuts what is too long, makes batches of similar length, and
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.audio_problems import is_silent
 from ia3_speech.data.batches import make_batches
@@ -37,8 +37,8 @@ Key = TypeVar("Key")
 Row = Any
 # What the front end makes of waveforms, (frames, channels) each → the recogniser of each, and the choice.
 Router = Callable[[Sequence["Tensor"]], Sequence[tuple["Recognizer", Choice]]]
-# Waveforms, and for each its row (or a function from what the front end makes of them to their rows) → logits,
-# (frames, vocabulary) each.
+# Waveforms, and for each its row (or a function from what the front end makes of them to the rows) → logits
+# of each, (frames, vocabulary).
 Compute = Callable[[Sequence[np.ndarray], Any], "list[Tensor]"]
 
 
@@ -57,7 +57,7 @@ class Recognizer:
     """See the module."""
 
     base: "Base"
-    spec: AdapterSpec = AdapterSpec()
+    spec: AdapterSpec = BASE_ALONE
     search: Search | None = None  # how logits become words; None: greedy search
     search_record: Mapping[str, Any] = field(default_factory=lambda: {"search": "greedy"})  # for decode.json
     scaling: Scaling | None = None  # of the words' confidences; None: they are not calibrated

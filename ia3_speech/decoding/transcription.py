@@ -30,7 +30,7 @@ from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_reco
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment
-from ia3_speech.errors import AudioError, UserError
+from ia3_speech.errors import AudioError
 
 
 class Recognizers(Protocol):
@@ -50,8 +50,8 @@ class Transcriber:
     session: Recognizers | None = None  # for requests with other adapters
 
     def with_adapter(self, adapter: str | Path | AdapterSpec) -> "Transcriber":
-        """The same with an adapter (a name, a folder, a sum), which is loaded on first use, and again if it has
-        changed on disk. Base, search and loaded adapters are shared.
+        """The same with an adapter (a name, a folder, a sum), which is loaded on first use, and again if its
+        files have changed. Base, search and loaded adapters are shared.
 
         Raises:
             UserError: there is no such adapter, it is of another base, or an adapter of another method than

@@ -54,7 +54,7 @@ class GraphSession:
     base: "OnnxBase"
 
     def recognizer(self, spec: AdapterSpec) -> Recognizer:
-        """The recogniser of a request. Raises UserError for a choice among adapters, and as `OnnxBase.read`."""
+        """The recogniser of a request. Raises UserError for a choice by audio, and as `OnnxBase.read`."""
         if spec.choice or spec.channels:
             raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
         vectors = self.base.vectors(spec)

@@ -5,8 +5,8 @@
     route(features)           [(a recogniser with medical, Choice("medical", 0.98)), …]
 
 In: adapters with their gates, and a base with its own, of out-of-domain speech. Out: for each waveform the
-recogniser of the chosen adapter, with its search and the scaling of its confidences; of the base if no adapter
-is chosen.
+recogniser of the chosen adapter, with its search and the scaling of its confidences; of the base if none is
+chosen.
 """
 
 import logging
@@ -37,8 +37,8 @@ MIN_WEIGHT = 0.02  # of an adapter in a sum: a smaller one makes no audible diff
 
 
 class Router:
-    """Chooses among adapters for each waveform: one of them or the base; of `auto-sum` a sum whose weights are
-    the gate's probabilities.
+    """Chooses among adapters for each waveform: one of them or the base; of `auto-sum` a sum with the gate's
+    probabilities as weights.
 
     Args:
         spec, gate: of `make_gate`.

@@ -23,11 +23,11 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.cache import StoredAdapter
 from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE
+from ia3_speech.adapters.spec import Term
 from ia3_speech.commands.adapters import describe_adapter
 from ia3_speech.corrections.store import only_writer
 from ia3_speech.errors import StoreLocked, UserError
@@ -118,9 +118,7 @@ def check_may_manage(server: Server, client: Client) -> None:
         raise ApiError(403, "This API key may not store or remove adapters.", "forbidden")
 
 
-def register_upload(
-    server: Server, client: Client, name: str, uploads: list[Any], replace: bool
-) -> StoredAdapter:
+def register_upload(server: Server, client: Client, name: str, uploads: list[Any], replace: bool) -> Term:
     """Write the files to a folder of their own, check what they are, and register them as they may be."""
     base = server.bank.base
     with tempfile.TemporaryDirectory() as sent, tempfile.TemporaryDirectory() as clean:
@@ -161,7 +159,7 @@ def register_upload(
     return server.models.adapter(name, ANYBODY)
 
 
-def zipped(stored: StoredAdapter) -> bytes:
+def zipped(stored: Term) -> bytes:
     """The adapter's files as a ZIP file."""
     content = io.BytesIO()
     with tempfile.TemporaryDirectory() as copies, zipfile.ZipFile(content, "w") as archive:
@@ -172,14 +170,14 @@ def zipped(stored: StoredAdapter) -> bytes:
     return content.getvalue()
 
 
-def describe_all(found: Iterable[StoredAdapter]) -> Iterator[dict[str, Any]]:
+def describe_all(found: Iterable[Term]) -> Iterator[dict[str, Any]]:
     """Without those that are removed meanwhile."""
     for stored in found:
         with suppress(UserError, OSError):
             yield describe(stored)
 
 
-def describe(stored: StoredAdapter) -> dict[str, Any]:
+def describe(stored: Term) -> dict[str, Any]:
     """What `ia3-speech adapters show` says of it, without paths."""
     entry = describe_adapter(stored.folder)
     if "base" in entry:

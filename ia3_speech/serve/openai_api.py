@@ -30,7 +30,7 @@ from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import AudioError, SearchError, TooLong, UserError
-from ia3_speech.serve.engine import ClientLeft, EngineClosed, Turn
+from ia3_speech.serve.engine import ClientLeft, EngineClosed, QueueHandle
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, bad_value, invalid, overloaded
 from ia3_speech.serve.models import language_code, language_names
 from ia3_speech.serve.state import Server
@@ -82,7 +82,7 @@ async def create_transcription(request: Request) -> Response:
     """Transcribe a file."""
     server: Server = request.app.state.server
     async with AsyncExitStack() as stack:
-        turn, form = await stack.enter_async_context(read_form(request, max_files=1))
+        handle, form = await stack.enter_async_context(read_form(request, max_files=1))
         wanted = fields_of(form, TranscriptionForm)
         if wanted.timestamp_granularities and wanted.response_format != "verbose_json":
             name = "timestamp_granularities"
@@ -94,9 +94,11 @@ async def create_transcription(request: Request) -> Response:
             raise bad_value("response_format", "stream is for response_format json or text.")
         language = check_language(wanted.language, server.language)
         model = await asyncio.to_thread(server.models.select, wanted.model, request.state.client)
-        wave = await stack.enter_async_context(decoded_file(request, form, turn))
+        wave = await stack.enter_async_context(decoded_file(request, form, handle))
         request.state.audio_seconds = len(wave) / SAMPLE_RATE
-        recognizer = await translated(asyncio.to_thread(server.recognizer_for, model, turn, wanted.hotwords))
+        recognizer = await translated(
+            asyncio.to_thread(server.recognizer_for, model, handle, wanted.hotwords)
+        )
         transcriber = Transcriber(recognizer, server.dictation if wanted.dictation else None)
         if wanted.stream:
             return EventStream(events_of(server, transcriber, wave), stack.pop_all())
@@ -107,26 +109,26 @@ async def create_transcription(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def read_form(request: Request, max_files: int) -> AsyncIterator[tuple[Turn, FormData]]:
+async def read_form(request: Request, max_files: int) -> AsyncIterator[tuple[QueueHandle, FormData]]:
     """Admit a request, and read its multipart form, files on disk where they are large. Raises ApiError."""
     seconds = request.app.state.server.limits.upload_seconds
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(400, "The body has to be multipart/form-data.", "invalid_content_type")
     limits = {"max_files": max_files, "max_fields": MOST_FIELDS, "max_part_size": FIELD_BYTES}
-    with request.app.state.server.admission() as turn:
+    with request.app.state.server.admission() as handle:
         try:
             async with asyncio.timeout(seconds):
                 form = await request.form(**limits)
         except TimeoutError:
             raise ApiError(408, f"The body did not arrive within {seconds:g} s.", "timeout") from None
         try:
-            yield turn, form
+            yield handle, form
         finally:
             await form.close()
 
 
 @asynccontextmanager
-async def decoded_file(request: Request, form: FormData, turn: Turn) -> AsyncIterator[np.ndarray]:
+async def decoded_file(request: Request, form: FormData, handle: QueueHandle) -> AsyncIterator[np.ndarray]:
     """The samples of the form's file, which count as held until the context ends. Decoding stops where the
     client leaves. Raises ApiError."""
     server: Server = request.app.state.server
@@ -135,7 +137,7 @@ async def decoded_file(request: Request, form: FormData, turn: Turn) -> AsyncIte
     max_seconds, minimum = 60 * server.limits.max_minutes, server.recognizer.base.minimum_samples
 
     def check() -> None:
-        if turn.cancelled:
+        if handle.cancelled:
             raise ClientLeft
 
     async def decode() -> np.ndarray:
@@ -306,7 +308,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     found = await asyncio.to_thread(server.models.adapters, client)
     names = [server.models.base_id, *await asyncio.to_thread(lambda: [*server.models.usable_aliases(client)])]
     records = [model_record(name, server.started) for name in names]
-    records += [model_record(one.name, one.stamp[0] / 1e9) for one in found]
+    records += [model_record(term.name, term.stamp[0] / 1e9) for term in found]
     return {"object": "list", "data": records}
 
 
@@ -314,6 +316,6 @@ async def list_models(request: Request) -> dict[str, Any]:
 async def retrieve_model(model: str, request: Request) -> dict[str, Any]:
     """One of these, or a sum of adapters."""
     server: Server = request.app.state.server
-    found = await asyncio.to_thread(server.models.select, model, request.state.client)
-    stamps = (stored.stamp[0] / 1e9 for stored, _ in found.terms)
+    spec = await asyncio.to_thread(server.models.select, model, request.state.client)
+    stamps = (term.stamp[0] / 1e9 for term in spec.terms if term.stamp)
     return model_record(model, max(stamps, default=server.started))

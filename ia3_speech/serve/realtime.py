@@ -25,7 +25,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.options import PAUSE_LIMITS
 from ia3_speech.live.audio import Converter
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
-from ia3_speech.serve.engine import ClientLeft, Turn
+from ia3_speech.serve.engine import ClientLeft, QueueHandle
 from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid
 from ia3_speech.serve.openai_api import check_language, terms_of, translated
 from ia3_speech.serve.state import Server
@@ -80,12 +80,12 @@ class SessionUpdate(BaseModel):
 async def realtime(socket: WebSocket) -> None:
     """A transcription session."""
     server: Server = socket.app.state.server
-    with server.admission() as turn:
+    with server.admission() as handle:
         offered = socket.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
         await socket.accept("realtime" if "realtime" in offered else None)
         events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(WAITING_EVENTS)
-        session = Session(server, socket, turn)
-        reader = asyncio.create_task(read_events(socket, events, turn, server.limits.upload_seconds))
+        session = Session(server, socket, handle)
+        reader = asyncio.create_task(read_events(socket, events, handle, server.limits.upload_seconds))
         try:
             await session.run(events)
             if socket.client_state is WebSocketState.CONNECTED:
@@ -97,7 +97,7 @@ async def realtime(socket: WebSocket) -> None:
             socket.state.audio_seconds = session.heard / RATE
 
 
-async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn, seconds: float) -> None:
+async def read_events(socket: WebSocket, events: asyncio.Queue, handle: QueueHandle, seconds: float) -> None:
     """Put the client's events into the queue; None when it has left, whose rest is not computed, or has sent
     nothing for so many seconds."""
     while True:
@@ -116,15 +116,15 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn, seco
             event = None
         wrong = bad_value("", "The event is not a JSON object.")
         await events.put(event if isinstance(event, dict) else wrong)
-    turn.cancel()
+    handle.cancel()
     await events.put(None)
 
 
 class Session:
     """One connection."""
 
-    def __init__(self, server: Server, socket: WebSocket, turn: Turn):
-        self.server, self.socket, self.turn = server, socket, turn
+    def __init__(self, server: Server, socket: WebSocket, handle: QueueHandle):
+        self.server, self.socket, self.queue_handle = server, socket, handle
         self.id, self.input = new_id("sess"), SessionInput()  # as session.updated tells it
         if model := socket.query_params.get("model"):
             self.input.transcription = Transcription(model=model)
@@ -224,7 +224,7 @@ class Session:
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
         recognizer = await translated(
-            asyncio.to_thread(self.server.recognizer_for, model, self.turn, hotwords)
+            asyncio.to_thread(self.server.recognizer_for, model, self.queue_handle, hotwords)
         )
         pause = turns.silence_duration_ms / 1000 if turns else math.inf
         stream = StreamingRecognizer(recognizer, pause_seconds=pause)

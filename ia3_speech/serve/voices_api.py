@@ -125,7 +125,7 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
     removal = await in_thread(remove_voice, name, f"key {client.name}", adapter=client.admin)
     for version in removal.adapters:
         await asyncio.to_thread(server.engine.call(partial(server.cache.forget, version)).result)
-    server.models.cached_gate.cache_clear()
+    server.session.cached_gate.cache_clear()
     return {"id": name, "object": "voice", "deleted": True}
 
 
@@ -135,9 +135,9 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
 async def add_recording(name: str, request: Request) -> dict[str, Any]:
     """Store a recording and what is said in it; the same recording again gets the new text."""
     server, name = request.app.state.server, existing_voice(request, name)
-    async with read_form(request, max_files=1) as (turn, form):
+    async with read_form(request, max_files=1) as (handle, form):
         text = fields_of(form, RecordingForm).text
-        async with decoded_file(request, form, turn) as wave:
+        async with decoded_file(request, form, handle) as wave:
             base = server.recognizer.base
             id = await change_voice(request, name, voice.store_recording, name, wave, text, base)
     stored = await asyncio.to_thread(voice.read_store, name)

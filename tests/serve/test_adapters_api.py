@@ -18,11 +18,11 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.cache import find_stored
 from ia3_speech.adapters.card import score_line, update_card
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import GATE, METADATA, read_record, recorded_base, write_record
+from ia3_speech.adapters.spec import find_registered
 from ia3_speech.corrections import voice
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.utterance import Utterance
@@ -181,7 +181,7 @@ def test_a_download_is_whole_while_the_adapter_is_replaced(adapters, tmp_path):
         copy_publishable(adapters[name], tmp_path / name, "ward")
         versions.append(registry.file_contents(tmp_path / name))
     registry.register(adapters["accent"], "ward")
-    stored = find_stored("ward")
+    stored = find_registered("ward")
 
     def replace_often() -> None:
         for number in range(30):
@@ -254,9 +254,9 @@ def test_odd_types_in_a_record_are_refused_or_do_no_harm(serving, adapters, tmp_
 
 
 def test_a_gate_that_is_unusable_stops_neither_the_server_nor_auto(
-    serving, recognizer, adapters, recordings, caplog
+    serving, session, adapters, recordings, caplog
 ):
-    base = recognizer.base
+    base = session.base
     for name, files in (("accent", recordings[:3]), ("medical", recordings[3:6])):
         write_gate(registry.home() / name, measure_speech(base, map(load_audio, files)))
     with serving() as running:

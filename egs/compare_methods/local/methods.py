@@ -91,9 +91,9 @@ def forward(out: Path, adapter: Path, base: str = "mini") -> None:
     import torch
 
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.adapters.methods import load_any
     from ia3_speech.adapters.record import method_of
+    from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.model.base import load_base
 
     waves = [

@@ -43,8 +43,8 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.inputs import Inputs
-from ia3_speech.search import SearchOptions
 from ia3_speech.model.base import Base
+from ia3_speech.search import SearchOptions
 from ia3_speech.speakers.few_run import train_on_few
 from ia3_speech.training.config import SelfTrainingOptions, SharedOptions, TrainingOptions, plain_options
 from ia3_speech.training.run import train as train_with_dev
