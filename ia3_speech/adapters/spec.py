@@ -261,9 +261,9 @@ def parse_choice(
     if not colon:
         if not (terms := tuple((registered or choosable_adapters)())):
             raise UnknownAdapter(
-                f"{text}: no adapter to choose from is registered in {registry.home()} (ia3-speech adapters "
-                f"register FOLDER NAME; an adapter of one person is chosen only if it is named, as in "
-                f"{AUTO}:speaker42)"
+                f"{text}: no adapter to choose from is registered in {registry.adapters_dir()} "
+                f"(ia3-speech adapters register FOLDER NAME; an adapter of one person is chosen only if it is "
+                f"named, as in {AUTO}:speaker42)"
             )
         return AdapterSpec(terms, choice, all_registered=True)
     specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]
@@ -275,7 +275,11 @@ def parse_choice(
 def choosable_adapters() -> list[Term]:
     """All registered adapters but earlier versions (NAME@1) and those of one person, which are that
     person's."""
-    terms = [term_at(name, registry.home() / name) for name in registry.registered_names() if "@" not in name]
+    terms = [
+        term_at(name, registry.adapters_dir() / name)
+        for name in registry.registered_names()
+        if "@" not in name
+    ]
     return [term for term in terms if not is_biometric(read_summary(term.folder))]
 
 
@@ -285,5 +289,5 @@ def find_registered(name: str) -> Term | None:
     name = unicodedata.normalize("NFC", name)
     if registry.name_fault(name) or not registry.is_registered(name):
         return None
-    term = term_at(name, registry.home() / name)
+    term = term_at(name, registry.adapters_dir() / name)
     return term if term.stamp else None  # it may just have been removed

@@ -40,7 +40,7 @@ def read(expression) -> list[tuple[str, float]]:
 def test_sums(registered, expression, found):
     assert read(expression) == found
     assert [term.folder for term in parse_sum(expression).terms] == [
-        registry.home() / name for name, _ in found
+        registry.adapters_dir() / name for name, _ in found
     ]
 
 

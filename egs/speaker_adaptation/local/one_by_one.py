@@ -31,16 +31,16 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.results.conclusion import BETTER
+from ia3_speech.results.conclusion import MIN_PROBABILITY
 from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
-from ia3_speech.speakers.few_run import train_on_few
+from ia3_speech.training.few_minutes import train_on_few
 
 HEAD = ("utterances", "people", "base WER %", "draws needed %", "with an adapter %", "change %",
         "people worse off %", "largest loss %")  # fmt: skip
-DRAWS = (None, BETTER, 0.95)  # in which the folds have fewer errors; None: every adapter is used
+DRAWS = (None, MIN_PROBABILITY, 0.95)  # in which the folds have fewer errors; None: every adapter is used
 FOLDS = ("words", "base_errors", "errors", "better", "selected_epoch", "scale", "learning_rate")
 
 
@@ -88,8 +88,7 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data_directory(folder / "data", utterances[:few])
-        options = few_options(base.name, folder / "data", folder / "exp")
-        options.init_adapter, options.seed = None, seed
+        options = few_options(base.name, folder / "data", folder / "exp", init_adapter=None, seed=seed)
         summary = train_on_few(options)
         detach(base.model)
         before = errors(base, others)
