@@ -262,8 +262,8 @@ def parse_choice(
         if not (terms := tuple((registered or choosable_adapters)())):
             raise UnknownAdapter(
                 f"{text}: no adapter to choose from is registered in {registry.adapters_dir()} "
-                f"(ia3-speech adapters register FOLDER NAME; an adapter of one person is chosen only if it is "
-                f"named, as in {AUTO}:speaker42)"
+                f"(ia3-speech adapters register FOLDER NAME; one person's is chosen only if it is named, as "
+                f"in {AUTO}:speaker42)"
             )
         return AdapterSpec(terms, choice, all_registered=True)
     specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json
-from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of, term_at
+from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
@@ -84,11 +84,8 @@ def main(
     own_hotwords = search_options.hotwords is not None  # not those that are registered with the adapter
     scaling, spec = confidence_options.scaling, parse_adapter(adapter)
     directory = read_for_decoding(data, allow_pipes)
-    adapters: dict[str, AdapterSpec] = {}  # of each utterance, with --adapter-per-speaker
-    if adapter_per_speaker:
-        for id, folder in speaker_adapters(adapter_per_speaker, directory.utterances).items():
-            name = folder.relative_to(adapter_per_speaker).parent.as_posix()
-            adapters[id] = AdapterSpec((term_at(name, folder),))
+    # Of each utterance
+    adapters = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     terms = dict.fromkeys(term for each in adapters.values() for term in each.terms)
     every = AdapterSpec(tuple(terms)) if adapters else spec
     if len(spec.terms) == 1 and not spec.choice:

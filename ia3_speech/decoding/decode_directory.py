@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ia3_speech.adapters.record import read_json
-from ia3_speech.adapters.spec import AdapterSpec
+from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
@@ -164,7 +164,7 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
     return directory
 
 
-def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Path]:
+def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, AdapterSpec]:
     """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
     the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold; else
     the one of all utterances. Raises UserError where the folder holds none, or none for a speaker of the
@@ -181,7 +181,8 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
     adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker, whole) for u in utterances}
     if missing := sorted({utterance.speaker for utterance in utterances if not adapters[utterance.id]}):
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
-    return adapters
+    terms = {path: term_at(path.relative_to(folder).parent.as_posix(), path) for path in adapters.values()}
+    return {id: AdapterSpec((terms[path],)) for id, path in adapters.items()}
 
 
 # ---- files
