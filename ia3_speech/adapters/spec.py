@@ -10,6 +10,7 @@ in it. There is no `-` operator: names have hyphens.
 """
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -25,7 +26,7 @@ from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.errors import AdapterError, UnknownAdapter, UserError
 
 AUTO, AUTO_SUM = "auto", "auto-sum"
-STEREO = ("left", "right")
+CHANNEL = re.compile(r"\s*(left|right|\d+)\s*=(.*)", re.DOTALL)  # with its adapter
 HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
 
 Value = TypeVar("Value")
@@ -126,42 +127,25 @@ def parse_expression(
     pieces = expression.split("+")
     while pieces:
         for count in range(len(pieces), 0, -1):  # a `+` may stand in a name, and in a weight such as 1e+2
-            if term := parse_term("+".join(pieces[:count]), find):
+            text = "+".join(pieces[:count]).strip()
+            name, number = (part.strip() for part in text.rpartition(":")[::2])
+            candidates = [(text, 1.0), (name, finite_number(number))]
+            terms = [(n, find(n), weight) for n, weight in candidates if weight is not None]
+            if terms := [term for term in terms if term[1] is not None]:
                 break
-        else:
-            name, number = split_weight(pieces[0].strip())
-            if to_finite_number(number) is not None:
-                raise unknown(name, expression)
-            if find(name) is not None:
-                raise AdapterError(
-                    f'"{expression}": the weight of {name} is "{number}", and not a finite number ({HINT})'
-                )
-            raise unknown(pieces[0].strip(), expression)
-        yield term
+        else:  # the last text is the first piece
+            if finite_number(number) is None and find(name) is not None:
+                hint = f'the weight of {name} is "{number}", and not a finite number ({HINT})'
+                raise AdapterError(f'"{expression}": {hint}')
+            raise unknown(text if finite_number(number) is None else name, expression)
+        yield terms[0]
         pieces = pieces[count:]
 
 
-def parse_term(text: str, find: Callable[[str], Value | None]) -> tuple[str, Value, float] | None:
-    """NAME or NAME:WEIGHT; None if it is neither."""
-    name, number = split_weight(text)
-    for candidate, weight in ((text.strip(), 1.0), (name, to_finite_number(number))):
-        if weight is not None and (value := find(candidate)) is not None:
-            return candidate, value, weight
+def finite_number(text: str) -> float | None:
+    with suppress(ValueError):
+        return number if isfinite(number := float(text)) else None
     return None
-
-
-def split_weight(text: str) -> tuple[str, str]:
-    """`NAME : WEIGHT` at the last colon; without a colon, both are empty."""
-    name, colon, number = text.rpartition(":")
-    return (name.strip(), number.strip()) if colon else ("", "")
-
-
-def to_finite_number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if isfinite(number) else None
 
 
 # --- parsing ------------------------------------------------------------------------------------------------
@@ -181,23 +165,17 @@ def parse_adapter(adapter: "str | Path | AdapterSpec | None", *, split: bool = F
     if adapter is None or isinstance(adapter, AdapterSpec):
         return adapter or BASE_ALONE
     text = str(adapter)
-    if not is_channel(text.partition("=")):
+    if not CHANNEL.match(text):
         return parse_choice(text) if is_auto(text) else parse_sum(text)
     if not split:
         raise UserError(f"`adapter={text}` names channels (transcribe them separately: `channels=split`)")
     channels: dict[str, AdapterSpec] = {}
     for part in text.split(","):
-        name, _, value = (word.strip() for word in part.partition("="))
-        if not is_channel(part.partition("=")) or name in channels or not value:
+        match = CHANNEL.match(part)
+        if not match or match[1] in channels or not match[2].strip():
             raise UserError(f'`adapter={text}`: "{part}" is not CHANNEL=ADAPTER (left=agent,right=caller)')
-        channels[name] = parse_sum(value)
+        channels[match[1]] = parse_sum(match[2].strip())
     return AdapterSpec(channels=tuple(channels.items()))
-
-
-def is_channel(parts: tuple[str, str, str]) -> bool:
-    """Whether (name, "=", adapter) assigns an adapter to a channel."""
-    name, equals, _ = parts
-    return bool(equals) and (name.strip() in STEREO or name.strip().isdecimal())
 
 
 def parse_sum(
@@ -216,21 +194,21 @@ def parse_sum(
     errors: dict[str, UnknownAdapter] = {}  # so that no name is looked up on the Hub twice
 
     def find_anywhere(name: str) -> Term | None:
-        if ":" in name:  # no name may hold a colon
-            folder = registry.adapter_at(Path(os.path.expanduser(name)))  # noqa: PTH111 (Path's raises for ~nobody)
-            return folder and term_at(name, folder)
         try:
-            return term_at(name, registry.resolve_adapter(name))
+            if ":" not in name:
+                return term_at(name, registry.resolve_adapter(name))
         except UnknownAdapter as error:
             errors[name] = error
             return None
+        # No name may hold a colon, but a path may. Path's own `expanduser` raises for ~nobody.
+        folder = registry.adapter_at(Path(os.path.expanduser(name)))  # noqa: PTH111
+        return folder and term_at(name, folder)
 
     def unknown_term(name: str, expression: str) -> UserError:
         if not name and expression.strip():
             return AdapterError(f'"{expression}": a term has no name ({HINT})')
         where = "" if name == expression.strip() else f', in "{expression}"'
-        message = errors.get(name) or registry.not_found(name, Path(name))
-        return UnknownAdapter(f"{message}{where}")
+        return UnknownAdapter(f"{errors.get(name) or registry.not_found(name, Path(name))}{where}")
 
     terms = parse_expression(str(expression), find or find_anywhere, unknown or unknown_term)
     return AdapterSpec(tuple(replace(term, weight=weight) for _, term, weight in terms))

@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ia3_speech.adapters.spec import STEREO, AdapterSpec, parse_adapter
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.data.utterance import Problem, find_problem
@@ -184,7 +184,7 @@ class Transcriber:
         segments: list[TranscriptSegment] = []
         choices: list[Choice] = []
         if usable:
-            rows = [adapters.get(name, AdapterSpec()).terms for name in names] if adapters else None
+            rows = [adapters.get(name, BASE_ALONE).terms for name in names] if adapters else None
             recognitions = self.recognizer.fresh().recognize(
                 waves, lambda _, seconds: advance(seconds / len(waves)), rows, with_words=True
             )
@@ -231,7 +231,7 @@ def read_audio(source: Recording, minimum_samples: int) -> tuple[np.ndarray, Pro
 
 def channel_names(count: int) -> tuple[str, ...]:
     """left and right; of any other number of channels, 1, 2, 3 …"""
-    return STEREO if count == 2 else tuple(str(number) for number in range(1, count + 1))
+    return ("left", "right") if count == 2 else tuple(str(number) for number in range(1, count + 1))
 
 
 def split_channels(recording: Recording) -> list[np.ndarray]:
