@@ -18,7 +18,6 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.cache import find_stored
 from ia3_speech.adapters.card import score_line, update_card
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.load import labels_of_trained
@@ -29,7 +28,6 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
-from ia3_speech.serve.adapters_api import zipped
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.speakers.few_run import heard_by
 from tests.routing.test_routing import FAULTS, damage_gate
@@ -174,14 +172,13 @@ def test_of_a_file_of_keys_the_line_is_told_or_that_it_cannot_be_read(tmp_path):
         Access(tmp_path, 0)
 
 
-def test_a_download_is_whole_while_the_adapter_is_replaced(adapters, tmp_path):
+def test_a_download_is_whole_while_the_adapter_is_replaced(running, adapters, tmp_path):
     versions = []
     for name in ("accent", "medical"):
         (tmp_path / name).mkdir()
         copy_publishable(adapters[name], tmp_path / name, "ward")
         versions.append(registry.file_contents(tmp_path / name))
     registry.register(adapters["accent"], "ward")
-    stored = find_stored("ward")
 
     def replace_often() -> None:
         for number in range(30):
@@ -191,7 +188,8 @@ def test_a_download_is_whole_while_the_adapter_is_replaced(adapters, tmp_path):
     writer.start()
     try:
         while writer.is_alive():
-            archive = zipfile.ZipFile(io.BytesIO(zipped(stored)))
+            answer = httpx.get(f"{running.url}/v1/adapters/ward/download")
+            archive = zipfile.ZipFile(io.BytesIO(answer.content))
             assert {name.removeprefix("ward/"): archive.read(name) for name in archive.namelist()} in versions
     finally:
         writer.join()
