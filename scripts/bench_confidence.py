@@ -118,7 +118,7 @@ def main(
     recognizer = load(base, search=SearchOptions(search), vad="off").recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     heard = [recognizer.logits([load_utterance(one)])[0] for one in utterances]
-    texts = [recognizer.search(logits[None], [len(logits)])[0].text for logits in heard]
+    texts = [recognizer.search(logits).text for logits in heard]
     pairs = [
         (normalize(one.text or "").split(), text.split()) for one, text in zip(utterances, texts, strict=True)
     ]

@@ -98,7 +98,7 @@ class Set:
 
     def texts(self, search: Search) -> list[list[str]]:
         """The normalised words of each utterance."""
-        rows = ([search(piece.float()[None], [len(piece)])[0] for piece in pieces] for pieces in self.logits)
+        rows = ([search(piece.float()) for piece in pieces] for pieces in self.logits)
         return [normalize(" ".join(one.text for one in hypotheses)).split() for hypotheses in rows]
 
 

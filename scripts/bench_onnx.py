@@ -22,7 +22,7 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.formatting import with_interval
-from ia3_speech.inputs import base_folder
+from ia3_speech.model.location import base_folder
 from ia3_speech.scoring.scorer import score_hypotheses
 
 # System → what a process runs to define `texts`, a function of a list of waveforms; {0} is the base, or the

@@ -171,7 +171,7 @@ def engine_system(mixed: bool) -> Callable:
 
         def answer(wave: np.ndarray, voice: int) -> str:
             terms = ((stored[voice], 1.0),) if mixed else ()
-            return search([*Turn(engine).logits([wave], terms)], [10**9])[0].text
+            return search(Turn(engine).logits([wave], terms)[0]).text
 
         yield answer
         engine.close()
@@ -230,7 +230,7 @@ def swapped(base: Base, adapters: list[Adapter], options: Options) -> Iterator[A
     def run(batch: list[Request]) -> list[str]:
         attach_adapter(base.model, adapters[batch[0].voice], check=False)
         logits = base.logits([one.wave for one in batch], any_length=True)
-        return [search([row], [len(row)])[0].text for row in logits]
+        return [search(row).text for row in logits]
 
     yield from behind_a_queue(run, True, options)
     detach(base.model)
@@ -265,7 +265,7 @@ def ray_system(replicas: int) -> Callable:
             stored, search = [], GreedySearch(base.vocabulary)
             for number, adapter in enumerate(adapters):
                 attach_adapter(base.model, adapter, check=False)
-                folder = save_adapter(base.model, registry.home() / f"adapter{number}", base=base)
+                folder = save_adapter(base.model, registry.adapters_dir() / f"adapter{number}", base=base)
                 stored.append(stored_adapter(folder.name, folder))
             detach(base.model)
             ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
@@ -274,7 +274,7 @@ def ray_system(replicas: int) -> Callable:
 
             def answer(wave: np.ndarray, voice: int) -> str:
                 logits = RemoteTurn(queues).logits([wave], ((stored[voice], 1.0),))
-                return search(logits, [10**9])[0].text
+                return search(logits[0]).text
 
             yield answer
             serve.shutdown()

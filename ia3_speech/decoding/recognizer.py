@@ -140,7 +140,7 @@ class Recognizer:
             names = [adapters[index] for index in batch] if adapters else None
             logits, chosen = self.choose([pieces[index][1] for index in batch], names)
             for index, row, (recognizer, choice) in zip(batch, logits, chosen, strict=True):
-                [hypothesis] = recognizer.search(np.asarray(row)[None], [len(row)])
+                hypothesis = recognizer.search(np.asarray(row))
                 start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
                 words: list[Word] = []
                 if with_words:

@@ -184,7 +184,7 @@ class StreamingRecognizer:
         """The text of the current piece so far, if it has changed."""
         self.partial_end = self.end
         logits = self.current_logits()
-        text = self.text if logits is None else self.recognizer.search(logits[None], [len(logits)])[0].text
+        text = self.text if logits is None else self.recognizer.search(logits).text
         if text == self.text:
             return []
         self.text = text

@@ -73,7 +73,7 @@ def overloaded(message: str) -> ApiError:
 
 def public_reason(error: UserError) -> str:
     """The message of an error, without the folder in which this server keeps its files."""
-    return str(error).replace(str(registry.home().parent), "…")
+    return str(error).replace(str(registry.home()), "…")
 
 
 def from_user_error(error: UserError) -> ApiError:

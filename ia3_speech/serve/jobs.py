@@ -180,8 +180,8 @@ class JobProgress(logging.Handler):
 
 def main(name: str, base: str, epochs: str, start: str) -> int:
     """Learn from what is stored of a voice, and report the result; → the exit code."""
-    from ia3_speech.speakers.cross_validation import FOLDS
     from ia3_speech.training import multi_adapter
+    from ia3_speech.training.cross_validation import FOLDS
 
     for number in (signal.SIGTERM, signal.SIGINT):  # so that temporary files are deleted
         signal.signal(number, signal.default_int_handler)
