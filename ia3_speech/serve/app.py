@@ -6,15 +6,14 @@ allow. The page's files lie in page/; a policy allows it to load and run only th
 """
 
 import asyncio
-import errno
 import logging
+import re
 import secrets
 import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,10 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ia3_speech import __version__
-from ia3_speech.errors import UserError
 from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
 from ia3_speech.serve.engine import EngineClosed
-from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, from_user_error, invalid, overloaded
+from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, api_error
 from ia3_speech.serve.forms import ServerOf
 from ia3_speech.serve.monitoring import REQUEST_ID
 from ia3_speech.serve.options import LOOPBACK
@@ -41,7 +39,6 @@ logger = logging.getLogger(__name__)
 # Their warnings name adapters, which may be people's, or quote texts.
 QUIET = [logging.getLogger(f"ia3_speech.{name}") for name in ("adapters.io", "data.numbers_in_words")]
 UNLOAD_SECONDS = 5.0
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PAGE = Path(__file__).parent / "page"
 SAMPLE = PAGE.parents[1] / "out_of_domain/librispeech_dev/audio/1462-170138-0012.ogg"
 PAGE_FILES = {file.name: file for file in PAGE.iterdir()} | {"sample.ogg": SAMPLE}
@@ -79,9 +76,9 @@ def make_app(server: Server) -> FastAPI:
     app.add_api_route("/", page, include_in_schema=False)
     app.add_api_route("/page/{name}", page, include_in_schema=False)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
-    app.add_api_route("/healthz", healthz)
-    app.add_api_route("/readyz", readyz)
-    for kind in (HTTPException, RequestValidationError, UserError, EngineClosed):
+    app.add_api_route("/healthz", health)
+    app.add_api_route("/readyz", health)
+    for kind in (HTTPException, RequestValidationError):
         app.add_exception_handler(kind, error_response)
     app.add_middleware(Entrance, server=server)
     return app
@@ -107,32 +104,20 @@ async def metrics(server: ServerOf) -> Response:
     return Response(generate_latest(server.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-async def healthz(server: ServerOf) -> Response:
-    """Whether the process works; if not, it should be restarted."""
-    return health(server.engine.alive, "ok")
-
-
-async def readyz(server: ServerOf) -> Response:
-    """Whether requests should be sent here."""
-    return health(server.engine.alive and not server.closing, "ready")
-
-
-def health(good: bool, word: str) -> Response:
-    return JSONResponse({"status": word if good else "unavailable"}, 200 if good else 503)
+async def health(request: Request, server: ServerOf) -> Response:
+    """/healthz: whether the process works, or has to be restarted. /readyz: whether to send requests here."""
+    ready = request.url.path.endswith("readyz")
+    good = server.engine.alive and not (ready and server.closing)
+    status = ("ready" if ready else "ok") if good else "unavailable"
+    return JSONResponse({"status": status}, 200 if good else 503)
 
 
 async def error_response(request: Request, error: Exception) -> Response:
-    """An error of an endpoint, of Starlette or FastAPI, in OpenAI's shape."""
-    if isinstance(error, RequestValidationError):
-        error = invalid(error)
-    elif isinstance(error, UserError):
-        error = from_user_error(error)
-    elif isinstance(error, EngineClosed):
-        error = overloaded("The server is shutting down.")
-    elif not isinstance(error, ApiError):
+    """Errors of Starlette and FastAPI in OpenAI's shape."""
+    if (known := api_error(error)) is None:
         unknown = f"Invalid URL ({request.method} {request.url.path[:200]})"
-        error = ApiError(error.status_code, unknown if error.status_code == 404 else error.detail)
-    return error.response()
+        known = ApiError(error.status_code, unknown if error.status_code == 404 else error.detail)
+    return known.response()
 
 
 class Entrance:
@@ -165,19 +150,14 @@ class Entrance:
         try:
             self.authorize(scope)
             await self.app(scope, self.limited(receive), send_with_id)
-        except ApiError as error:
-            await answer(error, scope, receive, send_with_id)
         except ClientDisconnect:
             status = CLIENT_LEFT
         except Exception as error:
-            if is_full := isinstance(error, OSError) and error.errno in FULL:
-                logger.error("nothing can be stored: %s", error.strerror)
-            else:  # without the error's message, which may quote a text
+            if (known := api_error(error)) is None:  # without the error's message, which may quote a text
                 lines = "".join(traceback.format_tb(error.__traceback__))
                 logger.error("defect: %s\n%s", type(error).__name__, lines)
             if status == 500:  # nothing has been sent yet
-                full = overloaded("The server can't store anything at the moment.")
-                await answer(full if is_full else INTERNAL, scope, receive, send_with_id)
+                await answer(known or INTERNAL, scope, receive, send_with_id)
         finally:
             resources.close()
             self.server.metrics.note_request(scope, status, time.monotonic() - began)
@@ -192,7 +172,7 @@ class Entrance:
             return
         headers, max_bytes = Headers(scope=scope), self.server.limits.max_bytes
         origin, host = headers.get("origin"), headers.get("host", "")
-        if self.server.local and host_name(host) not in LOOPBACK:
+        if self.server.local and re.sub(r":\d*$", "", host).strip("[]").lower() not in LOOPBACK:
             # A page of another site, whose domain name points at this machine (DNS rebinding).
             raise ApiError(403, "This server is for this machine alone (--host, --key-file).", "invalid_host")
         if self.server.access.file is None and origin and origin.partition("://")[2] != host:
@@ -226,14 +206,6 @@ class Entrance:
             return message
 
         return receive_limited
-
-
-def host_name(host: str) -> str | None:
-    """`localhost` of the header `localhost:8000`."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
 
 
 def too_large(max_bytes: int) -> ApiError:

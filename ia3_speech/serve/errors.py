@@ -5,6 +5,8 @@
 A message holds no path of the server, no text, and no name that the client has neither sent nor may use.
 """
 
+import errno
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,9 @@ from starlette.responses import JSONResponse
 
 from ia3_speech.adapters import registry
 from ia3_speech.errors import BadName, StoreLocked, UserError
+from ia3_speech.serve.engine import EngineClosed
+
+logger = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499  # nginx's status; only the log shows it
 
@@ -76,11 +81,24 @@ def public_reason(error: UserError) -> str:
     return str(error).replace(str(registry.home()), "…")
 
 
-def from_user_error(error: UserError) -> ApiError:
-    """The answer to an error of the library; 409 while a voice is learning, or being deleted."""
-    if isinstance(error, StoreLocked):
-        return ApiError(409, public_reason(error), "learning", retry_after=5)
-    return bad_value("name" if isinstance(error, BadName) else "file", public_reason(error))
+def api_error(error: Exception) -> ApiError | None:
+    """The answer to an error: 409 while a voice learns or is being deleted, 503 if nothing can be stored; None
+    for a defect of the server."""
+    match error:
+        case ApiError():
+            return error
+        case RequestValidationError():
+            return invalid(error)
+        case StoreLocked():
+            return ApiError(409, public_reason(error), "learning", retry_after=5)
+        case UserError():
+            return bad_value("name" if isinstance(error, BadName) else "file", public_reason(error))
+        case EngineClosed():
+            return overloaded("The server is shutting down.")
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS):
+            logger.error("nothing can be stored: %s", error.strerror)
+            return overloaded("The server can't store anything at the moment.")
+    return None
 
 
 INTERNAL = ApiError(500, "The server had an error while processing your request.", "internal_error")

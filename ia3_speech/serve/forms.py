@@ -21,7 +21,7 @@ from ia3_speech.data.audio_problems import find_problem
 from ia3_speech.errors import AudioError, TooLong
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.engine import ClientLeft
-from ia3_speech.serve.errors import CLIENT_LEFT, ApiError, bad_value
+from ia3_speech.serve.errors import CLIENT_LEFT, ApiError, api_error, bad_value
 from ia3_speech.serve.state import Server
 
 FORM_LIMITS = {"max_files": len(FILES), "max_fields": 200, "max_part_size": 65_536}  # bytes of a field
@@ -29,11 +29,11 @@ FORM_LIMITS = {"max_files": len(FILES), "max_fields": 200, "max_part_size": 65_5
 Result = TypeVar("Result")
 
 
-def get_server(connection: HTTPConnection) -> Server:
+async def get_server(connection: HTTPConnection) -> Server:
     return connection.app.state.server
 
 
-def get_client(connection: HTTPConnection) -> Client:
+async def get_client(connection: HTTPConnection) -> Client:
     return connection.state.client
 
 
@@ -51,6 +51,8 @@ class FormRequest(Request):
             form = await super().form(**FORM_LIMITS)
         except ClientDisconnect:
             raise ApiError(CLIENT_LEFT, "The client has left.") from None
+        except OSError as error:  # a full disk
+            raise (api_error(error) or error) from None
         return FormData([(key.removesuffix("[]"), value) for key, value in form.multi_items() if value != ""])
 
 
@@ -69,7 +71,7 @@ class FormRoute(APIRoute):
 async def decode_audio(request: Request, upload: UploadFile) -> np.ndarray:
     """The samples of an uploaded file, float32 (samples,), 16 kHz mono, which count as held until the request
     ends. Decoding stops when the client leaves. Raises ApiError."""
-    server, handle = get_server(request), request.state.handle
+    server, handle = request.app.state.server, request.state.handle
     max_seconds, minimum = 60 * server.limits.max_minutes, server.recognizer.base.minimum_samples
 
     def check() -> None:

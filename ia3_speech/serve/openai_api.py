@@ -26,8 +26,7 @@ from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import SearchError, UserError
-from ia3_speech.serve.engine import EngineClosed
-from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, overloaded
+from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
 from ia3_speech.serve.models import language_code, language_names
 
@@ -125,8 +124,6 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
     """The result of a function of the recogniser. Raises ApiError for what the client may know."""
     try:
         return await asyncio.to_thread(function, *arguments, **options)
-    except EngineClosed:
-        raise overloaded("The server is shutting down.") from None
     except SearchError as error:
         raise bad_value("model", "With this model the output is not a number.") from error
     except UserError as error:  # it was removed, or its files, or hot words registered with it, are wrong
@@ -148,11 +145,11 @@ async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator
             between = written[len(written.rstrip()) :] or " "  # a dictated line break, or a blank
             yield event({"type": "transcript.text.delta", "delta": delta})
         yield event({"type": "transcript.text.done", "text": text})
-    except ApiError as error:
-        yield event(error.body())
-    except Exception:
-        yield event(INTERNAL.body())
-        raise
+    except Exception as error:
+        known = api_error(error)
+        yield event((known or INTERNAL).body())
+        if known is None:
+            raise
 
 
 def event(content: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from ia3_speech.decoding.options import PAUSE_LIMITS
 from ia3_speech.live.audio import Converter
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.serve.engine import ClientLeft
-from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid
+from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value, invalid
 from ia3_speech.serve.forms import ServerOf
 from ia3_speech.serve.openai_api import check_language, in_thread, terms_of
 from ia3_speech.serve.state import Server
@@ -59,9 +59,7 @@ class TurnDetection(BaseModel):
     silence_duration_ms: int = Field(500, ge=round(1000 * PAUSE_LIMITS[0]), le=round(1000 * PAUSE_LIMITS[1]))
 
 
-class SessionInput(BaseModel):
-    """`session.audio.input` of OpenAI's transcription sessions."""
-
+class Input(BaseModel):
     format: AudioFormat = AudioFormat()
     transcription: Transcription | None = None
     noise_reduction: dict[str, Any] | None = None
@@ -69,11 +67,13 @@ class SessionInput(BaseModel):
 
 
 class Audio(BaseModel):
-    input: dict[str, Any] = {}
+    input: Input = Input()
 
 
-class SessionUpdate(BaseModel):
-    type: Literal["transcription"]
+class Settings(BaseModel):
+    """The settings of OpenAI's transcription sessions."""
+
+    type: Literal["transcription"] = "transcription"
     audio: Audio = Audio()
 
 
@@ -81,7 +81,10 @@ class SessionUpdate(BaseModel):
 async def realtime(socket: WebSocket, server: ServerOf) -> None:
     """A transcription session."""
     offered = socket.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
-    await socket.accept("realtime" if "realtime" in offered else None)
+    try:
+        await socket.accept("realtime" if "realtime" in offered else None)
+    except OSError:  # the client has left
+        return
     events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(MAX_WAITING_EVENTS)
     session = Session(server, socket)
     reader = asyncio.create_task(read_events(socket, events, server.limits.upload_seconds))
@@ -123,7 +126,7 @@ class Session:
 
     def __init__(self, server: Server, socket: WebSocket):
         self.server, self.socket = server, socket
-        self.id, self.input = new_id("sess"), SessionInput()
+        self.id, self.settings = new_id("sess"), Settings()
         if model := socket.query_params.get("model"):
             self.input.transcription = Transcription(model=model)
         self.stream: StreamingRecognizer | None = None
@@ -131,6 +134,10 @@ class Session:
         self.last_item: str | None = None
         self.begin_item()
         self.begin_stream()
+
+    @property
+    def input(self) -> Input:
+        return self.settings.audio.input
 
     def begin_item(self) -> None:
         self.item: str | None = None  # its id, once speech has begun
@@ -151,21 +158,20 @@ class Session:
             try:
                 await self.check_key()
             except ApiError as error:
-                await self.send_error(error, event)
-                return
+                return await self.send_error(error, event)
             try:
                 if isinstance(event, ApiError):
                     raise event
                 await self.handle(event)
                 if self.inbox and (events.empty() or len(self.inbox) > MAX_INBOX_BYTES):
                     await self.feed()  # if it lags behind, more audio at once, for fewer partial texts
-            except ApiError as error:
-                await self.send_error(error, event)
             except (WebSocketDisconnect, ClientLeft):
                 raise
-            except Exception:
-                await self.send_error(INTERNAL, event)
-                raise
+            except Exception as error:
+                known = api_error(error)
+                await self.send_error(known or INTERNAL, event)
+                if known is None:
+                    raise
 
     async def check_key(self) -> None:
         """Raises ApiError if the session's key was revoked, or may no longer use the session's model."""
@@ -174,8 +180,8 @@ class Session:
             self.socket.state.client = client
             await asyncio.to_thread(self.server.models.select, self.model_name(self.input), client)
 
-    def model_name(self, requested: SessionInput) -> str:
-        return (requested.transcription and requested.transcription.model) or self.server.models.base_id
+    def model_name(self, input: Input) -> str:
+        return (input.transcription and input.transcription.model) or self.server.models.base_id
 
     async def handle(self, event: dict[str, Any]) -> None:
         match event.get("type"):
@@ -203,29 +209,30 @@ class Session:
         await self.send("error", error=error.body()["error"] | cause)
 
     def description(self) -> dict[str, Any]:
-        session = {"type": "transcription", "id": self.id, "object": "realtime.transcription_session"}
-        return session | {"include": None, "audio": {"input": self.input.model_dump()}}
+        session = {"id": self.id, "object": "realtime.transcription_session", "include": None}
+        return session | self.settings.model_dump()
 
     # ---- client events
 
     async def update(self, given: Any) -> None:
+        if not isinstance(given, dict):
+            raise bad_value("session", "session has to be an object.")
         try:
-            update = SessionUpdate.model_validate(given)
-            new = SessionInput.model_validate(merged(self.input.model_dump(), update.audio.input))
+            settings = Settings.model_validate(merged(self.settings.model_dump(), given))
         except ValidationError as error:
             raise invalid(error, "session.") from None
-        stream = await self.make_stream(new)
+        stream = await self.make_stream(settings.audio.input)
         if self.stream is not None and self.received > self.origin:
             await self.finish_items()
-        self.input, self.stream = new, stream
+        self.settings, self.stream = settings, stream
         self.begin_stream()
         await self.send("session.updated", session=self.description())
 
-    async def make_stream(self, requested: SessionInput) -> StreamingRecognizer:
+    async def make_stream(self, input: Input) -> StreamingRecognizer:
         """A stream with a session's model and turn detection. Raises ApiError."""
-        transcription, turns = requested.transcription or Transcription(), requested.turn_detection
+        transcription, turns = input.transcription or Transcription(), input.turn_detection
         state = self.socket.state
-        model = await asyncio.to_thread(self.server.models.select, self.model_name(requested), state.client)
+        model = await asyncio.to_thread(self.server.models.select, self.model_name(input), state.client)
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
         recognizer = await in_thread(self.server.recognizer_for, model, state.handle, hotwords)
@@ -326,12 +333,12 @@ class Session:
     async def complete(self, seconds: float) -> None:
         """Commit the item, and send its text."""
         self.item, text = self.item or new_id("item"), " ".join(self.texts)
-        places = {"previous_item_id": self.last_item}
-        await self.send("input_audio_buffer.committed", item_id=self.item, **places)
+        place = {"previous_item_id": self.last_item}
+        await self.send("input_audio_buffer.committed", item_id=self.item, **place)
         item = {"id": self.item, "object": "realtime.item", "type": "message", "status": "completed"}
         item |= {"role": "user", "content": [{"type": "input_audio", "transcript": None}]}
         for kind in ("created", "added", "done"):  # the first is for clients of the API's beta
-            await self.send(f"conversation.item.{kind}", item=item, **places)
+            await self.send(f"conversation.item.{kind}", item=item, **place)
         await self.send_delta(text)
         usage = {"type": "duration", "seconds": round(seconds, 3)}
         content = {"item_id": self.item, "content_index": 0, "transcript": text, "usage": usage}
