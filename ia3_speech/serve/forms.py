@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 
 from ia3_speech.adapters.record import FILES
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio, source_name
-from ia3_speech.data.audio_problems import find_problem
+from ia3_speech.data.utterance import find_problem
 from ia3_speech.errors import AudioError, TooLong
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.engine import ClientLeft
