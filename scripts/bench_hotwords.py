@@ -118,7 +118,8 @@ def main(
         f"base {base} ({recognizer.base.fingerprint['sha256'][:12]}). The default weight is "
         f"{HOTWORD_WEIGHT:g}. Recall: the share of the references' terms that are recognised in full; false: "
         "terms in the hypotheses that were not spoken, per hour. The terms are those of the recipe's list "
-        "that occur in the references of test; a list that is written without test has more terms that are never spoken (`with others`).",
+        "that occur in the references of test; a list that is written "
+        "without test has more terms that are never spoken (`with others`).",
         *parts,
         bench.time(),
     )

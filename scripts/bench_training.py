@@ -63,7 +63,7 @@ class System:
             in memory, without a trainer around them.
         method: of transformers' Trainer: ia3 and lora (PEFT's), full.
         frozen: `freeze_feature_encoder()` was called.
-        upper: vectors in the upper half of the layers, no masks: without dropout, the layers below are cached.
+        upper: vectors in the upper half of the layers, no masks: without dropout, what is below is cached.
         dropout: whether the base's dropout is on; mini has none.
     """
 

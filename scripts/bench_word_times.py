@@ -4,7 +4,8 @@
 
 In: sentences. espeak-ng speaks them, and reports when each word begins, in recordings of 20 sentences between
 pauses. Out: a Markdown table of the words that were recognised correctly. An end is compared with the start
-of the next word where espeak-ng leaves no pause between them. scripts/bench_confidence.py measures confidences.
+of the next word where espeak-ng leaves no pause between them. scripts/bench_confidence.py measures
+confidences.
 """
 
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ def main(
     page.write(
         "Word times",
         f"base {recognizer.base.name}, {recognizer.search_record['search']} search, {recordings} recordings "
-        f"of {SENTENCES_OF_RECORDING} sentences spoken by espeak-ng in {len(VOICES)} voices, which reports when "
-        "each word begins; words that were recognised correctly. An end is compared with the start of the "
+        f"of {SENTENCES_OF_RECORDING} sentences spoken by espeak-ng in {len(VOICES)} voices, which reports "
+        "when each word begins; words that were recognised correctly. An end is compared with the start of the "
         "next word where espeak-ng leaves no pause between them.",
         table(["", "words", "median", "90th percentile"], rows),
     )
