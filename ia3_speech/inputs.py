@@ -36,8 +36,6 @@ from ia3_speech.errors import UserError
 RECORD = "inputs.json"
 SCHEMA = 1
 TABLES = ("wav.scp", "utt2spk")  # what makes a folder a Kaldi data directory
-MINI = Path(__file__).parent / "mini"
-BASE_CURVE = "learning_curve.json"  # in a base's folder: what so many utterances gave others
 
 Source = Path | Sequence[Path] | None
 
@@ -221,19 +219,6 @@ def own_files(folder: Path) -> list[Path]:
 def tables_of(data: Path) -> list[Path]:
     """A data directory without its audio."""
     return [path for path in own_files(data) if path.name != "wav.scp"]
-
-
-def base_folder(base: str) -> Path | None:
-    """The folder of a base: the shipped one, or the user's own; None for an id on the Hub."""
-    return MINI if base == "mini" else Path(base) if Path(base).is_dir() else None
-
-
-def base_files(base: str) -> list[Path] | None:
-    """What a base's logits hang on: the files of its folder; not its language model, its card, the scaling
-    of its confidences, its gate, nor its learning curve."""
-    folder = base_folder(base)
-    others = ("lm.*", "*.md", "confidence.json", "gate.safetensors", BASE_CURVE)
-    return folder and [path for path in own_files(folder) if not any(map(path.match, others))]
 
 
 def of_file(path: Path) -> str:

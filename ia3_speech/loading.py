@@ -119,9 +119,9 @@ def load(
         terms, bank = [], {term.name: term.folder for term in terms}
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.load import base_of
+    from ia3_speech.adapters.methods import add_own_method, load_any
     from ia3_speech.confidence.storage import find_scaling
     from ia3_speech.model.precision import choose_precision
-    from ia3_speech.training.methods import add_own_method, load_any
 
     add_own_method(method)
     named = [] if adapter in (AUTO, AUTO_SUM) else auto  # which may say whose base it is, as the bank's first

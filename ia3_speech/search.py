@@ -1,7 +1,7 @@
 """Search: where language model and hot words meet: how a base's logits become text.
 
     options = SearchOptions(lm=Path("my.arpa.gz"), hotwords=Path("terms.txt"))
-    search, record = make_search(options, base)        # (logits, frames) → hypotheses
+    search, record = make_search(options, base)        # logits → Hypothesis
 
 In: the options that `transcribe`, `decode`, `live`, `serve` and `tune-lm` share, and what lies in the folder
 of a base or an adapter. Out: a `Search`, and its record for decode.json. Without options a base that comes

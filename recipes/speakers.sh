@@ -97,7 +97,7 @@ adapt_and_score() {
   fi
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
     step "stage 7, score test with $system" $score_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
-      "$data/test" "$out/decode_greedy_test" $score_opts --training-per-speaker "$out" --baseline "$exp/base/decode_greedy_test"
+      "$data/test" "$out/decode_greedy_test" $score_opts $(name_system "$system") --training-per-speaker "$out" --baseline "$exp/base/decode_greedy_test"
   fi
 }
 

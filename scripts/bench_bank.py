@@ -26,7 +26,8 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import detach
-from ia3_speech.model.base import MINI, Base, load_base, make_base
+from ia3_speech.model.base import Base, load_base, make_base
+from ia3_speech.model.location import MINI
 
 SHAPES = {
     "wav2vec2-base": {},  # transformers' defaults

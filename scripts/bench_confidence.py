@@ -122,7 +122,7 @@ def main(
     recognizer = load(base, search=SearchOptions(search), vad="off").recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     logits = [recognizer.logits([load_utterance(utterance)])[0] for utterance in utterances]
-    texts = [recognizer.search(each[None], [len(each)])[0].text for each in logits]
+    texts = [recognizer.search(each).text for each in logits]
     right, owners = [], []
     for number, (utterance, text) in enumerate(zip(utterances, texts, strict=True)):
         pairs = align(normalize(utterance.text or "").split(), text.split())

@@ -30,7 +30,8 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.beam_search import BeamSearch, labels_of
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.model.base import MINI, load_base
+from ia3_speech.model.base import load_base
+from ia3_speech.model.location import MINI
 from ia3_speech.model.precision import choose_precision
 
 ONE_BY_ONE = 0

@@ -69,7 +69,7 @@ class Set:
         """The normalised words of each utterance."""
 
         def text(piece: np.ndarray) -> str:
-            return search(piece.astype("float32")[None], [len(piece)])[0].text
+            return search(piece.astype("float32")).text
 
         return [normalize(" ".join(map(text, pieces))).split() for pieces in self.logits]
 

@@ -4,8 +4,8 @@
 
 In: data directories with texts. Out: a Markdown table. Each system runs in its own process, bound to one
 core, one utterance at a time. Times are seconds of that core, so that other load on the machine does not
-count: start-up from the interpreter's start to the text of a first second of audio, and the real-time factor of the
-rest. Texts are by greedy search.
+count: start-up from the interpreter's start to the text of a first second of audio, and the
+real-time factor of the rest. Texts are by greedy search.
 """
 
 import json
@@ -23,7 +23,7 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.formatting import with_interval
-from ia3_speech.inputs import base_folder
+from ia3_speech.model.location import base_folder
 from ia3_speech.scoring.scorer import score_hypotheses
 
 # Code that defines `texts`, a function of a list of waveforms, in the process of a system; {0} is the base,

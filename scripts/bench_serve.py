@@ -134,7 +134,7 @@ def stored_adapters(base: Base, count: int) -> tuple[Base, list[Adapter], list[T
     adapters, terms = [make(seed) for seed in range(count)], []
     for number, adapter in enumerate(adapters):
         attach_adapter(base.model, adapter, check=False)
-        folder = save_adapter(base.model, registry.home() / f"adapter{number}", base=base)
+        folder = save_adapter(base.model, registry.adapters_dir() / f"adapter{number}", base=base)
         terms.append(((stored_adapter(folder.name, folder), 1.0),))
     detach(base.model)
     return base, adapters, terms
@@ -176,8 +176,7 @@ def engine_system(mixed: bool) -> Callable:
         engine = Engine(cache, setup.batch_seconds, setup.max_wait_ms / 1000, metrics)
 
         def answer(wave: np.ndarray, voice: int) -> str:
-            logits = Turn(engine).logits([wave], setup.terms[voice] if mixed else ())
-            return search([*logits], [10**9])[0].text
+            return search(Turn(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
 
         yield answer
         engine.close()
@@ -232,7 +231,7 @@ def swapped(setup: Setup) -> Iterator[Answer]:
     def run(batch: list[Request]) -> list[str]:
         attach_adapter(base.model, setup.adapters[batch[0].voice], check=False)
         logits = base.logits([request.wave for request in batch], any_length=True)
-        return [search([row], [len(row)])[0].text for row in logits]
+        return [search(row).text for row in logits]
 
     yield from behind_a_queue(run, setup.batch_seconds, same=True)
     detach(base.model)
@@ -267,9 +266,7 @@ def ray_system(replicas: int) -> Callable:
         ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
         serve.start(proxy_location="Disabled")
         queues = serve.run(Replica.options(num_replicas=replicas).bind(options), route_prefix=None)
-        yield (
-            lambda wave, voice: search(RemoteTurn(queues).logits([wave], setup.terms[voice]), [10**9])[0].text
-        )
+        yield (lambda wave, voice: search(RemoteTurn(queues).logits([wave], setup.terms[voice])[0]).text)
         serve.shutdown()
         ray.shutdown()
 

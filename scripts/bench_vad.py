@@ -66,8 +66,8 @@ def main(
         "Long recordings by `--vad`",
         f"base {recognizer.base.name}, {len(long)} recordings of a speaker each, {len(directory)} "
         f"utterances, {seconds / 60:.1f} minutes with pauses of {PAUSES[0]:g} to {PAUSES[1]:g} s, cut "
-        f"into pieces of at most {recognizer.max_seconds:g} s. In brackets 95 % intervals over speakers; changes are "
-        "relative to the utterances decoded one by one.",
+        f"into pieces of at most {recognizer.max_seconds:g} s. In brackets 95 % intervals over "
+        "speakers; changes are relative to the utterances decoded one by one.",
         table(HEAD, rows, left=2),
     )
 

@@ -68,8 +68,8 @@ def main(
         "Word times",
         f"base {recognizer.base.name}, {recognizer.search_record['search']} search, {recordings} recordings "
         f"of {SENTENCES_OF_RECORDING} sentences spoken by espeak-ng in {len(VOICES)} voices, which reports "
-        "when each word begins; words that were recognised correctly. An end is compared with the start of the "
-        "next word where espeak-ng leaves no pause between them.",
+        "when each word begins; words that were recognised correctly. An end is compared with the start of "
+        "the next word where espeak-ng leaves no pause between them.",
         table(["", "words", "median", "90th percentile"], rows),
     )
 

@@ -23,7 +23,8 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
-from ia3_speech.model.base import MINI, Base
+from ia3_speech.model.base import Base
+from ia3_speech.model.location import MINI
 from ia3_speech.routing.gate import LONGEST, GaussianGate, speech_statistics, utterance_point, write_gate
 from ia3_speech.scoring.table import markdown_table
 

@@ -10,7 +10,8 @@ import pytest
 from filelock import FileLock
 
 from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, base_files, base_folder, digest_of, read_inputs, tables_of
+from ia3_speech.inputs import Inputs, digest_of, read_inputs, tables_of
+from ia3_speech.model.location import base_files, base_folder
 
 
 def data_directory(folder: Path, audio: bytes = b"sound") -> Path:

@@ -133,7 +133,7 @@ def test_score_json(place):
     assert (found["insertions"], found["deletions"], found["substitutions"]) == (2, 1, 2)
     assert (found["ci_unit"], found["ci_clusters"]) == ("speaker", 3)
     assert (found["term_error_rate"], found["normalize"]) == (None, "ctc")
-    assert found["filters"] == {"ref": None, "hyp": None}
+    assert (found["system"], found["search"], found["set"]) == ("exp/decode", "greedy", "test")
     assert "baseline" not in found
     labels = found["by_label"]
     assert set(labels) == {"speaker", "accent"}

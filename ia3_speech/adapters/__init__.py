@@ -9,6 +9,7 @@
                         — up to here without torch, so that a wrong name is reported at once —
     io                  an adapter's folder, written and read; PEFT's layout
     load                an adapter, or a weighted sum, onto a model
+    methods             methods beside IA³: LoRA and others, into a base, to and from a folder
     trainer_callback    the adapter in a checkpoint of transformers' Trainer
     merge               into the weights and back; an ordinary checkpoint
     bank                many adapters at once, one for each row of a batch

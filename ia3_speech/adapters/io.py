@@ -38,7 +38,6 @@ from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.errors import AdapterError
-from ia3_speech.inputs import MINI
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import Base, full_name
@@ -55,6 +54,7 @@ from ia3_speech.model.ia3 import (
     vector_size,
     vectors,
 )
+from ia3_speech.model.location import MINI
 
 logger = logging.getLogger(__name__)
 PEFT_VERSION = "0.21.2"  # whose layout this is

@@ -7,7 +7,7 @@
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
 
@@ -39,11 +39,16 @@ COMMANDS = {
 }
 
 
-def run(name: str, words: Sequence[str] | None = None) -> NoReturn:
-    """Run a command on the words of its command line, by default the process's, and exit."""
+def load_command(name: str) -> Callable | dict[str, Callable]:
+    """The function of a command, or its sub-commands."""
+    return import_module(f"ia3_speech.commands.{name.replace('-', '_')}").COMMAND
+
+
+def run(name: str, words: list[str] | None = None) -> NoReturn:
+    """Run a command on a command line, by default the process's, and exit."""
     try:
-        module = import_module(f"ia3_speech.commands.{name.replace('-', '_')}")
+        function = load_command(name)
     except KeyboardInterrupt:  # later `command` handles it
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    command(module.COMMAND, None if words is None else list(words))
+    command(function, words)

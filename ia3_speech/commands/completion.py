@@ -3,17 +3,17 @@
     source <(ia3-speech completion bash)          a line for ~/.bashrc; with zsh for ~/.zshrc, behind compinit
     ia3-speech completion fish > ~/.config/fish/completions/ia3-speech.fish
 
-In: what each command says of its flags (`ia3-speech COMMAND --flags`). Out: the script on stdout. It is
-static: no Python starts at TAB. Print it again after an update.
+The script is static: no Python starts at TAB. Print it again after an update.
 """
 
-import io
-import json
-from contextlib import redirect_stdout, suppress
+from argparse import SUPPRESS
+from collections.abc import Callable
 from shlex import quote
 from typing import Literal
 
 from ia3_speech.adapters import registry
+from ia3_speech.cli import Parser
+from ia3_speech.commands import COMMANDS, load_command
 
 ADAPTER_FLAGS = ("--adapter", "--init-adapter")
 PLAIN = "LC_ALL=C grep -v '[^A-Za-z0-9._@-]'"  # compgen would run `$(…)` in the name of an adapter
@@ -48,8 +48,8 @@ function __ia3_speech_in # whether they begin with these
 end
 """
 
-# Of each command, or `command sub-command`, its flags → their choices (None where one takes no value); "" →
-# the choices of what stands without a flag.
+# Command, or `command sub-command` → its flags → their choices (None for a flag without a value); the flag ""
+# stands for words without a flag.
 Flags = dict[str, dict[str, list[str] | None]]
 
 
@@ -59,19 +59,27 @@ def main(shell: Literal["bash", "zsh", "fish"]) -> None:
     Args:
         shell: which one
     """
-    from ia3_speech.commands import COMMANDS
+    flags: Flags = {}
+    for name in COMMANDS:
+        function = load_command(name)
+        if isinstance(function, dict):
+            flags |= {f"{name} {sub}": flags_of(each) for sub, each in function.items()}
+        else:
+            flags[name] = flags_of(function) | {"--config": []}
+    print(fish_script(flags) if shell == "fish" else bash_script(flags, shell == "zsh"))
 
-    flags = {f"{name} {sub}".strip(): table for name in COMMANDS for sub, table in read_flags(name).items()}
-    print(fish_script(flags, COMMANDS) if shell == "fish" else bash_script(flags, shell == "zsh"))
 
-
-def read_flags(name: str) -> Flags:
-    """The flags of a command by sub-command; by "", where it has none."""
-    from ia3_speech.commands import run
-
-    with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
-        run(name, ["--flags"])
-    return json.loads(printed.getvalue())
+def flags_of(function: Callable) -> dict[str, list[str] | None]:
+    """The flags of a command → their choices."""
+    parser = Parser()
+    parser.add(function)
+    shown = [action for action in parser._actions if action.help != SUPPRESS]
+    return {
+        next((flag for flag in action.option_strings if flag.startswith("--")), ""): None
+        if action.nargs == 0
+        else [*(action.choices or ())]
+        for action in shown
+    }
 
 
 def words_after(flags: Flags) -> dict[str, list[str]]:
@@ -95,7 +103,7 @@ def bash_script(flags: Flags, zsh: bool) -> str:
         for indent, table in ((4 * " ", values), (8 * " ", words))
     ]
     return (ZSH if zsh else "") + BASH.format(
-        home=quote(str(registry.home().parent)),
+        home=quote(str(registry.home())),
         groups=" | ".join(sorted(groups)),
         plain=PLAIN,
         adapter_flags=" | *".join(f"' {flag}'" for flag in ADAPTER_FLAGS),
@@ -104,13 +112,13 @@ def bash_script(flags: Flags, zsh: bool) -> str:
     )
 
 
-def fish_script(flags: Flags, descriptions: dict[str, str]) -> str:
-    home, lines = quote(str(registry.home().parent)), []
+def fish_script(flags: Flags) -> str:
+    home, lines = quote(str(registry.home())), []
     adapters = f"(set -q IA3_SPEECH_HOME; and echo $IA3_SPEECH_HOME; or echo {home})/adapters"
     adapters = f"(ls {adapters} 2>/dev/null | env {PLAIN})"
     for path, words in words_after(flags).items():
         for word in words:
-            help = f" -d {quote(descriptions[word])}" if not path else ""
+            help = f" -d {quote(COMMANDS[word])}" if not path else ""
             lines.append(f"-f -n '__ia3_speech_is {path}' -a {word}{help}")
     for path, table in flags.items():
         for flag, choices in table.items():

@@ -44,8 +44,9 @@ from ia3_speech.decoding.decode_directory import (
 from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTimeOptions
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs, base_files, base_folder
+from ia3_speech.inputs import Inputs
 from ia3_speech.loading import load
+from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
 
 

@@ -21,7 +21,8 @@ from ia3_speech.data.numbers_in_words import texts_in_words
 from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.data.text import normalize_in_words
 from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, base_folder
+from ia3_speech.inputs import Inputs
+from ia3_speech.model.location import base_folder
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 MISSING_HINT = "give a text file with a sentence a line, or a data directory"

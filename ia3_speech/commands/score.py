@@ -20,6 +20,7 @@ and sclite's files (scoring/kaldi_files.py); with --out DIR these go there, and 
 """
 
 import dataclasses
+import json
 import logging
 import os
 import sys
@@ -32,7 +33,7 @@ from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs, tables_of
+from ia3_speech.inputs import Inputs, digest_of, tables_of
 from ia3_speech.scoring.ctm import CONFIDENCES
 from ia3_speech.scoring.kaldi_files import read_kaldi_text, write_kaldi_files
 from ia3_speech.scoring.results import Results, format_results
@@ -57,6 +58,9 @@ def main(
     training_per_speaker: Path | None = None,
     replications: int = REPLICATIONS,
     seed: int = 0,
+    system: str | None = None,
+    system_seed: int | None = None,
+    corpus: str | None = None,
     out: Path | None = None,
     force: bool = False,
 ) -> None:
@@ -77,6 +81,9 @@ def main(
             --training, for sentences that the speaker's own adapter was trained on
         replications: replicates of each bootstrap
         seed: random seed of the bootstraps
+        system: name of the system, which score.json records (default: the adapter's name, or base)
+        system_seed: seed that the system was trained with
+        corpus: name of the corpus
         out: folder for score.json and Kaldi's files, for example to score with other options than a recipe
             (default: DECODE_DIR)
         force: score again even if scoring_kaldi/inputs.json shows the same inputs
@@ -106,7 +113,8 @@ def main(
     if training_per_speaker:
         sources["training"] = sorted(training_per_speaker.glob(TASKS))
     options = {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed}
-    inputs = Inputs(sources, options)
+    identity = identify(data, decode_dir, system, system_seed, corpus)
+    inputs = Inputs(sources, options | {name: identity[name] for name in ("system", "system_seed", "corpus")})
     out = out or decode_dir
     if (out / "score.json").is_file() and inputs.is_current(out / "scoring_kaldi", force):
         if "IA3_SPEECH_COMMAND" not in os.environ:  # which recipes set
@@ -134,11 +142,53 @@ def main(
     score.confidences = json_value(measure_decode_directory(decode_dir, score))
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
-    provenance["filters"] = {"ref": None, "hyp": None}  # schema 1 has them: Kaldi's local/wer_*_filter
+    provenance |= identity | {"compared_with": baseline and identify(data, baseline)}
     write_kaldi_files(out, score.scored, score.wer_bootci)
     record = write_score(out / "score.json", score, provenance)
     inputs.record(out / "scoring_kaldi")
     print(format_results(Results(record)), end="")
+
+
+def identify(
+    data: Path,
+    decode_dir: Path,
+    system: str | None = None,
+    system_seed: int | None = None,
+    corpus: str | None = None,
+) -> dict[str, Any]:
+    """Which result this is, as score.json records it: names that were given, else those of an earlier
+    score.json, else what decode.json says.
+
+    `search` is greedy, beam (without a language model), lm or hotwords; `scale` is the adapter's weight.
+    """
+    decoded, scored = (read_if_there(decode_dir / name) for name in ("decode.json", "score.json"))
+    adapter = decoded.get("adapter")
+    name = (adapter["name"] if adapter else "base") if decoded else str(decode_dir)
+    search = decoded.get("search", "greedy")
+    if search == "beam":
+        search = "hotwords" if decoded.get("hotwords") else "lm" if decoded.get("lm") else "beam"
+    terms = (adapter or {}).get("terms", ())
+    return {
+        "corpus": corpus or scored.get("corpus"),
+        "system": system or scored.get("system") or name,
+        "system_seed": scored.get("system_seed") if system is system_seed is None else system_seed,
+        "search": search,
+        "scale": terms[0]["weight"] if len(terms) == 1 else 1.0,
+        "set": data.resolve().name,
+        "base": decoded.get("base"),
+        "adapter": adapter,
+        "data_sha256": digest_of(tables_of(data)),
+    }
+
+
+def read_if_there(file: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no file. Raises UserError where it is damaged."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{file}: {error} (damaged: ia3-speech decode --force writes it again)") from None
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:

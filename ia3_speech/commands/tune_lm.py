@@ -26,8 +26,9 @@ from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, base_files
+from ia3_speech.inputs import Inputs
 from ia3_speech.loading import load
+from ia3_speech.model.location import base_files
 from ia3_speech.search import NO_LM, SearchOptions, make_search
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
@@ -109,7 +110,7 @@ def tune(
     def word_error_rate(search: Search) -> float:
         errors = 0
         for name, pieces in logits_by_id.items():
-            texts = [search(logits.astype(np.float32)[None], [len(logits)])[0].text for logits in pieces]
+            texts = [search(logits.astype(np.float32)).text for logits in pieces]
             errors += Levenshtein.distance(references[name], normalize(" ".join(texts)).split())
         return errors / sum(map(len, references.values()))
 

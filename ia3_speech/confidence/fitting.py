@@ -36,7 +36,7 @@ def calibrate(
     confidences: list[float] = []
     for name, pieces in logits_by_id.items():
         for logits in (piece.astype(np.float32) for piece in pieces):
-            [hypothesis] = recognizer.search(logits[None], [len(logits)])
+            hypothesis = recognizer.search(logits)
             for word in hypothesis.words:  # a phrase is written as words, as `word_times` does
                 words += [(name, replace(word, text=part)) for part in word.text.split()]
             timed = word_times(logits, hypothesis, base.vocabulary, base.stride / SAMPLE_RATE)

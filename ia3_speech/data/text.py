@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.errors import TextError
@@ -100,6 +100,7 @@ class Vocabulary:
     # Whether the letters are lower case, upper case or both
     cased: Literal["lower", "upper", "mixed"] = "lower"
     special: frozenset[str] = frozenset()  # symbols that are never part of a text
+    writes_pieces: ClassVar[bool] = False  # whether a symbol may hold several characters
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":
@@ -139,6 +140,21 @@ class Vocabulary:
             for token, number in self.tokens.items()
             if len(token) == 1 and token not in barred and number != self.blank
         }
+
+    @cached_property
+    def delimiter_id(self) -> int | None:
+        """The id of the symbol between words; None where there is none."""
+        return self.tokens.get(self.delimiter)
+
+    @cached_property
+    def boundaries(self) -> frozenset[int]:
+        """The ids at which a new word begins: the delimiter's, or of the pieces that begin a word."""
+        return frozenset({self.delimiter_id} - {None})
+
+    @cached_property
+    def written(self) -> frozenset[int]:
+        """The ids that write a part of a word."""
+        return frozenset(self.letters.values())
 
     def recase(self, text: str) -> str:
         """`text` in the case of the vocabulary."""
@@ -182,6 +198,17 @@ class SubwordVocabulary(Vocabulary):
     """The symbols of a head that writes subwords (LASR, Parakeet); its tokenizer segments and joins text."""
 
     tokenizer: Any = field(default=None, compare=False, repr=False)
+    writes_pieces = True
+    delimiter_id = None
+
+    @cached_property
+    def boundaries(self) -> frozenset[int]:
+        return frozenset(number for token, number in self.tokens.items() if token.startswith(WORD_START))
+
+    @cached_property
+    def written(self) -> frozenset[int]:
+        silent = {"", WORD_START, *self.special}
+        return frozenset(number for token, number in self.tokens.items() if token not in silent)
 
     @cached_property
     def letters(self) -> dict[str, int]:

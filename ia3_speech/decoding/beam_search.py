@@ -1,9 +1,9 @@
 """Beam search over CTC logits with an n-gram language model.
 
     search = BeamSearch(base.vocabulary, lm=Path("general.arpa.gz"))
-    hypotheses = search(logits, frames)            # (batch, time, vocabulary), frames of each row
+    search(logits).text                            # (frames, vocabulary) of one utterance
 
-In: logits. Out: of each row the words that maximise log p_CTC(text | audio) + lm_weight · ln p_LM(text) +
+In: logits. Out: the words that maximise log p_CTC(text | audio) + lm_weight · ln p_LM(text) +
 word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873); without a language model,
 the first term alone. The engine is the package ctc-beam-decoder, which follows pyctcdecode; it writes
 characters or word pieces, and words that the model does not know at a price, `unknown_word_score`.
@@ -21,7 +21,7 @@ from threading import Lock
 
 import numpy as np
 
-from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
+from ia3_speech.data.text import WORD_START, Vocabulary
 from ia3_speech.decoding.ctc_search import NAN, Hypothesis, Logits, TimedWord
 from ia3_speech.errors import SearchError, UserError
 
@@ -65,12 +65,8 @@ class BeamSearch:
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"{self.lm}: cannot be used as a language model: {error}") from error
 
-    def __call__(self, logits: Logits, frames: Iterable[int]) -> list[Hypothesis]:
+    def __call__(self, logits: Logits) -> Hypothesis:
         """See `ctc_search.Search`."""
-        return [self.read(row[:count]) for row, count in zip(logits, frames, strict=True)]
-
-    def read(self, logits: Logits) -> Hypothesis:
-        """The words of (frames, vocabulary) logits. Raises SearchError where they hold a NaN."""
         if not len(logits):
             return Hypothesis()
         values = np.asarray(logits, dtype=np.float32)
@@ -91,14 +87,13 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
     Special tokens write nothing and are left out; text is lower case, as the language models are, unless the
     base tells capitals from small letters.
     """
-    subwords = isinstance(vocabulary, SubwordVocabulary)
     labels = {vocabulary.blank: ""}
     for token, column in sorted(vocabulary.tokens.items(), key=lambda item: item[1]):
         if column == vocabulary.blank or token in vocabulary.special:
             continue
-        text = " " if token == vocabulary.delimiter and not subwords else token
+        text = " " if column == vocabulary.delimiter_id else token
         labels[column] = text if vocabulary.cased == "mixed" else text.lower()
-    if subwords and not any(text.startswith(WORD_START) for text in labels.values()):
+    if vocabulary.writes_pieces and not vocabulary.boundaries & labels.keys():
         raise UserError(
             f"this base's word pieces do not mark where words begin ({WORD_START}): take --search greedy (in "
             f"recipes --lm none)"

@@ -1,23 +1,22 @@
 """Search: a base's logits → words. Whatever has the signature of `Search` can be handed to a recogniser.
 
     search = GreedySearch(base.vocabulary)                  # or BeamSearch, or a function of your own
-    hypotheses = search(logits, frames)                     # (batch, time, vocabulary), frames of each row
-    hypotheses[0].text
+    search(logits).text                                     # (frames, vocabulary) of one utterance
 
-In: logits of a batch. Out: a `Hypothesis` for each row. Greedy (best path) search takes the best symbol of
+In: the logits of one utterance. Out: a `Hypothesis`. Greedy (best path) search takes the best symbol of
 every frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal Classification",
 section 3.2. It does not sum over alignments and uses no lexicon or language model; it is fast, needs nothing
 but the base, and is what published adaptation results compare first.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
+from ia3_speech.data.text import Vocabulary
 from ia3_speech.errors import SearchError
 
 if TYPE_CHECKING:
@@ -57,9 +56,8 @@ class Hypothesis:
         return " ".join(word.text for word in self.words)
 
 
-# Logits (batch, time, vocabulary), and how many frames of each row are valid, to a hypothesis for each row.
-# Raises SearchError where the logits hold a NaN.
-Search = Callable[[Logits, Iterable[int]], list[Hypothesis]]
+# Logits (frames, vocabulary) of an utterance → its hypothesis. Raises SearchError where they hold a NaN.
+Search = Callable[[Logits], Hypothesis]
 
 
 def unused_hotwords(search: Search) -> str | None:
@@ -74,15 +72,14 @@ class GreedySearch:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
 
-    def __call__(self, logits: Logits, frames: Iterable[int]) -> list[Hypothesis]:
+    def __call__(self, logits: Logits) -> Hypothesis:
         """See `Search`."""
-        rows = zip(logits, frames, strict=True)
-        return [Hypothesis(tuple(greedy_words(row[:count], self.vocabulary))) for row, count in rows]
+        return Hypothesis(tuple(greedy_words(logits, self.vocabulary)))
 
 
 def greedy(logits: Logits, vocabulary: Vocabulary) -> str:
     """The text along the best path through the (frames, vocabulary) logits of one utterance."""
-    return Hypothesis(tuple(greedy_words(logits, vocabulary))).text
+    return GreedySearch(vocabulary)(logits).text
 
 
 def greedy_words(logits: Logits, vocabulary: Vocabulary) -> list[TimedWord]:
@@ -90,15 +87,13 @@ def greedy_words(logits: Logits, vocabulary: Vocabulary) -> list[TimedWord]:
     than the vocabulary (a head padded for speed): symbols without a name are dropped."""
     if (logits != logits).any():  # argmax would take a NaN for the best symbol
         raise SearchError(NAN)
-    subwords = isinstance(vocabulary, SubwordVocabulary)
-    delimiter = None if subwords else vocabulary.tokens.get(vocabulary.delimiter)
-    starts = {number for token, number in vocabulary.tokens.items() if token.startswith(WORD_START)}
+    boundaries, delimiter = vocabulary.boundaries, vocabulary.delimiter_id
     path = logits.argmax(-1).tolist()
     words: list[tuple[list[int], list[int]]] = [([], [])]  # of each: symbols, frames
     for frame, (symbol, previous) in enumerate(zip(path, [vocabulary.blank, *path], strict=False)):
         if symbol == vocabulary.blank:
             continue
-        if symbol != previous and (symbol == delimiter or (subwords and symbol in starts)):
+        if symbol != previous and symbol in boundaries:
             words.append(([], []))
         if symbol != delimiter:
             words[-1][0].extend([symbol] * (symbol != previous))

@@ -138,11 +138,10 @@ def dev_logits(
         raise UserError(f"{data}: has no texts to compare with")
     pieces: list[np.ndarray] = []
 
-    def keep(logits: Logits, frames: Sequence[int]) -> list[Hypothesis]:
-        """In place of a search: writes the number of each piece, so that its logits are found again."""
-        first = len(pieces)
-        pieces.extend(row[:count].astype(np.float16) for row, count in zip(logits, frames, strict=True))
-        return [Hypothesis((TimedWord(str(number), 0, 0),)) for number in range(first, len(pieces))]
+    def keep(logits: Logits) -> Hypothesis:
+        """In place of a search: writes the number of each piece, by which its logits are looked up."""
+        pieces.append(logits.astype(np.float16))
+        return Hypothesis((TimedWord(str(len(pieces) - 1), 0, 0),))
 
     keeping = replace(recognizer, search=keep)
     texts = decode_utterances(keeping, utterances, on_error="fail", allow_pipes=allow_pipes).texts
@@ -334,4 +333,4 @@ def bad_audio_message(result: Decoding, folder: Path) -> str:
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "
         f"them no output ({folder / 'bad_audio'} lists them):"
     )
-    return "\n".join([head, *list_bad_audio(result.bad)])
+    return f"{head}\n{list_bad_audio(result.bad)}"

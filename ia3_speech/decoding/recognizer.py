@@ -13,8 +13,8 @@ import numpy as np
 
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.audio_problems import is_silent
 from ia3_speech.data.batches import make_batches
+from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech
@@ -140,7 +140,7 @@ class Recognizer:
             names = [adapters[index] for index in batch] if adapters else None
             logits, chosen = self.choose([pieces[index][1] for index in batch], names)
             for index, row, (recognizer, choice) in zip(batch, logits, chosen, strict=True):
-                [hypothesis] = recognizer.search(np.asarray(row)[None], [len(row)])
+                hypothesis = recognizer.search(np.asarray(row))
                 start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
                 words: list[Word] = []
                 if with_words:

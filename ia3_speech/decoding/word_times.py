@@ -26,7 +26,7 @@ from math import isfinite
 
 import numpy as np
 
-from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary, required_frames
+from ia3_speech.data.text import Vocabulary, required_frames
 from ia3_speech.decoding.ctc_search import Hypothesis, Logits, collapse
 from ia3_speech.decoding.transcript import Word
 
@@ -184,29 +184,22 @@ def spell_as_recognized(
 
 def spell(words: Sequence[str], vocabulary: Vocabulary) -> list[tuple[int, int]]:
     """(token, number of its word) for each symbol that writes `words`; -1 for delimiters between them."""
-    delimiter = None
-    if not isinstance(vocabulary, SubwordVocabulary):
-        delimiter = vocabulary.tokens.get(vocabulary.delimiter)
     symbols: list[tuple[int, int]] = []
     for number, word in enumerate(words):
         tokens = vocabulary.encode(word, drop_unknown=True)
-        if tokens and symbols and delimiter is not None:
-            symbols.append((delimiter, -1))
+        if tokens and symbols and vocabulary.delimiter_id is not None:
+            symbols.append((vocabulary.delimiter_id, -1))
         symbols += [(token, number) for token in tokens]
     return symbols
 
 
 def with_owners(tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int, int]]:
     """(token, number of its word) for tokens that were read from a path; -1 for what writes nothing."""
-    names = {number: token for token, number in vocabulary.tokens.items()}
-    subwords, word, within_word = isinstance(vocabulary, SubwordVocabulary), -1, False
-    silent = {"", WORD_START, *vocabulary.special}
-    symbols = []
+    word, within_word, symbols = -1, False, []
     for token in tokens:
-        name = names.get(token, "")
-        if name.startswith(WORD_START) if subwords else name == vocabulary.delimiter:
+        if token in vocabulary.boundaries:
             within_word = False
-        writes = name not in silent if subwords else name in vocabulary.letters
+        writes = token in vocabulary.written
         if writes and not within_word:
             word, within_word = word + 1, True
         symbols.append((token, word if writes else -1))

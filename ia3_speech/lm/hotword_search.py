@@ -24,7 +24,7 @@ import numpy as np
 
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
-from ia3_speech.data.text import SubwordVocabulary, Vocabulary, normalize
+from ia3_speech.data.text import Vocabulary, normalize
 from ia3_speech.decoding.ctc_search import Hypothesis, Logits, Search, TimedWord
 from ia3_speech.errors import TextError, UserError
 from ia3_speech.formatting import plural
@@ -134,7 +134,7 @@ def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
     """How many characters of a spelling its bonus is for: those beyond the fourth, or a fifth of all where
     that is more. A bonus for each character, as in the paper, lets short terms replace ordinary words, of
     which they differ by little. A word piece counts half, for a wrong one costs as much as a wrong letter."""
-    if isinstance(vocabulary, SubwordVocabulary):
+    if vocabulary.writes_pieces:
         return PIECE * len(symbols)
     return max(len(symbols) - UNCOUNTED, SHORT_SHARE * len(symbols))
 
@@ -180,26 +180,16 @@ class HotwordSearch:
         self.search = search
         self.counts = [0] * len(hotwords)  # how often each term was found so far, by its number
 
-    def __call__(self, logits: Logits, frames: Sequence[int]) -> list[Hypothesis]:
-        """The words of each row of (batch, time, vocabulary) logits, of which `frames` are valid.
-
-        Raises:
-            SearchError: the logits hold a NaN.
-        """
-        spotted = [self.spotter.spot(row[:valid]) for row, valid in zip(logits, frames, strict=True)]
-        if any(spotted):
-            forced = np.array(logits, dtype=np.float32)
-            for row, terms in zip(forced, spotted, strict=True):
-                force_terms(row, terms)
-            logits = forced
-        hypotheses = self.search(logits, frames)
-        for terms in spotted:
-            for term in terms:
-                self.counts[term.spelling.term] += 1
-        return [
-            replace(hypothesis, words=merge_terms(hypothesis.words, terms, self.hotwords))
-            for hypothesis, terms in zip(hypotheses, spotted, strict=True)
-        ]
+    def __call__(self, logits: Logits) -> Hypothesis:
+        """See `ctc_search.Search`."""
+        spotted = self.spotter.spot(logits)
+        if spotted:
+            logits = np.array(logits, dtype=np.float32)
+            force_terms(logits, spotted)
+        hypothesis = self.search(logits)
+        for term in spotted:
+            self.counts[term.spelling.term] += 1
+        return replace(hypothesis, words=merge_terms(hypothesis.words, spotted, self.hotwords))
 
     def unused(self) -> str | None:
         """What is said at the end of a run where no term of the list was ever found."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
+from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.ctc_search import NAN, Logits
 from ia3_speech.decoding.word_times import viterbi
 from ia3_speech.errors import SearchError
@@ -64,9 +64,6 @@ class Spotter:
 
     def __init__(self, spellings: Iterable[Spelling], vocabulary: Vocabulary):
         self.vocabulary = vocabulary
-        subwords = isinstance(vocabulary, SubwordVocabulary)
-        self.delimiter = None if subwords else vocabulary.tokens.get(vocabulary.delimiter)
-        self.word_starts = {n for token, n in vocabulary.tokens.items() if token.startswith(WORD_START)}
         symbols, parents, limits = [-1], [0], [-SLACK]
         child: dict[tuple[int, int], int] = {}
         self.spellings: dict[int, Spelling] = {}  # node → the spelling that ends there
@@ -111,14 +108,14 @@ class Spotter:
     def boundaries(self, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores of a word boundary: (frames,) before a term that begins later; (frames + 1,) after a term
         that ends earlier, of which the last is the end of the utterance."""
-        if self.delimiter is not None:
-            before = np.float32(BOUNDARY) * losses[:, self.delimiter]
+        if self.vocabulary.delimiter_id is not None:
+            before = np.float32(BOUNDARY) * losses[:, self.vocabulary.delimiter_id]
             return before, np.append(before, np.float32(0))
         after = np.zeros(len(losses) + 1, np.float32)
-        if self.word_starts:  # what the best path writes next has to start a word
-            starts_word = True
+        if self.vocabulary.boundaries:  # what the best path writes next has to start a word
+            blank, word_starts, starts_word = self.vocabulary.blank, self.vocabulary.boundaries, True
             for frame, symbol in reversed([*enumerate(losses.argmax(axis=1).tolist())]):
-                starts_word = starts_word if symbol == self.vocabulary.blank else symbol in self.word_starts
+                starts_word = starts_word if symbol == blank else symbol in word_starts
                 after[frame] = 0 if starts_word else NEVER
         return np.zeros(len(losses), np.float32), after
 
@@ -181,8 +178,9 @@ class Spotter:
         symbols[1::2] = spelling.symbols
         path, frames = symbols[states].tolist(), np.flatnonzero(states % 2)
         start = before + 1
-        if self.delimiter is not None:
-            path = [self.delimiter] * (before >= 0) + path + [self.delimiter] * (after < len(losses))
+        if self.vocabulary.delimiter_id is not None:
+            delimiter = [self.vocabulary.delimiter_id]
+            path = delimiter * (before >= 0) + path + delimiter * (after < len(losses))
             start = max(before, 0)
         first, last = before + 1 + frames[0], before + 1 + frames[-1]
         return SpottedTerm(spelling, int(first), int(last), score, start, tuple(path))

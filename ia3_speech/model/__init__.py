@@ -1,5 +1,6 @@
 """The frozen CTC model, and the IA³ vectors in it. A module imports only what stands above it here:
 
+    location            where a base lies, and which files its logits depend on
     patches             what transformers computes in another way while vectors are attached
     architectures       which module of which transformers model a vector scales; placements and layers
     ia3                 the vectors, target modules, how many parameters train
@@ -12,5 +13,5 @@
     partial_forward     forward passes that begin or end in the middle
     base                load a base, prepare audio, compute logits
 
-patches and architectures do not load torch.
+location, patches and architectures do not load torch.
 """

@@ -39,7 +39,7 @@ from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
-INSERTED = "inserted_method"  # … with another method's parameters in it: see `training.methods`
+INSERTED = "inserted_method"  # … with another method's parameters in it: see `adapters.methods`
 # What `freeze` changed in a base: (parameter, module or configuration, attribute, the value it had).
 Unfrozen = list[tuple[Any, str, Any]]
 

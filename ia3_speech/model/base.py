@@ -28,12 +28,12 @@ from torch import nn
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.errors import AdapterError, BaseError, TextError
-from ia3_speech.inputs import MINI, base_folder
 from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
 from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows
 from ia3_speech.model.int8 import dtype_of, is_int8, quantize
+from ia3_speech.model.location import base_folder, full_name
 from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_padding
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import SharedLock, structural_copy
@@ -270,12 +270,6 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         quantize(model, layers_of(model)[1])
     remember_weights(model, base.fingerprint)
     return base
-
-
-def full_name(name: str | Path) -> str:
-    """A base as adapters record it: mini, a hub id, or a folder's full path, which is found from anywhere."""
-    folder = base_folder(str(name))
-    return str(name) if folder in (None, MINI) else str(folder.resolve())
 
 
 def usable_device(device: str | None, dtype: str = "float32") -> str:

@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 from ia3_speech.atomic import write_json
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import percent
-from ia3_speech.inputs import BASE_CURVE, base_folder
+from ia3_speech.model.location import BASE_CURVE, base_folder
 from ia3_speech.results.systems import (
     DEV,
     GREEDY,

@@ -7,11 +7,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ia3_speech import atomic
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
+from ia3_speech.adapters.methods import add_own_method, insert, save_method
 from ia3_speech.errors import TrainingError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
@@ -21,7 +23,6 @@ from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SharedOptions, TrainingOptions, check_options, method_config, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
-from ia3_speech.training.methods import add_own_method, insert, save_method
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import CHECKPOINT, Trainer
 
@@ -83,6 +84,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
         replay = read_replay(base, options)
         prepare_base(base, options, options.train_head)
+        options = replace(options, precision=base.precision)
         if options.method == "ia3":
             check_head(base, options)
             logger.info("%s", parameter_table(base.model))
@@ -137,12 +139,11 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
 
 def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -> None:
     """Set a base's precision, masks and dropout, and attach the vectors that training starts from: those of
-    `init_adapter`, else ones; or insert what another method trains. `options.precision` becomes what "auto"
-    stands for."""
+    `init_adapter`, else ones; or insert the parameters of another method."""
     precision, reason = choose_precision(options.precision, base.model, base.dtype)
     if options.precision == "auto" and reason != base.precision_reason:
         logger.info("precision %s: %s", precision, reason)
-    options.precision, base.precision, base.precision_reason = precision, precision, reason
+    base.precision, base.precision_reason = precision, reason
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.dropout == "off":

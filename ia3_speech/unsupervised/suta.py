@@ -175,7 +175,7 @@ def adapted_logits(piece: AudioPiece, start: Rows) -> list[torch.Tensor]:
 def choose_step(search: Search, candidates: Sequence[torch.Tensor]) -> int:
     """After how many steps logits, (frames, vocabulary) each, are taken: those whose text the search's
     language model finds likeliest; without one after all."""
-    scores = [search(logits[None], [len(logits)])[0].lm_score for logits in candidates]
+    scores = [search(logits).lm_score for logits in candidates]
     return len(scores) - 1 if None in scores else int(np.argmax(scores))
 
 

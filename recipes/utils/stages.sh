@@ -283,11 +283,20 @@ decode_and_score() {
     score+=" $training"${terms:+" --terms $exp/terms_$set"}
   fi
   folder=$exp/$system/decode_${search}_$set log=${search}_${set}_${system//\//_}
+  score+=" $(name_system "$system")"
   job() {
     decode_set "${log#greedy_}" "$set" "$folder" $decode $adapter
     $score_cmd "$exp/log/score_${log#greedy_}.log" python -m ia3_speech.score "$data/$set" "$folder" $score
   }
   step "stage $1, decode and score $set with $system$with" job
+}
+
+# name_system FOLDER: the options of score that name what lies in a folder of exp/<corpus>.
+name_system() {
+  local name=${1%/scale_*} seed=""
+  name=${name#curve/}
+  [[ $name != *_seed* ]] || { seed=${name##*_seed} name=${name%_seed*} seed=${seed%%/*}; }
+  echo "--corpus $corpus_name --system $name${seed:+ --system-seed $seed}"
 }
 
 # decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there.

@@ -23,8 +23,8 @@ from ia3_speech.adapters.record import (
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached, trainable
-from ia3_speech.model.base import MINI
 from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.location import MINI
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = "base_model.model.wav2vec2.encoder.layers.1.attention.k_proj.ia3_l"

@@ -49,11 +49,9 @@ def test_greedy(vocabulary, frames, text):
         assert greedy(torch.from_numpy(logits).to(dtype), vocabulary) == text
 
 
-def test_a_batch_of_rows_with_their_frames(vocabulary):
-    batch = torch.from_numpy(np.stack([logits_of("-hi-||oh"), logits_of("aabcdefg")]))
-    first, second = GreedySearch(vocabulary)(batch, torch.tensor([8, 4]))
-    assert first.words == (TimedWord("hi", 1, 2), TimedWord("oh", 6, 7)) and first.text == "hi oh"
-    assert second.words == (TimedWord("abc", 0, 3),)
+def test_words_have_the_frames_of_their_symbols(vocabulary):
+    hypothesis = GreedySearch(vocabulary)(logits_of("-hi-||oh"))
+    assert hypothesis.words == (TimedWord("hi", 1, 2), TimedWord("oh", 6, 7)) and hypothesis.text == "hi oh"
 
 
 @given(st.lists(st.integers(1, 4), max_size=12), st.data())

@@ -47,8 +47,7 @@ def spoken(text: str, vocabulary: Vocabulary = LETTERS, **confused: str) -> np.n
 def search_with(*lines: str, weight: float = 1.0, vocabulary: Vocabulary = LETTERS, search=None):
     """A search of (frames, vocabulary) logits with the terms of a file of these lines → `Hypothesis`."""
     hotwords = [parse_line(line, Path("terms"), 0) for line in lines]
-    words = HotwordSearch(hotwords, weight, vocabulary, search or GreedySearch(vocabulary))
-    return lambda logits: words(logits[None], [len(logits)])[0]
+    return HotwordSearch(hotwords, weight, vocabulary, search or GreedySearch(vocabulary))
 
 
 # ---- files
@@ -180,22 +179,18 @@ def test_weights_are_factors():
     assert search_with("Cod\t0", weight=9)(logits).text == "cot"
 
 
-def test_a_row_of_a_batch_is_that_row_alone_and_terms_are_counted():
+def test_terms_are_counted():
     rows = [spoken("a fever"), spoken("no cough at all"), np.zeros((0, len(CHARACTERS)), np.float32)]
-    batch = np.zeros((3, max(map(len, rows)), len(CHARACTERS)), np.float32)
-    for row, logits in zip(batch, rows, strict=True):
-        row[: len(logits)] = logits
     terms = [Hotword("Fever", path=Path("terms")), Hotword("Pyrexia", 1, ("cough",))]
     search = HotwordSearch(terms, 1.0, LETTERS, GreedySearch(LETTERS))
     noise = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
-    assert search(noise[None], [80])[0].text == greedy(noise, LETTERS)
+    assert search(noise).text == greedy(noise, LETTERS)
     assert search.unused() == "terms: none of its 2 terms was found in this audio"
-    together = search(torch.from_numpy(batch).half(), [*map(len, rows)])
+    texts = [search(torch.from_numpy(logits).half()).text for logits in rows]
+    assert texts == ["a Fever", "no Pyrexia at all", ""]
     assert search.unused() is None and search.counts == [1, 1]
-    assert together == [search(logits[None], [len(logits)])[0] for logits in rows]
-    assert [hypothesis.text for hypothesis in together] == ["a Fever", "no Pyrexia at all", ""]
     with pytest.raises(SearchError, match="NaN"):
-        search(np.full((1, 3, len(CHARACTERS)), np.nan, np.float32), [3])
+        search(np.full((3, len(CHARACTERS)), np.nan, np.float32))
 
 
 def test_a_beam_search_has_the_term_too():
@@ -225,7 +220,7 @@ def test_terms_that_are_written_unlike_they_sound_have_the_times_and_confidence_
     hypothesis = search_with("B12 500", weight=1.0)(logits)
     assert hypothesis.text == "take B12 500 now"
     words = word_times(logits, hypothesis, LETTERS, 0.02)
-    plain = word_times(logits, GreedySearch(LETTERS)(logits[None], [len(logits)])[0], LETTERS, 0.02)
+    plain = word_times(logits, GreedySearch(LETTERS)(logits), LETTERS, 0.02)
     assert [word.text for word in words] == ["take", "B12", "500", "now"]
     assert words[1].start == pytest.approx(plain[1].start) and words[2].end == pytest.approx(plain[4].end)
     assert words[0].end <= words[1].start < words[1].end <= words[2].start <= words[3].start

@@ -39,7 +39,7 @@ def exp(tmp_path) -> Path:
     for seed, (wer, dev) in enumerate([(0.3, 0.4), (0.34, 0.6), (0.32, 0.5)], 1):
         put(f"ia3_plus_seed{seed}", wer, 0.26, {"dev_wer": dev, "seed": seed})
     put("ia3_plus_seed3/scale_0.5", 0.38, 0.22)
-    put("ia3_decay-to-one10_seed1", 0.4, 0.21, {"dev_wer": 0.45, "seed": 1}, decay=10.0)
+    put("ia3_plus_decay-to-one10_seed1", 0.4, 0.21, {"dev_wer": 0.45, "seed": 1}, decay=10.0)
     for minutes, wer in (("1", 0.48), ("20", 0.36)):
         for seed in (1, 2, 3):
             put(f"curve/minutes_{minutes}_seed{seed}", wer + seed / 100, None, {"dev_wer": 0.5, "seed": seed})
@@ -49,7 +49,7 @@ def exp(tmp_path) -> Path:
 def test_without_points_the_files_go(exp):
     """The base and the adapter alone are no trade-off: every recipe has both on out-of-domain speech."""
     collect(exp)
-    for folder in ("curve", "ia3_plus_seed3/scale_0.5", "ia3_decay-to-one10_seed1"):
+    for folder in ("curve", "ia3_plus_seed3/scale_0.5", "ia3_plus_decay-to-one10_seed1"):
         shutil.rmtree(exp / folder)
     collect(exp)
     assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()

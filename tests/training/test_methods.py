@@ -16,6 +16,7 @@ from tiny_models import tiny, tiny_processor
 from ia3_speech import Bank, load, load_adapter, load_base
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.merge import export_terms
+from ia3_speech.adapters.methods import METHODS, add_own_method, insert, load_any, save_method
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata, read_record, write_record
 from ia3_speech.cli import CONFIGURATIONS
 from ia3_speech.data.utterance import Utterance
@@ -23,7 +24,6 @@ from ia3_speech.errors import AdapterError, TrainingError, UserError
 from ia3_speech.model.base import WAVEFORM, Base, make_base
 from ia3_speech.training.config import check_options
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.methods import METHODS, add_own_method, insert, load_any, save_method
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
 

@@ -66,9 +66,9 @@ def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monke
 
 def test_the_language_model_chooses_the_step():
     candidates = [torch.full((2, 3), score) for score in (1.0, 3.0, 2.0)]
-    search = lambda logits, _: [Hypothesis((), float(logits[0, 0, 0]))]  # noqa: E731
+    search = lambda logits: Hypothesis((), float(logits[0, 0]))  # noqa: E731
     assert suta.choose_step(search, candidates) == 1
-    assert suta.choose_step(lambda *_: [Hypothesis()], candidates) == 2  # without one: after all of them
+    assert suta.choose_step(lambda _: Hypothesis(), candidates) == 2  # without one: after all of them
 
 
 def test_threads_get_what_each_gets_alone(random_base):

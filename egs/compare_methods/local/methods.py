@@ -92,9 +92,9 @@ def forward(out: Path, adapter: Path, base: str = "mini") -> None:
 
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.expressions import parse_terms
+    from ia3_speech.adapters.methods import load_any
     from ia3_speech.adapters.record import method_of
     from ia3_speech.model.base import load_base
-    from ia3_speech.training.methods import load_any
 
     waves = [
         np.random.default_rng(row).normal(size=SECONDS * 16_000).astype(np.float32) / 10

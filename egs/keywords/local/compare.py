@@ -24,21 +24,22 @@ from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
 
 from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.methods import insert
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.commands.classify import load_classifier
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs, base_files, read_inputs
+from ia3_speech.inputs import Inputs, read_inputs
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base
+from ia3_speech.model.location import base_files
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, markdown_table
-from ia3_speech.training.methods import insert
 
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
 RATES = {
