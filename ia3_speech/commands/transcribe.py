@@ -32,6 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
@@ -55,10 +56,10 @@ from ia3_speech.decoding.options import (
     OutputOptions,
     TestTimeOptions,
 )
-from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
+from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.errors import UserError
-from ia3_speech.loading import load, make_post_process
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load, make_post_process
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -86,7 +87,7 @@ def main(
     """
     search_options.check()
     check_output(output_options)
-    parse_adapter(model_options.adapter, input_options.channels == "split")
+    spec = parse_adapter(model_options.adapter, split=input_options.channels == "split")
     live_options.check(files, live=live_options.active)
     from ia3_speech.confidence.storage import uncalibrated
 
@@ -98,7 +99,7 @@ def main(
 
         return live(
             live_options=live_options,
-            model_options=model_options,
+            model_options=replace(model_options, adapter=spec),
             search_options=search_options,
             dictation_options=dictation_options,
             format=output_options.format,
@@ -118,6 +119,12 @@ def main(
         raise UserError(
             f"--format {output_options.format} of several recordings makes several files (give --output-dir)"
         )
+    if output_options.plot:
+        from ia3_speech.report.charts import check_picture
+
+        check_picture(output_options.plot)
+        if not single:
+            raise UserError("--plot draws a single recording")
     outputs: list[tuple[Path, ...]] = []  # of each source, a file a format
     if folder := output_options.output_dir:
         suffixes = [FORMATS[name].suffix for name in formats]
@@ -143,7 +150,7 @@ def main(
         if not os.access(folder, os.W_OK):  # said before the work
             raise UserError(f"--output-dir {folder}: can't be written to")
     transcriber = load(
-        **vars(model_options),
+        **vars(replace(model_options, adapter=spec)),
         **vars(input_options),
         **vars(test_time_options),
         search=search_options,
@@ -151,14 +158,15 @@ def main(
         post_process=post_process,
     )
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
-    if single and not outputs and output_options.format in STREAMED and not transcriber.split:
+    streamed = output_options.format in STREAMED and not transcriber.split and not output_options.plot
+    if single and not outputs and streamed:
         unusable = print_single(sources[0], transcriber, output_options)
     else:
         unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
     shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
     shown = shown or output_options.review_below is not None
     recognizer = transcriber.recognizer
-    unused = search_options.hotwords and not recognizer.gate and unused_hotwords(recognizer.search)
+    unused = search_options.hotwords and not spec.choice and unused_hotwords(recognizer.search)
     for message in filter(None, [unused, shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)
@@ -198,13 +206,18 @@ def print_transcripts(
     `outputs`, a file a format for each source. Returns a line for each file that could not be used."""
     unusable, formats = [], parse_formats(options.format)
     with bar_of_seconds(sources) as bar:
-        results = transcriber.transcripts(sources, bar.update, with_words=with_times(options))
+        with_words = with_times(options) or options.plot is not None
+        results = transcriber.transcripts(sources, bar.update, with_words=with_words)
         for index, result in enumerate(results):
             report_problem(result.path, result.problem)
             if not result.usable:
                 unusable.append(f"{result.path}: {result.problem}")
                 continue
             contents = [FORMATS[name].write(result, options) for name in formats]
+            if options.plot:
+                from ia3_speech.report.spectrogram import plot_transcript
+
+                plot_transcript(options.plot, sources[index].load(), result)
             if outputs:
                 for path, content in zip(outputs[index], contents, strict=True):
                     write_text(path, content)

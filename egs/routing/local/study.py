@@ -27,9 +27,9 @@ import soundfile
 import soxr
 from stages import SHIPPED, DecodingOptions, Study, located, median_seed, python
 
-from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
@@ -82,7 +82,7 @@ class Options(DecodingOptions):
 
 def main(options: Options) -> None:
     """Measure what choosing an adapter by the audio gains and costs."""
-    given = [parse_terms(located(name))[0].folder for name in options.adapters.split()]
+    given = [parse_sum(located(name)).terms[0].folder for name in options.adapters.split()]
     if given and len(given) != len(KINDS):
         raise UserError(f"`adapters` takes four, of {', '.join(KINDS)}")
     study = Study(__file__, "real", options)
