@@ -9,7 +9,7 @@ trade_off=""            # '0.5 1': test the adapter scaled by these factors, on 
 variants=""             # 'replay-weight=1,3 layers=3-5': train further adapters, each with one option changed, and test them on the same two sets
 curve=""                # '1 5 20': train further adapters on this many minutes of train
 
-# check_study: refuses what can't be meant, before anything is made.
+# check_study: fails where options contradict each other, before anything is made.
 check_study() {
   local option value decimal='^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$' choice='^[a-z][a-z-]*=[0-9][0-9a-z.-]*(,[0-9][0-9a-z.-]*)*$'
   for option in trade_off curve; do

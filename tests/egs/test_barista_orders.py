@@ -173,15 +173,6 @@ def test_a_broken_table_of_transcripts_is_named(local, copy, tmp_path, number, l
         local.prepare.main(with_transcripts(copy, (number, line)), tmp_path / "out")
 
 
-def test_what_is_absent_is_left_out_and_named(local, copy, tmp_path, capsys):
-    with_transcripts(copy, (3, f"{uuid(99)}.wav\ttrain\tbrew a coffee"))
-    (copy / f"data/speech/clean/{uuid(0)}.wav").unlink()
-    local.prepare.main(copy, tmp_path / "out")
-    said = capsys.readouterr().out.splitlines()
-    assert f"1 of 8 orders have no audio and are left out: {uuid(0)}.wav" in said
-    assert f"{copy}/transcripts.tsv: 1 orders have no line and are left out: {uuid(1)}" in said
-
-
 # ---- the real corpus
 
 

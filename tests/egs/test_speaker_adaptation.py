@@ -45,13 +45,6 @@ def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local
     assert sorted(speaker[0] for speaker in mine.speakers) == ["0", "1"]  # a child and an adult
 
 
-def test_other_folders_are_refused(local, tmp_path):
-    with pytest.raises(UserError, match=r"neither a Kaldi data directory .* nor speechocean762 as it was"):
-        local.prepare.main(str(tmp_path), tmp_path / "out")
-    with pytest.raises(UserError, match="--speakers train is for speechocean762"):
-        local.prepare.main("espeak", tmp_path / "out", "train")
-
-
 def test_a_person_whose_adapter_is_not_registered_keeps_the_base(local, tmp_path):
     better = {"words": 30, "base_errors": 20, "errors": 10, "better": 0.99}
     doubtful = better | {"errors": 19, "better": 0.7}
