@@ -178,10 +178,7 @@ def test_a_data_directory_is_named_without_what_stands_above_data(path, name):
     assert card.set_name(path) == name
 
 
-@pytest.mark.parametrize(
-    ("language", "front"),
-    [("en-GB", ["en"]), ("English", None), ("", None)],
-)
+@pytest.mark.parametrize(("language", "front"), [("en-GB", ["en"]), ("English", None), ("", None)])
 def test_a_language_is_for_the_hub_only_as_a_code(language, front):
     labels = {"language": language}
     assert card.card_data(RECORD | {"labels": labels}, None, True).language == front
