@@ -246,7 +246,7 @@ def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(reci
         main(other.data, recipe.adapted)
     (recipe.data / "utt2ward").write_text("".join(f"{name} icu\n" for name in HEARD))
     score(recipe.data, recipe.adapted, baseline=recipe.base, replications=10)
-    with pytest.raises(UserError, match=r"base/.*: was scored before the labels of ward that .*score"):
+    with pytest.raises(UserError, match=r"or by other labels \(run .*score"):
         recipe.page()
     write_table(recipe.base / "text", dict.fromkeys(HEARD, "other words"))
     score(recipe.data, recipe.base, replications=10)
