@@ -1,7 +1,7 @@
 """README: its lines are short, its links lead to files, and its blocks of bash and Python run as they stand.
 
 The commands run in a folder that looks like a clone and contains a reader's own files: recordings, a corpus,
-a dataset, the hub's base, adapters of recipes. Some lines get further options here (ADDED says which and why).
+a dataset, the hub's base, adapters of recipes. ADDED holds further options of some lines, and why.
 """
 
 import os
