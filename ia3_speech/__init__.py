@@ -12,7 +12,7 @@ __version__ = "0.2.0"
 
 # Public name → its module.
 _PUBLIC = {
-    "load": "loading",
+    "load": "session",
     "SearchOptions": "search",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",
