@@ -90,9 +90,10 @@ class Comparison(Study):
             prepare = [HERE / "local/adults.py", "--minutes", str(options.minutes)]
             more["prepare"] = shlex.join(map(str, prepare))
         more |= {"corpus_name": self.corpus_name, "work_dir": self.work, "lm": "none", "terms": ""}
-        for stage, last in ((1, 2), (4, 4)):
-            if self.runs(stage):
-                self.recipe(recipe, options.corpus, last, stage=stage, **more)
+        for first, last in ((1, 2), (4, 4)):
+            first, last = max(first, options.stage), min(last, options.stop_stage)
+            if first <= last:
+                self.recipe(recipe, options.corpus, last, stage=first, **more)
             if not (self.data / "dev").is_dir():
                 hint = "with five minutes of train there is one"
                 raise UserError(f"{self.data} has no dev set, on which rates are chosen ({hint})")
