@@ -38,6 +38,7 @@ hotwords=own            # own|none|FILE: hot words to decode with, beside the la
 # Stages 1 to 6; afterwards $selected is the folder of the adapter that is shown, and $trained where it was trained.
 adapt() {
   expand_grid "$system" 5
+  name_seeds $systems
   lock "$exp"
   local folder set small="" dev=dev config=$train_config
   [[ $size == full ]] || small=$small_opts
@@ -77,7 +78,7 @@ adapt() {
   fi
 
   if [ $stop_stage -ge 6 ]; then
-    trained=$(python -m ia3_speech.results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${trained%_seed*}
+    trained=$(python -m ia3_speech.results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${system_of[$trained]}
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy

@@ -45,6 +45,8 @@ adapt_speakers() {
     done
   done
 
+  name_seeds $kinds
+
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
   plain_speakers "$data"/*/utt2spk
   notice_changed_data

@@ -36,8 +36,11 @@ study() {
   [[ $average$trade_off$variants$curve != false ]] || return 0
   local minutes most option value seed set sum first=${test_sets%% *} changed=()
   for option in $variants; do
-    for value in $(tr , ' ' <<<"${option#*=}"); do changed+=("${option%%=*} $value"); done
+    for value in $(tr , ' ' <<<"${option#*=}"); do
+      changed+=("${option%%=*} $value"); name_seeds "${system}_${option%%=*}$value"
+    done
   done
+  for minutes in $curve; do name_seeds "curve/minutes_$minutes"; done
 
   # An epoch on a part of train goes over as much audio as the most minutes asked for, so that all take equally many steps.
   most=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)

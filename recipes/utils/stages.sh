@@ -292,12 +292,20 @@ decode_and_score() {
   step "stage $1, decode and score $set with $system$with" job
 }
 
-# name_system FOLDER: the options of score that name what lies in a folder of exp/<corpus>.
+# name_seeds SYSTEM …: what is trained with seeds, in folders SYSTEM_seedN of exp/<corpus>.
+declare -A system_of seed_of
+name_seeds() {
+  local system seed
+  for system; do
+    for seed in $(seq "$seeds"); do system_of[${system}_seed$seed]=${system#curve/} seed_of[${system}_seed$seed]=$seed; done
+  done
+}
+
+# name_system FOLDER: the options of score that name the system in a folder of exp/<corpus>.
 name_system() {
-  local name=${1%/scale_*} seed=""
-  name=${name#curve/}
-  [[ $name != *_seed* ]] || { seed=${name##*_seed} name=${name%_seed*} seed=${seed%%/*}; }
-  echo "--corpus $corpus_name --system $name${seed:+ --system-seed $seed}"
+  local folder=$1
+  [[ -n ${system_of[$folder]-} ]] || folder=${folder%%/*} # a part of it: a speaker's adapter, or a scaled adapter
+  echo "--corpus $corpus_name --system ${system_of[$folder]-$folder} ${seed_of[$folder]+--system-seed ${seed_of[$folder]}}"
 }
 
 # decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there.
