@@ -82,16 +82,6 @@ def test_speakers_are_plain_words(tmp_path, speaker):
     assert done.returncode == 1 and done.stderr.startswith(f"error: b:2: {speaker} can't name a folder (")
 
 
-def test_the_speakers_options_are_checked(located):
-    for options, message in (
-        (("--k", "15 x"), "error: --k must be a number from 2 on, not 'x'"),
-        (("--folds", "1"), "error: --folds must be a number from 2 on, not '1'"),
-        (("--nj", "0"), "error: --nj must be a number from 1 on, not '0'"),
-    ):
-        done = located(*options, script="speakers.sh")
-        assert done.returncode == 1 and message in done.stderr
-
-
 def test_two_runs_in_one_folder_wait_for_each_other(tmp_path):
     script = f". {RECIPES}/utils/stages.sh; lock exp; echo at work; read -r; echo done"
     options = {"cwd": tmp_path, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
