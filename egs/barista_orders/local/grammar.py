@@ -65,7 +65,7 @@ def sentences(ordered: Mapping[str, str]) -> list[str]:
 
 
 def nearest(ordered: Mapping[str, str], hypothesis: str) -> str:
-    """The sentence for an order that takes the fewest edits of characters from what was heard.
+    """The sentence for an order that takes the fewest edits of characters from a hypothesis.
 
     Of equally near ones the first of `sentences`. One without an article has to be nearer by the two
     characters that it lacks: else unclear speech would lose its articles.
@@ -86,7 +86,7 @@ def main(data: Path, decoded: Path, out: Path) -> None:
     """Write to OUT in how many orders `nearest` finds the text, which is also printed, and the others."""
     hypotheses, orders = read_kaldi_text(decoded / "text"), read_data_directory(data, wav=False).utterances
     texts = {order.id: nearest(order.labels, hypotheses[order.id]) for order in orders}
-    errors = sum((count_errors(one.text.split(), texts[one.id].split()) for one in orders), ErrorCounts())
+    errors = sum((count_errors(o.text.split(), texts[o.id].split()) for o in orders), ErrorCounts())
     other = [f"{o.id}: {texts[o.id]!r}, not {o.text!r}\n" for o in orders if texts[o.id] != o.text]
     same = len(orders) - len(other)
     text = (

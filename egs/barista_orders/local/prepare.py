@@ -16,9 +16,9 @@ Corpus card
 
 In: data/label/label.json, data/speech/clean/UUID.wav, or the same names with another suffix; perhaps
 transcripts.tsv (file, split, transcript), a table that others made. Without it the base listens to all of it,
-and the sentence of the grammar that is nearest to what it heard is the text. References of the test set then
+and the sentence of the grammar that is nearest to its hypothesis is the text. References of the test set then
 lean towards the base, whose WER looks smaller than it is. Out: OUT_DIR/{train,dev,test}, and
-OUT_DIR/heard, what the base heard, if it was asked.
+OUT_DIR/heard, the hypotheses of the base, if it was asked.
 """
 
 import json

@@ -102,10 +102,10 @@ def prepare(
 
 def recordings(folders: str) -> list[Path]:
     """The recordings in some folders. Raises UserError where one has none."""
-    found, bad = find_recordings(folders.split())
+    readable, bad = find_recordings(folders.split())
     if bad:
         raise UserError("\n".join(bad))
-    return [Path(recording.path) for recording in found]
+    return [Path(recording.path) for recording in readable]
 
 
 def read_clips(file: Path) -> dict[str, dict[str, list[Path]]]:

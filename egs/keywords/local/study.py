@@ -251,9 +251,9 @@ def runs_of(exp: Path, method: str) -> list[dict[str, Any]]:
     """The records of a method's seeds at the rate that is the best on dev with seed 1, by their accuracy on
     dev; none where it was not trained."""
     runs = [read_json(file) | {"folder": file.parent} for file in exp.glob("*/train.json")]
-    runs = sorted((one for one in runs if one["method"] == method), key=lambda one: one["dev_accuracy"])
-    best = max((one for one in runs if one["seed"] == 1), key=lambda one: one["dev_accuracy"], default=None)
-    return [one for one in runs if best and one["rate"] == best["rate"]]
+    runs = sorted((run for run in runs if run["method"] == method), key=lambda run: run["dev_accuracy"])
+    best = max((run for run in runs if run["seed"] == 1), key=lambda run: run["dev_accuracy"], default=None)
+    return [run for run in runs if best and run["rate"] == best["rate"]]
 
 
 def table(data: Path, exp: Path, hop: float) -> str:

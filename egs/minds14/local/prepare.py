@@ -33,9 +33,7 @@ INTENTS = (
     *("cash_deposit", "direct_debit", "freeze", "high_value_payment", "joint_account"),
     *("latest_transactions", "pay_bill"),
 )
-MAX_SECONDS = (
-    15.0  # seconds: what the mini base hears at once; the rest is left out of train, dev and test alike
-)
+MAX_SECONDS = 15.0  # the maximum input of the mini base; longer calls are left out of train, dev and test
 
 
 def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:

@@ -139,7 +139,7 @@ def decode(study: Study, exp: Path, data: Path, systems: tuple[str, ...]) -> Non
 def accents(study: Study, adapter: Path, data: Path) -> None:
     """A gate for each accent of the telephone's corpus; the adapter itself is the telephone's."""
     mixes, exp = study.data / "accents", study.exp / "accents"
-    names = sorted({one.labels["accent"] for one in read_data_directory(data / "train")})
+    names = sorted({utterance.labels["accent"] for utterance in read_data_directory(data / "train")})
     home, os.environ["IA3_SPEECH_HOME"] = os.environ["IA3_SPEECH_HOME"], str(exp / "home")
     for accent in map(check_name, names):
         mixed(study, mixes / f"train_{accent}", {accent: data / "train"}, by="accent")
@@ -183,16 +183,20 @@ def mix(
         size: small keeps 12 utterances of each kind
     """
     left_out = (
-        {one.id for one in read_data_directory(without, wav=False, spk_sort=False)} if without else set()
+        {utterance.id for utterance in read_data_directory(without, wav=False, spk_sort=False)}
+        if without
+        else set()
     )
     utterances = []
     for kind, folder in parts.items():
-        part = [one for one in read_corpus(folder, False) if one.id not in left_out]
-        part = [one for one in part if by is None or one.labels.get(by) == kind]
+        part = [utterance for utterance in read_corpus(folder, False) if utterance.id not in left_out]
+        part = [utterance for utterance in part if by is None or utterance.labels.get(by) == kind]
         chosen = evenly_spaced(part, SMALL if size == "small" else len(part))
-        utterances += [with_corpus_label(one, kind) for one in chosen]
-    utterances = [over_line(one, out) if one.id.startswith(LINE) else one for one in utterances]
-    write_data_directory(out, sorted(utterances, key=lambda one: one.id))
+        utterances += [with_corpus_label(utterance, kind) for utterance in chosen]
+    utterances = [
+        over_line(utterance, out) if utterance.id.startswith(LINE) else utterance for utterance in utterances
+    ]
+    write_data_directory(out, sorted(utterances, key=lambda utterance: utterance.id))
     print(f"{out}: {summarize(utterances)}")
 
 
@@ -235,12 +239,12 @@ def tables_of(
     for system in ("base", *kinds, *WAYS):
         if (folder := exp / system / f"decode_greedy_{name}").is_dir():
             texts = read_kaldi_text(folder / "text")
-            counts = [text_errors(one.text, texts[one.id]) for one in utterances]
+            counts = [text_errors(utterance.text, texts[utterance.id]) for utterance in utterances]
             errors[system] = np.array([count.total for count in counts])
             speeds.append(f"{system} {read_json(folder / 'decode.json')['real_time_factor']:.3f}")
     words = np.array([count.words for count in counts])
-    corpora = np.array([one.labels["corpus"] for one in utterances])
-    speakers = np.array([one.speaker for one in utterances])
+    corpora = np.array([utterance.labels["corpus"] for utterance in utterances])
+    speakers = np.array([utterance.speaker for utterance in utterances])
     oracle = errors["base"].copy()
     for kind in errors.keys() & {*kinds}:
         oracle = np.where(corpora == kind, errors[kind], oracle)
@@ -256,11 +260,11 @@ def tables_of(
 
     lines = (exp / f"auto/decode_greedy_{name}/gate").read_text("utf-8").splitlines()
     by_utterance = dict(line.split("\t")[:2] for line in lines)  # of a long recording its last piece's
-    chosen = np.array([by_utterance[one.id] for one in utterances])
+    chosen = np.array([by_utterance[utterance.id] for utterance in utterances])
     columns, rates, confusion = errors | {"oracle": oracle}, [], []
     for corpus in map(str, dict.fromkeys(corpora)):
         rows = corpora == corpus
-        cells = [Rate(ratio(one[rows].sum(), words[rows].sum()).item()) for one in columns.values()]
+        cells = [Rate(ratio(counts[rows].sum(), words[rows].sum()).item()) for counts in columns.values()]
         rates.append([corpus, int(rows.sum()), *cells])
         counted = Counter(chosen[rows])
         confusion.append([corpus, *(counted[adapter] for adapter in ("base", *kinds))])

@@ -60,7 +60,9 @@ def prepare(
         for speaker, utterances in read_data_directory(published["accent"] / name).speakers.items()
     }
     chosen = choose(sorted(by_speaker), speakers)
-    write(out / "speakers/test", [one for speaker in chosen for one in by_speaker[speaker][ADAPT:]])
+    write(
+        out / "speakers/test", [utterance for speaker in chosen for utterance in by_speaker[speaker][ADAPT:]]
+    )
     for speaker in chosen:
         adapted_on = by_speaker[speaker][:ADAPT]
         write(out / f"speakers/{check_name(speaker)}/train", adapted_on)
@@ -68,7 +70,7 @@ def prepare(
 
 
 def choose(items: Sequence, most: int) -> list:
-    """Of them so many, evenly spaced; 0: all."""
+    """At most this number of items, evenly spaced; 0: all."""
     return evenly_spaced(items, most) if most else list(items)
 
 

@@ -268,10 +268,10 @@ def plan(data: Path, conditions: list[str], epochs: int) -> None:
         )
         few = condition == "speakers"
         # Of a round, if all words were certain
-        learnt = max(audio, 1.5 * len(folders)) * (EPOCHS_OF_SPEAKERS if few else epochs) * STEP
+        of_round = max(audio, 1.5 * len(folders)) * (EPOCHS_OF_SPEAKERS if few else epochs) * STEP
         passes = {
-            "with_transcripts": 5 * 4 * STEP * audio if few else learnt + (epochs + 1) * dev,
-            "self_train, unfiltered": 2 * (learnt + (4 if few else 2.5) * audio),
+            "with_transcripts": 5 * 4 * STEP * audio if few else of_round + (epochs + 1) * dev,
+            "self_train, unfiltered": 2 * (of_round + (4 if few else 2.5) * audio),
             "base, with_transcripts, self_train, unfiltered": 2 * 4 * test,
             "suta, dsuta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * test,
         }

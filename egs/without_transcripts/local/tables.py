@@ -38,7 +38,7 @@ def compare(exp: Path, search: str, test: DataDirectory) -> list[dict[str, Any]]
         row: dict[str, Any] = {"system": system, "wer": total.wer, "words": total.words}
         if system != "base":
             sides = {"before": errors["base"], "after": errors[system]}
-            sums = sums_by_cluster(sides, [one.speaker for one in test])
+            sums = sums_by_cluster(sides, [utterance.speaker for utterance in test])
             change = sums["after"] - sums["before"]
             row["change"], row["change_ci"] = relative_change(sums["before"], sums["after"])
             row |= {"better": float((change < 0).mean()), "worse": float((change > 0).mean())}
@@ -52,7 +52,9 @@ def compare(exp: Path, search: str, test: DataDirectory) -> list[dict[str, Any]]
         # The processor's time: of training, else of decoding
         files = [*(exp / system).glob("**/all/cpu.json")] or [folder / "decode.json"]
         used = [read_json(file) for file in files]
-        row["seconds"] = sum(one["cpu_seconds"] for one in used) / sum(one["audio_seconds"] for one in used)
+        row["seconds"] = sum(record["cpu_seconds"] for record in used) / sum(
+            record["audio_seconds"] for record in used
+        )
         rows.append(row)
     if not rows:
         raise UserError(f"{exp}: nothing has been decoded (run stages 3 and 4)")
@@ -77,10 +79,12 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
 
 
 def summary_line(data: Path, test: DataDirectory, words: int) -> str:
-    """How much speech of a condition was learnt from, chose the epoch, and is tested on."""
+    """A sentence: the amounts of speech of a condition that are trained on, select the epoch, and are tested."""
     parts = []
     for name, title in (("recordings", "Learnt"), ("dev", "dev")):
         if folders := sorted(data.glob(f"**/{name}")):
-            utterances = [one for folder in folders for one in read_data_directory(folder, text=False)]
+            utterances = [
+                utterance for folder in folders for utterance in read_data_directory(folder, text=False)
+            ]
             parts.append(f"{title}: {summarize(utterances)}")
     return f"{'; '.join(parts)}. Test: {summarize(test.utterances)}, {words} words.\n"
