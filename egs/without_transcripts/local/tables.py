@@ -79,7 +79,7 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
 
 
 def summary_line(data: Path, test: DataDirectory, words: int) -> str:
-    """A sentence: the amounts of speech of a condition that are trained on, select the epoch, and are tested."""
+    """A sentence: how much speech of a condition is trained on, selects the epoch, and is tested."""
     parts = []
     for name, title in (("recordings", "Learnt"), ("dev", "dev")):
         if folders := sorted(data.glob(f"**/{name}")):
