@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 # Public name → its module.
 _PUBLIC = {
-    "load": "loading",
+    "load": "session",
     "SearchOptions": "search",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",

@@ -17,7 +17,7 @@ from ia3_speech.commands.live import CLEAR_LINE, Inbox, LiveOutput, interruption
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from tests.live.test_audio_input import wav
 from tests.live.test_streaming import babble
 
