@@ -170,7 +170,7 @@ async def add_recording(
 
     def store() -> dict[str, Any]:
         with changing(name, server, client):
-            id = voice.store_recording(name, wave, form.text, server.recognizer.base)
+            id = voice.store_recording(name, wave, form.text, server.session.base)
         return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
     return await asyncio.to_thread(store)
