@@ -100,7 +100,7 @@ def test_the_manifest_and_options():
     *_, manifest = yaml.safe_load_all(MANIFEST.read_text("utf-8"))
     config = ServeDeploySchema(**yaml.safe_load(manifest["spec"]["serveConfigV2"])).applications[0]
     assert config.import_path == f"{app.__module__}:{app.__name__}"
-    with pytest.raises(UserError, match=r"--key-file /keys/keys\.yaml: no such file"):
+    with pytest.raises(UserError, match=r"/keys/keys\.yaml`: no such file"):
         app(config.args)  # all others are right
     assert {deployment.name for deployment in config.deployments} <= {"Frontend", "Replica"}
     for wrong, message in (({"gpu": "1"}, "gpu: Unexpected"), ({"gpus": "x"}, "gpus: ")):
