@@ -13,7 +13,7 @@ import copy
 import mmap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -99,7 +99,7 @@ def with_shared_weights(base: Base) -> Base:
     """The same base as another model: it can carry other vectors, over the same weights in memory."""
     tensors = [*base.model.parameters(), *base.model.buffers()]
     model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
-    return Base(**(vars(base) | {"model": model}))
+    return replace(base, model=model)
 
 
 def random_adapters(base: Base) -> Callable[[int], Adapter]:

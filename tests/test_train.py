@@ -25,13 +25,13 @@ from ia3_speech.cli import Parser, command
 from ia3_speech.commands.train import main
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import AudioError, TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.hypotheses import greedy
+from ia3_speech.model.kinds.ctc import CTC
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.training.config import TrainingOptions, plain_options
@@ -201,7 +201,7 @@ def test_the_base_is_frozen(place):
     before = fingerprint(trainer.model)
     buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
     trainer.run()
-    del trainer.model.ia3_digests  # the remembered one proves nothing
+    ia3.attachment(trainer.model).digests = ([], {})  # the remembered one proves nothing
     assert fingerprint(trainer.model) == before
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in trainer.model.named_buffers())
     vectors = {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
@@ -211,7 +211,7 @@ def test_the_base_is_frozen(place):
 
 def test_a_dev_utterance_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
     limit = 0.52  # of lengths 0.5 to 0.65 s
-    monkeypatch.setattr(Base, "maximum_seconds", property(lambda base: limit))
+    monkeypatch.setattr(CTC, "maximum_seconds", property(lambda base: limit))
     heard: list[list[str]] = []
     monkeypatch.setattr(
         "ia3_speech.training.trainer.count_errors",

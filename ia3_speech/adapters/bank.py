@@ -52,6 +52,7 @@ from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
     all_target_modules,
+    attachment,
     has_compiled_layers,
     head_parameters,
     using_rows,
@@ -273,7 +274,7 @@ class Bank:
     def insert_vectors(self, targets: list[TargetModule]) -> None:
         """Put vectors of ones into these modules of the model, instead of the bank's other vectors."""
         model = self.base.model
-        if is_attached(model) and model.ia3_config is not self.config:
+        if is_attached(model) and attachment(model).config is not self.config:
             raise AdapterError(f"{self.base.name} carries another adapter (call detach(base.model) first)")
         detach(model)
         self.config = None
@@ -303,7 +304,7 @@ class Bank:
         features = None
         if callable(names):
             with self.base.lock.shared():
-                features = [self.base.front_end(wave) for wave in waves]
+                features = [self.base.features(wave) for wave in waves]
             names = names(features)
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
@@ -333,7 +334,7 @@ class Bank:
         refuse_merged(self.base.model)
         if has_compiled_layers(self.base.model):
             raise AdapterError("a layer compiled by itself knows no rows (compile the model as a whole)")
-        if getattr(self.base.model, "ia3_config", None) is not self.config:  # somebody has called `detach`
+        if attachment(self.base.model).config is not self.config:  # somebody has called `detach`
             with self.base.lock.exclusive():
                 self.insert_vectors(list(self.columns))
         with self.base.lock.shared():

@@ -47,6 +47,7 @@ from ia3_speech.model.ia3 import (
     TargetModule,
     all_target_modules,
     architecture_of,
+    attachment,
     head_parameters,
     is_recogniser,
     target_modules,
@@ -98,7 +99,7 @@ def save_adapter(
     metadata = Metadata(
         base=base.name if base else name_of_base(model),
         fingerprint=base.fingerprint if base else fingerprint(model),
-        config=model.ia3_config.to_json(),
+        config=attachment(model).config.to_json(),
         labels=dict(labels or {}),
         training=classes | dict(training or {}),
     )
@@ -118,7 +119,7 @@ def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
     attached = vectors(model)
     return Adapter(
         name=metadata.base if metadata else "",
-        config=model.ia3_config,
+        config=attachment(model).config,
         vectors={vector.target: to_fp32(vector.l) for vector in attached.values()},
         head={name: to_fp32(p) for name, p in trainable(model) if name not in attached},
         metadata=metadata,
@@ -127,7 +128,7 @@ def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
 
 def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters of the base's own head by their names in the model, also while another is trained."""
-    head = getattr(model, "ia3_head", None) or head_parameters(model)
+    head = attachment(model).base_head or head_parameters(model)
     return {name: to_fp32(tensor) for name, tensor in head.items()}
 
 

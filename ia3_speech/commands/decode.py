@@ -28,7 +28,6 @@ from ia3_speech.adapters.expressions import (
 )
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json, recorded_base
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
     PARTS_FOLDER,
     bad_audio_message,
@@ -46,6 +45,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.loading import load
+from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
 

@@ -35,7 +35,6 @@ from typing import TextIO
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
@@ -44,6 +43,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
 from ia3_speech.loading import load, make_post_process
+from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.search import SearchOptions
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses

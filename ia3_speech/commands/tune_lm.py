@@ -21,13 +21,13 @@ from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import progress_stream
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs
 from ia3_speech.loading import load
+from ia3_speech.model.hypotheses import GreedySearch, Search
 from ia3_speech.model.location import base_files
 from ia3_speech.search import NO_LM, SearchOptions, make_search
 

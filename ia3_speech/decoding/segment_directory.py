@@ -62,6 +62,7 @@ def segment_data_directory(
         DataError: the directory is not valid, or nothing is left of it.
         AudioError: audio is unusable.
     """
+    base.require("segmentation")
     data = read_data_directory(source, allow_pipes=allow_pipes)
     maximum, minimum = max_seconds or base.maximum_seconds or MAXIMUM_SECONDS, base.minimum_samples
     lengths = {u.id: known_seconds(u) for u in data}

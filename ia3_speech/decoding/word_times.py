@@ -27,8 +27,8 @@ from math import isfinite
 import numpy as np
 
 from ia3_speech.data.text import Vocabulary, required_frames
-from ia3_speech.decoding.ctc_search import Hypothesis, Logits, collapse
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.model.hypotheses import Hypothesis, Logits, collapse
 
 START_FRAMES, END_FRAMES = 1, 2  # that a word begins before its first symbol, and ends after its last
 BEAM_STATES = 8000  # of the Viterbi search, around the best: 4000 symbols, some five minutes of speech

@@ -25,10 +25,10 @@ import numpy as np
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize
-from ia3_speech.decoding.ctc_search import Hypothesis, Logits, Search, TimedWord
 from ia3_speech.errors import TextError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.lm.hotword_spotting import Spelling, SpottedTerm, Spotter
+from ia3_speech.model.hypotheses import Hypothesis, Logits, Search, TimedWord
 
 HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md shows what others do
 UNCOUNTED = 4  # characters: most words of so few have neighbours in every text (left, leg; heady, head)
@@ -181,7 +181,7 @@ class HotwordSearch:
         self.counts = [0] * len(hotwords)  # how often each term was found so far, by its number
 
     def __call__(self, logits: Logits) -> Hypothesis:
-        """See `ctc_search.Search`."""
+        """See `hypotheses.Search`."""
         spotted = self.spotter.spot(logits)
         if spotted:
             logits = np.array(logits, dtype=np.float32)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import NAN, Logits
 from ia3_speech.decoding.word_times import viterbi
 from ia3_speech.errors import SearchError
+from ia3_speech.model.hypotheses import NAN, Logits
 
 NEVER = np.float32(-1e9)  # a score that no path comes back from
 BOUNDARY = 2.0  # factor of what a path loses at the word boundaries around it: terms are whole words

@@ -73,6 +73,7 @@ class Architecture:
     targets: Mapping[str, tuple[TargetSpec, ...]]  # placement → the modules in a layer that it scales
     probe: "Callable[[Any], dict[str, torch.Tensor]]"  # configuration → an input for the model, batch of one
     head: str = "lm_head"  # path of the CTC head
+    kind: str = "ctc"  # of model: an entry of `base.KINDS`
     # Path of the feature encoder's list, each with a `conv` and perhaps a `layer_norm`
     convolutions: str = ""
     # Method of the module that holds the projections → what replaces it while vectors are attached: the same

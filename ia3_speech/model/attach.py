@@ -25,6 +25,7 @@ from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
     architecture_of,
+    attachment,
     has_compiled_layers,
     head_parameters,
     is_recogniser,
@@ -38,10 +39,6 @@ from ia3_speech.model.ia3 import (
 from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
-MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
-INSERTED = "inserted_method"  # … with another method's parameters in it: see `adapters.methods`
-# What `freeze` changed in a base: (parameter, module or configuration, attribute, the value it had).
-Unfrozen = list[tuple[Any, str, Any]]
 
 
 @torch.inference_mode(False)
@@ -86,7 +83,8 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
     """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
     refuse_merged(model)
     model = forget_compiled(model)
-    model.ia3_unfrozen = freeze(model)
+    state = attachment(model)
+    state.unfrozen = freeze(model)
     stacks = [layers_of(model)[0]]
     if "conv" in config.placements:
         stacks.append(path_in(model, architecture_of(model).convolutions))
@@ -105,11 +103,10 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
             module.register_forward_pre_hook(partial(scale_input, name))
         else:
             module.register_forward_hook(partial(scale_output, name))
-    model.ia3_config = config
-    model.ia3_head = None  # the base's own head, while another one is trained
+    state.config = config
     if config.train_head:
         head = head_parameters(model)
-        model.ia3_head = {name: p.detach().clone() for name, p in head.items()}
+        state.base_head = {name: p.detach().clone() for name, p in head.items()}
         for p in head.values():
             p.requires_grad_(True)
 
@@ -129,13 +126,12 @@ def detach(model: nn.Module) -> nn.Module:
                     module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
-    if getattr(original, "ia3_head", None):
-        for name, p in head_parameters(original).items():
-            p.requires_grad_(False).copy_(original.ia3_head[name])
-    if is_attached(original):
-        for owner, name, value in original.ia3_unfrozen:
-            setattr(owner, name, value)
-        del original.ia3_config, original.ia3_head, original.ia3_unfrozen
+    state = attachment(original)
+    for name, tensor in (state.base_head or {}).items():
+        original.get_parameter(name).requires_grad_(False).copy_(tensor)
+    for owner, name, value in state.unfrozen:
+        setattr(owner, name, value)
+    state.config, state.base_head, state.unfrozen = None, None, []
     return model
 
 
@@ -148,11 +144,11 @@ def forget_compiled(model: nn.Module) -> nn.Module:
 
 
 def is_attached(model: nn.Module) -> bool:
-    return hasattr(model, "ia3_config")
+    return attachment(model).config is not None
 
 
 def is_merged(model: nn.Module) -> bool:
-    return hasattr(model, MERGED)
+    return attachment(model).merged is not None
 
 
 def refuse_merged(model: nn.Module) -> None:
@@ -164,25 +160,28 @@ def refuse_merged(model: nn.Module) -> None:
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The vectors' parameters, then the head's if it is trained, or another method's: what an optimiser
     gets."""
-    if inserted := getattr(model, INSERTED, None):
-        yield from inserted.parameters.items()
+    state = attachment(model)
+    if state.inserted:
+        yield from state.inserted.parameters.items()
     for name, vector in vectors(model).items():
         yield name, vector.l
-    if getattr(model, "ia3_head", None):
+    if state.base_head:
         yield from head_parameters(model).items()
 
 
 # --- freezing -----------------------------------------------------------------------------------------------
 
 
-def freeze(model: nn.Module) -> Unfrozen:
+def freeze(model: nn.Module) -> list[tuple[Any, str, Any]]:
     """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
     in training), LayerDrop, the running statistics of batch norms, and masks that are longer than a batch.
-    Returns what it changed.
+    Returns what it changed, as `Attachment.unfrozen`.
 
     Vectors between the convolutions get their gradient all the same.
     """
-    before: Unfrozen = [(p, "requires_grad", True) for p in model.parameters() if p.requires_grad]
+    before: list[tuple[Any, str, Any]] = [
+        (p, "requires_grad", True) for p in model.parameters() if p.requires_grad
+    ]
     model.requires_grad_(False)
     for module in model.modules():
         if getattr(module, "_requires_grad", False) is True:  # the convolutional feature encoder
@@ -231,7 +230,7 @@ def check_liveness(model: nn.Module) -> None:
     model = unwrap(model)
     parameters = {name: vector.l for name, vector in vectors(model).items()}
     key = tuple(sorted(parameters))
-    proven = model.__dict__.setdefault("ia3_proven", set())
+    proven = attachment(model).proven
     if not parameters or key in proven:
         return
     if dead := without_effect(model, parameters, lambda _, random: random + 0.5):

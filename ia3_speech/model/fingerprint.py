@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import refuse_merged
-from ia3_speech.model.ia3 import PREFIX, IA3Vector, head_parameters, is_recogniser, unwrap
+from ia3_speech.model.ia3 import PREFIX, IA3Vector, attachment, head_parameters, is_recogniser, unwrap
 from ia3_speech.model.int8 import dtype_of
 
 
@@ -47,13 +47,13 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         if names != [f"LABEL_{number}" for number in range(sizes["classes"])]:  # as transformers has it
             sizes["class_names"] = names
     record = {"architecture": type(model).__name__, "model_type": model.config.model_type, **sizes}
-    known_state, digests = model.__dict__.get("ia3_digests", ([], {}))
+    known_state, digests = attachment(model).digests
     state = weights_state(model)
     if len(state) != len(known_state) or not all(map(same_values, known_state, state)):
         digests = {"dtype": dtype_of(model), "sha256": tensors_sha256(base_weights(model))}
         if buffers := list(base_buffers(model)):
             digests["buffers"] = tensors_sha256(buffers)
-    model.__dict__["ia3_digests"] = (state, digests)
+    attachment(model).digests = (state, digests)
     return record | digests
 
 
@@ -67,7 +67,7 @@ def tensors_sha256(tensors: Iterable[torch.Tensor]) -> str:
 def remember_weights(model: nn.Module, record: dict[str, Any]) -> None:
     """Let the model's weights, as they are now, have the digests of `record`: it was cast since."""
     digests = {name: record[name] for name in ("dtype", "sha256", "buffers") if name in record}
-    model.__dict__["ia3_digests"] = (weights_state(model), digests)
+    attachment(model).digests = (weights_state(model), digests)
 
 
 def weights_state(model: nn.Module) -> list[tuple]:
@@ -98,7 +98,7 @@ def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
     them is rounded differently with every number of threads. Without `masked_spec_embed`: many published CTC
     checkpoints lack it, transformers then draws it at random, and recognition never uses it.
     """
-    own = getattr(model, "ia3_head", None) or {}
+    own = attachment(model).base_head or {}
     left_out = set() if is_recogniser(model) else head_parameters(model).keys()
     for path, module in model.named_modules():
         if isinstance(module, IA3Vector | ParametrizationList):

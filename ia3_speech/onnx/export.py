@@ -32,7 +32,7 @@ from ia3_speech.model.architectures import IA3Config, Kernels
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import all_target_modules, path_in, using_rows, vectors
-from ia3_speech.model.partial_forward import forward_within, modules_at
+from ia3_speech.model.kinds.ctc import forward_within, modules_at
 from ia3_speech.model.precision import is_long_depthwise
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ def make_graph(
     """
     import onnx
 
+    base.require("ONNX")
     rate = base.processor.feature_extractor.sampling_rate
     reasons = {
         "features that its processor makes": not base.input.front_end,

@@ -30,6 +30,7 @@ from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import AdapterError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
+from ia3_speech.model.hypotheses import GreedySearch
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
 
@@ -122,6 +123,11 @@ class OnnxBase:
         if hasattr(os, "sched_getaffinity"):  # where taskset or a container allows fewer, threads would wait
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
+
+    @cached_property
+    def greedy(self) -> GreedySearch:
+        """The search without a language model."""
+        return GreedySearch(self.vocabulary)
 
     def logits(
         self,

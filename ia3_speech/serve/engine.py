@@ -269,7 +269,7 @@ class QueuedBank:
     ) -> "list[Tensor]":
         if callable(names):  # a gate hears what stands below every vector, here and not in the queue
             with self.base.lock.shared():
-                names = names([self.base.front_end(wave) for wave in waves])
+                names = names([self.base.features(wave) for wave in waves])
         logits = {}
         for terms in dict.fromkeys(names):
             rows = [row for row, name in enumerate(names) if name == terms]

@@ -24,6 +24,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.ia3 import attachment
 from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.training.config import to_yaml
 from ia3_speech.training.cross_validation import (
@@ -62,7 +63,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         replay = read_replay(base, options)
         prepare_base(base, options)
         options = replace(options, precision=base.precision)
-        if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
+        if attachment(base.model).config.train_head or "conv" in attachment(base.model).config.placements:
             raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
                             f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
         speeds = [*{1.0, *options.speeds}]

@@ -1,67 +1,18 @@
-"""What every trainer shares: the CTC loss, that of replayed speech, the learning rate, seeds, progress.
+"""What every trainer shares: the learning rate, seeds, progress.
 
-In: logits, targets, step numbers. Out: losses, factors of the learning rate, seeded random generators.
+In: step numbers. Out: factors of the learning rate, seeded random generators.
 """
 
 import time
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ia3_speech.cli import progress_stream
-
-
-def ctc_loss(
-    logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]], blank: int
-) -> torch.Tensor:
-    """The CTC loss of each utterance, divided by its number of target symbols, in fp32 (Graves et al. 2006).
-
-    Args:
-        logits: (batch, frames, vocabulary)
-        frames: (batch,), the frames of each utterance; what follows them is padding
-        targets: the token ids of each utterance, at least one
-        blank: the token id of CTC's blank
-
-    Returns:
-        (batch,); 0 where an utterance has fewer frames than its targets need.
-    """
-    flat = torch.tensor([token for ids in targets for token in ids], device=logits.device)
-    lengths = torch.tensor([len(ids) for ids in targets], device=logits.device)
-    log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)  # (frames, batch, vocabulary)
-    losses = nn.functional.ctc_loss(
-        log_probabilities, flat, frames, lengths, blank=blank, reduction="none", zero_infinity=True
-    )
-    return losses / lengths
-
-
-def kl_divergence(
-    logits: torch.Tensor, frames: torch.Tensor, symbols: torch.Tensor, probabilities: torch.Tensor
-) -> torch.Tensor:
-    """KL(p ‖ q) in nats, the mean over each row's frames, in fp32. Each frame has k + 1 classes: p's k
-    likeliest symbols, and all others together.
-
-    Args:
-        logits: (batch, frames, vocabulary) of q
-        frames: (batch,), the frames of each row; what follows them is padding
-        symbols: (batch, frames, k) token ids
-        probabilities: (batch, frames, k + 1): p's of these symbols, then of all others; scaled to a sum of 1
-
-    Returns:
-        (batch,)
-    """
-    log_q = logits.float().log_softmax(-1)
-    others = log_q.scatter(-1, symbols, -torch.inf).logsumexp(-1, keepdim=True)
-    log_q = torch.cat([log_q.gather(-1, symbols), others], -1)
-    p = probabilities / probabilities.sum(-1, keepdim=True).clamp_min(1e-6)
-    divergence = (torch.xlogy(p, p) - p * log_q).sum(-1)  # (batch, frames)
-    inside = torch.arange(divergence.shape[1], device=frames.device) < frames[:, None]
-    return (divergence * inside).sum(1) / frames
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:

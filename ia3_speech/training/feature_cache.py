@@ -19,13 +19,11 @@ from safetensors.torch import load_file, save_file
 from ia3_speech.atomic import replacing
 from ia3_speech.data.audio import change_speed
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import WAVEFORM, Base
 from ia3_speech.training.config import SharedOptions
-from ia3_speech.training.ctc import ctc_loss
 from ia3_speech.training.data import Example
 
 
@@ -120,7 +118,7 @@ class FeatureCache:
             wave = change_speed(wave, speed) if speed != 1.0 else wave
             file = self.folder and self.folder / self.name_of(wave)
             if not (file and file.is_file()):
-                features = self.base.front_end(wave, self.depth).contiguous()
+                features = self.base.features(wave, self.depth).contiguous()
                 if self.stored_bytes + features.nbytes <= self.limit_bytes:
                     self.stored[key] = features.cpu()
                     self.stored_bytes += features.nbytes
@@ -148,13 +146,13 @@ class FeatureCache:
         return self.base.forward(features, self.depth)
 
     def losses(self, examples: Sequence[Example], speeds: Sequence[float] = ()) -> torch.Tensor:
-        """(batch,): the CTC loss of each."""
+        """(batch,): the loss of each."""
         logits, frames = self.logits([e.utterance for e in examples], speeds)
-        return ctc_loss(logits, frames, [e.ids for e in examples], self.base.vocabulary.blank)
+        return self.base.losses(logits, frames, [e.ids for e in examples])
 
     @torch.no_grad()
     def texts(self, utterances: Sequence[Utterance]) -> list[str]:
         """The hypothesis of each, by greedy search."""
         logits, frames = self.logits(utterances)
         rows = zip(logits.float().cpu(), frames.tolist(), strict=True)
-        return [greedy(row[:n], self.base.vocabulary) for row, n in rows]
+        return [self.base.greedy(row[:n]).text for row, n in rows]

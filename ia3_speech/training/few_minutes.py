@@ -31,6 +31,7 @@ from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.attach import detach, trainable
 from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.ia3 import attachment
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import NEAREST, TrainingOptions, to_yaml
 from ia3_speech.training.cross_validation import (
@@ -127,7 +128,7 @@ def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureC
     """Attach the vectors of a start, ones or an adapter's; returns the cache of what lies below them."""
     detach(base.model)
     prepare_base(base, replace(options, init_adapter=start))
-    if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
+    if attachment(base.model).config.train_head or "conv" in attachment(base.model).config.placements:
         raise TrainingError("a head, or conv vectors, can't be trained by folds (give --dev)")
     return cache_for(base, options)
 

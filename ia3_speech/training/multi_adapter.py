@@ -27,13 +27,12 @@ from torch import nn
 
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.formatting import plural
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.training.config import SharedOptions
-from ia3_speech.training.ctc import Progress, ctc_loss, learning_rate_factor, seed_task
+from ia3_speech.training.ctc import Progress, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
 from ia3_speech.training.replay import Replayed, draw_replay, replay_losses
@@ -229,12 +228,14 @@ def interpolate(start: Vectors, trained: Vectors, scale: float) -> Vectors:
 
 def measure_examples(cache: FeatureCache, examples: Sequence[Example], mode: str) -> list[Measure]:
     """What the base makes of utterances with the vectors in use; `mode` normalises the texts."""
-    vocabulary = cache.base.vocabulary
     logits, frames = cache.logits([example.utterance for example in examples])
-    losses = ctc_loss(logits, frames, [example.ids for example in examples], vocabulary.blank).tolist()
+    losses = cache.base.losses(logits, frames, [example.ids for example in examples]).tolist()
     measures = []
     for row, length, loss, e in zip(logits.float().cpu(), frames.tolist(), losses, examples, strict=True):
-        text, reference = greedy(row[:length], vocabulary), normalize(e.utterance.text or "", mode).split()
+        text, reference = (
+            cache.base.greedy(row[:length]).text,
+            normalize(e.utterance.text or "", mode).split(),
+        )
         errors = count_errors(reference, normalize(text, mode).split())
         loss = loss if math.isfinite(loss) else math.inf
         measures.append(Measure(e.utterance.id, text, errors.total, errors.words, loss, len(e.ids)))

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn.utils.rnn import pad_sequence
 
 from ia3_speech import __version__
 from ia3_speech.adapters import registry
@@ -34,13 +33,11 @@ from ia3_speech.inputs import digest_of
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.training.config import SharedOptions, replay_folder
-from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.data import report_left_out
 from ia3_speech.training.feature_cache import FeatureCache
 
 logger = logging.getLogger(__name__)
 
-LIKELIEST = 8  # symbols of a frame whose probabilities are kept one by one
 SHARE = 0.25  # of a batch's seconds that are replayed in its step
 
 
@@ -49,8 +46,7 @@ class Replayed:
     """A piece of the replayed speech, at most as long as the base's longest input."""
 
     utterance: Utterance  # where its audio is, and its duration
-    symbols: torch.Tensor  # (frames, k), the base's likeliest token ids
-    probabilities: torch.Tensor  # (frames, k + 1), theirs and that of all others together, fp16
+    summary: dict[str, torch.Tensor]  # what the base says of it, as `Base.summary` gives it
 
     @property
     def seconds(self) -> float:
@@ -77,27 +73,29 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
         allow_pipes=options.allow_pipes,
     )
     file = kept_file(base, path)
-    kept = load_file(file) if file.is_file() else {}
+    kept: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in (load_file(file) if file.is_file() else {}).items():
+        name, _, part = key.rpartition(" ")
+        kept.setdefault(name, {})[part] = tensor
     found, replay = len(kept), []
     for utterance, wave in waves:
         seconds, pipes = len(wave) / SAMPLE_RATE, options.allow_pipes
         for piece in cut_utterance(utterance, seconds, base.maximum_seconds, allow_pipes=pipes):
             whole = piece.duration == seconds
             name = piece.id if whole else f"{piece.id} from {piece.start:g}"  # pieces have their whole's id
-            if f"{name} symbols" not in kept:
-                logits = base.logits([wave if whole else load_utterance(piece, allow_pipes=pipes)])[0]
-                probabilities, symbols = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1] - 1))
-                rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-                kept[f"{name} symbols"] = symbols.int().cpu()
-                kept[f"{name} probabilities"] = torch.cat([probabilities, rest], -1).half().cpu()
-            replay.append(Replayed(piece, kept[f"{name} symbols"], kept[f"{name} probabilities"]))
+            if name not in kept:
+                row = base.logits([wave if whole else load_utterance(piece, allow_pipes=pipes)])[0]
+                kept[name] = base.summary(row)
+            replay.append(Replayed(piece, kept[name]))
     report_left_out(path, bad, [], options)
     name_other_rates(path, [piece.utterance for piece in replay])
     if not replay:
         raise TrainingError(f"{path}: no usable audio to replay")
     if len(kept) > found:
         with suppress(OSError), replacing(file) as new:  # a home that is read-only: training needs no file
-            save_file({name: tensor.contiguous() for name, tensor in kept.items()}, new)
+            save_file(
+                {f"{n} {part}": t.contiguous() for n, parts in kept.items() for part, t in parts.items()}, new
+            )
     return replay
 
 
@@ -115,14 +113,16 @@ def name_other_rates(path: Path, utterances: Sequence[Utterance]) -> None:
 
 def kept_file(base: Base, path: Path) -> Path:
     """Where it is kept what this base says of a data directory's speech, as this version computes it."""
-    computed = (__version__, LIKELIEST, base.dtype, base.precision, base.device.type, base.maximum_seconds)
+    computed = (__version__, base.dtype, base.precision, base.device.type, base.maximum_seconds)
     key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
     return registry.home() / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
 def replay_digest(replay: Sequence[Replayed]) -> str:
     """SHA-256 of what the base says of the speech: another base, or other speech, is another digest."""
-    return tensors_sha256(tensor for piece in replay for tensor in (piece.symbols, piece.probabilities))
+    return tensors_sha256(
+        tensor for piece in replay for _, tensor in sorted(piece.summary.items(), reverse=True)
+    )
 
 
 def draw_replay(replay: Sequence[Replayed], batch_seconds: float, seed: int, step: int) -> list[Replayed]:
@@ -140,7 +140,4 @@ def draw_replay(replay: Sequence[Replayed], batch_seconds: float, seed: int, ste
 def replay_losses(cache: FeatureCache, pieces: Sequence[Replayed]) -> torch.Tensor:
     """(batch,): KL(base ‖ adapted) of each piece, the mean over its frames."""
     logits, frames = cache.logits([piece.utterance for piece in pieces])
-    device = logits.device
-    symbols = pad_sequence([piece.symbols for piece in pieces], batch_first=True).long().to(device)
-    kept = pad_sequence([piece.probabilities for piece in pieces], batch_first=True).float().to(device)
-    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, kept)
+    return cache.base.divergence(logits, frames, [piece.summary for piece in pieces])

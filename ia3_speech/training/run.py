@@ -18,7 +18,7 @@ from ia3_speech.errors import TrainingError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3 import parameter_table
+from ia3_speech.model.ia3 import attachment, parameter_table
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SharedOptions, TrainingOptions, check_options, method_config, to_yaml
 from ia3_speech.training.data import read_examples
@@ -159,7 +159,7 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
 
 def check_head(base: Base, options: TrainingOptions) -> None:
     """Raises TrainingError where `init_adapter` has a head and `train_head` is off, or vice versa."""
-    if base.model.ia3_config.train_head != options.train_head:
+    if attachment(base.model).config.train_head != options.train_head:
         missing = "no head, so none can be trained from there (leave out --train-head, or --init-adapter)"
         fault = missing if options.train_head else "a head, which would train too (pass --train-head)"
         raise TrainingError(f"{options.init_adapter} has {fault}")

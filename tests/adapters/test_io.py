@@ -23,7 +23,7 @@ from ia3_speech.adapters.record import (
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached, trainable
-from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3 import attachment, vectors
 from ia3_speech.model.location import MINI
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
@@ -67,7 +67,7 @@ def test_what_is_saved_comes_back_exactly(tiny_model, tmp_path, model_type, plac
     expected, base = logits(model), logits(tiny_model(model_type))
     save_adapter(model, tmp_path / "a")
     other = load_adapter(attach_random(tiny_model(model_type), "ffn", seed=3), tmp_path / "a")  # in its place
-    assert torch.equal(logits(other), expected) and other.ia3_config == model.ia3_config
+    assert torch.equal(logits(other), expected) and attachment(other).config == attachment(model).config
     assert torch.equal(logits(detach(other)), base)
     if placements and "conv" not in placements:
         theirs = PeftModel.from_pretrained(tiny_model(model_type), tmp_path / "a").eval()
@@ -187,11 +187,11 @@ def test_we_load_pefts(tiny_model, tmp_path, caplog, form):
     adapter.save_pretrained(tmp_path / "a")
     model = load_adapter(tiny_model(), tmp_path / "a")
     assert equal(logits(model), expected) and not equal(logits(tiny_model()), expected)
-    assert model.ia3_config == config
+    assert attachment(model).config == config
     assert "written by another tool, so its base is checked by shapes alone" in caplog.text
     save_adapter(model, tmp_path / "b")
     again = load_adapter(tiny_model(), tmp_path / "b")
-    assert torch.equal(logits(again), logits(model)) and again.ia3_config == config
+    assert torch.equal(logits(again), logits(model)) and attachment(again).config == config
 
 
 # ---- classifiers, and bare encoders
@@ -288,7 +288,7 @@ def test_we_load_pefts_classifiers(tiny_model, tmp_path, saved):
     adapter.save_pretrained(tmp_path / "a")
     model = load_adapter(make(), tmp_path / "a")
     assert equal(output(model), expected) and not equal(output(make()), expected)
-    assert model.ia3_config == IA3Config(("key", "ffn"), "0-2", train_head=True)
+    assert attachment(model).config == IA3Config(("key", "ffn"), "0-2", train_head=True)
 
 
 # ---- what stands beside the tensors

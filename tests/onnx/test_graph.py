@@ -16,12 +16,12 @@ from tiny_models import noise_waves, tiny, tiny_processor
 from ia3_speech import load, load_base
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.data.audio import load_audio
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.loading import SearchOptions
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import make_base
+from ia3_speech.model.hypotheses import greedy
 from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
 
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")

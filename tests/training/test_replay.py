@@ -13,9 +13,8 @@ from torch import nn
 
 from ia3_speech import load_base
 from ia3_speech.errors import UserError
-from ia3_speech.model.base import Base
+from ia3_speech.model.kinds.ctc import CTC, kl_divergence
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.replay import draw_replay, read_replay, replay_digest, replay_losses
 from ia3_speech.training.run import train
@@ -99,7 +98,7 @@ def test_what_the_base_says_is_computed_once(place, other, monkeypatch):
 
 
 def test_each_piece_of_a_long_recording_is_held_to_what_the_base_says_of_it(place, other, monkeypatch):
-    monkeypatch.setattr(Base, "maximum_seconds", property(lambda base: 0.7))
+    monkeypatch.setattr(CTC, "maximum_seconds", property(lambda base: 0.7))
     options = replay_options(place, "pieces")
     base = load_base(options.base)
     replay = read_replay(base, options)

@@ -112,7 +112,7 @@ def train(
     for name, utterances in sets.items():
         rows[name] = [
             {
-                "features": frozen.front_end(wave, 0),
+                "features": frozen.features(wave, 0),
                 "label": classes.index(utterance.labels[label]),
                 "snr": utterance.labels.get("snr", "clean"),
             }
