@@ -149,11 +149,11 @@ def learn_corrections(name: str) -> None:
     Args:
         name: a registered adapter that has corrections.
     """
-    from ia3_speech.training.few_minutes import folds_report
+    from ia3_speech.training.few_minutes import cross_validation_report
 
     voice.registered(name)
     learnt = voice.learn_voice(name)
-    print(*folds_report(f"new {name}", learnt.summary), sep="\n")
+    print(*cross_validation_report(f"new {name}", learnt.summary), sep="\n")
     if learnt.kept:
         print(f"{name} is the new adapter now, and {learnt.earlier} the earlier one: {learnt.comparison}")
         if missed := learnt.summary["missed"]:

@@ -39,7 +39,8 @@ def store_of(name: str) -> Path:
 
 
 def voice_folder(name: str) -> Path:
-    """The folder of a voice's record and jobs; NAME@1, its earlier adapter, has the same. It may not exist."""
+    """The folder of a voice's record and jobs; NAME@1, its earlier adapter, has the same. It may not
+    exist."""
     return registry.home() / "voices" / registry.KEPT.sub("", registry.check_name(name))
 
 

@@ -1,7 +1,8 @@
 """A voice: recordings with checked texts, and learning from them.
 
 In: recordings and texts under the name of an adapter, registered or still to be trained. Out: its store
-(`ia3-speech corrections --help` says where), and an adapter, which is registered if cross-validation prefers it.
+(`ia3-speech corrections --help` says where), and an adapter, which is registered if cross-validation prefers
+it.
 """
 
 import hashlib
@@ -80,8 +81,8 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
 
 
 def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> str:
-    """Store a recording of a voice, (samples,) at 16 kHz, with its text; returns its utterance id. The voice may
-    have no adapter yet. Raises UserError if the base can't learn it, or the store is locked."""
+    """Store a recording of a voice, (samples,) at 16 kHz, with its text; returns its utterance id. The voice
+    may have no adapter yet. Raises UserError if the base can't learn it, or the store is locked."""
     with only_writer(name):
         speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
         stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
@@ -94,8 +95,8 @@ def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> s
 def add_recording(
     name: str, stored: dict[str, Utterance], correction: Correction, wave: "np.ndarray", base: "Base"
 ) -> Utterance:
-    """Check a recording, copy it into the store unless it is there, and set its text in `stored`, by its digest;
-    returns its utterance. Raises UserError if the base can't learn it."""
+    """Check a recording, copy it into the store unless it is there, and set its text in `stored`, by its
+    digest; returns its utterance. Raises UserError if the base can't learn it."""
     import soundfile
 
     refuse_unusable(correction, wave, base)
@@ -189,8 +190,9 @@ class Learnt:
     Attributes:
         kept: whether the new adapter is better, and so registered.
         comparison: the errors of both, in words.
-        summary: of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words), and
-            after an earlier adapter `general`, the errors of both on speech of other people, and its words.
+        summary: of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words),
+            and after an earlier adapter `general`, the errors of both on speech of other people, and its
+            words.
         earlier: the new name of the earlier adapter, if the new one took its name.
     """
 
@@ -203,13 +205,13 @@ class Learnt:
 def learn_voice(
     name: str, base: str | None = None, start: str | None = NEAREST, epochs: int | None = None
 ) -> Learnt:
-    """Adapt again to all recordings of a name, as `ia3-speech corrections learn` says; or, if no adapter has the
-    name, train the first one, and keep it if it makes fewer errors than the base.
+    """Adapt again to all recordings of a name, as `ia3-speech corrections learn` says; or, if no adapter has
+    the name, train the first one, and keep it if it makes fewer errors than the base.
 
     Args:
         base: to adapt; None: the adapter's, mini for a new one.
-        start: where, beside the base, training may start: an adapter, whose language model and hot words a new
-            one gets, or the nearest.
+        start: where, beside the base, training may start: an adapter, whose language model and hot words a
+            new one gets, or the nearest.
         epochs: of training, if not the recipes'.
     """
     adapter = registered(name) if registry.is_registered(name) else None
@@ -241,8 +243,8 @@ def learn_voice(
 
 
 def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOptions:
-    """The recipes' options for a few minutes of speech. Unusable utterances of the old data are skipped, as they
-    were when the old adapter was trained."""
+    """The recipes' options for a few minutes of speech. Unusable utterances of the old data are skipped, as
+    they were when the old adapter was trained."""
     import yaml
 
     few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
@@ -265,19 +267,20 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 
 
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
-    """Train, and compare with the old adapter (without one: with the start or the base) on the corrections that
-    are new to it, with the base on all, and with the old adapter on speech of other people."""
+    """Train, and compare with the old adapter (without one: with the start or the base) on the corrections
+    that are new to it, with the base on all, and with the old adapter on speech of other people."""
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
     from ia3_speech.training.data import read_examples
-    from ia3_speech.training.few_minutes import measure_all, prepare, train_on_few
+    from ia3_speech.training.few_minutes import prepare, train_on_few
+    from ia3_speech.training.multi_adapter import measure_all
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
     earlier = adapter or start_folder(options.init_adapter)
     cache = prepare(base, options, earlier and str(earlier))
-    before = sum(measure.errors for measure in measure_all(cache, examples, options))
+    before = sum(measure.errors for measure in measure_all(cache, examples, options.normalize))
     summary = train_on_few(options)
     files = (options.out / "folds").glob("*/task.json")
     texts = {id: text for file in files for id, text in record.read_json(file)["texts"].items()}
@@ -295,7 +298,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
         others = read_examples(OUT_OF_DOMAIN, base, options, [1.0])[::OUT_OF_DOMAIN_STEP]
         counts = []
         for folder in (adapter, options.out / "adapter"):
-            measures = measure_all(prepare(base, options, str(folder)), others, options)
+            measures = measure_all(prepare(base, options, str(folder)), others, options.normalize)
             counts.append(sum(measure.errors for measure in measures))
         summary["general"] = [*counts, sum(measure.words for measure in measures)]
         comparison += f"; in speech of other people it made {counts[0]}, and the new one {counts[1]}"
@@ -309,8 +312,8 @@ def start_folder(start: str | None) -> Path | None:
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
-    """Words of MIN_HOTWORD_LETTERS or more that are in several references, and correct in no hypothesis, of the
-    (reference, hypothesis) of each utterance, in words."""
+    """Words of MIN_HOTWORD_LETTERS or more that are in several references, and correct in no hypothesis, of
+    the (reference, hypothesis) of each utterance, in words."""
     counts = Counter(word for reference, _ in utterances for word in {*reference})
     pairs = (words for utterance in utterances for words in align(*utterance))
     correct = {reference for reference, hypothesis in pairs if reference == hypothesis}

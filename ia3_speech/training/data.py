@@ -1,7 +1,7 @@
 """Training data: a data directory, checked, with all of its audio decoded and its texts as token ids.
 
-In: a Kaldi data directory and a base. Out: an `Example` for each utterance that training can use. `check_data`
-(`ia3-speech train --check`) finds faults beforehand, by texts and lengths of audio alone.
+In: a Kaldi data directory and a base. Out: an `Example` for each utterance that training can use.
+`check_data` (`ia3-speech train --check`) finds faults beforehand, by texts and lengths of audio alone.
 """
 
 import hashlib
@@ -143,8 +143,8 @@ def read_examples(
 
 
 def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error: str = "skip") -> None:
-    """Name what was left out. With `on_error` fail, faults of texts raise TrainingError, as bad audio did when it
-    was read."""
+    """Name what was left out. With `on_error` fail, faults of texts raise TrainingError, as bad audio did
+    when it was read."""
     if faults and on_error == "fail":
         head = f"{plural(len(faults), 'utterance')} can't be trained on:"
         raise TrainingError("\n".join([head, *faults[:MAX_LISTED], "Correct them, or pass --on-error skip."]))
@@ -155,8 +155,8 @@ def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error
 
 
 def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, float]]) -> None:
-    """Name the utterances, ids and seconds, that exceed the base's maximum input duration; decoding cuts them,
-    training does not."""
+    """Name the utterances, ids and seconds, that exceed the base's maximum input duration; decoding cuts
+    them, training does not."""
     limit = base.maximum_seconds
     longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:
@@ -183,8 +183,8 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
     """Check `options.train` and `options.dev`, print how many utterances can be trained on, and warn of those
     that exceed the base's maximum input duration.
 
-    Characters that the base lacks, and texts without a word, are no error in a test set, but both count against
-    the recogniser, so they are printed.
+    Characters that the base lacks, and texts without a word, are no error in a test set, but both count
+    against the recogniser, so they are printed.
 
     Raises:
         TrainingError: the base can't write a character of train or dev (unless `drop_chars`); or, unless

@@ -19,7 +19,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.few_minutes import heard_by
+from ia3_speech.training.few_minutes import training_utterances
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -178,7 +178,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert registry.file_contents(registry.adapters_dir() / "anna@1") == before
     assert (folder / "hotwords.txt").read_text() == "metformin\n"
     old = {f"s{number % 2}-{number:02d}" for number in range(5)}  # the sixth was corrected
-    assert heard_by(folder) == ids | old
+    assert training_utterances(folder) == ids | old
     training = read_record(folder)["training"]
     assert training["corrections"].keys() == ids and training["data"] == str(place / "data/train")
     assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]

@@ -20,7 +20,6 @@ from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
 from ia3_speech.training.config import check_options
 from ia3_speech.training.cross_validation import Adaptation, choose, divide_into_folds
-from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
@@ -33,6 +32,7 @@ from ia3_speech.training.multi_adapter import (
 )
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import run_lock
+from ia3_speech.training.steps import Progress
 from tests.test_train import NO_DROPOUT, record
 
 

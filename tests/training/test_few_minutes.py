@@ -24,7 +24,7 @@ from ia3_speech.training.cross_validation import divide_into_folds
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_minutes import (
     check_examples,
-    folds_report,
+    cross_validation_report,
     measure_all,
     prepare,
     starts_of_folds,
@@ -173,13 +173,13 @@ def test_the_report_says_what_to_check():
     summary = {"audio_seconds": 60, "speakers": 1, "utterances": 9, "selected_epoch": 2, "scale": 1}
     summary |= {"words": 20, "base_errors": 9, "errors": 8, "change_ci": [-0.1, 0.1], "better": 0.8}
     summary |= {"seconds": 9, "suspicious": {"anna-1": "a.wav"}}
-    assert folds_report("new", summary) == [
+    assert cross_validation_report("new", summary) == [
         "new: 9 utterances of 1 speaker, 1.0 minutes; 2 epochs, scale 1; 9 s",
         "By adapters that have not heard the utterance: 9 → 8 errors of 20 words (WER 45.0 → 40.0 %, change "
         "-11.1 [-10.0, +10.0] %; better in 80 % of the bootstrap's draws)",
         "note: check the text of anna-1 (a.wav): the base hears something else",
     ]
-    worse, silent = folds_report("new", summary | {"base_errors": 18, "errors": 18})[2:]
+    worse, silent = cross_validation_report("new", summary | {"base_errors": 18, "errors": 18})[2:]
     assert "no fewer errors than the base" in worse and "nearly no word right" in silent
 
 
