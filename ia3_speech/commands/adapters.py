@@ -126,7 +126,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def format_value(value: Any, most: int = registry.LISTED) -> str:
+def format_value(value: Any, most: int = registry.MAX_LISTED) -> str:
     """A fact for people: `key,value`, `speaker=42 accent=scots`, `-` for none; of a list the first `most`."""
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]

@@ -297,8 +297,8 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
         lines.append("note: the adapter makes no fewer errors than the base")
     if before >= 0.9 * words:
         lines.append(
-            "note: the base recognises nearly no word: is there speech in all recordings, in its language, and "
-            "does each text belong to its recording?"
+            "note: the base recognises nearly no word: is there speech in all recordings, in its language, "
+            "and does each text belong to its recording?"
         )
     else:
         named = summary["suspicious"].items()

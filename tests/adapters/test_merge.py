@@ -1,8 +1,6 @@
 """adapters.merge: merged logits are the unmerged ones, what is taken out again is the base bit for bit, and a
 checkpoint that was written loads without us; for every architecture."""
 
-import copy
-import json
 import subprocess
 import sys
 
@@ -79,18 +77,6 @@ def test_rows_bias_and_columns_by_hand(dtype):
     assert changed == {name.replace(".1.", f".{n}.") for name in expected for n in range(2)}
 
 
-def test_a_trained_head_stays_and_gives_way_again(tiny_model):
-    model = tiny_model()
-    base = probe_logits(model)
-    unmerged, head = probe_logits(attach_random(model, "key", head=True)), model.lm_head.weight
-    trained = head.detach().clone()
-    torch.testing.assert_close(probe_logits(merge(model)), unmerged, atol=1e-5, rtol=1e-5)
-    assert torch.equal(model.lm_head.weight, trained)
-    assert torch.equal(probe_logits(unmerge(model)), unmerged)
-    assert model.lm_head.weight is head and head.requires_grad
-    assert torch.equal(probe_logits(detach(model)), base)
-
-
 # ---- and out again
 
 
@@ -113,18 +99,6 @@ def test_what_is_taken_out_leaves_the_base_bit_for_bit(dtype):
     assert [id(vector.l) for vector in vectors(model).values()] == parameters  # an optimiser goes on
     assert all(p.requires_grad == ("ia3_" in name) for name, p in model.named_parameters())
     assert same(state(detach(model)), before) and fingerprint(model) == digest
-
-
-def test_a_merged_model_is_cast_and_copied():
-    model = tiny("wav2vec2")
-    expected = state(copy.deepcopy(model).half())
-    attach_random(model, "key", "ffn")
-    exact = {name: vector.l.detach().clone() for name, vector in vectors(model).items()}
-    twin = copy.deepcopy(merge(model))
-    unmerge(model.half())
-    assert all(torch.equal(vector.l, exact[name]) for name, vector in vectors(model).items())
-    assert same(state(detach(model)), expected)
-    assert is_merged(twin) and same(state(detach(unmerge(twin))), state(tiny("wav2vec2")))
 
 
 # ---- what can't be merged
@@ -277,17 +251,6 @@ consent.
     front = "---\nbase_model: some/base\nbase_model_relation: finetune\n"
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card == front + rest.replace("BASE", "some/base").replace("- speaker: 042\n", "")
-
-
-def test_an_export_of_a_sum_in_half_precision(tiny_folder, scots, tmp_path, export):
-    assert export(f"{scots}:0.5+{scots}:0.25", "--out", tmp_path / "out", "--dtype", "float16").code == 0
-    base = load_base(tiny_folder, device="cpu")
-    load_adapter(base.model, f"{scots}:0.5+{scots}:0.25")
-    expected = merge(base.model).half().state_dict()  # in this order each weight is rounded once
-    written = load_file(tmp_path / "out/model.safetensors")
-    assert all(torch.equal(written[name], expected[name]) for name in written)
-    assert json.loads((tmp_path / "out/config.json").read_text())["dtype"] == "float16"
-    assert "with scots:0.5+scots:0.25 merged" in (tmp_path / "out/README.md").read_text("utf-8")
 
 
 def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, export):

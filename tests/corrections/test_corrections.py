@@ -116,21 +116,6 @@ def test_edited_transcripts_of_a_folder(place, run_command):
     assert "what is said there?" in run_command(*command).err
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["add", "ana", "a.wav", "no"], "ana: no adapter has this name (nearest names: anna)"),
-        (["remove", "../x"], "'../x' can't be an adapter's name"),
-        (["learn", "anna"], "anna: there is nothing new to learn"),
-        (["list", "ana"], "ana: no adapter has this name (nearest names: anna)"),
-        (["remove", "anna"], "anna: there are no corrections"),
-    ],
-)
-def test_what_is_refused(place, run_command, words, message):
-    result = run_command("corrections", *words)
-    assert result.code == 1 and message in result.err
-
-
 def test_terms_that_stay_wrong_become_hot_words(place):
     pairs = [("take letrozole twice", "take let us all twice"), ("stop letrozole twice", "stop let it twice"),
              ("never more", "no"), ("then at ten", ""), ("then at six", "")]  # fmt: skip

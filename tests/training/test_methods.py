@@ -20,9 +20,8 @@ from ia3_speech.adapters.methods import METHODS, add_own_method, insert, load_an
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata, read_record, write_record
 from ia3_speech.cli import CONFIGURATIONS
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import AdapterError, TrainingError, UserError
+from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.model.base import WAVEFORM, Base, make_base
-from ia3_speech.training.config import check_options
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
@@ -276,25 +275,3 @@ def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, mes
     model.wav2vec2.encoder.layers[0].unused = torch.nn.Linear(4, 4)
     with pytest.raises(AdapterError, match=message):
         insert(model, config_of("lora", options={}) | config)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"method": "lora", "dev": None}, "method is lora, and has to be ia3 without --dev"),
-        ({"method": "bitfit", "placements": ["key"]}, "placements is .* with --method bitfit"),
-        (
-            {"method": "lora", "layers": "1", "method_options": {"target_modules": ["q_proj"]}},
-            "layers is 1, and has to be all with --method lora",
-        ),
-        ({"method_options": {"r": 4}}, "method_options is .*, and has to be {} with --method ia3"),
-        ({"method": "peft:adalora.yaml"}, "--method peft:adalora.yaml: PEFT has to choose its ranks"),
-        ({"method": "peft:nowhere.yaml"}, "--method peft:nowhere.yaml: holds no PEFT config.*No such file"),
-        ({"method": "peft"}, "--method peft: names no PEFT configuration"),
-    ],
-)
-def test_options_that_a_method_has_no_use_for_are_refused(changes, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "adalora.yaml").write_text("peft_type: ADALORA\ntotal_step: 9\n")
-    with pytest.raises(TrainingError, match=message):
-        check_options(options_of(tmp_path, **changes))

@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
 from test_methods import place, train_until_killed
 from test_train import forked, options_of, record, same, tensors
@@ -118,17 +117,3 @@ def test_a_killed_run_with_replay_ends_with_the_same_adapter(place, other):
     assert same(tensors(place, "whole"), tensors(place, "killed"))
     with pytest.raises(UserError, match="sha256 of the replay was"):
         train(replay_options(place, "killed", replay=place / "dev"))
-
-
-def test_a_directory_without_audio_is_named(place, other):
-    (other / "wav.scp").unlink()
-    with pytest.raises(UserError, match=r"other.*wav\.scp"):
-        train(replay_options(place, "exp"))
-
-
-def test_other_sampling_rates_are_named(place, other, caplog):
-    for name, rate in (("0", 8_000), ("1", 8_000), ("2", 22_050)):
-        file = other.parent / f"audio/other/{name}.wav"
-        soundfile.write(file, soundfile.read(file)[0], rate)
-    train(replay_options(place, "exp", epochs=1))
-    assert "other: audio is resampled to 16000 Hz (files: 2 of 8000 Hz, 1 of 22050 Hz)" in caplog.text
