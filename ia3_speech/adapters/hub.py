@@ -3,8 +3,8 @@
     ia3-speech adapters push speaker42 me/speaker42 --private
     ia3-speech adapters pull me/clinic --name clinic
 
-In: a repository's id, USER/NAME, or an adapter's folder. Out: a folder in the cache, or a page on the Hub. Only
-the files of `record.FILES` are transferred: a pickle is never downloaded, and no path of this machine is
+In: a repository's id, USER/NAME, or an adapter's folder. Out: a folder in the cache, or a page on the Hub.
+Only the files of `record.FILES` are transferred: a pickle is never downloaded, and no path of this machine is
 published. If the Hub can't be reached, and always with HF_HUB_OFFLINE=1, the cached copy is used. Account and
 endpoint are huggingface_hub's (`hf auth login`, HF_TOKEN, HF_ENDPOINT).
 """
@@ -87,7 +87,8 @@ def push(
     """Publish the files of `copy_publishable` as one commit; returns the address of its page. The command
     `adapters push` explains the options.
 
-    A missing repository is created; a public one is refused with `private`. Files of an older adapter are deleted.
+    A missing repository is created; a public one is refused with `private`. Files of an older adapter are
+    deleted.
 
     Raises:
         HubError: the account may not write there, or the Hub can't be reached.
@@ -121,9 +122,9 @@ def push(
 
 
 def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
-    """Copy an adapter's files as they may leave this machine, or enter it: without language model and hot words;
-    of the record of its training the numbers and PUBLIC entries alone; with the card of an adapter `name`. The same
-    again changes nothing. Raises AdapterError if it is damaged."""
+    """Copy an adapter's files as they may leave this machine, or enter it: without language model and hot
+    words; of the record of its training the numbers and PUBLIC entries alone; with the card of an adapter
+    `name`. The same again changes nothing. Raises AdapterError if it is damaged."""
     record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
     local, training = record.get("base", ""), record.get("training", {})
     record |= {"base": base or (base_name(local) if local else "")}
@@ -150,8 +151,8 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
 
 @contextmanager
 def hub_errors(repo: str, *, cached: bool = True) -> Iterator[None]:
-    """Hide huggingface_hub's progress bars, and turn its errors into a HubError. `cached`: the Hub's cache could
-    have answered too."""
+    """Hide huggingface_hub's progress bars, and turn its errors into a HubError. `cached`: the Hub's cache
+    could have answered too."""
     from huggingface_hub import errors
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 

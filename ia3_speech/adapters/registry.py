@@ -2,14 +2,15 @@
 
     ia3-speech adapters register exp/NAME speaker42
 
-In: the value of `--adapter`. Out: a folder that holds an adapter, or an error with the nearest names. Looked up in
-this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable in the platform's folder for
-user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if there is exactly one;
-USER/NAME on the Hugging Face Hub (see `hub`).
+In: the value of `--adapter`. Out: a folder that holds an adapter, or an error with the nearest names. Looked
+up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable in the platform's
+folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if there is
+exactly one; USER/NAME on the Hugging Face Hub (see `hub`).
 
 The registry has one folder an adapter, with `store.json`, which says where it came from, beside the adapter's
-files, and perhaps a language model and hot words. An adapter that is replaced may be kept as NAME@1, then NAME@2.
-Writers take a lock, and a folder is copied to a temporary one and moved in, so no reader sees half an adapter.
+files, and perhaps a language model and hot words. An adapter that is replaced may be kept as NAME@1, then
+NAME@2. Writers take a lock, and a folder is copied to a temporary one and moved in, so no reader sees half an
+adapter.
 """
 
 import os
@@ -126,7 +127,8 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
 
 
 def is_registered(name: str) -> bool:
-    """Whether an adapter has this name. Blocks while another process writes the registry and may replace it."""
+    """Whether an adapter has this name. Blocks while another process writes the registry and may replace
+    it."""
     if not is_adapter(adapters_dir() / name):
         with without_writers():
             pass
@@ -143,7 +145,8 @@ def experiments() -> dict[str, list[Path]]:
 
 
 def not_found(text: str, path: Path, hub_failure: str = "") -> str:
-    """The message for a name or path without an adapter; `hub_failure` is the Hub's reason, if it was asked."""
+    """The message for a name or path without an adapter; `hub_failure` is the Hub's reason, if it was
+    asked."""
     by_experiment = experiments()
     known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
     near = get_close_matches(text, known, n=MAX_NEAREST, cutoff=0.5)
@@ -198,8 +201,8 @@ def register(
     search_files: Mapping[str, bytes] | None = None,
     sender: str | None = None,
 ) -> Path:
-    """Copy the adapter in `folder` into the registry under `name`; returns its folder there. Registering the same
-    contents again changes nothing.
+    """Copy the adapter in `folder` into the registry under `name`; returns its folder there. Registering the
+    same contents again changes nothing.
 
     Args:
         force: replace another adapter that has that name.
@@ -280,8 +283,8 @@ def registration_of(folder: Path) -> dict[str, Any]:
 
 
 def training_data(folder: Path) -> Path | None:
-    """The data directory that an adapter was trained on, if it is still there. For a registered adapter `register`
-    recorded it; its own record, which may come from elsewhere, is not used."""
+    """The data directory that an adapter was trained on, if it is still there. For a registered adapter
+    `register` recorded it; its own record, which may come from elsewhere, is not used."""
     if folder.parent != adapters_dir():
         return recorded_data(folder)
     data = Path(str(registration_of(folder).get("data", "")))

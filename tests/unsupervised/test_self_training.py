@@ -46,12 +46,12 @@ def test_what_is_sure_is_learnt_whole_or_in_parts(tmp_path):
     assert texts == ["the patient", "denies chest pain", "no fever"]  # none is longer than 2.4 s
 
 
-def test_what_is_not_heard_again_at_other_speeds_is_not_learnt():
-    words = self_training.heard_again(WORDS, "the patient the knees has chest pain fever")
+def test_what_is_not_confirmed_at_other_speeds_is_not_learnt():
+    words = self_training.confirmed(WORDS, "the patient the knees has chest pain fever")
     assert [word.text for word in words if not word.confidence] == ["denies", "no"]
     assert [word for word in words if word.confidence] == [w for w in WORDS if w.text not in ("denies", "no")]
-    assert not any(word.confidence for word in self_training.heard_again(WORDS, ""))
-    assert self_training.heard_again((), "fever") == ()
+    assert not any(word.confidence for word in self_training.confirmed(WORDS, ""))
+    assert self_training.confirmed((), "fever") == ()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_silence_does_not_agree_with_itself(tmp_path, monkeypatch, greedy, beam,
     texts = {"greedy": greedy, "beam": beam}
     monkeypatch.setattr(
         self_training.SelfTraining,
-        "listen",
+        "decode",
         lambda run, file, held_out, adapter, search: Decoding({"a": texts[search]}),
     )
     options = SelfTrainingOptions(data=tmp_path / "data", out=tmp_path / "out")
