@@ -17,6 +17,7 @@ import torch
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.errors import AudioError, TrainingError
+from ia3_speech.inputs import digest_of
 from ia3_speech.training.config import SharedOptions
 
 
@@ -63,25 +64,23 @@ def read_augmentation(options: SharedOptions) -> Augmentation | None:
     folder without audio, or with a file that is damaged or silent."""
     if not (options.noise or options.reverb):
         return None
-    return Augmentation(
-        options.snr_range,
-        read_waves("--noise", options.noise) if options.noise else [],
-        [direct_path_first(wave) for wave in read_waves("--reverb", options.reverb)]
-        if options.reverb
-        else [],
+    noises, rooms = (
+        read_waves(name, folder, digest_of(folder)) if folder else []
+        for name, folder in (("noise", options.noise), ("reverb", options.reverb))
     )
+    return Augmentation(options.snr_range, noises, [direct_path_first(wave) for wave in rooms])
 
 
 @lru_cache(maxsize=2)
-def read_waves(flag: str, folder: Path) -> list[torch.Tensor]:
-    """The audio files of a folder, (samples,) at 16 kHz, sorted by name."""
+def read_waves(option: str, folder: Path, digest: str = "") -> list[torch.Tensor]:
+    """The audio files of a folder, (samples,) at 16 kHz, sorted by name; `digest` identifies its contents."""
     recordings, bad = find_recordings([str(folder)])
     if bad or not folder.is_dir():
-        raise TrainingError("\n".join(f"{flag} {line}" for line in bad or [f"{folder}: is no folder"]))
+        raise TrainingError("\n".join(f"{option}: {line}" for line in bad or [f"{folder}: is no folder"]))
     waves = []
     for recording in recordings:
         wave = torch.from_numpy(load_audio(recording.audio))
         if not wave.isfinite().all() or not wave.any():
-            raise AudioError(f"{flag} {recording.audio}: is silent, or holds NaN (delete it)")
+            raise AudioError(f"{option}: {recording.audio}: is silent, or holds NaN (delete it)")
         waves.append(wave)
     return waves
