@@ -265,7 +265,7 @@ def ray_system(replicas: int) -> Callable:
             stored, search = [], GreedySearch(base.vocabulary)
             for number, adapter in enumerate(adapters):
                 attach_adapter(base.model, adapter, check=False)
-                folder = save_adapter(base.model, registry.home() / f"adapter{number}", base=base)
+                folder = save_adapter(base.model, registry.adapters_dir() / f"adapter{number}", base=base)
                 stored.append(stored_adapter(folder.name, folder))
             detach(base.model)
             ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")

@@ -46,7 +46,7 @@ def find_stored(name: str) -> StoredAdapter | None:
     if registry.name_fault(name) or not registry.is_registered(name):
         return None
     with suppress(AdapterError, OSError):  # it has just been removed
-        return stored_adapter(name, registry.home() / name)
+        return stored_adapter(name, registry.adapters_dir() / name)
     return None
 
 

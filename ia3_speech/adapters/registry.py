@@ -43,12 +43,17 @@ LISTED = 20  # names that an error lists
 
 
 def home() -> Path:
-    """The registry's folder; it may not exist yet."""
+    """The folder of all that ia3-speech stores for this user; it may not exist yet."""
     if folder := os.environ.get(HOME):
-        return Path(folder).expanduser().absolute() / "adapters"
+        return Path(folder).expanduser().absolute()
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("ia3_speech", appauthor=False)) / "adapters"
+    return Path(platformdirs.user_data_dir("ia3_speech", appauthor=False))
+
+
+def adapters_dir() -> Path:
+    """The registry's folder; it may not exist yet."""
+    return home() / "adapters"
 
 
 # --- look-up ------------------------------------------------------------------------------------------------
@@ -107,7 +112,7 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
         return folder
     if name_fault(name := unicodedata.normalize("NFC", text)) is None:
         if is_registered(name):
-            return home() / name
+            return adapters_dir() / name
         if len(folders := experiments().get(name, ())) == 1:
             return folders[0]
     from ia3_speech.adapters.hub import fetch, is_repo_id  # names are rarely the Hub's
@@ -123,10 +128,10 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
 
 def is_registered(name: str) -> bool:
     """Waits for a writer, who may be replacing the folder of this name."""
-    if not is_adapter(home() / name):
+    if not is_adapter(adapters_dir() / name):
         with without_writers():
             pass
-    return is_adapter(home() / name)
+    return is_adapter(adapters_dir() / name)
 
 
 def experiments() -> dict[str, list[Path]]:
@@ -156,7 +161,7 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
     what = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
     if known and not nearest:
         nearest = f" (there are: {shorten(known, most=LISTED)})"
-    none = f", and none is registered in {home()} (ia3-speech adapters register FOLDER NAME)"
+    none = f", and none is registered in {adapters_dir()} (ia3-speech adapters register FOLDER NAME)"
     return f"{text or '(empty)'}: {what}{nearest or none}"
 
 
@@ -177,7 +182,9 @@ def path_fault(path: Path) -> str:
 def registered_names() -> list[str]:
     """The registered names, sorted."""
     with suppress(OSError):
-        return sorted(entry.name for entry in home().iterdir() if entry.name[0] != "." and is_adapter(entry))
+        return sorted(
+            entry.name for entry in adapters_dir().iterdir() if entry.name[0] != "." and is_adapter(entry)
+        )
     return []
 
 
@@ -211,7 +218,7 @@ def register(
     source = adapter_at(folder)
     if source is None:
         raise UnknownAdapter(not_found(str(folder), folder))
-    target, contents = home() / name, file_contents(source) | (search_files or {})
+    target, contents = adapters_dir() / name, file_contents(source) | (search_files or {})
     with writing(target):
         remove_leftovers(target)
         if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
@@ -220,7 +227,7 @@ def register(
             if is_adapter(target) and file_contents(target) == contents:
                 return target
             if keep:
-                places = (home() / check_name(f"{name}@{number}") for number in count(1))
+                places = (adapters_dir() / check_name(f"{name}@{number}") for number in count(1))
                 with replacing(next(place for place in places if not place.exists())) as old:
                     shutil.copytree(target, old)
             elif not force:
@@ -248,7 +255,7 @@ def unicode_path(path: Path) -> str:
 
 def remove(name: str) -> None:
     """Delete an adapter from the registry. Raises UserError where there is none, or it is read-only."""
-    folder = home() / check_name(name)
+    folder = adapters_dir() / check_name(name)
     with writing(folder):
         remove_leftovers(folder)
         if not is_adapter(folder):
@@ -263,8 +270,8 @@ def remove(name: str) -> None:
 
 def rename(name: str, new: str) -> None:
     """Give a registered adapter a name that no adapter has. Raises UserError if the registry is read-only."""
-    with writing(home() / new):
-        (home() / name).rename(home() / new)
+    with writing(adapters_dir() / new):
+        (adapters_dir() / name).rename(adapters_dir() / new)
 
 
 def registration_of(folder: Path) -> dict[str, Any]:
@@ -278,7 +285,7 @@ def registration_of(folder: Path) -> dict[str, Any]:
 def training_data(folder: Path) -> Path | None:
     """The data directory that an adapter was trained on, if it is still there. Of a registered adapter it is
     what `register` found: a record, which anybody may have written, is not asked."""
-    if folder.parent != home():
+    if folder.parent != adapters_dir():
         return recorded_data(folder)
     data = Path(str(registration_of(folder).get("data", "")))
     return data if data.is_absolute() and (data / "utt2spk").is_file() else None
@@ -289,7 +296,7 @@ def recorded_data(folder: Path) -> Path | None:
     if not (data := read_summary(folder).get("training", {}).get("data")):
         return None
     places = [place / data for place in (folder, *folder.absolute().parents)]  # recipes: relative to one
-    voices = home().with_name("corrections").resolve()
+    voices = (home() / "corrections").resolve()
     places = [place for place in places if not place.resolve().is_relative_to(voices)]
     return next((place for place in places if (place / "utt2spk").is_file()), None)
 
@@ -310,7 +317,7 @@ def locked() -> Iterator[None]:
     """Hold the registry's lock: one writer at a time."""
     import filelock
 
-    with filelock.FileLock(home() / ".lock"):
+    with filelock.FileLock(adapters_dir() / ".lock"):
         yield
 
 
@@ -318,7 +325,7 @@ def locked() -> Iterator[None]:
 def without_writers() -> Iterator[None]:
     """Keep writers out. A registry that is read-only, or is not there yet, has none."""
     with ExitStack() as stack:
-        if home().is_dir():
+        if adapters_dir().is_dir():
             with suppress(OSError):
                 stack.enter_context(locked())
         yield

@@ -48,7 +48,7 @@ def list_(format: Literal["text", "json"] = "text") -> None:
     Args:
         format: text: a table; json: one object per line.
     """
-    entries = [describe_adapter(registry.home() / name) for name in registry.registered_names()]
+    entries = [describe_adapter(registry.adapters_dir() / name) for name in registry.registered_names()]
     if format == "json":
         print("".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries), end="")
     elif entries:
@@ -56,7 +56,9 @@ def list_(format: Literal["text", "json"] = "text") -> None:
         rows += [[format_value(entry.get(name)) for name in COLUMNS] for entry in entries]
         print("\n".join(in_columns(rows, left=range(len(COLUMNS)))))
     else:
-        print(f"no adapter is registered in {registry.home()} (register FOLDER NAME)", file=sys.stderr)
+        print(
+            f"no adapter is registered in {registry.adapters_dir()} (register FOLDER NAME)", file=sys.stderr
+        )
 
 
 def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | None = None) -> None:
@@ -103,7 +105,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
     with suppress(UserError):
         parameters = sum(tensor.size for tensor in read_weights(folder).values())
     entry = {
-        "name": folder.name if folder.parent == registry.home() else None,
+        "name": folder.name if folder.parent == registry.adapters_dir() else None,
         "path": str(folder.absolute()),
         "base": summary.get("base"),
         "method": config.get("method"),
@@ -187,7 +189,7 @@ def remove(name: str) -> None:
         name: a registered name.
     """
     registry.remove(name)
-    print(f"{name}: removed from {registry.home()}")
+    print(f"{name}: removed from {registry.adapters_dir()}")
     if earlier := [one for one in registry.registered_names() if one.startswith(f"{name}@")]:
         print(f"{', '.join(earlier)}: earlier ones, which are still there")
 
@@ -228,7 +230,7 @@ def gate(adapter: str, *, data: Path, base: str | None = None, allow_pipes: bool
     if terms:
         folder = terms[0].folder
         check_base(adapter, read_metadata(folder), loaded.fingerprint)
-    name = folder.name if folder.parent == registry.home() else None
+    name = folder.name if folder.parent == registry.adapters_dir() else None
     utterances = read_for_decoding(data, allow_pipes).utterances
     count = add_gate(folder, loaded, utterances, name, allow_pipes=allow_pipes)
     print(f"{folder / GATE}: of {plural(count, 'utterance')}")

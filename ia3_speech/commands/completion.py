@@ -103,7 +103,7 @@ def bash_script(flags: Flags, zsh: bool) -> str:
         for indent, table in ((4 * " ", values), (8 * " ", words))
     ]
     return (ZSH if zsh else "") + BASH.format(
-        home=quote(str(registry.home().parent)),
+        home=quote(str(registry.home())),
         groups=" | ".join(sorted(groups)),
         plain=PLAIN,
         adapter_flags=" | *".join(f"' {flag}'" for flag in ADAPTER_FLAGS),
@@ -113,7 +113,7 @@ def bash_script(flags: Flags, zsh: bool) -> str:
 
 
 def fish_script(flags: Flags) -> str:
-    home, lines = quote(str(registry.home().parent)), []
+    home, lines = quote(str(registry.home())), []
     adapters = f"(set -q IA3_SPEECH_HOME; and echo $IA3_SPEECH_HOME; or echo {home})/adapters"
     adapters = f"(ls {adapters} 2>/dev/null | env {PLAIN})"
     for path, words in words_after(flags).items():

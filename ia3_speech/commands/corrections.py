@@ -149,7 +149,7 @@ def learn_corrections(name: str) -> None:
     Args:
         name: a registered adapter that has corrections.
     """
-    from ia3_speech.speakers.few_run import folds_report
+    from ia3_speech.training.few_minutes import folds_report
 
     voice.registered(name)
     learnt = voice.learn_voice(name)

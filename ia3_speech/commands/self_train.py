@@ -18,7 +18,8 @@ from typing import Any
 from ia3_speech.formatting import percent, plural
 from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import SelfTrainingOptions, check_options, training_inputs
+from ia3_speech.training.config import check_options, training_inputs
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 
 
 def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
@@ -40,7 +41,7 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     summary = training.run()
     if summary["selected_round"]:
         utterances, _ = read_recordings(options.data, options.allow_pipes)
-        add_gate_of_training(options, utterances)
+        add_gate_of_training(options.out, options.base, utterances, allow_pipes=options.allow_pipes)
     inputs.record(options.out)
     print("\n".join(report(f"{options.out}/adapter", summary)))
 

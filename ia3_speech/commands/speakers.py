@@ -18,14 +18,15 @@ without --part collects the results.
 
 The number of epochs and the distance from the start are chosen for each adapter by cross-validation on the
 utterances that it is trained on; if nothing is better than the start, the start is kept
-(speakers/cross_validation.py; the log says so). Finished adapters are not trained again: an interrupted run
+(training/cross_validation.py; the log says so). Finished adapters are not trained again: an interrupted run
 resumes with the speakers that are left.
 """
 
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
-from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
+from ia3_speech.speakers.options import SpeakerOptions
+from ia3_speech.training.config import check_options, training_inputs
 
 
 def main(options: SpeakerOptions) -> None:

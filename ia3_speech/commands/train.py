@@ -51,7 +51,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
         check_data(options, checking.tests)
         if options.dev is None:
-            from ia3_speech.speakers.few_run import refuse_too_few
+            from ia3_speech.training.few_minutes import refuse_too_few
 
             refuse_too_few(options.train, sets["train"].utterances)
         return
@@ -73,10 +73,12 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
     if options.dev is None:
         from ia3_speech.results.curve_files import gain_of_others
-        from ia3_speech.speakers.few_run import folds_report, train_on_few
+        from ia3_speech.training.few_minutes import folds_report, train_on_few
 
         summary = train_on_few(options)
-        add_gate_of_training(options, sets["train"].utterances)
+        add_gate_of_training(
+            options.out, options.base, sets["train"].utterances, allow_pipes=options.allow_pipes
+        )
         inputs.record(options.out)
         print("\n".join(folds_report(f"{options.out}/adapter", summary)))
         if sentence := gain_of_others(options.base):
@@ -94,7 +96,9 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
     if PartialState().is_main_process:
         if options.method == "ia3":  # `auto` attaches no others
-            add_gate_of_training(options, sets["train"].utterances)
+            add_gate_of_training(
+                options.out, options.base, sets["train"].utterances, allow_pipes=options.allow_pipes
+            )
         inputs.record(options.out)
         wer, start = 100 * summary["dev_wer"], 100 * summary["start_dev_wer"]
         compared = summary.get("note") or f"{start:.2f} % at the start"

@@ -31,7 +31,7 @@ def list_stored() -> None:
     if rows:
         print(*in_columns([COLUMNS, *rows], left=(0, 1, 3)), sep="\n")
     else:
-        print(f"no voice is stored in {registry.home().parent}")
+        print(f"no voice is stored in {registry.home()}")
 
 
 def remove(name: str) -> None:

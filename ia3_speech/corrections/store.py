@@ -36,12 +36,12 @@ NOBODY = "-"  # the name of clients without a key, which no key has
 
 def store_of(name: str) -> Path:
     """The folder of an adapter's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
-    return registry.home().with_name("corrections") / registry.check_name(name)
+    return registry.home() / "corrections" / registry.check_name(name)
 
 
 def voice_folder(name: str) -> Path:
     """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
-    return registry.home().with_name("voices") / registry.KEPT.sub("", registry.check_name(name))
+    return registry.home() / "voices" / registry.KEPT.sub("", registry.check_name(name))
 
 
 def voice_record(name: str) -> dict[str, Any]:
@@ -65,11 +65,11 @@ def recordings_of(name: str) -> list[Path]:
 
 def versions_of(name: str) -> list[str]:
     """The names in the registry of its adapter and the earlier ones, sorted, also of damaged ones."""
-    return sorted(e.name for e in registry.home().glob("*") if registry.KEPT.sub("", e.name) == name)
+    return sorted(e.name for e in registry.adapters_dir().glob("*") if registry.KEPT.sub("", e.name) == name)
 
 
 def has_learnt_corrections(version: str) -> bool:
-    return "corrections" in read_summary(registry.home() / version).get("training", {})
+    return "corrections" in read_summary(registry.adapters_dir() / version).get("training", {})
 
 
 def is_stored(name: str) -> bool:
@@ -194,7 +194,7 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
         for version in adapters:
             with suppress(registry.UnknownAdapter):  # damaged
                 registry.remove(version)
-            shutil.rmtree(registry.home() / version, ignore_errors=True)
+            shutil.rmtree(registry.adapters_dir() / version, ignore_errors=True)
         if name in adapters and (earlier := versions_of(name)):
             registry.rename(max(earlier, key=lambda version: (len(version), version)), name)
         files = [file for file in folder.iterdir() if file.name != VOICE]

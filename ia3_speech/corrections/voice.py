@@ -33,13 +33,12 @@ from ia3_speech.adapters.record import (
 from ia3_speech.cli import CONFIGURATIONS
 from ia3_speech.corrections.store import interrupted_by_removal, only_writer, store_of
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.audio_problems import find_problem, is_silent
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
 from ia3_speech.data.kaldi.table_file import unprintable_character
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
-from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.data.utterance import Utterance, find_problem, is_silent, load_utterances
 from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import align, count_errors
@@ -94,7 +93,7 @@ def registered(name: str) -> Path:
             hint = f"ia3-speech adapters register {folders[0].parent} {name}"
             raise registry.UnknownAdapter(f"{name}: is not registered ({hint})")
         raise registry.UnknownAdapter(registry.not_found(name, Path(name)))
-    return registry.home() / name
+    return registry.adapters_dir() / name
 
 
 def new_to(adapter: Path, corrections: Sequence[Utterance]) -> set[str]:
@@ -230,9 +229,9 @@ def learn_voice(
             known = trained_on_without(corrections, adapter) if adapter else []
             write_data_directory(work / "data", [*known, *corrections])
             base = base or (adapter and recorded_base(adapter)) or "mini"
-            options = few_options(base, work / "data", work / "exp")
-            options.init_adapter, options.epochs = start, epochs or options.epochs
-            options.labels = adapter_labels(read_record(adapter)) if adapter else {"speaker": name}
+            labels = adapter_labels(read_record(adapter)) if adapter else {"speaker": name}
+            changes = {"init_adapter": start, "labels": labels} | ({"epochs": epochs} if epochs else {})
+            options = few_options(base, work / "data", work / "exp", **changes)
             learnt = train_and_compare(adapter, options, new)
             if learnt.kept:
                 missed = learnt.summary["missed"]
@@ -244,13 +243,13 @@ def learn_voice(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def few_options(base: str, data: Path, out: Path) -> TrainingOptions:
+def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOptions:
     """As recipes train on a few minutes of speech. What can't be learnt of the old data was left out then."""
     import yaml
 
     few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
     few |= {"init_adapter": NEAREST, "drop_chars": True, "on_error": "skip"}
-    return TrainingOptions(base=base, train=data, out=out, **few)
+    return TrainingOptions(base=base, train=data, out=out, **few | changes)
 
 
 def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
@@ -272,8 +271,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     speech, with the base on all. Where there is no old adapter, the start or the base takes its place."""
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
-    from ia3_speech.speakers.few_run import measure_all, prepare, train_on_few
     from ia3_speech.training.data import read_examples
+    from ia3_speech.training.few_minutes import measure_all, prepare, train_on_few
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes

@@ -98,10 +98,10 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         searched = [Path(str(file).replace(f"/decode_{GREEDY}_", shown)) for file in score]
         files = [*score, *(file for file in searched if file not in score and file.is_file())]
         update_card(adapter, registry.check_name(name), files)
-        source = registry.registration_of(registry.home() / name).get("source", "")
+        source = registry.registration_of(registry.adapters_dir() / name).get("source", "")
         stored = search_options(system, chosen).stored()
         keep = corpus_of(Path(source)) == corpus_of(adapter.absolute())
-        if "corrections" in read_summary(registry.home() / name).get("training", {}):
+        if "corrections" in read_summary(registry.adapters_dir() / name).get("training", {}):
             command = shlex.join(["ia3-speech", "adapters", "register", "--keep", str(adapter), name])
             print(
                 f"{name}: stays, since it has learnt from corrections ({command} puts this one in its place)"

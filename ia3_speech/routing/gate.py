@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ia3_speech.model.base import Base
-    from ia3_speech.training.config import SelfTrainingOptions, TrainingOptions
 
 SCHEMA = 1
 MOST_UTTERANCES = 500  # that are read of a data directory, evenly spaced
@@ -153,15 +152,13 @@ def add_gate(
     return speech.count
 
 
-def add_gate_of_training(
-    options: "TrainingOptions | SelfTrainingOptions", utterances: Sequence[Utterance]
-) -> None:
-    """`add_gate` to a training's adapter; warns where the speech is too little, such as one utterance."""
+def add_gate_of_training(out: Path, base: str, utterances: Sequence[Utterance], *, allow_pipes: bool) -> None:
+    """`add_gate` to OUT/adapter, which training wrote; warns where the speech is too little for a gate."""
     from ia3_speech.model.base import load_base
 
-    adapter = options.out / "adapter"
+    adapter = out / "adapter"
     try:
-        add_gate(adapter, load_base(options.base), utterances, allow_pipes=options.allow_pipes)
+        add_gate(adapter, load_base(base), utterances, allow_pipes=allow_pipes)
     except UserError as error:
         logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
 

@@ -19,7 +19,7 @@ import numpy as np
 from ia3_speech.adapters.card import is_biometric, other_method
 from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
 from ia3_speech.adapters.record import read_summary, same_base
-from ia3_speech.adapters.registry import home, registered_names
+from ia3_speech.adapters.registry import adapters_dir, registered_names
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Choice
 from ia3_speech.errors import UnknownAdapter, UserError
@@ -142,12 +142,13 @@ def auto_terms(adapter: str | Path) -> list[Term]:
             raise UserError(f"{adapter}: names no adapter to choose, or a sum ({AUTO}:accent,medical)")
         return [term for (term,) in terms]
     names = [name for name in registered_names() if "@" not in name]
-    terms = [Term(name, home() / name) for name in names]
+    terms = [Term(name, adapters_dir() / name) for name in names]
     terms = [term for term in terms if not is_one_persons(term.folder)]
     if not terms:
         raise UnknownAdapter(
-            f"{adapter}: no adapter to choose from is registered in {home()} (ia3-speech adapters register "
-            f"FOLDER NAME; one person's are never chosen unless they are named, as in {AUTO}:speaker42)"
+            f"{adapter}: no adapter to choose from is registered in {adapters_dir()} "
+            f"(ia3-speech adapters register FOLDER NAME; one person's are never chosen unless they are "
+            f"named, as in {AUTO}:speaker42)"
         )
     return terms
 

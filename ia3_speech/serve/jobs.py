@@ -57,7 +57,7 @@ def read_job(name: str) -> dict[str, Any]:
 
 def public_reason(error: UserError) -> str:
     """What an error says, without where this server keeps its files."""
-    return str(error).replace(str(registry.home().parent), "…")
+    return str(error).replace(str(registry.home()), "…")
 
 
 class Jobs:
@@ -185,8 +185,8 @@ class JobProgress(logging.Handler):
 
 def main(name: str, base: str, epochs: str, start: str) -> int:
     """Learn from what is stored of a voice, and write how it went; → the exit code."""
-    from ia3_speech.speakers.cross_validation import FOLDS
     from ia3_speech.training import multi_adapter
+    from ia3_speech.training.cross_validation import FOLDS
 
     for number in (signal.SIGTERM, signal.SIGINT):  # so that what was worked on is deleted
         signal.signal(number, signal.default_int_handler)

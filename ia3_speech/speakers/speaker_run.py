@@ -7,6 +7,7 @@ and is not trained again: whether it belongs to these inputs, the record of OUT 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -24,7 +25,9 @@ from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import attachment
-from ia3_speech.speakers.cross_validation import (
+from ia3_speech.speakers.options import SpeakerOptions
+from ia3_speech.training.config import to_yaml
+from ia3_speech.training.cross_validation import (
     Adaptation,
     adapt,
     divide_into_folds,
@@ -32,7 +35,6 @@ from ia3_speech.speakers.cross_validation import (
     setting_record,
     training_examples,
 )
-from ia3_speech.training.config import SpeakerOptions, to_yaml
 from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import cache_for
@@ -60,6 +62,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         base = load_base(options.base, device=options.device)
         replay = read_replay(base, options)
         prepare_base(base, options)
+        options = replace(options, precision=base.precision)
         if attachment(base.model).config.train_head or "conv" in attachment(base.model).config.placements:
             raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
                             f"(use ia3-speech train, speaker by speaker)")  # fmt: skip

@@ -1,7 +1,7 @@
-"""The options of training, of one adapter and of an adapter for each speaker: the YAML files and the flags.
+"""The options of training: the flags of `train`, the keys of its YAML files, and which values they may have.
 
-In: YAML, flags, or keyword arguments. Out: `TrainingOptions` for `ia3-speech train`, `SpeakerOptions` for
-`ia3-speech speakers`. The text below a field is its help.
+In: YAML, flags, or keyword arguments. Out: `TrainingOptions`. `speakers` and `self-train` extend
+`SharedOptions`. The text below a field is its help.
 """
 
 import dataclasses
@@ -14,23 +14,24 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
-from ia3_speech.data.recordings import part_numbers
 from ia3_speech.errors import TrainingError
 from ia3_speech.inputs import Inputs
 from ia3_speech.model.location import base_files, base_folder
 
 PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
-WITHOUT_EFFECT = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
+PLACEMENTS = ("key", "value", "ffn")  # by default
 NEAREST = "nearest"  # as init_adapter, without dev: the registered adapter with the fewest errors
+AT_LEAST_1, POSITIVE, NOT_NEGATIVE = "at least 1", "above 0, and finite", "0 or more, and finite"
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SharedOptions:
     """What training one adapter and training an adapter for each speaker have in common."""
 
     # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
     NOT_COMPARED: ClassVar[set[str]] = {
-        "init_adapter", "out", "replay", "adapters_per_batch", "cache_gb", "cache_dir", "device", "force"
+        "init_adapter", "out", "replay", "noise", "reverb", "adapters_per_batch", "cache_gb", "cache_dir",
+        "device", "force",
     }  # fmt: skip
 
     base: str = "mini"
@@ -38,10 +39,10 @@ class SharedOptions:
 
     init_adapter: str | None = None
     """start from this adapter (name, folder or sum), with its placements, instead of from the base; nearest,
-    without dev only: the registered adapter with the fewest errors on train, if cross-validation finds it a
-    better start than the base (each fold chooses by the other folds alone)"""
+    without dev only: the registered adapter with the fewest errors on train, if cross-validation prefers
+    that start (each fold chooses by the other folds alone)"""
 
-    placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
+    placements: list[str] = field(default_factory=lambda: [*PLACEMENTS])
     """modules that get vectors, such as key value; there are key, value, ffn, ffn_output, attention_output,
     and conv (not if several adapters are trained side by side)"""
 
@@ -63,6 +64,15 @@ class SharedOptions:
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
     """factors of speed perturbation, such as 0.9 1 1.1; each epoch draws one of them for each utterance"""
 
+    noise: Path | None = None
+    """folder of audio files; each epoch mixes a piece of one of them into each training utterance"""
+
+    noise_snr: str = "5,20"
+    """lowest and highest signal-to-noise ratio in dB, between which each mixture's is drawn, with noise"""
+
+    reverb: Path | None = None
+    """folder of room impulse responses; each epoch convolves each training utterance with one of them"""
+
     spec_augment: Literal["base", "off"] = "base"
     """base: masks as in the base's configuration; off: no masks"""
 
@@ -78,7 +88,7 @@ class SharedOptions:
     """weight of this divergence, in nats per frame, beside the CTC loss"""
 
     seed: int = 0
-    """seed of order, speeds, masks and dropout"""
+    """seed of order, speeds, noises, masks and dropout"""
 
     normalize: Literal["ctc", "english", "none"] = "ctc"
     """text normalisation of the targets, and of references and hypotheses on dev"""
@@ -115,8 +125,37 @@ class SharedOptions:
     force: bool = False
     """delete what `out` holds, and train again"""
 
+    def __post_init__(self) -> None:
+        if self.replay == "none":
+            object.__setattr__(self, "replay", None)
 
-@dataclass(kw_only=True)
+    def allowed(self) -> dict[str, tuple[bool, str]]:
+        """Option → whether its value is allowed, and which values are."""
+        speeds_in_range = all(0.5 <= speed <= 2 for speed in self.speeds)
+        return {
+            "seed": (self.seed >= 0, "0 or more"),
+            "epochs": (self.epochs >= 1, AT_LEAST_1),
+            "learning_rate": (0 < self.learning_rate < math.inf, POSITIVE),
+            "warmup": (0 <= self.warmup < 1, "0 or more, and below 1"),
+            "clip": (self.clip > 0, POSITIVE),
+            "batch_utterances": (self.batch_utterances >= 1, AT_LEAST_1),
+            "adapters_per_batch": (self.adapters_per_batch >= 1, AT_LEAST_1),
+            "replay_weight": (0 <= self.replay_weight < math.inf, NOT_NEGATIVE),
+            "speeds": (bool(self.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
+            "noise_snr": (self.snr_range is not None, "two numbers such as 5,20, the lower one first"),
+        }
+
+    @property
+    def snr_range(self) -> tuple[float, float] | None:
+        """Lowest and highest signal-to-noise ratio in dB; None where `noise_snr` holds something else."""
+        try:
+            low, high = map(float, self.noise_snr.split(","))
+        except ValueError:
+            return None
+        return (low, high) if -math.inf < low <= high < math.inf else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
@@ -127,7 +166,7 @@ class TrainingOptions(SharedOptions):
 
     dev: Path | None = None
     """data directory whose WER decides when to stop and which epoch is selected; without it cross-validation
-    on train decides, which a few minutes of speech need (speakers/cross_validation.py)"""
+    on train decides, which a few minutes of speech need (training/cross_validation.py)"""
 
     out: Path
     """experiment folder; an interrupted run in it is resumed"""
@@ -176,152 +215,67 @@ class TrainingOptions(SharedOptions):
     labels: dict[str, str] = field(default_factory=dict)
     """labels that say what the adapter is for, such as '{"speaker": "042", "domain": "medical"}'"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "labels", {name: str(label) for name, label in self.labels.items()})
 
-@dataclass(kw_only=True)
-class SpeakerOptions(SharedOptions):
-    """Options of `ia3-speech speakers`."""
-
-    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part"}
-
-    data: Path
-    """data directory; an adapter is trained for each of its speakers"""
-
-    out: Path
-    """folder of the adapters"""
-
-    decode_dir: Path | None = None
-    """folder for the hypotheses of all folds (default: decode, in the folder `out`)"""
-
-    part: str | None = None
-    """such as 3/8: adapt to the third of eight shares of the speakers only; a run without part then collects
-    the results"""
-
-    folds: int = 0
-    """parts into which a speaker's utterances are divided; 0: train on all of them, decode nothing"""
-
-    k: int | None = None
-    """train on at most this many utterances of each speaker (default: all that are not in the fold)"""
-
-    learning_rate: float = 5e-3
-    """peak rate of AdamW"""
-
-    warmup: float = 0.1
-    speeds: list[float] = field(default_factory=lambda: [1.0])
-    spec_augment: Literal["base", "off"] = "off"
-
-
-@dataclass(kw_only=True)
-class SelfTrainingOptions(SharedOptions):
-    """Self-training"""
-
-    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data"}
-
-    data: Path
-    """recordings: a data directory, whose text is not read, or a folder that is searched for audio"""
-
-    out: Path
-    """experiment folder; an interrupted run in it is resumed"""
-
-    rounds: int = 1
-    """largest number of rounds; each labels the recordings with the adapter of the previous one (a second
-    round was no better on the dev set on which it was tried)"""
-
-    min_confidence: float = 0.5
-    """smallest confidence of a word to learn from; the word must also be recognised at 0.9 and 1.1 times the
-    speed; 0: learn from everything that was recognised"""
-
-    replay: str | None = "shipped"
-    """other speech on which divergence from the base is penalised, as in `train --replay`; none: no replay"""
-
-    placements: list[str] = field(
-        default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
-    )
-    learning_rate: float = 2e-2
-    """peak rate of AdamW"""
-
-    epochs: int = 4
-    on_error: Literal["fail", "skip"] = "skip"
-    """skip leaves out bad audio and names it; fail stops at it"""
-
-    precision: Literal["no", "bf16", "auto"] = "auto"
+    def allowed(self) -> dict[str, tuple[bool, str]]:
+        ia3_only = {"train_head": False, "decay_to_one": 0, "dtype": "float32", "trust_region": 0}
+        neutral: dict[str, Any] = {"method_options": {}}
+        if self.method != "ia3":
+            neutral = {"init_adapter": None} | ia3_only
+            names_modules = "target_modules" in method_config(self)["options"]
+            if names_modules:
+                neutral["layers"] = "all"
+            if names_modules or not self.method.partition(":")[0].endswith((*PLACED, ".py")):
+                neutral["placements"] = [*PLACEMENTS]
+        if self.dev is None:  # cross-validation has no other options
+            neutral |= {"method": "ia3", "epoch_minutes": 0, "log_to": None} | ia3_only
+        reason = "without --dev" if self.dev is None else f"with --method {self.method}"
+        faults = {
+            name: (False, f"{value} {reason}")
+            for name, value in neutral.items()
+            if getattr(self, name) != value
+        }
+        if self.dev and self.init_adapter == NEAREST:
+            faults["init_adapter"] = (False, "an adapter, where there is a --dev")
+        if self.dev is None and "conv" in self.placements:
+            faults["placements"] = (False, "without conv, where no --dev is")
+        return {
+            **super().allowed(),
+            "head_learning_rate": (0 < self.head_learning_rate < math.inf, POSITIVE),
+            "patience": (self.patience >= 1, AT_LEAST_1),
+            "batch_seconds": (self.batch_seconds > 0, POSITIVE),
+            "epoch_minutes": (0 <= self.epoch_minutes < math.inf, NOT_NEGATIVE),
+            "decay_to_one": (0 <= self.decay_to_one < math.inf, NOT_NEGATIVE),
+            "trust_region": (0 <= self.trust_region < math.inf, NOT_NEGATIVE),
+            "checkpoint_steps": (self.checkpoint_steps >= 1, AT_LEAST_1),
+            **faults,
+        }
 
 
 def check_options(options: SharedOptions) -> None:
-    """Raises TrainingError for values outside their range, all of which it names."""
-    at_least_1, positive, not_negative = "at least 1", "above 0, and finite", "0 or more, and finite"
-    speeds_in_range = all(0.5 <= speed <= 2 for speed in options.speeds)
-    has_conv = "conv" in options.placements
-    without_conv = "without conv, which stands below what speakers share in a batch (use ia3-speech train)"
-    required = {
-        "seed": (options.seed >= 0, "0 or more"),
-        "epochs": (options.epochs >= 1, at_least_1),
-        "learning_rate": (0 < options.learning_rate < math.inf, positive),
-        "warmup": (0 <= options.warmup < 1, "0 or more, and below 1"),
-        "clip": (options.clip > 0, positive),
-        "batch_utterances": (options.batch_utterances >= 1, at_least_1),
-        "adapters_per_batch": (options.adapters_per_batch >= 1, at_least_1),
-        "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
-        "speeds": (bool(options.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
-    }
-    if options.replay == "none":
-        options.replay = None
+    """Raises TrainingError for values that are not allowed, all of which it names."""
     if options.replay and not (replay_folder(options.replay) / "wav.scp").is_file():
         raise TrainingError(
             f"--replay {options.replay}: no data directory with a wav.scp (shipped, none, or a DIR)"
         )
-    if isinstance(options, TrainingOptions):
-        options.labels = {name: str(label) for name, label in options.labels.items()}
-        required |= {
-            "head_learning_rate": (0 < options.head_learning_rate < math.inf, positive),
-            "patience": (options.patience >= 1, at_least_1),
-            "batch_seconds": (options.batch_seconds > 0, positive),
-            "epoch_minutes": (0 <= options.epoch_minutes < math.inf, not_negative),
-            "decay_to_one": (0 <= options.decay_to_one < math.inf, not_negative),
-            "trust_region": (0 <= options.trust_region < math.inf, not_negative),
-            "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
-        }
-        ia3s = {"train_head": False, "decay_to_one": 0, "dtype": "float32", "trust_region": 0}
-        neutral: dict[str, Any] = {"method_options": {}}
-        if options.method != "ia3":
-            neutral = {"init_adapter": None} | ia3s
-            names_modules = "target_modules" in method_config(options)["options"]
-            if names_modules:
-                neutral["layers"] = "all"
-            if names_modules or not options.method.partition(":")[0].endswith((*PLACED, ".py")):
-                neutral["placements"] = TrainingOptions(train=Path(), out=Path()).placements
-        if options.dev is None:  # folds know no others
-            neutral |= {"method": "ia3", "epoch_minutes": 0, "log_to": None} | ia3s
-        reason = "without --dev" if options.dev is None else f"with --method {options.method}"
-        required |= {
-            name: (False, f"{value} {reason}")
-            for name, value in neutral.items()
-            if getattr(options, name) != value
-        }
-        if options.dev and options.init_adapter == NEAREST:
-            required["init_adapter"] = (False, "an adapter, where there is a --dev")
-        if options.log_to and not any(find_spec(options.log_to + end) for end in ("", "X")):  # tensorboardX
-            raise TrainingError(f"--log-to {options.log_to} needs its package (pip install {options.log_to})")
-        if options.dev is None:
-            required["placements"] = (not has_conv, "without conv, where no --dev is")
-    if isinstance(options, SpeakerOptions):
-        part_numbers(options.part)
-        required |= {
-            "placements": (not has_conv, without_conv),
-            "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
-            "k": (options.k is None or options.k >= 2, "at least 2"),
-        }
     wrong = [
         f"{name} is {getattr(options, name)}, and has to be {wanted}"
-        for name, (right, wanted) in required.items()
-        if not right
+        for name, (is_right, wanted) in options.allowed().items()
+        if not is_right
     ]
     if wrong:
         raise TrainingError("; ".join(wrong))
+    log_to = getattr(options, "log_to", None)
+    if log_to and not any(find_spec(log_to + end) for end in ("", "X")):  # tensorboardX
+        raise TrainingError(f"--log-to {log_to} needs its package (pip install {log_to})")
 
 
 def method_config(options: TrainingOptions) -> dict[str, Any]:
-    """What the record of an adapter of another method than IA³ keeps: its name (of FILE.py:NAME the second),
-    placements, layers, options; of peft:FILE, what it holds. Raises TrainingError where that is none."""
+    """What the record of an adapter of another method than IA³ holds: its name (of FILE.py:NAME the second),
+    placements, layers, options; of peft:FILE, that file's. Raises TrainingError where the file is no PEFT
+    configuration."""
     import yaml
 
     name, _, file = options.method.partition(":")
@@ -342,7 +296,7 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
     if config["method"] == "peft:adalora" or config["options"].get("use_asa"):  # of AdaMSS
         raise TrainingError(
             f"--method {options.method}: PEFT has to choose its ranks after each step, which this trainer "
-            f"doesn't ask it for (LORA and ADAMSS without use_asa train here)"
+            f"does not support (LORA and ADAMSS without use_asa train here)"
         )
     return config
 
@@ -358,13 +312,23 @@ def plain_options(options: SharedOptions) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(options), default=str))
 
 
+def to_yaml(options: SharedOptions) -> str:
+    """The contents of config.yaml, which `--config` reads."""
+    import yaml
+
+    return yaml.safe_dump(plain_options(options), sort_keys=False, allow_unicode=True)
+
+
 def comparable(options: SharedOptions) -> dict[str, Any]:
-    """The options that decide the result; a folder's path does not, what it holds is compared beside them.
-    Nor do newer options without effect, so that what was trained before there were any is current."""
+    """The options that decide the result. Folders are left out, since their contents are compared instead;
+    newer options without effect too, so that an adapter from before them is still current."""
+    without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
+    if not options.noise:
+        without_effect["noise_snr"] = options.noise_snr
     compared = {
         name: value
         for name, value in plain_options(options).items()
-        if name not in options.NOT_COMPARED and (name, value) not in WITHOUT_EFFECT.items()
+        if name not in options.NOT_COMPARED and (name, value) not in without_effect.items()
     }
     if "method" in compared:
         compared["method"] = method_config(options)
@@ -378,19 +342,15 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
 
 
 def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
-    """What decides an adapter: data directories by name, base, start, options, and what is `more`. Raises
+    """The inputs that decide an adapter: data directories by name, base, start, options, and `more`. Raises
     UnknownAdapter where there is no such `init_adapter`."""
     start = options.init_adapter if options.init_adapter != NEAREST else None
     terms = parse_terms(start) if start else []
-    replay = {"replay": replay_folder(options.replay)} if options.replay else {}
+    folders = {"noise": options.noise, "reverb": options.reverb}
+    folders["replay"] = replay_folder(options.replay) if options.replay else None
     return Inputs(
-        data | replay | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
+        data
+        | {name: folder for name, folder in folders.items() if folder}
+        | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
         comparable(options) | {"init_weights": [term.weight for term in terms]} | more,
     )
-
-
-def to_yaml(options: SharedOptions) -> str:
-    """The contents of config.yaml, which `--config` reads."""
-    import yaml
-
-    return yaml.safe_dump(plain_options(options), sort_keys=False, allow_unicode=True)

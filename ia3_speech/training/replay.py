@@ -115,7 +115,7 @@ def kept_file(base: Base, path: Path) -> Path:
     """Where it is kept what this base says of a data directory's speech, as this version computes it."""
     computed = (__version__, base.dtype, base.precision, base.device.type, base.maximum_seconds)
     key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
-    return registry.home().parent / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    return registry.home() / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
 def replay_digest(replay: Sequence[Replayed]) -> str:

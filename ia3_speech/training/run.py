@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
         replay = read_replay(base, options)
         prepare_base(base, options, options.train_head)
+        options = replace(options, precision=base.precision)
         if options.method == "ia3":
             check_head(base, options)
             logger.info("%s", parameter_table(base.model))
@@ -137,12 +139,11 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
 
 def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -> None:
     """Set a base's precision, masks and dropout, and attach the vectors that training starts from: those of
-    `init_adapter`, else ones; or insert what another method trains. `options.precision` becomes what "auto"
-    stands for."""
+    `init_adapter`, else ones; or insert the parameters of another method."""
     precision, reason = choose_precision(options.precision, base.model, base.dtype)
     if options.precision == "auto" and reason != base.precision_reason:
         logger.info("precision %s: %s", precision, reason)
-    options.precision, base.precision, base.precision_reason = precision, precision, reason
+    base.precision, base.precision_reason = precision, reason
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.dropout == "off":

@@ -59,8 +59,9 @@ from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import load_base
 from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_errors
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import SelfTrainingOptions, SharedOptions, TrainingOptions, to_yaml
+from ia3_speech.training.config import SharedOptions, TrainingOptions, to_yaml
 from ia3_speech.training.run import prepare_base, run_lock, train
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 
 logger = logging.getLogger(__name__)
 

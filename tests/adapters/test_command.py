@@ -37,7 +37,7 @@ def run(run_command):
 
 
 def test_register_list_show_remove(run, adapter):
-    home = registry.home()
+    home = registry.adapters_dir()
     assert run("list") == (0, "", f"no adapter is registered in {home} (register FOLDER NAME)\n")
     assert run("list", "--format", "json") == (0, "", "")
     assert run("register", adapter, "speaker42") == (0, f"speaker42: registered in {home}\n", "")
@@ -89,7 +89,7 @@ def test_json(run, adapter):
 
 def test_an_adapter_that_says_nothing_is_listed(run, adapter):
     run("register", adapter, "a")
-    path = registry.home() / "a"
+    path = registry.adapters_dir() / "a"
     (path / "ia3_speech.json").write_text("not JSON")
     (path / "ia3_speech.safetensors").write_bytes(b"")
     line = "a     -     -           -           -"
@@ -133,10 +133,12 @@ def test_card(run, adapter, tmp_path):
     assert run("card", tmp_path / "none").code == 1
     run("card", adapter, "--name", "other")
     assert run("register", experiment, "s42", "--score", *scores).code == 0
-    assert (registry.home() / "s42/README.md").read_text() == (adapter / "README.md").read_text() == text
+    assert (
+        (registry.adapters_dir() / "s42/README.md").read_text() == (adapter / "README.md").read_text() == text
+    )
     code, _, err = run("register", adapter, "s43", "--score", tmp_path / "none.json")
     assert code == 1 and err.startswith(f"error: {tmp_path / 'none.json'}: ")
-    assert not (registry.home() / "s43").exists()
+    assert not (registry.adapters_dir() / "s43").exists()
     run("card", adapter, "--score", score_file("again", "data/x/test", 0.3))
     record = json.loads((adapter / "ia3_speech.json").read_text())
     assert [(score["set"], score["wer"]) for score in record["scores"]] == [("x/other", 0.4), ("x/test", 0.3)]

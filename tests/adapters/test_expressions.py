@@ -39,7 +39,9 @@ def read(expression) -> list[tuple[str, float]]:
 )
 def test_sums(registered, expression, found):
     assert read(expression) == found
-    assert [term.folder for term in parse_terms(expression)] == [registry.home() / name for name, _ in found]
+    assert [term.folder for term in parse_terms(expression)] == [
+        registry.adapters_dir() / name for name, _ in found
+    ]
 
 
 def test_an_exact_name_wins_over_arithmetic(registered, adapter):

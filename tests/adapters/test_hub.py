@@ -223,8 +223,12 @@ def test_push_and_pull(run, server, adapter):
     text = there.files["README.md"].decode()
     assert "# me/clinic\n" in text and "base_model: " not in text and "| base | my-base |" in text
 
-    assert run("pull", "me/clinic", token=None) == (0, f"clinic: registered in {registry.home()}\n", "")
-    registered = registry.home() / "clinic"
+    assert run("pull", "me/clinic", token=None) == (
+        0,
+        f"clinic: registered in {registry.adapters_dir()}\n",
+        "",
+    )
+    registered = registry.adapters_dir() / "clinic"
     assert {name: (registered / name).read_bytes() for name in there.files} == there.files
 
     # The base's id there; an older form of the adapter leaves nothing behind, nothing else is touched.
@@ -246,7 +250,7 @@ def test_what_is_pulled_names_no_path_of_this_machine(run, server, adapter, tmp_
     files = {file.name: file.read_bytes() for file in source.iterdir()}
     server.repositories["me/clinic"] = Repository(files)
     assert run("pull", "me/clinic")[0] == 0
-    folder = registry.home() / "clinic"
+    folder = registry.adapters_dir() / "clinic"
     record = read_record(folder)
     assert (record["base"], record["training"]) == ("base", {"dataset": "data"})
     assert registry.registration_of(folder)["source"] == "me/clinic"

@@ -206,7 +206,7 @@ def test_decode_records_the_terms(pair, tmp_path, run_command):
     utterance = Utterance("s-1", "s", "s-1", str(Path("a.wav").absolute()), text="", duration=2.0)
     write_data_directory(tmp_path / "data", [utterance])
     assert run_command("decode", "--adapter", "accent:0.7+medical", tmp_path / "data", "sum").code == 0
-    home = registry.home()
+    home = registry.adapters_dir()
     assert json.loads(Path("sum/decode.json").read_text())["adapter"] == {
         "name": "accent:0.7+medical",
         "terms": [
@@ -225,7 +225,7 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path, run_co
     found, ours = (read_sum(model, parse_terms(f"{a}+medical:2")) for a in (theirs, "accent"))
     assert same(found, ours) and found.metadata.base == str(pair) and found.metadata.labels == {}
     assert run_command("adapters", "combine", theirs, "--out", "x").code == 0
-    metadata, record = read_metadata(Path("x")), read_metadata(registry.home() / "accent")
+    metadata, record = read_metadata(Path("x")), read_metadata(registry.adapters_dir() / "accent")
     assert (metadata.base, metadata.config) == (str(pair), record.config)
     assert metadata.fingerprint == record.fingerprint
     save_adapter(attach_random(tiny_model(seed=5), "key"), tmp_path / "other")
@@ -237,7 +237,7 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path, run_co
 
 
 def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
-    expression, home = "accent:0.7+medical:0.5", registry.home()
+    expression, home = "accent:0.7+medical:0.5", registry.adapters_dir()
     count = 3 * (32 + 32 + 48 + 32) + 29 * 32 + 29
     combined = run_command("adapters", "combine", expression, "--out", "exp/both")
     assert combined == (0, f"exp/both: {expression}, {count:,} parameters\n", "")
@@ -262,7 +262,7 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
 
 def test_combine_average(run_command, pair):
     """As recipes/study.sh calls it; several words are added."""
-    model, home = load_base(pair).model, registry.home()
+    model, home = load_base(pair).model, registry.adapters_dir()
     words = ["--average", home / "accent", home / "medical", "--out", "mean"]
     assert run_command("adapters", "combine", *words).out.startswith("mean: accent:0.5+medical:0.5, ")
     mean = read_sum(model, parse_terms("accent:0.5+medical:0.5"))
@@ -279,7 +279,7 @@ def test_combine_replaces_nothing_unasked(run_command, pair):
     taken = "error: medical: another adapter has this name"
     assert run("accent:2", "--name", "medical").err.startswith(taken)
     assert run("accent:2", "--name", "medical", "--force").code == 0
-    assert read_metadata(registry.home() / "medical").training["expression"] == "accent:2"
+    assert read_metadata(registry.adapters_dir() / "medical").training["expression"] == "accent:2"
     assert run("accent:2", "--out", "x").code == 0
     assert run("accent:3", "--out", "x").err == "error: x: holds another adapter (replace it with --force)\n"
     assert run("accent:3", "--out", "x", "--force").code == 0

@@ -26,12 +26,12 @@ def test_what_killed_writers_left_is_removed(adapter):
     """A speaker's adapter is biometric data: none of it may stay hidden for good."""
     register(adapter(1.0), "speaker42")
     for name in (".speaker42.abcd1_34/old", ".speaker43.abcd1_34/new"):
-        (registry.home() / name).mkdir(parents=True)
+        (registry.adapters_dir() / name).mkdir(parents=True)
     register(adapter(1.0), "speaker42")
-    assert files(registry.home()) == [".lock", ".speaker43.abcd1_34", "speaker42"]
-    (registry.home() / ".speaker42.abcd1_34/new").mkdir(parents=True)
+    assert files(registry.adapters_dir()) == [".lock", ".speaker43.abcd1_34", "speaker42"]
+    (registry.adapters_dir() / ".speaker42.abcd1_34/new").mkdir(parents=True)
     registry.remove("speaker42")
-    assert files(registry.home()) == [".lock", ".speaker43.abcd1_34"]
+    assert files(registry.adapters_dir()) == [".lock", ".speaker43.abcd1_34"]
 
 
 # ---- names
@@ -56,7 +56,7 @@ def test_names_that_are_refused(name, fault, adapter):
     with pytest.raises(BadName, match="can't be an adapter's name") as caught:
         register(adapter(), name)
     assert fault in str(caught.value)
-    assert not registry.home().exists()  # nothing was written
+    assert not registry.adapters_dir().exists()  # nothing was written
     with pytest.raises(UnknownAdapter):
         resolve_adapter(name)
 
@@ -77,7 +77,7 @@ def test_a_name_never_leads_out_of_the_store(name):
     except BadName as error:
         assert str(error).isprintable()
     else:
-        assert (registry.home() / good).parent == registry.home()
+        assert (registry.adapters_dir() / good).parent == registry.adapters_dir()
         assert len(good) <= 64 and "/" not in good and good[0] != "."
 
 
@@ -86,14 +86,14 @@ def test_a_name_never_leads_out_of_the_store(name):
 
 def test_home(monkeypatch, tmp_path):
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "h"))
-    assert registry.home() == tmp_path / "h/adapters"
+    assert registry.adapters_dir() == tmp_path / "h/adapters"
     monkeypatch.setenv("IA3_SPEECH_HOME", "~/h")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert registry.home() == tmp_path / "h/adapters"
+    assert registry.adapters_dir() == tmp_path / "h/adapters"
     monkeypatch.delenv("IA3_SPEECH_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
-    assert registry.home().name == "adapters" and registry.home().parent.name == "ia3_speech"
-    assert registry.home().is_absolute()
+    assert registry.adapters_dir().name == "adapters" and registry.home().name == "ia3_speech"
+    assert registry.adapters_dir().is_absolute()
 
 
 # ---- look-up
@@ -135,7 +135,7 @@ def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
     assert resolve_adapter("exp/notes/ia3_plus_seed1") == Path("exp/notes/ia3_plus_seed1/adapter")
     near = adapter(3.0, "exp/ia3_plus_seed1/adapter")
     assert resolve_adapter("ia3_plus_seed1").resolve() == near
-    with pytest.raises(UnknownAdapter, match=r"^exp/ia3_plus: no such folder \(there are: ia3_plus_seed1\)$"):
+    with pytest.raises(UnknownAdapter, match=r"^exp/ia3_plus: no such folder \(.*: ia3_plus_seed1\)$"):
         resolve_adapter("exp/ia3_plus")  # exp/ is here, so the Hub is not asked
 
 
@@ -144,7 +144,7 @@ def test_unknown_names(adapter, tmp_path, monkeypatch):
     with pytest.raises(UnknownAdapter) as none:
         resolve_adapter("speaker42")
     assert str(none.value) == (
-        f"speaker42: no adapter has this name, and none is registered in {registry.home()} "
+        f"speaker42: no adapter has this name, and none is registered in {registry.adapters_dir()} "
         f"(ia3-speech adapters register FOLDER NAME)"
     )
     for name in ("speaker41", "speaker42", "medical"):
@@ -175,7 +175,7 @@ def test_register_copies_and_records(adapter):
     (source / ".DS_Store").write_text("junk")
     (source / "sub").mkdir()
     path = register(source, "speaker42")
-    assert path == registry.home() / "speaker42"
+    assert path == registry.adapters_dir() / "speaker42"
     assert files(path) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
     assert registry.registration_of(path)["source"] == str(source)
     experiment = register(source.parent, "a")
@@ -191,7 +191,7 @@ def test_only_the_data_that_the_record_names_are_those_of_the_training(adapter):
 
 
 def test_somebodys_corrections_are_no_training_data(adapter):
-    folder, data = adapter(), registry.home().with_name("corrections") / "anna/data"
+    folder, data = adapter(), registry.home() / "corrections" / "anna/data"
     data.mkdir(parents=True)
     (data / "utt2spk").write_text("a a\n")
     (folder.parent / "link").symlink_to(data)
@@ -264,14 +264,14 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
     seen = 0
     while any(process.poll() is None for process in processes):
-        if registry.home().is_dir():
+        if registry.adapters_dir().is_dir():
             with registry.locked():
-                if registry.is_adapter(registry.home() / "a"):
-                    assert registry.file_contents(registry.home() / "a") in wanted
+                if registry.is_adapter(registry.adapters_dir() / "a"):
+                    assert registry.file_contents(registry.adapters_dir() / "a") in wanted
                     seen += 1
     assert [process.communicate()[1] for process in processes] == [""] * 3
-    assert seen and registry.file_contents(registry.home() / "a") in wanted
-    assert files(registry.home()) == [".lock", "a"]
+    assert seen and registry.file_contents(registry.adapters_dir() / "a") in wanted
+    assert files(registry.adapters_dir()) == [".lock", "a"]
 
 
 # ---- removing
@@ -299,17 +299,19 @@ def test_remove(adapter):
         registry.remove("a")
     with pytest.raises(BadName):
         registry.remove(str(source))
-    assert registry.is_adapter(source) and files(registry.home()) == [".lock", "b"]
+    assert registry.is_adapter(source) and files(registry.adapters_dir()) == [".lock", "b"]
 
 
 def test_a_link_goes_and_what_it_leads_to_stays(adapter):
     source, other = adapter(), adapter(2.0, "other")
-    registry.home().mkdir(parents=True)
+    registry.adapters_dir().mkdir(parents=True)
     before = registry.file_contents(source)
     for change in (lambda: registry.remove("scots"), lambda: registry.register(other, "scots", force=True)):
-        (registry.home() / "scots").symlink_to(source)
+        (registry.adapters_dir() / "scots").symlink_to(source)
         change()
-        assert registry.file_contents(source) == before and not (registry.home() / "scots").is_symlink()
+        assert (
+            registry.file_contents(source) == before and not (registry.adapters_dir() / "scots").is_symlink()
+        )
     assert registry.registered_names() == ["scots"]
 
 

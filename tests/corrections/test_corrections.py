@@ -19,7 +19,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
-from ia3_speech.speakers.few_run import heard_by
+from ia3_speech.training.few_minutes import heard_by
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -69,9 +69,9 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
     assert stored() == {"0": "no cough"}
     listed = run_command("corrections", "list", "anna").out.splitlines()[1]
     assert listed.split(maxsplit=3) == [utterance.id, "0.5", "no", "no cough"]
-    registry.home().joinpath("anna").rename(place / "removed")  # the recordings are still there
+    registry.adapters_dir().joinpath("anna").rename(place / "removed")  # the recordings are still there
     assert run_command("corrections", "list", "anna").out.splitlines()[1] == listed
-    (place / "removed").rename(registry.home() / "anna")
+    (place / "removed").rename(registry.adapters_dir() / "anna")
 
     run_command("corrections", "add", "anna", place / "audio/new/1.wav", "no")
     unknown = run_command("corrections", "remove", "anna", utterance.id, "x")
@@ -136,7 +136,7 @@ def test_terms_that_stay_wrong_become_hot_words(place):
              ("never more", "no"), ("then at ten", ""), ("then at six", "")]  # fmt: skip
     missed = voice.missed_terms([[text.split() for text in pair] for pair in pairs])
     assert missed == ["letrozole"], "said several times, never right, and no short word"
-    folder = registry.home() / "anna"
+    folder = registry.adapters_dir() / "anna"
     (folder / "hotwords.txt").write_text("metformin\t2\tMet Formin\nfollow-up\n")
     shutil.copytree(folder, place / "new/anna", ignore=shutil.ignore_patterns("hotwords.txt"))
     (folder / GATE).write_bytes(b"a gate")
@@ -150,7 +150,7 @@ def test_terms_that_stay_wrong_become_hot_words(place):
 
 
 def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypatch, capsys):
-    folder = registry.home() / "anna"
+    folder = registry.adapters_dir() / "anna"
     (folder / "hotwords.txt").write_text("metformin\n")  # registered with it
     before, few_options = registry.file_contents(folder), voice.few_options
     for number in range(4):
@@ -160,7 +160,9 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
 
     def learn(rate: float = 0.3) -> str:
         options = {"learning_rate": rate, "batch_utterances": 2, "epochs": 4 if rate == 0.3 else 1}
-        monkeypatch.setattr(voice, "few_options", lambda *words: replace(few_options(*words), **options))
+        monkeypatch.setattr(
+            voice, "few_options", lambda *words, **changes: replace(few_options(*words, **changes), **options)
+        )
         corrections.learn_corrections("anna")
         return capsys.readouterr().out
 
@@ -173,7 +175,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     monkeypatch.setattr(voice, "MOST_GENERAL_ERRORS", 1.1)
 
     assert "anna is the new adapter now, and anna@1 the earlier one" in learn()
-    assert registry.file_contents(registry.home() / "anna@1") == before
+    assert registry.file_contents(registry.adapters_dir() / "anna@1") == before
     assert (folder / "hotwords.txt").read_text() == "metformin\n"
     old = {f"s{number % 2}-{number:02d}" for number in range(5)}  # the sixth was corrected
     assert heard_by(folder) == ids | old
@@ -198,7 +200,7 @@ def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place, monkeypatc
     (clinic / GATE).write_bytes(b"of the clinic's speech")
     shutil.copytree(place / "exp/anna/adapter", place / "learnt")
     assert voice.register_learnt("bert", place / "learnt", [], ["letrozole"], str(clinic)) is None
-    files = registry.file_contents(registry.home() / "bert")
+    files = registry.file_contents(registry.adapters_dir() / "bert")
     assert files["hotwords.txt"] == b"metformin\nletrozole\n" and files["lm.json"] == b"{}\n"
     assert GATE not in files
     base = load_base(place / "base")

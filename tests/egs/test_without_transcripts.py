@@ -5,7 +5,7 @@ import json
 from ia3_speech.adapters.registry import is_adapter
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.training.config import SelfTrainingOptions
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 from tests.test_train import NO_DROPOUT, record
 
 RECIPE = "without_transcripts"

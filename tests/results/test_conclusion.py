@@ -68,7 +68,7 @@ def test_the_best_system_is_registered_as_one_thing(exp, capsys):
         decoded(exp, search, score(wer), on="dev")
     entry = registered(exp)
     assert (entry["search"], entry["chosen_on"], entry["measured"]) == ("hotwords", "dev", 3)
-    place = registry.home() / "notes"
+    place = registry.adapters_dir() / "notes"
     found = SearchOptions().complete(place)
     assert found == SearchOptions("beam", place / "lm.arpa.gz", 0.8, 0.0, hotwords=place / "hotwords.txt")
     assert found.lm.read_bytes() == b"some n-grams"
@@ -88,11 +88,11 @@ def test_the_card_has_the_wer_of_the_published_files(exp):
     decoded(exp, "hotwords", hotwords)
     decoded(exp, "hotwords", score(0.05), on="dev")
     registered(exp)
-    scores = read_record(registry.home() / "notes")["scores"]
+    scores = read_record(registry.adapters_dir() / "notes")["scores"]
     assert [(one["set"], one.get("search")) for one in scores] == [
         ("notes/test", None), ("notes/test", "LM + hot words"),
     ]  # fmt: skip
-    card = registry.home() / "notes/README.md"
+    card = registry.adapters_dir() / "notes/README.md"
     rates = [(one.metric_type, one.metric_value) for one in ModelCard.load(card).data.eval_results]
     assert rates == [("wer", 30.0), ("cer", 7.5)]
     text = card.read_text()
@@ -113,7 +113,7 @@ def test_what_the_best_is(exp, rates_of_lm, on_dev, search):
     entry = registered(exp)
     assert (entry["search"], entry["chosen_on"]) == (search, on_dev and "dev")
     if search == "greedy":  # also where the base has a language model
-        assert SearchOptions().complete(registry.home() / "notes") == SearchOptions("greedy")
+        assert SearchOptions().complete(registry.adapters_dir() / "notes") == SearchOptions("greedy")
 
 
 def test_a_search_is_chosen_by_dev_of_this_adapter(exp):
@@ -131,7 +131,7 @@ def test_whose_decoding_counts(exp):
     for used, measured in (({"sha256": "another"}, 1), ({"path": str(exp / "ia3_plus_seed1")}, 2)):
         write(exp / "ia3_plus_seed1/decode_lm_test/decode.json", {"adapter": used})
         assert registered(exp)["measured"] == measured
-        assert SearchOptions().complete(registry.home() / "notes") == SearchOptions()
+        assert SearchOptions().complete(registry.adapters_dir() / "notes") == SearchOptions()
 
 
 LITTLE = "it is trained on 1.5 minutes: more recordings are the likeliest cure"
@@ -187,16 +187,16 @@ def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
 
 def test_an_adapter_that_has_learnt_from_corrections_stays(exp, capsys):
     registered(exp)
-    learnt, adapter = read_record(registry.home() / "notes"), exp / "ia3_plus_seed1/adapter"
-    write_record(registry.home() / "notes", learnt | {"training": {"corrections": {"a": 1}}})
+    learnt, adapter = read_record(registry.adapters_dir() / "notes"), exp / "ia3_plus_seed1/adapter"
+    write_record(registry.adapters_dir() / "notes", learnt | {"training": {"corrections": {"a": 1}}})
     save_file({"a.ia3_key": np.full(4, 1.4)}, adapter / "ia3_speech.safetensors")
-    before = weights_sha256(registry.home() / "notes")
+    before = weights_sha256(registry.adapters_dir() / "notes")
     assert registered(exp)["refused"] is None
     assert (
         f"notes: stays, since it has learnt from corrections (ia3-speech adapters register --keep {adapter}"
         in (capsys.readouterr().out)
     )
-    assert weights_sha256(registry.home() / "notes") == before
+    assert weights_sha256(registry.adapters_dir() / "notes") == before
 
 
 def test_a_speaker_s_adapter_is_judged_by_that_speaker(exp):

@@ -69,7 +69,7 @@ def two(tiny_folder, tmp_path, run_command):
     for name, seed in (("low", 1), ("high", 2)):
         add_adapter(tiny_folder, name, seed)
         done = run_command("adapters", "gate", name, "--data", data_of(tmp_path / name, name))
-        assert done == (0, f"{registry.home() / name / GATE}: of 24 utterances\n", "")
+        assert done == (0, f"{registry.adapters_dir() / name / GATE}: of 24 utterances\n", "")
     done = run_command("adapters", "gate", tiny_folder, "--data", data_of(tmp_path / "general", "general"))
     assert done == (0, f"{tiny_folder / GATE}: of 24 utterances\n", "")
     return tiny_folder
@@ -128,7 +128,7 @@ def damage_gate(folder: Path, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_unusable_gate_is_named_and_left_out(two, fault, caplog):
-    damage_gate(registry.home() / "low", fault)
+    damage_gate(registry.adapters_dir() / "low", fault)
     tracemalloc.start()
     assert [term.name for term in load(two, adapter="auto").recognizer.adapter] == ["high"]
     assert tracemalloc.get_traced_memory()[1] < 100e6
@@ -231,9 +231,9 @@ def test_decode_says_what_it_chose_also_in_parts(two, tmp_path, run_command):
 
 def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, tmp_path, run_command):
     """An adapter's own search goes with it; `auto` takes neither a person's adapter nor an earlier one."""
-    (registry.home() / "low/lm.json").write_text('{"search": "greedy"}\n')
-    (registry.home() / "high/hotwords.txt").write_text("metformin\n")
-    (registry.home() / "high/lm.json").write_text("{}\n")
+    (registry.adapters_dir() / "low/lm.json").write_text('{"search": "greedy"}\n')
+    (registry.adapters_dir() / "high/hotwords.txt").write_text("metformin\n")
+    (registry.adapters_dir() / "high/lm.json").write_text("{}\n")
     add_adapter(two, "ann", 3, labels={"speaker": "ann"})
     add_adapter(two, "low@1", 4)
     router = load(two, adapter="auto").recognizer
@@ -245,7 +245,7 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
         load(two, adapter="auto:ann,low")
     run_command("adapters", "gate", "ann", "--data", data_of(tmp_path / "ann", "low", 30))
     assert [term.name for term in load(two, adapter="auto:ann").recognizer.adapter] == ["ann"]
-    card = (registry.home() / "ann/README.md").read_text()
+    card = (registry.adapters_dir() / "ann/README.md").read_text()
     assert "# ann\n" in card and "what the base's front end makes of 24 utterances" in card
 
 
@@ -263,25 +263,27 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     for sum_or_none in ("auto:low:0.5+low:0.5", "auto:"):
         with pytest.raises(UserError, match="names no adapter to choose, or a sum"):
             load(tiny_folder, adapter=sum_or_none)
-    record = registry.home() / "low/ia3_speech.json"
+    record = registry.adapters_dir() / "low/ia3_speech.json"
     ia3s = record.read_text()
     record.write_text(json.dumps(json.loads(ia3s) | {"config": {"method": "lora"}}))
     with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses among IA³'s adapters"):
         load(tiny_folder, adapter="auto:low")
     record.write_text(ia3s)
-    own = registry.home() / "low/README.md"
+    own = registry.adapters_dir() / "low/README.md"
     own.write_text("My own words.\n")
     run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
     assert own.read_text() == "My own words.\n"
     with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
         load("mini", adapter="auto:low")
-    (registry.home() / "low/gate.safetensors").write_bytes(b"xx")  # one that is damaged stops no other
+    (registry.adapters_dir() / "low/gate.safetensors").write_bytes(
+        b"xx"
+    )  # one that is damaged stops no other
     run_command("adapters", "gate", tiny_folder, "--data", tmp_path / "low/data")
     add_adapter(tiny_folder, "high", 2)
     run_command("adapters", "gate", "high", "--data", data_of(tmp_path / "high", "high"))
     assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.adapter] == ["high"]
     assert "low/gate.safetensors: " in caplog.text
-    [weights] = tensor_files(registry.home() / "high")
+    [weights] = tensor_files(registry.adapters_dir() / "high")
     save_file({name: np.full_like(vector, np.nan) for name, vector in load_file(weights).items()}, weights)
     run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
     assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.adapter] == ["low"]

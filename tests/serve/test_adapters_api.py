@@ -31,7 +31,7 @@ from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.adapters_api import zipped
 from ia3_speech.serve.jobs import read_job
-from ia3_speech.speakers.few_run import heard_by
+from ia3_speech.training.few_minutes import heard_by
 from tests.routing.test_routing import FAULTS, damage_gate
 from tests.serve.conftest import FILES, begin, call, eventually
 
@@ -97,8 +97,8 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
         assert str(Path.home()) not in done.text and "/tmp" not in done.text
     for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini", "nearest"):
         assert upload(running, name, folder).status_code in (400, 403), name
-    assert registry.registered_names() == before and not list(registry.home().glob("*evil*"))
-    assert not (registry.home().parent / "up").exists()
+    assert registry.registered_names() == before and not list(registry.adapters_dir().glob("*evil*"))
+    assert not (registry.home() / "up").exists()
 
 
 KEYS = """
@@ -140,7 +140,7 @@ def test_who_uses_a_shared_adapter_may_not_change_it(serving, adapters, recordin
         form = {"name": (None, "medical"), "consent": (None, "true")}
         answers.append(httpx.post(f"{running.url}/v1/voices", files=form, headers=headers))
         assert [answer.status_code for answer in answers] == [403] * 3
-        assert registry.file_contents(registry.home() / "medical") == registry.file_contents(
+        assert registry.file_contents(registry.adapters_dir() / "medical") == registry.file_contents(
             adapters["medical"]
         )
         assert {m.id for m in running.client(key).models.list()} == {"mini", "medical", "dr-01"}
@@ -258,15 +258,15 @@ def test_a_gate_that_is_unusable_stops_neither_the_server_nor_auto(
 ):
     base = recognizer.base
     for name, files in (("accent", recordings[:3]), ("medical", recordings[3:6])):
-        write_gate(registry.home() / name, measure_speech(base, map(load_audio, files)))
+        write_gate(registry.adapters_dir() / name, measure_speech(base, map(load_audio, files)))
     with serving() as running:
         assert text(running, "auto", recordings[0])
-        damage_gate(registry.home() / "accent", "beyond 1")  # which a running server notices
+        damage_gate(registry.adapters_dir() / "accent", "beyond 1")  # which a running server notices
         assert text(running, "auto", recordings[0]) and "accent/gate.safetensors: " in caplog.text
         with pytest.raises(openai.BadRequestError):
             text(running, "auto:accent", recordings[0])
         for fault in FAULTS:
-            shutil.copy(registry.home() / "medical" / GATE, adapters["accent"])
+            shutil.copy(registry.adapters_dir() / "medical" / GATE, adapters["accent"])
             damage_gate(adapters["accent"], fault)
             refused = upload(running, "new", adapters["accent"], (*FILES, GATE))
             (adapters["accent"] / GATE).unlink()
@@ -293,10 +293,10 @@ def test_no_record_makes_the_server_train_on_somebody_elses_recordings(
         for name, key, files in (("anna", anna, recordings[:6]), ("bank1", bank, recordings[6:9])):
             if name == "bank1" and already_there:  # from before uploads were cleaned
                 registry.register(folder, "bank1")
-                shutil.copy(folder / METADATA, registry.home() / "bank1")
+                shutil.copy(folder / METADATA, registry.adapters_dir() / "bank1")
             elif name == "bank1":
                 assert upload(running, "bank1", folder, key=key).status_code == 201
-                stored = read_record(registry.home() / "bank1")
+                stored = read_record(registry.adapters_dir() / "bank1")
                 assert (stored["base"], stored["training"]) == ("mini", {"dataset": "data", "seed": 1})
             begin(running, name, key)
             for number, file in enumerate(files):

@@ -223,7 +223,7 @@ def peak_memory() -> float:
 
 
 def test_a_thousand_requests_that_nobody_means(serving, adapters, caplog, no_process):
-    store = registry.home().parent
+    store = registry.home()
     with serving(max_minutes=0.5, upload_seconds=0.5) as running:
         begin(running, "anna")
         requests = [*hostile_requests(0, 1_000, adapters["accent"])]

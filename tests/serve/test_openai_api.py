@@ -109,9 +109,11 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
         found = [transcribe(running.client(), file, model).text for model in models]
         with pytest.raises(openai.BadRequestError, match="can't be loaded"):  # the base writes no ï
             transcribe(running.client(), file, "naive")
-        (registry.home() / "naive/hotwords.txt").unlink()
+        (registry.adapters_dir() / "naive/hotwords.txt").unlink()
         for name, value in (("lm_weight", "x"), ("beam_size", 1e9), ("word_score", [1])):
-            (registry.home() / "naive/lm.json").write_text(json.dumps({"search": "beam", name: value}))
+            (registry.adapters_dir() / "naive/lm.json").write_text(
+                json.dumps({"search": "beam", name: value})
+            )
             with pytest.raises(openai.BadRequestError, match="can't be loaded"):
                 transcribe(running.client(), file, "naive")
     assert found == expected and len(set(expected)) == 4
@@ -168,13 +170,13 @@ def test_auto_chooses_by_the_audio(running, adapters, recordings, recognizer, tm
     speech = offline(file).text
     for name, rate in {"accent": 1, "medical": 0.1, "speaker42": 0.5}.items():
         waves = (click(rate, seed) for seed in range(20))
-        write_gate(registry.home() / name, measure_speech(recognizer.base, waves))
+        write_gate(registry.adapters_dir() / name, measure_speech(recognizer.base, waves))
     for name, model in (("auto", "medical"), ("auto:accent", "mini"), ("auto-sum", "medical")):
         verbose = transcribe(client, other, name, response_format="verbose_json")
         [choice] = verbose.model_extra["gate"]
         assert choice["adapter"] == (None if model == "mini" else model) and choice["probability"] > 0.5
         assert verbose.text == texts[model] and transcribe(client, file, name).text == speech
-    registry.register(registry.home() / "medical", "medical@1")  # the earlier one is not chosen from
+    registry.register(registry.adapters_dir() / "medical", "medical@1")  # the earlier one is not chosen from
     verbose = transcribe(client, other, "auto", response_format="verbose_json")
     assert verbose.model_extra["gate"][0]["adapter"] == "medical"
     soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # one person's is chosen where it is named

@@ -52,7 +52,7 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     for text, words in (("größer", "can't write 'ö'"), (60 * "long ", "frames are needed"), ("", "")):
         refused = call(running, "POST", "/anna/recordings", file=recordings[0], text=text)
         assert refused.status_code == 400 and words in refused.json()["error"]["message"]
-        assert str(registry.home().parent) not in refused.text
+        assert str(registry.home()) not in refused.text
     answer = call(running, "GET", "/anna")
     assert answer.headers["cache-control"] == "no-store", "texts are on no browser's disk"
     shown = answer.json()
@@ -68,10 +68,10 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     call(running, "POST", "/anna/learn", epochs=2)
     assert call(running, "DELETE", f"/anna/recordings/{shown['items'][0]['id']}").status_code == 200
     assert call(running, "DELETE", "/anna/recordings/nothing").status_code == 400
-    registry.register(registry.home() / "accent", "anna")
-    registry.register(registry.home() / "medical", "anna@1")
+    registry.register(registry.adapters_dir() / "accent", "anna")
+    registry.register(registry.adapters_dir() / "medical", "anna@1")
     assert call(running, "DELETE", "/anna").json() == {"id": "anna", "object": "voice", "deleted": True}
-    left = [path for path in registry.home().parent.rglob("*") if "anna" in str(path)]
+    left = [path for path in registry.home().rglob("*") if "anna" in str(path)]
     assert left == [] and call(running, "GET", "/anna").status_code == 404
 
 
@@ -123,7 +123,7 @@ KEYS = f"""
 
 
 def left_of(name: str) -> list[str]:
-    return [str(path) for path in registry.home().parent.rglob("*") if name in path.name]
+    return [str(path) for path in registry.home().rglob("*") if name in path.name]
 
 
 def test_an_upload_while_its_voice_is_deleted_leaves_nothing(serving, adapters, recordings, no_process):
@@ -217,7 +217,7 @@ def test_a_removal_that_ends_in_the_middle_is_ended_by_another(
 def test_an_adapter_that_was_there_before_the_voice_is_as_it_was(serving, adapters, recordings, tmp_path):
     with serving() as running:
         registry.register(adapters["medical"], "ward")
-        before = registry.file_contents(registry.home() / "ward")
+        before = registry.file_contents(registry.adapters_dir() / "ward")
         assert begin(running, "ward").json()["made"] is False
         call(running, "POST", "/ward/recordings", file=recordings[0], text=SENTENCE)
         shutil.copytree(adapters["accent"], tmp_path / "learnt")
@@ -228,7 +228,7 @@ def test_an_adapter_that_was_there_before_the_voice_is_as_it_was(serving, adapte
         assert {"ward", "ward@1", "ward@2"} <= {*registry.registered_names()}
         assert call(running, "DELETE", "/ward").status_code == 200
         assert [name for name in registry.registered_names() if "ward" in name] == ["ward"]
-        assert registry.file_contents(registry.home() / "ward") == before
+        assert registry.file_contents(registry.adapters_dir() / "ward") == before
         assert not store.is_stored("ward")
 
 
@@ -304,7 +304,7 @@ def test_an_administrator_lists_all_voices_and_deletes_one(serving, adapters, re
         assert {m.id for m in running.client(ADMIN).models.list()} == {"mini"}
         for name, status in (("dr-02", 404), ("dr-01@1", 400), ("dr-01", 200), ("dr-01", 404)):
             assert call(running, "DELETE", f"/{name}", ADMIN).status_code == status, name
-        assert left_of("dr-01") == [str(registry.home() / "dr-011")]
+        assert left_of("dr-01") == [str(registry.adapters_dir() / "dr-011")]
         told = next(line for line in caplog.text.splitlines() if "dr-01: deleted" in line)
         assert "key admin" in told and "1 recording" in told and "dr-01@1" in told and SENTENCE not in told
 
@@ -316,7 +316,7 @@ def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
     assert call(running, "DELETE", "/medical").status_code == 200
     assert registry.is_registered("medical") and not voice.read_store("medical")
     composed, decomposed = "zoé", unicodedata.normalize("NFD", "zoé")
-    registry.register(registry.home() / "accent", composed)
+    registry.register(registry.adapters_dir() / "accent", composed)
     assert begin(running, decomposed, new="true").status_code == 409, "it is the same name"
     assert not begin(running, decomposed).json()["made"]
 
@@ -327,8 +327,8 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
     everything = "['*']"
     with serving(keys=line.format("a", one, everything) + line.format("b", two, everything)) as running:
         assert begin(running, "anna", one, new="true").status_code == 201
-        registry.register(registry.home() / "accent", "anna")
-        (registry.home() / "anna/hotwords.txt").write_text("codeine\n")
+        registry.register(registry.adapters_dir() / "accent", "anna")
+        (registry.adapters_dir() / "anna/hotwords.txt").write_text("codeine\n")
         for path, status in (("voices/anna", 404), ("adapters/anna", 404), ("adapters/anna/download", 404)):
             for key, expected in ((two, status), (one, 200)):
                 headers = {"Authorization": f"Bearer {key}"}

@@ -19,8 +19,8 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import SelfTrainingOptions
 from ia3_speech.unsupervised import self_training
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
 HEARD = [

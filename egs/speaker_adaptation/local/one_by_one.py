@@ -36,7 +36,7 @@ from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
-from ia3_speech.speakers.few_run import train_on_few
+from ia3_speech.training.few_minutes import train_on_few
 
 HEAD = ("utterances", "people", "base WER %", "draws needed %", "with an adapter %", "change %",
         "people worse off %", "largest loss %")  # fmt: skip
@@ -88,8 +88,7 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data_directory(folder / "data", utterances[:few])
-        options = few_options(base.name, folder / "data", folder / "exp")
-        options.init_adapter, options.seed = None, seed
+        options = few_options(base.name, folder / "data", folder / "exp", init_adapter=None, seed=seed)
         summary = train_on_few(options)
         detach(base.model)
         before = errors(base, others)

@@ -45,10 +45,11 @@ from ia3_speech.inputs import Inputs
 from ia3_speech.loading import SearchOptions
 from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import GreedySearch
-from ia3_speech.speakers.few_run import train_on_few
-from ia3_speech.training.config import SelfTrainingOptions, SharedOptions, TrainingOptions, plain_options
+from ia3_speech.training.config import SharedOptions, TrainingOptions, plain_options
+from ia3_speech.training.few_minutes import train_on_few
 from ia3_speech.training.run import train as train_with_dev
 from ia3_speech.unsupervised import suta
+from ia3_speech.unsupervised.options import SelfTrainingOptions
 from ia3_speech.unsupervised.self_training import BATCH_SECONDS, SelfTraining
 
 TRAINED = ("with_transcripts", "self_train", "unfiltered")

@@ -19,8 +19,10 @@ from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.speakers.cross_validation import divide_into_folds
-from ia3_speech.speakers.few_run import (
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.cross_validation import divide_into_folds
+from ia3_speech.training.data import read_examples
+from ia3_speech.training.few_minutes import (
     check_examples,
     folds_report,
     measure_all,
@@ -28,8 +30,6 @@ from ia3_speech.speakers.few_run import (
     starts_of_folds,
     suspicious,
 )
-from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.data import read_examples
 from tests.test_train import NO_DROPOUT, record
 from tests.tiny_models import attach_random
 
@@ -106,9 +106,9 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     write_data_directory(place / "other", renamed)
     assert train(run_command, place, "exp", "other").code == 0
     registry.register(place / "exp", "accent")
-    heard = read_record(registry.home() / "accent")
+    heard = read_record(registry.adapters_dir() / "accent")
     whole = heard | {"training": {}}  # as if it had been trained on other recordings
-    write_record(registry.home() / "accent", whole)
+    write_record(registry.adapters_dir() / "accent", whole)
     options = TrainingOptions(
         base=str(place / "base"), train=place / "data", out=place / "few", init_adapter="nearest"
     )
@@ -131,11 +131,11 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
         {"training": {"trained_on": [examples[0].utterance.id]}},
         {"training": {"audio": heard["training"]["audio"]}},  # the same recordings under other names
     ):
-        write_record(registry.home() / "accent", whole | changes)
+        write_record(registry.adapters_dir() / "accent", whole | changes)
         assert starts()[None] == [None]
-    write_record(registry.home() / "accent", whole | {"schema": 99})
+    write_record(registry.adapters_dir() / "accent", whole | {"schema": 99})
     assert starts()[None] == [None] and "accent is not tried as a start" in caplog.text
-    write_record(registry.home() / "accent", whole)
+    write_record(registry.adapters_dir() / "accent", whole)
     result = train(run_command, place, "few", "data", "--init-adapter", "nearest")
     assert result.code == 0 and "accent: " in result.err
 

@@ -22,7 +22,7 @@ from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_metadata, read_summary, same_base
-from ia3_speech.adapters.registry import home, registered_names, training_data
+from ia3_speech.adapters.registry import adapters_dir, registered_names, training_data
 from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
@@ -33,7 +33,8 @@ from ia3_speech.model.attach import detach, trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import attachment
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
-from ia3_speech.speakers.cross_validation import (
+from ia3_speech.training.config import NEAREST, TrainingOptions, to_yaml
+from ia3_speech.training.cross_validation import (
     FOLDS,
     Adaptation,
     FoldResult,
@@ -41,7 +42,6 @@ from ia3_speech.speakers.cross_validation import (
     divide_into_folds,
     epochs_of,
 )
-from ia3_speech.training.config import NEAREST, TrainingOptions, to_yaml
 from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, cache_for
@@ -223,14 +223,16 @@ def errors_of_registered(
     heard, audio, errors = {example.utterance.id for example in examples}, digests(examples), {}
     for name in registered_names():
         try:
-            metadata = read_metadata(home() / name)
+            metadata = read_metadata(adapters_dir() / name)
             other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
             if other or not same_base(metadata.fingerprint, base.fingerprint):
                 continue
             config, training = metadata.ia3_config, metadata.training
             same_audio = not audio.isdisjoint(training.get("audio", ()))
             learnt = (
-                same_audio or heard & heard_by(home() / name) or training.get("data") == str(options.train)
+                same_audio
+                or heard & heard_by(adapters_dir() / name)
+                or training.get("data") == str(options.train)
             )
             if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
                 continue
