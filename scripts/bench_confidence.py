@@ -25,7 +25,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.word_times import spans, spell_as_recognized, viterbi
+from ia3_speech.decoding.word_times import forced_path, spans, spell_as_recognized
 from ia3_speech.formatting import interval, percent
 from ia3_speech.loading import load
 from ia3_speech.scoring.alignment import align
@@ -163,7 +163,7 @@ def evidence(
         yield from len(words) * [None]
         return
     logs = (logits.float() / temperature).log_softmax(-1).numpy()
-    firsts, lasts = spans(viterbi(logs, tokens, vocabulary.blank), len(tokens))
+    firsts, lasts = np.array(spans(forced_path(logs, tokens, vocabulary.blank), vocabulary.blank)).T
     path, peaks = logs[:, vocabulary.blank].copy(), np.zeros(len(tokens))
     for at, (token, first, last) in enumerate(zip(tokens, firsts, lasts, strict=True)):
         path[first : last + 1] = logs[first : last + 1, token]

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ia3_speech.adapters.expressions import format_terms, parse_terms
 from ia3_speech.adapters.record import read_summary, recorded_base
-from ia3_speech.data.audio_problems import is_silent
 from ia3_speech.data.recordings import find_recordings
+from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcription import read_audio
 from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.model.location import base_folder

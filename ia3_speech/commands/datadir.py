@@ -76,7 +76,7 @@ def validate(
         pass
     if bad:  # clipped or silent: any other fault has raised an error
         report = bad_audio_report(bad, "clipped or silent audio, which is used all the same")
-        log.warning(f"{data}: " + "\n".join(report))
+        log.warning(f"{data}: {report}")
     print(f"Successfully validated data-directory {checked}")
 
 

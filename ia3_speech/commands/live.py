@@ -12,11 +12,11 @@ line, and with --partials unfinished text too:
     {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever", "adapter": null, "base": "mini"}
 
 Audio is read while the model computes; if the machine is too slow, there are fewer partial texts, and the
-same final ones.
+same final texts.
 
-Ctrl-C or SIGTERM ends the input: what has been heard is transcribed and printed. The exit code is 0 if Ctrl-C
-ended a microphone, which ends in no other way, 130 if it ended a pipe, which was then not read to its end,
-and 143 after SIGTERM. A second Ctrl-C ends at once.
+Ctrl-C or SIGTERM ends the input; the audio up to then is transcribed and printed. The exit code is 0 if
+Ctrl-C ended a microphone, which ends in no other way, 130 if it ended a pipe before its end, and 143 after
+SIGTERM. A second Ctrl-C ends at once.
 """
 
 import json
@@ -28,7 +28,6 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TextIO
 
@@ -37,7 +36,6 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
-from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import parse_adapter
 from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
@@ -46,11 +44,11 @@ from ia3_speech.loading import load, make_post_process
 from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.search import SearchOptions
 
-WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses
+WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe waits, a microphone loses audio
 DAY_SECONDS = 86_400.0  # for --max-seconds inf
-POLL_SECONDS = 0.1  # between looks at whether Ctrl-C was pressed
+POLL_SECONDS = 0.1  # between checks whether Ctrl-C was pressed
 TEXT, JSON = ("text", "txt", "dictation"), ("json", "jsonl")  # formats
-CLEAR_LINE = "\r\x1b[K"  # to the line's beginning, and erase it (ECMA-48)
+CLEAR_LINE = "\r\x1b[K"  # to the beginning of the line, and erase it (ECMA-48)
 
 
 def main(
@@ -80,26 +78,32 @@ def main(
     if live_options.mic:  # before the base is loaded, since it may fail; a pipe is read meanwhile
         microphone = Microphone(live_options.mic_device)
     else:
-        read_in_background(standard_input(live_options.raw), inbox)
+        portions = standard_input(live_options.raw)
+        threading.Thread(target=inbox.fill, args=[portions], daemon=True, name="stdin").start()
     recognizer = load(search=search_options, max_seconds=max_seconds, **vars(model_options)).recognizer
     seconds = max_seconds or recognizer.base.maximum_seconds or MAXIMUM_SECONDS
     recognizer.max_seconds = min(seconds, DAY_SECONDS)
-    output.recognizer = recognizer
+    output.system = {"adapter": recognizer.name, "base": recognizer.base.name}
     stream = StreamingRecognizer(
         recognizer,
         pause_seconds=live_options.pause,
         partial_seconds=PARTIAL_SECONDS if output.partials else None,
         with_words=post_process is not None,
     )
-    written = PostProcessed(post_process, partials=output.partials) if post_process else None
+    written = PostProcessed(post_process, partials=output.partials)
     with interruption() as interrupted:
         if microphone:
             microphone.start(inbox.put_or_lose, inbox.finished.set)
         if sys.stderr.isatty():
             print(f"listening to {microphone.name if microphone else 'stdin'}, until Ctrl-C", file=sys.stderr)
         try:
-            transcribe_inbox(inbox, stream, written, output, interrupted)
+            ended = False
+            while not ended:
+                ended = inbox.finished.is_set() or bool(interrupted)  # waiting audio is transcribed too
+                output.show(written.events(stream.feed(inbox.take())))
+            output.show(written.events(stream.flush()))
         finally:
+            output.show(written.flush())
             if microphone:
                 microphone.stop()
             output.close()
@@ -118,81 +122,51 @@ def main(
     return 128 + interrupted[0]
 
 
-def transcribe_inbox(
-    inbox: "Inbox",
-    stream: StreamingRecognizer,
-    written: PostProcessed | None,
-    output: "LiveOutput",
-    interrupted: list[int],
-) -> None:
-    """Feed what comes until there is no more, or until the user has had enough; show every event, and in the
-    end, however it comes, what post-processing has kept waiting."""
-
-    def show(events: Iterable[StreamEvent]) -> None:
-        for event in written.events(events) if written else events:
-            output.show(event)
-
-    ended = False
-    try:
-        while not ended:
-            ended = inbox.finished.is_set() or bool(interrupted)  # what is there already is transcribed too
-            show(stream.feed(inbox.take()))
-        show(stream.flush())
-    finally:
-        for event in written.flush() if written else ():
-            output.show(event)
-
-
 # ---- input
 
 
 def standard_input(raw: int | None) -> Iterable[np.ndarray]:
-    """The samples that are piped into stdin. Reads the header. Raises UserError."""
+    """The samples that are piped into stdin; reads the header. Raises UserError."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError("no audio is piped into stdin (--mic listens to the microphone)")
     try:  # not through Python's buffer, which waits until it is full and is locked when the process ends
         read = partial(os.read, sys.stdin.fileno())
-    except (OSError, ValueError):  # a program's own stdin, without a file
+    except (OSError, ValueError):  # stdin of an embedding program, without a file
         read = sys.stdin.buffer.read
     return stream_samples(read, read_wav_header(read) if raw is None else raw_format(raw))
 
 
-def read_in_background(portions: Iterable[np.ndarray], inbox: "Inbox") -> None:
-    """Put what comes into the inbox, in a thread that ends with the process."""
-
-    def run() -> None:
-        try:
-            for samples in portions:
-                inbox.portions.put(samples)
-        except Exception as error:  # raised in the main thread, after what was heard
-            inbox.error = error
-        inbox.finished.set()
-
-    threading.Thread(target=run, daemon=True, name="stdin").start()
-
-
 class Inbox:
-    """Audio that waits for the model."""
+    """Audio that waits for the model, put in by another thread."""
 
     def __init__(self) -> None:
         self.portions: queue.Queue[np.ndarray] = queue.Queue(round(WAITING_SECONDS / PORTION_SECONDS))
-        self.finished = threading.Event()  # no more will come
-        self.error: Exception | None = None  # what ended the input early
-        self.lost_samples = 0  # for which there was no room
+        self.finished = threading.Event()  # no more audio will come
+        self.error: Exception | None = None  # the reason why the input ended early
+        self.lost_samples = 0  # of a microphone, while the inbox was full
+
+    def fill(self, portions: Iterable[np.ndarray]) -> None:
+        """Put in all portions of a pipe; blocks while the inbox is full."""
+        try:
+            for samples in portions:
+                self.portions.put(samples)
+        except Exception as error:  # raised in the main thread, after the audio before it
+            self.error = error
+        self.finished.set()
 
     def put_or_lose(self, samples: np.ndarray) -> None:
-        """Of a microphone, which doesn't wait."""
+        """Put in a portion of a microphone, which does not wait."""
         try:
             self.portions.put_nowait(samples)
         except queue.Full:
             self.lost_samples += len(samples)
 
     def take(self) -> np.ndarray:
-        """All that is there, (samples,); where there is nothing, what comes in a moment, or none."""
+        """All audio that waits, `(samples,)`; where there is none, the next portion within 0.1 s, if any."""
         portions = [np.zeros(0, np.float32)]
         try:
             portions.append(self.portions.get(timeout=POLL_SECONDS))
-            while len(portions) <= self.portions.maxsize:  # or a fast writer is never left behind
+            while len(portions) <= self.portions.maxsize:  # else a fast writer would keep this loop busy
                 portions.append(self.portions.get_nowait())
         except queue.Empty:
             pass
@@ -201,7 +175,7 @@ class Inbox:
 
 @contextmanager
 def interruption() -> Iterator[list[int]]:
-    """A list that gets Ctrl-C (SIGINT) or SIGTERM, instead of ending at once; a second one ends at once."""
+    """A list that receives the first Ctrl-C (SIGINT) or SIGTERM; a second signal ends the process."""
     interrupted: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     former = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}
@@ -225,46 +199,48 @@ def interruption() -> Iterator[list[int]]:
 # ---- output
 
 
-@dataclass
 class LiveOutput:
-    """Prints texts as they come."""
+    """Prints texts as they come.
 
-    stream: TextIO  # stdout
-    # Text, txt or dictation is a line for each final text, or several where line breaks were dictated; json
-    # or jsonl an object
-    format: str = "text"
-    # Whether partial texts are wanted; as text they are for a terminal, which always gets them
-    partials: bool = False
-    recognizer: Recognizer | None = None  # what JSON names: its adapter and its base
+    Attributes:
+        partials: whether partial texts are wanted; a text format shows them on a terminal only, and always.
+        system: the adapter and the base, for JSON.
+    """
 
-    def __post_init__(self) -> None:
-        if self.format not in (*TEXT, *JSON):
-            raise UserError(f"--format {self.format}: live input is written as {' or '.join((*TEXT, *JSON))}")
-        terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
-        self.in_place = terminal and self.format in TEXT
-        if self.partials and self.format in TEXT and not terminal:
+    def __init__(self, stream: TextIO, format: str = "text", partials: bool = False):
+        """Args:
+            format: text, txt or dictation: a line for each final text, or several where line breaks were
+                dictated; json or jsonl: an object.
+
+        Raises:
+            UserError: no such format, or --partials without JSON and terminal.
+        """
+        if format not in (*TEXT, *JSON):
+            raise UserError(f"--format {format}: live input is written as {' or '.join((*TEXT, *JSON))}")
+        is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+        if partials and format in TEXT and not is_terminal:
             raise UserError("--partials needs --format json, or a terminal")
-        self.partials = self.partials or self.in_place
+        self.stream, self.format, self.system = stream, format, {}
+        self.in_place = is_terminal and format in TEXT
+        self.partials = partials or self.in_place
 
-    def show(self, event: StreamEvent) -> None:
-        """Print one event. An empty text is no line."""
-        line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
-        if self.in_place:
-            partial_line = fitting(line.replace("\n", "⏎"), shutil.get_terminal_size().columns)
-            self.stream.write(CLEAR_LINE + (line if event.final else partial_line))
-        if event.text and (event.final or not self.in_place):
-            self.stream.write("\n" if self.in_place else f"{line}\n")
-        self.stream.flush()
+    def show(self, events: Iterable[StreamEvent]) -> None:
+        """Print events. An empty text is no line."""
+        for event in events:
+            line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
+            if self.in_place:
+                partial_line = fitting(line.replace("\n", "⏎"), shutil.get_terminal_size().columns)
+                self.stream.write(CLEAR_LINE + (line if event.final else partial_line))
+            if event.text and (event.final or not self.in_place):
+                self.stream.write("\n" if self.in_place else f"{line}\n")
+            self.stream.flush()
 
     def record(self, event: StreamEvent) -> str:
         """One JSON object, on one line."""
-        value = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
-        value |= {"end": round(event.end, 3), "text": event.text}
-        if event.raw_text is not None:
-            value["raw_text"] = event.raw_text
-        if self.recognizer is not None:
-            value |= {"adapter": self.recognizer.name, "base": self.recognizer.base.name}
-        return json.dumps(value, ensure_ascii=False)
+        record = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
+        record |= {"end": round(event.end, 3), "text": event.text}
+        record |= {} if event.raw_text is None else {"raw_text": event.raw_text}
+        return json.dumps(record | self.system, ensure_ascii=False)
 
     def close(self) -> None:
         """Leave the terminal on an empty line."""
@@ -274,7 +250,7 @@ class LiveOutput:
 
 
 def fitting(text: str, width: int) -> str:
-    """The end of `text` that fits into a terminal's line, with an ellipsis where it was cut."""
+    """The end of `text` that fits into a line of the terminal, with an ellipsis where it was cut."""
     width -= 2  # the ellipsis, and no wrapping at the last column
     return text if len(text) <= width else f"…{text[len(text) - width :]}"
 

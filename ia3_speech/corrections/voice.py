@@ -23,13 +23,12 @@ from ia3_speech.adapters.card import adapter_labels
 from ia3_speech.cli import CONFIGURATIONS
 from ia3_speech.corrections.store import interrupted_by_removal, only_writer, store_of
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.audio_problems import find_problem, is_silent
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
 from ia3_speech.data.kaldi.table_file import unprintable_character
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
-from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.data.utterance import Utterance, find_problem, is_silent, load_utterances
 from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import align, count_errors

@@ -44,6 +44,7 @@ CANCELLED = "%s: the channels cancel each other (opposite phase), so the loudest
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
 MISSING_SECONDS = 0.5  # that headers may promise too much
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
+RATES = (1_000, 768_000)  # Hz, the lowest and the highest that are read
 # The first bytes of a file → where its header has the number of bytes that follow, and their order.
 SIZE_FIELDS = {
     b"RIFF": (slice(4, 8), "little"), b"FORM": (slice(4, 8), "big"), b".snd": (slice(8, 12), "big"),
@@ -110,6 +111,8 @@ def read_blocks(
         return
     with open_sound_file(source) as sound:
         rate, frames = sound.samplerate, sound.frames
+        if not RATES[0] <= rate <= RATES[1]:  # at 1 Hz a block would have a billion samples at 16 kHz
+            raise AudioError(f"{source_name(source)}: has a sampling rate of {rate} Hz (damaged header?)")
         check_size(frames, sound.channels, rate, max_seconds)
         first, missing = segment_of(source, rate, frames, start, end)
         lead = min(first, round(LEAD_IN * rate))

@@ -17,14 +17,20 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.data.audio_problems import find_problem
 from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
 from ia3_speech.data.kaldi.table_file import printable_text
 from ia3_speech.data.kaldi.validation import label_of_table
 from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.spreadsheet import AUDIO_COLUMNS, GENDERS, SPEAKER_COLUMNS, TEXT_COLUMNS, label_name
-from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, raise_if_unusable, with_progress
+from ia3_speech.data.utterance import (
+    BadAudio,
+    Utterance,
+    bad_audio_report,
+    find_problem,
+    raise_if_unusable,
+    with_progress,
+)
 from ia3_speech.errors import AudioError, DataError
 
 log = logging.getLogger(__name__)
@@ -101,7 +107,7 @@ def convert_dataset(
         if on_error == "fail":
             raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with --on-error skip.")
         if bad:
-            log.warning("\n".join(bad_audio_report(bad, "no transcript or bad audio")))
+            log.warning(bad_audio_report(bad, "no transcript or bad audio"))
         write_tables(new, out, utterances, ["gender"])
     return DataDirectory(out, sorted(utterances, key=lambda utterance: utterance.id))
 

@@ -1,4 +1,4 @@
-"""A list of recordings as people write it: CSV in UTF-8 or UTF-16, or an Excel workbook; and its columns.
+"""A list of recordings: CSV in UTF-8 or UTF-16, or an Excel workbook; and the usual names of columns.
 
 In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
 sheet is read. The first row holds the names of the columns; Excel's `sep=;` may stand above it. Out: the rows
@@ -48,8 +48,8 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
     """The rows, columns by their usual names, and a message for each row with too few or too many fields.
 
     Raises:
-        UserError: the file cannot be read as text or as a workbook, a column has no name or that of another,
-            a required one is missing, or there is no row.
+        UserError: the file cannot be read as text or as a workbook, a column has no name or the name of
+            another, a required column is missing, or there is no row.
     """
     problems: list[str] = []
     if path.suffix.lower() == ".xlsx":

@@ -1,8 +1,8 @@
-"""Utterances of a corpus: who speaks, where the audio is, what is said; and their waveforms, one by one.
+"""Utterances of a corpus (speaker, audio, text) and their waveforms, one by one; faults of a waveform.
 
 In: an `Utterance`, whose audio is a file or a shell pipe, perhaps a segment of it. Out: float32 `(samples,)`
-at 16 kHz. `load_utterances` is the loop of every command that reads a data directory: it finds missing,
-empty, short, NaN, clipped and silent audio on its way, and lists all of it at the end.
+at 16 kHz, full scale ±1. `load_utterances` is the loop of every command that reads a data directory: it finds
+missing, empty, short, NaN, clipped and silent audio, and lists all of it at the end.
 """
 
 import io
@@ -16,9 +16,8 @@ import numpy as np
 
 from ia3_speech.cli import progress_stream
 from ia3_speech.data.audio import SAMPLE_RATE, audio_duration, load_audio, segment_of
-from ia3_speech.data.audio_problems import RECEPTIVE_FIELD, find_problem
 from ia3_speech.errors import AudioError
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import plural, shorten
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -29,10 +28,19 @@ LEAVE_OUT = (
 )
 MAX_LISTED = 20  # utterances that a message lists one by one
 
+RECEPTIVE_FIELD = 400  # samples (25 ms) that a frame of a wav2vec 2.0 base sees, so the shortest usable input
+# Clipping shows as flat tops: of speech that was cut off at half its peak 0.1 to 3 % of the samples, also
+# after resampling or Opus; of speech that was scaled up to its peak single samples alone.
+FULL_SCALE = 0.99
+FLAT_TOP = 3  # samples in a row, of one sign
+CLIPPED_SHARE = 0.001  # of all samples
+SILENT_PEAK = 1e-4  # of full scale, -80 dB: three steps of 16 bit, below the noise of any microphone
+SILENT_SECONDS = 0.5  # shorter audio is not called silent
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One utterance, with all that the tables of a Kaldi data directory say about it."""
+    """One utterance, with everything that the tables of a Kaldi data directory say about it."""
 
     id: str  # unique in its data directory
     speaker: str  # the speaker's id, in Kaldi a prefix of the utterance's
@@ -53,40 +61,27 @@ class Utterance:
         return self.source.endswith("|")
 
 
-@dataclass(frozen=True, slots=True)
-class BadAudio:
-    """One utterance whose audio is unusable or clipped."""
+def with_duration(utterance: Utterance, *, check: bool = False) -> Utterance:
+    """The utterance with the duration of its segment or, by its header, of its file; a pipe's is unknown.
 
-    utterance: str  # its id
-    file: str  # the path, or the shell command
-    reason: str  # what is wrong with it
-    left_out: bool = True  # whether the utterance is not used; false for clipped and silent audio
-
-    def __str__(self) -> str:
-        return f"{self.utterance}: {self.file}: {self.reason}"
-
-
-def with_duration(utterance: Utterance) -> Utterance:
-    """The utterance with the duration of its segment or, by its header, of its file; a pipe's is unknown."""
+    Args:
+        check: raise AudioError where the segment is not inside its recording, by the header of that file, or
+            where that file is missing or not audio.
+    """
+    if check and utterance.end is not None and not utterance.is_piped:
+        frames = round(header_duration(utterance.source) * SAMPLE_RATE)
+        segment_of(utterance.source, SAMPLE_RATE, frames, utterance.start, utterance.end)
     if utterance.duration is not None or (utterance.is_piped and utterance.end is None):
         return utterance
     end = audio_duration(utterance.source) if utterance.end is None else utterance.end
     return replace(utterance, duration=end - (utterance.start or 0.0))
 
 
-def with_checked_duration(utterance: Utterance) -> Utterance:
-    """As `with_duration`. Raises AudioError where the segment is not inside its recording, by the header of
-    that file, or where that is missing or not audio."""
-    if utterance.end is not None and not utterance.is_piped:
-        frames = round(header_duration(utterance.source) * SAMPLE_RATE)
-        segment_of(utterance.source, SAMPLE_RATE, frames, utterance.start, utterance.end)
-    return with_duration(utterance)
+# The segments of a recording follow one another: its header is read once.
+header_duration = lru_cache(maxsize=1)(audio_duration)
 
 
-@lru_cache(maxsize=1)
-def header_duration(source: str) -> float:
-    """`audio_duration`, once for the segments of a recording, which follow one another."""
-    return audio_duration(source)
+# ---- waveforms
 
 
 def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.ndarray:
@@ -106,7 +101,7 @@ def load_utterances(
     *,
     minimum_samples: int = RECEPTIVE_FIELD,
     on_error: Literal["fail", "skip"] = "fail",
-    bad: list[BadAudio] | None = None,
+    bad: "list[BadAudio] | None" = None,
     allow_pipes: bool = False,
     progress: bool = True,
 ) -> Iterator[tuple[Utterance, np.ndarray]]:
@@ -122,7 +117,7 @@ def load_utterances(
         progress: show a progress bar on stderr where that is a terminal.
     """
     bad = [] if bad is None else bad
-    # The segments of one recording follow one another, so that its pipe runs once for all of them.
+    # The segments of a recording follow one another: its pipe runs once.
     read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else None
     for utterance in with_progress(utterances, "reading audio", progress):
         file = utterance.source or "(no entry in wav.scp)"
@@ -139,31 +134,6 @@ def load_utterances(
         raise_if_unusable(bad)
 
 
-def raise_if_unusable(
-    bad: Sequence[BadAudio], what: str = "unusable or damaged audio", hint: str = LEAVE_OUT
-) -> None:
-    """Raise an AudioError that lists the unusable entries of `bad`, if there are any."""
-    if unusable := [entry for entry in bad if entry.left_out]:
-        raise AudioError("\n".join([*bad_audio_report(unusable, what), hint]))
-
-
-def bad_audio_report(bad: Sequence[BadAudio], what: str) -> list[str]:
-    """Lines that say how many utterances have `what`, and list the first 20 of them:
-
-    2 utterances have unusable or damaged audio:
-      anna-1: sound/anna-1.wav: empty (no bytes)
-      bob-7: sound/bob-7.wav: no such file (correct the path, or copy the audio there)
-    """
-    count = plural(len(bad), "utterance has", "utterances have")
-    return [f"{count} {what}:", *list_bad_audio(bad)]
-
-
-def list_bad_audio(bad: Sequence[BadAudio]) -> list[str]:
-    """One indented line for each of the first 20 entries, and one for the number of the others."""
-    more = [f"  … and {len(bad) - MAX_LISTED} more"] if len(bad) > MAX_LISTED else []
-    return [f"  {entry}" for entry in bad[:MAX_LISTED]] + more
-
-
 def with_progress(utterances: Iterable, description: str, show: bool = True) -> "tqdm":
     """`utterances` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
     from tqdm import tqdm
@@ -173,7 +143,7 @@ def with_progress(utterances: Iterable, description: str, show: bool = True) -> 
 
 
 def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) -> np.ndarray:
-    """The utterance's waveform; `read_pipe` runs shell commands, of which there is none where it is None."""
+    """The utterance's waveform; `read_pipe` runs shell commands, and is None where none is allowed."""
     source = utterance.source
     if utterance.is_piped:
         if read_pipe is None:
@@ -184,8 +154,8 @@ def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) 
 
 
 def run_pipe(command: str) -> bytes:
-    """What the shell command `command` (with the `|` at its end, as in wav.scp) writes to stdout. Raises an
-    AudioError with the last line of its stderr where it fails."""
+    """The output of a shell command (with the `|` at its end, as in wav.scp). Raises an AudioError with the
+    last line of its stderr where it fails."""
     done = subprocess.run(
         command.rstrip().removesuffix("|"), shell=True, capture_output=True, stdin=subprocess.DEVNULL
     )
@@ -196,3 +166,83 @@ def run_pipe(command: str) -> bytes:
             f"(run it by hand to see why)"
         )
     return done.stdout
+
+
+# ---- faults of a waveform
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A fault of a waveform."""
+
+    reason: str  # a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`
+    fatal: bool = True  # whether no model can use the waveform; clipped speech and silence are only named
+
+
+def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:
+    """The most serious problem of `wave` (float32 `(samples,)`, 16 kHz), or None."""
+    if wave.size == 0:
+        return Problem("empty (no samples)")
+    if wave.size < minimum_samples:
+        seconds, needed = wave.size / SAMPLE_RATE, minimum_samples / SAMPLE_RATE
+        return Problem(f"too short ({seconds:.3f} s, {needed:.3f} s are needed)")
+    if not np.isfinite([wave.min(), wave.max()]).all():
+        return Problem(f"{np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+    if (share := clipped_share(wave)) >= CLIPPED_SHARE:
+        return Problem(f"clipped ({100 * share:.1f} % of the samples are flat at full scale)", fatal=False)
+    if is_silent(wave):
+        return Problem("silent (is the microphone or the right channel recorded?)", fatal=False)
+    return None
+
+
+def is_silent(wave: np.ndarray) -> bool:
+    """Whether `wave` (samples,) holds nothing that a microphone could have recorded."""
+    return wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK
+
+
+def clipped_share(wave: np.ndarray) -> float:
+    """The share of samples in runs of three or more at full scale, of one sign. `wave` is `(samples,)`."""
+    if max(wave.max(), -wave.min()) < FULL_SCALE:
+        return 0.0
+    clipped = 0
+    for is_full in (wave >= FULL_SCALE, wave <= -FULL_SCALE):
+        edges = np.diff(is_full.astype(np.int8), prepend=np.int8(0), append=np.int8(0))
+        runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+        clipped += int(runs[runs >= FLAT_TOP].sum())
+    return clipped / wave.size
+
+
+@dataclass(frozen=True, slots=True)
+class BadAudio:
+    """One utterance whose audio is unusable or clipped."""
+
+    utterance: str  # its id
+    file: str  # the path, or the shell command
+    reason: str  # the fault
+    left_out: bool = True  # whether the utterance is not used; false for clipped and silent audio
+
+    def __str__(self) -> str:
+        return f"{self.utterance}: {self.file}: {self.reason}"
+
+
+def raise_if_unusable(
+    bad: Sequence[BadAudio], what: str = "unusable or damaged audio", hint: str = LEAVE_OUT
+) -> None:
+    """Raise an AudioError that lists the unusable entries of `bad`, if there are any."""
+    if unusable := [entry for entry in bad if entry.left_out]:
+        raise AudioError(f"{bad_audio_report(unusable, what)}\n{hint}")
+
+
+def bad_audio_report(bad: Sequence[BadAudio], what: str) -> str:
+    """How many utterances have `what`, and the first 20 of them, a line each:
+
+    2 utterances have unusable or damaged audio:
+      anna-1: sound/anna-1.wav: empty (no bytes)
+      bob-7: sound/bob-7.wav: no such file (correct the path, or copy the audio there)
+    """
+    return f"{plural(len(bad), 'utterance has', 'utterances have')} {what}:\n{list_bad_audio(bad)}"
+
+
+def list_bad_audio(bad: Sequence[BadAudio]) -> str:
+    """One indented line for each of the first 20 entries, and the number of the others."""
+    return shorten([f"  {entry}" for entry in bad], "\n", MAX_LISTED)

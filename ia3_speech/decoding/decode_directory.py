@@ -333,4 +333,4 @@ def bad_audio_message(result: Decoding, folder: Path) -> str:
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "
         f"them no output ({folder / 'bad_audio'} lists them):"
     )
-    return "\n".join([head, *list_bad_audio(result.bad)])
+    return f"{head}\n{list_bad_audio(result.bad)}"

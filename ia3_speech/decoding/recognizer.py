@@ -13,8 +13,8 @@ import numpy as np
 
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.audio_problems import is_silent
 from ia3_speech.data.batches import make_batches
+from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech
 from ia3_speech.decoding.word_times import Scaling, word_times

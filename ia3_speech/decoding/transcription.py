@@ -25,8 +25,8 @@ import numpy as np
 
 from ia3_speech.adapters.expressions import Term, is_auto, parse_terms
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
-from ia3_speech.data.audio_problems import Problem, find_problem
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
+from ia3_speech.data.utterance import Problem, find_problem
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment

@@ -1,24 +1,23 @@
 """Voice activity: where there is speech in a recording or a stream, by its level or by Silero's model.
 
-In: a waveform, float32 (samples,), 16 kHz. Out: the parts that hold speech; and from these the pieces of a
+In: a waveform, float32 `(samples,)`, 16 kHz. Out: the parts that hold speech; and from these the pieces of a
 long recording, which leave out silence and are cut in pauses.
 
-    energy    by the level, as Kaldi's compute-vad judges it, with a threshold that follows the stream: a hop
-              of 10 ms is speech where it is well above the quietest 0.1 s of the last ten seconds and not far
-              below the loudest. Needs nothing, and takes music and typing for speech
+    energy    by the level (`librosa.feature.rms`) with a threshold that follows the stream: a hop of 10 ms is
+              speech where it is well above the quietest 0.1 s of the last ten seconds and not far below the
+              loudest. It needs no extra, and takes music and typing for speech
     silero    Silero's neural detector (https://github.com/snakers4/silero-vad), by the extra ia3-speech[vad]
 
-The decision on a hop by its level depends on nothing that comes after it, so that recordings and streams are
-judged alike, in portions of any size.
+The decision on a hop by its level does not depend on later hops. So a stream in portions of any size and the
+whole recording give the same decisions.
 """
 
-from collections import deque
 from functools import lru_cache
 from importlib.util import find_spec
-from math import log10
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ia3_speech.cli import pip_install
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -27,54 +26,66 @@ from ia3_speech.errors import UserError
 
 VadMethod = Literal["off", "energy", "silero"]
 
-SMOOTHING_HOPS = 3  # 30 ms, over which a level is measured: some periods of the deepest voice
+LEVEL_HOPS = 3  # 30 ms, over which a level is measured: some periods of the deepest voice
 FLOOR_HOPS = 10  # 0.1 s, over which the level of the background is measured
-HISTORY_HOPS = 1000  # 10 s, in which the quietest and the loudest are searched: longer than a phrase
+HISTORY_HOPS = 1000  # 10 s, in which the quietest and the loudest hops are searched: longer than a phrase
 # dB above the background: a share of the range between it and the loudest, within limits. Over ten seconds
-# steady noise alone has a range of 2 dB, speech in noise of a third of its power one of 8 or more.
+# steady noise alone has a range of 2 dB, speech in noise of a third of its power a range of 8 dB or more.
 RANGE_SHARE, ABOVE_FLOOR = 0.4, (4.0, 10.0)
-BELOW_PEAK = 35.0  # dB below the loudest: what is lower beside speech is breath, echo or another room
+BELOW_PEAK = 35.0  # dB below the loudest: a lower sound beside speech is breath, echo or another room
 START_FLOOR, START_HOPS = -60.0, 300  # dB, assumed in the first 3 s: a stream may begin within a word
 SILENCE = -65.0  # dB of full scale, below which nothing is speech
+MIN_LEVEL = 1e-5  # of full scale (-100 dB), so that digital silence has a logarithm
 
 SILERO_CHUNK = 512  # samples, 32 ms
 SILERO_THRESHOLD = 0.5  # Silero's own default; speech lasts until it falls below 0.35
 SILERO_HYSTERESIS = 0.15
-SHORTEST_SPEECH = 0.1  # seconds; a shorter burst is a click
-SHORTEST_PAUSE = 0.1  # seconds; a shorter one is the closure of a stop
+MIN_SPEECH_SECONDS = 0.1  # a shorter burst is a click
+MIN_PAUSE_SECONDS = 0.1  # a shorter pause is the closure of a stop
 MARGIN = 0.25  # seconds kept before and after speech: soft beginnings and ends are below the threshold
-SKIPPED_PAUSE = 2.0  # seconds; a shorter one is kept, as context
+SKIPPED_PAUSE = 2.0  # seconds; a shorter pause is kept, as context
 
 
 class SpeechDetector:
-    """Tells speech from background, hop by hop, in constant memory."""
+    """Tells speech from background in a stream, hop by hop, in constant memory."""
 
     def __init__(self) -> None:
-        self.recent: deque[float] = deque(maxlen=FLOOR_HOPS)  # powers of hops
-        self.backgrounds: deque[float] = deque(maxlen=HISTORY_HOPS)  # in dB, as the levels
-        self.levels: deque[float] = deque(maxlen=HISTORY_HOPS)
+        self.hops = 0  # evaluated so far
+        self.wave = np.zeros((FLOOR_HOPS - 1) * HOP, np.float32)  # the last samples
+        self.levels = np.full(HISTORY_HOPS - 1, -np.inf)  # dB, of the last hops
+        self.backgrounds = np.full(HISTORY_HOPS - 1, np.inf)
 
-    def feed(self, hops: np.ndarray) -> list[bool]:
-        """Whether each of `hops`, (number, HOP) float32 samples, is speech."""
-        return [self.is_speech(power) for power in np.square(hops, dtype=np.float64).mean(axis=1).tolist()]
+    def feed(self, wave: np.ndarray) -> np.ndarray:
+        """bool `(hops,)`: whether each hop of the next samples is speech.
 
-    def is_speech(self, power: float) -> bool:
-        """Of the next hop, whose mean square this is."""
-        self.recent.append(power)
-        recent = [*self.recent]
-        level = decibels(sum(recent[-SMOOTHING_HOPS:]) / len(recent[-SMOOTHING_HOPS:]))
-        self.backgrounds.append(decibels(sum(recent) / len(recent)))
-        self.levels.append(level)
-        floor, peak = min(self.backgrounds), max(self.levels)
-        if len(self.backgrounds) <= START_HOPS:
-            floor = min(floor, START_FLOOR)
-        above = min(max(RANGE_SHARE * (peak - floor), ABOVE_FLOOR[0]), ABOVE_FLOOR[1])
-        return level > max(floor + above, peak - BELOW_PEAK, SILENCE)
+        Args:
+            wave: float32 `(samples,)`, 16 kHz, of a whole number of hops.
+        """
+        if not len(wave):
+            return np.zeros(0, bool)
+        self.wave = np.concatenate([self.wave, wave])
+        levels = level_in_db(self.wave[(FLOOR_HOPS - LEVEL_HOPS) * HOP :], LEVEL_HOPS)
+        backgrounds = level_in_db(self.wave, FLOOR_HOPS)
+        backgrounds[: max(0, FLOOR_HOPS - 1 - self.hops)] = np.inf  # not measured before 0.1 s
+        self.levels = np.concatenate([self.levels, levels])
+        self.backgrounds = np.concatenate([self.backgrounds, backgrounds])
+        peak = sliding_window_view(self.levels, HISTORY_HOPS).max(axis=1)
+        floor = sliding_window_view(self.backgrounds, HISTORY_HOPS).min(axis=1)
+        start = floor[: max(0, START_HOPS - self.hops)]
+        np.minimum(start, START_FLOOR, out=start)
+        threshold = floor + np.clip(RANGE_SHARE * (peak - floor), *ABOVE_FLOOR)
+        self.hops += len(levels)
+        self.wave = self.wave[(1 - FLOOR_HOPS) * HOP :]
+        self.levels, self.backgrounds = self.levels[1 - HISTORY_HOPS :], self.backgrounds[1 - HISTORY_HOPS :]
+        return levels > np.maximum(np.maximum(threshold, peak - BELOW_PEAK), SILENCE)
 
 
-def decibels(power: float) -> float:
-    """Relative to full scale; -100 at least."""
-    return 10 * log10(max(power, 1e-10))
+def level_in_db(wave: np.ndarray, hops: int) -> np.ndarray:
+    """dB of full scale `(frames,)`: the level of `hops` hops up to the end of each hop that has them."""
+    from librosa.feature import rms
+
+    level = rms(y=wave, frame_length=hops * HOP, hop_length=HOP, center=False, dtype=np.float64)[0]
+    return 20 * np.log10(np.maximum(level, MIN_LEVEL))
 
 
 def choose_method(method: VadMethod | None) -> VadMethod:
@@ -92,15 +103,15 @@ def find_speech(wave: np.ndarray, method: Literal["energy", "silero"]) -> list[t
     if method == "silero":
         active, hop = silero_activity(wave), SILERO_CHUNK
     else:
-        active, hop = SpeechDetector().feed(np.pad(wave, (0, -len(wave) % HOP)).reshape(-1, HOP)), HOP
+        active, hop = SpeechDetector().feed(np.pad(wave, (0, -len(wave) % HOP))), HOP
     edges = np.flatnonzero(np.diff([False, *active, False]))
     parts: list[tuple[int, int]] = []
     for first, end in edges.reshape(-1, 2) * hop:
-        if parts and first - parts[-1][1] < SHORTEST_PAUSE * SAMPLE_RATE:
+        if parts and first - parts[-1][1] < MIN_PAUSE_SECONDS * SAMPLE_RATE:
             parts[-1] = (parts[-1][0], int(end))
         else:
             parts.append((int(first), int(end)))
-    return [(a, min(b, len(wave))) for a, b in parts if b - a >= SHORTEST_SPEECH * SAMPLE_RATE]
+    return [(a, min(b, len(wave))) for a, b in parts if b - a >= MIN_SPEECH_SECONDS * SAMPLE_RATE]
 
 
 def silero_activity(wave: np.ndarray) -> list[bool]:

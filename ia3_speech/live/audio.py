@@ -3,12 +3,11 @@
 In: a function that reads bytes, of a WAV stream or of 16-bit little-endian samples alone; or the computer's
 audio input. Out: portions of float32 `(samples,)`, 16 kHz mono, as `audio.load_audio` gives a whole file.
 A WAV stream's header may say that its length is unknown (0, or close to 2³¹ or 2³²), as arecord, sox and
-ffmpeg write it into a pipe; and where samples follow beyond the length that it states, they are read too.
+ffmpeg write it into a pipe.
 """
 
 import io
 import logging
-import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,35 +16,44 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.cli import pip_install
-from ia3_speech.data.audio import CANCELLED, SAMPLE_RATE, UNKNOWN_SIZE, channel_of_cancelling, energies
+from ia3_speech.data.audio import (
+    CANCELLED,
+    RATES,
+    SAMPLE_RATE,
+    UNKNOWN_SIZE,
+    channel_of_cancelling,
+    energies,
+)
 from ia3_speech.errors import AudioError
 
 logger = logging.getLogger(__name__)
 
 PORTION_SECONDS = 0.1  # of audio that is read at once
-CHUNK_LIMIT = 2**20  # bytes of one chunk behind the samples: names, dates, cue points
-CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ ]{4}")
-RATES = (1_000, 768_000)  # Hz, the least and the greatest
 WIDTHS = {  # libsndfile's name of an encoding → bytes of a sample
     "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ALAW": 1, "ULAW": 1,
 }  # fmt: skip
 CONVERT = "ffmpeg -i FILE -f wav - converts any other; --raw RATE reads 16-bit samples without a header"
 
-Read = Callable[[int], bytes]  # at most so many bytes, as soon as there are any; none: the stream has ended
+Read = Callable[[int], bytes]  # returns at most so many bytes, as soon as there are any; b"" at the end
 
 
 @dataclass(frozen=True)
 class SampleFormat:
-    """How samples stand in a stream."""
+    """The format of a stream's samples."""
 
     rate: int  # in Hz
-    channels: int = 1  # whose samples take turns
+    channels: int = 1  # interleaved
     subtype: str = "PCM_16"  # libsndfile's name of the encoding
-    data_bytes: int | None = None  # of all samples; None where the header doesn't know
+    data_bytes: int | None = None  # of all samples; None where the header does not state it
+
+    @property
+    def frame_bytes(self) -> int:
+        """The bytes of one sample of every channel."""
+        return self.channels * WIDTHS[self.subtype]
 
 
 def raw_format(rate: int) -> SampleFormat:
-    """Of 16-bit little-endian samples of one channel. Raises AudioError for a rate that can't be meant."""
+    """The format of 16-bit little-endian samples of one channel. Raises AudioError for an unusable rate."""
     if not RATES[0] <= rate <= RATES[1]:
         raise AudioError(f"--raw is {rate} Hz, and has to be from {RATES[0]} to {RATES[1]} (16000 is usual)")
     return SampleFormat(rate)
@@ -55,7 +63,7 @@ def read_wav_header(read: Read) -> SampleFormat:
     """Read a WAV stream up to its first sample (Microsoft and IBM 1991, with the extensions of 1994).
 
     Raises:
-        AudioError: it is empty, is not WAV, ends within the header, or is in an encoding that is not known.
+        AudioError: the stream is empty, is not WAV, ends within the header, or has an unknown encoding.
     """
     import soundfile
 
@@ -80,74 +88,54 @@ def read_wav_header(read: Read) -> SampleFormat:
         raise AudioError(f"stdin: damaged WAV header: {error}") from None
     if subtype not in WIDTHS:
         raise AudioError(f"stdin: WAV samples in the encoding {subtype} are not read ({CONVERT})")
-    unknown = size == 0 or size >= UNKNOWN_SIZE
-    return SampleFormat(rate, channels, subtype, None if unknown else size)
+    is_unknown = size == 0 or size >= UNKNOWN_SIZE
+    return SampleFormat(rate, channels, subtype, None if is_unknown else size)
 
 
 def read_exactly(read: Read, size: int) -> bytes:
     """So many bytes; fewer where the stream ends."""
-    parts = bytearray()
-    while len(parts) < size and (part := read(size - len(parts))):
-        parts += part
-    return bytes(parts)
+    data = bytearray()
+    while len(data) < size and (part := read(size - len(data))):
+        data += part
+    return bytes(data)
 
 
 def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarray]:
     """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there.
 
-    Half a sample at the end is dropped, and so are the chunks behind the samples of a WAV file. Where
-    something else follows, the header's length is wrong: that is said, and samples are read to the end.
+    Half a sample at the end is dropped, and so is whatever follows the samples of a WAV file.
 
     Raises:
-        AudioError: a sample is NaN or infinite; those before it have been given.
+        AudioError: a sample is NaN or infinite; the samples before it have been yielded.
     """
     import soundfile
 
-    size = sample_format.channels * WIDTHS[sample_format.subtype]  # of one sample of every channel, in bytes
-    left = sample_format.data_bytes
+    size, left = sample_format.frame_bytes, sample_format.data_bytes
     portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
-    convert, rest, more = Converter(sample_format.rate), b"", True
-    while more:
-        if left == 0:
-            following = read_exactly(read, 8)
-            if is_chunk(following[sample_format.data_bytes % 2 :]):
-                break
-            seconds = sample_format.data_bytes / size / sample_format.rate
-            logger.warning("stdin: its header ends after %.1f s, and more follows: that is read too", seconds)
-            part, left = following, None
-        else:
-            part = read(portion if left is None else min(portion, left))
-            left = None if left is None else left - len(part)
-        more = bool(part)
+    convert, rest = Converter(sample_format.rate), b""
+    while part := read(portion if left is None else min(portion, left)):
+        left = None if left is None else left - len(part)
         rest += part
         whole, rest = rest[: len(rest) // size * size], rest[len(rest) // size * size :]
-        if not whole:
-            continue
-        frames, _ = soundfile.read(
-            io.BytesIO(whole), dtype="float32", always_2d=True, format="RAW", endian="LITTLE",
-            samplerate=sample_format.rate, channels=sample_format.channels, subtype=sample_format.subtype,
-        )  # fmt: skip
-        if not np.isfinite(frames).all():
-            raise AudioError("stdin: samples are NaN or infinite (a broken microphone or converter)")
-        yield convert(frames)
+        if whole:
+            frames, _ = soundfile.read(
+                io.BytesIO(whole), dtype="float32", always_2d=True, format="RAW", endian="LITTLE",
+                samplerate=sample_format.rate, channels=sample_format.channels, subtype=sample_format.subtype,
+            )  # fmt: skip
+            if not np.isfinite(frames).all():
+                raise AudioError("stdin: samples are NaN or infinite (a broken microphone or converter)")
+            yield convert(frames)
     yield convert.flush()
 
 
-def is_chunk(head: bytes) -> bool:
-    """Whether nothing follows the samples, or another chunk of a WAV file: its name and its size."""
-    if len(head) < 7:  # a pad byte may be missing
-        return True
-    return bool(CHUNK_NAME.match(head)) and int.from_bytes(head[4:8], "little") <= CHUNK_LIMIT
-
-
 class Converter:
-    """Channels and a rate, portion by portion, to one channel at 16 kHz."""
+    """Converts channels and a rate, portion by portion, to one channel at 16 kHz."""
 
     def __init__(self, rate: float):
         import soxr
 
         self.resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32")
-        self.channel: int | None = None  # the one that is taken, where the channels cancel each other
+        self.channel: int | None = None  # used where the channels cancel each other
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """`(frames, channels)` → `(samples,)`."""
@@ -156,12 +144,12 @@ class Converter:
         if channel is not None and self.channel is None:
             logger.warning(CANCELLED, "stdin")
             self.channel = channel
-        # Each portion anew: hum may cancel, and the speech behind it not.
+        # Decided for each portion: hum may cancel, and the speech after it not.
         mono = mono if channel is None else frames[:, self.channel]
         return self.resampler.resample_chunk(mono) if self.resampler else mono
 
     def flush(self) -> np.ndarray:
-        """What the resampler still holds."""
+        """The samples that the resampler still holds."""
         none = np.zeros(0, np.float32)
         return self.resampler.resample_chunk(none, last=True) if self.resampler else none
 
@@ -179,12 +167,12 @@ class Microphone:
             device: its number, or a part of its name; None: the system's choice.
 
         Raises:
-            AudioError: sounddevice or PortAudio is not installed; there is no (such) input device, or it
+            AudioError: sounddevice or PortAudio is not installed; there is no such input device, or it
                 records at neither rate.
         """
         try:
             import sounddevice
-        except (ImportError, OSError):  # on Linux PortAudio is the system's
+        except (ImportError, OSError):  # on Linux PortAudio is a library of the system
             raise AudioError(
                 f"--mic needs two packages (in the clone: {pip_install('.[mic]')}; and PortAudio: Debian, "
                 "Ubuntu: apt install libportaudio2; Fedora: dnf install portaudio)"
@@ -201,22 +189,15 @@ class Microphone:
                 self.rate = info["default_samplerate"]
                 sounddevice.check_input_settings(**settings, samplerate=self.rate)
         except (ValueError, sounddevice.PortAudioError) as error:
-            devices = [d for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
-            if not devices:
-                raise AudioError(
-                    "--mic: no input device was found (is a microphone connected, and may programs use it?)"
-                ) from None
-            listed = "; ".join(f"{d['index']} {d['name']}" for d in devices)
+            inputs = [d for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
+            listed = "; ".join(f"{d['index']} {d['name']}" for d in inputs)
+            hint = f"input devices: {listed or 'none; is one connected, and may programs use it?'}"
             flag = "--mic" if device is None else f"--mic-device {device}"
-            raise AudioError(f"{flag}: {error} (input devices: {listed})") from None
+            raise AudioError(f"{flag}: {error} ({hint})") from None
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
-        """Begin to record. In a thread of PortAudio's `put` gets each portion, as of `stream_samples`, and
-        `finish` is called where the device has stopped.
-
-        Raises:
-            AudioError: the device can't be opened.
-        """
+        """Start the recording. A thread of PortAudio calls `put` with each portion, as of `stream_samples`,
+        and `finish` where the device has stopped. Raises AudioError where the device cannot be opened."""
         convert = Converter(self.rate)
         try:
             self.stream = self.sounddevice.InputStream(

@@ -1,4 +1,4 @@
-"""Streaming: audio that is still being spoken → partial texts, and a final one at each pause.
+"""Streaming: audio that is still being spoken → partial texts, and a final text at each pause.
 
     stream = StreamingRecognizer(load("mini", adapter="speaker42").recognizer)
     for samples in microphone:                        # float32, 16 kHz mono, in portions of any size
@@ -7,16 +7,16 @@
     print(*(event.text for event in stream.flush()))
 
 A stream is cut where it pauses (`vad.SpeechDetector`), and speech without a pause as `long_recordings` cuts a
-recording. The final text of a piece is that of the recogniser on the whole piece, hence the same as offline;
-the cuts do not depend on how the audio was portioned. Silence between pieces is not transcribed.
+recording. The final text of a piece is the recogniser's text of the whole piece, hence the same as offline;
+the cuts do not depend on the portions. Silence between pieces is not transcribed.
 
 A partial text comes from logits of which only the newest are computed, with some audio to their left:
 
     piece:    |~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|
     logits:   |-------- kept ---------|---- new -----|
     computed:          |<--- context --->            |
-    kept after it:                        |<- right ->|   all but the last RIGHT_SECONDS, of which the base
-                                                          has not heard what follows
+    kept after it:                        |<- right ->|   all but the last RIGHT_SECONDS, which depend on
+                                                          audio that has not come yet
 
 So memory is bounded, and so is the work for a second of audio.
 """
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 PARTIAL_SECONDS = 0.5  # of audio between partial texts
 LEAD_SECONDS = 0.5  # before the first speech of a piece: soft beginnings of words are below the threshold
 CONTEXT_SECONDS = 5.0  # of audio to the left of new logits
-RIGHT_SECONDS = 0.5  # at the end of the audio, whose logits are computed again when more is there
-PORTION = SAMPLE_RATE  # samples that are taken in at once, so that a long portion needs no more memory
+RIGHT_SECONDS = 0.5  # at the end of the audio, whose logits are computed again with the audio after it
+PORTION = SAMPLE_RATE  # samples that are processed at once, which bounds the memory of a long portion
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class StreamEvent:
 
     text: str  # of the piece so far, or of the whole piece; it may be empty
     start: float  # where the piece begins, in seconds since the stream began
-    end: float  # where it ends, or what has been heard so far
+    end: float  # where it ends, or the end of the audio so far
     final: bool  # whether the piece is finished; else its text may still change
     words: tuple[Word, ...] = ()  # of a final text, with times in the stream, where they are asked for
-    raw_text: str | None = None  # the words, where `text` is what a post-processor wrote of them
+    raw_text: str | None = None  # the recognised words, where a post-processor wrote `text`
 
 
 class StreamingRecognizer:
@@ -74,13 +74,13 @@ class StreamingRecognizer:
         """
         Args:
             pause_seconds: without speech, after which a piece ends; infinite: only its length ends a piece.
-            partial_seconds: of audio between partial texts; None: there are none, and no work for them.
+            partial_seconds: of audio between partial texts; None: no partial texts, and no work for them.
             with_words: find the words of final texts, with times and confidences.
         """
         self.recognizer = recognizer
         self.with_words = with_words
         self.limit_seconds = recognizer.max_seconds or MAXIMUM_SECONDS
-        # What has to be there before a piece is cut that was too long: see `minimum_samples`.
+        # Needed before a piece that is too long can be cut: see `minimum_samples`.
         self.enough = round(self.limit_seconds * SAMPLE_RATE) + minimum_samples(self.limit_seconds)
         self.pause = pause_seconds * SAMPLE_RATE
         self.partial = None if partial_seconds is None else partial_seconds * SAMPLE_RATE
@@ -96,7 +96,7 @@ class StreamingRecognizer:
         self.forget_partial()
 
     def forget_partial(self) -> None:
-        """A new piece begins: the logits that were kept are none of its."""
+        """Forget the logits and the text of the last piece, since a new piece begins."""
         self.kept: Tensor | None = None  # logits (frames, vocabulary), from the beginning of the piece on
         self.text, self.partial_end = "", self.first
 
@@ -106,12 +106,12 @@ class StreamingRecognizer:
         return self.last_speech > self.first
 
     def feed(self, samples: np.ndarray) -> list[StreamEvent]:
-        """Take in the next (samples,), float32, 16 kHz mono, any number; what is to be told now.
+        """The events after the next samples, float32 `(samples,)`, 16 kHz mono, any number.
 
-        Final texts come in the order of the stream; the one partial text, if any, is the last event.
+        Final texts come in the order of the stream; a partial text, if any, is the last event.
 
         Raises:
-            ValueError: not one channel, or integers, whose full scale isn't known.
+            ValueError: several channels, or integers, whose full scale is unknown.
         """
         samples = np.asarray(samples)
         if samples.ndim != 1 or (len(samples) and not np.issubdtype(samples.dtype, np.floating)):
@@ -125,7 +125,7 @@ class StreamingRecognizer:
         return events
 
     def flush(self) -> list[StreamEvent]:
-        """The stream has ended: the final texts of what is left. Then a new stream may begin."""
+        """The last final texts, at the end of the stream. Then a new stream may begin."""
         self.end = self.first + len(self.wave)  # and the last samples, less than a hop
         events = self.finish_piece(len(self.wave)) if self.speaking else []
         self.reset()
@@ -139,7 +139,7 @@ class StreamingRecognizer:
         evaluated = self.end - self.first
         hops = (len(self.wave) - evaluated) // HOP
         events = []
-        for is_speech in self.detector.feed(self.wave[evaluated : evaluated + hops * HOP].reshape(hops, HOP)):
+        for is_speech in self.detector.feed(self.wave[evaluated : evaluated + hops * HOP]):
             self.end += HOP
             if is_speech:
                 self.last_speech = self.end
@@ -151,17 +151,12 @@ class StreamingRecognizer:
             elif self.end - self.first >= self.enough:
                 ((_, cut), *_) = cut_at_pauses(self.wave[: self.enough], self.limit_seconds)
                 events.append(self.final_event(cut))
-                self.drop(cut)
         return events
 
     def finish_piece(self, samples: int) -> list[StreamEvent]:
         """End the current piece after so many samples. It may have to be cut once more, at its end."""
-        events, done = [], 0
-        for _, end in cut_at_pauses(self.wave[:samples], self.limit_seconds):
-            events.append(self.final_event(end - done))
-            self.drop(end - done)
-            done = end
-        return events
+        pieces = cut_at_pauses(self.wave[:samples], self.limit_seconds)
+        return [self.final_event(end - first) for first, end in pieces]
 
     def drop(self, samples: int) -> None:
         """Let the current piece begin that many samples later."""
@@ -173,12 +168,14 @@ class StreamingRecognizer:
     # ---- texts
 
     def final_event(self, samples: int) -> StreamEvent:
-        """The text of the first samples of the current piece, as `Recognizer.texts` gives it."""
-        wave, end = self.wave[:samples], self.first + samples
-        if samples < self.recognizer.base.minimum_samples:
-            return self.event("", end, True)
-        [recognition] = self.recognizer.recognize_pieces([(self.first, wave)], None, self.with_words)
-        return self.event(recognition.text, end, True, recognition.words)
+        """The text of the first samples of the current piece, as `Recognizer.texts` gives it; the piece then
+        begins after them."""
+        wave, start, text, words = self.wave[:samples], self.first, "", ()
+        if samples >= self.recognizer.base.minimum_samples:
+            [recognition] = self.recognizer.recognize_pieces([(start, wave)], None, self.with_words)
+            text, words = recognition.text, recognition.words
+        self.drop(samples)
+        return StreamEvent(text, start / SAMPLE_RATE, (start + samples) / SAMPLE_RATE, True, words)
 
     def partial_event(self) -> list[StreamEvent]:
         """The text of the current piece so far, if it has changed."""
@@ -188,13 +185,11 @@ class StreamingRecognizer:
         if text == self.text:
             return []
         self.text = text
-        return [self.event(text, self.end, False)]
+        return [StreamEvent(text, self.first / SAMPLE_RATE, self.end / SAMPLE_RATE, False)]
 
     def current_logits(self) -> "Tensor | None":
-        """Logits (frames, vocabulary) of the current piece so far, of which only the newest are computed.
-
-        None where the piece is too short.
-        """
+        """Logits (frames, vocabulary) of the current piece so far, of which only the newest are computed;
+        None where the piece is too short."""
         import torch
 
         base = self.recognizer.base
@@ -211,28 +206,32 @@ class StreamingRecognizer:
         self.kept = logits[: max(kept, len(logits) - right)]
         return logits
 
-    def event(self, text: str, end: int, final: bool, words: tuple[Word, ...] = ()) -> StreamEvent:
-        return StreamEvent(text, self.first / SAMPLE_RATE, end / SAMPLE_RATE, final, words)
-
 
 class PostProcessed:
-    """Events of a stream with words → the same speech as a post-processor, such as dictation, writes it.
+    """Events of a stream with words → events whose texts a post-processor, such as dictation, writes.
 
     A final text waits until no later word can change it; a partial text is of everything that is not final
     yet. The final texts, with a blank behind each that does not end in a dictated line break, are the whole.
 
     Attributes:
         partials: whether partial texts are wanted.
-        current: the partial text of the piece that is being spoken, as it was recognised.
-        shown: the partial text that was told last; "" after a final one.
+        current: the partial text of the current piece, as it was recognised.
+        shown: the last partial text; "" after a final text.
     """
 
-    def __init__(self, post_process: PostProcessor, *, partials: bool) -> None:
-        self.text, self.partials = RunningText(post_process), partials
+    def __init__(self, post_process: PostProcessor | None, *, partials: bool) -> None:
+        """Args:
+        post_process: None: events stay as they are.
+        """
+        self.text = RunningText(post_process) if post_process else None
+        self.partials = partials
         self.current = self.shown = ""
 
     def events(self, recognized: Iterable[StreamEvent]) -> Iterator[StreamEvent]:
-        """What is to be told after these events: final texts, then at most one partial text."""
+        """Final texts after these events, then at most one partial text."""
+        if self.text is None:
+            yield from recognized
+            return
         event = None
         for event in recognized:
             self.current = "" if event.final else event.text
@@ -248,8 +247,8 @@ class PostProcessed:
                 yield StreamEvent(text, start, event.end, False)
 
     def flush(self) -> Iterator[StreamEvent]:
-        """The stream has ended: the final texts of what waits."""
-        yield from self.finals(self.text.finish())
+        """The final texts that still wait, at the end of the stream."""
+        yield from self.finals(self.text.finish() if self.text else ())
 
     def finals(self, segments: Iterable[tuple[list[Word], str]]) -> Iterator[StreamEvent]:
         for words, text in segments:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.word_times import viterbi
+from ia3_speech.decoding.word_times import forced_path
 from ia3_speech.errors import SearchError
 from ia3_speech.model.hypotheses import NAN, Logits
 
@@ -173,10 +173,8 @@ class Spotter:
     ) -> SpottedTerm:
         """The frames of a spelling between two boundaries, which are not its own."""
         blank = self.vocabulary.blank
-        states = viterbi(losses[before + 1 : after], spelling.symbols, blank)
-        symbols = np.full(2 * len(spelling.symbols) + 1, blank)
-        symbols[1::2] = spelling.symbols
-        path, frames = symbols[states].tolist(), np.flatnonzero(states % 2)
+        aligned = forced_path(losses[before + 1 : after], spelling.symbols, blank)
+        path, frames = aligned.tolist(), np.flatnonzero(aligned != blank)
         start = before + 1
         if self.vocabulary.delimiter_id is not None:
             delimiter = [self.vocabulary.delimiter_id]

@@ -22,7 +22,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio, source_name
-from ia3_speech.data.audio_problems import find_problem
+from ia3_speech.data.utterance import find_problem
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment, word_record
 from ia3_speech.decoding.options import OutputOptions

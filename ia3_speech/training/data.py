@@ -15,7 +15,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, required_frames, target_text, writing_hint
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_checked_duration
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration
 from ia3_speech.errors import AudioError, TrainingError
 from ia3_speech.formatting import plural, shorten
 from ia3_speech.inputs import of_file
@@ -200,7 +200,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
         slowest = min(speeds) if path == options.train else 1.0
         for utterance in data:
             try:
-                seconds = with_checked_duration(utterance).duration
+                seconds = with_duration(utterance, check=True).duration
                 samples = seconds and round(seconds * SAMPLE_RATE)
                 lengths.append((utterance.id, seconds or 0.0))
                 faults += filter(None, [targets.fault(utterance, samples, slowest)])

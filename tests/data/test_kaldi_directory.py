@@ -1,4 +1,4 @@
-"""Data directories: every file to the byte, every refusal in words, fix, subset, split and their command."""
+"""Data directories: every file to the byte, refusals by line, fix, subset, split and their command."""
 
 import tempfile
 from dataclasses import replace
@@ -88,14 +88,14 @@ def run(capsys, *argv) -> tuple[int, str, str]:
 def test_every_file_to_the_byte(tmp_path):
     """Sorted, one space between fields, no space after an empty text, absolute paths, short numbers."""
     labels = {"gender": "f", "accent": "scottish"}
-    made = [
+    utterances = [
         Utterance("bob-1", "bob", "bob-1", "/audio/b 1.wav", text="take  two ", duration=2.5,
                   labels={"gender": "m", "accent": "irish", "domain": "news"}),
         Utterance("anna-2", "anna", "anna-2", "cat /audio/a.sph |", text="", duration=1 / 3, labels=labels),
         Utterance("anna-1", "anna", "anna-1", "/audio/a.wav", text="Héllo\tthere", duration=12.0,
                   labels=labels | {"domain": "small talk"}),
     ]  # fmt: skip
-    write_data_directory(tmp_path / "data", made, speaker_labels=["gender", "accent", "domain"])
+    write_data_directory(tmp_path / "data", utterances, speaker_labels=["gender", "accent", "domain"])
     assert contents(tmp_path / "data") == {
         "wav.scp": "anna-1 /audio/a.wav\nanna-2 cat /audio/a.sph |\nbob-1 /audio/b 1.wav\n",
         "text": "anna-1 Héllo there\nanna-2\nbob-1 take two\n",
@@ -114,41 +114,34 @@ ONE = Utterance("a-1", "a", "a-1", "/a.wav", text="one")
 @pytest.mark.parametrize(
     ("utterances", "message"),
     [
-        ([], "no utterances to write (the selection is empty)"),
-        ([replace(ONE, id="a 1")], "utterance 'a 1': the id 'a 1' is empty, or holds a space or an "
-         "unprintable character (use letters, digits, - and _)"),
-        ([ONE, ONE], "utterance a-1 appears twice (utterance ids are unique)"),
-        ([ONE, Utterance("b-1", "b", "b-1", "/b.wav")],
-         "{d}/utt2spk:2: utterance b-1 is not in text"),
+        ([], "no utterances to write"),
+        ([replace(ONE, id="a 1")], "the id 'a 1' is empty, or holds a space"),
+        ([ONE, ONE], "utterance a-1 appears twice"),
+        ([ONE, Utterance("b-1", "b", "b-1", "/b.wav")], "{d}/utt2spk:2: utterance b-1 is not in text"),
         ([ONE, replace(ONE, id="a-2", source="/b.wav")], "recording a-1 is both /a.wav and /b.wav"),
-        ([ONE, replace(ONE, id="b", recording="b", source="")],
-         "{d}/utt2spk:2: recording b is not in wav.scp"),
-        ([replace(ONE, source="/a\n.wav")],
-         "recording a-1: wav.scp cannot hold the path '/a\\n.wav' (rename it)"),
-        ([replace(ONE, labels={"dur": "x"})],
-         "'dur' cannot be the name of a label: utt2dur is no label file, or another table"),
-        ([replace(ONE, text="so <s> it is")], "{d}/text:1: a-1: 'so <s> it is' is not a text, without <s>, "
-         '</s> and #0 (correct the line, or run "ia3-speech datadir fix {d}")'),
+        ([ONE, replace(ONE, id="b", recording="b", source="")], "{d}/utt2spk:2: recording b is not in wav"),
+        ([replace(ONE, source="/a\n.wav")], "recording a-1: wav.scp cannot hold the path '/a\\n.wav'"),
+        ([replace(ONE, labels={"dur": "x"})], "'dur' cannot be the name of a label"),
+        ([replace(ONE, text="so <s> it is")], "{d}/text:1: a-1: 'so <s> it is' is not a text"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_written(tmp_path, utterances, message):
-    """And the older directory stands."""
+)
+def test_faults_leave_the_older_directory(tmp_path, utterances, message):
     write_data_directory(tmp_path / "data", [replace(ONE, text="old")])
     before = contents(tmp_path / "data")
     with pytest.raises(DataError) as caught:
         write_data_directory(tmp_path / "data", utterances)
-    assert str(caught.value) == message.format(d=tmp_path / "data")
+    assert message.format(d=tmp_path / "data") in str(caught.value)
     assert contents(tmp_path / "data") == before
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_segments_and_a_gender_that_kaldi_would_refuse_to_the_byte(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = [
+    utterances = [
         Utterance("bob-1", "bob", "tape", "../t.wav", 10.0, 13.700004, "b", labels={"gender": "other"}),
         Utterance("anna-1", "anna", "tape", "../t.wav", 0.0, 1e-2, "a", labels={"gender": "f"}),
     ]
-    write_data_directory("data", made)
+    write_data_directory("data", utterances)
     assert contents(tmp_path / "data") == {
         "wav.scp": f"tape {tmp_path}/../t.wav\n",
         "segments": "anna-1 tape 0 0.01\nbob-1 tape 10 13.7\n",
@@ -157,6 +150,10 @@ def test_segments_and_a_gender_that_kaldi_would_refuse_to_the_byte(tmp_path, mon
         "spk2utt": "anna anna-1\nbob bob-1\n",
         "utt2gender": "anna-1 f\nbob-1 other\n",
     }
+    Path("data/notes.md").write_text("mine")
+    with pytest.raises(DataError, match=r"holds notes.md, so it is not replaced \(give another folder"):
+        write_data_directory("data", utterances)
+    assert Path("data/notes.md").read_text() == "mine"
 
 
 # ---- read ----
@@ -194,10 +191,8 @@ def test_labels_of_utterances_and_speakers(plain):
 
 # ---- refusals ----
 
-FIX = '(run "ia3-speech datadir fix {d}")'
-LINE = '(correct the line, or run "ia3-speech datadir fix {d}")'
-GENDER = "anna f\nbob m\ncleo {}\n"
 EACH = "anna-1 {0}\nanna-2 {0}\nbob-1 {0}\ncleo-1 {0}\n"
+FIX = '(run "ia3-speech datadir fix {d}")'
 
 
 def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
@@ -207,45 +202,45 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
     return str(caught.value).replace(str(folder), "{d}")
 
 
+TEXT, UTT2SPK, SPK2UTT = TABLES["text"], TABLES["utt2spk"], TABLES["spk2utt"]
+
+
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
         ({"spk2utt": None}, "{d}/spk2utt: no such file " + FIX),
-        ({"text": None}, "{d}/text: no such file (write it: one line `utterance words` each; datadir "
-         "validate --no-text does without)"),
-        ({"wav.scp": None}, "{d}/wav.scp: no such file (write it: one line `recording file` each; datadir "
-         "validate --no-wav does without)"),
-        ({"text": TABLES["text"].rstrip("\n")},
-         "{d}/text:4: the last line does not end in a newline " + FIX),
-        ({"text": TABLES["text"].replace("anna-2", " anna-2")},
-         "{d}/text:2: the line is empty, or begins with white space " + FIX),
-        ({"text": TABLES["text"].replace("there", "the\u200bre")},
-         "{d}/text:1: character U+200B ZERO WIDTH SPACE does not print " + FIX),
-        ({"text": TABLES["text"].replace("héllo\n", "héllo\r\n")},
-         "{d}/text:2: a carriage return: the file has Windows line ends " + FIX),
-        ({"text": TABLES["text"].replace("\n", "\r\n")},
-         "{d}/text:1: a carriage return: the file has Windows line ends, also in 3 more lines " + FIX),
-        ({"text": "anna-2 x\nanna-1 x\nbob-1 x\ncleo-1 x\n"},
-         "{d}/text:2: not sorted as LC_ALL=C sort does: anna-1 follows anna-2 " + FIX),
-        ({"text": TABLES["text"].replace("anna-2", "anna-1 x\nanna-2")},
-         '{d}/text:2: anna-1 appears twice (first in line 1; run "ia3-speech datadir fix {d}")'),
-        ({"text": TABLES["text"].replace("take", "</s>")}, "{d}/text:3: bob-1: '</s> two' is not a text, "
-         "without <s>, </s> and #0 " + LINE),
-        ({"text": TABLES["text"].replace("bob", "bib")},
-         "{d}/text:3: utterance bib-1 is not in utt2spk " + FIX + "\n"
+        ({"text": None}, "{d}/text: no such file (write it: one line `utterance words` each;"),
+        ({"wav.scp": None}, "{d}/wav.scp: no such file (write it: one line `recording file` each;"),
+        ({"text": TEXT.rstrip("\n")}, "{d}/text:4: the last line does not end in a newline " + FIX),
+        ({"text": TEXT.replace("anna-2", " anna-2")}, "{d}/text:2: the line is empty, or begins with white"),
+        ({"text": TEXT.replace("there", "the\u200bre")}, "{d}/text:1: character U+200B ZERO WIDTH SPACE"),
+        ({"text": TEXT.replace("\n", "\r\n")}, "{d}/text:1: a carriage return: the file has Windows"),
+        ({"text": "anna-2 x\nanna-1 x\nbob-1 x\ncleo-1 x\n"}, "{d}/text:2: not sorted as LC_ALL=C sort does"),
+        ({"text": TEXT.replace("anna-2", "anna-1 x\nanna-2")}, "{d}/text:2: anna-1 appears twice (first in"),
+        ({"text": TEXT.replace("take", "</s>")}, "{d}/text:3: bob-1: '</s> two' is not a text, without <s>"),
+        ({"text": TEXT.replace("bob", "bib")}, "{d}/text:3: utterance bib-1 is not in utt2spk " + FIX + "\n"
          "{d}/utt2spk:3: utterance bob-1 is not in text " + FIX),
-        ({"utt2spk": TABLES["utt2spk"].replace("cleo-1 cleo", "cleo-1 aaron"),
-          "spk2utt": "aaron cleo-1\nanna anna-1 anna-2\nbob bob-1\n"},
-         "{d}/utt2spk:4: not sorted by speaker: aaron follows bob (make speaker ids prefixes of utterance "
-         "ids, or pass --no-spk-sort)"),
-        ({"spk2utt": TABLES["spk2utt"].replace("anna-1 anna-2", "anna-2 anna-1")},
-         "{d}/spk2utt:1: the utterances of anna are not those of utt2spk, in its order " + FIX),
-        ({"spk2gender": GENDER.format("w")}, "{d}/spk2gender:3: cleo: 'w' is not m or f " + LINE),
-        ({"utt2accent": "dora-1 irish\n"}, "{d}/utt2accent:1: utterance dora-1 is not in utt2spk " + FIX),
+        ({"utt2spk": UTT2SPK.replace("1 cleo", "1 a"), "spk2utt": f"a cleo-1\n{SPK2UTT[:29]}"},
+         "{d}/utt2spk:4: not sorted by speaker: a follows bob (make speaker ids prefixes of utterance"),
+        ({"spk2utt": SPK2UTT.replace("anna-1 anna-2", "anna-2 anna-1")},
+         "{d}/spk2utt:1: the utterances of anna are not those of utt2spk, in its order"),
+        ({"spk2gender": "anna f\nbob m\ncleo w\n"}, "{d}/spk2gender:3: cleo: 'w' is not m or f (correct the"),
+        ({"utt2accent": "dora-1 irish\n"}, "{d}/utt2accent:1: utterance dora-1 is not in utt2spk"),
+        ({"utt2dur": "".join(f"anna-{n:02} x\n" for n in range(30))},
+         "{d}/utt2dur:1: anna-00: 'x' is not a positive number (correct the line, or run"),
+        ({"utt2spk": UTT2SPK.replace("bob-1 bob", "bob-1")}, "{d}/utt2spk:3: bob-1: '' is not a speaker"),
+        # Kaldi and ESPnet may keep the audio of a whole set in one file.
+        ({"wav.scp": EACH.format("/data/wav.ark:42")}, "{d}/wav.scp:1: no such file: /data/wav.ark:42"),
     ],
 )  # fmt: skip
 def test_refusals(plain, tables, message):
-    assert refusal(plain, tables) == message
+    """By file, line and hint; a fault makes no other, and the first ten are listed."""
+    lines = refusal(plain, tables)
+    assert lines.startswith(message) and len(lines.splitlines()) == (
+        10 if "utt2dur" in tables else message.count("\n") + 1
+    )
+    assert ("and 20 more" in lines) == ("utt2dur" in tables)
+    assert ("audio inside a Kaldi archive is not read" in lines) == ("ark" in message)
 
 
 @pytest.mark.parametrize(("old", "new", "fault"), [
@@ -258,38 +253,19 @@ def test_refusals_of_segments(cut, old, new, fault):
     assert message.startswith(f"{{d}}/segments:{fault} (")
 
 
-def test_ten_problems_in_words_and_the_rest_counted(plain):
-    lines = refusal(plain, {"utt2dur": "".join(f"anna-{n:02} x\n" for n in range(30))}).splitlines()
-    assert len(lines) == 11
-    assert lines[0] == "{d}/utt2dur:1: anna-00: 'x' is not a positive number " + LINE
-    assert lines[-1] == "… and 20 more problems"
-
-
-def test_a_fault_makes_no_other(plain):
-    (plain / "utt2spk").write_text(TABLES["utt2spk"].replace("bob-1 bob", "bob-1"))
-    assert refusal(plain, {}) == "{d}/utt2spk:3: bob-1: '' is not a speaker " + LINE
-    (plain / "text").write_bytes(TABLES["text"].encode("latin-1"))
+def test_files_that_are_not_text(plain, tmp_path):
+    (plain / "text").write_bytes(TEXT.encode("latin-1"))
     assert refusal(plain, {}).startswith("{d}/text:2: not UTF-8 (convert it, ")
-
-
-def test_a_folder_that_cannot_be_replaced(plain, tmp_path):
-    (plain / "notes.md").write_text("mine")
-    with pytest.raises(DataError, match=r"holds notes.md and is to be replaced \(give another folder"):
-        write_data_directory(plain, [ONE])
-    with pytest.raises(NotADirectoryError):
-        write_data_directory(plain / "notes.md", [ONE])
-    assert (plain / "notes.md").read_text() == "mine"
     with pytest.raises(DataError, match=r"nowhere: no such folder \(a data directory holds wav.scp, text, "):
         read_data_directory(tmp_path / "nowhere")
 
 
 def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     """And then they run only if the audio is read."""
-    lay(plain, {"wav.scp": "".join(
-        f"{name} touch {tmp_path}/ran; cat {sounds}/{name}.wav |\n" for name in IDS)})  # fmt: skip
-    assert refusal(plain, {}) == (
-        "{d}/wav.scp:1: anna-1 is a shell command, one of 4 (pass --allow-pipes if you trust this file: "
-        "reading the audio runs them)"
+    pipe = "{0} touch {1}/ran; cat {2}/{0}.wav |\n"
+    lay(plain, {"wav.scp": "".join(pipe.format(name, tmp_path, sounds) for name in IDS)})
+    assert refusal(plain, {}).startswith(
+        "{d}/wav.scp:1: anna-1 is a shell command, one of 4 (pass --allow-pi"
     )
     assert run(capsys, "validate", "--check-audio", plain)[0] == 1
     assert run(capsys, "validate", "--allow-pipes", plain)[0] == 0
@@ -312,16 +288,12 @@ def test_what_is_allowed(plain, allowed):
     ("--no-spk-sort", {"utt2spk": "anna-1 z\nanna-2 z\nbob-1 b\ncleo-1 a\n",
                        "spk2utt": "a cleo-1\nb bob-1\nz anna-1 anna-2\n"}),
 ])  # fmt: skip
-def test_flags_of_validate(plain, capsys, flag, tables):
+def test_flags_of_validate(plain, capsys, caplog, flag, tables):
     lay(plain, tables)
     assert run(capsys, "validate", plain)[0] == 1
     message = f"Successfully validated data-directory {plain}: 4 utterances, 3 speakers\n"
     assert run(capsys, "validate", flag, plain) == (0, message, "")
-
-
-def test_validate_names_utterances_without_a_word(plain, capsys, caplog):
-    assert run(capsys, "validate", plain)[0] == 0
-    assert "1 utterance without a word: cleo-1" in caplog.text
+    assert ("1 utterance without a word: cleo-1" in caplog.text) == (flag != "--no-text")
 
 
 def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
@@ -329,22 +301,14 @@ def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
     lay(tmp_path / "my corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})
     with pytest.raises(DataError) as caught:
         read_data_directory("my corpus/train")
-    assert str(caught.value) == (
-        f"my corpus/train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tmp_path}/wav/a.wav, "
-        f"{tmp_path}/my corpus/wav/a.wav, {tmp_path}/my corpus/train/wav/a.wav (correct wav.scp, or run "
-        f"\"ia3-speech datadir fix 'my corpus/train'\" to drop them)"
-    )
+    tried = ", ".join(f"{tmp_path}/{place}wav/a.wav" for place in ("", "my corpus/", "my corpus/train/"))
+    assert f"train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tried} (" in str(caught.value)
+    assert "datadir fix 'my corpus/train'" in str(caught.value)
     for place in ("my corpus/train", "my corpus", "."):
         (tmp_path / place / "wav").mkdir()
         (tmp_path / place / "wav/a.wav").touch()
         source = read_data_directory("my corpus/train").utterances[0].source
         assert source == str(tmp_path / place / "wav/a.wav")
-
-
-def test_audio_in_an_archive_is_not_to_be_dropped(plain):
-    """Kaldi and ESPnet may keep the audio of a whole set in one file."""
-    message = refusal(plain, {"wav.scp": EACH.format("/data/wav.ark:42")})
-    assert message.endswith("(audio inside a Kaldi archive is not read: write it as files)")
 
 
 # ---- fix ----
@@ -416,17 +380,15 @@ def test_fix_segments(cut, sounds):
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"utt2spk": None},
-         "{d}/utt2spk: no such file (write it: one line `utterance speaker` for each utterance)"),
-        ({"text": "x y\n"}, "{d}: anna-1: not in text (4 utterances dropped)\n{d}: no utterance would "
-         "be left, so nothing was changed (do the tables use the same ids, and is the audio there?)"),
+        ({"utt2spk": None}, "{d}/utt2spk: no such file (write it"),
+        ({"text": "x y\n"}, "no utterance would be left"),
     ],
-)  # fmt: skip
+)
 def test_fix_refuses_and_changes_nothing(plain, tables, message):
     before = contents(lay(plain, tables))
     with pytest.raises(DataError) as caught:
         fix_data_directory(plain)
-    assert str(caught.value).replace(str(plain), "{d}") == message
+    assert message in str(caught.value).replace(str(plain), "{d}")
     assert contents(plain) == before and not (plain / ".backup").exists()
 
 
@@ -457,11 +419,7 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "ids"),
-    [
-        (["--first", "2"], ["anna-1", "anna-2"]),
-        (["--minutes", "0.07"], ["anna-1", "cleo-1"]),
-    ],
+    ("flags", "ids"), [(["--first", 2], ["anna-1", "anna-2"]), (["--minutes", 0.07], ["anna-1", "cleo-1"])]
 )
 def test_subset(plain, tmp_path, capsys, flags, ids):
     lay(plain, {"utt2dur": "anna-1 3\nanna-2 1\nbob-1 2.5\ncleo-1 2\n", "utt2accent": "bob-1 irish\n"})
@@ -470,14 +428,6 @@ def test_subset(plain, tmp_path, capsys, flags, ids):
     assert out.startswith(f"{tmp_path}/part: {len(ids)} utterance")
     part = read_data_directory(tmp_path / "part")
     assert part.utterances == [u for u in read_data_directory(plain) if u.id in ids]
-
-
-def test_parts_are_spread_over_all_speakers(many, tmp_path):
-    """More minutes hold what fewer do."""
-    few, more = (subset_data_directory(many, tmp_path / f"{m}", minutes=m) for m in (0.05, 0.2))
-    assert {u.id for u in few} < {u.id for u in more} and len(few.speakers) > 1
-    for minutes, part in ((0.05, few), (0.2, more)):
-        assert 60 * minutes <= sum(utterance.duration for utterance in part) < 60 * minutes + 1
 
 
 def test_a_directory_is_not_written_over_its_source(plain, tmp_path, capsys):
@@ -497,13 +447,13 @@ def test_a_directory_is_not_written_over_its_source(plain, tmp_path, capsys):
 @pytest.fixture
 def many(tmp_path) -> Path:
     """20 speakers with 3 utterances each, in 6 consultations."""
-    made = [
+    utterances = [
         Utterance(f"s{s:02}-{n}", f"s{s:02}", f"s{s:02}-{n}", f"{tmp_path}/x.wav", text=f"Sentence {n}.",
                   duration=1.0, labels={"consultation": f"day{s % 6}"})
         for s in range(20) for n in range(3)
     ]  # fmt: skip
     (tmp_path / "x.wav").touch()
-    write_data_directory(tmp_path / "many", made)
+    write_data_directory(tmp_path / "many", utterances)
     return tmp_path / "many"
 
 
@@ -537,20 +487,19 @@ def test_the_same_speakers_always_fall_alike(many, tmp_path):
     ("words", "message"),
     [
         ("subset", "a subset is chosen by either --first or --minutes"),
-        ("subset --first 61", "{d}: --first 61: the directory has 60 utterances"),
-        ("subset --minutes 9", "{d}: --minutes 9: the directory holds 1.0 minutes"),
-        ("split a --by accent", "{d}: --by accent: no utterance has such a label (take one of speaker, "
-                                "recording, text, consultation, room)"),
-        ("split a --by room", "{d}: only one room (hall), so no split (divide by another label)"),
+        ("subset --first 61", "--first 61: the directory has 60 utterances"),
+        ("subset --minutes 9", "--minutes 9: the directory holds 1.0 minutes"),
+        ("split a --by accent", "no utterance has such a label (take one of speaker, recording, text, cons"),
+        ("split a --by room", "only one room (hall), so no split"),
         ("split a --fraction 1", "--fraction 1.0: not between 0 and 1"),
     ],
-)  # fmt: skip
-def test_what_no_part_can_be_taken_of(many, tmp_path, monkeypatch, capsys, words, message):
+)
+def test_impossible_parts(many, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     lay(many, {"utt2room": "".join(f"{u.id} hall\n" for u in read_data_directory(many))})
     command, *flags = words.split()
     code, out, err = run(capsys, command, many, "part", *flags)
-    assert (code, out, err) == (1, "", f"error: {message.format(d=many)}\n")
+    assert (code, out) == (1, "") and message in err
     assert {path.name for path in tmp_path.iterdir()} == {"many", "x.wav"}
 
 
@@ -566,13 +515,8 @@ def test_check_audio_names_what_cannot_be_used(plain, sounds, tmp_path, capsys, 
     assert run(capsys, "validate", plain)[0] == 0
     code, out, err = run(capsys, "validate", "--check-audio", plain)
     assert (code, out) == (1, "")
-    assert err.splitlines() == [
-        "error: 1 utterance has unusable or damaged audio:",
-        f"  bob-1: {tmp_path}/broken.wav: is not audio that libsndfile reads: Format not recognised "
-        "(convert it to wav, flac, ogg or mp3)",
-        "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or "
-        "in utt2spk and then running fix; for one run by --on-error skip, where a command has it.",
-    ]
+    assert err.startswith("error: 1 utterance has unusable or damaged audio:\n  bob-1: ")
+    assert "broken.wav: is not audio that libsndfile reads" in err and "leave them out" in err
     lay(plain, {"wav.scp": good.replace(f"{sounds}/bob-1.wav", f"{tmp_path}/loud.wav")})
     assert run(capsys, "validate", "--check-audio", plain)[0] == 0
     first, second = caplog.messages[-1].splitlines()

@@ -16,17 +16,16 @@ from ia3_speech.errors import UserError
 SECOND = 100  # hops
 
 
-def normal(hops: int, level: float, seed: int = 0) -> np.ndarray:
-    """White noise of a level in dB, (hops, HOP)."""
-    return np.random.default_rng(seed).normal(0, 10 ** (level / 20), (hops, HOP)).astype(np.float32)
+def noise(hops: int, level: float, seed: int = 0) -> np.ndarray:
+    """White noise of a level in dB, float32 `(samples,)`."""
+    return np.random.default_rng(seed).normal(0, 10 ** (level / 20), hops * HOP).astype(np.float32)
 
 
 def bursts(*seconds: float) -> np.ndarray:
     """Noise and near silence in turns, a length each."""
-    rng = np.random.default_rng(0)
-    levels = [0.1 if number % 2 == 0 else 1e-3 for number in range(len(seconds))]
-    parts = [rng.normal(0, a, round(s * SAMPLE_RATE)) for a, s in zip(levels, seconds, strict=True)]
-    return np.concatenate(parts).astype(np.float32)
+    levels = [-20 if number % 2 == 0 else -60 for number in range(len(seconds))]
+    sizes = [round(100 * s) for s in seconds]
+    return np.concatenate([noise(size, level) for size, level in zip(sizes, levels, strict=True)])
 
 
 def in_seconds(parts: list[tuple[int, int]]) -> list[tuple[float, float]]:
@@ -36,33 +35,33 @@ def in_seconds(parts: list[tuple[int, int]]) -> list[tuple[float, float]]:
 # ---- hop by hop
 
 
-@pytest.mark.parametrize("level", [-15, -30, -45])
+@pytest.mark.parametrize("level", [-15, -45])
 @pytest.mark.parametrize("snr", [12, 30])
 def test_louder_stretches_are_speech_at_any_gain(level, snr):
-    background = normal(4 * SECOND, level - snr)
-    wave = np.concatenate([background, normal(SECOND, level), background, normal(SECOND, level), background])
-    active = np.array(SpeechDetector().feed(wave))
+    background = noise(4 * SECOND, level - snr)
+    active = SpeechDetector().feed(np.concatenate([*2 * [background, noise(SECOND, level)], background]))
     for start in (4 * SECOND, 9 * SECOND):
         assert active[start : start + SECOND].all()
         assert not active[start - SECOND // 2 : start].any()
         assert not active[start + SECOND + 3 : start + 2 * SECOND].any()
 
 
-@pytest.mark.parametrize("level", [-20, -40, -60, -200])
+@pytest.mark.parametrize("level", [-20, -60, -200])
 def test_steady_noise_and_silence_are_no_speech_after_three_seconds(level):
-    assert not any(SpeechDetector().feed(normal(30 * SECOND, level))[3 * SECOND :])
+    assert not SpeechDetector().feed(noise(30 * SECOND, level))[3 * SECOND :].any()
 
 
 def test_a_stream_may_begin_within_a_word():
-    assert all(SpeechDetector().feed(normal(SECOND, -25)))
+    assert SpeechDetector().feed(noise(SECOND, -25)).all()
 
 
-def test_portions_do_not_matter():
-    hops = np.concatenate([normal(70, -50), normal(70, -20, 1), normal(70, -48, 2)])
-    detector, active = SpeechDetector(), []
-    for part in np.split(hops, [0, 1, 33, 34, 100, 201]):
-        active += detector.feed(part)
-    assert active == SpeechDetector().feed(hops)
+@given(st.lists(st.integers(0, 40), max_size=30))
+def test_portions_do_not_matter(sizes):
+    wave = np.concatenate([noise(70, -50), noise(70, -20, 1), noise(70, -48, 2)])
+    cuts = np.minimum(np.cumsum([*sizes]), 210) * HOP
+    detector = SpeechDetector()
+    active = np.concatenate([detector.feed(part) for part in np.split(wave, cuts.astype(int))])
+    np.testing.assert_array_equal(active, SpeechDetector().feed(wave))
 
 
 # ---- recordings
@@ -91,7 +90,7 @@ def test_pieces_are_in_order_and_hold_all_speech(seconds, maximum):
             assert covered >= end - first - len(pieces)
 
 
-def test_silero_finds_speech_and_no_noise(shared_data):
+def test_silero_finds_speech_and_no_noise(shared_data, monkeypatch):
     pytest.importorskip("silero_vad")
     pytest.importorskip("onnxruntime")
     chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
@@ -101,9 +100,6 @@ def test_silero_finds_speech_and_no_noise(shared_data):
     inside = sum(b - a for a, b in parts if a > 4.8 * SAMPLE_RATE and b < 5.2 * SAMPLE_RATE + len(speech))
     assert inside == sum(b - a for a, b in parts) > 0.6 * len(speech)
     assert choose_method(None) == "silero"
-
-
-def test_without_the_extra(monkeypatch):
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
     assert choose_method(None) == "energy"
     message = r"^--vad silero needs two packages \(in the clone: .*pip install -e '\.\[vad\]'"

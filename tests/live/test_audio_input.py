@@ -61,15 +61,6 @@ def test_the_header_may_not_know_the_length(size, caplog):
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("size", [2, 3200, 3201])
-def test_what_follows_a_length_that_is_too_small_is_read_too(size, caplog):
-    data = wav(noise())
-    np.testing.assert_array_equal(streamed(with_size(data, size)), load_audio(io.BytesIO(data)))
-    assert caplog.messages == [
-        f"stdin: its header ends after {size / 2 / SAMPLE_RATE:.1f} s, and more follows: that is read too"
-    ]
-
-
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8"])
 def test_chunks_before_and_behind_the_samples_are_not_heard(subtype, caplog):
     wave = noise()[:7999] if subtype == "PCM_U8" else noise()
@@ -176,7 +167,7 @@ def test_a_microphone_is_read_at_16_khz_if_it_can(monkeypatch, supported, rate):
 @pytest.mark.parametrize(
     ("devices", "device", "supported", "message"),
     [
-        ([SPEAKER], None, (16_000,), "no input device was found"),
+        ([SPEAKER], None, (16_000,), "input devices: none; is one connected"),
         ([SPEAKER, HEADSET], "7", (16_000,), "7: No input device matching 7 (input devices: 3 USB Headset)"),
         ([HEADSET], None, (), "Invalid sample rate"),
     ],

@@ -218,10 +218,10 @@ def test_a_terminal_line_is_rewritten_in_place(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "12")
     output = LiveOutput(Terminal())
-    output.show(StreamEvent("no fever", 0, 1, final=False))
-    output.show(StreamEvent("no fever no cough", 0, 2, final=False))
-    output.show(StreamEvent("no fever no cough", 0, 2, final=True))
-    output.show(StreamEvent("", 3, 4, final=True))
+    output.show([StreamEvent("no fever", 0, 1, final=False)])
+    output.show([StreamEvent("no fever no cough", 0, 2, final=False)])
+    output.show([StreamEvent("no fever no cough", 0, 2, final=True)])
+    output.show([StreamEvent("", 3, 4, final=True)])
     output.close()
     assert output.stream.getvalue() == (
         f"{CLEAR_LINE}no fever{CLEAR_LINE}…r no cough{CLEAR_LINE}no fever no cough\n{CLEAR_LINE}{CLEAR_LINE}"
@@ -231,8 +231,8 @@ def test_a_terminal_line_is_rewritten_in_place(monkeypatch):
 def test_json_on_a_terminal_and_a_dumb_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     output = LiveOutput(Terminal(), "json", partials=True)
-    output.show(StreamEvent("no", 0, 1.23456, final=False))
-    output.show(StreamEvent("No.", 0, 2, final=True, raw_text="no full stop"))
+    output.show([StreamEvent("no", 0, 1.23456, final=False)])
+    output.show([StreamEvent("No.", 0, 2, final=True, raw_text="no full stop")])
     assert output.stream.getvalue() == (
         '{"type": "partial", "start": 0, "end": 1.235, "text": "no"}\n'
         '{"type": "final", "start": 0, "end": 2, "text": "No.", "raw_text": "no full stop"}\n'

@@ -90,8 +90,7 @@ def test_silence_and_noise_are_no_text():
 
 def test_dictated_line_breaks_are_printed():
     output = LiveOutput(io.StringIO(), "dictation")
-    for event in told(["pressure of two", "new line", "review", "new paragraph next visit"]):
-        output.show(event)
+    output.show(told(["pressure of two", "new line", "review", "new paragraph next visit"]))
     assert output.stream.getvalue() == "Pressure of two\nReview\n\nNext visit\n"
 
 
@@ -101,6 +100,5 @@ def test_a_terminal_shows_what_waits_on_one_line(monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
     output = LiveOutput(screen)
-    for event in told(["fever new paragraph cough"], partials=output.partials):
-        output.show(event)
+    output.show(told(["fever new paragraph cough"], partials=output.partials))
     assert screen.getvalue() == f"{CLEAR_LINE}Fever⏎⏎Cough{CLEAR_LINE}Fever\n\nCough\n"

@@ -1,12 +1,12 @@
-"""Your own corpus: a folder of recordings with a table (CSV or Excel) of what is said, or with text files.
+"""Your own corpus: a folder of recordings with a table (CSV or Excel) of the texts, or with text files.
 
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR [--size full|small]
 
 In: a .csv, .tsv or .xlsx file at the top of FOLDER (see `spreadsheet`), with a first row of column names.
 
     file      the recording, relative to FOLDER (or filename, path, audio …)
-    text      what is said in it (or transcript, transcription, sentence …)
-    speaker   optional: who says it (or speaker_id …). Without, each recording counts as a speaker of its own
+    text      its transcript (or transcription, sentence …)
+    speaker   optional: its speaker (or speaker_id …). Without, each recording counts as a speaker of its own
     split     optional: train, dev or test. Without, `preparation.divide` divides the recordings
     …         any other column is a label (gender, accent, device): results are broken down by it
 
@@ -16,7 +16,7 @@ other folders are the speaker's name, as in L2-ARCTIC and VCTK:
     ABA/wav/arctic_a0001.wav                        ABA/transcript/arctic_a0001.txt
     wav48_silence_trimmed/p225/p225_001_mic1.flac   txt/p225/p225_001.txt
 
-Out: DATA_DIR/{train,dev,test}. All that is wrong with the texts is reported at once, by line.
+Out: DATA_DIR/{train,dev,test}. All faults of the texts are reported at once, by line.
 """
 
 from pathlib import Path
@@ -43,8 +43,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 
 TEXT_FOLDERS = ("transcript", "transcripts", "txt")
-# Where a row stands, `list.csv:17`; its columns.
-PlacedRow = tuple[str, dict[str, str]]
+PlacedRow = tuple[str, dict[str, str]]  # the place of a row, `list.csv:17`; its columns
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
 
@@ -65,37 +64,56 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: not used, the corpus holds files
     """
-    if path := find_table(corpus):
-        lines, problems = read_spreadsheet(path)
-        rows = [(f"{path}:{line}", fields) for line, fields in lines]
-    else:
-        path, rows, problems = corpus, read_text_files(corpus), []
+    rows, problems = read_rows(corpus)
     recordings = check_rows(corpus, rows, problems)
     columns = rows[0][1]
-    speakers_known, somebody = "speaker" in columns, ""
+    speakers_known, speaker_of_all = "speaker" in columns, ""
     if not speakers_known:
-        names, who = ", ".join(columns), "each recording counts as a speaker"
+        counted_as = "each recording counts as a speaker"
         if is_few(Utterance("", "", "", str(recording)) for recording in recordings):
-            somebody = who = "one speaker"
-        print(f"{path}: no column speaker (the columns are {names}): {who}")
+            speaker_of_all = counted_as = "one speaker"
+        print(f"{corpus}: no column speaker (the columns are {', '.join(columns)}): {counted_as}")
     ids, utterances, sets, places = UtteranceIds(len(rows)), [], {}, ""
     for number, ((where, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
-        speaker, id = ids.assign(fields.get("speaker", somebody), fields["file"], number)
-        text, labels = fields["text"], row_labels(fields)
-        utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=labels))
+        speaker, id = ids.assign(fields.get("speaker", speaker_of_all), fields["file"], number)
+        labels = {
+            label_name(column): value
+            for column, value in fields.items()
+            if column not in ("file", "text", "speaker", "split") and value
+        }
+        if gender := labels.get("gender"):
+            labels["gender"] = GENDERS.get(gender.lower(), gender.lower())
+        utterances.append(Utterance(id, speaker, id, str(recording), text=fields["text"], labels=labels))
         sets[id] = split_of(fields)
         places += f"{id}\t{where}\n"
     listed = set(recordings)
     unlisted = [file for file in corpus.rglob("*") if is_recording(file) and file.resolve() not in listed]
     if unlisted:
         such_as = min(unlisted).relative_to(corpus)
-        print(f"{path}: does not name {len(unlisted)} sound files, such as {such_as}; they are left out")
+        print(f"{corpus}: {len(unlisted)} sound files have no text, such as {such_as}; they are left out")
     divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
     if "dev" not in divided:
         remove_earlier_dev(out)
     for name, chosen in divided.items():
         write_set(out / name, chosen, size)
     write_text(out / PLACES, places)
+
+
+def read_rows(corpus: Path) -> tuple[list[PlacedRow], list[str]]:
+    """The rows of a folder's one CSV or Excel file, or of its text files, and what is wrong with them. Raises
+    UserError without both, and where there are several tables."""
+    if not corpus.is_dir():
+        raise UserError(f"{corpus}: there is no such folder (relative paths start at your working directory)")
+    files = [path for path in corpus.iterdir() if path.suffix.lower() in SUFFIXES]
+    tables = sorted(path for path in files if not path.name.startswith(("~$", ".")))  # Excel's lock files
+    if not tables and text_files(corpus):
+        return read_text_files(corpus), []
+    if len(tables) != 1:
+        names = ", ".join(path.name for path in tables)
+        number = f"{len(tables)} CSV files ({names})" if tables else "no CSV file"
+        raise UserError(f"{corpus}: holds {number} at its top, and one is expected\n\n{LAYOUT}")
+    lines, problems = read_spreadsheet(tables[0])
+    return [(f"{tables[0]}:{line}", fields) for line, fields in lines], problems
 
 
 def text_files(corpus: Path) -> list[Path]:
@@ -112,7 +130,7 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
         inside = file.relative_to(folder).with_suffix("")
         beside = [recordings_by_stem(each / inside.parent) for each in sorted(folder.parent.iterdir())]
         names = (inside.name, f"{inside.name}_mic1")  # the first of VCTK's two microphones
-        if audio := next((found[name] for name in names for found in beside if name in found), None):
+        if audio := next((stems[name] for name in names for stems in beside if name in stems), None):
             speaker = "-".join((*folder.parent.relative_to(corpus).parts, *inside.parent.parts))
             row = {"file": audio.relative_to(corpus).as_posix(), "text": read_utf8(file, "save it as UTF-8")}
             rows.append((f"{file}:1", row | {"speaker": speaker}))
@@ -123,26 +141,10 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
         print(f"{corpus}: {len(alone)} of {count} texts have no recording, such as {such_as}; left out")
     if not rows:
         raise UserError(f"{corpus}: no text has a recording of its name beside its folder\n\n{LAYOUT}")
-    if not any(row["speaker"] for _, row in rows):  # texts at the top: nobody says who speaks
+    if not any(row["speaker"] for _, row in rows):  # texts at the top: the speakers are unknown
         for _, row in rows:
             del row["speaker"]
     return rows
-
-
-def find_table(corpus: Path) -> Path | None:
-    """The one CSV or Excel file of a folder, or None where it has text files. Raises UserError without both,
-    and where there are several."""
-    if not corpus.is_dir():
-        raise UserError(f"{corpus}: there is no such folder (relative paths start at your working directory)")
-    files = [path for path in corpus.iterdir() if path.suffix.lower() in SUFFIXES]
-    tables = sorted(path for path in files if not path.name.startswith(("~$", ".")))  # Excel's lock files
-    if not tables and text_files(corpus):
-        return None
-    if len(tables) != 1:
-        names = ", ".join(path.name for path in tables)
-        what = f"{len(tables)} CSV files ({names})" if tables else "no CSV file"
-        raise UserError(f"{corpus}: holds {what} at its top, and one is expected\n\n{LAYOUT}")
-    return tables[0]
 
 
 def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list[Path]:
@@ -159,7 +161,7 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
             line = other.rpartition(":")[2]
             problems.append(f"{where}: {name} is already in line {line} (remove one of them)")
         if not normalize(text):
-            problems.append(f"{where}: no text for {name} (write what is said, or remove the line)")
+            problems.append(f"{where}: no text for {name} (write it, or remove the line)")
         elif fault := unprintable_character(" ".join(text.split())):
             problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
         if (split := split_of(fields)) not in (*SETS, ""):
@@ -174,18 +176,6 @@ def split_of(fields: dict[str, str]) -> str:
     """train, dev, test, or what stands there instead; also as Hugging Face calls them."""
     split = fields.get("split", "").lower()
     return "dev" if split in ("validation", "valid", "val") else split
-
-
-def row_labels(fields: dict[str, str]) -> dict[str, str]:
-    """The labels of a row: its other columns, with m and f for male and female."""
-    labels = {
-        label_name(column): value
-        for column, value in fields.items()
-        if column not in ("file", "text", "speaker", "split") and value
-    }
-    if gender := labels.get("gender"):
-        labels["gender"] = GENDERS.get(gender.lower(), gender.lower())
-    return labels
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     python -m ia3_speech.data.corpora.download $url FOLDER speechocean762
 
 In: the URL of a tar file, and the folder that the tar file holds. Out: FOLDER/speechocean762, moved into its
-place once it is complete. FOLDER/speechocean762.tar.gz.part holds what has been downloaded; it is deleted at
-the end. After a broken connection the rest is requested (HTTP Range). If the publisher gives a checksum, pass
-it as --md5; else only the length that the server states and the checksum inside the gzip file are checked.
+place once it is complete. FOLDER/speechocean762.tar.gz.part holds the bytes so far; it is deleted at the end.
+After a broken connection the rest is requested (HTTP Range). If the publisher gives a checksum, pass it as
+--md5; else only the length that the server states and the checksum inside the gzip file are checked.
 """
 
 import hashlib
@@ -43,52 +43,46 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{url.rstrip('/').rpartition('/')[2]}.part"
-    download_part(url, part)
-    if md5 and (found := digest(part, "md5")) != md5:
+    part.touch()
+    for attempt in range(1, ATTEMPTS + 1):
+        fault = request_rest(url, part)
+        if fault is None:
+            break
+        if attempt == ATTEMPTS:
+            raise UserError(f"{url}: {fault}, {ATTEMPTS} times (run it again later: the download is resumed)")
+        print(f"{url}: {fault}; {part.stat().st_size / 1e6:.1f} MB are here")
+        time.sleep(PAUSE * 2 ** (attempt - 1))
+    digests = {}
+    for algorithm in ("md5", "sha256"):
+        with part.open("rb") as file:
+            digests[algorithm] = hashlib.file_digest(file, algorithm).hexdigest()
+    if md5 not in (None, digests["md5"]):
         hint = "delete it and fetch it again"
-        raise UserError(f"{part}: its md5 is {found}, the publisher's {md5} ({hint})")
-    sha256 = digest(part, "sha256")
+        raise UserError(f"{part}: its md5 is {digests['md5']}, the publisher's {md5} ({hint})")
     unpack(part, name, target)
     part.unlink()
-    print(f"{target}: unpacked (sha256 of {part.stem}: {sha256})")
+    print(f"{target}: unpacked (sha256 of {part.stem}: {digests['sha256']})")
 
 
-def download_part(url: str, part: Path) -> None:
-    """Append to the file `part` until it is complete; UserError where the last of several attempts fails."""
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            print(f"{url}: {reason}; {part.stat().st_size / 1e6:.1f} MB are here")
-            time.sleep(PAUSE * 2 ** (attempt - 1))
-        try:
-            if request_rest(url, part):
-                return
-            reason = "the connection ended early"
-        except (OSError, http.client.HTTPException) as error:  # HTTPError, TimeoutError … are OSErrors
-            reason, code = str(error), getattr(error, "code", 500)
-            if code == 416:  # nothing was missing
-                return
-            if code < 500:
-                raise UserError(f"{url}: {reason} (see the recipe's README)") from None
-    raise UserError(f"{url}: {reason}, {ATTEMPTS} times (run it again later: the download is resumed)")
-
-
-def request_rest(url: str, part: Path) -> bool:
-    """Request what the file `part` lacks and append it. Returns whether the file is complete."""
-    part.touch()
-    have = part.stat().st_size
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    with answer, part.open("ab" if answer.status == 206 else "wb") as file:  # 200: the server sends all of it
-        have = file.tell()
-        length = answer.headers.get("Content-Length")
-        shutil.copyfileobj(answer, file)
-        return length is None or file.tell() == have + int(length)
-
-
-def digest(path: Path, name: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, name).hexdigest()
+def request_rest(url: str, part: Path) -> str | None:
+    """Request the bytes that the file `part` lacks and append them. Returns None where the file is complete,
+    else the reason to try again; raises UserError where another attempt cannot help."""
+    size = part.stat().st_size
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+        # Status 200: the server sends the whole file.
+        with answer, part.open("ab" if answer.status == 206 else "wb") as file:
+            size = file.tell()
+            length = answer.headers.get("Content-Length")
+            shutil.copyfileobj(answer, file)
+            is_complete = length is None or file.tell() == size + int(length)
+            return None if is_complete else "the connection ended early"
+    except (OSError, http.client.HTTPException) as error:  # HTTPError, TimeoutError … are OSErrors
+        code = getattr(error, "code", 500)
+        if code < 500 and code != 416:
+            raise UserError(f"{url}: {error} (see the recipe's README)") from None
+        return None if code == 416 else str(error)  # 416: no bytes are missing
 
 
 def unpack(archive: Path, name: str, target: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ia3_speech.cli import command
 from ia3_speech.data.corpora.preparation import Size, divide, is_few, remove_earlier_dev, write_set
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory, split_data_directory
+from ia3_speech.data.kaldi import read_data_directory, split_data_directory
 from ia3_speech.errors import UserError
 
 
@@ -26,38 +26,31 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: wav.scp may hold shell commands; none is run here
     """
+    sets = {}
     if (corpus / "wav.scp").is_file():
         data = read_data_directory(corpus, allow_pipes=allow_pipes)
         speakers_known = len(data.speakers) < len(data)  # else each utterance was made a speaker of its own
         divided = divide(data.utterances, speakers_known=speakers_known)
         sets = {name: replace(data, utterances=chosen) for name, chosen in divided.items()}
-    else:
-        sets = read_sets(corpus, out, allow_pipes)
-    if "dev" not in sets:
-        remove_earlier_dev(out)
-    for name, data in sets.items():
-        write_set(out / name, data, size, data.speaker_labels)
-
-
-def read_sets(corpus: Path, out: Path, allow_pipes: bool) -> dict[str, DataDirectory]:
-    """CORPUS/{train,test} and perhaps dev; else OUT/{train,dev}, into which train is split."""
-    present = [name for name in ("train", "test", "dev") if (corpus / name / "wav.scp").is_file()]
-    for name in ("train", "test"):
-        if name not in present:
+    for name in ("train", "test", "dev") if not sets else ():
+        if (corpus / name / "wav.scp").is_file():
+            sets[name] = read_data_directory(corpus / name, allow_pipes=allow_pipes)
+        elif name != "dev":
             raise UserError(
                 f"{corpus / name}: no Kaldi directory (a corpus is a folder with train/ and test/, each with "
                 f"wav.scp, text, utt2spk and spk2utt, and perhaps dev/; or one such directory, to be divided)"
             )
-    sets = {name: read_data_directory(corpus / name, allow_pipes=allow_pipes) for name in present}
-    train = sets["train"]
-    if "dev" not in sets and not is_few(train):
-        by = "speaker" if len(train.speakers) > 1 else "text"
-        if all("consultation" in utterance.labels for utterance in train):
-            by = "consultation"
-        sides = split_data_directory(train.path, out / "train", out / "dev", by=by)
-        sets |= zip(("train", "dev"), sides, strict=True)
-        print(f"{out / 'dev'}: split from train by {by}")
-    return sets
+        elif not is_few(train := sets["train"]):
+            by = "speaker" if len(train.speakers) > 1 else "text"
+            if all("consultation" in utterance.labels for utterance in train):
+                by = "consultation"
+            sides = split_data_directory(train.path, out / "train", out / "dev", by=by)
+            sets |= zip(("train", "dev"), sides, strict=True)
+            print(f"{out / 'dev'}: split from train by {by}")
+    if "dev" not in sets:
+        remove_earlier_dev(out)
+    for name, data in sets.items():
+        write_set(out / name, data, size, data.speaker_labels)
 
 
 def is_kaldi(corpus: Path) -> bool:

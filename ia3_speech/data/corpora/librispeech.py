@@ -16,7 +16,7 @@ Corpus card
 In: the published layout (`LAYOUT`), of the whole corpus, a subset or a single reader. Out:
 DATA_DIR/{train,dev,test}. Kaldi's preparation makes each chapter a speaker; here a reader is a speaker. The
 mini base accepts 15.36 s of audio at once: longer utterances are cut at pauses for decoding, and cannot be
-used for training, so that train and dev are without them (--longest).
+used for training, so train and dev do not have them (--longest).
 """
 
 import re
@@ -41,14 +41,14 @@ and give the folder; it holds, as it was published, at any depth,
   237/134500/237-134500-0000.flac …      or .wav, .ogg, .mp3 of the same names
   SPEAKERS.TXT                           optional, at the top; adds the reader's gender
 """
-LONGEST = 15.0  # seconds
+MAX_SECONDS = 15.0
 
 
 def prepare(
     corpus: Path,
     out: Path,
     reader: str | None = None,
-    longest: float = LONGEST,
+    longest: float = MAX_SECONDS,
     size: Size = "full",
 ) -> None:
     """Write OUT/{train,dev,test}.
@@ -68,13 +68,20 @@ def prepare(
     if reader not in readers:
         several = f"holds {len(readers)} readers (choose one, --reader N)"
         raise UserError(f"{corpus}: {several}: {' '.join(readers)}")
-    gender = gender_label(reader, corpus)
-    chapters = [list(read_chapter(path, gender)) for path in transcripts if reader_of(path) == reader]
+    labels: dict[str, str] = {}
+    for folder in [corpus, *corpus.resolve().parents[:3]]:
+        if (folder / "SPEAKERS.TXT").is_file():  # `237   | F | test-clean | …`
+            table = read_utf8(folder / "SPEAKERS.TXT")
+            if gender := re.search(rf"^{reader}\s*\|\s*([MF])\b", table, re.MULTILINE):
+                labels["gender"] = gender[1].lower()
+            break
+    chapters = [list(read_chapter(path, labels)) for path in transcripts if reader_of(path) == reader]
     for name, utterances in divide_chapters(chapters).items():
-        kept = [u for u in utterances if name == "test" or audio_duration(u.source) <= longest]
-        if len(kept) < len(utterances):
-            print(f"{name}: {len(utterances) - len(kept)} of {len(utterances)} are longer than {longest:g} s")
-        write_set(out / name, kept, size)
+        usable = [u for u in utterances if name == "test" or audio_duration(u.source) <= longest]
+        if len(usable) < len(utterances):
+            too_long = len(utterances) - len(usable)
+            print(f"{name}: {too_long} of {len(utterances)} are longer than {longest:g} s")
+        write_set(out / name, usable, size)
 
 
 def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance]]:
@@ -116,16 +123,6 @@ def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance
                 f"{transcript}: {id}: no such file beside it, {id}.flac (unpack the corpus again)"
             )
         yield Utterance(id, reader, id, str(file.resolve()), text=text, labels=labels | {"chapter": chapter})
-
-
-def gender_label(reader: str, corpus: Path) -> dict[str, str]:
-    """The label gender, from SPEAKERS.TXT in the corpus or above it (`237   | F | test-clean | …`)."""
-    for folder in [corpus, *corpus.resolve().parents[:3]]:
-        if (folder / "SPEAKERS.TXT").is_file():
-            table = read_utf8(folder / "SPEAKERS.TXT")
-            gender = re.search(rf"^{reader}\s*\|\s*([MF])\b", table, re.MULTILINE)
-            return {"gender": gender[1].lower()} if gender else {}
-    return {}
 
 
 if __name__ == "__main__":

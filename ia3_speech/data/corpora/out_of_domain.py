@@ -1,4 +1,4 @@
-"""Out-of-domain speech: one test set of several corpora, to measure what an adapter costs on other speech.
+"""Out-of-domain speech: one test set of several corpora, to measure the errors that an adapter adds there.
 
     python -m ia3_speech.data.corpora.out_of_domain $'DIR:40\nDIR' DATA_DIR/out_of_domain [--size full|small]
 

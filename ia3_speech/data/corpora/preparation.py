@@ -1,11 +1,11 @@
-"""What the preparations of corpora share: find a recording, divide into train, dev and test, write a set.
+"""Shared by the preparations of corpora: find a recording, divide into train, dev and test, write a set.
 
-In: a corpus as it was published. Out: Kaldi data directories with utt2dur, and on stdout a line for each that
-says how much it holds. Without a split of the corpus's own, a fifth of the speakers is test; of fewer than
-four speakers, or of unknown ones, a fifth of the sentences. Without dev, 15 % of train's speakers (sentences)
-become dev. A hash of the names decides which ones, so that the same data are always divided alike. Of less
-than five minutes nothing is taken away: there is no dev, without a split test is all of it too, and training
-divides it into folds, each of which is tested by an adapter that has not heard it.
+In: a corpus as it was published. Out: Kaldi data directories with utt2dur, and on stdout a line for each with
+its size. Without a split of the corpus's own, a fifth of the speakers is test; of fewer than four speakers,
+or of unknown ones, a fifth of the sentences. Without dev, 15 % of train's speakers (sentences) become dev. A
+hash of the names decides which ones, so that the same data are always divided alike. Less than five minutes
+have no dev, and without a split test is all of it too: training divides it into folds, each of which is
+tested by an adapter that was not trained on it.
 """
 
 import math
@@ -20,7 +20,7 @@ from typing import Literal
 from ia3_speech.atomic import unexpected_file
 from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.kaldi.directory import is_table, summarize, write_data_directory
-from ia3_speech.data.kaldi.selection import hold_out
+from ia3_speech.data.kaldi.selection import DEV_SHARE, hold_out
 from ia3_speech.data.kaldi.table_file import raise_if_any
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
@@ -32,11 +32,7 @@ SETS = ("train", "dev", "test")
 TEST_SHARE = 0.2
 MIN_SPEAKERS = 4  # to divide by speaker
 FEW_SECONDS = 300.0
-UNITS = {  # none of them is in two sets
-    "speakers": lambda utterance: utterance.speaker,
-    "sentences": lambda utterance: normalize(utterance.text or ""),
-}
-PLACES = "text_places"  # beside the sets: a recording and where its text was read, a line each, with a TAB
+PLACES = "text_places"  # beside the sets: a recording and the place of its text, a line each, with a TAB
 
 
 def find_recording(path: Path) -> Path | None:
@@ -66,7 +62,8 @@ def divide(
     *,
     speakers_known: bool = True,
 ) -> dict[str, list[Utterance]]:
-    """The utterances of train, dev and test; prints what was held out. Of few ones there is no dev.
+    """The utterances of train, dev and test; prints the sizes of the held-out sets. Less than five minutes
+    have no dev.
 
     Args:
         utterances: in any order.
@@ -77,35 +74,40 @@ def divide(
     Raises:
         UserError: some utterances have a set and others have none, or train or test is absent.
     """
-    if not sets and is_few(utterances):
-        print("less than five minutes: all of it is adapted to, and judged by folds")
-        return {"train": [*utterances], "test": [*utterances]}
     by_speaker = speakers_known and len({u.speaker for u in utterances}) >= MIN_SPEAKERS
-    units = "speakers" if by_speaker else "sentences"
-    if not sets:
-        names = {UNITS[units](u) for u in utterances}
-        test = hold_out(names, TEST_SHARE)
-        sets = {u.id: "test" if UNITS[units](u) in test else "train" for u in utterances}
-        share = list(sets.values()).count("test") / len(sets)
-        print(f"test: {len(test)} of {len(names)} {units}, {share:.0%} of all recordings")
-    elif "" in (names := set(sets.values())) or not {"train", "test"} <= names:
-        raise UserError(
-            f"the column split says {', '.join(map(repr, sorted(names)))} (each row needs train, dev or "
-            f"test, and train and test must occur; or leave the column out)"
-        )
-    if "dev" not in sets.values():
-        train = [u for u in utterances if sets[u.id] == "train"]
-        if is_few(train):
-            print("less than five minutes to adapt to: folds take the place of dev")
-            return {"train": train, "test": [u for u in utterances if sets[u.id] == "test"]}
-        if len({u.speaker for u in train}) < MIN_SPEAKERS - 1:  # one may have become test
-            units = "sentences"
-        names = {UNITS[units](u) for u in train}
-        dev = hold_out(names)
-        sets = sets | {u.id: "dev" for u in train if UNITS[units](u) in dev}
-        share = list(sets.values()).count("dev") / len(sets)
-        print(f"dev: {len(dev)} of the {len(names)} {units} left, {share:.0%} of all recordings")
-    return {name: [u for u in utterances if sets[u.id] == name] for name in SETS}
+
+    def held_out(name: str, pool: Sequence[Utterance], share: float) -> set[str]:
+        """Ids of a share of the speakers or sentences, of which none is in two sets."""
+        # One speaker may have become test.
+        is_many = by_speaker and len({u.speaker for u in pool}) >= MIN_SPEAKERS - 1
+        units = {u.id: u.speaker if is_many else normalize(u.text or "") for u in pool}
+        chosen = hold_out(units.values(), share)
+        ids = {id for id, unit in units.items() if unit in chosen}
+        count = f"{len(chosen)} of {len(set(units.values()))} {'speakers' if is_many else 'sentences'}"
+        print(f"{name}: {count}, {len(ids) / len(utterances):.0%} of all recordings")
+        return ids
+
+    if sets:
+        if "" in (names := set(sets.values())) or not {"train", "test"} <= names:
+            raise UserError(
+                f"the column split says {', '.join(map(repr, sorted(names)))} (each row needs train, dev or "
+                f"test, and train and test must occur; or leave the column out)"
+            )
+    elif is_few(utterances):
+        print("less than five minutes: train and test are all of it, and adaptation is evaluated by folds")
+        return {"train": [*utterances], "test": [*utterances]}
+    else:
+        test = held_out("test", utterances, TEST_SHARE)
+        sets = {u.id: "test" if u.id in test else "train" for u in utterances}
+    divided = {name: [u for u in utterances if sets[u.id] == name] for name in SETS}
+    if not divided["dev"] and is_few(divided["train"]):
+        print("less than five minutes of train: folds take the place of dev")
+        del divided["dev"]
+    elif not divided["dev"]:
+        dev = held_out("dev", divided["train"], DEV_SHARE)
+        divided["dev"] = [u for u in divided["train"] if u.id in dev]
+        divided["train"] = [u for u in divided["train"] if u.id not in dev]
+    return divided
 
 
 def is_few(utterances: Iterable[Utterance]) -> bool:
@@ -125,10 +127,10 @@ def write_set(
     size: Size = "full",
     speaker_labels: Iterable[str] = ("gender",),
 ) -> None:
-    """Write a data directory with durations, and print how much it holds.
+    """Write a data directory with durations, and print its size.
 
-    With size "small" some utterances are kept, evenly spaced; how many is decided by the first word of the
-    set's name, so that test_adults is as large as test.
+    With size "small" some utterances are kept, evenly spaced; the first word of the set's name decides how
+    many, so that test_adults is as large as test.
 
     Raises:
         UserError: there is no utterance, or audio files cannot be opened: the first ten, and how many more.
@@ -158,13 +160,13 @@ def remove_earlier_dev(out: Path) -> None:
 
 
 def text_places(data: Path) -> dict[str, str]:
-    """Recording → where its text was read, `list.csv:17`; of a set beside which the preparation wrote it."""
+    """Recording → the place of its text, `list.csv:17`; empty where the preparation wrote no such file."""
     file = data.parent / PLACES
     lines = file.read_text("utf-8").splitlines() if file.is_file() else []
     return dict(line.split("\t", 1) for line in lines)
 
 
-def evenly_spaced(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
-    """At most `most` utterances, at equal steps through the sequence."""
-    most = min(most, len(utterances))
-    return [utterances[len(utterances) * number // most] for number in range(most)]
+def evenly_spaced(utterances: Sequence[Utterance], maximum: int) -> list[Utterance]:
+    """At most `maximum` utterances, at equal steps through the sequence."""
+    count = min(maximum, len(utterances))
+    return [utterances[len(utterances) * number // count] for number in range(count)]

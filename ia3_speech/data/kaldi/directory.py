@@ -1,4 +1,4 @@
-"""A Kaldi data directory as objects: reading (always checked) and writing (always as a whole); its ids.
+"""A Kaldi data directory: reading (always checked) and writing (always as a whole); its ids.
 
 In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur, utt2LABEL, spk2LABEL.
 Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import AUDIO_SUFFIXES
-from ia3_speech.data.kaldi.table_file import Row, fix_hint, format_table, spk2utt_of, unprintable_character
+from ia3_speech.data.kaldi.table_file import fix_hint, format_table, spk2utt_of, unprintable_character
 from ia3_speech.data.kaldi.validation import check_tables, label_of_table, resolve_source, rule_of
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import DataError
@@ -64,30 +64,26 @@ def read_data_directory(
     """
     path = Path(path)
     tables = check_tables(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
-
-    def column(name: str) -> dict[str, str]:  # as it would be written again
-        return {key: collapse_whitespace(row.value) for key, row in tables.get(name, {}).items()}
-
-    texts, durations, recording_durations = column("text"), column("utt2dur"), column("reco2dur")
-    segments = {key: row.value.split() for key, row in tables.get("segments", {}).items()}
+    columns = {
+        name: {key: collapse_whitespace(row.value) for key, row in table.items()}
+        for name, table in tables.items()
+    }
+    texts, durations, segments = (columns.get(name, {}) for name in ("text", "utt2dur", "segments"))
     sources = {key: resolve_source(r.value, path) or r.value for key, r in tables.get("wav.scp", {}).items()}
-    label_tables = {name: (label, column(name)) for name in tables if (label := label_of_table(name))}
-    speaker_labels = {label for name, (label, _) in label_tables.items() if name.startswith("spk2")}
-
-    def utterance(row: Row) -> Utterance:
-        recording, start, end = segments.get(row.key, (row.key, None, None))
-        start, end = (float(start), float(end)) if start else (None, None)
-        duration = durations.get(row.key) or (None if segments else recording_durations.get(recording))
-        seconds = float(duration) if duration else end - start if end is not None else None
+    label_tables = {name: label for name in columns if (label := label_of_table(name))}
+    utterances = []
+    for id, speaker in columns["utt2spk"].items():
+        recording, *times = segments.get(id, id).split()
+        start, end = map(float, times) if times else (None, None)
+        duration = durations.get(id) or (None if segments else columns.get("reco2dur", {}).get(id))
+        seconds = float(duration) if duration else end - start if times else None
         labels = {}
-        for name, (label, values) in label_tables.items():  # sorted, spk2 before utt2, which takes precedence
-            key = row.value if name.startswith("spk2") else row.key
-            if key in values:
-                labels[label] = values[key]
-        source, transcript = sources.get(recording, ""), texts.get(row.key)
-        return Utterance(row.key, row.value, recording, source, start, end, transcript, seconds, labels)
-
-    utterances = [utterance(row) for row in tables["utt2spk"].values()]
+        for name, label in label_tables.items():  # sorted, spk2 before utt2, which takes precedence
+            if value := columns[name].get(speaker if name.startswith("spk2") else id):
+                labels[label] = value
+        source, text = sources.get(recording, ""), texts.get(id)
+        utterances.append(Utterance(id, speaker, recording, source, start, end, text, seconds, labels))
+    speaker_labels = {label for name, label in label_tables.items() if name.startswith("spk2")}
     return DataDirectory(path, utterances, frozenset(speaker_labels or {"gender"}))
 
 
@@ -103,7 +99,9 @@ def write_data_directory(
     """
     path = Path(path)
     if name := atomic.unexpected_file(path, is_table):
-        raise DataError(f"{path}: holds {name} and is to be replaced (give another folder, or move it)")
+        raise DataError(
+            f"{path}: holds {name}, so it is not replaced (give another folder, or move the file)"
+        )
     with atomic.replacing(path) as new:
         write_tables(new, path, utterances, speaker_labels)
 
@@ -123,19 +121,12 @@ def write_tables(
     try:
         check_tables(folder, text=False, wav=False, spk_sort=False)
     except DataError as error:
-        fault = str(error).replace(f" ({fix_hint(folder)})", "")  # what stands there is not what is at fault
+        fault = str(error).replace(f" ({fix_hint(folder)})", "")  # the utterances are at fault, not the files
         raise DataError(fault.replace(str(folder), str(name))) from None
 
 
-def refuse_same_folder(*paths: Path | str) -> None:
-    """Raise DataError if two of `paths` are one folder: a directory must not be written over its source."""
-    resolved = [Path(path).resolve() for path in paths]
-    if len(set(resolved)) < len(resolved):
-        raise DataError(f"{paths[-1]}: source and targets must be different folders (give another name)")
-
-
 def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -> dict[str, str]:
-    """File name → text of every table that `utterances` make; `check_tables` finds what they lack."""
+    """File name → text of each table of `utterances`; `check_tables` finds missing entries."""
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
     known: set[str] = set()
@@ -149,6 +140,13 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -
             raise DataError(f"utterance {utterance.id} appears twice (utterance ids are unique)")
         known.add(utterance.id)
     durations = {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None}
+    sources: dict[str, str] = {}  # of recordings: absolute paths, or pipes
+    for u in utterances:
+        source = str(Path(u.source).absolute()) if u.source and not u.is_piped else u.source
+        if unprintable_character(source) or source != source.strip(" \t"):
+            raise DataError(f"recording {u.recording}: wav.scp cannot hold the path {source!r} (rename it)")
+        if sources.setdefault(u.recording, source) != source:
+            raise DataError(f"recording {u.recording} is both {sources[u.recording]} and {source}")
     columns = {
         "text": {u.id: collapse_whitespace(u.text) for u in utterances if u.text is not None},
         "segments": {
@@ -157,26 +155,12 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -
             if u.start is not None and u.end is not None
         },
         "utt2dur": durations if len(durations) == len(utterances) else {},
-        "wav.scp": wav_scp_entries(utterances),
+        "wav.scp": {recording: source for recording, source in sources.items() if source},
         "utt2spk": {u.id: u.speaker for u in utterances},
+        **label_tables(utterances, set(speaker_labels)),
     }
-    columns |= label_tables(utterances, set(speaker_labels))
     columns["spk2utt"] = spk2utt_of(columns["utt2spk"])
     return {name: format_table(column.items()) for name, column in columns.items() if column}
-
-
-def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
-    """Recording → absolute path or pipe."""
-    sources: dict[str, str] = {}
-    for utterance in utterances:
-        source, recording = utterance.source, utterance.recording
-        if source and not utterance.is_piped:
-            source = str(Path(source).absolute())
-        if unprintable_character(source) or source != source.strip(" \t"):
-            raise DataError(f"recording {recording}: wav.scp cannot hold the path {source!r} (rename it)")
-        if sources.setdefault(recording, source) != source:
-            raise DataError(f"recording {recording} is both {sources[recording]} and {source}")
-    return {recording: source for recording, source in sources.items() if source}
 
 
 def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[str, dict[str, str]]:

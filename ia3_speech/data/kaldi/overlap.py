@@ -1,4 +1,4 @@
-"""What data directories have in common: a test set with those that training uses, dev with train.
+"""Overlap of data directories: of a test set with the sets that training uses, of dev with train.
 
     ia3-speech datadir overlap data/train data/dev data/test
 
@@ -18,24 +18,23 @@ from ia3_speech.formatting import plural
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """What a test set has in common with training."""
+    """The speakers and sentences that a test set shares with training."""
 
     training: list[str]  # the data directories of training
     speakers: int  # of the test set
-    common_speakers: int  # those of them that speak in training
-    sentences: int  # different ones of the test set; by speaker those of each speaker count
-    common_sentences: int  # those of them that occur in training
+    common_speakers: int  # that also speak in training
+    sentences: int  # different sentences of the test set; by speaker, of each speaker
+    common_sentences: int  # that also occur in training
     utterances: int  # of the test set
-    unseen: frozenset[str]  # the ids of those of them whose sentence does not occur in training
-    # Each utterance is compared with what its speaker's adapter was trained on alone; that the speaker is the
-    # same is no warning
+    unseen: frozenset[str]  # ids of the utterances whose sentence does not occur in training
+    # Whether each utterance is compared only with the training data of its speaker's adapter; the common
+    # speaker is then no warning
     by_speaker: bool = False
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the test set's scores must know; empty where nothing is common."""
-        warnings: list[str] = []
-        place, unseen = training_in_words(self.by_speaker), len(self.unseen)
+        """Sentences that a reader of the test set's scores must know; empty where nothing is common."""
+        warnings, place, unseen = [], training_in_words(self.by_speaker), len(self.unseen)
         if self.common_sentences and not unseen:
             warnings.append(
                 f"every sentence of the test set occurs in {place}: the scores hold for these sentences only"
@@ -46,27 +45,28 @@ class Overlap:
                 f"{place}: the {plural(unseen, 'utterance')} with other sentences "
                 f"{'is' if unseen == 1 else 'are'} scored separately too"
             )
-        if self.common_speakers and not self.by_speaker:
-            speakers = f"{self.common_speakers} of {plural(self.speakers, 'speaker')} of the test set speak"
-            if self.common_speakers == self.speakers:
-                speakers = "every speaker of the test set speaks"
-            only = ": the scores hold for these speakers only" * (self.common_speakers == self.speakers)
-            warnings.append(f"{speakers} in training{only}")
+        if self.common_speakers == self.speakers and not self.by_speaker:
+            warnings.append(
+                "every speaker of the test set speaks in training: the scores hold for these speakers only"
+            )
+        elif self.common_speakers and not self.by_speaker:
+            speakers = plural(self.speakers, "speaker")
+            warnings.append(f"{self.common_speakers} of {speakers} of the test set speak in training")
         return warnings
 
     def record(self) -> dict[str, Any]:
-        """As score.json holds it: a number of unseen utterances in place of their ids, and the warnings."""
+        """The entry of score.json: a number of unseen utterances in place of their ids, and the warnings."""
         fields = {name: value for name, value in vars(self).items() if name != "unseen"}
         return fields | {"unseen_utterances": len(self.unseen), "warnings": self.warnings}
 
 
 def training_in_words(by_speaker: bool) -> str:
-    """What the sentences of a test set are compared with."""
+    """The data that the sentences of a test set are compared with."""
     return "the same speaker's adaptation utterances" if by_speaker else "training"
 
 
 def find_overlap(training: Sequence[DataDirectory], test: DataDirectory) -> Overlap:
-    """What `test` has in common with any of the sets of training."""
+    """The speakers and sentences that `test` shares with any of the sets of training."""
     trained = set().union(*map(sentences_of, training))
     speakers, sentences = set(test.speakers), sentences_of(test)
     return Overlap(
@@ -81,11 +81,11 @@ def find_overlap(training: Sequence[DataDirectory], test: DataDirectory) -> Over
 
 
 def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: DataDirectory) -> Overlap:
-    """What each utterance has in common with those that its speaker's adapter was trained on.
+    """The sentences that each utterance shares with the training data of its speaker's adapter.
 
     Args:
         adapted_on: id of a tested utterance → ids of the utterances that train its adapter or are held out.
-        data: both, the utterances that are tested and those.
+        data: the tested utterances and the training utterances.
     """
     sentences = {u.id: (u.speaker, sentence_of(u)) for u in data}
     seen = {
@@ -109,8 +109,8 @@ def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
     """`test and train share 2 of 24 speakers and 0 of 240 sentences`. Raises DataError for common audio."""
     if common := common_utterances(data, test):
         raise DataError(
-            f"{test.path}: utterance {common[0]} is also in {data.path}: a test set must not hold anything "
-            f"that training uses (remove it from one of them)"
+            f"{test.path}: utterance {common[0]} is also in {data.path}: a test set must not hold data that "
+            f"training uses (remove it from either)"
         )
     overlap = find_overlap([data], test)
     speakers = f"{overlap.common_speakers} of {overlap.speakers} speakers"
@@ -119,21 +119,21 @@ def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
 
 
 def overlap_of_train_and_dev(train: DataDirectory, dev: DataDirectory) -> list[str]:
-    """What a user must know before training, a sentence each; empty where dev holds nothing of train:
+    """Warnings before training; empty where dev holds nothing of train:
 
-    2 of 12 utterances of data/dev are also in data/train, such as anna-1: what is learned by heart …
+    2 of 12 utterances of data/dev are also in data/train, such as anna-1: memorized utterances count …
     5 of 10 sentences of data/dev occur in data/train, such as “no fever no cough”: …
     """
     if train.path.resolve() == dev.path.resolve():
         return [
-            f"{dev.path} is both train and dev: its error rate falls whatever is learned, and cannot tell "
-            f"which epoch is the best (ia3-speech datadir split holds a part of train out for dev)"
+            f"{dev.path} is both train and dev: its error rate cannot tell which epoch is the best "
+            f"(ia3-speech datadir split holds a part of train out for dev)"
         ]
     warnings = []
     if utterances := common_utterances(train, dev):
         warnings.append(
             f"{len(utterances)} of {plural(len(dev), 'utterance')} of {dev.path} are also in {train.path}, "
-            f"such as {utterances[0]}: what is learned by heart counts as right there (remove them from one)"
+            f"such as {utterances[0]}: memorized utterances count as correct (remove them from either)"
         )
     trained, sentences = sentences_of(train), sentences_of(dev)
     if common := sorted(sentences & trained):

@@ -11,12 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.data.kaldi.directory import (
-    DataDirectory,
-    read_data_directory,
-    refuse_same_folder,
-    write_data_directory,
-)
+from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
 from ia3_speech.errors import DataError
@@ -41,37 +36,44 @@ def subset_data_directory(
     """
     if (first is None) == (minutes is None):
         raise DataError("a subset is chosen by either --first or --minutes")
-    data = read_available_tables(source)
-    refuse_same_folder(source, target)
+    data = read_available_tables(source, target)
     if first is None:
         ids = first_minutes(data, minutes)
     elif 1 <= first <= len(data):
         ids = {utterance.id for utterance in data.utterances[:first]}
     else:
         raise DataError(f"{source}: --first {first}: the directory has {len(data)} utterances")
-    utterances = [utterance for utterance in data if utterance.id in ids]
-    write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
-    return replace(data, path=Path(target), utterances=utterances)
+    return write_part(data, target, [utterance for utterance in data if utterance.id in ids])
 
 
-def read_available_tables(path: Path | str) -> DataDirectory:
-    """Read a directory that may lack text and audio, or be sorted otherwise; its tables are checked."""
-    path = Path(path)
+def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirectory:
+    """Read a directory that may lack text and audio, or be sorted otherwise; its tables are checked. Raises
+    DataError also where it or two of `targets` are one folder: no directory is written over its source."""
+    path, folders = Path(path), {Path(folder).resolve() for folder in (path, *targets)}
+    if len(folders) <= len(targets):
+        raise DataError(f"{targets[-1]}: source and targets must be different folders (give another name)")
     has_audio = (path / "wav.scp").exists() or (path / "segments").exists()
     return read_data_directory(
         path, text=(path / "text").exists(), wav=has_audio, spk_sort=False, allow_pipes=True
     )
 
 
+def write_part(data: DataDirectory, target: Path | str, utterances: list[Utterance]) -> DataDirectory:
+    """Write some utterances of `data` as the directory `target`."""
+    write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
+    return replace(data, path=Path(target), utterances=utterances)
+
+
 def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
-    """Utterances in hash order until they last `minutes`: the one that exceeds it is the last."""
+    """The ids of utterances in hash order, up to the first at whose end `minutes` are full."""
     seconds = {u.id: (with_duration(u) if u.source else u).duration for u in data}
     if None in seconds.values():
         raise DataError(f"{data.path}: the utterances' lengths are not known (write utt2dur)")
     available = sum(seconds.values())
     if not 0 < 60 * minutes <= available:
-        held = f"the directory holds {available / 60:.1f} minutes"
-        raise DataError(f"{data.path}: --minutes {minutes:g}: {held}")
+        raise DataError(
+            f"{data.path}: --minutes {minutes:g}: the directory holds {available / 60:.1f} minutes"
+        )
     ids: set[str] = set()
     total = 0.0
     for id in sorted(seconds, key=hash_order):
@@ -104,19 +106,14 @@ def split_data_directory(
     """
     if not 0 < fraction < 1:
         raise DataError(f"--fraction {fraction}: not between 0 and 1")
-    refuse_same_folder(source, rest, part)
-    data = read_available_tables(source)
+    data = read_available_tables(source, rest, part)
     group = {utterance.id: group_of(utterance, by, data) for utterance in data}
     in_part = hold_out(group.values(), fraction)
     if not in_part:
         only = f"only one {by} ({min(group.values())})"
         raise DataError(f"{source}: {only}, so no split (divide by another label)")
-    sides = []
-    for path, inside in ((rest, False), (part, True)):
-        chosen = [utterance for utterance in data if (group[utterance.id] in in_part) == inside]
-        write_data_directory(path, chosen, speaker_labels=data.speaker_labels)
-        sides.append(replace(data, path=Path(path), utterances=chosen))
-    return sides[0], sides[1]
+    sides = [[u for u in data if (group[u.id] in in_part) == inside] for inside in (False, True)]
+    return write_part(data, rest, sides[0]), write_part(data, part, sides[1])
 
 
 def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:

@@ -13,21 +13,17 @@ from itertools import pairwise
 from pathlib import Path
 
 from ia3_speech.errors import DataError
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import plural, shorten
 
 FIELD_SEPARATOR = re.compile(r"[ \t]+")  # as awk, and so Kaldi, splits lines: not at other Unicode spaces
 JOINERS = "\u200c\u200d"  # not "printable", yet letters of Persian and the Indic scripts need them
 BYTE_ORDER_MARK = "\ufeff"  # which Windows programs write in front of UTF-8
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-MAX_PROBLEMS = 10  # that one error lists
 
 
 def raise_if_any(problems: list[str]) -> None:
-    """One DataError for all `problems`: the first ten, and how many more there are."""
+    """Raise one DataError for all `problems`: the first ten, a line each, and how many more there are."""
     if problems:
-        rest = len(problems) - MAX_PROBLEMS
-        more = [f"… and {rest} more problems"] if rest > 0 else []
-        raise DataError("\n".join(problems[:MAX_PROBLEMS] + more))
+        raise DataError(shorten(problems, "\n"))
 
 
 # ---- any text file ----
@@ -37,7 +33,7 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
     """The text of a UTF-8 file.
 
     Args:
-        hint: what to do where it cannot be read.
+        hint: what to do where the file cannot be read.
         keep_mark: leave the byte-order mark in the text, if the file begins with one.
 
     Raises:
@@ -59,14 +55,12 @@ def read_mapping(path: Path) -> dict[str, str]:
     """Key → value of lines `key value…`, in any order, with spaces or TABs between. Raises DataError."""
     mapping: dict[str, str] = {}
     for number, line in enumerate(read_utf8(path).splitlines(), 1):
-        if not line.strip():
-            continue
         key, *value = FIELD_SEPARATOR.split(line.strip(), maxsplit=1)
-        if not value:
+        if key and not value:
             raise DataError(f"{path}:{number}: {key} has no value (a line is `key value`)")
         if key in mapping:
             raise DataError(f"{path}:{number}: {key} appears twice (remove one of its lines)")
-        mapping[key] = value[0]
+        mapping |= {key: value[0]} if key else {}
     return mapping
 
 
@@ -86,7 +80,7 @@ Table = dict[str, Row]  # key → its row, in the order of the file
 
 
 def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
-    """Read a table as Kaldi's own programs do; `problems` receives what they or we refuse:
+    """Read a table as Kaldi's own programs do. `problems` receives what Kaldi or this library refuses:
 
     no newline at the end, empty lines, unprintable characters (carriage return, no-break space, byte-order
     mark), keys that appear twice (the first counts) or, if `ordered`, out of order.
@@ -135,7 +129,7 @@ def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
 
 
 def unprintable_character(line: str) -> str | None:
-    """The first unprintable character of a line, as a phrase; None where all of it prints."""
+    """The first unprintable character of a line, as a phrase; None where the whole line prints."""
     if line.isprintable():
         return None
     for character in line:
@@ -149,14 +143,10 @@ def unprintable_character(line: str) -> str | None:
 
 def printable_text(text: str) -> str:
     """`text` with all white space as plain spaces, without unprintable characters, trimmed."""
-    kept = (" " if c.isspace() else c for c in text if c.isspace() or c.isprintable() or c in JOINERS)
-    return "".join(kept).strip(" ")
+    characters = (" " if c.isspace() else c for c in text if c.isspace() or c.isprintable() or c in JOINERS)
+    return "".join(characters).strip(" ")
 
 
 def fix_hint(folder: Path) -> str:
+    """The command that repairs a folder, for messages."""
     return f'run "ia3-speech datadir fix {shlex.quote(str(folder))}"'
-
-
-def parse_number(text: str) -> float | None:
-    """A plain decimal number, or None: neither `nan` nor `inf` nor `1_000`."""
-    return float(text) if NUMBER.fullmatch(text) and abs(float(text)) < float("inf") else None

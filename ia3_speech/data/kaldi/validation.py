@@ -3,31 +3,49 @@
 In: a folder. Out: its tables, checked; or one DataError that lists what is wrong, by file and line.
 """
 
+import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.data.kaldi.table_file import (
-    Row,
-    Table,
-    fix_hint,
-    parse_number,
-    raise_if_any,
-    read_table,
-    spk2utt_of,
-)
+from ia3_speech.data.kaldi.table_file import Table, fix_hint, raise_if_any, read_table, spk2utt_of
 from ia3_speech.errors import DataError
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")  # as wav.ark:42 in Kaldi and ESPnet
 LABEL_FILE = re.compile(r"(utt|spk)2([\w-]+)")
-
+NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 # ---- one table ----
+
+
+def parse_number(text: str) -> float:
+    """A plain decimal number without a minus sign; nan for anything else, also for `1_000`."""
+    return float(text) if NUMBER.fullmatch(text) else math.nan
+
+
+def is_field(value: str) -> bool:
+    return len(value.split()) == 1
+
+
+def is_segment(value: str) -> bool:
+    times = [parse_number(field) for field in value.split()[1:]]
+    return len(times) == 2 and 0 <= times[0] < times[1] < math.inf
+
+
+CONTENTS: dict[str, Callable[[str], bool]] = {  # what stands behind a key → whether a value is that
+    "a value": bool,
+    "a speaker": is_field,
+    "a language": is_field,
+    "a text, without <s>, </s> and #0": lambda value: not ILLEGAL.search(value),
+    "a positive number": lambda value: 0 < parse_number(value) < math.inf,
+    "a recording, its start and end in seconds": is_segment,
+    "m or f": lambda value: value in ("m", "f"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,48 +53,30 @@ class Rule:
     """What the lines of a table must look like."""
 
     indexed_by: Literal["utterance", "speaker", "recording"]  # what its keys are
-    what: str = "a value"  # what stands behind a key, in words
-    is_valid: Callable[[str], bool] = bool  # whether a value is that
+    content: str = "a value"  # what stands behind a key, of CONTENTS
     # "needed": fix keeps only the utterances that the table names. "whole": a missing key is an error, and
     # fix removes the table. "partial": the table is a label and may name some keys only, in any order
     coverage: Literal["needed", "whole", "partial"] = "whole"
 
     def find_fault(self, value: str) -> str | None:
-        return None if self.is_valid(value) else f"{value!r} is not {self.what}"
-
-
-def is_field(value: str) -> bool:
-    return len(value.split()) == 1
-
-
-def is_positive(value: str) -> bool:
-    return (parse_number(value) or 0) > 0
-
-
-def is_segment(value: str) -> bool:
-    times = [parse_number(field) for field in value.split()[1:]]
-    return len(times) == 2 and None not in times and 0 <= times[0] < times[1]
+        """What is wrong with the value of a line, as a phrase; None where nothing is."""
+        return None if CONTENTS[self.content](value) else f"{value!r} is not {self.content}"
 
 
 RULES = {
-    "utt2spk": Rule("utterance", "a speaker", is_field, "needed"),
+    "utt2spk": Rule("utterance", "a speaker", "needed"),
     "spk2utt": Rule("speaker"),
-    "text": Rule(
-        "utterance", "a text, without <s>, </s> and #0", lambda value: not ILLEGAL.search(value), "needed"
-    ),
+    "text": Rule("utterance", "a text, without <s>, </s> and #0", "needed"),
     "wav.scp": Rule("recording", coverage="needed"),
-    "segments": Rule("utterance", "a recording, its start and end in seconds", is_segment, "needed"),
+    "segments": Rule("utterance", "a recording, its start and end in seconds", "needed"),
     "feats.scp": Rule("utterance", coverage="needed"),
-    "utt2lang": Rule("utterance", "a language", is_field, "needed"),
-    "utt2dur": Rule("utterance", "a positive number", is_positive),
-    "utt2num_frames": Rule("utterance", "a positive number", is_positive),
-    "utt2uniq": Rule("utterance"),
-    "utt2warp": Rule("utterance", "a positive number", is_positive),
-    "vad.scp": Rule("utterance"),
-    "spk2gender": Rule("speaker", "m or f", lambda value: value in ("m", "f")),
-    "spk2warp": Rule("speaker", "a positive number", is_positive),
+    "utt2lang": Rule("utterance", "a language", "needed"),
+    **dict.fromkeys(("utt2dur", "utt2num_frames", "utt2warp"), Rule("utterance", "a positive number")),
+    **dict.fromkeys(("utt2uniq", "vad.scp"), Rule("utterance")),
+    "spk2gender": Rule("speaker", "m or f"),
+    "spk2warp": Rule("speaker", "a positive number"),
     "cmvn.scp": Rule("speaker"),
-    "reco2dur": Rule("recording", "a positive number", is_positive),
+    "reco2dur": Rule("recording", "a positive number"),
     "reco2file_and_channel": Rule("recording"),
 }
 # No labels: counts that other tools write, and names of what an utterance has without a label.
@@ -85,11 +85,9 @@ NO_LABELS = {"num_samples", "max_frames", "utterance", "speaker", "recording", "
 
 def rule_of(name: str) -> Rule | None:
     """The rule for a file name; all labels (utt2LABEL, spk2LABEL) share one; None for any other file."""
-    if name in RULES:
-        return RULES[name]
     label = LABEL_FILE.fullmatch(name)
     indexed_by = {"utt": "utterance", "spk": "speaker"}
-    return Rule(indexed_by[label[1]], coverage="partial") if label else None
+    return RULES.get(name) or (Rule(indexed_by[label[1]], coverage="partial") if label else None)
 
 
 def label_of_table(name: str) -> str | None:
@@ -100,7 +98,7 @@ def label_of_table(name: str) -> str | None:
 
 
 def table_names(folder: Path) -> list[str]:
-    """The tables that `folder` holds, sorted."""
+    """The tables that `folder` holds, sorted. Raises DataError where there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
     names = sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
@@ -126,7 +124,14 @@ def check_tables(
         name: read_table(folder / name, problems, ordered=rule_of(name).coverage != "partial")
         for name in table_names(folder)
     }
-    missing = missing_tables(folder, tables, text=text, wav=wav)
+    hints = {"utt2spk": "write it: one line `utterance speaker` each", "spk2utt": fix_hint(folder)}
+    if text:
+        hints["text"] = "write it: one line `utterance words` each; datadir validate --no-text does without"
+    if wav or "segments" in tables:
+        needed = "write it: one line `recording file` each; datadir validate --no-wav does without"
+        hints["wav.scp"] = "segments needs it" if "segments" in tables else needed
+    missing = [f"{folder / n}: no such file ({hint})" for n, hint in hints.items() if n not in tables]
+    missing += [f"{folder / name}: the file is empty" for name in hints if tables.get(name) == {}]
     if missing:  # the checks below need these tables
         raise_if_any(missing + problems)
     for name, table in tables.items():
@@ -135,26 +140,12 @@ def check_tables(
                 hint = f"correct the line, or {fix_hint(folder)}"
                 problems.append(f"{folder / name}:{row.line}: {row.key}: {fault} ({hint})")
     raise_if_any(problems)  # the checks below need sound lines
-    problems += missing_keys(folder, tables)
-    problems += spk2utt_problem(folder, tables["utt2spk"], tables["spk2utt"])
-    if spk_sort:
-        problems += unsorted_speaker(folder / "utt2spk", tables["utt2spk"].values())
-    if wav:
-        problems += source_problems(folder / "wav.scp", tables["wav.scp"], allow_pipes)
-    raise_if_any(problems)
+    raise_if_any(
+        missing_keys(folder, tables)
+        + order_problems(folder, tables, spk_sort)
+        + (source_problems(folder / "wav.scp", tables["wav.scp"], allow_pipes) if wav else [])
+    )
     return tables
-
-
-def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: bool) -> list[str]:
-    """A problem for each required table that is missing or empty."""
-    hints = {"utt2spk": "write it: one line `utterance speaker` each", "spk2utt": fix_hint(folder)}
-    if text:
-        hints["text"] = "write it: one line `utterance words` each; datadir validate --no-text does without"
-    if wav or "segments" in tables:
-        needed = "write it: one line `recording file` each; datadir validate --no-wav does without"
-        hints["wav.scp"] = "segments needs it" if "segments" in tables else needed
-    absent = [f"{folder / name}: no such file ({hint})" for name, hint in hints.items() if name not in tables]
-    return absent + [f"{folder / name}: the file is empty" for name in hints if tables.get(name) == {}]
 
 
 def missing_keys(folder: Path, tables: dict[str, Table]) -> list[str]:
@@ -182,25 +173,23 @@ def missing_keys(folder: Path, tables: dict[str, Table]) -> list[str]:
     return problems
 
 
-def spk2utt_problem(folder: Path, utt2spk: Table, spk2utt: Table) -> list[str]:
-    """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order."""
-    expected = spk2utt_of({key: row.value for key, row in utt2spk.items()})
-    for row in spk2utt.values():
+def order_problems(folder: Path, tables: dict[str, Table], spk_sort: bool) -> list[str]:
+    """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order; with
+    `spk_sort` also where utt2spk, sorted by utterance, is not sorted by speaker."""
+    problems, expected = [], spk2utt_of({key: row.value for key, row in tables["utt2spk"].items()})
+    for row in tables["spk2utt"].values():
         utterances = " ".join(row.value.split())
         if utterances != expected.get(row.key, utterances):
             fault = f"the utterances of {row.key} are not those of utt2spk, in its order"
-            return [f"{folder / 'spk2utt'}:{row.line}: {fault} ({fix_hint(folder)})"]
-    return []
-
-
-def unsorted_speaker(utt2spk: Path, rows: Iterable[Row]) -> list[str]:
-    """A problem where utt2spk, sorted by utterance, is not sorted by speaker."""
-    for before, row in pairwise(rows):
+            problems.append(f"{folder / 'spk2utt'}:{row.line}: {fault} ({fix_hint(folder)})")
+            break
+    for before, row in pairwise(tables["utt2spk"].values()) if spk_sort else ():
         if row.value < before.value:
             fault = f"not sorted by speaker: {row.value} follows {before.value}"
             hint = "make speaker ids prefixes of utterance ids, or pass --no-spk-sort"
-            return [f"{utt2spk}:{row.line}: {fault} ({hint})"]
-    return []
+            problems.append(f"{folder / 'utt2spk'}:{row.line}: {fault} ({hint})")
+            break
+    return problems
 
 
 # ---- the audio ----

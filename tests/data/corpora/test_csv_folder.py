@@ -79,8 +79,7 @@ def test_few_speakers_are_split_by_sentence(tmp_path, capsys):
     assert {name: len(data) for name, data in sets.items()} == {"train": 20, "dev": 3, "test": 7}
     where = [name for name, data in sets.items() for one in data if "aa" in one.text]
     assert len(where) == 2 and len(set(where)) == 1
-    message = "list.csv: does not name 1 sound files, such as x/y.ogg; they are left out"
-    assert message in capsys.readouterr().out
+    assert "mine: 1 sound files have no text, such as x/y.ogg; they are left out" in capsys.readouterr().out
 
 
 def test_without_speakers_each_recording_is_one(tmp_path, capsys):
@@ -88,7 +87,7 @@ def test_without_speakers_each_recording_is_one(tmp_path, capsys):
     sets = prepared(made(tmp_path / "mine", lines), tmp_path, size="small")
     assert sum(len(data.speakers) for data in sets.values()) == 12
     out = capsys.readouterr().out
-    assert "list.csv: no column speaker (the columns are file, text): each recording counts as a" in out
+    assert "mine: no column speaker (the columns are file, text): each recording counts as a speaker" in out
     assert "test: 2 of 12 sentences, 17% of all recordings" in out
 
 
@@ -109,7 +108,7 @@ def test_everything_that_is_wrong_is_said_by_line(tmp_path):
     path = folder / "list.csv"
     assert str(error.value).splitlines() == [
         f'{path}:8: 4 fields for 3 columns (a text with a comma in it stands in quotation marks: "…")',
-        f"{path}:4: no text for c.wav (write what is said, or remove the line)",
+        f"{path}:4: no text for c.wav (write it, or remove the line)",
         f"{path}:5: ./a.wav is already in line 2 (remove one of them)",
         f"{path}:5: the split is 'training' (train, dev or test)",
         f"{path}:6: no such file: (empty) (paths are relative to {folder})",
@@ -193,7 +192,7 @@ def test_what_is_wrong_with_a_workbook(tmp_path, monkeypatch):
         prepared(folder, tmp_path)
     assert str(error.value).splitlines() == [
         f"{folder}/list.xlsx:4: 3 fields for 2 columns (remove what is beside the table)",
-        f"{folder}/list.xlsx:3: no text for b.wav (write what is said, or remove the line)",
+        f"{folder}/list.xlsx:3: no text for b.wav (write it, or remove the line)",
     ]
     (folder / "list.xlsx").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"list\.xlsx: not an Excel workbook: "):
@@ -206,15 +205,15 @@ def test_what_is_wrong_with_a_workbook(tmp_path, monkeypatch):
 def test_one_csv_file_is_expected(tmp_path):
     folder = made(tmp_path / "mine", plain(3))
     shutil.copy(folder / "list.csv", folder / "other.TSV")
-    with pytest.raises(
-        UserError, match=r"holds 2 CSV files \(list\.csv, other\.TSV\) at its top, and one is"
-    ):
-        prepared(folder, tmp_path)
-    with pytest.raises(UserError, match="nothing: there is no such folder"):
-        prepared(tmp_path / "nothing", tmp_path)
-    (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match=r"(?s)holds no CSV file at its top.*file,text,speaker,accent"):
-        prepared(tmp_path / "nothing", tmp_path)
+    (tmp_path / "empty").mkdir()
+    messages = {
+        "mine": r"holds 2 CSV files \(list\.csv, other\.TSV\) at its top, and one is",
+        "nothing": "nothing: there is no such folder",
+        "empty": r"(?s)holds no CSV file at its top.*file,text,speaker,accent",
+    }
+    for name, message in messages.items():
+        with pytest.raises(UserError, match=message):
+            prepared(tmp_path / name, tmp_path)
 
 
 def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
@@ -223,7 +222,7 @@ def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     csv_folder.prepare(made(tmp_path / "mine", plain(20)), tmp_path / "out")
     train, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "test"))
     assert len(train) == 20 and [u.id for u in train] == [u.id for u in test]
-    assert not (tmp_path / "out/dev").exists() and "judged by folds" in capsys.readouterr().out
+    assert not (tmp_path / "out/dev").exists() and "evaluated by folds" in capsys.readouterr().out
     lines = plain(20)
     split = [f"{line},{'split' if not n else 'test' if n > 15 else 'train'}" for n, line in enumerate(lines)]
     csv_folder.prepare(made(tmp_path / "divided", split), tmp_path / "other")
