@@ -1,7 +1,7 @@
-"""Charts as SVG: lines and dots with intervals on two axes.
+"""SVG: its elements and files, and charts of lines and dots with intervals on two axes.
 
-In: points and axes. Out: `Chart`s, which the page's templates put into figures, and markup. Colours
-come from page.css by class.
+In: points and axes. Out: `Chart`s, which the page's templates put into figures, and markup. In the page
+page.css colours the classes, in a file STYLE.
 """
 
 import math
@@ -43,6 +43,39 @@ def element(name: str, /, *children: str | Markup, **attributes: object) -> Mark
         text = f"{value:.6g}" if isinstance(value, float) else value
         written += f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"'
     return Markup(f"<{name}{written}>{''.join(map(escape, children))}</{name}>")
+
+
+def picture(
+    shapes: Iterable[Markup],
+    width: float,
+    height: float,
+    title: str,
+    *,
+    top: float = 0,
+    scale: float = 1,
+    style: str = "",
+) -> Markup:
+    """A whole picture on a white background, for a file or a page; a screen reader says its title.
+
+    Args:
+        shapes: elements in pixels, from (0, top) to (width, top + height).
+        style: rules of CSS for their classes.
+        scale: pixels of the picture for a pixel of the shapes.
+    """
+    return element(
+        "svg",
+        element("title", title),
+        *([element("style", Markup(style))] if style else []),
+        element("rect", x=0, y=top, width="100%", height="100%", fill="white"),
+        *shapes,
+        xmlns="http://www.w3.org/2000/svg",
+        role="img",
+        viewBox=f"0 {top:g} {width:g} {height:g}",
+        width=scale * width,
+        height=scale * height,
+        font_family="sans-serif",
+        font_size=12,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,20 +157,9 @@ class Chart:
             left = LEFT + 140 * number
             legend.append(element("circle", cx=left + 4, cy=-10, r=4, class_=f"dot {style}"))
             legend.append(element("text", name, x=left + 12, y=-6))
-        picture = element(
-            "svg",
-            element("title", f"{self.title}. {self.description}"),
-            element("style", Markup(STYLE)),
-            element("rect", x=0, y=-above, width="100%", height="100%", fill="white"),
-            *heads,
-            *legend,
-            *self.shapes,
-            viewBox=f"0 {-above} {WIDTH} {HEIGHT + above}",
-            xmlns="http://www.w3.org/2000/svg",
-            width=1.5 * WIDTH,
-            height=1.5 * (HEIGHT + above),
-        )
-        return f"{picture}\n"
+        title = f"{self.title}. {self.description}"
+        shapes, size = [*heads, *legend, *self.shapes], (WIDTH, HEIGHT + above)
+        return f"{picture(shapes, *size, title, top=-above, scale=1.5, style=STYLE)}\n"
 
 
 def diagonal(end: float) -> Series:

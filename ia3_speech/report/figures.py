@@ -65,7 +65,7 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
     rows = [
         [100 * part["low"], 100 * part["high"], part["words"], Rate(part["confidence"]),
          Rate(part["right"], wilson_interval(part["right"], part["words"]))]
-        for part in system.results.confidences["bins"]
+        for part in system.result.confidences["bins"]
     ]  # fmt: skip
     head = ["from %", "to %", "words", "mean confidence %", "right %"]
     return Table("reliability", f"Reliability of {system.name}", head, rows)
