@@ -22,15 +22,13 @@ from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import command
 from ia3_speech.commands.train import main
 from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.hypotheses import greedy
-from ia3_speech.model.kinds.ctc import CTC
 from ia3_speech.model.precision import choose_precision
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.config import TrainingOptions, plain_options
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.run import run_lock, train
@@ -114,33 +112,23 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     caplog.set_level("INFO", "ia3_speech")
     summary = train(options_of(place, labels={"speaker": "042"}, precision="auto"))
     out = place / "exp"
-    assert {p.name for p in out.iterdir()} == {
-        "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json",
-    }  # fmt: skip
+    files = {"adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json"}
+    assert {p.name for p in out.iterdir()} == files
     assert json.loads((out / "train.json").read_text()) == summary
-    assert sorted(summary) == [
-        "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "precision",
-        "precision_reason", "seconds", "seconds_per_step",
-        "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
-    ]  # fmt: skip
     assert summary["method"] == "ia3" and summary["bytes"] == (out / "adapter" / PEFT_WEIGHTS).stat().st_size
-    assert 0 < summary["seconds_per_step"] < summary["seconds"]
-    assert summary["peak_memory_bytes"] > 10**7
+    assert 0 < summary["seconds_per_step"] < summary["seconds"] and summary["peak_memory_bytes"] > 10**7
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = metrics_of(out)
     assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]
     assert rows[-1]["selected_epoch"] == summary["selected_epoch"] == 0
     assert rows[0]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
-    assert summary["note"] == "no epoch improved on the start"
-    assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    assert "no epoch improved" in summary["note"] and "exp: no epoch improved" in caplog.text
     assert sum(m.startswith("epoch ") and m.endswith(" s left") for m in caplog.messages) == 2
     saved = load_file(out / "adapter" / PEFT_WEIGHTS)
     assert all(bool((tensor == 1).all()) for tensor in saved.values())
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
-    metadata = read_metadata(out / "adapter")
-    assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
-    decided, reason = choose_precision("auto", load_base(place / "base").model)
-    assert (summary["precision"], summary["precision_reason"]) == (decided, reason)
+    assert read_metadata(out / "adapter").base == str(place / "base")
+    decided, _ = choose_precision("auto", load_base(place / "base").model)
     options = options_of(place, labels={"speaker": "042"}, precision=decided)
     assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
 
@@ -173,25 +161,6 @@ def trainer_of(place: Path, **changes) -> Trainer:
         read_examples(folder, base, options, options.speeds) for folder in (options.train, options.dev)
     ]
     return Trainer(base, *examples, options)
-
-
-def test_a_dev_utterance_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
-    limit = 0.52  # of lengths 0.5 to 0.65 s
-    monkeypatch.setattr(CTC, "maximum_seconds", property(lambda base: limit))
-    heard: list[list[str]] = []
-    monkeypatch.setattr(
-        "ia3_speech.training.trainer.count_errors",
-        lambda reference, hypothesis: heard.append(hypothesis) or count_errors(reference, hypothesis),
-    )
-    trainer = trainer_of(place)
-    trainer.dev_errors()
-    assert [number for number, _ in trainer.dev_pieces] == [0, 1, 1, 2, 3, 3, 4, 4, 5, 5]
-    assert all(piece.duration <= limit for _, piece in trainer.dev_pieces)
-    waves = [load_utterance(example.utterance) for example in trainer.dev]
-    assert heard == [text.split() for text in Recognizer(trainer.base, max_seconds=limit).texts(waves)]
-    whole = [greedy(logits, trainer.base.vocabulary).split()
-             for logits in trainer.base.logits(waves, any_length=True)]  # fmt: skip
-    assert heard != whole
 
 
 @pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
@@ -290,24 +259,18 @@ def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, 
     train(options_of(place, "start", epochs=1))
     standard = {"epochs": 1, "init_adapter": str(place / "start/adapter")}
     summary = train(options_of(place, **standard))
-    config = (place / "exp/config.yaml").read_text()
 
     def refused(message: str, **changes) -> None:
-        message = rf"exp holds another run: {message} .*\(choose another --out\)"
-        with pytest.raises(TrainingError, match=message):
+        with pytest.raises(TrainingError, match=rf"exp holds another run: {message} "):
             train(options_of(place, **(standard | changes)))
-        assert (place / "exp/config.yaml").read_text() == config
 
     refused("learning_rate was 0.01, is 0.5", learning_rate=0.5)
-    refused("sha256 of the data was", train=place / "dev")
-    for file, change in (
-        (place / "audio/train/3.wav", reverse),  # ids, texts and lengths are the same
-        (place / "train/text", lambda file: file.write_text(file.read_text().replace("yes", "no"))),
-    ):
-        before = file.read_bytes()
-        change(file)
-        refused("sha256 of the data was")
-        file.write_bytes(before)
+    file = place / "audio/train/3.wav"  # ids, texts and lengths stay
+    before = file.read_bytes()
+    samples, rate = soundfile.read(file)
+    soundfile.write(file, samples[::-1], rate, subtype="FLOAT")
+    refused("sha256 of the data was")
+    file.write_bytes(before)
     train(options_of(place, "other", epochs=1, seed=4))
     (place / "start").rename(place / "before")
     (place / "other").rename(place / "start")
@@ -345,11 +308,6 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     records = [read_metadata(place / out / "adapter") for out in ("more", "another")]
     assert [one.labels for one in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
     assert records[0].training["init_adapter"] == start["init_adapter"]
-
-
-def reverse(file: Path) -> None:
-    samples, rate = soundfile.read(file)
-    soundfile.write(file, samples[::-1], rate, subtype="FLOAT")
 
 
 # ---- choice by dev, and early stopping
@@ -403,15 +361,6 @@ def test_vectors_are_held_near_one(options, expected, place):
 
 
 # ---- what can't be learnt
-
-
-def test_drop_chars_and_skip_go_on_and_name_what_is_left_out(place, caplog):
-    record(place / "train", 24, text="naïve")
-    texts = (place / "train/text").read_text().replace("s0-02 naïve", "s0-02 " + "a" * 60)
-    (place / "train/text").write_text(texts.replace("s1-01 naïve", "s1-01 ..."))
-    summary = train(options_of(place, epochs=1, drop_chars=True, on_error="skip"))
-    assert summary["utterances"] == 22 and "train: 2 utterances left out" in caplog.text
-    assert "s0-02: 119 frames are needed" in caplog.text and "s1-01: no word is left" in caplog.text
 
 
 def test_a_second_run_in_the_same_folder_is_refused(place):

@@ -3,9 +3,9 @@
 In: a model with vectors attached, or an adapter's folder. Out: a folder (see `record` for its files), or an
 `Adapter` in memory that is proven to belong to the model's base. Vectors are fp32 always.
 
-Format: peft 0.21's IA3 tuner, `save_pretrained`. What PEFT cannot express (a vector on both sides of one
-linear layer: `ffn` with `ffn_output`) is written as `ia3_speech.safetensors` under our own names, without
-`adapter_config.json`: PEFT then refuses the folder instead of loading half of it.
+Format: peft 0.21's IA3 tuner, `save_pretrained`. PEFT cannot express a vector on both sides of one linear
+layer (`ffn` with `ffn_output`): such an adapter is written as `ia3_speech.safetensors`, without
+`adapter_config.json`, so that PEFT refuses the folder instead of loading half of it.
 """
 
 import json
@@ -59,8 +59,8 @@ from ia3_speech.model.location import MINI
 
 logger = logging.getLogger(__name__)
 PEFT_VERSION = "0.21.2"  # whose layout this is
-# The base's name in adapter_config.json where no hub id and no folder is meant: `AutoPeftModel`, which can't
-# find it, shows this in its error.
+# The base's name in adapter_config.json, if it is neither a hub id nor a folder; the error of `AutoPeftModel`
+# shows it
 MINI_NAME = (
     "mini (it comes with ia3-speech: ia3-speech adapters export ADAPTER --out FOLDER writes it with the "
     "adapter merged, for AutoModelForCTC; or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
@@ -107,7 +107,7 @@ def save_adapter(
 
 
 def name_of_base(model: nn.Module) -> str:
-    """The base's name as transformers remembers it; a folder by its full path, as `load_base` records it."""
+    """The base's name that transformers stored; a folder by its full path, as `load_base` records it."""
     name = getattr(model.config, "name_or_path", "") or ""
     if Path(name).resolve() == MINI.resolve():
         return "mini"
@@ -115,7 +115,7 @@ def name_of_base(model: nn.Module) -> str:
 
 
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
-    """What is attached to `model`, copied: fp32, on the CPU."""
+    """A copy of the vectors and the head attached to `model`: fp32, on the CPU."""
     attached = vectors(model)
     return Adapter(
         name=metadata.base if metadata else "",
@@ -127,7 +127,7 @@ def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
 
 
 def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters of the base's own head by their names in the model, also while another is trained."""
+    """The parameters of the base's head by their names in the model, also while another head is trained."""
     head = attachment(model).base_head or head_parameters(model)
     return {name: to_fp32(tensor) for name, tensor in head.items()}
 
@@ -137,8 +137,8 @@ def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Path:
-    """Write an adapter of `model`'s base, which must have metadata. Raises as `write_folder`, or AdapterError
-    where a parameter is not finite."""
+    """Write an adapter of `model`'s base, with its metadata. Raises as `write_folder`, or AdapterError if a
+    parameter is not finite."""
     from safetensors.torch import save_file
 
     check_finite(adapter.tensors, "not saved:")
@@ -149,15 +149,15 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
             save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
             config = json.dumps(peft_config(model, adapter), indent=2, sort_keys=True)
             (new / PEFT_CONFIG).write_text(f"{config}\n", "utf-8")
-        else:  # our own names, so that PEFT can't load half of it
+        else:
             save_file(adapter.tensors, new / OWN_WEIGHTS, {"format": "pt"})
 
     return write_folder(folder, adapter.metadata, write_tensors)
 
 
 def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable[[Path], None]) -> Path:
-    """Write an adapter's folder in one step: its tensors, by a function that is given a folder, its record
-    and its card. Raises AdapterError where the folder holds files that are not an adapter's."""
+    """Write an adapter's folder in one step: tensors, by a function of a folder, record and card. Raises
+    AdapterError if the folder holds files that are not an adapter's."""
     if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
         raise AdapterError(
             f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
@@ -168,7 +168,7 @@ def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable
         write_tensors(new)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         write_record(new, asdict(replace(metadata, created=now)))
-        update_card(new, overwrite=True)  # PEFT writes one of its own
+        update_card(new, overwrite=True)  # PEFT writes a card too
     return Path(folder)
 
 
@@ -179,8 +179,8 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     """Whether PEFT would load all of it, and every vector would have its effect there.
 
     PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
-    quantised layers; of heads it saves no lists of modules (`tdnn`) and no lone parameters (`layer_weights`).
-    Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
+    quantised layers; it saves no heads of lists of modules (`tdnn`) or single parameters (`layer_weights`).
+    If attention does not call its projections (WavLM) PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
     if not modules or len(set(modules)) < len(modules):
@@ -217,7 +217,6 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         short = {path.rpartition(".")[2] for path in paths}
         if adapter.config.layers != "all":
             return sorted(paths)
-        # PEFT matches the end of a path, so a short name must not match modules without a vector.
         matched = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
         return sorted(short) if matched <= set(modules) else sorted(paths)
 
@@ -250,8 +249,8 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     """
     if (method := method_of(folder)) != "ia3":
         raise AdapterError(
-            f"{folder}: its method is {method}, and sums, banks, merging, and training from an adapter are "
-            f"IA³'s alone (--adapter, and load(adapter=…), take it by itself)"
+            f"{folder}: its method is {method}; sums, banks, merging, and training from an adapter need IA³ "
+            f"(--adapter, and load(adapter=…), take it by itself)"
         )
     model, metadata = unwrap(model), read_metadata(folder)
     check_base(folder, metadata, fingerprint(model))
@@ -272,7 +271,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
         head = own | head if head else head  # PEFT may save a classifier without its projector
-    for target in target_modules(model, config):  # PEFT may leave out single modules, whose vector is then 1
+    for target in target_modules(model, config):  # PEFT may leave out modules: their vectors are 1
         values.setdefault(target, torch.ones(vector_size(model, target)))
     adapter = Adapter(str(folder), config, values, head, metadata)
     check_fit(model, adapter)
@@ -280,7 +279,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
 
 def check_fit(model: nn.Module, adapter: Adapter) -> None:
-    """Raises AdapterError unless an adapter's parameters are finite, and as many as its base has there."""
+    """Raises AdapterError unless an adapter's parameters are finite, and of the base's sizes."""
     head = head_parameters(model) if adapter.config.train_head else {}
     if adapter.head.keys() != head.keys():
         names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
@@ -298,7 +297,7 @@ def check_fit(model: nn.Module, adapter: Adapter) -> None:
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
-    """Raises AdapterError, which begins with `subject`, where a parameter is not finite."""
+    """Raises AdapterError, which begins with `subject`, if a parameter is not finite."""
     if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         raise AdapterError(f"{subject} {', '.join(not_finite[:5])} holds NaN or infinite values")
 
@@ -319,7 +318,7 @@ def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: P
 
 
 def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, Any]) -> None:
-    """Raises AdapterError where the recorded fingerprint is not that of the base."""
+    """Raises AdapterError if the recorded fingerprint differs from the base's."""
     if metadata is None:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", adapter)
         return

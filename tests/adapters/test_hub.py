@@ -309,24 +309,6 @@ def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
 # ---- what goes wrong
 
 
-def test_refusals_of_the_hub(run, server, adapter):
-    source = adapter()
-    server.repositories["me/there"] = Repository()
-    refusals = {
-        ("pull", "me/none"): "Repository Not Found",
-        ("pull", "me/there", "--revision", "v9"): "Revision Not Found",
-        ("pull", "no id"): "Repo id must use alphanumeric chars",
-        ("push", source, "other/new"): "403 Forbidden",
-    }
-    for argv, message in refusals.items():
-        code, out, err = run(*argv)
-        repo = argv[1] if argv[0] == "pull" else argv[2]
-        assert (code, out) == (1, "") and err.startswith(f"error: {repo}: ") and message in err
-        assert err.count("\n") == 1 and (repo == "no id" or "hf auth login, or HF_TOKEN" in err)
-    assert "hf auth login" in run("push", source, "me/new", token=None)[2]
-    assert run("push", source.parent / "none", "me/new")[0] == 1
-
-
 def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
     repositories = {
         "pickle": {"adapter_config.json": b'{"peft_type": "IA3"}', "adapter_model.bin": b"cos\nsystem\n"},

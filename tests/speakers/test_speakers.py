@@ -14,11 +14,10 @@ from ia3_speech.commands import score
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import TrainingError, UserError
+from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
-from ia3_speech.training.config import check_options
 from ia3_speech.training.cross_validation import Adaptation, choose, divide_into_folds
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
@@ -234,19 +233,3 @@ def test_from_another_adapter_with_its_placements_which_is_kept_where_nothing_im
     assert before.keys() == after.keys() and len(after) == 2
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not (place / "more/decode").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"folds": 1}, "folds is 1, and has to be at least 2, or 0"),
-        ({"k": 1}, "k is 1, and has to be at least 2"),
-        ({"placements": ["conv"]}, "placements is .*, and has to be without conv"),
-        ({"part": "3/2"}, "--part 3/2: give one such as 3/8"),
-        ({"seed": -1}, "seed is -1, and has to be 0 or more"),
-        ({"warmup": 1.0}, "warmup is 1.0, and has to be 0 or more, and below 1"),
-    ],
-)
-def test_what_cannot_be_meant(tmp_path, changes, message):
-    with pytest.raises(UserError, match=message):
-        check_options(options_of(tmp_path, **changes))

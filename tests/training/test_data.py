@@ -69,19 +69,6 @@ def test_a_text_that_fits_a_slower_copy_is_one_to_train_on(letters, base_folder,
         check_data(options(letters, base_folder, speeds=[1.1]))
 
 
-def test_characters_of_a_test_set_end_nothing_and_are_named(letters, base_folder, run_command):
-    with_text(letters, "naïve & naïve")
-    sets = ["--train", letters / "test", "--dev", letters / "test", "--out", letters / "exp"]
-    tests = ["--tests", letters / "test", letters / "train"]
-    ended = run_command("train", "--check", "--base", base_folder, *sets, *tests)
-    assert ended.code == 0 and not (letters / "exp").exists()
-    assert ended.out == (
-        f"{letters}/test: 6 utterances can be trained on\n"
-        f"{letters}/train/text: the base can't write 'ï' × 2 (as in train00-000), '&' × 1 (as in "
-        f"train00-000); words with them will count as errors\n"
-    )
-
-
 def test_what_the_base_is_too_short_for_is_named_with_the_command(letters, base_folder, capsys, caplog):
     """A three-minute dictation is a warning, as it is in training; decoding cuts a test set."""
     long = np.random.default_rng(1).standard_normal(180 * 16_000).astype(np.float32)

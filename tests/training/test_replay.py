@@ -12,7 +12,7 @@ from torch import nn
 
 from ia3_speech import load_base
 from ia3_speech.errors import UserError
-from ia3_speech.model.kinds.ctc import CTC, kl_divergence
+from ia3_speech.model.kinds.ctc import kl_divergence
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.replay import draw_replay, read_replay, replay_digest, replay_losses
@@ -94,17 +94,6 @@ def test_what_the_base_says_is_computed_once(place, other, monkeypatch):
         read_replay(base, options)
     monkeypatch.undo()
     assert replay_digest(read_replay(base, options)) != replay_digest(first)
-
-
-def test_each_piece_of_a_long_recording_is_held_to_what_the_base_says_of_it(place, other, monkeypatch):
-    monkeypatch.setattr(CTC, "maximum_seconds", property(lambda base: 0.7))
-    options = replay_options(place, "pieces")
-    base = load_base(options.base)
-    replay = read_replay(base, options)
-    assert len(replay) > len({piece.utterance.id for piece in replay})
-    with torch.no_grad():
-        assert replay_losses(FeatureCache(base, None, 0), replay).abs().max() < 1e-4
-    assert replay_digest(read_replay(base, options)) == replay_digest(replay)
 
 
 def test_a_killed_run_with_replay_ends_with_the_same_adapter(place, other):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,36 +72,6 @@ def test_silence_does_not_agree_with_itself(tmp_path, monkeypatch, greedy, beam,
     options = SelfTrainingOptions(data=tmp_path / "data", out=tmp_path / "out")
     run, held_out = self_training.SelfTraining(options, SearchOptions()), [Utterance("a", "s", "a", "a.wav")]
     assert run.disagreement(tmp_path, held_out, None, 20) == pytest.approx(criterion)
-
-
-@pytest.mark.parametrize("least", [0.0, 0.5])
-def test_recordings_are_heard_at_three_speeds_where_there_is_a_filter(place, monkeypatch, least):
-    played = []
-
-    def decode(recognizer, utterances, *, speed, **_: object) -> Decoding:
-        played.append(speed)
-        first = replace(WORDS[5], text="know") if speed == 1.1 else WORDS[5]
-        return Decoding({"a-1": "…"}, words={"a-1": [first, WORDS[6]]})
-
-    monkeypatch.setattr(self_training, "decode_utterances", decode)
-    out = place / "exp"
-    options = SelfTrainingOptions(base=str(place / "base"), data=place, out=out, min_confidence=least)
-    run = self_training.SelfTraining(options, SearchOptions())
-    for _ in range(2):  # the second time from its files
-        heard = run.label(out / "heard.json", [Utterance("a-1", "a", "a-1", "a.wav")], None)
-        assert [word.confidence for word in heard.words["a-1"]] == ([0.0, 0.99] if least else [0.1, 0.99])
-    assert played == ([1.0, 0.9, 1.1] if least else [1.0])
-
-
-def test_of_a_lecture_some_pieces_are_learnt_and_others_judge(place):
-    soundfile.write(place / "lecture.wav", np.random.default_rng(0).normal(0, 0.1, 16_000 * 40), 16_000)
-    lecture = Utterance("s-1", "s", "s-1", str(place / "lecture.wav"))
-    options = SelfTrainingOptions(base="mini", data=place, out=place)
-    pieces = [*self_training.pieces([lecture], options)]
-    assert [one.id for one in pieces] == ["s-1-0001", "s-1-0002", "s-1-0003"]
-    assert pieces[0].end == pieces[1].start and pieces[2].end == 40.0
-    gone = replace(lecture, source="gone.wav")
-    assert [*self_training.pieces([gone], options)] == [gone], "decoding names it"
 
 
 @pytest.fixture
