@@ -7,10 +7,14 @@ page.css colours the classes, in a file STYLE.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import wrap
 
 from markupsafe import Markup, escape
 
+from ia3_speech.atomic import replacing
+from ia3_speech.cli import pip_install
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import percent, plural
 from ia3_speech.scoring.table import Bounds
 
@@ -18,6 +22,9 @@ WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 462, 14, 256  # of the plot area
 HEAD = 24  # pixels over the field, in a file, for each line of the description, and for a legend
 LINE = 64  # characters of such a line
+SUFFIXES = (".svg", ".pdf", ".png")
+PNG_SCALE = 2  # pixels for each of SVG's
+HINT = f"needs CairoSVG (in the clone: {pip_install('.[figures]')}; apt install libcairo2; .svg doesn't)"
 # The classes that are drawn with, as page.css has them in the light.
 STYLE = """
 text { font: 12px sans-serif; fill: #5b6776 } .head { font-size: 13px; fill: #1b2430 }
@@ -293,3 +300,35 @@ def scatter_before_and_after(
     counts = f"{len(better) - equal} better (below the line), {equal} equal, {len(worse)} worse"
     series = [diagonal(x.high), Series(better, "system", line=False), Series(worse, "third", line=False)]
     return Chart(title, f"{len(dots)} {what}: {counts}", x, y, series)
+
+
+# ---- files
+
+
+def check_picture(path: Path) -> None:
+    """Raises UserError for a suffix that is no picture's, or one for which CairoSVG is missing."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: a picture ends in {', '.join(SUFFIXES)}")
+    if path.suffix.lower() != ".svg" and not has_cairo():
+        raise UserError(f"{path}: {path.suffix.removeprefix('.').upper()} {HINT}")
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Write a picture of the format that the suffix says."""
+    content = svg.encode()
+    if path.suffix.lower() != ".svg":
+        import cairosvg
+
+        as_pdf = path.suffix.lower() == ".pdf"
+        content = cairosvg.svg2pdf(content) if as_pdf else cairosvg.svg2png(content, scale=PNG_SCALE)
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+def has_cairo() -> bool:
+    """Whether CairoSVG and the system's Cairo are there."""
+    try:
+        import cairosvg  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True

@@ -13,15 +13,17 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.errors import AudioError
 from ia3_speech.formatting import percent
-from ia3_speech.report.charts import element, picture
+from ia3_speech.report.charts import element, picture, write_picture
 from ia3_speech.report.data import DecodedSystem, ReportData
 from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
 from ia3_speech.scoring.error_rates import normalized_words
@@ -65,6 +67,13 @@ def draw_spectrogram(wave: np.ndarray, rows: Mapping[str, Sequence[PlottedWord]]
         shapes += strip(image, rows, top, start, min(start + LINE_SECONDS, seconds))
     width = LEFT + PIXELS * min(LINE_SECONDS, seconds) + GAP
     return picture(shapes, width, GAP + len(starts) * (strip_height + GAP), title)
+
+
+def plot_transcript(path: Path, wave: np.ndarray, transcript: Transcript) -> None:
+    """Draw a transcript with words into a file, of the format that its suffix says."""
+    words = [PlottedWord(word.text, word.start, word.end, word.confidence) for word in transcript.words]
+    rows = {transcript.adapter or transcript.base: words}
+    write_picture(path, draw_spectrogram(wave, rows, f"Spectrogram and words of {transcript.id}"))
 
 
 def strip(
