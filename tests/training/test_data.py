@@ -108,5 +108,5 @@ def test_what_can_not_be_trained_on_is_named_at_once_or_left_out(letters, base_f
     assert f"{letters}/train: 2 utterances can be trained on, without train00-000: " in out
     assert out.endswith(
         f"\n{letters}/test: 6 utterances can be trained on\n{letters}/train/text: no word is left of 1 text, "
-        f"train00-002; each word that is heard there will count as an error\n"
+        f"train00-002; each recognised word will count as an error\n"
     )
