@@ -38,23 +38,11 @@ from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.errors import AdapterError
+from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import Base, full_name
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import (
-    PREFIX,
-    TargetModule,
-    all_target_modules,
-    architecture_of,
-    attachment,
-    head_parameters,
-    is_recogniser,
-    target_modules,
-    unwrap,
-    vector_size,
-    vectors,
-)
 from ia3_speech.model.location import MINI
 
 logger = logging.getLogger(__name__)
@@ -89,17 +77,17 @@ def save_adapter(
     Raises:
         AdapterError: nothing is attached, or it is merged; or a parameter is not finite.
     """
-    model = unwrap(model)
+    model = ia3.unwrap(model)
     refuse_merged(model)
     if not is_attached(model):
         raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
     classes = {}
-    if head_parameters(model) and not is_recogniser(model):
+    if ia3.head_parameters(model) and not ia3.is_recogniser(model):
         classes["classes"] = [name for _, name in sorted(model.config.id2label.items())]
     metadata = Metadata(
         base=base.name if base else name_of_base(model),
         fingerprint=base.fingerprint if base else fingerprint(model),
-        config=attachment(model).config.to_json(),
+        config=ia3.attachment(model).config.to_json(),
         labels=dict(labels or {}),
         training=classes | dict(training or {}),
     )
@@ -116,10 +104,10 @@ def name_of_base(model: nn.Module) -> str:
 
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
     """A copy of the vectors and the head attached to `model`: fp32, on the CPU."""
-    attached = vectors(model)
+    attached = ia3.vectors(model)
     return Adapter(
         name=metadata.base if metadata else "",
-        config=attachment(model).config,
+        config=ia3.attachment(model).config,
         vectors={vector.target: to_fp32(vector.l) for vector in attached.values()},
         head={name: to_fp32(p) for name, p in trainable(model) if name not in attached},
         metadata=metadata,
@@ -128,7 +116,7 @@ def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
 
 def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters of the base's head by their names in the model, also while another head is trained."""
-    head = attachment(model).base_head or head_parameters(model)
+    head = ia3.attachment(model).base_head or ia3.head_parameters(model)
     return {name: to_fp32(tensor) for name, tensor in head.items()}
 
 
@@ -142,7 +130,7 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     from safetensors.torch import save_file
 
     check_finite(adapter.tensors, "not saved:")
-    model = unwrap(model)
+    model = ia3.unwrap(model)
 
     def write_tensors(new: Path) -> None:
         if peft_can_express(model, adapter):
@@ -191,7 +179,7 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
     parents = [model.get_submodule(path.rpartition(".")[0]) for path in modules]
-    replaced_methods = architecture_of(model).replaced_methods
+    replaced_methods = ia3.architecture_of(model).replaced_methods
     return not any(hasattr(parent, method) for parent in parents for method in replaced_methods)
 
 
@@ -252,7 +240,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
             f"{folder}: its method is {method}; sums, banks, merging, and training from an adapter need IA³ "
             f"(--adapter, and load(adapter=…), take it by itself)"
         )
-    model, metadata = unwrap(model), read_metadata(folder)
+    model, metadata = ia3.unwrap(model), read_metadata(folder)
     check_base(folder, metadata, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     own = own_head(model)
@@ -264,15 +252,15 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     }
     if metadata:
         config = metadata.ia3_config
-        if differing := values.keys() ^ set(target_modules(model, config)):
+        if differing := values.keys() ^ set(ia3.target_modules(model, config)):
             names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in differing)[:5])
             raise AdapterError(f"{folder}: missing or left over beside its {METADATA}: {names}")
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
         head = own | head if head else head  # PEFT may save a classifier without its projector
-    for target in target_modules(model, config):  # PEFT may leave out modules: their vectors are 1
-        values.setdefault(target, torch.ones(vector_size(model, target)))
+    for target in ia3.target_modules(model, config):  # PEFT may leave out modules: their vectors are 1
+        values.setdefault(target, torch.ones(ia3.vector_size(model, target)))
     adapter = Adapter(str(folder), config, values, head, metadata)
     check_fit(model, adapter)
     return adapter
@@ -280,11 +268,11 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
 def check_fit(model: nn.Module, adapter: Adapter) -> None:
     """Raises AdapterError unless an adapter's parameters are finite, and of the base's sizes."""
-    head = head_parameters(model) if adapter.config.train_head else {}
+    head = ia3.head_parameters(model) if adapter.config.train_head else {}
     if adapter.head.keys() != head.keys():
         names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
         raise AdapterError(f"{adapter.name}: the head is {names}")
-    sizes = {target.vector_path: vector_size(model, target) for target in all_target_modules(model)}
+    sizes = {target.vector_path: ia3.vector_size(model, target) for target in ia3.all_target_modules(model)}
     sizes |= {name: parameter.numel() for name, parameter in head.items()}
     for name, tensor in adapter.tensors.items():
         if tensor.numel() != sizes.get(name):
@@ -302,13 +290,13 @@ def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
         raise AdapterError(f"{subject} {', '.join(not_finite[:5])} holds NaN or infinite values")
 
 
-def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> TargetModule:
+def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> ia3.TargetModule:
     """The target module of a tensor, by its name, ours or PEFT's, and its shape."""
     path, _, leaf = key.rpartition(".")
-    for target in all_target_modules(model):
+    for target in ia3.all_target_modules(model):
         if target.module != path:
             continue
-        if leaf == PREFIX + target.placement and tensor.ndim == 1:
+        if leaf == ia3.PREFIX + target.placement and tensor.ndim == 1:
             return target
         if leaf == "ia3_l" and tensor.ndim == 2 and tensor.shape[0 if target.side == "in" else 1] == 1:
             return target
