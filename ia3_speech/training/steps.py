@@ -52,6 +52,8 @@ class Progress(tqdm):
         hidden: draw nothing.
     """
 
+    monitor_interval = 0  # no thread of tqdm, which a fork would not copy
+
     def __init__(self, total: int, unit: str, done: int = 0, hidden: bool = False):
         stream = progress_stream()
         if hidden or not stream.isatty():
