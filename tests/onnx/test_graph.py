@@ -27,7 +27,7 @@ from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 import ia3_speech.onnx  # noqa: E402
-from ia3_speech.onnx.layouts import write_layout  # noqa: E402
+from ia3_speech.onnx.export import write_layout  # noqa: E402
 
 KEY = "base_model.model.wav2vec2.encoder.layers.0.attention.k_proj.ia3_l"
 
