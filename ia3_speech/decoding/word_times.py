@@ -1,7 +1,7 @@
 """Word times and confidences: where the words of a hypothesis are in its audio, by CTC forced alignment.
 
-In: the logits of a piece, and a search's hypothesis. Out: `Word`s with start, end and confidence: those of the
-most probable path that writes the text (torchaudio's forced alignment), whatever the search and the base.
+In: the logits of a piece, and a search's hypothesis. Out: `Word`s with start, end and confidence: those of
+the most probable path that writes the text (torchaudio's forced alignment), whatever search and base.
 
     text      t w o           t a b l e t s
     path      t _ w _ _ o _ | t a _ b l _ e t _ _ s _ _
