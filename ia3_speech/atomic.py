@@ -21,11 +21,11 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success what was written there becomes `path`.
+    """Yield a temporary path beside `path`; on success its content becomes `path`.
 
-    Works for a file and for a folder (make it with `mkdir`), neither of which takes the other's place. After
-    an exception nothing is left behind, and an older `path` is as it was. A file is replaced in one step; a
-    folder in two renames, and the older one is deleted last.
+    Works for a file and for a folder (make it with `mkdir`); neither replaces the other. After an exception
+    the temporary path is removed, and an older `path` is unchanged. A file is replaced in one step; a folder
+    in two renames, and the older folder is deleted last.
     """
     from filelock import FileLock
 
@@ -40,7 +40,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     new, old, lock = temporary / "new", temporary / "old", temporary / "lock"
     lock.touch()  # with the mode of any new file
     try:
-        with FileLock(lock):  # the system ends it with the process, so that leftovers can be told
+        with FileLock(lock):  # the system releases it when the process ends, which marks leftovers
             yield new
             if path.exists() and path.is_dir() != new.is_dir():  # such as --out FOLDER of a file
                 kind = errno.EISDIR if path.is_dir() else errno.ENOTDIR
@@ -57,11 +57,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
                     raise
             else:
                 new.replace(path)
-    except OSError as error:  # a full disk has no name, and nobody knows that of the temporary folder
+    except OSError as error:  # of a full disk, without a name, or with a name that the user does not know
         if error.errno and str(error.filename or temporary).startswith(str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    except Exception as error:  # safetensors names a full disk in an error of its own
+    except Exception as error:  # safetensors reports a full disk as its own kind of error
         if code := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
         raise
@@ -70,44 +70,44 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path | str) -> None:
-    """Remove what processes that were killed while they replaced `path` left beside it.
+    """Remove the temporary folders of processes that were killed while they replaced `path`.
 
-    What a living process is writing stays: it holds a lock. A folder that was moved away, and whose new one
-    was not in its place yet, is moved back.
+    The folder of a living process stays, since the process holds its lock. An older folder that was moved
+    away, while the new one had not replaced it yet, is moved back.
     """
     from filelock import FileLock, Timeout
 
     path = Path(path).resolve()
     for temporary in path.parent.glob(f"{glob.escape(prefix_of(path))}????????"):
-        with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
+        with suppress(OSError, Timeout):  # another process removes it too, or another user owns it
             if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
-                    if (temporary / "old").is_dir() and not path.exists():  # it was moved away
+                    if (temporary / "old").is_dir() and not path.exists():
                         if temporary.name[:-8] != f".{path.name}.":
-                            continue  # of a name beyond 60 characters: nobody knows whose it is
+                            continue  # of a name beyond 60 characters, which may be another one
                         (temporary / "old").rename(path)
                     shutil.rmtree(temporary, ignore_errors=True)
 
 
 def prefix_of(path: Path) -> str:
-    """Of the temporary folders beside `path`: as much of its name as any file system takes, 255 bytes."""
+    """The prefix of the temporary folders beside `path`: as much of its name as fits into 255 bytes."""
     return f".{path.name[:60]}."
 
 
 def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:
-    """The name of a file in `folder` that is not expected there, which replacing the folder would delete.
+    """The name of an unexpected file in `folder`, which replacing the folder would delete.
 
-    Hidden files (.DS_Store, the Hub's .cache) are ignored, except for a clone's history.
+    Hidden files (.DS_Store, the Hub's .cache) are ignored, except for a clone's .git.
     """
-    found = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-    visible = (entry for entry in found if entry.name == ".git" or not entry.name.startswith("."))
+    entries = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    visible = (entry for entry in entries if entry.name == ".git" or not entry.name.startswith("."))
     return next((entry.name for entry in visible if not is_expected(entry)), None)
 
 
 def flush(path: Path, mode: int) -> None:
     """fsync a file, or every file of a folder: the rename must not reach the disk before the contents.
 
-    Each gets the mode of any new file: safetensors makes files that only their owner can read.
+    Each file gets `mode`: safetensors makes files that only their owner can read.
     """
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
     for file in files:
@@ -117,7 +117,7 @@ def flush(path: Path, mode: int) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text with the line ends as given."""
+    """Write UTF-8 text; line ends stay as they are."""
     with replacing(path) as new:
         new.write_text(text, encoding="utf-8", newline="")
 

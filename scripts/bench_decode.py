@@ -3,11 +3,11 @@
     python scripts/bench_decode.py --data data/test --out scripts/bench_decode.md
     pip install --no-deps pyctcdecode pygtrie kenlm openai-whisper tiktoken more-itertools    the rivals
 
-In: a Kaldi directory of short utterances. Out: Markdown tables. Each system runs in a process of its own, on
-waveforms that are in memory, greedily and with the base's language model (pyctcdecode in the pipeline; beams
-of 50, weights alike). The pipeline and onnx-asr are told how many utterances a batch has, in the directory's
-order, as their users do; ours how many seconds, padding included, after sorting. A rival that is not
-installed is left out, and the page says so.
+In: a Kaldi directory of short utterances. Out: Markdown tables. Each system runs in its own process, on
+waveforms in memory, greedily and with the base's language model (pyctcdecode in the pipeline; beams of 50,
+equal weights). A batch of the pipeline and of onnx-asr is a number of utterances, in the directory's order;
+a batch of ours is a number of seconds, padding included, after sorting. A rival that is not installed is left
+out, and the page says so.
 """
 
 import gzip
@@ -15,16 +15,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import soundfile
-from bench_page import in_child, machine, made_by, publish
+from benchmark import Page, in_child, log, machine, rounds, seconds_of, spread, table
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -40,165 +38,144 @@ ONE_BY_ONE = 0
 Texts = Callable[[list[np.ndarray], int], list[str]]  # waveforms, the size of a batch → texts
 
 
-@dataclass
-class Options:
-    """Options of one run.
+def main(
+    *,
+    data: Path,
+    page: Page,
+    utterances: int = 40,
+    base: str = "mini",
+    counts: list[int] = [ONE_BY_ONE, 4, 8],  # noqa: B006  (not changed)
+    seconds: list[int] = [ONE_BY_ONE, 10, 20, 40, 80],  # noqa: B006
+    starts: int = 3,
+) -> None:
+    """Measure and write the tables.
 
     Args:
         data: Kaldi directory; its texts are not used
-        utterances: so many of it, spread over it
-        base: a base as everywhere
+        utterances: number of utterances, evenly spaced
+        base: mini, a folder or a hub id
         counts: utterances in a batch of the pipeline and of onnx-asr; 0: one by one, without batches
         seconds: of padded audio in a batch of ours; 0: one by one
         starts: how often each command is started
-        out: where the Markdown goes; it is printed in any case
     """
-
-    data: Path
-    utterances: int = 40
-    base: str = "mini"
-    counts: list[int] = field(default_factory=lambda: [ONE_BY_ONE, 4, 8])
-    seconds: list[int] = field(default_factory=lambda: [ONE_BY_ONE, 10, 20, 40, 80])
-    starts: int = 3
-    out: Path | None = None
-
-
-def main(options: Options) -> None:
-    """Measure and write the tables."""
-    utterances = list(read_data_directory(options.data))
-    chosen = utterances[:: max(1, len(utterances) // options.utterances)][: options.utterances]
-    waves = [load_utterance(utterance) for utterance in chosen]
+    waves = [load_utterance(utterance) for utterance in spread([*read_data_directory(data)], utterances)]
     audio = sum(map(len, waves)) / SAMPLE_RATE
-    systems: dict[str, tuple[Callable[..., Texts], list[int]]] = {
-        "transformers' pipeline, fp32": (pipeline_texts, options.counts),
-        "onnx-asr, fp32": (onnx_asr_texts, options.counts),
-        "ours, fp32": (our_texts, options.seconds),
-        "ours, bf16": (our_texts, options.seconds),
-        "ours, auto": (our_texts, options.seconds),
+    systems: dict[str, tuple[Callable[[str, str], Texts], list[int]]] = {
+        "transformers' pipeline, fp32": (pipeline_texts, counts),
+        "onnx-asr, fp32": (onnx_asr_texts, counts),
+        **{f"ours, {precision}": (our_texts, seconds) for precision in ("fp32", "bf16", "auto")},
     }
-    if options.base == "mini":  # it comes with a language model
-        systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, options.counts[:1])
-        systems["ours with the language model, fp32"] = (our_texts, [ONE_BY_ONE, 40])
-        systems["ours with the language model, bf16"] = (our_texts, [ONE_BY_ONE, 40])
-        systems["ours with the language model, auto"] = (our_texts, [ONE_BY_ONE, 40])
-    rows, first = [], []
+    if base == "mini":  # it comes with a language model
+        systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, counts[:1])
+        for precision in ("fp32", "bf16", "auto"):
+            systems[f"ours with the language model, {precision}"] = (our_texts, [ONE_BY_ONE, 40])
+    rows, of_pipeline = [], []
     for name, (make, sizes) in systems.items():
-        times, texts = in_child(measure, make, name, sizes, waves, options)
-        if times and name.startswith("transformers"):
-            first = texts
-        cells = [
-            f"{size or 'one'}: {audio / seconds:.1f}" for size, seconds in zip(sizes, times, strict=False)
-        ]
-        fastest = f"{audio / min(times):.1f}" if times else ""
-        same = f"{sum(map(str.__eq__, texts, first))} of {len(first)}" if times else texts
-        rows.append(f"| {name} | {', '.join(cells)} | {fastest} | {same} |")
-        print(rows[-1], file=sys.stderr, flush=True)
-    page = [
-        f"# Recognition\n\n{made_by()}: base {options.base}, {len(waves)} utterances, {audio:.0f} s, "
-        f"{machine()}\n",
-        "| system | batch (utterances; ours: seconds): times real time | fastest | texts as the pipeline's |",
-        "|---|---|---:|---:|",
+        times, texts = in_child(measure, make, name, base, sizes, waves)
+        if not times:
+            rows.append([name, "", "", texts])
+            continue
+        of_pipeline = texts if name.startswith("transformers") else of_pipeline
+        speeds = ", ".join(f"{size or 'one'}: {audio / t:.1f}" for size, t in zip(sizes, times, strict=True))
+        equal = f"{sum(map(str.__eq__, texts, of_pipeline))} of {len(waves)}"
+        rows.append([name, speeds, f"{audio / min(times):.1f}", equal])
+        log(f"{rows[-1]}")
+    head = [
+        "system",
+        "batch (utterances; ours: seconds): times real time",
+        "fastest",
+        "texts as the pipeline's",
     ]
-    publish("\n".join([*page, *rows, "", *start_table(waves[0], options)]), options.out)
+    setup = f"base {base}, {len(waves)} utterances, {audio:.0f} s, {machine()}"
+    page.write("Recognition", setup, table(head, rows, left=2), start_table(waves[0], starts))
 
 
 def measure(
-    make: Callable[..., Texts], name: str, sizes: list[int], waves: list[np.ndarray], options: Options
+    make: Callable[[str, str], Texts], name: str, base: str, sizes: list[int], waves: list[np.ndarray]
 ) -> tuple[list[float], list[str] | str]:
-    """Seconds for each size of batch, and the texts; none and the reason, where the system is not there."""
+    """Seconds for each size of batch, and the texts; no seconds and the reason if the system is missing."""
     try:
-        texts = make(name, options)
+        texts = make(name, base)
     except ImportError as error:
         return [], f"left out: {error}"
     texts(waves[:2], sizes[0])
-    times = []
-    for size in sizes:
-        started = time.perf_counter()
-        found = texts(waves, size)
-        times.append(time.perf_counter() - started)
-    return times, [text.lower() for text in found]
+    outputs: list[list[str]] = []
+    times = [seconds_of(lambda size=size: outputs.append(texts(waves, size))) for size in sizes]
+    return times, [text.lower() for text in outputs[-1]]
 
 
-def pipeline_texts(name: str, options: Options) -> Texts:
-    """transformers' pipeline, with pyctcdecode where the name has it."""
+def pipeline_texts(name: str, base: str) -> Texts:
+    """transformers' pipeline, with pyctcdecode if the name says so."""
     from transformers import pipeline
 
-    base, decoder = load_base(options.base), None
+    loaded, decoder = load_base(base), None
     if "pyctcdecode" in name:
         import kenlm  # noqa: F401  (pyctcdecode starts without it)
         from pyctcdecode import build_ctcdecoder
 
-        arpa = Path(tempfile.mkdtemp()) / "lm.arpa"  # it reads the words of a plain file alone
+        arpa = Path(tempfile.mkdtemp()) / "lm.arpa"  # pyctcdecode reads the words of a plain file only
         with gzip.open(MINI / "lm.arpa.gz") as source, arpa.open("wb") as target:
             shutil.copyfileobj(source, target)
-        written = labels_of(base.vocabulary)
-        names = {column: token for token, column in base.vocabulary.tokens.items()}
-        labels = [written.get(column, names[column]) for column in range(base.model.config.vocab_size)]
+        written = labels_of(loaded.vocabulary)
+        names = {column: token for token, column in loaded.vocabulary.tokens.items()}
+        labels = [written.get(column, names[column]) for column in range(loaded.model.config.vocab_size)]
         decoder = build_ctcdecoder(labels, str(arpa), alpha=0.5, beta=1.5)
-    parts = {"tokenizer": base.processor.tokenizer, "feature_extractor": base.processor.feature_extractor}
-    recognize = pipeline("automatic-speech-recognition", base.model, decoder=decoder, **parts)
+    processor = loaded.processor
+    parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
+    recognize = pipeline("automatic-speech-recognition", loaded.model, decoder=decoder, **parts)
     beams = {"decoder_kwargs": {"beam_width": 50}} if decoder else {}
-
-    def texts(waves: list[np.ndarray], size: int) -> list[str]:
-        return [found["text"] for found in recognize(list(waves), batch_size=size or 1, **beams)]
-
-    return texts
+    return lambda waves, size: [each["text"] for each in recognize([*waves], batch_size=size or 1, **beams)]
 
 
-def onnx_asr_texts(_: str, options: Options) -> Texts:
-    """onnx-asr, on what `ia3-speech export --format onnx-asr` writes."""
+def onnx_asr_texts(_: str, base: str) -> Texts:
+    """onnx-asr, on the files of `ia3-speech export --format onnx-asr`."""
     from onnx_asr_model import load_onnx_asr
 
     folder = Path(tempfile.mkdtemp()) / "graph"
-    words = ["--base", options.base, "--format", "onnx-asr", "--out", str(folder)]
+    words = ["--base", base, "--format", "onnx-asr", "--out", str(folder)]
     subprocess.run([sys.executable, "-m", "ia3_speech.export", *words], check=True, stdout=subprocess.DEVNULL)
     recognize = load_onnx_asr(folder)
-    return lambda waves, size: [
-        text
-        for first in range(0, len(waves), size or 1)
-        for text in recognize(waves[first : first + (size or 1)])
-    ]
 
-
-def our_texts(name: str, options: Options) -> Texts:
-    """A recogniser, as `ia3-speech decode` has it; without times of words, as the others."""
-    base = load_base(options.base)
-    asked = {"fp32": "no"}.get(kind := name.rpartition(" ")[2], kind)
-    base.precision, _ = choose_precision(asked, base.model, base.dtype)
-    search = BeamSearch(base.vocabulary, MINI / "lm.arpa.gz") if "language model" in name else None
-
-    def texts(waves: list[np.ndarray], seconds: int) -> list[str]:
-        recognizer = Recognizer(base, search=search, batch_seconds=seconds or 1e-3)
-        return recognizer.texts(waves)
+    def texts(waves: list[np.ndarray], size: int) -> list[str]:
+        size = size or 1
+        return [t for first in range(0, len(waves), size) for t in recognize(waves[first : first + size])]
 
     return texts
 
 
-def start_table(wave: np.ndarray, options: Options) -> list[str]:
-    """Seconds from a command's start to its end: its help, which each has without a model; and ours, of a
-    second of audio."""
+def our_texts(name: str, base: str) -> Texts:
+    """A recogniser as `ia3-speech decode` makes it; without word times, as the others."""
+    loaded = load_base(base)
+    precision = name.rpartition(" ")[2].replace("fp32", "no")
+    loaded.precision, _ = choose_precision(precision, loaded.model, loaded.dtype)
+    search = BeamSearch(loaded.vocabulary, MINI / "lm.arpa.gz") if "language model" in name else None
+    return lambda waves, seconds: Recognizer(loaded, search=search, batch_seconds=seconds or 1e-3).texts(
+        waves
+    )
+
+
+def start_table(wave: np.ndarray, starts: int) -> str:
+    """Seconds from a command's start to its end: `--help`, without a model; and ours with audio."""
     audio = Path(tempfile.mkdtemp()) / "second.wav"
     soundfile.write(audio, wave[:SAMPLE_RATE], SAMPLE_RATE)
-    ours = [sys.executable, "-m", "ia3_speech.transcribe"]
+    ours = ["-m", "ia3_speech.transcribe"]
     commands = {
         "ia3-speech transcribe --help": [*ours, "--help"],
-        "onnx-asr --help": [sys.executable, "-c", "import onnx_asr.cli; onnx_asr.cli.main()", "--help"],
-        "whisper --help": [sys.executable, "-m", "whisper.transcribe", "--help"],
+        "onnx-asr --help": ["-c", "import onnx_asr.cli; onnx_asr.cli.main()", "--help"],
+        "whisper --help": ["-m", "whisper.transcribe", "--help"],
         "ia3-speech transcribe second.wav": [*ours, str(audio)],
         "ia3-speech transcribe --search greedy second.wav": [*ours, "--search", "greedy", str(audio)],
     }
-    lines = ["| command | seconds, median of " + f"{options.starts} | least |", "|---|---:|---:|"]
+    rows = []
     for name, words in commands.items():
-        if not find_spec(words[2].removeprefix("import ").partition(".")[0]):
-            lines.append(f"| `{name}` | not installed | |")
-            continue
-        times = []
-        for _ in range(options.starts):
-            started = time.perf_counter()
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-            times.append(time.perf_counter() - started)
-        lines.append(f"| `{name}` | {median(times):.2f} | {min(times):.2f} |")
-    return [*lines, ""]
+        if find_spec(words[1].removeprefix("import ").partition(".")[0]):
+            run = [sys.executable, *words]
+            start = {name: lambda run=run: subprocess.run(run, check=True, stdout=subprocess.DEVNULL)}
+            times = rounds(start, starts)[name]
+            rows.append([f"`{name}`", f"{median(times):.2f}", f"{min(times):.2f}"])
+        else:
+            rows.append([f"`{name}`", "not installed", ""])
+    return table(["command", f"seconds, median of {starts}", "least"], rows)
 
 
 if __name__ == "__main__":

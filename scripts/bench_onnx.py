@@ -2,21 +2,22 @@
 
     python scripts/bench_onnx.py --data ../shared/data/minds14/test --out scripts/bench_onnx.md
 
-In: data directories, of which every nth utterance is taken. Out: a Markdown table. Each system runs in a
-process of its own, bound to one core, one utterance at a time. Times are of that core (CPU seconds), so that
-other load on the machine does not count: start-up from the interpreter's start to the text of a first second
-of audio, and the real-time factor of the rest. Texts are by greedy search.
+In: data directories with texts. Out: a Markdown table. Each system runs in its own process, bound to one
+core, one utterance at a time. Times are seconds of that core, so that other load on the machine does not
+count: start-up from the interpreter's start to the text of a first second of audio, and the
+real-time factor of the rest. Texts are by greedy search.
 """
 
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench_page import made_by, publish
+import onnxruntime
+import torch
+from benchmark import Page, spread, table
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
@@ -25,11 +26,11 @@ from ia3_speech.formatting import with_interval
 from ia3_speech.model.location import base_folder
 from ia3_speech.scoring.scorer import score_hypotheses
 
-# System → what a process runs to define `texts`, a function of a list of waveforms; {0} is the base, or the
-# folder of a graph, which is made by `ia3-speech export` with the options that stand beside it.
+# Code that defines `texts`, a function of a list of waveforms, in the process of a system; {0} is the base,
+# or the folder of the graph that `ia3-speech export` wrote with the format and the dtype beside it.
 PYTORCH = """
 from ia3_speech import load
-from ia3_speech.loading import SearchOptions
+from ia3_speech.search import SearchOptions
 texts = load({0!r}, search=SearchOptions(search="greedy")).recognizer.texts"""
 GRAPH = """
 import ia3_speech.onnx
@@ -38,7 +39,7 @@ ONNX_ASR = """
 import sys; sys.path.insert(0, {scripts!r})
 from onnx_asr_model import load_onnx_asr
 texts = load_onnx_asr({0!r})"""
-SYSTEMS: dict[str, tuple[str, str, str]] = {  # name → script, export format, dtype
+SYSTEMS: dict[str, tuple[str, str, str]] = {  # name → code, export format, dtype
     "PyTorch float32": (PYTORCH, "", "float32"),
     "ONNX float32, vectors are inputs": (GRAPH, "onnx", "float32"),
     "ONNX int8, vectors are inputs": (GRAPH, "onnx", "int8"),
@@ -57,98 +58,90 @@ before = time.process_time()
 found = [texts([wave])[0] for wave in waves]
 print(json.dumps([started, time.process_time() - before, found]))
 """
-HEADER = """\
-| system | size, MiB | start-up, s | real-time factor | texts as PyTorch's | WER % | change % |
-|---|---:|---:|---:|---:|---:|---:|"""
 
 
-@dataclass
-class Options:
-    """Options of one run.
+def main(
+    *,
+    data: list[Path],
+    page: Page,
+    utterances: int = 100,
+    longest: float = 30.0,
+    base: str = "mini",
+    work: Path | None = None,
+) -> None:
+    """Measure and write the table.
 
     Args:
         data: data directories with audio and texts
-        utterances: how many are taken in all
-        longest: seconds; longer ones are left out
-        base: a base as everywhere
-        work: where the graphs are kept; those that are there are not written again (default: nowhere)
-        out: where the Markdown goes; it is printed in any case
+        utterances: number of utterances, evenly spaced
+        longest: seconds; longer utterances are left out
+        base: mini, a folder or a hub id
+        work: folder that keeps the graphs; existing graphs are not written again (default: nowhere)
     """
-
-    data: list[Path]
-    utterances: int = 100
-    longest: float = 30.0
-    base: str = "mini"
-    work: Path | None = None
-    out: Path | None = None
-
-
-def main(options: Options) -> None:
-    """Measure and write the table."""
-    every = [one for path in options.data for one in read_data_directory(path, spk_sort=False)]
-    every = [one for one in every if audio_duration(one.source) <= options.longest]
-    chosen = every[:: max(1, len(every) // options.utterances)][: options.utterances]
-    data = DataDirectory(options.data[0], chosen)
-    files = [str(one.source) for one in data]
-    seconds, results = sum(map(audio_duration, files)), {}
+    every = [one for path in data for one in read_data_directory(path, spk_sort=False)]
+    every = [one for one in every if audio_duration(one.source) <= longest]
+    chosen = DataDirectory(data[0], spread(every, utterances))
+    files = [str(utterance.source) for utterance in chosen]
+    seconds, rows, reference = sum(map(audio_duration, files)), [], {}
     with TemporaryDirectory() as temporary:
-        for name, (script, format, dtype) in SYSTEMS.items():
-            place = options.base
+        for name, (code, format, dtype) in SYSTEMS.items():
+            place = base
             if format:
-                place = str((options.work or Path(temporary)) / f"{format}-{dtype}")
-                export(options.base, format, dtype, Path(place))
-            setup = script.format(place, scripts=str(Path(__file__).parent))
-            results[name] = run(setup, files) | {"size": size_of(place)}
-    reference = next(iter(results.values()))["texts"]
-    rows = [row(name, result, reference, data, seconds) for name, result in results.items()]
-    import onnxruntime
-    import torch
-
-    publish(
-        f"# ONNX beside PyTorch and onnx-asr\n\n{made_by()}: base {options.base}, {len(data)} utterances of "
-        f"{', '.join('/'.join(path.parts[-2:]) for path in options.data)}, {seconds:.0f} s, greedy search; "
-        f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}. One core, and times are of that "
-        f"core. Changes of the WER are relative to PyTorch in float32, with 95 % intervals.\n\n{HEADER}\n"
-        + "\n".join(rows)
-        + "\n",
-        options.out,
+                place = str((work or Path(temporary)) / f"{format}-{dtype}")
+                export(base, format, dtype, Path(place))
+            startup, inference, found = run(code.format(place, scripts=str(Path(__file__).parent)), files)
+            texts = dict(zip((utterance.id for utterance in chosen), found, strict=True))
+            reference = reference or texts
+            score = score_hypotheses(chosen, texts, baseline=reference)
+            change, equal = score.changes["wer"], sum(texts[id] == reference[id] for id in texts)
+            rows.append(
+                [
+                    name,
+                    f"{size_of(place):.0f}",
+                    f"{startup:.2f}",
+                    f"{inference / seconds:.4f}",
+                    f"{equal} of {len(texts)}",
+                    with_interval(score.wer, score.wer_ci),
+                    "–" if texts is reference
+                    else with_interval(change.relative, change.relative_ci, signed=True),
+                ]
+            )  # fmt: skip
+    head = [
+        "system",
+        "size, MiB",
+        "start-up, s",
+        "real-time factor",
+        "texts as PyTorch's",
+        "WER %",
+        "change %",
+    ]
+    page.write(
+        "ONNX beside PyTorch and onnx-asr",
+        f"base {base}, {len(files)} utterances of {', '.join('/'.join(path.parts[-2:]) for path in data)}, "
+        f"{seconds:.0f} s, greedy search; torch {torch.__version__}, onnxruntime {onnxruntime.__version__}. "
+        "Times are of one core. Changes of the WER are relative to PyTorch in float32, with 95 % intervals.",
+        table(head, rows),
     )
 
 
 def export(base: str, format: str, dtype: str, out: Path) -> None:
-    """`ia3-speech export`, unless the folder is there."""
+    """`ia3-speech export`, unless the folder exists."""
     if not out.exists():
         words = ["--base", base, "--format", format, "--dtype", dtype, "--out", str(out)]
-        subprocess.run([sys.executable, "-m", "ia3_speech.export", *words], check=True)
+        subprocess.run([sys.executable, "-m", "ia3_speech.export", *words], check=True, stdout=sys.stderr)
 
 
-def run(setup: str, files: list[str]) -> dict[str, Any]:
-    """What a system takes, and recognises."""
-    script = CHILD.format(setup=setup)
-    done = subprocess.run(
-        [sys.executable, "-c", script], input=json.dumps(files), stdout=subprocess.PIPE, text=True, check=True
-    )
-    return dict(zip(("start_up", "inference", "texts"), json.loads(done.stdout), strict=True))
+def run(setup: str, files: list[str]) -> list[Any]:
+    """Seconds of start-up, seconds of recognition, and the texts of a system."""
+    words = [sys.executable, "-c", CHILD.format(setup=setup)]
+    done = subprocess.run(words, input=json.dumps(files), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def size_of(place: str) -> float:
-    """MiB of a folder; of `mini` that of its weights."""
+    """MiB of the graph in a folder, or of the weights of a base."""
     folder = base_folder(place)
     return sum(f.stat().st_size for f in folder.rglob("*") if f.suffix in (".onnx", ".safetensors")) / 2**20
-
-
-def row(name: str, result: dict[str, Any], reference: list[str], data: DataDirectory, seconds: float) -> str:
-    """A line of the table; `reference` are the texts of the first system."""
-    texts, ids = result["texts"], [one.id for one in data]
-    score = score_hypotheses(
-        data, dict(zip(ids, texts, strict=True)), baseline=dict(zip(ids, reference, strict=True))
-    )
-    change, equal = score.changes["wer"], sum(map(str.__eq__, texts, reference))
-    cells = [name, f"{result['size']:.0f}", f"{result['start_up']:.2f}"]
-    cells += [f"{result['inference'] / seconds:.4f}", f"{equal} of {len(texts)}"]
-    cells += [with_interval(score.wer, score.wer_ci)]
-    cells += ["–" if texts is reference else with_interval(change.relative, change.relative_ci, signed=True)]
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""How fast live transcription is: the real-time factor, and when a text comes after what was said.
+"""How fast live transcription is: the real-time factor, and how long after the speech its text appears.
 
     python scripts/bench_streaming.py --audio ../shared/data/librispeech_237 --out scripts/bench_streaming.md
 
-In: recordings, a sentence each, joined with a second of silence. Out: a Markdown table. Portions of 0.1 s
-arrive by a clock that is simulated: what the model needs is measured, and what arrives meanwhile is fed next
-(as `transcribe --live` does). It is measured as CPU time of one thread, so that other programs on the machine
-count little. The end of speech is where the stream's own detector heard the last of it.
+In: recordings of a sentence each, joined with a second of silence. Out: a Markdown table. Portions of 0.1 s
+arrive by a simulated clock: the model's computing time is measured, and the audio that arrives meanwhile is
+fed next (as `ia3-speech live` does). The time is CPU time of one thread, so that other programs on the
+machine count little. The end of speech is the last speech of the stream's own detector.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
 import numpy as np
 import torch
-from bench_page import made_by, publish
+from benchmark import Page, table
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
@@ -25,117 +25,105 @@ from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import PAUSE_SECONDS, StreamingRecognizer
 from ia3_speech.loading import load
 
-PORTION_SECONDS = 0.1  # that arrive at once
-HEADER = """\
-| partial texts every | pieces | real-time factor | final text after the end of speech, s: median | 90 % | \
-of this computed, s: median | age of a partial text, s: median | 90 % |
-|---|---:|---:|---:|---:|---:|---:|---:|"""
-
-
-@dataclass
-class Options:
-    """Options of one run.
-
-    Args:
-        audio: a folder of recordings, a sentence each
-        base: a base as everywhere
-        adapter: an adapter as everywhere
-        seconds: of recordings that are used, at most
-        pause: seconds without speech that end a piece
-        out: where the Markdown goes; it is printed in any case
-    """
-
-    audio: Path
-    base: str = "mini"
-    adapter: str | None = None
-    seconds: float = 120.0
-    pause: float = PAUSE_SECONDS
-    out: Path | None = None
+PORTION = SAMPLE_RATE // 10  # samples that arrive at once
+HEAD = [
+    "partial texts every", "pieces", "real-time factor", "final text after the end of speech, s: median",
+    "90 %", "of this computed, s: median", "age of a partial text, s: median", "90 %",
+]  # fmt: skip
 
 
 @dataclass
 class Measured:
-    """Of one run over the stream, in seconds. A piece that was cut because it was too long has no latency.
+    """Seconds of one run over the stream. A piece that was cut because it was too long has no latency.
 
     Attributes:
         computed: by the model, in all.
         latencies: of each final text, from the end of speech.
-        computing: the part of each that was spent computing, not waiting for the pause.
-        ages: of each partial text, from the last audio that it knows.
+        computing: the part of each latency that was spent computing, not waiting for the pause.
+        ages: of each partial text, from the last audio that it contains.
     """
 
-    computed: float
-    latencies: list[float]
-    computing: list[float]
-    ages: list[float]
+    computed: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    computing: list[float] = field(default_factory=list)
+    ages: list[float] = field(default_factory=list)
 
 
-def main(options: Options) -> None:
+def main(
+    *,
+    audio: Path,
+    page: Page,
+    base: str = "mini",
+    adapter: str | None = None,
+    seconds: float = 120.0,
+    pause: float = PAUSE_SECONDS,
+) -> None:
+    """Measure and write the table.
+
+    Args:
+        audio: a folder of recordings, a sentence each
+        base: mini, a folder or a hub id
+        adapter: a registered adapter or a folder
+        seconds: of recordings that are used, at most
+        pause: seconds without speech that end a piece
+    """
     torch.set_num_threads(1)
-    wave, number = joined(options.audio, options.seconds)
-    recognizer = load(options.base, adapter=options.adapter, device="cpu").recognizer
+    wave, number = joined(audio, seconds)
+    duration = len(wave) / SAMPLE_RATE
+    recognizer = load(base, adapter=adapter, device="cpu").recognizer
     recognizer.texts([wave[:SAMPLE_RATE]])  # the first call is slower than all others
     rows = []
-    for seconds in (0.5, 1.0, None):
-        found = measure(recognizer, wave, options.pause, seconds)
-        rows.append(row(found, len(wave) / SAMPLE_RATE, seconds))
-    what = [f"base {recognizer.base.name}", f"search {recognizer.search_record['search']}", "one CPU thread"]
-    what += [
-        f"torch {torch.__version__}",
-        f"{number} recordings",
-        f"{len(wave) / SAMPLE_RATE:.0f} s with silence",
-    ]
-    call = f"{made_by()}: {', '.join(what)}; a piece ends after {options.pause:g} s of pause."
-    publish("\n".join(["# Live transcription", "", call, "", HEADER, *rows, ""]), options.out)
+    for partial in (0.5, 1.0, None):
+        measured = measure(recognizer, wave, pause, partial)
+        row = [f"{partial:g} s" if partial else "none", len(measured.latencies)]
+        row += [f"{measured.computed / duration:.3f}", *median_and_90(measured.latencies)]
+        rows.append([*row, f"{median(measured.computing):.2f}", *median_and_90(measured.ages)])
+    page.write(
+        "Live transcription",
+        f"base {recognizer.base.name}, search {recognizer.search_record['search']}, one CPU thread, "
+        f"torch {torch.__version__}, {number} recordings, {duration:.0f} s with silence; a piece ends after "
+        f"{pause:g} s of pause.",
+        table(HEAD, rows),
+    )
 
 
 def joined(folder: Path, seconds: float) -> tuple[np.ndarray, int]:
-    """The first recordings of a folder, each followed by a second of silence; and how many they are."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix in AUDIO_SUFFIXES)
-    if not files:
-        raise UserError(f"{folder}: no recordings")
+    """The first recordings of a folder, each followed by a second of silence; and their number."""
     parts, left = [], seconds
-    for file in files:
+    for file in sorted(file for file in folder.rglob("*") if file.suffix in AUDIO_SUFFIXES):
         wave = load_audio(file)
         left -= len(wave) / SAMPLE_RATE
         if parts and left < 0:
             break
         parts += [wave, np.zeros(SAMPLE_RATE, np.float32)]
+    if not parts:
+        raise UserError(f"{folder}: no recordings")
     return np.concatenate(parts), len(parts) // 2
 
 
 def measure(recognizer: Recognizer, wave: np.ndarray, pause: float, partial: float | None) -> Measured:
     """Feed the stream by the simulated clock."""
     stream = StreamingRecognizer(recognizer, pause_seconds=pause, partial_seconds=partial)
-    found, now, first = Measured(0.0, [], [], []), 0.0, 0
-    portion = round(PORTION_SECONDS * SAMPLE_RATE)
+    measured, now, first = Measured(), 0.0, 0
     while first < len(wave):
-        now = max(now, min(first + portion, len(wave)) / SAMPLE_RATE)  # until there is something
-        end = min(max(first + portion, int(now * SAMPLE_RATE) // portion * portion), len(wave))
+        now = max(now, min(first + PORTION, len(wave)) / SAMPLE_RATE)  # until there is something
+        end = min(max(first + PORTION, int(now * SAMPLE_RATE) // PORTION * PORTION), len(wave))
         started = time.process_time()
         events = stream.feed(wave[first:end])
         computed = time.process_time() - started
-        found.computed += computed
+        measured.computed += computed
         now, first = now + computed, end
         for event in events:
             if not event.final:
-                found.ages.append(now - event.end)
+                measured.ages.append(now - event.end)
             elif event.end - event.start < stream.limit_seconds - SEARCH_SECONDS:  # else it was too long
-                found.latencies.append(now - (event.end - pause / 2))
-                found.computing.append(computed)
-    return found
+                measured.latencies.append(now - (event.end - pause / 2))
+                measured.computing.append(computed)
+    return measured
 
 
-def row(found: Measured, seconds: float, partial: float | None) -> str:
-    """A line of the table."""
-    cells = ["none" if partial is None else f"{partial:g} s", str(len(found.latencies))]
-    cells += [f"{found.computed / seconds:.3f}", *median_and_most(found.latencies)]
-    cells += [f"{median(found.computing):.2f}", *median_and_most(found.ages)]
-    return f"| {' | '.join(cells)} |"
-
-
-def median_and_most(values: list[float]) -> list[str]:
-    """The median, and what 90 % of the values do not exceed."""
+def median_and_90(values: list[float]) -> list[str]:
+    """The median and the 90th percentile."""
     return [f"{median(values):.2f}", f"{quantiles(values, n=10)[-1]:.2f}"] if len(values) > 1 else ["–", "–"]
 
 

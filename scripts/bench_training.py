@@ -2,21 +2,20 @@
 
     python scripts/bench_training.py --train data/train --dev data/dev --out scripts/bench_training.md
 
-In: Kaldi directories of short utterances; the base mini, and a random one in wav2vec2-base's shape. Out:
-Markdown tables. Each system trains in a process of its own, so that its peak memory is its own, on the same
-utterances for two epochs: our first one fills the cache of features, theirs are alike. Batches hold 40
-seconds of audio, ours padding included, theirs so many utterances as have 40 seconds on average. The last
-table trains on mini until dev's word error rate is as low as what PEFT's IA³ reaches; its seconds are those
-of training, from features that aren't cached yet, without the evaluations. With --profile another table says
-instead what the operations of the second epoch took, in PEFT's Trainer and in ours.
+In: Kaldi directories of short utterances; the base mini, and a random base in wav2vec2-base's shape. Out:
+Markdown tables. Each system trains in its own process, so that its peak memory is its own, on the same
+utterances for two epochs: our first epoch fills the cache of features, theirs are alike. Batches hold 40
+seconds of audio, ours padding included, theirs the number of utterances that have 40 seconds on average. The
+last table trains on mini until dev's word error rate is as low as that of PEFT's IA³; its seconds are those
+of training, with an empty cache of features, without the evaluations. With --profile another table shows
+PyTorch's slowest operations in the second epoch of PEFT's Trainer and of ours.
 
-PEFT and the Trainer are used as their documentation has it: `get_peft_model` on the model, the modules named
-for it, a collator that pads. "Front end frozen" adds `freeze_feature_encoder()`, without which they compute
-gradients for convolutions that don't train. Their bf16 has all in bfloat16, where the front end of mini,
-which takes logarithms, breaks: the last table shows it.
+PEFT and the Trainer are used as their documentation has it: `get_peft_model` on the model, its modules by
+name, a collator that pads. "Front end frozen" adds `freeze_feature_encoder()`, without which they compute
+gradients for convolutions that don't train. Their bf16 runs all modules in bfloat16, which breaks mini's
+front end, which takes logarithms: the last table shows it.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,23 +23,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import peft
 import torch
 import transformers
 from bench_bank import base_or_random
-from bench_page import in_child, machine, made_by, publish
+from benchmark import Page, in_child, log, machine, spread, table
 
 from ia3_speech.cli import command
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
 from ia3_speech.model.kinds.ctc import ctc_loss
-from ia3_speech.scoring.alignment import ErrorCounts
-from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth, switch_off_dropout
@@ -50,7 +49,9 @@ from ia3_speech.training.trainer import Trainer, peak_memory_bytes
 PAPER = ("key", "value", "ffn")
 FIVE = (*PAPER, "ffn_output", "attention_output")
 RATES = {"ia3": 1e-2, "lora": 1e-3, "full": 1e-4}
+SLOWEST = 15  # operations of a profile
 MIB = 2**20
+AfterEpoch = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class System:
             in memory, without a trainer around them.
         method: of transformers' Trainer: ia3 and lora (PEFT's), full.
         frozen: `freeze_feature_encoder()` was called.
-        upper: vectors in the upper half of the layers, no masks: without dropout all below it is cached.
+        upper: vectors in the upper half of the layers, no masks: without dropout, what is below is cached.
         dropout: whether the base's dropout is on; mini has none.
     """
 
@@ -78,11 +79,12 @@ class System:
 
 
 def both(name: str, kind: str, *args: Any, **options: Any) -> list[System]:
-    """A system in float32 and in bfloat16; ours also in what `--precision auto` takes."""
-    names = {"fp32": "no", "bf16": "bf16"} | ({"auto": "auto"} if kind == "ours" else {})
-    return [System(f"{name}, {n}", kind, *args, precision=p, **options) for n, p in names.items()]
+    """A system in float32 and in bfloat16; ours also with `--precision auto`."""
+    precisions = {"fp32": "no", "bf16": "bf16"} | ({"auto": "auto"} if kind == "ours" else {})
+    return [System(f"{name}, {n}", kind, *args, precision=p, **options) for n, p in precisions.items()]
 
 
+UPPER = {"placements": FIVE, "upper": True}
 SYSTEMS = [
     System("PEFT's IA³, Trainer, fp32", "trainer", frozen=False),
     *both("PEFT's IA³, Trainer, front end frozen", "trainer"),
@@ -92,160 +94,141 @@ SYSTEMS = [
     *both("ours, PEFT's placements", "ours"),
     *both("a bare loop, PEFT's placements", "bare"),
     *both("ours, five placements", "ours", placements=FIVE),
-    *both("ours, five placements, upper half", "ours", placements=FIVE, upper=True),
-    *both("a bare loop, five placements, upper half", "bare", placements=FIVE, upper=True),
+    *both("ours, five placements, upper half", "ours", **UPPER),
+    *both("a bare loop, five placements, upper half", "bare", **UPPER),
     *both("PEFT's IA³, Trainer, front end frozen, no dropout", "trainer", dropout=False),
     *both("ours, PEFT's placements, no dropout", "ours", dropout=False),
-    *both(
-        "ours, five placements, upper half, no dropout", "ours", placements=FIVE, upper=True, dropout=False
-    ),
+    *both("ours, five placements, upper half, no dropout", "ours", **UPPER, dropout=False),
 ]
+CACHED = [system for system in SYSTEMS if system.dropout and system.cache_gb and system.kind != "bare"]
+RACE = [system for system in CACHED if system.kind == "trainer" or system.precision == "auto"]
 PROFILED = [
-    s for s in SYSTEMS
-    if s.dropout and s.cache_gb and s.placements == PAPER and s.method == "ia3" and s.kind != "bare"
-    and s.precision != "auto"
-]  # fmt: skip
-# Of PyTorch's operators, by parts of their names; the first that fits.
-KINDS = {
-    "convolutions": ("conv", "fft"),
-    "attention": ("scaled_dot_product", "bmm", "_softmax"),
-    "matrix products": ("mm", "linear"),
-    "norms": ("_norm",),
-    "GELU": ("gelu",),
-    "copies and casts": ("copy_", "clone", "contiguous", "cat"),
-    "CTC loss": ("ctc_loss",),
-}
-RACE = [
-    s for s in SYSTEMS
-    if s.dropout and s.cache_gb and (s.kind == "trainer" or (s.kind == "ours" and s.precision == "auto"))
-]  # fmt: skip
-
-
-@dataclass
-class Options:
-    """Options of one run.
-
-    Args:
-        train: Kaldi directory to train on
-        dev: Kaldi directory whose error rate the last table waits for
-        shapes: bases: mini, or a random one in the shape wav2vec2-base or tiny
-        utterances: of train for the first tables, spread over it; a third of them but for mini
-        race_utterances: of train for the last table; 0 leaves it out
-        dev_utterances: of dev for the last table
-        epochs: of the last table
-        profile: a table of the operations instead, of `utterances`
-        out: where the Markdown goes; it is printed in any case
-    """
-
-    train: Path
-    dev: Path
-    shapes: list[str] = field(default_factory=lambda: ["mini", "wav2vec2-base"])
-    utterances: int = 12
-    race_utterances: int = 30
-    dev_utterances: int = 24
-    epochs: int = 4
-    profile: bool = False
-    out: Path | None = None
+    system
+    for system in CACHED
+    if (system.placements, system.method) == (PAPER, "ia3") and system.precision != "auto"
+]
 
 
 @dataclass
 class Run:
-    """What a system did: seconds of audio, and of training in each epoch; dev's error rate after it."""
+    """Measurements of a system: seconds of audio, and of training in each epoch; dev's WER after it."""
 
     audio: float
     seconds: list[float] = field(default_factory=list)
     wer: list[float] = field(default_factory=list)
     trained: int = 0  # parameters
     memory: int = 0  # bytes
-    kinds: dict[str, float] = field(default_factory=dict)  # seconds in the second epoch of each of KINDS
+    profile: str = ""  # a table of the second epoch's operations
 
-    @property
-    def rates(self) -> list[float]:
-        """Seconds of audio trained on in a second, of each epoch."""
-        return [self.audio / seconds for seconds in self.seconds]
+    def rate(self, epoch: int) -> float:
+        """Seconds of audio trained on in a second."""
+        return self.audio / self.seconds[epoch]
 
-
-def main(options: Options) -> None:
-    """Measure and write the tables."""
-    parts = [f"# Training\n\n{made_by()}: {machine()}\n"]
-    for shape in options.shapes:
-        count = options.utterances if shape == "mini" else max(1, options.utterances // 3)
-        systems = [system for system in SYSTEMS if system.dropout or shape != "mini"]
-        if options.profile:
-            parts.append(profile_table(shape, measure_all(PROFILED, shape, options, count)))
-            continue
-        parts.append(speed_table(shape, measure_all(systems, shape, options, count)))
-    if options.race_utterances and not options.profile:
-        runs = measure_all(RACE, "mini", options, options.race_utterances, options.dev_utterances)
-        parts.append(race_table(runs, options))
-    publish("\n".join(parts), options.out)
+    def seconds_until(self, wer: float) -> float | None:
+        """Seconds of training to the end of the first epoch after which dev's WER is that low."""
+        reached = next((n for n, after in enumerate(self.wer, 1) if after <= wer), None)
+        return reached and sum(self.seconds[:reached])
 
 
-def measure_all(systems: list[System], *arguments: Any) -> dict[System, Run]:
-    """Each in a process of its own."""
-    runs = {}
-    for system in systems:
-        runs[system] = in_child(measure, system, *arguments)
-        print(f"{arguments[0]}: {system.name}: {runs[system]}", file=sys.stderr, flush=True)
-    return runs
+def main(
+    *,
+    train: Path,
+    dev: Path,
+    page: Page,
+    shapes: list[str] = ["mini", "wav2vec2-base"],  # noqa: B006  (not changed)
+    utterances: int = 12,
+    race_utterances: int = 30,
+    dev_utterances: int = 24,
+    epochs: int = 4,
+    profile: bool = False,
+) -> None:
+    """Measure and write the tables.
+
+    Args:
+        train: Kaldi directory to train on
+        dev: Kaldi directory whose error rate the last table waits for
+        shapes: bases: mini, or a random base in the shape wav2vec2-base or tiny
+        utterances: of train for the first tables, evenly spaced; for other bases than mini a third of them
+        race_utterances: of train for the last table; 0 leaves the table out
+        dev_utterances: of dev for the last table
+        epochs: of the last table
+        profile: write the slowest operations instead
+    """
+
+    def run(systems: list[System], shape: str, count: int, *race: int) -> dict[System, Run]:
+        runs = {}
+        for system in systems:
+            runs[system] = in_child(measure, system, shape, train, dev, count, profile, *race)
+            log(f"{shape}: {system.name}: {runs[system]}")
+        return runs
+
+    parts = []
+    for shape in shapes:
+        count = utterances if shape == "mini" else max(1, utterances // 3)
+        if profile:
+            for system, result in run(PROFILED, shape, count).items():
+                parts.append(f"## Operations, {shape}, {system.name}\n\n```\n{result.profile}\n```")
+        else:
+            systems = [system for system in SYSTEMS if system.dropout or shape != "mini"]
+            parts += [f"## {shape}", speed_table(run(systems, shape, count))]
+    if race_utterances and not profile:
+        parts += race_table(run(RACE, "mini", race_utterances, dev_utterances, epochs), race_utterances)
+    page.write("Training", machine(), *parts)
 
 
-def measure(system: System, shape: str, options: Options, utterances: int, dev_utterances: int = 0) -> Run:
-    """Train a system on some utterances of train; of the last table with an evaluation after each epoch."""
+def measure(
+    system: System,
+    shape: str,
+    train: Path,
+    dev: Path,
+    utterances: int,
+    profile: bool,
+    dev_utterances: int = 0,
+    epochs: int = 2,
+) -> Run:
+    """Train a system on some utterances of train; with `dev_utterances`, evaluate after each epoch."""
     base = base_or_random(shape)
     if not system.dropout:
         switch_off_dropout(base)
     layers = len(layers_of(base.model)[1])
-    training = TrainingOptions(
-        train=options.train, dev=options.dev, out=Path(tempfile.mkdtemp()), placements=[*system.placements],
+    options = TrainingOptions(
+        train=train, dev=dev, out=Path(tempfile.mkdtemp()), placements=[*system.placements],
         layers=f"{layers // 2}-{layers - 1}" if system.upper else "all", speeds=[1.0],
-        spec_augment="off" if system.upper else "base",
-        epochs=options.epochs if dev_utterances else 2, cache_gb=system.cache_gb, precision=system.precision,
+        spec_augment="off" if system.upper else "base", epochs=epochs, cache_gb=system.cache_gb,
+        precision=system.precision,
         learning_rate=RATES[system.method] * (2 if system.placements == FIVE else 1),
     )  # fmt: skip
-    train = spread(options.train, base, training, utterances)
-    dev = spread(options.dev, base, training, dev_utterances or 1)
-    run = Run(sum(example.seconds for example in train))
-
+    train_examples = examples(train, base, options, utterances)
+    dev_examples = examples(dev, base, options, dev_utterances or 1)
+    run = Run(sum(example.seconds for example in train_examples))
     profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
 
     def after_epoch(seconds: float) -> None:
         run.seconds.append(seconds)
-        if options.profile:
+        if profile:
             profiler.start() if len(run.seconds) == 1 else profiler.stop()
         if dev_utterances:
-            run.wer.append(word_error_rate(base, dev))
+            texts = Recognizer(base).texts([load_utterance(e.utterance) for e in dev_examples])
+            references = [normalize(example.utterance.text) for example in dev_examples]
+            run.wer.append(jiwer.wer(references, [*map(normalize, texts)]))
 
-    train_with = {"trainer": with_their_trainer, "ours": with_our_trainer, "bare": with_a_bare_loop}
-    train_with[system.kind](system, base, training, train, dev, after_epoch)
+    train_with = {"trainer": train_theirs, "ours": train_ours, "bare": train_bare}[system.kind]
+    train_with(system, base, options, train_examples, dev_examples, after_epoch)
     run.trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
     run.memory = peak_memory_bytes()
-    if options.profile:
-        for event in profiler.key_averages():
-            kind = next((k for k, parts in KINDS.items() if any(p in event.key for p in parts)), "other")
-            run.kinds[kind] = run.kinds.get(kind, 0.0) + event.self_cpu_time_total / 1e6
+    if profile:
+        run.profile = profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=SLOWEST)
     return run
 
 
-def spread(data: Path, base: Base, options: TrainingOptions, count: int) -> list[Example]:
-    """So many utterances of a directory, spread over it."""
-    ids = [utterance.id for utterance in read_data_directory(data)]
-    wanted = {ids[len(ids) * n // count] for n in range(min(count, len(ids)))}
+def examples(data: Path, base: Base, options: TrainingOptions, count: int) -> list[Example]:
+    """So many utterances of a directory, evenly spaced."""
+    wanted = set(spread([utterance.id for utterance in read_data_directory(data)], count))
     return read_examples(data, base, options, [1.0], lambda utterance: utterance.id in wanted)
 
 
-def word_error_rate(base: Base, dev: list[Example]) -> float:
-    """Of greedy search, texts normalised as in our own training."""
-    texts = Recognizer(base).texts([load_utterance(example.utterance) for example in dev])
-    counts = (text_errors(e.utterance.text, text) for e, text in zip(dev, texts, strict=True))
-    return sum(counts, ErrorCounts()).wer
-
-
-After = Callable[[float], None]
-
-
-def with_their_trainer(
-    system: System, base: Base, options: TrainingOptions, train: list[Example], _: Any, after: After
+def train_theirs(
+    system: System, base: Base, options: TrainingOptions, train: list[Example], _: Any, after: AfterEpoch
 ) -> None:
     """PEFT, or the whole model, in transformers' Trainer."""
     transformers.utils.logging.set_verbosity_error()
@@ -256,14 +239,16 @@ def with_their_trainer(
     elif system.method == "lora":
         peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "v_proj"]))
     else:
-        feedforward = ["output_dense"]
-        placed = {"target_modules": ["k_proj", "v_proj", *feedforward], "feedforward_modules": feedforward}
-        peft.get_peft_model(model, peft.IA3Config(**placed))
+        modules = {
+            "target_modules": ["k_proj", "v_proj", "output_dense"],
+            "feedforward_modules": ["output_dense"],
+        }
+        peft.get_peft_model(model, peft.IA3Config(**modules))
     if system.frozen:
         model.freeze_feature_encoder()
 
     class Clock(transformers.TrainerCallback):
-        """Seconds of each epoch, without what comes after it."""
+        """Seconds of each epoch, without the evaluation after it."""
 
         def on_epoch_begin(self, *_args, **_kwargs):
             self.started = time.perf_counter()
@@ -282,10 +267,15 @@ def with_their_trainer(
     transformers.Trainer(model, arguments, base.collate, rows, callbacks=[Clock()]).train()
 
 
-def with_our_trainer(
-    _: System, base: Base, options: TrainingOptions, train: list[Example], dev: list[Example], after: After
+def train_ours(
+    _: System,
+    base: Base,
+    options: TrainingOptions,
+    train: list[Example],
+    dev: list[Example],
+    after: AfterEpoch,
 ) -> None:
-    """What `ia3-speech train` does in each step."""
+    """The steps of `ia3-speech train`."""
     prepare_base(base, options)
     trainer = Trainer(base, train, dev, options)
     for epoch in range(options.epochs):
@@ -296,10 +286,10 @@ def with_our_trainer(
         after(time.perf_counter() - started)
 
 
-def with_a_bare_loop(
-    _: System, base: Base, options: TrainingOptions, train: list[Example], __: Any, after: After
+def train_bare(
+    _: System, base: Base, options: TrainingOptions, train: list[Example], __: Any, after: AfterEpoch
 ) -> None:
-    """The least that training is: batches of features in memory, forward pass, loss, gradient, AdamW."""
+    """The minimum of training: batches of features in memory, forward pass, loss, gradient, AdamW."""
     prepare_base(base, options)
     depth = frozen_depth(base)
     cache = FeatureCache(base, depth, options.cache_gb * 2**30)
@@ -317,64 +307,40 @@ def with_a_bare_loop(
         after(time.perf_counter() - started)
 
 
-def speed_table(shape: str, runs: dict[System, Run]) -> str:
-    """A row a system; what it is compared with is PEFT's IA³ as documented, and the bare loop of the same."""
-    lines = [
-        f"## {shape}",
-        "",
-        "| system | parameters | audio a second, first epoch | second epoch | × PEFT's IA³, Trainer, fp32 "
-        "| time of the bare loop | peak memory, MiB |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    documented = next(run.rates[-1] for system, run in runs.items() if not system.frozen)
-    by_name = {system.name: run.rates[-1] for system, run in runs.items()}
+def speed_table(runs: dict[System, Run]) -> str:
+    """A row for each system, compared with PEFT's IA³ as documented and with the bare loop of the same."""
+    documented = next(run for system, run in runs.items() if not system.frozen)
+    by_name = {system.name: run for system, run in runs.items()}
+    rows = []
     for system, run in runs.items():
-        bare = by_name.get(system.name.replace("ours", "a bare loop"))
-        share = f"{bare / run.rates[-1]:.2f}" if bare and system.kind == "ours" else ""
-        cells = [f"{run.trained:,}", *(f"{rate:.1f} s" for rate in run.rates)]
-        cells += [f"{run.rates[-1] / documented:.2f}", share]
-        lines.append(f"| {system.name} | {' | '.join(cells)} | {run.memory / MIB:,.0f} |")
-    return "\n".join([*lines, ""])
+        bare = by_name.get(system.name.replace("ours", "a bare loop")) if system.kind == "ours" else None
+        row = [system.name, f"{run.trained:,}", f"{run.rate(0):.1f} s", f"{run.rate(-1):.1f} s"]
+        row += [f"{run.rate(-1) / documented.rate(-1):.2f}"]
+        rows.append([*row, f"{bare.rate(-1) / run.rate(-1):.2f}" if bare else "", f"{run.memory / MIB:,.0f}"])
+    head = [
+        "system",
+        "parameters",
+        "audio a second, first epoch",
+        "second epoch",
+        "× PEFT's IA³, Trainer, fp32",
+    ]
+    return table([*head, "time of the bare loop", "peak memory, MiB"], rows)
 
 
-def profile_table(shape: str, runs: dict[System, Run]) -> str:
-    """A row a kind of operation, a column a system: its milliseconds for a second of audio, without the
-    rest of the epoch, such as Python."""
-    names = [system.name for system in runs]
-    lines = [f"## Operations, {shape}", "", f"| ms a second of audio | {' | '.join(names)} |"]
-    lines.append("|---|" + "---:|" * len(names))
-    rows = {kind: [run.kinds.get(kind, 0.0) for run in runs.values()] for kind in [*KINDS, "other"]}
-    rows["all operations"] = [sum(run.kinds.values()) for run in runs.values()]
-    rows["the epoch"] = [run.seconds[-1] for run in runs.values()]
-    for kind, seconds in rows.items():
-        cells = (f"{1000 * s / run.audio:.1f}" for s, run in zip(seconds, runs.values(), strict=True))
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
-def race_table(runs: dict[System, Run], options: Options) -> str:
-    """Seconds of training until dev's error rate is at most the least that PEFT's IA³ has in float32."""
+def race_table(runs: dict[System, Run], utterances: int) -> list[str]:
+    """Seconds of training until dev's WER is at most the lowest of PEFT's IA³ in float32."""
     first = next(iter(runs.values()))
-    target = min(first.wer)
-    lines = [
-        f"## mini, {options.race_utterances} utterances, until dev's word error rate is {target:.1%}",
-        "",
-        "| system | seconds of training | × | word error rate after each epoch |",
-        "|---|---:|---:|---|",
-    ]
-    reference = seconds_until(first, target)
+    target, rows = min(first.wer), []
     for system, run in runs.items():
-        seconds = seconds_until(run, target)
-        cells = ["not reached", ""] if seconds is None else [f"{seconds:.1f}", f"{reference / seconds:.2f}"]
-        cells.append(", ".join(f"{wer:.1%}" for wer in run.wer))
-        lines.append(f"| {system.name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
-def seconds_until(run: Run, target: float) -> float | None:
-    """Seconds of training to the end of the first epoch after which dev's error rate is that low."""
-    reached = next((n for n, wer in enumerate(run.wer, 1) if wer <= target), None)
-    return reached and sum(run.seconds[:reached])
+        seconds = run.seconds_until(target)
+        cells = (
+            [f"{seconds:.1f}", f"{first.seconds_until(target) / seconds:.2f}"]
+            if seconds
+            else ["not reached", ""]
+        )
+        rows.append([system.name, *cells, ", ".join(f"{wer:.1%}" for wer in run.wer)])
+    title = f"## mini, {utterances} utterances, until dev's word error rate is {target:.1%}"
+    return [title, table(["system", "seconds of training", "×", "word error rate after each epoch"], rows)]
 
 
 if __name__ == "__main__":

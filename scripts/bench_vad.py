@@ -1,19 +1,19 @@
-"""What finding speech in long recordings costs or gains: WER by each `--vad`.
+"""What voice activity detection costs or gains in long recordings: WER by each `--vad`.
 
     python scripts/bench_vad.py --data ../shared/data/read_english/dev --out scripts/bench_vad.md
 
 In: a data directory of short utterances. Out: a Markdown table. The utterances of a speaker are joined to
 one long recording, with pauses of 0.3 to 4 s between them (drawn with a fixed seed); then the same with pink
 noise at a signal-to-noise ratio of 15 dB. The reference is the joined texts, and the comparison is with the
-utterances decoded one by one, as somebody would cut them who knows where they begin.
+utterances decoded one by one, the cut of somebody who knows where they begin.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from bench_page import made_by, publish
+from benchmark import Page, table
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -25,80 +25,71 @@ from ia3_speech.search import SearchOptions
 
 PAUSES = (0.3, 4.0)  # seconds
 NOISE_DB = 15.0  # of speech above the noise
-HEADER = """\
-| recordings | `--vad` | WER % | change % | insertions % | deletions % |
-|---|---|---:|---:|---:|---:|"""
+HEAD = ["recordings", "`--vad`", "WER %", "change %", "insertions %", "deletions %"]
 
 
-@dataclass
-class Options:
-    """Options of one run.
+def main(
+    *, data: Path, page: Page, base: str = "mini", adapter: str | None = None, search: str = "beam"
+) -> None:
+    """Measure and write the table.
 
     Args:
         data: a data directory with audio and texts
-        base: a base as everywhere
-        adapter: an adapter as everywhere
-        search: greedy or beam; beam takes the base's language model
-        out: where the Markdown goes; it is printed in any case
+        base: mini, a folder or a hub id
+        adapter: a registered adapter or a folder
+        search: greedy, or beam with the base's language model
     """
-
-    data: Path
-    base: str = "mini"
-    adapter: str | None = None
-    search: str = "beam"
-    out: Path | None = None
-
-
-def main(options: Options) -> None:
-    data = read_data_directory(options.data, spk_sort=False)
-    waves = {one.id: load_audio(one.source) for one in data}
-    speakers = [(own[0].speaker, own) for own in data.speakers.values()]
-    joined = [replace(own[0], id=name, text=" ".join(one.text for one in own)) for name, own in speakers]
-    long = DataDirectory(data.path, joined)
-    recognizer = load(
-        options.base, adapter=options.adapter, precision="auto", search=SearchOptions(options.search)
-    ).recognizer
-    rows, seconds = [], 0.0
-    for what, change in (("as read", lambda wave: wave), (f"noise at {NOISE_DB:g} dB", with_noise)):
-        texts = recognizer.texts([change(waves[one.id]) for one in data])
-        single = dict(zip((one.id for one in data), texts, strict=True))
-        known = {name: " ".join(single[one.id] for one in own) for name, own in speakers}
-        rows.append(row(what, "each utterance alone", long, known))
-        pieces = [join([waves[one.id] for one in own], change) for _, own in speakers]
-        seconds = sum(map(len, pieces)) / SAMPLE_RATE
+    directory = read_data_directory(data, spk_sort=False)
+    waves = {utterance.id: load_audio(utterance.source) for utterance in directory}
+    groups = {group[0].speaker: group for group in directory.speakers.values()}
+    joined = [
+        replace(group[0], id=speaker, text=" ".join(utterance.text for utterance in group))
+        for speaker, group in groups.items()
+    ]
+    long = DataDirectory(directory.path, joined)
+    recognizer = load(base, adapter=adapter, precision="auto", search=SearchOptions(search)).recognizer
+    rows = []
+    for name, change in (("as read", lambda wave: wave), (f"noise at {NOISE_DB:g} dB", with_noise)):
+        texts = recognizer.texts([change(waves[utterance.id]) for utterance in directory])
+        single = dict(zip(waves, texts, strict=True))
+        one_by_one = {
+            speaker: " ".join(single[utterance.id] for utterance in group)
+            for speaker, group in groups.items()
+        }
+        rows.append([name, "each utterance alone", *cells(long, one_by_one)])
+        recordings = [join([waves[utterance.id] for utterance in group], change) for group in groups.values()]
+        seconds = sum(map(len, recordings)) / SAMPLE_RATE
         for method in ("off", "energy", "silero"):
-            recognizer.vad = method
-            found = {name: text for (name, _), text in zip(speakers, recognizer.texts(pieces), strict=True)}
-            rows.append(row("", method, long, found, known))
-        recognizer.vad = "off"
-    text = (
-        f"# Long recordings by `--vad`\n\n{made_by()}: base {recognizer.base.name}, "
-        f"{len(long)} recordings of a speaker each, {len(data)} utterances, {seconds / 60:.1f} minutes with "
-        f"pauses of {PAUSES[0]:g} to {PAUSES[1]:g} s, cut into pieces of at most "
-        f"{recognizer.max_seconds:g} s. In brackets 95 % intervals over speakers; changes are relative to "
-        f"the utterances decoded one by one.\n\n{HEADER}\n" + "\n".join(rows) + "\n"
+            texts = replace(recognizer, vad=method).texts(recordings)
+            rows.append(["", method, *cells(long, dict(zip(groups, texts, strict=True)), one_by_one)])
+    page.write(
+        "Long recordings by `--vad`",
+        f"base {recognizer.base.name}, {len(long)} recordings of a speaker each, {len(directory)} "
+        f"utterances, {seconds / 60:.1f} minutes with pauses of {PAUSES[0]:g} to {PAUSES[1]:g} s, cut "
+        f"into pieces of at most {recognizer.max_seconds:g} s. In brackets 95 % intervals over "
+        "speakers; changes are relative to the utterances decoded one by one.",
+        table(HEAD, rows, left=2),
     )
-    publish(text, options.out)
 
 
 def join(waves: list[np.ndarray], change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """One recording of several, with silence between them and around."""
-    draw = np.random.default_rng(0)
-    parts = [silence(draw)]
+    rng = np.random.default_rng(0)
+    parts = [silence(rng)]
     for wave in waves:
-        parts += [wave, silence(draw)]
+        parts += [wave, silence(rng)]
     return change(np.concatenate(parts))
 
 
-def silence(draw: np.random.Generator) -> np.ndarray:
+def silence(rng: np.random.Generator) -> np.ndarray:
     """Noise at -66 dB of full scale, as of a quiet room."""
-    return draw.normal(0, 5e-4, round(draw.uniform(*PAUSES) * SAMPLE_RATE)).astype(np.float32)
+    return rng.normal(0, 5e-4, round(rng.uniform(*PAUSES) * SAMPLE_RATE)).astype(np.float32)
 
 
 def with_noise(wave: np.ndarray) -> np.ndarray:
     """The wave with pink noise, `NOISE_DB` below the power of its louder half."""
-    draw = np.random.default_rng(len(wave))
-    spectrum = np.fft.rfft(draw.normal(size=len(wave)))
+    rng = np.random.default_rng(len(wave))
+    spectrum = np.fft.rfft(rng.normal(size=len(wave)))
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
     noise = np.fft.irfft(spectrum, len(wave))
     hops = np.square(wave[: len(wave) // 160 * 160].reshape(-1, 160)).mean(1)
@@ -107,16 +98,16 @@ def with_noise(wave: np.ndarray) -> np.ndarray:
     return (wave + noise).astype(np.float32)
 
 
-def row(
-    what: str, how: str, data: DataDirectory, found: dict[str, str], compared: dict[str, str] | None = None
-) -> str:
-    """A line of the table."""
-    score = score_hypotheses(data, found, baseline=compared)
-    change = score.changes["wer"] if compared else None
-    cells = [what, how, with_interval(score.wer, score.wer_ci)]
-    cells.append(with_interval(change.relative, change.relative_ci, signed=True) if change else "–")
-    cells += [percent(score.insertions / score.words), percent(score.deletions / score.words)]
-    return f"| {' | '.join(cells)} |"
+def cells(data: DataDirectory, texts: dict[str, str], baseline: dict[str, str] | None = None) -> list[str]:
+    """WER, its change, insertions and deletions."""
+    score = score_hypotheses(data, texts, baseline=baseline)
+    change = score.changes["wer"] if baseline else None
+    return [
+        with_interval(score.wer, score.wer_ci),
+        with_interval(change.relative, change.relative_ci, signed=True) if change else "–",
+        percent(score.insertions / score.words),
+        percent(score.deletions / score.words),
+    ]
 
 
 if __name__ == "__main__":

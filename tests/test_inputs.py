@@ -176,7 +176,7 @@ def test_without_git_the_record_has_no_commit(tmp_path, monkeypatch):
 def test_a_clone_around_the_environment_is_not_the_programs(tmp_path):
     package = tmp_path / "venv/site-packages/ia3_speech"
     package.mkdir(parents=True)
-    for name in ("__init__", "atomic", "cli", "inputs"):
+    for name in ("__init__", "atomic", "cli", "errors", "inputs"):
         shutil.copy(Path(base_folder("mini")).with_name(f"{name}.py"), package)
     run = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
     subprocess.run(["git", "init"], **run)

@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import command
-from ia3_speech.commands.score import main
+from ia3_speech.commands.score import format_result, main
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
-from ia3_speech.scoring.results import format_results
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.term_errors import make_term_list
 
@@ -340,12 +339,13 @@ def test_what_is_printed(place, capsys):
     """The example in the docstring; then terms, and a baseline that lacks hypotheses."""
     write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
     main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/base"))
-    assert capsys.readouterr().out.rstrip("\n") in inspect.getdoc(format_results)
+    printed = capsys.readouterr().out.rstrip("\n").partition("\n\n")[2]
+    assert printed in inspect.getdoc(format_result)
     Path("terms.txt").write_text("fever\tcondition\nmetformin\n")
     write_lines(Path("exp/base/text"), {"ann-1": "the"})
     scored(terms=Path("terms.txt"), baseline=Path("exp/base"))
     out = capsys.readouterr().out
-    assert "term errors  baseline  change" in out
+    assert re.search(r"^terms +in reference +missed +false", out, re.MULTILINE)
     assert re.search(r"^condition +2 +0 +0 +0\.00 +\[0\.00, 0\.00\] +100\.00 +-100\.0 ", out, re.MULTILINE)
     assert "\n4 hypotheses are missing from the baseline: all their words count as deleted.\n" in out
     assert all(line == line.rstrip() for line in out.splitlines())

@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from itertools import count
 from pathlib import Path
+from xml.etree import ElementTree
 
 import datasets
 import jiwer
@@ -549,3 +550,11 @@ def test_a_call_through_the_command(run, audio, speaker42):
     code, out, err = run("--channels", "split", "--adapter", "1=speaker42", "call.wav")
     assert (code, out) == (1, "")
     assert err == "call.wav: has no channel 1, which --adapter names (it has left, right)\n"
+
+
+def test_plot_draws_a_single_recording(run, audio):
+    one, two = audio("a.wav"), audio("b.wav", seed=1)
+    assert run(one, "--plot", "a.svg").code == 0
+    assert ElementTree.parse("a.svg").getroot().tag.endswith("svg")
+    assert "--plot draws a single recording" in run(one, two, "--plot", "b.svg").err
+    assert "a picture ends in" in run(one, "--plot", "a.jpg").err

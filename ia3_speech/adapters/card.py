@@ -2,7 +2,7 @@
 
     ia3-speech adapters card exp/NAME/adapter --name NAME --score exp/NAME/decode/score.json
 
-In: an adapter's record (`ia3_speech.json`), its parameters by placement, and what `ia3_speech.score` wrote.
+In: an adapter's record (`ia3_speech.json`), its parameters by placement, and score.json files.
 Out: Markdown; the same input gives the same text. It may be published, so it holds no path of this machine:
 of a base in a folder and of a data directory only the names, and `base_model` only where it is a hub id.
 """
@@ -11,15 +11,19 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, is_number, read_record, write_record
 from ia3_speech.adapters.weights import count_by_placement, read_weights
 from ia3_speech.atomic import write_text
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural
+from ia3_speech.formatting import plural
+from ia3_speech.scoring.table import Rate, markdown_table, markdown_text
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
 
 TASK = "automatic-speech-recognition"
 CLASSIFIERS = ("ForSequenceClassification", "ForAudioFrameClassification", "ForXVector")
@@ -37,7 +41,6 @@ BIOMETRIC = (
     "9). Keep, share or publish it only with their explicit consent or on another ground of Article 9(2), "
     "and delete it when that ground ends."
 )
-NOT_PUBLISHED = "a language model or hot words of the adapter's own are not published with it"
 GATE_REVEALS = (
     "`gate.safetensors`, by which `--adapter auto` chooses this adapter, holds mean and covariance of what "
     "the base's front end makes of {}, over time: how lines, rooms and voices sound on average. No word or "
@@ -76,7 +79,7 @@ def update_card(
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
     record = read_record(folder)
-    new = [read_score_summary(file) for file in score_files]
+    new = [score_summary(file) for file in score_files]
     sets = [(score["set"], score.get("search")) for score in new]
     if twice := [name for (name, _), count in Counter(sets).items() if count > 1]:
         raise UserError(
@@ -98,28 +101,29 @@ def card_of(folder: Path, record: Mapping[str, Any], name: str | None) -> str:
     return model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists())
 
 
-def read_score_summary(file: Path) -> dict[str, Any]:
-    """What a record keeps of a score.json, rates as fractions. Raises UserError for another file.
+def score_summary(file: Path) -> dict[str, Any]:
+    """The part of a score.json that a record keeps, rates as fractions. Raises UserError for another file.
 
-    Beside the rates: how it was searched and compared with what, where that is not greedily and the base;
-    warnings of what the test set has in common with training, and the WER of the other sentences; where each
-    speaker was decoded with an adapter of their own, the number of speakers.
+    Beside the rates: the search and the baseline, where these are not greedy search and the base; warnings of
+    what the test set has in common with training, and the WER of the other sentences; where each speaker was
+    decoded with an adapter of their own, the number of speakers.
     """
-    from ia3_speech.scoring.results import read_results, search_in_words, system_name
+    from ia3_speech.scoring.record import GREEDY, SEARCHES, read_result
 
-    score = read_results(file).record
-    change = (score.get("changes") or {}).get("wer") or {}
-    overlap, unseen = score.get("overlap") or {}, score.get("unseen_sentences")
+    result = read_result(file)
+    score, change = result.record, (result.record.get("changes") or {}).get("wer") or {}
+    overlap, unseen = result.overlap, score.get("unseen_sentences")
     names = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
-    summary = {"set": set_name(score.get("data") or file.parent.name)}
-    summary |= {name: score.get(name) for name in names}
+    corpus = score.get("corpus")
+    name = f"{corpus}/{result.set}" if corpus else set_name(score.get("data") or result.set)
+    summary = {"set": name, "corpus": corpus} | {name: score.get(name) for name in names}
     summary |= {"base_wer": change.get("baseline")}
-    if search := search_in_words(file.parent):
-        compared = system_name(score["baseline_dir"]) if score.get("baseline_dir") else None
-        summary |= {"search": search, "compared_with": compared}
+    if result.search != GREEDY:
+        search = SEARCHES[result.search].removeprefix(" + ")
+        summary |= {"search": search, "compared_with": result.baseline_label}
     summary |= {name: change.get(name) for name in ("relative", "relative_ci")}
-    if overlap.get("warnings"):
-        summary["warnings"] = overlap["warnings"]
+    if result.warnings:
+        summary["warnings"] = result.warnings
     if overlap.get("by_speaker"):
         summary["pooled_speakers"] = overlap["speakers"]
     if unseen:
@@ -169,58 +173,63 @@ def model_card(
         name: the adapter's name, or its id on the Hub; None: the title says what it is for.
         peft: PEFT can load these files.
     """
-    import yaml
-
     gate = record.get("gate")
-    front = yaml.safe_dump(front_matter(record, name, peft), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
-        f"# {escape_markdown(name or card_title(record))}",
+        f"# {markdown_text(name or card_title(record))}",
         introduction(counts, record),
         *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
         fact_table(record, counts),
-        f"## Scores\n\n{score_table(record)}{warning_list(record)}",
+        f"## Scores\n\n{score_table(record)}{score_notes(record)}",
         f"## Use\n\n{usage_section(record, name, peft)}",
         *([GATE_REVEALS.format(plural(gate.get("utterances", 0), "utterance"))] if gate else []),
         GENERATED,
     ]
-    return f"---\n{front}---\n" + "".join(f"\n{part}\n" for part in parts)
+    front = card_data(record, name, peft).to_yaml()
+    return f"---\n{front}\n---\n" + "".join(f"\n{part}\n" for part in parts)
 
 
-def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dict[str, Any]:
-    """What the Hub reads: https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
+def card_data(record: Mapping[str, Any], name: str | None, peft: bool) -> "ModelCardData":
+    """The front matter that the Hub reads: huggingface.co/docs/hub/model-cards."""
+    from huggingface_hub import ModelCardData
+
     labels, base_id = adapter_labels(record), hub_id(record.get("base"))
     model_type = (record.get("fingerprint") or {}).get("model_type")
-    adapted_to = [label for label in ADAPTED_TO if labels.get(label)]
     tags = [other_method(record) or "ia3", LIBRARY] + ["peft"] * peft + [model_type] * bool(model_type)
-    tags += [f"{label}-adaptation" for label in adapted_to] + ["biometric-data"] * is_biometric(record)
-    front = {"base_model": base_id} if base_id else {}  # the mini base and a local folder have no page there
-    front |= {"base_model_relation": "adapter", "pipeline_tag": task_of(record)}
-    front |= {"library_name": LIBRARY, "tags": tags}
-    if language := re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower()):  # ISO 639: en of en-GB
-        front["language"] = [language[0]]
+    tags += [f"{label}-adaptation" for label in ADAPTED_TO if labels.get(label)]
+    tags += ["biometric-data"] * is_biometric(record)
+    language = re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower())  # ISO 639: en of en-GB
     scores = [score for score in record.get("scores") or [] if score.get("wer") is not None]
-    if results := [hub_result(score) for score in scores if not score.get("search")]:
-        front["metrics"] = ["wer", "cer"]
-        front["model-index"] = [{"name": name or card_title(record), "results": results}]
-    return front
+    results = [result for score in scores if not score.get("search") for result in hub_results(score)]
+    return ModelCardData(
+        base_model=base_id,  # the mini base and a local folder have no page on the Hub
+        base_model_relation="adapter",
+        pipeline_tag=task_of(record),
+        library_name=LIBRARY,
+        tags=tags,
+        language=[language[0]] if language else None,
+        metrics=["wer", "cer"] if results else None,
+        model_name=name or card_title(record),
+        eval_results=results or None,
+    )
 
 
-def hub_result(score: Mapping[str, Any]) -> dict[str, Any]:
-    """One test set's entry of `model-index`: percent, with the interval beside the value and in words."""
-    metrics = [
-        {"type": name, "value": round(100 * score[name], 2), "name": f"{name.upper()}, greedy search"}
-        for name in ("wer", "cer")
-        if score.get(name) is not None
-    ]
-    if score.get("wer_ci"):
-        low, high = (round(100 * rate, 2) for rate in score["wer_ci"])
-        metrics[0]["name"] += f" (95 % interval {low}-{high})"
-        metrics[0]["args"] = {"interval": [low, high], "level": 95, "resampled": score.get("ci_unit")}
-    return {
-        "task": {"type": TASK, "name": "Automatic Speech Recognition"},
-        "dataset": {"type": score["set"].split("/")[0], "name": score["set"]},
-        "metrics": metrics,
-    }
+def hub_results(score: Mapping[str, Any]) -> "Iterator[EvalResult]":
+    """The entries of a test set in `model-index`: percent, with the interval beside the WER and in words."""
+    from huggingface_hub import EvalResult
+
+    task = {"task_type": TASK, "task_name": "Automatic Speech Recognition"}
+    task |= {"dataset_type": score["set"].split("/")[0], "dataset_name": score["set"]}
+    for metric in ("wer", "cer"):
+        label, args = f"{metric.upper()}, greedy search", None
+        if metric == "wer" and score.get("wer_ci"):
+            low, high = (round(100 * rate, 2) for rate in score["wer_ci"])
+            label += f" (95 % interval {low}-{high})"
+            args = {"interval": [low, high], "level": 95, "resampled": score.get("ci_unit")}
+        if score.get(metric) is not None:
+            value = round(100 * score[metric], 2)
+            yield EvalResult(
+                **task, metric_type=metric, metric_value=value, metric_name=label, metric_args=args
+            )
 
 
 def card_title(record: Mapping[str, Any]) -> str:
@@ -254,7 +263,7 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     """The table of what is known: `| base | mini (comes with ia3-speech) |` and so on."""
     fingerprint, config, training = (record.get(name) or {} for name in ("fingerprint", "config", "training"))
     base, base_id = base_name(record.get("base")), hub_id(record.get("base"))
-    base = f"[{base}](https://huggingface.co/{base_id})" if base_id else escape_markdown(base)
+    base = f"[{base}](https://huggingface.co/{base_id})" if base_id else markdown_text(base)
     if base == "mini":
         base += f" (comes with {LIBRARY})"
     held_out = "folds" if "folds" in training else "dev set"
@@ -268,7 +277,7 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
         "training": known_values(TRAINING | {"dev_wer": f"WER of the {held_out} {{:.1%}}"}, training),
         "made by": f"{LIBRARY} {record['version']}" if record.get("version") else None,
     }
-    rows = {n: value if n == "base" else escape_markdown(value) for n, value in rows.items() if value}
+    rows = {n: value if n == "base" else markdown_text(value) for n, value in rows.items() if value}
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
@@ -292,49 +301,38 @@ def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> str:
 def score_table(record: Mapping[str, Any]) -> str:
     """The table of test sets. Intervals are bootstraps over the units that the last column names.
 
-    | test set | WER | 95 % interval | WER of the base | change | CER | words | … |
-    |---|---:|---:|---:|---:|---:|---:|---|
-    | speechocean762/test | 48.7% | 46.0%–51.5% | 67.6% | -28.0% (-31.2 to -24.8) | 21.7% | 10,844 | … |
+    | test set | WER % | compared with | before % | change % | CER % | words | resampled |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | clinic/test | 48.7 [46.0, 51.5] | base | 67.6 | -28.0 [-31.2, -24.8] | 21.7 | 10,844 | speakers |
     """
-    scores = record.get("scores") or []
-    if not scores:
-        return "None recorded (`ia3-speech adapters card` adds them)."
-    lines = ["| test set | WER | 95 % interval | WER of the base | change | CER | words | resampled |"]
-    lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
-    for score in scores:
-        compared = f" ({score['compared_with']})" if score.get("compared_with") else ""
-        cells = [
-            score_name(score), percentage(score["wer"]), score_interval(score),
-            percentage(score.get("base_wer")) + compared, score_change(score), percentage(score.get("cer")),
-            f"{score.get('words') or 0:,}", f"{score['ci_unit']}s" if score.get("ci_unit") else "",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
-    return "\n".join(lines)
+    head = ["test set", "WER %", "compared with", "before %", "change %", "CER %", "words", "resampled"]
+    rows = [
+        [
+            score_name(score),
+            Rate(score["wer"], score.get("wer_ci")),
+            score.get("compared_with") or "base",
+            Rate(score.get("base_wer")),
+            Rate(score.get("relative"), score.get("relative_ci"), signed=True),
+            Rate(score.get("cer")),
+            score.get("words") or 0,
+            f"{score['ci_unit']}s" if score.get("ci_unit") else None,
+        ]
+        for score in record.get("scores") or []
+    ]
+    return markdown_table(head, rows).rstrip() or "None recorded (`ia3-speech adapters card` adds them)."
 
 
-def warning_list(record: Mapping[str, Any]) -> str:
+def score_notes(record: Mapping[str, Any]) -> str:
     """What a reader must know with the scores: training had no effect, or shares data with a test set."""
-    lines, notes = [], []
+    from ia3_speech.scoring.sentences import NOT_IMPROVED, score_sentences
+
+    scores = record.get("scores") or []
+    warnings = [f"{score['set']}: {text}" for score in scores for text in score.get("warnings") or ()]
     if (record.get("training") or {}).get("selected_epoch") == 0:
-        lines.append("in training no epoch improved on the start, so the adapter is as it started")
-    for score in record.get("scores") or []:
-        lines += [f"{score['set']}: {text}" for text in score.get("warnings") or ()]
-        if score.get("search"):
-            notes.append(f"{score_name(score)}: {NOT_PUBLISHED}")
-        if speakers := score.get("pooled_speakers"):
-            notes.append(
-                f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}, this one among "
-                f"them; each utterance is decoded by an adapter of its speaker that was not trained on it"
-            )
-        if unseen := score.get("unseen_sentences"):
-            compared = score.get("compared_with") or "the base alone"
-            base = f", {percentage(unseen['base_wer'])} with {compared}" if unseen.get("base_wer") else ""
-            notes.append(
-                f"{score_name(score)}: WER {percentage(unseen['wer'])} on the "
-                f"{plural(unseen['utterances'], 'utterance')} whose sentence is not in training{base}"
-            )
-    warned = [f"**Warning.** {escape_markdown(line)}" for line in lines]
-    return "".join(f"\n\n> {line}." for line in dict.fromkeys([*warned, *map(escape_markdown, notes)]))
+        warnings.insert(0, NOT_IMPROVED)
+    lines = [f"**Warning.** {markdown_text(text)}" for text in warnings]
+    lines += [markdown_text(text) for score in scores for text in score_sentences(score)]
+    return "".join(f"\n\n> {line}." for line in dict.fromkeys(lines))
 
 
 def score_name(score: Mapping[str, Any]) -> str:
@@ -343,23 +341,8 @@ def score_name(score: Mapping[str, Any]) -> str:
 
 
 def score_line(score: Mapping[str, Any]) -> str:
-    """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
-    between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
-    return f"{score_name(score)}: WER {percentage(score['wer'])}{between}"
-
-
-def score_interval(score: Mapping[str, Any]) -> str:
-    return "–".join(percentage(value) for value in score.get("wer_ci") or ())
-
-
-def score_change(score: Mapping[str, Any]) -> str:
-    """`-13.6% (-18.0 to -9.1)`: relative to the base, with its paired interval."""
-    ends = " to ".join(percent(end, signed=True) for end in score.get("relative_ci") or ())
-    return percentage(score.get("relative"), signed=True) + (f" ({ends})" if ends else "")
-
-
-def percentage(rate: float | None, signed: bool = False) -> str:
-    return "" if rate is None else f"{percent(rate, signed=signed)}%"
+    """`medical_notes/test: WER 40.0 [37.1, 43.0] %`."""
+    return f"{score_name(score)}: WER {Rate(score['wer'], score.get('wer_ci'))} %"
 
 
 def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
@@ -393,8 +376,3 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
             f"```bash\nia3-speech adapters export {shlex.quote(adapter)} --out FOLDER\n```",
         ]
     return "\n".join(lines)
-
-
-def escape_markdown(value: Any) -> str:
-    """On one line, and without effect as Markdown: a label may hold anything."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(str(value).split()))

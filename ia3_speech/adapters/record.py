@@ -146,7 +146,7 @@ class Metadata:
     labels: dict[str, str] = field(default_factory=dict)  # speaker, accent, domain, language, …
     # What the trainer records (data, seed, epochs, seconds, dev WER, command)
     training: dict[str, Any] = field(default_factory=dict)
-    # One entry a test set, see `card.read_score_summary`; rates as fractions
+    # One entry a test set, see `card.score_summary`; rates as fractions
     scores: list[dict[str, Any]] = field(default_factory=list)
     version: str = ia3_speech.__version__  # of ia3-speech, which wrote it
     created: str = ""  # when it was written, in UTC: 2026-01-31T12:00:00Z

@@ -71,7 +71,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
             ia3-speech[figures]
     """
     if plot:
-        from ia3_speech.report.figures import check_picture, write_picture
+        from ia3_speech.report.charts import check_picture, write_picture
         from ia3_speech.report.vector_chart import draw_vectors
 
         check_picture(plot)

@@ -7,7 +7,6 @@ The script is static: no Python starts at TAB. Print it again after an update.
 """
 
 from argparse import SUPPRESS
-from collections.abc import Callable
 from shlex import quote
 from typing import Literal
 
@@ -48,9 +47,9 @@ function __ia3_speech_in # whether they begin with these
 end
 """
 
-# Command, or `command sub-command` → its flags → their choices (None for a flag without a value); the flag ""
-# stands for words without a flag.
+# Command, or `command sub-command` → its flags → their choices, None for a flag without a value.
 Flags = dict[str, dict[str, list[str] | None]]
+Words = dict[str, list[str]]  # command → the words without a dash that may follow; "" → all commands
 
 
 def main(shell: Literal["bash", "zsh", "fish"]) -> None:
@@ -60,43 +59,29 @@ def main(shell: Literal["bash", "zsh", "fish"]) -> None:
         shell: which one
     """
     flags: Flags = {}
+    words: Words = {"": [*COMMANDS]}
     for name in COMMANDS:
         function = load_command(name)
-        if isinstance(function, dict):
-            flags |= {f"{name} {sub}": flags_of(each) for sub, each in function.items()}
-        else:
-            flags[name] = flags_of(function) | {"--config": []}
-    print(fish_script(flags) if shell == "fish" else bash_script(flags, shell == "zsh"))
+        if is_group := isinstance(function, dict):
+            words[name] = [*function]
+        for sub, each in (function if is_group else {"": function}).items():
+            path, parser = f"{name} {sub}".strip(), Parser()
+            parser.add(each)
+            shown = [action for action in parser._actions if action.help != SUPPRESS]
+            words.setdefault(path, []).extend(
+                w for a in shown if not a.option_strings for w in a.choices or ()
+            )
+            flags[path] = {
+                action.option_strings[-1]: None if action.nargs == 0 else [*(action.choices or ())]
+                for action in shown
+                if action.option_strings
+            } | ({} if is_group else {"--config": []})
+    print(fish_script(flags, words) if shell == "fish" else bash_script(flags, words, shell == "zsh"))
 
 
-def flags_of(function: Callable) -> dict[str, list[str] | None]:
-    """The flags of a command → their choices."""
-    parser = Parser()
-    parser.add(function)
-    shown = [action for action in parser._actions if action.help != SUPPRESS]
-    return {
-        next((flag for flag in action.option_strings if flag.startswith("--")), ""): None
-        if action.nargs == 0
-        else [*(action.choices or ())]
-        for action in shown
-    }
-
-
-def words_after(flags: Flags) -> dict[str, list[str]]:
-    """What may follow a command without a flag: its sub-commands or choices; behind "" all commands."""
-    words: dict[str, list[str]] = {"": [*dict.fromkeys(path.partition(" ")[0] for path in flags)]}
-    for path, table in flags.items():
-        name, _, sub = path.partition(" ")
-        words.setdefault(name, []).extend([sub] if sub else [])
-        words[path] = [*words.get(path, []), *(table.get("") or [])]
-    return words
-
-
-def bash_script(flags: Flags, zsh: bool) -> str:
-    words = words_after(flags) | {
-        f"{path} -": [flag for flag in table if flag] for path, table in flags.items()
-    }
-    values = {f"{path} {f}": v for path, table in flags.items() for f, v in table.items() if f and v}
+def bash_script(flags: Flags, words: Words, zsh: bool) -> str:
+    words = words | {f"{path} -": [*table] for path, table in flags.items()}
+    values = {f"{path} {flag}": v for path, table in flags.items() for flag, v in table.items() if v}
     groups = {path.partition(" ")[0] for path in flags if " " in path}
     cases = [
         "\n".join(f"{indent}{quote(key)}) choices={quote(' '.join(v))} ;;" for key, v in table.items() if v)
@@ -112,19 +97,19 @@ def bash_script(flags: Flags, zsh: bool) -> str:
     )
 
 
-def fish_script(flags: Flags) -> str:
+def fish_script(flags: Flags, words: Words) -> str:
     home, lines = quote(str(registry.home())), []
     adapters = f"(set -q IA3_SPEECH_HOME; and echo $IA3_SPEECH_HOME; or echo {home})/adapters"
     adapters = f"(ls {adapters} 2>/dev/null | env {PLAIN})"
-    for path, words in words_after(flags).items():
-        for word in words:
-            help = f" -d {quote(COMMANDS[word])}" if not path else ""
+    for path, following in words.items():
+        for word in following:
+            help = "" if path else f" -d {quote(COMMANDS[word])}"
             lines.append(f"-f -n '__ia3_speech_is {path}' -a {word}{help}")
     for path, table in flags.items():
         for flag, choices in table.items():
             value = adapters if flag in ADAPTER_FLAGS else " ".join(choices or [])
             value = f" -x -a {quote(value)}" if value else "" if choices is None else " -r"
-            lines += [f"-n '__ia3_speech_in {path}' -l {flag[2:]}{value}"] if flag else []
+            lines.append(f"-n '__ia3_speech_in {path}' -l {flag[2:]}{value}")
     return FISH + "\n".join(f"complete -c ia3-speech {line}" for line in lines)
 
 

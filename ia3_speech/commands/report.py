@@ -19,10 +19,12 @@ from ia3_speech.atomic import write_text
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
+from ia3_speech.report.charts import HINT
 from ia3_speech.report.data import find_others, find_report_paths, read_report_data
-from ia3_speech.report.figures import HINT, report_figures, write_figures
+from ia3_speech.report.figures import report_figures, write_figures
 from ia3_speech.report.page import make_page, title_of_record
 from ia3_speech.report.tables import report_tables, tables_folder, write_table_files
+from ia3_speech.scoring.ctm import CONFIDENCES
 
 
 def main(
@@ -46,7 +48,7 @@ def main(
         training: metrics.jsonl of the adapter's training (default: beside DECODE_DIR)
         curve: learning curve (default: curve.json in the folder above)
         embed_audio: copy the audio into the page, about 25 kB per second of audio
-        allow_pipes: with --embed-audio, run the shell commands in wav.scp
+        allow_pipes: run the shell commands in wav.scp, for spectrograms and --embed-audio
         figures: also write every chart into this folder: NAME.svg, NAME.pdf (extra ia3-speech[figures]) and
             NAME.csv, the numbers that it shows
         out: the page (default: report.html in DECODE_DIR); its tables go into a folder of the same name
@@ -60,11 +62,12 @@ def main(
     decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
     others = find_others(decode_dir, paths.get("baseline"))
     others = [place / name for place in others for name in ("text", "score.json")]
+    others += [place / CONFIDENCES for place in (decode_dir, paths.get("baseline")) if place]
     inputs = Inputs(
         {"data": data} | paths | {"decode_dir": decoded, "adapter": weights, "others": others},
         {
             "embed_audio": embed_audio,
-            "allow_pipes": (embed_audio and allow_pipes) or None,
+            "allow_pipes": allow_pipes or None,
             "title": adapter and title_of_record(read_summary(adapter)),
         },
     )
@@ -77,7 +80,7 @@ def main(
         players = linked_audio(report.utterances, out.absolute().parent)
     tables = report_tables(report)
     write_table_files(out, tables)
-    write_text(out, make_page(report, tables, players))
+    write_text(out, make_page(report, tables, players, allow_pipes))
     inputs.record(out)
     if figures:
         drawn = [*report_figures(report, tables)]

@@ -32,21 +32,41 @@ from ia3_speech.results.conclusion import best, register, summary
 from ia3_speech.results.curve_files import write_curves
 from ia3_speech.results.notes import warnings_of
 from ia3_speech.results.systems import (
-    GREEDY,
-    HOTWORDS,
-    OUT_OF_DOMAIN,
-    Json,
     System,
     comparisons,
     find_systems,
-    load_system,
     median_of,
     test_sets,
+    trained_systems,
 )
 from ia3_speech.results.tables import PARTS, STANDARD, markdown
+from ia3_speech.scoring.error_rates import Json
+from ia3_speech.scoring.record import IDENTITY, OUT_OF_DOMAIN
 
-SCHEMA = 1
+SCHEMA = 2
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
+RATES = (
+    "utterances",
+    "missing",
+    "words",
+    "errors",
+    "insertions",
+    "deletions",
+    "substitutions",
+    "wer",
+    "wer_ci",
+)
+RATES += (
+    "ci_unit",
+    "ci_clusters",
+    "mer",
+    "wil",
+    "cer",
+    "cer_ci",
+    "term_error_rate",
+    "term_error_rate_ci",
+    "changes",
+)
 
 
 def select(exp: Path, names: str, seeds: int = 0) -> None:
@@ -54,19 +74,19 @@ def select(exp: Path, names: str, seeds: int = 0) -> None:
 
     Args:
         exp: folder of the experiment
-        names: names of what was trained, without the seed, separated by spaces; of several, the one with the
-            lowest mean dev WER is taken
+        names: names of what was trained, without the seed, separated by spaces; of several, the system with
+            the lowest mean dev WER is taken
         seeds: only seeds from 1 to this one; 0: all
     """
     trained: list[list[System]] = []
     for name in names.split():
-        found = [load_system(file.parent) for file in exp.glob(f"{name}_seed*/train.json")]
-        found = [one for one in found if one.name == name and one.seed <= (seeds or one.seed)]
-        if not found:
+        systems = trained_systems(exp.glob(f"{name}_seed*/train.json"))
+        systems = [one for one in systems if one.name == name and one.seed <= (seeds or one.seed)]
+        if not systems:
             raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
-        trained.append(found)
-    best = min(trained, key=lambda seeds: fmean(one.train.get("dev_wer", 0.0) for one in seeds))
-    print(median_of(best).folder.name)
+        trained.append(systems)
+    lowest = min(trained, key=lambda systems: fmean(one.train.get("dev_wer", 0.0) for one in systems))
+    print(median_of(lowest).folder.name)
 
 
 def stale(exp: Path, data: Path) -> None:
@@ -90,8 +110,8 @@ def collect(exp: Path, force: bool = False) -> None:
         exp: folder of the experiment
         force: write them again even if the scores are the same as before
     """
-    patterns = ("*/decode_*/score.json", "*/scale_*/decode_*/score.json", "curve/*/decode_*/score.json")
-    patterns += ("*/train.json", "*/*/fold1/decode_*/score.json", "*/lm_search.yaml", "lm.json")
+    patterns = ("*/*/score.json", "*/*/*/score.json", "*/train.json", "*/*/fold1/*/score.json")
+    patterns += ("*/lm_search.yaml", "lm.json")
     sources = Inputs({"scores": sorted(file for like in patterns for file in exp.glob(like))})
     if sources.is_current(exp / "RESULTS.md", force):
         return
@@ -107,9 +127,9 @@ def write_scatters(exp: Path, systems: list[System]) -> None:
     """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, before and after adaptation."""
     from ia3_speech.report.charts import scatter_before_and_after
 
-    pairs = {(one.system.name, one.system.seed): one for one in comparisons(systems, "test")}
+    pairs = {(pair.system.name, pair.system.seed): pair for pair in comparisons(systems, "test")}
     for name in dict.fromkeys(name for name, _ in pairs):
-        shown = median_of([one.system for one in pairs.values() if one.system.name == name])
+        shown = median_of([pair.system for pair in pairs.values() if pair.system.name == name])
         pair = pairs[name, shown.seed]
         rates = (pair.before / pair.words, pair.after / pair.words)
         values = zip(pair.speakers, *rates, pair.words, strict=True)
@@ -119,43 +139,23 @@ def write_scatters(exp: Path, systems: list[System]) -> None:
 
 
 def results(systems: list[System]) -> Json:
-    """What results.json holds: a row a system and set, and each system beside what it is compared with."""
+    """The contents of results.json: a record for each system and set, as score.json names it."""
     sets = [*test_sets(systems), OUT_OF_DOMAIN]
-    scored = [(one, name) for one in systems for name in one.results if name in sets]
+    records = []
+    for system in systems:
+        training = {name: system.train[name] for name in ("trainable", "seconds") if name in system.train}
+        for result in [result for name, result in system.results.items() if name in sets]:
+            copied = {name: result.record.get(name) for name in (*IDENTITY, "compared_with", *RATES)}
+            if unseen := result.record.get("unseen_sentences"):
+                copied["unseen_sentences"] = {name: unseen.get(name) for name in RATES}
+            records.append({"name": system.name, **copied, "training": training or None})
     made = provenance()
     return {
         "schema": SCHEMA,
-        "systems": [result_row(one, name) for one, name in scored],
-        "pairs": [pair(one, name) for one, name in scored if one.results[name].has_baseline],
+        "results": records,
         "warnings": warnings_of(systems, sets),
         **{name: made[name] for name in ("commit", "dirty", "command")},
     }
-
-
-def result_row(system: System, set_name: str) -> Json:
-    record = system.results[set_name].record
-    unseen = record.get("unseen_sentences")
-    copied = ("wer", "wer_ci", "ci_unit", "cer", "words", "utterances", "term_error_rate")
-    return {
-        "name": system.name,
-        "adapter": system.adapter,
-        "set": set_name,
-        "seed": system.seed,
-        **{name: record[name] for name in copied},
-        "trainable": system.train.get("trainable", 0),
-        "seconds": system.train.get("seconds", 0.0),
-        **({"out_of_domain": True} if set_name == OUT_OF_DOMAIN else {}),
-        **({"language_model": True} if system.search != GREEDY else {}),
-        **({"hotwords": True} if system.search == HOTWORDS else {}),
-        **({"unseen_sentences": {name: unseen[name] for name in copied}} if unseen else {}),
-    }
-
-
-def pair(system: System, set_name: str) -> Json:
-    """One system against its baseline; the seed tells apart those of one name."""
-    change = system.results[set_name].record["changes"]["wer"]
-    row = {"set": set_name, "baseline": system.baseline, "system": system.name, "seed": system.seed}
-    return row | {name: change[name] for name in ("relative", "relative_ci")}
 
 
 def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
@@ -166,8 +166,7 @@ def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
         parts: which tables, separated by spaces
         only: patterns of the systems or folders to show
     """
-    wanted = known_parts(parts, "--parts names")
-    print(markdown(find_systems(exp, only.split()), wanted), end="")
+    print(markdown(find_systems(exp, only.split()), known_parts(parts, "--parts names")), end="")
 
 
 def known_parts(words: str, asked: str) -> list[str]:

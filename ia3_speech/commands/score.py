@@ -20,11 +20,12 @@ and sclite's files (scoring/kaldi_files.py); with --out DIR these go there, and 
 """
 
 import dataclasses
-import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 from ia3_speech.adapters.record import read_json
@@ -32,12 +33,21 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import percent, plural
 from ia3_speech.inputs import Inputs, digest_of, tables_of
 from ia3_speech.scoring.ctm import CONFIDENCES
+from ia3_speech.scoring.error_rates import ErrorRates, rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import read_kaldi_text, write_kaldi_files
-from ia3_speech.scoring.results import Results, format_results
+from ia3_speech.scoring.record import Result, identify
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
+from ia3_speech.scoring.sentences import (
+    MARK,
+    few_clusters_sentence,
+    interval_sentences,
+    missing_sentence,
+    no_overlap_sentence,
+    reliability_sentence,
+)
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
 
@@ -45,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 TASKS = "*/fold*/task.json"  # in the folder of speakers' adapters
 NAMED_IDS = 5  # missing utterances that a warning names
+MAX_VALUES = 12  # a label with more values gets one line, the range of its WER
 
 
 def main(
@@ -113,8 +124,10 @@ def main(
     if training_per_speaker:
         sources["training"] = sorted(training_per_speaker.glob(TASKS))
     options = {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed}
-    identity = identify(data, decode_dir, system, system_seed, corpus)
-    inputs = Inputs(sources, options | {name: identity[name] for name in ("system", "system_seed", "corpus")})
+    set_name = data.resolve().name
+    identity = identify(decode_dir, set_name, system, system_seed, corpus)
+    named = {name: identity[name] for name in ("corpus", "system", "system_seed", "set")}
+    inputs = Inputs(sources, options | named)
     out = out or decode_dir
     if (out / "score.json").is_file() and inputs.is_current(out / "scoring_kaldi", force):
         if "IA3_SPEECH_COMMAND" not in os.environ:  # which recipes set
@@ -142,53 +155,12 @@ def main(
     score.confidences = json_value(measure_decode_directory(decode_dir, score))
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
-    provenance |= identity | {"compared_with": baseline and identify(data, baseline)}
-    write_kaldi_files(out, score.scored, score.wer_bootci)
+    provenance |= identity | {"data_sha256": digest_of(tables_of(data))}
+    provenance["compared_with"] = baseline and identify(baseline, set_name)
+    kaldi_lines = write_kaldi_files(out, score.scored, score.wer_bootci)
     record = write_score(out / "score.json", score, provenance)
     inputs.record(out / "scoring_kaldi")
-    print(format_results(Results(record)), end="")
-
-
-def identify(
-    data: Path,
-    decode_dir: Path,
-    system: str | None = None,
-    system_seed: int | None = None,
-    corpus: str | None = None,
-) -> dict[str, Any]:
-    """Which result this is, as score.json records it: names that were given, else those of an earlier
-    score.json, else what decode.json says.
-
-    `search` is greedy, beam (without a language model), lm or hotwords; `scale` is the adapter's weight.
-    """
-    decoded, scored = (read_if_there(decode_dir / name) for name in ("decode.json", "score.json"))
-    adapter = decoded.get("adapter")
-    name = (adapter["name"] if adapter else "base") if decoded else str(decode_dir)
-    search = decoded.get("search", "greedy")
-    if search == "beam":
-        search = "hotwords" if decoded.get("hotwords") else "lm" if decoded.get("lm") else "beam"
-    terms = (adapter or {}).get("terms", ())
-    return {
-        "corpus": corpus or scored.get("corpus"),
-        "system": system or scored.get("system") or name,
-        "system_seed": scored.get("system_seed") if system is system_seed is None else system_seed,
-        "search": search,
-        "scale": terms[0]["weight"] if len(terms) == 1 else 1.0,
-        "set": data.resolve().name,
-        "base": decoded.get("base"),
-        "adapter": adapter,
-        "data_sha256": digest_of(tables_of(data)),
-    }
-
-
-def read_if_there(file: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is no file. Raises UserError where it is damaged."""
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{file}: {error} (damaged: ia3-speech decode --force writes it again)") from None
+    print(f"{kaldi_lines}\n{format_result(Result(record, out))}", end="")
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
@@ -220,6 +192,94 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
     if others := set(texts) - ids:
         logger.warning("%s: %s not in %s, not scored", path, plural(len(others), "utterance"), data.path)
     return texts
+
+
+# ---- the terminal
+
+
+def format_result(result: Result) -> str:
+    """The tables and notes that the command prints below Kaldi's lines; score.json has every number.
+
+                      utterances  words  WER %  [95 % interval]  CER %  MER %  WIL %  before %  change %  [95 % interval]
+    all                        5     14  35.71   [25.00, 66.67]   6.17  31.25  42.38     71.43     -50.0   [-50.0, -50.0]
+    speaker ann                2      7  28.57    [0.00, 40.00]   2.33  25.00  35.71     57.14     -50.0  [-100.0, -33.3]
+    speaker bob                2      3  66.67   [66.67, 66.67]   4.76  50.00  66.67    133.33     -50.0   [-50.0, -33.3]
+    speaker cat                1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
+    accent scottish*           4     10  40.00   [28.57, 66.67]   3.12  33.33  46.67     80.00     -50.0   [-50.0, -50.0]
+    accent welsh*              1      4  25.00                –  17.65  25.00  25.00     50.00     -50.0                –
+
+    Rates in percent. Intervals: bootstrap over 3 speakers, 10,000 replicates, seed 0.
+    With only 3 speakers, the intervals are too narrow.
+    * fewer than 10 speakers (for a single speaker, utterances are drawn): the interval is too narrow.
+    Change: relative to the baseline, paired; negative is better.
+    MAPSSWE, baseline against system: 8 segments, z = 3.416, p = 0.000636
+    Kaldi's bootstrap over utterances:
+    Set1: %WER 74.64 95% Conf Interval [ 40.34, 108.95 ]
+    Set2: %WER 35.39 95% Conf Interval [ 15.18, 55.61 ]
+    Probability of Set2 improving Set1: 100.00
+    """  # noqa: E501
+    head = [
+        "",
+        "utterances",
+        "words",
+        "WER %",
+        "CER %",
+        "MER %",
+        "WIL %",
+        *["term errors %"] * bool(result.terms),
+    ]
+    head += ["before %", "change %"] * result.has_baseline
+    rows = [("all", result.all)]
+    if result.unseen:
+        rows.append(("sentences not in training", result.unseen))
+    rows += listed_rows(result)
+    blocks = [rates_table("rates", "Rates", head, [(*row, {}) for row in rows]).terminal()]
+    blocks[0] += "".join(f"{line}\n" for line in label_ranges(result))
+    if result.terms:
+        blocks.append(terms_table(result.terms, result.has_baseline).terminal())
+    blocks.append("".join(f"{line}\n" for line in notes(result)))
+    return "\n".join(blocks)
+
+
+def listed_rows(result: Result) -> Iterator[tuple[str, ErrorRates]]:
+    """Those of the labels that have from two to MAX_VALUES values, each with its name."""
+    for label, rows in result.by_label.items():
+        if 1 < len(rows) <= MAX_VALUES:
+            yield from (
+                (f"{label} {value}{MARK * result.is_marked(label, row)}", row) for value, row in rows.items()
+            )
+
+
+def label_ranges(result: Result) -> Iterator[str]:
+    """A line for each label with more than MAX_VALUES values."""
+    for label, rows in result.by_label.items():
+        rates = sorted(row.wer for row in rows.values() if row.words)
+        if len(rows) > MAX_VALUES and rates:
+            middle, low, high = (percent(rate, 2) for rate in (median(rates), rates[0], rates[-1]))
+            yield f"{label}: {len(rows)} values, median WER {middle}, from {low} to {high}"
+
+
+def notes(result: Result) -> Iterator[str]:
+    """How the intervals were computed, the tests, and warnings."""
+    method, *too_narrow = interval_sentences(result)
+    yield f"Rates in percent. {method}"
+    yield from too_narrow
+    if any(name.endswith(MARK) for name, _ in listed_rows(result)):
+        yield few_clusters_sentence(result.all.ci_unit)
+    if result.has_baseline:
+        yield "Change: relative to the baseline, paired; negative is better."
+    if test := result.record.get("mapsswe"):
+        segments = plural(test["segments"], "segment")
+        yield f"MAPSSWE, baseline against system: {segments}, z = {test['z']:.3f}, p = {test['p']:.3g}"
+    yield from (f"Warning: {text}." for text in result.warnings)
+    if sentence := no_overlap_sentence(result):
+        yield sentence
+    if result.confidences:
+        yield reliability_sentence(result.confidences)
+    yield f"Kaldi's bootstrap over utterances:\n{result.bootstrap}".rstrip("\n")
+    for name, rates in (("system", result.record), ("baseline", result.record.get("baseline"))):
+        if rates and rates["missing"]:
+            yield missing_sentence(rates["missing"], f"the {name}")
 
 
 COMMAND = main

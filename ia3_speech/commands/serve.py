@@ -12,8 +12,8 @@ Then, with curl or any client of OpenAI's:
     curl localhost:8000/v1/models
 
 A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters
-share a batch, long recordings are cut and never hold up short ones, adapters are loaded on first use.
-Further: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove),
+share a batch, long recordings are cut and do not delay short ones, adapters are loaded on first use. Other
+endpoints: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove),
 /metrics, /healthz, /readyz, /openapi.json. After SIGTERM, accepted requests are finished. See docs/serve.md.
 """
 
@@ -55,10 +55,10 @@ def main(
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
 
     class Web(uvicorn.Server):
-        """Says what it waits for; who asks twice to end it gets no traceback for each request."""
+        """At the first signal it prints the requests that it finishes; at the second it ends quietly."""
 
         def handle_exit(self, number: int, frame: FrameType | None) -> None:
-            if self.should_exit:
+            if self.should_exit:  # else each request prints a traceback
                 logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
             elif server.active:
                 seconds = f"{server_options.shutdown_seconds} s at most"
@@ -69,7 +69,7 @@ def main(
     try:
         server = Server(recognizer, server_options, engine_options, limit_options, search_options)
     except ApiError as error:
-        raise UserError(f"--language: {error.message}") from None
+        raise UserError(f"`language`: {error.message}") from None
     if server_options.key_file is None and server_options.host not in LOOPBACK:
         warning = "warning: without --key-file whoever reaches this port may use and change everything"
         print(warning, file=sys.stderr)
@@ -93,14 +93,14 @@ def address_of(host: str, port: int) -> str:
 
 
 def listen(host: str, port: int, seconds: float) -> socket.socket:
-    """A socket that listens. Linux cuts off a client that has read nothing of an answer for so many seconds:
-    else what waits for it would stay in memory for good."""
+    """A socket that listens. Linux cuts off a client that reads nothing of its answer for so many seconds:
+    otherwise the answer would stay in memory for ever."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
         fault = error.strerror.partition(" (")[0]
-        raise UserError(f"--host {host} --port {port}: {fault} (choose another)") from None
+        raise UserError(f"`host={host}` `port={port}`: {fault} (choose another)") from None
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * seconds)))
     return listener

@@ -118,6 +118,12 @@ def main(
         raise UserError(
             f"--format {output_options.format} of several recordings makes several files (give --output-dir)"
         )
+    if output_options.plot:
+        from ia3_speech.report.charts import check_picture
+
+        check_picture(output_options.plot)
+        if not single:
+            raise UserError("--plot draws a single recording")
     outputs: list[tuple[Path, ...]] = []  # of each source, a file a format
     if folder := output_options.output_dir:
         suffixes = [FORMATS[name].suffix for name in formats]
@@ -151,7 +157,8 @@ def main(
         post_process=post_process,
     )
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # paths come out as they went in
-    if single and not outputs and output_options.format in STREAMED and not transcriber.split:
+    streamed = output_options.format in STREAMED and not transcriber.split and not output_options.plot
+    if single and not outputs and streamed:
         unusable = print_single(sources[0], transcriber, output_options)
     else:
         unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
@@ -198,13 +205,18 @@ def print_transcripts(
     `outputs`, a file a format for each source. Returns a line for each file that could not be used."""
     unusable, formats = [], parse_formats(options.format)
     with bar_of_seconds(sources) as bar:
-        results = transcriber.transcripts(sources, bar.update, with_words=with_times(options))
+        with_words = with_times(options) or options.plot is not None
+        results = transcriber.transcripts(sources, bar.update, with_words=with_words)
         for index, result in enumerate(results):
             report_problem(result.path, result.problem)
             if not result.usable:
                 unusable.append(f"{result.path}: {result.problem}")
                 continue
             contents = [FORMATS[name].write(result, options) for name in formats]
+            if options.plot:
+                from ia3_speech.report.spectrogram import plot_transcript
+
+                plot_transcript(options.plot, sources[index].load(), result)
             if outputs:
                 for path, content in zip(outputs[index], contents, strict=True):
                     write_text(path, content)

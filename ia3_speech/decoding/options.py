@@ -150,6 +150,8 @@ class OutputOptions:
         max_line_count: largest number of lines in a subtitle; with --max-line-width, subtitles are filled
             across segments (default: as many as a segment needs)
         highlight_words: underline each word of a subtitle while it is spoken
+        plot: also draw a single recording into this file (.svg; .pdf and .png need CairoSVG): its
+            spectrogram, and the words where they were recognised, the paler the less certain
     """
 
     format: str = "text"
@@ -161,6 +163,7 @@ class OutputOptions:
     max_line_width: int | None = None
     max_line_count: int | None = None
     highlight_words: bool = False
+    plot: Path | None = None
 
     @property
     def full_json(self) -> bool:

@@ -1,16 +1,20 @@
-"""Charts as SVG: lines and dots with intervals on two axes.
+"""SVG: its elements and files, and charts of lines and dots with intervals on two axes.
 
-In: points and axes. Out: `Chart`s, which the page's templates put into figures, and markup. Colours
-come from page.css by class.
+In: points and axes. Out: `Chart`s, which the page's templates put into figures, and markup. In the page
+page.css colours the classes, in a file STYLE.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import wrap
 
 from markupsafe import Markup, escape
 
+from ia3_speech.atomic import replacing
+from ia3_speech.cli import pip_install
+from ia3_speech.errors import UserError
 from ia3_speech.formatting import percent, plural
 from ia3_speech.scoring.table import Bounds
 
@@ -18,6 +22,9 @@ WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 462, 14, 256  # of the plot area
 HEAD = 24  # pixels over the field, in a file, for each line of the description, and for a legend
 LINE = 64  # characters of such a line
+SUFFIXES = (".svg", ".pdf", ".png")
+PNG_SCALE = 2  # pixels for each of SVG's
+HINT = f"needs CairoSVG (in the clone: {pip_install('.[figures]')}; apt install libcairo2; .svg doesn't)"
 # The classes that are drawn with, as page.css has them in the light.
 STYLE = """
 text { font: 12px sans-serif; fill: #5b6776 } .head { font-size: 13px; fill: #1b2430 }
@@ -43,6 +50,39 @@ def element(name: str, /, *children: str | Markup, **attributes: object) -> Mark
         text = f"{value:.6g}" if isinstance(value, float) else value
         written += f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"'
     return Markup(f"<{name}{written}>{''.join(map(escape, children))}</{name}>")
+
+
+def picture(
+    shapes: Iterable[Markup],
+    width: float,
+    height: float,
+    title: str,
+    *,
+    top: float = 0,
+    scale: float = 1,
+    style: str = "",
+) -> Markup:
+    """A whole picture on a white background, for a file or a page; a screen reader says its title.
+
+    Args:
+        shapes: elements in pixels, from (0, top) to (width, top + height).
+        style: rules of CSS for their classes.
+        scale: pixels of the picture for a pixel of the shapes.
+    """
+    return element(
+        "svg",
+        element("title", title),
+        *([element("style", Markup(style))] if style else []),
+        element("rect", x=0, y=top, width="100%", height="100%", fill="white"),
+        *shapes,
+        xmlns="http://www.w3.org/2000/svg",
+        role="img",
+        viewBox=f"0 {top:g} {width:g} {height:g}",
+        width=scale * width,
+        height=scale * height,
+        font_family="sans-serif",
+        font_size=12,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,20 +164,9 @@ class Chart:
             left = LEFT + 140 * number
             legend.append(element("circle", cx=left + 4, cy=-10, r=4, class_=f"dot {style}"))
             legend.append(element("text", name, x=left + 12, y=-6))
-        picture = element(
-            "svg",
-            element("title", f"{self.title}. {self.description}"),
-            element("style", Markup(STYLE)),
-            element("rect", x=0, y=-above, width="100%", height="100%", fill="white"),
-            *heads,
-            *legend,
-            *self.shapes,
-            viewBox=f"0 {-above} {WIDTH} {HEIGHT + above}",
-            xmlns="http://www.w3.org/2000/svg",
-            width=1.5 * WIDTH,
-            height=1.5 * (HEIGHT + above),
-        )
-        return f"{picture}\n"
+        title = f"{self.title}. {self.description}"
+        shapes, size = [*heads, *legend, *self.shapes], (WIDTH, HEIGHT + above)
+        return f"{picture(shapes, *size, title, top=-above, scale=1.5, style=STYLE)}\n"
 
 
 def diagonal(end: float) -> Series:
@@ -271,3 +300,35 @@ def scatter_before_and_after(
     counts = f"{len(better) - equal} better (below the line), {equal} equal, {len(worse)} worse"
     series = [diagonal(x.high), Series(better, "system", line=False), Series(worse, "third", line=False)]
     return Chart(title, f"{len(dots)} {what}: {counts}", x, y, series)
+
+
+# ---- files
+
+
+def check_picture(path: Path) -> None:
+    """Raises UserError for a suffix that is no picture's, or one for which CairoSVG is missing."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: a picture ends in {', '.join(SUFFIXES)}")
+    if path.suffix.lower() != ".svg" and not has_cairo():
+        raise UserError(f"{path}: {path.suffix.removeprefix('.').upper()} {HINT}")
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Write a picture of the format that the suffix says."""
+    content = svg.encode()
+    if path.suffix.lower() != ".svg":
+        import cairosvg
+
+        as_pdf = path.suffix.lower() == ".pdf"
+        content = cairosvg.svg2pdf(content) if as_pdf else cairosvg.svg2png(content, scale=PNG_SCALE)
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+def has_cairo() -> bool:
+    """Whether CairoSVG and the system's Cairo are there."""
+    try:
+        import cairosvg  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True

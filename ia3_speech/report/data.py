@@ -1,16 +1,14 @@
 """Find and read all that the report shows. In: a decode directory. Out: `ReportData`.
 
-EXP/curve.json, trade_off.json                    learning curve; the scaled adapter
-EXP/SYSTEM/metrics.jsonl, adapter/                training loss and dev WER; the adapter
-EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, scored texts
-EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech, searched as DECODE_DIR,
-                                                  or else greedily
-EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
-EXP/{base,SYSTEM}/decode_{greedy,lm,hotwords}_SET further systems, whose utterances can be shown
+EXP/curve*.json, trade_off.json      learning curves; the scaled adapter
+EXP/SYSTEM/metrics.jsonl, adapter/   training loss and dev WER; the adapter
+EXP/SYSTEM/*/                        DECODE_DIR: score.json, decode.json, scored texts, words (hyp.ctm); the
+                                     same system on out-of-domain speech, and searched otherwise
+EXP/*/*/                             the baseline, as score.json names it; the base searched otherwise
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +26,19 @@ from ia3_speech.results.curve_files import (
     read_trade_off,
     read_training_log,
 )
-from ia3_speech.results.systems import OUT_OF_DOMAIN, load_json
+from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.alignment import Pair, align
+from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.results import ADDED, Json, Results, read_results, search_of, system_name
+from ia3_speech.scoring.record import (
+    BASE,
+    GREEDY,
+    OUT_OF_DOMAIN,
+    SEARCHES,
+    Result,
+    read_if_there,
+    read_result,
+)
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 logger = logging.getLogger("ia3_speech.report")
@@ -42,11 +49,14 @@ class DecodedSystem:
     """One scored decode directory."""
 
     name: str  # of the system, as the page shows it
-    folder: Path  # the decode directory
-    results: Results  # those of score.json
+    result: Result
     decoding: Json  # decode.json; empty where another tool decoded
     references: dict[str, str]  # {utterance id: text}, normalised as they were scored
     hypotheses: dict[str, str]
+
+    @property
+    def folder(self) -> Path:
+        return self.result.folder
 
     @cached_property
     def alignments(self) -> dict[str, list[Pair]]:
@@ -56,6 +66,10 @@ class DecodedSystem:
             for utterance, text in self.references.items()
         }
 
+    def errors(self, utterance: str) -> int:
+        """The word errors of an utterance."""
+        return sum(reference != hypothesis for reference, hypothesis in self.alignments[utterance])
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
@@ -63,15 +77,15 @@ class ReportData:
 
     utterances: list[Utterance]  # those that were scored, in the order of score.json
     system: DecodedSystem
-    baseline: DecodedSystem | None = None  # what it is compared with
+    baseline: DecodedSystem | None = None  # of the comparison
     others: list[DecodedSystem] = field(default_factory=list)  # base and adapter, with other searches
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
     trade_off: TradeOff | None = None  # in-domain against out-of-domain WER
     vectors: list[Vector] = field(default_factory=list)  # the adapter's
     adapter: Json = field(default_factory=dict)  # its record (ia3_speech.json)
-    out_of_domain: Results | None = None  # results on out-of-domain speech
-    terms: TermList | None = None  # that the systems were scored with, if it is still there
+    out_of_domain: Result | None = None  # result on out-of-domain speech
+    terms: TermList | None = None  # that the systems were scored with, if the file is still there
 
     @property
     def systems(self) -> list[DecodedSystem]:
@@ -81,52 +95,53 @@ class ReportData:
     @property
     def all_systems(self) -> list[DecodedSystem]:
         """These and the others: greedy search first, and with each search the base."""
-
-        def order(system: DecodedSystem) -> tuple[int, bool]:
-            return [*ADDED].index(search_of(system.folder)), system.folder.absolute().parent.name != "base"
-
-        return sorted([*self.systems, *self.others], key=order)
+        order = [*SEARCHES]
+        systems = [*self.systems, *self.others]
+        return sorted(systems, key=lambda one: (order.index(one.result.search), one.result.system != BASE))
 
     @property
     def start(self) -> DecodedSystem | None:
-        """The base alone, greedy, where the system is compared with another one; else None."""
-        greedy = [one for one in self.others if one.name == "base"]
-        return greedy[0] if greedy and self.baseline else None
+        """The base alone, greedy, where the system is compared with another system; else None."""
+        alone = [one for one in self.others if (one.result.system, one.result.search) == (BASE, GREEDY)]
+        return alone[0] if alone and self.baseline else None
 
     @property
     def with_confidences(self) -> list[DecodedSystem]:
         """Those whose word confidences were scored."""
-        return [system for system in self.systems if system.results.confidences]
+        return [system for system in self.systems if system.result.confidences]
 
 
 def find_report_paths(
     decode_dir: Path, baseline: Path | None = None, training: Path | None = None, curve: Path | None = None
 ) -> dict[str, Path]:
     """The decode directories ("decode_dir", "baseline") and files that a report is made from, by the field of
-    `ReportData` that they fill: those that were given, and what else exists beside `decode_dir`. Raises
-    UserError where a given path does not exist, or decode_dir was not scored, or not against the baseline."""
-    record = read_results(decode_dir / "score.json").record
-    folder = decode_dir.absolute().parent
-    searches = () if decode_dir.name.endswith(OUT_OF_DOMAIN) else (search_of(decode_dir), "greedy")
-    out_of_domain = [folder / f"decode_{search}_{OUT_OF_DOMAIN}/score.json" for search in searches]
+    `ReportData` that they fill: those that were given, and others beside `decode_dir`. Raises UserError where
+    a given path does not exist, or decode_dir was not scored, or not against the baseline."""
+    result = read_result(decode_dir / "score.json")
+    record, folder = result.record, decode_dir.absolute().parent
     for path in filter(None, (baseline, training, curve)):
         if not path.exists():
             raise UserError(f"{path}: there is no such file or folder")
+    siblings = [read_result(file) for file in sorted(folder.glob("*/score.json"))]
+    other_speech = {one.search: one.folder for one in siblings if one.set == OUT_OF_DOMAIN != result.set}
+    other_speech = other_speech.get(result.search, other_speech.get(GREEDY))
+    curves = sorted(folder.parent.glob("curve*.json"), key=lambda file: file.stem)
+    curves = [file for file in curves if result.name in load_json(file).get("systems", [result.name])]
     beside = {
         "adapter": folder / "adapter",
         "training": training or folder / "metrics.jsonl",
-        "curve": curve or folder.parent / "curve.json",
+        "curve": curve or next(iter(curves), None),
         "trade_off": folder.parent / "trade_off.json",
-        "out_of_domain": next((file for file in out_of_domain if file.exists()), None),
+        "out_of_domain": other_speech and other_speech / "score.json",
         "terms": recorded_path(decode_dir, record.get("terms_file"), parts=1),
     }
-    if record.get("baseline") and not baseline:
+    if result.has_baseline and not baseline:
         baseline = recorded_path(decode_dir, record["baseline_dir"], parts=2)
         if not baseline:
             raise UserError(
                 f"{record['baseline_dir']}: the baseline of {decode_dir} is not there (give --baseline)"
             )
-    if baseline and not record.get("baseline"):
+    if baseline and not result.has_baseline:
         raise UserError(
             f"{decode_dir}: was scored without a baseline "
             f'(run "ia3-speech score {record["data"]} {decode_dir} --baseline {baseline}")'
@@ -137,15 +152,21 @@ def find_report_paths(
 
 def find_others(decode_dir: Path, baseline: Path | None) -> list[Path]:
     """The decode directories of further systems: the base and this adapter, searched otherwise."""
-    folder, set_name = decode_dir.absolute().parent, decode_dir.name.removeprefix("decode_").partition("_")[2]
-    systems = dict.fromkeys((folder.parent / "base", folder))
-    places = [system / f"decode_{search}_{set_name}" for search in ADDED for system in systems]
+    result, folder = read_result(decode_dir / "score.json"), decode_dir.absolute().parent
     shown = {place.resolve() for place in (decode_dir, baseline) if place}
-    return [one for one in places if (one / "score.json").is_file() and one.resolve() not in shown]
+    places = sorted(
+        file for file in folder.parent.glob("*/*/score.json") if file.parent.resolve() not in shown
+    )
+    others = [read_result(file) for file in places]
+    return [
+        one.folder
+        for one in others
+        if one.set == result.set and (one.system == BASE or one.folder.parent == folder)
+    ]
 
 
 def recorded_path(decode_dir: Path, recorded: str | None, parts: int) -> Path | None:
-    """What score.json names: at its recorded path, else in EXP by its last parts; None if it is nowhere."""
+    """A path in score.json: as it is recorded, else in EXP by its last parts; None if it is nowhere."""
     path = Path(recorded or "")
     places = (path, decode_dir.absolute().parents[1] / Path(*path.parts[-parts:])) if recorded else ()
     return next((place for place in places if place.exists()), None)
@@ -156,7 +177,7 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
     do not belong together."""
     folders = [paths[name] for name in ("decode_dir", "baseline") if name in paths]
     folders += find_others(paths["decode_dir"], paths.get("baseline"))
-    decoded = [*map(read_decoded_system, folders, system_names(folders))]
+    decoded = [read_decoded_system(folder) for folder in folders]
     system, others = decoded[0], decoded[1:]
     baseline = others.pop(0) if "baseline" in paths else None
     if baseline:
@@ -175,36 +196,27 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
         "curve": read_learning_curve,
         "trade_off": read_trade_off,
         "adapter": read_summary,
-        "out_of_domain": read_results,
+        "out_of_domain": read_result,
     }
-    with_terms = system.results.terms and "terms" in paths
+    with_terms = system.result.terms and "terms" in paths
     return ReportData(
         utterances=[by_id[name] for name in system.references],
         system=system,
         baseline=baseline,
         others=others,
         vectors=vectors_in(read_weights(paths["adapter"])) if "adapter" in paths else [],
-        terms=read_term_list(paths["terms"], system.results.record["normalize"]) if with_terms else None,
+        terms=read_term_list(paths["terms"], system.result.record["normalize"]) if with_terms else None,
         **{name: read(paths[name]) for name, read in readers.items() if name in paths},
     )
 
 
-def system_names(folders: Sequence[Path]) -> list[str]:
-    """Names of the systems by their decode directories: `exp/medical/base/decode_lm_test` is base + LM; their
-    whole paths where the names would be the same."""
-    absolute = [folder.absolute() for folder in folders]
-    names = [*map(system_name, absolute)]
-    return names if len(set(names)) == len(names) else [str(path) for path in absolute]
-
-
-def read_decoded_system(folder: Path, name: str) -> DecodedSystem:
+def read_decoded_system(folder: Path) -> DecodedSystem:
     """Read a scored decode directory. Raises UserError where it is not scored."""
-    texts, decoding = folder / "scoring_kaldi", folder / "decode.json"
+    texts, result = folder / "scoring_kaldi", read_result(folder / "score.json")
     return DecodedSystem(
-        name=name,
-        folder=folder,
-        results=read_results(folder / "score.json"),
-        decoding=load_json(decoding) if decoding.exists() else {},
+        name=result.label,
+        result=result,
+        decoding=read_if_there(folder / "decode.json"),
         references=read_kaldi_text(texts / "test_filt.txt"),
         hypotheses=read_kaldi_text(texts / "penalty_0.0/1.txt"),
     )
@@ -212,14 +224,15 @@ def read_decoded_system(folder: Path, name: str) -> DecodedSystem:
 
 def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
     """Raise UserError unless the system was scored against this baseline, and both by the same labels."""
-    if not system.results.is_against(baseline.results):
-        raise UserError(
-            f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now "
-            f'(run "ia3-speech score … --baseline {baseline.folder}" again)'
-        )
-    for label, values in system.results.by_label.items():
-        if baseline.results.by_label.get(label, {}).keys() != values.keys():
+    known = baseline.result.record["by_label"]
+    for label, values in system.result.record["by_label"].items():
+        if known.get(label, {}).keys() != values.keys():
             raise UserError(
                 f"{baseline.folder}: was scored before the labels of {label} that {system.folder} has "
                 f'(run "ia3-speech score" of it again)'
             )
+    if not system.result.is_against(baseline.result):
+        raise UserError(
+            f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now "
+            f'(run "ia3-speech score … --baseline {baseline.folder}" again)'
+        )

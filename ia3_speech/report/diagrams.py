@@ -1,6 +1,6 @@
 """The report's charts: training, learning curve, in-domain against out-of-domain WER, confidences.
 
-In: what `experiments.curve_files` reads, and results. Out: `Chart`s.
+In: what `results.curve_files` reads, and results. Out: `Chart`s.
 """
 
 import math
@@ -125,7 +125,7 @@ def trade_off_chart(trade_off: TradeOff) -> Chart:
 
 def reliability_chart(report: ReportData, system: DecodedSystem) -> Chart:
     """A dot for each range of confidences that holds words: its area shows how many."""
-    measured, points = system.results.confidences, []
+    measured, points = system.result.confidences, []
     style = "system" if system is report.system else "baseline"
     largest = max(part["words"] for part in measured["bins"])
     for part in measured["bins"]:

@@ -12,19 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ia3_speech.atomic import replacing, write_text
-from ia3_speech.cli import pip_install
-from ia3_speech.errors import UserError
+from ia3_speech.atomic import write_text
 from ia3_speech.report import diagrams
+from ia3_speech.report.charts import has_cairo, write_picture
 from ia3_speech.report.data import ReportData
 from ia3_speech.report.page import labels_content
 from ia3_speech.report.vector_chart import QUANTILES, draw_vectors, quantiles_of
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate, Table
-
-SUFFIXES = (".svg", ".pdf", ".png")
-PNG_SCALE = 2  # pixels for each of SVG's
-HINT = f"needs CairoSVG (in the clone: {pip_install('.[figures]')}; apt install libcairo2; .svg doesn't)"
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
     rows = [
         [100 * part["low"], 100 * part["high"], part["words"], Rate(part["confidence"]),
          Rate(part["right"], wilson_interval(part["right"], part["words"]))]
-        for part in system.results.confidences["bins"]
+        for part in system.result.confidences["bins"]
     ]  # fmt: skip
     head = ["from %", "to %", "words", "mean confidence %", "right %"]
     return Table("reliability", f"Reliability of {system.name}", head, rows)
@@ -82,32 +77,3 @@ def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
         for suffix in suffixes:
             write_picture(folder / f"{figure.name}{suffix}", figure.svg)
     return [suffix.removeprefix(".").upper() for suffix in suffixes]
-
-
-def check_picture(path: Path) -> None:
-    """Raises UserError for a suffix that is no picture's, or one for which CairoSVG is missing."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: a picture ends in {', '.join(SUFFIXES)}")
-    if path.suffix.lower() != ".svg" and not has_cairo():
-        raise UserError(f"{path}: {path.suffix.removeprefix('.').upper()} {HINT}")
-
-
-def write_picture(path: Path, svg: str) -> None:
-    """Write a picture of the format that the suffix says."""
-    content = svg.encode()
-    if path.suffix.lower() != ".svg":
-        import cairosvg
-
-        as_pdf = path.suffix.lower() == ".pdf"
-        content = cairosvg.svg2pdf(content) if as_pdf else cairosvg.svg2png(content, scale=PNG_SCALE)
-    with replacing(path) as new:
-        new.write_bytes(content)
-
-
-def has_cairo() -> bool:
-    """Whether CairoSVG and the system's Cairo are there."""
-    try:
-        import cairosvg  # noqa: F401
-    except (ImportError, OSError):
-        return False
-    return True

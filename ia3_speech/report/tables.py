@@ -9,18 +9,20 @@ from pathlib import Path
 
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import interval, numeric_order, percent, plural
+from ia3_speech.formatting import numeric_order, plural
 from ia3_speech.report.browse import count_words, label_names
 from ia3_speech.report.data import ReportData
 from ia3_speech.results.curve_files import learning_curve_table, trade_off_table
-from ia3_speech.scoring.results import change_rate, system_name
-from ia3_speech.scoring.table import INTERVAL, Bounds, Cell, Rate, Table, cell_text
+from ia3_speech.scoring.error_rates import rates_table, terms_table
+from ia3_speech.scoring.sentences import direction, true_minus
+from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table, cell_text
 
 
 def report_tables(report: ReportData) -> dict[str, Table]:
     """Every table of the report by its name, which can be a file's; in the page's order."""
-    tables = [rates_table(report)]
-    tables += [terms_table(report)] if report.system.results.terms else []
+    terms = report.system.result.terms
+    tables = [systems_table(report)]
+    tables += [terms_table(terms, bool(report.baseline))] if terms else []
     tables += [words_table(report), *tables_by_label(report), utterances_table(report)]
     tables += [learning_curve_table(report.curve)] if report.curve else []
     tables += [trade_off_table(report.trade_off)] if report.trade_off else []
@@ -30,54 +32,49 @@ def report_tables(report: ReportData) -> dict[str, Table]:
 # ---- rates
 
 
-def rates_table(report: ReportData) -> Table:
+def systems_table(report: ReportData) -> Table:
     """Error rates of all systems, and the change of the WER from what each is compared with."""
-    score, rows = report.system.results, []
-    compared = any(system.results.has_baseline for system in report.all_systems)
-    for system in report.all_systems:
-        row, against = system.results.all, system.results.record.get("baseline_dir")
-        rates = [row.wer, row.cer, *([row.term_error_rate] if score.terms else [])]
-        cells: list[Cell] = [system.name, *rates, row.substitutions, row.deletions, row.insertions]
-        if compared:
-            cells += [row.change(), system_name(against) if against else None]
-        rows.append(cells)
-    head = ["system", "WER %", "CER %", *(["term errors %"] if score.terms else [])]
+    result = report.system.result
+    head = ["system", "WER %", "CER %", *["term errors %"] * bool(result.terms)]
     head += ["substitutions", "deletions", "insertions"]
-    head += ["WER, change %", "compared with"] * compared
-    size = f"{plural(score.all.utterances, 'utterance')}, {plural(score.all.words, 'word')}"
-    return Table("error_rates", f"{size} {INTERVAL}", head, rows)
-
-
-def terms_table(report: ReportData) -> Table:
-    """Term errors of all terms, and of each category."""
-    rows: list[list[Cell]] = []
-    for category, row in report.system.results.terms.items():
-        rate = Rate(row.term_error_rate, row.term_error_rate_ci)
-        cells: list[Cell] = [category or "all", row.reference, row.missed, row.false, rate]
-        if report.baseline:
-            cells += [Rate(row.change and row.change.baseline), change_rate(row.change)]
-        rows.append(cells)
-    head = ["terms", "in reference", "missed", "false", "term errors %"]
-    head += [f"{report.baseline.name} %", "change %"] if report.baseline else []
-    return Table("terms", f"Terms {INTERVAL}", head, rows)
+    head += ["change %", "compared with"] * any(one.result.has_baseline for one in report.all_systems)
+    rows = [
+        (
+            one.name,
+            one.result.all,
+            {"compared with": one.result.baseline_label, "CER %": one.result.all.rate("cer")},
+        )
+        for one in report.all_systems
+    ]
+    size = f"{plural(result.all.utterances, 'utterance')}, {plural(result.all.words, 'word')}"
+    return rates_table("error_rates", f"{size} {INTERVAL}", head, rows)
 
 
 def tables_by_label(report: ReportData) -> Iterator[Table]:
     """A table for each label that has several values with words, the speakers first."""
-    system, baseline = report.system.results, report.baseline and report.baseline.results
-    names = [f"{side.name} WER %" for side in report.systems]
-    for label in sorted(system.by_label, key=lambda label: (label != "speaker", label)):
-        values = system.by_label[label]
-        rows: list[list[Cell]] = []
-        for value in sorted(values, key=numeric_order):
-            row = values[value]
-            if row.wer.value is not None:
-                before = [baseline.by_label[label][value].wer] if baseline else []
-                change = [row.change()] if baseline else []
-                rows.append([value, row.utterances, row.words, *before, row.wer, *change])
-        head = [label, "utterances", "words", *names, *(["change %"] if baseline else [])]
+    result, baseline = report.system.result, report.baseline and report.baseline.result
+    before, after = (f"{side.name} WER %" for side in (report.baseline or report.system, report.system))
+    for label in sorted(result.by_label, key=lambda label: (label != "speaker", label)):
+        values = {value: row for value, row in result.by_label[label].items() if row.wer is not None}
+        head = [
+            label,
+            "utterances",
+            "words",
+            *[before] * bool(baseline),
+            after,
+            *["change %"] * bool(baseline),
+        ]
+        rows = [
+            (
+                value,
+                values[value],
+                {after: values[value].rate()}
+                | ({before: baseline.by_label[label][value].rate()} if baseline else {}),
+            )
+            for value in sorted(values, key=numeric_order)
+        ]
         if len(rows) > 1:
-            yield Table(f"by_{label}", f"WER by {label} {INTERVAL}", head, rows)
+            yield rates_table(f"by_{label}", f"WER by {label} {INTERVAL}", head, rows)
 
 
 def words_table(report: ReportData) -> Table:
@@ -101,8 +98,7 @@ def utterances_table(report: ReportData) -> Table:
         words = len(reference.split())
         rates, texts = [], [reference]
         for system in report.all_systems:
-            errors = sum(word != heard for word, heard in system.alignments[utterance.id])
-            rates.append(Rate(errors / words if words else None))
+            rates.append(Rate(system.errors(utterance.id) / words if words else None))
             texts.append(system.hypotheses.get(utterance.id, ""))
         labelled = [utterance.id, utterance.speaker, *(utterance.labels.get(label) for label in labels)]
         rows.append([*labelled, utterance.duration, words, *rates, *texts])
@@ -142,20 +138,7 @@ def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
     """A cell as its text, its interval and its CSS class: a change is coloured if its interval excludes 0 and
     is of enough clusters. Either of the last two may be empty."""
     if isinstance(cell, Rate):
-        bounds = interval(cell.bounds, cell.digits, cell.signed) if cell.value is not None else ""
-        text = percent(cell.value, cell.digits, cell.signed)
-        style = change_class(cell.bounds) if cell.signed and not few_clusters else ""
+        text, bounds = cell.parts
+        style = direction(cell.bounds) if cell.signed and not few_clusters else ""
         return true_minus(text), true_minus(bounds), style
     return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
-
-
-def change_class(bounds: Bounds) -> str:
-    """`better` or `worse` if the interval of a change excludes 0, else nothing."""
-    if not bounds or bounds[0] <= 0 <= bounds[1]:
-        return ""
-    return "better" if bounds[1] < 0 else "worse"
-
-
-def true_minus(text: str) -> str:
-    """`−13.6` instead of `-13.6`."""
-    return text.replace("-", "−")

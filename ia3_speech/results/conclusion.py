@@ -1,26 +1,23 @@
-"""What a recipe concludes: which measured system is the best, whether its adapter takes a name, and the lines
-at its end: what was gained, what it costs, how to use it (`register` and `summary` of `__main__`).
+"""The end of a recipe: which search of an adapter is the best, whether the adapter takes a name, and the last
+lines: what was gained, what it costs, how to use it.
 
-In: an adapter, and the scores of its test set, greedy and beside them perhaps those with a language model and
-with hot words; of dev the same. Out: the adapter in the registry, with the search that is the best on dev;
-or one sentence that says why not, and what may help. EXP/registered.json keeps both, for the last lines:
+In: an adapter, and the results of its test set: greedy, and perhaps with a language model and with hot words;
+of dev the same. Out: the adapter in the registry, with the search that is the best on dev; or one sentence
+that says why not, and what may help. EXP/registered.json keeps both, for the last lines:
 
     {"clinic": {"system": "ia3_plus_seed1", "speaker": "", "set": "test", "refused": null,
                 "search": "hotwords", "chosen_on": "dev", "measured": 3}}
 
 An adapter takes its name where it makes fewer errors than the base, greedy and with the language model, and
-Kaldi's bootstrap over utterances (Bisani and Ney 2004) gives it at least 80 % to be the better one. Of a
+Kaldi's bootstrap over utterances (Bisani and Ney 2004) gives it at least 80 % to be the better system. Of a
 speaker's adapter the speaker's own utterances count, and the probability is that of the normal distribution
 which the interval of the change belongs to.
 
-At the end, at most twelve lines:
+The last lines are the sentences of the report (scoring/sentences.py) on each test set, and:
 
-    test: WER 2.1 [1.3, 3.0] % with ia3_plus + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
-    errors (95 % interval 84.1 to 91.0) than base + LM. Of the adapter's 3 searches this is the best on dev.
-      Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
     Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
     Next: ia3-speech transcribe --adapter clinic audio.wav
-"""  # noqa: E501
+"""
 
 import math
 import shlex
@@ -36,41 +33,39 @@ from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural, shorten, with_interval
+from ia3_speech.formatting import plural, shorten
 from ia3_speech.inputs import RECORD
 from ia3_speech.results.curve_files import gain_of_others
 from ia3_speech.results.notes import warnings_of
-from ia3_speech.results.systems import (
+from ia3_speech.results.systems import System, find_systems, load_json, median_of, test_sets
+from ia3_speech.scoring.error_rates import ErrorRates, Json
+from ia3_speech.scoring.record import (
+    BEAM,
     DEV,
     GREEDY,
     HOTWORDS,
     LM,
     OUT_OF_DOMAIN,
-    Json,
-    System,
-    find_systems,
-    load_json,
-    median_of,
-    test_sets,
+    SEARCHES,
+    Result,
+    read_result,
 )
-from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
-from ia3_speech.scoring.table import Rate
+from ia3_speech.scoring.sentences import NOT_IMPROVED, no_help, summary_sentences
 from ia3_speech.search import SearchOptions
 
 REGISTERED = "registered.json"  # in an experiment's folder
-BETTER = 0.8  # the probability to be better than the base that a name takes
-LITTLE_SPEECH = 30 * 60  # seconds of training, below which more of it is the likeliest cure
-SUBJECTS = {GREEDY: ("it", "the base"), LM: ("with the language model it", "the base with it")}
-MOST_NAMED = 5  # utterances, or adapters, that a sentence names
-MOST_SETS = 3  # test sets that are spoken of
+MIN_PROBABILITY = 0.8  # that an adapter is better than the base, to take a name
+LITTLE_SPEECH = 30 * 60  # seconds of training, below which more of it is the most likely remedy
+MAX_NAMED = 5  # utterances, or adapters, that a sentence names
+MAX_SETS = 3  # test sets that the last lines describe
 
 
 class Best(NamedTuple):
-    """The best of an adapter's systems."""
+    """The best search of an adapter."""
 
-    search: str  # greedy, lm or hotwords
+    search: str  # a key of SEARCHES
     chosen_on: str | None  # dev; None where dev was not decoded with each, so that nothing was chosen
-    measured: int  # how many systems it was chosen from
+    measured: int  # the number of searches that it was chosen from
 
 
 def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
@@ -79,44 +74,51 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
     Args:
         adapter: its folder, EXP/SYSTEM/adapter, or, for one of many speakers, EXP/SYSTEM/SPEAKER/FOLD/adapter
         name: the name by which --adapter finds it
-        score: score.json of its test set in EXP/SYSTEM/decode_greedy_SET, which says whether it helps; then
-            further score.json files that its model card shows
+        score: score.json of its test set, decoded greedily, which says whether it helps; then further
+            score.json files that its model card shows
         anyway: register it even if it does not help
     """
-    system = score[0].absolute().parents[1]
-    set_name = score[0].parent.name.removeprefix(f"decode_{GREEDY}_")
-    speaker = adapter.absolute().parents[1].name if adapter.absolute().parent != system else ""
-    measured = measured_systems(system, set_name, adapter)
+    first = read_result(score[0])
+    system = first.folder.absolute().parent
+    of_speaker = adapter.absolute().parent != system
+    summary = read_summary(adapter)
+    speaker = summary.get("labels", {}).get("speaker", "") if of_speaker else ""
+    measured = measured_searches(system, first.set, adapter)
     chosen = best_search(system, adapter, measured)
-    fault = find_fault(measured, set_name, speaker)
+    fault = find_fault(measured, first.set, speaker)
     refused = None
     if fault and not anyway:
-        hint = find_hint(adapter, system)
+        hint = find_hint(adapter, system, of_speaker)
         refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
     else:
-        shown = f"/decode_{chosen.search}_"
-        searched = [Path(str(file).replace(f"/decode_{GREEDY}_", shown)) for file in score]
-        files = [*score, *(file for file in searched if file not in score and file.is_file())]
-        update_card(adapter, registry.check_name(name), files)
-        source = registry.registration_of(registry.adapters_dir() / name).get("source", "")
+        sets = {read_result(file).set for file in score}
+        shown = [one for one in results_in(system) if one.search == chosen.search != first.search]
+        files = [one.folder / "score.json" for one in shown if one.set in sets]
+        update_card(adapter, registry.check_name(name), [*score, *files])
+        registered = read_summary(registry.adapters_dir() / name)
         stored = search_options(system, chosen).stored()
-        keep = corpus_of(Path(source)) == corpus_of(adapter.absolute())
-        if "corrections" in read_summary(registry.adapters_dir() / name).get("training", {}):
+        if "corrections" in registered.get("training", {}):
             command = shlex.join(["ia3-speech", "adapters", "register", "--keep", str(adapter), name])
             print(
-                f"{name}: stays, since it has learnt from corrections ({command} puts this one in its place)"
+                f"{name}: not replaced: the registered adapter includes corrections ({command} replaces it)"
             )
         else:
-            registry.register(adapter, name, keep=keep, search_files=stored)
+            same_corpus = corpora_of(registered) & {first.record["corpus"]} - {None}
+            registry.register(adapter, name, keep=bool(same_corpus), search_files=stored)
             print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
     before = load_json(record) if record.is_file() else {}
-    entry = {"system": system.name, "speaker": speaker, "set": set_name, "refused": refused}
+    entry = {"system": system.name, "speaker": speaker, "set": first.set, "refused": refused}
     entries = {other: before[other] for other in before if other != name} | {name: entry | chosen._asdict()}
     if [*entries.items()] != [*before.items()]:  # the newest is the last
         write_json(record, entries)
-    if refused and not speaker:
+    if refused and not of_speaker:
         print(f"note: {refused}")
+
+
+def corpora_of(summary: Json) -> set[str]:
+    """The corpora that an adapter was tested on, by the scores in its record."""
+    return {score.get("corpus") for score in summary.get("scores") or ()}
 
 
 def best(system: Path, set_name: str) -> None:
@@ -126,51 +128,48 @@ def best(system: Path, set_name: str) -> None:
         system: EXP/SYSTEM, which holds an adapter
         set_name: the test set
     """
-    measured = measured_systems(system, set_name, system / "adapter")
-    print(f"decode_{best_search(system, system / 'adapter', measured).search}_{set_name}")
-
-
-def corpus_of(path: Path) -> str:
-    """`espeak` of `…/exp/espeak/ia3_plus_seed1/adapter`: what a recipe calls its corpus; empty without exp."""  # noqa: E501
-    return path.as_posix().rpartition("/exp/")[2].partition("/")[0]
+    measured = measured_searches(system, set_name, system / "adapter")
+    print(measured[best_search(system, system / "adapter", measured).search].folder.name)
 
 
 # ---- the best
 
 
-def measured_systems(system: Path, set_name: str, adapter: Path) -> dict[str, Results]:
-    """Search → results on a set, of this adapter as it is now, or of those of its training's folds."""
+def results_in(system: Path) -> list[Result]:
+    """The results of all searches and sets of a system."""
+    return [read_result(file) for file in sorted(system.glob("*/score.json"))]
+
+
+def measured_searches(system: Path, set_name: str, adapter: Path) -> dict[str, Result]:
+    """Search → result on a set, of this adapter as it is now, or of those of its training's folds."""
     measured, sha256 = {}, weights_sha256(adapter)
-    for search in ADDED:
-        folder = system / f"decode_{search}_{set_name}"
-        if not (folder / "score.json").is_file():
-            continue
-        decoded = load_json(folder / "decode.json") if (folder / "decode.json").is_file() else {}
-        used = decoded.get("adapter") or {}
+    for result in [one for one in results_in(system) if one.set == set_name]:
+        used = result.record["adapter"] or {}
         by_folds = used.get("path") == str(system.absolute())
-        if search == GREEDY or used.get("sha256") == sha256 or by_folds:
-            measured[search] = read_results(folder / "score.json")
+        if result.search == GREEDY or used.get("sha256") == sha256 or by_folds:
+            measured[result.search] = result
     if GREEDY not in measured and set_name != DEV:
-        raise UserError(f"{system}/decode_{GREEDY}_{set_name}: not scored yet (run the earlier stages)")
-    return measured
+        raise UserError(f"{system}: not decoded greedily and scored on {set_name} (run the earlier stages)")
+    return {search: measured[search] for search in SEARCHES if search in measured}
 
 
 def best_search(system: Path, adapter: Path, measured: Collection[str]) -> Best:
     """The search with the lowest WER on dev, of equals the simplest. Test sets choose nothing: where dev was
     not decoded with each, it is the language model, as without an adapter."""
-    on_dev = measured_systems(system, DEV, adapter)
+    on_dev = measured_searches(system, DEV, adapter)
     if not on_dev.keys() >= set(measured):
-        return Best(LM if LM in measured else GREEDY, None, len(measured))
-    rates = {search: on_dev[search].all.wer.value or 0.0 for search in measured}
+        without_dev = next(search for search in (LM, BEAM, GREEDY) if search in measured)
+        return Best(without_dev, None, len(measured))
+    rates = {search: on_dev[search].all.wer or 0.0 for search in measured}
     return Best(min(rates, key=rates.__getitem__), DEV, len(measured))
 
 
 def search_options(system: Path, chosen: Best) -> SearchOptions:
-    """What is registered of the search; nothing where no other was measured than greedy search."""
+    """The options that are registered; none where only greedy search was measured."""
     if chosen.search == GREEDY:
         return SearchOptions(GREEDY) if chosen.measured > 1 else SearchOptions()
     tuned = yaml.safe_load((system / "lm_search.yaml").read_text("utf-8"))
-    if "lm" not in tuned:  # the base's own, which is used with any adapter
+    if "lm" not in tuned:  # the base's own language model, which is used with any adapter
         return SearchOptions()
     hotwords = system / "hotwords.txt" if chosen.search == HOTWORDS else None
     options = SearchOptions(**(tuned | {"lm": Path(tuned["lm"]), "hotwords": hotwords}))
@@ -181,37 +180,28 @@ def search_options(system: Path, chosen: Best) -> SearchOptions:
 # ---- whether it helps
 
 
-def find_fault(measured: dict[str, Results], set_name: str, speaker: str = "") -> str:
+def find_fault(measured: dict[str, Result], set_name: str, speaker: str = "") -> str:
     """Why an adapter is not known to help, as a sentence without its full stop; empty where it is.
 
     The system with hot words is compared with the adapter without them, which says nothing of the base.
     """
-    for search in (LM, GREEDY):
+    for search in (LM, BEAM, GREEDY):
         if search not in measured:
             continue
-        results = measured[search]
-        row = results.by_label["speaker"][speaker] if speaker else results.all
-        change = row.changes.get("wer")
-        if change is None:
+        result = measured[search]
+        rates = result.by_label["speaker"][speaker] if speaker else result.all
+        if "wer" not in rates.changes:
             raise UserError(f"{set_name}: was scored without a baseline (run the earlier stages)")
-        before = round((change.baseline or 0.0) * row.words)
-        better = probability_better(row) if speaker else results.bootstrap.improvement
-        it, base = SUBJECTS[search]
-        on = f"on {set_name}" + (f" of {speaker}" if speaker else "")
-        if row.errors >= before:
-            how = "is worse than" if row.errors > before else "is no better than"
-            return f"{it} {how} {base} {on}, with {row.errors} errors where that makes {before}"
-        if not better >= BETTER:
-            return (
-                f"{it} makes {row.errors} errors {on} and {base} {before}, which may be chance: it is the "
-                f"better one in {percent(better, 0)} % of the draws, and {percent(BETTER, 0)} % are needed"
-            )
+        better = probability_better(rates) if speaker else result.bootstrap.improvement
+        place = set_name + (f" of {speaker}" if speaker else "")
+        if fault := no_help(rates, search != GREEDY, place, better, MIN_PROBABILITY):
+            return fault
     return ""
 
 
-def probability_better(row: ResultRow) -> float:
-    """That a row is better than its baseline; nan without an interval of the change."""
-    change = row.changes["wer"]
+def probability_better(rates: ErrorRates) -> float:
+    """That a system is better than its baseline; nan without an interval of the change."""
+    change = rates.changes["wer"]
     if not change.relative_ci:
         return math.nan
     low, high = change.relative_ci
@@ -221,32 +211,32 @@ def probability_better(row: ResultRow) -> float:
     return 0.5 * math.erfc(change.relative / deviation / math.sqrt(2))
 
 
-def find_hint(adapter: Path, system: Path) -> str:
-    """What may help: another learning rate, other texts, more recordings."""
+def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
+    """The most likely remedy: another learning rate, other texts, more recordings."""
     train = load_json(system / "train.json") if (system / "train.json").is_file() else {}
     if train.get("selected_epoch") == 0 or all((t == 1).all() for t in read_weights(adapter).values()):
         options = system / "config.yaml"
         rate = yaml.safe_load(options.read_text("utf-8"))["learning_rate"] if options.is_file() else None
-        flag = "--train-opts" if adapter.absolute().parent == system else "--adapt-opts"  # of speakers.sh
+        flag = "--adapt-opts" if of_speaker else "--train-opts"  # of speakers.sh, of adapt.sh
         lower = f"such as {flag} '--learning-rate {rate / 4:g}'" if rate else f"with {flag}"
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
     if suspicious := suspicious_texts(system):
-        return f"check the texts of these recordings, in which the base hears something else: {suspicious}"
+        return f"hypothesis and transcript of these recordings disagree; check the transcripts: {suspicious}"
     seconds = train.get("audio_seconds", LITTLE_SPEECH)
     if seconds < LITTLE_SPEECH:
-        return f"it is trained on {seconds / 60:.1f} minutes: more recordings are the likeliest cure"
+        return f"it is trained on {seconds / 60:.1f} minutes: the most likely remedy is more training data"
     return "more recordings, to adapt to and to test on, or a lower learning rate may help"
 
 
 def suspicious_texts(system: Path) -> str:
-    """The utterances that training by folds found suspicious, with their files and lines; perhaps none."""
-    seeds = sorted(system.parent.glob(f"{system.name.removesuffix('_average')}_seed*/train.json"))
-    named = (load_json(file).get("suspicious") for file in (system / "train.json", *seeds) if file.is_file())
-    suspicious = next(filter(None, named), {})
-    return shorten([f"{name} ({place})" for name, place in suspicious.items()], most=MOST_NAMED)
+    """The utterances that training by folds marked as suspicious, with their files and lines."""
+    folders = [system, *System(system.name, system.name, None, GREEDY, system).averaged_seeds]
+    records = [load_json(folder / "train.json") for folder in folders if (folder / "train.json").is_file()]
+    suspicious = next(filter(None, (record.get("suspicious") for record in records)), {})
+    return shorten([f"{name} ({place})" for name, place in suspicious.items()], most=MAX_NAMED)
 
 
-# ---- what is said at the end
+# ---- the last lines
 
 
 def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
@@ -264,10 +254,10 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
         if entries and not next(reversed(entries.values()))["speaker"]:
             entries = dict([entries.popitem()])  # the newest name
         names = [name for name, entry in entries.items() if not entry["refused"]]
-        print("\n".join(lines_of(systems, entries)))
+        print("\n".join(last_lines(systems, entries)))
         if names:
             options = f"--adapter {shlex.quote(names[-1])} "
-        elif not options and any(one.name == f"base{ADDED[LM]}" for one in systems):
+        elif not options and any(one.is_base and one.search == LM for one in systems):
             options = f"--config {shlex.quote(str((exp / 'base/lm_search.yaml').absolute()))} "
     for file in (Path(exp) / "transcripts" for exp in exps):
         print(file.read_text("utf-8") if file.is_file() else "", end="")
@@ -277,24 +267,22 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
     print(f"Next: {transcribe} {options}{shlex.quote(sample)}")
 
 
-def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
-    """What is said of one experiment: the gain on each test set, the cost on other speech, a warning, what
-    was not registered."""
-    adapted = [one for one in systems if one.search == GREEDY and one.name != "base" and one.results]
+def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
+    """Of one experiment: the gain on each test set and the cost on other speech, a warning, what was not
+    registered."""
+    adapted = [one for one in systems if one.search == GREEDY and not one.is_base and one.results]
     if not adapted:
         raise UserError(f"{systems[0].folder.parent}: no adapter is scored (run the earlier stages)")
-    last = adapted[-1].name
-    shown = next((one for one in adapted if one.name == f"{last}_average"), None)
-    shown = shown or median_of([one for one in adapted if one.name == last])
     newest = next(reversed(entries.values()), None)
-    if newest and (named := [one for one in adapted if one.folder.name == newest["system"]]):
-        shown = named[0]
-    search = newest["search"] if newest else GREEDY
+    named = [one for one in adapted if newest and one.folder.name == newest["system"]]
+    means = [one for one in adapted if one.averaged_seeds]
+    shown = (named or means or [median_of([one for one in adapted if one.name == adapted[-1].name])])[0]
     by_search = {one.search: one for one in systems if one.folder == shown.folder}
-    bases = {one.search: one for one in systems if one.greedy_name == "base"}
-    best = by_search.get(search, shown)
-    sets = [name for name in test_sets(systems) if name in shown.results]
-    lines = [gain(best, by_search, bases, name) for name in sets[:MOST_SETS]]
+    best = by_search.get(newest["search"] if newest else GREEDY, shown)
+    lines = []
+    for set_name in [name for name in test_sets(systems) if name in shown.results][:MAX_SETS]:
+        system = best if set_name in best.results else shown
+        lines.append(f"{set_name}: {' '.join(sentences_on(system, by_search, systems, set_name))}")
     if newest and not newest["refused"]:
         if newest["measured"] == 1:
             lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
@@ -306,18 +294,11 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
         lines[0] += f" It started from {start}."
     if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
         lines.append(f"  {sentence}")
-    other, base = (best, bases.get(LM)) if best.search != GREEDY else (shown, systems[0])
-    if OUT_OF_DOMAIN not in other.results:
-        other, base = shown, systems[0]
-    if OUT_OF_DOMAIN in other.results:
-        before, after = (one.results[OUT_OF_DOMAIN].all.wer.value for one in (base, other))
-        costs = " Name it for its own kind of speech only." if (after or 0) > (before or 0) else ""
-        lines.append(f"  Other speech: {percent(before)} % of {base.name} become {percent(after)} %.{costs}")
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
         lines.append(
-            f"  {len(refused)} of {len(entries)} adapters are not known to be better than the base, and not "
-            f"registered: {shorten(refused, most=MOST_NAMED)} ({REGISTERED} says why)."
+            f"  {len(refused)} of {plural(len(entries), 'adapter')} are not known to be better than the "
+            f"base, and not registered: {shorten(refused, most=MAX_NAMED)} ({REGISTERED} says why)."
         )
     elif refused:
         lines.append(f"  {entries[refused[0]]['refused']}.")
@@ -326,43 +307,26 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     return lines
 
 
-def gain(best: System, by_search: dict[str, System], bases: dict[str, System], set_name: str) -> str:
-    """WER before and after on a test set, and what the adapter has of it, compared with the same search."""
-    if set_name not in best.results:
-        best = by_search[GREEDY]
-    row = best.results[set_name].all
-    compared = by_search[LM] if best.search == HOTWORDS and LM in by_search else best
-    others = [*bases.values()] if best.search != GREEDY else [bases[GREEDY]]
-    others += [compared] if compared is not best else []
-    before = [
-        f"{system.name} {percent(system.results[set_name].all.wer.value)} %"
-        for system in others
-        if set_name in system.results
+def sentences_on(
+    system: System, by_search: dict[str, System], systems: list[System], set_name: str
+) -> list[str]:
+    """The report's sentences about a system on a set."""
+    result = system.results[set_name]
+    others = [one.results[set_name] for one in systems if set_name in one.results]
+    baseline = next((one for one in others if one.label == result.baseline_label), None)
+    base_alone = systems[0].results[set_name]
+    other_speech = [one.results.get(OUT_OF_DOMAIN) for one in (system, by_search[GREEDY])]
+    is_alone = baseline is base_alone
+    return [
+        *summary_sentences(
+            result, baseline, None if is_alone else base_alone, next(filter(None, other_speech), None)
+        )
     ]
-    text = f"{set_name}: WER {with_interval(row.wer.value, row.wer.bounds)} % with {best.name}, "
-    change = compared.results[set_name].all.change("wer")
-    doubt = f"the adapter makes {errors_in_words(change)} than {compared.baseline}"
-    if best is not compared:
-        doubt += f"; the hot words, {errors_in_words(row.change('wer'))} than without them"
-    terms = row.term_error_rate.value
-    if terms is not None:
-        base = bases[GREEDY].results[set_name].all.term_error_rate.value
-        count = plural(best.results[set_name].terms[""].reference, "occurrence")
-        doubt += f"; term errors {percent(base)} % → {percent(terms)} % (base → {best.name}, of {count})"
-    return f"{text}{', '.join(before)}; {doubt}."
-
-
-def errors_in_words(change: Rate) -> str:
-    """`88.4 % fewer errors (95 % interval 84.1 to 91.0)`."""
-    sign = -1 if (change.value or 0) <= 0 else 1
-    bounds = change.bounds and sorted(100 * sign * bound + 0.0 for bound in change.bounds)
-    between = f" (95 % interval {bounds[0]:.1f} to {bounds[1]:.1f})" if bounds else ""
-    return f"{percent(abs(change.value or 0))} % {'fewer' if sign < 0 else 'more'} errors{between}"
 
 
 def time_taken(exp: Path) -> str:
-    """`Training took 3 minutes, all 9 minutes.`, as the records of inputs.json have it; of a training that
-    was resumed, or done in parts, train.json has more."""
+    """`Training took 3 minutes, all 9 minutes.`, by the records of inputs.json; train.json has more of a
+    training that was resumed, or done in parts."""
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
         took = load_json(file).get("seconds") or 0.0

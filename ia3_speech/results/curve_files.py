@@ -1,6 +1,6 @@
 """curve.json, trade_off.json and metrics.jsonl: their formats, a reader that checks them, what writes them.
 
-    curve.json      {"set": SET, "base": {"wer": …, "lo": …, "hi": …},
+    curve*.json     {"set": SET, "systems": [NAME, …], "base": {"wer": …, "lo": …, "hi": …},
                      "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
     trade_off.json  {"own": SET, "out_of_domain": SET,
                      "points": [{"setting": "scale", "value": "0.5", "wer": …, "lo": …, "hi": …,
@@ -9,13 +9,13 @@
                     the start, has no loss
 
 Rates are fractions; the bounds lo and hi are null where there is no interval. A learning curve may count
-`utterances` instead of `minutes`. The setting of a trade-off's point is the scale of the adapter, or an
-option that another adapter was trained with, such as `replay-weight`. recipes/study.sh and speakers.sh train
-and decode what the points are made of. Both are shown by RESULTS.md and by the report, as the same tables.
+`utterances` instead of `minutes`; `systems` are those that its points are of. The setting of a trade-off's
+point is the scale of the adapter, or an option in which another training differs, such as `replay-weight`.
+recipes/study.sh and speakers.sh train and decode the adapters of the points. RESULTS.md and the report show
+both, as the same tables.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -25,20 +25,18 @@ from typing import Literal, NamedTuple
 
 from ia3_speech.atomic import write_json
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent
+from ia3_speech.formatting import numeric_order, percent
 from ia3_speech.model.location import BASE_CURVE, base_folder
 from ia3_speech.results.systems import (
-    DEV,
-    GREEDY,
-    OUT_OF_DOMAIN,
-    Json,
     System,
     is_current,
     load_json,
-    load_system,
     median_of,
+    scored_systems,
+    start_of,
 )
-from ia3_speech.scoring.results import Results
+from ia3_speech.scoring.error_rates import Json
+from ia3_speech.scoring.record import DEV, GREEDY, OUT_OF_DOMAIN, Result, read_result
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
 
@@ -204,107 +202,117 @@ def spread(rates: Sequence[float]) -> str:
 # ---- written, from the systems of an experiment
 
 
-def rate_fields(results: Results, prefix: str = "") -> Json:
+def rate_fields(result: Result, prefix: str = "") -> Json:
     """The fields of a point that `read_rate` reads."""
-    wer = results.all.wer
-    low, high = wer.bounds or (None, None)
-    return {f"{prefix}wer": wer.value, f"{prefix}lo": low, f"{prefix}hi": high}
+    low, high = result.all.wer_ci or (None, None)
+    return {f"{prefix}wer": result.all.wer, f"{prefix}lo": low, f"{prefix}hi": high}
 
 
 def write_curves(exp: Path, systems: Sequence[System]) -> None:
     """Write EXP/trade_off.json and EXP/curve*.json of what was scored; those without points are removed."""
     for earlier in (*exp.glob("curve*.json"), exp / "trade_off.json"):
         earlier.unlink(missing_ok=True)
-    greedy = [one for one in systems if one.search == GREEDY]
-    curves = {"trade_off.json": trade_off(greedy), "curve.json": curve_of_minutes(exp, greedy)}
-    for name, content in (curves | curves_of_speakers(greedy)).items():
+    greedy = [one for one in systems if one.search == GREEDY and one.results]
+    files = {"trade_off.json": trade_off(greedy), "curve.json": curve_of_minutes(exp, greedy)}
+    for name, content in (files | curves_of_speakers(greedy)).items():
         if content:
             write_json(exp / name, content)
 
 
 def trade_off(systems: Sequence[System]) -> Json | None:
-    """The adapter that was scaled, from 0 (the base) to 1, and those trained with one option changed, such as
-    ia3_replay-weight1; None without these."""
-    base, trained = systems[0], [one for one in systems if one.train]
-    scaled = [one for one in trained if any(one.folder.glob("scale_*/decode_greedy_*/score.json"))]
-    names = {one.name for one in trained}
-    every: dict[str, dict[tuple[str, float, str], list[System]]] = {}  # of each system
+    """The adapter that was scaled, from 0 (the base) to 1, and those that were trained with one option
+    changed; None without these."""
+    base, trained = systems[0], [one for one in systems if one.own_options and not one.of_speakers]
+    scaled: dict[Path, dict[float, dict[str, Result]]] = {}  # of each system by scale and set
     for one in trained:
-        match = re.fullmatch(r"(.+)_([a-z]+(?:-[a-z]+)*)((\d+(?:\.\d+)?).*)", one.name)
-        if match and match[1] in names:  # clinic_v2 alone is no variant
-            variants = every.setdefault(match[1], {})
-            variants.setdefault((match[2], float(match[4]), match[3]), []).append(one)
-    if not scaled and not every:
+        for result in map(read_result, one.folder.glob("*/*/score.json")):
+            if result.record["scale"] != 1:
+                by_scale = scaled.setdefault(one.folder, {})
+                by_scale.setdefault(result.record["scale"], {})[result.set] = result
+    # Name of a system → an option and its value → the trainings that differ from it in this option alone
+    variants: dict[str, dict[tuple[str, str], list[System]]] = {}
+    for name, first in {one.name: one for one in reversed(trained)}.items():
+        for other in trained:
+            if len(changed := changed_options(first, other)) == 1:
+                variants.setdefault(name, {}).setdefault(changed[0], []).append(other)
+    with_points = [
+        one.name for one in trained if one.folder in scaled or (not scaled and one.name in variants)
+    ]
+    if not with_points:
         return None
-    name = scaled[0].name if scaled else next(iter(every))
-    variants = every.get(name.removesuffix("_average"), {})
-    shown = median_of([one for one in scaled or trained if one.name == name])
-    points = [("scale", "0", base), ("scale", "1", shown)]
-    for folder in shown.folder.glob("scale_*"):
-        points.append(("scale", folder.name.removeprefix("scale_"), load_system(folder)))
+    name = with_points[0]
+    shown = median_of([one for one in trained if one.name == name and (not scaled or one.folder in scaled)])
+    points = [("scale", "0", base.results), ("scale", "1", shown.results)]
+    points += [("scale", f"{scale:g}", results) for scale, results in scaled.get(shown.folder, {}).items()]
     points.sort(key=lambda point: float(point[1]))
-    points += [(key[0], key[2], median_of(members)) for key, members in sorted(variants.items())]
-    own = min(set.intersection(*(set(one.results) for *_, one in points)) - {OUT_OF_DOMAIN, DEV}, default="")
+    varied = sorted(variants.get(name, {}).items(), key=lambda item: numeric_order(" ".join(item[0])))
+    points += [(*setting, median_of(members).results) for setting, members in varied]
+    own = min(set.intersection(*(set(results) for *_, results in points)) - {OUT_OF_DOMAIN, DEV}, default="")
     rows = [
         {"setting": setting, "value": value}
-        | rate_fields(one.results[own])
-        | rate_fields(one.results[OUT_OF_DOMAIN], "out_of_domain_")
-        for setting, value, one in points
-        if is_current(one, own, base) and is_current(one, OUT_OF_DOMAIN, base)
+        | rate_fields(results[own])
+        | rate_fields(results[OUT_OF_DOMAIN], "out_of_domain_")
+        for setting, value, results in points
+        if is_current(results.get(own), systems) and is_current(results.get(OUT_OF_DOMAIN), systems)
     ]
     return {"own": own, "out_of_domain": "out-of-domain speech", "points": rows} if len(rows) > 2 else None
 
 
+def changed_options(system: System, other: System) -> list[tuple[str, str]]:
+    """Options, as flags are written, and their values in another training."""
+    ours, theirs = system.own_options, other.own_options
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return [(name.replace("_", "-"), text_of(theirs.get(name))) for name in names]
+
+
+def text_of(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
-    """WER by minutes of train, from EXP/curve/minutes_M_seedN; None without any.
+    """WER by minutes of train, of what EXP/curve/* was trained on; None without any.
 
     The last points are those of what was trained on all of train with the same options.
     """
-    base = systems[0]
-    parts = [load_system(file.parent) for file in sorted(exp.glob("curve/minutes_*_seed*/train.json"))]
+    parts = scored_systems(exp.glob("curve/*/*/score.json"))
     own = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), "")
-    amounts = [
-        (float(part.name.removeprefix("minutes_")), part) for part in parts if is_current(part, own, base)
-    ]
-    if not amounts:
+    parts = [part for part in parts if is_current(part.results.get(own), systems)]
+    if not parts:
         return None
-    for one in [one for one in systems if one.seed is not None and own in one.results]:
-        if options_but_data(one) == options_but_data(parts[0]):
-            amounts.append((round(one.train["audio_seconds"] / 60, 1), one))
-    amounts.sort(key=lambda point: (point[0], point[1].seed))
-    points = [{"minutes": part, "seed": one.seed} | rate_fields(one.results[own]) for part, one in amounts]
-    return {"set": own, "base": rate_fields(base.results[own]), "points": points}
-
-
-def options_but_data(system: System) -> Json:
-    """The options of a training that its part of the data and its seed don't decide."""
-    others = ("train", "out", "seed", "epoch_minutes", "force", "device")
-    return {name: value for name, value in system.options.items() if name not in others}
+    whole = [
+        one for one in systems
+        if one.seed is not None and own in one.results and one.own_options == parts[0].own_options
+    ]  # fmt: skip
+    points = [
+        {"minutes": round(one.train["audio_seconds"] / 60, 1), "seed": one.seed}
+        | rate_fields(one.results[own])
+        for one in (*parts, *whole)
+    ]
+    points.sort(key=lambda point: (point["minutes"], point["seed"]))
+    names = [*dict.fromkeys(one.name for one in whole)]
+    return {"set": own, "systems": names, "base": rate_fields(systems[0].results[own]), "points": points}
 
 
 def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
-    """Name → learning curve, of each start with several numbers of utterances a speaker.
-
-    curve.json is that of --init-adapter where there is one, else of the base; the others are
-    curve_from_START.json, and of options that --grid varied curve_OPTIONS.json. The base of a curve is what
-    its adapters started from.
-    """
-    alone = {one.name: one for one in systems if not one.of_speakers}
-    members: dict[tuple[str, str], list[System]] = {}  # start and variant → adapted from there
+    """Name of a file → learning curve, of each start and options with several numbers of utterances a
+    speaker; curve.json is the first of --init-adapter where there is one, else of the base. The base of a
+    curve is what its adapters started from."""
+    members: dict[str, list[System]] = {}  # start and options → adapted so
     for one in systems:
         if one.of_speakers and "test" in one.results:
-            start, _, variant = one.start_and_k
-            members.setdefault((start, variant), []).append(one)
-    curves = {}
-    for (start, variant), adapted in members.items():
-        points = [
-            {"utterances": one.train.get("utterances", one.start_and_k[1]), "seed": one.seed}
-            | rate_fields(one.results["test"])
-            for one in adapted
-        ]
-        if len({one.start_and_k[1] for one in adapted}) > 1:
-            main = start != "base" or all(name == "base" for name, _ in members)
-            base = rate_fields(alone.get(start, systems[0]).results["test"])
-            content = {"base": base, "points": sorted(points, key=lambda point: point["utterances"])}
-            curves[f"curve{'' if main else f'_from_{start}'}{variant}.json"] = content
-    return curves
+            options = {name: value for name, value in one.own_options.items() if name != "k"}
+            members.setdefault(json.dumps(options, sort_keys=True, default=str), []).append(one)
+    curves = []
+    for adapted in members.values():
+        if len({one.options.get("k") for one in adapted}) > 1:
+            start = start_of(adapted[0], systems)
+            points = [
+                {"utterances": one.train["utterances"], "seed": one.seed} | rate_fields(one.results["test"])
+                for one in adapted
+            ]
+            points.sort(key=lambda point: point["utterances"])
+            names = [*dict.fromkeys(one.name for one in adapted)]
+            base = rate_fields(start.results["test"])
+            curves.append((start.is_base, {"set": "test", "systems": names, "base": base, "points": points}))
+    curves.sort(key=lambda curve: curve[0])
+    return {f"curve{f'_{n}' if n > 1 else ''}.json": curve for n, (_, curve) in enumerate(curves, 1)}

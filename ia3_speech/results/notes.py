@@ -1,6 +1,6 @@
-"""What must be known before the numbers, and where they come from: warnings and notes of RESULTS.md.
+"""Warnings and provenance of RESULTS.md: what a reader must know before the rates, and what made them.
 
-In: systems, the base first. Out: `ResultWarning`s, and Markdown lists.
+In: systems, the base first. Out: warnings as records, and Markdown lists.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from ia3_speech.results.systems import LM, Json, System, load_json
-from ia3_speech.scoring.results import NOT_IMPROVED, significance_note
+from ia3_speech.results.systems import System, load_json
+from ia3_speech.scoring.error_rates import Json
+from ia3_speech.scoring.record import BASE, LM
+from ia3_speech.scoring.sentences import NOT_IMPROVED, no_overlap_sentence, significance_sentence
 
 
 def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
@@ -20,8 +22,8 @@ def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
     """
     warnings: list[tuple[str | None, str | None, str]] = []
     for name in sets:
-        overlaps = {one.folder.name: one.results[name] for one in systems if name in one.results}
-        overlaps = {folder: results.warnings for folder, results in overlaps.items() if results.overlap}
+        results = {one.folder.name: one.results[name] for one in systems if name in one.results}
+        overlaps = {folder: result.warnings for folder, result in results.items() if result.overlap}
         for text in dict.fromkeys(text for texts in overlaps.values() for text in texts):
             folders = [folder for folder, texts in overlaps.items() if text in texts]
             of_all = len(folders) == len(overlaps)
@@ -29,19 +31,19 @@ def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
     unchanged = [one.folder.name for one in systems if one.train.get("selected_epoch") == 0]
     for folder in dict.fromkeys(unchanged):
         warnings.append((None, folder, f"{NOT_IMPROVED} (try a lower --learning-rate)"))
-    return [dict(zip(("set", "system", "text"), one, strict=True)) for one in warnings]
+    return [dict(zip(("set", "system", "text"), warning, strict=True)) for warning in warnings]
 
 
 def warning_list(systems: Sequence[System], set_name: str) -> str:
-    """What must be known before a set's numbers; or that it has no sentence in common with training."""
+    """What a reader must know before the rates of a set; or that it shares no sentence with training."""
     lines = [
-        f"**Warning:** {one['system'] + ': ' if one['system'] else ''}{one['text']}."
-        for one in warnings_of(systems, [set_name])
+        f"**Warning:** {warning['system'] + ': ' if warning['system'] else ''}{warning['text']}."
+        for warning in warnings_of(systems, [set_name])
     ]
     scored = [one.results[set_name] for one in systems if set_name in one.results]
-    notes = [results.no_overlap_note for results in scored if results.overlap]
-    if notes and all(notes):
-        lines.append(notes[0].replace("the test set", set_name))
+    sentences = [no_overlap_sentence(result) for result in scored if result.overlap]
+    if sentences and all(sentences):
+        lines.append(sentences[0].replace("the test set", set_name))
     return bullets(lines)
 
 
@@ -50,33 +52,33 @@ def bullets(lines: Iterable[str]) -> str:
 
 
 def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
-    """What the intervals are, and where the numbers come from."""
+    """What the intervals are, and which commands made the systems."""
     lines = []
     for set_name in sets:
         scored = [system for system in systems if set_name in system.results]
         if not scored:
             continue
-        results = scored[0].results[set_name]
-        only_base = all(one.baseline == "base" for one in scored)
+        result = scored[0].results[set_name]
+        only_base = {system.results[set_name].baseline_name for system in scored} <= {None, BASE}
         against = "the base" if only_base else "what each is compared with"
-        record = results.record
+        record = result.record
         lines.append(
             f"{set_name}: {record['utterances']} utterances, {record['words']} words. In brackets 95 % "
             f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are "
             f"relative to {against} on the same draws, negative is better."
-            + (" With so few the intervals are too narrow." if results.few_clusters else "")
+            + (" With so few the intervals are too narrow." if result.few_clusters else "")
         )
         for system in scored:
-            baseline = "the base" if system.baseline == "base" else system.baseline
-            note = significance_note(system.results[set_name], system.name, baseline)
-            lines += [note] if note else []
+            baseline = "the base" if system.baseline == BASE else system.baseline or ""
+            sentence = significance_sentence(system.results[set_name], system.name, baseline)
+            lines += [sentence] if sentence else []
     if note := language_model_note(systems):
         lines.append(note)
     return bullets(lines + commands(systems))
 
 
 def commands(systems: Iterable[System]) -> list[str]:
-    """Where the numbers come from: the systems that one command made, a line a command."""
+    """A line a command: the systems that it made, and the commit."""
     made: dict[str, list[str]] = {}
     for system in systems:
         record = system.record
@@ -87,20 +89,20 @@ def commands(systems: Iterable[System]) -> list[str]:
 
 
 def language_model_note(systems: Sequence[System]) -> str:
-    """Weights of its parts, and of each system's search; empty where nothing was decoded with one.
+    """Weights of its parts, and of each system's search; empty where no language model was built.
 
     Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
     8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
     """
     with_lm = [one for one in systems if one.search == LM]
-    summary = with_lm[0].folder.parent / "lm.json" if with_lm else None
-    if summary is None or not summary.is_file():
+    file = with_lm[0].folder.parent / "lm.json" if with_lm else None
+    if file is None or not file.is_file():
         return ""
-    found = load_json(summary)
-    weights = {"/".join(Path(name).parts[-2:]): weight for name, weight in found["weights"].items()}
+    summary = load_json(file)
+    weights = {"/".join(Path(name).parts[-2:]): weight for name, weight in summary["weights"].items()}
     text = " and ".join(f"{weight:.2f} of {name}" for name, weight in weights.items())
-    text = f"Language model: {found['order']}-grams, {text}"
-    if dev := found["dev"]:
+    text = f"Language model: {summary['order']}-grams, {text}"
+    if dev := summary["dev"]:
         unknown = f"{dev['unknown_words']} of {dev['words']} words unknown"
         text += f", weights chosen on dev (perplexity {dev['perplexity']:.1f}; {unknown})"
     searches = []

@@ -1,17 +1,17 @@
-"""The systems of an experiment's folder: what was trained, and what was scored.
+"""The systems of an experiment's folder: what was trained, and its results.
 
-In: EXP/base, EXP/SYSTEM_seedN and perhaps their mean EXP/SYSTEM_average, with train.json, config.yaml,
-decode_{greedy,lm,hotwords}_SET/score.json and the records of ia3_speech/inputs.py. Out: `System`s, the base
-first; what was decoded with a language model too is a second system, `base + LM`, and with hot words a third.
-Of many speakers' adapters: `Comparison`s with the base and with what they started from, speaker by speaker.
+In: EXP/SYSTEM/DECODE_DIR/score.json, with train.json, config.yaml and the records of ia3_speech/inputs.py
+beside them; the record of a result says what it is of (scoring/record.py), not the name of a folder. Out:
+`System`s, the base first; each search is a system of its own, `base + LM`. Of adapters of many speakers:
+`Comparison`s with the base and with what they started from, speaker by speaker.
 """
 
 import json
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,48 +20,63 @@ import yaml
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
-from ia3_speech.scoring.results import ADDED, Json, Results, read_results
+from ia3_speech.scoring.error_rates import Json
+from ia3_speech.scoring.record import (
+    BASE,
+    DEV,
+    GREEDY,
+    OUT_OF_DOMAIN,
+    SEARCHES,
+    Result,
+    read_results,
+)
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Rate
 
-OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
-GREEDY, LM, HOTWORDS = ADDED  # how a set was searched: decode_SEARCH_SET
-DEV = "dev"  # scored for a mean of seeds, which is not trained, so that dev selected nothing there
-OF_SPEAKERS = re.compile(r"from_(?P<start>.+)_k(?P<k>\d+)(?P<variant>_.+)?")
+# Options of a training that name its data, or that do not change the adapter
+DATA_OPTIONS = ("train", "data", "out", "decode_dir", "part", "seed", "epoch_minutes", "force", "device")
 
 
 @dataclass
 class System:
-    """One system.
+    """What was trained with one seed, or the base, decoded by one search."""
 
-    Attributes:
-        name: without the seed.
-        seed: None for the base, a starting adapter and a mean.
-        folder: EXP/NAME_seedN, or EXP/NAME.
-        train: train.json, empty for the base; of a mean what its seeds took together.
-        results: set → what its score.json says.
-        search: GREEDY, LM or HOTWORDS, how the hypotheses were searched.
-    """
-
-    name: str
-    seed: int | None
+    name: str  # without the seed, and with the search: `ia3_plus + LM`
+    system: str  # without the search
+    seed: int | None  # None for the base, a starting adapter and a mean
+    search: str  # a key of SEARCHES
     folder: Path
-    train: Json = field(default_factory=dict)
-    results: dict[str, Results] = field(default_factory=dict)
-    search: str = GREEDY
+    results: dict[str, Result] = field(default_factory=dict)  # by test set, out-of-domain speech last
 
     @property
-    def baseline(self) -> str:
-        """The name of the system that it is compared with; with hot words the adapter without them."""
-        if self.search == HOTWORDS:
-            return f"{self.greedy_name}{ADDED[LM]}"
-        with_lm = self.search == LM and self.greedy_name != "base"
-        return f"base{ADDED[LM]}" if with_lm else "base"
+    def label(self) -> str:
+        """The name with the seed."""
+        seed = "" if self.seed is None else f"_seed{self.seed}"
+        return f"{self.system}{seed}{SEARCHES[self.search]}"
 
     @property
-    def greedy_name(self) -> str:
-        """Its name without language model and hot words."""
-        return self.name.removesuffix(ADDED[self.search])
+    def is_base(self) -> bool:
+        return self.system == BASE
+
+    @property
+    def baseline(self) -> str | None:
+        """The name of the system that it is compared with; None where it was scored alone."""
+        return next((result.baseline_name for result in self.results.values() if result.has_baseline), None)
+
+    @cached_property
+    def train(self) -> Json:
+        """train.json, empty for the base; of a mean what its seeds took together."""
+        if seeds := [load_json(seed / "train.json") for seed in self.averaged_seeds]:
+            return {"trainable": seeds[0]["trainable"], "seconds": sum(seed["seconds"] for seed in seeds)}
+        file = self.folder / "train.json"
+        return load_json(file) if file.is_file() else {}
+
+    @cached_property
+    def averaged_seeds(self) -> list[Path]:
+        """Of a mean of seeds their folders, by the record of its inputs; else none."""
+        averaged = read_inputs(self.folder).get("inputs", {})
+        seeds = (file.parent for file in sorted(self.folder.parent.glob("*/train.json")))
+        return [seed for seed in seeds if any(name.endswith(f"{seed.name}/adapter") for name in averaged)]
 
     @property
     def of_speakers(self) -> bool:
@@ -69,35 +84,27 @@ class System:
         return "not_improved" in self.train
 
     @property
-    def adapter(self) -> str | None:
-        """Its folder; None for the base, and where there are many."""
-        is_one = self.train and not self.of_speakers
-        return (self.folder / "adapter").absolute().as_posix() if is_one else None
-
-    @property
     def dev_wer(self) -> float | None:
         """As its training measured it; of a mean as it was decoded."""
-        on_dev = self.results.get(DEV)
-        return self.train.get("dev_wer", on_dev and on_dev.all.wer.value)
+        return self.train.get("dev_wer", self.results[DEV].all.wer if DEV in self.results else None)
+
+    @cached_property
+    def options(self) -> Json:
+        """The options that it was trained with; of a mean those of its first seed; empty for the base."""
+        file = next(iter(self.averaged_seeds), self.folder) / "config.yaml"
+        return yaml.safe_load(file.read_text("utf-8")) if file.is_file() else {}
 
     @property
-    def options(self) -> Json:
-        """The options that it was trained with; of a mean those of its first seed."""
-        trained = next(iter(seeds_of_mean(self.folder)), self.folder)
-        return yaml.safe_load((trained / "config.yaml").read_text("utf-8"))
+    def own_options(self) -> Json:
+        """Those of its options that are not of its data and seed."""
+        return {name: value for name, value in self.options.items() if name not in DATA_OPTIONS}
 
     @property
     def record(self) -> Json:
         """inputs.json of its training; of what was not trained, of its first decoding. Empty without one."""
-        places = sorted(self.folder.glob(f"decode_{self.search}_*"))
+        places = [result.folder for result in self.results.values()]
         places = [self.folder, *places] if self.search == GREEDY else places
         return next((record for place in places if (record := read_inputs(place))), {})
-
-    @property
-    def start_and_k(self) -> tuple[str, int, str]:
-        """Of adapters of speakers: what they started from, utterances a speaker, and the variant."""
-        match = OF_SPEAKERS.fullmatch(self.name)
-        return (match["start"], int(match["k"]), match["variant"] or "") if match else ("", 0, "")
 
 
 def load_json(path: Path) -> Json:
@@ -110,23 +117,26 @@ def load_json(path: Path) -> Json:
         raise UserError(f"{path}: is not JSON: {error} (damaged: make it again)") from None
 
 
-def load_system(folder: Path, search: str = GREEDY) -> System:
-    """What was trained in SYSTEM_seedN, or decoded in another folder, and its scores so far."""
-    match = re.fullmatch(r"(.+)_seed(\d+)", folder.name)
-    name, seed = (match[1], int(match[2])) if match else (folder.name, None)
-    train = load_json(folder / "train.json") if match or (folder / "train.json").is_file() else {}
-    if seeds := [load_json(seed / "train.json") for seed in seeds_of_mean(folder)]:
-        train = {"trainable": seeds[0]["trainable"], "seconds": sum(seed["seconds"] for seed in seeds)}
-    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
-    results = {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
-    results = dict(sorted(results.items(), key=lambda pair: pair[0] == OUT_OF_DOMAIN))  # which comes last
-    return System(f"{name}{ADDED[search]}", seed, folder, train, results, search)
+def trained_systems(files: Iterable[Path]) -> list[System]:
+    """What was trained with a seed, by the train.json files of these folders: NAME_seedN is called NAME."""
+    systems = []
+    for file in sorted(files):
+        seed, folder = load_json(file).get("seed"), file.parent
+        name = folder.name.removesuffix(f"_seed{seed}")
+        if seed is not None and name != folder.name:
+            systems.append(System(name, name, seed, GREEDY, folder))
+    return systems
 
 
-def seeds_of_mean(folder: Path) -> list[Path]:
-    """The folders of the seeds whose mean is in EXP/SYSTEM_average; none for another folder."""
-    averaged = read_inputs(folder).get("inputs", {}) if folder.name.endswith("_average") else {}
-    return [folder.with_name(Path(adapter).parent.name) for adapter in averaged]
+def scored_systems(files: Iterable[Path]) -> list[System]:
+    """The systems that these score.json files are of."""
+    systems: dict[tuple, System] = {}
+    for result in sorted(read_results(files), key=lambda result: (result.set == OUT_OF_DOMAIN, result.set)):
+        folder = result.folder.parent
+        key = (folder, result.name, result.seed)
+        system = System(result.name, result.system, result.seed, result.search, folder)
+        systems.setdefault(key, system).results[result.set] = result
+    return [*systems.values()]
 
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
@@ -140,77 +150,62 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     Raises:
         UserError: the base is not scored.
     """
-    if not any((exp / "base").glob(f"decode_{GREEDY}_*/score.json")):
+    systems = scored_systems(exp.glob("*/*/score.json"))
+    if not any(one.is_base and one.search == GREEDY for one in systems):
         raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")
-    folders = sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != ".")
-    systems = [load_system(folder) for folder in folders if is_system(folder)]
-    for system, reason in outdated(systems):
+    known = {one.folder for one in systems}
+    systems += [one for one in trained_systems(exp.glob("*/train.json")) if one.folder not in known]
+    for system, reason in [*outdated(systems)]:
         print(f"{system.folder}: left out, {reason}", file=sys.stderr)
-        systems.remove(system)
-    systems += [
-        searched
-        for system in systems
-        for search in (LM, HOTWORDS)
-        if (searched := load_system(system.folder, search)).results
-    ]
+        systems = [one for one in systems if one.folder != system.folder]
     drop_other_baselines(systems)
 
     def is_wanted(system: System) -> bool:
-        named = any(fnmatch(system.greedy_name, like) or fnmatch(system.folder.name, like) for like in only)
-        return named or not only or system.name == "base"
+        named = any(fnmatch(system.system, like) or fnmatch(system.folder.name, like) for like in only)
+        return named or not only or system.name == BASE
 
     wanted = [system for system in systems if is_wanted(system)]
-    if any(system.search == LM for system in wanted):
-        wanted += [one for one in systems if one.name == f"base{ADDED[LM]}" and one not in wanted]
+    baselines = {system.baseline for system in wanted}
+    wanted += [one for one in systems if one.is_base and one.name in baselines and one not in wanted]
     return sorted(wanted, key=order_in_tables)
 
 
 def test_sets(systems: Sequence[System]) -> list[str]:
-    """What the base was scored on, without out-of-domain speech."""
+    """The sets of the base, without out-of-domain speech."""
     return sorted(set(systems[0].results) - {OUT_OF_DOMAIN})
 
 
-def is_system(folder: Path) -> bool:
-    """Whether something was trained in it, or decoded and scored."""
-    if re.fullmatch(r".+_seed\d+", folder.name):
-        return (folder / "train.json").is_file()
-    return any(folder.glob(f"decode_{GREEDY}_*/score.json"))
-
-
 def order_in_tables(system: System) -> tuple:
-    """The base first; then what a language model decoded, there too the base first; then hot words."""
-    place = [*ADDED].index(system.search), system.greedy_name != "base", system.seed is not None
+    """The base first; then each further search, there too the base first."""
+    place = [*SEARCHES].index(system.search), not system.is_base, system.seed is not None
     return *place, numeric_order(system.name), system.seed or 0
 
 
 def outdated(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
     """Seeds of other inputs than the newest of their system, and a mean that is older than they are."""
-    for name in dict.fromkeys(one.name for one in systems if one.seed is not None):
-        seeds = [one for one in systems if one.name == name]
+    trained = [one for one in systems if one.search == GREEDY]
+    for name in dict.fromkeys(one.name for one in trained if one.seed is not None):
+        seeds = [one for one in trained if one.name == name]
         newest = max((one.record for one in seeds), key=lambda record: record.get("finished") or "")
         for one in seeds:
-            if made_of(one.record) != made_of(newest):
+            if inputs_without_seed(one.record) != inputs_without_seed(newest):
                 yield one, "other seeds were made of other inputs since"
-        for mean in [one for one in systems if one.name == f"{name}_average"]:
-            made = read_inputs(mean.folder).get("finished") or "9"
-            if made < (newest.get("finished") or ""):
+        for mean in [one for one in trained if {seed.folder for seed in seeds} & {*one.averaged_seeds}]:
+            if (read_inputs(mean.folder).get("finished") or "9") < (newest.get("finished") or ""):
                 yield mean, "its seeds were trained again since"
 
 
-def made_of(record: Json) -> Json:
+def inputs_without_seed(record: Json) -> Json:
     """Inputs and options of a record, without the seed."""
     options = {name: value for name, value in record.get("options", {}).items() if name != "seed"}
     return {"inputs": record.get("inputs"), "options": options}
 
 
 def drop_other_baselines(systems: Sequence[System]) -> None:
-    """Drop results that were scored on other data or against another baseline than what stands there now."""
+    """Drop results that were scored on other data, or against another baseline than there is now."""
     for system in sorted(systems, key=order_in_tables):  # a baseline before what is compared with it
-        against = [one for one in systems if one.name == system.baseline and one.seed is None]
-        if system.search == HOTWORDS:
-            against = [one for one in systems if one.folder == system.folder and one.search == LM]
-        for name in [*system.results]:
-            if not is_current(system, name, against[0] if against else None):
+        for name, result in [*system.results.items()]:
+            if not is_current(result, systems):
                 print(
                     f"{system.name} ({system.folder}): left out on {name}, scored against another "
                     f"baseline than stands there now (run the stages from 4 on)",
@@ -219,17 +214,18 @@ def drop_other_baselines(systems: Sequence[System]) -> None:
                 del system.results[name]
 
 
-def is_current(system: System, set_name: str, against: System | None) -> bool:
-    """Whether a set was scored, without a baseline or against the hypotheses that stand there now."""
-    results, baseline = system.results.get(set_name), against and against.results.get(set_name)
-    if not results or not results.has_baseline:
-        return results is not None
-    return baseline is not None and results.is_against(baseline)
+def is_current(result: Result | None, systems: Sequence[System]) -> bool:
+    """Whether there is a result, without a baseline or against the result that these systems have of it."""
+    if not result or not result.has_baseline:
+        return result is not None
+    baselines = [one.results.get(result.set) for one in systems if one.label == result.baseline_label]
+    return any(baseline is not None and result.is_against(baseline) for baseline in baselines)
 
 
 def median_of(systems: Sequence[System]) -> System:
     """The seed whose dev WER is the median; without a dev set the middle one of the seeds."""
-    return sorted(systems, key=lambda one: (one.train.get("dev_wer", 0.0), one.seed))[(len(systems) - 1) // 2]
+    ordered = sorted(systems, key=lambda one: (one.train.get("dev_wer", 0.0), one.seed or 0))
+    return ordered[(len(systems) - 1) // 2]
 
 
 # ---- what adaptation did to each speaker
@@ -259,22 +255,26 @@ class Comparison:
         return (self.after - self.before) / self.words
 
 
+def start_of(system: System, systems: Sequence[System]) -> System:
+    """What adapters of speakers started from: the base, or the system that is an adapter of no seed."""
+    others = [one for one in systems if one.seed is None and not one.is_base and one.search == GREEDY]
+    return others[0] if others and system.options.get("init_adapter") else systems[0]
+
+
 def comparisons(systems: Sequence[System], set_name: str) -> list[Comparison]:
     """Every system of adapted speakers against the base, and against its start where that is another one."""
-    named = {system.name: system for system in systems if not system.of_speakers}
     return [
-        compare(system, named[against], set_name)
+        compare(system, against, set_name)
         for system in systems
         if system.of_speakers and set_name in system.results
-        for against in dict.fromkeys(("base", system.start_and_k[0]))
-        if against in named
+        for against in {one.name: one for one in (systems[0], start_of(system, systems))}.values()
     ]
 
 
 def compare(system: System, against: System, set_name: str) -> Comparison:
     """Both by speaker; those without a word can't be counted."""
     before, after = (one.results[set_name].by_label["speaker"] for one in (against, system))
-    speakers = [speaker for speaker, row in after.items() if row.words and speaker in before]
-    counted = [[after[s].words for s in speakers]]
-    counted += [[side[s].errors for s in speakers] for side in (before, after)]
-    return Comparison(system, against, speakers, *(np.array(column) for column in counted))
+    speakers = [speaker for speaker, rates in after.items() if rates.words and speaker in before]
+    words = [after[speaker].words for speaker in speakers]
+    errors = [[side[speaker].errors for speaker in speakers] for side in (before, after)]
+    return Comparison(system, against, speakers, *map(np.array, (words, *errors)))

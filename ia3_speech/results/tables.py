@@ -1,10 +1,10 @@
-"""RESULTS.md: its tables, and the notes of notes.py. In: systems, the base first. Out: Markdown, in percent.
+"""RESULTS.md: its tables, and the lists of notes.py. In: systems, the base first. Out: Markdown, in percent.
 
-Of a system with several seeds the one with the median dev WER stands in the tables, and the range of all of
-them beside it.
+The tables show the seed with the median dev WER of a system with several seeds, and beside it the range of
+all seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from statistics import fmean, median
 
@@ -16,22 +16,15 @@ from ia3_speech.results.curve_files import (
     trade_off_table,
 )
 from ia3_speech.results.notes import provenance_list, warning_list
-from ia3_speech.results.systems import (
-    GREEDY,
-    HOTWORDS,
-    OUT_OF_DOMAIN,
-    Comparison,
-    System,
-    comparisons,
-    median_of,
-    test_sets,
-)
-from ia3_speech.scoring.results import MARK, ResultRow, change_rate, few_clusters_note, read_results
+from ia3_speech.results.systems import Comparison, System, comparisons, median_of, test_sets
+from ia3_speech.scoring.error_rates import ErrorRates, change_rate, rates_table
+from ia3_speech.scoring.record import BASE, GREEDY, HOTWORDS, OUT_OF_DOMAIN, read_result
+from ia3_speech.scoring.sentences import MARK, few_clusters_sentence
 from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
 PARTS = (*STANDARD, "training")
-MOST_VALUES = 6  # of a label, to be worth a table
+MAX_VALUES = 6  # of a label: one with more values gets one line, their median
 
 Groups = dict[str, list[System]]
 
@@ -54,7 +47,7 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
             texts.append(label_table([one for one in scored if one.search != HOTWORDS], set_name))
     if "forgetting" in parts:
         texts.append(forgetting_table([system for system in shown if OUT_OF_DOMAIN in system.results]))
-        texts.append(other_speech_table(shown))
+        texts.append(speakers_forgetting_table(shown))
         if (exp / "trade_off.json").is_file():
             texts.append(trade_off_table(read_trade_off(exp / "trade_off.json")).markdown)
         sets = [*sets, OUT_OF_DOMAIN]
@@ -73,61 +66,83 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
 def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> str:
     """Rates and changes on one test set, a line a system; dev WER and what was trained follow.
 
-    | test | WER % | change % | compared with | CER % | change % | term errors % | … |
+    | test | WER % | change % | compared with | CER % | CER change % | term errors % | … |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
     | base | 46.2 [43.3, 49.1] | – | – | 17.9 | – | 83.4 [79.8, 87.0] | … |
     | ia3_plus (seed 3 of 3) | 8.0 [6.5, 9.6] | -82.7 [-85.7, -79.6] | base | 2.5 | -86.2 [-88.7, -83.5] | … |
     """
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
-    header = [set_name, "WER %", "change %", *["compared with"] * searched, "CER %", "change %"]
-    header += ["term errors %", "change %", "dev WER %", "trained"]
+    head = [set_name, "WER %", "change %", *["compared with"] * searched, "CER %", "CER change %"]
+    head += [
+        "term errors %",
+        "term errors change %",
+        "dev WER %",
+        "trained",
+        *["WER % of the seeds"] * several,
+    ]
     rows = []
     for system in systems:
-        row, train = system.results[set_name].all, system.train if system.search == GREEDY else {}
-        line: list[Cell] = [shown_name(system, groups), row.wer, row.change("wer")]
-        line += [system.baseline if row.changes else None] * searched + [Rate(row.cer.value)]
-        line += [row.change("cer"), row.term_error_rate, row.change("term_error_rate")]
-        line.append(Rate(system.dev_wer if system.search == GREEDY else None))
-        line.append(f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train else None)
-        if several:
-            seeds = [one.results[set_name] for one in groups[system.name] if set_name in one.results]
-            line.append(spread([results.all.wer.value for results in seeds]))
-        rows.append(line)
-    return markdown_table(header + ["WER % of the seeds"] * several, rows)
+        greedy, train = system.search == GREEDY, system.train
+        trained = f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train and greedy else None
+        seeds = [one.results[set_name].all.wer for one in groups[system.name] if set_name in one.results]
+        more: dict[str, Cell] = {"compared with": system.results[set_name].baseline_name, "trained": trained}
+        more |= {"dev WER %": Rate(system.dev_wer if greedy else None), "WER % of the seeds": spread(seeds)}
+        rows.append((shown_name(system, groups), system.results[set_name].all, more))
+    return rates_table(set_name, "", head, rows).markdown
 
 
 def shown_name(system: System, groups: Groups) -> str:
     """With the seed, where there are others."""
-    seeds = len(groups.get(system.greedy_name, ()))
+    seeds = next((len(group) for group in groups.values() if group[0].system == system.system), 1)
     return f"{system.name} (seed {system.seed} of {seeds})" if system.seed and seeds > 1 else system.name
-
-
-def compared_heads(systems: Sequence[System]) -> list[str]:
-    """`ia3_plus WER %` and `change %` of each system, and what the change is from where that is not the base."""  # noqa: E501
-    heads = []
-    for system in systems:
-        against = "" if system.baseline == "base" else f" from {system.baseline}"
-        heads += [f"{system.name} WER %", f"change{against} %"]
-    return heads
 
 
 def unseen_table(systems: Sequence[System], set_name: str) -> str:
     """Rates of the utterances whose sentence is not in training; no row where it is all or none.
 
-    | test, sentences not in training | utterances | words | compared with | WER % before | after | change % |
+    | test, sentences not in training | utterances | words | compared with | before % | WER % | change % |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: |
-    | ia3_plus | 361 | 5140 | base | 68.5 | 52.8 [50.5, 55.2] | -22.9 [-25.3, -20.5] |
+    | ia3_plus | 361 | 5,140 | base | 68.5 | 52.8 [50.5, 55.2] | -22.9 [-25.3, -20.5] |
     """
-    header = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
-    header += ["WER % before", "after", "change %"]
-    rows = []
+    head = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
+    rows = [
+        (system.name, rates, {"compared with": system.baseline})
+        for system in systems
+        if (rates := system.results[set_name].unseen) and "wer" in rates.changes
+    ]
+    return rates_table("unseen", "", [*head, "before %", "WER %", "change %"], rows).markdown
+
+
+def compared_table(
+    first: str,
+    systems: Sequence[System],
+    rows: Iterable[tuple[str, Sequence[ErrorRates]]],
+    with_intervals: bool,
+) -> str:
+    """A row for each part of a set: the base's WER, and of each other system WER and change.
+
+    | by label | utterances | words | base WER % | ia3_plus WER % | change % |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | accent: scots | 440 | 3,155 | 67.1 | 49.2 | -26.7 [-33.3, -19.6] |
+    """
+    head, lines = [first, "utterances", "words", "base WER %", *compared_heads(systems[1:])], []
+    for name, (base, *others) in rows:
+        rates = [one.rate() if with_intervals else Rate(one.wer) for one in (base, *others)]
+        pairs = zip(rates[1:], others, strict=True)
+        changed = [cell for rate, one in pairs for cell in (rate, one.change() if one.changes else None)]
+        lines.append([name, base.utterances, base.words, rates[0], *changed])
+    return markdown_table(head, lines)
+
+
+def compared_heads(systems: Sequence[System], rate: str = "WER ") -> list[str]:
+    """`ia3_plus WER %` and `change %` of each system, and the baseline of the change where it is not the
+    base."""
+    heads = []
     for system in systems:
-        row = system.results[set_name].unseen
-        if row and "wer" in row.changes:
-            line = [system.name, str(row.utterances), str(row.words), system.baseline]
-            rows.append([*line, Rate(row.changes["wer"].baseline), row.wer, row.change("wer")])
-    return markdown_table(header, rows)
+        against = "" if system.baseline == BASE else f" from {system.baseline}"
+        heads += [f"{system.name} {rate}%", f"change{against} %"]
+    return heads
 
 
 def term_table(systems: Sequence[System], set_name: str) -> str:
@@ -136,123 +151,55 @@ def term_table(systems: Sequence[System], set_name: str) -> str:
     | terms | occurrences | base % | ia3_plus % | change % |
     | --- | ---: | ---: | ---: | ---: |
     | all | 476 | 83.4 | 16.0 | -80.9 [-84.8, -76.8] |
-    | drink | 151 | 92.7 | 21.2 | -77.1 [-83.9, -70.0] |
     """
     by_category = [system.results[set_name].terms for system in systems]
-    header = ["terms", "occurrences", "base %"]
-    header += [text.replace(" WER", "") for text in compared_heads(systems[1:])]
     lines = []
     for category, base in by_category[0].items() if len(systems) > 1 else ():
-        line: list[Cell] = [category or "all", str(base.reference), Rate(base.term_error_rate)]
+        line: list[Cell] = [category or "all", base.reference, Rate(base.term_error_rate)]
         for rows in by_category[1:]:
             line += [Rate(rows[category].term_error_rate), change_rate(rows[category].change)]
         lines.append(line)
-    return markdown_table(header, lines)
+    return markdown_table(["terms", "occurrences", "base %", *compared_heads(systems[1:], "")], lines)
 
 
 def label_table(systems: Sequence[System], set_name: str) -> str:
-    """WER by the labels; of one with many values the median.
-
-    | by label | utterances | words | base WER % | ia3_plus WER % | change % |
-    | --- | ---: | ---: | ---: | ---: | ---: |
-    | speaker: median of 42 | 840 | 5983 | 59.7 | 46.9 | – |
-    | gender: f | 440 | 3155 | 67.1 | 49.2 | -26.7 [-33.3, -19.6] |
-    """
+    """WER by the labels; of a label with many values the median."""
     if len(systems) < 2:
         return ""
-    by_label = [system.results[set_name].by_label for system in systems]
-    header = ["by label", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
-    lines: list[list[Cell]] = []
-    marked = False
-    for label, rows in by_label[0].items():
-        if len(rows) > MOST_VALUES:
-            lines += median_line(label, [one[label] for one in by_label])
-            continue
-        for value, base in rows.items() if len(rows) > 1 else ():
-            marked |= base.few_clusters
-            others = [one[label][value] for one in by_label[1:]]
-            lines.append(compared_cells(f"{label}: {value}", base, others, with_intervals=False))
-    return markdown_table(header, lines) + note_of_marks(marked, systems[0], set_name)
-
-
-def median_line(label: str, columns: Sequence[dict[str, ResultRow]]) -> list[list[Cell]]:
-    """The median of the values of a label that has many; no row where each has a single utterance."""
-    spoken = [value for value, row in columns[0].items() if row.words]
-    utterances, words = (
-        sum(getattr(columns[0][one], name) for one in spoken) for name in ("utterances", "words")
+    results = [system.results[set_name] for system in systems]
+    rows: list[tuple[str, Sequence[ErrorRates]]] = []
+    for label, values in results[0].by_label.items():
+        if len(values) > MAX_VALUES:
+            rows += median_row(label, [result.by_label[label] for result in results])
+        elif len(values) > 1:
+            rows += [
+                (
+                    f"{label}: {value}" + f" {MARK}" * results[0].is_marked(label, rates),
+                    [result.by_label[label][value] for result in results],
+                )
+                for value, rates in values.items()
+            ]
+    return compared_table("by label", systems, rows, with_intervals=False) + note_of_marks(
+        systems, set_name, rows
     )
-    if utterances <= len(spoken):
+
+
+def median_row(label: str, columns: Sequence[Mapping[str, ErrorRates]]) -> list[tuple[str, list[ErrorRates]]]:
+    """The median WER of the values of a label; no row where each value has a single utterance."""
+    spoken = [value for value, rates in columns[0].items() if rates.words]
+    counts = {
+        name: sum(getattr(columns[0][value], name) for value in spoken) for name in ("utterances", "words")
+    }
+    if counts["utterances"] <= len(spoken):
         return []
-    first, *others = (Rate(median(rows[value].wer.value for value in spoken)) for rows in columns)
-    changes = [cell for rate in others for cell in (rate, None)]
-    return [[f"{label}: median of {len(spoken)}", str(utterances), str(words), first, *changes]]
-
-
-def compared_cells(
-    name: str, base: ResultRow, others: Sequence[ResultRow], with_intervals: bool = True
-) -> list[Cell]:
-    """A line of the base and the systems beside it; the name is marked of too few speakers for intervals."""
-    marked = f"{name} {MARK}" if base.few_clusters else name
-    line: list[Cell] = [marked, str(base.utterances), str(base.words)]
-    for row in (base, *others):
-        line += [row.wer if with_intervals else Rate(row.wer.value), row.change("wer")]
-    del line[4]  # the base's own change
-    return line
-
-
-def note_of_marks(marked: bool, base: System, set_name: str) -> str:
-    note = markdown_text(few_clusters_note(base.results[set_name].record["ci_unit"]))
-    return f"\n{note}\n" if marked else ""
-
-
-def training_table(groups: Groups) -> str:
-    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first.
-
-    | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | … |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | … |
-    | ia3_plus | key, value, ffn, … | 0.02 | 6 | 3 | 51.3 | 50.4 to 51.9 | 24,576 | … |
-    """
-    header = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
-    header += ["parameters", "s a seed"]
-    lines = []
-    for name, seeds in groups.items():
-        if "dev_wer" in seeds[0].train and seeds[0].search == GREEDY:
-            options, rates = seeds[0].options, [one.train["dev_wer"] for one in seeds]
-            line: list[Cell] = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
-            line += [str(options["epochs"]), str(len(seeds)), Rate(fmean(rates)), spread(rates)]
-            line += [seeds[0].train["trainable"], f"{fmean(one.train['seconds'] for one in seeds):.0f}"]
-            lines.append((fmean(rates), name, line))
-    return markdown_table(header, [line for _, _, line in sorted(lines, key=lambda entry: entry[:2])])
-
-
-def speaker_table(systems: Sequence[System], set_name: str) -> str:
-    """What adapters did to each of many speakers, against the base and against what they started from.
-
-    | speakers | compared with | WER % before | after | change % | median speaker, points | better % | … |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
-    | from_base_k15 | base | 67.6 | 58.3 | -13.8 [-16.3, -11.2] | -7.4 | 88 | … |
-    """
-    header = ["speakers", "compared with", "WER % before", "after", "change %", "median speaker, points"]
-    header += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
-    return markdown_table(header, [speaker_line(one) for one in comparisons(systems, set_name)])
-
-
-def speaker_line(one: Comparison) -> list[Cell]:
-    words, train = one.words.sum(), one.system.train
-    shares = [sum(one.changes < 0), sum(one.changes == 0), sum(one.changes > 0)]
-    speakers = len({name.partition("/")[0] for name in train["not_improved"]})  # SPEAKER/FOLD
-    return [
-        one.system.name,
-        one.against.name,
-        Rate(one.before.sum() / words),
-        Rate(one.after.sum() / words),
-        one.relative,
-        Rate(median(one.changes), signed=True),
-        *(Rate(share / len(one.speakers), digits=0) for share in shares),
-        str(len(one.speakers)),
-        f"{median(one.words):.0f}",
-        f"{len(train['not_improved'])} of {train['adapters']} folds, {speakers} speakers",
+    first = columns[0][spoken[0]]
+    medians = [
+        ErrorRates(
+            **vars(first) | counts | {"wer": median(rates[value].wer for value in spoken), "changes": {}}
+        )
+        for rates in columns
     ]
+    return [(f"{label}: median of {len(spoken)}", medians)]
 
 
 def forgetting_table(systems: Sequence[System]) -> str:
@@ -265,32 +212,91 @@ def forgetting_table(systems: Sequence[System]) -> str:
     if len(systems) < 2:
         return ""
     results = [system.results[OUT_OF_DOMAIN] for system in systems]
-    header = ["out-of-domain speech", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
-    columns = [{"all": one.all} | one.by_label.get("corpus", {}) for one in results]
-    lines = [
-        compared_cells(name, base, [rows[name] for rows in columns[1:]]) for name, base in columns[0].items()
+    rows = [("all", [result.all for result in results])]
+    for name, rates in results[0].by_label.get("corpus", {}).items():
+        marked = name + f" {MARK}" * results[0].is_marked("corpus", rates)
+        rows.append((marked, [result.by_label["corpus"][name] for result in results]))
+    table = compared_table("out-of-domain speech", systems, rows, with_intervals=True)
+    return table + note_of_marks(systems, OUT_OF_DOMAIN, rows)
+
+
+def note_of_marks(systems: Sequence[System], set_name: str, rows: Iterable[tuple[str, object]]) -> str:
+    note = markdown_text(few_clusters_sentence(systems[0].results[set_name].all.ci_unit))
+    return f"\n{note}\n" if any(name.endswith(MARK) for name, _ in rows) else ""
+
+
+def training_table(groups: Groups) -> str:
+    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first.
+
+    | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | ia3_plus | key, value, ffn, … | 0.02 | 6 | 3 | 51.3 | 50.4 to 51.9 | 24,576 | … |
+    """
+    head = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
+    lines = []
+    for name, seeds in groups.items():
+        if "dev_wer" in seeds[0].train and seeds[0].search == GREEDY:
+            options, rates = seeds[0].options, [one.train["dev_wer"] for one in seeds]
+            line: list[Cell] = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
+            line += [str(options["epochs"]), str(len(seeds)), Rate(fmean(rates)), spread(rates)]
+            line += [seeds[0].train["trainable"], f"{fmean(one.train['seconds'] for one in seeds):.0f}"]
+            lines.append((fmean(rates), name, line))
+    lines.sort(key=lambda entry: entry[:2])
+    return markdown_table([*head, "parameters", "s a seed"], [line for _, _, line in lines])
+
+
+def speaker_table(systems: Sequence[System], set_name: str) -> str:
+    """What adapters did to each of many speakers, against the base and against what they started from.
+
+    | speakers | compared with | before % | WER % | change % | median speaker, points | better % | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | from_base_k15 | base | 67.6 | 58.3 | -13.8 [-16.3, -11.2] | -7.4 | 88 | … |
+    """
+    head = ["speakers", "compared with", "before %", "WER %", "change %", "median speaker, points"]
+    head += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
+    return markdown_table(head, [speaker_line(one) for one in comparisons(systems, set_name)])
+
+
+def speaker_line(compared: Comparison) -> list[Cell]:
+    words, train, changes = compared.words.sum(), compared.system.train, compared.changes
+    unchanged = train["not_improved"]
+    speakers = len({name.partition("/")[0] for name in unchanged})  # SPEAKER/FOLD
+    return [
+        compared.system.name,
+        compared.against.name,
+        Rate(compared.before.sum() / words),
+        Rate(compared.after.sum() / words),
+        compared.relative,
+        Rate(median(changes), signed=True),
+        *(Rate(share.mean(), digits=0) for share in (changes < 0, changes == 0, changes > 0)),
+        str(len(compared.speakers)),
+        f"{median(compared.words):.0f}",
+        f"{len(unchanged)} of {train['adapters']} folds, {speakers} speakers",
     ]
-    marked = any(row.few_clusters for row in columns[0].values())
-    return markdown_table(header, lines) + note_of_marks(marked, systems[0], OUT_OF_DOMAIN)
 
 
-def other_speech_table(systems: Sequence[System]) -> str:
+def speakers_forgetting_table(systems: Sequence[System]) -> str:
     """What adapters of single speakers cost on out-of-domain speech: those that decoded it, one by one.
 
     | adapters of speakers, on out-of-domain speech | how many | base WER % | median WER % | of all |
     | --- | ---: | ---: | ---: | ---: |
     | from_base_k15 | 17 | 24.9 | 29.7 | 26.2 to 35.1 |
     """
-    header = ["adapters of speakers, on out-of-domain speech", "how many", "base WER %"]
-    header += ["median WER %", "of all"]
+    head = [
+        "adapters of speakers, on out-of-domain speech",
+        "how many",
+        "base WER %",
+        "median WER %",
+        "of all",
+    ]
     lines = []
     for system in [one for one in systems if one.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
-        files = sorted(system.folder.glob(f"*/fold1/decode_{GREEDY}_{OUT_OF_DOMAIN}/score.json"))
-        rates = [read_results(file).all.wer.value for file in files]
+        results = map(read_result, sorted(system.folder.glob("*/fold1/*/score.json")))
+        rates = [result.all.wer for result in results if result.set == OUT_OF_DOMAIN]
         if rates:
-            base = Rate(systems[0].results[OUT_OF_DOMAIN].all.wer.value)
+            base = Rate(systems[0].results[OUT_OF_DOMAIN].all.wer)
             lines.append([system.name, str(len(rates)), base, Rate(median(rates)), spread(rates)])
-    return markdown_table(header, lines)
+    return markdown_table(head, lines)
 
 
 def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
@@ -298,16 +304,22 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
 
     | word confidences | set | words | wrong % | calibration error % | errors in the least certain … | … |
     | --- | ---: | ---: | ---: | ---: | ---: | … |
-    | ia3_plus | test_adults | 5787 | 45.6 | 3.3 | 20 [19, 22] | … |
+    | ia3_plus | test_adults | 5,787 | 45.6 | 3.3 | 20 [19, 22] | … |
     """
-    header = ["word confidences", "set", "words", "wrong %", "calibration error %"]
-    header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
+    head = ["word confidences", "set", "words", "wrong %", "calibration error %"]
+    head += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     lines = []
     for set_name in sets:
         for system in systems:
-            found = system.results[set_name].confidences if set_name in system.results else None
-            if found:
-                line = [system.name, set_name, str(found["words"]), Rate(found["errors"] / found["words"])]
-                line += [Rate(found["calibration_error"]), Rate(found["found"], found["found_ci"], digits=0)]
-                lines.append([*line, Rate(found["area"]), "yes" if found["scaling"] else "no"])
-    return markdown_table(header, lines)
+            measured = system.results[set_name].confidences if set_name in system.results else None
+            if measured:
+                line = [
+                    system.name,
+                    set_name,
+                    measured["words"],
+                    Rate(measured["errors"] / measured["words"]),
+                ]
+                line += [Rate(measured["calibration_error"])]
+                line += [Rate(measured["found"], measured["found_ci"], digits=0), Rate(measured["area"])]
+                lines.append([*line, "yes" if measured["scaling"] else "no"])
+    return markdown_table(head, lines)

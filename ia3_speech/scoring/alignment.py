@@ -1,8 +1,9 @@
-"""Align a reference with a hypothesis word by word, and break ties as Kaldi and sclite break them.
+"""Count the errors of a hypothesis (by jiwer), and align it with its reference as Kaldi and sclite do.
 
-In: two sequences of words. Out: the aligned pairs, or the counted errors (`ErrorCounts`). An utterance often
-has several alignments of minimal cost. Kaldi's and sclite's programs choose differently among them, and their
-files are reproduced to the byte only if the same alignment is chosen:
+In: two sequences of words. Out: the counted errors (`ErrorCounts`), or the aligned pairs. An utterance often
+has several alignments of minimal cost. They have the same total of errors, but may divide it differently
+among insertions, deletions and substitutions. jiwer's division is ours. Kaldi's and sclite's files are
+reproduced to the byte only by the alignment that these programs choose:
 
     reference    a  b  *         COMPUTE_WER   the %WER line      1 insertion, 1 deletion
     hypothesis   *  b  c         ALIGN_TEXT    per_utt, ops …     2 substitutions
@@ -17,6 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
+import jiwer
 import numpy as np
 
 Pair = tuple[str | None, str | None]  # reference word, hypothesis word; None for an insertion, a deletion
@@ -66,6 +68,26 @@ class ErrorCounts:
         """Sentence error rate: the fraction of utterances with an error; nan without utterances."""
         return self.wrong_utterances / self.utterances if self.utterances else math.nan
 
+    @property
+    def hits(self) -> int:
+        """Reference words that are aligned with themselves."""
+        return self.words - self.deletions - self.substitutions
+
+    @property
+    def mer(self) -> float:
+        """Match error rate: errors / (hits + errors), as a fraction from 0 to 1; nan without words."""
+        aligned = self.hits + self.total
+        return self.total / aligned if aligned else math.nan
+
+    @property
+    def wil(self) -> float:
+        """Word information lost: 1 − hits² / (reference words · hypothesis words); nan without reference
+        words."""
+        if not self.words:
+            return math.nan
+        hypothesis_words = self.hits + self.substitutions + self.insertions
+        return 1 - self.hits**2 / (self.words * hypothesis_words) if hypothesis_words else 1.0
+
     def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
         return ErrorCounts(*map(int.__add__, astuple(self), astuple(other)))
 
@@ -106,7 +128,7 @@ def align(
 
 
 def operation(pair: Pair) -> str:
-    """What an aligned pair is: C(orrect), S(ubstitution), I(nsertion) or D(eletion)."""
+    """C(orrect), S(ubstitution), I(nsertion) or D(eletion)."""
     reference, hypothesis = pair
     if reference is None:
         return "I"
@@ -116,17 +138,18 @@ def operation(pair: Pair) -> str:
 
 
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
-    """The word errors of one utterance, as Kaldi's compute-wer counts them.
+    """The word errors of one utterance, as jiwer counts them.
 
     >>> count_errors(["no", "fever"], ["know", "fever", "today"])
     ErrorCounts(words=2, insertions=1, deletions=0, substitutions=1, utterances=1, wrong_utterances=1)
     """
+    counts = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+    errors = (counts.insertions, counts.deletions, counts.substitutions)
+    return ErrorCounts(len(reference), *errors, utterances=1, wrong_utterances=int(any(errors)))
+
+
+def count_as_kaldi(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
+    """The word errors of one utterance, divided among the three kinds as Kaldi's compute-wer does."""
     operations = [operation(pair) for pair in align(reference, hypothesis, COMPUTE_WER)]
-    return ErrorCounts(
-        words=len(reference),
-        insertions=operations.count("I"),
-        deletions=operations.count("D"),
-        substitutions=operations.count("S"),
-        utterances=1,
-        wrong_utterances=int(list(reference) != list(hypothesis)),
-    )
+    errors = [operations.count(kind) for kind in "IDS"]
+    return ErrorCounts(len(reference), *errors, utterances=1, wrong_utterances=int(any(errors)))

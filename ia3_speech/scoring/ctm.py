@@ -6,6 +6,7 @@ Times are in seconds. Definition: https://github.com/usnistgov/SCTK/blob/master/
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from ia3_speech.errors import UserError
 
@@ -28,17 +29,27 @@ def ctm_line(
     return f"{recording} {channel} {times} {word} {confidence:.{digits}f}\n"
 
 
-def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """{utterance id: its words, in order, each with its confidence} of a ctm file of utterances. Raises
-    UserError where it can't be read, or a line is none of a word with a confidence of 0 to 1."""
+class CtmWord(NamedTuple):
+    """A word of a hypothesis."""
+
+    text: str
+    start: float  # seconds
+    end: float
+    confidence: float  # 0 to 1
+
+
+def read_words(path: Path) -> dict[str, list[CtmWord]]:
+    """{utterance id: its words, in order} of a ctm file of utterances. Raises UserError where it can't be
+    read, or a line does not have a word with a confidence of 0 to 1."""
     from ia3_speech.data.kaldi.table_file import read_utf8  # writers of lines need no data directories
 
     lines = read_utf8(path, "ia3-speech decode writes it").splitlines()
-    words: dict[str, list[tuple[str, float]]] = {}
+    words: dict[str, list[CtmWord]] = {}
     for number, line in enumerate(lines, 1):
         try:
-            utterance, _, _, _, word, confidence = line.split(" ")
-            is_probability = 0 <= float(confidence) <= 1
+            utterance, _, start, duration, word, confidence = line.split(" ")
+            entry = CtmWord(word, float(start), float(start) + float(duration), float(confidence))
+            is_probability = 0 <= entry.confidence <= 1
         except ValueError:
             is_probability = False
         if not is_probability:
@@ -46,5 +57,10 @@ def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
                 f"{path}:{number}: is not `utterance channel start duration word confidence`, with a "
                 f"confidence of 0 to 1 (ia3-speech decode --force writes it again)"
             )
-        words.setdefault(utterance, []).append((word, float(confidence)))
+        words.setdefault(utterance, []).append(entry)
     return words
+
+
+def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
+    """{utterance id: its words, in order, each with its confidence}; raises UserError as `read_words`."""
+    return {name: [(word.text, word.confidence) for word in row] for name, row in read_words(path).items()}

@@ -1,14 +1,17 @@
 """Error rates of a set of utterances, with 95 % intervals, and their changes against a baseline.
 
-In: aligned and counted utterances. Out: WER, CER and term error rate (`ErrorRates`).
+In: aligned and counted utterances. Out: WER, CER, MER, WIL and term error rate (`ErrorRates`), as score.json
+has them, and rows of tables.
 
-A rate is a sum of errors divided by a sum of reference words, characters or terms, nan where there are none;
-its interval is the bootstrap's over clusters (see `significance`), a change's that of a paired comparison.
+WER, CER and term error rate are sums of errors divided by sums of reference words, characters or terms, nan
+where there are none; an interval is the bootstrap's over clusters (see `significance`), a change's that of a
+paired comparison.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +25,10 @@ from ia3_speech.scoring.significance import (
     ratio,
     sums_by_cluster,
 )
+from ia3_speech.scoring.table import Cell, Rate, Table
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, TermList
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class ScoredUtterance:
     hypothesis: list[str]  # words of the normalised hypothesis; empty where it is missing
     missing: bool  # there is no hypothesis, not even an empty one
     pairs: list[Pair]  # the alignment, as Kaldi's per_utt shows it
-    errors: ErrorCounts  # word errors, as Kaldi's %WER line counts them
+    errors: ErrorCounts  # word errors, as jiwer counts them
     characters: int  # characters of the reference, single spaces between words included
     character_errors: int  # edit distance of reference and hypothesis in characters
     # Term counts, `(1 + categories, 3)`: all terms, then each category; occurrences in the reference, missed,
@@ -67,6 +73,15 @@ class TermErrorRate:
     term_error_rate_ci: Interval  # its 95 % interval
     change: Change | None = None  # the change against the baseline; None without one
 
+    @classmethod
+    def read(cls, record: Json) -> "TermErrorRate":
+        """The values in a score.json."""
+        return cls(**record | {"change": record["change"] and Change(**record["change"])})
+
+    @property
+    def rate(self) -> Rate:
+        return Rate(self.term_error_rate, self.term_error_rate_ci)
+
 
 @dataclass(kw_only=True)
 class ErrorRates:
@@ -76,11 +91,13 @@ class ErrorRates:
     missing: int  # utterances without a hypothesis; all their words count as deleted
     words: int  # words of the references
     errors: int  # insertions + deletions + substitutions
-    insertions: int  # these three as Kaldi's compute-wer counts them
+    insertions: int  # these three as jiwer counts them
     deletions: int
     substitutions: int
     wer: float  # word error rate: errors / words
     wer_ci: Interval  # None for a single utterance
+    mer: float | None = None  # match error rate and word information lost, of the same counts
+    wil: float | None = None
     ci_unit: str  # what the bootstrap draws: "speaker", "consultation", "utterance" or another label
     ci_clusters: int  # how many of these there are
     ser: float  # sentence error rate: fraction of utterances with at least one error
@@ -94,6 +111,94 @@ class ErrorRates:
     terms_by_category: dict[str, TermErrorRate] = field(default_factory=dict)
     # With a baseline, the changes of "wer", "cer" and, with terms, "term_error_rate"
     changes: dict[str, Change] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, record: Json) -> "ErrorRates":
+        """The values in a score.json, of all utterances or of a part of them; null becomes None."""
+        values = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        values["changes"] = {name: Change(**change) for name, change in record["changes"].items()}
+        if terms := record.get("terms"):
+            values["terms"] = TermErrorRate.read(terms)
+            categories = record["terms_by_category"].items()
+            values["terms_by_category"] = {name: TermErrorRate.read(rates) for name, rates in categories}
+        return cls(**values)
+
+    def rate(self, name: str = "wer") -> Rate:
+        """A rate with its interval."""
+        return Rate(getattr(self, name), getattr(self, f"{name}_ci", None))
+
+    def change(self, name: str = "wer") -> Rate:
+        """The change of a rate relative to the baseline; without a value where there is no baseline."""
+        return change_rate(self.changes.get(name))
+
+    def before(self, name: str = "wer") -> Rate:
+        """A rate of the baseline; without a value where there is no baseline."""
+        return Rate(self.changes[name].baseline if name in self.changes else None)
+
+
+def change_rate(change: Change | None) -> Rate:
+    """A change relative to the baseline, as a rate."""
+    return Rate(change.relative, change.relative_ci, signed=True) if change else Rate(None, signed=True)
+
+
+# ---- tables
+
+COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {
+    "utterances": lambda rates: rates.utterances,
+    "words": lambda rates: rates.words,
+    "WER %": ErrorRates.rate,
+    "before %": ErrorRates.before,
+    "change %": ErrorRates.change,
+    "CER %": lambda rates: Rate(rates.cer),
+    "CER change %": lambda rates: rates.change("cer"),
+    "MER %": lambda rates: Rate(rates.mer),
+    "WIL %": lambda rates: Rate(rates.wil),
+    "term errors %": lambda rates: rates.rate("term_error_rate"),
+    "term errors change %": lambda rates: rates.change("term_error_rate"),
+    "substitutions": lambda rates: rates.substitutions,
+    "deletions": lambda rates: rates.deletions,
+    "insertions": lambda rates: rates.insertions,
+}
+
+
+def rates_table(
+    name: str,
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[tuple[str, ErrorRates, Mapping[str, Cell]]],
+) -> Table:
+    """A table with a row for each system, test set or part of a set.
+
+    Args:
+        name, caption: of the table.
+        head: of the names' column, then keys of COLUMNS or of what the rows add.
+        rows: name, rates, and further cells by their column's head.
+    """
+    cells = [
+        [label, *(more[column] if column in more else COLUMNS[column](rates) for column in head[1:])]
+        for label, rates, more in rows
+    ]
+    return Table(name, caption, head, cells)
+
+
+def terms_table(terms: Mapping[str, TermErrorRate], with_baseline: bool) -> Table:
+    """Term errors by category; "" is all terms."""
+    head = [
+        "terms",
+        "in reference",
+        "missed",
+        "false",
+        "term errors %",
+        *["before %", "change %"] * with_baseline,
+    ]
+    rows: list[list[Cell]] = []
+    for category, row in terms.items():
+        changed = [Rate(row.change and row.change.baseline), change_rate(row.change)] * with_baseline
+        rows.append([category or "all", row.reference, row.missed, row.false, row.rate, *changed])
+    return Table("terms", "Terms [95 % interval]", head, rows)
+
+
+# ---- computation
 
 
 def normalized_words(text: str, mode: str) -> list[str]:
@@ -126,7 +231,8 @@ def compute_error_rates(
     seed: int,
 ) -> ErrorRates:
     """Error rates of utterances, and their changes against the same utterances of the baseline. The values of
-    the label `unit` are the clusters of the bootstrap; where all utterances are of one, these are drawn."""
+    the label `unit` are the clusters of the bootstrap; where all utterances have the same value, utterances
+    are drawn."""
     clusters = [label_value(utterance, unit) for utterance in scored]
     if len(set(clusters)) < 2:
         unit, clusters = "utterance", [utterance.id for utterance in scored]
@@ -160,6 +266,8 @@ def compute_error_rates(
         substitutions=total.substitutions,
         wer=wer,
         wer_ci=wer_ci,
+        mer=total.mer,
+        wil=total.wil,
         ci_unit=unit,
         ci_clusters=len(set(clusters)),
         ser=total.ser,

@@ -23,7 +23,7 @@ import numpy as np
 from ia3_speech.atomic import write_text
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.errors import UserError
-from ia3_speech.scoring.alignment import ErrorCounts, Pair, operation
+from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_as_kaldi, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
 
@@ -31,15 +31,16 @@ GAP = "***"  # what Kaldi's scripts print where one side has no word
 OPERATION_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
 
 
-def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap: UtteranceBootstrap) -> None:
-    """Write all files listed above into the decode directory `folder`."""
+def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap: UtteranceBootstrap) -> str:
+    """Write all files listed above into the decode directory `folder`; → compute-wer's three lines."""
     details = folder / "scoring_kaldi/wer_details"
     pairs = {utterance.id: utterance.pairs for utterance in scored}
     speakers = {utterance.id: utterance.speaker for utterance in scored}
     references = {utterance.id: " ".join(utterance.reference) for utterance in scored}
     hypotheses = {utterance.id: " ".join(utterance.hypothesis) for utterance in scored}
     missing = sum(utterance.missing for utterance in scored)
-    wer = format_wer_lines(sum((utterance.errors for utterance in scored), ErrorCounts()), missing)
+    errors = (count_as_kaldi(utterance.reference, utterance.hypothesis) for utterance in scored)
+    wer = format_wer_lines(sum(errors, ErrorCounts()), missing)
     files = {
         folder / "wer_1_0.0": wer,
         folder / "ref.trn": format_trn((name, speakers[name], text) for name, text in references.items()),
@@ -56,6 +57,7 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
     }
     for path, text in files.items():
         write_text(path, text)
+    return wer
 
 
 def read_kaldi_text(path: Path) -> dict[str, str]:

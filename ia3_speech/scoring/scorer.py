@@ -1,10 +1,10 @@
 """Score the hypotheses of a data directory, by speaker and label, and write score.json.
 
 In: texts. Out: a `Score`. In `score.json` rates are fractions, intervals are [lower, upper], and null stands
-for nan and for an interval that cannot be estimated. It holds "schema": 1, the provenance (data, decode_dir,
-baseline_dir, terms_file and filters), and the fields of `Score` apart from the utterances. Without a
-baseline, "baseline" and "mapsswe" are absent, without training data "overlap" (with its "warnings" in words)
-and "unseen_sentences", and without confidences of words "confidences".
+for nan and for an interval that cannot be estimated. It holds "schema": 1, which result it is
+(record.py), its provenance (data, decode_dir, baseline_dir, terms_file), and the fields of `Score` apart from
+the utterances. Without a baseline, "baseline" and "mapsswe" are absent, without training data "overlap" (with
+its "warnings" in words) and "unseen_sentences", and without confidences of words "confidences".
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import numpy as np
-from rapidfuzz.distance import Levenshtein
 
 from ia3_speech.atomic import write_json
 from ia3_speech.data.kaldi import DataDirectory
@@ -141,6 +141,7 @@ def score_utterances(
         reference = normalized_words(utterance.text, normalize)
         hypothesis = normalized_words(hypotheses.get(utterance.id, ""), normalize)
         pairs = align(reference, hypothesis)
+        characters = jiwer.process_characters(" ".join(reference), " ".join(hypothesis))
         scored.append(
             ScoredUtterance(
                 id=utterance.id,
@@ -152,7 +153,7 @@ def score_utterances(
                 pairs=pairs,
                 errors=count_errors(reference, hypothesis),
                 characters=len(" ".join(reference)),
-                character_errors=Levenshtein.distance(" ".join(reference), " ".join(hypothesis)),
+                character_errors=characters.substitutions + characters.deletions + characters.insertions,
                 terms=count_terms(pairs, terms) if terms else np.zeros((1, 3), dtype=np.int64),
             )
         )

@@ -1,16 +1,16 @@
-"""A table of rates, counts and texts, and how it is written: for the terminal, as Markdown, as CSV.
+"""A table of rates, counts and texts, and its renderings: terminal, Markdown, CSV.
 
-In: a `Table`. Out: text. A rate is a fraction and is written in percent; one that does not exist is `–`. The
-report writes the same tables as HTML.
+In: a `Table`. Out: text. A rate is a fraction and is written in percent; a missing one is `–`. The report
+renders the same tables as HTML (templates/macros.html.jinja), the model card as Markdown.
 """
 
 import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ia3_speech.formatting import MISSING, interval, percent, with_interval
+from ia3_speech.formatting import MISSING, in_columns, interval, percent, with_interval
 
 Bounds = Sequence[float] | None  # lower and upper bound of an interval, as score.json has it
 CSV_DIGITS = 4  # of a percentage
@@ -19,22 +19,22 @@ INTERVAL = "[95 % interval]"
 
 @dataclass(frozen=True)
 class Rate:
-    """A rate, or a change of one."""
+    """A rate, or a change of a rate."""
 
-    value: float | None  # a fraction; None where there is none
+    value: float | None  # a fraction; None where it does not exist
     bounds: Bounds = None  # its 95 % interval; None without one
     signed: bool = False  # it is a change, which is written with its sign
-    digits: int = 1  # after the decimal point, but in CSV
+    digits: int = 1  # after the decimal point; CSV has its own number of digits
 
     def __str__(self) -> str:
-        """`45.7 [40.1, 51.3]`; `–` where there is none."""
+        """`45.7 [40.1, 51.3]`; `–` without a value."""
         return with_interval(self.value, self.bounds, self.digits, self.signed)
 
     @property
-    def columns(self) -> tuple[str, str]:
-        """`45.7` and `[40.1, 51.3]`; `–` in place of one that does not exist."""
-        bounds = interval(self.bounds, self.digits, self.signed)
-        return percent(self.value, self.digits, self.signed), bounds or MISSING
+    def parts(self) -> tuple[str, str]:
+        """`45.7` and `[40.1, 51.3]`, which is empty without an interval."""
+        bounds = self.bounds if self.value is not None else None
+        return percent(self.value, self.digits, self.signed), interval(bounds, self.digits, self.signed)
 
 
 Cell = str | int | float | Rate | None
@@ -56,9 +56,7 @@ class Table:
         ia3_plus,41.5013,37.1200,45.0321
         """
         columns: list[Sequence[str]] = []
-        for number, head in enumerate(self.head):
-            cells = [row[number] for row in self.rows]
-            with_bounds = any(isinstance(cell, Rate) and cell.bounds for cell in cells)
+        for head, cells, with_bounds in self.columns():
             heads = [head, f"{head} low", f"{head} high"] if with_bounds else [head]
             columns += zip(heads, *(csv_values(cell, with_bounds) for cell in cells), strict=True)
         text = io.StringIO()
@@ -69,6 +67,32 @@ class Table:
     def markdown(self) -> str:
         """A Markdown table, without the caption."""
         return markdown_table(self.head, self.rows)
+
+    def terminal(self, digits: int = 2) -> str:
+        """Columns of text; an interval has a column of its own. `digits`: of a rate that is no change.
+
+                  words  WER %  [95 % interval]
+        all          14  35.71   [25.00, 66.67]
+        """
+        columns = []
+        for head, cells, with_bounds in self.columns():
+            rates = [
+                replace(cell, digits=cell.digits if cell.signed else digits)
+                if isinstance(cell, Rate)
+                else None
+                for cell in cells
+            ]
+            texts = zip(cells, rates, strict=True)
+            columns.append([head, *(rate.parts[0] if rate else cell_text(cell) for cell, rate in texts)])
+            if with_bounds:
+                columns.append([INTERVAL, *((rate and rate.parts[1]) or MISSING for rate in rates)])
+        return "".join(f"{line}\n" for line in in_columns(zip(*columns, strict=True)))
+
+    def columns(self) -> Iterator[tuple[str, list[Cell], bool]]:
+        """Of each column its head, its cells, and whether any of them has an interval."""
+        for number, head in enumerate(self.head):
+            cells = [row[number] for row in self.rows]
+            yield head, cells, any(isinstance(cell, Rate) and bool(cell.bounds) for cell in cells)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
@@ -86,9 +110,13 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in texts)
 
 
-def markdown_text(text: str) -> str:
-    """Text on one line that has no effect as Markdown. A `_` within a word has none anyway."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
+def markdown_text(text: object) -> str:
+    r"""Text on one line that has no effect as Markdown. A `_` within a word has none anyway.
+
+    >>> print(markdown_text("a|b\n_emphasis_ of ia3_plus"))
+    a\|b \_emphasis\_ of ia3_plus
+    """
+    return re.sub(r"([\\`*\[\]<>|]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(str(text).split()))
 
 
 def cell_text(cell: Cell) -> str:
@@ -101,8 +129,8 @@ def cell_text(cell: Cell) -> str:
 def csv_values(cell: Cell, with_bounds: bool) -> Iterator[str]:
     """The cell as one value, or as three: with the bounds of its interval."""
     if isinstance(cell, Rate):
-        numbers = [cell.value, *(cell.bounds or (None, None))][: 3 if with_bounds else 1]
-        yield from ("" if number is None else f"{100 * number:.{CSV_DIGITS}f}" for number in numbers)
+        values = [cell.value, *(cell.bounds or (None, None))][: 3 if with_bounds else 1]
+        yield from ("" if value is None else f"{100 * value:.{CSV_DIGITS}f}" for value in values)
     else:
         yield "" if cell is None else str(cell)
         yield from ("", "") if with_bounds else ()

@@ -1,19 +1,16 @@
 """The server: one frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
 
-    errors, options
-    monitoring      metrics, and the log
-    access          API keys, what each may use, rates
-    models          what a request's `model` means; adapters in the bank: the least recently used leave
+    errors, options, monitoring
+    access          API keys: what each key may use, and how often
+    models          the meaning of a request's `model`
     engine          the queue in front of the bank: requests for different adapters share a batch
     jobs            adapters that learn from voices, one at a time
-    state           all of these for one process, and how many requests it takes on
-    openai_api      POST /v1/audio/transcriptions, GET /v1/models
-    adapters_api    POST, GET and DELETE /v1/adapters
-    voices_api      /v1/voices: recordings, learning from them, deletion
-    realtime        WS /v1/realtime
-    app             the application: routes, the page at / (files in page/), /metrics, /healthz, the log
+    state           all of these for one process, and the number of requests that it admits
+    forms           what endpoints take: multipart forms, decoded audio
+    openai_api, adapters_api, voices_api, realtime: the endpoints
+    app             the application: admission of requests, errors, the page at / (files in page/), /metrics
     ray_app         the same on a Ray cluster (extra `ray`)
 
-One upload: `app` lets it in, `openai_api` reads and decodes it, a thread cuts it and searches (`Recognizer`),
-`engine` computes the logits in batches. A module imports only what stands above it.
+An upload: `app` admits it, `forms` reads and decodes it, a thread cuts it and searches (`Recognizer`),
+`engine` computes the logits in batches. A module imports only modules that stand above it.
 """

@@ -1,8 +1,5 @@
-"""What the server tells of itself: counts and times, as Prometheus reads them from /metrics, and the log.
-
-In: what the server does. Out: Prometheus' text format; a line a request, with its id. Neither holds audio or
-text, nor the name of an adapter: what is a speaker's is nobody else's business.
-"""
+"""Counts and times, as Prometheus reads them from /metrics, and the log: a line per request, with its id.
+Neither holds audio, text or the name of an adapter, which may be a speaker's."""
 
 import logging
 from contextvars import ContextVar
@@ -19,7 +16,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 class RequestIds(logging.Filter):
-    """Puts the id of the request, under which a line was logged, into it."""
+    """Adds the id of the request to the lines of the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = REQUEST_ID.get()
@@ -27,7 +24,7 @@ class RequestIds(logging.Filter):
 
 
 class Metrics:
-    """One process's metrics, in a registry of their own."""
+    """The metrics of a process, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -54,7 +51,7 @@ class Metrics:
         self.evictions = counter("ia3_adapter_evictions", "Adapters that left for others")
 
     def note_request(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count and log a request that is over; a route is told as `/v1/adapters/{name}`."""
+        """Count and log a request that has ended; its route is shown as `/v1/adapters/{name}`."""
         route, method = getattr(scope.get("route"), "path", "unknown"), scope.get("method", "WS")
         method = method if method in ("GET", "POST", "DELETE", "WS") else "other"
         client, audio_seconds = scope["state"]["client"], scope["state"]["audio_seconds"]

@@ -1,7 +1,4 @@
-"""The options of `ia3-speech serve`, in the groups that `--help` shows.
-
-In: a command line. Out: dataclasses, checked before anything is loaded.
-"""
+"""The options of `ia3-speech serve`, in the groups that `--help` shows; checked before anything is loaded."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -13,11 +10,11 @@ from ia3_speech.errors import UserError
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def require(options: Any, **least: float) -> None:
+def require(options: Any, **minimums: float) -> None:
     """Raises UserError for a field that is too small, or infinite."""
-    for name, number in least.items():
-        if not number <= (value := getattr(options, name)) < inf:
-            raise UserError(f"--{name.replace('_', '-')} is {value:g}, not a number from {number:g} on")
+    for name, minimum in minimums.items():
+        if not minimum <= (value := getattr(options, name)) < inf:
+            raise UserError(f"`{name}` is {value:g}, not a number from {minimum:g} on")
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,9 @@ class ServerOptions:
             again when it changes (default: no keys: whoever reaches the port may use and change everything)
         language: ISO 639-1 code of the language that the base writes; requests for another language are
             refused (default: en for mini; with another base any language is accepted)
-        dictation_rules: YAML file with rules, names, units and commands of your own (docs/transcribe.md), for
+        dictation_rules: YAML file with your rules, names, units and commands (docs/transcribe.md), for
             requests that ask for dictation
-        shutdown_seconds: seconds after SIGTERM until requests that are still under way are cut off
+        shutdown_seconds: seconds after SIGTERM until unfinished requests are cut off
         alias: further names of models, for clients that have one built in: whisper-1=medical, where medical
             may be the base, an adapter, a sum or auto; a key needs the right to use that
         training: let users of the page at / store recordings and make adapters (--no-training: don't)
@@ -51,12 +48,12 @@ class ServerOptions:
     def check(self) -> None:
         require(self, port=0, shutdown_seconds=0)
         if self.port > 65_535:
-            raise UserError(f"--port is {self.port}, and can't be more than 65535")
+            raise UserError(f"`port` is {self.port}, and can't be more than 65535")
         for alias in self.alias:
             if not all(alias.partition("=")):
-                raise UserError(f"--alias {alias}: is not NAME=MODEL, such as whisper-1=medical")
+                raise UserError(f"`alias={alias}`: is not NAME=MODEL, such as whisper-1=medical")
         if self.key_file is not None and not self.key_file.is_file():
-            raise UserError(f"--key-file {self.key_file}: no such file")
+            raise UserError(f"`key_file={self.key_file}`: no such file")
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class EngineOptions:
         batch_seconds: seconds of padded audio in a batch; the next request waits until the batch is done: a
             CPU gains nothing from larger batches, a GPU needs some hundreds of seconds
         max_wait_ms: milliseconds that a batch waits for further requests: a longer wait makes fuller batches
-        max_adapters: number of adapters kept loaded; the least recently used one makes room for another
+        max_adapters: number of loaded adapters; the least recently used one makes room for another
         max_memory: megabytes that the parameters of the loaded adapters may take
     """
 
@@ -100,8 +97,8 @@ class LimitOptions:
     Args:
         max_megabytes: megabytes of an uploaded file; a larger one is refused (413)
         max_minutes: minutes of a recording; a longer one is refused (413)
-        max_requests: transcriptions and live sessions that may be under way; further ones are refused (503)
-        max_minutes_held: minutes of audio in all requests under way; a request beyond this is refused (503)
+        max_requests: transcriptions and live sessions at the same time; further ones are refused (503)
+        max_minutes_held: minutes of audio in all unfinished requests; a request beyond this is refused (503)
         rate: requests per minute from each key, or from each address if there are no keys; further ones are
             refused (429). 0 is no limit
         upload_seconds: seconds within which a request's body, or the next event of a live session, has to

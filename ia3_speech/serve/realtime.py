@@ -1,9 +1,9 @@
 """OpenAI's realtime transcription sessions: WS /v1/realtime, speech → text while it is spoken.
 
-In: events such as `input_audio_buffer.append` with base64 of 24 kHz PCM16; out: above all
-`conversation.item.input_audio_transcription.delta`, words that two partial texts agree on, and `.completed`,
-the text that holds, also where the deltas differ; docs/serve.md lists all. The audio goes by `live.streaming`
-and the engine's queue, beside files and other sessions.
+In: events such as `input_audio_buffer.append` with base64 of 24 kHz PCM16. Out: above all
+`conversation.item.input_audio_transcription.delta`, words on which two partial texts agree, and `.completed`,
+the final text, also where the deltas differ; docs/serve.md lists all events. The audio passes through
+`live.streaming` and the engine's queue, beside files and other sessions.
 Format: https://platform.openai.com/docs/api-reference/realtime
 """
 
@@ -25,15 +25,16 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.options import PAUSE_LIMITS
 from ia3_speech.live.audio import Converter
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
-from ia3_speech.serve.engine import ClientLeft, Turn
-from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid
-from ia3_speech.serve.openai_api import check_language, terms_of, translated
+from ia3_speech.serve.engine import ClientLeft
+from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value, invalid
+from ia3_speech.serve.forms import ServerOf
+from ia3_speech.serve.openai_api import check_language, in_thread, terms_of
 from ia3_speech.serve.state import Server
 
 RATE, SAMPLE_BYTES = 24_000, 2
-MINIMUM_MS = 100  # of audio, to commit
-WAITING_EVENTS = 20  # of a client that sends faster than is computed: then it has to wait
-INBOX_BYTES = 10 * RATE * SAMPLE_BYTES  # of audio that goes to the model at once
+MIN_COMMIT_MS = 100  # of audio
+MAX_WAITING_EVENTS = 20  # a client that sends faster than the server computes has to wait
+MAX_INBOX_BYTES = 10 * RATE * SAMPLE_BYTES  # of audio that goes to the model at once
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 router = APIRouter()
@@ -53,14 +54,12 @@ class Transcription(BaseModel):
 
 class TurnDetection(BaseModel):
     type: Literal["server_vad"] = "server_vad"
-    threshold: float = 0.5  # has no meaning here: the level of speech is found from the audio
+    threshold: float = 0.5  # has no effect: the level of speech is estimated from the audio
     prefix_padding_ms: int = Field(300, ge=0, le=2_000)
     silence_duration_ms: int = Field(500, ge=round(1000 * PAUSE_LIMITS[0]), le=round(1000 * PAUSE_LIMITS[1]))
 
 
-class SessionInput(BaseModel):
-    """`session.audio.input` of OpenAI's transcription sessions."""
-
+class Input(BaseModel):
     format: AudioFormat = AudioFormat()
     transcription: Transcription | None = None
     noise_reduction: dict[str, Any] | None = None
@@ -68,47 +67,50 @@ class SessionInput(BaseModel):
 
 
 class Audio(BaseModel):
-    input: dict[str, Any] = {}
+    input: Input = Input()
 
 
-class SessionUpdate(BaseModel):
-    type: Literal["transcription"]
+class Settings(BaseModel):
+    """The settings of OpenAI's transcription sessions."""
+
+    type: Literal["transcription"] = "transcription"
     audio: Audio = Audio()
 
 
 @router.websocket("/v1/realtime")
-async def realtime(socket: WebSocket) -> None:
+async def realtime(socket: WebSocket, server: ServerOf) -> None:
     """A transcription session."""
-    server: Server = socket.app.state.server
-    with server.admission() as turn:
-        offered = socket.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
+    offered = socket.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
+    try:
         await socket.accept("realtime" if "realtime" in offered else None)
-        events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(WAITING_EVENTS)
-        session = Session(server, socket, turn)
-        reader = asyncio.create_task(read_events(socket, events, turn, server.limits.upload_seconds))
-        try:
-            await session.run(events)
-            if socket.client_state is WebSocketState.CONNECTED:
-                await socket.close()
-        except (WebSocketDisconnect, ClientLeft):
-            pass
-        finally:
-            reader.cancel()
-            socket.state.audio_seconds = session.heard / RATE
+    except OSError:  # the client has left
+        return
+    events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(MAX_WAITING_EVENTS)
+    session = Session(server, socket)
+    reader = asyncio.create_task(read_events(socket, events, server.limits.upload_seconds))
+    try:
+        await session.run(events)
+        if socket.client_state is WebSocketState.CONNECTED:
+            await socket.close()
+    except (WebSocketDisconnect, ClientLeft):
+        pass
+    finally:
+        reader.cancel()
+        socket.state.audio_seconds = session.received / RATE
 
 
-async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn, seconds: float) -> None:
-    """Put the client's events into the queue; None when it has left, whose rest is not computed, or has sent
-    nothing for so many seconds."""
+async def read_events(socket: WebSocket, events: asyncio.Queue, seconds: float) -> None:
+    """Put the client's events into the queue; at the end None, when the client has left, whose rest is not
+    computed, or has sent nothing for so many seconds."""
     while True:
         try:
             async with asyncio.timeout(seconds):
                 message = await socket.receive()
         except TimeoutError:
             await events.put(ApiError(408, f"Nothing came for {seconds:g} seconds.", "session_expired"))
-            await events.put(None)
-            return
+            break
         if message["type"] == "websocket.disconnect":
+            socket.state.handle.cancel()
             break
         try:
             event = json.loads(message.get("text") or "")
@@ -116,61 +118,70 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn, seco
             event = None
         wrong = bad_value("", "The event is not a JSON object.")
         await events.put(event if isinstance(event, dict) else wrong)
-    turn.cancel()
     await events.put(None)
 
 
 class Session:
-    """One connection."""
+    """A connection."""
 
-    def __init__(self, server: Server, socket: WebSocket, turn: Turn):
-        self.server, self.socket, self.turn = server, socket, turn
-        self.id, self.input = new_id("sess"), SessionInput()  # as session.updated tells it
+    def __init__(self, server: Server, socket: WebSocket):
+        self.server, self.socket = server, socket
+        self.id, self.settings = new_id("sess"), Settings()
         if model := socket.query_params.get("model"):
             self.input.transcription = Transcription(model=model)
         self.stream: StreamingRecognizer | None = None
-        self.heard = 0  # samples since the session began
+        self.received = 0  # samples since the session began
         self.last_item: str | None = None
-        self.forget_item()
+        self.begin_item()
         self.begin_stream()
 
-    def forget_item(self) -> None:
-        self.item: str | None = None  # the id of what is being said
-        self.texts: list[str] = []  # its pieces that are final
-        self.sent, self.previous = "", []  # what deltas have told of it; the words of its last partial text
+    @property
+    def input(self) -> Input:
+        return self.settings.audio.input
+
+    def begin_item(self) -> None:
+        self.item: str | None = None  # its id, once speech has begun
+        self.texts: list[str] = []  # its final pieces
+        self.sent, self.previous = "", []  # the text of its deltas; the words of its last partial text
+
+    def begin_stream(self) -> None:
+        if self.stream is not None:
+            self.stream.reset()
+        self.convert, self.inbox = Converter(RATE), bytearray()  # audio that has not gone to the stream yet
+        self.origin = self.received  # when the stream began
+        self.item_end = 0.0  # of the last item, in seconds of the stream
 
     async def run(self, events: asyncio.Queue) -> None:
-        """Answer events until the client leaves. A wrong one is told, and the session goes on."""
+        """Answer events until the client leaves. After a wrong event the session goes on."""
         await self.send("session.created", session=self.description())
         while (event := await events.get()) is not None:
             try:
                 await self.check_key()
             except ApiError as error:
-                await self.tell(error, event)
-                return
+                return await self.send_error(error, event)
             try:
                 if isinstance(event, ApiError):
                     raise event
                 await self.handle(event)
-                if self.inbox and (events.empty() or len(self.inbox) > INBOX_BYTES):
-                    await self.feed()  # who is late hears more at once, for fewer partial texts
-            except ApiError as error:
-                await self.tell(error, event)
+                if self.inbox and (events.empty() or len(self.inbox) > MAX_INBOX_BYTES):
+                    await self.feed()  # if it lags behind, more audio at once, for fewer partial texts
             except (WebSocketDisconnect, ClientLeft):
                 raise
-            except Exception:
-                await self.tell(INTERNAL, event)
-                raise
+            except Exception as error:
+                known = api_error(error)
+                await self.send_error(known or INTERNAL, event)
+                if known is None:
+                    raise
 
     async def check_key(self) -> None:
-        """Raises ApiError where the session's key was revoked, or may no longer use the session's model."""
+        """Raises ApiError if the session's key was revoked, or may no longer use the session's model."""
         client = self.server.access.renew(self.socket.state.client)
         if client is not self.socket.state.client:
             self.socket.state.client = client
             await asyncio.to_thread(self.server.models.select, self.model_name(self.input), client)
 
-    def model_name(self, wanted: SessionInput) -> str:
-        return (wanted.transcription and wanted.transcription.model) or self.server.models.base_id
+    def model_name(self, input: Input) -> str:
+        return (input.transcription and input.transcription.model) or self.server.models.base_id
 
     async def handle(self, event: dict[str, Any]) -> None:
         match event.get("type"):
@@ -181,7 +192,7 @@ class Session:
             case "input_audio_buffer.commit":
                 await self.commit()
             case "input_audio_buffer.clear":
-                self.forget_item()
+                self.begin_item()
                 self.begin_stream()
                 await self.send("input_audio_buffer.cleared")
             case str(other):
@@ -192,52 +203,44 @@ class Session:
     async def send(self, kind: str, **content: Any) -> None:
         await self.socket.send_json({"type": kind, "event_id": new_id("event"), **content})
 
-    async def tell(self, error: ApiError, event: dict[str, Any] | ApiError) -> None:
-        told = event.get("event_id") if isinstance(event, dict) else None
-        own = {"event_id": told if isinstance(told, str) else None}
-        await self.send("error", error=error.body()["error"] | own)
+    async def send_error(self, error: ApiError, event: dict[str, Any] | ApiError) -> None:
+        id = event.get("event_id") if isinstance(event, dict) else None
+        cause = {"event_id": id if isinstance(id, str) else None}
+        await self.send("error", error=error.body()["error"] | cause)
 
     def description(self) -> dict[str, Any]:
-        session = {"type": "transcription", "id": self.id, "object": "realtime.transcription_session"}
-        return session | {"include": None, "audio": {"input": self.input.model_dump()}}
+        session = {"id": self.id, "object": "realtime.transcription_session", "include": None}
+        return session | self.settings.model_dump()
 
     # ---- client events
 
     async def update(self, given: Any) -> None:
+        if not isinstance(given, dict):
+            raise bad_value("session", "session has to be an object.")
         try:
-            update = SessionUpdate.model_validate(given)
-            new = SessionInput.model_validate(merged(self.input.model_dump(), update.audio.input))
+            settings = Settings.model_validate(merged(self.settings.model_dump(), given))
         except ValidationError as error:
             raise invalid(error, "session.") from None
-        stream = await self.make_stream(new)
-        if self.stream is not None and self.heard > self.origin:
+        stream = await self.make_stream(settings.audio.input)
+        if self.stream is not None and self.received > self.origin:
             await self.finish_items()
-        self.input, self.stream = new, stream
+        self.settings, self.stream = settings, stream
         self.begin_stream()
         await self.send("session.updated", session=self.description())
 
-    async def make_stream(self, wanted: SessionInput) -> StreamingRecognizer:
+    async def make_stream(self, input: Input) -> StreamingRecognizer:
         """A stream with a session's model and turn detection. Raises ApiError."""
-        transcription, turns = wanted.transcription or Transcription(), wanted.turn_detection
-        name, client = self.model_name(wanted), self.socket.state.client
-        model = await asyncio.to_thread(self.server.models.select, name, client)
+        transcription, turns = input.transcription or Transcription(), input.turn_detection
+        state = self.socket.state
+        model = await asyncio.to_thread(self.server.models.select, self.model_name(input), state.client)
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
-        recognizer = await translated(
-            asyncio.to_thread(self.server.recognizer_for, model, self.turn, hotwords)
-        )
+        recognizer = await in_thread(self.server.recognizer_for, model, state.handle, hotwords)
         pause = turns.silence_duration_ms / 1000 if turns else math.inf
         stream = StreamingRecognizer(recognizer, pause_seconds=pause)
         if turns:  # never less than the recogniser needs
             stream.lead = max(stream.lead, turns.prefix_padding_ms * SAMPLE_RATE // 1000)
         return stream
-
-    def begin_stream(self) -> None:
-        if self.stream is not None:
-            self.stream.reset()
-        self.convert, self.inbox = Converter(RATE), bytearray()  # audio that has not gone to the stream yet
-        self.origin = self.heard  # when the stream began
-        self.told = 0.0  # seconds of the stream, up to the end of the last item
 
     async def append(self, audio: Any) -> None:
         try:
@@ -248,51 +251,51 @@ class Session:
             raise bad_value("audio", "audio ends within a sample of 16 bits.")
         self.stream = self.stream or await self.make_stream(self.input)
         self.inbox += data
-        self.heard += len(data) // SAMPLE_BYTES
+        self.received += len(data) // SAMPLE_BYTES
 
     async def feed(self, *, last: bool = False) -> None:
-        """Let the stream hear what has come, and tell what can be told."""
+        """Recognise the audio in the inbox, and send its events."""
         samples = np.frombuffer(bytes(self.inbox), "<i2").astype(np.float32) / 32_768
         self.inbox = bytearray()
 
-        def hear() -> list[StreamEvent]:
+        def recognize() -> list[StreamEvent]:
             events = self.stream.feed(self.convert(samples[:, None]))
             if last:
                 events += self.stream.feed(self.convert.flush()) + self.stream.flush()
             return events
 
-        await self.tell_events(await translated(asyncio.to_thread(hear)))
+        await self.send_events(await in_thread(recognize))
 
     async def commit(self) -> None:
-        """End what is being said; where nothing was, its text is empty."""
-        if (milliseconds := 1000 * (self.heard - self.origin) / RATE) < MINIMUM_MS:
+        """End the current item; without speech, its text is empty."""
+        if (milliseconds := 1000 * (self.received - self.origin) / RATE) < MIN_COMMIT_MS:
             message = "Error committing input audio buffer: buffer too small. Expected at least "
-            message += f"{MINIMUM_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
+            message += f"{MIN_COMMIT_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
             raise ApiError(400, message, "input_audio_buffer_commit_empty")
-        last, seconds = self.last_item, milliseconds / 1000 - self.told
+        last, seconds = self.last_item, milliseconds / 1000 - self.item_end
         await self.finish_items()
         if self.last_item == last:
             await self.complete(seconds)
 
     async def finish_items(self) -> None:
-        """Tell what has been said so far, as an item where pauses do not divide items, and begin anew, also
-        where that fails."""
+        """Recognise the rest, complete it as an item if pauses do not divide items, and begin a new stream,
+        also after an error."""
         try:
             await self.feed(last=True)
             if not self.input.turn_detection:
-                await self.complete((self.heard - self.origin) / RATE)
+                await self.complete((self.received - self.origin) / RATE)
         finally:
-            self.forget_item()
+            self.begin_item()
             self.begin_stream()
 
     # ---- server events
 
-    async def tell_events(self, events: Sequence[StreamEvent]) -> None:
-        """Tell what the stream has recognised; with turn detection each final text is an item."""
+    async def send_events(self, events: Sequence[StreamEvent]) -> None:
+        """Send what the stream has recognised; with turn detection each final text is an item."""
         for event in events:
-            await self.begin_item(event.start)
+            await self.start_speech(event.start)
             if not event.final:
-                await self.tell_partial(event.text.split())
+                await self.send_partial(event.text.split())
                 continue
             self.texts += [event.text] if event.text else []
             self.previous = []
@@ -300,48 +303,48 @@ class Session:
                 end = self.milliseconds(event.end)
                 await self.send("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=self.item)
                 await self.complete(event.end - event.start)
-                self.told = event.end
+                self.item_end = event.end
         if self.stream.speaking:
-            await self.begin_item(self.stream.first / SAMPLE_RATE)
+            await self.start_speech(self.stream.first / SAMPLE_RATE)
 
     def milliseconds(self, seconds: float) -> int:
         return round(1000 * (self.origin / RATE + seconds))
 
-    async def begin_item(self, start: float) -> None:
+    async def start_speech(self, start: float) -> None:
         if self.item is None:
             self.item = new_id("item")
             if self.input.turn_detection:
-                told = {"audio_start_ms": self.milliseconds(start), "item_id": self.item}
-                await self.send("input_audio_buffer.speech_started", **told)
+                content = {"audio_start_ms": self.milliseconds(start), "item_id": self.item}
+                await self.send("input_audio_buffer.speech_started", **content)
 
-    async def tell_partial(self, words: list[str]) -> None:
-        """A delta of the words that are as they were in the last partial text, but for the last word."""
+    async def send_partial(self, words: list[str]) -> None:
+        """A delta of the words, except the last, that equal those of the last partial text."""
         agreed = takewhile(lambda pair: pair[0] == pair[1], zip(words[:-1], self.previous, strict=False))
-        await self.tell_delta(" ".join([*self.texts, *(word for word, _ in agreed)]))
+        await self.send_delta(" ".join([*self.texts, *(word for word, _ in agreed)]))
         self.previous = words
 
-    async def tell_delta(self, text: str) -> None:
-        """What `text` has beyond the words that deltas have told, where it begins with these."""
+    async def send_delta(self, text: str) -> None:
+        """The words of `text` beyond those of earlier deltas, if it begins with these."""
         delta = text.removeprefix(self.sent)
         if delta and text.startswith(self.sent) and (not self.sent or delta.startswith(" ")):
             self.sent = text
             await self.send(f"{TRANSCRIPTION}.delta", item_id=self.item, content_index=0, delta=delta)
 
     async def complete(self, seconds: float) -> None:
-        """Commit the item, and tell its text."""
+        """Commit the item, and send its text."""
         self.item, text = self.item or new_id("item"), " ".join(self.texts)
-        places = {"previous_item_id": self.last_item}
-        await self.send("input_audio_buffer.committed", item_id=self.item, **places)
+        place = {"previous_item_id": self.last_item}
+        await self.send("input_audio_buffer.committed", item_id=self.item, **place)
         item = {"id": self.item, "object": "realtime.item", "type": "message", "status": "completed"}
         item |= {"role": "user", "content": [{"type": "input_audio", "transcript": None}]}
-        for kind in ("created", "added", "done"):  # the first for clients of the API's beta
-            await self.send(f"conversation.item.{kind}", item=item, **places)
-        await self.tell_delta(text)
+        for kind in ("created", "added", "done"):  # the first is for clients of the API's beta
+            await self.send(f"conversation.item.{kind}", item=item, **place)
+        await self.send_delta(text)
         usage = {"type": "duration", "seconds": round(seconds, 3)}
-        told = {"item_id": self.item, "content_index": 0, "transcript": text, "usage": usage}
-        await self.send(f"{TRANSCRIPTION}.completed", **told)
+        content = {"item_id": self.item, "content_index": 0, "transcript": text, "usage": usage}
+        await self.send(f"{TRANSCRIPTION}.completed", **content)
         self.last_item = self.item
-        self.forget_item()
+        self.begin_item()
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ia3_speech.routing.router import Router
 from ia3_speech.search import RequestSearches, SearchOptions
 from ia3_speech.serve.access import ANYBODY, Access, Client
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
-from ia3_speech.serve.errors import ApiError, bad_value, overloaded
+from ia3_speech.serve.errors import ApiError, overloaded
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.models import MeteredCache, Model, Models, as_terms, language_code
 from ia3_speech.serve.monitoring import Metrics
@@ -91,26 +91,25 @@ class Server:
         """Raises UserError for a name that a model has, or that stands for nothing."""
         for name, target in self.models.aliases.items():
             if name == self.models.base_id or registry.is_registered(name) or target in self.models.aliases:
-                raise UserError(f"--alias {name}={target}: {name} is a model already, or {target} an alias")
+                raise UserError(f"`alias={name}={target}`: {name} is a model already, or {target} an alias")
             try:
                 self.models.select(target, ANYBODY)
             except ApiError as error:
-                raise UserError(f"--alias {name}={target}: {error.message}") from None
+                raise UserError(f"`alias={name}={target}`: {error.message}") from None
 
     def check_name(self, name: str, client: Client) -> str:
-        """The name as the registry has it. Raises ApiError 400 for what can't be one, 403 where this client
-        may not make an adapter of it."""
-        try:
-            name = registry.check_name(name)
-        except registry.BadName as error:
-            raise bad_value("name", str(error)) from None
+        """The name as the registry has it. Raises BadName, and ApiError 403 if this client may not make an
+        adapter of this name."""
+        name = registry.check_name(name)
         if not client.may_manage(name) or name in (self.models.base_id, *self.models.aliases):
-            names = (
-                ", ".join(client.manage) or "none"
-            )  # also where another key has the name: nothing tells it
+            names = ", ".join(client.manage) or "none"  # the same where another key has the name
             message = f"This API key may make adapters of these names alone, if they are free: {names}."
             raise ApiError(403, message, "forbidden", "name")
         return name
+
+    def forget(self, name: str) -> None:
+        """Unload an adapter; blocks until the engine has done it."""
+        self.engine.call(partial(self.cache.forget, name)).result()
 
     @contextmanager
     def admission(self) -> Iterator[Turn]:

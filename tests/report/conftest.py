@@ -48,8 +48,9 @@ class Recipe:
     def score(self, **options):
         """Score both, the adapter against the base."""
         options = {"replications": 100, **options}
-        score_main(self.data, self.base, **options)
-        score_main(self.data, self.adapted, baseline=self.base, **options)
+        score_main(self.data, self.base, system="base", **options)
+        adapted = {"system": "ia3_plus", "system_seed": 1}
+        score_main(self.data, self.adapted, baseline=self.base, **adapted, **options)
 
     def page(self, **options) -> str:
         """The page, made by the command."""
@@ -105,8 +106,10 @@ def add_searches(recipe: Recipe, **options) -> Path:
     ):
         folder = greedy.with_name(f"decode_{search}_test")
         folder.mkdir()
+        (folder / "score.json").write_text(json.dumps({"search": search}))
         (folder / "text").write_text((greedy / "text").read_text().replace(before, after))
-        score_main(recipe.data, folder, baseline=against, replications=100, **options)
+        named = {"system": "base"} if greedy == recipe.base else {"system": "ia3_plus", "system_seed": 1}
+        score_main(recipe.data, folder, baseline=against, replications=100, **named, **options)
         against = folder
     return against
 

@@ -20,7 +20,7 @@ from ia3_speech.commands.score import main as score
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import interval, percent
-from ia3_speech.report.figures import has_cairo
+from ia3_speech.report.charts import has_cairo
 from ia3_speech.report.tables import shown_cell, tables_folder
 from ia3_speech.scoring.table import Rate
 from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe, write_table

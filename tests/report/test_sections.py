@@ -10,8 +10,8 @@ import pytest
 from ia3_speech.commands.score import main as score_main
 from ia3_speech.report.browse import count_words, instead_text
 from ia3_speech.report.data import find_report_paths, read_report_data
-from ia3_speech.report.page import rate_cards, summary_sentences, summary_warnings
-from ia3_speech.report.tables import rates_table, words_table
+from ia3_speech.report.page import rate_cards, report_sentences, report_warnings
+from ia3_speech.report.tables import systems_table, words_table
 from ia3_speech.scoring.ctm import ctm_line
 from tests.report.conftest import add_extras, add_searches, make_recipe
 
@@ -49,24 +49,24 @@ def write_out_of_domain(recipe, **change) -> None:
     change = {"baseline": 0.28, "relative": 0.075, "relative_ci": [0.02, 0.13]} | change
     change_score(
         folder / "score.json", change, utterances=30, wer=0.301, by_label=speakers, ci_clusters=12,
-        baseline_dir="exp/base/decode_greedy_out_of_domain",
+        set="out_of_domain",
     )  # fmt: skip
 
 
 def test_sentences(helpful):
-    assert "What ia3_plus_seed1 does to out-of-domain speech was not measured." in summary_sentences(
+    assert "The effect of ia3_plus_seed1 on out-of-domain speech was not measured." in report_sentences(
         read(helpful)
     )
     write_out_of_domain(helpful)
-    assert list(summary_sentences(read(helpful))) == [
+    assert list(report_sentences(read(helpful))) == [
         "On 12 utterances ia3_plus_seed1 lowers the word error rate from 50.0 % (base) to 0.0 % (relative "
         "−100.0 %, 95 % interval −100.0 to −100.0).",
         "In 100 words that is 0 errors (wrong, missing or extra words) instead of 50.",
         "On out-of-domain speech (30 utterances of 6 speakers) it raises the word error rate from 28.0 % "
-        "(base) to 30.1 % (relative +7.5 %, 95 % interval +2.0 to +13.0): name it only for the speech that "
+        "(base) to 30.1 % (relative +7.5 %, 95 % interval +2.0 to +13.0): use it only for the speech that "
         "it was trained for.",
     ]
-    assert not list(summary_warnings(read(helpful)))
+    assert not list(report_warnings(read(helpful)))
 
 
 def test_terms_and_sentences_that_are_not_in_training(helpful, tmp_path):
@@ -76,7 +76,7 @@ def test_terms_and_sentences_that_are_not_in_training(helpful, tmp_path):
     unseen = json.loads(file.read_text())
     unseen["changes"]["wer"] |= {"baseline": 0.6, "relative": -0.5, "relative_ci": None}
     change_score(file, {}, unseen_sentences=unseen | {"utterances": 4, "wer": 0.3})
-    sentences = list(summary_sentences(read(helpful)))
+    sentences = list(report_sentences(read(helpful)))
     assert "Of 12 spoken terms it misses 0; base misses 12." in sentences
     assert (
         "On 4 utterances with sentences that are not in training it lowers the word error rate from 60.0 % "
@@ -87,7 +87,7 @@ def test_terms_and_sentences_that_are_not_in_training(helpful, tmp_path):
 def test_small_test_sets(recipe):
     """Three speakers, and a change that may be chance; the same is said of out-of-domain speech."""
     write_out_of_domain(recipe, relative_ci=[-0.02, 0.13])
-    warnings = list(summary_warnings(read(recipe)))
+    warnings = list(report_warnings(read(recipe)))
     assert warnings[0].startswith("the test set is too small to tell the change from chance: its interval, −")
     assert warnings[1:] == [
         "the test set has 3 speakers only, so that the true interval is wider than the one given",
@@ -98,19 +98,19 @@ def test_small_test_sets(recipe):
 
 def test_a_single_utterance(tmp_path):
     recipe = make_recipe(tmp_path, {"ann-1": ("no fever", "know", "no")}, sound=False)
-    assert list(summary_warnings(read(recipe))) == ["the test set is too small for an interval (1 utterance)"]
+    assert list(report_warnings(read(recipe))) == ["the test set is too small for an interval (1 utterance)"]
 
 
 def test_training_without_effect_and_overlap_with_training_are_warnings(helpful):
     add_extras(helpful)
-    assert not list(summary_warnings(read(helpful)))
+    assert not list(report_warnings(read(helpful)))
     row = {"epoch": 0, "step": 0, "loss": None, "dev_wer": 0.6, "selected_epoch": 0}
     worse = {"epoch": 1, "step": 1, "loss": 2.0, "dev_wer": 0.7, "selected_epoch": 0}
     (helpful.exp / "ia3_plus_seed1/metrics.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(worse)}\n")
     helpful.score(training=[helpful.data])
     overlap = "every sentence of the test set occurs in training: the scores hold for these sentences only"
     not_improved = "no epoch of the training improved on its start, so the adapter is as it started"
-    assert list(summary_warnings(read(helpful)))[:2] == [not_improved, overlap]
+    assert list(report_warnings(read(helpful)))[:2] == [not_improved, overlap]
     warned = '<p class="warning"><b>Warning. </b>'
     before, after = helpful.page().split('<div class="cards">')
     assert before.count(warned) == 1 and f"{warned}N{not_improved[1:]}.</p>" in before
@@ -129,11 +129,11 @@ def test_a_card_compares_two_systems_and_names_both(recipe, tmp_path, decoded):
         score_main(recipe.data, recipe.adapted, baseline=start, replications=100, terms=tmp_path / "terms")
     folder = folder.with_name(f"decode_{'greedy' if decoded == 'other start' else decoded}_test")
     report = read(recipe, folder)
-    rates = {system.name: system.results.all for system in report.all_systems}
+    rates = {system.name: system.result.all for system in report.all_systems}
     cards = [*rate_cards(report)]
     assert len(cards) == 3
     for card, name in zip(cards, ("wer", "cer", "term_error_rate"), strict=True):
-        before, after = (getattr(rates[card[side]], name).value for side in ("against", "system"))
+        before, after = (getattr(rates[card[side]], name) for side in ("against", "system"))
         assert (card["before"], card["rate"].value) == (f"{100 * before:.1f}", after)
         assert card["change"].value == pytest.approx((after - before) / before)
     page = recipe.page() if folder == recipe.adapted else None
@@ -144,8 +144,8 @@ def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):
     """The best system beside the base alone; of the gain, the adapter's part and that of the hot words."""
     report = read(recipe, add_searches(recipe))
     write_out_of_domain(recipe)
-    sentences = [*summary_sentences(read(recipe, report.system.folder))]
-    rates = {one.name: one.results.all.wer.value for one in report.all_systems}
+    sentences = [*report_sentences(read(recipe, report.system.folder))]
+    rates = {one.name: one.result.all.wer for one in report.all_systems}
     names = ["base", "ia3_plus_seed1", "base + LM", "ia3_plus_seed1 + LM", "ia3_plus_seed1 + LM + hot words"]
     assert [*rates] == names
     base, _, with_lm, adapted, hot = (f"{100 * rate:.1f} %" for rate in rates.values())
@@ -160,13 +160,13 @@ def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):
     )
     assert sentences[3].startswith(lowers)
     assert "the adapter alone raises the word error rate from 28.0 % (base)" in sentences[-1]
-    rows = [line.split(",") for line in rates_table(report).csv().splitlines()]
+    rows = [line.split(",") for line in systems_table(report).csv().splitlines()]
     assert [(row[0], row[-1]) for row in rows] == [
         ("system", "compared with"), ("base", ""), ("ia3_plus_seed1", "base"), ("base + LM", "base"),
         ("ia3_plus_seed1 + LM", "base + LM"), ("ia3_plus_seed1 + LM + hot words", "ia3_plus_seed1 + LM"),
     ]  # fmt: skip
-    warnings = [*summary_warnings(report)]
-    shown = report.baseline.results.all.change().bounds[1]
+    warnings = [*report_warnings(report)]
+    shown = report.baseline.result.all.change().bounds[1]
     assert f"{100 * shown:+.1f}" in warnings[0]  # the adapter's change, not that of the hot words
 
 
@@ -188,7 +188,7 @@ def test_words_and_terms(recipe, tmp_path):
     assert words["fibrillation"]["correct"] == [1, 0]
     gains = [word["gain"] for word in words.values()]
     assert gains == sorted(gains, reverse=True)
-    row, terms = data.system.results.all, data.system.results.terms[""]
+    row, terms = data.system.result.all, data.system.result.terms[""]
     single = [word for name, word in words.items() if " " not in name]
     assert sum(word["count"] for word in single) == row.words
     assert sum(word["count"] - word["correct"][1] for word in single) == row.substitutions + row.deletions

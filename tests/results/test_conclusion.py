@@ -1,4 +1,4 @@
-"""What a recipe concludes: the best system, whether its adapter takes its name, and the lines at the end."""
+"""The end of a recipe: the best search, whether the adapter takes its name, and the last lines."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
-from records import change, made, rates, score, terms, write
+from records import change, made, put, rates, score, write
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
@@ -15,97 +15,83 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.results.conclusion import best, register, summary
 from ia3_speech.search import SearchOptions
 
-GREEDY = "ia3_plus_seed1/decode_greedy_test/score.json"
+GREEDY = "ia3_plus_seed1/decode_greedy_test"
 
 
 def compared(wer: float, baseline: float, improvement: float = 0.9, by_label=None) -> dict:
-    """A score.json; Kaldi's bootstrap gives the system this probability to be the better one."""
-    found = score(wer, baseline, by_label)
-    return found | {"wer_bootci": found["wer_bootci"] | {"improvement": improvement}}
+    """A score.json; Kaldi's bootstrap gives the system this probability to be better."""
+    scored = score(wer, baseline, by_label)
+    return scored | {"wer_bootci": scored["wer_bootci"] | {"improvement": improvement}}
 
 
 @pytest.fixture
 def exp(tmp_path):
     """A base with 40 errors, and with a language model 20; ia3_plus, and its adapter."""
     folder = tmp_path / "exp/notes"
-    (folder / "ia3_plus_seed1/adapter").mkdir(parents=True)
-    save_file({"a.ia3_key": np.full(4, 1.5)}, folder / "ia3_plus_seed1/adapter/ia3_speech.safetensors")
-    write(folder / "ia3_plus_seed1/adapter/ia3_speech.json", {"base": "mini"})
-    write(
-        folder / "ia3_plus_seed1/train.json",
-        {"audio_seconds": 90.0, "dev_wer": 0.3, "seed": 1, "seconds": 180},
-    )
-    write(folder / "ia3_plus_seed1/inputs.json", made(seconds=120))  # of its last part
-    write(folder / "ia3_plus_seed1/lm_search.yaml.inputs.json", made(seconds=60))
-    (folder / "ia3_plus_seed1/config.yaml").write_text("learning_rate: 0.02\n")
+    system = folder / "ia3_plus_seed1"
+    (system / "adapter").mkdir(parents=True)
+    save_file({"a.ia3_key": np.full(4, 1.5)}, system / "adapter/ia3_speech.safetensors")
+    write(system / "adapter/ia3_speech.json", {"base": "mini"})
+    write(system / "train.json", {"audio_seconds": 90.0, "dev_wer": 0.3, "seed": 1, "seconds": 180})
+    write(system / "inputs.json", made(seconds=120))  # of its last part
+    write(system / "lm_search.yaml.inputs.json", made(seconds=60))
+    (system / "config.yaml").write_text("learning_rate: 0.02\n")
     (folder / "lm.arpa.gz").write_bytes(b"some n-grams")
     chosen = f"search: beam\nlm: {folder}/lm.arpa.gz\nlm_weight: 0.8\nword_score: 0.0\n"
-    (folder / "ia3_plus_seed1/lm_search.yaml").write_text(chosen)
-    (folder / "ia3_plus_seed1/hotwords.txt").write_text("metformin\tmet form in\n")
-    write(folder / "base/decode_greedy_test/score.json", score(0.4))
-    write(folder / "base/decode_lm_test/score.json", score(0.2, 0.4))
-    write(folder / GREEDY, compared(0.3, 0.4))
+    (system / "lm_search.yaml").write_text(chosen)
+    (system / "hotwords.txt").write_text("metformin\tmet form in\n")
+    put(folder, "base/decode_greedy_test", score(0.4))
+    put(folder, "base/decode_lm_test", score(0.2, 0.4))
+    put(folder, GREEDY, compared(0.3, 0.4))
     return folder
 
 
-def decoded(exp, search: str, scored: dict, on: str = "test") -> None:
-    """What the adapter, as it is, was decoded to."""
-    folder = exp / f"ia3_plus_seed1/decode_{search}_{on}"
-    write(folder / "score.json", scored)
-    write(folder / "decode.json", {"adapter": {"sha256": weights_sha256(exp / "ia3_plus_seed1/adapter")}})
+def decoded(exp, search: str, scored: dict, on: str = "test", sha256: str | None = None) -> None:
+    """The result of the adapter, as it is."""
+    adapter = {"sha256": sha256 or weights_sha256(exp / "ia3_plus_seed1/adapter")}
+    put(exp, f"ia3_plus_seed1/decode_{search}_{on}", scored, adapter=adapter)
 
 
 def registered(exp, name: str = "notes", **options) -> dict:
-    """What registered.json says of an adapter that is registered."""
-    register(exp / "ia3_plus_seed1/adapter", name, score=[exp / GREEDY], **options)
+    """The entry of an adapter in registered.json."""
+    register(exp / "ia3_plus_seed1/adapter", name, score=[exp / GREEDY / "score.json"], **options)
     return json.loads((exp / "registered.json").read_text())[name]
 
 
 def test_the_best_system_is_registered_as_one_thing(exp, capsys):
+    """With greedy search for the Hub in its card, the registered search beside it, and no earlier scores."""
     decoded(exp, "lm", compared(0.1, 0.2))
-    decoded(exp, "hotwords", score(0.08, 0.1, baseline_dir="exp/notes/ia3_plus_seed1/decode_lm_test"))
-    for search, wer in (("greedy", 0.3), ("lm", 0.2), ("hotwords", 0.1)):
-        decoded(exp, search, score(wer), on="dev")
+    decoded(exp, "greedy", score(0.3), on="dev")
+    decoded(exp, "lm", score(0.2), on="dev")
+    assert registered(exp)["search"] == "lm"
+    decoded(exp, "hotwords", score(0.08, 0.1))
+    decoded(exp, "hotwords", score(0.1), on="dev")
     entry = registered(exp)
     assert (entry["search"], entry["chosen_on"], entry["measured"]) == ("hotwords", "dev", 3)
     place = registry.adapters_dir() / "notes"
-    found = SearchOptions().complete(place)
-    assert found == SearchOptions("beam", place / "lm.arpa.gz", 0.8, 0.0, hotwords=place / "hotwords.txt")
-    assert found.lm.read_bytes() == b"some n-grams"
+    search = SearchOptions().complete(place)
+    assert search == SearchOptions("beam", place / "lm.arpa.gz", 0.8, 0.0, hotwords=place / "hotwords.txt")
+    assert search.lm.read_bytes() == b"some n-grams"
     best(exp / "ia3_plus_seed1", "test")
     assert capsys.readouterr().out.splitlines()[-1] == "decode_hotwords_test"
-
-
-def test_the_card_has_the_wer_of_the_published_files(exp):
-    """Greedy search for the Hub; the registered search beside it, and what chose it. No earlier scores."""
-    of_test = {"data": "data/notes/test"}
-    hotwords = score(0.08, 0.1, baseline_dir="exp/notes/ia3_plus_seed1/decode_lm_test", **of_test)
-    write(exp / GREEDY, compared(0.3, 0.4) | of_test)
-    decoded(exp, "lm", compared(0.1, 0.2) | of_test)
-    decoded(exp, "greedy", score(0.2), on="dev")
-    decoded(exp, "lm", score(0.1), on="dev")
-    assert registered(exp)["search"] == "lm"
-    decoded(exp, "hotwords", hotwords)
-    decoded(exp, "hotwords", score(0.05), on="dev")
-    registered(exp)
-    scores = read_record(registry.adapters_dir() / "notes")["scores"]
+    scores = read_record(place)["scores"]
     assert [(one["set"], one.get("search")) for one in scores] == [
         ("notes/test", None), ("notes/test", "LM + hot words"),
     ]  # fmt: skip
-    card = registry.adapters_dir() / "notes/README.md"
-    rates = [(one.metric_type, one.metric_value) for one in ModelCard.load(card).data.eval_results]
+    rates = [
+        (one.metric_type, one.metric_value) for one in ModelCard.load(place / "README.md").data.eval_results
+    ]
     assert rates == [("wer", 30.0), ("cer", 7.5)]
-    text = card.read_text()
-    assert "| notes/test | 30.0% | 25.0%–35.0% | 40.0% |" in text
-    assert r"with LM + hot words | 8.0% | 3.0%–13.0% | 10.0% (ia3\_plus\_seed1 + LM) |" in text
-    assert "> notes/test, with LM + hot words: " in text and "not published" in text
+    text = (place / "README.md").read_text()
+    assert "| notes/test | 30.0 [25.0, 35.0] | base | 40.0 |" in text
+    assert "with LM + hot words | 8.0 [3.0, 13.0] | ia3_plus_seed1 + LM | 10.0 |" in text
 
 
 @pytest.mark.parametrize(
     ("rates_of_lm", "on_dev", "search"),
     [(0.32, None, "lm"), (0.1, None, "lm"), (0.1, (0.2, 0.25), "greedy"), (0.32, (0.3, 0.25), "lm")],
 )
-def test_what_the_best_is(exp, rates_of_lm, on_dev, search):
+def test_the_best_search(exp, rates_of_lm, on_dev, search):
     """By dev; without it the base's way, with the language model. Test has no say."""
     decoded(exp, "lm", compared(rates_of_lm, 0.4))
     for name, wer in zip(("greedy", "lm"), on_dev or (), strict=False):
@@ -116,55 +102,43 @@ def test_what_the_best_is(exp, rates_of_lm, on_dev, search):
         assert SearchOptions().complete(registry.adapters_dir() / "notes") == SearchOptions("greedy")
 
 
-def test_a_search_is_chosen_by_dev_of_this_adapter(exp):
+def test_whose_decoding_counts(exp):
+    """Not another adapter's, on dev too; that of the folds, where the base's own language model is not the
+    adapter's."""
     decoded(exp, "lm", compared(0.1, 0.2))
     for name, wer in (("greedy", 0.2), ("lm", 0.25)):
-        write(exp / f"ia3_plus_seed1/decode_{name}_dev/score.json", score(wer))
-        write(exp / f"ia3_plus_seed1/decode_{name}_dev/decode.json", {"adapter": {"sha256": "another"}})
+        decoded(exp, name, score(wer), on="dev", sha256="another")
     assert (registered(exp)["search"], registered(exp)["chosen_on"]) == ("lm", None)
-
-
-def test_whose_decoding_counts(exp):
-    """Not another adapter's; that of the folds, where the base's own language model is not the adapter's."""
-    decoded(exp, "lm", compared(0.1, 0.2))
     (exp / "ia3_plus_seed1/lm_search.yaml").write_text("search: beam\n")
     for used, measured in (({"sha256": "another"}, 1), ({"path": str(exp / "ia3_plus_seed1")}, 2)):
-        write(exp / "ia3_plus_seed1/decode_lm_test/decode.json", {"adapter": used})
+        put(exp, "ia3_plus_seed1/decode_lm_test", compared(0.1, 0.2), adapter=used)
         assert registered(exp)["measured"] == measured
         assert SearchOptions().complete(registry.adapters_dir() / "notes") == SearchOptions()
-
-
-LITTLE = "it is trained on 1.5 minutes: more recordings are the likeliest cure"
 
 
 @pytest.mark.parametrize(
     ("search", "rates", "fault"),
     [
-        ("greedy", (0.5, 0.4, 0.1), "it is worse than the base on test, with 50 errors where that makes 40"),
-        ("greedy", (0.4, 0.4, 0), "it is no better than the base on test, with 40 errors where that makes "
-         "40"),
-        ("greedy", (0.39, 0.4, 0.6), "it makes 39 errors on test and the base 40, which may be chance: it is "
-         "the better one in 60 % of the draws, and 80 % are needed"),
-        ("lm", (0.25, 0.2, 0.2), "with the language model it is worse than the base with it on test, with 25 "
-         "errors where that makes 20"),
+        ("greedy", (0.5, 0.4, 0.1), "it is worse than the base: it makes 50 errors on test, the base 40 ("),
+        ("greedy", (0.4, 0.4, 0), "it is no better than the base: "),
+        ("greedy", (0.39, 0.4, 0.6), "may be chance: it is better in 60 % of the draws, and 80 % are needed"),
+        ("lm", (0.25, 0.2, 0.2), "with the language model it is worse than the base: it makes 25 errors"),
     ],
-)  # fmt: skip
+)
 def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault, capsys):
     decoded(exp, search, compared(*rates))
     entry = registered(exp)
-    assert entry["refused"] == (
-        f"notes is not registered: {fault} ({LITTLE}; --register-anyway true registers it)"
-    )
+    assert fault in entry["refused"] and "it is trained on 1.5 minutes: the most likely" in entry["refused"]
     assert capsys.readouterr().out == f"note: {entry['refused']}\n" and not registry.registered_names()
     assert registered(exp, anyway=True)["refused"] is None and registry.registered_names() == ["notes"]
 
 
-def test_the_cure_that_fits(exp):
-    write(exp / GREEDY, compared(0.4, 0.4, 0))
+def test_the_remedy_that_fits(exp):
+    put(exp, GREEDY, compared(0.4, 0.4, 0))
     suspicious = {"swapped": "a.wav, list.csv:5", "noise": "b.wav"}
     write(exp / "ia3_plus_seed1/train.json", {"selected_epoch": 2, "suspicious": suspicious})
     refused = registered(exp)["refused"]
-    assert "check the texts" in refused and "swapped (a.wav, list.csv:5), noise (b.wav);" in refused
+    assert "check the transcripts: swapped (a.wav, list.csv:5), noise (b.wav);" in refused
     write(exp / "ia3_plus_seed1/train.json", {"selected_epoch": 0, "dev_wer": 0.3, "seed": 1})
     lower = "try a lower learning rate, such as --train-opts '--learning-rate 0.005';"
     assert lower in registered(exp)["refused"]
@@ -177,52 +151,51 @@ def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
         registered(exp), registered(exp)  # the second time nothing is new
         assert registry.registered_names() == ["notes", *(f"notes@{n}" for n in range(1, number + 1))]
     assert weights_sha256(registry.resolve_adapter("notes")) == weights_sha256(exp / "ia3_plus_seed1/adapter")
-    shutil.copytree(exp, tmp_path / "exp/calls")
-    save_file(
-        {"a.ia3_key": np.full(4, 1.1)}, tmp_path / "exp/calls/ia3_plus_seed1/adapter/ia3_speech.safetensors"
-    )
-    with pytest.raises(registry.NameTaken):
-        registered(tmp_path / "exp/calls")
+    other = tmp_path / "elsewhere"  # another corpus, or one that nobody named
+    for corpus in ("calls", None):
+        shutil.copytree(exp, other, dirs_exist_ok=True)
+        save_file({"a.ia3_key": np.full(4, 1.1)}, other / "ia3_plus_seed1/adapter/ia3_speech.safetensors")
+        put(other, GREEDY, compared(0.3, 0.4), corpus=corpus)
+        with pytest.raises(registry.NameTaken):
+            registered(other)
 
 
-def test_an_adapter_that_has_learnt_from_corrections_stays(exp, capsys):
+def test_an_adapter_that_has_learned_from_corrections_is_not_replaced(exp, capsys):
     registered(exp)
-    learnt, adapter = read_record(registry.adapters_dir() / "notes"), exp / "ia3_plus_seed1/adapter"
-    write_record(registry.adapters_dir() / "notes", learnt | {"training": {"corrections": {"a": 1}}})
+    place, adapter = registry.adapters_dir() / "notes", exp / "ia3_plus_seed1/adapter"
+    write_record(place, read_record(place) | {"training": {"corrections": {"a": 1}}})
     save_file({"a.ia3_key": np.full(4, 1.4)}, adapter / "ia3_speech.safetensors")
-    before = weights_sha256(registry.adapters_dir() / "notes")
-    assert registered(exp)["refused"] is None
-    assert (
-        f"notes: stays, since it has learnt from corrections (ia3-speech adapters register --keep {adapter}"
-        in (capsys.readouterr().out)
-    )
-    assert weights_sha256(registry.adapters_dir() / "notes") == before
+    before = weights_sha256(place)
+    assert registered(exp)["refused"] is None and weights_sha256(place) == before
+    hint = f"includes corrections (ia3-speech adapters register --keep {adapter}"
+    assert hint in capsys.readouterr().out
 
 
-def test_a_speaker_s_adapter_is_judged_by_that_speaker(exp):
+def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
     speakers = {"ann": rates(0.3, 0.4), "bob": rates(0.39, 0.4)}
     speakers["bob"]["changes"] = {"wer": change(0.39, 0.4, half=0.2)}
-    write(exp / GREEDY, compared(0.3, 0.4, by_label={"speaker": speakers}))
+    file = put(exp, GREEDY, compared(0.3, 0.4, by_label={"speaker": speakers}))
     for speaker in speakers:
         adapter = exp / f"ia3_plus_seed1/{speaker}/fold1/adapter"
         shutil.copytree(exp / "ia3_plus_seed1/adapter", adapter)
-        register(adapter, speaker, score=[exp / GREEDY])
+        write(adapter / "ia3_speech.json", {"base": "mini", "labels": {"speaker": speaker}})
+        register(adapter, speaker, score=[file])
     entries = json.loads((exp / "registered.json").read_text())
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
-    fault = "it makes 39 errors on test of bob and the base 40, which may be chance: "
-    assert fault in entries["bob"]["refused"]
+    assert "39 errors on test of bob, the base 40, which may be chance: " in entries["bob"]["refused"]
     save_file({"a.ia3_key": np.ones(4)}, adapter / "ia3_speech.safetensors")
-    register(adapter, "bob", score=[exp / GREEDY])
+    register(adapter, "bob", score=[file])
     entries = json.loads((exp / "registered.json").read_text())
     assert "such as --adapt-opts '--learning-rate 0.005';" in entries["bob"]["refused"]
 
 
 def test_summary(exp, capsys):
+    """The report's sentences; a set on which only the base was scored is left out."""
     for place, wer, baseline in (("base", 0.2, None), ("ia3_plus_seed1", 0.3, 0.2)):
-        write(exp / place / "decode_greedy_out_of_domain/score.json", score(wer, baseline))
+        put(exp, f"{place}/decode_greedy_out_of_domain", score(wer, baseline))
+    put(exp, "base/decode_greedy_ward", score(0.5))
     decoded(exp, "lm", compared(0.1, 0.2))
-    write(exp / "base/decode_greedy_test/score.json", score(0.4, term_error_rate=0.5))
-    decoded(exp, "hotwords", score(0.08, 0.1, term_error_rate=0.05, terms=terms(0.05)))
+    decoded(exp, "hotwords", score(0.08, 0.1))
     (exp / "ia3_plus_seed1/config.yaml").write_text(f"learning_rate: 0.02\nbase: {exp}\n")
     points = [{"utterances": k, "seed": 1, "wer": wer} for k, wer in ((5, 0.36), (10, 0.3))]
     write(exp / "learning_curve.json", {"base": {"wer": 0.4}, "points": points})
@@ -233,13 +206,17 @@ def test_summary(exp, capsys):
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
     assert capsys.readouterr().out == (
-        "test: WER 8.0 [3.0, 13.0] % with ia3_plus + LM + hot words, base 40.0 %, base + LM 20.0 %, "
-        "ia3_plus + LM 10.0 %; the adapter makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; "  # noqa: E501
-        "the hot words, 20.0 % fewer errors (95 % interval 10.0 to 30.0) than without them; term errors 50.0 "
-        "% → 5.0 % (base → ia3_plus + LM + hot words, of 40 occurrences). Of the adapter's 3 searches "
-        "this is the best on dev.\n"
+        "test: On 10 utterances of 0 speakers ia3_plus_seed1 + LM + hot words has a word error rate of 8.0 "
+        "%, and base alone 40.0 %. In 100 words that is 8 errors (wrong, missing or extra words) "
+        "instead of 40. "
+        "The adapter lowers the word error rate from 20.0 % (base + LM) to 10.0 % (relative −50.0 %, 95 % "
+        "interval −60.0 to −40.0). Adding the hot words lowers the word error rate from 10.0 % "
+        "(ia3_plus_seed1 + LM) to 8.0 % (relative −20.0 %, 95 % interval −30.0 to −10.0). On out-of-domain "
+        "speech (10 utterances of 0 speakers) the adapter alone raises the word error rate from 20.0 % "
+        "(base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for the speech "
+        "that it was "
+        "trained for. Of the adapter's 3 searches this is the best on dev.\n"
         "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
-        "  Other speech: 20.0 % of base become 30.0 %. Name it for its own kind of speech only.\n"
         f"Training took 3 minutes, all 4 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
         "Next: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n"
     )
@@ -251,15 +228,6 @@ def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
     capsys.readouterr()
     summary(str(exp))
     lines = capsys.readouterr().out.splitlines()
-    assert "the adapter makes 25.0 % more errors (95 % interval 15.0 to 35.0) than base + LM." in lines[0]
-    assert lines[1].startswith("  With this base 85 Mandarin speakers of English made ")  # with mini
-    assert lines[2] == f"  {refused}."
+    assert "The adapter raises the word error rate from 20.0 % (base + LM) to 25.0 %" in lines[0]
+    assert f"  {refused}." in lines
     assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"
-
-
-def test_a_set_on_which_only_the_base_was_scored_is_not_spoken_of(exp, capsys):
-    registered(exp)
-    write(exp / "base/decode_greedy_ward/score.json", score(0.5))
-    summary(str(exp))
-    told = capsys.readouterr().out
-    assert "test: WER 30.0" in told and "ward" not in told

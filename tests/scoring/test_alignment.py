@@ -14,6 +14,7 @@ from ia3_speech.scoring.alignment import (
     SCLITE,
     ErrorCounts,
     align,
+    count_as_kaldi,
     count_errors,
     operation,
 )
@@ -75,15 +76,22 @@ def test_an_alignment_keeps_both_sides_and_is_cheapest(rule, reference, hypothes
 
 
 @given(reference=WORDS, hypothesis=WORDS)
-def test_counts_are_kaldis_and_their_total_is_jiwers(reference, hypothesis):
-    errors = count_errors(reference, hypothesis)
-    cost, ins, dele, sub = forward_counts(reference, hypothesis)
-    assert (errors.insertions, errors.deletions, errors.substitutions) == (ins, dele, sub)
-    assert errors.total == cost
-    found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-    assert errors.total == found.substitutions + found.deletions + found.insertions
-    assert errors.words == len(reference)
-    assert errors.wrong_utterances == (reference != hypothesis)
+def test_counts_are_jiwers_and_kaldis_have_the_same_total(reference, hypothesis):
+    errors, kaldi = count_errors(reference, hypothesis), count_as_kaldi(reference, hypothesis)
+    cost, *counts = forward_counts(reference, hypothesis)
+    assert [kaldi.insertions, kaldi.deletions, kaldi.substitutions] == counts
+    assert errors.total == kaldi.total == cost
+    assert errors.words == kaldi.words == len(reference)
+    assert errors.wrong_utterances == kaldi.wrong_utterances == (reference != hypothesis)
+
+
+@given(texts=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=5))
+def test_rates_of_several_utterances_are_jiwers(texts):
+    total = sum((count_errors(*pair) for pair in texts), ErrorCounts())
+    theirs = jiwer.process_words(*([" ".join(pair[side]) for pair in texts] for side in (0, 1)))
+    assert (total.hits, total.insertions) == (theirs.hits, theirs.insertions)
+    if total.words:
+        assert [total.wer, total.mer, total.wil] == pytest.approx([theirs.wer, theirs.mer, theirs.wil])
 
 
 def test_ties_as_kaldi_and_sclite_break_them():

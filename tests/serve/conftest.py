@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,11 @@ AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/au
 NAMES = ("accent", "medical", "speaker42")
 FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
 GREEDY = SearchOptions(search="greedy")
+SENTENCE = "take two tablets"
 
 
 def eventually(condition: Callable[[], object], patience: float = 300) -> None:
-    """Another thread, or a process, is about to make it true."""
+    """Wait for another thread or process."""
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end
@@ -45,19 +47,50 @@ class Running:
     """A server that listens.
 
     Attributes:
-        url: of the machine and port.
-        web: uvicorn's server; `should_exit` is what SIGTERM sets.
+        web: uvicorn's server; SIGTERM sets its `should_exit`.
     """
 
     url: str
     server: Server
     web: uvicorn.Server
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def client(self, key: str = "none-is-needed", **options) -> OpenAI:
         return OpenAI(api_key=key, base_url=f"{self.url}/v1", max_retries=0, timeout=60, **options)
 
+    def models(self, key: str = "none-is-needed") -> list[str]:
+        return [model.id for model in self.client(key).models.list()]
+
     def metric(self, name: str, **labels: str) -> float:
         return self.server.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def send(self, method: str, path: str, key: str = "none", **fields: Any) -> httpx.Response:
+        """A request to /v1/PATH; with fields, a form. A path or bytes is a file, a list several fields."""
+        parts = []
+        for name, value in fields.items():
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, Path):
+                    each = (each.name, each.read_bytes())
+                each = ("a.wav", each) if isinstance(each, bytes) else each
+                parts.append((name, each if isinstance(each, tuple) else (None, str(each))))
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        url = f"{self.url}/v1/{path}"
+        return httpx.request(method, url, files=parts or None, headers=headers, timeout=60)
+
+    def transcribe(self, file: Path | bytes, model: str = "mini", **fields: Any) -> httpx.Response:
+        return self.send("POST", "audio/transcriptions", file=file, model=model, **fields)
+
+    def upload(self, name: str, folder: Path, key: str = "none", files=FILES, **fields: Any):
+        return self.send("POST", "adapters", key, name=name, files=[folder / n for n in files], **fields)
+
+    def begin(self, name: str, key: str = "none", **fields: Any) -> httpx.Response:
+        return self.send("POST", "voices", key, name=name, consent="true", **fields)
+
+    def record(self, name: str, file: Path | bytes, text: str = SENTENCE, key: str = "none"):
+        return self.send("POST", f"voices/{name}/recordings", key, file=file, text=text)
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +125,8 @@ def adapters(adapter_folders, own_store) -> dict[str, Path]:
 
 @pytest.fixture
 def serving(recognizer, tmp_path) -> Callable:
-    """A context manager: `with serving(max_requests=2) as running`; options of all three groups, a base other
-    than mini, and what a file of keys holds."""
+    """A context manager: `with serving(max_requests=2) as running`; options of all three groups, another
+    base, the text of a file of keys."""
 
     @contextmanager
     def run(recognizer=recognizer, keys: str = "", **options) -> Iterator[Running]:
@@ -101,7 +134,7 @@ def serving(recognizer, tmp_path) -> Callable:
             options["key_file"] = tmp_path / "keys.yaml"
             options["key_file"].write_text(keys)
         groups = [
-            group(**{one.name: options[one.name] for one in fields(group) if one.name in options})
+            group(**{each.name: options[each.name] for each in fields(group) if each.name in options})
             for group in (ServerOptions, EngineOptions, LimitOptions)
         ]
         server = Server(recognizer, *groups)
@@ -122,8 +155,8 @@ def serving(recognizer, tmp_path) -> Callable:
 
 @pytest.fixture
 def running(serving, adapters) -> Iterator[Running]:
-    with serving() as one:
-        yield one
+    with serving() as started:
+        yield started
 
 
 @pytest.fixture
@@ -140,7 +173,7 @@ def recordings() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def offline(adapter_folders) -> Callable[..., object]:
-    """What `transcribe` makes of a recording with an adapter, or a sum of them: `medical:0.5+accent:0.5`."""
+    """The transcript of `transcribe` with an adapter, or a sum of them: `medical:0.5+accent:0.5`."""
 
     def run(file, model: str = "mini"):
         for name, folder in adapter_folders.items():
@@ -149,15 +182,3 @@ def offline(adapter_folders) -> Callable[..., object]:
         return load("mini", adapter=adapter, search=GREEDY).transcribe(file, word_timestamps=True)
 
     return run
-
-
-def call(running, method: str, path: str = "", key: str = "none", file=None, **fields) -> httpx.Response:
-    """A request to /v1/voices; with fields, a form."""
-    files = {name: (None, str(value)) for name, value in fields.items()}
-    files |= {"file": ("speech.ogg", file.read_bytes())} if file else {}
-    headers, url = {"Authorization": f"Bearer {key}"}, f"{running.url}/v1/voices{path}"
-    return httpx.request(method, url, files=files or None, headers=headers, timeout=60)
-
-
-def begin(running, name: str, key: str = "none", **fields) -> httpx.Response:
-    return call(running, "POST", "", key, name=name, consent="true", **fields)

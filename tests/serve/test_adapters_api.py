@@ -1,4 +1,4 @@
-"""/v1/adapters: what is stored is proven to fit, is used by the next request, and leaves without a trace."""
+"""/v1/adapters: a stored adapter is proven to fit, is used by the next request, and can be removed."""
 
 import copy
 import io
@@ -13,12 +13,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import openai
 import pytest
 import soundfile
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.cache import find_stored
 from ia3_speech.adapters.card import score_line, update_card
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.load import labels_of_trained
@@ -29,54 +27,43 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
-from ia3_speech.serve.adapters_api import zipped
-from ia3_speech.serve.jobs import read_job
 from ia3_speech.training.few_minutes import heard_by
 from tests.routing.test_routing import FAULTS, damage_gate
-from tests.serve.conftest import FILES, begin, call, eventually
-
-
-def upload(running, name, folder: Path, files=FILES, key="none", **fields) -> httpx.Response:
-    parts = [("files", (file, (folder / file).read_bytes())) for file in files]
-    return send(running, name, parts, key, **fields)
-
-
-def send(running, name, parts, key="none", **fields) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {key}"}
-    data = {"name": name, **fields}
-    return httpx.post(f"{running.url}/v1/adapters", data=data, files=parts, headers=headers, timeout=60)
-
-
-def text(running, model: str, file: Path) -> str:
-    return running.client().audio.transcriptions.create(model=model, file=file).text
+from tests.serve.conftest import FILES, eventually
 
 
 def test_stored_used_replaced_shown_and_removed(running, adapters, recordings, offline):
-    done = upload(running, "ward", adapters["medical"])
+    def text(model: str) -> str:
+        return running.transcribe(recordings[0], model).json()["text"]
+
+    def loaded() -> list[str]:
+        return [stored.name for stored in running.server.cache.loaded]
+
+    done = running.upload("ward", adapters["medical"])
     assert done.status_code == 201 and done.json()["labels"] == {"domain": "medical"}
-    assert "/" not in json.dumps({k: v for k, v in done.json().items() if k != "created"}), "no path is told"
+    assert "/" not in json.dumps({k: v for k, v in done.json().items() if k != "created"}), "no path is shown"
     expected = {name: offline(recordings[0], name).text for name in ("medical", "accent")}
-    assert text(running, "ward", recordings[0]) == expected["medical"] != expected["accent"]
-    assert upload(running, "ward", adapters["medical"]).status_code == 201, "the same again changes nothing"
-    taken = upload(running, "ward", adapters["accent"])
+    assert text("ward") == expected["medical"] != expected["accent"]
+    assert running.upload("ward", adapters["medical"]).status_code == 201, "the same again changes nothing"
+    taken = running.upload("ward", adapters["accent"])
     assert (taken.status_code, taken.json()["error"]["code"]) == (409, "name_taken")
-    assert upload(running, "ward", adapters["accent"], replace="true").status_code == 201
-    assert text(running, "ward", recordings[0]) == expected["accent"]
-    listed = httpx.get(f"{running.url}/v1/adapters").json()["data"]
-    assert [one["id"] for one in listed] == ["accent", "medical", "speaker42", "ward"]
-    shown = httpx.get(f"{running.url}/v1/adapters/speaker42").json()
+    assert running.upload("ward", adapters["accent"], replace="true").status_code == 201
+    assert text("ward") == expected["accent"]
+    listed = running.send("GET", "adapters").json()["data"]
+    assert [adapter["id"] for adapter in listed] == ["accent", "medical", "speaker42", "ward"]
+    shown = running.send("GET", "adapters/speaker42").json()
     assert shown["biometric"] and shown["card"].startswith("---") and shown["parameters"] == 18_432
-    url = f"{running.url}/v1/adapters/ward"
-    assert httpx.delete(url).json() == {"id": "ward", "object": "adapter", "deleted": True}
-    assert httpx.delete(url).status_code == httpx.get(url).status_code == 404
-    assert "ward" not in registry.registered_names()
-    assert "ward" not in [stored.name for stored in running.server.cache.loaded]
-    text(running, "medical", recordings[0])
+    deleted = {"id": "ward", "object": "adapter", "deleted": True}
+    assert running.send("DELETE", "adapters/ward").json() == deleted
+    for method in ("DELETE", "GET"):
+        assert running.send(method, "adapters/ward").status_code == 404
+    assert "ward" not in registry.registered_names() and "ward" not in loaded()
+    text("medical")
     registry.remove("medical")  # by another process
-    eventually(lambda: "medical" not in [stored.name for stored in running.server.cache.loaded])
+    eventually(lambda: "medical" not in loaded())
 
 
-def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters):
+def test_files_that_are_no_adapter_of_this_base_are_refused_and_leave_nothing(running, adapters):
     folder, before = adapters["accent"], registry.registered_names()
     config, weights, record = ((name, (folder / name).read_bytes()) for name in FILES)
     other = json.loads(record[1]) | {"fingerprint": {"architecture": "Other", "sha256": "0"}}
@@ -92,96 +79,85 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
         *([config, weights, (name, b"{}")] for name in ("../../evil.json", "/etc/evil", "store.json")),
     ]
     for files in wrong:
-        done = send(running, "new", [("files", file) for file in files] or None)
+        done = running.send("POST", "adapters", name="new", files=files)
         assert done.status_code == 400, files
         assert str(Path.home()) not in done.text and "/tmp" not in done.text
     for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini", "nearest"):
-        assert upload(running, name, folder).status_code in (400, 403), name
+        assert running.upload(name, folder).status_code in (400, 403), name
     assert registry.registered_names() == before and not list(registry.adapters_dir().glob("*evil*"))
     assert not (registry.home() / "up").exists()
 
 
-KEYS = """
-- {name: a, key: key-number-one-0001, manage: ['dr-*']}
-- {name: b, key: key-number-two-0002, adapters: ['*']}
+ONE, TWO = "key-number-one-0001", "key-number-two-0002"
+KEYS = f"""
+- {{name: a, key: {ONE}, adapters: [medical], manage: ['dr-*']}}
+- {{name: b, key: {TWO}, adapters: ['*']}}
 """
 
 
-def test_who_may_store(serving, adapters):
+def test_who_may_store_and_change(serving, adapters):
+    accent, medical = adapters["accent"], registry.adapters_dir() / "medical"
     with serving(keys=KEYS) as running:
-        folder, one, two = adapters["accent"], "key-number-one-0001", "key-number-two-0002"
-        assert upload(running, "dr-who", folder, key=one).status_code == 201
-        refused = upload(running, "accent", folder, key=one, replace="true")
-        assert refused.status_code == 403 and "if they are free: dr-*." in refused.text
-        assert upload(running, "dr-no", folder, key=two).status_code == 403
-        for key, name, status in ((two, "dr-who", 403), (one, "medical", 404), (one, "dr-who", 200)):
-            headers = {"Authorization": f"Bearer {key}"}
-            assert httpx.delete(f"{running.url}/v1/adapters/{name}", headers=headers).status_code == status
+        assert running.upload("dr-who", accent, ONE).status_code == 201
+        refused = [running.upload(name, accent, ONE, replace="true") for name in ("accent", "medical")]
+        assert "if they are free: dr-*." in refused[0].text
+        refused += [running.upload("dr-no", accent, TWO), running.begin("medical", ONE)]
+        assert [answer.status_code for answer in refused] == [403] * 4
+        assert running.models(ONE) == ["mini", "dr-who", "medical"]
+        for key, name, status in ((TWO, "dr-who", 403), (ONE, "accent", 404), (ONE, "medical", 403)):
+            assert running.send("DELETE", f"adapters/{name}", key).status_code == status
+        assert running.send("DELETE", "adapters/dr-who", ONE).status_code == 200
+        assert registry.file_contents(medical) == registry.file_contents(adapters["medical"])
     with serving(upload_adapters=False) as running:
-        assert upload(running, "new", folder).status_code == 403
-        assert httpx.delete(f"{running.url}/v1/adapters/accent").status_code == 403
-    with serving() as running:  # no page of another site may use a server without keys
-        headers = {"Origin": "https://elsewhere.example"}
-        assert httpx.delete(f"{running.url}/v1/adapters/accent", headers=headers).status_code == 403
-        for host in ("elsewhere.example:8000", "[x"):  # nor one whose name leads here
-            headers = {"Origin": f"http://{host}", "Host": host}
-            assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 403
-        headers = {"Origin": running.url}
-        assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 200
+        assert running.upload("new", accent).status_code == 403
+        assert running.send("DELETE", "adapters/accent").status_code == 403
 
 
-def test_who_uses_a_shared_adapter_may_not_change_it(serving, adapters, recordings):
-    key = "key-of-a-physician"
-    with serving(keys=f"- {{name: dr, key: {key}, adapters: [medical], manage: [dr-01]}}") as running:
-        headers = {"Authorization": f"Bearer {key}"}
-        assert upload(running, "dr-01", adapters["accent"], key=key).status_code == 201
-        answers = [upload(running, "medical", adapters["accent"], key=key, replace="true")]
-        answers.append(httpx.delete(f"{running.url}/v1/adapters/medical", headers=headers))
-        form = {"name": (None, "medical"), "consent": (None, "true")}
-        answers.append(httpx.post(f"{running.url}/v1/voices", files=form, headers=headers))
-        assert [answer.status_code for answer in answers] == [403] * 3
-        assert registry.file_contents(registry.adapters_dir() / "medical") == registry.file_contents(
-            adapters["medical"]
-        )
-        assert {m.id for m in running.client(key).models.list()} == {"mini", "medical", "dr-01"}
-        assert httpx.delete(f"{running.url}/v1/adapters/dr-01", headers=headers).status_code == 200
+def test_pages_of_other_sites_may_not_use_a_server_without_keys(serving, adapters):
+    with serving() as running:
+        here = running.url.removeprefix("http://")
+        for origin, host, status in (
+            ("https://elsewhere.example", here, 403),
+            ("http://elsewhere.example:8000", "elsewhere.example:8000", 403),  # whose name leads here
+            ("http://[x", "[x", 403),
+            (running.url, here, 200),
+        ):
+            headers = {"Origin": origin, "Host": host}
+            assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == status
 
 
-WRONG_KEYS = ["- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "["]
-WRONG_KEYS += ["- {name: a, key: sixteen-letters-, more: 1}", "- {name: a, key: 'sha256:0123456789abcdef'}"]
+WRONG_KEYS = [(wrong, "") for wrong in ("- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "[")]
+WRONG_KEYS += [
+    ("- {name: a, key: sixteen-letters-, more: 1}", ""),
+    ("- {name: a, key: 'sha256:0123456789abcdef'}", "64 hex digits"),
+    ("- {name: '-', key: sixteen-letters-}", "without a key"),
+    ("- {name: a, key: sixteen-letters-}\n- {name: b, key: sixteen-letters-}", "the same key"),
+    ("- {name: a, key: sixteen-letters-}\n- {name: b\n- {name: c}\n", "keys.yaml:3: is not a list of keys"),
+    (
+        "- {name: a, key: key-number-one-0001}\n- name: b\n  key: key-number-two-0002\n  manage: true\n",
+        "keys.yaml:4: manage: ",  # of 0.1.0
+    ),
+]
 
 
-@pytest.mark.parametrize("content", WRONG_KEYS)
-def test_a_file_of_keys_that_is_wrong_is_named_and_no_key_is_told(tmp_path, content):
+@pytest.mark.parametrize(("content", "message"), WRONG_KEYS)
+def test_the_error_of_a_file_of_keys_names_the_line_and_no_key(tmp_path, content, message):
     file = tmp_path / "keys.yaml"
     file.write_text(content)
-    with pytest.raises(UserError, match=r"keys\.yaml:(1:)? ") as caught:
+    with pytest.raises(UserError, match=r"keys\.yaml:(\d+:)? ") as caught:
         Access(file, 0)
-    assert "sixteen-letters" not in str(caught.value)
-
-
-def test_of_a_file_of_keys_the_line_is_told_or_that_it_cannot_be_read(tmp_path):
-    file = tmp_path / "keys.yaml"
-    file.write_text("- {name: a, key: key-number-one-0001}\n- {name: b\n- {name: c}\n")
-    with pytest.raises(UserError, match=r"keys\.yaml:3: is not a list of keys"):
-        Access(file, 0)
-    file.write_text(
-        "- {name: a, key: key-number-one-0001}\n- name: b\n  key: key-number-two-0002\n  manage: true\n"
-    )
-    with pytest.raises(UserError, match=r"keys\.yaml:4: manage: .*such as manage: \[dr-01"):  # of 0.1.0
-        Access(file, 0)
+    assert message in str(caught.value) and "sixteen-letters" not in str(caught.value)
     with pytest.raises(UserError, match=r": Is a directory"):
         Access(tmp_path, 0)
 
 
-def test_a_download_is_whole_while_the_adapter_is_replaced(adapters, tmp_path):
+def test_a_download_is_whole_while_the_adapter_is_replaced(running, adapters, tmp_path):
     versions = []
     for name in ("accent", "medical"):
         (tmp_path / name).mkdir()
         copy_publishable(adapters[name], tmp_path / name, "ward")
         versions.append(registry.file_contents(tmp_path / name))
     registry.register(adapters["accent"], "ward")
-    stored = find_stored("ward")
 
     def replace_often() -> None:
         for number in range(30):
@@ -191,7 +167,7 @@ def test_a_download_is_whole_while_the_adapter_is_replaced(adapters, tmp_path):
     writer.start()
     try:
         while writer.is_alive():
-            archive = zipfile.ZipFile(io.BytesIO(zipped(stored)))
+            archive = zipfile.ZipFile(io.BytesIO(running.send("GET", "adapters/ward/download").content))
             assert {name.removeprefix("ward/"): archive.read(name) for name in archive.namelist()} in versions
     finally:
         writer.join()
@@ -231,81 +207,73 @@ def test_odd_types_in_a_record_are_refused_or_do_no_harm(serving, adapters, tmp_
     folder, copies = shutil.copytree(adapters["medical"], tmp_path / "odd"), tmp_path / "copies"
     copies.mkdir()
     whole, taken = read_record(folder) | MORE, []
-    for mutant in mutants(whole):
+    for mutant in islice(mutants(whole), 0, None, 2):
         (folder / METADATA).write_text(json.dumps(mutant))
         with suppress(UserError):
             use_record(folder, copies)
             taken.append(mutant)
-    assert len(taken) > 100, "that of further entries, such as labels, which may be anything"
+    assert len(taken) > 50, "of entries such as labels, which may be anything"
     soundfile.write(tmp_path / "short.wav", np.zeros(4000), 16_000)
-    with serving() as running, httpx.Client(base_url=f"{running.url}/v1") as client:
-        for number, mutant in enumerate([*taken[::8], *islice(mutants(whole), 0, None, 15)]):
+    with serving() as running:
+        for number, mutant in enumerate([*taken[::12], *islice(mutants(whole), 0, None, 40)]):
             (folder / METADATA).write_text(json.dumps(mutant))
-            registry.register(folder, "here", force=True)  # as it may have lain there before
-            answer = upload(running, "sent", folder, replace="true")
-            assert answer.status_code in (201, 400), mutant
+            registry.register(folder, "here", force=True)
+            assert running.upload("sent", folder, replace="true").status_code in (201, 400), mutant
             for path in ("adapters", "adapters/here", "adapters/here/download", "adapters/sent"):
-                assert client.get(path).status_code < 500, mutant
-            for model in ("here", "sent", "auto")[number % 3 :][:1]:
-                files = {"file": (tmp_path / "short.wav").read_bytes()}
-                done = client.post("audio/transcriptions", data={"model": model}, files=files)
-                assert done.status_code < 500, mutant
+                assert running.send("GET", path).status_code < 500, mutant
+            model = ("here", "sent", "auto")[number % 3]
+            assert running.transcribe(tmp_path / "short.wav", model).status_code < 500, mutant
     assert "defect" not in caplog.text
 
 
-def test_a_gate_that_is_unusable_stops_neither_the_server_nor_auto(
+def test_an_unusable_gate_stops_neither_the_server_nor_auto(
     serving, recognizer, adapters, recordings, caplog
 ):
     base = recognizer.base
     for name, files in (("accent", recordings[:3]), ("medical", recordings[3:6])):
         write_gate(registry.adapters_dir() / name, measure_speech(base, map(load_audio, files)))
     with serving() as running:
-        assert text(running, "auto", recordings[0])
-        damage_gate(registry.adapters_dir() / "accent", "beyond 1")  # which a running server notices
-        assert text(running, "auto", recordings[0]) and "accent/gate.safetensors: " in caplog.text
-        with pytest.raises(openai.BadRequestError):
-            text(running, "auto:accent", recordings[0])
+        assert running.transcribe(recordings[0], "auto").status_code == 200
+        damage_gate(registry.adapters_dir() / "accent", "beyond 1")  # a running server notices it
+        assert running.transcribe(recordings[0], "auto").status_code == 200
+        assert "accent/gate.safetensors: " in caplog.text
+        assert running.transcribe(recordings[0], "auto:accent").status_code == 400
         for fault in FAULTS:
             shutil.copy(registry.adapters_dir() / "medical" / GATE, adapters["accent"])
             damage_gate(adapters["accent"], fault)
-            refused = upload(running, "new", adapters["accent"], (*FILES, GATE))
+            refused = running.upload("new", adapters["accent"], files=(*FILES, GATE))
             (adapters["accent"] / GATE).unlink()
             assert refused.status_code == 400 and "gate.safetensors" in refused.text, fault
 
 
-ATTACK = """
-- {name: anna, key: key-of-anna-000001, adapters: [anna], manage: [anna]}
-- {name: bank, key: key-of-bank-000002, adapters: ['bank*'], manage: ["bank*"]}
+ANNA, BANK = "key-of-anna-000001", "key-of-bank-000002"
+ATTACK = f"""
+- {{name: anna, key: {ANNA}, adapters: [anna], manage: [anna]}}
+- {{name: bank, key: {BANK}, adapters: ['bank*'], manage: ["bank*"]}}
 """
 
 
-@pytest.mark.parametrize("already_there", [False, True])
-def test_no_record_makes_the_server_train_on_somebody_elses_recordings(
-    serving, adapters, recordings, tmp_path, already_there
-):
-    """By the real job, which with anna's recordings would have enough to train, and by the server's base."""
-    folder, anna, bank = tmp_path / "evil", "key-of-anna-000001", "key-of-bank-000002"
-    shutil.copytree(adapters["medical"], folder)
-    data = str(voice.store_of("anna") / "data")
+def test_no_record_makes_the_server_train_on_another_keys_recordings(serving, adapters, recordings, tmp_path):
+    """With anna's recordings there would be enough to train."""
+    folder = shutil.copytree(adapters["medical"], tmp_path / "evil")
+    data = str(registry.home() / "corrections/anna/data")
     training = {"data": data, "trained_on": ["a"], "audio": ["0"], "corrections": {"a": 1}, "seed": 1}
     write_record(folder, read_record(folder) | {"training": training, "base": str(tmp_path / "no_base")})
     with serving(keys=ATTACK) as running:
-        for name, key, files in (("anna", anna, recordings[:6]), ("bank1", bank, recordings[6:9])):
-            if name == "bank1" and already_there:  # from before uploads were cleaned
-                registry.register(folder, "bank1")
-                shutil.copy(folder / METADATA, registry.adapters_dir() / "bank1")
-            elif name == "bank1":
-                assert upload(running, "bank1", folder, key=key).status_code == 201
-                stored = read_record(registry.adapters_dir() / "bank1")
-                assert (stored["base"], stored["training"]) == ("mini", {"dataset": "data", "seed": 1})
-            begin(running, name, key)
+        assert running.upload("bank1", folder, BANK).status_code == 201
+        stored = read_record(registry.adapters_dir() / "bank1")
+        assert (stored["base"], stored["training"]) == ("mini", {"dataset": "data", "seed": 1})
+        registry.register(folder, "bank2")
+        shutil.copy(folder / METADATA, registry.adapters_dir() / "bank2")  # from before uploads were cleaned
+        for name, key, files in (
+            ("anna", ANNA, recordings[:6]), ("bank1", BANK, recordings[6:9]), ("bank2", BANK, recordings[6:9])
+        ):  # fmt: skip
+            running.begin(name, key)
             for number, file in enumerate(files):
-                fields = {"file": file, "text": f"{'very ' * number}short"}
-                assert call(running, "POST", f"/{name}/recordings", key, **fields).status_code == 201
-        assert call(running, "POST", "/bank1/learn", bank, epochs=1).status_code == 202
-        eventually(lambda: read_job("bank1")["state"] not in ("queued", "running"))
-        assert "bank1: 3 utterances can't be divided" in read_job("bank1")["result"]["reason"]
-        headers = {"Authorization": f"Bearer {bank}"}
-        download = httpx.get(f"{running.url}/v1/adapters/bank1/download", headers=headers).content
-        with zipfile.ZipFile(io.BytesIO(download)) as archive:
-            assert not any(str(tmp_path).encode() in archive.read(name) for name in archive.namelist())
+                assert running.record(name, file, f"{'very ' * number}short", key).status_code == 201
+        for name in ("bank1", "bank2"):
+            with pytest.raises(UserError, match=f"{name}: 3 utterances can't be divided"):
+                voice.learn_voice(name, running.server.jobs.base)
+            download = running.send("GET", f"adapters/{name}/download", BANK).content
+            with zipfile.ZipFile(io.BytesIO(download)) as archive:
+                assert not any(str(tmp_path).encode() in archive.read(file) for file in archive.namelist())

@@ -1,4 +1,4 @@
-"""Hostile input: a thousand requests that nobody means, clients that stall, a full disk; never a 500."""
+"""Hostile input: a thousand malformed requests, clients that stall, a full disk; never a 500."""
 
 import io
 import shutil
@@ -18,9 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 from ia3_speech.adapters import registry
 from ia3_speech.serve.jobs import read_job
-from tests.serve.conftest import FILES, begin, call, eventually
-from tests.serve.test_adapters_api import upload
-from tests.serve.test_operation import post
+from tests.serve.conftest import FILES, eventually
 
 MULTIPART = "multipart/form-data; boundary=limit"
 TRANSCRIBE = "/v1/audio/transcriptions"
@@ -222,33 +220,33 @@ def peak_memory() -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
-def test_a_thousand_requests_that_nobody_means(serving, adapters, caplog, no_process):
-    store = registry.home()
+def test_a_thousand_hostile_requests(serving, adapters, caplog, no_process):
     with serving(max_minutes=0.5, upload_seconds=0.5) as running:
-        begin(running, "anna")
+        running.begin("anna")
         requests = [*hostile_requests(0, 1_000, adapters["accent"])]
         Path("/proc/self/clear_refs").write_text("5")
-        before, port = peak_memory(), int(running.url.rpartition(":")[2])
+        before = peak_memory()
         with ThreadPoolExecutor(16) as clients:
-            answers = [*clients.map(lambda request: request.send(port), requests)]
+            answers = [*clients.map(lambda request: request.send(running.port), requests)]
         assert peak_memory() < before + MEMORY
         for request, (status, body) in zip(requests, answers, strict=True):
             assert status is None or status < 500, (request.kind, request.data[:300], body)
             assert status is not None or request.seconds <= 1, (request.kind, request.data[:300])
-            for told in (b"/tmp", encoded(str(Path.home())), b"root:", b"internal_error"):
-                assert told not in body, (request.kind, body)
+            for secret in (b"/tmp", encoded(str(Path.home())), b"root:", b"internal_error"):
+                assert secret not in body, (request.kind, body)
         statuses = [status for status, _ in answers]
         assert {200, 201, 400, 403, 404, 405, 408, 413} <= {*statuses} and statuses.count(400) > 400
         eventually(lambda: running.server.active == 0)
-        assert post(running, sound(1.0)).status_code == 200
+        assert running.transcribe(sound(1.0)).status_code == 200
     assert "defect" not in caplog.text and "Traceback" not in caplog.text
+    store = registry.home()
     assert sorted(path.name for path in store.iterdir()) == ["adapters", "corrections", "voices"]
-    found = {path.name for folder in store.iterdir() for path in folder.iterdir() if path.name[0] != "."}
-    assert found <= {*adapters, "anna", "new", "true", "nan", "null", "1e999", "JSON", "日本語"}
+    entries = {path.name for folder in store.iterdir() for path in folder.iterdir() if path.name[0] != "."}
+    assert entries <= {*adapters, "anna", "new", "true", "nan", "null", "1e999", "JSON", "日本語"}
 
 
-def test_the_description_holds_no_request_that_breaks_the_server(running, no_process):
-    """What Schemathesis makes of /openapi.json; docs/serve.md has the command for a longer run."""
+def test_no_request_of_the_description_breaks_the_server(running, no_process):
+    """The requests that Schemathesis makes of /openapi.json; docs/serve.md shows a longer run."""
     schemathesis = pytest.importorskip("schemathesis")
     operations = [*schemathesis.openapi.from_url(f"{running.url}/openapi.json").get_all_operations()]
     assert len(operations) > 15
@@ -263,19 +261,18 @@ def test_the_description_holds_no_request_that_breaks_the_server(running, no_pro
         check()
 
 
-def test_who_stalls_is_cut_off_and_holds_nobody_up(serving, adapters):
+def test_stalled_clients_are_cut_off_and_delay_nobody(serving, adapters):
     """Heads and bodies that do not end, and answers that nobody reads."""
     with serving(upload_seconds=1.0, max_requests=50) as running:
-        address = ("127.0.0.1", int(running.url.rpartition(":")[2]))
         body, clients = message("POST", TRANSCRIBE, b"--limit\r\n", content_length="1000"), []
         page = b"GET /page/sample.ogg HTTP/1.1\r\nhost: x\r\n\r\n" * 300  # 3 MB of answers
         for data in [b"GET / HTTP/1.1\r\nhost: x\r\nx: ", body, page] * 10:
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-            client.connect(address)
+            client.connect(("127.0.0.1", running.port))
             client.sendall(data)
             clients.append(client)
-        assert post(running, sound(1.0)).status_code == 200
+        assert running.transcribe(sound(1.0)).status_code == 200
         eventually(lambda: running.server.active == 0)
         assert clients[1].recv(12) == b"HTTP/1.1 408"
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # heads are left
@@ -301,31 +298,29 @@ def small_disk(tmp_path, monkeypatch, adapter_folders) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_is_told_and_what_needs_none_is_answered(
-    serving, small_disk, adapter_folders, tmp_path, no_process
+def test_on_a_full_disk_requests_that_need_none_are_answered(
+    serving, small_disk, adapter_folders, no_process
 ):
     speech, long = sound(1.0), sound(60.0)  # the second does not stay in memory
-    recording = tmp_path / "a.wav"
-    recording.write_bytes(speech)
     with serving() as running:
 
-        def answers() -> list[int]:
-            sent = [begin(running, name) for name in ("anna", "bert")] + [post(running, long)]
-            sent.append(upload(running, "new", adapter_folders["medical"]))
-            sent.append(call(running, "POST", "/anna/recordings", file=recording, text="no fever"))
-            sent.append(call(running, "POST", "/anna/learn", epochs=1))
-            assert all(answer.headers["retry-after"] for answer in sent if answer.status_code == 503)
-            return [answer.status_code for answer in sent]
+        def statuses() -> list[int]:
+            answers = [running.begin(name) for name in ("anna", "bert")] + [running.transcribe(long)]
+            answers.append(running.upload("new", adapter_folders["medical"]))
+            answers.append(running.record("anna", speech, "no fever"))
+            answers.append(running.send("POST", "voices/anna/learn", epochs=1))
+            assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
+            return [answer.status_code for answer in answers]
 
-        begin(running, "anna")
+        running.begin("anna")
         filler = small_disk / "filler"
         with filler.open("wb", buffering=0) as file:
             for size in (2**20, 2**12):
                 while shutil.disk_usage(small_disk).free >= size:
                     file.write(bytes(size))
-        assert answers() == [201, 503, 503, 503, 503, 503]
-        assert post(running, speech, model="accent").status_code == 200
+        assert statuses() == [201, 503, 503, 503, 503, 503]
+        assert running.transcribe(speech, "accent").status_code == 200
         filler.unlink()
-        assert answers() == [201, 201, 200, 201, 201, 202]
-        cancelled = call(running, "DELETE", "/anna/learn").json()["job"]["state"]
+        assert statuses() == [201, 201, 200, 201, 201, 202]
+        cancelled = running.send("DELETE", "voices/anna/learn").json()["job"]["state"]
         assert cancelled == "cancelled" == read_job("anna")["state"]

@@ -16,7 +16,7 @@ from ia3_speech.data import audio
 from ia3_speech.serve.monitoring import RequestIds
 from tests.serve.conftest import eventually
 
-SECRET = "key-of-the-clinic-1"
+KEY = "key-of-the-clinic-1"
 
 
 class Gate:
@@ -35,19 +35,14 @@ class Gate:
         monkeypatch.setattr(bank, "logits", wait)
 
 
-def post(running, content: bytes, name: str = "a.wav", **fields: str) -> httpx.Response:
-    url = f"{running.url}/v1/audio/transcriptions"
-    return httpx.post(url, data={"model": "mini"} | fields, files={"file": (name, content)}, timeout=60)
-
-
 # ---- operation
 
 
 def test_health_metrics_and_the_log(serving, adapters, recordings, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "ia3_speech")
     monkeypatch.setattr(caplog.handler, "filters", [RequestIds()])
-    with serving(keys=f"- {{name: clinic, key: {SECRET}, adapters: ['*']}}") as running:
-        client = running.client(SECRET)
+    with serving(keys=f"- {{name: clinic, key: {KEY}, adapters: ['*']}}") as running:
+        client = running.client(KEY)
         request = {"model": "speaker42", "file": recordings[0], "prompt": "spoken words"}
         answer = client.audio.transcriptions.with_raw_response.create(**request)
         text, request_id = answer.parse().text, answer.headers["x-request-id"]
@@ -62,20 +57,19 @@ def test_health_metrics_and_the_log(serving, adapters, recordings, caplog, monke
         running.server.closing = True
         assert httpx.get(f"{running.url}/readyz").status_code == 503
         running.server.closing = False
-    line = next(one for one in caplog.records if one.getMessage().startswith("POST"))
-    told = r"POST /v1/audio/transcriptions 200 [\d.]+ s, key clinic, audio [\d.]+ s"
-    assert re.fullmatch(told, line.getMessage()) and line.request_id == request_id
+    line = next(record for record in caplog.records if record.getMessage().startswith("POST"))
+    expected = r"POST /v1/audio/transcriptions 200 [\d.]+ s, key clinic, audio [\d.]+ s"
+    assert re.fullmatch(expected, line.getMessage()) and line.request_id == request_id
     assert re.fullmatch(r"req_[0-9a-f]{24}", request_id)
-    for told in (caplog.text, shown):
-        assert not {*text.split(), "speaker42", SECRET, "spoken"} & set(re.findall(r"[\w-]+", told))
+    for public in (caplog.text, shown):
+        assert not {*text.split(), "speaker42", KEY, "spoken"} & set(re.findall(r"[\w-]+", public))
 
 
-def test_a_shutdown_finishes_what_was_taken(serving, adapters, recordings, monkeypatch):
+def test_a_shutdown_finishes_accepted_requests(serving, adapters, recordings, monkeypatch):
     answers = []
     with serving() as running:
         gate = Gate(running, monkeypatch)
-        audio = recordings[0].read_bytes()
-        thread = threading.Thread(target=lambda: answers.append(post(running, audio, "a.ogg")))
+        thread = threading.Thread(target=lambda: answers.append(running.transcribe(recordings[0])))
         thread.start()
         assert gate.began.wait(30)
         running.web.should_exit = True
@@ -85,25 +79,23 @@ def test_a_shutdown_finishes_what_was_taken(serving, adapters, recordings, monke
     assert not running.server.engine.alive and len(running.server.bank) == 0
 
 
-def test_help_teaches_and_wrong_options_are_told(run_command):
-    shown = run_command("serve", "--help")
-    assert shown.code == 0 and "curl -F model=mini" in shown.out and "--max-wait-ms" in shown.out
-    for words, message in (
-        (["--max-adapters", "0"], "--max-adapters is 0, not a number from 1 on"),
-        (["--max-megabytes", "inf"], "--max-megabytes is inf, not a number from 0.001 on"),
-        (["--port", "70000"], "--port is 70000, and can't be more than 65535"),
-        (
-            ["--language", "english", "--port", "0"],
-            "--language: Invalid language 'english'. Language parameter "
-            "must be specified in ISO-639-1 format.",
-        ),
-        (["--key-file", "nowhere.yaml"], "--key-file nowhere.yaml: no such file"),
-    ):
-        done = run_command("serve", *words)
-        assert (done.code, done.err) == (1, f"error: {message}\n")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--max-adapters 0", "--max-adapters is 0, not a number from 1 on"),
+        ("--max-megabytes inf", "--max-megabytes is inf, not a number from 0.001 on"),
+        ("--port 70000", "--port is 70000, and can't be more than 65535"),
+        ("--language english --port 0", "--language: Invalid language 'english'."),
+        ("--key-file nowhere.yaml", "--key-file nowhere.yaml: no such file"),
+        ("--alias a", "--alias a: is not NAME=MODEL"),
+    ],
+)
+def test_wrong_options(run_command, words, message):
+    done = run_command("serve", *words.split())
+    assert done.code == 1 and done.err.startswith(f"error: {message}")
 
 
-def test_the_address_that_is_told_can_be_opened():
+def test_the_printed_address_can_be_opened():
     assert address_of("127.0.0.1", 8000) == "http://127.0.0.1:8000"
     assert address_of("::1", 8000) == "http://[::1]:8000"
 
@@ -116,22 +108,17 @@ def leave(running, path: str, content: bytes, began: threading.Event, **fields: 
     request = httpx.Request("POST", f"{running.url}{path}", data=fields, files={"file": ("a.wav", content)})
     head = [f"{name}: {value}" for name, value in request.headers.items()]
     head = [f"POST {request.url.path} HTTP/1.1", *head, "", ""]
-    with socket.create_connection(("127.0.0.1", request.url.port)) as client:
+    with socket.create_connection(("127.0.0.1", running.port)) as client:
         client.sendall("\r\n".join(head).encode() + request.read())
         assert began.wait(30)
 
 
 @pytest.mark.parametrize("path", ["audio/transcriptions", "voices/anna/recordings"])
-def test_decoding_ends_where_the_client_has_left(running, recordings, monkeypatch, no_process, path):
-    """Otherwise two long recordings keep all others from being decoded."""
-    httpx.post(f"{running.url}/v1/voices", files={"name": (None, "anna"), "consent": (None, "true")})
-    began, go, ended, blocks, read = (
-        threading.Event(),
-        threading.Event(),
-        threading.Event(),
-        [],
-        audio.read_blocks,
-    )
+def test_decoding_ends_when_the_client_leaves(running, recordings, monkeypatch, no_process, path):
+    """Otherwise two long recordings would keep all others from being decoded."""
+    running.begin("anna")
+    began, go, ended = threading.Event(), threading.Event(), threading.Event()
+    blocks, read = [], audio.read_blocks
 
     def wait(*arguments):
         try:
@@ -149,14 +136,14 @@ def test_decoding_ends_where_the_client_has_left(running, recordings, monkeypatc
         patch.setattr(audio, "read_blocks", wait)
         leave(running, f"/v1/{path}", long.getvalue(), began, model="mini", text="no fever")
         eventually(lambda: running.server.active == 0)
-        assert not ended.is_set(), "the request was over at once"
+        assert not ended.is_set(), "the request ended at once"
         go.set()
         assert ended.wait(30) and len(blocks) == 1
-    assert post(running, recordings[0].read_bytes(), "a.ogg").json()["text"], "others get theirs"
+    assert running.transcribe(recordings[0]).json()["text"], "others get their texts"
 
 
 @pytest.mark.parametrize("stream", ["false", "true"])
-def test_of_a_client_that_leaves_nothing_more_is_computed(serving, adapters, recordings, monkeypatch, stream):
+def test_nothing_is_computed_after_the_client_has_left(serving, adapters, recordings, monkeypatch, stream):
     long, wave = io.BytesIO(), np.tile(soundfile.read(recordings[-1])[0], 12)
     soundfile.write(long, wave, 16_000, format="WAV", subtype="PCM_16")
     with serving(batch_seconds=20.0) as running:
@@ -165,5 +152,5 @@ def test_of_a_client_that_leaves_nothing_more_is_computed(serving, adapters, rec
         leave(running, "/v1/audio/transcriptions", long.getvalue(), gate.began, **fields)
         eventually(lambda: running.server.active == 0)
         gate.go.set()
-        assert post(running, recordings[0].read_bytes(), "a.ogg").json()["text"], "others get theirs"
+        assert running.transcribe(recordings[0]).json()["text"], "others get their texts"
         assert gate.rows <= 4 and running.server.held_seconds == 0

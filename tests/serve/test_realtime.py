@@ -1,4 +1,4 @@
-"""/v1/realtime: OpenAI's client transcribes while it is spoken; the final text is that of the same audio."""
+"""/v1/realtime: OpenAI's client transcribes speech while it is spoken."""
 
 import base64
 import json
@@ -16,6 +16,7 @@ from ia3_speech.loading import load
 from tests.serve.conftest import GREEDY, eventually
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
+COMPLETED = f"{TRANSCRIPTION}.completed"
 
 
 def pcm(*waves: np.ndarray) -> bytes:
@@ -34,9 +35,40 @@ def update(content) -> dict:
     return {"type": "session.update", "session": content}
 
 
+def append_event(data: bytes) -> dict:
+    return {"type": "input_audio_buffer.append", "audio": base64.b64encode(data).decode()}
+
+
+COMMIT = {"type": "input_audio_buffer.commit"}
+
+
+def bare(running, path: str = "realtime", **options):
+    """A connection that can also send wrong events."""
+    return connect(f"{running.url.replace('http', 'ws')}/v1/{path}", **options)
+
+
+def send(socket, *events: dict | str) -> None:
+    for event in events:
+        socket.send(json.dumps(event) if isinstance(event, dict) else event)
+
+
+def next_of(socket, *kinds: str) -> dict:
+    """The next event of one of these kinds."""
+    while (event := json.loads(socket.recv()))["type"] not in kinds:
+        pass
+    return event
+
+
+def refused(running, *arguments, **options) -> tuple[int, bytes]:
+    """The status and the body of a refused handshake."""
+    with pytest.raises(InvalidStatus) as caught:
+        bare(running, *arguments, **options)
+    return caught.value.response.status_code, caught.value.response.body
+
+
 def append(connection, data: bytes) -> None:
     for start in range(0, len(data), 4_800):
-        connection.input_audio_buffer.append(audio=base64.b64encode(data[start : start + 4_800]).decode())
+        connection.send(append_event(data[start : start + 4_800]))
 
 
 def until(connection, kind: str, count: int = 1) -> list:
@@ -54,7 +86,7 @@ def kinds(events: list) -> list[str]:
 
 
 CREATED = [f"conversation.item.{kind}" for kind in ("created", "added", "done")]
-ITEM = ["input_audio_buffer.committed", *CREATED, f"{TRANSCRIPTION}.completed"]
+ITEM = ["input_audio_buffer.committed", *CREATED, COMPLETED]
 
 
 def test_pauses_divide_speech_into_items(running, recordings):
@@ -73,14 +105,14 @@ def test_pauses_divide_speech_into_items(running, recordings):
         assert updated.session.audio.input.transcription.model == "accent"
         assert updated.session.audio.input.turn_detection.silence_duration_ms == 500
         append(connection, data)
-        events = until(connection, f"{TRANSCRIPTION}.completed", len(expected))
+        events = until(connection, COMPLETED, len(expected))
         connection.session.update(session=session(transcription={"prompt": "codeine"}))
         assert connection.recv().session.audio.input.transcription.model == "accent", (
             "only the prompt changes"
         )
         append(connection, pcm(silence(0.5)))
         connection.input_audio_buffer.commit()
-        assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == ""
+        assert until(connection, COMPLETED)[-1].transcript == ""
     speech = ["input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"]
     assert kinds(events) == [*speech, *ITEM] * len(expected)
     completed = [event for event in events if event.type.endswith(".completed")]
@@ -105,7 +137,7 @@ def test_without_turn_detection_a_commit_ends_an_item(running, recordings, offli
         for _ in range(2):
             append(connection, pcm(wave))
             connection.input_audio_buffer.commit()
-            events = until(connection, f"{TRANSCRIPTION}.completed")
+            events = until(connection, COMPLETED)
             assert kinds(events) == ITEM
             assert set(events[-1].transcript.split()) & set(offline(recordings[0]).text.split())
             assert events[-1].usage.seconds == pytest.approx(len(wave) / 16_000, abs=0.01)
@@ -124,8 +156,9 @@ WRONG = [
     ({"type": 1}, "invalid_value", "type"),
     ('{"type": ' + 900 * "[" + 900 * "]" + "}", "invalid_value", "type"),
     ({"type": "response.create"}, "invalid_value", "type"),
-    (update(None), "invalid_value", "session."),
+    (update(None), "invalid_value", "session"),
     (update({"type": "realtime"}), "invalid_value", "session.type"),
+    (update({"type": "transcription", "audio": 1}), "invalid_value", "session.audio"),
     (update(session(format={"type": "audio/pcm", "rate": 8000})), "invalid_value", None),
     (update(session(turn_detection={"silence_duration_ms": -1})), "invalid_value", None),
     (update(session(transcription={"model": ["x"]})), "invalid_value", None),
@@ -137,84 +170,63 @@ WRONG = [
 ]
 
 
-def test_a_wrong_event_is_told_and_the_session_goes_on(running, recordings):
-    url = running.url.replace("http", "ws")
-    with connect(f"{url}/v1/realtime?intent=transcription") as socket:
-        assert json.loads(socket.recv())["type"] == "session.created"
+def test_after_a_wrong_event_the_session_goes_on(running, recordings):
+    audio = append_event(pcm(load_audio(recordings[0])))
+    with bare(running, "realtime?intent=transcription") as socket:
+        next_of(socket, "session.created")
         for number, (event, code, param) in enumerate(WRONG):
             known = isinstance(event, dict)
-            socket.send(json.dumps(event | {"event_id": f"event{number}"}) if known else event)
-            told = json.loads(socket.recv())
-            assert (told["type"], told["error"]["code"]) == ("error", code), event
-            assert param is None or told["error"]["param"] == param
-            assert told["error"]["event_id"] == (f"event{number}" if known else None)
-        audio = base64.b64encode(pcm(load_audio(recordings[0]))).decode()
-        socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
-        socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
-        while (told := json.loads(socket.recv()))["type"] != f"{TRANSCRIPTION}.completed":
-            assert told["type"] != "error"
-        answers = []  # of an adapter that is removed while a session has it, and then of the base
+            send(socket, event | {"event_id": f"event{number}"} if known else event)
+            error = next_of(socket, "error")["error"]
+            assert error["code"] == code and (param is None or error["param"] == param), event
+            assert error["event_id"] == (f"event{number}" if known else None)
+        send(socket, audio, COMMIT)
+        assert next_of(socket, "error", COMPLETED)["type"] == COMPLETED
+        answers = []  # of an adapter that is removed during a session, and then of the base
         for model in ("speaker42", "mini"):
-            socket.send(json.dumps(update(session(transcription={"model": model}))))
+            send(socket, update(session(transcription={"model": model})))
             if model == "speaker42":
                 registry.remove("speaker42")
-            socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
-            socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
-            while (told := json.loads(socket.recv()))["type"] not in ("error", f"{TRANSCRIPTION}.completed"):
-                pass
-            answers.append(told["type"])
-            socket.send(json.dumps({"type": "input_audio_buffer.clear"}))
-            while json.loads(socket.recv())["type"] != "input_audio_buffer.cleared":
-                pass  # append and commit may both have failed
-        assert answers == ["error", f"{TRANSCRIPTION}.completed"]
-    with connect(f"{url}/v1/realtime") as socket:  # leaves in the middle of its speech
-        socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
-    with pytest.raises(InvalidStatus) as caught, connect(f"{url}/v1/elsewhere"):
-        pass
-    assert caught.value.response.status_code in (403, 404)
-    with pytest.raises(InvalidStatus) as caught, connect(f"{url}/v1/realtime", origin="http://[elsewhere"):
-        pass  # a page of another site
-    assert caught.value.response.status_code == 403
+            send(socket, audio, COMMIT)
+            answers.append(next_of(socket, "error", COMPLETED)["type"])
+            send(socket, {"type": "input_audio_buffer.clear"})
+            next_of(socket, "input_audio_buffer.cleared")  # append and commit may both have failed
+        assert answers == ["error", COMPLETED]
+    with bare(running) as socket:  # leaves in the middle of its speech
+        send(socket, audio)
+    assert refused(running, "elsewhere")[0] in (403, 404)
+    assert refused(running, origin="http://[elsewhere")[0] == 403  # a page of another site
 
 
-def test_who_says_nothing_leaves(serving, adapters):
-    with serving(upload_seconds=0.5) as running:
-        with connect(f"{running.url.replace('http', 'ws')}/v1/realtime") as socket:
-            told = [json.loads(event) for event in socket]
-        assert [event["type"] for event in told] == ["session.created", "error"]
-        assert told[1]["error"]["code"] == "session_expired" and running.server.active == 0
+def test_a_silent_client_is_disconnected(serving, adapters):
+    with serving(upload_seconds=0.5) as running, bare(running) as socket:
+        events = [json.loads(event) for event in socket]
+        assert [event["type"] for event in events] == ["session.created", "error"]
+        assert events[1]["error"]["code"] == "session_expired"
+        eventually(lambda: running.server.active == 0)
 
 
-def test_a_session_needs_a_key_where_there_are_keys(serving):
-    with serving(keys="- {name: a, key: key-number-one-0001}", max_requests=1) as running:
-        url = f"{running.url.replace('http', 'ws')}/v1/realtime"
-        protocols = ["realtime", "openai-insecure-api-key.key-number-one-0001"]
-        with connect(url, subprotocols=protocols) as socket:
-            assert socket.subprotocol == "realtime" and json.loads(socket.recv())["type"] == "session.created"
-            headers = {"Authorization": "Bearer key-number-one-0001"}
-            with pytest.raises(InvalidStatus) as caught, connect(url, additional_headers=headers):
-                pass
-            assert caught.value.response.status_code == 503
-        with pytest.raises(InvalidStatus) as caught, connect(url):
-            pass
-        assert caught.value.response.status_code == 401
-        assert json.loads(caught.value.response.body)["error"]["type"] == "invalid_request_error"
+def test_a_session_needs_a_key_if_there_are_keys(serving):
+    key = "key-number-one-0001"
+    with serving(keys=f"- {{name: a, key: {key}}}", max_requests=1) as running:
+        with bare(running, subprotocols=["realtime", f"openai-insecure-api-key.{key}"]) as socket:
+            assert socket.subprotocol == "realtime"
+            next_of(socket, "session.created")
+            assert refused(running, additional_headers={"Authorization": f"Bearer {key}"})[0] == 503
+        status, body = refused(running)
+        assert status == 401 and json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize(
     ("after", "code"), [("another-key-0002}", "invalid_api_key"), ("key-number-one-0001}", "model_not_found")]
 )
 def test_a_session_ends_when_its_key_is_revoked_or_loses_its_model(serving, adapters, after, code):
-    keys = "- {name: a, adapters: [medical], key: key-number-one-0001}"
-    with serving(keys=keys) as running:
-        headers = {"Authorization": "Bearer key-number-one-0001"}
-        url = f"{running.url.replace('http', 'ws')}/v1/realtime?model=medical"
-        with connect(url, additional_headers=headers) as socket:
-            assert json.loads(socket.recv())["type"] == "session.created"
-            socket.send(json.dumps(update(session(transcription={"model": "medical"}))))
-            assert json.loads(socket.recv())["type"] == "session.updated"
+    headers = {"Authorization": "Bearer key-number-one-0001"}
+    with serving(keys="- {name: a, adapters: [medical], key: key-number-one-0001}") as running:
+        with bare(running, "realtime?model=medical", additional_headers=headers) as socket:
+            send(socket, update(session(transcription={"model": "medical"})))
+            next_of(socket, "session.updated")
             running.server.access.file.write_text(f"- {{name: a, key: {after}")
-            socket.send(json.dumps({"type": "input_audio_buffer.clear"}))
-            told = [json.loads(event) for event in socket]  # until it is closed
-        assert [event["error"]["code"] for event in told] == [code]
+            send(socket, {"type": "input_audio_buffer.clear"})
+            assert [json.loads(event)["error"]["code"] for event in socket] == [code]
         eventually(lambda: running.server.active == 0)

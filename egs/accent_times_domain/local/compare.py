@@ -14,6 +14,8 @@ other sentences have a table of their own.
 
 from pathlib import Path
 
+from ia3_speech.scoring.results import change_rate, read_results
+
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.commands.results import SCHEMA, result_row
@@ -25,7 +27,6 @@ from ia3_speech.results.notes import bullets, commands, warning_list, warnings_o
 from ia3_speech.results.systems import System, load_json
 from ia3_speech.scoring.error_rates import ErrorRates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.results import change_rate, read_results
 from ia3_speech.scoring.scorer import Score, json_value, score_hypotheses
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.scoring.term_errors import read_term_list

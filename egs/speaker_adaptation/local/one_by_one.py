@@ -31,7 +31,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.results.conclusion import BETTER
+from ia3_speech.results.conclusion import MIN_PROBABILITY
 from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import relative_change
@@ -40,7 +40,7 @@ from ia3_speech.training.few_minutes import train_on_few
 
 HEAD = ("utterances", "people", "base WER %", "draws needed %", "with an adapter %", "change %",
         "people worse off %", "largest loss %")  # fmt: skip
-DRAWS = (None, BETTER, 0.95)  # in which the folds have fewer errors; None: every adapter is used
+DRAWS = (None, MIN_PROBABILITY, 0.95)  # in which the folds have fewer errors; None: every adapter is used
 FOLDS = ("words", "base_errors", "errors", "better", "selected_epoch", "scale", "learning_rate")
 
 

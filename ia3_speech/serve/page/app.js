@@ -2,7 +2,7 @@
 
 import { $, chooseLanguage, loadTexts, make, refresh, state } from "./common.js";
 import { startTry } from "./try.js";
-import { startReading } from "./reading.js";
+import { readFor, startReading } from "./reading.js";
 import { startVoices } from "./voices.js";
 
 const SECTIONS = ["try", "make", "voices"];
@@ -28,7 +28,7 @@ async function start() {
   $("sign-out").hidden = !sessionStorage.getItem("key");
   $("sign-out").onclick = () => {
     sessionStorage.removeItem("key");
-    location.reload(); // nothing that was said stays on the page; autocomplete=off, for Firefox restores fields
+    location.reload(); // no text stays on the page; autocomplete=off, since Firefox restores fields
   };
   document.addEventListener("refreshed", () => {
     for (const element of document.querySelectorAll("[data-training]")) element.hidden = !state.training;
@@ -41,7 +41,7 @@ async function start() {
   });
   startTry();
   startReading();
-  startVoices();
+  startVoices(readFor);
   await refresh();
   document.body.dataset.ready = "true";
 }

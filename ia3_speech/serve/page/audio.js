@@ -6,7 +6,7 @@ export const RATE = 16000;
 let player = null;
 let playing = null;
 
-/** The microphone, from `start` to `stop`; closed in between, so that no light stays on. */
+/** The microphone, open from `start` to `stop` only, so that its light goes out. */
 export class Recorder {
   async start(onLevel) {
     if (!navigator.mediaDevices) throw new Error("insecure");
@@ -21,7 +21,7 @@ export class Recorder {
       this.count += data.length;
       onLevel(data.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0), this.count / this.context.sampleRate);
     };
-    try { // when all else is there, so that no beginning is lost
+    try { // last, so that no beginning is lost
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
     } catch (error) {
       await this.context.close();
@@ -61,7 +61,7 @@ export function wavOf(samples) {
   return new Blob([view], { type: "audio/wav" });
 }
 
-/** A file's samples; null where this browser can't decode what the server can. */
+/** A file's samples; null if this browser can't decode it, though the server may. */
 export async function decode(blob) {
   try {
     const buffer = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await blob.arrayBuffer());
@@ -74,7 +74,7 @@ export async function decode(blob) {
   }
 }
 
-/** Play from `start` to `end`; what was playing ends. */
+/** Play from `start` to `end`, and stop what was playing. */
 export function play(samples, start = 0, end = samples.length / RATE) {
   playing?.stop();
   player ??= new AudioContext();

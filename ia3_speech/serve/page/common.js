@@ -1,6 +1,6 @@
-/* What all parts of the page share: texts in the reader's language, and the API with its key.
+/* Shared by all parts of the page: texts in the user's language, and the API with its key.
 
-   When the server's voices and adapters have been read anew, the document gets an event "refreshed". */
+   When the lists of voices and adapters have been read again, the document gets an event "refreshed". */
 
 export const $ = (id) => document.getElementById(id);
 export const state = { base: "", language: "en", training: false, admin: false, data: [], adapters: [] };
@@ -26,7 +26,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** A request to the server. Asks for a key where it wants one; raises an Error in the server's words. */
+/** A request to the server. Asks the user for a key if the server needs one; throws the server's message. */
 export async function api(path, options = {}) {
   const key = sessionStorage.getItem("key");
   let answer;
@@ -40,14 +40,14 @@ export async function api(path, options = {}) {
     return api(path, options);
   }
   if (!answer.ok) {
-    const told = await answer.json().catch(() => null);
-    const message = told?.error?.message ?? `${answer.status} ${answer.statusText}`;
-    throw new Error(told?.error?.code === "name_taken" ? t("name_taken") : message);
+    const error = (await answer.json().catch(() => null))?.error;
+    const message = error?.message ?? `${answer.status} ${answer.statusText}`;
+    throw new Error(error?.code === "name_taken" ? t("name_taken") : message);
   }
   return answer;
 }
 
-/** Where a voice is in the API. */
+/** The path of a voice in the API. */
 export const pathOf = (name) => `voices/${encodeURIComponent(name)}`;
 
 export const apiJson = async (path, options) => (await api(path, options)).json();
@@ -55,9 +55,9 @@ export const apiJson = async (path, options) => (await api(path, options)).json(
 export function form(fields) {
   const data = new FormData();
   for (const [name, value] of Object.entries(fields))
-    for (const one of Array.isArray(value) ? value : [value])
-      if (one instanceof Blob) data.append(name, one, one.name || "speech.wav");
-      else data.append(name, one);
+    for (const item of Array.isArray(value) ? value : [value])
+      if (item instanceof Blob) data.append(name, item, item.name || "speech.wav");
+      else data.append(name, item);
   return data;
 }
 
@@ -86,14 +86,14 @@ function askForKey(wrong) {
   return asking;
 }
 
-/** Save what a browser can't show. */
+/** Save a file. */
 export function save(blob, name) {
   const link = make("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
-/** Run what a button does: it is disabled meanwhile, and what goes wrong is told in `status`. */
+/** Run a button's action: the button is disabled meanwhile, and an error is shown in `status`. */
 export async function run(button, status, work) {
   const had = document.activeElement === button;
   button.disabled = true;

@@ -1,18 +1,18 @@
-/* Make my own: consent, then sentences that are read one at a time, or recordings that are uploaded. */
+/* Make my own: consent, then sentences to read one at a time, or recordings to upload. */
 
 import { $, apiJson, form, make, number, pathOf, refresh, run, sentences, state, t } from "./common.js";
 import { Recorder, play, wavOf } from "./audio.js";
 import { endListening, isPressed, listen } from "./try.js";
 import { showCards } from "./voices.js";
 
-const QUIET = 0.03; // of full scale: a recording whose peak is lower is not kept without a word
-const CLIPPED = 0.99;
+const QUIET = 0.03; // of full scale: the page warns of a recording with a lower peak
+const CLIPPED = 0.99; // … and with a higher peak
 const recorder = new Recorder();
-let voice = ""; // whose recordings these are
-let list = [];
+let voice = ""; // the name for which sentences are read
+let list = []; // of sentences
 let place = 0; // in the list
 let stored = 0; // recordings of this voice
-let samples = null; // of what has been read last
+let samples = null; // of the last recording
 let goodEnough = false; // neither too quiet nor too loud
 let saving = false;
 
@@ -26,7 +26,7 @@ export function startReading() {
   $("read-keep").onclick = () => run($("read-keep"), $("read-status"), keep).then(showSentence);
   $("read-skip").onclick = () => {
     next(t("skip_sentence"));
-    $("sentence").focus(); // who skips several must not begin to record
+    $("sentence").focus(); // the next key press must not begin to record
   };
   $("paste").onclick = () => useSentences($("pasted").value.split("\n"));
   $("sentence-file").onchange = async () => {
@@ -50,7 +50,7 @@ async function agree() {
   await readFor(name);
 }
 
-/** Read sentences for a voice that has consented; those that it has read are left out. */
+/** Show sentences to read for a voice that has begun, except those that it has read. */
 export async function readFor(name) {
   const { items } = await apiJson(pathOf(name));
   await endReading();
@@ -65,13 +65,13 @@ export async function readFor(name) {
   await showMade();
 }
 
-/** What was being said belongs to nobody any more. */
+/** Discard the current recording. */
 async function endReading() {
   if (isRecording()) await endListening(recorder, $("read-record"), $("read-level"));
   samples = null;
 }
 
-/** The voice is gone: begin at the beginning. */
+/** The voice was deleted: ask for consent again. */
 async function forget(name) {
   if (name !== voice) return;
   await endReading();
@@ -93,7 +93,7 @@ function showSentence() {
   $("read-record").textContent = t(isRecording() ? "stop" : samples ? "again" : "record");
   for (const id of ["read-play", "read-keep"]) $(id).disabled = !samples || saving;
   $("read-record").disabled = over || saving;
-  // The sentence that is being recorded, or saved, stays.
+  // The sentence stays while it is being recorded or saved.
   $("read-skip").disabled = over || saving || isRecording();
   for (const id of ["paste", "sentence-file"]) $(id).disabled = saving || isRecording();
   if (!samples) $("read-clock").textContent = "";
@@ -119,23 +119,23 @@ async function toggle() {
   }
   samples = await endListening(recorder, $("read-record"), $("read-level"));
   const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  const heard = peak < QUIET ? "too_quiet" : peak > CLIPPED ? "too_loud" : "recorded";
-  goodEnough = heard === "recorded";
-  $("read-status").textContent = t(heard);
+  const quality = peak < QUIET ? "too_quiet" : peak > CLIPPED ? "too_loud" : "recorded";
+  goodEnough = quality === "recorded";
+  $("read-status").textContent = t(quality);
   showSentence();
 }
 
 async function keep() {
   $("read-status").textContent = t("saving");
-  const [mine, file] = [voice, new File([wavOf(samples)], "speech.wav")];
+  const [name, file] = [voice, new File([wavOf(samples)], "speech.wav")];
   saving = true;
   showSentence();
   try {
-    await send(mine, file, list[place]);
+    await send(name, file, list[place]);
   } finally {
     saving = false;
   }
-  if (voice !== mine) { // somebody else has begun to read
+  if (voice !== name) { // another voice has begun to read
     $("read-status").textContent = "";
     return;
   }
@@ -144,14 +144,14 @@ async function keep() {
   await showMade();
 }
 
-function next(told) {
+function next(message) {
   samples = null;
   place += 1;
-  $("read-status").textContent = told;
+  $("read-status").textContent = message;
   showSentence();
 }
 
-/** One key reads sentence after sentence: it records, stops, keeps, and so on. */
+/** The focus moves so that one key records, stops and keeps sentence after sentence. */
 function offerToRead() {
   ($("read-record").disabled ? $("sentence") : $("read-record")).focus();
 }
@@ -189,7 +189,7 @@ function sentencesIn(text) {
 }
 
 async function upload() {
-  const [mine, files] = [voice, [...$("upload-files").files]];
+  const [owner, files] = [voice, [...$("upload-files").files]];
   $("upload-files").value = ""; // so that the same files may be chosen again
   const table = files.find((file) => /\.(csv|tsv)$/i.test(file.name));
   const [head, ...rows] = table ? rowsOf(await table.text()) : [[]];
@@ -199,10 +199,10 @@ async function upload() {
   let done = 0;
   for (const row of rows) {
     const name = (row[file] ?? "").split(/[\\/]/).at(-1);
-    const recording = files.find((one) => one.name === name);
+    const recording = files.find((candidate) => candidate.name === name);
     try {
       if (!recording) throw new Error(t("upload_no_file", { name }));
-      await send(mine, recording, row[text] ?? "");
+      await send(owner, recording, row[text] ?? "");
       done += 1;
     } catch (error) {
       problems.push(recording ? t("upload_failed", { name, reason: error.message }) : error.message);

@@ -1,4 +1,4 @@
-/* What the microphone hears, as it comes: blocks of 128 samples, gathered to 2,048. */
+/* Passes the microphone's samples on: blocks of 128 samples, gathered to 2,048. */
 class Tap extends AudioWorkletProcessor {
   constructor() {
     super();

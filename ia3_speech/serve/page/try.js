@@ -1,14 +1,14 @@
-/* Try: speech in, the base's text beside an adapter's, words on the waveform; and a correction of the text. */
+/* Try: speech in, the texts of the base and of an adapter, words on the waveform; and a correction of the text. */
 
 import { $, apiJson, api, form, make, number, pathOf, refresh, run, save, state, t } from "./common.js";
 import { RATE, Recorder, decode, draw, play, wavOf } from "./audio.js";
 
 const UNCERTAIN = 0.6; // words of a lower confidence are shaded
-const MOST_COMPARED = 4e6; // pairs of words
-const PIXELS = 160; // of the waveform, a second
+const MAX_PAIRS = 4e6; // of words that are compared
+const PIXELS = 160; // of the waveform, per second
 const recorder = new Recorder();
 let speech = null; // { blob, samples, name }
-let offered = ""; // the name under which a correction is saved, unless another one is typed
+let offered = ""; // the suggested name for a correction
 let results = {}; // "base" and "adapter" → verbose_json, model
 
 export function startTry() {
@@ -66,7 +66,7 @@ function showAdapters() {
   if (chosen()) showResults();
 }
 
-/** Choose an adapter, as after it has been made. */
+/** Choose an adapter. */
 export function chooseAdapter(name) {
   $("first").value = name;
   $("second").value = "";
@@ -128,12 +128,12 @@ export async function endListening(from, button, level) {
 }
 
 async function take(blob, name = blob.name, samples = undefined) {
-  const mine = (speech = { blob, name, samples });
+  const current = (speech = { blob, name, samples });
   results = {};
   $("results").hidden = true;
   $("transcribe").disabled = true;
-  mine.samples ??= await decode(blob);
-  if (speech !== mine) return; // another has been chosen meanwhile
+  current.samples ??= await decode(blob);
+  if (speech !== current) return; // the user has chosen another meanwhile
   delete $("source").dataset.text;
   $("source").textContent = name;
   $("clock").textContent = speech.samples ? t("seconds", { seconds: number(speech.samples.length / RATE, 1) }) : "";
@@ -148,11 +148,11 @@ const request = (model, fields) =>
 async function transcribe() {
   $("try-status").textContent = t("transcribing");
   const models = { base: state.base, ...(modelName() ? { adapter: modelName() } : {}) };
-  const [mine, began] = [speech, performance.now()];
+  const [current, began] = [speech, performance.now()];
   const fields = { response_format: "verbose_json", "timestamp_granularities[]": ["word", "segment"] };
   const answers = await Promise.all(Object.entries(models).map(async ([column, model]) =>
     [column, { model, ...(await (await request(model, fields)).json()) }]));
-  if (speech !== mine) return;
+  if (speech !== current) return;
   results = Object.fromEntries(answers);
   const seconds = number((performance.now() - began) / 1000, 1);
   $("try-status").textContent = t("transcribed", { duration: number(chosen().duration, 1), seconds });
@@ -160,7 +160,7 @@ async function transcribe() {
   showResults();
 }
 
-// ---- what was recognised
+// ---- results
 
 function showResults() {
   $("results").hidden = false;
@@ -224,22 +224,22 @@ function showWave(words, differing) {
   $("wave-words").replaceChildren(...spots);
 }
 
-/** Which words of each are not in a longest common subsequence; of long texts none, which would take long. */
+/** The indices of words in each text that are not in a longest common subsequence; none for very long texts. */
 export function differences(before, after) {
-  if (before.length * after.length > MOST_COMPARED) return [new Set(), new Set()];
+  if (before.length * after.length > MAX_PAIRS) return [new Set(), new Set()];
   const [a, b] = [before, after].map((words) => words.map((word) => word.word));
   const longest = Array.from({ length: a.length + 1 }, () => new Uint32Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i--)
     for (let j = b.length - 1; j >= 0; j--)
       longest[i][j] = a[i] === b[j] ? longest[i + 1][j + 1] + 1 : Math.max(longest[i + 1][j], longest[i][j + 1]);
-  const found = [new Set(a.keys()), new Set(b.keys())];
+  const differing = [new Set(a.keys()), new Set(b.keys())];
   for (let i = 0, j = 0; i < a.length && j < b.length; )
     if (a[i] === b[j]) {
-      found[0].delete(i++);
-      found[1].delete(j++);
+      differing[0].delete(i++);
+      differing[1].delete(j++);
     } else if (longest[i + 1][j] >= longest[i][j + 1]) i++;
     else j++;
-  return found;
+  return differing;
 }
 
 // ---- a correction

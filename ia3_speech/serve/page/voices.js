@@ -1,14 +1,16 @@
-/* Voices: what is stored of each, learning from it as a job on the server, its result in plain words. */
+/* Voices: the recordings of each, learning from them as a job on the server, its result in plain words. */
 
 import { $, api, apiJson, form, make, number, pathOf, refresh, run, save, state, t } from "./common.js";
-import { readFor } from "./reading.js";
 import { chooseAdapter } from "./try.js";
 
-const FEWEST = 5; // recordings from which can be learnt
-const PER = 10; // words that the result is told of
-const EVERY = 1000; // milliseconds between two questions how far a job is
+const MIN_RECORDINGS = 5; // that a new adapter is made of
+const PER = 10; // words: the result is the number of errors in so many
+const POLL = 1000; // milliseconds between two requests for the progress of a job
+let readSentences; // (name) → the page reads sentences for this voice
 
-export function startVoices() {
+/** `read` shows sentences to read for a voice; reading.js, which shows cards, passes it. */
+export function startVoices(read) {
+  readSentences = read;
   document.addEventListener("refreshed", showVoices);
 }
 
@@ -17,12 +19,12 @@ async function showVoices() {
   if (!state.data.length) $("voice-list").replaceChildren(make("p", { textContent: t("no_voices") }));
 }
 
-/** Cards of voices, each of which keeps itself up to date while its voice learns. A card that is there stays:
-    whoever has just clicked in it must not be left with one that was made before the click. */
+/** Cards of voices; each follows the job of its voice. An existing card stays, so that a click in it is not
+    lost. */
 export async function showCards(place, names) {
-  const there = new Map([...place.children].map((card) => [card.dataset.name, card]));
+  const existing = new Map([...place.children].map((card) => [card.dataset.name, card]));
   const cards = names.map((name) => {
-    const card = there.get(name) ?? make("div", { className: "card voice" });
+    const card = existing.get(name) ?? make("div", { className: "card voice" });
     card.dataset.name = name;
     return card;
   });
@@ -30,14 +32,14 @@ export async function showCards(place, names) {
   await Promise.all(cards.map(fill));
 }
 
-const fills = new WeakMap(); // of each card, how often it was filled: an answer that a later one has overtaken is dropped
+const fills = new WeakMap(); // card → how often it was filled, so that an answer that comes late is dropped
 
 async function fill(card) {
   const { name } = card.dataset;
-  const turn = (fills.get(card) ?? 0) + 1;
-  fills.set(card, turn);
+  const count = (fills.get(card) ?? 0) + 1;
+  fills.set(card, count);
   const voice = await apiJson(pathOf(name));
-  if (fills.get(card) !== turn) return;
+  if (fills.get(card) !== count) return;
   const status = make("p", { className: "status" });
   status.setAttribute("role", "status");
   const minutes = number(voice.seconds / 60, 1);
@@ -79,7 +81,7 @@ function actionsOf(card, voice, status) {
   const { name } = voice;
   const busy = ["queued", "running"].includes(voice.job?.state);
   const learn = make("button", { className: "primary learn", textContent: t(voice.adapter ? "learn" : "make_adapter") });
-  learn.disabled = busy || voice.recordings < (voice.adapter ? 1 : FEWEST);
+  learn.disabled = busy || voice.recordings < (voice.adapter ? 1 : MIN_RECORDINGS);
   const epochs = make("input", { type: "number", min: 1, max: 20, placeholder: "4", className: "epochs" });
   const others = state.adapters.filter((other) => other !== name && !other.includes("@"));
   const start = make("select", { className: "start" }, make("option", { value: "", textContent: t("start_default") }),
@@ -91,7 +93,7 @@ function actionsOf(card, voice, status) {
     card.querySelector("progress")?.focus();
   });
   const more = make("button", { textContent: t("more") });
-  more.onclick = () => run(more, status, () => readFor(name));
+  more.onclick = () => run(more, status, () => readSentences(name));
   const buttons = [learn, more];
   if (voice.adapter) {
     const use = make("button", { className: "use", textContent: t("try_it") });
@@ -114,15 +116,15 @@ function actionsOf(card, voice, status) {
       $("main").focus();
     });
   };
-  const few = make("p", { className: "quiet", textContent: t("too_few", { fewest: FEWEST }) });
-  few.hidden = voice.adapter || voice.recordings >= FEWEST;
+  const few = make("p", { className: "quiet", textContent: t("too_few", { min: MIN_RECORDINGS }) });
+  few.hidden = voice.adapter || voice.recordings >= MIN_RECORDINGS;
   const options = make("details", {}, make("summary", { textContent: t("options") }),
     make("label", {}, make("span", { textContent: t("epochs") }), epochs),
     make("label", {}, make("span", { textContent: t("start") }), start));
   return make("div", {}, few, make("div", { className: "row" }, ...buttons, remove), options);
 }
 
-/** Ask how far a job is until it has ended. */
+/** Show the progress of a job until it has ended. */
 function follow(card, status, first) {
   const { name } = card.dataset;
   const bar = make("progress", { max: 1, tabIndex: -1 });
@@ -144,11 +146,11 @@ function follow(card, status, first) {
   };
   show(first);
   const ask = async () => {
-    if (!status.isConnected) return; // the card was filled anew, or is gone
+    if (!status.isConnected) return; // the card was filled again, or removed
     const job = (await apiJson(pathOf(name)).catch(() => ({ job: first }))).job;
     if (job && ["queued", "running"].includes(job.state)) {
       show(job);
-      setTimeout(ask, EVERY);
+      setTimeout(ask, POLL);
     } else {
       const inside = card.contains(document.activeElement);
       await refresh();
@@ -156,10 +158,10 @@ function follow(card, status, first) {
       if (inside) card.querySelector("button:enabled")?.focus();
     }
   };
-  setTimeout(ask, EVERY);
+  setTimeout(ask, POLL);
 }
 
-/** How a job has ended, in plain words. */
+/** The end of a job in plain words. */
 function outcome(job, adapter) {
   if (job.state === "failed") {
     const reason = job.result?.reason ?? t("job_ended");
@@ -168,13 +170,13 @@ function outcome(job, adapter) {
   if (job.state === "cancelled") return [t("job_cancelled")];
   const { words, base_errors: before, errors: after, kept, general, missed } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
-  const told = [t(kept ? "result_better" : "result_worse", { per: PER, before: share(before), after: share(after) })];
+  const sentences = [t(kept ? "result_better" : "result_worse", { per: PER, before: share(before), after: share(after) })];
   if (general) {
-    const [own, other] = general.map((errors) => number((PER * errors) / general[2], 1));
-    told.push(t("result_general", { per: PER, before: own, after: other }));
+    const [earlier, later] = general.map((errors) => number((PER * errors) / general[2], 1));
+    sentences.push(t("result_general", { per: PER, before: earlier, after: later }));
   }
-  const worse = general ? "result_costs" : "result_old_kept"; // looked at only where the voice is better understood
-  told.push(t(kept ? "result_kept" : adapter ? worse : "result_not_kept"));
-  if (kept && missed.length) told.push(t("result_missed", { words: missed.join(", ") }));
-  return [make("span", { className: "result", textContent: told.join(" ") })];
+  const worse = general ? "result_costs" : "result_old_kept"; // computed only if the voice is recognised better
+  sentences.push(t(kept ? "result_kept" : adapter ? worse : "result_not_kept"));
+  if (kept && missed.length) sentences.push(t("result_missed", { words: missed.join(", ") }));
+  return [make("span", { className: "result", textContent: sentences.join(" ") })];
 }

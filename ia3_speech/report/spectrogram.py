@@ -1,0 +1,199 @@
+"""A picture of an utterance, SVG: its log-mel spectrogram, and below it the words where they were recognised.
+
+    ia3-speech transcribe audio.wav --plot audio.svg
+
+In: 16 kHz audio, and rows of words with times and confidences. Out: one `<svg>` element, for a file or the
+HTML report, a strip for each LINE_SECONDS of audio. The paler a word, the less certain it is; a wrong word
+is red. Everything is inside of the picture: the spectrogram is a PNG image in a `data:` address.
+"""
+
+import base64
+import logging
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.errors import AudioError
+from ia3_speech.formatting import percent
+from ia3_speech.report.charts import element, picture, write_picture
+from ia3_speech.report.data import DecodedSystem, ReportData
+from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
+from ia3_speech.scoring.error_rates import normalized_words
+
+logger = logging.getLogger("ia3_speech.report")
+
+MAX_PICTURES = 6  # utterances of a report
+MELS, HOP, WINDOW = 64, 160, 512  # bands; samples from frame to frame, and in a window: 10 and 32 ms
+FLOOR = 70.0  # dB below the loudest point that are drawn
+LINE_SECONDS = 10.0  # of a strip
+PIXELS = 120.0  # a second
+LEFT, GAP, ROW, TICKS = 120, 14, 26, 16  # pixels: for names, between strips, of a row, of the time axis
+HEIGHT = 2 * MELS  # of a spectrogram
+INK, WRONG = "#1b2430", "#b2182b"
+
+
+@dataclass(frozen=True)
+class PlottedWord:
+    """A word below the spectrogram."""
+
+    text: str
+    start: float  # seconds
+    end: float
+    confidence: float | None = None  # 0 to 1; None where it is not known
+    wrong: bool = False
+
+
+def draw_spectrogram(wave: np.ndarray, rows: Mapping[str, Sequence[PlottedWord]], title: str) -> Markup:
+    """The picture of (samples,) 16 kHz audio.
+
+    Args:
+        rows: name → words in order of time, from top to bottom.
+    """
+    image = mel_image(wave)
+    seconds = len(wave) / SAMPLE_RATE
+    strip_height = HEIGHT + TICKS + len(rows) * ROW
+    shapes: list[Markup] = []
+    starts = np.arange(0, max(seconds, 0.01), LINE_SECONDS).tolist()
+    for number, start in enumerate(starts):
+        top = GAP + number * (strip_height + GAP)
+        shapes += strip(image, rows, top, start, min(start + LINE_SECONDS, seconds))
+    width = LEFT + PIXELS * min(LINE_SECONDS, seconds) + GAP
+    return picture(shapes, width, GAP + len(starts) * (strip_height + GAP), title)
+
+
+def plot_transcript(path: Path, wave: np.ndarray, transcript: Transcript) -> None:
+    """Draw a transcript with words into a file, of the format that its suffix says."""
+    words = [PlottedWord(word.text, word.start, word.end, word.confidence) for word in transcript.words]
+    rows = {transcript.adapter or transcript.base: words}
+    write_picture(path, draw_spectrogram(wave, rows, f"Spectrogram and words of {transcript.id}"))
+
+
+def strip(
+    image: np.ndarray, rows: Mapping[str, Sequence[PlottedWord]], top: float, start: float, end: float
+) -> Iterator[Markup]:
+    """The spectrogram of a stretch of audio, its time axis, and the words that begin in it."""
+    part = image[:, round(start * SAMPLE_RATE / HOP) : max(round(end * SAMPLE_RATE / HOP), 1)]
+    size = {"x": LEFT, "y": top, "width": PIXELS * (end - start), "height": HEIGHT}
+    address = f"data:image/png;base64,{base64.b64encode(png(part)).decode()}"
+    yield element("image", **size, href=address, preserveAspectRatio="none")
+    for second in range(int(np.ceil(start)), int(end) + 1):
+        x = LEFT + PIXELS * (second - start)
+        yield element(
+            "text", f"{second} s", x=x, y=top + HEIGHT + 12, text_anchor="middle", fill=INK, font_size=10
+        )
+    for number, (name, words) in enumerate(rows.items()):
+        y = top + HEIGHT + TICKS + number * ROW
+        yield element(
+            "text",
+            name,
+            x=LEFT - 8,
+            y=y + 16,
+            text_anchor="end",
+            fill=INK,
+            font_size=font_size(name, LEFT - 12),
+        )
+        for word in words:
+            if start <= word.start < end:
+                yield draw_word(word, LEFT + PIXELS * (word.start - start), y)
+
+
+def draw_word(word: PlottedWord, left: float, top: float) -> Markup:
+    """A box from the word's start to its end, with the word; its tooltip says when and how certain."""
+    width = max(PIXELS * (word.end - word.start), 4.0)
+    sure = "" if word.confidence is None else f", confidence {percent(word.confidence, 0)} %"
+    colour = WRONG if word.wrong else INK
+    opacity = 1.0 if word.confidence is None else 0.3 + 0.7 * word.confidence
+    box = {"x": left, "y": top + 2, "width": width, "height": ROW - 6, "rx": 3, "fill": colour}
+    return element(
+        "g",
+        element("title", f"{word.text}: {word.start:.2f} to {word.end:.2f} s{sure}"),
+        element("rect", **box, fill_opacity=0.08, stroke=colour, stroke_opacity=opacity / 2),
+        element("text", word.text, x=left + 2, y=top + 16, fill=colour, fill_opacity=opacity,
+                font_size=font_size(word.text, width - 3)),
+    )  # fmt: skip
+
+
+def font_size(text: str, width: float) -> float:
+    """Of a text that has to fit into a width, in pixels: at most 12."""
+    return max(3.0, min(12.0, 12 * width / (7 * max(len(text), 1))))
+
+
+def mel_image(wave: np.ndarray) -> np.ndarray:
+    """(bands, frames) of 0 (loud) to 255 (FLOOR dB below the loudest point), the highest band first."""
+    import librosa
+
+    power = librosa.feature.melspectrogram(
+        y=np.asarray(wave, dtype=np.float32), sr=SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS
+    )
+    decibels = librosa.power_to_db(power, ref=np.max, top_db=FLOOR)
+    return np.round(-decibels[::-1] / FLOOR * 255).clip(0, 255).astype(np.uint8)
+
+
+def png(image: np.ndarray) -> bytes:
+    """(rows, columns) of 0 to 255, black to white, as a PNG file (ISO/IEC 15948)."""
+    rows, columns = image.shape
+    pixels = b"".join(b"\0" + row.tobytes() for row in image)  # filter type 0 before each row
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)  # 8 bits, greyscale
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(pixels, 9)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+# ---- of a report
+
+
+def changed_most(report: ReportData) -> Iterator[tuple[Utterance, dict[str, list[PlottedWord]]]]:
+    """The utterances whose number of errors changed most from the base alone (else the baseline) to the
+    system, with the words of both; only those whose words have times."""
+    before, after = report.start or report.baseline, report.system
+    if not before:
+        return
+    files = [side.folder / CONFIDENCES for side in (before, after)]
+    timed = [read_words(file) if file.is_file() else {} for file in files]
+    changes = {one.id: abs(after.errors(one.id) - before.errors(one.id)) for one in report.utterances}
+    ordered = sorted(report.utterances, key=lambda one: (-changes[one.id], one.id))
+    for utterance in [one for one in ordered if changes[one.id]][:MAX_PICTURES]:
+        rows = {
+            side.name: plotted(side, utterance.id, words.get(utterance.id, ()))
+            for side, words in zip((before, after), timed, strict=True)
+        }
+        if any(rows.values()):
+            yield utterance, rows
+
+
+def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> list[PlottedWord]:
+    """The words of a hypothesis, marked as wrong where the alignment has another word, or none."""
+    mode = system.result.record["normalize"]
+    aligned = [(word, reference) for reference, word in system.alignments[utterance] if word is not None]
+    rows, place = [], 0
+    for word in words:
+        parts = normalized_words(word.text, mode)
+        pairs = aligned[place : place + len(parts)]
+        wrong = any(hypothesis != reference for hypothesis, reference in pairs)
+        rows.append(PlottedWord(word.text, word.start, word.end, word.confidence, wrong))
+        place += len(parts)
+    return rows
+
+
+def draw_utterance(
+    utterance: Utterance, rows: Mapping[str, Sequence[PlottedWord]], allow_pipes: bool = False
+) -> Markup | None:
+    """The picture; None where the audio can't be used."""
+    try:
+        wave = load_utterance(utterance, allow_pipes=allow_pipes)
+    except AudioError as error:
+        logger.warning("%s: no spectrogram", error)
+        return None
+    return draw_spectrogram(wave, rows, f"Spectrogram of {utterance.id}")

@@ -1,0 +1,243 @@
+"""The record of a result: a score.json, which says of which system, seed, search and test set its rates are.
+
+In: what `ia3-speech score` knows, or a score.json. Out: the fields that name a result, or a `Result`.
+
+    corpus         as a recipe calls it; null where it is unknown
+    system         base, or the name of what was trained
+    system_seed    the seed that it was trained with; null for the base and a mean of seeds
+    search         greedy, beam (without a language model), lm or hotwords
+    scale          the weight of the adapter: 1, but for a scaled adapter
+    set            name of the test set
+    base, adapter  as decode.json has them: names and digests
+    data_sha256    digest of the data directory's tables
+    compared_with  corpus to adapter of the baseline; null without one
+
+Names and meaning are read from these fields only, never from the path of a folder.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ia3_speech.errors import UserError
+from ia3_speech.scoring.error_rates import ErrorRates, Json, TermErrorRate
+from ia3_speech.scoring.scorer import SCHEMA
+from ia3_speech.scoring.significance import FEW_CLUSTERS, BootCI, UtteranceBootstrap
+
+BASE = "base"  # the system without an adapter
+GREEDY, BEAM, LM, HOTWORDS = "greedy", "beam", "lm", "hotwords"
+SEARCHES = {GREEDY: "", BEAM: " + beam search", LM: " + LM", HOTWORDS: " + LM + hot words"}  # in names
+OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
+DEV = "dev"  # scored where dev selected nothing in training
+IDENTITY = ("corpus", "system", "system_seed", "search", "scale", "set", "base", "adapter", "data_sha256")
+
+
+def identify(
+    decode_dir: Path,
+    set_name: str,
+    system: str | None = None,
+    system_seed: int | None = None,
+    corpus: str | None = None,
+) -> Json:
+    """The fields that name a result, but for the digest of the data.
+
+    A name that is not given is that of an earlier score.json, else what decode.json says. Raises UserError
+    where decode.json is damaged.
+    """
+    decoded = read_if_there(decode_dir / "decode.json")
+    scored = read_if_there(decode_dir / "score.json")
+    adapter = decoded.get("adapter")
+    name = (adapter["name"] if adapter else BASE) if "base" in decoded else str(decode_dir)
+    terms = (adapter or {}).get("terms", ())
+    return {
+        "corpus": corpus or scored.get("corpus"),
+        "system": system or scored.get("system") or name,
+        "system_seed": scored.get("system_seed") if system is system_seed is None else system_seed,
+        "search": search_of(decoded) if decoded else scored.get("search", GREEDY),
+        "scale": terms[0].get("weight", 1.0) if len(terms) == 1 else 1.0,
+        "set": set_name,
+        "base": decoded.get("base"),
+        "adapter": adapter,
+    }
+
+
+def search_of(decoded: Json) -> str:
+    """A key of SEARCHES, from decode.json."""
+    if decoded.get("hotwords"):
+        return HOTWORDS
+    if decoded.get("search") != "beam":
+        return GREEDY
+    return LM if decoded.get("lm") else BEAM
+
+
+def read_if_there(file: Path) -> Json:
+    """A JSON object that decode or score wrote; empty where there is no file. Raises UserError where it is
+    damaged."""
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        return record if isinstance(record, dict) else {}
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{file}: {error} (damaged: ia3-speech decode --force writes it again)") from None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of one system on one test set."""
+
+    record: Json  # the contents of score.json
+    folder: Path  # where it lies
+
+    @property
+    def system(self) -> str:
+        return self.record["system"]
+
+    @property
+    def seed(self) -> int | None:
+        return self.record["system_seed"]
+
+    @property
+    def search(self) -> str:
+        return self.record["search"]
+
+    @property
+    def set(self) -> str:
+        return self.record["set"]
+
+    @property
+    def name(self) -> str:
+        """`ia3_plus + LM`."""
+        return name_of(self.record)
+
+    @property
+    def label(self) -> str:
+        """`ia3_plus_seed1 + LM`: the name with the seed."""
+        return name_of(self.record, with_seed=True)
+
+    @property
+    def baseline_name(self) -> str | None:
+        return name_of(self.record["compared_with"]) if self.has_baseline else None
+
+    @property
+    def baseline_label(self) -> str | None:
+        return name_of(self.record["compared_with"], with_seed=True) if self.has_baseline else None
+
+    @cached_property
+    def all(self) -> ErrorRates:
+        """Of all utterances."""
+        return ErrorRates.read(self.record)
+
+    @cached_property
+    def unseen(self) -> ErrorRates | None:
+        """Of the utterances whose sentence is not in training; None where these are unknown, all or none."""
+        rates = self.record.get("unseen_sentences")
+        return ErrorRates.read(rates) if rates else None
+
+    @cached_property
+    def by_label(self) -> dict[str, dict[str, ErrorRates]]:
+        """Label → value → the rates of its utterances; "speaker" is a label."""
+        return {
+            label: {value: ErrorRates.read(rates) for value, rates in values.items()}
+            for label, values in self.record["by_label"].items()
+        }
+
+    @property
+    def terms(self) -> dict[str, TermErrorRate]:
+        """Errors of all terms, by the name "", and of each category; empty without a term list."""
+        return {"": self.all.terms} | self.all.terms_by_category if self.all.terms else {}
+
+    @property
+    def has_baseline(self) -> bool:
+        return bool(self.record.get("baseline"))
+
+    def is_against(self, baseline: "Result") -> bool:
+        """Whether this was scored against `baseline` as it is now, on the same data."""
+        then, now = self.record.get("baseline") or {}, baseline.record
+        same_data = self.record.get("data_sha256") == now.get("data_sha256")
+        return same_data and all(
+            then.get(name) == now[name] for name in ("utterances", "words", "errors", "wer")
+        )
+
+    @property
+    def few_clusters(self) -> bool:
+        """Whether all intervals are of too few speakers (or other clusters) to be trusted."""
+        return self.record["ci_clusters"] < FEW_CLUSTERS
+
+    def is_marked(self, label: str, rates: ErrorRates) -> bool:
+        """Whether the interval of a label's value is of too few clusters.
+
+        Each value of the clusters' own label (each speaker) is one cluster and needs no mark. Where another
+        value is of one cluster only, utterances are drawn instead.
+        """
+        unit = self.record["ci_unit"]
+        return label != unit and (rates.ci_unit != unit or rates.ci_clusters < FEW_CLUSTERS)
+
+    @property
+    def confidences(self) -> Json | None:
+        """How reliable the word confidences are; None where decode wrote none."""
+        return self.record.get("confidences")
+
+    @property
+    def bootstrap(self) -> UtteranceBootstrap:
+        """Kaldi's bootstrap over utterances."""
+        record, nan = self.record["wer_bootci"], float("nan")
+        system, baseline = (
+            side and BootCI(*(nan if side[name] is None else side[name] for name in ("wer", "margin")))
+            for side in (record["system"], record["baseline"])
+        )
+        return UtteranceBootstrap(system, baseline, record["improvement"])
+
+    @property
+    def overlap(self) -> Json:
+        """What the test set has in common with training; empty where that is not known."""
+        return self.record.get("overlap") or {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the test set has in common with training, each a sentence without its full stop."""
+        return list(self.overlap.get("warnings", ()))
+
+
+def name_of(identity: Json, with_seed: bool = False) -> str:
+    """`ia3_plus + LM`, `ia3_plus_seed1 + LM`, `ia3_plus × 0.5`."""
+    seed = f"_seed{identity['system_seed']}" if with_seed and identity["system_seed"] is not None else ""
+    scale = f" × {identity['scale']:g}" if identity["scale"] != 1 else ""
+    return f"{identity['system']}{seed}{scale}{SEARCHES[identity['search']]}"
+
+
+def read_result(file: Path) -> Result:
+    """The result in a score.json. Raises UserError where it is not there, or not of this schema.
+
+    ia3-speech 0.1 did not record which result it is: decode.json says that then, as far as it knows.
+    """
+    try:
+        record: Any = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = f'run "ia3-speech score DATA {file.parent}" first'
+        raise UserError(f"{file}: is not there ({hint})") from None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
+    if "system" not in record:
+        set_name = Path(record["data"]).name
+        record = identify(file.parent, set_name) | record
+        record["compared_with"] = record.get("baseline_dir") and identify(
+            Path(record["baseline_dir"]), set_name
+        )
+    return Result(record, file.parent)
+
+
+def read_results(files: Iterable[Path]) -> list[Result]:
+    """The results of score.json files, in order of their paths. Raises UserError for one of ia3-speech 0.1,
+    which did not record which result it is."""
+    results = [read_result(file) for file in sorted(files)]
+    for result in results:
+        if "data_sha256" not in result.record:
+            hint = "run stages 4 to 7 again, or ia3-speech score --system NAME --force"
+            raise UserError(f"{result.folder}/score.json: does not say which system it is of ({hint})")
+    return results

@@ -1,0 +1,91 @@
+"""Spectrograms with words: valid SVG that needs nothing else, in a file and in the report."""
+
+import base64
+import struct
+import zlib
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
+from ia3_speech.report.spectrogram import (
+    LINE_SECONDS,
+    PlottedWord,
+    draw_spectrogram,
+    mel_image,
+    plot_transcript,
+    png,
+)
+from ia3_speech.scoring.ctm import ctm_line
+
+SVG = "{http://www.w3.org/2000/svg}"
+TIME = np.arange(int(2.5 * LINE_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
+
+
+def texts(svg: ElementTree.Element, name: str = "text") -> list[str]:
+    return [element.text for element in svg.iter(f"{SVG}{name}")]
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5))))
+def test_png(image):
+    content = png(image)
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", content[16:24]) == image.shape[::-1]
+    start = content.index(b"IDAT") + 4
+    rows = np.frombuffer(zlib.decompress(content[start:-16]), np.uint8).reshape(len(image), -1)
+    assert (rows[:, 1:] == image).all()
+
+
+def test_a_tone_is_a_dark_line_in_its_band():
+    low, high = (mel_image(np.sin(2 * np.pi * hertz * TIME[:SAMPLE_RATE])) for hertz in (300, 3000))
+    assert low.min() == 0 and low.mean(1).argmin() > high.mean(1).argmin()  # the highest band is the first
+    assert set(np.unique(mel_image(np.zeros(SAMPLE_RATE)))) <= {0}  # silence has no loudest point
+
+
+def test_long_audio_has_several_strips_with_the_words_in_them():
+    words = [PlottedWord("no", 1.0, 1.4, 0.9), PlottedWord("</text><script>", 21.0, 21.2, 0.25, wrong=True)]
+    picture = draw_spectrogram(np.sin(2000 * TIME), {"<base>": words}, "a & b")
+    svg = ElementTree.fromstring(picture)
+    images = [image.get("href") for image in svg.iter(f"{SVG}image")]
+    assert len(images) == 3 and all(image.startswith("data:image/png;base64,") for image in images)
+    assert all(base64.b64decode(image.partition(",")[2]).startswith(b"\x89PNG") for image in images)
+    assert texts(svg).count("<base>") == 3 and {"no", "</text><script>", "25 s"} <= {*texts(svg)}
+    titles = texts(svg, "title")
+    assert titles[0] == "a & b" and "no: 1.00 to 1.40 s, confidence 90 %" in titles
+    colours = {text.text: text.get("fill") for text in svg.iter(f"{SVG}text")}
+    assert colours["no"] != colours["</text><script>"]
+
+
+def test_a_transcript_as_a_file(tmp_path):
+    words = (Word("no", 0.1, 0.4, 0.5), Word("fever", 0.5, 0.9, 1.0))
+    segment = TranscriptSegment(start=0.0, end=1.0, text="no fever", words=words)
+    transcript = Transcript("a.wav", "no fever", 1.0, "ward", "mini", segments=(segment,))
+    plot_transcript(tmp_path / "a.svg", np.sin(2000 * TIME[:SAMPLE_RATE]), transcript)
+    svg = ElementTree.parse(tmp_path / "a.svg").getroot()
+    assert {"ward", "no", "fever"} <= {*texts(svg)}
+    opacity = {text.text: float(text.get("fill-opacity") or 1) for text in svg.iter(f"{SVG}text")}
+    assert opacity["no"] < opacity["fever"] == pytest.approx(1.0)
+
+
+def test_the_report_draws_what_changed_most(recipe):
+    """Of the utterances with audio and timed words; the rest of the page is as without."""
+    assert 'id="spectrograms"' not in recipe.page()
+    for folder in (recipe.base, recipe.adapted):
+        lines = [line.split() for line in (folder / "text").read_text().splitlines()]
+        ctm = [
+            ctm_line(id, n / 9, (n + 1) / 9, word, 0.5)
+            for id, *words in lines
+            for n, word in enumerate(words)
+        ]
+        (folder / "hyp.ctm").write_text("".join(ctm))
+    (recipe.data / "audio/ann-1.wav").write_bytes(b"no sound")
+    recipe.score()
+    section = recipe.page().partition('<section id="spectrograms"')[2].partition("</section>")[0]
+    assert section.count("<figure") == 4  # bob-1 and bob-2, ann-2, cat-10; ann-1 can't be read
+    assert "<b>cat-10</b> 1 error → 0 errors. Reference: no fever no cough" in section
+    assert ">two: 0.22 to 0.33 s, confidence 50 %</title>" in section and "#b2182b" in section
