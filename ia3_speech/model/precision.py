@@ -73,12 +73,8 @@ def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
         (module for module in layers_of(model)[1][0].modules() if isinstance(module, nn.Linear)),
         key=lambda module: module.weight.numel(),
     )
-    processor = platform.processor() or platform.machine()
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        processor = next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
     amx = " with AMX" if torch.cpu._is_amx_tile_supported() else ""
-    what = f"{linear.in_features} × {linear.out_features}, {MEASURED_FRAMES} frames, {processor}{amx}"
+    what = f"{linear.in_features} × {linear.out_features}, {MEASURED_FRAMES} frames, {processor_name()}{amx}"
     what += f", torch {torch.__version__}"
     import platformdirs
 
@@ -114,6 +110,14 @@ def measure_linear(linear: nn.Linear) -> list[float]:
     finally:
         torch.set_num_threads(threads)
     return least
+
+
+def processor_name() -> str:
+    """The processor's model, as the system names it."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def compute_fast(model: nn.Module, precision: str) -> None:
