@@ -54,12 +54,9 @@ class Hotword:
 
 
 def read_hotwords(path: Path) -> list[Hotword]:
-    """The terms of a hot-word file, each once: a term on several lines has the forms of all of them.
-
-    Raises:
-        UserError: the file holds no term, or a line no term, a negative weight, or a weight other than
-            that of an earlier line of the term; the file cannot be read.
-    """
+    """The terms of a hot-word file, each once: a term on several lines has the forms of all of them. Raises
+    UserError where the file holds no term, or a line no term, a negative weight, or a weight other than that
+    of an earlier line of the term; the file cannot be read."""
     terms: dict[str, Hotword] = {}
     for number, line in enumerate(read_utf8(path, MISSING_HINT).split("\n"), 1):
         if not line.strip() or line.startswith(COMMENT):

@@ -109,11 +109,8 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
     """Interpolated modified Kneser-Ney of sentences, each a sequence of words.
 
     Where a text is too small to estimate the three discounts of an order, they are 0.5, 1 and 1.5, as with
-    `lmplz --discount_fallback`.
-
-    Raises:
-        UserError: the text holds no word, or a word of its own is <s>, </s> or <unk>.
-    """
+    `lmplz --discount_fallback`. Raises UserError where the text holds no word, or a word of its own is <s>,
+    </s> or <unk>."""
     ids = {word: number for number, word in enumerate(SPECIAL)}
     stream: list[int] = []
     for words in sentences:

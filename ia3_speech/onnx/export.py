@@ -205,11 +205,8 @@ def make_graph(
 
 
 def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
-    """An adapter's vectors, (1, d) each, as a file for ONNX Runtime: `RunOptions.add_active_adapter`.
-
-    Raises:
-        BaseError: it has a head, which is no input of a graph.
-    """
+    """An adapter's vectors, (1, d) each, as a file for ONNX Runtime: `RunOptions.add_active_adapter`. Raises
+    BaseError where it has a head, which is no input of a graph."""
     import onnxruntime
 
     if adapter.head:

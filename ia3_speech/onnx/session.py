@@ -38,11 +38,8 @@ Vectors = Mapping[str, np.ndarray]
 
 
 def load(folder: Path | str) -> Transcriber:
-    """A graph, to transcribe with; an adapter comes with each request, and none is loaded before.
-
-    Raises:
-        UserError: the folder holds no graph, or it is damaged.
-    """
+    """A graph, to transcribe with; an adapter comes with each request, and none is loaded before. Raises
+    UserError where the folder holds no graph, or it is damaged."""
     base = OnnxBase.load(Path(folder))
     recognizer = Recognizer(
         base, bank=base, max_seconds=base.maximum_seconds or MAXIMUM_SECONDS, vad="energy"
@@ -171,13 +168,9 @@ class OnnxBase:
         return total
 
     def read(self, folder: Path) -> dict[str, np.ndarray]:
-        """An adapter's arrays from its folder, ours or PEFT's.
-
-        Raises:
-            AdapterError: it is of another base (both are named) or of another method, holds a head, lacks a
-                vector of its record, has a vector where the graph has no input, of another length, or not
-                finite.
-        """
+        """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError where it is of another
+        base (both are named) or of another method, holds a head, lacks a vector of its record, has a vector
+        where the graph has no input, of another length, or not finite."""
         if (method := method_of(folder)) != "ia3":
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
         metadata = read_metadata(folder)
