@@ -269,10 +269,10 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train; compare with the old adapter on the corrections that are new to it, and on other people's
     speech, with the base on all. Where there is no old adapter, the start or the base takes its place."""
-    from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import measure_all, prepare, train_on_few
+    from ia3_speech.training.segmentation import segment_data_directory
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes

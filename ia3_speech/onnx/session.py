@@ -1,7 +1,7 @@
 """A graph of `export` in ONNX Runtime, as a recogniser runs it; torch is not loaded.
 
     base = load(DIR).recognizer.base
-    base.logits(waves, [None, base.vectors(parse_terms("speaker42"))])        [(frames, V)], one a wave
+    base.logits(waves, [None, base.vectors(parse_sum("speaker42"))])        [(frames, V)], one a wave
 
 In: a folder with `model.onnx` and `graph.json`, which names the inputs. Out: the `Transcriber` that
 `ia3_speech.load` gives, with greedy search. Its base is base and bank to a `Recognizer`: each row of a batch
@@ -10,7 +10,7 @@ has vectors of its own, handed over as arrays; the graph has ones for those that
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import fsum
 from pathlib import Path
@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.adapters.record import METADATA, describe_base, method_of, read_json, read_metadata, same_base
+from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights, vector_of
 from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.errors import AdapterError
+from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.hypotheses import GreedySearch
@@ -40,17 +40,28 @@ Vectors = Mapping[str, np.ndarray]
 def load(folder: Path | str) -> Transcriber:
     """A graph, to transcribe with; an adapter comes with each request, and none is loaded before. Raises
     UserError where the folder holds no graph, or it is damaged."""
-    base = OnnxBase.load(Path(folder))
-    recognizer = Recognizer(
-        base, bank=base, max_seconds=base.maximum_seconds or MAXIMUM_SECONDS, vad="energy"
-    )
+    session = GraphSession(OnnxBase.load(Path(folder)))
+    return Transcriber(session.recognizer(AdapterSpec()), session=session)
 
-    def adapt(adapter: str | Path) -> Recognizer:
-        """The recogniser of one request."""
-        terms = parse_terms(adapter)
-        return replace(recognizer, adapter=terms, name=str(adapter), row=base.vectors(terms))
 
-    return Transcriber(recognizer, adapt=adapt)
+@dataclass(frozen=True)
+class GraphSession:
+    """What `session.Session` is for a base in torch."""
+
+    base: "OnnxBase"
+
+    def recognizer(self, spec: AdapterSpec) -> Recognizer:
+        """The recogniser of a request. Raises UserError for a choice by audio, and as `OnnxBase.read`."""
+        if spec.choice or spec.channels:
+            raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
+        vectors = self.base.vectors(spec)
+        return Recognizer(
+            self.base,
+            spec,
+            compute=lambda waves, _: self.base.logits(waves, [vectors] * len(waves)),
+            max_seconds=self.base.maximum_seconds or MAXIMUM_SECONDS,
+            vad="energy",
+        )
 
 
 @dataclass(frozen=True)
@@ -153,11 +164,12 @@ class OnnxBase:
         logits, frames = self.session.run(None, feeds)
         return [row[:count] for row, count in zip(logits, frames, strict=True)]
 
-    def vectors(self, terms: Sequence[Term]) -> dict[str, np.ndarray]:
+    def vectors(self, spec: AdapterSpec) -> dict[str, np.ndarray]:
         """The arrays of an adapter, or of a weighted sum, 1 + Σ wᵢ·(lᵢ − 1), by their inputs. Raises
         AdapterError as `read`."""
+        terms = spec.terms
         adapters = [self.read(term.folder) for term in terms]
-        if len(terms) == 1 and terms[0].weight == 1:
+        if spec.is_single:
             return adapters[0]
         rest, total = fsum([1.0, *(-term.weight for term in terms)]), {}
         for name, size in self.sizes.items():

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.cache import find_stored
 from ia3_speech.adapters.registry import check_name, register, resolve_adapter
+from ia3_speech.adapters.spec import find_registered
 from ia3_speech.errors import BadName, NameTaken, UnknownAdapter, UserError
 
 
@@ -279,7 +279,7 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
 
 def test_it_is_found_while_it_is_replaced(adapter, tmp_path):
     place, found = register(adapter(1.0), "speaker42"), []
-    reader = threading.Thread(target=lambda: found.append(find_stored("speaker42")))
+    reader = threading.Thread(target=lambda: found.append(find_registered("speaker42")))
     with registry.locked():
         place.rename(tmp_path / "old")
         reader.start()
