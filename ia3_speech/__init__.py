@@ -8,11 +8,11 @@ The names below are imported from their modules on first use, so that `import ia
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name → its module.
 _PUBLIC = {
-    "load": "loading",
+    "load": "session",
     "SearchOptions": "search",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",

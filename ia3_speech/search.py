@@ -12,15 +12,12 @@ may be registered with files of the same names and `hotwords.txt`, as it was mea
 
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from ia3_speech.adapters.expressions import Term
-from ia3_speech.adapters.record import LM_WEIGHTS, SEARCH_FILES, STORED_HOTWORDS, STORED_LM, read_json
+from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM, read_json
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import Search
@@ -31,11 +28,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NO_LM = Path("none")
-MOST_SEARCHES = 8  # of requests with adapters of their own language models, which are kept in memory
 BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
 # The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
 # words may have either sign.
-LEAST = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_size": 1, "hotword_weight": 0}
+MIN_VALUES = {
+    "lm_weight": 0,
+    "word_score": -inf,
+    "unknown_word_score": -inf,
+    "beam_size": 1,
+    "hotword_weight": 0,
+}
 
 
 class StoredSearch(TypedDict, total=False):
@@ -97,7 +99,7 @@ class SearchOptions:
             raise UserError("--lm-weight, --word-score and --unknown-word-score need a language model")
         if self.lm not in (None, NO_LM) and not self.lm.is_file():
             raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text; none: no model)")
-        for name, least in LEAST.items():
+        for name, least in MIN_VALUES.items():
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value >= least):
                 needed = f"at least {least}" if value < least else "a finite number"
@@ -158,6 +160,13 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     lm = None if options.lm == NO_LM else options.lm
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = base.greedy, {"search": "greedy"}
+        for name in BEAM_NUMBERS:
+            if getattr(options, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                logger.warning(
+                    "%s: without a language model (--lm) the search is greedy, and does not use it", flag
+                )
+                break
     else:
         base.require("a language model")
         numbers = {name: value for name in BEAM_NUMBERS if (value := getattr(options, name)) is not None}
@@ -172,40 +181,3 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     hotwords = read_hotwords(options.hotwords)
     record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords)}
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
-
-
-def with_stored_search(
-    options: SearchOptions, terms: Sequence[Term], *, by_channel: bool = False
-) -> SearchOptions:
-    """The options, completed with what is registered with one adapter, whatever its weight; of a sum, and of
-    adapters of channels, nothing is taken, and it says so."""
-    if len(terms) == 1 and not by_channel:
-        return options.complete(terms[0].folder)
-    measured = [term.name for term in terms if (term.folder / LM_WEIGHTS).is_file()]
-    if measured and options.search is None and options.lm is None:
-        logger.warning(
-            "sums and channels are searched as the base is, with its language model if it has one, not as "
-            "%s was measured (--lm, --hotwords and --search choose)",
-            " and ".join(measured),
-        )
-    return options
-
-
-class RequestSearches:
-    """Terms → the search of a request with this adapter, and its record: of what is registered with it,
-    loaded on first use, where `options` do not say otherwise; else `shared`, which `options` make.
-    """
-
-    def __init__(self, options: SearchOptions, base: "Base", shared: tuple[Search, dict[str, Any]]):
-        self.options, self.base, self.shared = options, base, shared
-        self.cached = lru_cache(MOST_SEARCHES)(self.make)
-
-    def __call__(self, terms: Sequence[Term]) -> tuple[Search, dict[str, Any]]:
-        folder = terms[0].folder if len(terms) == 1 else None
-        files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
-        if not files:
-            return self.shared
-        return self.cached(folder, tuple(file.stat().st_mtime_ns for file in files))
-
-    def make(self, folder: Path, modified: tuple[int, ...]) -> tuple[Search, dict[str, Any]]:
-        return make_search(self.options.complete(folder), self.base)

@@ -133,7 +133,7 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
         ratio = median(a / b for a, b in zip(seconds, times[one], strict=True))
         rows.append([name, f"{median(seconds):.4f}", f"{min(seconds):.4f}", f"{ratio:.3f}"])
     sums = [f"{name}:0.5+0:0.5" for name in names]
-    other = make(len(bank))
+    other = make(len(bank.names()))
     edits = rounds(
         {
             "replace an adapter": lambda: bank.replace("0", other),
@@ -162,7 +162,7 @@ def filled_table(shape: str, count: int, rows: int) -> list[str]:
         """Seconds of each addition; seconds of selecting rows afterwards."""
         adapters = ((str(seed), make(seed)) for seed in seeds)
         added = [seconds_of(lambda pair=pair: bank.add(*pair)) for pair in adapters]
-        names = [str(seed) for seed in np.linspace(0, len(bank) - 1, rows).astype(int)]
+        names = [str(seed) for seed in np.linspace(0, len(bank.names()) - 1, rows).astype(int)]
         return added, median(rounds({"": lambda: bank.select(names)}, EDITS)[""])
 
     for dtype in ("float32", "bfloat16"):

@@ -29,10 +29,10 @@ from ia3_speech.data.text import Vocabulary, normalize, required_frames
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.word_times import spell_as_recognized
 from ia3_speech.formatting import interval, percent
-from ia3_speech.loading import load
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.significance import percentile_interval
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 if TYPE_CHECKING:
     from torch import Tensor

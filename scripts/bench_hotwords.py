@@ -36,11 +36,11 @@ from ia3_speech.decoding.decode_directory import decode_utterances, dev_logits
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch
-from ia3_speech.loading import load
 from ia3_speech.model.hypotheses import Search
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
 from ia3_speech.search import SearchOptions, make_search
+from ia3_speech.session import load
 
 JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|in|and|or|of) ")
 OTHERS = 1000  # terms of a list with others, and of the list that is timed

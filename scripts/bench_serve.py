@@ -31,16 +31,17 @@ from benchmark import ROOT, Page, log, machine, resident_bytes, table
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import Terms, stored_adapter
+from ia3_speech.adapters.cache import Terms
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
+from ia3_speech.adapters.spec import term_at
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.hypotheses import GreedySearch
-from ia3_speech.serve.engine import Engine, Turn
+from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions
@@ -135,7 +136,7 @@ def stored_adapters(base: Base, count: int) -> tuple[Base, list[Adapter], list[T
     for number, adapter in enumerate(adapters):
         attach_adapter(base.model, adapter, check=False)
         folder = save_adapter(base.model, registry.adapters_dir() / f"adapter{number}", base=base)
-        terms.append(((stored_adapter(folder.name, folder), 1.0),))
+        terms.append((term_at(folder.name, folder),))
     detach(base.model)
     return base, adapters, terms
 
@@ -176,7 +177,7 @@ def engine_system(mixed: bool) -> Callable:
         engine = Engine(cache, setup.batch_seconds, setup.max_wait_ms / 1000, metrics)
 
         def answer(wave: np.ndarray, voice: int) -> str:
-            return search(Turn(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
+            return search(QueueHandle(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
 
         yield answer
         engine.close()
@@ -257,7 +258,7 @@ def ray_system(replicas: int) -> Callable:
         import ray
         from ray import serve
 
-        from ia3_speech.serve.ray_app import RemoteTurn, Replica
+        from ia3_speech.serve.ray_app import RemoteHandle, Replica
 
         search = GreedySearch(setup.base.vocabulary)
         options = EngineOptions(
@@ -266,7 +267,7 @@ def ray_system(replicas: int) -> Callable:
         ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
         serve.start(proxy_location="Disabled")
         queues = serve.run(Replica.options(num_replicas=replicas).bind(options), route_prefix=None)
-        yield (lambda wave, voice: search(RemoteTurn(queues).logits([wave], setup.terms[voice])[0]).text)
+        yield (lambda wave, voice: search(RemoteHandle(queues).logits([wave], setup.terms[voice])[0]).text)
         serve.shutdown()
         ray.shutdown()
 

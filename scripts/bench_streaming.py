@@ -23,7 +23,7 @@ from ia3_speech.decoding.long_recordings import SEARCH_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import PAUSE_SECONDS, StreamingRecognizer
-from ia3_speech.loading import load
+from ia3_speech.session import load
 
 PORTION = SAMPLE_RATE // 10  # samples that arrive at once
 HEAD = [

@@ -19,9 +19,9 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.formatting import percent, with_interval
-from ia3_speech.loading import load
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 PAUSES = (0.3, 4.0)  # seconds
 NOISE_DB = 15.0  # of speech above the noise

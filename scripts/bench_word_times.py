@@ -19,9 +19,9 @@ from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.loading import load
 from ia3_speech.scoring.alignment import SCLITE, align
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 VOICES = ("en-us", "en-gb-x-rp", "en-us+f2", "en+m3", "en-gb-scotland")
 SENTENCES_OF_RECORDING = 20

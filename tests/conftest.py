@@ -42,7 +42,7 @@ settings.load_profile("ia3_speech")
 # The longest files first: at the end no worker waits long for another.
 FIRST = (
     "tests/egs/test_medical_dictation.py",
-    "tests/test_readme_commands.py",
+    "tests/test_readme.py",
     "tests/test_train.py",
     "tests/egs/",
     "tests/speakers/",

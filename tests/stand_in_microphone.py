@@ -10,12 +10,9 @@ import numpy as np
 
 
 def sounddevice(input_stream: type, rate: float) -> SimpleNamespace:
-    """What is imported as sounddevice, with one microphone, whose stream is of this class."""
+    """A stand-in for sounddevice with one microphone, whose stream is of this class."""
     device = {"index": 0, "name": "Desk", "default_samplerate": rate, "max_input_channels": 1}
-    return SimpleNamespace(
-        InputStream=input_stream, PortAudioError=OSError, query_devices=lambda *_: device,
-        check_input_settings=lambda *_, **__: None,
-    )  # fmt: skip
+    return SimpleNamespace(InputStream=input_stream, PortAudioError=OSError, query_devices=lambda *_: device)
 
 
 def microphone_that_plays(wave: np.ndarray, rate: float) -> SimpleNamespace:

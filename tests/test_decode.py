@@ -1,6 +1,7 @@
 """decode: a data directory in, Kaldi's and sclite's files out, whatever the audio is like."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.loading import load
 from ia3_speech.scoring.ctm import read_confidences
+from ia3_speech.session import load
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -240,7 +241,7 @@ def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):
     alone = [recognizer.texts([wave])[0] for wave in waves]
     assert all(alone) and recognizer.texts([]) == []
     for batch_seconds in (1.0, 3.0, 40.0):
-        recognizer.batch_seconds = batch_seconds
+        recognizer = replace(recognizer, batch_seconds=batch_seconds)
         assert recognizer.texts(waves) == alone
         assert recognizer.texts(waves[::-1]) == alone[::-1]
 

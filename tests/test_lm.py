@@ -14,8 +14,8 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.lm.arpa import read_arpa
-from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions, make_search
+from ia3_speech.session import load
 
 TEXT = "the patient has a fever\nthe patient has no cough\na fever of three days\n"
 

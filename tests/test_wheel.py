@@ -1,4 +1,4 @@
-"""The wheel: what README promises of an installed package is in it and works where no clone is."""
+"""The wheel: it contains the package, and the installed commands work without a clone."""
 
 import json
 import os
@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+import ia3_speech
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +51,7 @@ def run(installed: Path, *words: str) -> str:
 
 
 def test_it_holds_the_package_and_nothing_else(installed):
-    assert run(installed, "--version") == "ia3-speech 0.1.0\n"
+    assert run(installed, "--version") == f"ia3-speech {ia3_speech.__version__}\n"
     names = {path.name.partition("-")[0] for path in installed.iterdir() if path.suffix != ".pth"}
     assert names == {"ia3_speech"}
     listed = subprocess.run(

@@ -5,7 +5,7 @@
     card                README.md, the model card
     hub                 fetch from and publish on the Hugging Face Hub
     registry            a name → an adapter's folder
-    expressions         `accent:0.7+medical:0.5` → names with weights, the only parser
+    spec                `accent:0.7+medical:0.5` → an `AdapterSpec`, parsed once
                         — up to here without torch, so that a wrong name is reported at once —
     io                  an adapter's folder, written and read; PEFT's layout
     load                an adapter, or a weighted sum, onto a model
@@ -13,7 +13,7 @@
     trainer_callback    the adapter in a checkpoint of transformers' Trainer
     merge               into the weights and back; an ordinary checkpoint
     bank                many adapters at once, one for each row of a batch
-    cache               adapters that requests name, loaded into a bank on first use
+    cache               adapters of requests, loaded into a bank on first use
 
 The registry stands below `io` and `load`, which resolve names by it; and since a name may be one on the Hub,
 and what is published there has a card, so do `hub` and `card`.

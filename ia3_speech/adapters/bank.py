@@ -7,10 +7,10 @@
     with bank.rows(["medical", None]):                  # or the transformers model, called as usual
         model(batch, attention_mask=mask)
 
-In: waves, and for each the name of an adapter, None for the base, or a sum of names as `expressions` reads
-it. Out: logits, each row's equal to that row alone with its adapter. A row of the base is bit for bit what
-the same batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are kept in the bank's type
-and multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
+In: waves, and for each the name of an adapter, None for the base, or a sum of names as `spec` reads it. Out:
+logits, each row's equal to that row alone with its adapter. A row of the base is bit for bit what the same
+batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are stored in the bank's type and
+multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
 
 An adapter's vectors are one tensor, in the order of the model's target modules. A batch makes a tensor
 (batch, parameters) of them, with ones where an adapter has no vector, and each target module gets its part.
@@ -24,7 +24,7 @@ the model and waits for current batches (`Base.lock`); a target module that no a
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ia3_speech.adapters.expressions import parse_expression, parse_terms
 from ia3_speech.adapters.io import check_base, check_fit
 from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.registry import MAX_NEAREST
+from ia3_speech.adapters.spec import parse_expression, parse_sum
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
@@ -73,9 +73,12 @@ class LoadedAdapter:
     head: Head  # its head's parameters by their names in the model; empty where it has none
 
 
-# What a row of a batch is: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.
+# The adapters of a row: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.
 WeightedAdapters = list[tuple[LoadedAdapter, float]]
-Names = Sequence[str | None]  # of the rows' adapters
+# What a caller names for a row: an adapter, a sum such as `scots:0.7+medical`, (name, weight) pairs; None is
+# the base.
+Row = str | None | tuple[tuple[Hashable, float], ...]
+Names = Sequence[Row]
 ChooseNames = Callable[[Sequence[torch.Tensor]], Names]
 
 
@@ -108,7 +111,7 @@ class Bank:
         if "" in paths:
             raise AdapterError(f"{base.name}: the weights of its layers can't differ by row")
         self.head_modules = {path: copy.deepcopy(base.model.get_submodule(path)) for path in paths}
-        self.loaded: dict[str, LoadedAdapter] = {}  # by name, in the order in which they were added
+        self.loaded: dict[Hashable, LoadedAdapter] = {}  # by name, in the order in which they were added
         # A set of target modules → how many loaded adapters have vectors for just these.
         self.users: Counter[frozenset[TargetModule]] = Counter()
         self.vectors: dict[TargetModule, IA3Vector] = {}  # those in the model
@@ -123,13 +126,10 @@ class Bank:
         # For one edit at a time; for what is loaded. `base.lock` is taken between them.
         self.edit_lock, self.loaded_lock = Lock(), Lock()
 
-    def __len__(self) -> int:
-        return len(self.loaded)
-
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: Hashable) -> bool:
         return name in self.loaded
 
-    def names(self) -> list[str]:
+    def names(self) -> list[Hashable]:
         """The loaded adapters' names, in the order in which they were added."""
         return list(self.loaded)
 
@@ -183,15 +183,15 @@ class Bank:
             raise self.unknown(name, name)
 
     def unknown(self, name: str, expression: str) -> AdapterError:
-        near = get_close_matches(name, list(self.loaded), n=MAX_NEAREST, cutoff=0.5)
-        where = "" if name == expression.strip() else f', in "{expression}"'
+        near = get_close_matches(str(name), map(str, self.loaded), n=MAX_NEAREST, cutoff=0.5)
+        where = "" if name in (expression, str(expression).strip()) else f', in "{expression}"'
         hint = f"nearest names: {', '.join(near)}" if near else "add it first"
         return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
 
     def read(self, name: str, adapter: Adapter | Path | str) -> Adapter:
         """The adapter in memory, proven to fit the base: what is on disk was proven when it was read."""
         if not isinstance(adapter, Adapter):
-            return read_sum(self.base.model, parse_terms(adapter))
+            return read_sum(self.base.model, parse_sum(adapter))
         if adapter.metadata:
             check_base(name, adapter.metadata, self.base.fingerprint)
         check_fit(self.base.model, adapter)
@@ -262,13 +262,15 @@ class Bank:
 
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
         """The output of a module of the head, with that of rows that have a head of their own by theirs."""
-        heads = {row: head for row, head in enumerate(self.heads.get() or ()) if head}
-        if not heads:
+        heads = self.heads.get() or []
+        different = {id(head): head for head in heads if head}
+        if not different:
             return output
         output, module = output.clone(), structural_copy(self.head_modules[path])
-        for row, head in heads.items():
+        for head in different.values():
+            rows = [row for row, its_head in enumerate(heads) if its_head is head]
             parameters = {n: head[f"{path}.{n}"].to(output.dtype) for n, _ in module.named_parameters()}
-            output[row] = functional_call(module, parameters, (args[0][row : row + 1],))[0]
+            output[rows] = functional_call(module, parameters, (args[0][rows],))
         return output
 
     def insert_vectors(self, targets: list[TargetModule]) -> None:
@@ -350,11 +352,13 @@ class Bank:
     def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head]]:
         """What a batch needs: target module → (batch, 1, d), fp32; each row's head, empty for the base's."""
         with self.loaded_lock:
-            rows = [self.adapters_of(name) for name in names]
-            values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
-        with_heads = [[(adapter.head, w) for adapter, w in adapters if adapter.head] for adapters in rows]
-        base = head_parameters(self.base.model) if any(with_heads) else {}
-        heads = [sum_heads(pairs, base) if pairs else {} for pairs in with_heads]
+            rows = {name: self.adapters_of(name) for name in dict.fromkeys(names)}
+            values = {name: self.values_of(adapters) for name, adapters in rows.items()}
+        with_heads = {name: [(a.head, w) for a, w in adapters if a.head] for name, adapters in rows.items()}
+        base = head_parameters(self.base.model) if any(with_heads.values()) else {}
+        heads = {name: sum_heads(pairs, base) if pairs else {} for name, pairs in with_heads.items()}
+        values = torch.stack([values[name] for name in names])[:, None]
+        heads = [heads[name] for name in names]
         return {target: values[..., columns] for target, columns in self.columns.items()}, heads
 
     def values_of(self, adapters: WeightedAdapters) -> torch.Tensor:
@@ -374,8 +378,12 @@ class Bank:
         values[self.positions[adapter.targets]] = adapter.values.float()
         return values
 
-    def adapters_of(self, name: str | None) -> WeightedAdapters:
-        """What a row's name means: loaded adapters with their weights. An exact name wins over a sum."""
+    def adapters_of(self, name: Row) -> WeightedAdapters:
+        """A row's loaded adapters with their weights. An exact name wins over a sum."""
+        if isinstance(name, tuple):
+            for part, _ in name:
+                self.refuse_unknown(part)
+            return [(self.loaded[part], weight) for part, weight in name]
         terms = () if name is None else parse_expression(name, self.loaded.get, self.unknown)
         return [(adapter, weight) for _, adapter, weight in terms]
 

@@ -1,90 +1,91 @@
-"""Adapters on disk that are loaded into a bank when a request first names them.
+"""A bank whose adapters are loaded from disk when a request first needs them.
 
-In: adapters as they are found on disk, with weights. Out: the name of a row of the bank, where an adapter has
-a number for a name, so that no name or sum of one request can ever mean another's, and what is stored anew
-under a name is loaded anew. `loading.load` and the server (serve/engine.py) use it.
+In: the terms of an `AdapterSpec` for each waveform. Out: logits. The bank's name of an adapter is its folder,
+so no name of one request can mean the adapter of another. An adapter whose files have changed replaces its
+earlier version. `session.Session` and the server's engine use it.
 """
 
-import unicodedata
 from collections import OrderedDict
-from collections.abc import Container
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.bank import Bank, Row
 from ia3_speech.adapters.io import read_adapter
-from ia3_speech.adapters.weights import weights_file
-from ia3_speech.errors import AdapterError
+from ia3_speech.adapters.load import warn_of_ones
+from ia3_speech.adapters.spec import Term, stamp_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True)
-class StoredAdapter:
-    """A registered adapter as it was found."""
-
-    name: str
-    folder: Path
-    stamp: tuple[int, ...]  # of the file of its tensors, another after each change; begins with nanoseconds
-
-
-Terms = tuple[tuple[StoredAdapter, float], ...]  # a sum of adapters with their weights; none is the base
-
-
-def stored_adapter(name: str, folder: Path) -> StoredAdapter:
-    """As it is found now. Raises AdapterError, OSError where it is not there."""
-    status = weights_file(folder).stat()
-    return StoredAdapter(name, folder, (status.st_mtime_ns, status.st_size, status.st_ino))
-
-
-def find_stored(name: str) -> StoredAdapter | None:
-    """The registered adapter of this very name, which is never read as a path. Waits for a writer."""
-    name = unicodedata.normalize("NFC", name)
-    if registry.name_fault(name) or not registry.is_registered(name):
-        return None
-    with suppress(AdapterError, OSError):  # it has just been removed
-        return stored_adapter(name, registry.adapters_dir() / name)
-    return None
+Terms = tuple[Term, ...]
+# What the base's front end makes of waveforms, (frames, channels) each → the terms of each.
+ChooseTerms = Callable[[Sequence["Tensor"]], Sequence[Terms]]
 
 
 class AdapterCache:
-    """The bank's adapters: loaded on first use; the least recently used leave. For any thread where none ever
-    has to leave, else for one. At most `max_adapters` are loaded at once, of at most `max_bytes`."""
+    """See the module. Any thread may use it if no adapter ever has to leave; with limits, one thread.
+
+    Args:
+        bank: gets the adapters.
+        max_adapters, max_bytes: the least recently used adapters are unloaded beyond these.
+    """
 
     def __init__(self, bank: Bank, max_adapters: float = inf, max_bytes: float = inf):
         self.bank, self.max_adapters, self.max_bytes = bank, max_adapters, max_bytes
-        self.loaded: OrderedDict[StoredAdapter, str] = OrderedDict()  # their names in the bank
-        self.numbers, self.lock = count(1), Lock()
+        self.loaded: OrderedDict[Path, Term] = OrderedDict()
+        self.lock = Lock()
 
-    def row(self, terms: Terms, keep: Container[StoredAdapter] = ()) -> str | None:
-        """The bank's name for this sum, whose adapters are loaded where they are not; None is the base. None
-        of `keep`, the batch's adapters, leaves. Raises AdapterError where an adapter can't be loaded, or has
-        been removed."""
+    def logits(self, waves: Sequence[np.ndarray], rows: Sequence[Terms] | ChooseTerms) -> "list[Tensor]":
+        """One (frames, vocabulary) tensor for each waveform, with its row's terms; see `Bank.logits`."""
+        if callable(rows):
+            names = lambda features: [self.row(terms) for terms in rows(features)]  # noqa: E731
+        else:
+            names = [self.row(terms) for terms in rows]
+        return self.bank.logits(waves, names, any_length=True)
+
+    def row(self, terms: Terms | Row, keep: Container[Path] = ()) -> Row:
+        """The bank's row for this sum, whose adapters are loaded if they are not; a row of the bank is
+        returned as it is. No folder of `keep`, the batch's adapters, is unloaded. Raises AdapterError if an
+        adapter can't be loaded."""
+        if terms is None or isinstance(terms, str):
+            return terms
         with self.lock:
-            for stored, _ in terms:
-                if stored not in self.loaded:
-                    self.load(stored, keep)
-                self.loaded.move_to_end(stored)
-            return "+".join(f"{self.loaded[stored]}:{weight!r}" for stored, weight in terms) or None
+            for term in terms:
+                self.load(term, keep)
+                self.loaded.move_to_end(term.folder)
+        return tuple((term.folder, term.weight) for term in terms)
 
-    def load(self, stored: StoredAdapter, keep: Container[StoredAdapter]) -> None:
+    def load(self, term: Term, keep: Container[Path]) -> bool:
+        """Load an adapter unless its current version is loaded; returns whether it had to."""
+        known = self.loaded.get(term.folder)
+        # A request that is older than the loaded version gets that one.
+        if known and known.stamp in (term.stamp, stamp_of(term.folder)):
+            return False
         with registry.without_writers():
-            adapter = read_adapter(self.bank.base.model, stored.folder)
-        name = f"adapter{next(self.numbers)}"
-        self.bank.add(name, adapter)
-        for other in [one for one in self.loaded if one not in keep]:
-            if len(self.bank) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
+            stamp, adapter = stamp_of(term.folder), read_adapter(self.bank.base.model, term.folder)
+        warn_of_ones(adapter)
+        put = self.bank.replace if known else self.bank.add
+        put(term.folder, adapter)
+        self.loaded[term.folder] = replace(term, weight=1.0, stamp=stamp)
+        for folder in [folder for folder in self.loaded if folder not in keep and folder != term.folder]:
+            if len(self.loaded) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break
-            self.drop(other)
-        self.loaded[stored] = name
+            self.drop(folder)
+        return True
 
     def forget(self, name: str) -> None:
-        """Unload whatever is registered under this name."""
-        for stored in [one for one in self.loaded if one.name == name]:
-            self.drop(stored)
+        """Unload the adapter that is registered under a name."""
+        for folder in [folder for folder, term in self.loaded.items() if term.name == name]:
+            self.drop(folder)
 
-    def drop(self, stored: StoredAdapter) -> None:
-        self.bank.drop(self.loaded.pop(stored))
+    def drop(self, folder: Path) -> None:
+        """Unload the adapter of a folder, if it is loaded."""
+        if self.loaded.pop(folder, None):
+            self.bank.drop(folder)

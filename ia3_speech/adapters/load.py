@@ -2,7 +2,7 @@
 
     load_adapter(model, "accent:0.7+medical:0.5")
 
-In: a model and an expression (see `expressions`). Out: the model with vectors, an `Adapter`, or a folder.
+In: a model, and an `AdapterSpec` or its text. Out: the model with vectors, an `Adapter`, or a folder.
 A sum is
 
     vectors   1 + Σ wᵢ·(lᵢ − 1) = Σ wᵢ·lᵢ + (1 − Σ wᵢ)
@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.adapters.expressions import Term, format_terms, is_single_adapter, parse_terms
 from ia3_speech.adapters.io import check_finite, name_of_base, own_head, read_adapter, write_adapter
-from ia3_speech.adapters.record import Adapter, Metadata, read_metadata, recorded_base
+from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
+from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import IA3Config, format_layers
@@ -53,7 +53,7 @@ def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -
             wrong shape, or not finite.
         UnknownAdapter: there is no such adapter.
     """
-    return attach_adapter(model, read_sum(model, parse_terms(adapter)), check=check)
+    return attach_adapter(model, read_sum(model, parse_sum(adapter)), check=check)
 
 
 @torch.inference_mode(False)
@@ -74,50 +74,49 @@ def attach_adapter(model: nn.Module, adapter: Adapter, *, check: bool = True) ->
     except Exception:
         detach(model)
         raise
-    if all(bool((vector == 1).all()) for vector in adapter.vectors.values()) and not adapter.head:
-        logger.warning("%s: every parameter is 1, so this adapter changes nothing", adapter.name)
+    warn_of_ones(adapter)
     return model.eval()
 
 
+def warn_of_ones(adapter: Adapter) -> None:
+    if all(bool((vector == 1).all()) for vector in adapter.vectors.values()) and not adapter.head:
+        logger.warning("%s: every parameter is 1, so this adapter changes nothing", adapter.name)
+
+
 def base_of(
-    terms: Sequence[Term],
-    base: str | Path | None = None,
-    *,
-    dtype: str = "float32",
-    device: str | None = None,
+    spec: AdapterSpec, base: str | Path | None = None, *, dtype: str = "float32", device: str | None = None
 ) -> Base:
-    """`base`, else the first base that a term records, else mini, by `load_base`. Raises BaseError where it
-    can't be loaded."""
-    name = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
+    """The base that an adapter needs (see `AdapterSpec.base`), by `load_base`. Raises BaseError if it can't
+    be loaded."""
+    name = spec.base(base)
     try:
         return load_base(name, dtype=dtype, device=device)
     except BaseError as error:
         if base or name == "mini":
             raise
         raise BaseError(
-            f"{error} (the adapter {format_terms(terms)} records it; --base, or base=, says where it is)"
+            f"{error} (the adapter {spec} records it; --base, or base=, says where it is)"
         ) from None
 
 
 # --- sums ---------------------------------------------------------------------------------------------------
 
 
-def read_sum(model: nn.Module, terms: Sequence[Term]) -> Adapter:
+def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
     """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
     Raises AdapterError as `read_adapter` and `combine`."""
-    adapters = [read_adapter(model, term.folder) for term in terms]
-    if is_single_adapter(terms):
+    adapters = [read_adapter(model, term.folder) for term in spec.terms]
+    if spec.is_single:
         return adapters[0]
-    expression = format_terms(terms)
-    records = [{"name": t.name, "weight": t.weight, "sha256": weights_sha256(t.folder)} for t in terms]
-    training = {"expression": expression, "terms": records}
-    return combine(model, adapters, [term.weight for term in terms], name=expression, training=training)
+    records = [{"name": t.name, "weight": t.weight, "sha256": weights_sha256(t.folder)} for t in spec.terms]
+    training = {"expression": str(spec), "terms": records}
+    return combine(model, adapters, [term.weight for term in spec.terms], name=str(spec), training=training)
 
 
-def save_sum(terms: Sequence[Term], folder: Path, *, base: str | Path | None = None) -> Adapter:
+def save_sum(spec: AdapterSpec, folder: Path, *, base: str | Path | None = None) -> Adapter:
     """Write the adapter that the terms add up to as a folder; returns it. Raises as `base_of`, `read_sum`."""
-    model = base_of(terms, base).model
-    adapter = read_sum(model, terms)
+    model = base_of(spec, base).model
+    adapter = read_sum(model, spec)
     if adapter.metadata is None:  # one term, written by another tool
         adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
     write_adapter(model, adapter, folder)
@@ -229,8 +228,8 @@ def labels_of_trained(
     """`labels` of an adapter that is trained from another one (a name, a folder, a sum), whose speakers stay.
     Of `speakers`, those of the training data, a single one is a label, since the adapter is that person's.
     Raises UnknownAdapter."""
-    terms = parse_terms(init_adapter) if init_adapter else []
-    records = [read_metadata(term.folder) for term in terms]
+    folders = parse_sum(init_adapter).folders if init_adapter else []
+    records = [*map(read_metadata, folders)]
     if len(only := {*speakers}) == 1:
         labels = {"speaker": only.pop()} | labels
     return labels | join_speakers([*(metadata.labels for metadata in records if metadata), labels])

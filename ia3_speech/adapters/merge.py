@@ -15,7 +15,7 @@ that were changed, so zeros and half precision come back as they were.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from torch.autograd.graph import increment_version
 
 import ia3_speech
 from ia3_speech.adapters.card import base_name
-from ia3_speech.adapters.expressions import Term, format_terms, short_name
 from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
 from ia3_speech.adapters.record import CARD, describe_base
+from ia3_speech.adapters.spec import AdapterSpec, short_name
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
@@ -172,20 +172,21 @@ def scaled(name: str, parameter: torch.Tensor, vectors: list[IA3Vector]) -> torc
 
 
 def export_terms(
-    terms: Sequence[Term], out: Path, *, base: str | Path | None = None, dtype: str = "float32"
+    spec: AdapterSpec, out: Path, *, base: str | Path | None = None, dtype: str = "float32"
 ) -> Base:
     """Merge an adapter, or a sum, into its base, and `write_checkpoint`; returns the base.
 
     The base is loaded in float32, where it can be told from others by its weights; the merged one is cast to
     `dtype`: float32, float16 or bfloat16.
     """
-    loaded = base_of(terms, base, device="cpu")
-    adapter = read_sum(loaded.model, terms)
+    loaded = base_of(spec, base, device="cpu")
+    adapter = read_sum(loaded.model, spec)
     attach_adapter(loaded.model, adapter)
     merge(loaded.model).to(DTYPES[dtype])  # in this order each weight is rounded once
     labels = adapter.metadata.labels if adapter.metadata else {}
-    published = [replace(term, name=short_name(term)) for term in terms]  # a path is not for others to read
-    write_checkpoint(loaded, out, adapter=format_terms(published), labels=labels)
+    # A path is not for others to read.
+    published = AdapterSpec(tuple(replace(term, name=short_name(term)) for term in spec.terms))
+    write_checkpoint(loaded, out, adapter=str(published), labels=labels)
     return loaded
 
 

@@ -19,7 +19,7 @@ import copy
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -29,10 +29,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_adapter, to_fp32, write_folder
 from ia3_speech.adapters.load import attach_adapter, read_sum
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
+from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.cli import pip_install
 from ia3_speech.errors import AdapterError
@@ -276,17 +276,17 @@ def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict
 
 
 @torch.inference_mode(False)
-def load_any(base: Base, terms: Sequence[Term]) -> None:
+def load_any(base: Base, spec: AdapterSpec) -> None:
     """Put an adapter of any method, or a sum of IA³'s, into a base's model, for recognition.
 
     Raises:
         AdapterError: it belongs to another base; a tensor is missing, left over, of the wrong shape or not
             finite; its method can't be used here; or another method's adapter stands in a sum.
     """
-    folder, model = terms[0].folder, base.model
+    folder, model = spec.terms[0].folder, base.model
     method = method_of(folder)
-    if method == "ia3" or not is_single_adapter([*terms]):
-        attach_adapter(model, read_sum(model, terms))
+    if method == "ia3" or not spec.is_single:
+        attach_adapter(model, read_sum(model, spec))
         return
     metadata, tensors = read_metadata(folder), read_weights(folder, "pt")
     check_base(folder, metadata, base.fingerprint)

@@ -30,10 +30,10 @@ from ia3_speech.adapters.card import (
     score_line,
     update_card,
 )
-from ia3_speech.adapters.expressions import Term, format_terms, parse_terms, short_name, with_equal_weights
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_metadata, read_summary
+from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
-from ia3_speech.errors import UserError
+from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
@@ -220,18 +220,18 @@ def gate(adapter: str, *, data: Path, base: str | None = None, allow_pipes: bool
         allow_pipes: run the shell commands that wav.scp holds.
     """
     is_base = (Path(adapter) / "config.json").is_file() and not registry.is_adapter(Path(adapter))
-    terms = [] if is_base else [Term(adapter, registry.resolve_adapter(adapter))]
+    spec = AdapterSpec(() if is_base else (term_at(adapter, registry.resolve_adapter(adapter)),))
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
     from ia3_speech.decoding.decode_directory import read_for_decoding
     from ia3_speech.routing.gate import add_gate
     from ia3_speech.routing.router import refuse_other_method
 
-    if terms:
-        refuse_other_method(adapter, terms[0].folder)
-    loaded, folder = base_of(terms, adapter if is_base else base), Path(adapter)
-    if terms:
-        folder = terms[0].folder
+    folder = Path(adapter) if is_base else spec.terms[0].folder
+    if not is_base:
+        refuse_other_method(adapter, folder)
+    loaded = base_of(spec, adapter if is_base else base)
+    if not is_base:
         check_base(adapter, read_metadata(folder), loaded.fingerprint)
     name = registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances
@@ -290,9 +290,12 @@ def combine(
         average: give every adapter the same weight, 1 divided by their number
         force: replace an older adapter
     """
-    terms = [term for word in adapters for term in parse_terms(word)]
+    terms = [term for word in adapters for term in parse_sum(word).terms]
     if average:
-        terms = with_equal_weights([replace(term, name=short_name(term)) for term in terms])
+        if weighted := [term for term in terms if term.weight != 1]:
+            raise AdapterError(f"--average sets the weights (leave out that of {weighted[0]})")
+        terms = [replace(term, name=short_name(term), weight=1 / len(terms)) for term in terms]
+    spec = AdapterSpec(tuple(terms))
     if (out is None) == (name is None):
         raise UserError("say where to write it: --out FOLDER, or --name NAME to register it")
     if out is None:
@@ -305,10 +308,10 @@ def combine(
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary) / "adapter"
-        adapter = save_sum(terms, folder, base=base)
+        adapter = save_sum(spec, folder, base=base)
         target = out or registry.register(folder, name, force=force)
     parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
-    print(f"{target}: {format_terms(terms)}, {plural(parameters, 'parameter')}")
+    print(f"{target}: {spec}, {plural(parameters, 'parameter')}")
 
 
 def export(
@@ -328,7 +331,7 @@ def export(
         dtype: type of the checkpoint's weights; an adapter that float16 can't hold is refused
         force: replace an older checkpoint
     """
-    terms = parse_terms(adapter)
+    spec = parse_sum(adapter)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         if not (out / "config.json").is_file():
             raise UserError(f"{out}: exists, and is no checkpoint (give another --out)")
@@ -336,8 +339,8 @@ def export(
             raise UserError(f"{out}: holds another checkpoint (replace it with --force)")
     from ia3_speech.adapters.merge import export_terms  # loads torch
 
-    loaded = export_terms(terms, out, base=base, dtype=dtype)
-    print(f"{out}: {format_terms(terms)}, merged into {loaded.name}")
+    loaded = export_terms(spec, out, base=base, dtype=dtype)
+    print(f"{out}: {spec}, merged into {loaded.name}")
     folder = base_folder(base or loaded.name)
     if folder and (folder / "lm.arpa.gz").is_file():
         print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")

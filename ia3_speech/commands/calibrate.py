@@ -13,7 +13,7 @@ shows how reliable the confidences are on a test set.
 
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import is_auto
+from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.atomic import write_text
 from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.errors import UserError
@@ -43,14 +43,15 @@ def main(
     from ia3_speech.confidence.fitting import calibrate, format_calibration
     from ia3_speech.confidence.storage import storage_file, store_scaling
     from ia3_speech.decoding.word_times import Scaling
-    from ia3_speech.loading import load
+    from ia3_speech.session import load
 
-    if is_auto(model_options.adapter):
-        raise UserError(f"{model_options.adapter} has no confidences of its own (calibrate its adapters)")
-    options = {"search": search_options, "vad": "off", "scaling": Scaling()}
-    recognizer = load(**vars(model_options), **options).recognizer
+    spec = parse_adapter(model_options.adapter)
+    if spec.choice:
+        raise UserError(f"{spec} has no confidences of its own (calibrate its adapters)")
+    options = {"adapter": spec, "search": search_options, "vad": "off", "scaling": Scaling()}
+    recognizer = load(**vars(model_options) | options).recognizer
     if store:
-        storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
+        storage_file(recognizer.base, spec)  # raises before the work is done
     calibrations = calibrate(recognizer, data, allow_pipes)
     words = calibrations[0].words if calibrations else 0
     if calibrations is None or words < minimum_words:
@@ -67,7 +68,7 @@ def main(
     print(format_calibration(after))
     if store:
         record = recognizer.search_record
-        place = store_scaling(recognizer.base, recognizer.adapter, record, after, data)
+        place = store_scaling(recognizer.base, spec, record, after, data)
         print(f"{place}: holds them for {record['search']} search")
     if out:
         import yaml

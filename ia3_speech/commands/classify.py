@@ -26,8 +26,8 @@ from math import fsum, isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ia3_speech.adapters.expressions import format_terms, parse_terms
-from ia3_speech.adapters.record import read_summary, recorded_base
+from ia3_speech.adapters.record import read_summary
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcription import read_audio
@@ -94,17 +94,17 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
     """
     from ia3_speech.adapters.load import attach_adapter, read_sum
 
-    terms = parse_terms(adapter)
-    every = [read_summary(term.folder).get("training", {}).get("classes") for term in terms]
+    spec = parse_sum(adapter)
+    every = [read_summary(folder).get("training", {}).get("classes") for folder in spec.folders]
     if not every[0] or any(classes != every[0] for classes in every):
         raise AdapterError(
-            f"{format_terms(terms)}: records no classes, or different ones (classify takes what was saved of "
+            f"{spec}: records no classes, or different ones (classify takes what was saved of "
             f"a classifier; transcribe takes a recogniser's)"
         )
-    if not isclose(fsum(term.weight for term in terms), 1):
-        raise AdapterError(f"{format_terms(terms)}: the weights of classifiers have to add up to 1")
-    classifier = load_classifier(base or recorded_base(terms[0].folder) or "mini", every[0], device=device)
-    attach_adapter(classifier.model, read_sum(classifier.model, terms))
+    if not isclose(fsum(term.weight for term in spec.terms), 1):
+        raise AdapterError(f"{spec}: the weights of classifiers have to add up to 1")
+    classifier = load_classifier(spec.base(base), every[0], device=device)
+    attach_adapter(classifier.model, read_sum(classifier.model, spec))
     return classifier
 
 

@@ -104,8 +104,8 @@ def segment(
     """
     if max_seconds is not None and not max_seconds >= 1:
         raise UserError(f"--max-seconds is {max_seconds:g}, and has to be at least 1 second")
-    from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
+    from ia3_speech.training.segmentation import segment_data_directory
 
     options = {"max_seconds": max_seconds, "min_score": min_score, "allow_pipes": allow_pipes}
     print(f"{target}: {segment_data_directory(source, target, load_base(base), **options)[1]}")

@@ -15,18 +15,11 @@ listed too, but decoded, and does not change the exit code.
 
 import shutil
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import (
-    AUTO,
-    AUTO_SUM,
-    Term,
-    is_auto,
-    parse_terms,
-    weight_files,
-)
-from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json, recorded_base
+from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json
+from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding.decode_directory import (
     PARTS_FOLDER,
@@ -44,10 +37,10 @@ from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTim
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
-from ia3_speech.loading import load
 from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 
 def main(
@@ -89,30 +82,23 @@ def main(
     part = part and f"{number}/{count}"  # not 01/08
     search_options.check()
     own_hotwords = search_options.hotwords is not None  # not those that are registered with the adapter
-    scaling = confidence_options.scaling
+    scaling, spec = confidence_options.scaling, parse_adapter(adapter)
     directory = read_for_decoding(data, allow_pipes)
-    folders = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
-    names = {id: folder.relative_to(adapter_per_speaker).parent.as_posix() for id, folder in folders.items()}
-    bank = {names[id]: folder for id, folder in folders.items()}
-    terms = [Term(name, folder) for name, folder in bank.items()]
-    if is_auto(adapter):
-        from ia3_speech.routing.router import auto_terms
-
-        terms = auto_terms(adapter)
-    elif adapter:
-        terms = parse_terms(adapter)
-        if len(terms) == 1:
-            search_options = search_options.complete(terms[0].folder)
-    named = [] if adapter in (AUTO, AUTO_SUM) else terms
-    wanted = base or next(filter(None, (recorded_base(term.folder) for term in named)), "mini")
-    gate = {"gate": gate_files(terms, wanted)} if is_auto(adapter) else {}
+    # Of each utterance
+    adapters = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
+    terms = dict.fromkeys(term for each in adapters.values() for term in each.terms)
+    every = AdapterSpec(tuple(terms)) if adapters else spec
+    if len(spec.terms) == 1 and not spec.choice:
+        search_options = search_options.complete(spec.terms[0].folder)
+    wanted = every.base(base)
+    gate = {"gate": gate_files(spec, wanted)} if spec.choice else {}
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(
-        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
+        {"data": data, "base": base_files(wanted), "adapter": tensor_files_of(every),
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords} | gate,
-        {"base": wanted, "weights": [term.weight for term in terms],
+        {"base": wanted, "weights": [term.weight for term in every.terms],
          "max_seconds": max_seconds, "dtype": model_options.dtype, "precision": model_options.precision,
-         "calibrations": stored_calibrations(base_folder(wanted), terms, searches) or None}
+         "calibrations": stored_calibrations(base_folder(wanted), every, searches) or None}
         | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
         | {name: value for name, value in vars(test_time_options).items() if value},
@@ -130,7 +116,7 @@ def main(
         if inputs.is_current(out, force):
             return 0
     elif parts := finished_parts(decode_dir, inputs, directory):
-        record = gather_parts(parts, decode_dir, [one.id for one in utterances])
+        record = gather_parts(parts, decode_dir, [utterance.id for utterance in utterances])
         bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
         print(
             f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"
@@ -138,21 +124,32 @@ def main(
         inputs.record(decode_dir)
         shutil.rmtree(decode_dir / PARTS_FOLDER)
         return int(record["without_output"] > 0)
-    options = {"max_seconds": max_seconds, "search": search_options, "vad": "off", "scaling": scaling}
-    recognizer = load(**vars(model_options), **vars(test_time_options), bank=bank, **options).recognizer
+    options = {
+        "adapter": spec,
+        "base": wanted if adapters else base,
+        "max_seconds": max_seconds,
+        "vad": "off",
+        "scaling": scaling,
+    }
+    transcriber = load(**vars(model_options) | vars(test_time_options) | options, search=search_options)
+    recognizer = transcriber.recognizer
+    if adapters:  # each of which may have another scaling
+        recognizer = replace(recognizer, scaling=scaling)
+        for each in dict.fromkeys(adapters.values()):  # loads them, and reports errors before the work
+            transcriber.session.recognizer(each)
     result = decode_utterances(
-        recognizer, utterances, adapters=names or None, allow_pipes=allow_pipes, with_words=True
+        recognizer, utterances, adapters=adapters or None, allow_pipes=allow_pipes, with_words=True
     )
     record = decoding_record(recognizer, result, data)
     if adapter_per_speaker:
-        name = f"{len(bank)} adapters, by utterance"
+        name = f"{len(every.terms)} adapters, by utterance"
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
     write_decode_directory(result, utterances, out, record)
     minutes = result.audio_seconds / 60
     texts = plural(len(result.texts), "utterance")
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
     unused = own_hotwords and unused_hotwords(recognizer.search)
-    for message in filter(None, [unused, uncalibrated(recognizer)]):
+    for message in filter(None, [unused, not adapters and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
         print(bad_audio_message(result, out), file=sys.stderr)
@@ -160,9 +157,9 @@ def main(
     return int(record["without_output"] > 0 and not part)
 
 
-def gate_files(terms: Sequence[Term], base: str) -> list[Path]:
-    """What a gate's choice hangs on, and how what it chooses is searched."""
-    folders = [*(term.folder for term in terms), *filter(None, [base_folder(base)])]
+def gate_files(spec: AdapterSpec, base: str) -> list[Path]:
+    """The files that decide a gate's choice, and how the chosen adapters are searched."""
+    folders = [*spec.folders, *filter(None, [base_folder(base)])]
     places = [folder / name for folder in folders for name in (GATE, *SEARCH_FILES)]
     return [place for place in places if place.is_file()]
 

@@ -4,14 +4,14 @@
     ia3-speech export --format onnx_adapter --adapter speaker42 --out speaker42.onnx_adapter
     ia3-speech export --format sherpa-onnx --adapter speaker42 --out phone        merged, for another program
 
-In: a base, and an adapter where one is to be merged. Out: a folder (see `onnx.layouts`), or a file of
+In: a base, and an adapter where one is to be merged. Out: a folder (see `onnx.export`), or a file of
 vectors. A checkpoint for transformers is written by `ia3-speech adapters export`.
 """
 
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.adapters.expressions import format_terms, parse_terms
+from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.cli import pip_install
 from ia3_speech.errors import UserError
@@ -55,28 +55,28 @@ def main(
         raise UserError(f"{error} (in the clone: {pip_install('.[onnx]')})") from None
     if format == "onnx_adapter" and dtype != "float32":
         raise UserError(f"--dtype {dtype} has no effect on --format onnx_adapter (leave it out)")
-    terms = parse_terms(adapter) if adapter else []
+    spec = parse_sum(adapter) if adapter else AdapterSpec()
     from ia3_speech.adapters.load import attach_adapter, base_of, read_sum  # loads torch
     from ia3_speech.adapters.merge import merge
 
-    loaded = base_of(terms, base, device="cpu")
+    loaded = base_of(spec, base, device="cpu")
     if format == "onnx_adapter":
         from ia3_speech.onnx.export import write_onnx_adapter
 
-        write_onnx_adapter(read_sum(loaded.model, terms), out)
-        print(f"{out}: {format_terms(terms)}, for a graph of {loaded.name}")
+        write_onnx_adapter(read_sum(loaded.model, spec), out)
+        print(f"{out}: {spec}, for a graph of {loaded.name}")
         return
-    from ia3_speech.onnx.layouts import FILES, write_layout
+    from ia3_speech.onnx.export import FILES, write_layout
 
     if other := unexpected_file(out, lambda entry: entry.name in FILES):
         raise UserError(f"{out}: holds {other}, which would be lost (give another --out)")
-    if terms:
-        attach_adapter(loaded.model, read_sum(loaded.model, terms))
+    if spec.terms:
+        attach_adapter(loaded.model, read_sum(loaded.model, spec))
         merge(loaded.model)
     with replacing(out) as new:
         graph = write_layout(loaded, new, format, dtype)
         size = graph.stat().st_size / 2**20
-    print(f"{out}: {loaded.name}{' with ' * bool(terms)}{format_terms(terms)}, {dtype}, {size:.0f} MiB")
+    print(f"{out}: {loaded.name}{' with ' * bool(spec.terms)}{spec}, {dtype}, {size:.0f} MiB")
 
 
 COMMAND = main

@@ -28,21 +28,22 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TextIO
 
 import numpy as np
 
+from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
-from ia3_speech.decoding.transcription import parse_adapter
 from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
-from ia3_speech.loading import load, make_post_process
 from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load, make_post_process
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe waits, a microphone loses audio
 DAY_SECONDS = 86_400.0  # for --max-seconds inf
@@ -70,7 +71,7 @@ def main(
     """
     live_options.check()
     search_options.check()
-    parse_adapter(model_options.adapter, split=False)
+    model_options = replace(model_options, adapter=parse_adapter(model_options.adapter))
     post_process = make_post_process(dictation_options, format)
     sys.stdout.reconfigure(encoding="utf-8")
     output = LiveOutput(sys.stdout, format, live_options.partials)
@@ -82,7 +83,7 @@ def main(
         threading.Thread(target=inbox.fill, args=[portions], daemon=True, name="stdin").start()
     recognizer = load(search=search_options, max_seconds=max_seconds, **vars(model_options)).recognizer
     seconds = max_seconds or recognizer.base.maximum_seconds or MAXIMUM_SECONDS
-    recognizer.max_seconds = min(seconds, DAY_SECONDS)
+    recognizer = replace(recognizer, max_seconds=min(seconds, DAY_SECONDS))
     output.system = {"adapter": recognizer.name, "base": recognizer.base.name}
     stream = StreamingRecognizer(
         recognizer,

@@ -25,9 +25,9 @@ from types import FrameType
 from ia3_speech.cli import pip_install
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
-from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.session import load
 
 
 def main(
@@ -65,9 +65,9 @@ def main(
                 print(f"waits for {plural(server.active, 'request')}, {seconds}", file=sys.stderr)
             super().handle_exit(number, frame)
 
-    recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
+    session = load(search=search_options, **engine_options.for_loading()).session
     try:
-        server = Server(recognizer, server_options, engine_options, limit_options, search_options)
+        server = Server(session, server_options, engine_options, limit_options)
     except ApiError as error:
         raise UserError(f"`language`: {error.message}") from None
     if server_options.key_file is None and server_options.host not in LOOPBACK:

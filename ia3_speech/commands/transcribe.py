@@ -32,6 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
@@ -54,11 +55,11 @@ from ia3_speech.decoding.options import (
     OutputOptions,
     TestTimeOptions,
 )
-from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
+from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.errors import UserError
-from ia3_speech.loading import load, make_post_process
 from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load, make_post_process
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -86,7 +87,7 @@ def main(
     """
     search_options.check()
     check_output(output_options)
-    parse_adapter(model_options.adapter, input_options.channels == "split")
+    spec = parse_adapter(model_options.adapter, split=input_options.channels == "split")
     live_options.check(files, live=live_options.active)
     from ia3_speech.confidence.storage import uncalibrated
 
@@ -98,7 +99,7 @@ def main(
 
         return live(
             live_options=live_options,
-            model_options=model_options,
+            model_options=replace(model_options, adapter=spec),
             search_options=search_options,
             dictation_options=dictation_options,
             format=output_options.format,
@@ -149,7 +150,7 @@ def main(
         if not os.access(folder, os.W_OK):  # said before the work
             raise UserError(f"--output-dir {folder}: can't be written to")
     transcriber = load(
-        **vars(model_options),
+        **vars(replace(model_options, adapter=spec)),
         **vars(input_options),
         **vars(test_time_options),
         search=search_options,
@@ -165,7 +166,7 @@ def main(
     shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
     shown = shown or output_options.review_below is not None
     recognizer = transcriber.recognizer
-    unused = search_options.hotwords and not recognizer.gate and unused_hotwords(recognizer.search)
+    unused = search_options.hotwords and not spec.choice and unused_hotwords(recognizer.search)
     for message in filter(None, [unused, shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)

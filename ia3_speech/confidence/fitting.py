@@ -57,8 +57,9 @@ def right_words(
     in the reference."""
     for name, group in groupby(words, lambda pair: pair[0]):
         parts = [normalize(word.text).split() for _, word in group]
-        heard = [part for each in parts for part in each]
-        matches = iter([said == part for said, part in align(references[name], heard) if part])
+        hypothesis = [part for each in parts for part in each]
+        pairs = align(references[name], hypothesis)
+        matches = iter([reference == part for reference, part in pairs if part])
         yield from (sum(next(matches) for _ in each) == len(each) for each in parts)
 
 

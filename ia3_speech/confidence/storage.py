@@ -13,14 +13,14 @@ adapters one, nor an adapter that of its base.
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ia3_speech.adapters.card import set_name
-from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
 from ia3_speech.adapters.registry import without_writers
+from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.atomic import write_json
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
@@ -51,13 +51,13 @@ def search_key(search_record: Mapping[str, Any]) -> str:
 
 
 def stored_calibrations(
-    base_folder: Path | None, terms: Sequence[Term], searches: Collection[str] = ("greedy", "beam")
+    base_folder: Path | None, spec: AdapterSpec, searches: Collection[str] = ("greedy", "beam")
 ) -> dict[str, Any]:
-    """What is kept for these searches with one adapter, or, where there is none, with the base; empty where
+    """What is stored for these searches with one adapter, or, if there is none, with the base; empty if
     nothing is. Raises UserError where the base's file cannot be read."""
     stored: Any = {}
-    if terms:
-        stored = read_summary(terms[0].folder).get("confidence") if is_single_adapter([*terms]) else {}
+    if spec != AdapterSpec():
+        stored = read_summary(spec.terms[0].folder).get("confidence") if spec.is_single else {}
     elif base_folder and (file := base_folder / BASE_CONFIDENCE).is_file():
         try:
             stored = json.loads(file.read_text("utf-8"))
@@ -68,15 +68,15 @@ def stored_calibrations(
     return {key: entry for key, entry in stored.items() if key.partition(" ")[0] in searches}
 
 
-def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str, Any]) -> Scaling | None:
-    """The scaling that belongs to the one adapter of `terms`, or to the base where there is none, with a
+def find_scaling(base: "Base", spec: AdapterSpec, search_record: Mapping[str, Any]) -> Scaling | None:
+    """The scaling that belongs to the single adapter, or to the base if there is none, with a
     search, as decode.json records it; None where none does. Raises UserError where it is no scaling."""
     folder = Path(base.model.config.name_or_path)
-    place = terms[0].folder / METADATA if terms else folder / BASE_CONFIDENCE
-    stored = stored_calibrations(folder, terms, [search_record["search"]])
+    place = spec.terms[0].folder / METADATA if spec.terms else folder / BASE_CONFIDENCE
+    stored = stored_calibrations(folder, spec, [search_record["search"]])
     if not stored or (entry := stored.get(search_key(search_record))) is None:
         return None
-    if not terms and not is_of_base(place, base):
+    if not spec.terms and not is_of_base(place, base):
         logger.warning(
             "%s: is of another base, and is not used (ia3-speech calibrate --store fits it)", place
         )
@@ -90,13 +90,13 @@ def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str
 def uncalibrated(recognizer: "Recognizer") -> str | None:
     """What is said at the end of a run whose confidences are not calibrated, since a calibration is stored,
     but for other searches; else None."""
-    base, terms = recognizer.base, recognizer.adapter
-    stored = stored_calibrations(Path(base.model.config.name_or_path), terms)
-    is_mine = recognizer.scaling or recognizer.bank or search_key(recognizer.search_record) in stored
+    base, spec = recognizer.base, recognizer.spec
+    stored = stored_calibrations(Path(base.model.config.name_or_path), spec)
+    is_mine = recognizer.scaling or recognizer.test_time or search_key(recognizer.search_record) in stored
     if is_mine or not stored:
         return None
-    name = terms[0].name if terms else base.name
-    command = f"ia3-speech calibrate DEV_DATA {f'--adapter {name} ' if terms else ''}--store"
+    name = str(spec) or base.name
+    command = f"ia3-speech calibrate DEV_DATA {f'--adapter {name} ' if spec.terms else ''}--store"
     return (
         f"word confidences are not calibrated: what is stored with {name} was fitted with another search, "
         f"language model, other weights or hot words ({command} fits these)"
@@ -108,14 +108,14 @@ def is_of_base(file: Path, base: "Base") -> bool:
     return same_base(json.loads(file.read_text("utf-8")).get("fingerprint", {}), base.fingerprint)
 
 
-def storage_file(base: "Base", terms: Sequence[Term]) -> Path:
+def storage_file(base: "Base", spec: AdapterSpec) -> Path:
     """Where a scaling is kept: the record of the adapter, or, where there is none, a file of the base. Raises
     UserError where the adapter is a sum, or has no record of ours; or the base is no folder."""
-    if terms:
-        if not is_single_adapter([*terms]):
+    if spec.terms:
+        if not spec.is_single:
             raise UserError("--store needs one adapter: a sum has no folder (take --out)")
-        read_record(terms[0].folder)
-        return terms[0].folder / METADATA
+        read_record(spec.terms[0].folder)
+        return spec.terms[0].folder / METADATA
     folder = Path(base.model.config.name_or_path)
     if not folder.is_dir():
         raise UserError(f"--store: the base {base.name} is no folder (take --out)")
@@ -124,14 +124,14 @@ def storage_file(base: "Base", terms: Sequence[Term]) -> Path:
 
 def store_scaling(
     base: "Base",
-    terms: Sequence[Term],
+    spec: AdapterSpec,
     search_record: Mapping[str, Any],
     fitted: "Calibration",
     data: Path,
 ) -> Path:
     """Keep a scaling, with what was measured of it on the dev set `data`, in place of that of the same
     search; returns the file. Raises UserError as `storage_file`."""
-    file = storage_file(base, terms)
+    file = storage_file(base, spec)
     entry = {
         search_key(search_record): {
             "slope": fitted.scaling.slope,
@@ -141,12 +141,12 @@ def store_scaling(
             "calibration_error": round(fitted.calibration_error, 4),
         }
     }
-    if terms:
+    if spec.terms:
         with without_writers():  # a registered adapter may be replaced meanwhile
             record = read_record(file.parent)
             write_record(file.parent, record | {"confidence": record.get("confidence", {}) | entry})
         return file
-    kept = stored_calibrations(file.parent, ())
+    kept = stored_calibrations(file.parent, AdapterSpec())
     kept = kept if kept and is_of_base(file, base) else {}
     write_json(file, {"fingerprint": base.fingerprint} | kept | entry)
     return file

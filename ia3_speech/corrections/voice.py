@@ -268,11 +268,11 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train, and compare with the old adapter (without one: with the start or the base) on the corrections
     that are new to it, with the base on all, and with the old adapter on speech of other people."""
-    from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import prepare, train_on_few
     from ia3_speech.training.multi_adapter import measure_all
+    from ia3_speech.training.segmentation import segment_data_directory
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 Source = Path | str | BinaryIO
 Blocks = Iterable[tuple[np.ndarray, float]]  # float32 `(frames, channels)`, and their rate in Hz
-# Of libsndfile's formats, and of containers, which may need an extra: read or reported, never overlooked.
+# Of libsndfile's formats, and of containers, which may need an extra.
 AUDIO_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist"),
@@ -36,13 +36,13 @@ SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
 # Seconds decoded before a segment and thrown away: after a seek MP3 lacks up to 0.7 s, Opus a few windows.
 LEAD_IN = 1.0
 BLOCK = 2**16  # frames that are decoded at once
-HEAD = 1024  # bytes in which all headers stand that are read here; a NIST SPHERE header's size
-OGG_PAGE = 65_307  # bytes, at most
-UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
+HEAD = 1024  # bytes that hold any header; the size of a NIST SPHERE header
+MAX_OGG_PAGE = 65_307  # bytes
+UNKNOWN_SIZE = 2**31 - 2**20  # bytes; a larger size in a header means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
 CANCELLED = "%s: the channels cancel each other (opposite phase), so the loudest is taken"
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
-MISSING_SECONDS = 0.5  # that headers may promise too much
+MISSING_SECONDS = 0.5  # by which a recording may be shorter than its header says
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
 RATES = (1_000, 768_000)  # Hz, the lowest and the highest that are read
 # The first bytes of a file → where its header has the number of bytes that follow, and their order.
@@ -69,8 +69,8 @@ def load_audio(
         start: where to begin, in seconds (None: at 0).
         end: where to stop, in seconds (None: at the end). An end up to 0.5 s after the recording's is
             accepted and cut, as Kaldi's extract-segments does.
-        max_seconds: of the whole file, of at most 96,000 samples each; of more nothing is kept in memory.
-        check: called after each block of some seconds; what it raises ends the decoding.
+        max_seconds: of the whole file, of at most 96,000 samples each; longer files are not kept in memory.
+        check: called after each block of some seconds; an exception that it raises ends the decoding.
 
     Raises:
         AudioError: the file is missing, is not audio, or ends before the segment or its header says.
@@ -142,7 +142,7 @@ def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> Non
 
 
 def refuse_cut_off(source: Source, missing: float, promised: float) -> None:
-    """Raise AudioError where a file lacks more than half a second of those that its header promises."""
+    """Raise AudioError where a file is more than half a second shorter than its header says."""
     if missing > MISSING_SECONDS:
         raise AudioError(
             f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
@@ -166,17 +166,23 @@ def segment_of(
 
 
 def promised_excess(source: Source) -> float:
-    """How much more than it holds a file's header promises, as a share of what it holds; else 0. An Ogg file
-    has no such header: one whose end is not marked is named in the log."""
+    """The share by which a file's header promises more bytes than the file has; else 0. An Ogg file has no
+    such header: a file whose end is not marked (RFC 3533, section 6) is named in the log."""
     head, size = head_and_size(source)
-    if head[:4] == b"OggS" and not is_ogg_ended(source, size):
-        logger.warning("%s: has no end mark: was it cut off? (copy it again)", source_name(source))
+    if head[:4] == b"OggS":
+        with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
+            file.seek(max(0, size - MAX_OGG_PAGE))
+            last = file.read()
+            file.seek(0)
+        flags = last[last.rfind(b"OggS") :][5:6]
+        if flags and not flags[0] & 4:
+            logger.warning("%s: has no end mark: was it cut off? (copy it again)", source_name(source))
     return max(0.0, promised_size(head) / max(size, 1) - 1)
 
 
 def promised_size(head: bytes) -> int:
-    """The bytes that a file has by its header: WAV, RF64, W64, AIFF, AU, NIST SPHERE; 0 where that says
-    nothing, as in streams, whose sizes are close to 2³¹, 2³², 2⁶³ or 2⁶⁴."""
+    """The bytes that a file has by its header: WAV, RF64, W64, AIFF, AU, NIST SPHERE; 0 where the header does
+    not say, as in streams, whose sizes are close to 2³¹, 2³², 2⁶³ or 2⁶⁴."""
     if head.startswith(b"NIST"):
         fields = {key: int(n) for key, n in re.findall(rb"(\w+) -\w+ (\d+)\n", head)}
         samples = fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1)
@@ -184,16 +190,6 @@ def promised_size(head: bytes) -> int:
     place, order = SIZE_FIELDS.get(head[:4], (slice(0), "big"))
     size = int.from_bytes(head[place], order)
     return size if size < (2**62 if len(head[place]) == 8 else UNKNOWN_SIZE) else 0
-
-
-def is_ogg_ended(source: Source, size: int) -> bool:
-    """Whether the last page of an Ogg file has the end-of-stream bit (RFC 3533, section 6)."""
-    with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
-        file.seek(max(0, size - OGG_PAGE))
-        last = file.read()
-        file.seek(0)
-    flags = last[last.rfind(b"OggS") :][5:6]
-    return not flags or bool(flags[0] & 4)
 
 
 # ---- containers ----
@@ -267,37 +263,31 @@ def container_blocks(source: Source, max_seconds: float, check: Callable[[], obj
 
 
 def open_sound_file(source: Source):
-    """A `soundfile.SoundFile` of the source. Raises AudioError, which says what the source is instead."""
+    """A `soundfile.SoundFile` of the source. Raises AudioError with the reason: missing, a folder, a Git LFS
+    pointer, a Kaldi archive, an unknown format."""
     import soundfile
 
     try:
         # As bytes: soundfile cannot encode a name that is not UTF-8.
         return soundfile.SoundFile(source if hasattr(source, "read") else os.fsencode(source))
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        raise AudioError(f"{source_name(source)}: {explain_failure(source, error)}") from None
-
-
-def explain_failure(source: Source, error: Exception) -> str:
-    """Why a file is not audio: missing, a folder, a Git LFS pointer, a Kaldi archive, an unknown format."""
+        message = library_message(error)
     try:
         head, _ = head_and_size(source)
+        reason = f"is not audio that libsndfile reads: {message} (convert it to wav, flac, ogg or mp3)"
+        if head.startswith(b"version https://git-lfs"):
+            reason = 'is a Git LFS pointer, not audio (run "git lfs pull" in its repository)'
+        reason = reason if head else "empty (no bytes)"
     except IsADirectoryError:
-        return "is a folder, not an audio file"
+        reason = "is a folder, not an audio file"
     except (OSError, ValueError) as denied:
-        if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
-            return f"cannot be read: {denied.strerror}"
+        reason = "no such file (correct the path, or copy the audio there)"
         if ".ark:" in str(source):
-            return (
-                "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's format_wav_scp.py)"
-            )
-        return "no such file (correct the path, or copy the audio there)"
-    if not head:
-        return "empty (no bytes)"
-    if head.startswith(b"version https://git-lfs"):
-        return 'is a Git LFS pointer, not audio (run "git lfs pull" in its repository)'
-    return (
-        f"is not audio that libsndfile reads: {library_message(error)} (convert it to wav, flac, ogg or mp3)"
-    )
+            hint = "write audio files: wav-copy, or ESPnet's format_wav_scp.py"
+            reason = f"is an entry of a Kaldi archive ({hint})"
+        if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
+            reason = f"cannot be read: {denied.strerror}"
+    raise AudioError(f"{source_name(source)}: {reason}")
 
 
 def head_and_size(source: Source) -> tuple[bytes, int]:
@@ -313,12 +303,12 @@ def head_and_size(source: Source) -> tuple[bytes, int]:
 
 
 def source_name(source: Source) -> str:
-    """What messages call a source: its path, or the stream's name."""
+    """The name of a source in messages: its path, or the stream's name."""
     return str(getattr(source, "name", "(audio from a stream)") if hasattr(source, "read") else source)
 
 
 def library_message(error: Exception) -> str:
-    """libsndfile's message without the file's name or the stream's repr, which our messages begin with."""
+    """libsndfile's message without the file's name or the stream's repr."""
     message = re.sub(r"^Error opening .*[>']: ", "", str(error), flags=re.DOTALL)
     return (message or type(error).__name__).strip().rstrip(".")
 

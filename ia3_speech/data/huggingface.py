@@ -1,9 +1,9 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
 In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; wav/ and transcript/; a manifest of NeMo
-alone, whose `offset` and `duration` in seconds are a part of a file). Out: a folder with
-`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
-the audio is decoded here, so that torchcodec is not needed.
+alone, whose `offset` and `duration` in seconds select a part of a file). Out: a folder with
+`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` reads the rows; the
+audio is decoded here, so that torchcodec is not needed.
 
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -89,21 +91,21 @@ def convert_dataset(
         raise DataError(f"{out}: exists already (give another folder, or remove it)")
     rows = load_rows(name, split, config_name)
     roles = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
-    columns, kept = choose_columns(name, rows.features, roles, labels)
+    columns, label_columns = choose_columns(name, rows.features, roles, labels)
     chosen = ", ".join(f"{role}: {column or 'none'}" for role, column in columns.items())
-    log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(kept) or 'none'}")
+    log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(label_columns) or 'none'}")
     if columns["speaker"] is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
-    # Others, such as a second recording, would be decoded too.
-    given = [column for column in SPAN if column in rows.features]
-    span = given if len(given) == len(SPAN) or columns["audio"] == NEMO_AUDIO else []
-    rows = rows.select_columns([*dict.fromkeys([*filter(None, columns.values()), *kept, *span])])
+    # Other columns, such as a second recording, would be decoded too.
+    span = [column for column in SPAN if column in rows.features]
+    span = span if len(span) == len(SPAN) or columns["audio"] == NEMO_AUDIO else []
+    rows = rows.select_columns([*dict.fromkeys([*filter(None, columns.values()), *label_columns, *span])])
     if isinstance(rows.features[columns["audio"]], datasets.Audio):
         rows = rows.cast_column(columns["audio"], datasets.Audio(decode=False))
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
         new.mkdir()
-        utterances = list(extract(rows, columns, kept, Path(name), new, out.absolute(), bad))
+        utterances = list(extract(rows, columns, label_columns, Path(name), new, out.absolute(), bad))
         if on_error == "fail":
             raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with --on-error skip.")
         if bad:
@@ -115,46 +117,51 @@ def convert_dataset(
 def extract(
     rows: Any,
     columns: dict[str, str | None],
-    kept: list[str],
+    label_columns: list[str],
     base: Path,
     new: Path,
     out: Path,
     bad: list[BadAudio],
 ) -> Iterator[Utterance]:
     """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`. Paths
-    in the dataset may be relative to `base`. Rows that cannot be used go to `bad`, clipped ones too."""
+    in the dataset may be relative to `base`. Rows that cannot be used go to `bad`, clipped rows too."""
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
     for number, row in enumerate(with_progress(rows, "writing audio"), 1):
         cell = row[columns["audio"]]
-        name = feature_text(row, columns["id"], features) or path_in_cell(cell)
+        path = cell.get("path") if isinstance(cell, dict) else cell
+        path = path if isinstance(path, str) else ""
+        name = feature_text(row, columns["id"], features) or path
         speaker, utterance = ids.assign(feature_text(row, columns["speaker"], features), name, number)
-        file = path_in_cell(cell) or f"row {number}"
+        source = path or f"row {number}"
         text = row[columns["text"]] if columns["text"] else None
         try:
             if columns["text"] and text is None:
                 raise AudioError(f"no transcript in column {columns['text']}")
-            audio = audio_in_cell(cell, base)
-            if isinstance(cell, str):  # other cells' clips are cut already
-                start, end = span_of(row, number)
-                wave = load_audio(audio, start=start, end=end)
-            else:
-                wave = to_waveform(audio)
+            wave = wave_of_cell(cell, path and base / path, row, number)
         except AudioError as error:
-            bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
+            bad.append(BadAudio(utterance, source, str(error).removeprefix(f"{source}: ")))
             continue
         if problem := find_problem(wave):
-            bad.append(BadAudio(utterance, file, problem.reason, left_out=problem.fatal))
+            bad.append(BadAudio(utterance, source, problem.reason, left_out=problem.fatal))
             if problem.fatal:
                 continue
-        path = Path("audio", speaker, f"{utterance}.wav")
-        (new / path).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
+        file = Path("audio", speaker, f"{utterance}.wav")
+        (new / file).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(new / file, wave, SAMPLE_RATE, subtype="PCM_16")
         text = None if text is None else collapse_whitespace(printable_text(str(text)))
-        labels, seconds = labels_in_columns(row, kept, features), len(wave) / SAMPLE_RATE
-        source = str(out / path)
-        yield Utterance(utterance, speaker, utterance, source, text=text, duration=seconds, labels=labels)
+        labels = {}  # each one word: `United States` → `United_States`
+        for column in label_columns:
+            value = re.sub(" +", "_", printable_text(feature_text(row, column, features)))
+            if value and column in ("gender", "sex"):
+                labels["gender"] = GENDERS.get(value.lower(), value)
+            elif value:
+                labels[label_name(column)] = value
+        seconds = len(wave) / SAMPLE_RATE
+        yield Utterance(
+            utterance, speaker, utterance, str(out / file), text=text, duration=seconds, labels=labels
+        )
 
 
 # ---- rows ----
@@ -192,8 +199,8 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
 
 @contextmanager
 def audio_not_encoded() -> Iterator[None]:
-    """A context in which `datasets` stores the path and the bytes of audio without torchcodec, which it else
-    requires for an audiofolder, although it stores nothing but these."""
+    """A context in which `datasets` stores an audiofolder without torchcodec: it stores only the path and the
+    bytes of audio, but requires torchcodec for that."""
     from datasets import Audio
 
     def encode_example(self, value):
@@ -210,7 +217,6 @@ def audio_not_encoded() -> Iterator[None]:
 
 
 # ---- columns ----
-
 
 USUAL_COLUMNS = {"audio": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS, "id": ID_COLUMNS}
 
@@ -238,39 +244,30 @@ def choose_columns(
             )
     if labels is None:
         scalar = (datasets.Value, datasets.ClassLabel)
-        kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
-        return chosen, kept
-    kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
-    for column in kept:
+        usual = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar)]
+        return chosen, [column for column in usual if column not in chosen.values()]
+    label_columns = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
+    for column in label_columns:
         if column not in features:
             raise DataError(f"{name}: no column {column} ({available})")
         if label_of_table(f"utt2{label_name(column)}") is None:
             raise DataError(f"{name}: {column} cannot be a label: utt2{column} is another table (rename it)")
-    return chosen, kept
+    return chosen, label_columns
 
 
 # ---- cells ----
 
 
-def path_in_cell(cell: Any) -> str:
-    path = cell.get("path") if isinstance(cell, dict) else cell
-    return path if isinstance(path, str) else ""
-
-
-def audio_in_cell(cell: Any, base: Path) -> Any:
-    """The cell's own audio, else the file that it names, below `base`. Raises AudioError where both lack."""
+def wave_of_cell(cell: Any, file: Path | str, row: dict, number: int) -> np.ndarray:
+    """The waveform in a cell, or in the file that it names; of a path alone the part that the row's `offset`
+    and `duration` select. Raises AudioError."""
     content = {key for key in cell if cell[key] is not None} if isinstance(cell, dict) else set()
-    if path_in_cell(cell) and not content & {"bytes", "array"}:
-        return base / path_in_cell(cell)
     if cell is None or cell == "" or (isinstance(cell, dict) and not content):
         raise AudioError("the audio cell is empty")
-    return cell
-
-
-def span_of(row: dict, number: int) -> tuple[float | None, float | None]:
-    """Where a row's part of its file begins and ends, in seconds. Raises AudioError."""
-    start, seconds = (seconds_in_cell(row.get(column), f"row {number}, {column}") for column in SPAN)
-    return start, None if seconds is None else (start or 0.0) + seconds
+    if isinstance(cell, str):  # clips in other cells are cut already
+        start, seconds = (seconds_in_cell(row.get(column), f"row {number}, {column}") for column in SPAN)
+        return load_audio(file, start=start, end=None if seconds is None else (start or 0.0) + seconds)
+    return to_waveform(file if file and not content & {"bytes", "array"} else cell)
 
 
 def seconds_in_cell(cell: Any, where: str) -> float | None:
@@ -281,23 +278,11 @@ def seconds_in_cell(cell: Any, where: str) -> float | None:
 
 
 def feature_text(row: dict, column: str | None, features: Any) -> str:
-    """A cell as text; the name of a class rather than its number; empty for None, and for the class -1, by
-    which datasets say that it is unknown."""
+    """A cell as text; the name of a class rather than its number; empty for None, and for the class -1, which
+    datasets use for unknown."""
     value = row[column] if column else None
     if value is None or isinstance(value, dict | list):
         return ""
     if hasattr(features[column], "int2str") and isinstance(value, int):
         value = features[column].int2str(value) if value >= 0 else ""
     return str(value).strip()
-
-
-def labels_in_columns(row: dict, columns: list[str], features: Any) -> dict[str, str]:
-    """The labels of a row, each one word (`United States` → `United_States`), male and female as m and f."""
-    labels = {}
-    for column in columns:
-        value = re.sub(" +", "_", printable_text(feature_text(row, column, features)))
-        if value and column in ("gender", "sex"):
-            labels["gender"] = GENDERS.get(value.lower(), value)
-        elif value:
-            labels[label_name(column)] = value
-    return labels

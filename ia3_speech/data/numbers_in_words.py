@@ -1,12 +1,12 @@
 """Numbers in English text, written in words: for a base that cannot write digits.
 
 In: a transcript such as "give 2.5 mg at 38.5 °C". Out: "give two point five milligrams at thirty eight point
-five degrees celsius", and counts of what was changed. Cardinals, ordinals and years are num2words's; a text
+five degrees celsius", and counts of the changes. Cardinals, ordinals and years are num2words's; a text
 without digits is returned as it is. It is applied to the targets of `train` and of `Base.collate`, to the
 references of `score` and `tune-lm`, and to the sentences of `lm`.
 
-How a number was spoken cannot be seen in its digits (2015: two thousand and fifteen, twenty fifteen). The
-most frequent reading is taken, and examples are logged.
+Digits do not tell how a number was spoken (2015: two thousand and fifteen, twenty fifteen). The most frequent
+reading is taken, and examples are logged.
 """
 
 import logging
@@ -76,8 +76,8 @@ UNIT = rf"({SYMBOL})([²³]?)(?:/({SYMBOL})([²³]?))?(?![\w°])"
 
 
 def needs_words(characters: Iterable[str]) -> bool:
-    """Whether numbers have to be in words: no digit and no letter beyond English's is among `characters`,
-    those that a base can write or has written. Words of other languages are left to their authors."""
+    """Whether numbers have to be in words: `characters`, which a base can write or has written, hold no digit
+    and no letter beyond English's. Words of other languages are left to their authors."""
     letters = {letter for text in characters for letter in text.lower() if letter.isalnum()}
     return letters <= ENGLISH_LETTERS
 
@@ -107,19 +107,20 @@ def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
 
 
 def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:
-    """`text`, not normalised, with its numbers, and the symbols and units beside them, in English words; one
-    without digits as it is. `changes` receives counts: {"$3.50 → three dollars and fifty cents": 1}."""
+    """`text`, not normalised, with its numbers, their symbols and units in English words. A text
+    without digits stays as it is. `changes` receives counts: {"$3.50 → three dollars and fifty cents": 1}."""
     if not HOLDS_DIGIT.search(text):
         return text
     text = text.translate(WIDE_DIGITS)
-    text = re.sub("([0-9]?)([¼-¾⅐-⅞])", vulgar_fraction, text)
+    text = re.sub("(?<=[0-9])(?=[¼-¾⅐-⅞])", " ", text)  # "5½" → "5 1/2"
+    text = re.sub("[¼-¾⅐-⅞]", lambda m: unicodedata.normalize("NFKC", m[0]).replace("⁄", "/"), text)
     for pattern, spoken in RULES:
         text = re.sub(pattern, lambda match, spoken=spoken: replaced(match, spoken, changes), text)
     return text
 
 
 def replaced(match: re.Match, spoken: Callable[[re.Match], str], changes: Counter[str] | None) -> str:
-    """What stands in place of a match: its words, with blanks between them and letters beside them."""
+    """The replacement of a match: its words, with blanks between them and letters beside them."""
     words = spoken(match)
     if changes is not None:
         changes[f"{match[0].strip()} → {words.strip()}"] += 1
@@ -157,17 +158,7 @@ def year(number: str) -> str:
     return num2words(int(number), "year")
 
 
-def vulgar_fraction(match: re.Match) -> str:
-    """ "½" → "1/2", "5½" → "5 1/2"."""
-    before, fraction = match[1], unicodedata.normalize("NFKC", match[2]).replace("⁄", "/")
-    return f"{before} {fraction}" if before else fraction
-
-
 # ---- one function a rule: a match → its words
-
-
-def long_number(match: re.Match) -> str:
-    return f"{'point ' if match[1] else ''}{digits_in_words(match[2].replace(',', ''))}"
 
 
 def unit_name(symbol: str, power: str, *, plural: bool) -> str:
@@ -262,7 +253,8 @@ ALONE = r"(?![\w,.:/-]*[0-9])"  # not a part of a longer number
 # In this order. What a rule has written has no digits, so that no later rule sees it. Patterns are
 # compiled when they are first needed.
 RULES: list[tuple[str, Callable[[re.Match], str]]] = [
-    (LONG_NUMBER, long_number),
+    (LONG_NUMBER,
+     lambda match: f"{'point ' if match[1] else ''}{digits_in_words(match[2].replace(',', ''))}"),
     (r"[<>≤≥~≈#№]\s?(?=[.0-9])", lambda match: COMPARISONS[match[0][0]]),
     (r"(?<=[0-9])\s?([=×±+])\s?(?=[0-9])|(?<=[0-9])\s?(x)\s?(?=[0-9])",
      lambda match: SYMBOLS[match[1] or match[2]]),

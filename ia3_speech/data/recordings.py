@@ -1,8 +1,7 @@
 """Audio as users hand it over: paths, folders, a pipe; arrays, tensors, bytes, cells of `datasets`.
 
 In: any of these. Out: a `Recording` for each, with its name in messages and the place of its text below an
-output folder, and a message for each path that leads nowhere; `to_waveform` decodes one to float32
-`(samples,)` at 16 kHz.
+output folder, and a message for each missing path; `to_waveform` decodes to float32 `(samples,)` at 16 kHz.
 """
 
 import io
@@ -47,15 +46,15 @@ AudioInput = str | os.PathLike[str] | BinaryIO | bytes | np.ndarray | dict[str, 
 class Recording:
     """A recording to transcribe."""
 
-    audio: AudioInput  # a path, a binary file object, or whatever else `to_waveform` accepts
-    path: str | None  # what messages and results call it; None for samples and bytes
+    audio: AudioInput  # anything that `to_waveform` accepts
+    path: str | None  # its name in messages and results; None for samples and bytes
     target: Path = Path()  # its place below an output folder, still with the suffix of the audio
     sampling_rate: int = SAMPLE_RATE  # of samples alone, in Hz
 
     @property
     def id(self) -> str | None:
-        """What Kaldi's files call it: its place below the folder that was searched, without the suffix and
-        with a dash between folders (`monday-001`); None where it has no place."""
+        """Its id in Kaldi's files: its place below the searched folder, without the suffix and with a dash
+        between folders (`monday-001`); None where it has no place."""
         return "-".join((*self.target.parts[:-1], file_stem(self.target))) or None
 
     def load(self) -> np.ndarray:
@@ -95,32 +94,32 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
             files = files_below(Path(path), bad)
             audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
             recordings += [Recording(file, str(file), file.relative_to(path)) for file in audio]
-            hint = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
+            hint = "since its format is not decoded (convert it to wav, flac, ogg or mp3)"
             bad += [f"{file}: not read, {hint}" for file in files if file.suffix.lower() in UNREAD_SUFFIXES]
             if Path(path, "wav.scp").exists() and not audio:
                 bad.append(f"{path}: is a Kaldi data directory (ia3-speech decode {Path(path)} DECODE_DIR)")
             elif not audio:
                 searched = " ".join(sorted(AUDIO_SUFFIXES))
                 bad.append(f"{path}: no audio files in this folder (searched for {searched})")
-        elif is_pipe(path):
+        elif not os.path.exists(path):  # noqa: PTH110
+            bad.append(f"{path}: no such file or folder")
+        elif stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 (/dev/stdin behind `|`, and <(command))
             with open(path, "rb") as pipe:  # noqa: PTH123 (as above)
                 piped, unread = recordings_from_pipe(pipe, path)
             recordings += piped
             bad += unread
-        elif os.path.exists(path):  # noqa: PTH110
-            recordings.append(Recording(path, path, Path(Path(path).name)))
         else:
-            bad.append(f"{path}: no such file or folder")
+            recordings.append(Recording(path, path, Path(Path(path).name)))
     return recordings, bad
 
 
 def files_below(folder: Path, bad: list[str]) -> list[Path]:
-    """The files of a folder and its sub-folders, sorted, without hidden ones. `bad` receives the folders that
+    """The files of a folder and its sub-folders, sorted, without hidden files. `bad` receives folders that
     cannot be read."""
     files: list[Path] = []
     denied: list[OSError] = []
     seen: set[str] = set()
-    tops = [folder]  # and then the folders behind links, since a file's real place is its name
+    tops = [folder]  # later the folders behind links: a file is named by its real place, if that is below
     while tops:
         for parent, folders, names in os.walk(tops.pop(0), onerror=denied.append):
             if (place := os.path.realpath(parent)) in seen:
@@ -134,17 +133,9 @@ def files_below(folder: Path, bad: list[str]) -> list[Path]:
     return sorted(files)
 
 
-def is_pipe(path: str) -> bool:
-    """Whether it can be read once alone, as /dev/stdin behind `|`, and the shell's <(command)."""
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116
-    except (OSError, ValueError):
-        return False
-
-
 def recordings_from_pipe(stream: BinaryIO, name: str = STDIN) -> tuple[list[Recording], list[str]]:
-    """`find_recordings` for what a pipe holds: an audio file, recognised by RIFF at its beginning (WAV) or by
-    zero bytes (all other formats); or paths, one a line. Raises UserError where it is empty."""
+    """`find_recordings` for the content of a pipe: an audio file, recognised by RIFF at its beginning (WAV)
+    or by zero bytes (all other formats); or paths, one a line. Raises UserError where it is empty."""
     data = stream.read()
     if data.startswith(b"RIFF") or b"\0" in data[:4096]:
         file = io.BytesIO(data)
@@ -164,7 +155,7 @@ def file_stem(target: Path) -> str:
 
 def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> list[Path]:
     """The output file of each recording below `folder`: `a.wav` → `a.txt`; sub-folders are kept. Raises
-    UserError where two different recordings would have one output file."""
+    UserError where two different recordings would have the same output file."""
     owners: dict[Path, Recording] = {}
     paths = []
     for recording in recordings:
@@ -190,7 +181,7 @@ def is_one_recording(audio: Any) -> bool:
 
 
 def to_waveform(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """float32 `(samples,)` at 16 kHz of a cell of a dataset, or of whatever else holds audio.
+    """float32 `(samples,)` at 16 kHz of a cell of a dataset, or of any other object that holds audio.
 
     Args:
         audio: one of
@@ -208,20 +199,22 @@ def to_waveform(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
         AudioError: it is none of these, or a file that `load_audio` refuses.
         ValueError: samples that are not float, or not of this shape.
     """
+    name = None
     if isinstance(audio, dict):
         if audio.get("array") is not None:
             if not audio.get("sampling_rate"):
                 raise AudioError('has "array", but no "sampling_rate" beside it, in Hz')
             return from_samples(audio["array"], audio["sampling_rate"], channels=True)
-        if audio.get("bytes") is not None:
-            return from_bytes(audio["bytes"], audio.get("path"))
-        if audio.get("path"):
-            return load_audio(audio["path"])
-        raise AudioError(f"is a dictionary of {', '.join(map(str, audio)) or 'nothing'}: {ACCEPTED}")
+        name, content = audio.get("path"), audio.get("bytes")
+        if content is None and not name:
+            raise AudioError(f"is a dictionary of {', '.join(map(str, audio)) or 'nothing'}: {ACCEPTED}")
+        audio = name if content is None else content
+    if isinstance(audio, bytes | bytearray):
+        stream = io.BytesIO(audio)
+        stream.name = str(name or "(bytes)")  # in messages
+        return load_audio(stream)
     if isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
         return load_audio(audio)
-    if isinstance(audio, bytes | bytearray):
-        return from_bytes(audio, None)
     if hasattr(audio, "get_all_samples"):
         try:
             samples = audio.get_all_samples()
@@ -231,13 +224,6 @@ def to_waveform(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
     if isinstance(audio, list | tuple) or hasattr(audio, "__array__"):
         return from_samples(audio, sampling_rate)
     raise AudioError(f"is {'empty (None)' if audio is None else f'a {type(audio).__name__}'}: {ACCEPTED}")
-
-
-def from_bytes(data: bytes | bytearray, path: str | Path | None) -> np.ndarray:
-    """The waveform of an audio file's bytes; `path` is only its name in messages."""
-    stream = io.BytesIO(data)
-    stream.name = str(path or "(bytes)")
-    return load_audio(stream)
 
 
 def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) -> np.ndarray:

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import is_single_adapter
 from ia3_speech.adapters.record import read_json
+from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.data.audio import SAMPLE_RATE, change_speed
@@ -74,7 +74,7 @@ def decode_utterances(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
     *,
-    adapters: Mapping[str, str] | None = None,
+    adapters: Mapping[str, AdapterSpec] | None = None,
     on_error: Literal["fail", "skip"] = "skip",
     allow_pipes: bool = False,
     with_words: bool = False,
@@ -83,7 +83,7 @@ def decode_utterances(
     """Decode utterances. Raises AudioError where on_error is "fail" and audio is bad.
 
     Args:
-        adapters: for each utterance's id the name of its adapter in the recogniser's bank.
+        adapters: for each utterance's id its adapter; None: the recogniser's is that of all.
         on_error: "fail" reads all audio first, and decodes only if nothing is wrong with any.
         allow_pipes: run shell commands in wav.scp.
         with_words: find the times and confidences of the words too.
@@ -102,10 +102,10 @@ def decode_utterances(
     with with_progress(utterances, "decoding") as bar:
         by_speaker = groupby(waves, lambda pair: pair[0].speaker)
         for pool in ([*pairs] for _, pairs in by_speaker) if recognizer.test_time else pools(waves):
-            names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
+            rows = [adapters[utterance.id].terms for utterance, _ in pool] if adapters else None
             played = [change_speed(wave, speed) for _, wave in pool]
             recognized = recognizer.fresh().recognize(
-                played, lambda waves, _: bar.update(waves), names, with_words=with_words
+                played, lambda waves, _: bar.update(waves), rows, with_words=with_words
             )
             for (utterance, wave), recognition in zip(pool, recognized, strict=True):
                 result.texts[utterance.id] = recognition.text
@@ -164,7 +164,7 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
     return directory
 
 
-def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Path]:
+def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, AdapterSpec]:
     """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
     the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold; else
     the one of all utterances. Raises UserError where the folder holds none, or none for a speaker of the
@@ -181,7 +181,8 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
     adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker, whole) for u in utterances}
     if missing := sorted({utterance.speaker for utterance in utterances if not adapters[utterance.id]}):
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
-    return adapters
+    terms = {path: term_at(path.relative_to(folder).parent.as_posix(), path) for path in adapters.values()}
+    return {id: AdapterSpec((terms[path],)) for id, path in adapters.items()}
 
 
 # ---- files
@@ -282,7 +283,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "schema": 1,
         "data": str(data),
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
-        "adapter": adapter_record(recognizer),
+        "adapter": adapter_record(recognizer.spec),
         **recognizer.search_record,
         **({"test_time": recognizer.test_time.method} if recognizer.test_time else {}),
         "confidence_scaling": recognizer.scaling and vars(recognizer.scaling),
@@ -314,16 +315,16 @@ def environment_record(base: "Base", module: str) -> dict[str, Any]:
     }
 
 
-def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
-    """An adapter's name, path and digest; a sum's name, and those of its terms with their weights."""
+def adapter_record(spec: AdapterSpec) -> dict[str, Any] | None:
+    """An adapter's name, path and digest; of a sum its name, and those of its terms with their weights."""
     parts = [
         {"name": term.name, "path": str(term.folder.absolute()), "sha256": weights_sha256(term.folder),
          "weight": term.weight}
-        for term in recognizer.adapter
+        for term in spec.terms
     ]  # fmt: skip
-    if not is_single_adapter(recognizer.adapter) or recognizer.gate:
-        return {"name": recognizer.name, "terms": parts} if parts else None
-    return {name: parts[0][name] for name in ("name", "path", "sha256")}
+    if spec.is_single:
+        return {name: parts[0][name] for name in ("name", "path", "sha256")}
+    return {"name": str(spec), "terms": parts} if parts else None
 
 
 def bad_audio_message(result: Decoding, folder: Path) -> str:

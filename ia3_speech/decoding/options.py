@@ -104,7 +104,7 @@ class ModelOptions:
         method: FILE.py:NAME, if the adapter was trained with this method of your own
     """
 
-    adapter: str | None = None
+    adapter: str | None = None  # or an `AdapterSpec`, once it is parsed
     base: str | None = None
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"

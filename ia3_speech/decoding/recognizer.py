@@ -1,17 +1,18 @@
-"""A recogniser: a base and an adapter, or many adapters, that turn waveforms into words.
+"""A recogniser: a base with an adapter, a search and a scale of confidences, to turn waveforms into words.
 
-In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: what was recognised in each. `decode`,
-`transcribe` and `live` share it: it cuts what is too long, makes batches of similar length, and searches.
+In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: the recognised words of each. `decode`,
+`transcribe`, `live` and the server share it: it cuts what is too long, makes batches of similar length, and
+searches. `session.Session.recognizer` makes one for an adapter.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.utterance import is_silent
@@ -24,7 +25,6 @@ from ia3_speech.model.hypotheses import Search
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ia3_speech.adapters.bank import Bank, ChooseNames, Names
     from ia3_speech.model.base import Base
 
 BATCH_SECONDS = 40.0  # of padded audio in one batch
@@ -33,71 +33,75 @@ POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches:
 
 Advance = Callable[[int, float], Any]
 Key = TypeVar("Key")
+# A waveform's adapter: the terms of a spec, or a row of the session's bank.
+Row = Any
 # What the front end makes of waveforms, (frames, channels) each → the recogniser of each, and the choice.
-Gate = Callable[[Sequence["Tensor"]], Sequence[tuple["Recognizer", Choice]]]
+Router = Callable[[Sequence["Tensor"]], Sequence[tuple["Recognizer", Choice]]]
+# Waveforms, and for each its row (or a function from what the front end makes of them to the rows) → logits
+# of each, (frames, vocabulary).
+Compute = Callable[[Sequence[np.ndarray], Any], "list[Tensor]"]
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was recognised in a waveform, or in a piece of one."""
+    """The recognised words of a waveform, or of a piece of one."""
 
-    text: str  # what the search found; "" where that is nothing
-    # The same with times in the recording and confidences, where they were asked for
+    text: str  # "" if nothing was recognised
+    # The same with times in the recording and confidences, if they were asked for
     words: tuple[Word, ...] = ()
-    choices: tuple[Choice, ...] = ()  # of a gate, one for each piece
+    choices: tuple[Choice, ...] = ()  # of a router, one for each piece
 
 
-@dataclass
+@dataclass(frozen=True)
 class Recognizer:
     """See the module."""
 
-    base: "Base"  # with its adapter attached, if it has one
-    # What the adapter consists of: one term, or those of a sum; none for the base alone
-    adapter: Sequence[Term] = ()
-    name: str | None = None  # the adapter as it was given
-    batch_seconds: float = BATCH_SECONDS  # as for `loading.load`, like `vad`
-    max_seconds: float | None = None  # longer audio is cut at pauses; None: it never is
-    bank: "Bank | None" = None  # many adapters of the base, of which `texts` is told one for each waveform
-    row: Any = None  # the bank's adapter where none is told, as the bank calls it; None: the base
-    # Chooses it instead, by what the base's front end makes of each waveform, and with it the search and the
-    # scaling: all three are those of the recogniser that it returns
-    gate: "Gate | None" = None
+    base: "Base"
+    spec: AdapterSpec = BASE_ALONE
     search: Search | None = None  # how logits become words; None: greedy search
-    # What decode.json says of it
-    search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
-    vad: VadMethod = "off"
+    search_record: Mapping[str, Any] = field(default_factory=lambda: {"search": "greedy"})  # for decode.json
     scaling: Scaling | None = None  # of the words' confidences; None: they are not calibrated
-    # Adapts a bank's vectors to each piece of audio, one after the other in their order
-    # (`unsupervised.suta.Suta`); None: no adaptation at test time
+    # Chooses adapter, search and scaling of each waveform: those of the recogniser that it returns
+    router: Router | None = None
+    compute: Compute | None = None  # logits of rows; None: the base's model as it is
+    # Adapts vectors to each piece of audio, one after the other (`unsupervised.suta.Suta`)
     test_time: Any = None
+    batch_seconds: float = BATCH_SECONDS  # as for `session.load`, like `vad`
+    max_seconds: float | None = None  # longer audio is cut at pauses; None: it never is
+    vad: VadMethod = "off"
 
     def __post_init__(self) -> None:
         if self.search is None:
-            self.search = self.base.greedy
+            object.__setattr__(self, "search", self.base.greedy)
+
+    @property
+    def name(self) -> str | None:
+        """The adapter's name; None for the base alone."""
+        return str(self.spec) or None
 
     def fresh(self) -> "Recognizer":
-        """For another request or speaker: the same, but for what test-time adaptation remembers."""
+        """For another request or speaker: the same without the memory of test-time adaptation."""
         return replace(self, test_time=self.test_time.fresh()) if self.test_time else self
 
-    def texts(self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None) -> list[str]:
+    def texts(self, waves: Sequence[np.ndarray], rows: Sequence[Row] | None = None) -> list[str]:
         """The text of each waveform; see `recognize`."""
-        return [recognition.text for recognition in self.recognize(waves, adapters=adapters)]
+        return [recognition.text for recognition in self.recognize(waves, rows=rows)]
 
     def recognize(
         self,
         waves: Sequence[np.ndarray],
         advance: Advance = lambda *_: None,
-        adapters: Sequence[str | None] | None = None,
+        rows: Sequence[Row] | None = None,
         *,
         with_words: bool = False,
     ) -> list[Recognition]:
-        """What is in each waveform, float32 (samples,), in the order given; batches are made by length.
+        """Recognise waveforms, float32 (samples,); the result is in the order given. Batches are made by
+        length.
 
         Args:
             advance: called after each batch with the number of waveforms that are finished with it, and the
                 seconds of audio that it held.
-            adapters: for each waveform the name of its adapter in the bank, or None for the base; None: `row`
-                is that of all.
+            rows: each waveform's adapter: the terms of a spec, or a row of the bank; None: the recogniser's.
             with_words: find the words' times and confidences too.
         """
         cuts = [self.cut(wave) if len(wave) else [] for wave in waves]
@@ -110,8 +114,8 @@ class Recognizer:
             finished = sum(unfinished[number] == 0 for number in {owners[index] for index in batch})
             advance(finished, sum(len(pieces[index][1]) for index in batch) / SAMPLE_RATE)
 
-        names = [adapters[number] for number in owners] if adapters else None
-        recognitions = iter(self.recognize_pieces(pieces, names, with_words, after))
+        rows = [rows[number] for number in owners] if rows else None
+        recognitions = iter(self.recognize_pieces(pieces, rows, with_words, after))
         return [joined([next(recognitions) for _ in parts]) for parts in cuts]
 
     def stream(self, wave: np.ndarray, advance: Callable[[float], Any] = lambda _: None) -> Iterator[Word]:
@@ -127,7 +131,7 @@ class Recognizer:
     def recognize_pieces(
         self,
         pieces: Sequence[tuple[int, np.ndarray]],
-        adapters: Sequence[str | None] | None,
+        rows: Sequence[Row] | None,
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[Recognition]:
@@ -137,8 +141,8 @@ class Recognizer:
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
         batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
         for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
-            names = [adapters[index] for index in batch] if adapters else None
-            logits, chosen = self.choose([pieces[index][1] for index in batch], names)
+            batch_rows = [rows[index] for index in batch] if rows else None
+            logits, chosen = self.choose([pieces[index][1] for index in batch], batch_rows)
             for index, row, (recognizer, choice) in zip(batch, logits, chosen, strict=True):
                 hypothesis = recognizer.search(np.asarray(row))
                 start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
@@ -160,30 +164,28 @@ class Recognizer:
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
     def choose(
-        self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None
+        self, waves: Sequence[np.ndarray], rows: Sequence[Row] | None
     ) -> "tuple[list[Tensor], list[tuple[Recognizer, Choice | None]]]":
-        """As `logits`; and for each waveform the recogniser that it belongs to, and what a gate chose."""
-        if self.gate is None or adapters:
-            return self.logits(waves, adapters), [(self, None)] * len(waves)
+        """As `logits`; and for each waveform the recogniser that it belongs to, and the router's choice."""
+        if self.router is None or rows:
+            return self.logits(waves, rows), [(self, None)] * len(waves)
         chosen: list[tuple[Recognizer, Choice | None]] = []
 
-        def rows(features: "Sequence[Tensor]") -> list[str | None]:
-            chosen.extend(self.gate(features))
-            return [recognizer.row for recognizer, _ in chosen]
+        def choose_rows(features: "Sequence[Tensor]") -> list[Row]:
+            chosen.extend(self.router(features))
+            return [recognizer.spec.terms for recognizer, _ in chosen]
 
-        return self.logits(waves, rows), chosen
+        return self.logits(waves, choose_rows), chosen
 
-    def logits(
-        self, waves: Sequence[np.ndarray], adapters: "Names | ChooseNames | None" = None
-    ) -> "list[Tensor]":
+    def logits(self, waves: Sequence[np.ndarray], rows: Any = None) -> "list[Tensor]":
         """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`). Raises
-        UserError where memory runs out."""
-        names = adapters or [self.row] * len(waves)
+        UserError if memory runs out."""
+        rows = rows or [self.spec.terms] * len(waves)
         try:
             if self.test_time:
-                return [self.test_time.logits(self, *pair) for pair in zip(waves, names, strict=True)]
-            if self.bank:
-                return self.bank.logits(waves, names, any_length=True)
+                return [self.test_time.logits(self.search, *pair) for pair in zip(waves, rows, strict=True)]
+            if self.compute:
+                return self.compute(waves, rows)
             return self.base.logits(waves, any_length=True)
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which a graph does without
@@ -196,7 +198,7 @@ class Recognizer:
 
 
 def joined(pieces: Sequence[Recognition]) -> Recognition:
-    """What was recognised in a waveform, of its pieces."""
+    """The recognition of a waveform from those of its pieces."""
     words = tuple(word for piece in pieces for word in piece.words)
     choices = tuple(choice for piece in pieces for choice in piece.choices)
     return Recognition(" ".join(piece.text for piece in pieces if piece.text), words, choices)

@@ -16,53 +16,49 @@ right, or 1, 2, 3 … where there are more than two.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term, is_auto, parse_terms
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.data.utterance import Problem, find_problem
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment
-from ia3_speech.errors import AudioError, UserError
-
-STEREO = ("left", "right")
+from ia3_speech.errors import AudioError
 
 
-@dataclass
+class Recognizers(Protocol):
+    """What makes the recogniser of each request: `session.Session`, or a graph of ONNX Runtime."""
+
+    def recognizer(self, spec: AdapterSpec) -> Recognizer: ...
+
+
+@dataclass(frozen=True)
 class Transcriber:
-    """See the module; `loading.load` makes one."""
+    """See the module; `session.load` makes one."""
 
-    recognizer: Recognizer  # a base, perhaps with an adapter, or with a bank of those of a call's channels
-    # Writes the text of each recording, or channel, of the recognised words, of which the segments have each
-    # its part; `raw_text` keeps what was recognised
+    recognizer: Recognizer
+    # Writes the text of each recording, or channel, from the recognised words; `raw_text` keeps these
     post_process: PostProcessor | None = None
     split: bool = False  # transcribe the channels of a recording one by one, and merge their segments by time
-    # The name of each channel's adapter in the bank; a channel that is not named has the base alone. None:
-    # all have the recogniser's adapter
-    channel_adapters: Mapping[str, str] | None = None
-    # An adapter → the recogniser of a request with it; None: one is attached for all requests
-    adapt: Callable[[str | Path], Recognizer] | None = None
+    session: Recognizers | None = None  # for requests with other adapters
 
-    def with_adapter(self, adapter: str | Path) -> "Transcriber":
-        """The same with an adapter (a name, a folder, a sum), which is loaded on first use, and anew where it
-        was stored anew. Base, search and loaded adapters are shared.
+    def with_adapter(self, adapter: str | Path | AdapterSpec) -> "Transcriber":
+        """The same with an adapter (a name, a folder, a sum), which is loaded on first use, and again if its
+        files have changed. Base, search and loaded adapters are shared.
 
         Raises:
-            UserError: there is no such adapter, it is of another base, or one is attached for all requests.
+            UserError: there is no such adapter, it is of another base, or an adapter of another method than
+                IA³ was loaded for all requests.
         """
-        if self.adapt is None:
-            raise UserError(
-                f"{adapter}: {self.recognizer.name or 'a bank'} was loaded for all requests (leave it out of "
-                f"load, and give an adapter with each request)"
-            )
-        return replace(self, recognizer=self.adapt(adapter))
+        spec = parse_adapter(adapter, split=self.split)
+        return replace(self, recognizer=self.session.recognizer(spec))
 
     def transcribe(
         self,
@@ -177,19 +173,20 @@ class Transcriber:
         except AudioError as error:
             problem = str(error).removeprefix(f"{source.path}: ")
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
+        adapters = dict(self.recognizer.spec.channels)
         names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
-        if unknown := {*(self.channel_adapters or ())} - {*names}:
-            problem = f"has no channel {min(unknown)}, which --adapter names (it has {', '.join(names)})"
+        if unknown := adapters.keys() - {*names}:
+            problem = f"has no channel {min(unknown)}, which the adapter names (it has {', '.join(names)})"
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
-        found = zip(names, (find_problem(wave, minimum) for wave in waves), strict=True)
-        problems = {name: problem for name, problem in found if problem}
+        problems = {name: find_problem(wave, minimum) for name, wave in zip(names, waves, strict=True)}
+        problems = {name: problem for name, problem in problems.items() if problem}
         usable = not any(problem.fatal for problem in problems.values())
         segments: list[TranscriptSegment] = []
         choices: list[Choice] = []
         if usable:
-            adapters = self.channel_adapters and [self.channel_adapters.get(name) for name in names]
+            rows = [adapters.get(name, BASE_ALONE).terms for name in names] if adapters else None
             recognitions = self.recognizer.fresh().recognize(
-                waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
+                waves, lambda _, seconds: advance(seconds / len(waves)), rows, with_words=True
             )
             for name, recognition in zip(names, recognitions, strict=True):
                 segments += make_segments(recognition.words, self.post_process, name)
@@ -234,35 +231,7 @@ def read_audio(source: Recording, minimum_samples: int) -> tuple[np.ndarray, Pro
 
 def channel_names(count: int) -> tuple[str, ...]:
     """left and right; of any other number of channels, 1, 2, 3 …"""
-    return STEREO if count == 2 else tuple(str(number) for number in range(1, count + 1))
-
-
-def parse_channel_adapters(adapter: str | Path) -> dict[str, str] | None:
-    """`left=agent,right=caller` → the adapter of each channel; None where `adapter` is one for all."""
-    text = str(adapter)
-    name = text.partition("=")[0].strip()
-    if "=" not in text or not (name in STEREO or name.isdecimal()):
-        return None
-    adapters: dict[str, str] = {}
-    for part in text.split(","):
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        if not (name in STEREO or name.isdecimal()) or name in adapters or not value:
-            raise UserError(f'--adapter "{text}": "{part}" is not CHANNEL=ADAPTER (left=agent,right=caller)')
-        adapters[name] = value
-    return adapters
-
-
-def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], dict[str, str] | None]:
-    """What `--adapter` names: the terms that are to be loaded, and, where it names one for each channel, the
-    adapter of each. Raises UserError where there is no such adapter, or channels are named and not `split`.
-    """
-    if adapter is None or is_auto(adapter):  # what a gate chooses from, the router knows
-        return [], None
-    by_channel = parse_channel_adapters(adapter)
-    if by_channel and not split:
-        raise UserError(f"--adapter {adapter} needs --channels split")
-    adapters = by_channel.values() if by_channel else [adapter]
-    return [term for one in adapters for term in parse_terms(one)], by_channel
+    return ("left", "right") if count == 2 else tuple(str(number) for number in range(1, count + 1))
 
 
 def split_channels(recording: Recording) -> list[np.ndarray]:

@@ -100,10 +100,13 @@ def choose_method(method: VadMethod | None) -> VadMethod:
 
 def find_speech(wave: np.ndarray, method: Literal["energy", "silero"]) -> list[tuple[int, int]]:
     """(first, end) of each part with speech, in samples, without margins."""
-    if method == "silero":
-        active, hop = silero_activity(wave), SILERO_CHUNK
-    else:
+    if method == "energy":
         active, hop = SpeechDetector().feed(np.pad(wave, (0, -len(wave) % HOP))), HOP
+    else:
+        active, hop = [False], SILERO_CHUNK
+        for probability in silero_detector().audio_forward(wave).tolist():
+            active.append(probability >= SILERO_THRESHOLD - SILERO_HYSTERESIS * active[-1])
+        active = active[1:]
     edges = np.flatnonzero(np.diff([False, *active, False]))
     parts: list[tuple[int, int]] = []
     for first, end in edges.reshape(-1, 2) * hop:
@@ -112,15 +115,6 @@ def find_speech(wave: np.ndarray, method: Literal["energy", "silero"]) -> list[t
         else:
             parts.append((int(first), int(end)))
     return [(a, min(b, len(wave))) for a, b in parts if b - a >= MIN_SPEECH_SECONDS * SAMPLE_RATE]
-
-
-def silero_activity(wave: np.ndarray) -> list[bool]:
-    """Whether there is speech in each chunk, by Silero's detector with hysteresis."""
-    active, speaking = [], False
-    for probability in silero_detector().audio_forward(wave).tolist():
-        speaking = probability >= SILERO_THRESHOLD - SILERO_HYSTERESIS * speaking
-        active.append(speaking)
-    return active
 
 
 @lru_cache(maxsize=1)
@@ -132,12 +126,9 @@ def silero_detector() -> Any:
 
 
 def cut_speech(wave: np.ndarray, maximum_seconds: float, method: VadMethod) -> list[tuple[int, int]]:
-    """(first, end) of the pieces of a recording, in samples, in order: what `cut_at_pauses` is for, without
-    long silence. A wave of at most `maximum_seconds` is one piece, and so is one without any speech, to leave
-    the judgement to the model, unless it is longer.
-
-    Speech is cut in its longest pauses (`best_cuts`), which are kept where they are shorter than 2 s.
-    """
+    """(first, end) of the pieces of a recording, in samples, in order, without long silence. A wave of at
+    most `maximum_seconds` is one piece; a longer wave without speech is cut as by `cut_at_pauses`, since the
+    detector may be wrong. Speech is cut in its longest pauses (`best_cuts`), which are kept below 2 s."""
     is_short = len(wave) <= round(maximum_seconds * SAMPLE_RATE)
     parts = [] if is_short or method == "off" else find_speech(wave, method)
     if not parts:

@@ -1,8 +1,7 @@
 """Word times and confidences: where the words of a hypothesis are in its audio, by CTC forced alignment.
 
-In: the logits of a piece, and the hypothesis that a search has found in them. Out: `Word`s with start, end
-and confidence. They are those of the most probable path through the logits that writes the text
-(torchaudio's forced alignment), whatever the search and the base.
+In: the logits of a piece, and a search's hypothesis. Out: `Word`s with start, end and confidence: those of
+the most probable path that writes the text (torchaudio's forced alignment), whatever search and base.
 
     text      t w o           t a b l e t s
     path      t _ w _ _ o _ | t a _ b l _ e t _ _ s _ _
@@ -38,9 +37,9 @@ LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
 
 @dataclass(frozen=True)
 class Scaling:
-    """What makes a word's confidence p a probability: Platt scaling (1999). Temperature scaling (Guo et al.
-    2017), of one parameter, is too little where a language model's corrections make words right whose p is
-    low. Raises ValueError where the slope is not positive, or one is no finite number."""
+    """Makes a word's confidence p a probability: Platt scaling (1999). Temperature scaling (Guo et al. 2017),
+    of one parameter, is too little where a language model's corrections make words right whose p is low.
+    Raises ValueError where the slope is not positive, or a value is not finite."""
 
     # The log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words which the base
     # cannot write
@@ -90,7 +89,7 @@ def word_times(
     those after it are aligned with the logits on that side of it. A phrase becomes words.
 
     Args:
-        logits: (frames, vocabulary) of the piece in which a search has found the hypothesis.
+        logits: (frames, vocabulary) of the piece.
         frame_seconds: from one frame to the next.
         offset: seconds from the beginning of the recording to that of the piece.
         duration: of the piece, in seconds; None: that of its frames. No word ends later.
@@ -122,7 +121,7 @@ def word_times(
         words += [replace(part, confidence=word.confidence) for part in parts]
         begin = word.last + 1
     align(len(logits), duration)
-    ends = [min(one.end, max(one.start, other.start)) for one, other in pairwise(words)]
+    ends = [min(word.end, max(word.start, following.start)) for word, following in pairwise(words)]
     ends += [word.end for word in words[-1:]]
     return [
         replace(word, start=word.start + offset, end=end + offset)
@@ -131,11 +130,7 @@ def word_times(
 
 
 def aligned_words(
-    logits: Logits,
-    words: Sequence[str],
-    vocabulary: Vocabulary,
-    frame_seconds: float,
-    duration: float,
+    logits: Logits, words: Sequence[str], vocabulary: Vocabulary, frame_seconds: float, duration: float
 ) -> list[Word]:
     """Words with their times in `logits`, (frames, vocabulary), and confidences that are not scaled."""
     if not words:
@@ -156,15 +151,15 @@ def aligned_words(
         if owner >= 0:
             places[owner].append(place)
     timed: list[Word | None] = []
-    for text, own in zip(words, places, strict=True):
-        if not own:
+    for text, inside in zip(words, places, strict=True):
+        if not inside:
             timed.append(None)
             continue
-        sides = [i for i in (own[0] - 1, own[-1] + 1) if 0 <= i < len(owners) and owners[i] == -1]
-        start = max(0, frames[own[0]][0] - START_FRAMES) * frame_seconds
-        end = (frames[own[-1]][1] + 1 + END_FRAMES) * frame_seconds
-        confidence = float(np.exp(min(0.0, sum(peaks[i] for i in own + sides))))
-        word_tokens = tuple(tokens[i] for i in own)
+        sides = [i for i in (inside[0] - 1, inside[-1] + 1) if 0 <= i < len(owners) and owners[i] == -1]
+        start = max(0, frames[inside[0]][0] - START_FRAMES) * frame_seconds
+        end = (frames[inside[-1]][1] + 1 + END_FRAMES) * frame_seconds
+        confidence = float(np.exp(min(0.0, sum(peaks[i] for i in inside + sides))))
+        word_tokens = tuple(tokens[i] for i in inside)
         timed.append(Word(text, min(start, duration), min(end, duration), confidence, word_tokens))
     return place_unwritten(words, timed, duration)
 

@@ -1,11 +1,11 @@
 """Writes dictated words by a grammar, from left to right, each as soon as no later word can change it.
 
-In: words with times. Out: `Piece`s of the written text. At each word one of these applies, else it is written
-as it is: a rule of the user's, a name, a command, a number with its unit or behind "blood pressure".
+In: words with times. Out: `Piece`s of the written text. At each word the first of these applies: a rule of
+the user's, a name, a command, a number with its unit or after "blood pressure"; else the word as it is.
 
-Whatever can be read in two ways stays in words. A number is written only if all number words that stand side
-by side are one number (`numbers`), and nothing beside them may belong to it: "one oh five", "two fifty", "at
-this point five", "one to two hundred", "vitamin d three thousand" and "twenty um five milligrams" stay.
+Ambiguous words stay words. Digits are written only if all adjacent number words are one number (`numbers`),
+and no word beside them may belong to it: "one oh five", "two fifty", "at this point five", "one to two
+hundred", "vitamin d three thousand" and "twenty um five milligrams" stay.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,31 +21,31 @@ from ia3_speech.dictation.numbers import is_number_word, read_number
 COMMAND_PAUSE_SECONDS = 0.3  # before and after a word that is a command; none is within a number
 SENTENCE_ENDS, MARKS, OPENING = ".?!", ".,;:?!…", "([“/-"
 JOINS_LEFT, JOINS_RIGHT = f"{MARKS})]”/-\n", OPENING
-BEHIND = 12  # words before a number that are looked at
+MAX_CONNECTIVES = 12  # words before a number that are searched for another number
 
 ARTICLES = ("a", "an", "the", "this", "per", "each", "every")
 BEFORE_YEARS = ("in", "since", "until", "before", "after", "from", "by", "of", "during")
 NO_PLURALS = ("is", "was", "has", "as", "this", "its", "plus", "us")
 FRACTIONS = {"half", "third", "thirds", "quarter", "quarters"}
 SIGNED = ("degree", "degrees", "°C", "°F")
-HIGHEST_SYSTOLIC, LOWEST_DIASTOLIC = 350, 20
+MAX_SYSTOLIC, MIN_DIASTOLIC = 350, 20
 DURATIONS = ("second", "minute", "hour", "day", "week", "month", "year")
 
 
 class MoreWords(Exception):
-    """What is written depends on words that have not come yet."""
+    """The written text depends on words that have not come yet."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """What is written of the words up to `end`: a word as it was spoken, a command's mark, or else."""
+    """The written form of the words up to `end`: a word as it was spoken, a command's mark, or other text."""
 
     text: str
     end: int
     kind: Literal["word", "mark", "written"] = "written"
 
 
-Phrases = list[tuple[list[str], str]]  # the words of each, and what they stand for; the longest first
+Phrases = list[tuple[list[str], str]]  # the words of each, and their written form; the longest first
 
 
 def longest_first(phrases: Mapping[str, str]) -> Phrases:
@@ -53,7 +53,7 @@ def longest_first(phrases: Mapping[str, str]) -> Phrases:
 
 
 class Dictation:
-    """The post-processor of a grammar, whose phrases it holds as they are looked up."""
+    """The post-processor of a grammar, with its phrases in the order of the search."""
 
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
@@ -69,7 +69,7 @@ class Dictation:
         return DictationWriter(self)
 
     def write(self, text: str) -> str:
-        """What is written of a text without times: no pause is known but those around it."""
+        """The written form of a text without times, whose pauses are unknown, except those around it."""
         return written_text([Word(word, 0.0, 0.0, 1.0) for word in text.split()], self)
 
 
@@ -107,7 +107,13 @@ class DictationWriter:
                 begins = self.place
                 token = self.rule(begins) or self.command(begins) or self.quantity(begins)
                 token = token or Token(self.as_spoken(begins), begins + 1, "word")
-                text = self.with_capital(token)
+                text = token.text
+                if token.kind == "mark":
+                    self.capital |= text[-1] in f"{SENTENCE_ENDS}\n"
+                else:  # a capital at the start of a sentence
+                    if self.capital and token.kind == "word" and text == text.lower():
+                        text = text[0].upper() + text[1:]
+                    self.capital &= not any(letter.isalnum() for letter in text)
                 joins = token.kind == "mark" and text[0] in JOINS_LEFT
                 joins |= self.last.kind == "mark" and self.last.text[-1] in JOINS_RIGHT
                 if joins or not self.text:
@@ -116,17 +122,6 @@ class DictationWriter:
                     yield Piece(self.text + ("" if self.text[-1] == "\n" else " "), self.first, begins)
                     self.text, self.first = text, begins
                 self.place, self.last = token.end, token
-
-    def with_capital(self, token: Token) -> str:
-        """The token's text, with a capital at the start of a sentence."""
-        text = token.text
-        if token.kind == "mark":
-            self.capital |= text[-1] in f"{SENTENCE_ENDS}\n"
-            return text
-        if self.capital and token.kind == "word" and text == text.lower():
-            text = text[0].upper() + text[1:]
-        self.capital &= not any(letter.isalnum() for letter in text)
-        return text
 
     # ---- the words
 
@@ -137,18 +132,18 @@ class DictationWriter:
         return self.words[place].text if 0 <= place < len(self.words) else ""
 
     def at(self, place: int) -> str:
-        """A word in lower case. One that a recogniser has punctuated ("five,") is part of nothing."""
+        """A word in lower case. A word with punctuation of the recogniser ("five,") is part of no phrase."""
         return self.as_spoken(place).lower()
 
     def is_pause(self, place: int) -> bool:
-        """Whether a pause stands before a word; there is one before the first and after the last."""
+        """Whether there is a pause before a word; also before the first word and after the last."""
         if not self.as_spoken(place) or place == 0:
             return True
         before, word = self.words[place - 1 : place + 1]
         return word.start - before.end >= COMMAND_PAUSE_SECONDS
 
     def phrase(self, phrases: Phrases, place: int) -> tuple[str, int] | None:
-        """What the longest phrase that begins at a place stands for, and where it ends."""
+        """The written form of the longest phrase that begins at a place, and the phrase's end."""
         for words, meaning in phrases:
             if all(self.at(place + number) == word for number, word in enumerate(words)):
                 return meaning, place + len(words)
@@ -157,7 +152,7 @@ class DictationWriter:
     # ---- rules, names, commands
 
     def rule(self, place: int) -> Token | None:
-        """A rule of the user's, or a name."""
+        """A rule of the user's, or a name, at a place."""
         for words, written in self.dictation.rules:
             end = place
             for word in words:
@@ -175,7 +170,7 @@ class DictationWriter:
         return Token(*name) if name else None
 
     def command(self, place: int) -> Token | None:
-        """Spoken punctuation, where it can be nothing else and a mark may stand."""
+        """Spoken punctuation, where it is unambiguous and a mark is possible."""
         command = self.phrase(self.dictation.commands, place)
         if command and self.at(place - 1) in self.dictation.grammar.not_after:
             return None
@@ -194,8 +189,8 @@ class DictationWriter:
     # ---- numbers
 
     def number(self, place: int) -> tuple[str, int] | None:
-        """The digits of the number that begins at a place, and its end, if all number words that stand there
-        are one number. An "and" behind it that joins no number is left."""
+        """The digits of the number that begins at a place, and its end, if all number words there are one
+        number. An "and" after it that joins no number is left out."""
         if not is_number_word(self.at(place)) or is_number_word(self.at(place - 1)):
             return None
         end = place + 1
@@ -227,7 +222,7 @@ class DictationWriter:
         return Token(f"{sign}{digits}{'' if symbol == '%' else ' '}{symbol}", end)
 
     def may_belong_to(self, place: int, digits: str, end: int) -> bool:
-        """Whether what stands before a number, with its sign, may belong to it, or it to that."""
+        """Whether the words before a number, with its sign, may belong to it, or it to them."""
         grammar, before = self.dictation.grammar, self.at(place - 1)
         if before in ("minus", "hyphen", "slash") or is_number_word(before):
             return True
@@ -239,14 +234,14 @@ class DictationWriter:
             return True  # "in two thousand five milligrams were given"
         if end - place > 2 and before == "at" and "and" not in map(self.at, range(place, end)):
             return True  # "at eight hundred five milligrams were given"
-        for connected in range(place - 1, place - BEHIND, -1):
+        for connected in range(place - 1, place - MAX_CONNECTIVES, -1):
             word = self.at(connected).strip("–-" + MARKS)
             if not self.at(connected) or (word and word not in grammar.connectives):
                 return is_number_word(word)
         return True
 
     def unit(self, place: int) -> tuple[str, int] | None:
-        """The unit at a place as it is written, with what it is for each of, and where it ends."""
+        """The written unit at a place, with its "per …" units, and its end."""
         unit = self.phrase(self.dictation.units, place)
         if not unit or self.phrase(self.dictation.no_unit, place):
             return None
@@ -258,8 +253,8 @@ class DictationWriter:
         return symbol, end
 
     def may_be_several(self, place: int, unit: int, end: int) -> bool:
-        """Whether words of a number may count the things behind it, and its unit if it has one, which ends at
-        `end`: "thirty five milligram tablets"."""
+        """Whether words of a number may count the things after it, and after its unit, which ends at `end`:
+        "thirty five milligram tablets"."""
         is_plural = self.at(end - 1).endswith("s") or self.at(unit) in ("percent", "per")
         if unit - place == 1 or (is_plural and unit < end) or self.at(place - 1) in ("a", "an"):
             return False
@@ -272,13 +267,13 @@ class DictationWriter:
         return any(f" {before}".endswith(f" {phrase}") for phrase in self.dictation.grammar.blood_pressure)
 
     def blood_pressure(self, systolic: str, place: int) -> Token | None:
-        """The second of two numbers behind "blood pressure" is at a place, with nothing behind it that makes
-        them a rate: "one hundred over sixty minutes"."""
+        """A blood pressure whose second number is at a place, if no word after it makes the numbers a rate:
+        "one hundred over sixty minutes"."""
         number = self.number(place)
         if not number or not (systolic + number[0]).isdecimal():
             return None
         (diastolic, end), symbol = number, ""
-        if not LOWEST_DIASTOLIC <= int(diastolic) < int(systolic) <= HIGHEST_SYSTOLIC:
+        if not MIN_DIASTOLIC <= int(diastolic) < int(systolic) <= MAX_SYSTOLIC:
             return None
         if unit := self.unit(end):
             symbol, end = f" {unit[0]}", unit[1]

@@ -46,11 +46,6 @@ class SampleFormat:
     subtype: str = "PCM_16"  # libsndfile's name of the encoding
     data_bytes: int | None = None  # of all samples; None where the header does not state it
 
-    @property
-    def frame_bytes(self) -> int:
-        """The bytes of one sample of every channel."""
-        return self.channels * WIDTHS[self.subtype]
-
 
 def raw_format(rate: int) -> SampleFormat:
     """The format of 16-bit little-endian samples of one channel. Raises AudioError for an unusable rate."""
@@ -110,7 +105,8 @@ def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarr
     """
     import soundfile
 
-    size, left = sample_format.frame_bytes, sample_format.data_bytes
+    size = sample_format.channels * WIDTHS[sample_format.subtype]  # of one sample of every channel, in bytes
+    left = sample_format.data_bytes
     portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
     convert, rest = Converter(sample_format.rate), b""
     while part := read(portion if left is None else min(portion, left)):
@@ -155,20 +151,14 @@ class Converter:
 
 
 class Microphone:
-    """The computer's audio input, by PortAudio (the package sounddevice, extra ia3-speech[mic]).
-
-    Attributes:
-        name: of the device.
-        rate: at which it is read, in Hz: 16,000 where the device or its driver can, else its own.
-    """
+    """The computer's audio input, by PortAudio (the package sounddevice, extra ia3-speech[mic])."""
 
     def __init__(self, device: str | None = None):
         """Args:
             device: its number, or a part of its name; None: the system's choice.
 
         Raises:
-            AudioError: sounddevice or PortAudio is not installed; there is no such input device, or it
-                records at neither rate.
+            AudioError: sounddevice or PortAudio is not installed, or there is no such input device.
         """
         try:
             import sounddevice
@@ -181,23 +171,18 @@ class Microphone:
         try:
             choice = int(device) if device and device.isdecimal() else device
             info = sounddevice.query_devices(choice, "input")
-            self.device, self.name, self.rate = info["index"], info["name"], SAMPLE_RATE
-            settings = {"device": self.device, "channels": 1, "dtype": "float32"}
-            try:
-                sounddevice.check_input_settings(**settings, samplerate=self.rate)
-            except sounddevice.PortAudioError:
-                self.rate = info["default_samplerate"]
-                sounddevice.check_input_settings(**settings, samplerate=self.rate)
         except (ValueError, sounddevice.PortAudioError) as error:
             inputs = [d for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
             listed = "; ".join(f"{d['index']} {d['name']}" for d in inputs)
             hint = f"input devices: {listed or 'none; is one connected, and may programs use it?'}"
             flag = "--mic" if device is None else f"--mic-device {device}"
             raise AudioError(f"{flag}: {error} ({hint})") from None
+        self.device, self.name, self.rate = info["index"], info["name"], info["default_samplerate"]
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
-        """Start the recording. A thread of PortAudio calls `put` with each portion, as of `stream_samples`,
-        and `finish` where the device has stopped. Raises AudioError where the device cannot be opened."""
+        """Start the recording, at the device's own rate. A thread of PortAudio calls `put` with each portion,
+        as of `stream_samples`, and `finish` where the device has stopped. Raises AudioError where the device
+        cannot be opened."""
         convert = Converter(self.rate)
         try:
             self.stream = self.sounddevice.InputStream(

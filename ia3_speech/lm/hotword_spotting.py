@@ -89,11 +89,8 @@ class Spotter:
         self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]
 
     def spot(self, logits: Logits) -> list[SpottedTerm]:
-        """The terms in (frames, vocabulary) logits of any float type, in order, without overlap.
-
-        Raises:
-            SearchError: the logits hold a NaN.
-        """
+        """The terms in (frames, vocabulary) logits of any float type, in order, without overlap. Raises
+        SearchError where the logits hold a NaN."""
         values = np.asarray(logits, dtype=np.float32)
         if np.isnan(values).any():
             raise SearchError(NAN)

@@ -2,7 +2,6 @@
 
     location            where a base lies, and which files its logits depend on
     hypotheses          words of a text, and the search that needs nothing but logits
-    patches             what transformers computes in another way while vectors are attached
     architectures       which module of which transformers model a vector scales; placements and layers
     ia3                 the vectors, target modules, how many parameters train
     attach              put vectors in, freeze the rest, prove that each has an effect, take them out
@@ -14,5 +13,5 @@
     kinds               what each kind of model answers: features, losses, hypotheses
     base                load a base, of whatever kind
 
-location, hypotheses, patches and architectures do not load torch.
+location, hypotheses and architectures do not load torch.
 """

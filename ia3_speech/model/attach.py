@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError
+from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.model.architectures import ARCHITECTURES, IA3Config
 from ia3_speech.model.ia3 import (
     PREFIX,
@@ -36,7 +36,6 @@ from ia3_speech.model.ia3 import (
     vector_size,
     vectors,
 )
-from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 
@@ -50,7 +49,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works,
     re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics even where
     `model.train()` is called. A batch that is shorter than a mask of SpecAugment is not masked in time.
-    WavLM's attention is replaced by one that calls its projections (see `patches`): equal bit for bit on one
+    WavLM's attention is replaced by one that calls its projections: equal bit for bit on one
     row, within rounding on several.
 
     Args:
@@ -213,6 +212,45 @@ def scale_input(name: str, module: nn.Module, args: tuple) -> tuple:
 
 def scale_output(name: str, module: nn.Module, _args: tuple, output: torch.Tensor) -> torch.Tensor:
     return getattr(module, name).scale(output)
+
+
+def mask_if_it_fits(
+    self: nn.Module,
+    hidden: torch.Tensor,
+    mask_time_indices: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """In place of `_mask_hidden_states` of the encoder's input, (batch, frames, channels): a batch that is
+    shorter than a mask in time, 0.2 s as a rule, has none, where transformers raises a ValueError."""
+    config, frames = self.config, hidden.shape[1]
+    is_drawn = mask_time_indices is None and self.training and config.mask_time_prob > 0
+    if is_drawn and frames < config.mask_time_length:
+        mask_time_indices = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+    return type(self)._mask_hidden_states(self, hidden, mask_time_indices, attention_mask)
+
+
+def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """A hook: re-entrant gradient checkpointing computes no gradient in a layer whose input requires none,
+    such as a frozen base's first, so let the input require one. Raises UserError for WavLM, where re-entrant
+    checkpointing never ends, with or without vectors (transformers 5.24)."""
+    if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):
+        return args, kwargs
+    if getattr(getattr(module, "config", None), "model_type", "") == "wavlm":
+        raise UserError(
+            "WavLM's layers share a position bias, with which re-entrant gradient checkpointing never ends "
+            "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
+        )
+
+    def with_gradient(x: Any) -> Any:
+        unchanged = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
+        return x if unchanged else x.detach().requires_grad_().clone()  # no leaf: some encoders write into it
+
+    return tuple(map(with_gradient, args)), {name: with_gradient(x) for name, x in kwargs.items()}
+
+
+def checkpoints_reentrantly(module: nn.Module) -> bool:
+    on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
+    return any(getattr(m._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", True) for m in on)
 
 
 HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)

@@ -1,11 +1,12 @@
-"""A gate put to use: `--adapter auto`, from what a user names to the recogniser of each waveform.
+"""A gate put to use: `--adapter auto`, from a spec to the recogniser of each waveform.
 
-    terms, gate = make_gate("auto", auto_terms("auto"), base)
-    route = Router("auto", terms, gate, recognizer_of)             # see `loading.load`
+    spec, gate = make_gate(parse_adapter("auto"), base)
+    route = Router(spec, gate, recognizer_of)                      # see `session.Session`
     route(features)           [(a recogniser with medical, Choice("medical", 0.98)), …]
 
-In: adapters with their gates, and a base with its own, general speech. Out: for each waveform the recogniser
-that adapter would have by name, with its search and the scaling of its confidences; of the base for none.
+In: adapters with their gates, and a base with its own, of out-of-domain speech. Out: for each waveform the
+recogniser of the chosen adapter, with its search and the scaling of its confidences; of the base if none is
+chosen.
 """
 
 import logging
@@ -16,13 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.adapters.card import is_biometric, other_method
-from ia3_speech.adapters.expressions import AUTO, AUTO_SUM, Term, format_terms, parse_terms
+from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.record import read_summary, same_base
-from ia3_speech.adapters.registry import adapters_dir, registered_names
+from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec, parse_choice
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Choice
-from ia3_speech.errors import UnknownAdapter, UserError
+from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate, channels_of, read_gate, utterance_point
 
 if TYPE_CHECKING:
@@ -33,136 +33,105 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LEAST_WEIGHT = 0.02  # of an adapter in a sum: of a smaller one nothing is heard
-# Terms, and what they are called → the recogniser of a request with them; with no terms, the base's.
-RecognizerOf = Callable[[Sequence[Term], str | None], Recognizer]
+MIN_WEIGHT = 0.02  # of an adapter in a sum: a smaller one makes no audible difference
 
 
 class Router:
-    """Chooses among adapters for each waveform.
+    """Chooses among adapters for each waveform: one of them or the base; of `auto-sum` a sum with the gate's
+    probabilities as weights.
 
     Args:
-        adapter: `auto`, or `auto:mandarin,medical`, for one adapter or the base; `auto-sum` for a sum whose
-            weights are the gate's probabilities.
-        terms, gate: of `make_gate`.
-        recognizer_of: makes the recognisers, each when it is first chosen.
+        spec, gate: of `make_gate`.
+        recognizer_of: makes the recogniser of a spec when it is first chosen.
     """
 
     def __init__(
-        self, adapter: str | Path, terms: Sequence[Term], gate: GaussianGate, recognizer_of: RecognizerOf
+        self, spec: AdapterSpec, gate: GaussianGate, recognizer_of: Callable[[AdapterSpec], Recognizer]
     ):
-        self.sums = str(adapter).partition(":")[0] == AUTO_SUM
-        self.terms, self.gate, self.recognizer_of = terms, gate, recognizer_of
-        self.single: dict[int, Recognizer] = {}  # 0: the base's
+        self.spec, self.gate, self.recognizer_of = spec, gate, recognizer_of
+        self.recognizers: dict[int, Recognizer] = {}  # 0: the base's
 
     def __call__(self, features: "Sequence[Tensor]") -> list[tuple[Recognizer, Choice]]:
-        """What the base's front end makes of waveforms, (frames, channels) each → of each the recogniser, and
-        what was chosen."""
-        points = [utterance_point(one) for one in features]
+        """The recogniser for each waveform, and the choice, by what the base's front end makes of them,
+        (frames, channels) each."""
+        points = [utterance_point(frames) for frames in features]
         return [self.choose(row) for row in self.gate.probabilities(np.stack(points))] if points else []
 
     def choose(self, probabilities: np.ndarray) -> tuple[Recognizer, Choice]:
-        """The recogniser for the probabilities of one waveform, (1 + adapters,), and what was chosen."""
+        """The same for the probabilities of one waveform, (1 + adapters,)."""
         best = int(probabilities.argmax())
-        if not self.sums:
-            if best not in self.single:
-                term = self.terms[best - 1] if best else None
-                self.single[best] = self.recognizer_of([term] if term else [], term and term.name)
-            recognizer = self.single[best]
-            return recognizer, Choice(recognizer.name, float(probabilities[best]))
-        weights = [round(float(weight), 2) for weight in probabilities[1:]]
-        terms = [replace(t, weight=w) for t, w in zip(self.terms, weights, strict=True) if w >= LEAST_WEIGHT]
-        name = format_terms(terms) or None
-        return self.recognizer_of(terms, name), Choice(name, float(probabilities[best]))
+        if self.spec.choice == AUTO_SUM:
+            weights = [round(float(weight), 2) for weight in probabilities[1:]]
+            pairs = zip(self.spec.terms, weights, strict=True)
+            terms = (replace(term, weight=weight) for term, weight in pairs if weight >= MIN_WEIGHT)
+            recognizer = self.recognizer_of(AdapterSpec(tuple(terms)))
+        else:
+            if best not in self.recognizers:
+                self.recognizers[best] = self.recognizer_of(AdapterSpec(self.spec.terms[best - 1 : best]))
+            recognizer = self.recognizers[best]
+        return recognizer, Choice(recognizer.name, float(probabilities[best]))
 
 
 def choose_names(adapter: str, bank: "Bank") -> "ChooseNames":
-    """What chooses the rows of a bank: `bank.logits(waves, choose_names("auto:accent,medical", bank))`.
+    """A function that chooses the rows of a bank: `bank.logits(waves, choose_names("auto:accent", bank))`.
 
     Args:
-        adapter: as for `Router`.
-        bank: gets the adapters that may be chosen, under their names, where it has none called so.
+        adapter: auto, auto-sum, perhaps with names.
+        bank: gets the adapters that may be chosen, under their names, if it has no adapter of these names.
 
     Raises:
-        UserError: as `auto_terms`, `make_gate` and `Bank.add`.
+        UserError: as `parse_choice`, `make_gate` and `Bank.add`.
     """
-    terms, gate = make_gate(adapter, auto_terms(adapter), bank.base)
-    for term in terms:
+    spec, gate = make_gate(parse_choice(adapter), bank.base)
+    for term in spec.terms:
         if term.name not in bank:
             bank.add(term.name, term.folder)
-    route = Router(adapter, terms, gate, lambda chosen, name: Recognizer(bank.base, chosen, name))
-    return lambda features: [format_terms(chosen.adapter) or None for chosen, _ in route(features)]
+    route = Router(spec, gate, lambda chosen: Recognizer(bank.base, chosen))
+    return lambda features: [
+        tuple((term.name, term.weight) for term in chosen.spec.terms) for chosen, _ in route(features)
+    ]
 
 
-def make_gate(adapter: str | Path, terms: Sequence[Term], base: "Base") -> tuple[list[Term], GaussianGate]:
-    """A gate, and what it chooses from: `terms`; where no adapter was named, those of the base with a gate.
+def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGate]:
+    """A gate, and the spec with the adapters that it chooses from: all of them if they are named, else those
+    of this base with a gate.
 
     Raises:
-        UserError: there is none to choose from; one that is named, or the base, has no gate, or one of
-            another base.
+        UserError: there is none to choose from; a named adapter, or the base, has no gate, or one of another
+            base.
     """
-    every, channels, chosen, speech = ":" not in str(adapter), channels_of(base), [], []
-    for term in terms:
-        if every and not is_for(term.folder, base):
+    channels, terms, speech = channels_of(base), [], []
+    for term in spec.terms:
+        if spec.all_registered and not is_for(term.folder, base):
             continue
         refuse_other_method(term.name, term.folder)
         missing = (
             f"{term.name}: has no gate, so auto can't choose it (ia3-speech adapters gate {term.name} "
-            f"--data DIR adds it, best from what the adapter was trained on)"
+            f"--data DIR adds it, best from its training data)"
         )
         try:
             speech.append(read_gate(term.folder, base.fingerprint, missing, channels))
+            terms.append(term)
         except UserError as error:
-            if not every:
+            if not spec.all_registered:
                 raise
             logger.warning("%s", error)
-            continue
-        chosen.append(term)
-    if not chosen:
-        raise UserError(f"{adapter}: no IA³ adapter of the base {base.name} with a gate is registered")
+    if not terms:
+        raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered")
     missing = (
-        f"{base.name}: has no gate of general speech, by which auto knows that no adapter is called for "
-        f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from many people's)"
+        f"{base.name}: has no gate of out-of-domain speech, by which auto recognises that no adapter fits "
+        f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from speech of many people)"
     )
     general = read_gate(Path(base.model.config.name_or_path), base.fingerprint, missing, channels)
-    return chosen, GaussianGate(general, speech)
-
-
-def auto_terms(adapter: str | Path) -> list[Term]:
-    """What a gate may choose from: the adapters that are named; of `auto` alone all that are registered, but
-    for those of one person, which are that person's, and earlier ones (NAME@1).
-
-    Raises:
-        UnknownAdapter: one that is named is not there, or none is registered.
-    """
-    _, given, named = str(adapter).partition(":")
-    if given:
-        terms = [parse_terms(name.strip()) for name in named.split(",") if name.strip()]
-        if not terms or any(len(each) > 1 for each in terms):
-            raise UserError(f"{adapter}: names no adapter to choose, or a sum ({AUTO}:accent,medical)")
-        return [term for (term,) in terms]
-    names = [name for name in registered_names() if "@" not in name]
-    terms = [Term(name, adapters_dir() / name) for name in names]
-    terms = [term for term in terms if not is_one_persons(term.folder)]
-    if not terms:
-        raise UnknownAdapter(
-            f"{adapter}: no adapter to choose from is registered in {adapters_dir()} "
-            f"(ia3-speech adapters register FOLDER NAME; one person's are never chosen unless they are "
-            f"named, as in {AUTO}:speaker42)"
-        )
-    return terms
-
-
-def is_one_persons(folder: Path) -> bool:
-    return is_biometric(read_summary(folder))
+    return replace(spec, terms=tuple(terms)), GaussianGate(general, speech)
 
 
 def refuse_other_method(adapter: str, folder: Path) -> None:
     if method := other_method(read_summary(folder)):
-        raise UserError(f"{adapter}: its method is {method}, and auto chooses among IA³'s adapters alone")
+        raise UserError(f"{adapter}: its method is {method}, and auto chooses among IA³ adapters only")
 
 
 def is_for(folder: Path, base: "Base") -> bool:
-    """Whether an adapter is IA³'s, and of this base."""
+    """Whether an adapter's method is IA³, and its base this one."""
     summary = read_summary(folder)
     return other_method(summary) is None and same_base(summary.get("fingerprint", {}), base.fingerprint)

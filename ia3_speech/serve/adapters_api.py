@@ -20,11 +20,11 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.cache import StoredAdapter
 from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE
+from ia3_speech.adapters.spec import Term
 from ia3_speech.commands.adapters import describe_adapter
 from ia3_speech.corrections.store import only_writer
 from ia3_speech.errors import NameTaken, StoreLocked, UserError
@@ -157,7 +157,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
             raise overloaded("The server can't store adapters at the moment.") from error
 
 
-def describe(stored: StoredAdapter) -> dict[str, Any]:
+def describe(stored: Term) -> dict[str, Any]:
     """What `ia3-speech adapters show` says of an adapter, without paths."""
     record = describe_adapter(stored.folder)
     if "base" in record:

@@ -27,14 +27,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ia3_speech.adapters.cache import AdapterCache, Terms, find_stored
+from ia3_speech.adapters.cache import AdapterCache, Terms
+from ia3_speech.adapters.spec import find_registered
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.serve.monitoring import Metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ia3_speech.adapters.bank import ChooseNames
+    from ia3_speech.adapters.cache import ChooseTerms
+    from ia3_speech.decoding.recognizer import Compute
     from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class QueuedPiece:
         return len(self.wave) / SAMPLE_RATE
 
 
-class Turn:
+class QueueHandle:
     """One request's place in the queue."""
 
     def __init__(self, engine: "Engine"):
@@ -125,14 +127,14 @@ class Engine:
     def alive(self) -> bool:
         return self.thread.is_alive()
 
-    def submit(self, wave: np.ndarray, terms: Terms, turn: Turn) -> "Future[Tensor]":
+    def submit(self, wave: np.ndarray, terms: Terms, handle: QueueHandle) -> "Future[Tensor]":
         """Put a piece of audio into the queue; its logits come as the future's result."""
         with self.changed:
             if self.closing:
                 raise EngineClosed
-            start = max(self.now, turn.end)
+            start = max(self.now, handle.end)
             row = QueuedPiece(start, next(self.numbers), wave, terms)
-            turn.end = start + row.seconds
+            handle.end = start + row.seconds
             self.rows.append(row)
             self.changed.notify()
         return row.future
@@ -149,9 +151,9 @@ class Engine:
 
     def forget_removed(self) -> None:
         """Unload adapters that have been removed from the registry, or replaced there."""
-        for stored in [*self.cache.loaded]:
-            if find_stored(stored.name) != stored:
-                self.call(partial(self.cache.forget, stored.name))
+        for folder, term in [*self.cache.loaded.items()]:
+            if find_registered(term.name) != term:
+                self.call(partial(self.cache.drop, folder))
 
     def close(self) -> None:
         """Compute what waits, then end the thread. Nothing new is taken."""
@@ -210,11 +212,11 @@ class Engine:
     def choose_batch(self) -> list[QueuedPiece]:
         """The row that is next, and others of similar length in the order of virtual time."""
         first, *others = sorted(self.rows)
-        batch, adapters = [first], {stored for stored, _ in first.terms}
+        batch, adapters = [first], {term.folder for term in first.terms}
         shortest = longest = first.seconds
         for row in others:
             low, high = min(shortest, row.seconds), max(longest, row.seconds)
-            together = adapters | {stored for stored, _ in row.terms}
+            together = adapters | {term.folder for term in row.terms}
             if (
                 high <= LENGTH_RATIO * low
                 and (len(batch) + 1) * high <= self.batch_seconds
@@ -227,7 +229,7 @@ class Engine:
     def compute(self, batch: Sequence[QueuedPiece]) -> None:
         """Compute a batch's logits. A row whose adapter can't be loaded fails alone."""
         began, rows, names = time.monotonic(), [], []
-        keep = {stored for row in batch for stored, _ in row.terms}
+        keep = {term.folder for row in batch for term in row.terms}
         for row in batch:
             try:
                 names.append(self.cache.row(row.terms, keep))
@@ -257,21 +259,17 @@ class Engine:
         metrics.padded_audio.inc(len(rows) * max(row.seconds for row in rows))
 
 
-@dataclass
-class QueuedBank:
-    """What a request's recogniser has for a bank, whose rows' names are `Terms`: computed in its turn."""
+def compute_in_queue(handle: QueueHandle, base: "Base") -> "Compute":
+    """What computes the logits of a request's recogniser: the queue, where its handle has its place."""
 
-    turn: Turn
-    base: "Base"
-
-    def logits(
-        self, waves: Sequence[np.ndarray], names: "Sequence[Terms] | ChooseNames", *, any_length: bool
-    ) -> "list[Tensor]":
-        if callable(names):  # a gate hears what stands below every vector, here and not in the queue
-            with self.base.lock.shared():
-                names = names([self.base.features(wave) for wave in waves])
+    def compute(waves: Sequence[np.ndarray], rows: "Sequence[Terms] | ChooseTerms") -> "list[Tensor]":
+        if callable(rows):  # a gate needs only what stands below every vector, and no place in the queue
+            with base.lock.shared():
+                rows = rows([base.features(wave) for wave in waves])
         logits = {}
-        for terms in dict.fromkeys(names):
-            rows = [row for row, name in enumerate(names) if name == terms]
-            logits |= zip(rows, self.turn.logits([waves[row] for row in rows], terms), strict=True)
-        return [logits[row] for row in range(len(waves))]
+        for terms in dict.fromkeys(rows):
+            numbers = [number for number, row in enumerate(rows) if row == terms]
+            logits |= zip(numbers, handle.logits([waves[n] for n in numbers], terms), strict=True)
+        return [logits[number] for number in range(len(waves))]
+
+    return compute

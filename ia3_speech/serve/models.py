@@ -1,161 +1,142 @@
-"""What a request's `model` means: the base, an adapter, a sum such as `accent:0.5+medical:0.5`, or `auto`.
+"""The `model` of a request: the base, an adapter, a sum such as `accent:0.5+medical:0.5`, or `auto`.
 
-In: the name that a client sends, and what its key may use. Out: adapters with weights, or those that a gate
-chooses from (see `routing`). Only registered names count: never a path, an experiment or the Hub.
+In: the name that a client sends, and what its key may use. Out: an `AdapterSpec`. Only registered names
+count: never a path, an experiment or the Hub.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import AdapterCache, StoredAdapter, Terms, find_stored
-from ia3_speech.adapters.expressions import Term, is_auto, parse_expression
+from ia3_speech.adapters.cache import AdapterCache
 from ia3_speech.adapters.record import GATE, read_metadata, same_base
-from ia3_speech.confidence.storage import find_scaling
-from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.adapters.spec import (
+    AdapterSpec,
+    Term,
+    choosable_adapters,
+    find_registered,
+    is_auto,
+    parse_choice,
+    parse_sum,
+)
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import GaussianGate
-from ia3_speech.routing.router import is_one_persons, make_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.serve.monitoring import Metrics
+from ia3_speech.session import Session
 
-LONGEST_NAME = 256  # characters of a sum
-REMEMBERED = 10_000  # adapters of which it is known whether they fit
-MOST_GATES = 16  # that are kept: one for each set of adapters that requests choose from
+MAX_NAME = 256  # characters of a sum
+MAX_COMPARED = 10_000  # adapters whose bases are remembered
 
 
 class Unknown(UserError):
-    """A part of a model's name stands for nothing."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a request's name means."""
-
-    terms: Terms = ()  # a sum of adapters; none is the base. Of `auto` those that a gate chooses from
-    auto: str | None = None  # `auto` or `auto-sum`, perhaps with names, as the client wrote it
+    """No adapter has the name of a term; the message is the sum that it stands in."""
 
 
 class Models:
     """The base and the registered adapters that fit it."""
 
-    def __init__(self, recognizer: Recognizer, max_terms: int, aliases: Mapping[str, str]):
-        self.aliases = aliases  # further names → what each stands for
-        self.recognizer, self.base, self.max_terms = recognizer, recognizer.base, max_terms
+    def __init__(self, session: Session, max_terms: int, aliases: Mapping[str, str]):
+        self.session, self.base, self.max_terms = session, session.base, max_terms
+        self.aliases = aliases  # further names → the model of each
         # The base's name for clients; of a folder the last part of its path.
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
-        self.fits = lru_cache(REMEMBERED)(self.compare_bases)
-        self.cached_gate = lru_cache(MOST_GATES)(lambda m, _: make_gate(m.auto, as_terms(m.terms), self.base))
+        self.fits = lru_cache(MAX_COMPARED)(self.compare_bases)
 
-    def select(self, name: str, client: Client) -> Model:
-        """The model of this name. Raises ApiError: 404 where the client has none of this name."""
+    def select(self, name: str, client: Client) -> AdapterSpec:
+        """The adapters of a model's name. Raises ApiError: 404 if this client has no such model."""
         if name == self.base_id:
-            return Model()
+            return AdapterSpec()
         if target := self.aliases.get(name):
             try:
                 return self.select(target, client)
-            except ApiError:  # which may name what this client can't use
+            except ApiError:  # which may contain a name that this client can't use
                 raise unknown_model(name) from None
-        if len(name) > LONGEST_NAME:
+        if len(name) > MAX_NAME:
             raise unknown_model(name)
-        if is_auto(name):
-            return self.select_auto(name, client)
-        find = lambda part: find_stored(part) if client.may_use(part) else None  # noqa: E731
+
+        def find(part: str) -> Term | None:
+            return find_registered(part) if client.may_use(part) else None
+
+        def unknown(_: str, expression: str) -> Unknown:
+            return Unknown(expression)
+
         try:
-            found = list(parse_expression(name, find, lambda *_: Unknown()))
-        except Unknown:
-            raise unknown_model(name) from None
-        except UserError as error:  # a weight that is no number
-            raise bad_value("model", str(error)) from None
-        if len(found) > self.max_terms:
+            if is_auto(name):
+                spec = parse_choice(name, find, unknown, lambda: self.choosable(client))
+            else:
+                spec = parse_sum(name, find, unknown)
+        except Unknown as error:
+            raise unknown_model(str(error)) from None
+        except UserError as error:  # a weight that is not a number; of auto, it may name a folder
+            raise no_choice(name) if is_auto(name) else bad_value("model", str(error)) from None
+        if len(spec.terms) > self.max_terms and not spec.choice:
             raise bad_value("model", f"A sum of more than {self.max_terms} adapters is not computed here.")
-        if others := [part for part, stored, _ in found if not self.fits(stored)]:
+        if others := [term.name for term in spec.terms if not self.fits(term.folder, term.stamp)]:
             raise bad_value("model", f"{others[0]} was trained on another base than {self.base_id}.")
-        return Model(tuple((stored, weight) for _, stored, weight in found))
+        if spec.choice:
+            try:
+                self.session.gate(spec)
+            except UserError:  # which may name a folder
+                raise no_choice(name) from None
+        return spec
 
-    def select_auto(self, name: str, client: Client) -> Model:
-        """`auto`, of all that the client may use but one person's and earlier ones; `auto:a,b`, of these."""
-        if named := name.partition(":")[2]:
-            found = [self.adapter(part.strip(), client) for part in named.split(",")]
-        else:
-            found = [one for one in self.adapters(client) if "@" not in one.name]
-            found = [one for one in found if (one.folder / GATE).is_file() and not is_one_persons(one.folder)]
-        model = Model(tuple((stored, 1.0) for stored in found), name)
-        try:
-            self.gate(model)
-        except UserError:  # which may name a folder
-            message = "needs adapters with a gate (one person's only as auto:NAME), and a base with one."
-            raise bad_value("model", f"{name}: the choice by audio {message}") from None
-        return model
-
-    def gate(self, model: Model) -> tuple[list[Term], GaussianGate]:
-        """What `auto` chooses from, and by which gate; read again where a file of it was replaced. Raises
-        UserError as `make_gate`."""
-        files = [stored.folder / GATE for stored, _ in model.terms]
-        changed = [file.stat().st_mtime_ns if file.is_file() else None for file in files]
-        return self.cached_gate(model, tuple(changed))
+    def choosable(self, client: Client) -> list[Term]:
+        """The adapters that `auto` chooses from for a client."""
+        terms = [term for term in choosable_adapters() if client.may_use(term.name)]
+        return [t for t in terms if self.fits(t.folder, t.stamp) and (t.folder / GATE).is_file()]
 
     def usable_aliases(self, client: Client) -> Iterator[str]:
-        """The further names that stand for what the client may use."""
+        """The further names of models that the client may use."""
         for name in self.aliases:
             with suppress(ApiError):
                 self.select(name, client)
                 yield name
 
-    def adapters(self, client: Client) -> list[StoredAdapter]:
-        """Those that fit the base and that the client may use, by name."""
-        found = [find_stored(name) for name in registry.registered_names() if client.may_use(name)]
-        return [stored for stored in found if stored and self.fits(stored)]
+    def adapters(self, client: Client) -> list[Term]:
+        """The adapters that fit the base and that the client may use, by name."""
+        terms = [find_registered(name) for name in registry.registered_names() if client.may_use(name)]
+        return [term for term in terms if term and self.fits(term.folder, term.stamp)]
 
-    def adapter(self, name: str, client: Client) -> StoredAdapter:
+    def adapter(self, name: str, client: Client) -> Term:
         """One of these. Raises ApiError 404."""
-        stored = find_stored(name) if client.may_use(name) else None
-        if stored is None or not self.fits(stored):
+        term = find_registered(name) if client.may_use(name) else None
+        if term is None or not self.fits(term.folder, term.stamp):
             raise unknown_model(name)
-        return stored
+        return term
 
-    def compare_bases(self, stored: StoredAdapter) -> bool:
-        """Whether it was trained on this base; an adapter of another tool is compared when it is loaded."""
+    def compare_bases(self, folder: Path, stamp: tuple[int, ...]) -> bool:
+        """Whether an adapter was trained on this base; one of another tool is compared when it is loaded."""
         try:
-            metadata = read_metadata(stored.folder)
+            metadata = read_metadata(folder)
         except UserError:
             return False
         return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
 
-    def scaling(self, terms: Sequence[Term], search_record: dict[str, Any]) -> Scaling | None:
-        """Of word confidences: what `calibrate` stored for this search with one adapter, or with the base."""
-        if not terms:
-            return self.recognizer.scaling
-        with suppress(UserError):
-            return find_scaling(self.base, terms, search_record)
-        return None
 
-
-def as_terms(terms: Terms) -> list[Term]:
-    return [Term(stored.name, stored.folder, weight) for stored, weight in terms]
+def no_choice(name: str) -> ApiError:
+    message = "needs adapters with a gate (one person's only as auto:NAME), and a base with one."
+    return bad_value("model", f"{name}: the choice by audio {message}")
 
 
 class MeteredCache(AdapterCache):
-    """The cache of the engine's thread, which tells Prometheus what it does."""
+    """The cache of the engine's thread, with counts for Prometheus."""
 
     def __init__(self, bank: Bank, max_adapters: float, max_bytes: float, metrics: Metrics):
         super().__init__(bank, max_adapters, max_bytes)
         self.metrics = metrics
-        metrics.adapters.set_function(lambda: len(bank))
+        metrics.adapters.set_function(lambda: len(bank.names()))
         metrics.adapter_bytes.set_function(lambda: bank.nbytes)
 
-    def load(self, stored: StoredAdapter, keep: Container[StoredAdapter]) -> None:
-        before = len(self.loaded)
-        super().load(stored, keep)
-        self.metrics.loads.inc()
-        self.metrics.evictions.inc(before + 1 - len(self.loaded))
+    def load(self, term: Term, keep: Container[Path]) -> bool:
+        before, loads = len(self.loaded), super().load(term, keep)
+        if loads:
+            self.metrics.loads.inc()
+            self.metrics.evictions.inc(before + 1 - len(self.loaded))
+        return loads
 
 
 def language_code(language: str) -> str:

@@ -169,12 +169,12 @@ def list_models(server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """The base, and the adapters and aliases that this key may use."""
     names = [server.models.base_id, *server.models.usable_aliases(client)]
     records = [model_record(name, server.started) for name in names]
-    records += [model_record(one.name, one.stamp[0] / 1e9) for one in server.models.adapters(client)]
+    records += [model_record(term.name, term.stamp[0] / 1e9) for term in server.models.adapters(client)]
     return {"object": "list", "data": records}
 
 
 @router.get("/v1/models/{model:path}")
 def retrieve_model(model: str, server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """The base, an adapter, or a sum of adapters."""
-    stamps = (stored.stamp[0] / 1e9 for stored, _ in server.models.select(model, client).terms)
+    stamps = (term.stamp[0] / 1e9 for term in server.models.select(model, client).terms)
     return model_record(model, max(stamps, default=server.started))

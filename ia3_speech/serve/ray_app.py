@@ -31,15 +31,15 @@ from torch import Tensor
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import Terms
 from ia3_speech.errors import UserError
-from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.app import make_app
-from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
+from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.errors import invalid
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
+from ia3_speech.session import load
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +69,15 @@ class Replica:
         self.engine = Engine(self.cache, options.batch_seconds, options.max_wait_ms / 1000, metrics)
 
     async def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
-        """As `Turn.logits`."""
+        """As `QueueHandle.logits`."""
         if model := serve.get_multiplexed_model_id():
             await self.place(model)
-        turn = Turn(self.engine)
+        handle = QueueHandle(self.engine)
         try:
-            turn.futures = [self.engine.submit(wave, terms, turn) for wave in waves]
-            return await asyncio.gather(*map(asyncio.wrap_future, turn.futures))
+            handle.futures = [self.engine.submit(wave, terms, handle) for wave in waves]
+            return await asyncio.gather(*map(asyncio.wrap_future, handle.futures))
         finally:
-            turn.cancel()
+            handle.cancel()
 
     @serve.multiplexed(max_num_models_per_replica=EngineOptions.max_adapters)
     async def place(self, model: str) -> str:
@@ -86,7 +86,7 @@ class Replica:
 
     def loaded(self) -> list[str]:
         """The names of the adapters in the bank."""
-        return [stored.name for stored in self.cache.loaded]
+        return [term.name for term in self.cache.loaded.values()]
 
     def check_health(self) -> None:
         """Ray asks every few seconds, and replaces a replica whose engine has ended. Adapters that have been
@@ -96,8 +96,8 @@ class Replica:
         self.engine.forget_removed()
 
 
-class RemoteTurn:
-    """A request's place in the queues of replicas: what `Turn` is to one engine."""
+class RemoteHandle:
+    """A request's place in the queues of replicas: what `QueueHandle` is to one engine."""
 
     def __init__(self, replicas: DeploymentHandle):
         self.replicas, self.cancelled = replicas, False
@@ -109,8 +109,8 @@ class RemoteTurn:
             self.response.cancel()
 
     def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
-        """As `Turn.logits`; blocks, in a thread of the request."""
-        model = "+".join(f"{stored.name}:{weight!r}" for stored, weight in terms)
+        """As `QueueHandle.logits`; blocks, in a thread of the request."""
+        model = "+".join(f"{term.name}:{term.weight!r}" for term in terms)
         replicas = self.replicas.options(multiplexed_model_id=model)
         for _ in range(TRIES):
             if self.cancelled:
@@ -131,9 +131,9 @@ class Frontend:
     """The application, whose logits the replicas compute."""
 
     def __init__(self, replicas: DeploymentHandle, options: RayOptions):
-        recognizer = load(search=options, **options.for_loading() | {"device": "cpu"}).recognizer
-        self.server = Server(recognizer, options, options, options, options)
-        self.server.make_turn = partial(RemoteTurn, replicas)
+        session = load(search=options, **options.for_loading() | {"device": "cpu"}).session
+        self.server = Server(session, options, options, options)
+        self.server.make_handle = partial(RemoteHandle, replicas)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return make_app(self.server)

@@ -1,7 +1,7 @@
-"""All that one server process holds, and how much it takes on.
+"""The state of one server process, and its limits.
 
-In: a recogniser, options. Out: `Server`: a request is admitted, gets a place in the queue and a recogniser of
-its own, and runs in a thread.
+In: a session, options. Out: `Server`: a request is admitted, gets a handle of the queue and a recogniser, and
+runs in a thread.
 """
 
 import asyncio
@@ -9,57 +9,43 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.dictation import make_dictation
 from ia3_speech.errors import UserError
-from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch, usable
-from ia3_speech.routing.router import Router
-from ia3_speech.search import RequestSearches, SearchOptions
+from ia3_speech.lm.hotword_search import Hotword, usable
 from ia3_speech.serve.access import ANYBODY, Access, Client
-from ia3_speech.serve.engine import Engine, QueuedBank, Turn
+from ia3_speech.serve.engine import Engine, QueueHandle, compute_in_queue
 from ia3_speech.serve.errors import ApiError, overloaded
 from ia3_speech.serve.jobs import Jobs
-from ia3_speech.serve.models import MeteredCache, Model, Models, as_terms, language_code
+from ia3_speech.serve.models import MeteredCache, Models, language_code
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.session import Session
 from ia3_speech.training.config import NEAREST
 
 DECODERS = 2  # uploads that are decoded at once
-MOST_HOTWORDS, LONGEST_HOTWORD = 100, 200  # of a request, and its characters: others are left out
+MAX_HOTWORDS, MAX_HOTWORD_LENGTH = 100, 200  # of a request; characters: others are left out
 
 
 class Server:
     """One process's state.
 
     Args:
-        recognizer: the base alone, with its search.
-        search: what it was loaded with: it comes before what is registered with an adapter.
+        session: of the base; its options of the search come before those that are registered with an adapter.
     """
 
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        server: ServerOptions,
-        engine: EngineOptions,
-        limits: LimitOptions,
-        search: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
-    ):
-        self.recognizer, self.limits, self.started = recognizer, limits, time.time()
-        self.hotword_weight = HOTWORD_WEIGHT if search.hotword_weight is None else search.hotword_weight
-        shared = recognizer.search, recognizer.search_record
-        self.searches = RequestSearches(search, recognizer.base, shared)
+    def __init__(self, session: Session, server: ServerOptions, engine: EngineOptions, limits: LimitOptions):
+        self.session, self.limits, self.started = session, limits, time.time()
+        self.recognizer, self.bank = session.recognizer(), session.cache.bank
         self.metrics = Metrics()
         self.access = Access(server.key_file, limits.rate)
         aliases = dict(alias.split("=", 1) for alias in server.alias)
-        self.models = Models(recognizer, engine.max_adapters, aliases)
+        self.models = Models(session, engine.max_adapters, aliases)
         self.check_aliases()
-        self.bank = Bank(recognizer.base)
         self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
@@ -70,11 +56,11 @@ class Server:
         start = None if server.key_file else NEAREST  # others' adapters are not a key's
         self.training, self.jobs = server.training, None
         if server.training:
-            self.jobs = Jobs(recognizer.base.name, start)
+            self.jobs = Jobs(session.base.name, start)
         # Blocking functions run in these (`asyncio.to_thread`).
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
-        self.make_turn: Callable[[], Turn] = partial(Turn, self.engine)
+        self.make_handle: Callable[[], QueueHandle] = partial(QueueHandle, self.engine)
         self.active, self.held_seconds, self.closing = 0, 0.0, False
         self.metrics.active.set_function(lambda: self.active)
 
@@ -84,8 +70,8 @@ class Server:
             self.jobs.close()
         self.engine.close()
         self.threads.shutdown()
-        for stored in [*self.cache.loaded]:
-            self.cache.drop(stored)
+        for folder in [*self.cache.loaded]:
+            self.cache.drop(folder)
 
     def check_aliases(self) -> None:
         """Raises UserError for a name that a model has, or that stands for nothing."""
@@ -112,18 +98,18 @@ class Server:
         self.engine.call(partial(self.cache.forget, name)).result()
 
     @contextmanager
-    def admission(self) -> Iterator[Turn]:
+    def admission(self) -> Iterator[QueueHandle]:
         """A request is under way. Raises ApiError 503 where there are enough of them."""
         if self.closing or not self.engine.alive:
             raise overloaded("The server is shutting down.")
         if self.active >= self.limits.max_requests:
             raise overloaded("The server is currently overloaded, please try again later.")
-        turn = self.make_turn()
+        handle = self.make_handle()
         self.active += 1
         try:
-            yield turn
+            yield handle
         finally:
-            turn.cancel()
+            handle.cancel()
             self.active -= 1
 
     @contextmanager
@@ -137,23 +123,12 @@ class Server:
         finally:
             self.held_seconds = round(self.held_seconds - seconds, 9)  # 0 again, when nothing is held
 
-    def recognizer_for(self, model: Model, turn: Turn, hotwords: Sequence[str] = ()) -> Recognizer:
+    def recognizer_for(
+        self, spec: AdapterSpec, handle: QueueHandle, hotwords: Sequence[str] = ()
+    ) -> Recognizer:
         """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and those
         that are spelled as others are, are left out."""
-        base, stored = self.recognizer.base, {one.name: one for one, _ in model.terms}
-        short = (word for word in hotwords[:MOST_HOTWORDS] if len(word) <= LONGEST_HOTWORD)
+        base = self.session.base
+        short = (word for word in hotwords[:MAX_HOTWORDS] if len(word) <= MAX_HOTWORD_LENGTH)
         known = usable(map(Hotword, dict.fromkeys(short)), base.vocabulary)
-
-        def with_terms(terms: Sequence[Term], name: str | None = None) -> Recognizer:
-            search, record = self.searches(terms)
-            scaling = self.models.scaling(terms, record)
-            if known:
-                search = HotwordSearch(known, self.hotword_weight, base.vocabulary, search)
-                scaling = None  # it holds for the search that it was fitted with
-            row = tuple((stored[term.name], term.weight) for term in terms)
-            bank = QueuedBank(turn, base)
-            return replace(self.recognizer, bank=bank, row=row, name=name, search=search, scaling=scaling)
-
-        if model.auto is None:
-            return with_terms(as_terms(model.terms))
-        return replace(with_terms([]), gate=Router(model.auto, *self.models.gate(model), with_terms))
+        return self.session.recognizer(spec, compute=compute_in_queue(handle, base), hotwords=known)

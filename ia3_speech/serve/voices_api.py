@@ -156,7 +156,7 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
         raise unknown_voice(name)
     for version in remove_voice(name, f"key {client.name}", adapter=client.admin).adapters:
         server.forget(version)
-    server.models.cached_gate.cache_clear()
+    server.session.cached_gate.cache_clear()
     return {"id": name, "object": "voice", "deleted": True}
 
 

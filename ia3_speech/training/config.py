@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ia3_speech.adapters.expressions import parse_terms, weight_files
+from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
 from ia3_speech.errors import TrainingError
 from ia3_speech.inputs import Inputs
 from ia3_speech.model.location import base_files, base_folder
@@ -319,12 +319,12 @@ def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) 
     """The inputs that decide an adapter: data directories by name, base, start, options, and `more`. Raises
     UnknownAdapter where there is no such `init_adapter`."""
     start = options.init_adapter if options.init_adapter != NEAREST else None
-    terms = parse_terms(start) if start else []
+    spec = parse_sum(start) if start else AdapterSpec()
     folders = {"noise": options.noise, "reverb": options.reverb}
     folders["replay"] = replay_folder(options.replay) if options.replay else None
     return Inputs(
         data
         | {name: folder for name, folder in folders.items() if folder}
-        | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
-        comparable(options) | {"init_weights": [term.weight for term in terms]} | more,
+        | {"base": base_files(options.base), "init_adapter": tensor_files_of(spec)},
+        comparable(options) | {"init_weights": [term.weight for term in spec.terms]} | more,
     )

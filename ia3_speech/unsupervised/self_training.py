@@ -49,17 +49,17 @@ from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, read_for_decoding
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, cut_utterance
-from ia3_speech.decoding.segment_directory import known_seconds
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.errors import AudioError, TrainingError, UserError
 from ia3_speech.formatting import plural
-from ia3_speech.loading import load
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import load_base
 from ia3_speech.scoring.alignment import ALIGN_TEXT, ErrorCounts, align, count_errors
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 from ia3_speech.training.config import SharedOptions, TrainingOptions, to_yaml
 from ia3_speech.training.run import prepare_base, run_lock, train
+from ia3_speech.training.segmentation import known_seconds
 from ia3_speech.unsupervised.options import SelfTrainingOptions
 
 logger = logging.getLogger(__name__)

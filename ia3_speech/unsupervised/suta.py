@@ -42,7 +42,7 @@ from ia3_speech.model.hypotheses import Search
 from ia3_speech.model.ia3 import ROWS, target_modules, using_rows, vector_size
 
 if TYPE_CHECKING:
-    from ia3_speech.decoding.recognizer import Recognizer
+    from ia3_speech.adapters.cache import AdapterCache, Terms
 
 STEPS = 5
 TEMPERATURE = 2.5  # T
@@ -57,34 +57,38 @@ Rows = dict[nn.Parameter, torch.Tensor]
 
 
 class Suta:
-    """See the module. Each request, and each speaker, has one of its own: `fresh` makes it.
+    """See the module. Each request, and each speaker, has its own: `fresh` makes it.
 
     Args:
-        method: suta or dsuta.
+        cache: of the adapters; its bank gets an adapter of ones, from which requests without one start.
     """
 
-    def __init__(self, method: Literal["suta", "dsuta"] = "suta"):
-        self.method = method
+    def __init__(self, method: Literal["suta", "dsuta"], cache: "AdapterCache"):
+        self.method, self.cache = method, cache
+        if START not in cache.bank:
+            add_start(cache.bank)
         self.slow: Rows = {}  # of dsuta; none: the request's start
         self.memory: deque[AudioPiece] = deque(maxlen=MEMORY)
         self.pieces = 0
 
     def fresh(self) -> "Suta":
         """The same without memory."""
-        return Suta(self.method)
+        return Suta(self.method, self.cache)
 
-    def logits(self, recognizer: "Recognizer", wave: np.ndarray, adapter: str | None) -> torch.Tensor:
+    def logits(self, search: Search, wave: np.ndarray, terms: "Terms") -> torch.Tensor:
         """(frames, vocabulary), fp32 on the CPU, of `wave`, (samples,), which is not cut.
 
         Args:
-            adapter: the start, by its name in the recogniser's bank.
+            search: chooses the number of steps.
+            terms: of the adapter to start from.
         """
-        candidates = self.candidates(recognizer.bank, wave, adapter)
-        return candidates[choose_step(recognizer.search, candidates)]
+        candidates = self.candidates(wave, terms)
+        return candidates[choose_step(search, candidates)]
 
-    def candidates(self, bank: Bank, wave: np.ndarray, adapter: str | None) -> list[torch.Tensor]:
-        """The same after each number of steps, from none on; fewer where all frames are blank."""
-        with torch.inference_mode(False), torch.enable_grad(), bank.rows([adapter]):
+    def candidates(self, wave: np.ndarray, terms: "Terms") -> list[torch.Tensor]:
+        """The same after each number of steps, from none on; fewer if all frames are blank."""
+        bank, row = self.cache.bank, self.cache.row(terms) or START
+        with torch.inference_mode(False), torch.enable_grad(), bank.rows([row]):
             given = ROWS.get() or {}
             start = {v.l: given[v.l] for v in bank.vectors.values() if v.target.placement in ADAPTED}
             if not self.slow.keys() <= start.keys():  # another request's adapter has replaced the modules
@@ -180,10 +184,9 @@ def choose_step(search: Search, candidates: Sequence[torch.Tensor]) -> int:
     return len(scores) - 1 if None in scores else int(np.argmax(scores))
 
 
-def add_start(bank: Bank) -> str:
-    """Load an adapter of ones, from which requests without one start; its name in the bank."""
+def add_start(bank: Bank) -> None:
+    """Load an adapter of ones."""
     config = IA3Config(ADAPTED)
     targets = target_modules(bank.base.model, config)
     ones = {target: torch.ones(vector_size(bank.base.model, target)) for target in targets}
     bank.add(START, Adapter(START, config, ones))
-    return START

@@ -166,7 +166,7 @@ def test_sums_are_exact_at_weights_1_and_0(tiny_base):
 def test_edits_leave_the_other_rows_alone(tiny_base):
     base = tiny_base()
     bank = make_bank(base, "abc")
-    assert bank.names() == ["a", "b", "c"] and len(bank) == 3 and "b" in bank
+    assert bank.names() == ["a", "b", "c"] and bank and "b" in bank
     before, size = bank.logits(WAVES[:3], "abc"), bank.nbytes
     assert size == 3 * 3 * (32 + 32 + 48) * 4
     bank.drop("b")
@@ -212,7 +212,7 @@ def test_thousands_of_adapters(tiny_base):
     bank = Bank(base, dtype="bfloat16")
     for n in range(4_000):
         bank.add(str(n), number(n))
-    assert len(bank) == 4_000 and bank.nbytes == 4_000 * 336 * 2
+    assert len(bank.names()) == 4_000 and bank.nbytes == 4_000 * 336 * 2
     bank.replace("2000", number(1))
     rows = bank.logits(WAVES, ["0", "3999", "1024", None, "2000", "2001"])
     for row, wave, n in zip(rows, WAVES, (0, 3_999, 1_024, None, 1, 2_001), strict=True):
@@ -311,7 +311,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_pa
     for adapter in (tmp_path / "a", read_adapter(theirs.model, tmp_path / "a")):
         with pytest.raises(AdapterError, match=message):
             bank.add("a", adapter)
-    assert len(bank) == 0 and not is_attached(mine.model)
+    assert bank.names() == [] and not is_attached(mine.model)
 
 
 # ---- what doesn't fit

@@ -13,10 +13,10 @@ from tiny_models import attach_random
 
 from ia3_speech import IA3Config, detach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.io import adapter_of
 from ia3_speech.adapters.load import attach_adapter, combine, labels_of_trained, read_sum, weighted_sum
 from ia3_speech.adapters.record import METADATA, Adapter, Metadata, read_metadata, recorded_base
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -222,7 +222,7 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path, run_co
     (theirs / METADATA).unlink()
     model = load_base(pair).model
     assert recorded_base(theirs) == str(pair)
-    found, ours = (read_sum(model, parse_terms(f"{a}+medical:2")) for a in (theirs, "accent"))
+    found, ours = (read_sum(model, parse_sum(f"{a}+medical:2")) for a in (theirs, "accent"))
     assert same(found, ours) and found.metadata.base == str(pair) and found.metadata.labels == {}
     assert run_command("adapters", "combine", theirs, "--out", "x").code == 0
     metadata, record = read_metadata(Path("x")), read_metadata(registry.adapters_dir() / "accent")
@@ -242,7 +242,7 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
     combined = run_command("adapters", "combine", expression, "--out", "exp/both")
     assert combined == (0, f"exp/both: {expression}, {count:,} parameters\n", "")
     model = load_base(pair).model
-    assert same(read_sum(model, parse_terms("exp/both")), read_sum(model, parse_terms(expression)))
+    assert same(read_sum(model, parse_sum("exp/both")), read_sum(model, parse_sum(expression)))
     metadata = read_metadata(Path("exp/both"))
     assert (metadata.base, metadata.labels) == (str(pair), {"language": "en"})
     assert metadata.training == {
@@ -257,7 +257,7 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
     assert run_command("adapters", "combine", *words).out == (
         f"{home / 'clinic'}: medical+accent:-1, {count:,} parameters\n"
     )
-    assert same(adapter_of(load_adapter(model, "clinic")), read_sum(model, parse_terms("medical+accent:-1")))
+    assert same(adapter_of(load_adapter(model, "clinic")), read_sum(model, parse_sum("medical+accent:-1")))
 
 
 def test_combine_average(run_command, pair):
@@ -265,8 +265,8 @@ def test_combine_average(run_command, pair):
     model, home = load_base(pair).model, registry.adapters_dir()
     words = ["--average", home / "accent", home / "medical", "--out", "mean"]
     assert run_command("adapters", "combine", *words).out.startswith("mean: accent:0.5+medical:0.5, ")
-    mean = read_sum(model, parse_terms("accent:0.5+medical:0.5"))
-    assert same(read_sum(model, parse_terms("mean")), mean)
+    mean = read_sum(model, parse_sum("accent:0.5+medical:0.5"))
+    assert same(read_sum(model, parse_sum("mean")), mean)
     assert read_metadata(Path("mean")).training["expression"] == "accent:0.5+medical:0.5"
 
 

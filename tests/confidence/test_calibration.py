@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ia3_speech.adapters.expressions import parse_terms
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.confidence.fitting import right_words
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
@@ -18,11 +18,11 @@ from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
-from ia3_speech.loading import load
 from ia3_speech.model.base import load_base
 from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.search import SearchOptions, make_search
+from ia3_speech.session import load
 
 OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev"
 
@@ -56,7 +56,7 @@ def calibrated(tiny_folder, speaker42):
 
     def store(adapter: str | None, record: dict, scaling: Scaling = FITTED) -> Path:
         fitted = measure(np.array([0.2, 0.9]), np.array([False, True]), scaling)
-        terms = parse_terms(adapter) if adapter else []
+        terms = parse_sum(adapter) if adapter else []
         return store_scaling(load_base(tiny_folder), terms, record, fitted, Path("data/clinic/dev"))
 
     return store

@@ -37,44 +37,45 @@ def write(file: Path, data: bytes) -> Path:
     return file
 
 
-@pytest.mark.parametrize("suffix", ["wav", "mp3", "aiff", "au", "w64", "rf64", "nist"])
-def test_half_a_file_is_not_the_whole_of_it(tmp_path, suffix):
-    """Its header still promises all: what was said then has more words than what is heard."""
-    file = tmp_path / f"a.{suffix}"
-    soundfile.write(file, tone(6.0), RATE)
-    assert abs(len(load_audio(file)) - 6 * RATE) < RATE / 2
+def sound_file(file: Path, wave=None, rate=RATE, **options) -> Path:
+    soundfile.write(file, tone() if wave is None else wave, rate, **options)
+    return file
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "aiff", "au", "w64", "rf64", "nist", "ogg"])
+def test_a_file_that_was_cut_off(tmp_path, suffix, caplog):
+    """Its header still promises the whole; only Ogg's does not, where streams may lack the end mark."""
+    file = sound_file(tmp_path / f"a.{suffix}", tone(6.0))
+    assert abs(len(load_audio(file)) - 6 * RATE) < RATE / 2 and not caplog.text
     half = file.read_bytes()[: file.stat().st_size // 2]
     for source in (write(file, half), io.BytesIO(half)):
+        if suffix == "ogg":
+            load_audio(source)
+            continue
         with pytest.raises(
-            AudioError, match=r": ends [23]\.\d\d s before its header says it does, at [2356]\."
+            AudioError, match=r": ends [23]\.\d\d s before its header says it does, at [2356]"
         ):
             load_audio(source)
-    assert len(load_audio(file, start=1.0, end=2.0)) == RATE
+    assert ("a.ogg: has no end mark" in caplog.text) == (suffix == "ogg")
+    assert suffix == "ogg" or len(load_audio(file, start=1.0, end=2.0)) == RATE
 
 
-def test_an_ogg_file_without_its_end_is_named(tmp_path, caplog):
-    """It has no header that says how long it is, and streams that were recorded may lack the mark."""
-    file = tmp_path / "a.ogg"
-    soundfile.write(file, tone(6.0), RATE)
-    load_audio(file)
-    assert not caplog.text
-    load_audio(write(file, file.read_bytes()[: file.stat().st_size // 2]))
-    assert "a.ogg: has no end mark: was it cut off?" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("rate", "channels"), [(8_000, 1), (11_025, 2), (16_000, 5), (44_100, 2), (48_000, 1)]
-)
+@pytest.mark.parametrize(("rate", "channels"), [(11_025, 2), (16_000, 5), (48_000, 1)])
 def test_any_rate_and_channel_count(tmp_path, rate, channels):
     """The channels are averaged."""
-    file = tmp_path / "a.wav"
     gains = np.linspace(0.2, 0.4, channels) if channels > 1 else [0.3]
-    soundfile.write(file, np.stack([tone(rate=rate, gain=gain) for gain in gains], axis=1), rate)
-    wave = load_audio(file)
+    stereo = np.stack([tone(rate=rate, gain=gain) for gain in gains], axis=1)
+    wave = load_audio(sound_file(tmp_path / "a.wav", stereo, rate))
     assert wave.dtype == np.float32 and wave.ndim == 1 and wave.flags.c_contiguous
     assert abs(len(wave) - RATE) <= 1
     middle = slice(2000, 14000)  # away from the resampler's edges
     assert np.abs(wave[middle] - tone()[middle]).max() < 1e-3
+
+
+def test_a_rate_that_cannot_be_meant(tmp_path):
+    """A block of it would be a billion samples at 16 kHz."""
+    with pytest.raises(AudioError, match="a sampling rate of 1 Hz"):
+        load_audio(sound_file(tmp_path / "a.wav", rate=1))
 
 
 @pytest.mark.parametrize("gains", [[1], [1, 0.5], [1, -0.99]], ids=["mono", "stereo", "opposite phase"])
@@ -116,25 +117,17 @@ def test_a_recording_is_not_in_memory_at_its_own_rate(tmp_path, suffix):
      (".mp3", "MPEG_LAYER_III", 0.1), (".aiff", "PCM_16", 1e-4)],
 )  # fmt: skip
 def test_formats_and_segments(tmp_path, suffix, subtype, error):
-    """A segment is what the whole file has at that place, in lossy formats too."""
-    file = tmp_path / f"a{suffix}"
-    soundfile.write(file, tone(3.0), RATE, subtype=subtype)
+    """A segment has the samples of the whole file at that place, in lossy formats too: an MP3's tone packs
+    tightly, and its frames need many earlier frames."""
+    file = sound_file(tmp_path / f"a{suffix}", tone(3.0), subtype=subtype)
     whole = load_audio(file)
     assert np.abs(whole[1000:40000] - tone(3.0)[1000:40000]).max() <= error
     part = load_audio(file, start=0.5, end=1.25)
     assert len(part) == 12_000
     assert np.abs(part[2000:] - whole[10_000:20_000]).max() < 2e-3
     assert audio_duration(file) == pytest.approx(3.0, abs=0.05)
-
-
-def test_a_jump_into_an_mp3(tmp_path):
-    """A tone packs tightly: frames lean on many earlier ones, which a decoder that just jumped lacks."""
-    file = tmp_path / "a.mp3"
-    soundfile.write(file, tone(6.0), RATE, subtype="MPEG_LAYER_III")
-    whole = load_audio(file)
-    for start in (0.3, 1.7, 3.003):
-        first = round(start * RATE)
-        assert np.abs(load_audio(file, start=start) - whole[first:]).max() < 1e-4
+    for start in (0.3, 1.7, 2.003) if suffix == ".mp3" else ():
+        assert np.abs(load_audio(file, start=start) - whole[round(start * RATE) :]).max() < 1e-4
 
 
 def test_a_segment_past_the_end_and_a_wav_of_unknown_length(tmp_path):
@@ -152,25 +145,24 @@ def test_a_segment_past_the_end_and_a_wav_of_unknown_length(tmp_path):
         assert len(load_audio(io.BytesIO(bytes(data)))) == RATE
 
 
-def test_what_is_no_audio(tmp_path):
-    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
-    expected = {
-        tmp_path / "none.wav": "no such file (correct the path, or copy the audio there)",
-        write(tmp_path / "empty.wav", b""): "empty (no bytes)",
-        write(tmp_path / "text.wav", b"hello"): "is not audio that libsndfile reads: Format not recognised "
-        "(convert it to wav, flac, ogg or mp3)",
-        write(tmp_path / "lfs.wav", pointer): "is a Git LFS pointer, not audio "
-        '(run "git lfs pull" in its repository)',
-        tmp_path / "feats.ark:12": "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's "
-        "format_wav_scp.py)",
-        tmp_path: "is a folder, not an audio file",
-        tmp_path / ("x" * 5000): "no such file (correct the path, or copy the audio there)",
-    }
-    for file, message in expected.items():
-        for function in (load_audio, audio_duration):
-            with pytest.raises(AudioError) as caught:
-                function(file)
-            assert str(caught.value) == f"{file}: {message}"
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.wav", None, "no such file"),
+        ("x" * 5000, None, "no such file"),
+        ("feats.ark:12", None, "is an entry of a Kaldi archive"),
+        (".", None, "is a folder, not an audio file"),
+        ("empty.wav", b"", "empty (no bytes)"),
+        ("text.wav", b"hello", "is not audio that libsndfile reads: Format not recognised (convert it"),
+        ("lfs.wav", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not audio"),
+    ],
+)
+def test_what_is_no_audio(tmp_path, name, content, message):
+    file = tmp_path / name if content is None else write(tmp_path / name, content)
+    for function in (load_audio, audio_duration):
+        with pytest.raises(AudioError) as caught:
+            function(file)
+        assert str(caught.value).startswith(f"{file}: {message}")
 
 
 def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
@@ -205,20 +197,12 @@ def test_problems(wave, reason, fatal):
     assert (found.reason, found.fatal) == (reason, fatal)
 
 
-def test_clipping_of_real_speech(shared_data):
-    """Speech at its peak is not clipped; cut off at a quarter of its peak it is, even if resampled."""
-    wave = resample(load_audio(min((shared_data / "librispeech_237").rglob("*.flac"))), RATE, 44_100)
-    wave /= np.abs(wave).max()
-    assert find_problem(resample(wave, 44_100, RATE)) is None
-    assert find_problem(resample(np.clip(4 * wave, -1, 1), 44_100, RATE)).reason.startswith("clipped")
-
-
 def test_unusable_audio_is_named_or_skipped(tmp_path):
     """By utterance and file; clipped speech is named and used in both cases."""
     waves = {"clipped": np.clip(9 * tone(), -1, 1), "good": tone()}
     waves |= {"nan": tone() * np.nan, "short": tone(0.01)}
     for name, wave in waves.items():
-        soundfile.write(tmp_path / f"{name}.wav", wave, RATE, subtype="FLOAT")
+        sound_file(tmp_path / f"{name}.wav", wave, subtype="FLOAT")
     write(tmp_path / "broken.wav", b"no sound")
     mixed = [utterance(f"spk-{name}", tmp_path / f"{name}.wav") for name in ("broken", *waves, "zero")]
     bad: list[BadAudio] = []
@@ -226,17 +210,11 @@ def test_unusable_audio_is_named_or_skipped(tmp_path):
     assert [utterance.id for utterance, _ in usable] == ["spk-clipped", "spk-good"]
     assert np.array_equal(usable[1][1], load_audio(mixed[2].source))
     assert [entry.utterance for entry in bad if not entry.left_out] == ["spk-clipped"]
-    left_out = [entry.utterance for entry in bad if entry.left_out]
-    assert left_out == ["spk-broken", "spk-nan", "spk-short", "spk-zero"]
-    share = "76.2 % of the samples are flat at full scale"
-    assert str(bad[1]) == f"spk-clipped: {mixed[1].source}: clipped ({share})"
-    with pytest.raises(AudioError) as caught:
+    assert [entry.utterance[4:] for entry in bad if entry.left_out] == ["broken", "nan", "short", "zero"]
+    assert str(bad[1]).startswith(f"spk-clipped: {mixed[1].source}: clipped (76.2 % of the samples")
+    with pytest.raises(AudioError, match=r"^21 utterances have unusable or damaged audio:\n") as caught:
         list(load_utterances(5 * mixed + mixed[:1], progress=False))
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "21 utterances have unusable or damaged audio:"
-    assert lines[2] == f"  spk-nan: {mixed[3].source}: 16000 samples are NaN or infinite"
-    assert lines[-2].endswith(" and 1 more")
-    assert lines[-1].startswith("Repair these files, or leave them out: for good by deleting")
+    assert " and 1 more\nRepair these files, or leave them out" in str(caught.value)
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])

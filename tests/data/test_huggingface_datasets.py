@@ -111,8 +111,8 @@ def test_an_audiofolder(tmp_path, run_command):
 
 def test_save_to_disk(tmp_path):
     rows = {"audio": [{"path": None, "bytes": sound()}], "text": ["one"]}
-    made = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
-    datasets.DatasetDict({"dev": made}).save_to_disk(tmp_path / "corpus")
+    dataset = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
+    datasets.DatasetDict({"dev": dataset}).save_to_disk(tmp_path / "corpus")
     assert convert_dataset(str(tmp_path / "corpus"), tmp_path / "data").utterances[0].text == "one"
 
 
@@ -153,21 +153,17 @@ def test_clips_that_are_cut_already_are_not_cut_again(tmp_path):
 
 
 def test_columns_can_be_named(tmp_path):
-    rows = {"audio": [sound()], "text": ["wrong"], "words": ["right"], "who": ["anna-b"], "key": ["k/1.x"],
-            "room": ["big hall"]}  # fmt: skip
-    corpus = parquet(tmp_path / "corpus", rows)
-    (made,) = convert_dataset(str(corpus), tmp_path / "data", text_column="words", speaker_column="who",
-                           id_column="key", labels="room")  # fmt: skip
-    assert (made.id, made.speaker, made.text, made.labels) == (
-        "anna_b-1.x", "anna_b", "right", {"room": "big_hall"})  # fmt: skip
-
-
-def test_classes_may_be_unknown_and_other_audio_is_not_decoded(tmp_path):
-    rows = {"audio": [sound(), sound()], "text": ["one", "two"], "gender": [1, -1],
+    """Classes may be unknown, and other audio is not decoded."""
+    rows = {"audio": [sound(), sound()], "text": ["wrong", "x"], "words": ["right", "y"],
+            "who": ["anna-b", "c"], "key": ["k/1.x", "2"], "room": ["big hall", "hut"], "gender": [1, -1],
             "far": [{"path": None, "bytes": b"no sound"}] * 2}  # fmt: skip
     genders = datasets.ClassLabel(names=["male", "female"])
     corpus = parquet(tmp_path / "corpus", rows, gender=genders, far=datasets.Audio())
-    data = convert_dataset(str(corpus), tmp_path / "data")
+    columns = {"text_column": "words", "speaker_column": "who", "id_column": "key"}
+    first, _ = convert_dataset(str(corpus), tmp_path / "data", **columns, labels="room")
+    assert (first.id, first.speaker, first.text) == ("anna_b-1.x", "anna_b", "right")
+    assert first.labels == {"room": "big_hall"}
+    data = convert_dataset(str(corpus), tmp_path / "usual", **columns)
     assert [utterance.labels for utterance in data] == [{"gender": "f"}, {}]
 
 
@@ -176,16 +172,18 @@ def test_classes_may_be_unknown_and_other_audio_is_not_decoded(tmp_path):
     [
         ({"text_column": "words"}, "no column words (it has audio, text, dur)"),
         ({"labels": "room"}, "no column room (it has audio, text, dur)"),
-        ({"labels": "dur"}, "dur cannot be a label: utt2dur is another table (rename it)"),
-        ({"audio_column": "none"}, "which column is the audio? it has audio, text, dur (name it with "
-                                   "--audio-column)"),
+        ({"labels": "dur"}, "dur cannot be a label: utt2dur is another table"),
+        (
+            {"audio_column": "none"},
+            "which column is the audio? it has audio, text, dur (name it with --audio",
+        ),
     ],
-)  # fmt: skip
+)
 def test_columns_that_are_not_there(tmp_path, flags, message):
     corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"], "dur": [1]})
     with pytest.raises(DataError) as caught:
         convert_dataset(str(corpus), tmp_path / "data", **flags)
-    assert str(caught.value) == f"{corpus}: {message}"
+    assert str(caught.value).startswith(f"{corpus}: {message}")
     assert not (tmp_path / "data").exists()
 
 
@@ -211,20 +209,16 @@ def test_bad_audio_is_named_or_left_out_on_request(tmp_path, caplog):
     })  # fmt: skip
     with pytest.raises(AudioError) as caught:
         convert_dataset(str(mixed), tmp_path / "data")
-    assert str(caught.value).splitlines()[:-1] == [
-        "5 utterances have no transcript or unusable audio:",
-        "  b_c-2: b.wav: is not audio that libsndfile reads: Format not recognised (convert it to wav, flac, "
-        "ogg or mp3)",
-        "  etc-3: lost.wav: empty (no bytes)",
-        "  speaker-4: row 4: too short (0.010 s, 0.025 s are needed)",
-        "  speaker_2-5: row 5: 16000 samples are NaN or infinite",
-        "  x-7: row 7: no transcript in column text",
-    ]
+    first, *lines, _ = str(caught.value).splitlines()
+    assert first == "5 utterances have no transcript or unusable audio:"
+    starts = ["b_c-2: b.wav: is not audio", "etc-3: lost.wav: empty", "speaker-4: row 4: too short (0.010 s"]
+    starts += ["speaker_2-5: row 5: 16000 samples are NaN", "x-7: row 7: no transcript in column text"]
+    assert all(line.startswith(f"  {start}") for line, start in zip(lines, starts, strict=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
     data = convert_dataset(str(mixed), tmp_path / "data", on_error="skip")
     assert [(u.id, u.speaker) for u in data] == [("Anna_B-1", "Anna_B"), ("Anna_B_2-6", "Anna_B_2")]
     assert "6 utterances have no transcript or bad audio:" in caplog.text
-    assert "  Anna_B_2-6: row 6: clipped (76.2 % of the samples are flat at full scale)" in caplog.text
+    assert "  Anna_B_2-6: row 6: clipped (76.2 % of the samples" in caplog.text
     assert len(list((tmp_path / "data").rglob("*.wav"))) == 2
 
 

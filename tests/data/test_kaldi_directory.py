@@ -361,22 +361,6 @@ def test_fix_to_the_byte(plain, sounds, capsys):
     assert len(read_data_directory(linked)) == 1 and contents(plain) == whole, "another's table stays"
 
 
-def test_fix_segments(cut, sounds):
-    """An utterance goes with its recording, a recording with its last utterance."""
-    lay(cut, {"segments": SEGMENTS["segments"].replace("0 0.5", "0.5 0"),
-              "wav.scp": f"tape1 {sounds}/tape1.wav\ntape2 gone.wav\ntape3 {sounds}/tape1.wav\n",
-              "reco2dur": "tape1 1\ntape2 1\n"})  # fmt: skip
-    assert fix_data_directory(cut)[-1] == "kept 1 utterances out of 4"
-    assert contents(cut) == {
-        "text": "anna-2 héllo\n",
-        "utt2spk": "anna-2 anna\n",
-        "spk2utt": "anna anna-2\n",
-        "segments": "anna-2 tape1 0.5 1.0\n",
-        "wav.scp": f"tape1 {sounds}/tape1.wav\n",
-        "reco2dur": "tape1 1\n",
-    }
-
-
 @pytest.mark.parametrize(
     ("tables", "message"),
     [

@@ -68,11 +68,9 @@ def test_changes_are_logged_with_counts(caplog):
     assert [utterance.text for utterance in numbers_in_words(utterances, "data/train/text")] == [
         "take nine at thirty eight point five degrees celsius", "take nine", "nine or nine", None,
     ]  # fmt: skip
-    assert caplog.messages == [
-        "data/train/text: 4 numbers in 2 of 4 texts were written in words, since the base has no digits: "
-        "9 → nine (3 ×), 38.5 °C → thirty eight point five degrees celsius (1 ×) (write them out as they "
-        "were spoken, where that differs)"
-    ]
+    [message] = caplog.messages
+    assert message.startswith("data/train/text: 4 numbers in 2 of 4 texts were written in words, ")
+    assert "9 → nine (3 ×), 38.5 °C → thirty eight point five degrees celsius (1 ×)" in message
 
 
 def test_only_english_without_digits_needs_words():

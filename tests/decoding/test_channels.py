@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.transcription import channel_names, parse_channel_adapters
+from ia3_speech.decoding.transcription import channel_names
 from ia3_speech.errors import AudioError, UserError
-from ia3_speech.loading import load
+from ia3_speech.session import load
 
 
 @pytest.fixture
@@ -56,10 +57,12 @@ def test_what_has_no_channels(call, tiny_folder):
         next(asr.stream(call / "call.wav"))
 
 
-def test_names():
+def test_names(speaker42):
     assert channel_names(2) == ("left", "right") and channel_names(3) == ("1", "2", "3")
-    assert parse_channel_adapters("left=a+b:0.5, right=c") == {"left": "a+b:0.5", "right": "c"}
-    assert parse_channel_adapters("a:0.5") is parse_channel_adapters("x=y") is None
-    for bad in ("left=a,left=b", "left=", "left=a,b", "left=a,top=b"):
+    spec = parse_adapter("left=speaker42:0.5, right=speaker42", split=True)
+    assert str(spec) == "left=speaker42:0.5,right=speaker42" and not spec.terms
+    for bad in ("left=speaker42,left=speaker42", "left=", "left=speaker42,b", "left=speaker42,top=b"):
         with pytest.raises(UserError, match=r"is not CHANNEL=ADAPTER"):
-            parse_channel_adapters(bad)
+            parse_adapter(bad, split=True)
+    with pytest.raises(UserError, match="channels=split"):
+        parse_adapter("left=speaker42")

@@ -10,8 +10,8 @@ import soundfile
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.dictation import make_dictation
-from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 HEARD = ["no fever", "full stop the dose is five hundred", "milligrams"]  # between pauses of 0.8 s
 RAW = ["no fever full stop", "the dose is five hundred milligrams"]

@@ -14,20 +14,20 @@ from safetensors.numpy import load_file, save_file
 from tiny_models import noise_waves, tiny, tiny_processor
 
 from ia3_speech import load, load_base
-from ia3_speech.adapters.expressions import parse_terms
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.data.audio import load_audio
 from ia3_speech.errors import AdapterError, BaseError
-from ia3_speech.loading import SearchOptions
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import greedy
 from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
+from ia3_speech.search import SearchOptions
 
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 import ia3_speech.onnx  # noqa: E402
-from ia3_speech.onnx.layouts import write_layout  # noqa: E402
+from ia3_speech.onnx.export import write_layout  # noqa: E402
 
 KEY = "base_model.model.wav2vec2.encoder.layers.0.attention.k_proj.ia3_l"
 
@@ -133,7 +133,7 @@ def test_onnx_runtimes_own_adapter(graph, speaker42, tmp_path, run_command):
     options.add_active_adapter(adapter)
     feeds = {"waves": np.stack([wave, wave]), "lengths": np.array([8000, 8000])}
     logits, _ = base.session.run(None, feeds, options)
-    (expected,) = base.logits([wave], [base.vectors(parse_terms("speaker42"))])
+    (expected,) = base.logits([wave], [base.vectors(parse_sum("speaker42"))])
     np.testing.assert_array_equal(logits, np.stack([expected, expected]))
     assert np.abs(expected - base.logits([wave])[0]).max() > 1
 

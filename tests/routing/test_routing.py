@@ -130,7 +130,7 @@ def damage_gate(folder: Path, fault: str) -> None:
 def test_an_unusable_gate_is_named_and_left_out(two, fault, caplog):
     damage_gate(registry.adapters_dir() / "low", fault)
     tracemalloc.start()
-    assert [term.name for term in load(two, adapter="auto").recognizer.adapter] == ["high"]
+    assert [term.name for term in load(two, adapter="auto").recognizer.spec.terms] == ["high"]
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
     assert "low/gate.safetensors: " in caplog.text
@@ -237,14 +237,14 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     add_adapter(two, "ann", 3, labels={"speaker": "ann"})
     add_adapter(two, "low@1", 4)
     router = load(two, adapter="auto").recognizer
-    assert [term.name for term in router.adapter] == ["high", "low"]
+    assert [term.name for term in router.spec.terms] == ["high", "low"]
     for kind in ("low", "high"):
-        [(recognizer, choice)] = router.gate([router.base.features(sound(kind, 77))])
+        [(recognizer, choice)] = router.router([router.base.features(sound(kind, 77))])
         assert choice.adapter == kind and ("hotwords" in recognizer.search_record) == (kind == "high")
     with pytest.raises(UserError, match=r"^ann: has no gate, .*ia3-speech adapters gate ann --data DIR"):
         load(two, adapter="auto:ann,low")
     run_command("adapters", "gate", "ann", "--data", data_of(tmp_path / "ann", "low", 30))
-    assert [term.name for term in load(two, adapter="auto:ann").recognizer.adapter] == ["ann"]
+    assert [term.name for term in load(two, adapter="auto:ann").recognizer.spec.terms] == ["ann"]
     card = (registry.adapters_dir() / "ann/README.md").read_text()
     assert "# ann\n" in card and "what the base's front end makes of 24 utterances" in card
 
@@ -256,7 +256,7 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     with pytest.raises(UserError, match=r"auto: no IA³ adapter of the base .* with a gate is registered"):
         load(tiny_folder, adapter="auto")
     run_command("adapters", "gate", "low", "--data", data_of(tmp_path / "low", "low"))
-    with pytest.raises(UserError, match=r"has no gate of general speech.*adapters gate FOLDER_OF_THE_BASE"):
+    with pytest.raises(UserError, match=r"gate of out-of-domain speech.*FOLDER_OF_THE_BASE"):
         load(tiny_folder, adapter="auto")
     with pytest.raises(UserError, match="nobody: no adapter has this name"):
         load(tiny_folder, adapter="auto:low,nobody")
@@ -281,12 +281,12 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     run_command("adapters", "gate", tiny_folder, "--data", tmp_path / "low/data")
     add_adapter(tiny_folder, "high", 2)
     run_command("adapters", "gate", "high", "--data", data_of(tmp_path / "high", "high"))
-    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.adapter] == ["high"]
+    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.spec.terms] == ["high"]
     assert "low/gate.safetensors: " in caplog.text
     [weights] = tensor_files(registry.adapters_dir() / "high")
     save_file({name: np.full_like(vector, np.nan) for name, vector in load_file(weights).items()}, weights)
     run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
-    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.adapter] == ["low"]
+    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.spec.terms] == ["low"]
     assert "high: is not chosen: " in caplog.text
     done = run_command("adapters", "gate", "low", "--base", "mini", "--data", tmp_path / "low/data")
     assert done.code == 1 and "was trained on another base" in done.err

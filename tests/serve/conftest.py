@@ -19,13 +19,13 @@ from openai import OpenAI
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.commands.serve import listen
-from ia3_speech.loading import load
 from ia3_speech.model.attach import trainable
-from ia3_speech.search import SearchOptions
+from ia3_speech.search import SearchOptions, make_search
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
+from ia3_speech.session import load
 
 AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/audio"
 NAMES = ("accent", "medical", "speaker42")
@@ -94,8 +94,11 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def recognizer():
-    return load("mini", search=GREEDY).recognizer
+def session():
+    """Greedy search, unless another one is registered with an adapter."""
+    session = load("mini").session
+    session.default_search = make_search(GREEDY, session.base)
+    return session
 
 
 @pytest.fixture(scope="session")
@@ -124,12 +127,12 @@ def adapters(adapter_folders, own_store) -> dict[str, Path]:
 
 
 @pytest.fixture
-def serving(recognizer, tmp_path) -> Callable:
+def serving(session, tmp_path) -> Callable:
     """A context manager: `with serving(max_requests=2) as running`; options of all three groups, another
     base, the text of a file of keys."""
 
     @contextmanager
-    def run(recognizer=recognizer, keys: str = "", **options) -> Iterator[Running]:
+    def run(session=session, keys: str = "", **options) -> Iterator[Running]:
         if keys:
             options["key_file"] = tmp_path / "keys.yaml"
             options["key_file"].write_text(keys)
@@ -137,7 +140,7 @@ def serving(recognizer, tmp_path) -> Callable:
             group(**{each.name: options[each.name] for each in fields(group) if each.name in options})
             for group in (ServerOptions, EngineOptions, LimitOptions)
         ]
-        server = Server(recognizer, *groups)
+        server = Server(session, *groups)
         listener = listen("127.0.0.1", 0, server.limits.upload_seconds)
         quiet = {"log_config": None, "access_log": False}
         web = uvicorn.Server(uvicorn.Config(make_app(server), timeout_graceful_shutdown=20, **quiet))

@@ -226,10 +226,8 @@ def test_odd_types_in_a_record_are_refused_or_do_no_harm(serving, adapters, tmp_
     assert "defect" not in caplog.text
 
 
-def test_an_unusable_gate_stops_neither_the_server_nor_auto(
-    serving, recognizer, adapters, recordings, caplog
-):
-    base = recognizer.base
+def test_an_unusable_gate_stops_neither_the_server_nor_auto(serving, session, adapters, recordings, caplog):
+    base = session.base
     for name, files in (("accent", recordings[:3]), ("medical", recordings[3:6])):
         write_gate(registry.adapters_dir() / name, measure_speech(base, map(load_audio, files)))
     with serving() as running:

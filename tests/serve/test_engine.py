@@ -1,6 +1,8 @@
 """engine: requests share batches fairly; whatever happens, nobody gets another's logits, and nobody waits."""
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 import torch
 
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import AdapterCache, find_stored
+from ia3_speech.adapters.cache import AdapterCache
+from ia3_speech.adapters.spec import Term, find_registered
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
+from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 
@@ -54,7 +57,7 @@ def bank() -> FakeBank:
 def engine(bank):
     """Batches of 40 s that wait for nobody. Its first batch, of 1 s, is under way."""
     engine = make_engine(bank, 0.0)
-    engine.submit(seconds(1), (), Turn(engine))
+    engine.submit(seconds(1), (), QueueHandle(engine))
     assert bank.began.wait(30)
     yield engine
     bank.go.set()
@@ -62,10 +65,10 @@ def engine(bank):
 
 
 def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine, bank):
-    long, short = Turn(engine), Turn(engine)
+    long, short = QueueHandle(engine), QueueHandle(engine)
     futures = [engine.submit(seconds(15), (), long) for _ in range(8)]
     futures += [engine.submit(seconds(3), (), short)]
-    others = [Turn(engine) for _ in range(40)]
+    others = [QueueHandle(engine) for _ in range(40)]
     futures += [engine.submit(seconds(4), (), turn) for turn in others]
     bank.go.set()
     assert [future.result(30) for future in futures] == [
@@ -81,7 +84,7 @@ def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine
 
 def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
     lengths = [1, 2, 5, 9, 10, 12, 14, 1.5, 6, 13]
-    futures = [engine.submit(seconds(one), (), Turn(engine)) for one in lengths]
+    futures = [engine.submit(seconds(one), (), QueueHandle(engine)) for one in lengths]
     bank.go.set()
     for future in futures:
         future.result(30)
@@ -93,19 +96,19 @@ def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
 def test_a_batch_that_is_not_full_waits_until_the_end_and_one_that_is_full_does_not(bank):
     bank.go.set()
     engine = make_engine(bank, 3600.0)
-    futures = [engine.submit(seconds(10), (), Turn(engine)) for _ in range(4)]
+    futures = [engine.submit(seconds(10), (), QueueHandle(engine)) for _ in range(4)]
     for future in futures:
         future.result(30)
-    waiting = engine.submit(seconds(10), (), Turn(engine))
+    waiting = engine.submit(seconds(10), (), QueueHandle(engine))
     engine.close()  # computes what waits, and takes nothing more
     assert waiting.result(0) and bank.batches == [[10] * 4, [10]] and not engine.alive
-    for late in (lambda: engine.submit(seconds(1), (), Turn(engine)), lambda: engine.call(int)):
+    for late in (lambda: engine.submit(seconds(1), (), QueueHandle(engine)), lambda: engine.call(int)):
         with pytest.raises(EngineClosed):
             late()
 
 
 def test_what_is_cancelled_is_not_computed(engine, bank):
-    turn, result = Turn(engine), []
+    turn, result = QueueHandle(engine), []
 
     def request():
         with pytest.raises(ClientLeft):
@@ -118,15 +121,15 @@ def test_what_is_cancelled_is_not_computed(engine, bank):
         thread.join(0.01)
     turn.cancel()
     thread.join(30)
-    other = engine.submit(seconds(2.5), (), Turn(engine))
+    other = engine.submit(seconds(2.5), (), QueueHandle(engine))
     bank.go.set()
     other.result(30)
     assert result and bank.batches == [[1], [2.5]]
 
 
 def test_a_row_that_fails_fails_alone(engine, bank):
-    futures = [engine.submit(seconds(one), (), Turn(engine)) for one in (5, 6, 7, 8, 9)]
-    gone = engine.submit(seconds(6), (("an adapter", 1.0),), Turn(engine))
+    futures = [engine.submit(seconds(one), (), QueueHandle(engine)) for one in (5, 6, 7, 8, 9)]
+    gone = engine.submit(seconds(6), (Term("an adapter", Path("nowhere")),), QueueHandle(engine))
     bank.go.set()
     with pytest.raises(RuntimeError, match="out of memory"):
         futures[2].result(30)
@@ -138,7 +141,7 @@ def test_a_row_that_fails_fails_alone(engine, bank):
 def test_a_defect_leaves_nobody_waiting(engine, bank, monkeypatch):
     monkeypatch.setattr(engine, "choose_batch", lambda: 1 / 0)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    future = engine.submit(seconds(2), (), Turn(engine))
+    future = engine.submit(seconds(2), (), QueueHandle(engine))
     bank.go.set()
     with pytest.raises(EngineClosed):
         future.result(30)
@@ -148,27 +151,27 @@ def test_a_defect_leaves_nobody_waiting(engine, bank, monkeypatch):
 
 
 @pytest.fixture
-def cache(recognizer, adapters):
-    cache = MeteredCache(Bank(recognizer.base), 2, 1e9, Metrics())
+def cache(session, adapters):
+    cache = MeteredCache(Bank(session.base), 2, 1e9, Metrics())
     yield cache
-    for stored in [*cache.loaded]:
-        cache.drop(stored)
+    for folder in [*cache.loaded]:
+        cache.drop(folder)
 
 
 def loaded(cache: AdapterCache) -> list[str]:
-    return [stored.name for stored in cache.loaded]
+    return [term.name for term in cache.loaded.values()]
 
 
 def test_adapters_load_on_first_use_and_the_least_recently_used_leave(cache):
-    accent, medical, speaker = map(find_stored, ("accent", "medical", "speaker42"))
-    assert cache.row((), set()) is None and loaded(cache) == []
-    first = cache.row(((accent, 1.0),), {accent})
-    cache.row(((medical, 0.5),), {medical})
-    assert cache.row(((accent, 1.0),), {accent}) == first and loaded(cache) == ["medical", "accent"]
-    cache.row(((speaker, 1.0), (accent, -1.0)), {speaker, accent})
-    assert loaded(cache) == ["speaker42", "accent"] and len(cache.bank) == 2
+    accent, medical, speaker = map(find_registered, ("accent", "medical", "speaker42"))
+    assert cache.row(()) == () and loaded(cache) == []
+    first = cache.row((accent,))
+    cache.row((replace(medical, weight=0.5),))
+    assert cache.row((accent,)) == first and loaded(cache) == ["medical", "accent"]
+    cache.row((speaker, replace(accent, weight=-1.0)), {speaker.folder, accent.folder})
+    assert loaded(cache) == ["speaker42", "accent"] and len(cache.bank.names()) == 2
     cache.max_bytes = cache.bank.nbytes / 2
-    cache.row(((medical, 1.0),), {medical})
+    cache.row((medical,), {medical.folder})
     assert loaded(cache) == ["medical"], "no more than their memory holds"
     cache.forget("medical")
-    assert loaded(cache) == [] and cache.bank.nbytes == 0 == len(cache.bank)
+    assert loaded(cache) == [] and cache.bank.nbytes == 0 and not cache.bank.names()

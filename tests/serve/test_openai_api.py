@@ -18,12 +18,12 @@ from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
 from ia3_speech.errors import UserError
-from ia3_speech.loading import load
 from ia3_speech.model.location import MINI
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.search import SearchOptions
 from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.options import ServerOptions
+from ia3_speech.session import load
 
 
 def transcribe(client, file, model="mini", **options):
@@ -150,7 +150,7 @@ def test_models(running):
         client.models.retrieve("nobody")
 
 
-def test_auto_chooses_by_the_audio(running, adapters, recordings, recognizer, tmp_path, offline):
+def test_auto_chooses_by_the_audio(running, adapters, recordings, session, tmp_path, offline):
     def click(rate: float, seed: int) -> np.ndarray:
         noise = np.random.default_rng(seed).normal(0, 0.3, SAMPLE_RATE).astype(np.float32)
         return noise * (np.arange(SAMPLE_RATE) / 1000 % 1 < rate)
@@ -163,7 +163,7 @@ def test_auto_chooses_by_the_audio(running, adapters, recordings, recognizer, tm
     speech = offline(file).text
     for name, rate in {"accent": 1, "medical": 0.1, "speaker42": 0.5}.items():
         waves = (click(rate, seed) for seed in range(20))
-        write_gate(registry.adapters_dir() / name, measure_speech(recognizer.base, waves))
+        write_gate(registry.adapters_dir() / name, measure_speech(session.base, waves))
     for name, model in (("auto", "medical"), ("auto:accent", "mini"), ("auto-sum", "medical")):
         verbose = transcribe(client, other, name, response_format="verbose_json")
         [choice] = verbose.model_extra["gate"]

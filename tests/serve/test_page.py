@@ -13,8 +13,8 @@ import soxr
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import voice
 from ia3_speech.data.audio import load_audio
-from ia3_speech.loading import load
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 from tests.report.webdriver import Browser, found
 
 GREEDY = SearchOptions(search="greedy")
@@ -60,11 +60,11 @@ def unscaled(adapter_folders, tmp_path):
     import torch
 
     from ia3_speech import IA3Config, attach, load_base, save_adapter
-    from ia3_speech.adapters.expressions import parse_terms
     from ia3_speech.adapters.merge import export_terms
+    from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.model.attach import trainable
 
-    export_terms(parse_terms(adapter_folders["accent"]), tmp_path / "unscaled")
+    export_terms(parse_sum(adapter_folders["accent"]), tmp_path / "unscaled")
     base = load_base(tmp_path / "unscaled")
     attach(base.model, IA3Config())
     generator = torch.Generator().manual_seed(0)  # as the fixture adapter_folders
@@ -73,7 +73,7 @@ def unscaled(adapter_folders, tmp_path):
             vector.copy_(1 / (0.4 + 1.2 * torch.rand(vector.shape, generator=generator)))
     save_adapter(base.model, tmp_path / "scaling", base=base)
     registry.register(tmp_path / "scaling", "scaling")
-    return load(str(tmp_path / "unscaled"), search=GREEDY).recognizer
+    return load(str(tmp_path / "unscaled"), search=GREEDY).session
 
 
 def read_aloud(browser: Browser, microphone: Path, recording: Path, button: str) -> None:

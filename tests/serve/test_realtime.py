@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
 from ia3_speech.live.streaming import StreamingRecognizer
-from ia3_speech.loading import load
+from ia3_speech.session import load
 from tests.serve.conftest import GREEDY, eventually
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"

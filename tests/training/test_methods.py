@@ -13,10 +13,10 @@ from test_train import NO_DROPOUT, bad_start, forked, options_of, record, same, 
 from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
-from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.merge import export_terms
 from ia3_speech.adapters.methods import METHODS, add_own_method, insert, load_any, save_method
 from ia3_speech.adapters.record import read_metadata, read_record, write_record
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.cli import CONFIGURATIONS
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import AdapterError, UserError
@@ -151,7 +151,7 @@ def test_what_is_saved_and_loaded_gives_the_same_logits_and_rows_do_not_mix(
         make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), "tiny") for _ in range(3)
     )
     save_method(with_values(trained, config_of(method)), tmp_path / "adapter", {}, {})
-    load_any(loaded, parse_terms(tmp_path / "adapter"))
+    load_any(loaded, parse_sum(tmp_path / "adapter"))
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
     for wave, row in zip(WAVES, trained.logits(WAVES), strict=True):
         alone = trained.logits([wave])[0]
@@ -173,7 +173,7 @@ def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
     with warnings.catch_warnings(action="ignore"):
         written.save_pretrained(tmp_path / "theirs", save_embedding_layers=False)
     base = tiny_base()
-    load_any(base, parse_terms(tmp_path / "theirs"))
+    load_any(base, parse_sum(tmp_path / "theirs"))
     assert torch.equal(base.model(values).logits, written.eval()(values).logits)
 
 
@@ -224,7 +224,7 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
         lambda: load_adapter(base.model, lora),
         lambda: load(random_base, adapter=f"{lora}:0.5"),
         lambda: load(random_base, bank={"a": lora}),
-        lambda: export_terms(parse_terms(lora), place / "merged"),
+        lambda: export_terms(parse_sum(lora), place / "merged"),
         lambda: train(options_of(place, base=str(random_base), init_adapter=str(lora))),
     ):
         with pytest.raises(

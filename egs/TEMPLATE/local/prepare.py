@@ -35,8 +35,8 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
     """
     layout = kaldi if kaldi.is_kaldi(corpus) else csv_folder
     layout.prepare(corpus, out, size, allow_pipes)
-    from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
+    from ia3_speech.training.segmentation import segment_data_directory
 
     loaded = load_base(base)
     ids = [read_data_directory(out / name, allow_pipes=allow_pipes).utterances for name in ("train", "test")]

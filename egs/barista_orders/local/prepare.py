@@ -34,9 +34,9 @@ from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.errors import UserError
-from ia3_speech.loading import load
 from ia3_speech.scoring.kaldi_files import format_kaldi_text
 from ia3_speech.search import SearchOptions
+from ia3_speech.session import load
 
 TEST_SHARE = 1 / 3
 SMALL = 120  # orders that the base listens to with --size small

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import onnx
 
-from ia3_speech.adapters.expressions import parse_terms, short_name
+from ia3_speech.adapters.spec import parse_sum, short_name
 from ia3_speech.adapters.weights import weights_file
 from ia3_speech.errors import UserError
-from ia3_speech.onnx.graph_session import MODEL, OnnxBase
+from ia3_speech.onnx.session import MODEL, OnnxBase
 
 
 def main(site: Path, adapters: list[str]) -> int:
@@ -32,7 +32,7 @@ def main(site: Path, adapters: list[str]) -> int:
     shutil.rmtree(site / "voices", ignore_errors=True)  # a voice that is left out is no longer to be had
     for adapter in adapters:
         try:
-            (term,) = parse_terms(adapter)
+            (term,) = parse_sum(adapter).terms
             base.vectors([term])
         except (UserError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)

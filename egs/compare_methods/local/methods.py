@@ -91,9 +91,9 @@ def forward(out: Path, adapter: Path, base: str = "mini") -> None:
     import torch
 
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.expressions import parse_terms
     from ia3_speech.adapters.methods import load_any
     from ia3_speech.adapters.record import method_of
+    from ia3_speech.adapters.spec import parse_sum
     from ia3_speech.model.base import load_base
 
     waves = [
@@ -101,7 +101,7 @@ def forward(out: Path, adapter: Path, base: str = "mini") -> None:
         for row in range(BATCH)
     ]
     alone, adapted, method = load_base(base), load_base(base), method_of(adapter)
-    load_any(adapted, parse_terms(str(adapter)))
+    load_any(adapted, parse_sum(adapter))
     runs: dict[str, Callable[[], Any]] = {
         "base": lambda: alone.logits(waves),
         "one": lambda: adapted.logits(waves),

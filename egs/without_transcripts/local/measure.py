@@ -42,9 +42,9 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.inputs import Inputs
-from ia3_speech.loading import SearchOptions
 from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import GreedySearch
+from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import SharedOptions, TrainingOptions, plain_options
 from ia3_speech.training.few_minutes import train_on_few
 from ia3_speech.training.run import train as train_with_dev
@@ -147,17 +147,15 @@ Decoded = tuple[Decoding, Recognizer, float]  # by one search, and the processor
 def with_adapters(system: str, _data: Path, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
     """Decode a test set with the base, with an adapter, or with those of its speakers, search by search."""
     options: dict[str, Any] = {}
-    names = None
+    adapters = None
     if system in TRAINED and (exp / system / "all/adapter").is_dir():
         options["adapter"] = exp / system / "all/adapter"
     elif system in TRAINED:
-        folders = speaker_adapters(exp / system, test.utterances)
-        names = {id: folder.parent.parent.name for id, folder in folders.items()}
-        options["bank"] = {names[id]: folder for id, folder in folders.items()}
+        adapters = speaker_adapters(exp / system, test.utterances)
     for search in SEARCHES.values():
         recognizer = load("mini", search=SearchOptions(search=search), **LOAD, **options).recognizer
         started = time.process_time()
-        result = decode_utterances(recognizer, test.utterances, adapters=names)
+        result = decode_utterances(recognizer, test.utterances, adapters=adapters)
         yield result, recognizer, time.process_time() - started
 
 
@@ -170,18 +168,16 @@ def at_test_time(system: str, data: Path, _exp: Path, test: DataDirectory) -> It
     searches = {"greedy": GreedySearch(recognizer.base.vocabulary), "lm": recognizer.search}
     results, started = [Decoding({}) for _ in searches], time.process_time()
     for speaker, utterances in test.speakers.items():
-        vectors, earlier = suta.Suta(method), data / speaker / "recordings"
+        vectors, earlier = recognizer.fresh().test_time, data / speaker / "recordings"
         if system == "dsuta" and earlier.is_dir():
             for utterance in read_data_directory(earlier, text=False):
                 wave = load_utterance(utterance)
-                vectors.candidates(recognizer.bank, wave, recognizer.row)
+                vectors.candidates(wave, ())
                 for result in results:  # of the time that it takes
                     result.audio_seconds += len(wave) / 16_000
         for utterance in utterances:
             wave = load_utterance(utterance)
-            candidates = (
-                [norms.logits(wave)] if norms else vectors.candidates(recognizer.bank, wave, recognizer.row)
-            )
+            candidates = [norms.logits(wave)] if norms else vectors.candidates(wave, ())
             for result, search in zip(results, searches.values(), strict=True):
                 logits = candidates[suta.choose_step(search, candidates)]
                 result.texts[utterance.id] = search(logits).text

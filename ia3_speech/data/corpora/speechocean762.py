@@ -138,13 +138,18 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
         labels = {label: lookup(f"spk2{label}", speaker) for label in ("gender", "age")}
         labels["agegroup"] = next((g for age, g in AGE_GROUPS.items() if int(labels["age"]) <= age), ADULTS)
         for id, recording in recordings.items():
+            marks = {label: round(float(m)) for label, m in scores.get(id, {}).items() if label in BANDS}
+            bands = {
+                label: next(band for lowest, band in BANDS[label].items() if mark >= lowest)
+                for label, mark in marks.items()
+            }
             yield Utterance(
                 id=f"{speaker}-{id}",
                 speaker=speaker,
                 recording=f"{speaker}-{id}",
                 source=str(recording.resolve()),
                 text=lookup("text", id),
-                labels=labels | band_labels(scores.get(id, {})),
+                labels=labels | bands,
             )
     if len(absent) == len(ids_of):
         raise UserError(f"{corpus}/WAVE: no audio of any {name} speaker (wav.scp names {files[min(files)]})")
@@ -152,15 +157,6 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
     if absent:
         count = sum(len(ids_of[speaker]) for speaker in absent)
         log.append(f"{name}: {count} utterances are left out, no audio of the speakers: {' '.join(absent)}")
-
-
-def band_labels(marks: dict) -> dict[str, str]:
-    """The labels accuracy and fluency of one utterance's marks (0 to 10)."""
-    return {
-        label: next(band for lowest, band in bands.items() if round(float(marks[label])) >= lowest)
-        for label, bands in BANDS.items()
-        if label in marks
-    }
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
     take two tablets
 
 Without options a subtitle is a segment. `max_line_width` breaks it into lines; with `max_line_count` too,
-subtitles are filled with words wherever segments end, and only a pause of 3 s begins a new one; with
-`highlight_words` there is a subtitle for each word. Text of dictation, whose words have no times of their
-own, is spread evenly over its segment.
+subtitles are filled with words wherever segments end, and only a pause of 3 s begins a new subtitle; with
+`highlight_words` there is a subtitle for each word. Words of a dictated text have no times of their own: they
+are spread evenly over the segment.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.decoding.word_times import spread_words
 
-LONG_PAUSE = 3.0  # seconds from the start of one word to that of the next, as in Whisper
+LONG_PAUSE = 3.0  # seconds from the start of a word to the start of the next, as in Whisper
 UNBROKEN = 1000  # characters: the width of a line that is never broken, as in Whisper
 
 Lines = list[list[Word]]
@@ -30,30 +30,37 @@ Lines = list[list[Word]]
 class Cue:
     """A subtitle."""
 
-    start: int  # milliseconds; it is shown for one at least
+    start: int  # milliseconds; it is shown for at least one millisecond
     end: int
     lines: Lines  # words of each line
-    channel: str | None  # who speaks, if that is known
-    highlighted: Word | None = None  # the word that is underlined
+    channel: str | None  # the speaker, if known
+    highlighted: Word | None = None  # the underlined word
 
     def text(self, escape: Callable[[str], str]) -> str:
         """The lines, with each word escaped."""
+        return "\n".join(
+            " ".join(f"<u>{escape(w.text)}</u>" if w is self.highlighted else escape(w.text) for w in line)
+            for line in self.lines
+        )
 
-        def shown(word: Word) -> str:
-            text = escape(word.text)
-            return f"<u>{text}</u>" if word is self.highlighted else text
-
-        return "\n".join(" ".join(map(shown, line)) for line in self.lines)
+    def times(self, point: str) -> str:
+        """`00:00:00,260 --> 00:00:01,480`; WebVTT's, with a point, leave out zero hours, as Whisper does."""
+        shown = []
+        for milliseconds in (self.start, self.end):
+            minutes, rest = divmod(milliseconds, 60_000)
+            hours, minutes = divmod(minutes, 60)
+            hours = f"{hours:02}:" if hours or point == "," else ""
+            shown.append(f"{hours}{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}")
+        return " --> ".join(shown)
 
 
 def to_srt(transcript: Transcript, options: OutputOptions) -> str:
     """SubRip. `-->` within the text becomes `->`, as in Whisper's files."""
     blocks = []
     for number, cue in enumerate(cues(transcript.segments or (), options), start=1):
-        times = f"{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}"
         name = f"{cue.channel}: " if cue.channel else ""
         text = cue.text(lambda text: text.replace("-->", "->"))
-        blocks.append(f"{number}\n{times}\n{name}{text}\n\n")
+        blocks.append(f"{number}\n{cue.times(',')}\n{name}{text}\n\n")
     return "".join(blocks)
 
 
@@ -61,65 +68,43 @@ def to_vtt(transcript: Transcript, options: OutputOptions) -> str:
     """WebVTT (https://www.w3.org/TR/webvtt1/), & < > escaped; of a call with voice tags."""
     blocks = ["WEBVTT\n\n"]
     for cue in cues(transcript.segments or (), options):
-        times = f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}"
         voice = f"<v {cue.channel}>" if cue.channel else ""
-        text = cue.text(partial(escape, quote=False))
-        blocks.append(f"{times}\n{voice}{text}\n\n")
+        blocks.append(f"{cue.times('.')}\n{voice}{cue.text(partial(escape, quote=False))}\n\n")
     return "".join(blocks)
-
-
-def subtitle_time(milliseconds: int, point: str) -> str:
-    """`01:02:03,004`; WebVTT's, with a point, leaves out hours where there are none, as Whisper does."""
-    seconds, rest = divmod(milliseconds, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    shown = f"{hours:02}:" if hours or point == "," else ""
-    return f"{shown}{minutes:02}:{seconds:02}{point}{rest:03}"
 
 
 def cues(segments: Sequence[TranscriptSegment], options: OutputOptions) -> Iterator[Cue]:
     """The subtitles of a recording, in the order of time."""
-    keep_segments = options.max_line_width is None or options.max_line_count is None
-    for channel, words in groups(segments, keep_segments):
-        lines = in_lines(words, options.max_line_width or UNBROKEN)
+    for channel, words in groups(segments, options):
+        lines: Lines = []
+        length = width = options.max_line_width or UNBROKEN
+        for word in words:  # a longer word is a line of its own
+            if not lines or length + 1 + len(word.text) > width:
+                lines.append([])
+                length = -1
+            lines[-1].append(word)
+            length += 1 + len(word.text)
         count = options.max_line_count or len(lines)
         for first in range(0, len(lines), count):
             yield from cues_of_lines(lines[first : first + count], channel, options.highlight_words)
 
 
 def groups(
-    segments: Sequence[TranscriptSegment], keep_segments: bool
+    segments: Sequence[TranscriptSegment], options: OutputOptions
 ) -> Iterator[tuple[str | None, list[Word]]]:
-    """The words of subtitles that are divided only where they are too long: a segment each, or all of a
-    speaker's turn up to a long pause."""
-    if keep_segments:
-        yield from ((one.channel, shown_words(one)) for one in segments)
+    """The words of subtitles that are divided only where they are too long: a segment each, or all words of
+    a speaker up to another speaker or a long pause."""
+    shown = [
+        (s.channel, list(s.words) if s.text == s.raw_text else spread_words(s.text.split(), s.start, s.end))
+        for s in segments
+    ]
+    if options.max_line_width is None or options.max_line_count is None:
+        yield from shown
         return
-    for channel, turn in groupby(segments, key=lambda one: one.channel):
-        words = [word for segment in turn for word in shown_words(segment)]
+    for channel, parts in groupby(shown, key=lambda pair: pair[0]):
+        words = [word for _, part in parts for word in part]
         starts = [n for n in range(1, len(words)) if words[n].start - words[n - 1].start > LONG_PAUSE]
         yield from ((channel, words[first:end]) for first, end in pairwise([0, *starts, len(words)]))
-
-
-def shown_words(segment: TranscriptSegment) -> list[Word]:
-    """The words as they are shown."""
-    if segment.text == segment.raw_text:
-        return list(segment.words)
-    return spread_words(segment.text.split(), segment.start, segment.end)
-
-
-def in_lines(words: Sequence[Word], width: int) -> Lines:
-    """The words in lines of at most `width` characters; a longer word is a line of its own."""
-    lines: Lines = []
-    length = 0
-    for word in words:
-        if lines and length + 1 + len(word.text) <= width:
-            lines[-1].append(word)
-            length += 1 + len(word.text)
-        else:
-            lines.append([word])
-            length = len(word.text)
-    return lines
 
 
 def cues_of_lines(lines: Lines, channel: str | None, highlight: bool) -> Iterator[Cue]:

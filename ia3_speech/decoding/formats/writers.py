@@ -1,10 +1,10 @@
 """Text, JSON, Kaldi's and NIST's tables, and Praat's TextGrid: from a `Transcript` to the content of a file.
 
-JSON has the keys of OpenAI's `verbose_json` (https://platform.openai.com/docs/api-reference/audio). Those
-that a CTC model has no value for are there all the same, for programs that read them: `language` is null,
-`temperature` (of sampling), `seek` and `no_speech_prob` are 0, since segments exist only where words are.
-`tokens` are the base's symbols; `avg_logprob` is of a symbol. `confidence`, `raw_text` (before dictation) and
-`channel` are ours.
+JSON has the keys of OpenAI's `verbose_json` (https://platform.openai.com/docs/api-reference/audio). Keys for
+which a CTC model has no value are present for programs that read them: `language` is null, `temperature` (of
+sampling), `seek` and `no_speech_prob` are 0, since segments exist only where words are. `tokens` are the
+base's symbols; `avg_logprob` is of a symbol. `confidence`, `raw_text` (before dictation) and `channel` are
+not in OpenAI's.
 
     a 1 0.26 0.22 take 0.98            ctm: recording, channel, start, duration, word, confidence
     a 1 a 0.26 1.48 take two tablets   stm: recording, channel, speaker, start, end, text
@@ -29,10 +29,8 @@ from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.scoring.ctm import CHANNEL, ctm_line
 
-# What sclite takes for alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
+# sclite's syntax of alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
 SCLITE_SYNTAX = re.compile(r"[{}<>()]")
-
-Interval = tuple[int, int, str]  # of a TextGrid: first and last millisecond, label
 
 
 # ---- text
@@ -42,9 +40,8 @@ def to_text(transcript: Transcript, options: OutputOptions) -> str:
     """The text and a line end; of a call, a line a segment, since its speakers take turns."""
     if transcript.channels:
         return to_txt(transcript, options)
-    if options.review_below is None:
-        return f"{transcript.text}\n"
-    return " ".join(line_of(segment, options) for segment in transcript.segments or ()) + "\n"
+    lines = transcript.segments and [line_of(segment, options) for segment in transcript.segments]
+    return " ".join(lines or ()) + "\n" if options.review_below is not None else f"{transcript.text}\n"
 
 
 def to_txt(transcript: Transcript, options: OutputOptions) -> str:
@@ -200,28 +197,39 @@ def recording_id(transcript: Transcript) -> str:
 
 
 def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
-    """An interval tier of segments and one of words, of each channel. Intervals fill the whole recording,
-    those without text included."""
+    """An interval tier of segments and a tier of words, of each channel. Intervals fill the whole recording,
+    with empty texts in the gaps."""
     tiers = {}
     for channel in transcript.channels or (None,):
         segments = [segment for segment in transcript.segments or () if segment.channel == channel]
         prefix = f"{channel} - " if channel else ""
-        words = (word for segment in segments for word in segment.words)
-        labels = ((s.start, s.end, " ".join(s.text.split())) for s in segments)
+        labels = [(s.start, s.end, " ".join(s.text.split())) for s in segments]
         tiers[f"{prefix}segments"] = intervals(labels)
-        tiers[f"{prefix}words"] = intervals((word.start, word.end, word.text) for word in words)
+        tiers[f"{prefix}words"] = intervals([(w.start, w.end, w.text) for s in segments for w in s.words])
     end = max(1, round(1000 * transcript.seconds), *(tier[-1][1] for tier in tiers.values() if tier))
     lines = [
         'File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0 ", f"xmax = {seconds(end)} ",
         "tiers? <exists> ", f"size = {len(tiers)} ", "item []: ",
     ]  # fmt: skip
     for number, (name, tier) in enumerate(tiers.items(), start=1):
-        lines += [f"    item [{number}]:", *tier_lines(name, tier, end)]
+        last = tier[-1][1] if tier else 0
+        tier = [*tier, (last, end, "")] if last < end else tier
+        lines += [
+            f"    item [{number}]:", '        class = "IntervalTier" ', f'        name = "{name}" ',
+            "        xmin = 0 ", f"        xmax = {seconds(end)} ",
+            f"        intervals: size = {len(tier)} ",
+        ]  # fmt: skip
+        for place, (first, stop, text) in enumerate(tier, start=1):
+            quoted = text.replace('"', '""')
+            lines += [
+                f"        intervals [{place}]:", f"            xmin = {seconds(first)} ",
+                f"            xmax = {seconds(stop)} ", f'            text = "{quoted}" ',
+            ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def intervals(labels: Iterable[tuple[float, float, str]]) -> list[Interval]:
-    """Labels in whole milliseconds, none of them before the end of the last, with empty ones in the gaps."""
+def intervals(labels: Iterable[tuple[float, float, str]]) -> list[tuple[int, int, str]]:
+    """Labels in whole milliseconds, in order without overlap, with empty labels in the gaps."""
     tier, last = [], 0
     for start, end, text in labels:
         first = max(round(1000 * start), last)
@@ -230,22 +238,6 @@ def intervals(labels: Iterable[tuple[float, float, str]]) -> list[Interval]:
         last = max(round(1000 * end), first + 1)
         tier.append((first, last, text))
     return tier
-
-
-def tier_lines(name: str, tier: list[Interval], end: int) -> list[str]:
-    last = tier[-1][1] if tier else 0
-    tier = [*tier, (last, end, "")] if last < end else tier
-    lines = [
-        '        class = "IntervalTier" ', f'        name = "{name}" ', "        xmin = 0 ",
-        f"        xmax = {seconds(end)} ", f"        intervals: size = {len(tier)} ",
-    ]  # fmt: skip
-    for number, (first, stop, text) in enumerate(tier, start=1):
-        quoted = text.replace('"', '""')
-        lines += [
-            f"        intervals [{number}]:", f"            xmin = {seconds(first)} ",
-            f"            xmax = {seconds(stop)} ", f'            text = "{quoted}" ',
-        ]  # fmt: skip
-    return lines
 
 
 def seconds(milliseconds: int) -> str:

@@ -106,16 +106,13 @@ def test_everything_that_is_wrong_is_said_by_line(tmp_path):
     with pytest.raises(UserError) as error:
         prepared(folder, tmp_path)
     path = folder / "list.csv"
-    assert str(error.value).splitlines() == [
-        f'{path}:8: 4 fields for 3 columns (a text with a comma in it stands in quotation marks: "…")',
-        f"{path}:4: no text for c.wav (write it, or remove the line)",
-        f"{path}:5: ./a.wav is already in line 2 (remove one of them)",
-        f"{path}:5: the split is 'training' (train, dev or test)",
-        f"{path}:6: no such file: (empty) (paths are relative to {folder})",
-        f"{path}:7: no such file: nothing/like.it (paths are relative to {folder})",
-        f"{path}:7: character U+200B ZERO WIDTH SPACE does not print "
-        "(in the text of nothing/like.it: type it anew)",
-    ]
+    starts = [
+        "8: 4 fields for 3 columns (a text with a comma in it", "4: no text for c.wav",
+        "5: ./a.wav is already in line 2", "5: the split is 'training'", "6: no such file: (empty)",
+        "7: no such file: nothing/like.it", "7: character U+200B ZERO WIDTH SPACE does not print",
+    ]  # fmt: skip
+    lines = str(error.value).splitlines()
+    assert all(line.startswith(f"{path}:{start}") for line, start in zip(lines, starts, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -185,15 +182,11 @@ def test_an_excel_workbook(tmp_path):
     assert {one.labels["room"] for one in found} == {"1", "TRUE", "FALSE"}
 
 
-def test_what_is_wrong_with_a_workbook(tmp_path, monkeypatch):
+def test_faults_of_a_workbook(tmp_path, monkeypatch):
     rows = [["file", "text"], ["a.wav", "one"], ["b.wav", None], ["c.wav", "x", "y"]]
     folder = workbook(tmp_path / "mine", rows)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=r"list.xlsx:4: 3 fields for 2 .*\n.*list.xlsx:3: no text for b.wav"):
         prepared(folder, tmp_path)
-    assert str(error.value).splitlines() == [
-        f"{folder}/list.xlsx:4: 3 fields for 2 columns (remove what is beside the table)",
-        f"{folder}/list.xlsx:3: no text for b.wav (write it, or remove the line)",
-    ]
     (folder / "list.xlsx").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"list\.xlsx: not an Excel workbook: "):
         prepared(folder, tmp_path)
@@ -228,14 +221,9 @@ def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     csv_folder.prepare(made(tmp_path / "divided", split), tmp_path / "other")
     assert [len(read_data_directory(tmp_path / "other" / name)) for name in ("train", "test")] == [15, 5]
     assert not (tmp_path / "other/dev").exists()
-
-
-def test_recordings_in_a_folder_of_the_name_of_a_set_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, "FEW_SECONDS", 300.0)
-    lines = ["file,text", *(f"dev/{name}.wav,sentence {name}" for name in "abc")]
-    folder = made(tmp_path / "mine", lines)
-    csv_folder.prepare(folder, folder)
-    assert len(read_data_directory(folder / "train")) == 3 == len([*(folder / "dev").iterdir()])
+    named_dev = made(tmp_path / "named", ["file,text", *(f"dev/{n}.wav,sentence {n}" for n in "abc")])
+    csv_folder.prepare(named_dev, named_dev)  # recordings in a folder of the name of a set stay
+    assert len(read_data_directory(named_dev / "train")) == 3 == len([*(named_dev / "dev").iterdir()])
 
 
 def test_an_empty_recording_is_named(tmp_path):

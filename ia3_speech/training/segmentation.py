@@ -1,8 +1,8 @@
-"""A data directory with long recordings → one whose utterances a base can be trained on.
+"""A data directory with long recordings → a data directory whose utterances a base can be trained on.
 
 In: a Kaldi data directory with texts. Out: another with `segments`: longer utterances are cut at pauses, text
-and audio alike; what does not align is left out, and listed in the file OUT.dropped.txt. Shorter utterances
-stay as they are, and their files are not read.
+and audio alike; parts that do not align are left out, and listed in the file OUT.dropped.txt. Shorter
+utterances stay as they are, and their files are not read.
 
     ia3-speech datadir segment data/train data/train_segmented
 
@@ -33,15 +33,16 @@ from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, wi
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 from ia3_speech.decoding.word_times import forced_path, spans, spell
 from ia3_speech.errors import AudioError
+from ia3_speech.formatting import shorten
 from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
 
 # Log-probability of 0.6 s. Of read speech and its own text the mini base gives -2.5 or more, of another text
 # -5 or less.
-MINIMUM_SCORE = -4.0
+MIN_SCORE = -4.0
 SCORE_FRAMES = 30  # 0.6 s: the window of the score (L in the paper)
-FINEST_SECONDS = 3.0  # to which segments that do not align are cut, to save what fits
+FINEST_SECONDS = 3.0  # to which segments that do not align are cut, to save the parts that fit
 MARGIN = 0.3  # seconds kept beside the first and the last word
 
 
@@ -51,12 +52,12 @@ def segment_data_directory(
     base: Base,
     *,
     max_seconds: float | None = None,
-    min_score: float = MINIMUM_SCORE,
+    min_score: float = MIN_SCORE,
     allow_pipes: bool = False,
 ) -> tuple[int, str]:
     """Write `target`: `source` with longer utterances cut. The two may be the same folder. The options are
-    those of the command `datadir segment`, which explains them. Returns how many utterances were longer, and
-    a sentence on what became of them.
+    those of the command `datadir segment`, which explains them. Returns the number of longer utterances, and
+    a sentence about the result.
 
     Raises:
         DataError: the directory is not valid, or nothing is left of it.
@@ -78,16 +79,13 @@ def segment_data_directory(
         start, seconds = utterance.start or 0.0, lengths[utterance.id]
         whole = replace(utterance, start=start, end=start + seconds, duration=seconds)
         utterances += parts.get(utterance.id, [whole])
-    file = Path(f"{target}.dropped.txt")
+    file, listed = Path(f"{target}.dropped.txt"), ""
+    file.unlink(missing_ok=True)
     if dropped:
         atomic.write_text(file, "".join(f"{line}\n" for line in dropped))
-    else:
-        file.unlink(missing_ok=True)
-    more = len(dropped) - MAX_LISTED
-    for line in dropped[:MAX_LISTED] + [f"and {more} more, see {file}"] * (more > 0):
-        logger.warning(f"{source}/text: does not align: {line}")
+        listed = f" (listed in {file})"
+        logger.warning("%s/text: does not align:\n%s%s", source, shorten(dropped, "\n", MAX_LISTED), listed)
     write_data_directory(target, utterances if parts else data, speaker_labels=data.speaker_labels)
-    listed = f" (listed in {file})" if dropped else ""
     return len(parts), (
         f"{summarize(utterances)}; {len(parts)} long recordings became {sum(map(len, parts.values()))} "
         f"segments, {len(dropped)} more do not align and were left out{listed}"
@@ -97,7 +95,7 @@ def segment_data_directory(
 def known_seconds(utterance: Utterance) -> float:
     """The length of a segment, or of a file by its header; nan where the audio has to be read for it.
 
-    Not what utt2dur says: it may be rounded, and would become the end of the utterance in `segments`.
+    It is not the length in utt2dur, which may be rounded and would become the utterance's end in `segments`.
     """
     try:
         return with_duration(replace(utterance, duration=None)).duration or math.nan
@@ -116,14 +114,12 @@ def parts_of(
         dropped.append(f"{utterance.id}, {whole}, {error}: {utterance.text or ''}")
         return
     offset = utterance.start or 0.0
-    for number, segment in enumerate(segments, 1):
-        start, end = segment.start, segment.end
-        if segment.score < min_score:
-            place = f"{utterance.id}, {start:.2f} to {end:.2f} s"
-            dropped.append(f"{place}, score {segment.score:.2f}: {segment.text}")
+    for number, s in enumerate(segments, 1):
+        if s.score < min_score:
+            dropped.append(f"{utterance.id}, {s.start:.2f} to {s.end:.2f} s, score {s.score:.2f}: {s.text}")
             continue
-        id, times = f"{utterance.id}-{number:03d}", {"start": offset + start, "end": offset + end}
-        yield replace(utterance, id=id, **times, text=segment.text, duration=end - start)
+        id, times = f"{utterance.id}-{number:03d}", {"start": offset + s.start, "end": offset + s.end}
+        yield replace(utterance, id=id, **times, text=s.text, duration=s.end - s.start)
 
 
 # ---- one recording
@@ -135,23 +131,22 @@ class Segment:
 
     start: float  # seconds, as `end`
     end: float
-    text: str  # its words
-    # The lowest mean log-probability of 30 frames between its first and last word; 0 is a perfect fit
-    score: float
+    text: str
+    score: float  # see `Alignment.score`
 
 
 @dataclass(frozen=True)
 class Alignment:
     """The Viterbi path of a transcript through a recording."""
 
-    words: list[str]  # in order; with each what stands beside it and cannot be written by the base
+    words: list[str]  # in order; each with the words beside it that the base cannot write
     starts: np.ndarray  # `(words,)`, seconds, as `ends`
     ends: np.ndarray
     path_scores: np.ndarray  # `(frames,)`, the log-probability of the path's symbol in each frame
     frame_times: np.ndarray  # `(frames,)`, seconds
 
     def score(self, start: float, end: float) -> float:
-        """The lowest mean of `path_scores` over 30 frames, from `start` to `end` seconds."""
+        """The lowest mean of `path_scores` over 30 frames from `start` to `end` seconds; 0 is perfect."""
         first, last = np.searchsorted(self.frame_times, (start, end))
         scores = self.path_scores[first : max(last, first + 1)]
         if len(scores) <= SCORE_FRAMES:
@@ -160,32 +155,16 @@ class Alignment:
         return float((sums[SCORE_FRAMES:] - sums[:-SCORE_FRAMES]).min() / SCORE_FRAMES)
 
 
-def segment_recording(
-    wave: np.ndarray,
-    text: str,
-    base: Base,
-    maximum_seconds: float = MAXIMUM_SECONDS,
-    minimum_score: float = -math.inf,
-) -> list[Segment]:
-    """Align `text` with `wave`, float32 (samples,), 16 kHz, by a base of its language, and cut both at
-    pauses. A segment below the minimum score is cut again, into shorter ones, so that what fits of it is
-    found. Raises ValueError where the text needs more frames than the recording has, or the base can write
-    none of it."""
-    log_probabilities, times = recording_log_probabilities(wave, base, maximum_seconds)
-    words = align_words(log_probabilities, times, text.split(), base.vocabulary, base.stride / SAMPLE_RATE)
-    return cut_between_words(wave, words, maximum_seconds, minimum_score)
-
-
-def recording_log_probabilities(
-    wave: np.ndarray, base: Base, maximum_seconds: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, vocabulary) of pieces that end in pauses, one after another; and each frame's second."""
+def align_recording(wave: np.ndarray, text: str, base: Base, maximum_seconds: float) -> Alignment:
+    """The alignment of `text` with `wave`, float32 `(samples,)`, 16 kHz, by a base of its language. Raises
+    ValueError as `align_words`."""
     parts, times = [], []
     for first, end in cut_at_pauses(wave, maximum_seconds):
         (logits,) = base.logits([wave[first:end]])
         parts.append(logits.log_softmax(-1).numpy())
         times.append((first + base.stride * np.arange(len(logits))) / SAMPLE_RATE)
-    return np.concatenate(parts), np.concatenate(times)
+    frame_times = np.concatenate(times)
+    return align_words(np.concatenate(parts), frame_times, text.split(), base.vocabulary, base.stride)
 
 
 def align_words(
@@ -193,9 +172,10 @@ def align_words(
     times: np.ndarray,
     words: Sequence[str],
     vocabulary: Vocabulary,
-    frame_seconds: float,
+    stride: int,
 ) -> Alignment:
-    """Where each word is; see `segment_recording` for what is raised."""
+    """The alignment of words with `(frames, vocabulary)`, which begin at `times` and last `stride` samples.
+    Raises ValueError where the words need more frames, or the base can write none of them."""
     symbols = spell([target_text(word, "ctc", vocabulary) for word in words], vocabulary)
     if not symbols:
         raise ValueError("the base can write nothing of the text")
@@ -208,37 +188,40 @@ def align_words(
     begins = [0, *[*frames][1:], len(words)]
     texts = [" ".join(words[begin:end]) for begin, end in pairwise(begins)]
     firsts, lasts = np.array([*frames.values()]).T
-    return Alignment(texts, times[firsts], times[lasts] + frame_seconds, scores, times)
+    return Alignment(texts, times[firsts], times[lasts] + stride / SAMPLE_RATE, scores, times)
 
 
-def cut_between_words(
-    wave: np.ndarray, alignment: Alignment, maximum_seconds: float, minimum_score: float
+def segment_recording(
+    wave: np.ndarray,
+    text: str,
+    base: Base,
+    maximum_seconds: float = MAXIMUM_SECONDS,
+    min_score: float = -math.inf,
 ) -> list[Segment]:
-    """Segments of at most `maximum_seconds`, cut where the pauses between words are longest, in their
-    quietest place; a single longer word is cut alone."""
+    """Segments of at most `maximum_seconds`, cut where the pauses between words
+    are longest, in their quietest place; a single longer word is cut alone. A segment below `min_score` is
+    cut again, into shorter ones, to save the parts that fit. `wave` is float32 `(samples,)`, 16 kHz. Raises
+    ValueError as `align_words`."""
+    alignment = align_recording(wave, text, base, maximum_seconds)
     starts, ends = alignment.starts, alignment.ends
-    places = [quiet_place(wave, end, start) for end, start in zip(ends[:-1], starts[1:], strict=True)]
-    cuts = [0.0, *places, len(wave) / SAMPLE_RATE]
+    cuts = [0.0]
+    for end, start in zip(ends[:-1], starts[1:], strict=True):
+        between = round(end * SAMPLE_RATE), round(start * SAMPLE_RATE)
+        cuts.append(quietest(wave, *between) / SAMPLE_RATE if start > end else (start + end) / 2)
+    cuts.append(len(wave) / SAMPLE_RATE)
     lefts = np.maximum(cuts[:-1], starts - MARGIN)  # of a segment that begins with word n
-    rights = np.minimum(cuts[1:], ends + MARGIN)  # of one that ends with it
+    rights = np.minimum(cuts[1:], ends + MARGIN)  # of a segment that ends with word n
 
     def segments(first: int, last: int, maximum: float) -> Iterator[Segment]:
-        """Of words `first` to `last`; what does not fit its text is cut again, at half the maximum."""
+        """The segments of words `first` to `last`; a segment that does not fit is cut at half the maximum."""
         part = slice(first, last + 1)
         for a, b in best_cuts(starts[part], ends[part], lefts[part], rights[part], maximum):
             begin, end = first + a, first + b
             score = alignment.score(starts[begin], ends[end])
-            if score < minimum_score and begin < end and maximum / 2 >= FINEST_SECONDS:
+            if score < min_score and begin < end and maximum / 2 >= FINEST_SECONDS:
                 yield from segments(begin, end, maximum / 2)
             else:
                 text = " ".join(alignment.words[begin : end + 1])
                 yield Segment(float(lefts[begin]), float(rights[end]), text, score)
 
     return list(segments(0, len(starts) - 1, maximum_seconds))
-
-
-def quiet_place(wave: np.ndarray, end: float, start: float) -> float:
-    """Seconds: the quietest place between the end of one word and the start of the next."""
-    if start <= end:
-        return (start + end) / 2
-    return quietest(wave, round(end * SAMPLE_RATE), round(start * SAMPLE_RATE)) / SAMPLE_RATE

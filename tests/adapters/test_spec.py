@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.expressions import format_terms, parse_terms
 from ia3_speech.adapters.registry import register
+from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.errors import AdapterError, UnknownAdapter
 
 HINT = "(write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5)"
@@ -22,7 +22,7 @@ def registered(adapter, tmp_path, monkeypatch):
 
 
 def read(expression) -> list[tuple[str, float]]:
-    return [(term.name, term.weight) for term in parse_terms(expression)]
+    return [(term.name, term.weight) for term in parse_sum(expression).terms]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def read(expression) -> list[tuple[str, float]]:
 )
 def test_sums(registered, expression, found):
     assert read(expression) == found
-    assert [term.folder for term in parse_terms(expression)] == [
+    assert [term.folder for term in parse_sum(expression).terms] == [
         registry.adapters_dir() / name for name, _ in found
     ]
 
@@ -47,7 +47,7 @@ def test_sums(registered, expression, found):
 def test_an_exact_name_wins_over_arithmetic(registered, adapter):
     """PEFT's fault 6: its add_weighted_adapter under an existing name does nothing, and says nothing."""
     both = register(adapter(), "accent+medical")
-    assert [term.folder for term in parse_terms("accent+medical")] == [both]
+    assert [term.folder for term in parse_sum("accent+medical").terms] == [both]
     assert read("accent+medical:0.5") == [("accent+medical", 0.5)]
     assert read("en-gb:2+accent+medical") == [("en-gb", 2), ("accent+medical", 1)]  # the longest name wins
     assert read("medical+accent") == [("medical", 1), ("accent", 1)]
@@ -55,10 +55,10 @@ def test_an_exact_name_wins_over_arithmetic(registered, adapter):
 
 def test_paths_are_terms_and_may_hold_anything(registered, adapter, tmp_path):
     odd, plain = adapter(folder="a+b:0.5"), adapter(folder="exp/x/adapter")
-    assert parse_terms(odd)[0].folder == parse_terms(str(odd))[0].folder == odd
+    assert parse_sum(odd).folders == parse_sum(str(odd)).folders == [odd]
     assert read(f"{odd}:0.3+accent") == [(str(odd), 0.3), ("accent", 1)]
     assert read(f"accent:2+{odd}") == [("accent", 2), (str(odd), 1)]
-    assert parse_terms(f"{tmp_path}/exp/x:-1+medical")[0].folder == plain
+    assert parse_sum(f"{tmp_path}/exp/x:-1+medical").folders[0] == plain
     adapter(folder="work/accent:2")
     assert read("accent:2") == [("accent:2", 1)]  # a folder here, and no longer a weight
 
@@ -69,9 +69,9 @@ NAMES = st.sampled_from(["accent", "medical", "en-gb"])
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(NAMES, st.floats(allow_nan=False, allow_infinity=False)), min_size=1, max_size=4))
 def test_what_is_written_is_read_alike(registered, pairs):
-    terms = parse_terms("+".join(f"{name}:{weight!r}" for name, weight in pairs))
-    assert [(term.name, term.weight) for term in terms] == pairs
-    assert parse_terms(format_terms(terms)) == terms
+    terms = parse_sum("+".join(f"{name}:{weight!r}" for name, weight in pairs))
+    assert [(term.name, term.weight) for term in terms.terms] == pairs
+    assert parse_sum(str(terms)) == terms
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_is_written_is_read_alike(registered, pairs):
 )
 def test_what_is_no_sum(registered, expression, message):
     with pytest.raises(AdapterError) as caught:
-        parse_terms(expression)
+        parse_sum(expression)
     assert str(caught.value) == message
 
 
@@ -111,5 +111,5 @@ def test_what_is_no_sum(registered, expression, message):
 )  # fmt: skip
 def test_unknown_names(registered, expression, message):
     with pytest.raises(UnknownAdapter) as caught:
-        parse_terms(expression)
+        parse_sum(expression)
     assert str(caught.value) == message

@@ -1,0 +1,271 @@
+"""What a user asks for with `--adapter`, parsed once: an `AdapterSpec`.
+
+    parse_adapter("accent:0.7+medical")          a weighted sum; NAME alone is one adapter
+    parse_adapter("auto:accent,medical")         a choice by the audio among some; auto: among all registered
+    parse_adapter("left=agent,right=caller", split=True)    an adapter for each channel of a call
+
+In: a name, a path, an id on the Hub, or an expression of such. Out: a frozen, hashable spec with the folders,
+which `str` shows and nobody parses again. An exact name or path wins over arithmetic, even with a `+` or `:`
+in it. There is no `-` operator: names have hyphens.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.card import is_biometric
+from ia3_speech.adapters.record import read_summary, recorded_base
+from ia3_speech.adapters.weights import tensor_files
+from ia3_speech.errors import AdapterError, UnknownAdapter, UserError
+
+AUTO, AUTO_SUM = "auto", "auto-sum"
+CHANNEL = re.compile(r"\s*(left|right|\d+)\s*=(.*)", re.DOTALL)  # with its adapter
+HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One adapter of a sum, and its weight."""
+
+    name: str  # the adapter's name, path or id, as the user wrote it
+    folder: Path
+    weight: float = 1.0  # finite; 0 is the base, 1 the adapter
+    stamp: tuple[int, ...] = ()  # of the file with its tensors, different after each change; see `stamp_of`
+
+    def __str__(self) -> str:
+        return self.name if self.weight == 1 else f"{self.name}:{repr(self.weight).removesuffix('.0')}"
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """An adapter, a weighted sum, a choice among adapters, or an adapter for each channel; the default is the
+    base alone."""
+
+    terms: tuple[Term, ...] = ()  # of the sum; of a choice, the adapters to choose from
+    choice: Literal["auto", "auto-sum"] | None = None  # a gate chooses one term, or weights, by the audio
+    all_registered: bool = False  # the choice is among all registered adapters, not among named ones
+    channels: tuple[tuple[str, "AdapterSpec"], ...] = ()
+
+    def __str__(self) -> str:
+        if self.channels:
+            return ",".join(f"{channel}={spec}" for channel, spec in self.channels)
+        if self.choice:
+            names = ",".join(map(str, self.terms))
+            return self.choice if self.all_registered else f"{self.choice}:{names}"
+        return "+".join(map(str, self.terms))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this is one adapter as it is, without arithmetic."""
+        return len(self.terms) == 1 and self.terms[0].weight == 1 and not self.choice
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of all adapters, those of channels too."""
+        return [term.folder for spec in (self, *(spec for _, spec in self.channels)) for term in spec.terms]
+
+    def base(self, base: str | Path | None = None) -> str:
+        """The name of the base that these adapters need: `base` if it is given, else the first base that an
+        adapter records, else mini. Registered adapters of other bases may be among those of `auto`."""
+        folders = [] if self.all_registered else self.folders
+        return str(base or next(filter(None, map(recorded_base, folders)), "mini"))
+
+
+BASE_ALONE = AdapterSpec()
+
+
+def stamp_of(folder: Path) -> tuple[int, ...]:
+    """Modification time, size and inode of the file with an adapter's tensors; empty if there is none."""
+    with suppress(OSError, IndexError):
+        status = tensor_files(folder)[0].stat()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+    return ()
+
+
+def term_at(name: str, folder: Path, weight: float = 1.0) -> Term:
+    """A term with the adapter's current state on disk."""
+    return Term(name, folder, weight, stamp_of(folder))
+
+
+def tensor_files_of(spec: AdapterSpec) -> list[Path]:
+    """The files that hold the adapters' parameters."""
+    return [file for folder in spec.folders for file in tensor_files(folder)]
+
+
+def short_name(term: Term) -> str:
+    """A term's name; of a path the name of the adapter's folder, or of the experiment around it."""
+    folder = term.folder.absolute()
+    if Path(term.name).name == term.name:
+        return term.name
+    return folder.parent.name if folder.name == "adapter" else folder.name
+
+
+# --- the grammar --------------------------------------------------------------------------------------------
+
+
+def parse_expression(
+    expression: str,
+    find: Callable[[str], Value | None],
+    unknown: Callable[[str, str], UserError],
+) -> Iterator[tuple[str, Value, float]]:
+    """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises
+    AdapterError if a weight is not a finite number.
+
+    Args:
+        find: a name → its value, or None.
+        unknown: (an unknown name, the expression) → the error to raise.
+    """
+    pieces = expression.split("+")
+    while pieces:
+        for count in range(len(pieces), 0, -1):  # a `+` may stand in a name, and in a weight such as 1e+2
+            text = "+".join(pieces[:count]).strip()
+            name, number = (part.strip() for part in text.rpartition(":")[::2])
+            candidates = [(text, 1.0), (name, finite_number(number))]
+            terms = [(n, find(n), weight) for n, weight in candidates if weight is not None]
+            if terms := [term for term in terms if term[1] is not None]:
+                break
+        else:  # the last text is the first piece
+            if finite_number(number) is None and find(name) is not None:
+                hint = f'the weight of {name} is "{number}", and not a finite number ({HINT})'
+                raise AdapterError(f'"{expression}": {hint}')
+            raise unknown(text if finite_number(number) is None else name, expression)
+        yield terms[0]
+        pieces = pieces[count:]
+
+
+def finite_number(text: str) -> float | None:
+    with suppress(ValueError):
+        return number if isfinite(number := float(text)) else None
+    return None
+
+
+# --- parsing ------------------------------------------------------------------------------------------------
+
+
+def parse_adapter(adapter: "str | Path | AdapterSpec | None", *, split: bool = False) -> AdapterSpec:
+    """The spec of what a user wrote; None is the base alone, and a spec is returned as it is.
+
+    Args:
+        split: the channels of a recording are transcribed separately, so that each may have its adapter.
+
+    Raises:
+        UnknownAdapter: there is no adapter of a name or path; the message proposes the nearest names.
+        AdapterError: a term is empty, or its weight is not a finite number.
+        UserError: channels are named although they are not split.
+    """
+    if adapter is None or isinstance(adapter, AdapterSpec):
+        return adapter or BASE_ALONE
+    text = str(adapter)
+    if not CHANNEL.match(text):
+        return parse_choice(text) if is_auto(text) else parse_sum(text)
+    if not split:
+        raise UserError(f"`adapter={text}` names channels (transcribe them separately: `channels=split`)")
+    channels: dict[str, AdapterSpec] = {}
+    for part in text.split(","):
+        match = CHANNEL.match(part)
+        if not match or match[1] in channels or not match[2].strip():
+            raise UserError(f'`adapter={text}`: "{part}" is not CHANNEL=ADAPTER (left=agent,right=caller)')
+        channels[match[1]] = parse_sum(match[2].strip())
+    return AdapterSpec(channels=tuple(channels.items()))
+
+
+def parse_sum(
+    expression: str | Path,
+    find: Callable[[str], Term | None] | None = None,
+    unknown: Callable[[str, str], UserError] | None = None,
+) -> AdapterSpec:
+    """The spec of an adapter or a weighted sum, which is all that merging, export and training take.
+
+    Args:
+        find, unknown: as for `parse_expression`; default: `registry.resolve_adapter`.
+
+    Raises:
+        UnknownAdapter, AdapterError: as `parse_adapter`.
+    """
+    errors: dict[str, UnknownAdapter] = {}  # so that no name is looked up on the Hub twice
+
+    def find_anywhere(name: str) -> Term | None:
+        try:
+            if ":" not in name:
+                return term_at(name, registry.resolve_adapter(name))
+        except UnknownAdapter as error:
+            errors[name] = error
+            return None
+        # No name may hold a colon, but a path may. Path's own `expanduser` raises for ~nobody.
+        folder = registry.adapter_at(Path(os.path.expanduser(name)))  # noqa: PTH111
+        return folder and term_at(name, folder)
+
+    def unknown_term(name: str, expression: str) -> UserError:
+        if not name and expression.strip():
+            return AdapterError(f'"{expression}": a term has no name ({HINT})')
+        where = "" if name == expression.strip() else f', in "{expression}"'
+        return UnknownAdapter(f"{errors.get(name) or registry.not_found(name, Path(name))}{where}")
+
+    terms = parse_expression(str(expression), find or find_anywhere, unknown or unknown_term)
+    return AdapterSpec(tuple(replace(term, weight=weight) for _, term, weight in terms))
+
+
+def is_auto(adapter: str | Path | None) -> bool:
+    """Whether a gate is to choose by the audio: `auto`, `auto:mandarin,medical`, `auto-sum`."""
+    return str(adapter).partition(":")[0] in (AUTO, AUTO_SUM)
+
+
+def parse_choice(
+    text: str,
+    find: Callable[[str], Term | None] | None = None,
+    unknown: Callable[[str, str], UserError] | None = None,
+    registered: Callable[[], Iterable[Term]] | None = None,
+) -> AdapterSpec:
+    """The spec of `auto` or `auto-sum`, perhaps with the names to choose from.
+
+    Args:
+        find, unknown: as for `parse_sum`.
+        registered: the adapters to choose from if no names are given; default: `choosable_adapters`.
+
+    Raises:
+        UnknownAdapter: a named adapter does not exist, or none is registered.
+        UserError: it names no adapter, or a sum.
+    """
+    choice, colon, names = text.partition(":")
+    if not colon:
+        if not (terms := tuple((registered or choosable_adapters)())):
+            raise UnknownAdapter(
+                f"{text}: no adapter to choose from is registered in {registry.adapters_dir()} "
+                f"(ia3-speech adapters register FOLDER NAME; one person's is chosen only if it is named, as "
+                f"in {AUTO}:speaker42)"
+            )
+        return AdapterSpec(terms, choice, all_registered=True)
+    specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]
+    if not specs or any(len(spec.terms) > 1 for spec in specs):
+        raise UserError(f"{text}: names no adapter to choose, or a sum ({AUTO}:accent,medical)")
+    return AdapterSpec(tuple(spec.terms[0] for spec in specs), choice)
+
+
+def choosable_adapters() -> list[Term]:
+    """All registered adapters but earlier versions (NAME@1) and those of one person, which are that
+    person's."""
+    terms = [
+        term_at(name, registry.adapters_dir() / name)
+        for name in registry.registered_names()
+        if "@" not in name
+    ]
+    return [term for term in terms if not is_biometric(read_summary(term.folder))]
+
+
+def find_registered(name: str) -> Term | None:
+    """The registered adapter of exactly this name, which is never read as a path. Blocks while another
+    process writes the registry."""
+    name = unicodedata.normalize("NFC", name)
+    if registry.name_fault(name) or not registry.is_registered(name):
+        return None
+    term = term_at(name, registry.adapters_dir() / name)
+    return term if term.stamp else None  # it may just have been removed

@@ -1,0 +1,328 @@
+"""A session: a base in memory, and all that its recognisers share. Here the core and its extras meet.
+
+    asr = load("mini", adapter="speaker42", hotwords="terms.txt")      a façade for most callers
+    asr.transcribe("audio.wav").text
+
+    session = Session(load_base("mini"))
+    session.recognizer(parse_adapter("accent:0.7+medical")).texts([wave])
+
+In: a base, options of the search (search.py), and an `AdapterSpec` for each request. Out: a `Recognizer`, or
+by `load` a `Transcriber`. IA³ adapters are rows of the session's bank; an adapter of another method is in the
+model for all requests.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from math import isinf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ia3_speech.adapters.record import GATE, LM_WEIGHTS, SEARCH_FILES, method_of
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
+from ia3_speech.decoding.formats import parse_formats
+from ia3_speech.decoding.options import DictationOptions
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
+from ia3_speech.decoding.segments import PostProcessor
+from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.decoding.vad import VadMethod, choose_method
+from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.errors import UserError
+from ia3_speech.search import SearchOptions, make_search
+
+if TYPE_CHECKING:
+    from ia3_speech.adapters.cache import AdapterCache
+    from ia3_speech.lm.hotword_search import Hotword
+    from ia3_speech.model.base import Base
+    from ia3_speech.model.hypotheses import Search
+    from ia3_speech.routing.gate import GaussianGate
+
+logger = logging.getLogger(__name__)
+
+MAX_INPUT = 60.0  # seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer
+MIN_INPUT = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
+MAX_SEARCHES = 8  # of adapters with language models of their own, which stay in memory
+MAX_GATES = 16  # one for each set of adapters that requests choose from
+
+
+class Session:
+    """See the module. Any number of threads may use it.
+
+    Args:
+        base: without vectors in its model, unless `attached` is in it.
+        search: comes before the search that is registered with an adapter.
+        cache: of the adapters; default: one without limits.
+        batch_seconds, max_seconds, vad, scaling, test_time: as for `load`.
+        attached: an adapter of another method than IA³, which is in the base's model.
+    """
+
+    def __init__(
+        self,
+        base: "Base",
+        search: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
+        *,
+        cache: "AdapterCache | None" = None,
+        batch_seconds: float = BATCH_SECONDS,
+        max_seconds: float | None = None,
+        vad: VadMethod | None = None,
+        scaling: Scaling | None = None,
+        test_time: Literal["suta", "dsuta"] | None = None,
+        attached: AdapterSpec | None = None,
+    ):
+        self.base, self.options, self.scaling, self.attached = base, search, scaling, attached
+        if cache is None and attached is None:
+            from ia3_speech.adapters.bank import Bank
+            from ia3_speech.adapters.cache import AdapterCache
+
+            cache = AdapterCache(Bank(base))
+        self.cache = cache
+        seconds = max_seconds or base.maximum_seconds or MAX_INPUT
+        self.settings: dict[str, Any] = {"batch_seconds": batch_seconds, "vad": choose_method(vad)}
+        self.settings["max_seconds"] = None if isinf(seconds) else seconds
+        if test_time:
+            from ia3_speech.unsupervised.suta import Suta
+
+            self.settings["test_time"] = Suta(test_time, cache)
+        self.stored_search = lru_cache(MAX_SEARCHES)(self.make_stored_search)
+        self.cached_gate = lru_cache(MAX_GATES)(self.make_gate)
+
+    def recognizer(
+        self,
+        spec: AdapterSpec = BASE_ALONE,
+        *,
+        compute: Compute | None = None,
+        hotwords: "Sequence[Hotword]" = (),
+    ) -> Recognizer:
+        """The recogniser of a request. Its adapters are loaded on first use, and again if their files have
+        changed.
+
+        Args:
+            compute: computes the logits in place of this session, and then loads the adapters too.
+            hotwords: of this request, beside those of its search.
+
+        Raises:
+            UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
+                the model for all requests.
+        """
+        if self.attached and spec != self.attached:
+            raise UserError(
+                f"{spec or 'the base'}: {self.attached} was loaded for all requests (its method has no bank; "
+                f"leave it out of load)"
+            )
+        if spec.choice:
+            return self.routed_recognizer(spec, compute, hotwords)
+        external = compute is not None
+        if not external and self.cache:
+            compute = self.cache.logits
+            for each in (spec, *(of_channel for _, of_channel in spec.channels)):
+                self.cache.row(each.terms)
+        search, record = self.search(spec)
+        scaling = self.find_scaling(spec, record, lenient=external)
+        if hotwords:
+            from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
+
+            weight = self.options.hotword_weight
+            weight = HOTWORD_WEIGHT if weight is None else weight
+            search = HotwordSearch(hotwords, weight, self.base.vocabulary, search)
+            scaling = None  # it holds for the search that it was fitted with
+        return Recognizer(self.base, spec, search, record, scaling, compute=compute, **self.settings)
+
+    def routed_recognizer(
+        self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]"
+    ) -> Recognizer:
+        """The recogniser that chooses among the adapters of `spec` for each recording."""
+        from ia3_speech.routing.router import Router
+
+        def recognizer_of(chosen: AdapterSpec) -> Recognizer:
+            return self.recognizer(chosen, compute=compute, hotwords=hotwords)
+
+        chosen, gate = self.gate(spec)
+        if compute is None:
+            usable = []
+            for term in chosen.terms:  # errors are reported before any audio is recognised
+                try:
+                    recognizer_of(AdapterSpec((term,)))
+                    usable.append(term)
+                except UserError as error:
+                    if not spec.all_registered:
+                        raise
+                    logger.warning("%s: is not chosen: %s", term.name, error)
+            if len(usable) < len(chosen.terms):
+                chosen, gate = self.gate(replace(spec, terms=tuple(usable)))
+        router = Router(chosen, gate, recognizer_of)
+        return replace(recognizer_of(BASE_ALONE), spec=chosen, router=router)
+
+    def search(self, spec: AdapterSpec) -> "tuple[Search, dict[str, Any]]":
+        """The search of an adapter, and its record for decode.json: with what is registered with it, whatever
+        its weight, unless the session's options say otherwise. Sums and channels are searched as the base."""
+        folder = spec.terms[0].folder if len(spec.terms) == 1 else None
+        files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
+        if not files:
+            return self.default_search
+        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files))
+
+    @cached_property
+    def default_search(self) -> "tuple[Search, dict[str, Any]]":
+        """The search of the base, and of adapters with which none is registered."""
+        return make_search(self.options, self.base)
+
+    def make_stored_search(self, folder: Path, modified: tuple[int, ...]) -> "tuple[Search, dict[str, Any]]":
+        return make_search(self.options.complete(folder), self.base)
+
+    def find_scaling(
+        self, spec: AdapterSpec, search_record: Mapping[str, Any], *, lenient: bool = False
+    ) -> Scaling | None:
+        """The scaling of an adapter's confidences with a search: the session's, else the stored one; None if
+        that is damaged and `lenient`."""
+        from ia3_speech.confidence.storage import find_scaling
+
+        if self.scaling or self.settings.get("test_time") or spec.channels:
+            return self.scaling
+        try:
+            return find_scaling(self.base, spec, search_record)
+        except UserError:
+            if not lenient:
+                raise
+            return None
+
+    def gate(self, spec: AdapterSpec) -> "tuple[AdapterSpec, GaussianGate]":
+        """As `routing.router.make_gate`; read again when the file of an adapter's gate has changed."""
+        files = [term.folder / GATE for term in spec.terms]
+        return self.cached_gate(
+            spec, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+        )
+
+    def make_gate(self, spec: AdapterSpec, modified: tuple[int, ...]) -> "tuple[AdapterSpec, GaussianGate]":
+        from ia3_speech.routing.router import make_gate
+
+        return make_gate(spec, self.base)
+
+
+def load(
+    base: str | Path | None = None,
+    *,
+    adapter: str | Path | AdapterSpec | None = None,
+    bank: Mapping[str, Path] | None = None,
+    device: str | None = None,
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    precision: Literal["no", "bf16", "auto"] = "no",
+    batch_seconds: float = BATCH_SECONDS,
+    method: str | None = None,
+    max_seconds: float | None = None,
+    lm: str | Path | None = None,
+    hotwords: str | Path | None = None,
+    search: SearchOptions | Literal["greedy", "beam"] | None = None,
+    vad: VadMethod | None = None,
+    scaling: Scaling | None = None,
+    channels: Literal["mix", "split"] = "mix",
+    post_process: PostProcessor | None = None,
+    test_time: Literal["suta", "dsuta"] | None = None,
+) -> Transcriber:
+    """Load a base, and one adapter or many, to transcribe with.
+
+    Args:
+        base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
+        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone, or
+            an adapter with each request; left=agent,right=caller: one per channel; auto: for each recording
+            one of the registered adapters or none, by its audio; auto:accent,medical: one of these or none.
+        bank: names and folders of many adapters, in place of one adapter, for `Recognizer.texts`.
+        device: a torch device; None takes CUDA where there is one.
+        dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
+        precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
+            compute everything in `dtype`.
+        batch_seconds: padded seconds of audio that go through the model at once.
+        method: FILE.py:NAME, a method of your own, by which the adapter was trained.
+        max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
+            infinite: never.
+        lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
+        search: how logits become text; None: as registered with the adapter, else as `SearchOptions` says.
+        vad: how to find the speech where longer recordings are cut: off, energy or silero; None: silero if it
+            is installed, else energy.
+        scaling: calibrates the words' confidences; None: what `calibrate` stored for this search with the
+            adapter, or, if there is no adapter, with the base; nothing stored: no calibration.
+        channels: mix averages the channels of a recording; split transcribes each by itself, and merges the
+            texts by time.
+        post_process: turns the recognised words into written text, as dictation does.
+        test_time: adapt each request's vectors to its audio, see `unsupervised.suta`; confidences are then
+            not calibrated.
+
+    Raises:
+        UserError: an adapter or the base is not there, or they don't belong together; no such device.
+    """
+    for name, seconds in (("batch_seconds", batch_seconds), ("max_seconds", max_seconds)):
+        if seconds is not None and not seconds >= MIN_INPUT:
+            raise UserError(f"`{name}` is {seconds:g}, and has to be at least {MIN_INPUT:g} seconds")
+    if test_time not in (None, "suta", "dsuta"):
+        raise UserError(f"`test_time` is {test_time!r}, and has to be suta or dsuta")
+    if channels == "split" and test_time == "dsuta":
+        raise UserError("`test_time=dsuta` follows one person, and split channels have several (take suta)")
+    choose_method(vad)
+    files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
+    search = SearchOptions(search) if isinstance(search, str) else search
+    options = replace(search or SearchOptions(), **files)
+    options.check()
+    spec = parse_adapter(adapter, split=channels == "split")
+    if spec.choice and test_time:
+        raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
+    warn_of_unused_searches(spec, options)
+    from ia3_speech.adapters.load import base_of
+    from ia3_speech.adapters.methods import add_own_method, load_any
+    from ia3_speech.model.precision import choose_precision
+
+    add_own_method(method)
+    loaded = base_of(spec, base or base_of_bank(bank), dtype=dtype, device=device)
+    loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
+    if precision == "auto":
+        logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
+    attached = None
+    if spec.is_single and not test_time and method_of(spec.terms[0].folder) != "ia3":
+        attached = spec
+        load_any(loaded, spec)
+    session = Session(
+        loaded,
+        options,
+        batch_seconds=batch_seconds,
+        max_seconds=max_seconds,
+        vad=vad,
+        scaling=scaling,
+        test_time=test_time,
+        attached=attached,
+    )
+    for name, folder in (bank or {}).items():
+        session.cache.bank.add(name, folder)
+    recognizer = session.recognizer(spec)
+    if bank:  # whose adapters may each have another scaling
+        recognizer = replace(recognizer, scaling=scaling)
+    return Transcriber(recognizer, post_process, channels == "split", session)
+
+
+def base_of_bank(bank: Mapping[str, Path] | None) -> str | None:
+    """The base that the first adapter of a bank records."""
+    from ia3_speech.adapters.record import recorded_base
+
+    return recorded_base(next(iter(bank.values()))) if bank else None
+
+
+def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:
+    """Warn that sums and channels are not searched as their adapters are alone."""
+    several = spec.channels or (len(spec.terms) > 1 and not spec.choice)
+    terms = [term for each in (spec, *(of_channel for _, of_channel in spec.channels)) for term in each.terms]
+    measured = [term.name for term in terms if (term.folder / LM_WEIGHTS).is_file()]
+    if several and measured and options.search is None and options.lm is None:
+        logger.warning(
+            "sums and channels are searched as the base is, with its language model if it has one, not as "
+            "%s was measured (--lm, --hotwords and --search choose)",
+            " and ".join(measured),
+        )
+
+
+def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
+    """Dictation, if it is asked for, or if `dictation` is among the formats."""
+    if not options.dictation and "dictation" not in parse_formats(formats):
+        if options.dictation_rules or options.dictation_off:
+            raise UserError("--dictation-rules and --dictation-off need --dictation, or --format dictation")
+        return None
+    from ia3_speech.dictation import make_dictation
+
+    return make_dictation(options.dictation_rules, options.dictation_off)
