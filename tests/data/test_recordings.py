@@ -49,11 +49,6 @@ def test_rates_and_channels():
         assert np.array_equal(to_waveform(cell), mono)
 
 
-def test_channels_that_cancel_each_other(caplog):
-    assert np.array_equal(to_waveform({"array": np.stack([WAVE, -WAVE]), "sampling_rate": SAMPLE_RATE}), WAVE)
-    assert "the channels cancel each other" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("cell", "message"),
     [

@@ -49,12 +49,6 @@ def asr(folder, base_folder):
     return asr
 
 
-def test_each_channel_is_a_text_of_its_own(asr, folder):
-    result = Transcriber(asr.recognizer, asr.post_process, split=True).transcribe(folder / "call.wav")
-    assert result.text.splitlines() == [f"{name}: {text}" for text in WRITTEN for name in ("left", "right")]
-    assert result.raw_text.splitlines() == [f"{name}: {raw}" for raw in RAW for name in ("left", "right")]
-
-
 def test_files(folder, asr, base_folder, tmp_path, run_command):
     def run(*flags) -> str:
         terms = ("--search", "greedy", "--hotwords", folder / "terms.txt")

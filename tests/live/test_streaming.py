@@ -108,16 +108,6 @@ def test_words_of_final_texts_have_their_times_in_the_stream(recognizer):
         assert all(event.start - 1e-6 <= time <= event.end + 1e-6 for time in times)
 
 
-def test_a_pause_ends_a_piece_at_once(recognizer):
-    """Its text is there as soon as the pause has lasted, not with the next speech."""
-    stream = StreamingRecognizer(recognizer, pause_seconds=0.6)
-    wave = np.concatenate([babble(1), silence(2)])
-    heard = 0
-    while not finals(stream.feed(wave[heard : heard + 160])):
-        heard += 160
-    assert 1.6 <= (heard + 160) / SAMPLE_RATE <= 1.65
-
-
 # ---- partial texts
 
 

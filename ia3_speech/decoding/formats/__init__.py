@@ -62,7 +62,7 @@ def parse_formats(names: str) -> list[str]:
     for name in names.lower().replace(" ", "").split(","):
         if name != "all" and name not in FORMATS:
             raise UserError(f"--format: {name!r} is none of {', '.join(FORMATS)}, all")
-        formats += [one for one in (ALL if name == "all" else [name]) if one not in formats]
+        formats += [each for each in (ALL if name == "all" else [name]) if each not in formats]
     if len(texts := [name for name in formats if FORMATS[name].suffix == ".txt"]) > 1:
         raise UserError(f"--format: {' and '.join(texts)} both write .txt files (take one of them)")
     return formats
@@ -91,7 +91,7 @@ def check_output(options: OutputOptions) -> None:
 
 
 def with_times(options: OutputOptions) -> bool:
-    """Whether what is written or printed holds times."""
+    """Whether the output holds times."""
     formats = parse_formats(options.format)
     timed = any(FORMATS[name].timed for name in formats)
     timed = timed or options.word_timestamps or options.review_below is not None

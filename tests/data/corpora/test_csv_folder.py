@@ -61,16 +61,6 @@ def test_the_sets_to_the_byte(tmp_path):
     assert "utt2accent" not in found
 
 
-def test_speakers_and_splits_as_others_call_them(tmp_path):
-    people = (("Zoë Müller", "train"), ("Zoe Muller", "validation"), ("王", "test"))
-    lines = [f"{n}.wav,text {'abc'[n]},{who},{split},9,f" for n, (who, split) in enumerate(people)]
-    lines = ["file,text,speaker,split,年龄,性别", *lines]
-    sets = prepared(made(tmp_path / "mine", lines, files=["0.wav", "1.wav", "2.wav"]), tmp_path)
-    speakers = {name: [utterance.speaker for utterance in data] for name, data in sets.items()}
-    assert [utterance.labels for utterance in sets["test"]] == [{"年龄": "9", "性别": "f"}]
-    assert speakers == {"train": ["Zoe_Muller"], "dev": ["Zoe_Muller_2"], "test": ["speaker"]}
-
-
 def test_few_speakers_are_split_by_sentence(tmp_path, capsys):
     lines = plain(30)
     lines[2] = lines[2].replace(",sentence ba", ',"Sentence, aa!"')
@@ -87,7 +77,7 @@ def test_without_speakers_each_recording_is_one(tmp_path, capsys):
     sets = prepared(made(tmp_path / "mine", lines), tmp_path, size="small")
     assert sum(len(data.speakers) for data in sets.values()) == 12
     out = capsys.readouterr().out
-    assert "mine: no column speaker (the columns are file, text): each recording counts as a speaker" in out
+    assert "no column speaker (the columns are file, text): each recording counts as a speaker" in out
     assert "test: 2 of 12 sentences, 17% of all recordings" in out
 
 

@@ -46,14 +46,6 @@ def test_each_layout(tmp_path, layout):
         convert_dataset(str(folder), tmp_path / "data2", split="train")
 
 
-def test_texts_at_the_top_leave_the_others_their_speakers(tmp_path):
-    folder = corpus(tmp_path / "corpus", "VCTK")
-    noise(folder / "wav48/A.wav", 1.0)
-    (folder / "txt/A.txt").write_text("sentence k")  # the first of all
-    data = convert_dataset(str(folder), tmp_path / "data")
-    assert len(data.utterances) == 11 and set(SPEAKERS) < {one.speaker for one in data}
-
-
 def test_what_has_no_partner_is_counted_and_an_empty_text_named(tmp_path, capsys):
     folder = corpus(tmp_path / "corpus", "VCTK")
     noise(folder / "wav48/ABA/a0_mic2.flac", 1.0)
