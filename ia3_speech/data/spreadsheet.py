@@ -146,12 +146,6 @@ def usual_names(columns: list[str], place: str) -> list[str]:
         if columns.count(name) > 1 or not name:
             fault = f"two columns {name}" if name else "a column without a name"
             raise UserError(f"{place}: {fault} (give each column a name of its own)")
-    labels = {}
-    for name in columns:
-        if (other := labels.setdefault(label_name(name), name)) != name:
-            raise UserError(
-                f"{place}: {other} and {name} are both {label_name(name)} as a label (rename one)"
-            )
     for name, synonyms in SYNONYMS.items():
         if name in columns:
             continue

@@ -276,7 +276,7 @@ def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     {"text": TABLES["text"].replace("there", "می\u200cخواهم क्\u200dष <s>x x#0 a</s>b <unk>")},
     {"text": TABLES["text"].replace(" ", "\t"), "utt2dur": EACH.format("1e-1")},
 ])  # fmt: skip
-def test_what_is_allowed(plain, allowed):
+def test_allowed_tables(plain, allowed):
     assert len(read_data_directory(lay(plain, allowed))) == 4
 
 
@@ -483,7 +483,7 @@ def test_impossible_parts(many, tmp_path, monkeypatch, capsys, words, message):
 # ---- the command ----
 
 
-def test_check_audio_names_what_cannot_be_used(plain, sounds, tmp_path, capsys, caplog):
+def test_check_audio_names_unusable_files(plain, sounds, tmp_path, capsys, caplog):
     """Unusable audio is an error, clipped audio a warning; without the flag no audio is opened."""
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     soundfile.write(tmp_path / "loud.wav", np.sign(np.sin(np.arange(16000.0))), 16000)

@@ -46,7 +46,7 @@ WITH_DIGITS = Vocabulary(WITHOUT_DIGITS.tokens | {str(n): 40 + n for n in range(
         (30 * "1,000," + "1st", 30 * "one zero zero zero " + "one st"),
     ],
 )  # fmt: skip
-def test_what_is_spoken(text, spoken):
+def test_numbers_symbols_and_units(text, spoken):
     assert verbalize_numbers(text) == spoken
 
 

@@ -263,10 +263,10 @@ def with_bars(text: str) -> list[Word]:
 )  # fmt: skip
 def test_pauses_and_segments(spoken, segments):
     words = with_bars(spoken)
-    found = list(make_segments(words, DICTATION))
-    assert {segment.raw_text: segment.text for segment in found} == segments
-    assert [word for segment in found for word in segment.words] == (words if segments else [])
-    assert all((s.start, s.end) == (s.words[0].start, s.words[-1].end) for s in found)
+    result = list(make_segments(words, DICTATION))
+    assert {segment.raw_text: segment.text for segment in result} == segments
+    assert [word for segment in result for word in segment.words] == (words if segments else [])
+    assert all((s.start, s.end) == (s.words[0].start, s.words[-1].end) for s in result)
 
 
 @settings(max_examples=200, deadline=None)
@@ -293,7 +293,7 @@ def test_pieces_and_segments_joined_are_the_whole_text(words, pauses, data):
 # ---- rules of one's own, and what is switched off
 
 
-def test_rules_of_ones_own(tmp_path):
+def test_rules_of_the_user(tmp_path):
     rules = tmp_path / "clinic.yaml"
     rules.write_text(
         "rules: {a and e: A&E, 'grade {number}': 'grade {number}', '{number} dollars': '${number}'}\n"
@@ -319,7 +319,7 @@ def test_rules_of_ones_own(tmp_path):
         ("names, New Paragraph", "On monday 5 mg. Blood pressure 120/80 new paragraph yes"),
     ],
 )
-def test_what_is_switched_off(off, written):
+def test_parts_switched_off(off, written):
     spoken = "on monday five milligrams full stop blood pressure one hundred and twenty over eighty"
     assert make_dictation(off=off).write(f"{spoken} new paragraph yes") == written
 

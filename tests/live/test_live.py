@@ -85,7 +85,7 @@ def test_json(run_command, tiny_folder):
         (wav(two_sentences()), ["--format", "srt"], "--format srt: live input is written as text or txt or "),
     ],
 )
-def test_what_cannot_be_is_one_line_before_a_base_is_looked_for(run_command, stdin, flags, message):
+def test_faults_of_options_are_one_line_before_a_base_is_loaded(run_command, stdin, flags, message):
     result = run_command("live", "--base", "nowhere", *flags, stdin=stdin)
     assert (result.code, result.out) == (1, "") and result.err.count("\n") == 1
     assert result.err.startswith(f"error: {message}")
@@ -103,7 +103,7 @@ def test_flags_of_transcribe_that_do_not_fit_live_input(run_command):
         assert (result.code, result.out) == (1, "") and message in result.err
 
 
-def test_what_was_heard_before_an_error_is_told(run_command, tiny_folder):
+def test_audio_before_an_error_is_transcribed(run_command, tiny_folder):
     """A float sample that is NaN, near the end."""
     wave = two_sentences()
     wave[-3000] = np.nan
@@ -133,7 +133,7 @@ def test_a_second_ctrl_c_ends_at_once():
         signal.pause()
 
 
-def test_a_microphone_loses_what_the_model_has_no_time_for():
+def test_a_microphone_loses_audio_while_the_model_is_slow():
     inbox = Inbox()
     for _ in range(inbox.portions.maxsize + 3):
         inbox.put_or_lose(np.zeros(1600, np.float32))
@@ -141,7 +141,7 @@ def test_a_microphone_loses_what_the_model_has_no_time_for():
     assert len(inbox.take()) == inbox.portions.maxsize * 1600 and len(inbox.take()) == 0
 
 
-def test_a_microphone_that_stops_is_told(run_command, tiny_folder, monkeypatch):
+def test_a_microphone_that_stops_is_an_error(run_command, tiny_folder, monkeypatch):
     class InputStream:
         def __init__(self, finished_callback, **_):
             self.start = finished_callback

@@ -36,7 +36,7 @@ def recognized(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
     return events
 
 
-def told(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
+def final_events(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
     """What is told of pieces that come one at a time."""
     dictation = PostProcessed(DICTATION, partials=partials)
     events = [event for piece in recognized(*pieces) for event in dictation.events([piece])]
@@ -46,7 +46,7 @@ def told(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
 @settings(max_examples=200, deadline=None)
 @given(PIECES)
 def test_final_texts_are_what_is_written_of_the_whole(pieces):
-    events = told(pieces)
+    events = final_events(pieces)
     words = [word for event in recognized(*pieces) for word in event.words]
     whole = written_text(words, DICTATION)
     assert all(event.final for event in events)
@@ -83,5 +83,5 @@ def test_a_text_is_final_once_nothing_behind_it_can_change_it():
 
 def test_dictated_line_breaks_are_printed():
     output = LiveOutput(io.StringIO(), "dictation")
-    output.show(told(["pressure of two", "new line", "review", "new paragraph next visit"]))
+    output.show(final_events(["pressure of two", "new line", "review", "new paragraph next visit"]))
     assert output.stream.getvalue() == "Pressure of two\nReview\n\nNext visit\n"

@@ -71,13 +71,13 @@ def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, ti
     files += sorted((shared_data / "minds14/train").rglob("*.ogg"))[:2]
     wave = np.concatenate([load_audio(file) for file in files])
     several = [StreamingRecognizer(recognizer, partial_seconds=seconds) for seconds in (0.5, 2.0, None)]
-    found = [run(one, wave, *np.random.default_rng(0).integers(0, 16_000, 50)) for one in several]
-    spans = [(round(e.start * SAMPLE_RATE), round(e.end * SAMPLE_RATE)) for e in finals(found[0])]
+    result = [run(item, wave, *np.random.default_rng(0).integers(0, 16_000, 50)) for item in several]
+    spans = [(round(e.start * SAMPLE_RATE), round(e.end * SAMPLE_RATE)) for e in finals(result[0])]
     offline = recognizer.texts([wave[first:end] for first, end in spans])
-    assert [event.text for event in finals(found[0])] == offline
+    assert [event.text for event in finals(result[0])] == offline
     assert len(offline) > 4 and sum(map(bool, offline)) > 3
-    assert finals(found[0]) == finals(found[1]) == finals(found[2]) == found[2]
-    assert sum(not event.final for event in found[0]) > sum(not event.final for event in found[1]) > 0
+    assert finals(result[0]) == finals(result[1]) == finals(result[2]) == result[2]
+    assert sum(not event.final for event in result[0]) > sum(not event.final for event in result[1]) > 0
 
 
 @pytest.mark.parametrize(("longest", "seconds"), [(1.003, 23.7), (4.0, 4.3), (4.0, 0.9), (9.5, 23.7)])
