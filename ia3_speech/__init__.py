@@ -8,7 +8,7 @@ The names below are imported from their modules on first use, so that `import ia
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name → its module.
 _PUBLIC = {

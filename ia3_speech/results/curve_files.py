@@ -27,14 +27,7 @@ from ia3_speech.atomic import write_json
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import numeric_order, percent
 from ia3_speech.model.location import BASE_CURVE, base_folder
-from ia3_speech.results.systems import (
-    System,
-    is_current,
-    load_json,
-    median_of,
-    scored_systems,
-    start_of,
-)
+from ia3_speech.results.systems import System, is_current, load_json, median_of, scored_systems, start_of
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import DEV, GREEDY, OUT_OF_DOMAIN, Result, read_result
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table

@@ -21,15 +21,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
 from ia3_speech.scoring.error_rates import Json
-from ia3_speech.scoring.record import (
-    BASE,
-    DEV,
-    GREEDY,
-    OUT_OF_DOMAIN,
-    SEARCHES,
-    Result,
-    read_results,
-)
+from ia3_speech.scoring.record import BASE, DEV, GREEDY, OUT_OF_DOMAIN, SEARCHES, Result, read_results
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Rate
 

@@ -162,10 +162,7 @@ COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {
 
 
 def rates_table(
-    name: str,
-    caption: str,
-    head: Sequence[str],
-    rows: Iterable[tuple[str, ErrorRates, Mapping[str, Cell]]],
+    name: str, caption: str, head: Sequence[str], rows: Iterable[tuple[str, ErrorRates, Mapping[str, Cell]]]
 ) -> Table:
     """A table with a row for each system, test set or part of a set.
 
