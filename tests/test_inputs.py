@@ -165,14 +165,6 @@ def test_a_command_is_run_once_for_its_inputs(run, tmp_path):
     assert run("out", "input", *COMMAND).code == run("out", "input", *COMMAND).code == 7
 
 
-def test_without_git_the_record_has_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "out").mkdir()
-    Inputs({}).record(tmp_path / "out")
-    record = read_inputs(tmp_path / "out")
-    assert record["finished"] and record["commit"] is None and record["dirty"] is False
-
-
 def test_a_clone_around_the_environment_is_not_the_programs(tmp_path):
     package = tmp_path / "venv/site-packages/ia3_speech"
     package.mkdir(parents=True)

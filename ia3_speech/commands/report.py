@@ -20,7 +20,7 @@ from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.charts import HINT
-from ia3_speech.report.data import find_others, find_report_paths, read_report_data
+from ia3_speech.report.data import find_report_files, read_report_data
 from ia3_speech.report.figures import report_figures, write_figures
 from ia3_speech.report.page import make_page, title_of_record
 from ia3_speech.report.tables import report_tables, tables_folder, write_table_files
@@ -55,16 +55,18 @@ def main(
             without .html
         force: write the page again even if its inputs are the same as before
     """
-    paths = find_report_paths(decode_dir, baseline, training, curve)
+    files = find_report_files(decode_dir, baseline, training, curve)
     out = out or decode_dir / "report.html"
-    adapter = paths.get("adapter")
-    weights = sorted(adapter.glob("*.safetensors")) if adapter else None
-    decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
-    others = find_others(decode_dir, paths.get("baseline"))
-    others = [place / name for place in others for name in ("text", "score.json")]
-    others += [place / CONFIDENCES for place in (decode_dir, paths.get("baseline")) if place]
+    adapter = files.get("adapter")
+    folders = [decode_dir, *files["others"], *([files["baseline"]] if "baseline" in files else [])]
+    names = ("text", "score.json", "decode.json", CONFIDENCES)
+    decoded = {
+        "decode_dir": [folder / name for folder in folders for name in names],
+        "adapter": sorted(adapter.glob("*.safetensors")) if adapter else None,
+    }
+    others = {name: file for name, file in files.items() if name not in ("others", "baseline")}
     inputs = Inputs(
-        {"data": data} | paths | {"decode_dir": decoded, "adapter": weights, "others": others},
+        {"data": data} | others | decoded,
         {
             "embed_audio": embed_audio,
             "allow_pipes": allow_pipes or None,
@@ -73,7 +75,7 @@ def main(
     )
     if inputs.is_current(out, force or figures is not None or not tables_folder(out).is_dir()):
         return
-    report = read_report_data(data, paths)
+    report = read_report_data(data, files)
     if embed_audio:
         players = embedded_audio(report.utterances, allow_pipes=allow_pipes)
     else:

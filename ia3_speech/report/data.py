@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
@@ -111,82 +112,68 @@ class ReportData:
         return [system for system in self.systems if system.result.confidences]
 
 
-def find_report_paths(
+def find_report_files(
     decode_dir: Path, baseline: Path | None = None, training: Path | None = None, curve: Path | None = None
-) -> dict[str, Path]:
-    """The decode directories ("decode_dir", "baseline") and files that a report is made from, by the field of
-    `ReportData` that they fill: those that were given, and others beside `decode_dir`. Raises UserError where
-    a given path does not exist, or decode_dir was not scored, or not against the baseline."""
-    result = read_result(decode_dir / "score.json")
-    record, folder = result.record, decode_dir.absolute().parent
+) -> dict[str, Path | list[Path]]:
+    """The decode directories ("decode_dir", "baseline", the list "others") and files that a report is made
+    from, by the field of `ReportData` that they fill: those that were given, and others beside `decode_dir`.
+    Raises UserError where a given path does not exist, or decode_dir was not scored, or not against the
+    baseline."""
+    result, folder = read_result(decode_dir / "score.json"), decode_dir.absolute().parent
     for path in filter(None, (baseline, training, curve)):
         if not path.exists():
             raise UserError(f"{path}: there is no such file or folder")
-    siblings = [read_result(file) for file in sorted(folder.glob("*/score.json"))]
-    other_speech = {one.search: one.folder for one in siblings if one.set == OUT_OF_DOMAIN != result.set}
-    other_speech = other_speech.get(result.search, other_speech.get(GREEDY))
+    if baseline and not result.has_baseline:
+        raise UserError(
+            f"{decode_dir}: was scored without a baseline "
+            f'(run "ia3-speech score {result.record["data"]} {decode_dir} --baseline {baseline}")'
+        )
+    beside = [read_result(file) for file in sorted(folder.parent.glob("*/*/score.json"))]
+    same_set = [one for one in beside if one.set == result.set]
+    if result.has_baseline and not baseline:
+        recorded = Path(result.record["baseline_dir"])
+        alike = [one.folder for one in same_set if one.label == result.baseline_label]
+        baseline = next((place for place in (recorded, *alike) if place.exists()), None)
+        if not baseline:
+            raise UserError(f"{recorded}: the baseline of {decode_dir} is not there (give --baseline)")
+    shown = {place.resolve() for place in (decode_dir, baseline) if place}
+    other_speech = {
+        one.search: one.folder / "score.json"
+        for one in beside
+        if one.folder.parent == folder and one.set == OUT_OF_DOMAIN != result.set
+    }
     curves = sorted(folder.parent.glob("curve*.json"), key=lambda file: file.stem)
     curves = [file for file in curves if result.name in load_json(file).get("systems", [result.name])]
-    beside = {
+    terms = Path(result.record.get("terms_file") or "none")
+    files = {
+        "decode_dir": decode_dir,
+        "baseline": baseline,
         "adapter": folder / "adapter",
         "training": training or folder / "metrics.jsonl",
         "curve": curve or next(iter(curves), None),
         "trade_off": folder.parent / "trade_off.json",
-        "out_of_domain": other_speech and other_speech / "score.json",
-        "terms": recorded_path(decode_dir, record.get("terms_file"), parts=1),
+        "out_of_domain": other_speech.get(result.search, other_speech.get(GREEDY)),
+        "terms": terms if terms.exists() else folder.parent / terms.name,
     }
-    if result.has_baseline and not baseline:
-        baseline = recorded_path(decode_dir, record["baseline_dir"], parts=2)
-        if not baseline:
-            raise UserError(
-                f"{record['baseline_dir']}: the baseline of {decode_dir} is not there (give --baseline)"
-            )
-    if baseline and not result.has_baseline:
-        raise UserError(
-            f"{decode_dir}: was scored without a baseline "
-            f'(run "ia3-speech score {record["data"]} {decode_dir} --baseline {baseline}")'
-        )
-    beside |= {"decode_dir": decode_dir, "baseline": baseline}
-    return {name: path for name, path in beside.items() if path and path.exists()}
-
-
-def find_others(decode_dir: Path, baseline: Path | None) -> list[Path]:
-    """The decode directories of further systems: the base and this adapter, searched otherwise."""
-    result, folder = read_result(decode_dir / "score.json"), decode_dir.absolute().parent
-    shown = {place.resolve() for place in (decode_dir, baseline) if place}
-    places = sorted(
-        file for file in folder.parent.glob("*/*/score.json") if file.parent.resolve() not in shown
-    )
-    others = [read_result(file) for file in places]
-    return [
+    others = [
         one.folder
-        for one in others
-        if one.set == result.set and (one.system == BASE or one.folder.parent == folder)
+        for one in same_set
+        if (one.system == BASE or one.folder.parent == folder) and one.folder.resolve() not in shown
     ]
+    return {name: path for name, path in files.items() if path and path.exists()} | {"others": others}
 
 
-def recorded_path(decode_dir: Path, recorded: str | None, parts: int) -> Path | None:
-    """A path in score.json: as it is recorded, else in EXP by its last parts; None if it is nowhere."""
-    path = Path(recorded or "")
-    places = (path, decode_dir.absolute().parents[1] / Path(*path.parts[-parts:])) if recorded else ()
-    return next((place for place in places if place.exists()), None)
-
-
-def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
-    """Read all files, as `find_report_paths` names them. Raises UserError where one is damaged, or where they
+def read_report_data(data: Path, files: Mapping[str, Any]) -> ReportData:
+    """Read all files, as `find_report_files` names them. Raises UserError where one is damaged, or where they
     do not belong together."""
-    folders = [paths[name] for name in ("decode_dir", "baseline") if name in paths]
-    folders += find_others(paths["decode_dir"], paths.get("baseline"))
-    decoded = [read_decoded_system(folder) for folder in folders]
-    system, others = decoded[0], decoded[1:]
-    baseline = others.pop(0) if "baseline" in paths else None
+    system, *others = map(read_decoded_system, [files["decode_dir"], *files["others"]])
+    baseline = read_decoded_system(files["baseline"]) if "baseline" in files else None
     if baseline:
         check_comparable(system, baseline)
     for other in [other for other in others if other.references != system.references]:
         logger.warning("%s: left out, its references differ (score it again)", other.folder)
         others.remove(other)
-    directory = read_data_directory(data, wav=False, spk_sort=False)
-    by_id = {utterance.id: utterance for utterance in directory}
+    by_id = {utterance.id: utterance for utterance in read_data_directory(data, wav=False, spk_sort=False)}
     if unknown := [name for name in system.references if name not in by_id]:
         raise UserError(
             f"{data}: utterance {unknown[0]} of {system.folder} is not in it (is it the right set?)"
@@ -198,15 +185,15 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
         "adapter": read_summary,
         "out_of_domain": read_result,
     }
-    with_terms = system.result.terms and "terms" in paths
+    with_terms = system.result.terms and "terms" in files
     return ReportData(
         utterances=[by_id[name] for name in system.references],
         system=system,
         baseline=baseline,
         others=others,
-        vectors=vectors_in(read_weights(paths["adapter"])) if "adapter" in paths else [],
-        terms=read_term_list(paths["terms"], system.result.record["normalize"]) if with_terms else None,
-        **{name: read(paths[name]) for name, read in readers.items() if name in paths},
+        vectors=vectors_in(read_weights(files["adapter"])) if "adapter" in files else [],
+        terms=read_term_list(files["terms"], system.result.record["normalize"]) if with_terms else None,
+        **{name: read(files[name]) for name, read in readers.items() if name in files},
     )
 
 
@@ -224,15 +211,12 @@ def read_decoded_system(folder: Path) -> DecodedSystem:
 
 def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
     """Raise UserError unless the system was scored against this baseline, and both by the same labels."""
-    known = baseline.result.record["by_label"]
-    for label, values in system.result.record["by_label"].items():
-        if known.get(label, {}).keys() != values.keys():
-            raise UserError(
-                f"{baseline.folder}: was scored before the labels of {label} that {system.folder} has "
-                f'(run "ia3-speech score" of it again)'
-            )
-    if not system.result.is_against(baseline.result):
+    ours, theirs = (
+        {label: [*values] for label, values in side.result.record["by_label"].items()}
+        for side in (system, baseline)
+    )
+    if ours != theirs or not system.result.is_against(baseline.result):
         raise UserError(
-            f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now "
-            f'(run "ia3-speech score … --baseline {baseline.folder}" again)'
+            f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now, or "
+            f'by other labels (run "ia3-speech score" of the baseline and of the system again)'
         )

@@ -73,10 +73,7 @@ def cell(left: float, top: float, quantiles: np.ndarray, scale: float, name: str
     bars = [
         line(*ends, colour, width)
         for start, end, width in ((low, high, 1), (first, third, 8))
-        for ends, colour in (
-            ((start, y, min(end, middle), y), BLUE),
-            ((max(start, middle), y, end, y), RED),
-        )
+        for ends, colour in (((start, y, min(end, middle), y), BLUE), ((max(start, middle), y, end, y), RED))
         if ends[0] < ends[2]
     ]
     title = element("title", f"{name}: 5, 25, 50, 75 and 95 % lie below {listed}")

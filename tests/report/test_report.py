@@ -1,23 +1,17 @@
 """The report: what it finds, what it says, what it refuses; that nothing in the data becomes markup."""
 
 import base64
-import csv
 import hashlib
-import io
 import json
 import re
 import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import soundfile
 
-from ia3_speech.cli import command
 from ia3_speech.commands.report import main
 from ia3_speech.commands.score import main as score
-from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import interval, percent
 from ia3_speech.report.charts import has_cairo
@@ -95,19 +89,6 @@ def test_the_numbers_are_those_of_score(recipe):
     assert "6 utterances of 3 speakers · 16 words · ia3_plus_seed1 compared with base" in text
 
 
-def test_tables_by_label(recipe):
-    page = Reading(recipe.page())
-    by_label = json.loads((recipe.adapted / "score.json").read_text())["by_label"]
-    for label, value, shown in (("speaker", "bob", "bob"), ("accent", "scottish", "scottish *")):
-        rates = by_label[label][value]
-        cells = rf"{re.escape(shown)} \d+ \d+ [\d.]+ \[.*?\] {percent(rates['wer'])} "
-        assert re.search(cells + re.escape(interval(rates["wer_ci"])), page.text)
-    links = {(link.get("data-label"), link.get("data-value")) for link in page.all("a")}
-    assert {("speaker", "bob"), ("accent", "scottish")} <= links
-    assert "* fewer than 10 speakers (for a single speaker, utterances are drawn)" in page.text
-    assert "welsh * 2 6 " in page.text
-
-
 @pytest.mark.parametrize(("speakers", "style"), [(3, "open"), (12, "better")])
 def test_changes_of_few_speakers_are_not_coloured(tmp_path, speakers, style):
     heard = {f"s{n:02d}-1": ("a b c", "x y z", "a b c") for n in range(speakers)}
@@ -116,20 +97,6 @@ def test_changes_of_few_speakers_are_not_coloured(tmp_path, speakers, style):
     assert f"pill {style}" in classes
     assert ("better" in classes) == (style == "better")
     assert ("coloured where the interval excludes 0" in page) == (style == "better")
-
-
-def test_all_that_lies_beside_is_found(recipe):
-    """Without a flag: the adapter's vectors, training, learning curve, trade-off."""
-    add_extras(recipe)
-    text = Reading(recipe.page()).text
-    assert "epoch 3 with 42.00 %, the last epoch within one standard error of the lowest, 40.00 %" in text
-    assert "Median of the seeds from 47.0 % with 1 minute to 32.0 % with 10 minutes" in text
-    assert "the base has 51.0 %" in text
-    assert "WER on test_adults by amount of audio" in text
-    assert "scale 0.5: test 40.0 %, out-of-domain speech 25.6 %" in text
-    assert "replay-weight 0.1: test 35.0 %, out-of-domain speech 25.0 %" in text
-    for layer in (0, 1, 10):
-        assert f"layer {layer}, key: 5, 25, 50, 75 and 95 % lie below" in text
 
 
 def test_the_title_is_the_adapter_and_the_corpus(recipe):
@@ -141,16 +108,6 @@ def test_the_title_is_the_adapter_and_the_corpus(recipe):
     assert "<title>IA³ adapter trained on orders, tested on test</title>" in recipe.page()
     file.write_text(json.dumps(record | {"labels": {"accent": "scottish"}}))
     assert "<title>IA³ adapter: accent scottish, tested on test</title>" in recipe.page()
-
-
-def test_without_a_baseline(recipe):
-    main(recipe.data, recipe.base)
-    page = (recipe.base / "report.html").read_text("utf-8")
-    assert data_of(page)["systems"] == ["base"]
-    text = Reading(page).text
-    sentence = "On 6 utterances of 3 speakers base has a word error rate of 31.2 %. "
-    assert f" {sentence}In 100 words that is 31 errors (wrong, missing or extra words). " in text
-    assert "compared with" not in text and "change" not in text
 
 
 def test_how_it_was_decoded(recipe):
@@ -170,36 +127,27 @@ def test_how_it_was_decoded(recipe):
     assert "adapter accent × 0.5 ffffffffffff medical × 0.5 ffffffffffff" in text
 
 
-def test_it_writes_every_table_also_where_they_are_gone_and_other_files_are_not_lost(recipe, capsys):
+def test_tables_as_files_replace_their_own_and_no_others(recipe, capsys):
     recipe.page()
     folder = tables_folder(recipe.adapted / "report.html")
     names = ["by_accent", "by_speaker", "error_rates", "utterances", "words"]
-    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.csv" for name in names]
-    with (folder / "utterances.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert rows[2] == {
-        "utterance": "bob-1",
-        "speaker": "bob",
-        "accent": "scottish",
-        "seconds": "1.2",
-        "words": "3",
-        "base WER %": "33.3333",
-        "ia3_plus_seed1 WER %": "66.6667",
-        "reference": "start metformin today",
-        "base": "start met today",
-        "ia3_plus_seed1": "start metformin two day",
-    }
-
+    assert sorted(path.stem for path in folder.iterdir()) == names
+    lines = (folder / "utterances.csv").read_text().splitlines()
+    assert lines[0].startswith(
+        "utterance,speaker,accent,seconds,words,base WER %,ia3_plus_seed1 WER %,reference"
+    )
+    assert lines[3].startswith("bob-1,bob,scottish,1.2,3,33.3333,66.6667,start metformin today,")
+    by_label = json.loads((recipe.adapted / "score.json").read_text())["by_label"]
+    rows = dict(line.split(",", 1) for line in (folder / "by_accent.csv").read_text().splitlines())
+    assert f"{100 * by_label['accent']['scottish']['wer']:.4f}" in rows["scottish"]
     capsys.readouterr()
     recipe.page()
     assert capsys.readouterr().out.endswith("up to date\n")
     shutil.rmtree(folder)
     recipe.page()
-    assert (folder / "words.csv").is_file()
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"notes\.txt: is in the way of the report's tables"):
         recipe.page(force=True)
-    assert (folder / "notes.txt").read_text() == "mine"
     (folder / "notes.txt").rename(folder / "mine.csv")
     folder.with_suffix(".html").unlink()  # then no report says that it made them
     with pytest.raises(UserError, match=r"mine\.csv: is in the way of the report's tables"):
@@ -214,6 +162,10 @@ def test_figures_and_their_numbers(tmp_path, capsys):
     folder.mkdir()
     (folder / "mine.svg").write_text("")
     text = Reading(recipe.page(figures=folder)).text
+    assert "epoch 3 with 42.00 %, the last epoch within one standard error of the lowest, 40.00 %" in text
+    assert "Median of the seeds from 47.0 % with 1 minute to 32.0 % with 10 minutes" in text
+    assert "scale 0.5: test 40.0 %, out-of-domain speech 25.6 %" in text
+    assert all(f"layer {layer}, key: 5, 25, 50, 75 and 95 % lie below" in text for layer in (0, 1, 10))
     assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
     assert "WER by speaker. 20 speakers: 20 better (below the line), 0 equal, 0 worse" in text
     names = {"wer_by_speaker", "training_loss", "dev_wer", "learning_curve", "trade_off", "vectors"}
@@ -246,7 +198,7 @@ def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(reci
         main(other.data, recipe.adapted)
     (recipe.data / "utt2ward").write_text("".join(f"{name} icu\n" for name in HEARD))
     score(recipe.data, recipe.adapted, baseline=recipe.base, replications=10)
-    with pytest.raises(UserError, match=r"base/.*: was scored before the labels of ward that .*score"):
+    with pytest.raises(UserError, match=r"or by other labels \(run .*score"):
         recipe.page()
     write_table(recipe.base / "text", dict.fromkeys(HEARD, "other words"))
     score(recipe.data, recipe.base, replications=10)
@@ -317,26 +269,3 @@ def test_nothing_is_fetched(recipe):
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
     )
-
-
-def test_embedded_audio(recipe):
-    (recipe.data / "audio/bob-1.wav").write_bytes(b"no sound")
-    rows = data_of(recipe.page(embed_audio=True))["rows"]
-    assert [row["audio"] is None for row in rows] == [False, False, True, False, False, False]
-    kind, _, content = rows[0]["audio"].partition(",")
-    wave, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
-    assert kind == "data:audio/flac;base64"
-    assert (rate, len(wave)) == (SAMPLE_RATE, SAMPLE_RATE)
-
-
-def test_as_a_command(recipe, tmp_path, monkeypatch, capsys):
-    """Relative paths, the recipe's folder as the working directory, as adapt.sh calls it."""
-    monkeypatch.chdir(tmp_path)
-    out = "exp/ia3_plus_seed1/report.html"
-    with pytest.raises(SystemExit) as ended:
-        command(main, ["data/test", "exp/ia3_plus_seed1/decode_greedy_test", "--out", out])
-    assert ended.value.code == 0
-    size = Path(out).stat().st_size / 1000
-    said = f"{out}: 6 utterances, 6 players, {size:,.0f} kB; exp/ia3_plus_seed1/report: 5 tables\n"
-    assert capsys.readouterr().out == said
-    assert data_of(Path(out).read_text("utf-8"))["rows"][0]["audio"] == "../../data/test/audio/ann-1.wav"

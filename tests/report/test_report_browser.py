@@ -1,7 +1,5 @@
 """The page in a real browser: sorting, filters and players work, nothing runs that came with the data."""
 
-from pathlib import Path
-
 import pytest
 
 from ia3_speech.commands.report import main
@@ -15,14 +13,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 IDS = "return [...document.querySelectorAll('#utterance-rows tr > th')].map((cell) => cell.firstChild.data)"
-MANY = {
-    f"spk{n % 30:02d}-{n:04d}": (
-        "no fever today",
-        "no fever to day" if n % 3 else "no fever today",
-        "no fever",
-    )
-    for n in range(1, 2001)
-}
+FOUND = "return document.getElementById('utterance-found').textContent"
+WORDS = "return [...document.querySelectorAll('#word-rows a')].map((link) => link.textContent)"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,7 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Path:
+def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "terms").write_text("atrial fibrillation\tdiagnosis\nmetformin\tdrug\nfever\tfinding\n")
     recipe = make_recipe(folder, HEARD, terms=folder / "terms")
@@ -50,108 +42,56 @@ def opened(browser, page) -> Browser:
     assert browser.complaints() == []
 
 
-def column(browser: Browser, number: int) -> list[str]:
-    script = f"return [...document.querySelectorAll('#utterance-rows td:nth-child({number})')]"
-    return browser.run(f"{script}.map((cell) => cell.textContent)")
-
-
-def test_sorting(opened):
+def test_sorting_and_filters(opened):
+    """By speaker, by label, by change, by words of all texts."""
     natural = ["ann-1", "ann-2", "bob-1", "bob-2", "cat-9", "cat-10"]
     assert opened.run(IDS) == natural
     opened.click("#utterance-table button[data-key=id]")
     assert opened.run(IDS) == natural[::-1]
-    opened.click("#utterance-table button[data-key=seconds]")
-    assert column(opened, 3) == ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]
-    head = "return document.querySelector('#utterance-table button[data-key=seconds]').closest('th').ariaSort"
-    assert opened.run(head) == "ascending"
-    opened.click("#utterance-table button[data-key=seconds]")
-    assert column(opened, 3) == ["1.5", "1.4", "1.3", "1.2", "1.1", "1.0"]
+    head = "return document.querySelector('#utterance-table button[data-key=id]').closest('th').ariaSort"
     assert opened.run(head) == "descending"
-
-
-def test_filters(opened):
-    """By speaker, by label, by what changed, by words of all that was said and heard."""
     opened.choose("select[data-label=speaker]", "bob")
-    assert opened.run(IDS) == ["bob-1", "bob-2"]
-    found = "return document.getElementById('utterance-found').textContent"
-    assert opened.run(found) == "2 of 6 utterances, 3 words, WER: base 33.3 %, ia3_plus_seed1 100.0 %"
-    opened.choose("select[data-label=accent]", "welsh")
-    assert opened.run(IDS) == []
+    assert opened.run(IDS) == ["bob-2", "bob-1"]
+    assert opened.run(FOUND) == "2 of 6 utterances, 3 words, WER: base 33.3 %, ia3_plus_seed1 100.0 %"
     opened.click("#utterance-reset")
-    opened.choose("select[data-label=accent]", "welsh")
-    assert opened.run(IDS) == ["cat-9", "cat-10"]
+    opened.choose("#utterance-shown", "worse")
+    assert sorted(opened.run(IDS)) == ["ann-1", "bob-1", "bob-2"]
     opened.click("#utterance-reset")
-    for shown, ids in {
-        "changed": ["ann-1", "ann-2", "bob-1", "bob-2", "cat-10"],
-        "better": ["ann-2", "cat-10"],
-        "worse": ["ann-1", "bob-1", "bob-2"],
-        "wrong": ["ann-1", "ann-2", "bob-1", "bob-2", "cat-10"],
-    }.items():
-        opened.choose("#utterance-shown", shown)
-        assert opened.run(IDS) == ids
-    opened.click("#utterance-reset")
-    for text, ids in {"METFORMIN": ["bob-1"], "know": ["ann-2"], "fever cough": ["cat-10"]}.items():
-        opened.run("document.getElementById('utterance-search').value = ''")
-        opened.type("#utterance-search", text)
-        assert opened.run(IDS) == ids
+    opened.type("#utterance-search", "fever cough")
+    assert opened.run(IDS) == ["cat-10"]
 
 
 def test_any_two_systems_can_be_compared(browser, tmp_path):
     recipe = make_recipe(tmp_path, HEARD)
     main(recipe.data, add_searches(recipe), out=tmp_path / "report.html")
     browser.open(tmp_path / "report.html")
-    found = "return document.getElementById('utterance-found').textContent"
     compared = "ia3_plus_seed1 + LM 56.3 %, ia3_plus_seed1 + LM + hot words 37.5 %"
-    assert browser.run(found).endswith(compared)
+    assert browser.run(FOUND).endswith(compared)
     browser.choose("select[data-system='0']", "0")
     browser.choose("select[data-system='1']", "2")
-    assert browser.run(found).endswith("WER: base 31.3 %, base + LM 25.0 %")
+    assert browser.run(FOUND).endswith("WER: base 31.3 %, base + LM 25.0 %")
     browser.choose("#utterance-shown", "better")
     assert browser.run(IDS) == ["ann-2"]
-    heads = "return [...document.querySelectorAll('#utterance-table button[data-key^=wer]')]"
-    heads += ".map((one) => one.textContent)"
-    assert browser.run(heads) == ["base WER %", "base + LM WER %"]
-    who = "return [...document.querySelectorAll('#utterance-rows .who')].map((one) => one.textContent)"
-    assert browser.run(who) == ["reference", "base", "base + LM"]
     assert browser.complaints() == []
 
 
-WORDS = "return [...document.querySelectorAll('#word-rows a')].map((link) => link.textContent)"
-
-
-def test_words_are_sorted_filtered_and_coloured(opened):
-    assert opened.run(WORDS)[:2] == ["no", "metformin"]
-    opened.click("#word-table button[data-key=gain]")
-    assert opened.run(WORDS)[-1] == "no"
-    opened.choose("#word-shown", "terms")
-    words = opened.run(WORDS)
-    assert sorted(words) == ["atrial", "atrial fibrillation", "fever", "fibrillation", "metformin"]
-    assert opened.run("return document.querySelectorAll('#word-rows a.term').length") == len(words)
-    opened.choose("#word-shown", "worse")
-    assert "fibrillation" in opened.run(WORDS) and "no" not in opened.run(WORDS)
-    opened.click("#word-reset")
-    opened.type("#word-search", "FIB")
-    assert sorted(opened.run(WORDS)) == ["atrial fibrillation", "fibrillation"]
-
-
-def test_a_word_leads_to_its_utterances(opened):
+def test_words_are_filtered_and_lead_to_their_utterances(opened):
     """Those that hold the whole word, or the words of a term in their order."""
+    assert opened.run(WORDS)[:2] == ["no", "metformin"]
+    opened.choose("#word-shown", "terms")
+    terms = ["atrial", "atrial fibrillation", "fever", "fibrillation", "metformin"]
+    assert sorted(opened.run(WORDS)) == terms
     opened.choose("#utterance-shown", "worse")
-    for word, ids in {"no": ["ann-2", "cat-10"], "atrial fibrillation": ["ann-1"]}.items():
-        opened.click(f'#word-rows a[data-word="{word}"]')
-        assert opened.run(IDS) == ids
-    assert opened.run("return location.hash") == "#utterances"
+    opened.click('#word-rows a[data-word="atrial fibrillation"]')
+    assert opened.run(IDS) == ["ann-1"] and opened.run("return location.hash") == "#utterances"
     assert opened.run("return document.getElementById('utterance-search').value") == '"atrial fibrillation"'
 
 
 def test_alignments_are_marked(opened):
     marks = "return [...document.querySelectorAll('#utterance-rows .texts :is(ruby, del, ins)')]"
     opened.type("#utterance-search", "bob-1")
-    assert opened.run(f"{marks}.map((mark) => [mark.tagName, mark.textContent])") == [
-        ["RUBY", "metmetformin"],
-        ["INS", "two"],
-        ["RUBY", "daytoday"],
-    ]
+    expected = [["RUBY", "metmetformin"], ["INS", "two"], ["RUBY", "daytoday"]]
+    assert opened.run(f"{marks}.map((mark) => [mark.tagName, mark.textContent])") == expected
 
 
 PLAY = """
@@ -181,23 +121,21 @@ def test_nothing_from_the_data_runs(browser, tmp_path):
     assert browser.run("return window.attacked === undefined")
     elements = "document.querySelectorAll('main :is(img, script:not([type]), iframe)')"
     assert browser.run(f"return {elements}.length") == 0
-    said = browser.run("return document.querySelector('.texts .reference').textContent")
-    assert any(texts[0] in said for texts in HOSTILE.values())
     assert browser.complaints() == []
 
 
 def test_thousands_of_utterances_come_a_page_at_a_time(browser, tmp_path):
-    recipe = make_recipe(tmp_path, MANY, sound=False, replications=10)
+    many = {
+        f"s{n % 30:02d}-{n:04d}": ("no fever today", "no fever to day", "no fever") for n in range(1, 2001)
+    }
+    recipe = make_recipe(tmp_path, many, sound=False, replications=10)
     recipe.page()
     browser.open(recipe.adapted / "report.html")
     assert len(browser.run(IDS)) == 50
-    position = "return document.getElementById('utterance-position').textContent"
-    assert browser.run(position) == "Page 1 of 40"
     browser.click("#utterance-next")
+    position = "return document.getElementById('utterance-position').textContent"
     assert browser.run(position) == "Page 2 of 40"
-    assert browser.run("return document.getElementById('utterance-previous').disabled") is False
     browser.choose("#utterance-page-size", "200")
-    assert len(browser.run(IDS)) == 200
-    browser.choose("select[data-label=speaker]", "spk07")
+    browser.choose("select[data-label=speaker]", "s07")
     assert (len(browser.run(IDS)), browser.run(position)) == (67, "Page 1 of 1")
     assert browser.complaints() == []
