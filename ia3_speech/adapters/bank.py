@@ -42,7 +42,7 @@ from torch.func import functional_call
 from ia3_speech.adapters.io import check_base, check_fit
 from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.adapters.registry import NEAREST
+from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
@@ -183,7 +183,7 @@ class Bank:
             raise self.unknown(name, name)
 
     def unknown(self, name: str, expression: str) -> AdapterError:
-        near = get_close_matches(str(name), map(str, self.loaded), n=NEAREST, cutoff=0.5)
+        near = get_close_matches(str(name), map(str, self.loaded), n=MAX_NEAREST, cutoff=0.5)
         where = "" if name in (expression, str(expression).strip()) else f', in "{expression}"'
         hint = f"nearest names: {', '.join(near)}" if near else "add it first"
         return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
