@@ -44,7 +44,7 @@ from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.errors import UserError  # noqa: E402
 from ia3_speech.model.precision import in_bfloat16  # noqa: E402
 from ia3_speech.model.sharing import structural_copy  # noqa: E402
-from ia3_speech.training.ctc import seed_step  # noqa: E402
+from ia3_speech.training.steps import seed_step  # noqa: E402
 
 HISTORY = "training.json"  # beside the weights: every run that made them
 PATHS = ("data", "cache", "whisper", "out", "init")  # options that the model card leaves out

@@ -422,7 +422,7 @@ def test_a_language_model_and_hot_words_by_name(tiny_folder, tmp_path):
     record = load(tiny_folder, **files, search=SearchOptions(beam_size=7)).recognizer.search_record
     assert {name: record[name] for name in files} == {name: str(file) for name, file in files.items()}
     assert record["beam_size"] == 7
-    with pytest.raises(UserError, match=r"--lm none\.arpa: no such file"):
+    with pytest.raises(UserError, match=r"`lm=none\.arpa`: no such file"):
         load(tiny_folder, lm="none.arpa")
     for name, choice, words in (("search", "grdy", "greedy or beam"), ("test_time", "sta", "suta or dsuta")):
         with pytest.raises(UserError, match=f"^`?{name}`? is '{choice}', and has to be {words}$"):

@@ -44,9 +44,14 @@ from ia3_speech.data.recordings import (
     recording_duration,
     recordings_from_pipe,
 )
-from ia3_speech.decoding.ctc_search import unused_hotwords
-from ia3_speech.decoding.formats import FORMATS, check_output, parse_formats, with_times
-from ia3_speech.decoding.formats.writers import line_of, segment_line
+from ia3_speech.decoding.formats import (
+    FORMATS,
+    check_output,
+    line_of,
+    parse_formats,
+    segment_line,
+    with_times,
+)
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,
@@ -58,6 +63,7 @@ from ia3_speech.decoding.options import (
 )
 from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.errors import UserError
+from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 

@@ -9,14 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.commands.datadir import segment
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding import word_times
 from ia3_speech.decoding.long_recordings import best_cuts
-from ia3_speech.decoding.word_times import viterbi
+from ia3_speech.decoding.word_times import forced_path
 from ia3_speech.model.base import load_base
 from ia3_speech.training.segmentation import (
     align_recording,
@@ -33,33 +32,21 @@ def random_log_probabilities(frames: int, symbols: int, seed: int) -> torch.Tens
     return logits.log_softmax(-1)
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.integers(18, 40), st.integers(0, 99))
-def test_the_path_is_torchaudios(tokens, frames, seed):
-    from torchaudio.functional import forced_align
-
-    found = random_log_probabilities(frames, 5, seed)
-    states = viterbi(found.numpy(), tokens, 0)
-    symbols = np.zeros(2 * len(tokens) + 1, int)
-    symbols[1::2] = tokens
-    path, scores = forced_align(found[None], torch.tensor([tokens], dtype=torch.int32), blank=0)
-    ours = found.numpy()[np.arange(frames), symbols[states]].sum()
-    assert ours == pytest.approx(float(scores.sum()))
-    assert symbols[states].tolist() == path[0].tolist()
-
-
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 99))
-def test_a_narrow_beam_follows_a_clear_path(seed):
-    """Each token for two frames, then a blank: the beam of 16 states moves along 401."""
-    tokens = [1 + n % 4 for n in range(200)]
-    found = random_log_probabilities(600, 5, seed).numpy()
+def test_windows_of_a_long_recording_give_the_path_of_the_whole(seed):
+    """Each token for two frames, then a blank; a pause of 30 frames in the middle."""
+    tokens = np.random.default_rng(seed).integers(1, 5, 400).tolist()
+    found = random_log_probabilities(1230, 5, seed).numpy()
     for n, token in enumerate(tokens):
-        found[3 * n : 3 * n + 2, token] += 9
-        found[3 * n + 2, 0] += 9
-    whole = viterbi(found, tokens, 0)
+        first = 3 * n + 30 * (n >= 200)
+        found[first : first + 2, token] += 9
+        found[first + 2, 0] += 9
+    whole = forced_path(found, tokens, 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word_times, "BEAM_STATES", 16)
-        assert np.array_equal(viterbi(found, tokens, 0), whole)
+        patch.setattr(word_times, "MAX_CELLS", 20_000)
+        patch.setattr(word_times, "WINDOW_FRAMES", 300)
+        assert np.array_equal(forced_path(found, tokens, 0), whole)
 
 
 def test_cuts_are_few_and_lie_in_the_longest_pauses():
@@ -71,10 +58,10 @@ def test_cuts_are_few_and_lie_in_the_longest_pauses():
     assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
 
 
-def test_what_the_base_cannot_write_goes_with_the_word_beside_it():
+def test_unwritable_words_join_their_neighbour():
     vocabulary = Vocabulary({"_": 0, "|": 1, "a": 2, "b": 3}, blank=0)
-    found = random_log_probabilities(12, 4, 0).numpy()
-    alignment = align_words(found, np.arange(12) / 50, ["\u65e5", "a", "\u672c", "b"], vocabulary, 320)
+    scores = random_log_probabilities(12, 4, 0).numpy()
+    alignment = align_words(scores, np.arange(12) / 50, ["\u65e5", "a", "\u672c", "b"], vocabulary, 320)
     assert alignment.words == ["\u65e5 a \u672c", "b"]
     assert alignment.ends[0] <= alignment.starts[1]
 
@@ -96,17 +83,17 @@ def test_words_of_concatenated_utterances_fall_into_the_right_segment(spoken, ba
         words += utterance.text.split()
         parts += [wave, PAUSE]
     segments = segment_recording(np.concatenate(parts), " ".join(words), base)
-    assert " ".join(one.text for one in segments).split() == words
-    assert all(one.end - one.start <= 15.0 for one in segments) and len(segments) < 15
+    assert " ".join(item.text for item in segments).split() == words
+    assert all(item.end - item.start <= 15.0 for item in segments) and len(segments) < 15
     assert all(a.end <= b.start for a, b in pairwise(segments))
-    owners = [one for one in segments for _ in one.text.split()]
-    right = [one.start <= centre <= one.end for one, centre in zip(owners, centres, strict=True)]
+    owners = [item for item in segments for _ in item.text.split()]
+    right = [item.start <= centre <= item.end for item, centre in zip(owners, centres, strict=True)]
     assert np.mean(right) >= 0.95
 
 
 def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_command):
     first, strange, last = spoken[0], spoken[6], spoken[2]
-    waves = [load_audio(one.source) for one in (first, strange, last)]
+    waves = [load_audio(item.source) for item in (first, strange, last)]
     long = np.concatenate([waves[0], PAUSE, waves[1], PAUSE, waves[2]])
     soundfile.write(tmp_path / "long.wav", long, SAMPLE_RATE)
     soundfile.write(tmp_path / "short.wav", waves[2], SAMPLE_RATE)
@@ -120,12 +107,11 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_com
     flags = ["--base", base_folder, "--max-seconds", "12"]
     result = run_command("datadir", "segment", tmp_path / "in", tmp_path / "out", *flags)
     assert result.code == 0
-    made = {one.id: one for one in read_data_directory(tmp_path / "out")}
-    assert made["b-1"].text == last.text
-    assert made["b-1"].start == 0.0 and made["b-1"].end == pytest.approx(len(waves[2]) / SAMPLE_RATE)
-    cut = [one for id, one in made.items() if id.startswith("a-1-")]
-    assert len(cut) >= 2 and all(one.end - one.start <= 12 and one.labels == {"accent": "x"} for one in cut)
-    assert not any("zebras" in one.text for one in made.values())
+    *cut, short = read_data_directory(tmp_path / "out")
+    assert (short.id, short.text, short.start) == ("b-1", last.text, 0.0)
+    assert short.end == pytest.approx(len(waves[2]) / SAMPLE_RATE)
+    assert len(cut) >= 2 and all(u.id.startswith("a-1-") and u.labels == {"accent": "x"} for u in cut)
+    assert all(u.end - u.start <= 12 and "zebras" not in u.text for u in cut)
     assert "in/text: does not align:\na-1, " in result.err and "zebras" in result.err
     listed = (tmp_path / "out.dropped.txt").read_text()
     assert "a-1, " in listed and "zebras" in listed
@@ -146,8 +132,8 @@ def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_
     write_data_directory(tmp_path / "in", utterances)
     source, target, base = tmp_path / "in", tmp_path / "out", tiny_base()
     count, _ = segment_data_directory(source, target, base, max_seconds=1.0, allow_pipes=True)
-    made = read_data_directory(target, allow_pipes=True)
-    assert [(one.id, one.duration) for one in made] == [("b-1", 0.25), ("b-2", 0.25)]
+    written = read_data_directory(target, allow_pipes=True)
+    assert [(u.id, u.duration) for u in written] == [("b-1", 0.25), ("b-2", 0.25)]
     lines = (tmp_path / "out.dropped.txt").read_text().splitlines()
     assert count == 25 and [line[:6] for line in lines] == [f"a-{n:02d}, " for n in range(25)]
     assert "symbols do not fit into" in lines[0] and len(caplog.messages) == 1
@@ -155,12 +141,3 @@ def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_
     write_data_directory(source, utterances[-2:])
     segment_data_directory(source, target, base, allow_pipes=True)
     assert not (tmp_path / "out.dropped.txt").exists()
-
-
-def test_a_directory_without_long_recordings_stays_as_it_is(tmp_path, base_folder):
-    soundfile.write(tmp_path / "a.wav", PAUSE + 0.01, SAMPLE_RATE)
-    write_data_directory(tmp_path / "in", [Utterance("a-1", "a", "a-1", str(tmp_path / "a.wav"), text="so")])
-    segment(tmp_path / "in", tmp_path / "out", str(base_folder))
-    names = sorted(file.name for file in (tmp_path / "in").iterdir())
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
-    assert all((tmp_path / "in" / n).read_bytes() == (tmp_path / "out" / n).read_bytes() for n in names)

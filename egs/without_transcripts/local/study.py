@@ -34,7 +34,6 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.decoding.decode_directory import (
     Decoding,
     decode_utterances,
@@ -46,6 +45,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, read_inputs
 from ia3_speech.model.base import Base
+from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.search import SearchOptions
 from ia3_speech.unsupervised import suta
 
@@ -214,7 +214,7 @@ def at_test_time(system: str, data: Path, test: DataDirectory) -> Iterator[Decod
                 result.audio_seconds += len(wave) / 16_000
                 if utterance in utterances:
                     logits = candidates[suta.choose_step(search, candidates)]
-                    result.texts[utterance.id] = search(logits[None], [len(logits)])[0].text
+                    result.texts[utterance.id] = search(logits).text
     for result in results:
         yield result, recognizer, time.process_time() - started
 
