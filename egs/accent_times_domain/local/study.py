@@ -111,8 +111,9 @@ def main(options: Options) -> None:
     if study.runs(7):
         for test in sets:
             base = test.decoded(study.exp, "base", 0)
-            if not (base / "score.json").is_file():
-                raise UserError(f"{base}: its recipe has not run there (leave --stage out)")
+            for folder in (base, *(test.decoded(study.exp, test.system, seed) for seed in seeds)):
+                if not (folder / "score.json").is_file():
+                    raise UserError(f"{folder}: its recipe has not run there (leave --stage out)")
             score = [*(["--training", *test.training] if test.training else []),
                      *(["--cluster", test.cluster] if test.cluster else []),
                      *(["--terms", test.terms] if test.terms else [])]  # fmt: skip
