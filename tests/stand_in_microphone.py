@@ -12,9 +12,7 @@ import numpy as np
 def sounddevice(input_stream: type, rate: float) -> SimpleNamespace:
     """A stand-in for sounddevice with one microphone, whose stream is of this class."""
     device = {"index": 0, "name": "Desk", "default_samplerate": rate, "max_input_channels": 1}
-    return SimpleNamespace(
-        InputStream=input_stream, PortAudioError=OSError, query_devices=lambda *_: device
-    )
+    return SimpleNamespace(InputStream=input_stream, PortAudioError=OSError, query_devices=lambda *_: device)
 
 
 def microphone_that_plays(wave: np.ndarray, rate: float) -> SimpleNamespace:

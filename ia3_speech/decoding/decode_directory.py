@@ -12,7 +12,6 @@ In: a data directory and a recogniser. Out, in a decode directory:
     decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
 """
 
-import json
 import math
 import os
 import platform
@@ -123,8 +122,8 @@ def decode_utterances(
 def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
-    """What a search or its confidences are chosen on, by utterance: the words of a data directory's texts,
-    and the logits of the pieces of its audio, (frames, vocabulary) each, as float16.
+    """The data by which a search or its confidences are chosen, by utterance: the words of a data directory's
+    texts, and the logits of the pieces of its audio, (frames, vocabulary) each, as float16.
 
     Raises:
         UserError: the directory holds no words.
@@ -138,13 +137,13 @@ def dev_logits(
         raise UserError(f"{data}: has no texts to compare with")
     pieces: list[np.ndarray] = []
 
-    def keep(logits: Logits) -> Hypothesis:
+    def store(logits: Logits) -> Hypothesis:
         """In place of a search: writes the number of each piece, by which its logits are looked up."""
         pieces.append(logits.astype(np.float16))
         return Hypothesis((TimedWord(str(len(pieces) - 1), 0, 0),))
 
-    keeping = replace(recognizer, search=keep)
-    texts = decode_utterances(keeping, utterances, on_error="fail", allow_pipes=allow_pipes).texts
+    storing = replace(recognizer, search=store)
+    texts = decode_utterances(storing, utterances, on_error="fail", allow_pipes=allow_pipes).texts
     return references, {name: [pieces[int(n)] for n in text.split()] for name, text in texts.items()}
 
 
@@ -225,51 +224,48 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
 
 
 def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
-    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone."""
+    """The inputs of part 3/8 of a decoding: the tables, and the audio of its utterances."""
     number, count = map(int, part.split("/"))
-    share = data.utterances[number - 1 :: count]
-    audio = dict.fromkeys(Path(u.source) for u in share if not u.is_piped)
+    audio = dict.fromkeys(Path(u.source) for u in data.utterances[number - 1 :: count] if not u.is_piped)
     tables = {*own_files(data.path)} - {Path(u.source) for u in data.utterances}
     sources = {**inputs.sources, "data": [*sorted(tables), *audio]}
     return Inputs(sources, {**inputs.options, "part": part})
 
 
 def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Path]:
-    """The folders of the parts that `decode --part` made of these inputs, in order; none where there is none.
-    Raises UserError where some parts are there and others are not."""
+    """The folders of the parts that `decode --part` made of these inputs, in order; empty if there is none.
+    Raises UserError if only some parts are there."""
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
-        record, (number, _, count) = read_inputs(part), part.name.partition("of")
-        if part_inputs(inputs, f"{number}/{count}", data).as_json.items() <= record.items():
+        number, _, count = part.name.partition("of")
+        if part_inputs(inputs, f"{number}/{count}", data).as_json.items() <= read_inputs(part).items():
             parts[int(count)][int(number)] = part
-    complete = [found for count, found in parts.items() if len(found) == count]
-    if parts and not complete:
-        count, found = max(parts.items())
-        missing = min({*range(1, count + 1)} - {*found})
-        raise UserError(
-            f"{folder}: part {missing}/{count} is not decoded (or delete {folder / PARTS_FOLDER})"
-        )
-    return [part for _, part in sorted(complete[0].items())] if complete else []
+    for count, by_number in parts.items():
+        if len(by_number) == count:
+            return [part for _, part in sorted(by_number.items())]
+    for count, by_number in parts.items():
+        missing = min({*range(1, count + 1)} - {*by_number})
+        hint = f"delete {folder / PARTS_FOLDER}"
+        raise UserError(f"{folder}: part {missing}/{count} is not decoded (or {hint})")
+    return []
 
 
 def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:
-    """Put the parts of `finished_parts` together in their decode directory; → its decode.json.
-
-    Texts, words and their order are those of one decoding, but for what hangs on an utterance's batch.
-    """
+    """Merge the parts of `finished_parts` in their decode directory; returns its decode.json. Texts, words
+    and their order are those of one decoding, but for last digits, which depend on an utterance's batch."""
     place, contents = {id: number for number, id in enumerate(ids)}, {}
     for name in ("text", "hyp.trn", CONFIDENCES, CHOICES, "bad_audio"):
         files = [part / name for part in parts if (part / name).is_file()]
         lines = [file.read_text("utf-8").split("\n")[:-1] for file in files]
-        if name in ("text", "hyp.trn"):  # a line an utterance
+        if name == "hyp.trn":  # a line an utterance, of which every eighth is in a part
             gathered = [line for row in zip_longest(*lines) for line in row if line is not None]
         else:
             gathered = sorted(chain(*lines), key=lambda line: place[re.split("[ \t]", line)[0]])
         if files:
             contents[name] = "".join(f"{line}\n" for line in gathered)
-    records = [json.loads((part / "decode.json").read_text("utf-8")) for part in parts]
+    records = [read_json(part / "decode.json") for part in parts]
     counted = ("utterances", "bad_audio", "without_output", "audio_seconds", "seconds")
-    record = records[0] | {name: round(sum(one[name] for one in records), 3) for name in counted}
+    record = records[0] | {name: round(sum(part[name] for part in records), 3) for name in counted}
     if record["audio_seconds"]:
         record["real_time_factor"] = round(record["seconds"] / record["audio_seconds"], 4)
     write_files(contents, folder, record)

@@ -22,7 +22,6 @@ from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate, measure_speech, read_gate, speech_statistics, write_gate
-from ia3_speech.routing.router import choose_names
 
 KINDS = {"low": 0.95, "high": 0.05, "general": 0.4}  # share of a quarter of a second in which there is sound
 
@@ -172,20 +171,6 @@ def test_the_front_end_is_computed_once_and_rows_are_as_if_they_were_named(tiny_
         assert len(calls) == len(waves) + 1  # once more in the batch, where it returns what is there
 
 
-def test_rows_of_a_bank_are_chosen_too(two):
-    waves, names = [sound("low", 90), sound("general", 91, 0.7), sound("high", 92)], ["low", None, "high"]
-    bank = Bank(load_base(two))
-    found = bank.logits(waves, choose_names("auto", bank))
-    assert bank.names() == ["high", "low"]
-    assert all(torch.equal(*pair) for pair in zip(bank.logits(waves, names), found, strict=True))
-    only = bank.logits(waves, choose_names("auto:low", bank))
-    expected = bank.logits(waves, ["low", None, None])
-    assert all(torch.equal(*pair) for pair in zip(expected, only, strict=True))
-    weaker = bank.logits(waves, choose_names("auto:low:0.5", bank))
-    assert torch.equal(weaker[0], bank.logits(waves, ["low:0.5", None, None])[0])
-    assert bank.logits([], choose_names("auto", bank)) == []
-
-
 # ---- what a user names
 
 
@@ -266,7 +251,7 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     record = registry.adapters_dir() / "low/ia3_speech.json"
     ia3s = record.read_text()
     record.write_text(json.dumps(json.loads(ia3s) | {"config": {"method": "lora"}}))
-    with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses among IA³'s adapters"):
+    with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses among IA³ adapters"):
         load(tiny_folder, adapter="auto:low")
     record.write_text(ia3s)
     own = registry.adapters_dir() / "low/README.md"
