@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.record import GATE, LM_WEIGHTS, SEARCH_FILES, method_of
-from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
@@ -271,7 +271,9 @@ def load(
     from ia3_speech.model.precision import choose_precision
 
     add_own_method(method)
-    loaded = base_of(spec, base or base_of_bank(bank), dtype=dtype, device=device)
+    if bank:  # its first adapter says of which base it is
+        base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
+    loaded = base_of(spec, base, dtype=dtype, device=device)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
@@ -279,29 +281,15 @@ def load(
     if spec.is_single and not test_time and method_of(spec.terms[0].folder) != "ia3":
         attached = spec
         load_any(loaded, spec)
-    session = Session(
-        loaded,
-        options,
-        batch_seconds=batch_seconds,
-        max_seconds=max_seconds,
-        vad=vad,
-        scaling=scaling,
-        test_time=test_time,
-        attached=attached,
-    )
+    settings = {"batch_seconds": batch_seconds, "max_seconds": max_seconds, "vad": vad}
+    settings |= {"scaling": scaling, "test_time": test_time, "attached": attached}
+    session = Session(loaded, options, **settings)
     for name, folder in (bank or {}).items():
         session.cache.bank.add(name, folder)
     recognizer = session.recognizer(spec)
     if bank:  # whose adapters may each have another scaling
         recognizer = replace(recognizer, scaling=scaling)
     return Transcriber(recognizer, post_process, channels == "split", session)
-
-
-def base_of_bank(bank: Mapping[str, Path] | None) -> str | None:
-    """The base that the first adapter of a bank records."""
-    from ia3_speech.adapters.record import recorded_base
-
-    return recorded_base(next(iter(bank.values()))) if bank else None
 
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:
