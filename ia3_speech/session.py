@@ -84,8 +84,11 @@ class Session:
             from ia3_speech.unsupervised.suta import Suta
 
             self.settings["test_time"] = Suta(test_time, cache)
-        self.stored_search = lru_cache(MAX_SEARCHES)(self.make_stored_search)
-        self.cached_gate = lru_cache(MAX_GATES)(self.make_gate)
+        # Both are made again when a file has changed, by its modification time.
+        self.stored_search = lru_cache(MAX_SEARCHES)(
+            lambda folder, _: make_search(search.complete(folder), base)
+        )
+        self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: make_gate_of(spec, base))
 
     def recognizer(
         self,

@@ -17,8 +17,8 @@ extra ia3-speech[containers]) is installed. Recordings longer than the base's ma
 at pauses. A file that can't be used is named on stderr and in failed.txt of --output-dir (with --part 3/8 in
 failed.3of8.txt); the others are transcribed, and the exit code is 1. Clipped audio and silence are named too,
 but transcribed. Progress is shown on stderr if that is a terminal. Files appear only when they are complete,
-so --skip-existing continues a run that was killed. Ctrl-C ends live input: what was heard is transcribed and
-printed; the exit code is 0 for --mic, and 130 for a pipe, the rest of which is not read.
+so --skip-existing continues a run that was killed. Ctrl-C ends live input: the audio so far is transcribed;
+the exit code is 0 for --mic, and 130 for a pipe, the rest of which is not read.
 
 For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
 and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
@@ -147,7 +147,7 @@ def main(
         return close_batch(0, bad, failures)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):  # said before the work
+        if not os.access(folder, os.W_OK):  # reported before the work
             raise UserError(f"--output-dir {folder}: can't be written to")
     transcriber = load(
         **vars(replace(model_options, adapter=spec)),
@@ -173,7 +173,7 @@ def main(
 
 
 def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
-    """The exit code. With an output folder the list of what failed is written, or removed where nothing did,
+    """The exit code. With an output folder the list of failures is written, or removed if there is none,
     and a line says of several recordings how many were done."""
     if file:
         file.unlink(missing_ok=True)
@@ -224,7 +224,7 @@ def print_transcripts(
             elif formats in (["text"], ["dictation"]) and not single:
                 path = without_breaks(result.path)
                 lines = contents[0].splitlines() if result.channels else [without_breaks(contents[0][:-1])]
-                lines = lines or [""]  # of a call in which nobody speaks
+                lines = lines or [""]  # of a call without speech
                 print_text("".join(f"{path}\t{line}\n" for line in lines), sys.stdout)
             else:
                 print_text(contents[0], sys.stdout)
@@ -252,7 +252,7 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
 
 
 def report_problem(path: str, problem: str | None) -> None:
-    """Name what is wrong with a recording on stderr."""
+    """Print the problem of a recording on stderr."""
     if problem:
         print_text(f"{without_breaks(path)}: {problem}\n", sys.stderr)
 

@@ -6,7 +6,7 @@ In: a data directory and a recogniser. Out, in a decode directory:
     hyp.trn      sclite's format: `words (speaker-utterance)`
     hyp.ctm      sclite's format: `utterance 1 start duration word confidence`, in seconds from the beginning
                  of the utterance; not written where only texts are known
-    gate         `utterance<TAB>adapter<TAB>probability`, what a gate chose for it, or for a piece of it: an
+    gate         `utterance<TAB>adapter<TAB>probability`, the gate's choice for it, or for a piece of it: an
                  adapter, or base; written with `--adapter auto` alone
     bad_audio    `utterance<TAB>file<TAB>what is wrong`, one line a fault; empty where there is none
     decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
@@ -49,8 +49,8 @@ from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
-CHOICES = "gate"  # the file of what a gate chose
-PARTS_FOLDER = "parts"  # in a decode directory: folders such as 3of8, what --part 3/8 decoded
+CHOICES = "gate"  # the file of a gate's choices
+PARTS_FOLDER = "parts"  # in a decode directory: folders such as 3of8, of --part 3/8
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Decoding:
 
     # The hypothesis of every utterance, by id, in the order given; "" for unusable audio
     texts: dict[str, str]
-    # What is wrong with audio, also where it was decoded all the same (clipped, silent)
+    # Faults of the audio, including those of audio that was decoded (clipped, silent)
     bad: list[BadAudio] = field(default_factory=list)
     # The same with times, in seconds from the beginning of the utterance, and confidences; empty where they
     # were not asked for
@@ -165,7 +165,7 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 
 def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, AdapterSpec]:
     """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
-    the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold; else
+    the fold that held the utterance out, else its speaker's: the first fold's, or that of no fold; else
     the one of all utterances. Raises UserError where the folder holds none, or none for a speaker of the
     utterances."""
     files = sorted(folder.glob("*/fold*/task.json"))
@@ -176,7 +176,9 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
             f"{folder}: holds no SPEAKER/fold1/adapter or SPEAKER/all/adapter (run ia3-speech speakers)"
         )
     by_speaker = {adapter.parent.parent.name: adapter for adapter in paths}
-    whole = folder / "adapter" if (folder / "adapter").is_dir() else None  # has not heard what no fold has
+    whole = (
+        folder / "adapter" if (folder / "adapter").is_dir() else None
+    )  # not trained on the utterances that no fold has
     adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker, whole) for u in utterances}
     if missing := sorted({utterance.speaker for utterance in utterances if not adapters[utterance.id]}):
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
@@ -324,7 +326,7 @@ def adapter_record(spec: AdapterSpec) -> dict[str, Any] | None:
 
 
 def bad_audio_message(result: Decoding, folder: Path) -> str:
-    """What stderr says of bad audio: the first 20 by name."""
+    """The message about bad audio, with the first 20 entries."""
     without_output, n = sum(fault.left_out for fault in result.bad), len(result.bad)
     head = (
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "

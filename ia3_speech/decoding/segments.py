@@ -1,8 +1,8 @@
 """Segments: words with times → segments of the length of a sentence, which end in pauses.
 
 In: the words of a recording, one after another. Out: segments, each as soon as it is complete, so that long
-recordings are shown while they are transcribed. A pause of 0.6 s ends a segment; what is longer than 8 s
-without one is cut in its longest pauses (`long_recordings.best_cuts`).
+recordings are shown while they are transcribed. A pause of 0.6 s ends a segment; speech of more than
+8 s without one is cut in its longest pauses (`long_recordings.best_cuts`).
 
 A post-processor, such as dictation, sees the running text and returns pieces of it. A piece belongs to the
 segment of its first word, with all its words and their times:
@@ -48,7 +48,7 @@ class Writer(Protocol):
 
 
 class PostProcessor(Protocol):
-    """What makes a text of recognised words, such as `dictation.Dictation`."""
+    """Makes a text of recognised words, as `dictation.Dictation` does."""
 
     def start(self) -> Writer:
         """A writer of a new text."""

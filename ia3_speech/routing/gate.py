@@ -5,8 +5,8 @@
     GaussianGate(general, adapters).probabilities(points)
 
 In: utterances, and a base without vectors. A point is an utterance: the deviation over time of each channel
-of the base's front end, below every vector. Out: the number, mean and covariance of the points; the file holds
-nothing else, no audio, text or single utterance. Statistics of several people's adapters are pooled by
+of the base's front end, below every vector. Out: the number, mean and covariance of the points; the file
+holds nothing else, no audio, text or single utterance. Statistics of several people's adapters are pooled by
 addition, so that nothing is trained again. For other points: probabilities, the base's first.
 
 Each kind is a Gaussian around its mean. All share one covariance within the kinds, pooled from the folders (a
@@ -250,8 +250,8 @@ class GaussianGate:
         return (((points @ self.whitening)[:, None] - self.means) ** 2).sum(2)
 
     def scores(self, points: np.ndarray) -> np.ndarray:
-        """(utterances, d) → (utterances, 1 + adapters): log likelihoods in nats, up to a constant; -inf if the
-        point is too far from the adapter's speech."""
+        """(utterances, d) → (utterances, 1 + adapters): log likelihoods in nats, up to a constant; -inf if
+        the point is too far from the adapter's speech."""
         distances = self.distances(points)
         return np.where(distances > self.farthest, -np.inf, -0.5 * distances)
 

@@ -243,26 +243,22 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     run_command("adapters", "gate", "low", "--data", data_of(tmp_path / "low", "low"))
     with pytest.raises(UserError, match=r"gate of out-of-domain speech.*FOLDER_OF_THE_BASE"):
         load(tiny_folder, adapter="auto")
-    with pytest.raises(UserError, match="nobody: no adapter has this name"):
-        load(tiny_folder, adapter="auto:low,nobody")
-    for sum_or_none in ("auto:low:0.5+low:0.5", "auto:"):
-        with pytest.raises(UserError, match="names no adapter to choose, or a sum"):
-            load(tiny_folder, adapter=sum_or_none)
+    for names, fault in {
+        "low,nobody": "nobody: no adapter has",
+        "low:0.5+low:0.5": "or a sum",
+        "": "or a sum",
+    }.items():
+        with pytest.raises(UserError, match=fault):
+            load(tiny_folder, adapter=f"auto:{names}")
     record = registry.adapters_dir() / "low/ia3_speech.json"
     ia3s = record.read_text()
     record.write_text(json.dumps(json.loads(ia3s) | {"config": {"method": "lora"}}))
     with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses among IA³ adapters"):
         load(tiny_folder, adapter="auto:low")
     record.write_text(ia3s)
-    own = registry.adapters_dir() / "low/README.md"
-    own.write_text("My own words.\n")
-    run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
-    assert own.read_text() == "My own words.\n"
     with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
         load("mini", adapter="auto:low")
-    (registry.adapters_dir() / "low/gate.safetensors").write_bytes(
-        b"xx"
-    )  # one that is damaged stops no other
+    (registry.adapters_dir() / "low" / GATE).write_bytes(b"xx")  # a damaged gate is left out
     run_command("adapters", "gate", tiny_folder, "--data", tmp_path / "low/data")
     add_adapter(tiny_folder, "high", 2)
     run_command("adapters", "gate", "high", "--data", data_of(tmp_path / "high", "high"))
@@ -273,8 +269,6 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
     assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.spec.terms] == ["low"]
     assert "high: is not chosen: " in caplog.text
-    done = run_command("adapters", "gate", "low", "--base", "mini", "--data", tmp_path / "low/data")
-    assert done.code == 1 and "was trained on another base" in done.err
 
 
 def test_real_speech(shared_data, tmp_path, run_command):
