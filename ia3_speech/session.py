@@ -84,11 +84,9 @@ class Session:
             from ia3_speech.unsupervised.suta import Suta
 
             self.settings["test_time"] = Suta(test_time, cache)
-        # Both are made again when a file has changed, by its modification time.
-        self.stored_search = lru_cache(MAX_SEARCHES)(
-            lambda folder, _: make_search(search.complete(folder), base)
-        )
-        self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: make_gate_of(spec, base))
+        # Both are made again when a file has changed: their last argument has the modification times.
+        self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
+        self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
 
     def recognizer(
         self,
@@ -170,9 +168,6 @@ class Session:
         """The search of the base, and of adapters with which none is registered."""
         return make_search(self.options, self.base)
 
-    def make_stored_search(self, folder: Path, modified: tuple[int, ...]) -> "tuple[Search, dict[str, Any]]":
-        return make_search(self.options.complete(folder), self.base)
-
     def find_scaling(
         self, spec: AdapterSpec, search_record: Mapping[str, Any], *, lenient: bool = False
     ) -> Scaling | None:
@@ -195,11 +190,6 @@ class Session:
         return self.cached_gate(
             spec, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
         )
-
-    def make_gate(self, spec: AdapterSpec, modified: tuple[int, ...]) -> "tuple[AdapterSpec, GaussianGate]":
-        from ia3_speech.routing.router import make_gate
-
-        return make_gate(spec, self.base)
 
 
 def load(
@@ -295,11 +285,16 @@ def load(
     return Transcriber(recognizer, post_process, channels == "split", session)
 
 
+def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate]":
+    from ia3_speech.routing.router import make_gate
+
+    return make_gate(spec, base)
+
+
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:
     """Warn that sums and channels are not searched as their adapters are alone."""
+    measured = [folder.name for folder in spec.folders if (folder / LM_WEIGHTS).is_file()]
     several = spec.channels or (len(spec.terms) > 1 and not spec.choice)
-    terms = [term for each in (spec, *(of_channel for _, of_channel in spec.channels)) for term in each.terms]
-    measured = [term.name for term in terms if (term.folder / LM_WEIGHTS).is_file()]
     if several and measured and options.search is None and options.lm is None:
         logger.warning(
             "sums and channels are searched as the base is, with its language model if it has one, not as "

@@ -232,15 +232,13 @@ def print_transcripts(
 
 
 def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> list[str]:
-    """Print the segments of one recording as they are done; its text where that is asked for and it is short.
-    Returns a line where it could not be used."""
+    """Print the segments of one recording as they are done; its text if that is asked for and it is short.
+    Returns a line if it could not be used."""
     wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
-    fatal = bool(problem and problem.fatal)
-    if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:
-        return print_transcripts([replace(source, audio=wave)], transcriber, [], options, True)
+    if (problem and problem.fatal) or (options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE):
+        known = source if problem and problem.fatal else replace(source, audio=wave)
+        return print_transcripts([known], transcriber, [], options, True)
     report_problem(source.path, problem and problem.reason)
-    if fatal:
-        return [f"{source.path}: {problem.reason}"]
     head = transcriber.transcript(source, len(wave), text="")
     with bar_of_seconds([source]) as bar:
         for number, segment in enumerate(transcriber.stream(wave, bar.update)):

@@ -176,9 +176,7 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
             f"{folder}: holds no SPEAKER/fold1/adapter or SPEAKER/all/adapter (run ia3-speech speakers)"
         )
     by_speaker = {adapter.parent.parent.name: adapter for adapter in paths}
-    whole = (
-        folder / "adapter" if (folder / "adapter").is_dir() else None
-    )  # not trained on the utterances that no fold has
+    whole = folder / "adapter" if (folder / "adapter").is_dir() else None
     adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker, whole) for u in utterances}
     if missing := sorted({utterance.speaker for utterance in utterances if not adapters[utterance.id]}):
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
