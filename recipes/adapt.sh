@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Adapt a base to a corpus and measure what it gains: the options and stages of every recipe for a corpus. egs/*/run.sh sources
-# this, sets what is its own, sources parse_options.sh, and then calls locate, adapt, study (of study.sh), finish and summary.
+# this, sets its own values, sources parse_options.sh, and then calls locate, adapt, study (of study.sh), finish and summary.
 #
 #   1 prepare    the corpus becomes Kaldi directories data/<corpus>/{train,dev,test}; without dev, as of less than five
 #                minutes of speech, training divides train into folds; where test is train, the folds' adapters decode it
-#   2 validate   the directories and all their audio; what train, dev and the test sets have in common
+#   2 validate   the directories and all their audio; overlap of train, dev and the test sets
 #   3 check      can the base write these texts? The lists of terms, before anything is decoded
 #   4 baseline   decode and score the test sets with the base alone
 #   5 train      an adapter a seed, the epoch of each selected by dev WER
@@ -19,7 +19,7 @@
 # $decode_cmd, with a log of its own; every other command stands behind $once, which records that for it. So
 # finished work is not repeated, a killed run is resumed, and changes are noticed.
 _option_files+=("${BASH_SOURCE[0]}")
-. stages.sh; . language_model.sh
+. stages.sh
 
 # The options of a corpus; stages.sh has those of every recipe.
 prepare="python -m ia3_speech.data.corpora.kaldi"
@@ -38,6 +38,7 @@ hotwords=own            # own|none|FILE: hot words to decode with, beside the la
 # Stages 1 to 6; afterwards $selected is the folder of the adapter that is shown, and $trained where it was trained.
 adapt() {
   expand_grid "$system" 5
+  name_seeds $systems
   lock "$exp"
   local folder set small="" dev=dev config=$train_config
   [[ $size == full ]] || small=$small_opts
@@ -77,11 +78,11 @@ adapt() {
   fi
 
   if [ $stop_stage -ge 6 ]; then
-    trained=$(python -m ia3_speech.results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${trained%_seed*}
+    trained=$(python -m ia3_speech.results select "$exp" "$systems" --seeds "$seeds") selected=$trained system=${system_of[$trained]}
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy
-    for folder in ${init_adapter:+$init_name} $(for one in $systems; do seq -f "${one}_seed%g" "$seeds"; done); do
+    for folder in ${init_adapter:+$init_name} $(for system in $systems; do seq -f "${system}_seed%g" "$seeds"; done); do
       for set in $sets; do decode_and_score 6 $folder greedy $set; done
     done
   fi
@@ -113,7 +114,7 @@ finish() {
     done
     is_few || for search in greedy lm; do decode_and_score 7 "$selected" $search dev; done # which search is the best?
     if [[ $hotwords != none && $hotwords$terms != own ]] && ! is_few; then
-      step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
+      step "stage 7, hot words: how $selected recognises them on dev" learn_hotwords
       calibrate_adapter 7 hotwords --config "$exp/$selected/lm_search.yaml" --hotwords "$exp/$selected/hotwords.txt"
       for set in $lm_sets dev; do decode_and_score 7 "$selected" hotwords $set; done
     fi
@@ -133,4 +134,36 @@ finish() {
       $(printf "$exp/$selected/decode_greedy_%s/score.json " $sets)
     finished+=("$exp")
   fi
+}
+
+# language_model: of train's texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm. Test sets
+# are never read for it. The weights of the mixture are chosen on dev, by perplexity.
+language_model() {
+  local mix=${lm/#own/}
+  if [[ -n $lm_texts ]]; then
+    $once "$exp/lm_texts" local "$data/train" -- $lm_texts "$exp/lm_texts" --train "$data/train"
+    mix+=" $exp/lm_texts"
+  fi
+  $decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" ${mix:+--mix $mix} --base "$base" \
+    --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
+}
+
+# choose_search_weights SYSTEM: of the language model and of a word, by the WER on dev.
+choose_search_weights() {
+  local try
+  try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
+  $decode_cmd "$exp/log/tune_lm_$1.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
+    --precision "$precision" $try $([[ $1 == base ]] || echo "--adapter $exp/$1/adapter") $pipes --out "$exp/$1/lm_search.yaml"
+}
+
+# learn_hotwords: the terms of train's texts, or those of --hotwords, in the forms in which the adapter recognises them on dev.
+learn_hotwords() {
+  local list=$hotwords dev=$exp/$selected/decode_greedy_dev
+  if [[ $hotwords == own ]]; then
+    list=$exp/terms_train
+    $once "$list.tsv" local ${terms:+"${terms%% *}"} "$data/train" -- $(list_terms train "$list.tsv")
+    $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
+  fi
+  $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
+    python -m ia3_speech.hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
 }

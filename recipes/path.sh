@@ -35,4 +35,5 @@ fi
 export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
 [[ :$PATH: == *":$IA3_SPEECH_ROOT/recipes/utils:"* ]] ||
-  export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH
+  export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH \
+    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py

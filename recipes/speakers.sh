@@ -8,7 +8,7 @@
 #   3 check      can the base write these texts, and is the audio long enough for them?
 #   4 baseline   decode and score with the base alone, and with the adapter to start from, if there is one
 #   5 adapt      from the base and from that adapter, with each --k: of every speaker each utterance is tested once, by
-#                an adapter that never heard it
+#                an adapter that was not trained on it
 #   6 cost       out-of-domain speech, decoded with the adapters of a random fifth of the speakers, one after the other
 #   7 score      against the base: WER and CER, with paired intervals from a bootstrap over speakers; sentences that the
 #                same speaker's adapter was trained on are a warning, and the others are scored separately too
@@ -44,6 +44,8 @@ adapt_speakers() {
       done
     done
   done
+
+  name_seeds $kinds
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
   plain_speakers "$data"/*/utt2spk
@@ -104,7 +106,7 @@ adapt_and_score() {
 # random_fifth PATH…: a fifth of them, at least one; always the same ones.
 random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=<(yes) | sort; }
 
-# report_on KIND: the page of one kind of system, its median seed, with the learning curve where there are several --k.
+# report_on KIND: the report on the median seed of a kind of system, with the learning curve where there are several --k.
 report_on() {
   local folder curve=""
   folder=$(python -m ia3_speech.results select "$exp" "$1" --seeds "$seeds")

@@ -9,7 +9,7 @@ trade_off=""            # '0.5 1': test the adapter scaled by these factors, on 
 variants=""             # 'replay-weight=1,3 layers=3-5': train further adapters, each with one option changed, and test them on the same two sets
 curve=""                # '1 5 20': train further adapters on this many minutes of train
 
-# check_study: refuses what can't be meant, before anything is made.
+# check_study: fails where options contradict each other, before anything is made.
 check_study() {
   local option value decimal='^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$' choice='^[a-z][a-z-]*=[0-9][0-9a-z.-]*(,[0-9][0-9a-z.-]*)*$'
   for option in trade_off curve; do
@@ -36,8 +36,11 @@ study() {
   [[ $average$trade_off$variants$curve != false ]] || return 0
   local minutes most option value seed set sum first=${test_sets%% *} changed=()
   for option in $variants; do
-    for value in $(tr , ' ' <<<"${option#*=}"); do changed+=("${option%%=*} $value"); done
+    for value in $(tr , ' ' <<<"${option#*=}"); do
+      changed+=("${option%%=*} $value"); name_seeds "${system}_${option%%=*}$value"
+    done
   done
+  for minutes in $curve; do name_seeds "curve/minutes_$minutes"; done
 
   # An epoch on a part of train goes over as much audio as the most minutes asked for, so that all take equally many steps.
   most=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)

@@ -72,7 +72,7 @@ async def decode_audio(request: Request, upload: UploadFile) -> np.ndarray:
     """The samples of an uploaded file, float32 (samples,), 16 kHz mono, which count as held until the request
     ends. Decoding stops when the client leaves. Raises ApiError."""
     server, handle = request.app.state.server, request.state.handle
-    max_seconds, minimum = 60 * server.limits.max_minutes, server.recognizer.base.minimum_samples
+    max_seconds, minimum = 60 * server.limits.max_minutes, server.session.base.minimum_samples
 
     def check() -> None:
         if handle.cancelled:

@@ -7,8 +7,8 @@
                                 └→ Replica  the queue and the bank, a GPU each: waves → logits
 
 In: options as NAME=VALUE. Out: a Ray Serve application. Ray sends the pieces of a request to a replica that
-has its adapters, and remembers where they are (`serve.multiplexed`). Batches are made there, by `engine`:
-Ray's own would hold one adapter each. What a replica that ends has not computed goes to another one.
+has its adapters, and remembers where they are (`serve.multiplexed`). `engine` makes the batches
+there: Ray's would hold one adapter each. When a replica ends, another replica repeats its requests.
 """
 
 import asyncio
@@ -43,16 +43,16 @@ from ia3_speech.session import load
 
 logger = logging.getLogger(__name__)
 
-TRIES = 4  # replicas that may end, one after another, under one request
+TRIES = 4  # replicas that may end during a request
 QUIET = {"enable_access_log": False}  # it would hold the names of adapters
 
 
 @dataclass(frozen=True)
 class RayOptions(ServerOptions, EngineOptions, LimitOptions, SearchOptions):
-    """All options of `ia3-speech serve`; and of each replica its GPUs, and how many replicas there are."""
+    """All options of `ia3-speech serve`, the GPUs of a replica, and the number of replicas."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
-    host: str = "0.0.0.0"  # Ray's proxy listens, not this server
+    host: str = "0.0.0.0"  # Ray's proxy listens
     gpus: float = 0.0
     min_replicas: int = 1
     max_replicas: int = 4
@@ -60,7 +60,7 @@ class RayOptions(ServerOptions, EngineOptions, LimitOptions, SearchOptions):
 
 @serve.deployment(logging_config=QUIET)
 class Replica:
-    """One base, a bank and its queue."""
+    """A base, a bank and its queue."""
 
     def __init__(self, options: EngineOptions):
         base = load(search=SearchOptions(search="greedy"), **options.for_loading()).recognizer.base
@@ -81,7 +81,7 @@ class Replica:
 
     @serve.multiplexed(max_num_models_per_replica=EngineOptions.max_adapters)
     async def place(self, model: str) -> str:
-        """Tells Ray that this replica has these adapters; the engine loads them, between two batches."""
+        """Tell Ray that this replica has these adapters, which the engine loads between two batches."""
         return model
 
     def loaded(self) -> list[str]:
@@ -89,15 +89,15 @@ class Replica:
         return [term.name for term in self.cache.loaded.values()]
 
     def check_health(self) -> None:
-        """Ray asks every few seconds, and replaces a replica whose engine has ended. Adapters that have been
-        removed or replaced leave."""
+        """Ray calls it every few seconds, and replaces a replica whose engine has ended. It also unloads
+        adapters that were removed or replaced."""
         if not self.engine.alive:
             raise EngineClosed
         self.engine.forget_removed()
 
 
 class RemoteHandle:
-    """A request's place in the queues of replicas: what `QueueHandle` is to one engine."""
+    """A request's place in the queues of replicas, as `QueueHandle` in the queue of one engine."""
 
     def __init__(self, replicas: DeploymentHandle):
         self.replicas, self.cancelled = replicas, False
@@ -121,14 +121,14 @@ class RemoteHandle:
             except (RequestCancelledError, CancelledError):
                 raise ClientLeft from None
             except (RayActorError, EngineClosed) as error:
-                logger.warning("a replica has ended, and another one takes over: %r", type(error))
+                logger.warning("a replica has ended, and another takes over: %r", type(error))
         raise EngineClosed
 
 
 @serve.deployment(logging_config=QUIET)
 @serve.ingress()
 class Frontend:
-    """The application, whose logits the replicas compute."""
+    """The application; the replicas compute its logits."""
 
     def __init__(self, replicas: DeploymentHandle, options: RayOptions):
         session = load(search=options, **options.for_loading() | {"device": "cpu"}).session
@@ -140,7 +140,7 @@ class Frontend:
 
 
 def app(arguments: dict[str, Any]) -> serve.Application:
-    """The application, of options by name. Raises UserError for one that is not known or can't be meant."""
+    """The application of options by name. Raises UserError for an unknown option or a wrong value."""
     try:
         options = TypeAdapter(RayOptions).validate_python(arguments)
     except ValidationError as error:

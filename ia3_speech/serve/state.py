@@ -51,7 +51,7 @@ class Server:
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)  # that the base writes; None where nobody says
         self.dictation = make_dictation(server.dictation_rules)
-        # For this machine alone, and for whoever uses it: see `app.Entrance.let_in`.
+        # For this machine alone, and for whoever uses it: see `app.Entrance.authorize`.
         self.local = server.key_file is None and server.host in LOOPBACK
         start = None if server.key_file else NEAREST  # others' adapters are not a key's
         self.training, self.jobs = server.training, None

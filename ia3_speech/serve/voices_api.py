@@ -81,9 +81,7 @@ def existing_voice(name: str, server: ServerOf, client: ClientOf) -> str:
     """A voice that this client may change. Raises ApiError 404 if it does not exist or is another key's,
     which the answer does not tell."""
     check_training(server)
-    if (name := voice_name(name)) not in voices_of(client):
-        raise unknown_voice(name)
-    return name
+    return known_voice(name, voices_of(client))
 
 
 VoiceOf = Annotated[str, Depends(existing_voice)]  # the parameter of an endpoint
@@ -95,9 +93,11 @@ def check_training(server: Server) -> None:
         raise forbidden("This server makes no adapters.")
 
 
-def unknown_voice(name: str) -> ApiError:
-    message = f"There is no voice {name}, or you do not have access to it."
-    return ApiError(404, message, "voice_not_found", "name")
+def known_voice(name: str, names: list[str]) -> str:
+    if (name := voice_name(name)) not in names:
+        message = f"There is no voice {name}, or you do not have access to it."
+        raise ApiError(404, message, "voice_not_found", "name")
+    return name
 
 
 @contextmanager
@@ -150,10 +150,7 @@ def show_voice(name: VoiceOf) -> dict[str, Any]:
 def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """Delete a voice, also while it learns, and the adapters that were made of it; an adapter that was there
     before it stays, unless an administrator's key deletes it."""
-    if not client.admin:
-        name = existing_voice(name, server, client)
-    elif (name := voice_name(name)) not in voice_names():
-        raise unknown_voice(name)
+    name = known_voice(name, voice_names()) if client.admin else existing_voice(name, server, client)
     for version in remove_voice(name, f"key {client.name}", adapter=client.admin).adapters:
         server.forget(version)
     server.session.cached_gate.cache_clear()
@@ -173,7 +170,7 @@ async def add_recording(
 
     def store() -> dict[str, Any]:
         with changing(name, server, client):
-            id = voice.store_recording(name, wave, form.text, server.recognizer.base)
+            id = voice.store_recording(name, wave, form.text, server.session.base)
         return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
     return await asyncio.to_thread(store)

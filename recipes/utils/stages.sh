@@ -30,23 +30,23 @@ work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's fo
 
 fail() { echo "error: $*" >&2; exit 1; }
 
-# from_start PATH: one on the command line is relative to where the user stood, or else to the recipe's folder. mini and
-# ia3_plus and few are names, of what comes with the package, and shipped is the out-of-domain speech there.
+# from_start PATH: prints a path of the command line, which is relative to where the user stood, or else to the recipe's folder.
+# mini, ia3, ia3_plus and few are names of the package, and shipped is its out-of-domain speech.
 from_start() {
   if [[ $1 == shipped ]]; then
     echo "$IA3_SPEECH_ROOT/ia3_speech/out_of_domain/librispeech_dev"
-  elif [[ $1 == /* || $1 == mini || $1 == ia3_plus || $1 == few || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
+  elif [[ $1 == /* || $1 =~ ^(mini|ia3|ia3_plus|few|)$ || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
     echo "$1"
   else
     echo "$(realpath "$IA3_SPEECH_START_DIR/${1%:*}")${1#"${1%:*}"}"
   fi
 }
 
-# number NAME VALUE LEAST: refuses what is no whole number from LEAST on.
+# number NAME VALUE LEAST: fails unless VALUE is a whole number of at least LEAST.
 number() { [[ $2 =~ ^[0-9]+$ && 10#$2 -ge 10#$3 ]] || fail "--$1 must be a number from $3 on, not '$2'"; }
 
-# plain HINT WORD …: refuses what a shell would not read as one word: in the line of a job, run quotes nothing but blanks, as
-# Kaldi's run.pl does, so that `\|` pipes; and puts a number for JOB.
+# plain HINT WORD …: fails where a shell would not read a word as one word. In the line of a job, run quotes nothing but words
+# with blanks, as Kaldi's run.pl and queue.pl do, so that `\|` pipes, and replaces JOB by a number.
 SHELL_SIGNS=$'][&;|<>()$`*?!#"\'\\\\{} \t\n'
 plain() {
   local word signs="[$SHELL_SIGNS]|JOB" sign
@@ -55,8 +55,8 @@ plain() {
   done
 }
 
-# plain_speakers FILE…: refuses a table, such as utt2spk, that names speakers whom a shell or a file system would not take as a
-# plain word: recipes name folders of adapters by them, which stand in the lines of jobs.
+# plain_speakers FILE…: fails where a table, such as utt2spk, names a speaker who is no plain word for a shell or a file system:
+# folders of adapters are called like speakers, and stand in the lines of jobs.
 plain_speakers() {
   local fault
   [[ -e $1 ]] || return 0
@@ -138,7 +138,7 @@ check_options() {
   free_init_name base log curve "$system" "${system}_average"
 }
 
-# check_name OPTION NAME: refuses what no adapter can be called.
+# check_name OPTION NAME: fails where no adapter can have this name.
 check_name() {
   local fault
   [[ -z $2 ]] || fault=$(python -c 'import sys; from ia3_speech.adapters.registry import name_fault; sys.exit(name_fault(sys.argv[1]))' \
@@ -157,7 +157,7 @@ free_init_name() {
 }
 
 # expand_grid NAME STAGE: $systems are the combinations of --grid, called NAME_learning-rate1e-3 and so on, ${grid_opts[SYSTEM]} the
-# options of each; without --grid NAME alone. They are compared by what STAGE leaves, unless a later --stop-stage is given.
+# options of each; without --grid, NAME alone. The recipe stops after STAGE, which compares them, unless --stop-stage is given.
 expand_grid() {
   local axis value so_far expanded option value_pattern='[A-Za-z0-9._+-]+'
   declare -gA grid_opts=([$1]="")
@@ -185,7 +185,7 @@ lock() {
   flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
 }
 
-# step MESSAGE COMMAND…: run a command; one line says what it does and how long it took. What the command says is in
+# step MESSAGE COMMAND…: run a command; a line shows what it does and how long it took. Its output is in
 # exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3);
 # its progress as it comes, where no terminal shows the bars.
 step() {
@@ -223,7 +223,8 @@ prepare_corpus() {
 # is_few: whether there is no dev, so that folds of train choose and judge.
 is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 
-# notice_changed_data: $outdated is what was trained on other data than now. It is trained anew if --retrain or the user says so.
+# notice_changed_data: sets $outdated to the systems that were trained on other data. They are trained again with --retrain, or if
+# the user agrees.
 notice_changed_data() {
   outdated=""
   [ $stop_stage -ge 5 ] && [[ -d $data ]] || return 0
@@ -291,12 +292,20 @@ decode_and_score() {
   step "stage $1, decode and score $set with $system$with" job
 }
 
-# name_system FOLDER: the options of score that name what lies in a folder of exp/<corpus>.
+# name_seeds SYSTEM …: what is trained with seeds, in folders SYSTEM_seedN of exp/<corpus>.
+declare -A system_of seed_of
+name_seeds() {
+  local system seed
+  for system; do
+    for seed in $(seq "$seeds"); do system_of[${system}_seed$seed]=${system#curve/} seed_of[${system}_seed$seed]=$seed; done
+  done
+}
+
+# name_system FOLDER: the options of score that name the system in a folder of exp/<corpus>.
 name_system() {
-  local name=${1%/scale_*} seed=""
-  name=${name#curve/}
-  [[ $name != *_seed* ]] || { seed=${name##*_seed} name=${name%_seed*} seed=${seed%%/*}; }
-  echo "--corpus $corpus_name --system $name${seed:+ --system-seed $seed}"
+  local folder=$1
+  [[ -n ${system_of[$folder]-} ]] || folder=${folder%%/*} # a part of it: a speaker's adapter, or a scaled adapter
+  echo "--corpus $corpus_name --system ${system_of[$folder]-$folder} ${seed_of[$folder]+--system-seed ${seed_of[$folder]}}"
 }
 
 # decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there.

@@ -33,15 +33,17 @@ def run_recipe() -> Callable[..., subprocess.CompletedProcess]:
 
 @contextmanager
 def modules_of(recipe: str, *names: str) -> Iterator[SimpleNamespace]:
-    """Modules of egs/RECIPE/local; forgotten afterwards, since another recipe has its own of these names."""
-    place = str(ROOT / "egs" / recipe / "local")
-    sys.path.insert(0, place)
+    """Modules of egs/RECIPE/local, and what they import from there; forgotten afterwards, since another
+    recipe has its own of these names."""
+    folders = [str(ROOT / "egs" / recipe / "local"), str(ROOT / "recipes/utils")]
+    sys.path[:0] = folders
     try:
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     finally:
-        sys.path.remove(place)
-        for name in names:
-            sys.modules.pop(name, None)
+        sys.path[:] = [path for path in sys.path if path not in folders]
+        for name, module in [*sys.modules.items()]:
+            if str(getattr(module, "__file__", None)).startswith(folders[0]):
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,18 @@
 """egs/accent_times_domain: its tables to the letter."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import pytest
 from corpus_files import noise
 
 from ia3_speech.atomic import write_json
 from ia3_speech.commands import score as scoring
-from ia3_speech.commands.results import fill
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 
 RECIPE = "accent_times_domain"
-MODULES = ("compare",)
-RECIPES = Path(__file__).parents[2] / "recipes"
+MODULES = ("study",)
 
 SAID = {"a-1": "one two three four", "a-2": "five six", "b-1": "seven eight nine ten"}
 HEARD = {  # one word wrong for each x
@@ -31,33 +27,46 @@ HEARD = {  # one word wrong for each x
 }
 
 
+SETS = {  # name → the recipe's EXP, its name there, and the system whose adapter was trained there
+    "test_adults": ("speechocean762", "test_adults", "accent"),
+    "test_children": ("speechocean762", "test_children", "accent"),
+    "test_orders": ("barista_orders", "test", "domain"),
+}
+
+
 @pytest.fixture
-def scored(local, tmp_path):
-    """exp and data with one set, and the systems of HEARD."""
-    exp, data = tmp_path / "exp", tmp_path / "data/test_orders"
-    noise(tmp_path / "a.wav")
-    write_data_directory(
-        data, [Utterance(id, id[0], id, str(tmp_path / "a.wav"), text=text) for id, text in SAID.items()]
-    )
-    for system, seeds in HEARD.items():
-        for seed, texts in enumerate(seeds, 1):
-            name = "base" if system == "base" else f"{system}_seed{seed}"
-            folder = exp / name / "decode_greedy_test_orders"
-            folder.mkdir(parents=True)
-            lines = (f"{id} {text}\n" for id, text in zip(SAID, texts, strict=True))
-            (folder / "text").write_text("".join(lines))
-            made = {"schema": 1, "commit": "abc1234", "dirty": False, "command": "bash run.sh"}
-            write_json(folder / "inputs.json", made)
-            adapter = None if system == "base" else {"name": f"{system}+", "path": system}
-            if system == "sum":
-                del adapter["path"]
-            write_json(folder / "decode.json", {"adapter": adapter})
-            scoring.main(data, folder, None if system == "base" else exp / "base" / folder.name)
-    return exp
+def work(tmp_path):
+    """What both recipes and stage 7 leave: three sets of the same texts, and the systems of HEARD."""
+    source = str(noise(tmp_path / "a.wav"))
+    training = []
+    for recipe, text in (("speechocean762", "ONE two three four"), ("barista_orders", "something else")):
+        training.append(tmp_path / "data" / recipe / "train")
+        write_data_directory(training[-1], [Utterance("c-1", "c", "c-1", source, text=text)])
+        for seed in (1, 2):
+            write_json(tmp_path / f"exp/{recipe}/ia3_plus_seed{seed}/train.json", {"dev_wer": seed / 10})
+    for recipe, name, _ in SETS.values():
+        said = [Utterance(id, id[0], id, source, text=text) for id, text in SAID.items()]
+        write_data_directory(tmp_path / "data" / recipe / name, said)
+    for set_name, (recipe, name, trained) in SETS.items():
+        base = tmp_path / f"exp/{recipe}/base/decode_greedy_{name}"
+        for system, seeds in HEARD.items():
+            for seed, texts in enumerate(seeds, 1):
+                folder = tmp_path / f"exp/real/{system}_seed{seed}/decode_greedy_{set_name}"
+                if system in ("base", trained):
+                    part = "base" if system == "base" else f"ia3_plus_seed{seed}"
+                    folder = tmp_path / f"exp/{recipe}/{part}/decode_greedy_{name}"
+                folder.mkdir(parents=True)
+                lines = (f"{id} {text}\n" for id, text in zip(SAID, texts, strict=True))
+                (folder / "text").write_text("".join(lines))
+                data = tmp_path / "data" / recipe / name
+                scoring.main(
+                    data, folder, None if system == "base" else base, training=[data.with_name("train")]
+                )
+    return tmp_path
 
 
 EXPECTED = """\
-| test_orders | WER % | against base % | against accent % | against domain % | CER % | WER % of the seeds \
+| test_adults | WER % | against base % | against accent % | against domain % | CER % | WER % of the seeds \
 |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 | base | 60.0 [50.0, 75.0] | – | – | – | 52.2 | – |
@@ -68,96 +77,53 @@ EXPECTED = """\
 | accent:0.5+domain:0.5 | 30.0 [16.7, 50.0] | -50.0 [-66.7, -33.3] | -25.0 [-50.0, +0.0] | \
 -25.0 [-50.0, +0.0] | 28.3 | 30.0 to 30.0 |
 
-| MAPSSWE, test_orders | against base | against accent | against domain |
+| MAPSSWE, test_adults | against base | against accent | against domain |
 | --- | ---: | ---: | ---: |
 | accent | z = 2.00, p = 0.046 | – | z = 0.00, p = 1 |
 | domain | z = 2.00, p = 0.046 | z = 0.00, p = 1 | – |
 | accent+domain | z = 4.00, p = 6.3e-05 | z = 2.00, p = 0.046 | z = 1.00, p = 0.32 |
 | accent:0.5+domain:0.5 | z = 0.00, p = 1 | z = 1.00, p = 0.32 | z = 1.00, p = 0.32 |
 
-- test_orders: 3 utterances, 10 words. In brackets 95 % intervals of a bootstrap over 2 speakers; changes \
+- test_adults: 3 utterances, 10 words. In brackets 95 % intervals of a bootstrap over 2 speakers; changes \
 are relative, on the same draws, and negative is better.
 - Seed 1 of 2 is shown: that of the accent's adapter with the median dev WER.
 - MAPSSWE: with a positive z the system makes fewer errors.
-- base, accent, domain, accent+domain, accent:0.5+domain:0.5: `bash run.sh` (commit abc1234).
 """
 
 
-def test_tables_and_results_json(local, scored, capsys):
+def test_the_tables_and_results_json(local, work, capsys):
+    """A sentence of the training of either part is a warning, and the utterances with others have a table."""
+    options = {
+        "accent_corpus": work,
+        "domain_corpus": work,
+        "work_dir": work,
+        "out_of_domain": "none",
+        "stage": 8,
+    }
     capsys.readouterr()
-    local.compare.main(scored, scored.parent / "data", "test_orders", seeds=2)
-    assert capsys.readouterr().out == (scored / "RESULTS.md").read_text() == EXPECTED
-    page = scored.parent / "page.md"
-    page.write_text("<!-- results exp/RESULTS.md -->\nnot run yet\n<!-- end of results -->\n")
-    fill(page)
-    assert EXPECTED in page.read_text()
-
-    found = json.loads((scored / "results.json").read_text())
-    assert [(one["name"], one["seed"], one["adapter"], one["wer"]) for one in found["systems"]] == [
-        ("base", None, None, 0.6), ("accent", 1, "accent", 0.4), ("accent", 2, "accent", 0.4),
-        ("domain", 1, "domain", 0.4), ("domain", 2, "domain", 0.4),
-        ("sum", 1, "sum+", 0.2), ("sum", 2, "sum+", 0.4),
-        ("half", 1, "half", 0.3), ("half", 2, "half", 0.3),
-    ]  # fmt: skip
-    pairs = {(one["system"], one["baseline"]): one for one in found["pairs"]}
-    assert len(pairs) == 2 + 2 + 3 + 3 and pairs["sum", "domain"]["mapsswe"]["segments"] == 2
-    with pytest.raises(UserError, match=r"accent_seed3/decode_greedy_test_orders/score.json: is not there"):
-        local.compare.main(scored, scored.parent / "data", "test_orders", seeds=3)
-
-
-def test_sentences_of_the_training_of_either_part(local, scored):
-    """They are a warning in both files, and the others have a table: those of a-2 and b-1."""
-    data = scored.parent / "data"
-    for part, text in (("accent", "ONE two three four"), ("domain", "something else")):
-        source = str(scored.parent / "a.wav")
-        write_data_directory(data / part, [Utterance(f"{part}-1", part, f"{part}-1", source, text=text)])
-    training = [data / "accent", data / "domain"]
-    base = scored / "base/decode_greedy_test_orders"
-    for folder in sorted(scored.glob("*/decode_greedy_test_orders")):
-        scoring.main(data / "test_orders", folder, None if folder == base else base, training=training)
-    local.compare.main(scored, data, "test_orders", seeds=2)
+    local.study.main(local.study.Options(seeds=2, **options))
+    text = (work / "exp/real/RESULTS.md").read_text()
+    assert capsys.readouterr().out == text
+    blocks, expected = text.split("\n\n"), EXPECTED.split("\n\n")
+    assert blocks[:2] == expected[:2]
+    assert blocks[2].startswith("| test_adults, sentences not in training | WER % | against base % |")
+    assert "\n| domain | 33.3 [0.0, 50.0] | -50.0 [-100.0, -33.3] | -33.3 [-100.0, +0.0] | – | " in blocks[2]
     warning = (
-        "1 of 3 sentences of the test set occur in training: the 2 utterances with other sentences are "
-        "scored separately too"
+        "- **Warning:** 1 of 3 sentences of the test set occur in training: the 2 utterances with other "
     )
-    found = json.loads((scored / "results.json").read_text())
-    assert found["warnings"] == [{"set": "test_orders", "system": None, "text": warning}]
-    assert all(row["unseen_sentences"]["utterances"] == 2 for row in found["systems"])
-    _, _, unseen, *rest = (scored / "RESULTS.md").read_text().split("\n\n")
-    assert unseen.startswith("| test_orders, sentences not in training | WER % | against base % |")
-    assert "\n| domain | 33.3 [0.0, 50.0] | -50.0 [-100.0, -33.3] | -33.3 [-100.0, +0.0] | – | " in unseen
-    assert rest[0] == f"- **Warning:** {warning}."
-
-
-def test_what_is_decoded_and_scored(tmp_path):
-    """The commands of stage 7, but for what the recipes of the parts have decoded."""
-    script = f"""
-    set -euo pipefail
-    cd {RECIPES}/../egs/accent_times_domain
-    IA3_SPEECH_START_DIR={tmp_path} IA3_SPEECH_ROOT=/root
-    . {RECIPES}/utils/stages.sh
-    eval "$(sed -n '/^place()/p; /^combined()/,/^}}/p' run.sh)"
-    work_dir=w suffix="" exp={tmp_path} data=data base=mini precision=no decode_opts="" pipes="" stop_stage=8
-    step() {{ shift; "$@"; }}
-    decode_cmd=printed score_cmd=printed
-    printed() {{ echo "${{@:2}}" | sed "s,-m ia3_speech.,,; s,{tmp_path}/,,g"; }}
-    for set in test_adults test_orders out_of_domain; do combined half 2 $set; done
-    """
-    (tmp_path / "half_seed2").mkdir()
-    (tmp_path / "half_seed2/decode_greedy_test_adults").symlink_to(tmp_path)
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    parts = [f"w/exp/{name}/ia3_plus_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")]
-    trained = "--training w/data/speechocean762/train w/data/barista_orders/train"
-    lines = []
-    for name, options in (("test_orders", f"--cluster utterance {trained}"), ("out_of_domain", "")):
-        folder = f"decode_greedy_{name}"
-        lines.append(
-            f"python decode --base mini --search greedy --adapter {'+'.join(parts)} --precision no "
-            f"data/{name} half_seed2/{folder}"
-        )
-        lines.append(f"python score data/{name} half_seed2/{folder} {options} --baseline base/{folder}")
-    lines[1] += " --terms terms_test_orders"
-    lines[3] += " --cluster speaker"
-    assert [line.split() for line in done.stdout.splitlines()] == [line.split() for line in lines], (
-        done.stderr
-    )
+    assert blocks[3] == f"{warning}sentences are scored separately too."
+    assert all(line in text for line in expected[2].splitlines())
+    results = json.loads((work / "exp/real/results.json").read_text())
+    adults = [one for one in results["systems"] if one["set"] == "test_adults"]
+    assert [(one["system"], one["seed"], one["wer"]) for one in adults] == [
+        ("base", None, 0.6), ("accent", 1, 0.4), ("accent", 2, 0.4), ("domain", 1, 0.4), ("domain", 2, 0.4),
+        ("sum", 1, 0.2), ("sum", 2, 0.4), ("half", 1, 0.3), ("half", 2, 0.3),
+    ]  # fmt: skip
+    adapters = [
+        f"{work}/exp/{name}/ia3_plus_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")
+    ]
+    assert adults[-1]["adapter"] == "+".join(adapters)
+    pairs = {(one["system"], one["baseline"]): one for one in results["pairs"] if one["set"] == "test_adults"}
+    assert len(pairs) == 2 + 2 + 3 + 3 and pairs["sum", "domain"]["mapsswe"]["segments"] == 2
+    with pytest.raises(UserError, match=r"ia3_plus_seed3/train\.json"):
+        local.study.main(local.study.Options(seeds=3, **options))

@@ -101,27 +101,3 @@ def test_one_voice_is_switched_for_another(browser, tiny_folder, speaker42, tmp_
     assert settled(browser)[:2] == ["fault", "the recording is silent"]
     browser.type("#recording", str(recording))
     assert settled(browser)[2] == adapted
-
-
-def test_outside_of_an_environment_the_page_is_made_with_the_clone_s(tmp_path, tiny_folder):
-    """PATH has no python; what npm would fetch is there."""
-    clone = tmp_path / "clone"
-    (clone / ".venv/bin").mkdir(parents=True)
-    for name in ("egs", "recipes", "scripts", "ia3_speech", "pyproject.toml"):
-        (clone / name).symlink_to(PAGE.parents[2] / name)
-    (clone / ".venv/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (clone / ".venv/bin/python").chmod(0o755)
-    checksum = subprocess.run(["cksum"], input=(clone / "pyproject.toml").read_bytes(), capture_output=True)
-    (clone / ".venv/ia3_speech_setup").write_bytes(checksum.stdout)
-    (tmp_path / "site/vendor").mkdir(parents=True)
-    (tmp_path / "site/vendor/version").write_text("1.30.0")
-    (tmp_path / "bin").mkdir()
-    for tool in ("bash", "basename", "cat", "cksum", "cp", "dirname", "flock", "mkdir", "sha256sum"):
-        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
-    done = subprocess.run(
-        ["bash", clone / "egs/browser/page.sh", "--out", "site", "--base", tiny_folder],
-        cwd=tmp_path, env=os.environ | {"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(clone)},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "site/graph/model.onnx").is_file()

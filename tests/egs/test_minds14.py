@@ -8,7 +8,6 @@ import soundfile
 
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
 
 RECIPE = "minds14"
 MODULES = ("prepare", "terms")
@@ -55,8 +54,3 @@ def test_terms_are_of_the_list_and_the_references(local, tmp_path, shared_data):
     lines = [line.split("\t") for line in (tmp_path / "terms").read_text().splitlines()]
     intents = {intent for _, intent, *_ in lines}
     assert intents == set(local.prepare.INTENTS) and ["joint account", "joint_account"] in lines
-
-
-def test_another_folder_is_told_the_layout(local, tmp_path):
-    with pytest.raises(UserError, match=r"neither train/ and test/ nor en-AU, en-GB, en-US"):
-        local.prepare.main(tmp_path, tmp_path / "out")

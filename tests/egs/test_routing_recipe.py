@@ -10,10 +10,9 @@ from corpus_files import noise
 from ia3_speech.atomic import write_json
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
 
 RECIPE = "routing"
-MODULES = ("compare", "mix")
+MODULES = ("study",)
 
 # Kind and id → what is said, and what the base, accent's adapter, auto and auto-sum hear; x is wrong.
 SAID = {
@@ -22,6 +21,7 @@ SAID = {
     "reader-c-1": ("seven eight nine ten",
                    "x eight nine ten", "x x x ten", "x eight nine ten", "x x nine ten"),
 }  # fmt: skip
+CORPORA = ("accent_corpus", "orders_corpus", "telephone_corpus", "notes_corpus")
 CHOSEN = {"accent-a-1": "accent", "accent-b-1": "base", "reader-c-1": "base"}
 
 
@@ -53,9 +53,10 @@ EXPECTED = """\
 """
 
 
-def test_the_tables(decoded, local, capsys):
+def test_the_tables(decoded, local, tmp_path, capsys):
     exp, data = decoded
-    local.compare.main(exp, data, "accent")
+    options = local.study.Options(**dict.fromkeys(CORPORA, tmp_path), work_dir=tmp_path)
+    local.study.compare(local.study.Study(local.study.__file__, "real", options), exp, data, ["accent"])
     text = capsys.readouterr().out
     assert text == (exp / "RESULTS.md").read_text() and text.startswith(EXPECTED)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
@@ -78,13 +79,11 @@ def test_sets_are_mixed_and_a_line_is_a_telephones(local, tmp_path):
         utterances = [Utterance(f"a-{n}", "a", "a", audio, n, n + 1, text="one") for n in (0, 1)]
         write_data_directory(tmp_path / corpus / "data", utterances)
     folders = {"orders": "orders", "reader": "reader", "line_reader": "reader"}
-    parts = " ".join(f"{kind}={tmp_path / folder}/data" for kind, folder in folders.items())
+    parts = {kind: tmp_path / folder / "data" for kind, folder in folders.items()}
     write_data_directory(tmp_path / "left", utterances[:1])
-    local.mix.main(tmp_path / "mixed", parts, without=tmp_path / "left")
+    local.study.mix(tmp_path / "mixed", parts, without=tmp_path / "left")
     mixed = {one.id: one for one in read_data_directory(tmp_path / "mixed")}
     assert [*mixed] == ["line_reader-a-1", "orders-a-1", "reader-a-1"]
     assert {one.labels["corpus"] for one in mixed.values()} == {"line_reader", "orders", "reader"}
     wave, rate = soundfile.read(mixed["line_reader-a-1"].source)
     assert (rate, len(wave)) == (8000, 8000) and abs(wave[100:-100]).max() < 0.05
-    with pytest.raises(UserError, match="orders: is not KIND=DIR"):
-        local.mix.main(tmp_path / "mixed", "orders")

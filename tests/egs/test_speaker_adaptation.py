@@ -33,16 +33,8 @@ def test_a_data_directory_keeps_its_labels_and_loses_speakers_with_little(local,
     assert "left out, with fewer than 5 utterances: bob\n" in capsys.readouterr().out
 
 
-def test_small_is_three_speakers_with_twelve_utterances(local, tmp_path):
-    folder = kaldi(tmp_path, dict.fromkeys(("ann", "bob", "cat", "dan"), 14))
-    local.prepare.main(str(folder), tmp_path / "out", size="small")
-    assert {name: len(own) for name, own in read_data_directory(tmp_path / "out/test").speakers.items()} == {
-        "ann": 12, "bob": 12, "cat": 12,
-    }  # fmt: skip
-
-
 def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local, tmp_path, monkeypatch):
-    monkeypatch.setattr(local.prepare, "FEWEST", 2)
+    monkeypatch.setattr(local.prepare, "MIN_UTTERANCES", 2)
     corpus = corpus_files.speechocean762(tmp_path / "corpus")
     local.prepare.main(str(corpus), tmp_path / "test")
     assert list(read_data_directory(tmp_path / "test/test").speakers) == ["0024", "1030"]
@@ -51,13 +43,6 @@ def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local
     mine, theirs = (read_data_directory(tmp_path / name) for name in ("train/test", "theirs/dev"))
     assert [one.id for one in mine] == [one.id for one in theirs]
     assert sorted(speaker[0] for speaker in mine.speakers) == ["0", "1"]  # a child and an adult
-
-
-def test_other_folders_are_refused(local, tmp_path):
-    with pytest.raises(UserError, match=r"neither a Kaldi data directory .* nor speechocean762 as it was"):
-        local.prepare.main(str(tmp_path), tmp_path / "out")
-    with pytest.raises(UserError, match="--speakers train is for speechocean762"):
-        local.prepare.main("espeak", tmp_path / "out", "train")
 
 
 def test_a_person_whose_adapter_is_not_registered_keeps_the_base(local, tmp_path):

@@ -1,15 +1,15 @@
-"""egs/without_transcripts: training on texts, and its table."""
+"""egs/without_transcripts: its table to the letter."""
 
 import json
+from pathlib import Path
 
-from ia3_speech.adapters.registry import is_adapter
+import ia3_speech
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.unsupervised.options import SelfTrainingOptions
-from tests.test_train import NO_DROPOUT, record
 
+SHIPPED = Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev"
 RECIPE = "without_transcripts"
-MODULES = ("compare", "measure")
+MODULES = ("tables",)
 
 SAID = {"ann-1": "one two three four", "bob-1": "five six"}
 HEARD = {  # one word wrong for each x
@@ -43,22 +43,9 @@ def test_the_table(local, tmp_path, capsys):
             (exp / "accent" / system / "all/cpu.json").write_text(
                 json.dumps(record | {"cpu_seconds": seconds / 2})
             )
-    others = read_data_directory(local.compare.OTHER)
+    others = read_data_directory(SHIPPED)
     other = exp / "accent/with_transcripts/decode_greedy_other"
     other.mkdir()
     (other / "text").write_text("".join(f"{utterance.id}\n" for utterance in others))  # nothing was heard
-    rows = local.compare.compare(exp / "accent", "greedy", utterances)
-    assert local.compare.table("accent, greedy", rows) == TABLE
-
-
-def test_texts_train_an_adapter_with_a_dev_and_by_folds(local, tmp_path, tiny_model, processor):
-    tiny_model(norm="layer", **NO_DROPOUT).save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
-    record(tmp_path / "data", 8)
-    for dev in (None, tmp_path / "data"):
-        out = tmp_path / ("one" if dev else "few")
-        options = SelfTrainingOptions(
-            base=str(tmp_path / "base"), data=tmp_path / "data", out=out, epochs=1, device="cpu"
-        )
-        local.measure.train_on_texts(options, dev)
-        assert (out / "folds").is_dir() == (dev is None) and is_adapter(out / "adapter")
+    rows = local.tables.compare(exp / "accent", "greedy", utterances)
+    assert local.tables.table("accent, greedy", rows) == TABLE

@@ -77,18 +77,6 @@ stage=1        # N: start here
     ]
 
 
-def test_a_recipe_shows_the_options_of_what_it_sources_and_its_own_values(tmp_path):
-    (tmp_path / "egs").mkdir()
-    (tmp_path / "egs/stages.sh").write_text('_option_files+=("${BASH_SOURCE[0]}")\nseeds=1 # N: how many\n')
-    (tmp_path / "egs/run.sh").write_text(
-        f'export IA3_SPEECH_START_DIR=$PWD\ncd egs\nown="" # X: its own\n. ./stages.sh\nseeds=3\n. {PARSE}\n'
-    )
-    command = ["bash", "egs/run.sh", "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    own, seeds = done.stdout.splitlines()[:2]
-    assert own == "  --own X                  its own" and seeds == "  --seeds N                how many [3]"
-
-
 def test_config_is_weaker_than_the_line_and_looked_for_where_the_user_stood(tmp_path):
     (tmp_path / "my.conf").write_text("stage=5\nmax_epochs=6\nuse_lm=true\n")
     script = f"IA3_SPEECH_START_DIR={tmp_path}\n{SCRIPT}"
@@ -98,9 +86,3 @@ def test_config_is_weaker_than_the_line_and_looked_for_where_the_user_stood(tmp_
     done = parse("--config", "my.conf", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "run.sh: my.conf: use_lm must be true or false, not 'perhaps'\n"
-
-
-def test_a_script_without_strict_mode_ends_too():
-    script = f"stage=1\n. {PARSE} || exit 3\necho reached\n"
-    done = parse("--nonsense", "1", script=script)
-    assert (done.returncode, done.stdout) == (3, "")

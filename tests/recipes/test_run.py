@@ -32,35 +32,25 @@ def test_log_of_one_job(tmp_path):
 
 def test_jobs_are_numbered_in_log_and_command_and_options_of_a_grid_accepted(tmp_path):
     options = ["--mem", "4G", "--gpu", "1", "--num-threads", "6", "--max-jobs-run", "2", "--config", "c.conf"]
-    words = [*options, "JOB=3:5", "x.JOB.log", "echo", "JOB", ">", "out.JOB"]
+    words = [*options, "JOB=3:5", "x.JOB.log", "echo", "JOB", "|", "cat", ">", "out.JOB"]
     assert run(*words, cwd=tmp_path).returncode == 0
     assert [(tmp_path / f"out.{job}").read_text() for job in (3, 4, 5)] == ["3\n", "4\n", "5\n"]
     assert sorted(path.name for path in tmp_path.glob("*.log")) == ["x.3.log", "x.4.log", "x.5.log"]
-    assert "# Accounting: time=0 threads=6\n" in (tmp_path / "x.3.log").read_text()
+    assert " threads=6\n" in (tmp_path / "x.3.log").read_text()
     assert run("LMWT=7", "score.LMWT.log", "echo", "LMWT", cwd=tmp_path).returncode == 0
     assert "\n7\n" in (tmp_path / "score.7.log").read_text()
 
 
-def test_pipes_between_words_are_the_shells(tmp_path):
-    assert run("x.log", "printf", "'a\\nb\\n'", "|", "wc", "-l", cwd=tmp_path).returncode == 0
-    assert "\n2\n" in (tmp_path / "x.log").read_text()
-    assert run("x.log", "false", "|", "cat", cwd=tmp_path).returncode == 1
-
-
 def test_a_failed_job_fails_the_call_and_names_its_log(tmp_path):
-    done = run("JOB=1:3", "log/x.JOB.log", "test", "JOB", "-ne", "2", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "run: 1 / 3 failed, log is in log/x.*.log\n")
+    done = run("JOB=1:3", "log/x.JOB.log", "seq", "1", "25", "&&", "test", "JOB", "-ne", "2", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.splitlines() == [
+        *map(str, range(14, 26)), "run: 1 / 3 failed, log is in log/x.*.log",
+    ]  # fmt: skip
     for job, code in ((2, 1), (3, 0)):
         assert f"# Ended (code {code}) at " in (tmp_path / f"log/x.{job}.log").read_text()
     done = run("JOB=4", "x.JOB.log", "exit", "3", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "run: job failed, log is in x.4.log\n")
     assert "# Ended (code 3) at " in (tmp_path / "x.4.log").read_text()
-
-
-def test_max_jobs_run_bounds_what_runs_at_once(tmp_path):
-    # Each job holds a folder of one name while it runs: two at once would collide.
-    command = ["mkdir", "held", "&&", "sleep", "0.05", "&&", "rmdir", "held"]
-    assert run("--max-jobs-run", "1", "JOB=1:4", "x.JOB.log", *command, cwd=tmp_path).returncode == 0
 
 
 def test_jobs_of_a_real_slurm(tmp_path):
@@ -119,12 +109,6 @@ def test_the_log_of_the_work_outlives_a_run_that_finds_it_up_to_date(tmp_path):
     assert ((tmp_path / "x.log").read_text(), (tmp_path / "x.log").stat().st_mtime_ns) == before
     run("x.log", "echo", "other work", cwd=tmp_path)
     assert "\nother work\n" in (tmp_path / "x.log").read_text()
-
-
-def test_the_end_of_the_log_of_a_job_that_failed_is_shown(tmp_path):
-    done = run("JOB=1:2", "x.JOB.log", "seq", "JOB", "JOB5", "&&", "test", "JOB", "-ne", "2", cwd=tmp_path)
-    lines = [*map(str, range(14, 26)), "run: 1 / 2 failed, log is in x.*.log"]
-    assert done.stderr.splitlines() == lines
 
 
 def test_on_a_terminal_a_training_shows_its_progress_there(tmp_path):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,7 @@ def recordings() -> list[Path]:
 def offline(adapter_folders) -> Callable[..., object]:
     """The transcript of `transcribe` with an adapter, or a sum of them: `medical:0.5+accent:0.5`."""
 
+    @lru_cache
     def run(file, model: str = "mini"):
         for name, folder in adapter_folders.items():
             registry.register(folder, name, force=True)

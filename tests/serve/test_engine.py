@@ -84,11 +84,11 @@ def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine
 
 def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
     lengths = [1, 2, 5, 9, 10, 12, 14, 1.5, 6, 13]
-    futures = [engine.submit(seconds(one), (), QueueHandle(engine)) for one in lengths]
+    futures = [engine.submit(seconds(length), (), QueueHandle(engine)) for length in lengths]
     bank.go.set()
     for future in futures:
         future.result(30)
-    assert sorted(one for batch in bank.batches[1:] for one in batch) == sorted(lengths)
+    assert sorted(length for batch in bank.batches[1:] for length in batch) == sorted(lengths)
     for batch in bank.batches:
         assert max(batch) <= 2 * min(batch) and len(batch) * max(batch) <= 40
 
@@ -128,7 +128,7 @@ def test_what_is_cancelled_is_not_computed(engine, bank):
 
 
 def test_a_row_that_fails_fails_alone(engine, bank):
-    futures = [engine.submit(seconds(one), (), QueueHandle(engine)) for one in (5, 6, 7, 8, 9)]
+    futures = [engine.submit(seconds(length), (), QueueHandle(engine)) for length in (5, 6, 7, 8, 9)]
     gone = engine.submit(seconds(6), (Term("an adapter", Path("nowhere")),), QueueHandle(engine))
     bank.go.set()
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -68,7 +68,7 @@ def encoded(text: str | bytes) -> bytes:
 
 
 def message(method: str, path: str, body: bytes = b"", **headers: str | bytes) -> bytes:
-    """A request; a header that is given comes in place of the right one."""
+    """A request; `headers` replace the correct headers."""
     lines = {"host": "127.0.0.1", "connection": "close"}
     lines |= {"content-length": str(len(body)), "content-type": MULTIPART}
     lines |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -116,7 +116,7 @@ def lying_files() -> dict[str, bytes]:
 
 
 def hostile_requests(seed: int, count: int, adapter: Path) -> Iterator[Request]:
-    """Right requests, bent at random: files, fields, names, lengths; `adapter` is a folder of a right one."""
+    """Correct requests with random changes: files, fields, names, lengths; `adapter` is a valid folder."""
     rng, lies = np.random.default_rng(seed), lying_files()
     sources = [sound(0.3, format) for format in ("WAV", "FLAC", "OGG", "AIFF", "W64", "CAF", "AU")]
     files = {name: (adapter / name).read_bytes() for name in FILES}

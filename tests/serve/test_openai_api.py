@@ -117,7 +117,7 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
 
 def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
     file = tmp_path / "long.wav"
-    soundfile.write(file, np.concatenate([load_audio(one) for one in recordings[:5]]), 16_000)
+    soundfile.write(file, np.concatenate([load_audio(each) for each in recordings[:5]]), 16_000)
     events = list(transcribe(running.client(), file, "accent", stream=True))
     kinds = [event.type for event in events]
     assert kinds == ["transcript.text.delta"] * (len(events) - 1) + ["transcript.text.done"]

@@ -13,11 +13,9 @@ import soxr
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import voice
 from ia3_speech.data.audio import load_audio
-from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 from tests.report.webdriver import Browser, found
-
-GREEDY = SearchOptions(search="greedy")
+from tests.serve.conftest import GREEDY
 
 pytestmark = pytest.mark.skipif(
     not all(found().values()),
@@ -44,19 +42,21 @@ def browser(tmp_path, microphone):
 
 
 def eventually(browser: Browser, script: str, patience: float = 60):
-    """What a script returns as soon as that is true."""
+    """The value of a script as soon as it is true."""
     end = time.monotonic() + patience
     while not (value := browser.run(f"return {script}")):
-        told = browser.run("return [...document.querySelectorAll('.fault')].map((f) => f.textContent).join()")
-        assert time.monotonic() < end, (script, told)
+        faults = browser.run(
+            "return [...document.querySelectorAll('.fault')].map((f) => f.textContent).join()"
+        )
+        assert time.monotonic() < end, (script, faults)
         time.sleep(0.1)
     return value
 
 
 @pytest.fixture
 def unscaled(adapter_folders, tmp_path):
-    """A base that understands next to nothing, mini with random vectors in its weights; and registered an
-    adapter of nobody, whose vectors undo that: learning finds it better than the base, on any machine."""
+    """A base that recognises almost nothing: mini with random vectors in its weights. The vectors of a
+    registered adapter undo them: learning finds it better than the base, on any machine."""
     import torch
 
     from ia3_speech import IA3Config, attach, load_base, save_adapter
@@ -74,6 +74,19 @@ def unscaled(adapter_folders, tmp_path):
     save_adapter(base.model, tmp_path / "scaling", base=base)
     registry.register(tmp_path / "scaling", "scaling")
     return load(str(tmp_path / "unscaled"), search=GREEDY).session
+
+
+def open_page(browser: Browser, address: str) -> None:
+    browser.open(address)
+    eventually(browser, "document.body.dataset.ready")
+
+
+def agree(browser: Browser, name: str) -> None:
+    """Consent, and begin a voice."""
+    browser.click("#consent-given")
+    browser.type("#voice-name", name)
+    browser.click("#consent button")
+    eventually(browser, "document.querySelector('#reading:not([hidden])')")
 
 
 def read_aloud(browser: Browser, microphone: Path, recording: Path, button: str) -> None:
@@ -106,7 +119,7 @@ def command(browser: Browser, name: str, **parameters) -> None:
     browser.call("/goog/cdp/execute", cmd=name, params=parameters)
 
 
-def learnt(browser: Browser) -> str:
+def learn(browser: Browser) -> str:
     """Learn, with one epoch, and wait for the result in words."""
     shown = "const shown = document.querySelector('section:not([hidden]) .voice');"
     browser.run(f"{shown} shown.querySelector('.epochs').value = 1; shown.querySelector('.learn').click()")
@@ -119,29 +132,24 @@ def learnt(browser: Browser) -> str:
 
 
 def test_record_adapt_transcribe_correct_learn_delete(serving, browser, microphone, recordings, unscaled):
-    texts = dict(
-        line.split(" ", 1) for line in (recordings[0].parents[1] / "text").read_text("utf-8").splitlines()
-    )
+    lines = (recordings[0].parents[1] / "text").read_text("utf-8").splitlines()
+    texts = dict(line.split(" ", 1) for line in lines)
     sentences = [texts[file.stem].lower() for file in recordings[:7]]
     with serving(unscaled) as running:
-        browser.open(f"{running.url}/")
-        eventually(browser, "document.body.dataset.ready")
+        open_page(browser, f"{running.url}/")
         check_accessibility(browser)
 
         # Make my own: consent, six sentences, an adapter.
         browser.click("a[href='#make']")
         check_accessibility(browser)
-        browser.click("#consent-given")
-        browser.type("#voice-name", "anna")
-        browser.click("#consent button")
-        eventually(browser, "document.querySelector('#reading:not([hidden]) .voice')")
+        agree(browser, "anna")
+        eventually(browser, "document.querySelector('#reading .voice')")
         browser.click("#reading details summary")
         browser.type("#pasted", "\n".join(sentences[:6]))
         browser.click("#paste")
         for number, recording in enumerate(recordings[:6], 1):
-            assert (
-                browser.run("return document.querySelector('#sentence').textContent") == sentences[number - 1]
-            )
+            shown = browser.run("return document.querySelector('#sentence').textContent")
+            assert shown == sentences[number - 1]
             read_aloud(browser, microphone, recording, "#read-record")
             eventually(browser, "document.activeElement.id === 'read-keep'")
             browser.click("#read-keep")
@@ -154,8 +162,8 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
         assert sorted(stored) == sorted(sentences[:6])
         for recording, sentence in zip(recordings[:6], sentences, strict=False):
             assert stored[sentence].duration > len(load_audio(recording)) / 16_000
-        told = learnt(browser)
-        assert told.startswith("Of 10 words ") and told.endswith("The new adapter is in use."), told
+        result = learn(browser)
+        assert result.startswith("Of 10 words ") and result.endswith("The new adapter is in use."), result
         assert registry.is_registered("anna")
         check_accessibility(browser)
 
@@ -176,7 +184,7 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
         # Learn again; then nothing is left.
         browser.click("a[href='#voices']")
         eventually(browser, "document.querySelector('#voice-list .voice .learn')")
-        assert learnt(browser).startswith("Of 10 words ")
+        assert learn(browser).startswith("Of 10 words ")
         check_accessibility(browser)
         browser.click("#voice-list .delete")
         browser.call("/alert/accept", method="POST")
@@ -188,8 +196,7 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
 
 def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters):
     with serving(training=False) as running:
-        browser.open(f"{running.url}/#make")
-        eventually(browser, "document.body.dataset.ready")
+        open_page(browser, f"{running.url}/#make")
         shown = browser.run("return [...document.querySelectorAll('nav a, section')].filter((e) => !e.hidden)"
                             ".map((e) => e.id || e.hash)")  # fmt: skip
         assert shown == ["#try", "try"]
@@ -218,16 +225,12 @@ def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recor
     )
     sentences.write_text('number,text\n1,no fever\n2,"yes, a cough"\n')
     with serving() as running:
-        browser.open(f"{running.url}/#make")
-        eventually(browser, "document.body.dataset.ready")
-        browser.click("#consent-given")
-        browser.type("#voice-name", "anna")
-        browser.click("#consent button")
-        eventually(browser, "!document.querySelector('#reading').hidden")
+        open_page(browser, f"{running.url}/#make")
+        agree(browser, "anna")
         browser.type("#upload-files", "\n".join(map(str, (table, *recordings[:2]))))
-        told = "document.querySelector('#upload-status').textContent"
-        eventually(browser, f"{told}.startsWith('1 of 3') && {told}.includes('nothing.wav') && {told}")
-        assert "can't write 'ö'" in browser.run(f"return {told}")
+        status = "document.querySelector('#upload-status').textContent"
+        eventually(browser, f"{status}.startsWith('1 of 3') && {status}.includes('nothing.wav')")
+        assert "can't write 'ö'" in browser.run(f"return {status}")
         assert [u.text for u in voice.read_store("anna")] == ['no fever, no "cough"']
         browser.type("#sentence-file", str(sentences))
         eventually(browser, "document.querySelector('#sentence').textContent === 'no fever'")
@@ -236,13 +239,8 @@ def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recor
         assert browser.run("return document.querySelector('#sentence').textContent") == "yes, a cough"
         browser.choose("#language", "de")
         eventually(browser, "document.querySelector('#sentence').lang === 'en'")
-        browser.open(f"{running.url}/?again#make")  # who comes back goes on with the voice
-        eventually(browser, "document.body.dataset.ready")
-        browser.click("#consent-given")
-        browser.type("#voice-name", "anna")
-        browser.click("#consent button")
+        open_page(browser, f"{running.url}/?again#make")  # the same user continues with the voice
+        agree(browser, "anna")
         eventually(browser, "document.querySelector('#made .voice')?.textContent.startsWith('anna1 ')")
-        options = browser.run(
-            "return [...document.querySelectorAll('#made .start option')].map((o) => o.value)"
-        )
-        assert options == [""]
+        options = "[...document.querySelectorAll('#made .start option')].map((o) => o.value)"
+        assert browser.run(f"return {options}") == [""]

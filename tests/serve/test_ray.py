@@ -1,4 +1,4 @@
-"""Ray Serve, two replicas: the same API; requests go where their adapter is; a killed one loses none."""
+"""Ray Serve, two replicas: the same API; requests go where their adapter is; a killed replica loses none."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -38,7 +38,7 @@ ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}  # no netw
 
 @pytest.fixture
 def url(adapters, monkeypatch):
-    """Of a cluster of this machine, with two replicas."""
+    """The address of a cluster on this machine, with two replicas."""
     for name, value in {**PATIENT, **ALONE}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(api, "HTTP_PROXY_TIMEOUT", 600)
@@ -72,7 +72,7 @@ def test_two_replicas(url, recordings, offline):
     assert sorted(name for names in {*map(tuple, loaded.values())} for name in names) == sorted(NAMES)
 
     # One of them is killed, with requests under way at both.
-    actors = [one for one in ray.util.list_named_actors(all_namespaces=True) if "#Replica#" in one["name"]]
+    actors = [a for a in ray.util.list_named_actors(all_namespaces=True) if "#Replica#" in a["name"]]
     assert len(actors) == 2
     with ThreadPoolExecutor(12) as clients:
         answers = {clients.submit(answer, name): name for name in [*expected] * 6}
@@ -96,13 +96,13 @@ def test_two_replicas(url, recordings, offline):
 
 
 def test_the_manifest_and_options():
-    """What Kubernetes would be given is what Ray Serve and the application understand."""
+    """Ray Serve and the application accept the manifest for Kubernetes."""
     *_, manifest = yaml.safe_load_all(MANIFEST.read_text("utf-8"))
     config = ServeDeploySchema(**yaml.safe_load(manifest["spec"]["serveConfigV2"])).applications[0]
     assert config.import_path == f"{app.__module__}:{app.__name__}"
-    with pytest.raises(UserError, match=r"--key-file /keys/keys\.yaml: no such file"):
+    with pytest.raises(UserError, match=r"/keys/keys\.yaml`: no such file"):
         app(config.args)  # all others are right
-    assert {one.name for one in config.deployments} <= {"Frontend", "Replica"}
+    assert {deployment.name for deployment in config.deployments} <= {"Frontend", "Replica"}
     for wrong, message in (({"gpu": "1"}, "gpu: Unexpected"), ({"gpus": "x"}, "gpus: ")):
         with pytest.raises(UserError, match=message):
             app(wrong)

@@ -118,9 +118,9 @@ def test_pauses_divide_speech_into_items(running, recordings):
     completed = [event for event in events if event.type.endswith(".completed")]
     assert [event.transcript for event in completed] == expected and len(expected) >= 2
     committed = [event for event in events if event.type.endswith(".committed")]
-    assert [one.previous_item_id for one in committed] == [None, *(one.item_id for one in committed[:-1])]
+    assert [e.previous_item_id for e in committed] == [None, *(e.item_id for e in committed[:-1])]
     for event in completed:
-        deltas = [one.delta for one in events if one.type.endswith(".delta") and one.item_id == event.item_id]
+        deltas = [e.delta for e in events if e.type.endswith(".delta") and e.item_id == event.item_id]
         told = "".join(deltas)
         assert told == event.transcript or not event.transcript.startswith(told)
     started = [event.audio_start_ms for event in events if event.type.endswith("speech_started")]

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-import soundfile
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
@@ -81,24 +80,13 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert left_of("anna") == [] and running.send("GET", "voices/anna").status_code == 404
 
 
-def test_recordings_of_voices_count_as_held(serving, recordings, monkeypatch):
-    seconds, began, go = soundfile.info(recordings[-1]).duration, threading.Event(), threading.Event()
-    store = voice.store_recording
-
-    def wait(*arguments):
-        began.set()
-        assert go.wait(30)
-        return store(*arguments)
-
-    monkeypatch.setattr(voice, "store_recording", wait)
-    with serving(max_minutes_held=1.5 * seconds / 60) as running, ThreadPoolExecutor() as clients:
+def test_recordings_of_voices_count_as_held(serving, recordings):
+    with serving(max_minutes_held=0.1) as running:
         running.begin("anna")
-        first = clients.submit(running.record, "anna", recordings[-1])
-        assert began.wait(30)
-        refused = running.record("anna", recordings[-1])
+        with running.server.holding(5.9):
+            refused = running.record("anna", recordings[-1])
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
-        go.set()
-        assert first.result().status_code == 201 and running.server.held_seconds == 0
+        assert running.record("anna", recordings[0]).status_code == 201 and running.server.held_seconds == 0
 
 
 # ---- deletions beside other requests

@@ -22,7 +22,7 @@ from rapidfuzz.distance import Levenshtein
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 LEADS = (
@@ -64,15 +64,15 @@ def sentences(ordered: Mapping[str, str]) -> list[str]:
     return [sentence for _, sentence in sorted(ranked)]
 
 
-def nearest(ordered: Mapping[str, str], heard: str) -> str:
-    """The sentence for an order that takes the fewest edits of characters from what was heard.
+def nearest(ordered: Mapping[str, str], hypothesis: str) -> str:
+    """The sentence for an order that takes the fewest edits of characters from a hypothesis.
 
     Of equally near ones the first of `sentences`. One without an article has to be nearer by the two
     characters that it lacks: else unclear speech would lose its articles.
     """
 
     def cost(sentence: str) -> float:
-        return Levenshtein.distance(sentence, heard) + (0 if has_article(sentence) else len("a ") - 0.5)
+        return Levenshtein.distance(sentence, hypothesis) + (0 if has_article(sentence) else len("a ") - 0.5)
 
     return min(sentences(ordered), key=cost)
 
@@ -84,18 +84,15 @@ def has_article(sentence: str) -> bool:
 
 def main(data: Path, decoded: Path, out: Path) -> None:
     """Write to OUT in how many orders `nearest` finds the text, which is also printed, and the others."""
-    heard, orders = read_kaldi_text(decoded / "text"), read_data_directory(data, wav=False).utterances
-    found = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
-    errors = [count_errors(one.text.split(), found[one.id].split()) for one in orders]
-    wrong, words = sum(one.total for one in errors), sum(one.words for one in errors)
-    other = [
-        f"{one.id}: {found[one.id]!r}, not {one.text!r}\n" for one in orders if found[one.id] != one.text
-    ]
+    hypotheses, orders = read_kaldi_text(decoded / "text"), read_data_directory(data, wav=False).utterances
+    texts = {order.id: nearest(order.labels, hypotheses[order.id]) for order in orders}
+    errors = sum((count_errors(o.text.split(), texts[o.id].split()) for o in orders), ErrorCounts())
+    other = [f"{o.id}: {texts[o.id]!r}, not {o.text!r}\n" for o in orders if texts[o.id] != o.text]
     same = len(orders) - len(other)
     text = (
         f"Narrowing by the base's own decoding finds the sentence of transcripts.tsv in {same} of "
-        f"{len(orders)} orders ({100 * same / len(orders):.1f} %); {wrong} of {words} words differ "
-        f"({100 * wrong / words:.1f} %).\n"
+        f"{len(orders)} orders ({100 * same / len(orders):.1f} %); {errors.total} of {errors.words} words "
+        f"differ ({100 * errors.wer:.1f} %).\n"
     )
     write_text(out, text + "".join(other))
     print(text, end="")

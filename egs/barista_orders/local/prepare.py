@@ -16,9 +16,9 @@ Corpus card
 
 In: data/label/label.json, data/speech/clean/UUID.wav, or the same names with another suffix; perhaps
 transcripts.tsv (file, split, transcript), a table that others made. Without it the base listens to all of it,
-and the sentence of the grammar that is nearest to what it heard is the text. References of the test set then
+and the sentence of the grammar that is nearest to its hypothesis is the text. References of the test set then
 lean towards the base, whose WER looks smaller than it is. Out: OUT_DIR/{train,dev,test}, and
-OUT_DIR/heard, what the base heard, if it was asked.
+OUT_DIR/heard, the hypotheses of the base, if it was asked.
 """
 
 import json
@@ -56,30 +56,35 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
     orders, transcripts = read_orders(corpus), corpus / "transcripts.tsv"
     (out / "heard").unlink(missing_ok=True)
     if transcripts.is_file():
-        said = read_transcripts(transcripts, orders)
+        texts = read_transcripts(transcripts, orders)
     else:
         if size == "small":  # listening takes longest
             orders = orders[:: max(1, len(orders) // SMALL)]
         print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
         recognizer = load(base, search=SearchOptions("greedy")).recognizer
-        heard = decode_utterances(recognizer, orders, on_error="fail").texts
-        write_text(out / "heard", format_kaldi_text(heard))
+        hypotheses = decode_utterances(recognizer, orders, on_error="fail").texts
+        write_text(out / "heard", format_kaldi_text(hypotheses))
         test = hold_out(map(key_of, orders), TEST_SHARE)
-        sides = {one.id: "test" if key_of(one) in test else "train" for one in orders}
-        said = {one.id: (sides[one.id], nearest(one.labels, heard[one.id])) for one in orders}
-    orders = [one for one in orders if one.id in said]
-    dev = hold_out(key_of(one) for one in orders if said[one.id][0] == "train")
+        sides = {utterance.id: "test" if key_of(utterance) in test else "train" for utterance in orders}
+        texts = {
+            utterance.id: (sides[utterance.id], nearest(utterance.labels, hypotheses[utterance.id]))
+            for utterance in orders
+        }
+    orders = [utterance for utterance in orders if utterance.id in texts]
+    dev = hold_out(key_of(utterance) for utterance in orders if texts[utterance.id][0] == "train")
     sets: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
-    for one in orders:
-        side, text = said[one.id]
-        sets["dev" if side == "train" and key_of(one) in dev else side].append(replace(one, text=text))
+    for utterance in orders:
+        side, text = texts[utterance.id]
+        sets["dev" if side == "train" and key_of(utterance) in dev else side].append(
+            replace(utterance, text=text)
+        )
     for name, utterances in sets.items():
         write_set(out / name, utterances, size, speaker_labels=())
 
 
-def key_of(one: Utterance) -> str:
+def key_of(utterance: Utterance) -> str:
     """What was ordered, in one line: its hash decides the set."""
-    return " ".join(f"{label}={words}" for label, words in sorted(one.labels.items()))
+    return " ".join(f"{label}={words}" for label, words in sorted(utterance.labels.items()))
 
 
 def read_orders(corpus: Path) -> list[Utterance]:
@@ -110,7 +115,7 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> dict[str, tuple[str
     head, *lines = read_utf8(path).splitlines()
     if head.split("\t") != COLUMNS:
         raise UserError(f"{path}:1: the columns are not {', '.join(COLUMNS)} (with TABs between them)")
-    slots, said = {one.id: one.labels for one in orders}, {}
+    slots, texts = {utterance.id: utterance.labels for utterance in orders}, {}
     for number, line in enumerate(lines, 2):
         file, side, text = fields if len(fields := line.split("\t")) == len(COLUMNS) else ("", "", "")
         if side not in ("train", "test"):
@@ -118,10 +123,10 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> dict[str, tuple[str
         if (id := Path(file).stem) in slots:
             if text not in sentences(slots[id]):
                 raise UserError(f"{path}:{number}: {text!r} is no sentence of the grammar for {slots[id]}")
-            said[id] = side, text
-    if without := sorted(set(slots) - set(said)):
+            texts[id] = side, text
+    if without := sorted(set(slots) - set(texts)):
         print(f"{path}: {len(without)} orders have no line and are left out: {' '.join(without)}")
-    return said
+    return texts
 
 
 if __name__ == "__main__":

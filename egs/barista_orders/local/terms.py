@@ -20,19 +20,19 @@ from ia3_speech.errors import UserError
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
     """Write the slots of DATA to OUT."""
-    found = slots_of(data)
-    if not found:
+    slots = slots_of(data)
+    if not slots:
         raise UserError(f"{data}: none of its utterances has a slot (utt2drink, …; prepare it again)")
-    known = slots_of(train) if train else found
-    new = {slot: "\tonly in test" for slot in found if slot not in known}
-    write_text(out, "".join("\t".join(slot) + new.get(slot, "") + "\n" for slot in found))
-    print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
+    known = slots_of(train) if train else slots
+    new = {slot: "\tonly in test" for slot in slots if slot not in known}
+    write_text(out, "".join("\t".join(slot) + new.get(slot, "") + "\n" for slot in slots))
+    print(f"{out}: {len(slots)} terms, {len(new)} of them only in test")
 
 
 def slots_of(data: Path) -> list[tuple[str, str]]:
     """(words, category) of every slot that occurs, sorted."""
     names = set(LABELS.values())
-    pairs = (item for one in read_data_directory(data, wav=False) for item in one.labels.items())
+    pairs = (item for utterance in read_data_directory(data, wav=False) for item in utterance.labels.items())
     return sorted({(words, name) for name, words in pairs if name in names})
 
 

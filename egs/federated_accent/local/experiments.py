@@ -1,16 +1,9 @@
-#!/usr/bin/env python3
-"""All experiments of the federation, one after another in one process, and their table.
+"""All experiments of the federation, one after another in one process, and their tables.
 
-    local/experiments.py prepare CORPUS data/speechocean762       one data directory a client
-    local/experiments.py run data/speechocean762 exp/speechocean762 --rounds 30
-    local/experiments.py identify data/speechocean762 exp/speechocean762
-    local/experiments.py table exp/speechocean762
-
-In: speechocean762 as it was published. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} an experiment,
-EXP/central_seedN, EXP/base.json, EXP/identify.json, EXP/RESULTS.md. What is finished is not done again. The
-two apps run here as they are, on a grid that calls the client in this process; `flwr run` starts them on
-Flower's own simulation or on real machines.
-"""
+In: speechocean762 in its published layout. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} for each experiment,
+EXP/central_seedN, EXP/base.json, EXP/identify.json. What is finished is not done again. The two apps run here
+as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
+simulation or on real machines."""
 
 import json
 import random
@@ -23,15 +16,13 @@ import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
+from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.errors import UserError
 from ia3_speech.model.base import load_base
-from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.table import Rate, markdown_table
 
 APP = Path(__file__).resolve().parents[1] / "app"
@@ -78,13 +69,8 @@ class LocalGrid:
 
 
 def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
-    """The speakers of train, each in a data directory of its own, and the test set.
-
-    Args:
-        corpus: in its published layout
-        out: folder of the data directories
-        size: small takes four speakers, and each 30th utterance of the test set
-    """
+    """Write the speakers of train, each in a data directory of its own, and the test set; `small` are four
+    speakers and each 30th utterance of the test set."""
     speechocean762.prepare(corpus, out / "whole")
     speakers: dict[str, list] = {}
     for name in ("train", "dev"):
@@ -105,29 +91,8 @@ def settings(data: Path, out: Path, base: str, size: Size, rounds: int, **change
     return config | (SMALL if size == "small" else {})
 
 
-def run(
-    data: Path,
-    exp: Path,
-    base: str = "mini",
-    rounds: int = 30,
-    seed: int = 1,
-    only: str = "",
-    size: Size = "full",
-) -> None:
-    """Run what is not there yet: the base, the experiments, and central training on the same data.
-
-    Args:
-        data: folder of `prepare`
-        exp: folder of the results
-        base: mini, a folder or a hub id
-        rounds: of each experiment
-        seed: of the clients that are sampled, and of LoRA's start
-        only: the names of some experiments, separated by semicolons
-        size: small takes two rounds of two clients
-    """
-    wanted = [name.strip() for name in only.split(";") if name.strip()]
-    if unknown := sorted({*wanted} - EXPERIMENTS.keys()):
-        raise UserError(f"--only: there is no {unknown[0]!r} (there are {'; '.join(EXPERIMENTS)})")
+def run(data: Path, exp: Path, base: str, rounds: int, seed: int, wanted: list[str], size: Size) -> None:
+    """Run what is not there yet: the base, the experiments, and central training on the same data."""
     if not (exp / "base.json").exists():
         learner = task.learner(base, "ia3", seed)
         write_json(exp / "base.json", {"test": learner.wer(learner.examples(data / "test"))})
@@ -162,21 +127,14 @@ def central(data: Path, out: Path, config: dict) -> None:
     write_json(out / "done.json", config)
 
 
-def identify(data: Path, exp: Path, base: str = "mini", speakers: int = 125, size: Size = "full") -> None:
-    """What a server learns of a client from vectors of one half of a speaker's utterances, and of the other.
+def identify(data: Path, exp: Path, base: str, speakers: int, size: Size) -> None:
+    """Write what a server learns of a client, from vectors of one half of a speaker's utterances and of the
+    other.
 
-    Written are the share of speakers whose second vectors are nearest (cosine of l − 1) to their own first
-    ones; the same against means of five clients' first ones, one of which has the speaker's in it; and how
-    far the mean of five clients' factors of LoRA is from the mean of their products, and the sizes of what
-    would travel. Tomashenko et al. 2021, arXiv 2111.03777.
-
-    Args:
-        data: folder of `prepare`
-        exp: folder of the results
-        base: mini, a folder or a hub id
-        speakers: at most so many
-        size: small takes four speakers
-    """
+    EXP/identify.json has the share of speakers whose second vectors are nearest (cosine of l − 1) to their
+    own first vectors; the same against means of five clients' first vectors, one of which has the speaker's
+    in it; how far the mean of five clients' factors of LoRA is from the mean of their products; and the sizes
+    of what would travel. Tomashenko et al. 2021, arXiv 2111.03777."""
     config, updates = settings(data, exp, base, size, 1), {}
     folders = task.client_folders(data)[: 4 if size == "small" else speakers]
     for method in ("ia3", "lora"):
@@ -225,19 +183,15 @@ def product_gap(clients: list[task.Arrays]) -> float:
     return float(np.sqrt(gap / size))
 
 
-def table(exp: Path) -> None:
-    """Write EXP/RESULTS.md, and print it.
-
-    Args:
-        exp: folder of the results
-    """
-    before = load_json(exp / "base.json")["test"]
+def tables(exp: Path) -> Iterable[str]:
+    """Markdown: the experiments, and what a server learns of a client."""
+    before = read_json(exp / "base.json")["test"]
     rows, gains = [["base", None, None, Rate(before[0], before[1:]), None, None, None]], []
     for name in ["central", *EXPERIMENTS]:
         if files := sorted(exp.glob(f"{folder_of(exp, name, '*').name}/done.json")):
             texts = [(file.parent / "rounds.jsonl").read_text("utf-8").splitlines() for file in files]
             runs = [[json.loads(line) for line in text] for text in texts]
-            config, lines = load_json(files[0]), runs[0]
+            config, lines = read_json(files[0]), runs[0]
             curve = " ".join(f"{line['round']}: {100 * line['wer']:.1f}" for line in lines)
             test = sorted(run[-1]["test"] for run in runs)[len(runs) // 2]
             gains.append(before[0] - test[0])
@@ -248,24 +202,17 @@ def table(exp: Path) -> None:
     head = ["experiment", "rounds", "seeds", "test WER %", "of central's gain %"]
     head.append("bytes a client and round, each way")
     head.append(f"WER % after round, each {task.CURVE}th utterance, seed 1")
-    text = markdown_table(head, rows)
+    yield markdown_table(head, rows)
     if (exp / "identify.json").exists():
-        r = load_json(exp / "identify.json")
+        r = read_json(exp / "identify.json")
         seen = [
             ("one client's vectors", r["speakers"], r["identified"]),
             ("the mean of five clients'", r["groups"], r["group identified"]),
         ]
-        head = ["what a server sees", "of so many", "found by the speaker's other half %", "chance %"]
-        rows = [[what, str(of), Rate(found), Rate(1 / of)] for what, of, found in seen]
-        text += (
-            f"\n{markdown_table(head, rows)}\n"
+        head = ["what a server sees", "of so many", "identified by the speaker's other half %", "chance %"]
+        yield markdown_table(head, [[what, str(of), Rate(share), Rate(1 / of)] for what, of, share in seen])
+        yield (
             f"The mean of LoRA's factors differs from the mean of their products by {r['lora gap']:.1%} of "
             f"its norm. Bytes: IA³ {r['bytes']['ia3']:,}, LoRA {r['bytes']['lora']:,}, "
             f"all weights {r['full bytes']:,}.\n"
         )
-    write_text(exp / "RESULTS.md", text)
-    print(text)
-
-
-if __name__ == "__main__":
-    command({"prepare": prepare, "run": run, "identify": identify, "table": table})

@@ -1,7 +1,4 @@
-#!/usr/bin/env python3
 """Spoken keywords in noise: clips, other speech and noise → Kaldi directories with the class in utt2label.
-
-    local/prepare.py CORPUS data/keywords --speech-train DIR --speech-test 'DIR DIR' --noises DIR
 
 In: CORPUS/keywords.csv (file, keyword, split) with the clips; folders of read speech by different readers, of
 which two seconds an utterance are the class `other`; a folder of noises. Out: data/keywords/{train,dev,test},
@@ -21,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
@@ -40,7 +36,7 @@ SMALL = 4  # clips of a class with --size small
 Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
 
 
-def main(
+def prepare(
     corpus: Path,
     out: Path,
     *,
@@ -106,10 +102,10 @@ def main(
 
 def recordings(folders: str) -> list[Path]:
     """The recordings in some folders. Raises UserError where one has none."""
-    found, bad = find_recordings(folders.split())
+    readable, bad = find_recordings(folders.split())
     if bad:
         raise UserError("\n".join(bad))
-    return [Path(recording.path) for recording in found]
+    return [Path(recording.path) for recording in readable]
 
 
 def read_clips(file: Path) -> dict[str, dict[str, list[Path]]]:
@@ -174,7 +170,3 @@ def write_mixture(folder: Path, clip: Clip, snr: str, noise: dict[str, np.ndarra
     soundfile.write(folder / f"{name}.flac", wave, SAMPLE_RATE)
     labels, source = {"label": label, "snr": snr, "place": place}, str((folder / f"{name}.flac").absolute())
     return Utterance(name, name, name, source, duration=len(wave) / SAMPLE_RATE, labels=labels)
-
-
-if __name__ == "__main__":
-    command(main)

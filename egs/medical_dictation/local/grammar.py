@@ -28,7 +28,7 @@ OF_DRUGS = {
     "drug to": "{name} to {dose}",
 }
 OF_DRUGS["medication"] = "{name} {dose} {route} {frequency}"
-LONGEST = 20  # words; at a dictation's pace some ten seconds
+MAX_WORDS = 20  # words; at a dictation's pace some ten seconds
 
 
 class Drug(NamedTuple):
@@ -88,10 +88,10 @@ class Grammar:
         rng, drawn, used = random.Random(seed), [], set(avoid)
         decks: dict[str, list[str]] = {}
         allowed = {
-            name: choices if test else [one for one in choices if not self._new.search(one)]
+            name: choices if test else [choice for choice in choices if not self._new.search(choice)]
             for name, choices in self.sections.items()
         }
-        allowed["sentence"] = [one for one in self.patterns if test or not held_out(one, 8)]
+        allowed["sentence"] = [each for each in self.patterns if test or not held_out(each, 8)]
 
         def deal(name: str) -> str:
             if not decks.get(name):
@@ -105,8 +105,8 @@ class Grammar:
             if (
                 text not in used
                 and (test or not new_terms)
-                and 3 <= len(text.split()) <= LONGEST
-                and not any(one.search(text) for one in self.impossible)
+                and 3 <= len(text.split()) <= MAX_WORDS
+                and not any(rule.search(text) for rule in self.impossible)
             ):
                 used.add(text)
                 drawn.append(Sentence(text, pattern, new_terms, held_out(pattern, 8)))
@@ -117,15 +117,15 @@ class Grammar:
     def expand(self, text: str, allowed: dict[str, list[str]], deal: Callable, rng: random.Random) -> str:
         """Replace {slots} and (alternatives) until none is left."""
         agreed: dict[str, int] = {}  # key → the choice of all sections that have it
-        said: set[str] = set()
+        chosen: set[str] = set()
 
         def fresh(name: str) -> str:
             """The next choice of a section that this sentence has not said yet."""
             for _ in range(10):
                 choice = deal(name)
-                if choice not in said:
+                if choice not in chosen:
                     break
-            said.add(choice)
+            chosen.add(choice)
             return choice
 
         def slot(name: str) -> str:

@@ -57,10 +57,10 @@ def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False)
         kaldi.prepare(Path(corpus), out, size, allow_pipes)
         return
     texts, speakers = draw_texts(SENTENCES[size]), read_speakers()
-    own = texts["speaker42"]
+    of_speaker42 = texts["speaker42"]
     for name in ("train", "dev", "test"):
         record(texts[name], speakers[name], out / name)
-    for name, sentences in (("train", own[:15]), ("test", own[15:])):
+    for name, sentences in (("train", of_speaker42[:15]), ("test", of_speaker42[15:])):
         record(sentences, speakers["speaker42"], out / "speaker42" / name)
 
 

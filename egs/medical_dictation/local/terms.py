@@ -27,7 +27,7 @@ from ia3_speech.data.text import normalize
 from ia3_speech.errors import UserError
 
 HERE = Path(__file__).parent
-LONGEST = 4  # words of a phrase; longer descriptions count by their parts
+MAX_PHRASE_WORDS = 4  # words of a phrase; longer descriptions count by their parts
 FUNCTION_WORDS = {*"a an as at by except for from having in not of on the to with".split()}  # noqa: SIM905
 JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|caused by|following|in|and|or|not) ")
 
@@ -40,7 +40,7 @@ def icd_terms(stop: set[str]) -> tuple[set[str], set[str]]:
         telling = [word for word in part_words if len(word) > 2 and word not in stop]
         words.update(telling)
         hanging = {*part_words[:1], *part_words[-1:]} & FUNCTION_WORDS
-        if telling and not hanging and 2 <= len(part_words) <= LONGEST:
+        if telling and not hanging and 2 <= len(part_words) <= MAX_PHRASE_WORDS:
             phrases.add(" ".join(part_words))
     return words, phrases
 
@@ -58,7 +58,7 @@ def american(word: str) -> str:
 
 
 def texts(data: Path) -> list[list[str]]:
-    return [normalize(one.text or "").split() for one in read_data_directory(data, wav=False)]
+    return [normalize(utterance.text or "").split() for utterance in read_data_directory(data, wav=False)]
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
@@ -67,18 +67,18 @@ def main(data: Path, out: Path, train: Path | None = None) -> None:
     listed = dict.fromkeys(read_sections(HERE / "dictation.grammar")[0]["procedure"], "procedure")
     listed |= dict.fromkeys((drug.name for drug in read_drugs(HERE / "drugs.tsv")), "drug")
     words, phrases = icd_terms(stop)
-    longest = max(LONGEST, *(len(term.split()) for term in listed))
-    found: dict[str, str] = {}
+    longest = max(MAX_PHRASE_WORDS, *(len(term.split()) for term in listed))
+    occurring: dict[str, str] = {}
     for run in (run for text in texts(data) for run in runs(text, longest)):
         in_icd = " ".join(map(american, run.split())) in (phrases if " " in run else words)
         if run in listed or (in_icd and run not in stop):
-            found[run] = listed.get(run, "icd")
-    if not found:
+            occurring[run] = listed.get(run, "icd")
+    if not occurring:
         raise UserError(f"{data}: no term of ICD-10-CM and of our lists occurs in its references")
-    known = {run for text in texts(train) for run in runs(text, 8)} if train else set(found)
-    new = {term: "\tonly in test" for term in found if term not in known}
-    write_text(out, "".join(f"{term}\t{found[term]}{new.get(term, '')}\n" for term in sorted(found)))
-    print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
+    known = {run for text in texts(train) for run in runs(text, 8)} if train else set(occurring)
+    new = {term: "\tonly in test" for term in occurring if term not in known}
+    write_text(out, "".join(f"{term}\t{occurring[term]}{new.get(term, '')}\n" for term in sorted(occurring)))
+    print(f"{out}: {len(occurring)} terms, {len(new)} of them only in test")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ INTENTS = (
     *("cash_deposit", "direct_debit", "freeze", "high_value_payment", "joint_account"),
     *("latest_transactions", "pay_bill"),
 )
-LONGEST = 15.0  # seconds: what the mini base hears at once; the rest is left out of train, dev and test alike
+MAX_SECONDS = 15.0  # the maximum input of the mini base; longer calls are left out of train, dev and test
 
 
 def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
@@ -63,13 +63,13 @@ def calls_of(data: Path, accent: str, allow_pipes: bool) -> list[Utterance]:
     """The calls of a country, it in their names, with the labels accent and intent, whose name stands for its
     number on the hub; long ones are counted and left out."""
     calls, short = list(read_data_directory(data, allow_pipes=allow_pipes)), []
-    for call in [call for call in calls if (call.duration or 0.0) <= LONGEST]:
+    for call in [call for call in calls if (call.duration or 0.0) <= MAX_SECONDS]:
         intent = call.labels.get("intent_class") or call.labels.get("intent") or ""
         intent = INTENTS[int(intent)] if intent.isdecimal() else intent
         changed = {field: f"{accent}-{getattr(call, field)}" for field in ("id", "speaker", "recording")}
         changed["labels"] = {"accent": accent} | ({"intent": intent} if intent else {})
         short.append(replace(call, **changed))
-    print(f"{data}: {len(short)} of {len(calls)} calls, of at most {LONGEST:g} s")
+    print(f"{data}: {len(short)} of {len(calls)} calls, of at most {MAX_SECONDS:g} s")
     return short
 
 

@@ -29,12 +29,12 @@ def main(data: Path, out: Path, train: Path | None = None) -> None:
     """Write the terms that occur in the references of DATA to OUT."""
     lines = [line.split("\t") for line in LIST.read_text("utf-8").splitlines() if line and line[0] != "#"]
     tested, known = text_of(data), text_of(train) if train else ""
-    found = {term: intent for term, intent in sorted(lines) if f" {term} " in tested}
-    if not found:
+    terms = {term: intent for term, intent in sorted(lines) if f" {term} " in tested}
+    if not terms:
         raise UserError(f"{data}: none of the terms of {LIST} occurs in its references")
-    new = {term: "\tonly in test" for term in found if train and f" {term} " not in known}
-    write_text(out, "".join(f"{term}\t{found[term]}{new.get(term, '')}\n" for term in found))
-    print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
+    new = {term: "\tonly in test" for term in terms if train and f" {term} " not in known}
+    write_text(out, "".join(f"{term}\t{terms[term]}{new.get(term, '')}\n" for term in terms))
+    print(f"{out}: {len(terms)} terms, {len(new)} of them only in test")
 
 
 if __name__ == "__main__":

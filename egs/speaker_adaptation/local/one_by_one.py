@@ -5,7 +5,7 @@
 
 In: a data directory of many speakers, as stage 1 leaves it. Each speaker's first K utterances are trained on
 as a recipe trains on a few minutes, by folds, from the base; the speaker's other utterances, which neither
-training nor folds have heard, are decoded by the base and by the adapter. It is registered where its folds
+training nor folds have used, are decoded by the base and by the adapter. It is registered where its folds
 have fewer errors than the base, and are so in 80 % of a bootstrap's draws; else the person keeps the base.
 
 Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Finished speakers are not trained again,

@@ -35,9 +35,9 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 
-FEWEST = 5  # utterances of a speaker
+MIN_UTTERANCES = 5  # utterances of a speaker
 SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12
-SENTENCES, LONGEST = 20, 8  # of each espeak voice; words
+SENTENCES, MAX_WORDS = 20, 8  # of each espeak voice; words
 SEED = 762
 WOMEN = ("f5", "belinda", "shelby")
 
@@ -70,7 +70,7 @@ def main(
         print("\n".join(log))
         if speakers == "train":  # that recipe's dev set
             dev = speechocean762.dev_speakers(utterances)
-            utterances = [one for one in utterances if one.speaker in dev]
+            utterances = [utterance for utterance in utterances if utterance.speaker in dev]
     elif (folder / "wav.scp").is_file():
         data = read_data_directory(folder, allow_pipes=allow_pipes)
         utterances, labels = data.utterances, data.speaker_labels
@@ -79,14 +79,16 @@ def main(
             f"{corpus}: neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762 "
             f"as it was published (train/, test/, WAVE/)"
         )
-    said = DataDirectory(folder, utterances).speakers
-    if few := [speaker for speaker, own in said.items() if len(own) < FEWEST]:
-        print(f"left out, with fewer than {FEWEST} utterances: {' '.join(few)}")
-    names = [speaker for speaker in said if speaker not in few]
+    by_speaker = DataDirectory(folder, utterances).speakers
+    if few := [speaker for speaker, spoken in by_speaker.items() if len(spoken) < MIN_UTTERANCES]:
+        print(f"left out, with fewer than {MIN_UTTERANCES} utterances: {' '.join(few)}")
+    names = [speaker for speaker in by_speaker if speaker not in few]
     if size == "small":
         names = evenly_spaced(names, SMALL_SPEAKERS)
-        said = {name: evenly_spaced(said[name], SMALL_UTTERANCES) for name in names}
-    write_set(out / "test", [one for name in names for one in said[name]], speaker_labels=labels)
+        by_speaker = {name: evenly_spaced(by_speaker[name], SMALL_UTTERANCES) for name in names}
+    write_set(
+        out / "test", [utterance for name in names for utterance in by_speaker[name]], speaker_labels=labels
+    )
 
 
 def record(out: Path) -> list[Utterance]:
@@ -98,14 +100,14 @@ def record(out: Path) -> list[Utterance]:
     voices += zip(ACCENTS, UNHEARD_VARIANTS, strict=True)
     count = SENTENCES * len(voices)
     drawn = grammar.Grammar(Path(grammar.__file__).parent).draw(5 * count, seed=SEED)
-    sentences = iter([one.text for one in drawn if len(one.text.split()) <= LONGEST][:count])
+    sentences = iter([sentence.text for sentence in drawn if len(sentence.text.split()) <= MAX_WORDS][:count])
     texts = []
     for number, (accent, variant) in enumerate(voices):
         speaker = f"{number + 1:02d}"
         labels = {"accent": accent, "voice": variant, "gender": "f" if variant in WOMEN else "m"}
         voice = Voice(accent, variant, rate=145 + 3 * number, pitch=44 + number)
-        for said in range(SENTENCES):
-            id = f"{speaker}-{said + 1:02d}"
+        for sentence in range(SENTENCES):
+            id = f"{speaker}-{sentence + 1:02d}"
             texts.append((Utterance(id, speaker, id, "", text=next(sentences), labels=labels), voice))
     return synthesize(texts, out / "audio")
 

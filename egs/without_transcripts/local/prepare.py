@@ -1,7 +1,4 @@
-#!/usr/bin/env python3
 """Three conditions of adaptation without transcripts, of two corpora that are prepared as their recipes do.
-
-    local/prepare.py CORPUS OUT [--minutes 20] [--tests 150] [--speakers 10] [--size small]
 
 In: CORPUS/speechocean762 and CORPUS/minds14 (cards: egs/speechocean762, egs/minds14). Out, below OUT:
 
@@ -17,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.adapters.registry import check_name
-from ia3_speech.cli import command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
@@ -29,8 +25,8 @@ ADAPT = 15  # utterances of a speaker
 SMALL = {"minutes": 2.0, "tests": 12, "speakers": 2}
 
 
-def main(
-    corpus: Path, out: Path, minutes: float = 0, tests: int = 0, speakers: int = 0, size: Size = "full"
+def prepare(
+    corpus: str, out: Path, minutes: float = 0, tests: int = 0, speakers: int = 0, size: Size = "full"
 ) -> None:
     """Write OUT/{accent,telephone,speakers}.
 
@@ -44,15 +40,12 @@ def main(
     """
     if size == "small":
         minutes, tests, speakers = SMALL.values()
-    for name in ("speechocean762", "minds14"):
-        if not (corpus / name).is_dir():
-            raise UserError(
-                f"{corpus / name}: no such folder (give a folder with speechocean762 and minds14)"
-            )
     published = {"accent": out / "published/speechocean762", "telephone": out / "published/minds14"}
-    speechocean762.prepare(corpus / "speechocean762", published["accent"])
-    telephone = Path(__file__).parents[2] / "minds14/local/prepare.py"
-    subprocess.run([sys.executable, telephone, corpus / "minds14", published["telephone"]], check=True)
+    speechocean762.prepare(Path(corpus, "speechocean762"), published["accent"])
+    telephone = Path(__file__).resolve().parents[2] / "minds14/local/prepare.py"
+    words = [sys.executable, telephone, Path(corpus, "minds14"), published["telephone"]]
+    if subprocess.run(words, check=False).returncode:
+        raise UserError(f"{corpus}/minds14: was not prepared (its messages are above)")
     for condition, source in published.items():
         test = "test_adults" if condition == "accent" else "test"
         sets = {name: read_data_directory(source / name).utterances for name in ("train", "dev", test)}
@@ -67,15 +60,17 @@ def main(
         for speaker, utterances in read_data_directory(published["accent"] / name).speakers.items()
     }
     chosen = choose(sorted(by_speaker), speakers)
-    write(out / "speakers/test", [one for speaker in chosen for one in by_speaker[speaker][ADAPT:]])
+    write(
+        out / "speakers/test", [utterance for speaker in chosen for utterance in by_speaker[speaker][ADAPT:]]
+    )
     for speaker in chosen:
-        own = by_speaker[speaker][:ADAPT]
-        write(out / f"speakers/{check_name(speaker)}/train", own)
-        write(out / f"speakers/{speaker}/recordings", without_texts(own))
+        adapted_on = by_speaker[speaker][:ADAPT]
+        write(out / f"speakers/{check_name(speaker)}/train", adapted_on)
+        write(out / f"speakers/{speaker}/recordings", without_texts(adapted_on))
 
 
 def choose(items: Sequence, most: int) -> list:
-    """Of them so many, evenly spaced; 0: all."""
+    """At most this number of items, evenly spaced; 0: all."""
     return evenly_spaced(items, most) if most else list(items)
 
 
@@ -87,7 +82,3 @@ def without_texts(utterances: Sequence[Utterance]) -> list[Utterance]:
 def write(folder: Path, utterances: Sequence[Utterance]) -> None:
     write_data_directory(folder, utterances)
     print(f"{folder}: {summarize(utterances)}")
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""IA³ and other methods on one trainer, the same data and the same base.
+
+bash run.sh --corpus speech-to-intent-benchmark              coffee orders, whole: a domain
+bash run.sh --corpus DIR/speechocean762 --task accent        twenty minutes of adults: an accent
+bash run.sh --corpus DIR                                     any other corpus, as egs/TEMPLATE takes it
+bash run.sh --corpus DIR --methods 'ia3_plus lora_r4 full'   some of them; the rest may follow later
+
+1 prepare   2 validate   3 time a step of each method, and print the hours   4 the base   5 choose each
+method's rate by dev, train its seeds   6 decode and score   7 time forward passes, the learning curve   8
+tables, figures
+"""
+
+import re
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from stages import CorpusOptions, DecodingOptions, Study, Word, located, python
+from tables import rate_of, write_tables
+
+from ia3_speech.adapters.record import read_json
+from ia3_speech.atomic import write_json
+from ia3_speech.cli import command
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.errors import UserError
+
+HERE = Path(__file__).resolve().parents[1]
+METHODS = yaml.load((HERE / "conf/methods.yaml").read_text("utf-8"), yaml.BaseLoader)
+OF_CURVE = ("ia3_plus", "lora_r4", "full")
+BATCH, SECONDS, REPEATS = 16, 4, 5  # of the forward passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DecodingOptions, CorpusOptions):
+    """Options of the study."""
+
+    task: Literal["orders", "accent", "own"] | None = None
+    """orders (barista_orders), accent (speechocean762) or own (as egs/TEMPLATE takes it) (default: own,
+    unless the corpus is that of the orders)"""
+    minutes: float = 20
+    """minutes of the accent's train set to use"""
+    methods: str = " ".join(METHODS)
+    """methods to compare"""
+    rates: str = ""
+    """learning rates that are known, as 'full=1e-4 ia3_plus=2e-2'; for each other method dev chooses one of
+    three"""
+    curve: str = ""
+    """'1 5 20': train ia3_plus, lora_r4 and full on this many minutes of train too"""
+    seeds: int = 3
+    """number of seeds of each method at its best rate"""
+    epochs: int = 8
+    """epochs of each seed; the learning rates are chosen with one seed and half as many"""
+
+
+class Comparison(Study):
+    """Data and results of one task."""
+
+    def __init__(self, options: Options):
+        if options.out_of_domain == "none":
+            raise UserError("`out_of_domain` none: the table shows what each method costs on other speech")
+        self.methods = options.methods.split()
+        self.known = dict(word.partition("=")[::2] for word in options.rates.split())
+        for name, given in (("methods", self.methods), ("rates", self.known)):
+            if unknown := sorted({*given} - METHODS.keys()):
+                raise UserError(f"`{name}`: no method {unknown[0]} (there are {' '.join(sorted(METHODS))})")
+        for method, rate in self.known.items():
+            if not rate.replace("e-", "").replace(".", "").isdecimal():
+                raise UserError(f"`rates` takes METHOD=RATE, as 'full=1e-4', not '{method}={rate}'")
+        corpus = options.corpus or Path()
+        is_orders = (corpus / "data/speech/clean").is_dir()
+        self.task = options.task or ("orders" if is_orders else "own")
+        folder = re.sub(r"[^\w.-]", "_", corpus.resolve().name)  # it stands in lines of the shell
+        super().__init__(__file__, folder if self.task == "own" else self.task, options)
+        self.curve = [float(word) for word in options.curve.split()]
+        self.tests = [self.data / "test", self.data / "out_of_domain"]
+        self.epochs, self.half = (2, 1) if self.small else (options.epochs, (options.epochs + 1) // 2)
+
+    def prepare_and_decode_base(self) -> None:
+        """Stages 1, 2 and 4, by the recipe of the task."""
+        options = self.options
+        recipe, more = ("barista_orders" if self.task == "orders" else "TEMPLATE"), {}
+        if self.task == "accent":
+            prepare = [HERE / "local/adults.py", "--minutes", str(options.minutes)]
+            more["prepare"] = shlex.join(map(str, prepare))
+        more |= {"corpus_name": self.corpus_name, "work_dir": self.work, "lm": "none", "terms": ""}
+        for first, last in ((1, 2), (4, 4)):
+            first, last = max(first, options.stage), min(last, options.stop_stage)
+            if first <= last:
+                self.recipe(recipe, options.corpus, last, stage=first, **more)
+            if not (self.data / "dev").is_dir():
+                hint = "with five minutes of train there is one"
+                raise UserError(f"{self.data} has no dev set, on which rates are chosen ({hint})")
+
+    def train(self, out: str, method: str, *words: Word, part: Path | None = None, seeds: int = 0) -> None:
+        """Train a method with its own options into EXP/OUT, or with so many seeds into EXP/OUT_seedN."""
+        of_method, jobs = METHODS[method], "_seedJOB" * (seeds > 0)
+        own = HERE / f"conf/{of_method['config']}.yaml"
+        line = python("train", "--base", located(self.options.base), "--dev", self.data / "dev")
+        line += [
+            "--config",
+            own if own.is_file() else of_method["config"],
+            "--train",
+            part or self.data / "train",
+        ]
+        line += ["--placements", *of_method["placements"]] if "placements" in of_method else []
+        line += [*words, "--out", self.exp / f"{out}{jobs}", *(["--seed", "JOB"] if seeds else [])]
+        print(f"train {out}", flush=True)
+        self.job("train", f"train_{out}{jobs}.log", line, seeds)
+
+    def train_at(self, out: str, method: str, rate: str, epochs: int, **options: Any) -> None:
+        self.train(out, method, "--patience", 99, "--learning-rate", rate, "--epochs", epochs, **options)
+
+    def part(self, name: str, minutes: float) -> Path:
+        """Write so many minutes of train to DATA/NAME."""
+        self.command(python("datadir", "subset", self.data / "train", self.data / name, "--minutes", minutes))
+        return self.data / name
+
+    def time_steps(self) -> None:
+        """Stage 3: three epochs of three minutes with each method; print the hours that training takes,
+        evaluations on dev on top."""
+        part, hours = self.part("timed", 1 if self.small else 3), {}
+        seconds = sum(u.duration or 0.0 for u in read_data_directory(self.data / "train").utterances)
+        for method in self.methods:
+            self.train(f"timed/{method}", method, "--epochs", 3, part=part)
+            timed = read_json(self.exp / f"timed/{method}/train.json")
+            epoch = timed["seconds_per_step"] * timed["steps"] * seconds / timed["audio_seconds"]
+            hours[method] = epoch * (3 * self.half + self.options.seeds * self.epochs) / 3600
+        print(*(f"    {method}: {of_method:.2f} hours" for method, of_method in hours.items()), sep="\n")
+        print(f"    {len(hours)} methods: {sum(hours.values()):.1f} hours of training", flush=True)
+
+    def train_all(self) -> None:
+        """Stage 5."""
+        for method in self.methods:
+            if (rate := self.known.get(method)) is None:
+                dev = {}
+                for rate in METHODS[method]["rates"]:
+                    self.train_at(f"rates/{method}_rate{rate}", method, rate, self.half, seeds=1)
+                    dev[rate] = read_json(self.exp / f"rates/{method}_rate{rate}_seed1/train.json")["dev_wer"]
+                rate = min(dev, key=dev.__getitem__)
+            self.train_at(method, method, rate, self.epochs, seeds=self.options.seeds)
+
+    def decode_all(self, system: str, tests: list[Path]) -> None:
+        """Decode and score some sets with each seed of a system."""
+        cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # nobody knows who orders
+        for seed in range(1, self.options.seeds + 1):
+            for test in tests:
+                adapter = str(self.exp / f"{system}_seed{seed}/adapter")
+                self.decode_and_score(system, seed, test, *cluster, adapter=adapter)
+
+    def learning_curve(self, minutes: float) -> None:
+        """ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below
+        twenty minutes there are more epochs (after one minute 36 for 8), since eight would be a handful of
+        steps; dev selects one."""
+        epochs = round(self.epochs * max(1, 20 / minutes) ** 0.5)
+        part = self.part(f"curve/minutes_{minutes:g}", minutes)
+        for method in OF_CURVE:
+            rate = self.known.get(method) or str(rate_of(self.exp / f"{method}_seed1"))
+            out = f"curve/{method}_{minutes:g}"
+            self.train_at(out, method, rate, epochs, part=part, seeds=self.options.seeds)
+            self.decode_all(out, self.tests[:1])
+
+
+def main(options: Options) -> None:
+    """Compare IA³ with other methods."""
+    study = Comparison(options)
+    study.prepare_and_decode_base()
+    if study.runs(3):
+        study.time_steps()
+    if study.runs(5):
+        study.train_all()
+    if study.runs(6):
+        for method in study.methods:
+            study.decode_all(method, study.tests)
+    if study.runs(7):
+        for method in study.methods:
+            adapter, out = study.exp / f"{method}_seed1/adapter", study.exp / f"forward/{method}.json"
+            make = partial(time_forward, adapter=adapter)
+            study.once(f"time forward passes of {method}", out, [adapter], make, base=located(options.base))
+        for minutes in study.curve:
+            study.learning_curve(minutes)
+    if study.runs(8):
+        # Methods that this run leaves out were measured earlier, perhaps on another machine.
+        measured = HERE / f"measured_{study.task}.json"
+        earlier = measured if measured.is_file() and not study.small else None
+        write_tables(study.exp, [*METHODS], earlier, options.seeds, [f"{one:g}" for one in study.curve])
+
+
+def time_forward(out: Path, adapter: Path, base: str) -> None:
+    """Time a forward pass of 16 rows with one adapter, and with sixteen, relative to the base's, and write
+    them to OUT; null where the method can't.
+
+    Sixteen are IA³'s in the bank, and LoRA's as PEFT computes mixed batches, by `adapter_names`: the adapter
+    under sixteen names. Other methods have no way to. They take turns; the medians of the ratios are written.
+    """
+    import torch
+
+    from ia3_speech.adapters.bank import Bank
+    from ia3_speech.adapters.methods import load_any
+    from ia3_speech.adapters.record import method_of
+    from ia3_speech.adapters.spec import parse_sum
+    from ia3_speech.model.base import load_base
+
+    rows = [np.random.default_rng(row).normal(size=SECONDS * 16_000) / 10 for row in range(BATCH)]
+    waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
+    alone, adapted, method = load_base(base), load_base(base), method_of(adapter)
+    load_any(adapted, parse_sum(str(adapter)))
+    runs: dict[str, Callable[[], Any]] = {
+        "base": lambda: alone.logits(waves),
+        "one": lambda: adapted.logits(waves),
+    }
+    if method == "ia3":
+        bank = Bank(load_base(base))
+        for name in names:
+            bank.add(name, str(adapter))
+        runs["sixteen"] = partial(bank.logits, waves, names)
+    elif method == "lora":
+        import peft
+
+        mixed = load_base(base)
+        wrapper = peft.PeftModel.from_pretrained(mixed.model, adapter, adapter_name=names[0])
+        for name in names[1:]:
+            wrapper.load_adapter(adapter, adapter_name=name)
+        batch = torch.stack([mixed.prepare(wave) for wave in waves])
+        runs["sixteen"] = torch.no_grad()(lambda: wrapper(batch, adapter_names=names))
+        # In transformers' own forward pass, as PEFT runs it
+        runs["base of sixteen"] = torch.no_grad()(lambda: alone.model(batch))
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(REPEATS + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if repeat:  # the first warms up
+                seconds[name].append(time.perf_counter() - start)
+
+    def ratio(name: str, to: str) -> float | None:
+        return float(np.median(np.divide(seconds[name], seconds[to]))) if name in seconds else None
+
+    to = "base of sixteen" if "base of sixteen" in runs else "base"
+    write_json(out, {"one": ratio("one", "base"), "sixteen": ratio("sixteen", to)})
+
+
+if __name__ == "__main__":
+    command(main)

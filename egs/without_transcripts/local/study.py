@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""What self-training and test-time adaptation gain beside the same with transcripts.
+
+    bash run.sh --corpus DIR                 DIR/speechocean762 and DIR/minds14, as their recipes take them
+    bash run.sh --corpus DIR --minutes 20 --tests 150 --speakers 10    a part of them
+
+    1 prepare   2 plan: how many hours it takes   3 train   4 decode   5 compare: exp/<corpus>/RESULTS.md
+
+    with_transcripts    IA³ vectors trained on the texts; dev or folds select the epoch
+    self_train          without texts, as `ia3-speech self-train` does it by itself
+    unfiltered          the same with --min-confidence 0: all recognised words are targets
+    suta, dsuta         at test time, IA³ vectors (ia3_speech/unsupervised/suta.py)
+    layer_norms         at test time, SUTA as published: layer norms, AdamW 2e-5, ten steps
+
+Each training leaves cpu.json, and each decoding decode.json, with cpu_seconds and audio_seconds: the time of
+the processor, which other work does not change; of a training that was resumed, that of its last part."""
+
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from prepare import prepare
+from stages import SHIPPED, CorpusOptions, Study, python
+from tables import SYSTEMS, compare, summary_line, table
+
+from ia3_speech import load, load_base
+from ia3_speech.atomic import write_json
+from ia3_speech.cli import command
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.utterance import load_utterance
+from ia3_speech.decoding.ctc_search import GreedySearch
+from ia3_speech.decoding.decode_directory import (
+    Decoding,
+    decode_utterances,
+    decoding_record,
+    speaker_adapters,
+    write_decode_directory,
+)
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.errors import UserError
+from ia3_speech.inputs import Inputs, read_inputs
+from ia3_speech.model.base import Base
+from ia3_speech.search import SearchOptions
+from ia3_speech.unsupervised import suta
+
+HERE = Path(__file__).resolve().parents[1]
+CONDITIONS = ("accent", "telephone", "speakers")
+TRAINED = {
+    "with_transcripts": ["train", "--config", HERE / "conf/with_transcripts.yaml"],
+    "self_train": ["self_train"],
+    "unfiltered": ["self_train", "--min-confidence", 0],
+}
+TEST_TIME = ("suta", "dsuta", "layer_norms")
+SEARCHES = {"greedy": "greedy", "lm": "beam"}
+TITLES = {"greedy": "greedy", "lm": "beam search, language model"}
+LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "vad": "off"}
+STEP = 3  # forward passes that a step of training takes as long as
+EPOCHS_OF_SPEAKERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CorpusOptions):
+    """Options of the study."""
+
+    corpus_name: str = "real"
+    """name of the folders below data/ and exp/"""
+    minutes: float = 0
+    """minutes of speech from each train set, evenly spaced; 0: all"""
+    tests: int = 0
+    """utterances from each test set, evenly spaced; 0: all"""
+    speakers: int = 0
+    """number of speakers in the condition speakers; 0: all 85"""
+    epochs: int = 6
+    """largest number of training epochs"""
+    rounds: int = 1
+    """largest number of rounds of self-training"""
+    conditions: str = " ".join(CONDITIONS)
+    """conditions to measure"""
+
+
+def main(options: Options) -> None:
+    """Measure adaptation without transcripts."""
+    conditions = options.conditions.split()
+    study = Study(__file__, options.corpus_name, options)
+    if unknown := sorted({*conditions} - {*CONDITIONS}):
+        raise UserError(f"`conditions`: there is no {unknown[0]} ({', '.join(CONDITIONS)})")
+    if options.seeds != 1 or options.base != "mini":
+        raise UserError("`seeds`, `base`: this measures one seed, on mini")
+    epochs = 2 if study.small else options.epochs
+    if study.runs(1):
+        sources = [options.corpus / "speechocean762", options.corpus / "minds14", Path(__file__).parent]
+        names = ("minutes", "tests", "speakers", "size")
+        parts = {name: getattr(options, name) for name in names} | {"corpus": str(options.corpus)}
+        study.once("stage 1, prepare", study.data, sources, prepare, **parts)
+    if study.runs(2):
+        plan(study.data, conditions, epochs)
+    for condition in conditions if study.runs(3) else ():
+        for system in TRAINED:
+            train(study, condition, system, epochs, options.rounds)
+    for condition in conditions if study.runs(4) else ():
+        for system in SYSTEMS:
+            print(f"decode {condition} with {system}", flush=True)
+            decode(study.data / condition, study.exp / condition, system)
+    if study.runs(5):
+        texts, rows = [], []
+        for condition in conditions:
+            test = read_data_directory(study.data / condition / "test")
+            for search, title in TITLES.items():
+                of_search = compare(study.exp / condition, search, test)
+                rows += [{"condition": condition, "search": search} | row for row in of_search]
+                texts.append(table(f"{condition}, {title}", of_search))
+            texts.append(summary_line(study.data / condition, test, of_search[0]["words"]))
+        study.write_results(texts, {"systems": rows})
+
+
+def train(study: Study, condition: str, system: str, epochs: int, rounds: int) -> None:
+    """Train a system of TRAINED on all recordings of a condition into EXP/SYSTEM/all, or on each speaker's
+    into EXP/SYSTEM/SPEAKER/all; on texts without dev, few of them, with the package's configuration."""
+    data, exp = study.data / condition, study.exp / condition / system
+    whole = (data / "recordings").is_dir()
+    for folder in [data] if whole else sorted(path.parent for path in data.glob("*/recordings")):
+        out = exp / ("" if whole else folder.name) / "all"
+        command, *words = TRAINED[system]
+        if command == "self_train":
+            source = folder / "recordings"
+            words += ["--data", source, "--rounds", rounds]
+        else:
+            source = folder / "train"
+            words = [*words, "--dev", folder / "dev"] if whole else ["--config", "few"]
+            words += ["--train", source]
+        words += ["--epochs", epochs if whole else EPOCHS_OF_SPEAKERS, "--device", "cpu", "--out", out]
+        before, finished = cpu_seconds(), read_inputs(out).get("finished")
+        print(f"train {system} on {folder.relative_to(study.data)}", flush=True)
+        study.job("train", f"train_{condition}_{system}_{folder.name}.log", python(command, *words))
+        if read_inputs(out).get("finished") != finished:
+            audio = sum(utterance.duration or 0.0 for utterance in read_data_directory(source, text=False))
+            seconds = round(cpu_seconds() - before, 1)
+            write_json(out / "cpu.json", {"cpu_seconds": seconds, "audio_seconds": round(audio, 1)})
+
+
+def cpu_seconds() -> float:
+    """Of the processes that this process started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+# ---- decode
+
+
+def decode(data: Path, exp: Path, system: str) -> None:
+    """Decode DATA/test into EXP/SYSTEM/decode_SEARCH by both searches; with the base, and with what was
+    trained on all, the package's other speech into decode_SEARCH_other too."""
+    sets = {"": data / "test"} | ({"_other": SHIPPED} if (data / "recordings").is_dir() else {})
+    adapters = sorted((exp / system).glob("**/all/adapter"))
+    if system in TRAINED and not adapters:
+        return
+    numbers = [suta.STEPS, suta.LEARNING_RATE] if system in TEST_TIME else None
+    for suffix, folder in sets.items():
+        inputs = Inputs({"data": folder, "adapters": adapters}, {"suta": numbers})
+        outs = [exp / system / f"decode_{search}{suffix}" for search in SEARCHES]
+        current = [inputs.is_current(out) for out in outs]
+        if (system in TEST_TIME and suffix) or all(current):
+            continue
+        test = read_data_directory(folder, text=False)
+        decoded = (
+            at_test_time(system, data, test) if system in TEST_TIME else with_adapters(system, exp, test)
+        )
+        for out, (result, recognizer, seconds) in zip(outs, decoded, strict=True):
+            record = decoding_record(recognizer, result, folder)
+            record |= {"system": system, "cpu_seconds": round(seconds, 2)}
+            write_decode_directory(result, test.utterances, out, record)
+            inputs.record(out)
+
+
+Decoded = tuple[Decoding, Recognizer, float]  # by one search, and the processor's seconds
+
+
+def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
+    """Decode a test set with the base, with an adapter, or with those of its speakers, search by search."""
+    options: dict[str, Any] = {}
+    adapters = None
+    if system in TRAINED and (exp / system / "all/adapter").is_dir():
+        options["adapter"] = exp / system / "all/adapter"
+    elif system in TRAINED:
+        adapters = speaker_adapters(exp / system, test.utterances)
+    for search in SEARCHES.values():
+        recognizer = load("mini", search=SearchOptions(search=search), **LOAD, **options).recognizer
+        started = time.process_time()
+        result = decode_utterances(recognizer, test.utterances, adapters=adapters)
+        yield result, recognizer, time.process_time() - started
+
+
+def at_test_time(system: str, data: Path, test: DataDirectory) -> Iterator[Decoded]:
+    """Decode a test set, to each utterance of which vectors or layer norms adapt, once for both searches.
+    What dsuta remembers of a speaker begins with the recordings that others are trained on."""
+    method = None if system == "layer_norms" else system
+    recognizer = load("mini", search=SearchOptions(search="beam"), test_time=method, **LOAD).recognizer
+    norms = LayerNorms(recognizer.base) if system == "layer_norms" else None
+    searches = {"greedy": GreedySearch(recognizer.base.vocabulary), "lm": recognizer.search}
+    results, started = [Decoding({}) for _ in searches], time.process_time()
+    for speaker, utterances in test.speakers.items():
+        vectors, earlier = recognizer.fresh().test_time, data / speaker / "recordings"
+        before = read_data_directory(earlier, text=False) if system == "dsuta" and earlier.is_dir() else ()
+        for utterance in (*before, *utterances):
+            wave = load_utterance(utterance)
+            candidates = [norms.logits(wave)] if norms else vectors.candidates(wave, ())
+            for result, search in zip(results, searches.values(), strict=True):
+                result.audio_seconds += len(wave) / 16_000
+                if utterance in utterances:
+                    logits = candidates[suta.choose_step(search, candidates)]
+                    result.texts[utterance.id] = search(logits[None], [len(logits)])[0].text
+    for result in results:
+        yield result, recognizer, time.process_time() - started
+
+
+class LayerNorms:
+    """SUTA as published: the encoder's layer norms adapt to each utterance, and are reset."""
+
+    def __init__(self, base: Base):
+        self.base = base
+        self.parameters = [
+            parameter.requires_grad_()
+            for name, module in base.model.named_modules()
+            if isinstance(module, torch.nn.LayerNorm) and ".encoder." in name
+            for parameter in module.parameters(recurse=False)
+        ]
+        self.start = [parameter.detach().clone() for parameter in self.parameters]
+
+    def logits(self, wave: np.ndarray) -> torch.Tensor:
+        """(frames, vocabulary) of a waveform, (samples,), after ten steps."""
+        optimizer = torch.optim.AdamW(self.parameters, lr=2e-5, weight_decay=0.0)
+        piece = suta.AudioPiece(self.base, wave)
+        for _ in range(10):
+            loss = piece.loss({})
+            if not loss.requires_grad:
+                break
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            logits = piece.logits({})
+            for parameter, before in zip(self.parameters, self.start, strict=True):
+                parameter.copy_(before)
+        return logits
+
+
+# ---- plan
+
+
+def plan(data: Path, conditions: list[str], epochs: int) -> None:
+    """Print how many hours each condition takes on this machine, at most, from the time of a forward pass."""
+    base, total = load_base("mini", device="cpu"), 0.0
+    waves = [load_utterance(one) for one in read_data_directory(data / conditions[0] / "test").utterances[:4]]
+    base.logits(waves[:1])
+    started = time.process_time()
+    base.logits(waves)
+    speed = (time.process_time() - started) * 16_000 / sum(map(len, waves))  # seconds a second of audio
+    for condition in conditions:
+        folders = sorted((data / condition).glob("**/recordings"))
+        audio, dev, test = (
+            sum(u.duration or 0.0 for path in paths for u in read_data_directory(path, text=False)) / 60
+            for paths in (folders, (data / condition).glob("dev"), (data / condition).glob("test"))
+        )
+        few = condition == "speakers"
+        # Of a round, if all words were certain
+        of_round = max(audio, 1.5 * len(folders)) * (EPOCHS_OF_SPEAKERS if few else epochs) * STEP
+        passes = {
+            "with_transcripts": 5 * 4 * STEP * audio if few else of_round + (epochs + 1) * dev,
+            "self_train, unfiltered": 2 * (of_round + (4 if few else 2.5) * audio),
+            "base, with_transcripts, self_train, unfiltered": 2 * 4 * test,
+            "suta, dsuta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * test,
+        }
+        for systems, minutes in passes.items():
+            print(f"{condition}: {systems}: {minutes:.0f} minutes of audio, {minutes * speed / 60:.2f} h")
+            total += minutes * speed / 60
+    print(f"in all {total:.1f} h, where the machine does nothing else ({speed:.2f} s for a pass of a second)")
+
+
+if __name__ == "__main__":
+    command(main)
