@@ -1,5 +1,6 @@
 """streaming: final texts are those of the same cuts offline, in bounded memory and with bounded work."""
 
+from dataclasses import replace
 from itertools import cycle, pairwise
 
 import numpy as np
@@ -66,7 +67,7 @@ def recognizer(tiny_base) -> Recognizer:
 def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, tiny_base, beam):
     recognizer = Recognizer(tiny_base(), max_seconds=6.0)
     if beam:
-        recognizer.search = BeamSearch(recognizer.base.vocabulary, beam_size=5)
+        recognizer = replace(recognizer, search=BeamSearch(recognizer.base.vocabulary, beam_size=5))
     files = sorted((shared_data / "librispeech_237").rglob("*.flac"))[:2]
     files += sorted((shared_data / "minds14/train").rglob("*.ogg"))[:2]
     wave = np.concatenate([load_audio(file) for file in files])
@@ -82,7 +83,7 @@ def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, ti
 
 @pytest.mark.parametrize(("longest", "seconds"), [(1.003, 23.7), (4.0, 4.3), (4.0, 0.9), (9.5, 23.7)])
 def test_speech_without_a_pause_is_cut_as_a_recording_is(recognizer, longest, seconds):
-    recognizer.max_seconds = longest
+    recognizer = replace(recognizer, max_seconds=longest)
     wave = babble(seconds)
     stream = StreamingRecognizer(recognizer, pause_seconds=NEVER, partial_seconds=None)
     events = run(stream, wave, 701, 3000, 40_000)
@@ -150,16 +151,15 @@ def test_kept_logits_line_up_with_new_ones(processor, name):
 # ---- limits
 
 
-def test_memory_and_work_are_bounded(recognizer, monkeypatch):
+def test_memory_and_work_are_bounded(recognizer):
     """Ninety seconds without a pause, then silence, at a portion every 0.1 s."""
     computed = []
-    logits = recognizer.logits
 
-    def counted(waves, *names):
+    def counted(waves, _):
         computed.append(sum(map(len, waves)))
-        return logits(waves, *names)
+        return recognizer.base.logits(waves, any_length=True)
 
-    monkeypatch.setattr(recognizer, "logits", counted)
+    recognizer = replace(recognizer, compute=counted)
     stream = StreamingRecognizer(recognizer)
     wave = np.concatenate([babble(60), silence(30)])
     stored, by_second = [], []
