@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""General speech for the gate of the base `mini`, and the numbers by which every gate decides.
+"""Write the out-of-domain speech of `mini`'s gate, and choose the constants of every gate.
 
     python scripts/choose_gate.py 'GENERAL_DIR GENERAL_DIR' GENERAL_DEV_DIR 'accent=DIR orders=DIR …'
 
@@ -30,7 +30,11 @@ from ia3_speech.scoring.table import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
-MOST = {"general": 510, "train": 430, "dev": 122}  # utterances that are read of each set, evenly spaced
+MAX_UTTERANCES = {
+    "general": 510,
+    "train": 430,
+    "dev": 122,
+}  # utterances that are read of each set, evenly spaced
 SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5)
 TEMPERATURES = np.geomspace(1, 30, 60)
 HEAD = """\
@@ -41,7 +45,7 @@ covariance; an adapter that is farther than `farthest` times its own speech is n
 the share of general dev speech that keeps the base, the others are those of each kind's dev that get their
 adapter.
 """
-LEAST = 100.0  # nats below the likeliest kind: of one that is too far
+FLOOR = 100.0  # nats below the likeliest kind, of a kind that is too far
 TOUCHED = 0.02  # of general dev speech, at most
 FAR = 0.02  # of any kind's dev speech, at most
 
@@ -98,7 +102,7 @@ def points_of(base: Base, data: Path, use: str) -> np.ndarray:
     """(utterances, d) of a data directory."""
     shipped = {one.id for one in read_data_directory(SHIPPED)}
     every = [one for one in read_data_directory(data, text=False) if one.id not in shipped]
-    chosen = every[:: -(-len(every) // MOST[use])]
+    chosen = every[:: -(-len(every) // MAX_UTTERANCES[use])]
     waves = load_utterances(chosen, minimum_samples=base.minimum_samples, on_error="skip")
     return np.array([utterance_point(base.front_end(wave[: MAX_SECONDS * SAMPLE_RATE])) for _, wave in waves])
 
@@ -107,7 +111,7 @@ def loss(scores: list[np.ndarray], temperature: float) -> float:
     """Nats that the right kind's probability lacks, the mean over kinds."""
     losses = []
     for number, one in enumerate(scores):
-        scaled = np.maximum(one, one.max(1, keepdims=True) - LEAST) / temperature
+        scaled = np.maximum(one, one.max(1, keepdims=True) - FLOOR) / temperature
         normalisers = np.logaddexp.reduce(scaled, axis=1)
         losses.append(float((normalisers - scaled[:, number]).mean()))
     return float(np.mean(losses))

@@ -3,14 +3,14 @@
     python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
 
 In: `english_mix/` and `read_english/{train,more,dev}` (Kaldi directories) and sentences. The command above
-writes into --cache what need not be computed twice: all recordings in one array (`waves.npy`, int16,
-memory-mapped) and `clips.json` (text, source, position in that array, and where the words begin, by forced
-alignment with an earlier base). Out: batches, each a function of (seed, step) alone (but for espeak-ng's own
-noise), so that a run resumes at any step; and the dev sets. The voices and accents of which recipes make
-their test speakers (`espeak.UNHEARD_…`) are not in it.
+writes two files into --cache: all recordings in one array (`waves.npy`, int16, memory-mapped) and
+`clips.json` (text, source, position in that array, starts of the words by forced alignment with an earlier
+base). Out: batches, each a function of (seed, step) only (but for espeak-ng's own noise), so that a run
+resumes at any step; and the dev sets. They leave out the voices and accents of the recipes' test speakers
+(`espeak.UNHEARD_…`).
 
-Eleven hours, trained on for ten epochs, are memorised. Some clips are therefore cut: a few words of one,
-followed by a few words of another from the same source.
+A model memorises eleven hours within ten epochs. Some clips are therefore cut: a few words of a clip,
+followed by a few words of another clip of the same source.
 """
 
 import io
@@ -18,7 +18,6 @@ import json
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -37,14 +36,13 @@ from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.data.corpora import espeak  # noqa: E402
 from ia3_speech.data.kaldi import read_data_directory  # noqa: E402
-from ia3_speech.data.utterance import Utterance  # noqa: E402
+from ia3_speech.data.utterance import load_utterances  # noqa: E402
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 IDS = {c: i for i, c in enumerate(CHARACTERS)} | {" ": 1}
 DEV_EVERY = 40  # of the sorted utterances of english_mix
-DEV_VARIANTS = ("f2", "m3", "linda", "klatt3", "Andrea", "m8")  # espeak voices kept for dev
-NOT_SPEECH_LIKE = ("Demonic", "UniRobot", "Tweaky", "croak", "anikaRobot", "AnxiousAndy")
-NOT_SPEECH_LIKE += ("whisper", "whisperf")
+DEV_VARIANTS = ("f2", "m3", "linda", "klatt3", "Andrea", "m8")  # espeak voices of dev only
+UNLIKE_SPEECH = {"Demonic", "UniRobot", "Tweaky", "croak", "anikaRobot", "AnxiousAndy", "whisper", "whisperf"}
 FLITE_VOICES = ("slt", "rms")  # flite's natural voices of the accents that espeak speaks here too
 SOURCES = {  # share of the utterances drawn
     "librispeech": 0.43,  # read_english/train: 36 readers
@@ -57,7 +55,7 @@ SOURCES = {  # share of the utterances drawn
     "espeak": 0.24,
     "flite": 0.05,  # where it is installed (Debian: flite); else espeak's
 }
-SHORTEST, LONGEST = 0.4, 17.5  # seconds; positions are known up to 15.36 s and stand still after that
+MIN_SECONDS, MAX_SECONDS = 0.4, 17.5  # positions end at 15.36 s
 
 
 @dataclass
@@ -82,16 +80,11 @@ class Clip:
 
 def read_kaldi(folder: Path, source: str | None = None) -> list[Clip]:
     """The clips of a Kaldi directory, in the order of their ids; `source` where there is no utt2source."""
-    import soundfile
-
-    def read(one: Utterance) -> Clip:
-        wave, rate = soundfile.read(one.source, dtype="int16")
-        assert rate == SAMPLE_RATE and wave.ndim == 1, one.source
-        return Clip(one.id, source or one.labels["source"], spell(one.text), wave)
-
-    utterances = read_data_directory(folder).utterances
-    with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(read, utterances), folder.name, len(utterances), disable=None))
+    clips = []
+    for utterance, wave in load_utterances(read_data_directory(folder).utterances):
+        samples = np.round(wave * 32768).clip(-32768, 32767).astype(np.int16)
+        clips.append(Clip(utterance.id, source or utterance.labels["source"], spell(utterance.text), samples))
+    return clips
 
 
 def read_clips(data: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
@@ -99,11 +92,11 @@ def read_clips(data: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
     mix = read_kaldi(data / "english_mix")
     train = [clip for i, clip in enumerate(mix) if i % DEV_EVERY]
     train += read_kaldi(data / "read_english/train", "librispeech") + read_kaldi(data / "read_english/more")
-    kept = [c for c in train if SHORTEST * SAMPLE_RATE <= len(c.wave) <= LONGEST * SAMPLE_RATE]
-    left_out = {c.name for c in train} - {c.name for c in kept}
-    print(f"{len(train)} clips; left out, not {SHORTEST} to {LONGEST} s long:", *left_out)
+    usable = [c for c in train if MIN_SECONDS <= len(c.wave) / SAMPLE_RATE <= MAX_SECONDS]
+    left_out = {c.name for c in train} - {c.name for c in usable}
+    print(f"{len(train)} clips; left out, not {MIN_SECONDS} to {MAX_SECONDS} s long:", *left_out)
     dev = read_kaldi(data / "read_english/dev", "dev")
-    return kept, {"read_english_dev": dev, "english_mix_dev": mix[::DEV_EVERY]}
+    return usable, {"read_english_dev": dev, "english_mix_dev": mix[::DEV_EVERY]}
 
 
 def main(*, data: Path, cache: Path, aligner: str) -> None:
@@ -145,7 +138,7 @@ def spell(text: str) -> str:
 
 
 class TrainingSpeech:
-    """Training batches. `batch_seconds` is what a batch holds, in padded seconds."""
+    """Training batches of at most `batch_seconds` padded seconds."""
 
     def __init__(
         self, clips: list[Clip], sentences: list[str], seed: int, batch_seconds: float, pieces: float = 0.0
@@ -159,9 +152,8 @@ class TrainingSpeech:
             f"{accent}+{variant}"
             for accent in espeak.ACCENTS
             for variant in espeak.variants()
-            if variant not in (*espeak.UNHEARD_VARIANTS, *DEV_VARIANTS, *NOT_SPEECH_LIKE)
-            and "robosoft" not in variant
-            and " " not in variant
+            if variant not in {*espeak.UNHEARD_VARIANTS, *DEV_VARIANTS, *UNLIKE_SPEECH}
+            and not any(part in variant for part in ("robosoft", " "))
         ]
         self.speaker = espeak.Espeak()
 
@@ -197,15 +189,12 @@ class TrainingSpeech:
             if frames(len(wave)) > len(labels) + sum(a == b for a, b in pairwise(labels)):
                 waves.append(wave)
                 texts.append(labels)
-        if not waves:  # one clip, too long or too fast; rare
+        if not waves:  # a single clip, too long or too fast; rare
             return self.batch(step + 10_000_000)
-        waves, texts = (
-            [torch.from_numpy(wave) for wave in waves],
-            [torch.tensor(ids, dtype=torch.long) for ids in texts],
-        )
-        padded = pad_sequence(waves, batch_first=True)
-        labels = pad_sequence(texts, batch_first=True, padding_value=-100)
-        return padded, torch.tensor([len(wave) for wave in waves]), labels
+        lengths = torch.tensor([len(wave) for wave in waves])
+        padded = pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
+        labels = pad_sequence([torch.tensor(ids) for ids in texts], batch_first=True, padding_value=-100)
+        return padded, lengths, labels
 
     def clip(self, clips: list[Clip], rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A clip, whole or in pieces: int16 samples and text."""
@@ -324,18 +313,16 @@ def normalize(wave: np.ndarray) -> np.ndarray:
 
 
 def dev_sets(dev: dict[str, list[Clip]], sentences: list[str]) -> dict[str, list[tuple[np.ndarray, str]]]:
-    """The dev recordings, and `sentences` in espeak voices that only dev hears: (wave, text) each."""
+    """The dev recordings, and `sentences` in the espeak voices of dev: (wave, text) each."""
     import soxr
 
     sets = {name: [(c.normalized(), c.text) for c in clips] for name, clips in dev.items()}
-    speaker, made = espeak.Espeak(), []
+    speaker, spoken = espeak.Espeak(), []
     for i, text in enumerate(sentences):
         voice = f"{espeak.ACCENTS[i % len(espeak.ACCENTS)]}+{DEV_VARIANTS[i // 3 % len(DEV_VARIANTS)]}"
-        wave = soxr.resample(
-            speaker.speak(text, voice, 150 + 5 * (i % 9)), espeak.ESPEAK_SAMPLE_RATE, SAMPLE_RATE
-        )
-        made.append((normalize(wave), text))
-    return sets | {"espeak_dev": made}
+        wave = speaker.speak(text, voice, 150 + 5 * (i % 9))
+        spoken.append((normalize(soxr.resample(wave, espeak.ESPEAK_SAMPLE_RATE, SAMPLE_RATE)), text))
+    return sets | {"espeak_dev": spoken}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Run the commands of a page's console blocks, and write what they print below them.
+"""Run the commands of a page's console blocks, and write their outputs below them.
 
     python scripts/run_examples.py docs/transcribe.md          # writes the outputs into the page
     python scripts/run_examples.py --check docs/transcribe.md  # code 1 where one differs
 
 In a block of a Markdown page that starts with ```console, a line that starts with `$ ` is a command (a line
-that ends in a backslash is continued); the lines until the next command are what it printed, on stdout and
-stderr. All commands of a page run in order in one empty folder, which holds
+that ends in a backslash is continued). The lines until the next command are its output on stdout and stderr.
+All commands of a page run in order in one folder, which contains
 
     audio, speech        the package's out-of-domain recordings, and the data directory that they belong to
     doctor, caller       data directories doctor/{train,dev} …, each read by a voice of espeak-ng
@@ -14,8 +14,8 @@ stderr. All commands of a page run in order in one empty folder, which holds
     exp/doctor, exp/caller  adapters, trained on each of them for three epochs
     example.py           the page's Python blocks, one after another
 
-Adapters are looked up in this folder too, and none of the user's own. Without the package espeakng-loader
-(dependency group `demo`) there is an error.
+The registry of adapters is in this folder too. The script needs the package espeakng-loader (dependency
+group `demo`).
 """
 
 import difflib
@@ -43,7 +43,7 @@ AUDIO = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio"
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
 PYTHON = re.compile(r"(?<=```python\n).*?(?=```)", re.DOTALL)
 COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*\n", re.MULTILINE)
-LONGEST = 30  # lines of an output that are shown
+MAX_LINES = 30  # of an output
 VOICES = {"doctor": Voice("en-us", "f5", 150, 50), "caller": Voice("en-us", "m7", 150, 50)}
 SENTENCES = {
     "train": (
@@ -72,8 +72,8 @@ SENTENCES = {
         "the heart is clear",
     ),
 }
-PAUSE_SECONDS, NOISE = 0.8, 1e-3  # behind phrases; of full scale, since no room is silent
-VISIT = (  # and the pause behind each
+PAUSE_SECONDS, NOISE = 0.8, 1e-3  # after phrases; of full scale, since no room is silent
+VISIT = (  # phrase, pause after it
     ("no fever comma blood pressure one hundred and thirty over eighty", PAUSE_SECONDS),
     ("full stop increase metformin to five hundred", PAUSE_SECONDS),
     ("milligrams twice a day full stop", PAUSE_SECONDS),
@@ -96,7 +96,7 @@ CALL = (  # in turn, the doctor first
 
 
 def prepare(folder: Path) -> None:
-    """Make what the commands of a page find in their folder, except example.py."""
+    """Make the files of the commands' folder, except example.py."""
     (folder / "audio").symlink_to(AUDIO)
     (folder / "speech").symlink_to(AUDIO.parent)
     for speaker, voice in VOICES.items():
@@ -110,20 +110,19 @@ def prepare(folder: Path) -> None:
     for name, phrases in (("visit", VISIT), ("note", NOTE)):
         waves = [speak(espeak, text, "doctor", seconds) for text, seconds in phrases]
         write_wave(folder / f"{name}.wav", np.concatenate(waves))
-    turns = []  # (samples, 2)
+    call = []  # (samples, 2) of each phrase
     for number, text in enumerate(CALL):
-        turn = speak(espeak, text, ("doctor", "caller")[number % 2], PAUSE_SECONDS)
-        turns.append(np.stack([turn, 0 * turn][:: -1 if number % 2 else 1], axis=1))
-    write_wave(folder / "call.wav", np.concatenate(turns))
+        wave = speak(espeak, text, ("doctor", "caller")[number % 2], PAUSE_SECONDS)
+        call.append(np.stack([wave, 0 * wave][:: -1 if number % 2 else 1], axis=1))
+    write_wave(folder / "call.wav", np.concatenate(call))
     for speaker in VOICES:
-        train = (
-            f"train --config ia3_plus --precision no --epochs 3 --train {speaker}/train --dev {speaker}/dev"
-        )
-        run(f"ia3-speech {train} --out exp/{speaker}", folder).check_returncode()
+        sets = f"--train {speaker}/train --dev {speaker}/dev --out exp/{speaker}"
+        line = f"ia3-speech train --config ia3_plus --precision no --epochs 3 {sets}"
+        run(line, folder).check_returncode()
 
 
 def speak(espeak: Espeak, text: str, speaker: str, pause: float) -> np.ndarray:
-    """float32 (samples,), 16 kHz, with so many seconds of silence behind."""
+    """float32 (samples,), 16 kHz, with a pause in seconds after it."""
     voice = VOICES[speaker]
     wave = espeak.speak(text, f"{voice.accent}+{voice.variant}", voice.rate, voice.pitch)
     wave = resample(wave, ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
@@ -131,33 +130,28 @@ def speak(espeak: Espeak, text: str, speaker: str, pause: float) -> np.ndarray:
 
 
 def write_wave(path: Path, wave: np.ndarray) -> None:
-    """A WAV file of a wave with some noise."""
+    """Write a WAV file of a wave with some noise."""
     soundfile.write(path, wave + np.random.default_rng(0).normal(0, NOISE, wave.shape), SAMPLE_RATE)
 
 
-def page_with_outputs(text: str, folder: Path) -> str:
-    """The page with the present outputs of its commands, which run in this folder."""
-    (folder / "example.py").write_text("\n".join(PYTHON.findall(text)), "utf-8")
-    return BLOCK.sub(lambda block: with_outputs(block[0], folder), text)
-
-
 def with_outputs(block: str, folder: Path) -> str:
-    """The block with its commands' present outputs."""
+    """The block with the outputs of its commands, which run in this folder."""
     return "".join(f"{line}{output(line[2:], folder)}" for line in COMMAND.findall(block))
 
 
 def output(line: str, folder: Path) -> str:
+    """The first lines of a command's output; a failure is reported on stderr."""
     done = run(line, folder)
     lines = done.stdout.decode().replace(f"{ROOT}/", "").expandtabs(4).splitlines()
     if done.returncode:
         print(f"exit code {done.returncode}: {line}", file=sys.stderr)
-    if len(lines) > LONGEST:
-        lines = [*lines[:LONGEST], "…"]
+    if len(lines) > MAX_LINES:
+        lines = [*lines[:MAX_LINES], "…"]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess:
-    """Run a command; stdout holds what it prints on stderr too."""
+    """Run a command; its stdout includes stderr."""
     own = {"PYTHONPATH": str(ROOT), "COLUMNS": "110", "IA3_SPEECH_HOME": str(folder)}
     own |= {"OMP_NUM_THREADS": "1"}  # the same digits on any number of processors
     python = f'python() {{ "{sys.executable}" "$@"; }}\n'
@@ -176,7 +170,8 @@ def main(page: Path, check: bool = False) -> int:
     text = page.read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        new = page_with_outputs(text, Path(folder))
+        (Path(folder) / "example.py").write_text("\n".join(PYTHON.findall(text)), "utf-8")
+        new = BLOCK.sub(lambda block: with_outputs(block[0], Path(folder)), text)
     if not check:
         write_text(page, new)
     elif new != text:

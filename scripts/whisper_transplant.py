@@ -43,7 +43,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, WhisperFeatureExtractor
 FFT, HOP = 400, 160  # samples at 16 kHz: Whisper's window and hop
 BINS, BANDS = 201, 80
 HINGES = 6  # thresholds of a mel band
-WHISPER_GAIN = 0.1  # Whisper hears the normalised waveform at this level
+WHISPER_GAIN = 0.1  # level of the normalised waveform in Whisper
 RECTIFIER_GAIN = 3.0  # puts the floor, 60 dB under a loud vowel, at the rectifier's bend
 FLOOR = 6.0  # log10 power below the utterance's maximum
 CONSTANT = 50_000.0  # C, under fp16's 65,504
@@ -52,7 +52,7 @@ OFFSET = 16.0  # D: the larger, the less the speech leaks into the positions; Wh
 
 @dataclass(frozen=True)
 class Whisper:
-    """What the transplant takes of a Whisper encoder. `log_mel` follows openai/whisper's audio.py."""
+    """The parts of Whisper that the transplant reads. `log_mel` follows openai/whisper's audio.py."""
 
     encoder: nn.Module
     mel: np.ndarray  # (201, 80), power weights
@@ -93,43 +93,25 @@ def transplant(
 
 
 def configuration(whisper, positions: int, head_layers: int) -> Wav2Vec2Config:
-    """No dropout and no LayerDrop: the mini base is small; a training run sets what it needs.
+    """The configuration, without dropout: the mini base is small, and a training run sets its own.
 
     In each of the four convolutions 16 channels hold constants; in all but the first another 16 balance the
     sum.
     """
     width = whisper.d_model
+    dropouts = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout")
     return Wav2Vec2Config(
-        vocab_size=29,
-        hidden_size=width,
-        num_hidden_layers=whisper.encoder_layers,
-        num_attention_heads=whisper.encoder_attention_heads,
-        intermediate_size=whisper.encoder_ffn_dim,
-        do_stable_layer_norm=True,
-        feat_extract_norm="layer",
+        vocab_size=29, pad_token_id=0, bos_token_id=None, eos_token_id=None,
+        hidden_size=width, num_hidden_layers=whisper.encoder_layers,
+        num_attention_heads=whisper.encoder_attention_heads, intermediate_size=whisper.encoder_ffn_dim,
+        do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True,
         conv_dim=(4 * BINS + 16, HINGES * BANDS + 32, width + 32, width + 32),
-        conv_kernel=(FFT, 1, 3, 3),
-        conv_stride=(HOP, 1, 1, 2),
-        conv_bias=True,
-        num_conv_pos_embeddings=positions,
-        num_conv_pos_embedding_groups=width,
-        add_adapter=True,
-        num_adapter_layers=head_layers,
-        adapter_kernel_size=3,
-        adapter_stride=1,
-        hidden_dropout=0.0,
-        activation_dropout=0.0,
-        attention_dropout=0.0,
-        feat_proj_dropout=0.0,
-        final_dropout=0.0,
-        layerdrop=0.0,
-        mask_time_prob=0.05,
-        ctc_loss_reduction="mean",
-        ctc_zero_infinity=True,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+        conv_kernel=(FFT, 1, 3, 3), conv_stride=(HOP, 1, 1, 2),
+        num_conv_pos_embeddings=positions, num_conv_pos_embedding_groups=width,
+        add_adapter=True, num_adapter_layers=head_layers, adapter_kernel_size=3, adapter_stride=1,
+        **dict.fromkeys((*dropouts, "final_dropout", "layerdrop"), 0.0),
+        mask_time_prob=0.05, ctc_loss_reduction="mean", ctc_zero_infinity=True,
+    )  # fmt: skip
 
 
 def write_rectified_spectrum(layer: nn.Module) -> None:
@@ -265,7 +247,7 @@ def write_positions(positional: nn.Module, sinusoid: torch.Tensor) -> None:
 
 
 class Sinusoid(nn.Module):
-    """What the positional convolution computes, without computing it: a third of the training time saved."""
+    """The output of the positional convolution from a table, which saves a third of the training time."""
 
     def __init__(self, table: torch.Tensor):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What many tests share: a real base, and a store of adapters and an offline hub of their own."""
+"""Fixtures of many tests: bases, a registry for each test, commands in this process. The hub is offline."""
 
 import io
 import logging
@@ -21,25 +21,23 @@ from ia3_speech.commands import run as run_named
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-MINI = ROOT / "ia3_speech/mini"
 
 # Before torch and transformers are imported: no test may wait for a network, and each worker of pytest-xdist
 # has a core of its own.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# Some tests press Ctrl-C, and would wait for good where a script started pytest in the background, with
-# SIGINT ignored.
+# Some tests send SIGINT, which is ignored if a script started pytest in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Some tests start Python: compiled modules halve the time of an import of Transformers.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-# A busy machine is no failure: an example of Hypothesis may take as long as it takes.
+# A busy machine is no failure: an example of Hypothesis has no time limit.
 settings.register_profile("ia3_speech", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ia3_speech")
 
 
-# The longest files first: at the end no worker waits long for another.
+# The longest files first, so that no worker waits long for another at the end.
 FIRST = (
     "tests/egs/test_medical_dictation.py",
     "tests/test_readme.py",
@@ -63,7 +61,7 @@ def own_store(tmp_path_factory, monkeypatch):
 
 
 class Result(NamedTuple):
-    """What a command that has ended leaves: its exit code, and the text of stdout and stderr."""
+    """Exit code, stdout and stderr of a command."""
 
     code: int
     out: str
@@ -75,8 +73,8 @@ def run_command(monkeypatch) -> Callable[..., Result]:
     """A function that calls a command in this process, as `ia3-speech COMMAND …` would start it.
 
     `run_command("decode", "--base", base, data, out)` runs `commands/decode.py`; a Path runs that script.
-    Words may be paths or numbers. `stdin` is the text, or the bytes, that are piped in. What would be a
-    traceback is raised.
+    Words may be paths or numbers. `stdin` is the text, or the bytes, that are piped in. Exceptions that would
+    end with a traceback are raised.
     """
 
     def run(module: str | Path, *words: object, stdin: str | bytes = "") -> Result:
@@ -106,7 +104,7 @@ def run_command(monkeypatch) -> Callable[..., Result]:
 
 @contextmanager
 def own_logging():
-    """Within the context no handler of logging is set up, as when Python starts; pytest's come back."""
+    """Remove pytest's handlers of logging within the context, as when Python starts."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers[:] = []
@@ -119,11 +117,8 @@ def own_logging():
 
 @pytest.fixture(scope="session")
 def base_folder() -> Path:
-    """A real base: the mini base, else the stand-in for it."""
-    for folder in (MINI, SHARED / "models/stand_in_base"):
-        if (folder / "model.safetensors").exists():
-            return folder
-    pytest.skip("no base: ia3_speech/mini is not trained yet and ../shared/models/stand_in_base is absent")
+    """The shipped base, mini."""
+    return ROOT / "ia3_speech/mini"
 
 
 @pytest.fixture(scope="session")
@@ -191,12 +186,12 @@ def tiny_base(tiny_model, processor):
 
 @pytest.fixture(scope="session")
 def random_base(tiny_model, processor, tmp_path_factory) -> Path:
-    """A base on disk, small and random, that nobody changes: where any weights and any hypothesis will do."""
+    """A small random base on disk, which no test changes; for tests that work with any weights."""
     import torch
 
     folder = tmp_path_factory.mktemp("random_base")
     model = tiny_model()
-    with torch.no_grad():  # as sure of its symbols as a trained base: beam search is ten times as fast then
+    with torch.no_grad():  # peaked posteriors, as of a trained base: beam search is ten times as fast
         model.lm_head.weight.mul_(50)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -205,13 +200,13 @@ def random_base(tiny_model, processor, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny_folder(random_base, tmp_path_factory) -> Path:
-    """A copy of `random_base` in a folder of its own, for one test to change."""
+    """A copy of `random_base` in a new folder, which a test may change."""
     return shutil.copytree(random_base, tmp_path_factory.mktemp("tiny_base"), dirs_exist_ok=True)
 
 
 @pytest.fixture
 def speaker42(tiny_folder) -> Path:
-    """An adapter for `tiny_folder`, registered as speaker42, that changes what it hears; its place."""
+    """The folder of an adapter for `tiny_folder` that changes its texts, registered as speaker42."""
     import torch
 
     from ia3_speech import IA3Config, attach, load_base, save_adapter
@@ -230,7 +225,7 @@ def speaker42(tiny_folder) -> Path:
 
 @pytest.fixture
 def enough_speech(monkeypatch) -> None:
-    """Corpora of a few seconds are divided as those of more than five minutes are."""
+    """Corpora of a few seconds are split like those of more than five minutes."""
     from ia3_speech.data.corpora import preparation
 
     monkeypatch.setattr(preparation, "FEW_SECONDS", 0.0)

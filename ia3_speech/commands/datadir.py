@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def printed(function: Callable[..., Any]) -> Callable[..., None]:
-    """A command of a function: the same options, and what it returns on stdout, a line each."""
+    """A command of a function: the same options; it prints the results, a line each."""
 
     @wraps(function)
     def run(*args: Any, **options: Any) -> None:
@@ -90,8 +90,8 @@ def segment(
 ) -> None:
     """Cut long recordings and their texts at pauses, so that they can be trained on.
 
-    Text and audio are aligned by CTC segmentation (Kürzinger et al. 2020); what does not align is left out
-    and listed in TARGET.dropped.txt. Shorter utterances stay as they are.
+    Text and audio are aligned by CTC segmentation (Kürzinger et al. 2020); parts that do not align are left
+    out and listed in TARGET.dropped.txt. Shorter utterances stay as they are.
 
     Args:
         source: the data directory with long recordings.

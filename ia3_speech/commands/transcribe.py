@@ -45,8 +45,14 @@ from ia3_speech.data.recordings import (
     recordings_from_pipe,
 )
 from ia3_speech.decoding.ctc_search import unused_hotwords
-from ia3_speech.decoding.formats import FORMATS, check_output, parse_formats, with_times
-from ia3_speech.decoding.formats.writers import line_of, segment_line
+from ia3_speech.decoding.formats import (
+    FORMATS,
+    check_output,
+    line_of,
+    parse_formats,
+    segment_line,
+    with_times,
+)
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,

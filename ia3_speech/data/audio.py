@@ -199,7 +199,7 @@ def container_format(source: Source) -> str | None:
     """mp4, webm, wma, amr or aac, by the first bytes of a file; None for anything else."""
     try:
         head, _ = head_and_size(source)
-    except (OSError, ValueError):  # `open_sound_file` says what is wrong with it
+    except (OSError, ValueError):  # `open_sound_file` names the fault
         return None
     if head[4:8] in MP4_BOXES:
         return "mp4"
@@ -235,7 +235,7 @@ def container_blocks(source: Source, max_seconds: float, check: Callable[[], obj
         ) from None
     frames = 0
     is_stream = hasattr(source, "read")
-    # No other protocol: a container must not make us open what it names.
+    # No other protocol: a container must not make this process open the files or hosts that it names.
     options = {} if is_stream else {"protocol_whitelist": "file"}
     try:
         with av.open(source if is_stream else os.fspath(source), options=options) as container:
@@ -364,8 +364,7 @@ def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
 
 
 def resample_blocks(blocks: Blocks) -> np.ndarray:
-    """All blocks behind one another, float32 `(samples, channels)` at 16 kHz: what `resample` makes of each
-    channel."""
+    """All blocks joined, float32 `(samples, channels)` at 16 kHz: each channel as `resample` resamples it."""
     data, channels, resampler = bytearray(), 1, None  # it grows in place
     for block, rate in blocks:
         channels = block.shape[1]

@@ -250,8 +250,8 @@ EARLIER_YEAR = (
     r"(?<=\b(?:in|of|by) )1[1-8][0-9]{2}|(?<=\b(?:year|from) )1[1-8][0-9]{2}|(?<=\bsince )1[1-8][0-9]{2}"
 )
 ALONE = r"(?![\w,.:/-]*[0-9])"  # not a part of a longer number
-# In this order. What a rule has written has no digits, so that no later rule sees it. Patterns are
-# compiled when they are first needed.
+# In this order. A rule writes no digits, so that no later rule changes its words. Patterns are compiled at
+# their first use.
 RULES: list[tuple[str, Callable[[re.Match], str]]] = [
     (LONG_NUMBER,
      lambda match: f"{'point ' if match[1] else ''}{digits_in_words(match[2].replace(',', ''))}"),

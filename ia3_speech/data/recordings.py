@@ -247,7 +247,7 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
 
 def part_numbers(part: str | None) -> tuple[int, int]:
     """(3, 8) of 3/8, the third of eight parts, each for a job of a cluster; (1, 1) of None. Raises UserError
-    for what is no part."""
+    for any other text."""
     number, _, count = (part or "1/1").partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"--part {part}: give one such as 3/8, the third of eight parts")

@@ -53,7 +53,7 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
     """
     problems: list[str] = []
     if path.suffix.lower() == ".xlsx":
-        lines, hint = excel_lines(path), "remove what is beside the table"
+        lines, hint = excel_lines(path), "remove the cells beside the table"
     else:
         text = read_any_utf(path)
         separator = EXCEL_SEPARATOR.match(text)
@@ -144,14 +144,8 @@ def usual_names(columns: list[str], place: str) -> list[str]:
     columns = [column.lower() for column in columns]
     for name in columns:
         if columns.count(name) > 1 or not name:
-            what = f"two columns {name}" if name else "a column without a name"
-            raise UserError(f"{place}: {what} (give each column a name of its own)")
-    labels = {}
-    for name in columns:
-        if (other := labels.setdefault(label_name(name), name)) != name:
-            raise UserError(
-                f"{place}: {other} and {name} are both {label_name(name)} as a label (rename one)"
-            )
+            fault = f"two columns {name}" if name else "a column without a name"
+            raise UserError(f"{place}: {fault} (give each column a name of its own)")
     for name, synonyms in SYNONYMS.items():
         if name in columns:
             continue
@@ -168,5 +162,5 @@ def usual_names(columns: list[str], place: str) -> list[str]:
 
 
 def label_name(column: str) -> str:
-    """The label made of a column: letters, digits, - and _, since it becomes part of a file name."""
+    """The label for a column: letters, digits, - and _, since it becomes part of a file name."""
     return re.sub(r"[^\w-]", "_", column)

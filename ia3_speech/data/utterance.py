@@ -88,7 +88,7 @@ def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.nda
     """Decode one utterance to float32 `(samples,)`, 16 kHz: its file or pipe, cut to its segment.
 
     Raises:
-        AudioError: as `load_audio`; also for a shell pipe if `allow_pipes` is false, and for one that fails.
+        AudioError: as `load_audio`; also for a shell pipe that fails, or if `allow_pipes` is false.
     """
     try:
         return load_source(utterance, run_pipe if allow_pipes else None)
@@ -226,21 +226,21 @@ class BadAudio:
 
 
 def raise_if_unusable(
-    bad: Sequence[BadAudio], what: str = "unusable or damaged audio", hint: str = LEAVE_OUT
+    bad: Sequence[BadAudio], fault: str = "unusable or damaged audio", hint: str = LEAVE_OUT
 ) -> None:
     """Raise an AudioError that lists the unusable entries of `bad`, if there are any."""
     if unusable := [entry for entry in bad if entry.left_out]:
-        raise AudioError(f"{bad_audio_report(unusable, what)}\n{hint}")
+        raise AudioError(f"{bad_audio_report(unusable, fault)}\n{hint}")
 
 
-def bad_audio_report(bad: Sequence[BadAudio], what: str) -> str:
-    """How many utterances have `what`, and the first 20 of them, a line each:
+def bad_audio_report(bad: Sequence[BadAudio], fault: str) -> str:
+    """The number of utterances with a fault, and the first 20 of them, a line each:
 
     2 utterances have unusable or damaged audio:
       anna-1: sound/anna-1.wav: empty (no bytes)
       bob-7: sound/bob-7.wav: no such file (correct the path, or copy the audio there)
     """
-    return f"{plural(len(bad), 'utterance has', 'utterances have')} {what}:\n{list_bad_audio(bad)}"
+    return f"{plural(len(bad), 'utterance has', 'utterances have')} {fault}:\n{list_bad_audio(bad)}"
 
 
 def list_bad_audio(bad: Sequence[BadAudio]) -> str:

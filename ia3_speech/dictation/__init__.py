@@ -4,9 +4,9 @@
     dictation.write("temperature thirty eight point five degrees celsius full stop no cough")
     # 'Temperature 38.5 °C. No cough'
 
-In: the words of a transcript, with times. Out: pieces of written text (`segments.PostProcessor`). Whatever
-can be read in two ways stays in words: a wrong dose is worse than a spoken one. So what is written, read
-aloud again, gives the words that were spoken. conf/dictation.yaml lists commands, units and names.
+In: the words of a transcript, with times. Out: pieces of written text (`segments.PostProcessor`). Ambiguous
+words stay words: a wrong dose is worse than a dose in words. The written text, read aloud again, gives the
+spoken words. conf/dictation.yaml lists commands, units and names.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The grammar of dictation: a YAML file that says which words are commands, units and names.
 
-In: `ia3_speech/conf/dictation.yaml`, and perhaps a file of rules that a user has written. Out: a `Grammar`,
-checked. What is wrong with a file is an error that names it and the line.
+In: `ia3_speech/conf/dictation.yaml`, and perhaps a user's file of rules. Out: a `Grammar`, checked. The error
+for a faulty file names the file and the line.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ PARTS = {  # that can be switched off, and their sections
 
 @dataclass(frozen=True)
 class Grammar:
-    """What conf/dictation.yaml holds; its comments say what each section does. Phrases are in lower case."""
+    """The sections of conf/dictation.yaml, whose comments explain them. Phrases are in lower case."""
 
     commands: dict[str, str] = field(default_factory=dict)
     not_after: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Grammar:
     names: tuple[str, ...] = ()
 
     def extended(self, other: "Grammar") -> "Grammar":
-        """This grammar with the sections of another: what both have is written as the other says."""
+        """This grammar with the sections of another, which takes precedence."""
         sections = {}
         for section in fields(self):
             mine, new = getattr(self, section.name), getattr(other, section.name)
@@ -69,7 +69,7 @@ class Grammar:
 
 
 def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
-    """Read and check a grammar; UserError where it cannot be one."""
+    """Read and check a grammar. Raises UserError."""
     text_of_file = read_utf8(path, f"a YAML file with sections as in {PACKAGED_GRAMMAR}")
     try:
         root = yaml.compose(text_of_file, yaml.SafeLoader)

@@ -4,8 +4,8 @@
     read_number(["nought", "point", "five"])                  # "0.5"
     read_number(["two", "fifty"]), read_number(["one", "oh", "five"]), read_number(["point", "five"])   # None
 
-Standard wording is what the digits are read aloud as, so that nothing is written that can be read in two
-ways. Digits are written as ISMP's list of error-prone dose designations wants it: 1,000; never .5 or 1.0.
+Standard wording is the reading of the digits, so that ambiguous words stay words. Digits follow ISMP's list
+of error-prone dose designations: 1,000; never .5 or 1.0.
 """
 
 import re

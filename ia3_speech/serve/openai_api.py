@@ -19,8 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.formats import FORMATS
-from ia3_speech.decoding.formats.writers import verbose_segment, word_record
+from ia3_speech.decoding.formats import FORMATS, verbose_segment, word_record
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.segments import RunningText, make_parts
 from ia3_speech.decoding.transcript import Transcript

@@ -82,7 +82,7 @@ def test_a_rate_that_cannot_be_meant(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "rate"), [("flac", RATE), ("mp3", 44_100), ("ogg", 44_100), ("wav", 8_000)]
 )
-def test_blocks_give_what_the_whole_file_gives(tmp_path, suffix, rate, gains):
+def test_blocks_equal_the_whole_file(tmp_path, suffix, rate, gains):
     """Bit for bit: the mean of the channels, or the loudest channel where they cancel each other."""
     file = tmp_path / f"a.{suffix}"
     soundfile.write(file, np.outer(tone(18.0, rate) * tone(18.0, rate, 3.0, 1.0), gains), rate)
@@ -157,7 +157,7 @@ def test_a_segment_past_the_end_and_a_wav_of_unknown_length(tmp_path):
         ("lfs.wav", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not audio"),
     ],
 )
-def test_what_is_no_audio(tmp_path, name, content, message):
+def test_files_without_audio(tmp_path, name, content, message):
     file = tmp_path / name if content is None else write(tmp_path / name, content)
     for function in (load_audio, audio_duration):
         with pytest.raises(AudioError) as caught:
@@ -193,8 +193,8 @@ def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
     ],
 )  # fmt: skip
 def test_problems(wave, reason, fatal):
-    found = find_problem(wave.astype(np.float32), 400)
-    assert (found.reason, found.fatal) == (reason, fatal)
+    result = find_problem(wave.astype(np.float32), 400)
+    assert (result.reason, result.fatal) == (reason, fatal)
 
 
 def test_unusable_audio_is_named_or_skipped(tmp_path):
@@ -276,7 +276,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
-def test_a_container_holds_what_was_put_in(folder, suffix):
+def test_containers(folder, suffix):
     file = folder / f"a.{suffix}"
     wave, original = load_audio(file), load_audio(folder / "a.wav")
     assert container_format(file) == CONTAINERS[suffix][0]
@@ -289,15 +289,6 @@ def test_a_container_holds_what_was_put_in(folder, suffix):
         load_audio(file, start=1.0, end=9.0)
     with pytest.raises(TooLong, match=r"is longer than 0\.0\d* minutes"):
         load_audio(file, max_seconds=2.0)
-
-
-@pytest.mark.parametrize("suffix", ["m4a", "webm"])
-def test_damaged_containers(folder, suffix, tmp_path):
-    whole = (folder / f"a.{suffix}").read_bytes()
-    for size in (40, len(whole) // 2):
-        file = write(tmp_path / f"{size}.{suffix}", whole[:size])
-        with pytest.raises(AudioError, match=rf"{file.name}: .*\(damaged: copy the file again\)"):
-            load_audio(file)
 
 
 def test_amr_pictures_alone_and_what_to_install(folder, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ def test_every_index_once_and_within_the_limit(seconds, limit, seed, epoch, shuf
         assert len(batch) == 1 or max(seconds[index] for index in batch) * len(batch) <= limit
 
 
-def test_the_order_is_this_one():
+def test_the_frozen_order():
     """Frozen: a new version must not change a run that is resumed."""
     seconds = [3, 1, 2, 1.5, 9, 2.5]
     assert make_batches(seconds, 6, seed=0, epoch=0) == [[4], [1, 3, 2], [5, 0]]

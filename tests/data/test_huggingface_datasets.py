@@ -109,13 +109,6 @@ def test_an_audiofolder(tmp_path, run_command):
     assert (tmp_path / "data/audio/spka/spka-a.wav").is_file()
 
 
-def test_save_to_disk(tmp_path):
-    rows = {"audio": [{"path": None, "bytes": sound()}], "text": ["one"]}
-    dataset = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
-    datasets.DatasetDict({"dev": dataset}).save_to_disk(tmp_path / "corpus")
-    assert convert_dataset(str(tmp_path / "corpus"), tmp_path / "data").utterances[0].text == "one"
-
-
 def test_a_manifest_of_nemo_with_parts_of_files(tmp_path):
     """As load_dataset reads JSON lines: paths, not audio; the part of the file belongs to the text."""
     corpus, long = tmp_path / "corpus", tmp_path / "long.wav"
@@ -133,23 +126,13 @@ def test_a_manifest_of_nemo_with_parts_of_files(tmp_path):
         convert_dataset(str(corpus), tmp_path / "more")
     (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"offset": "1.25"}))
     assert convert_dataset(str(corpus), tmp_path / "text").utterances[0].duration == 0.5
-    wrong = {"offset": ["0:01", "nan", -1, [1], "1e400"], "duration": ["inf", "1e308"]}
-    for column, value in ((column, value) for column, values in wrong.items() for value in values):
+    for column, value in (("offset", "0:01"), ("offset", -1), ("duration", "inf")):
         (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"offset": 0, column: value}))
-        with pytest.raises(AudioError, match=rf"row 1, {column}: .* is no length in seconds|not inside"):
+        with pytest.raises(AudioError, match=rf"row 1, {column}: .* is no length in seconds"):
             convert_dataset(str(corpus), tmp_path / "more")
     del rows[0]["offset"]
     (corpus / "manifest.json").write_text(json.dumps(rows[0] | {"duration": 1.25}))
     assert convert_dataset(str(corpus), tmp_path / "begin").utterances[0].duration == 1.25
-
-
-def test_clips_that_are_cut_already_are_not_cut_again(tmp_path):
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    soundfile.write(corpus / "clip.wav", tone(2.0), RATE)
-    (corpus / "metadata.csv").write_text("file_name,text,offset,duration\nclip.wav,a tone,0.3,2.0\n")
-    (clip,) = convert_dataset(str(corpus), tmp_path / "data").utterances
-    assert clip.duration == 2.0
 
 
 def test_columns_can_be_named(tmp_path):
@@ -185,17 +168,6 @@ def test_columns_that_are_not_there(tmp_path, flags, message):
         convert_dataset(str(corpus), tmp_path / "data", **flags)
     assert str(caught.value).startswith(f"{corpus}: {message}")
     assert not (tmp_path / "data").exists()
-
-
-def test_no_dataset(tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
-    for name in ("empty", "bad.parquet", "not/here"):
-        with pytest.raises(DataError) as caught:
-            convert_dataset(str(tmp_path / name), tmp_path / "data")
-        message = str(caught.value)
-        assert message.startswith(f"{tmp_path / name}: cannot be loaded as a dataset: ")
-        assert "\n" not in message and message.endswith("--config-name chooses a configuration)")
 
 
 def test_bad_audio_is_named_or_left_out_on_request(tmp_path, caplog):

@@ -1,13 +1,11 @@
 """Numbers in words."""
 
-from collections import Counter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words, verbalize_numbers
-from ia3_speech.data.text import Vocabulary, normalize, target_text
+from ia3_speech.data.text import Vocabulary
 from ia3_speech.data.utterance import Utterance
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -48,7 +46,7 @@ WITH_DIGITS = Vocabulary(WITHOUT_DIGITS.tokens | {str(n): 40 + n for n in range(
         (30 * "1,000," + "1st", 30 * "one zero zero zero " + "one st"),
     ],
 )  # fmt: skip
-def test_what_is_spoken(text, spoken):
+def test_numbers_symbols_and_units(text, spoken):
     assert verbalize_numbers(text) == spoken
 
 
@@ -77,16 +75,3 @@ def test_only_english_without_digits_needs_words():
     assert needs_words(WITHOUT_DIGITS.letters) and needs_words(["hello world", ""])
     assert not needs_words(WITH_DIGITS.letters) and not needs_words(["room 5"])
     assert not needs_words(["schön"])
-
-
-def test_targets_of_the_english_normaliser():
-    """Whisper's normaliser turns "nine" into "9", which the base cannot write."""
-    assert target_text("Nine, don't!", "english", WITHOUT_DIGITS) == "nine do not"
-    assert target_text("Nine", "english", WITH_DIGITS) == "9"
-    assert target_text("it's 5", "ctc", WITHOUT_DIGITS) == "it's five" and normalize("it's 5") == "it's 5"
-    assert (
-        target_text("it's 5", "ctc", WITH_DIGITS) == target_text("it's 5", "none", WITHOUT_DIGITS) == "it's 5"
-    )
-    changes = Counter()
-    assert target_text("2nd of 5", "english", WITHOUT_DIGITS, changes) == "second of five"
-    assert changes == {"2nd → second": 1, "5 → five": 1}

@@ -19,7 +19,7 @@ def directory(name: str, rows: list[str]) -> DataDirectory:
     return DataDirectory(Path(name), utterances)
 
 
-def test_what_sets_share_is_counted_and_an_utterance_on_both_sides_refused(tmp_path, capsys):
+def test_shared_speakers_are_counted_and_shared_utterances_refused(tmp_path, capsys):
     """The tiny sets differ in speakers and audio, and say the same texts."""
     source = kaldi_directories(tmp_path / "corpus", speakers=2, each=2, sets=("train", "dev", "test"))
     overlap(source / "train", source / "dev", source / "test")

@@ -49,12 +49,6 @@ def asr(folder, base_folder):
     return asr
 
 
-def test_each_channel_is_a_text_of_its_own(asr, folder):
-    result = Transcriber(asr.recognizer, asr.post_process, split=True).transcribe(folder / "call.wav")
-    assert result.text.splitlines() == [f"{name}: {text}" for text in WRITTEN for name in ("left", "right")]
-    assert result.raw_text.splitlines() == [f"{name}: {raw}" for raw in RAW for name in ("left", "right")]
-
-
 def test_files(folder, asr, base_folder, tmp_path, run_command):
     def run(*flags) -> str:
         terms = ("--search", "greedy", "--hotwords", folder / "terms.txt")
@@ -69,7 +63,9 @@ def test_files(folder, asr, base_folder, tmp_path, run_command):
     assert made["txt"].splitlines() == WRITTEN == run("--format", "txt").splitlines()
     record = json.loads(made["json"])
     assert (record["text"], record["raw_text"]) == (" ".join(WRITTEN), " ".join(HEARD))
-    assert [(one["text"], one["raw_text"]) for one in record["segments"]] == [*zip(WRITTEN, RAW, strict=True)]
+    assert [(item["text"], item["raw_text"]) for item in record["segments"]] == [
+        *zip(WRITTEN, RAW, strict=True)
+    ]
     assert [block.splitlines()[-1] for block in made["srt"].strip().split("\n\n")[-2:]] == WRITTEN
     assert [line.split()[4] for line in made["ctm"].splitlines()] == " ".join(HEARD).split()
 
@@ -88,7 +84,7 @@ def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, run
     lines = "".join(f"{text}\n" for text in WRITTEN)
     assert run("--dictation") == run("--format", "dictation") == lines
     records = [json.loads(line) for line in run("--dictation", "--format", "json").splitlines()]
-    assert [(one["text"], one["raw_text"]) for one in records] == [*zip(WRITTEN, RAW, strict=True)]
+    assert [(item["text"], item["raw_text"]) for item in records] == [*zip(WRITTEN, RAW, strict=True)]
     recorded = asr.transcribe(folder / "a.wav", word_timestamps=True).segments
     assert [*asr.stream(folder / "a.wav")] == [*recorded]
     for one, segment in zip(records, recorded, strict=True):

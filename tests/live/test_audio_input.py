@@ -48,7 +48,7 @@ def streamed(data: bytes, raw: int | None = None, most: int = 2**16) -> np.ndarr
 
 @pytest.mark.parametrize("subtype", [*WIDTHS, "WAVEX"])
 @pytest.mark.parametrize("most", [1, 1000])
-def test_every_encoding_gives_what_the_file_gives(subtype, most):
+def test_every_encoding_equals_the_file(subtype, most):
     extensible = wav(np.repeat(noise(0.2), 2, axis=1), format="WAVEX")
     data = wav(noise(0.2), subtype=subtype) if subtype in WIDTHS else extensible
     np.testing.assert_array_equal(streamed(data, most=most), load_audio(io.BytesIO(data)))
@@ -62,7 +62,7 @@ def test_the_header_may_not_know_the_length(size, caplog):
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8"])
-def test_chunks_before_and_behind_the_samples_are_not_heard(subtype, caplog):
+def test_chunks_before_and_behind_the_samples_are_left_out(subtype, caplog):
     wave = noise()[:7999] if subtype == "PCM_U8" else noise()
     data = wav(wave, subtype=subtype)
     at = data.index(b"data")
@@ -110,7 +110,7 @@ def test_the_mean_of_two_channels_and_of_cancelling_ones_the_loudest(caplog):
         (wav(noise()).replace(b"fmt \x10\0\0\0\1\0\1\0", b"fmt \x10\0\0\0\1\0\0\0"), "damaged WAV header: "),
     ],
 )
-def test_what_is_no_wav_stream_is_said(data, message):
+def test_faults_of_a_stream(data, message):
     with pytest.raises(AudioError, match=r"^stdin: ") as caught:
         streamed(data)
     assert message in str(caught.value)
@@ -118,7 +118,7 @@ def test_what_is_no_wav_stream_is_said(data, message):
 
 def test_samples_come_as_soon_as_they_are_there():
     parts = iter([b"\0" * 100, b"\0" * 60, b""])
-    sizes = [len(one) for one in stream_samples(lambda _: next(parts), SampleFormat(SAMPLE_RATE))]
+    sizes = [len(item) for item in stream_samples(lambda _: next(parts), SampleFormat(SAMPLE_RATE))]
     assert sizes == [50, 30, 0]
 
 

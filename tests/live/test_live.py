@@ -15,7 +15,6 @@ from stand_in_microphone import microphone_that_plays, sounddevice
 
 from ia3_speech.commands.live import CLEAR_LINE, Inbox, LiveOutput, interruption
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.session import load
 from tests.live.test_audio_input import wav
@@ -63,12 +62,12 @@ def test_speech_that_is_never_cut(run_command, tiny_folder, tmp_path):
 
 def test_json(run_command, tiny_folder):
     result = run_command("live", "--base", tiny_folder, "--format", "json", stdin=wav(two_sentences()))
+    first, second = (json.loads(line) for line in result.out.splitlines())
     assert (result.code, result.err) == (0, "")
-    records = [json.loads(line) for line in result.out.splitlines()]
-    assert [record["text"] for record in records] == final_texts(tiny_folder)
-    assert [list(record) for record in records] == 2 * [["type", "start", "end", "text", "adapter", "base"]]
-    assert records[1]["base"] == str(tiny_folder)
-    assert 1.99 < records[1]["start"] < 2.5 and records[1]["end"] == pytest.approx(3.95)
+    assert [first["text"], second["text"]] == final_texts(tiny_folder)
+    assert list(second) == ["type", "start", "end", "text", "adapter", "base"]
+    assert second["base"] == str(tiny_folder) and second["adapter"] is None
+    assert 1.99 < second["start"] < 2.5 and second["end"] == pytest.approx(3.95)
 
 
 # ---- what goes wrong
@@ -86,7 +85,7 @@ def test_json(run_command, tiny_folder):
         (wav(two_sentences()), ["--format", "srt"], "--format srt: live input is written as text or txt or "),
     ],
 )
-def test_what_cannot_be_is_one_line_before_a_base_is_looked_for(run_command, stdin, flags, message):
+def test_faults_of_options_are_one_line_before_a_base_is_loaded(run_command, stdin, flags, message):
     result = run_command("live", "--base", "nowhere", *flags, stdin=stdin)
     assert (result.code, result.out) == (1, "") and result.err.count("\n") == 1
     assert result.err.startswith(f"error: {message}")
@@ -104,23 +103,13 @@ def test_flags_of_transcribe_that_do_not_fit_live_input(run_command):
         assert (result.code, result.out) == (1, "") and message in result.err
 
 
-def test_what_was_heard_before_an_error_is_told(run_command, tiny_folder):
+def test_audio_before_an_error_is_transcribed(run_command, tiny_folder):
     """A float sample that is NaN, near the end."""
     wave = two_sentences()
     wave[-3000] = np.nan
     result = run_command("live", "--base", tiny_folder, stdin=wav(wave, subtype="FLOAT"))
     assert result.code == 1 and result.err.startswith("error: stdin: samples are NaN or infinite")
     assert result.err.count("\n") == 1 and len(result.out.splitlines()) == 2  # the second up to there
-
-
-def test_dictation_that_waits_is_told_before_an_error(run_command, tiny_folder, monkeypatch):
-    def fail(self):
-        raise UserError("the device's memory is full")
-
-    monkeypatch.setattr(StreamingRecognizer, "flush", fail)
-    result = run_command("live", "--base", tiny_folder, "--dictation", stdin=wav(two_sentences()))
-    assert (result.code, result.err) == (1, "error: the device's memory is full\n")
-    assert len(result.out.splitlines()) == 1  # the first sentence; the second was never recognised
 
 
 # ---- a microphone, played by a thread, and Ctrl-C
@@ -144,7 +133,7 @@ def test_a_second_ctrl_c_ends_at_once():
         signal.pause()
 
 
-def test_a_microphone_loses_what_the_model_has_no_time_for():
+def test_a_microphone_loses_audio_while_the_model_is_slow():
     inbox = Inbox()
     for _ in range(inbox.portions.maxsize + 3):
         inbox.put_or_lose(np.zeros(1600, np.float32))
@@ -152,7 +141,7 @@ def test_a_microphone_loses_what_the_model_has_no_time_for():
     assert len(inbox.take()) == inbox.portions.maxsize * 1600 and len(inbox.take()) == 0
 
 
-def test_a_microphone_that_stops_is_told(run_command, tiny_folder, monkeypatch):
+def test_a_microphone_that_stops_is_an_error(run_command, tiny_folder, monkeypatch):
     class InputStream:
         def __init__(self, finished_callback, **_):
             self.start = finished_callback

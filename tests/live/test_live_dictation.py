@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.commands.live import CLEAR_LINE, LiveOutput
+from ia3_speech.commands.live import LiveOutput
 from ia3_speech.decoding.segments import written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
@@ -36,7 +36,7 @@ def recognized(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
     return events
 
 
-def told(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
+def final_events(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
     """What is told of pieces that come one at a time."""
     dictation = PostProcessed(DICTATION, partials=partials)
     events = [event for piece in recognized(*pieces) for event in dictation.events([piece])]
@@ -46,7 +46,7 @@ def told(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
 @settings(max_examples=200, deadline=None)
 @given(PIECES)
 def test_final_texts_are_what_is_written_of_the_whole(pieces):
-    events = told(pieces)
+    events = final_events(pieces)
     words = [word for event in recognized(*pieces) for word in event.words]
     whole = written_text(words, DICTATION)
     assert all(event.final for event in events)
@@ -81,24 +81,7 @@ def test_a_text_is_final_once_nothing_behind_it_can_change_it():
     assert [e.text for e in dictation.flush()] == ["he has no cough"]
 
 
-def test_silence_and_noise_are_no_text():
-    assert told(["", "new line", ""]) == []
-    shown = PostProcessed(DICTATION, partials=True)
-    events = [StreamEvent("um", 0, 1, False), StreamEvent("", 0, 2, True)]
-    assert [e.text for event in events for e in shown.events([event])] == ["Um", ""]
-
-
 def test_dictated_line_breaks_are_printed():
     output = LiveOutput(io.StringIO(), "dictation")
-    output.show(told(["pressure of two", "new line", "review", "new paragraph next visit"]))
+    output.show(final_events(["pressure of two", "new line", "review", "new paragraph next visit"]))
     assert output.stream.getvalue() == "Pressure of two\nReview\n\nNext visit\n"
-
-
-def test_a_terminal_shows_what_waits_on_one_line(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "30")
-    screen = io.StringIO()
-    screen.isatty = lambda: True
-    output = LiveOutput(screen)
-    output.show(told(["fever new paragraph cough"], partials=output.partials))
-    assert screen.getvalue() == f"{CLEAR_LINE}Fever⏎⏎Cough{CLEAR_LINE}Fever\n\nCough\n"

@@ -13,8 +13,7 @@ import soundfile
 
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.decoding.formats import FORMATS
-from ia3_speech.decoding.formats.writers import verbose_segment
+from ia3_speech.decoding.formats import FORMATS, verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
 from ia3_speech.errors import UserError

@@ -71,7 +71,7 @@ def test_cuts_are_few_and_lie_in_the_longest_pauses():
     assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
 
 
-def test_what_the_base_cannot_write_goes_with_the_word_beside_it():
+def test_unwritable_words_join_their_neighbour():
     vocabulary = Vocabulary({"_": 0, "|": 1, "a": 2, "b": 3}, blank=0)
     found = random_log_probabilities(12, 4, 0).numpy()
     alignment = align_words(found, np.arange(12) / 50, ["\u65e5", "a", "\u672c", "b"], vocabulary, 320)
@@ -96,17 +96,17 @@ def test_words_of_concatenated_utterances_fall_into_the_right_segment(spoken, ba
         words += utterance.text.split()
         parts += [wave, PAUSE]
     segments = segment_recording(np.concatenate(parts), " ".join(words), base)
-    assert " ".join(one.text for one in segments).split() == words
-    assert all(one.end - one.start <= 15.0 for one in segments) and len(segments) < 15
+    assert " ".join(item.text for item in segments).split() == words
+    assert all(item.end - item.start <= 15.0 for item in segments) and len(segments) < 15
     assert all(a.end <= b.start for a, b in pairwise(segments))
-    owners = [one for one in segments for _ in one.text.split()]
-    right = [one.start <= centre <= one.end for one, centre in zip(owners, centres, strict=True)]
+    owners = [item for item in segments for _ in item.text.split()]
+    right = [item.start <= centre <= item.end for item, centre in zip(owners, centres, strict=True)]
     assert np.mean(right) >= 0.95
 
 
 def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_command):
     first, strange, last = spoken[0], spoken[6], spoken[2]
-    waves = [load_audio(one.source) for one in (first, strange, last)]
+    waves = [load_audio(item.source) for item in (first, strange, last)]
     long = np.concatenate([waves[0], PAUSE, waves[1], PAUSE, waves[2]])
     soundfile.write(tmp_path / "long.wav", long, SAMPLE_RATE)
     soundfile.write(tmp_path / "short.wav", waves[2], SAMPLE_RATE)
@@ -120,12 +120,14 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_com
     flags = ["--base", base_folder, "--max-seconds", "12"]
     result = run_command("datadir", "segment", tmp_path / "in", tmp_path / "out", *flags)
     assert result.code == 0
-    made = {one.id: one for one in read_data_directory(tmp_path / "out")}
+    made = {item.id: item for item in read_data_directory(tmp_path / "out")}
     assert made["b-1"].text == last.text
     assert made["b-1"].start == 0.0 and made["b-1"].end == pytest.approx(len(waves[2]) / SAMPLE_RATE)
     cut = [one for id, one in made.items() if id.startswith("a-1-")]
-    assert len(cut) >= 2 and all(one.end - one.start <= 12 and one.labels == {"accent": "x"} for one in cut)
-    assert not any("zebras" in one.text for one in made.values())
+    assert len(cut) >= 2 and all(
+        item.end - item.start <= 12 and item.labels == {"accent": "x"} for item in cut
+    )
+    assert not any("zebras" in item.text for item in made.values())
     assert "in/text: does not align:\na-1, " in result.err and "zebras" in result.err
     listed = (tmp_path / "out.dropped.txt").read_text()
     assert "a-1, " in listed and "zebras" in listed
@@ -147,7 +149,7 @@ def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_
     source, target, base = tmp_path / "in", tmp_path / "out", tiny_base()
     count, _ = segment_data_directory(source, target, base, max_seconds=1.0, allow_pipes=True)
     made = read_data_directory(target, allow_pipes=True)
-    assert [(one.id, one.duration) for one in made] == [("b-1", 0.25), ("b-2", 0.25)]
+    assert [(item.id, item.duration) for item in made] == [("b-1", 0.25), ("b-2", 0.25)]
     lines = (tmp_path / "out.dropped.txt").read_text().splitlines()
     assert count == 25 and [line[:6] for line in lines] == [f"a-{n:02d}, " for n in range(25)]
     assert "symbols do not fit into" in lines[0] and len(caplog.messages) == 1

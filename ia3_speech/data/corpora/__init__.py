@@ -7,6 +7,6 @@
     python -m ia3_speech.data.corpora.out_of_domain CORPORA DATA_DIR/out_of_domain
     python -m ia3_speech.data.corpora.download URL FOLDER NAME
 
-Each module begins with the corpus card (what, hours, licence, citation) and the layout that it reads; its
+Each module begins with the corpus card (content, hours, licence, citation) and the layout that it reads; its
 function `prepare` writes DATA_DIR/{train,dev,test}. `espeak` makes synthetic speech; `preparation` is shared.
 """

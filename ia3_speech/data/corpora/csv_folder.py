@@ -100,7 +100,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
 
 
 def read_rows(corpus: Path) -> tuple[list[PlacedRow], list[str]]:
-    """The rows of a folder's one CSV or Excel file, or of its text files, and what is wrong with them. Raises
+    """The rows of a folder's one CSV or Excel file, or of its text files, and their faults. Raises
     UserError without both, and where there are several tables."""
     if not corpus.is_dir():
         raise UserError(f"{corpus}: there is no such folder (relative paths start at your working directory)")
@@ -173,7 +173,7 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
 
 
 def split_of(fields: dict[str, str]) -> str:
-    """train, dev, test, or what stands there instead; also as Hugging Face calls them."""
+    """train, dev or test, also from Hugging Face's names; any other text as it is."""
     split = fields.get("split", "").lower()
     return "dev" if split in ("validation", "valid", "val") else split
 

@@ -117,7 +117,7 @@ class Espeak:
             self.library.espeak_SetParameter(parameter, int(value), 0)
         chunks: list[np.ndarray] = []
         # (first character, end, seconds) of the words just spoken: their places in the text, and when each
-        # began. Words that espeak-ng runs together ("of the") are one.
+        # began. Words that espeak-ng joins ("of the") count as one word.
         self.words: list[tuple[int, int, float]] = []
 
         @_CALLBACK

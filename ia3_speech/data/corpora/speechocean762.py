@@ -15,8 +15,8 @@ Corpus card
               Pronunciation Assessment", arXiv 2104.01378
 
 In: the published layout (`LAYOUT`). Out: DATA_DIR/{train,dev,test_adults,test_children} and
-DATA_DIR/prepare.log, which names the speakers without any audio: they are left out, which is not an error; a
-speaker who lacks single files is one. Published ids (000010011) begin with a 0 and the speaker's id; here the
+DATA_DIR/prepare.log, which names the speakers without any audio: they are left out. A speaker
+who lacks single files is an error. Published ids (000010011) begin with a 0 and the speaker's id; here the
 speaker's id stands in front (0001-000010011), as Kaldi requires.
 """
 

@@ -3,7 +3,7 @@
     ia3-speech datadir validate|fix|subset|split|overlap …
 
 `directory` reads and writes whole directories, `table_file` one text file; `validation` holds the rules,
-`repair` what fix does, `selection` subsets and splits, `overlap` what sets have in common.
+`repair` the command fix, `selection` subsets and splits, `overlap` the common part of sets.
 """
 
 from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory, write_data_directory

@@ -23,7 +23,7 @@ Lines = dict[str, str]  # key → value: a table during the repair
 
 
 def fix_data_directory(path: Path | str) -> tuple[str, ...]:
-    """Make a data directory valid by dropping what cannot be repaired, as Kaldi's fix_data_dir.sh does.
+    """Make a data directory valid by dropping faulty lines, as Kaldi's fix_data_dir.sh does.
 
     Lines are sorted; of two lines with one key the first is kept; malformed lines are dropped; white space
     and line ends are corrected. An utterance is kept if utt2spk, text, wav.scp (with segments, if that

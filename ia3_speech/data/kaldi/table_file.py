@@ -33,7 +33,7 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
     """The text of a UTF-8 file.
 
     Args:
-        hint: what to do where the file cannot be read.
+        hint: the remedy where the file cannot be read.
         keep_mark: leave the byte-order mark in the text, if the file begins with one.
 
     Raises:
@@ -80,7 +80,7 @@ Table = dict[str, Row]  # key → its row, in the order of the file
 
 
 def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
-    """Read a table as Kaldi's own programs do. `problems` receives what Kaldi or this library refuses:
+    """Read a table as Kaldi's own programs do. `problems` receives its faults:
 
     no newline at the end, empty lines, unprintable characters (carriage return, no-break space, byte-order
     mark), keys that appear twice (the first counts) or, if `ordered`, out of order.

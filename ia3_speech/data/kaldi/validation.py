@@ -1,6 +1,6 @@
 """The rules of a data directory: those of Kaldi's validate_data_dir.sh, and further ones.
 
-In: a folder. Out: its tables, checked; or one DataError that lists what is wrong, by file and line.
+In: a folder. Out: its tables, checked; or one DataError that lists the faults, by file and line.
 """
 
 import math
@@ -37,7 +37,7 @@ def is_segment(value: str) -> bool:
     return len(times) == 2 and 0 <= times[0] < times[1] < math.inf
 
 
-CONTENTS: dict[str, Callable[[str], bool]] = {  # what stands behind a key → whether a value is that
+CONTENTS: dict[str, Callable[[str], bool]] = {  # the content behind a key → whether a value has it
     "a value": bool,
     "a speaker": is_field,
     "a language": is_field,
@@ -50,16 +50,16 @@ CONTENTS: dict[str, Callable[[str], bool]] = {  # what stands behind a key → w
 
 @dataclass(frozen=True)
 class Rule:
-    """What the lines of a table must look like."""
+    """The format of the lines of a table."""
 
-    indexed_by: Literal["utterance", "speaker", "recording"]  # what its keys are
-    content: str = "a value"  # what stands behind a key, of CONTENTS
+    indexed_by: Literal["utterance", "speaker", "recording"]  # the kind of its keys
+    content: str = "a value"  # behind a key, of CONTENTS
     # "needed": fix keeps only the utterances that the table names. "whole": a missing key is an error, and
     # fix removes the table. "partial": the table is a label and may name some keys only, in any order
     coverage: Literal["needed", "whole", "partial"] = "whole"
 
     def find_fault(self, value: str) -> str | None:
-        """What is wrong with the value of a line, as a phrase; None where nothing is."""
+        """The fault of the value of a line, as a phrase; None where it is valid."""
         return None if CONTENTS[self.content](value) else f"{value!r} is not {self.content}"
 
 
@@ -79,7 +79,7 @@ RULES = {
     "reco2dur": Rule("recording", "a positive number"),
     "reco2file_and_channel": Rule("recording"),
 }
-# No labels: counts that other tools write, and names of what an utterance has without a label.
+# No labels: counts that other tools write, and names of fields that every utterance has.
 NO_LABELS = {"num_samples", "max_frames", "utterance", "speaker", "recording", "text"}
 
 
@@ -168,8 +168,8 @@ def missing_keys(folder: Path, tables: dict[str, Table]) -> list[str]:
         for (here, rows), (there, others) in pairs[:1] if rule.coverage == "partial" else pairs:
             if only := [key for key in rows if key not in others]:
                 more = f", one of {len(only)}" if len(only) > 1 else ""
-                what = f"{rule.indexed_by} {only[0]} is not in {there}{more}"
-                problems.append(f"{folder / here}:{rows[only[0]].line}: {what} ({fix_hint(folder)})")
+                fault = f"{rule.indexed_by} {only[0]} is not in {there}{more}"
+                problems.append(f"{folder / here}:{rows[only[0]].line}: {fault} ({fix_hint(folder)})")
     return problems
 
 
@@ -214,15 +214,15 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     problems = []
     pipes = [row for row in wav.values() if row.value.endswith("|")]
     if pipes and not allow_pipes:
-        what = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
+        fault = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
         hint = "pass --allow-pipes if you trust this file: reading the audio runs them"
-        problems.append(f"{path}:{pipes[0].line}: {what} ({hint})")
+        problems.append(f"{path}:{pipes[0].line}: {fault} ({hint})")
     missing = [row for row in wav.values() if resolve_source(row.value, path.parent) is None]
     if missing:
         tried = ", ".join(candidate_paths(missing[0].value, path.parent))
-        what = f"no such file: {missing[0].value}, one of {len(missing)} missing; tried {tried}"
+        fault = f"no such file: {missing[0].value}, one of {len(missing)} missing; tried {tried}"
         hint = f"correct wav.scp, or {fix_hint(path.parent)} to drop them"
         if IN_ARCHIVE.search(missing[0].value):
             hint = "audio inside a Kaldi archive is not read: write it as files"
-        problems.append(f"{path}:{missing[0].line}: {what} ({hint})")
+        problems.append(f"{path}:{missing[0].line}: {fault} ({hint})")
     return problems

@@ -52,7 +52,7 @@ def test_a_connection_that_breaks_goes_on_where_it_was(publisher, corpus, tmp_pa
         ("/101/evil.tar", {}, r"evil\.tar\.part: cannot be unpacked: .*outside the destination"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_download_is_said(publisher, tmp_path, path, options, message):
+def test_faults_of_a_download(publisher, tmp_path, path, options, message):
     Publisher.files["/101/cut.tar.gz"] = Publisher.files["/101/speechocean762.tar.gz"][:5000]
     with tarfile.open(tmp_path / "evil.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("../evil"))

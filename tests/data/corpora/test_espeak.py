@@ -1,8 +1,11 @@
 """Synthetic speech: the same words give the same samples, at any time of day."""
 
+import gc
 import subprocess
 import sys
 import time
+
+from ia3_speech.data.corpora.espeak import Espeak
 
 SPEAK = """
 import hashlib
@@ -23,3 +26,12 @@ def test_a_breathy_voice_repeats_itself_in_another_second():
 
 def speak() -> str:
     return subprocess.run([sys.executable, "-c", SPEAK], capture_output=True, text=True, check=True).stdout
+
+
+def test_two_synthesisers_in_one_process():
+    """The library keeps one callback: freeing the second synthesiser must not silence the first."""
+    first, second = Espeak(), Espeak()
+    assert len(second.speak("hello there")) > 5_000
+    del second
+    gc.collect()
+    assert len(first.speak("hello there", "en-us+m3")) > 5_000

@@ -47,7 +47,7 @@ def test_one_directory_is_divided_by_speaker(tmp_path, capsys):
         "train": (28, 7), "dev": (4, 1), "test": (8, 2),
     }  # fmt: skip
     assert len({speaker for data in sets.values() for speaker in data.speakers}) == 10
-    assert all("room" in one.labels and one.duration == 0.5 for data in sets.values() for one in data)
+    assert all("room" in item.labels and item.duration == 0.5 for data in sets.values() for item in data)
     first, second = "test: 2 of 10 speakers, 20%", "dev: 1 of 8 speakers, 10%"
     assert f"{first} of all recordings\n{second} of all recordings\n" in capsys.readouterr().out
 

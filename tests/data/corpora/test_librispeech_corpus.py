@@ -17,7 +17,7 @@ SPEAKERS = """\
 """
 
 
-def made(folder, chapters):
+def make_corpus(folder, chapters):
     """The published layout. `chapters`: READER-CHAPTER → number of utterances."""
     top = folder / "LibriSpeech"
     for name, count in chapters.items():
@@ -34,17 +34,19 @@ def made(folder, chapters):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     chapters = {"237-134500": 9, "1089-2": 2, "1089-10": 3, "1089-134691": 1}
-    return made(tmp_path_factory.mktemp("corpus"), chapters)
+    return make_corpus(tmp_path_factory.mktemp("corpus"), chapters)
 
 
 def ids(folder):
-    return {name: [one.id for one in read_data_directory(folder / name)] for name in ("train", "dev", "test")}
+    return {
+        name: [item.id for item in read_data_directory(folder / name)] for name in ("train", "dev", "test")
+    }
 
 
 def test_one_chapter_is_cut_by_the_order_of_its_utterances(corpus, tmp_path):
     librispeech.prepare(corpus, tmp_path / "out", "237")
-    found = ids(tmp_path / "out")
-    assert {name: [id[-1] for id in own] for name, own in found.items()} == {
+    result = ids(tmp_path / "out")
+    assert {name: [id[-1] for id in own] for name, own in result.items()} == {
         "train": list("01234"), "dev": list("5"), "test": list("678"),
     }  # fmt: skip
     place = corpus.resolve() / "test-clean/237/134500"
@@ -70,7 +72,7 @@ def test_three_chapters_are_the_three_sets(corpus, tmp_path):
 
 
 def test_train_and_dev_go_without_long_utterances(tmp_path, capsys):
-    corpus = made(tmp_path, {"14-1": 3, "14-2": 4, "14-3": 2})
+    corpus = make_corpus(tmp_path, {"14-1": 3, "14-2": 4, "14-3": 2})
     for place in ("14/1/14-1-0001", "14/3/14-3-0000"):
         noise(corpus / f"test-clean/{place}.flac", 3.0)
     librispeech.prepare(corpus, tmp_path / "out", longest=2.0)

@@ -21,7 +21,7 @@ def mix(tmp_path) -> Path:
                   text=f"WORD {n}", labels={"source": "made"})
         for n in range(9)
     ]  # fmt: skip
-    write_data_directory(tmp_path / "mix", sorted(utterances, key=lambda one: one.id))
+    write_data_directory(tmp_path / "mix", sorted(utterances, key=lambda item: item.id))
     return tmp_path / "mix"
 
 
@@ -53,7 +53,7 @@ def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(mix, reader
     assert capsys.readouterr().out == said
 
 
-def test_what_is_no_out_of_domain_speech(mix, tmp_path):
+def test_folders_without_speech(mix, tmp_path):
     faults = {"sound": "no out-of-domain speech", "mix:0": "no out-of-domain speech"}
     for corpora, message in (faults | {f"mix\n{tmp_path}/again/mix": "another corpus is called mix"}).items():
         with pytest.raises(UserError, match=message):
@@ -77,11 +77,11 @@ def test_the_shipped_clips(name, clips, readers, most_bytes):
     """Audio intact, paths relative, with their licence; no reader is in both."""
     shipped = Path(ia3_speech.__file__).parent / "out_of_domain"
     validate(shipped / name, check_audio=True)
-    found = read_data_directory(shipped / name)
-    assert sorted(len(utterances) for utterances in found.speakers.values()) == [clips] * readers
+    result = read_data_directory(shipped / name)
+    assert sorted(len(utterances) for utterances in result.speakers.values()) == [clips] * readers
     assert sum(path.stat().st_size for path in (shipped / name).rglob("*") if path.is_file()) < most_bytes
     assert "CC BY 4.0" in (shipped / "LICENSE").read_text()
     table = (shipped / name / "wav.scp").read_text()
     assert not any(Path(line.split()[1]).is_absolute() for line in table.splitlines())
     other = {"librispeech_dev": "librispeech_train", "librispeech_train": "librispeech_dev"}[name]
-    assert not found.speakers.keys() & read_data_directory(shipped / other).speakers.keys()
+    assert not result.speakers.keys() & read_data_directory(shipped / other).speakers.keys()

@@ -59,9 +59,9 @@ def test_marks_become_labels_in_the_experts_bands(copy, tmp_path):
     (copy / "resource").mkdir()
     (copy / "resource/scores.json").write_text(json.dumps(marks))
     speechocean762.prepare(copy, tmp_path / "out")
-    found = content(tmp_path / "out/test_adults")
-    assert found["utt2accuracy"] == ["1030-010300000 07-08", "1030-010300001 00-02"]
-    assert found["utt2fluency"] == ["1030-010300000 08-10", "1030-010300001 04-05"]
+    result = content(tmp_path / "out/test_adults")
+    assert result["utt2accuracy"] == ["1030-010300000 07-08", "1030-010300001 00-02"]
+    assert result["utt2fluency"] == ["1030-010300000 08-10", "1030-010300001 04-05"]
     assert not (tmp_path / "out/train/utt2accuracy").exists()
 
 

@@ -1,0 +1,43 @@
+"""scripts/: each script starts, and a benchmark replaces its own section of a page."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOT_COMMANDS = ("benchmark", "onnx_asr_model", "whisper_transplant")  # modules of the others
+COMMANDS = [file for file in sorted((ROOT / "scripts").glob("*.py")) if file.stem not in NOT_COMMANDS]
+
+
+@pytest.mark.parametrize("script", COMMANDS, ids=lambda file: file.stem)
+def test_a_script_starts(script, run_command, monkeypatch):
+    for module in ("peft", "onnxruntime"):
+        pytest.importorskip(module)
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    done = run_command(script, "--help")
+    assert done.code == 0 and "usage:" in done.out
+
+
+def test_a_benchmark_runs_and_replaces_its_own_section(run_command, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    page = tmp_path / "page.md"
+    options = ["--base=tiny", "--rows=2", "--seconds=1", "--repeats=1", "--loaded=2", "--filled-adapters=0"]
+    for threads in (1, 1, 2):
+        done = run_command(ROOT / "scripts/bench_bank.py", *options, "--threads", threads, "--out", page)
+        assert done.code == 0
+    text = page.read_text()
+    assert text.startswith("# Many adapters at once\n")
+    assert text.count(f"\n`python {ROOT}/scripts/bench_bank.py --base=tiny") == 2
+    assert text.count("| one adapter attached |") == 2 and "--out" not in text
+
+
+def test_rounds_rotate_and_the_first_is_not_timed(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    benchmark = importlib.import_module("benchmark")
+    calls = []
+    times = benchmark.rounds({name: lambda name=name: calls.append(name) for name in "ab"}, repeats=2)
+    assert "".join(calls) == "abbaab" and [len(seconds) for seconds in times.values()] == [2, 2]
+    monkeypatch.setattr(sys, "argv", ["scripts/x.py", "--out", "page.md", "--rows", "8"])
+    assert benchmark.typed_command() == "python scripts/x.py --rows 8"
