@@ -90,22 +90,22 @@ class SearchOptions:
     def check(self) -> None:
         """Raises UserError for options that do not fit one another or can't be meant."""
         if self.search not in (None, "greedy", "beam"):
-            raise UserError(f"search is {self.search!r}, and has to be greedy or beam")
+            raise UserError(f"`search` is {self.search!r}, and has to be greedy or beam")
         given = [name for name in ("lm", *BEAM_NUMBERS) if getattr(self, name) not in (None, NO_LM)]
         if self.search == "greedy" and given:
-            flag = "--" + given[0].replace("_", "-")
-            raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
+            name = f"`{given[0]}`"
+            raise UserError(f"{name} has no effect on greedy search (leave out `search=greedy`, or {name})")
         if self.lm == NO_LM and (self.lm_weight, self.word_score, self.unknown_word_score) != 3 * (None,):
-            raise UserError("--lm-weight, --word-score and --unknown-word-score need a language model")
+            raise UserError("`lm_weight`, `word_score` and `unknown_word_score` need a language model")
         if self.lm not in (None, NO_LM) and not self.lm.is_file():
-            raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text; none: no model)")
+            raise UserError(f"`lm={self.lm}`: no such file (ia3-speech lm makes one of text; none: no model)")
         for name, least in MIN_VALUES.items():
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value >= least):
                 needed = f"at least {least}" if value < least else "a finite number"
-                raise UserError(f"--{name.replace('_', '-')} is {value:g}, and has to be {needed}")
+                raise UserError(f"`{name}` is {value:g}, and has to be {needed}")
         if self.hotword_weight is not None and self.hotwords is None:
-            raise UserError("--hotword-weight needs --hotwords FILE")
+            raise UserError("`hotword_weight` needs `hotwords`, a file")
         if self.hotwords is not None:
             from ia3_speech.lm.hotword_search import read_hotwords
 
@@ -130,9 +130,7 @@ class SearchOptions:
     def stored(self) -> dict[str, bytes]:
         """File name → contents that an adapter's folder holds for `complete`; nothing where all is open."""
         if self.lm == NO_LM:
-            raise UserError(
-                "--lm none cannot be registered (--search greedy can: no language model is used then)"
-            )
+            raise UserError("`lm=none` cannot be registered (`search=greedy` can: it uses no language model)")
         given = {name: value for name, value in vars(self).items() if value is not None}
         files = {STORED_LM: given.pop("lm", None), STORED_HOTWORDS: given.pop("hotwords", None)}
         contents = {name: file.read_bytes() for name, file in files.items() if file}

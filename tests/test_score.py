@@ -173,7 +173,7 @@ def test_clusters():
     assert unit(data) == ("consultation", 2)
     assert unit(data, cluster="speaker") == unit(make_data(texts, speakers)) == ("speaker", 3)
     assert unit(make_data(texts)) == ("utterance", 6)  # one speaker
-    with pytest.raises(UserError, match=r"--cluster room: utterance u1 has no such label"):
+    with pytest.raises(UserError, match=r"`cluster` room: utterance u1 has no such label"):
         unit(data, cluster="room")
 
 

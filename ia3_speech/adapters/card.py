@@ -250,10 +250,8 @@ def introduction(counts: Mapping[str, int], record: Mapping[str, Any]) -> str:
     task, parts = task_of(record), []
     model, head = ("CTC model", "CTC head") if task == TASK else ("encoder", "head")
     if vectors := sum(count for placement, count in counts.items() if placement != "head"):
-        parts.append(
-            f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen {model} "
-            f"([Liu et al. 2022]({PAPER}))"
-        )
+        effect = f"IA³ vectors that multiply activations of a frozen {model} ([Liu et al. 2022]({PAPER}))"
+        parts.append(f"{plural(vectors, 'parameter')}, {effect}")
     if "head" in counts:
         parts.append(f"a trained {head} of {plural(counts['head'], 'parameter')}")
     return f"An adapter for {task.removeprefix('automatic-').replace('-', ' ')}: {', and '.join(parts)}."
@@ -267,35 +265,26 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     if base == "mini":
         base += f" (comes with {LIBRARY})"
     held_out = "folds" if "folds" in training else "dev set"
+    # A trainer may record anything: only numbers are shown
+    values = {name: value for name, value in training.items() if is_number(value)}
+    forms = TRAINING | {"dev_wer": f"WER of the {held_out} {{:.1%}}"}
+    data = set_name(training["data"]) if training.get("data") else training.get("dataset", "")
+    amount = [f"{values['utterances']:,} utterances"] if "utterances" in values else []
+    if seconds := values.get("audio_seconds"):
+        hours = f"{seconds / 3600:.1f} hours" if seconds >= 600 else f"{seconds / 60:.1f} minutes"
+        amount.append(f"{hours} of audio")
     rows = {
         "base": base,
         "architecture": fingerprint and f"{describe_base(fingerprint)} in {fingerprint.get('dtype')}",
         "placements": ", ".join(f"{name} ({plural(count, 'parameter')})" for name, count in counts.items()),
         "layers": config.get("layers"),
         "for": ", ".join(f"{name} {value}" for name, value in adapter_labels(record).items()),
-        "trained on": trained_on(training),
-        "training": known_values(TRAINING | {"dev_wer": f"WER of the {held_out} {{:.1%}}"}, training),
+        "trained on": ", ".join(filter(None, (data, *amount))),
+        "training": ", ".join(forms[name].format(values[name]) for name in forms if name in values),
         "made by": f"{LIBRARY} {record['version']}" if record.get("version") else None,
     }
     rows = {n: value if n == "base" else markdown_text(value) for n, value in rows.items() if value}
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
-
-
-def trained_on(training: Mapping[str, Any]) -> str:
-    """`medical_notes/train, 412 utterances, 0.9 hours of audio`."""
-    data = set_name(training["data"]) if training.get("data") else training.get("dataset", "")
-    counts, seconds = known_values({"utterances": "{:,} utterances"}, training), training.get("audio_seconds")
-    audio = ""
-    if is_number(seconds):
-        audio = f"{seconds / 3600:.1f} hours" if seconds >= 600 else f"{seconds / 60:.1f} minutes"
-        audio += " of audio"
-    return ", ".join(filter(None, (data, counts, audio)))
-
-
-def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> str:
-    """`8 epochs, seed 1`: the numbers that are there, formatted; a trainer may record anything."""
-    numbers = {name: number for name in forms if is_number(number := training.get(name))}
-    return ", ".join(forms[name].format(number) for name, number in numbers.items())
 
 
 def score_table(record: Mapping[str, Any]) -> str:

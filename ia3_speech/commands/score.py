@@ -6,17 +6,12 @@ In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and i
 if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's
 and sclite's files (scoring/kaldi_files.py); with --out DIR these go there, and DECODE_DIR is left alone.
 
-- References and hypotheses are normalised alike (`--normalize`). A missing hypothesis counts as empty: its
-  words are deletions.
-- Numbers in references, hypotheses and terms are written in words (data/numbers_in_words.py), each text
-  independently of the others, unless `--normalize none` is given.
-- Single spaces between words count as characters in CER, as in jiwer.
+- References and hypotheses are normalised alike (`--normalize`), numbers in words, each text on its own. A
+  missing hypothesis counts as empty: its words are deletions. jiwer counts the errors.
 - 95 % intervals are percentiles of a bootstrap over consultations if every utterance has that label, else
-  over speakers (`--cluster`), and over utterances if there is only one cluster. A single utterance has no
-  interval.
+  over speakers (`--cluster`), and over utterances if there is only one cluster.
 - A change is system − baseline, so a negative change is an improvement; `relative` divides it by the
   baseline's rate. Both have intervals over the same replicates as the baseline (paired).
-- A rate whose reference is empty (no words, no occurrence of a term) is nan, and null in score.json.
 """
 
 import dataclasses

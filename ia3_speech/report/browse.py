@@ -24,7 +24,7 @@ import io
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,13 +33,13 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.report.data import ReportData
 from ia3_speech.scoring.alignment import Pair
-from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
+from ia3_speech.scoring.term_errors import find_terms, match_terms
 
 logger = logging.getLogger("ia3_speech.report")
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
 MAX_CHOICES = 500  # a label with more values gets no list to choose from
-MOST_INSTEAD = 3  # different words that are named as recognised instead of one
+MAX_INSTEAD = 3  # different words that are named as recognised instead of one
 
 # ---- players: {utterance id: src}, without the utterances whose audio browsers cannot play
 
@@ -106,17 +106,13 @@ def label_names(report: ReportData) -> list[str]:
 
 
 def label_choices(report: ReportData) -> dict[str, dict[str, str]]:
-    """Label → value → text of its list, of the labels that utterances can be filtered by; the speaker always
-    is."""
-    values = {"speaker": [utterance.speaker for utterance in report.utterances]}
+    """Label → value → text of its list, of the speaker and the labels that utterances can be filtered by."""
+    values = {"speaker": {utterance.speaker for utterance in report.utterances}}
     for label in label_names(report):
-        values[label] = [utterance.labels.get(label, "(none)") for utterance in report.utterances]
-    choices = {label: sorted(set(names)) for label, names in values.items()}
-    return {
-        label: {"": "all"} | {name: name for name in names}
-        for label, names in choices.items()
-        if label == "speaker" or 1 < len(names) <= MAX_CHOICES
-    }
+        names = {utterance.labels.get(label, "(none)") for utterance in report.utterances}
+        if 1 < len(names) <= MAX_CHOICES:
+            values.setdefault(label, names)
+    return {label: {"": "all"} | {name: name for name in sorted(names)} for label, names in values.items()}
 
 
 def compact_alignment(pairs: Sequence[Pair]) -> list[Any]:
@@ -124,9 +120,7 @@ def compact_alignment(pairs: Sequence[Pair]) -> list[Any]:
     >>> compact_alignment([("no", "know"), ("fever", "fever"), (None, "now")])
     [['no', 'know'], 'fever', [None, 'now']]
     """
-    return [
-        reference if reference == hypothesis else [reference, hypothesis] for reference, hypothesis in pairs
-    ]
+    return [pair[0] if pair[0] == pair[1] else [*pair] for pair in pairs]
 
 
 # ---- words
@@ -140,11 +134,16 @@ def count_words(report: ReportData) -> list[dict[str, Any]]:
     instead: dict[str, list[Counter]] = defaultdict(lambda: [Counter() for _ in report.systems])
     for number, system in enumerate(report.systems):
         for pairs in system.alignments.values():
-            for word, hypothesis, is_correct in occurrences(pairs, report.terms):
+            phrases = match_terms(pairs, report.terms) if report.terms else ()
+            hits = [(" ".join(term), hit) for term, hit in phrases if len(term) > 1]
+            for word, hypothesis in pairs:
+                if word is not None:
+                    hits.append((word, word == hypothesis))
+                    if word != hypothesis:
+                        instead[word][number][hypothesis or ""] += 1
+            for word, is_correct in hits:
                 counts[word] += number == 0
                 correct[word][number] += is_correct
-                if hypothesis is not None and not is_correct:
-                    instead[word][number][hypothesis] += 1
     rows = [
         {
             "word": word,
@@ -157,17 +156,6 @@ def count_words(report: ReportData) -> list[dict[str, Any]]:
         for word, count in counts.items()
     ]
     return sorted(rows, key=lambda row: (-row["gain"], -row["count"], row["word"]))
-
-
-def occurrences(pairs: Sequence[Pair], terms: TermList | None) -> Iterator[tuple[str, str | None, bool]]:
-    """(word, what is recognised instead, whether it is correct) of each reference word, then of each term of
-    several words, for which nothing instead is named."""
-    for reference, hypothesis in pairs:
-        if reference is not None:
-            yield reference, hypothesis or "", reference == hypothesis
-    for term, hit in match_terms(pairs, terms) if terms else ():
-        if len(term) > 1:
-            yield " ".join(term), None, hit
 
 
 def term_words(report: ReportData) -> dict[str, str]:
@@ -183,5 +171,5 @@ def term_words(report: ReportData) -> dict[str, str]:
 def instead_text(words: Counter) -> str:
     """`met 3, (nothing) 1, …`: the most frequent first."""
     by_frequency = sorted(words.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"{word or '(nothing)'} {count}" for word, count in by_frequency[:MOST_INSTEAD]]
-    return ", ".join(named + ["…"] * (len(words) > MOST_INSTEAD))
+    named = [f"{word or '(nothing)'} {count}" for word, count in by_frequency[:MAX_INSTEAD]]
+    return ", ".join(named + ["…"] * (len(words) > MAX_INSTEAD))

@@ -252,35 +252,23 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 
 
 def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
-    """The texts of dots, each on that of six sides where it covers least of dots and other texts."""
+    """The texts of dots, each on the first of six sides where it covers no dot and no other text."""
     points = [point for drawn in series if drawn.dots for point in drawn.points]
     places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in points]
     taken, shapes = [(left - 4, left + 4, top - 4, top + 4) for left, top in places], []
     for point, (left, top) in zip(points, places, strict=True):
-        if not point.text:
-            continue
-        length = 7 * len(point.text)
-        sides = [
-            (left + 7 * sign, top + below, anchor)
-            for below in (-6, 14, 4)
-            for sign, anchor in ((1, "start"), (-1, "end"))
-        ]
-        boxes = [
-            (place - length * (anchor == "end"), place + length * (anchor == "start"), base - 9, base + 2)
-            for place, base, anchor in sides
-        ]
-        hidden = [
-            sum(
-                max(0, min(b, right) - max(a, left)) * max(0, min(d, bottom) - max(c, top))
-                for a, b, c, d in taken
-            )
-            + 1000 * (left < LEFT or right > RIGHT)
-            for left, right, top, bottom in boxes
-        ]
-        chosen = hidden.index(min(hidden))
-        place, base, anchor = sides[chosen]
-        taken.append(boxes[chosen])
-        shapes.append(element("text", point.text, x=place, y=base, text_anchor=anchor))
+        length, sides = 7 * len(point.text), []
+        for below in (-6, 14, 4):
+            for start, anchor in ((left + 7, "start"), (left - 7 - length, "end")):
+                box = (start, start + length, top + below - 9, top + below + 2)
+                hidden = sum(a < box[1] and box[0] < b and c < box[3] and box[2] < d for a, b, c, d in taken)
+                outside = start < LEFT or start + length > RIGHT
+                sides.append((hidden + 1000 * outside, len(sides), box, anchor))
+        _, _, box, anchor = min(sides)
+        if point.text:
+            taken.append(box)
+            base = box[0] if anchor == "start" else box[1]
+            shapes.append(element("text", point.text, x=base, y=box[3] - 2, text_anchor=anchor))
     return shapes
 
 

@@ -20,7 +20,7 @@ from ia3_speech.adapters.card import card_title, other_method, set_name
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report import browse, diagrams
 from ia3_speech.report.charts import scatter_before_and_after
-from ia3_speech.report.data import DecodedSystem, ReportData
+from ia3_speech.report.data import ReportData
 from ia3_speech.report.spectrogram import changed_most, draw_utterance
 from ia3_speech.report.tables import shown_cell
 from ia3_speech.report.vector_chart import draw_vectors
@@ -79,10 +79,13 @@ def make_page(
     style, script = (
         files("ia3_speech.report").joinpath(file).read_text("utf-8") for file in ("page.css", "page.js")
     )
+    result = report.system.result
+    compared = f" compared with {report.baseline.name}" if report.baseline else ""
+    words = plural(result.all.words, "word")
     return environment.get_template("page.html.jinja").render(
         report=report,
-        title=f"{adapter_title(report)}, tested on {set_name(report.system.result.record['data'])}",
-        facts=page_facts(report),
+        title=f"{adapter_title(report)}, tested on {set_name(result.record['data'])}",
+        facts=f"{size_of(result)} · {words} · {report.system.name}{compared}",
         sentences=[*report_sentences(report)],
         warnings=[*report_warnings(report)][:1],
         cards=rate_cards(report),
@@ -97,7 +100,10 @@ def make_sections(
     report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str], allow_pipes: bool
 ) -> dict[str, Section]:
     """Id → section of all that have contents, in their order."""
-    sections = {"results": Section("Results", "results", results_content(report, tables))}
+    rates = [tables[name] for name in ("error_rates", "terms") if name in tables]
+    warnings = [*report_warnings(report)][1:]  # the first stands above
+    content = {"tables": rates, "warnings": warnings, "notes": [*result_notes(report)]}
+    sections = {"results": Section("Results", "results", content)}
     if tables["words"].rows:
         sections["words"] = Section("Words", "words", words_content(report))
     if report.with_confidences:
@@ -143,13 +149,6 @@ def title_of_record(record: Json) -> str:
         kind = other_method(record) or "IA³"
         return f"{kind} adapter trained on {set_name(trained_on).split('/')[0]}"
     return card_title(record)
-
-
-def page_facts(report: ReportData) -> str:
-    """`600 utterances of 20 speakers · 5,140 words · ia3_plus_seed1 compared with base`."""
-    compared = f" compared with {report.baseline.name}" if report.baseline else ""
-    words = plural(report.system.result.all.words, "word")
-    return f"{size_of(report.system.result)} · {words} · {report.system.name}{compared}"
 
 
 def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
@@ -199,12 +198,6 @@ def report_warnings(report: ReportData) -> Iterator[str]:
 
 
 # ---- what the sections show
-
-
-def results_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
-    rates = [tables[name] for name in ("error_rates", "terms") if name in tables]
-    warnings = [*report_warnings(report)][1:]  # the first stands above
-    return {"tables": rates, "warnings": warnings, "notes": [*result_notes(report)]}
 
 
 def result_notes(report: ReportData) -> Iterator[str]:
@@ -262,21 +255,15 @@ def spectrograms(report: ReportData, allow_pipes: bool) -> Iterator[dict[str, An
 
 def confidence_content(report: ReportData) -> dict[str, Any]:
     """Are confidences probabilities, and do they find the errors? A reliability diagram of each system."""
-    systems = report.with_confidences
-    return {
-        "sentences": {system.name: reliability_in_words(system) for system in systems},
-        "charts": [diagrams.reliability_chart(report, system) for system in systems],
-        "unit": report.system.result.all.ci_unit,
-    }
-
-
-def reliability_in_words(system: DecodedSystem) -> str:
-    """What a reviewer gains, and whether the confidences are calibrated."""
-    confidences = system.result.confidences
-    calibrated = "Not calibrated (ia3-speech calibrate does it on a dev set)."
-    if scaling := confidences["scaling"]:
-        calibrated = f"Calibrated with slope {scaling['slope']:g}, bias {scaling['bias']:g}."
-    return f"{reliability_sentence(confidences)} {calibrated}"
+    sentences, charts = {}, []
+    for system in report.with_confidences:
+        confidences = system.result.confidences
+        calibrated = "Not calibrated (ia3-speech calibrate does it on a dev set)."
+        if scaling := confidences["scaling"]:
+            calibrated = f"Calibrated with slope {scaling['slope']:g}, bias {scaling['bias']:g}."
+        sentences[system.name] = f"{reliability_sentence(confidences)} {calibrated}"
+        charts.append(diagrams.reliability_chart(report, system))
+    return {"sentences": sentences, "charts": charts, "unit": report.system.result.all.ci_unit}
 
 
 def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ia3_speech.formatting import numeric_order, plural
 from ia3_speech.report.browse import count_words, label_names
 from ia3_speech.report.data import ReportData
 from ia3_speech.results.curve_files import learning_curve_table, trade_off_table
-from ia3_speech.scoring.error_rates import rates_table, terms_table
+from ia3_speech.scoring.error_rates import compared_rows, rates_table, terms_table
 from ia3_speech.scoring.sentences import direction, true_minus
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table, cell_text
 
@@ -52,29 +52,17 @@ def systems_table(report: ReportData) -> Table:
 
 def tables_by_label(report: ReportData) -> Iterator[Table]:
     """A table for each label that has several values with words, the speakers first."""
-    result, baseline = report.system.result, report.baseline and report.baseline.result
-    before, after = (f"{side.name} WER %" for side in (report.baseline or report.system, report.system))
-    for label in sorted(result.by_label, key=lambda label: (label != "speaker", label)):
-        values = {value: row for value, row in result.by_label[label].items() if row.wer is not None}
-        head = [
-            label,
-            "utterances",
-            "words",
-            *[before] * bool(baseline),
-            after,
-            *["change %"] * bool(baseline),
-        ]
-        rows = [
-            (
-                value,
-                values[value],
-                {after: values[value].rate()}
-                | ({before: baseline.by_label[label][value].rate()} if baseline else {}),
-            )
-            for value in sorted(values, key=numeric_order)
-        ]
+    labels = report.system.result.by_label
+    names = [f"{system.name} WER %" for system in report.systems] + ["change %"] * bool(report.baseline)
+    for label in sorted(labels, key=lambda label: (label != "speaker", label)):
+        values = sorted(
+            (value for value, row in labels[label].items() if row.wer is not None), key=numeric_order
+        )
+        sides = [system.result.by_label[label] for system in report.systems]
+        rows = compared_rows((value, [side[value] for side in sides]) for value in values)
         if len(rows) > 1:
-            yield rates_table(f"by_{label}", f"WER by {label} {INTERVAL}", head, rows)
+            caption = f"WER by {label} {INTERVAL}"
+            yield Table(f"by_{label}", caption, [label, "utterances", "words", *names], rows)
 
 
 def words_table(report: ReportData) -> Table:

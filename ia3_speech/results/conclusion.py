@@ -11,12 +11,8 @@ that says why not, and what may help. EXP/registered.json keeps both, for the la
 An adapter takes its name where it makes fewer errors than the base, greedy and with the language model, and
 Kaldi's bootstrap over utterances (Bisani and Ney 2004) gives it at least 80 % to be the better system. Of a
 speaker's adapter the speaker's own utterances count, and the probability is that of the normal distribution
-which the interval of the change belongs to.
-
-The last lines are the sentences of the report (scoring/sentences.py) on each test set, and:
-
-    Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
-    Next: ia3-speech transcribe --adapter clinic audio.wav
+which the interval of the change belongs to. The last lines are the report's sentences on each test set, the
+time it took, the files, and the command to try next.
 """
 
 import math
@@ -103,8 +99,8 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
                 f"{name}: not replaced: the registered adapter includes corrections ({command} replaces it)"
             )
         else:
-            same_corpus = corpora_of(registered) & {first.record["corpus"]} - {None}
-            registry.register(adapter, name, keep=bool(same_corpus), search_files=stored)
+            corpora = {score.get("corpus") for score in registered.get("scores") or ()} - {None}
+            registry.register(adapter, name, keep=first.record["corpus"] in corpora, search_files=stored)
             print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
     before = load_json(record) if record.is_file() else {}
@@ -114,11 +110,6 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         write_json(record, entries)
     if refused and not of_speaker:
         print(f"note: {refused}")
-
-
-def corpora_of(summary: Json) -> set[str]:
-    """The corpora that an adapter was tested on, by the scores in its record."""
-    return {score.get("corpus") for score in summary.get("scores") or ()}
 
 
 def best(system: Path, set_name: str) -> None:
@@ -213,27 +204,22 @@ def probability_better(rates: ErrorRates) -> float:
 
 def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
     """The most likely remedy: another learning rate, other texts, more recordings."""
-    train = load_json(system / "train.json") if (system / "train.json").is_file() else {}
+    folders = [system, *System(system.name, system.name, None, GREEDY, system).averaged_seeds]
+    records = [load_json(folder / "train.json") for folder in folders if (folder / "train.json").is_file()]
+    train = records[0] if (system / "train.json").is_file() else {}
     if train.get("selected_epoch") == 0 or all((t == 1).all() for t in read_weights(adapter).values()):
         options = system / "config.yaml"
         rate = yaml.safe_load(options.read_text("utf-8"))["learning_rate"] if options.is_file() else None
         flag = "--adapt-opts" if of_speaker else "--train-opts"  # of speakers.sh, of adapt.sh
         lower = f"such as {flag} '--learning-rate {rate / 4:g}'" if rate else f"with {flag}"
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
-    if suspicious := suspicious_texts(system):
-        return f"hypothesis and transcript of these recordings disagree; check the transcripts: {suspicious}"
+    if suspicious := next(filter(None, (record.get("suspicious") for record in records)), {}):
+        named = shorten([f"{name} ({place})" for name, place in suspicious.items()], most=MAX_NAMED)
+        return f"hypothesis and transcript of these recordings disagree; check the transcripts: {named}"
     seconds = train.get("audio_seconds", LITTLE_SPEECH)
     if seconds < LITTLE_SPEECH:
         return f"it is trained on {seconds / 60:.1f} minutes: the most likely remedy is more training data"
     return "more recordings, to adapt to and to test on, or a lower learning rate may help"
-
-
-def suspicious_texts(system: Path) -> str:
-    """The utterances that training by folds marked as suspicious, with their files and lines."""
-    folders = [system, *System(system.name, system.name, None, GREEDY, system).averaged_seeds]
-    records = [load_json(folder / "train.json") for folder in folders if (folder / "train.json").is_file()]
-    suspicious = next(filter(None, (record.get("suspicious") for record in records)), {})
-    return shorten([f"{name} ({place})" for name, place in suspicious.items()], most=MAX_NAMED)
 
 
 # ---- the last lines
@@ -282,7 +268,13 @@ def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
     lines = []
     for set_name in [name for name in test_sets(systems) if name in shown.results][:MAX_SETS]:
         system = best if set_name in best.results else shown
-        lines.append(f"{set_name}: {' '.join(sentences_on(system, by_search, systems, set_name))}")
+        result, base_alone = system.results[set_name], systems[0].results[set_name]
+        others = [one.results[set_name] for one in systems if set_name in one.results]
+        baseline = next((one for one in others if one.label == result.baseline_label), None)
+        start = None if baseline is base_alone else base_alone
+        other_speech = [one.results.get(OUT_OF_DOMAIN) for one in (system, by_search[GREEDY])]
+        sentences = summary_sentences(result, baseline, start, next(filter(None, other_speech), None))
+        lines.append(f"{set_name}: {' '.join(sentences)}")
     if newest and not newest["refused"]:
         if newest["measured"] == 1:
             lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
@@ -305,23 +297,6 @@ def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
     elif warnings := warnings_of([systems[0], shown], test_sets(systems)):
         lines.append(f"  Warning: {warnings[0]['text']}.")
     return lines
-
-
-def sentences_on(
-    system: System, by_search: dict[str, System], systems: list[System], set_name: str
-) -> list[str]:
-    """The report's sentences about a system on a set."""
-    result = system.results[set_name]
-    others = [one.results[set_name] for one in systems if set_name in one.results]
-    baseline = next((one for one in others if one.label == result.baseline_label), None)
-    base_alone = systems[0].results[set_name]
-    other_speech = [one.results.get(OUT_OF_DOMAIN) for one in (system, by_search[GREEDY])]
-    is_alone = baseline is base_alone
-    return [
-        *summary_sentences(
-            result, baseline, None if is_alone else base_alone, next(filter(None, other_speech), None)
-        )
-    ]
 
 
 def time_taken(exp: Path) -> str:

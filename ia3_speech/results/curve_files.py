@@ -68,7 +68,7 @@ class LearningCurve(NamedTuple):
 class TradeOffPoint(NamedTuple):
     """One adapter on an in-domain test set (own) and on out-of-domain speech."""
 
-    setting: str  # what was varied: the scale of the adapter, or an option of its training
+    setting: str  # the scale of the adapter, or an option in which its training differs
     value: str
     own: Rate
     out_of_domain: Rate
@@ -87,12 +87,11 @@ class TradeOff(NamedTuple):
     points: list[TradeOffPoint]  # the scaled adapter first, by scale, then others, by option and value
 
 
-# ---- read
+# ---- read: each raises UserError, which names the file, where it is not in its format
 
 
 @contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """Raises UserError that names the file, where it is not in its format."""
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -100,14 +99,14 @@ def reading(file: Path) -> Iterator[None]:
 
 
 def read_training_log(file: Path) -> list[Epoch]:
-    """The epochs of metrics.jsonl. Raises UserError naming the file."""
+    """The epochs of metrics.jsonl."""
     with reading(file):
         rows = map(json.loads, file.read_text("utf-8").splitlines())
         return [Epoch(row["epoch"], row["loss"], row["dev_wer"], row["selected_epoch"]) for row in rows]
 
 
 def read_learning_curve(file: Path) -> LearningCurve:
-    """A learning curve. Raises UserError naming the file."""
+    """A learning curve."""
     content = load_json(file)
     with reading(file):
         unit = "utterances" if "utterances" in content["points"][0] else "minutes"
@@ -117,7 +116,7 @@ def read_learning_curve(file: Path) -> LearningCurve:
 
 
 def read_trade_off(file: Path) -> TradeOff:
-    """A trade-off. Raises UserError naming the file."""
+    """A trade-off."""
     content = load_json(file)
     with reading(file):
         points = [
@@ -137,13 +136,7 @@ def read_rate(row: Json, prefix: str = "") -> Rate:
 
 
 def learning_curve_table(curve: LearningCurve) -> Table:
-    """The median of the seeds, their range, and the change of the median; the last row is all of train.
-
-    | minutes to adapt on | seeds | test_adults WER %, median | change % | WER % of the seeds |
-    | --- | ---: | ---: | ---: | ---: |
-    | 0 (the base) | – | 64.8 | – | – |
-    | 1 | 1 | 61.6 | -4.9 | – |
-    """
+    """The median of the seeds, their range, and the change of the median; the last row is all of train."""
     base = curve.base.value
     rows: list[list[Cell]] = [["0 (the base)", None, Rate(base), None, None]]
     for amount, points in curve.by_amount:
@@ -176,12 +169,7 @@ def gain_of_others(base: str) -> str:
 
 
 def trade_off_table(trade_off: TradeOff) -> Table:
-    """The adapter from off to on, and trained with other options: its own speech against other speech.
-
-    | adapter | test_adults WER % | out-of-domain speech WER % |
-    | --- | ---: | ---: |
-    | scale 0 | 65.0 [58.4, 71.5] | 25.2 [21.1, 30.2] |
-    """
+    """The adapter from off to on, and trained with other options: its own speech against other speech."""
     head = ["adapter", f"{trade_off.own} WER %", f"{trade_off.out_of_domain} WER %"]
     rows = [[point.name, point.own, point.out_of_domain] for point in trade_off.points]
     return Table("trade_off", f"WER {INTERVAL}", head, rows)
@@ -255,11 +243,8 @@ def changed_options(system: System, other: System) -> list[tuple[str, str]]:
     """Options, as flags are written, and their values in another training."""
     ours, theirs = system.own_options, other.own_options
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return [(name.replace("_", "-"), text_of(theirs.get(name))) for name in names]
-
-
-def text_of(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    values = [f"{value:g}" if isinstance(value := theirs.get(name), float) else str(value) for name in names]
+    return [(name.replace("_", "-"), value) for name, value in zip(names, values, strict=True)]
 
 
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:

@@ -41,12 +41,6 @@ class System:
     results: dict[str, Result] = field(default_factory=dict)  # by test set, out-of-domain speech last
 
     @property
-    def label(self) -> str:
-        """The name with the seed."""
-        seed = "" if self.seed is None else f"_seed{self.seed}"
-        return f"{self.system}{seed}{SEARCHES[self.search]}"
-
-    @property
     def is_base(self) -> bool:
         return self.system == BASE
 
@@ -210,8 +204,8 @@ def is_current(result: Result | None, systems: Sequence[System]) -> bool:
     """Whether there is a result, without a baseline or against the result that these systems have of it."""
     if not result or not result.has_baseline:
         return result is not None
-    baselines = [one.results.get(result.set) for one in systems if one.label == result.baseline_label]
-    return any(baseline is not None and result.is_against(baseline) for baseline in baselines)
+    others = [one.results[result.set] for one in systems if result.set in one.results]
+    return any(one.label == result.baseline_label and result.is_against(one) for one in others)
 
 
 def median_of(systems: Sequence[System]) -> System:

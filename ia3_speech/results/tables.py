@@ -4,7 +4,7 @@ The tables show the seed with the median dev WER of a system with several seeds,
 all seeds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import fmean, median
 
@@ -17,7 +17,7 @@ from ia3_speech.results.curve_files import (
 )
 from ia3_speech.results.notes import provenance_list, warning_list
 from ia3_speech.results.systems import Comparison, System, comparisons, median_of, test_sets
-from ia3_speech.scoring.error_rates import ErrorRates, change_rate, rates_table
+from ia3_speech.scoring.error_rates import ErrorRates, change_rate, compared_rows, rates_table
 from ia3_speech.scoring.record import BASE, GREEDY, HOTWORDS, OUT_OF_DOMAIN, read_result
 from ia3_speech.scoring.sentences import MARK, few_clusters_sentence
 from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
@@ -64,13 +64,7 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
 
 
 def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> str:
-    """Rates and changes on one test set, a line a system; dev WER and what was trained follow.
-
-    | test | WER % | change % | compared with | CER % | CER change % | term errors % | … |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
-    | base | 46.2 [43.3, 49.1] | – | – | 17.9 | – | 83.4 [79.8, 87.0] | … |
-    | ia3_plus (seed 3 of 3) | 8.0 [6.5, 9.6] | -82.7 [-85.7, -79.6] | base | 2.5 | -86.2 [-88.7, -83.5] | … |
-    """
+    """Rates and changes on one test set, a line a system; dev WER and what was trained follow."""
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
     head = [set_name, "WER %", "change %", *["compared with"] * searched, "CER %", "CER change %"]
@@ -88,23 +82,14 @@ def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> st
         seeds = [one.results[set_name].all.wer for one in groups[system.name] if set_name in one.results]
         more: dict[str, Cell] = {"compared with": system.results[set_name].baseline_name, "trained": trained}
         more |= {"dev WER %": Rate(system.dev_wer if greedy else None), "WER % of the seeds": spread(seeds)}
-        rows.append((shown_name(system, groups), system.results[set_name].all, more))
+        trained_seeds = next(len(group) for group in groups.values() if group[0].system == system.system)
+        of_seeds = f" (seed {system.seed} of {trained_seeds})" if system.seed and trained_seeds > 1 else ""
+        rows.append((system.name + of_seeds, system.results[set_name].all, more))
     return rates_table(set_name, "", head, rows).markdown
 
 
-def shown_name(system: System, groups: Groups) -> str:
-    """With the seed, where there are others."""
-    seeds = next((len(group) for group in groups.values() if group[0].system == system.system), 1)
-    return f"{system.name} (seed {system.seed} of {seeds})" if system.seed and seeds > 1 else system.name
-
-
 def unseen_table(systems: Sequence[System], set_name: str) -> str:
-    """Rates of the utterances whose sentence is not in training; no row where it is all or none.
-
-    | test, sentences not in training | utterances | words | compared with | before % | WER % | change % |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: |
-    | ia3_plus | 361 | 5,140 | base | 68.5 | 52.8 [50.5, 55.2] | -22.9 [-25.3, -20.5] |
-    """
+    """Rates of the utterances whose sentence is not in training; no row where it is all or none."""
     head = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
     rows = [
         (system.name, rates, {"compared with": system.baseline})
@@ -117,22 +102,22 @@ def unseen_table(systems: Sequence[System], set_name: str) -> str:
 def compared_table(
     first: str,
     systems: Sequence[System],
-    rows: Iterable[tuple[str, Sequence[ErrorRates]]],
+    set_name: str,
+    rows: Sequence[tuple[str, Sequence[ErrorRates]]],
     with_intervals: bool,
 ) -> str:
-    """A row for each part of a set: the base's WER, and of each other system WER and change.
+    """A row for each part of a set, the base beside the other systems, and the meaning of marks.
 
     | by label | utterances | words | base WER % | ia3_plus WER % | change % |
     | --- | ---: | ---: | ---: | ---: | ---: |
     | accent: scots | 440 | 3,155 | 67.1 | 49.2 | -26.7 [-33.3, -19.6] |
     """
-    head, lines = [first, "utterances", "words", "base WER %", *compared_heads(systems[1:])], []
-    for name, (base, *others) in rows:
-        rates = [one.rate() if with_intervals else Rate(one.wer) for one in (base, *others)]
-        pairs = zip(rates[1:], others, strict=True)
-        changed = [cell for rate, one in pairs for cell in (rate, one.change() if one.changes else None)]
-        lines.append([name, base.utterances, base.words, rates[0], *changed])
-    return markdown_table(head, lines)
+    head = [first, "utterances", "words", "base WER %", *compared_heads(systems[1:])]
+    table = markdown_table(head, compared_rows(rows, with_intervals))
+    if any(name.endswith(MARK) for name, _ in rows):
+        unit = systems[0].results[set_name].all.ci_unit
+        table += f"\n{markdown_text(few_clusters_sentence(unit))}\n"
+    return table
 
 
 def compared_heads(systems: Sequence[System], rate: str = "WER ") -> list[str]:
@@ -146,12 +131,7 @@ def compared_heads(systems: Sequence[System], rate: str = "WER ") -> list[str]:
 
 
 def term_table(systems: Sequence[System], set_name: str) -> str:
-    """Term errors by category: the base beside each adapter.
-
-    | terms | occurrences | base % | ia3_plus % | change % |
-    | --- | ---: | ---: | ---: | ---: |
-    | all | 476 | 83.4 | 16.0 | -80.9 [-84.8, -76.8] |
-    """
+    """Term errors by category: the base beside each adapter."""
     by_category = [system.results[set_name].terms for system in systems]
     lines = []
     for category, base in by_category[0].items() if len(systems) > 1 else ():
@@ -171,17 +151,10 @@ def label_table(systems: Sequence[System], set_name: str) -> str:
     for label, values in results[0].by_label.items():
         if len(values) > MAX_VALUES:
             rows += median_row(label, [result.by_label[label] for result in results])
-        elif len(values) > 1:
-            rows += [
-                (
-                    f"{label}: {value}" + f" {MARK}" * results[0].is_marked(label, rates),
-                    [result.by_label[label][value] for result in results],
-                )
-                for value, rates in values.items()
-            ]
-    return compared_table("by label", systems, rows, with_intervals=False) + note_of_marks(
-        systems, set_name, rows
-    )
+        for value, rates in values.items() if 1 < len(values) <= MAX_VALUES else ():
+            name = f"{label}: {value}" + f" {MARK}" * results[0].is_marked(label, rates)
+            rows.append((name, [result.by_label[label][value] for result in results]))
+    return compared_table("by label", systems, set_name, rows, with_intervals=False)
 
 
 def median_row(label: str, columns: Sequence[Mapping[str, ErrorRates]]) -> list[tuple[str, list[ErrorRates]]]:
@@ -203,12 +176,7 @@ def median_row(label: str, columns: Sequence[Mapping[str, ErrorRates]]) -> list[
 
 
 def forgetting_table(systems: Sequence[System]) -> str:
-    """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter.
-
-    | out-of-domain speech | utterances | words | base WER % | ia3_plus WER % | change % |
-    | --- | ---: | ---: | ---: | ---: | ---: |
-    | all | 30 | 507 | 25.2 [21.1, 30.2] | 51.9 [46.6, 56.9] | +105.5 [+66.0, +162.5] |
-    """
+    """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter."""
     if len(systems) < 2:
         return ""
     results = [system.results[OUT_OF_DOMAIN] for system in systems]
@@ -216,22 +184,11 @@ def forgetting_table(systems: Sequence[System]) -> str:
     for name, rates in results[0].by_label.get("corpus", {}).items():
         marked = name + f" {MARK}" * results[0].is_marked("corpus", rates)
         rows.append((marked, [result.by_label["corpus"][name] for result in results]))
-    table = compared_table("out-of-domain speech", systems, rows, with_intervals=True)
-    return table + note_of_marks(systems, OUT_OF_DOMAIN, rows)
-
-
-def note_of_marks(systems: Sequence[System], set_name: str, rows: Iterable[tuple[str, object]]) -> str:
-    note = markdown_text(few_clusters_sentence(systems[0].results[set_name].all.ci_unit))
-    return f"\n{note}\n" if any(name.endswith(MARK) for name, _ in rows) else ""
+    return compared_table("out-of-domain speech", systems, OUT_OF_DOMAIN, rows, with_intervals=True)
 
 
 def training_table(groups: Groups) -> str:
-    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first.
-
-    | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | … |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | … |
-    | ia3_plus | key, value, ffn, … | 0.02 | 6 | 3 | 51.3 | 50.4 to 51.9 | 24,576 | … |
-    """
+    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first."""
     head = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
     lines = []
     for name, seeds in groups.items():
@@ -246,12 +203,7 @@ def training_table(groups: Groups) -> str:
 
 
 def speaker_table(systems: Sequence[System], set_name: str) -> str:
-    """What adapters did to each of many speakers, against the base and against what they started from.
-
-    | speakers | compared with | before % | WER % | change % | median speaker, points | better % | … |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
-    | from_base_k15 | base | 67.6 | 58.3 | -13.8 [-16.3, -11.2] | -7.4 | 88 | … |
-    """
+    """What adapters did to each of many speakers, against the base and against what they started from."""
     head = ["speakers", "compared with", "before %", "WER %", "change %", "median speaker, points"]
     head += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
     return markdown_table(head, [speaker_line(one) for one in comparisons(systems, set_name)])
@@ -276,12 +228,7 @@ def speaker_line(compared: Comparison) -> list[Cell]:
 
 
 def speakers_forgetting_table(systems: Sequence[System]) -> str:
-    """What adapters of single speakers cost on out-of-domain speech: those that decoded it, one by one.
-
-    | adapters of speakers, on out-of-domain speech | how many | base WER % | median WER % | of all |
-    | --- | ---: | ---: | ---: | ---: |
-    | from_base_k15 | 17 | 24.9 | 29.7 | 26.2 to 35.1 |
-    """
+    """What adapters of single speakers cost on out-of-domain speech: those that decoded it, one by one."""
     head = [
         "adapters of speakers, on out-of-domain speech",
         "how many",
@@ -300,12 +247,7 @@ def speakers_forgetting_table(systems: Sequence[System]) -> str:
 
 
 def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
-    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds.
-
-    | word confidences | set | words | wrong % | calibration error % | errors in the least certain … | … |
-    | --- | ---: | ---: | ---: | ---: | ---: | … |
-    | ia3_plus | test_adults | 5,787 | 45.6 | 3.3 | 20 [19, 22] | … |
-    """
+    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds."""
     head = ["word confidences", "set", "words", "wrong %", "calibration error %"]
     head += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     lines = []

@@ -178,6 +178,21 @@ def rates_table(
     return Table(name, caption, head, cells)
 
 
+def compared_rows(
+    rows: Iterable[tuple[str, Sequence[ErrorRates]]], with_intervals: bool = True
+) -> list[list[Cell]]:
+    """For each part of a test set: its name, utterances, words, the first system's WER, and WER and change of
+    each further system."""
+    lines = []
+    for name, systems in rows:
+        line: list[Cell] = [name, systems[0].utterances, systems[0].words]
+        for number, rates in enumerate(systems):
+            line.append(rates.rate() if with_intervals else Rate(rates.wer))
+            line += [rates.change() if rates.changes else None] * (number > 0)
+        lines.append(line)
+    return lines
+
+
 def terms_table(terms: Mapping[str, TermErrorRate], with_baseline: bool) -> Table:
     """Term errors by category; "" is all terms."""
     head = [

@@ -149,20 +149,17 @@ def format_per_spk(aligned: Mapping[str, list[Pair]], utt2spk: Mapping[str, str]
     total = sum(speakers.values(), Counter())
     heads = ["#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err"]
     header = f"{'SPEAKER':<{width}} id " + "".join(f" {head:>10}" for head in heads) + "\n"
-    rows = [*((name, speakers[name]) for name in sorted(speakers)), ("SUM", total)]
-    return header + "".join(format_speaker_details(name, counts, width) for name, counts in rows)
-
-
-def format_speaker_details(name: str, counts: Counter, width: int) -> str:
-    c, s, i, d = (counts[op] for op in "CSID")
-    sentences, wrong, words = counts["sentences"], counts["wrong"], c + s + d
-    raw = [sentences, words, c, s, i, d, s + d + i, wrong]
-    rows = f"{name:<{width}} raw" + "".join(f" {value:>10d}" for value in raw) + "\n"
-    if words:  # Kaldi prints no percentages without reference words
-        rates = [100 * value / words for value in (c, s, i, d, s + d + i)] + [100 * wrong / sentences]
-        rows += f"{name:<{width}} sys {sentences:>10d} {words:>10d}"
-        rows += "".join(f" {rate:>10.2f}" for rate in rates) + "\n"
-    return rows
+    lines = [header]
+    for name, counts in [*((name, speakers[name]) for name in sorted(speakers)), ("SUM", total)]:
+        c, s, i, d = (counts[op] for op in "CSID")
+        sentences, wrong, words = counts["sentences"], counts["wrong"], c + s + d
+        raw = [sentences, words, c, s, i, d, s + d + i, wrong]
+        lines.append(f"{name:<{width}} raw" + "".join(f" {value:>10d}" for value in raw) + "\n")
+        if words:  # Kaldi prints no percentages without reference words
+            rates = [100 * value / words for value in (c, s, i, d, s + d + i)] + [100 * wrong / sentences]
+            shown = "".join(f" {rate:>10.2f}" for rate in rates)
+            lines.append(f"{name:<{width}} sys {sentences:>10d} {words:>10d}{shown}\n")
+    return "".join(lines)
 
 
 def format_ops(aligned: Mapping[str, list[Pair]]) -> str:

@@ -94,17 +94,18 @@ def score_hypotheses(
             [scored[index] for index in indices], against, terms, unit, replications, seed
         )
 
-    all_rates = rates_of(range(len(scored)))
-    labels = {label for utterance in scored for label in utterance.labels} - {"speaker"}
+    by_label: dict[str, dict[str, ErrorRates]] = {}
+    for label in ["speaker", *sorted({label for one in scored for label in one.labels} - {"speaker"})]:
+        groups: dict[str, list[int]] = {}
+        for index, utterance in enumerate(scored):
+            groups.setdefault(label_value(utterance, label), []).append(index)
+        by_label[label] = {value: rates_of(indices) for value, indices in sorted(groups.items())}
     result = Score(
-        **vars(all_rates),
+        **vars(rates_of(range(len(scored)))),
         normalize=normalize,
         replications=replications,
         seed=seed,
-        by_label={
-            label: {value: rates_of(indices) for value, indices in group_by_label(scored, label).items()}
-            for label in ["speaker", *sorted(labels)]
-        },
+        by_label=by_label,
         wer_bootci=utterance_bootstrap(
             [utterance.errors.total for utterance in scored],
             [utterance.errors.words for utterance in scored],
@@ -165,21 +166,10 @@ def cluster_unit(scored: Sequence[ScoredUtterance], cluster: str | None) -> str:
     if cluster is None:
         return "consultation" if all("consultation" in u.labels for u in scored) else "speaker"
     for utterance in scored:
-        labels = ["speaker", "utterance", *sorted(utterance.labels)]
-        if cluster not in labels:
-            known = ", ".join(labels)
-            raise UserError(
-                f"--cluster {cluster}: utterance {utterance.id} has no such label (it has {known})"
-            )
+        if cluster not in (labels := ["speaker", "utterance", *sorted(utterance.labels)]):
+            known = f"no such label (it has {', '.join(labels)})"
+            raise UserError(f"`cluster` {cluster}: utterance {utterance.id} has {known}")
     return cluster
-
-
-def group_by_label(scored: Sequence[ScoredUtterance], label: str) -> dict[str, list[int]]:
-    """Value of the label → indices of its utterances; values sorted."""
-    groups: dict[str, list[int]] = {}
-    for index, utterance in enumerate(scored):
-        groups.setdefault(label_value(utterance, label), []).append(index)
-    return dict(sorted(groups.items()))
 
 
 def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> dict[str, Any]:

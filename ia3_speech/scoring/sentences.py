@@ -4,9 +4,7 @@ In: results, the baseline of a result among them. Out: sentences, such as
 
     On 600 utterances of 20 speakers the adapter lowers the word error rate from 70.8 % (base) to 41.5 %
     (relative −41.4 %, 95 % interval −45.0 to −37.1). In 100 words that is 42 errors (wrong, missing or extra
-    words) instead of 71. On out-of-domain speech (30 utterances of 6 speakers) it raises the word error rate
-    from 28.0 % (base) to 30.1 % (relative +7.5 %, 95 % interval +2.0 to +13.0): use it only for the speech
-    that it was trained for.
+    words) instead of 71.
 
 Sentences end in a full stop; warnings do not, and begin with a small letter, since others put a heading
 before them.
