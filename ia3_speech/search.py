@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM, read_json
 from ia3_speech.decoding.beam_search import BeamSearch
-from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.errors import UserError
+from ia3_speech.model.hypotheses import Search
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -151,11 +151,13 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     hot words. A language model may lie in the base's folder. Raises UserError where the options do not fit,
     or the language model cannot be used."""
     options.check()
+    if options.hotwords is not None:
+        base.require("hot words")
     hotwords = options.hotwords  # a base has none of its own
     options = replace(options.complete(Path(base.model.config.name_or_path)), hotwords=hotwords)
     lm = None if options.lm == NO_LM else options.lm
     if options.search == "greedy" or (options.search is None and lm is None):
-        search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
+        search, record = base.greedy, {"search": "greedy"}
         for name in BEAM_NUMBERS:
             if getattr(options, name) is not None:
                 flag = "--" + name.replace("_", "-")
@@ -164,6 +166,7 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
                 )
                 break
     else:
+        base.require("a language model")
         numbers = {name: value for name in BEAM_NUMBERS if (value := getattr(options, name)) is not None}
         search = BeamSearch(base.vocabulary, lm, **numbers)
         record = {"search": "beam", "lm": lm and str(lm)}

@@ -33,9 +33,9 @@ from ia3_speech.search import SearchOptions, make_search
 
 if TYPE_CHECKING:
     from ia3_speech.adapters.cache import AdapterCache
-    from ia3_speech.decoding.ctc_search import Search
     from ia3_speech.lm.hotword_search import Hotword
     from ia3_speech.model.base import Base
+    from ia3_speech.model.hypotheses import Search
     from ia3_speech.routing.gate import GaussianGate
 
 logger = logging.getLogger(__name__)

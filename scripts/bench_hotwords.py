@@ -32,11 +32,11 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.decoding.decode_directory import decode_utterances, dev_logits
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch
+from ia3_speech.model.hypotheses import Search
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
 from ia3_speech.search import SearchOptions, make_search

@@ -38,9 +38,9 @@ from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.spec import term_at
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
-from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics

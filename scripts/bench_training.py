@@ -39,8 +39,8 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
+from ia3_speech.model.kinds.ctc import ctc_loss
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.ctc import ctc_loss
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth, switch_off_dropout
 from ia3_speech.training.run import prepare_base

@@ -104,7 +104,7 @@ def points_of(base: Base, data: Path, use: str) -> np.ndarray:
     every = [one for one in read_data_directory(data, text=False) if one.id not in shipped]
     chosen = every[:: -(-len(every) // MAX_UTTERANCES[use])]
     waves = load_utterances(chosen, minimum_samples=base.minimum_samples, on_error="skip")
-    return np.array([utterance_point(base.front_end(wave[: MAX_SECONDS * SAMPLE_RATE])) for _, wave in waves])
+    return np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for _, wave in waves])
 
 
 def loss(scores: list[np.ndarray], temperature: float) -> float:

@@ -64,7 +64,11 @@ def test_modules_import_in_the_order_that_their_package_states(package):
     docstring = importlib.import_module(f"ia3_speech.{package}").__doc__
     lines = re.findall(r"^    (\w+(?:, \w+)*)  ", docstring, re.MULTILINE)
     order = [name for line in lines for name in line.split(", ")]
-    modules = {file.stem for file in (ROOT / package).glob("*.py")} - {"__init__", "__main__"}
+    files = [
+        *(ROOT / package).glob("*.py"),
+        *(file.parent for file in (ROOT / package).glob("*/__init__.py")),
+    ]
+    modules = {file.stem for file in files} - {"__init__", "__main__"}
     assert len(order) == len(set(order)) and set(order) == modules
     for number, module in enumerate(order):
         below = {f"ia3_speech.{package}.{name}" for name in order[number:]}

@@ -3,8 +3,6 @@
 import json
 import multiprocessing
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -21,26 +19,22 @@ from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import Parser, command
+from ia3_speech.cli import command
 from ia3_speech.commands.train import main
 from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.decoding.ctc_search import greedy
-from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import AudioError, TrainingError
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.base import Base
-from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.hypotheses import greedy
 from ia3_speech.model.precision import choose_precision
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.config import TrainingOptions, plain_options
-from ia3_speech.training.data import data_digest, read_examples
+from ia3_speech.training.data import read_examples
 from ia3_speech.training.run import run_lock, train
 from ia3_speech.training.trainer import Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
-ROOT = Path(__file__).parents[1]
 NO_DROPOUT = dict.fromkeys(
     ["hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"], 0.0
 )
@@ -118,46 +112,25 @@ def test_a_run_leaves_an_adapter_and_its_record(place, caplog):
     caplog.set_level("INFO", "ia3_speech")
     summary = train(options_of(place, labels={"speaker": "042"}, precision="auto"))
     out = place / "exp"
-    assert {p.name for p in out.iterdir()} == {
-        "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json",
-    }  # fmt: skip
+    files = {"adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json"}
+    assert {p.name for p in out.iterdir()} == files
     assert json.loads((out / "train.json").read_text()) == summary
-    assert sorted(summary) == [
-        "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "precision",
-        "precision_reason", "seconds", "seconds_per_step",
-        "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
-    ]  # fmt: skip
     assert summary["method"] == "ia3" and summary["bytes"] == (out / "adapter" / PEFT_WEIGHTS).stat().st_size
-    assert 0 < summary["seconds_per_step"] < summary["seconds"]
-    assert summary["peak_memory_bytes"] > 10**7
+    assert 0 < summary["seconds_per_step"] < summary["seconds"] and summary["peak_memory_bytes"] > 10**7
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = metrics_of(out)
     assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]
     assert rows[-1]["selected_epoch"] == summary["selected_epoch"] == 0
     assert rows[0]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
-    assert summary["note"] == "no epoch improved on the start"
-    assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    assert "no epoch improved" in summary["note"] and "exp: no epoch improved" in caplog.text
     assert sum(m.startswith("epoch ") and m.endswith(" s left") for m in caplog.messages) == 2
     saved = load_file(out / "adapter" / PEFT_WEIGHTS)
     assert all(bool((tensor == 1).all()) for tensor in saved.values())
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
-    metadata = read_metadata(out / "adapter")
-    assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
-    decided, reason = choose_precision("auto", load_base(place / "base").model)
-    assert (summary["precision"], summary["precision_reason"]) == (decided, reason)
+    assert read_metadata(out / "adapter").base == str(place / "base")
+    decided, _ = choose_precision("auto", load_base(place / "base").model)
     options = options_of(place, labels={"speaker": "042"}, precision=decided)
     assert yaml.safe_load((out / "config.yaml").read_text()) == plain_options(options)
-
-
-def test_what_help_gives_as_an_example_is_taken():
-    """Of lists and dictionaries, as a shell divides it."""
-    parser = Parser()
-    parser.add(TrainingOptions)
-    helps = {action.option_strings[0]: action.help for action in parser._actions}
-    for flag in ("--placements", "--speeds", "--method-options", "--labels"):
-        example = re.search(r"such as ('[^']*'|[\w. ]+)", helps[flag])[1]
-        words = ["--train", "a", "--out", "b", flag, *shlex.split(example)]
-        assert len(vars(parser.parse_args(words))[flag[2:].replace("-", "_")]) > 1
 
 
 def test_loss_rate_and_dev_wer_go_to_a_tracker(place, run_command):
@@ -180,12 +153,6 @@ def test_loss_rate_and_dev_wer_go_to_a_tracker(place, run_command):
     assert values["learning_rate"][-1] <= TrainingOptions.learning_rate
 
 
-def test_a_tracker_that_is_not_installed_is_named(place, monkeypatch):
-    monkeypatch.setattr("ia3_speech.training.config.find_spec", lambda name: None)
-    with pytest.raises(TrainingError, match="--log-to wandb needs its package"):
-        train(options_of(place, log_to="wandb"))
-
-
 def trainer_of(place: Path, **changes) -> Trainer:
     options = options_of(place, **changes)
     base = load_base(options.base)
@@ -194,38 +161,6 @@ def trainer_of(place: Path, **changes) -> Trainer:
         read_examples(folder, base, options, options.speeds) for folder in (options.train, options.dev)
     ]
     return Trainer(base, *examples, options)
-
-
-def test_the_base_is_frozen(place):
-    trainer = trainer_of(place)
-    before = fingerprint(trainer.model)
-    buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
-    trainer.run()
-    del trainer.model.ia3_digests  # the remembered one proves nothing
-    assert fingerprint(trainer.model) == before
-    assert all(torch.equal(buffer, buffers[name]) for name, buffer in trainer.model.named_buffers())
-    vectors = {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
-    assert all(p.grad is None for name, p in trainer.model.named_parameters() if name not in vectors)
-    assert any(bool((v.l != 1).any()) for v in ia3.vectors(trainer.model).values())
-
-
-def test_a_dev_utterance_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
-    limit = 0.52  # of lengths 0.5 to 0.65 s
-    monkeypatch.setattr(Base, "maximum_seconds", property(lambda base: limit))
-    heard: list[list[str]] = []
-    monkeypatch.setattr(
-        "ia3_speech.training.trainer.count_errors",
-        lambda reference, hypothesis: heard.append(hypothesis) or count_errors(reference, hypothesis),
-    )
-    trainer = trainer_of(place)
-    trainer.dev_errors()
-    assert [number for number, _ in trainer.dev_pieces] == [0, 1, 1, 2, 3, 3, 4, 4, 5, 5]
-    assert all(piece.duration <= limit for _, piece in trainer.dev_pieces)
-    waves = [load_utterance(example.utterance) for example in trainer.dev]
-    assert heard == [text.split() for text in Recognizer(trainer.base, max_seconds=limit).texts(waves)]
-    whole = [greedy(logits, trainer.base.vocabulary).split()
-             for logits in trainer.base.logits(waves, any_length=True)]  # fmt: skip
-    assert heard != whole
 
 
 @pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
@@ -324,24 +259,18 @@ def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, 
     train(options_of(place, "start", epochs=1))
     standard = {"epochs": 1, "init_adapter": str(place / "start/adapter")}
     summary = train(options_of(place, **standard))
-    config = (place / "exp/config.yaml").read_text()
 
     def refused(message: str, **changes) -> None:
-        message = rf"exp holds another run: {message} .*\(choose another --out\)"
-        with pytest.raises(TrainingError, match=message):
+        with pytest.raises(TrainingError, match=rf"exp holds another run: {message} "):
             train(options_of(place, **(standard | changes)))
-        assert (place / "exp/config.yaml").read_text() == config
 
     refused("learning_rate was 0.01, is 0.5", learning_rate=0.5)
-    refused("sha256 of the data was", train=place / "dev")
-    for file, change in (
-        (place / "audio/train/3.wav", reverse),  # ids, texts and lengths are the same
-        (place / "train/text", lambda file: file.write_text(file.read_text().replace("yes", "no"))),
-    ):
-        before = file.read_bytes()
-        change(file)
-        refused("sha256 of the data was")
-        file.write_bytes(before)
+    file = place / "audio/train/3.wav"  # ids, texts and lengths stay
+    before = file.read_bytes()
+    samples, rate = soundfile.read(file)
+    soundfile.write(file, samples[::-1], rate, subtype="FLOAT")
+    refused("sha256 of the data was")
+    file.write_bytes(before)
     train(options_of(place, "other", epochs=1, seed=4))
     (place / "start").rename(place / "before")
     (place / "other").rename(place / "start")
@@ -379,38 +308,6 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     records = [read_metadata(place / out / "adapter") for out in ("more", "another")]
     assert [one.labels for one in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
     assert records[0].training["init_adapter"] == start["init_adapter"]
-
-
-def test_the_head_trains_along_from_an_adapter_that_has_one(place, bad_start):
-    train(options_of(place, "start", epochs=1))
-    with pytest.raises(TrainingError, match="has no head, so none can be trained from there"):
-        train(options_of(place, init_adapter=str(place / "start/adapter"), train_head=True))
-    train(options_of(place, "headed", epochs=1, train_head=True))
-    base = load_file(place / "base/model.safetensors")["lm_head.weight"]
-    head = load_file(place / "headed/adapter" / PEFT_WEIGHTS)["base_model.model.lm_head.weight"]
-    assert head.shape == base.shape and not torch.equal(head, base)
-    with pytest.raises(TrainingError, match="has a head, which would train too"):
-        train(options_of(place, init_adapter=str(place / "headed/adapter")))
-
-
-def reverse(file: Path) -> None:
-    samples, rate = soundfile.read(file)
-    soundfile.write(file, samples[::-1], rate, subtype="FLOAT")
-
-
-def test_the_samples_of_a_pipe_are_its_identity(place):
-    wave = place / "audio/train/3.wav"
-    table = place / "train/wav.scp"
-    table.write_text(table.read_text().replace(str(wave), f"cat {wave} |"))
-    options = options_of(place, allow_pipes=True)
-
-    def digest() -> str:
-        return data_digest(read_examples(place / "train", load_base(options.base), options, [1.0]))
-
-    before = digest()
-    assert digest() == before
-    reverse(wave)
-    assert digest() != before
 
 
 # ---- choice by dev, and early stopping
@@ -458,55 +355,12 @@ def test_vectors_are_held_near_one(options, expected, place):
         for p in trainer.parameters.values():
             p.fill_(1.5)
     trainer.optimizer.param_groups[0]["lr"] = 0.01
-    trainer.hold_near_one()
+    trainer.decay_to_one()
     for name, p in trainer.parameters.items():
         torch.testing.assert_close(p, torch.full_like(p, 1.5 if ia3.is_head(name) else expected))
 
 
-def test_an_epoch_goes_over_a_small_train_several_times(place):
-    """24 utterances hold 13.8 s: 0.5 minutes are three times as much."""
-    once, thrice = trainer_of(place), trainer_of(place, epoch_minutes=0.5)
-    assert sorted(i for batch in thrice.order for i in batch) == list(range(3 * 24))
-    assert sorted(i for batch in once.order for i in batch) == list(range(24))
-    speeds = {round(thrice.draw_speed(thrice.train[5], 0, place), 1) for place in (5, 29, 53)}
-    assert len(speeds) > 1  # each time another draw
-    assert thrice.total_steps > 2.5 * once.total_steps
-
-
 # ---- what can't be learnt
-
-
-def test_texts_that_can_not_be_learnt(place):
-    message = r"24 utterances can't be trained on:\n.*train/text: s0-00: 79 frames are needed"
-    record(place / "train", 24, text="a" * 40)
-    with pytest.raises(TrainingError, match=message):
-        train(options_of(place))
-    assert not (place / "exp/adapter").exists()
-
-
-def test_drop_chars_and_skip_go_on_and_name_what_is_left_out(place, caplog):
-    record(place / "train", 24, text="naïve")
-    texts = (place / "train/text").read_text().replace("s0-02 naïve", "s0-02 " + "a" * 60)
-    (place / "train/text").write_text(texts.replace("s1-01 naïve", "s1-01 ..."))
-    summary = train(options_of(place, epochs=1, drop_chars=True, on_error="skip"))
-    assert summary["utterances"] == 22 and "train: 2 utterances left out" in caplog.text
-    assert "s0-02: 119 frames are needed" in caplog.text and "s1-01: no word is left" in caplog.text
-
-
-def test_numbers_are_learnt_in_words(place, caplog):
-    base = load_base(str(place / "base"))
-    record(place / "train", 2, text="Is it 9?")
-    options = options_of(place)
-    example, _ = read_examples(place / "train", base, options, [1.0])
-    assert base.vocabulary.decode(example.ids) == "is it nine"
-    assert example.utterance.text == "Is it nine?"  # what dev is evaluated against
-    assert "9 → nine (2 ×)" in caplog.text
-
-
-def test_bad_audio_stops_training_and_is_named(place):
-    soundfile.write(place / "audio/train/3.wav", np.zeros(100), 16_000)
-    with pytest.raises(AudioError, match=r"s1-03"):
-        train(options_of(place))
 
 
 def test_a_second_run_in_the_same_folder_is_refused(place):
@@ -521,18 +375,11 @@ def words_of_command(place: Path, **changes: object) -> list[object]:
     return [word for name, value in (flags | changes).items() for word in (f"--{name}", value)]
 
 
-def test_what_dev_has_in_common_with_train_is_said_before_training(place, run_command):
-    ended = run_command("train", *words_of_command(place, base=place / "nobody"))
-    assert "Warning: 6 of 6 utterances of " in ended.err and "Warning: 6 of 6 sentences of " in ended.err
-    ended = run_command("train", *words_of_command(place, dev=place / "train", out=place / "exp2"))
-    assert ended.code == 1 and "train is both train and dev" in ended.err
-
-
 def test_a_loss_that_is_no_number_stops_the_run(place, bad_start):
     trainer = trainer_of(place)
     with torch.no_grad():
         next(iter(trainer.parameters.values())).fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"step 0: the loss is nan on s.*the last checkpoint stands"):
+    with pytest.raises(TrainingError, match=r"step 0: the loss is nan on s.*the last checkpoint is kept"):
         trainer.run()
 
 

@@ -42,7 +42,7 @@ from torch.func import functional_call
 from ia3_speech.adapters.io import check_base, check_fit
 from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.adapters.registry import NEAREST
+from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
@@ -52,6 +52,7 @@ from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
     all_target_modules,
+    attachment,
     has_compiled_layers,
     head_parameters,
     using_rows,
@@ -182,7 +183,7 @@ class Bank:
             raise self.unknown(name, name)
 
     def unknown(self, name: str, expression: str) -> AdapterError:
-        near = get_close_matches(str(name), map(str, self.loaded), n=NEAREST, cutoff=0.5)
+        near = get_close_matches(str(name), map(str, self.loaded), n=MAX_NEAREST, cutoff=0.5)
         where = "" if name in (expression, str(expression).strip()) else f', in "{expression}"'
         hint = f"nearest names: {', '.join(near)}" if near else "add it first"
         return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
@@ -275,7 +276,7 @@ class Bank:
     def insert_vectors(self, targets: list[TargetModule]) -> None:
         """Put vectors of ones into these modules of the model, instead of the bank's other vectors."""
         model = self.base.model
-        if is_attached(model) and model.ia3_config is not self.config:
+        if is_attached(model) and attachment(model).config is not self.config:
             raise AdapterError(f"{self.base.name} carries another adapter (call detach(base.model) first)")
         detach(model)
         self.config = None
@@ -305,7 +306,7 @@ class Bank:
         features = None
         if callable(names):
             with self.base.lock.shared():
-                features = [self.base.front_end(wave) for wave in waves]
+                features = [self.base.features(wave) for wave in waves]
             names = names(features)
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
@@ -335,7 +336,7 @@ class Bank:
         refuse_merged(self.base.model)
         if has_compiled_layers(self.base.model):
             raise AdapterError("a layer compiled by itself knows no rows (compile the model as a whole)")
-        if getattr(self.base.model, "ia3_config", None) is not self.config:  # somebody has called `detach`
+        if attachment(self.base.model).config is not self.config:  # somebody has called `detach`
             with self.base.lock.exclusive():
                 self.insert_vectors(list(self.columns))
         with self.base.lock.shared():

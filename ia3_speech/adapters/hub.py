@@ -4,20 +4,18 @@
     ia3-speech adapters pull me/clinic --name clinic
 
 In: a repository's id, USER/NAME, or an adapter's folder. Out: a folder in the cache, or a page on the Hub.
-Only the files of `record.FILES` are transferred: a pickle is never downloaded, and what is published holds no
-path of this machine. Where the Hub can't be reached, and always with HF_HUB_OFFLINE=1, the cached copy is
-used. huggingface_hub finds the account and the endpoint (`hf auth login`, HF_TOKEN, HF_ENDPOINT).
+Only the files of `record.FILES` are transferred: a pickle is never downloaded, and no path of this machine is
+published. If the Hub can't be reached, and always with HF_HUB_OFFLINE=1, the cached copy is used. Account and
+endpoint are huggingface_hub's (`hf auth login`, HF_TOKEN, HF_ENDPOINT).
 """
 
 import json
-import re
 import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ia3_speech.adapters.card import (
     BIOMETRIC,
@@ -36,6 +34,7 @@ from ia3_speech.adapters.record import (
     OWN_WEIGHTS,
     PEFT_CONFIG,
     PEFT_WEIGHTS,
+    is_number,
     peft_base,
     read_json,
     read_record,
@@ -44,8 +43,8 @@ from ia3_speech.adapters.record import (
 from ia3_speech.adapters.weights import weights_file
 from ia3_speech.errors import HubError, UserError
 
-# Of the record of a training: paths, and what was heard; `dataset` has the name of `data`.
-LOCAL = ("data", "trained_on", "audio", "corrections")
+# Entries of a training's record that are published beside its numbers; paths and utterances are not
+PUBLIC = ("classes", "dataset", "precision", "precision_reason", "note")
 
 
 def is_repo_id(text: str) -> bool:
@@ -85,11 +84,11 @@ def adapter_fault(folder: Path) -> str | None:
 def push(
     folder: Path, repo: str, *, private: bool = False, base: str | None = None, consent: bool = False
 ) -> str:
-    """Publish an adapter as one commit; returns the address of its page. The options are those of the
-    command `adapters push`, which explains them.
+    """Publish the files of `copy_publishable` as one commit; returns the address of its page. The command
+    `adapters push` explains the options.
 
-    The repository is created where it is missing; one that is public is refused where `private` is asked for.
-    Files that only an older adapter had are deleted. What is published is what `copy_publishable` makes.
+    A missing repository is created; a public one is refused with `private`. Files of an older adapter are
+    deleted.
 
     Raises:
         HubError: the account may not write there, or the Hub can't be reached.
@@ -123,18 +122,17 @@ def push(
 
 
 def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
-    """Copy an adapter's files as they may leave this machine, or enter it: without its language model and hot
-    words; the record of its training without what only the machine of that can use, and without paths; with
-    the card of an adapter `name`. The same again changes nothing. Raises AdapterError where it is damaged."""
+    """Copy an adapter's files as they may leave this machine, or enter it: without language model and hot
+    words; of the record of its training the numbers and PUBLIC entries alone; with the card of an adapter
+    `name`. The same again changes nothing. Raises AdapterError if it is damaged."""
     record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
     local, training = record.get("base", ""), record.get("training", {})
     record |= {"base": base or (base_name(local) if local else "")}
-    names = {key: training[key] for key in ("classes", "dataset") if key in training}  # "on/off" is no path
-    if data := training.get("data"):
-        names["dataset"] = set_name(data)
     if "training" in record:
-        others = {key: entry for key, entry in training.items() if key not in LOCAL}
-        record["training"] = without_paths(others) | names
+        numbers = {key for key, entry in training.items() if is_number(entry)}
+        record["training"] = {key: training[key] for key in training if key in numbers or key in PUBLIC}
+        if data := training.get("data"):
+            record["training"]["dataset"] = set_name(data)
     for file in FILES:
         if (folder / file).is_file():
             shutil.copyfile(folder / file, copies / file)
@@ -146,28 +144,15 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
     text = (copies / CARD).read_text("utf-8", "replace") if (copies / CARD).exists() else GENERATED
     if GENERATED in text:
         text = card_of(copies, record, name)
-    elif is_path(local):
+    elif "/" in local or "\\" in local:
         text = text.replace(local, base_name(record["base"]))
     (copies / CARD).write_text(text, "utf-8")
 
 
-def is_path(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.search(r"[/\\]", value))
-
-
-def without_paths(value: Any) -> Any:
-    """The same, with every text that is a path reduced to its name."""
-    if isinstance(value, dict):
-        return {without_paths(name): without_paths(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [without_paths(entry) for entry in value]
-    return set_name(value) if is_path(value) else value
-
-
 @contextmanager
 def hub_errors(repo: str, *, cached: bool = True) -> Iterator[None]:
-    """Hide huggingface_hub's progress bars, and turn its errors into a HubError; `cached`: what it asks for
-    could have come from the Hub's cache."""
+    """Hide huggingface_hub's progress bars, and turn its errors into a HubError. `cached`: the Hub's cache
+    could have answered too."""
     from huggingface_hub import errors
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -183,7 +168,7 @@ def hub_errors(repo: str, *, cached: bool = True) -> Iterator[None]:
 
 
 def error_reason(error: BaseException, cached: bool) -> str:
-    """What an error of huggingface_hub means: its own words where the Hub answered."""
+    """The meaning of an error of huggingface_hub: the Hub's answer, if there is one."""
     from huggingface_hub import constants, errors
 
     cause = error.__cause__

@@ -3,9 +3,9 @@
 In: a model with vectors attached, or an adapter's folder. Out: a folder (see `record` for its files), or an
 `Adapter` in memory that is proven to belong to the model's base. Vectors are fp32 always.
 
-Format: peft 0.21's IA3 tuner, `save_pretrained`. What PEFT cannot express (a vector on both sides of one
-linear layer: `ffn` with `ffn_output`) is written as `ia3_speech.safetensors` under our own names, without
-`adapter_config.json`: PEFT then refuses the folder instead of loading half of it.
+Format: peft 0.21's IA3 tuner, `save_pretrained`. PEFT cannot express a vector on both sides of one linear
+layer (`ffn` with `ffn_output`): such an adapter is written as `ia3_speech.safetensors`, without
+`adapter_config.json`, so that PEFT refuses the folder instead of loading half of it.
 """
 
 import json
@@ -38,28 +38,17 @@ from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.errors import AdapterError
+from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import Base, full_name
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import (
-    PREFIX,
-    TargetModule,
-    all_target_modules,
-    architecture_of,
-    head_parameters,
-    is_recogniser,
-    target_modules,
-    unwrap,
-    vector_size,
-    vectors,
-)
 from ia3_speech.model.location import MINI
 
 logger = logging.getLogger(__name__)
 PEFT_VERSION = "0.21.2"  # whose layout this is
-# The base's name in adapter_config.json where no hub id and no folder is meant: `AutoPeftModel`, which can't
-# find it, shows this in its error.
+# The base's name in adapter_config.json, if it is neither a hub id nor a folder; the error of `AutoPeftModel`
+# shows it
 MINI_NAME = (
     "mini (it comes with ia3-speech: ia3-speech adapters export ADAPTER --out FOLDER writes it with the "
     "adapter merged, for AutoModelForCTC; or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
@@ -88,17 +77,17 @@ def save_adapter(
     Raises:
         AdapterError: nothing is attached, or it is merged; or a parameter is not finite.
     """
-    model = unwrap(model)
+    model = ia3.unwrap(model)
     refuse_merged(model)
     if not is_attached(model):
         raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
     classes = {}
-    if head_parameters(model) and not is_recogniser(model):
+    if ia3.head_parameters(model) and not ia3.is_recogniser(model):
         classes["classes"] = [name for _, name in sorted(model.config.id2label.items())]
     metadata = Metadata(
         base=base.name if base else name_of_base(model),
         fingerprint=base.fingerprint if base else fingerprint(model),
-        config=model.ia3_config.to_json(),
+        config=ia3.attachment(model).config.to_json(),
         labels=dict(labels or {}),
         training=classes | dict(training or {}),
     )
@@ -106,7 +95,7 @@ def save_adapter(
 
 
 def name_of_base(model: nn.Module) -> str:
-    """The base's name as transformers remembers it; a folder by its full path, as `load_base` records it."""
+    """The base's name that transformers stored; a folder by its full path, as `load_base` records it."""
     name = getattr(model.config, "name_or_path", "") or ""
     if Path(name).resolve() == MINI.resolve():
         return "mini"
@@ -114,11 +103,11 @@ def name_of_base(model: nn.Module) -> str:
 
 
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
-    """What is attached to `model`, copied: fp32, on the CPU."""
-    attached = vectors(model)
+    """A copy of the vectors and the head attached to `model`: fp32, on the CPU."""
+    attached = ia3.vectors(model)
     return Adapter(
         name=metadata.base if metadata else "",
-        config=model.ia3_config,
+        config=ia3.attachment(model).config,
         vectors={vector.target: to_fp32(vector.l) for vector in attached.values()},
         head={name: to_fp32(p) for name, p in trainable(model) if name not in attached},
         metadata=metadata,
@@ -126,8 +115,8 @@ def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
 
 
 def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters of the base's own head by their names in the model, also while another is trained."""
-    head = getattr(model, "ia3_head", None) or head_parameters(model)
+    """The parameters of the base's head by their names in the model, also while another head is trained."""
+    head = ia3.attachment(model).base_head or ia3.head_parameters(model)
     return {name: to_fp32(tensor) for name, tensor in head.items()}
 
 
@@ -136,27 +125,27 @@ def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Path:
-    """Write an adapter of `model`'s base, which must have metadata. Raises as `write_folder`, or AdapterError
-    where a parameter is not finite."""
+    """Write an adapter of `model`'s base, with its metadata. Raises as `write_folder`, or AdapterError if a
+    parameter is not finite."""
     from safetensors.torch import save_file
 
     check_finite(adapter.tensors, "not saved:")
-    model = unwrap(model)
+    model = ia3.unwrap(model)
 
     def write_tensors(new: Path) -> None:
         if peft_can_express(model, adapter):
             save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
             config = json.dumps(peft_config(model, adapter), indent=2, sort_keys=True)
             (new / PEFT_CONFIG).write_text(f"{config}\n", "utf-8")
-        else:  # our own names, so that PEFT can't load half of it
+        else:
             save_file(adapter.tensors, new / OWN_WEIGHTS, {"format": "pt"})
 
     return write_folder(folder, adapter.metadata, write_tensors)
 
 
 def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable[[Path], None]) -> Path:
-    """Write an adapter's folder in one step: its tensors, by a function that is given a folder, its record
-    and its card. Raises AdapterError where the folder holds files that are not an adapter's."""
+    """Write an adapter's folder in one step: tensors, by a function of a folder, record and card. Raises
+    AdapterError if the folder holds files that are not an adapter's."""
     if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
         raise AdapterError(
             f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
@@ -167,7 +156,7 @@ def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable
         write_tensors(new)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         write_record(new, asdict(replace(metadata, created=now)))
-        update_card(new, overwrite=True)  # PEFT writes one of its own
+        update_card(new, overwrite=True)  # PEFT writes a card too
     return Path(folder)
 
 
@@ -178,8 +167,8 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     """Whether PEFT would load all of it, and every vector would have its effect there.
 
     PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
-    quantised layers; of heads it saves no lists of modules (`tdnn`) and no lone parameters (`layer_weights`).
-    Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
+    quantised layers; it saves no heads of lists of modules (`tdnn`) or single parameters (`layer_weights`).
+    If attention does not call its projections (WavLM) PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
     if not modules or len(set(modules)) < len(modules):
@@ -190,7 +179,7 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
     parents = [model.get_submodule(path.rpartition(".")[0]) for path in modules]
-    replaced_methods = architecture_of(model).replaced_methods
+    replaced_methods = ia3.architecture_of(model).replaced_methods
     return not any(hasattr(parent, method) for parent in parents for method in replaced_methods)
 
 
@@ -216,7 +205,6 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         short = {path.rpartition(".")[2] for path in paths}
         if adapter.config.layers != "all":
             return sorted(paths)
-        # PEFT matches the end of a path, so a short name must not match modules without a vector.
         matched = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
         return sorted(short) if matched <= set(modules) else sorted(paths)
 
@@ -249,10 +237,10 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     """
     if (method := method_of(folder)) != "ia3":
         raise AdapterError(
-            f"{folder}: its method is {method}, and sums, banks, merging, and training from an adapter are "
-            f"IA³'s alone (--adapter, and load(adapter=…), take it by itself)"
+            f"{folder}: its method is {method}; sums, banks, merging, and training from an adapter need IA³ "
+            f"(--adapter, and load(adapter=…), take it by itself)"
         )
-    model, metadata = unwrap(model), read_metadata(folder)
+    model, metadata = ia3.unwrap(model), read_metadata(folder)
     check_base(folder, metadata, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     own = own_head(model)
@@ -264,27 +252,27 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     }
     if metadata:
         config = metadata.ia3_config
-        if differing := values.keys() ^ set(target_modules(model, config)):
+        if differing := values.keys() ^ set(ia3.target_modules(model, config)):
             names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in differing)[:5])
             raise AdapterError(f"{folder}: missing or left over beside its {METADATA}: {names}")
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
         head = own | head if head else head  # PEFT may save a classifier without its projector
-    for target in target_modules(model, config):  # PEFT may leave out single modules, whose vector is then 1
-        values.setdefault(target, torch.ones(vector_size(model, target)))
+    for target in ia3.target_modules(model, config):  # PEFT may leave out modules: their vectors are 1
+        values.setdefault(target, torch.ones(ia3.vector_size(model, target)))
     adapter = Adapter(str(folder), config, values, head, metadata)
     check_fit(model, adapter)
     return adapter
 
 
 def check_fit(model: nn.Module, adapter: Adapter) -> None:
-    """Raises AdapterError unless an adapter's parameters are finite, and as many as its base has there."""
-    head = head_parameters(model) if adapter.config.train_head else {}
+    """Raises AdapterError unless an adapter's parameters are finite, and of the base's sizes."""
+    head = ia3.head_parameters(model) if adapter.config.train_head else {}
     if adapter.head.keys() != head.keys():
         names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
         raise AdapterError(f"{adapter.name}: the head is {names}")
-    sizes = {target.vector_path: vector_size(model, target) for target in all_target_modules(model)}
+    sizes = {target.vector_path: ia3.vector_size(model, target) for target in ia3.all_target_modules(model)}
     sizes |= {name: parameter.numel() for name, parameter in head.items()}
     for name, tensor in adapter.tensors.items():
         if tensor.numel() != sizes.get(name):
@@ -297,18 +285,18 @@ def check_fit(model: nn.Module, adapter: Adapter) -> None:
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
-    """Raises AdapterError, which begins with `subject`, where a parameter is not finite."""
+    """Raises AdapterError, which begins with `subject`, if a parameter is not finite."""
     if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         raise AdapterError(f"{subject} {', '.join(not_finite[:5])} holds NaN or infinite values")
 
 
-def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> TargetModule:
+def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> ia3.TargetModule:
     """The target module of a tensor, by its name, ours or PEFT's, and its shape."""
     path, _, leaf = key.rpartition(".")
-    for target in all_target_modules(model):
+    for target in ia3.all_target_modules(model):
         if target.module != path:
             continue
-        if leaf == PREFIX + target.placement and tensor.ndim == 1:
+        if leaf == ia3.PREFIX + target.placement and tensor.ndim == 1:
             return target
         if leaf == "ia3_l" and tensor.ndim == 2 and tensor.shape[0 if target.side == "in" else 1] == 1:
             return target
@@ -318,7 +306,7 @@ def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: P
 
 
 def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, Any]) -> None:
-    """Raises AdapterError where the recorded fingerprint is not that of the base."""
+    """Raises AdapterError if the recorded fingerprint differs from the base's."""
     if metadata is None:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", adapter)
         return

@@ -32,8 +32,6 @@ from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import (
-    MERGED,
-    Unfrozen,
     detach,
     insert_vectors,
     is_attached,
@@ -41,7 +39,7 @@ from ia3_speech.model.attach import (
     trainable,
 )
 from ia3_speech.model.base import DTYPES, Base, quiet_transformers
-from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, unwrap, vectors
+from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, attachment, unwrap, vectors
 
 BIOMETRIC_NOTE = (
     "\nIt is adapted to one person's voice, which makes it biometric data: pass it on only with that "
@@ -59,7 +57,7 @@ class Merged:
     head: list[str]  # the names of the trained head's parameters; none where the head is the base's
     # Name in the model → the base's own tensor, of all that were replaced, the head too
     base_tensors: dict[str, torch.Tensor]
-    unfrozen: Unfrozen  # what the base was before vectors were attached
+    unfrozen: list[tuple]  # what the base was before vectors were attached
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -83,10 +81,10 @@ def merge(model: nn.Module) -> nn.Module:
     by_path, products = vectors(original), scaled_parameters(original)
     head = {name: p.detach().clone() for name, p in trainable(original) if name not in by_path}
     by_target = {vector.target: vector.l for vector in by_path.values()}
-    merged = Merged(original.ia3_config, by_target, list(head), {}, original.ia3_unfrozen)
+    merged = Merged(attachment(original).config, by_target, list(head), {}, attachment(original).unfrozen)
     detach(original).requires_grad_(False)
     merged.base_tensors = swap_tensors(original, products | head)
-    setattr(original, MERGED, merged)
+    attachment(original).merged = merged
     return model
 
 
@@ -102,12 +100,12 @@ def unmerge(model: nn.Module) -> nn.Module:
     original = unwrap(model)
     if not is_merged(original):
         raise AdapterError("no adapter is merged into the model's weights (merge(model) comes first)")
-    merged: Merged = getattr(original, MERGED)
+    merged: Merged = attachment(original).merged
     head = {name: original.get_parameter(name).data for name in merged.head}
-    delattr(original, MERGED)
+    attachment(original).merged = None
     swap_tensors(original, merged.base_tensors)
     insert_vectors(original, list(merged.vectors), merged.config)
-    original.ia3_unfrozen = merged.unfrozen
+    attachment(original).unfrozen = merged.unfrozen
     swap_tensors(original, head)
     for vector in vectors(original).values():
         parameter = merged.vectors[vector.target]
@@ -229,7 +227,7 @@ def is_checkpoint_file(entry: Path) -> bool:
 
 def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> str:
     """The README.md of a merged checkpoint, with the Hub's front matter."""
-    config = getattr(merged.model, MERGED).config
+    config = attachment(merged.model).merged.config
     name = base_name(merged.name)
     base_model = f"base_model: {name}\nbase_model_relation: finetune\n" if "/" in name else ""
     parts = [f"IA³ on {', '.join(config.placements)}; layers {config.layers}"] if config.placements else []

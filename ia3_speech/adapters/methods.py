@@ -37,10 +37,9 @@ from ia3_speech.adapters.weights import read_weights, weights_file
 from ia3_speech.cli import pip_install
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import INSERTED, freeze, probe_input, without_effect
+from ia3_speech.model.attach import freeze, probe_input, without_effect
 from ia3_speech.model.base import Base
-from ia3_speech.model.ia3 import architecture_of, head_of, layers_of, path_in, target_modules
-from ia3_speech.model.partial_forward import PROMPT_FRAMES
+from ia3_speech.model.ia3 import architecture_of, attachment, head_of, layers_of, path_in, target_modules
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # ra
 
 
 class Inserted(NamedTuple):
-    """A method's parts of a model; the model's attribute INSERTED."""
+    """A method's parts of a model, as `Attachment.inserted`."""
 
     config: Config  # for the record
     parameters: Parameters  # those that train
@@ -88,14 +87,12 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
     if added or len(dead) == len(parameters):
         fault = f"no effect of {', '.join((added or dead)[:8])}" if parameters else "nothing trains"
         raise AdapterError(f"{where}: {fault} (choose other modules or layers)")
-    inserted = Inserted(config, parameters, vars(model).pop(PEFT_WRAPPER, None))
-    setattr(model, INSERTED, inserted)
-    return inserted
+    state = attachment(model)
+    state.inserted, state.peft = Inserted(config, parameters, state.peft), None
+    return state.inserted
 
 
 # --- the methods --------------------------------------------------------------------------------------------
-
-PEFT_WRAPPER = "peft_wrapper"  # for a moment, an attribute of the model
 
 
 def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
@@ -112,7 +109,7 @@ def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
         if settings.is_prompt_learning:
             raise ValueError("it needs a language model (take --method prompt)")
         wrapper = peft.get_peft_model(model, settings)
-    vars(model)[PEFT_WRAPPER] = wrapper  # not as a module: it holds the model
+    attachment(model).peft = wrapper
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -193,7 +190,7 @@ def insert_prompt(model: nn.Module, config: Config, frames: int = 16) -> Paramet
     encoder.register_parameter("prompt", nn.Parameter(start))
     encoder.register_forward_pre_hook(put_prompt_before, with_kwargs=True)
     encoder.register_forward_hook(drop_prompt)
-    setattr(model, PROMPT_FRAMES, frames)
+    attachment(model).prompt_frames = frames
     return {f"{path}.prompt": encoder.prompt}
 
 
@@ -258,7 +255,7 @@ def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict
     """
     from safetensors.torch import save_file
 
-    inserted: Inserted | None = getattr(base.model, INSERTED, None)
+    inserted: Inserted | None = attachment(base.model).inserted
 
     def write_tensors(new: Path) -> None:
         if inserted.peft:

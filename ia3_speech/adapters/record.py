@@ -1,12 +1,12 @@
-"""An adapter in memory, and `ia3_speech.json`, which says what it is. Nothing here loads torch.
+"""An adapter in memory, and its record, `ia3_speech.json`. Nothing here loads torch.
 
     adapter_config.json, adapter_model.safetensors      PEFT's layout: `PeftModel.from_pretrained` reads it
-    ia3_speech.json                                     base, placements, whose voice, scores
+    ia3_speech.json                                     base, placements, speaker, scores
     README.md                                           the same for people and the Hub (see `card`)
-    gate.safetensors                                    perhaps: what its speech is like (see `routing`)
+    gate.safetensors                                    perhaps: statistics of its speech (see `routing`)
 
-In: an adapter's folder, ours or PEFT's. Out: its record, for loading (`read_metadata`), as JSON for who
-writes it again (`read_record`), or for lists, empty where it can't be read (`read_summary`).
+In: an adapter's folder, ours or PEFT's. Out: its record, for loading (`read_metadata`), as JSON to be changed
+(`read_record`), or for lists, empty if it can't be read (`read_summary`).
 """
 
 import json
@@ -36,7 +36,7 @@ SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # all that may be regis
 DAMAGED = "(damaged: copy the adapter again)"
 
 
-# --- the types of ia3_speech.json: of what is read here; further entries may be anything --------------------
+# --- the types of the entries of ia3_speech.json that are read; further entries may be anything -------------
 
 
 class Fingerprint(TypedDict, total=False):
@@ -139,12 +139,12 @@ def wrong_entry(value: Any, kind: Any, name: str = "") -> str | None:
 class Metadata:
     """The contents of `ia3_speech.json`: what an adapter is, without opening its tensors."""
 
-    base: str  # the base's name: mini, a folder's full path, a hub id; "" where it was not known
+    base: str  # its name: mini, a folder's full path, a hub id; "" if unknown
     fingerprint: dict[str, Any]  # see `model.fingerprint.fingerprint`
-    # Placements, layers, train_head; of another method than IA³ its name, and what it was given
+    # Placements, layers, train_head; of another method than IA³ its name and options
     config: dict[str, Any]
     labels: dict[str, str] = field(default_factory=dict)  # speaker, accent, domain, language, …
-    # What the trainer records (data, seed, epochs, seconds, dev WER, command)
+    # The trainer's record: data, seed, epochs, seconds, dev WER, …
     training: dict[str, Any] = field(default_factory=dict)
     # One entry a test set, see `card.score_summary`; rates as fractions
     scores: list[dict[str, Any]] = field(default_factory=list)
@@ -162,13 +162,12 @@ class Metadata:
 class Adapter:
     """An adapter in memory, not attached to a model."""
 
-    name: str  # how it was asked for, for messages
+    name: str  # in messages
     config: IA3Config  # placements, layers, train_head
     vectors: "dict[TargetModule, torch.Tensor]"  # target module → l, (d,), fp32
-    # The trained head's parameters by their names in the model (`lm_head.weight`, `classifier.bias`), or
-    # nothing
+    # The trained head's parameters by their names in the model (`lm_head.weight`), if a head was trained
     head: "dict[str, torch.Tensor]" = field(default_factory=dict)
-    # The record beside its tensors; None where another tool wrote the adapter
+    # None: another tool wrote the adapter
     metadata: Metadata | None = None
 
     @property
@@ -232,10 +231,8 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What an adapter says of itself: our `ia3_speech.json`, else the base in PEFT's configuration.
-
-    Empty where neither can be read: such an adapter can be listed, and only loading it is an error.
-    """
+    """An adapter's `ia3_speech.json`, else the base in PEFT's configuration; empty if neither can be read:
+    such an adapter can be listed, and loading it is an error."""
     with suppress(AdapterError):
         return read_record(folder)
     with suppress(AdapterError):
@@ -265,12 +262,12 @@ def peft_base(folder: Path) -> str | None:
     return "mini" if name.startswith("mini (") else name
 
 
-def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
+def same_base(recorded: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two fingerprints are of one base. In different precisions, architecture and sizes decide."""
     names = ["architecture", "layers", "hidden", "ffn", "vocabulary", "classes"]
-    if recorded.get("dtype") == found.get("dtype"):
+    if recorded.get("dtype") == other.get("dtype"):
         names += ["sha256", "buffers"]
-    return all(recorded.get(name) == found.get(name) for name in names)
+    return all(recorded.get(name) == other.get(name) for name in names)
 
 
 def describe_base(fingerprint: dict[str, Any]) -> str:

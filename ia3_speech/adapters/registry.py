@@ -2,15 +2,15 @@
 
     ia3-speech adapters register exp/NAME speaker42
 
-In: what a user types after `--adapter`. Out: a folder that holds an adapter, or an error with the nearest
-names. Looked up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable the
-platform's folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if
-there is exactly one; with one slash in it, USER/NAME on the Hugging Face Hub (see `hub`).
+In: the value of `--adapter`. Out: a folder that holds an adapter, or an error with the nearest names. Looked
+up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable in the platform's
+folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if there is
+exactly one; USER/NAME on the Hugging Face Hub (see `hub`).
 
 The registry has one folder an adapter, with `store.json`, which says where it came from, beside the adapter's
-own files, and perhaps the language model and hot words that it was measured with. An adapter that another
-takes the name of may be kept: as NAME@1, then NAME@2. Writers take a lock, and a folder is copied to a
-temporary one and moved in, so no reader ever sees half an adapter.
+files, and perhaps a language model and hot words. An adapter that is replaced may be kept as NAME@1, then
+NAME@2. Writers take a lock, and a folder is copied to a temporary one and moved in, so no reader sees half an
+adapter.
 """
 
 import os
@@ -34,12 +34,12 @@ from ia3_speech.formatting import shorten
 HOME = "IA3_SPEECH_HOME"
 REGISTRATION = "store.json"  # where an adapter came from, beside its files
 
-LONGEST_NAME = 64  # characters, and at most 192 bytes: a name, a prefix and a suffix fit a file system's 255
-KEPT = re.compile(r"(@\d{1,6})+$")  # of the name of an earlier adapter, beside those
+MAX_NAME = 64  # characters, and at most 192 bytes: with a prefix and a suffix a file system allows 255
+KEPT = re.compile(r"(@\d{1,6})+$")  # the end of an earlier adapter's name
 FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
-RESERVED = ("auto", "auto-sum", "mini", "nearest")  # which mean something else where a name may stand
-NEAREST = 3  # names that an error proposes
-LISTED = 20  # names that an error lists
+RESERVED = ("auto", "auto-sum", "mini", "nearest")  # with another meaning in place of a name
+MAX_NEAREST = 3  # names that an error proposes
+MAX_LISTED = 20  # names that an error lists
 
 
 def home() -> Path:
@@ -63,7 +63,7 @@ def check_name(name: str) -> str:
     """`name` in Unicode's composed form (NFC). Raises BadName where `name_fault` finds a fault."""
     name = unicodedata.normalize("NFC", name)
     if fault := name_fault(name):
-        shown = repr(name[:LONGEST_NAME])
+        shown = repr(name[:MAX_NAME])
         raise BadName(f"{shown} can't be an adapter's name: {fault} (letters, digits, - and _ are safe)")
     return name
 
@@ -72,9 +72,9 @@ def name_fault(name: str) -> str | None:
     """What is wrong with a name, as a phrase; None if nothing is."""
     if not name.strip():
         return "it is empty"
-    own = KEPT.sub("", name)
-    if len(own) > LONGEST_NAME or len(own.encode(errors="replace")) > 3 * LONGEST_NAME:
-        return f"it is longer than {LONGEST_NAME} characters"
+    stem = KEPT.sub("", name)
+    if len(stem) > MAX_NAME or len(stem.encode(errors="replace")) > 3 * MAX_NAME:
+        return f"it is longer than {MAX_NAME} characters"
     if name in RESERVED:
         return "it has a meaning of its own"
     if forbidden := [character for character in FORBIDDEN if character in name]:
@@ -127,7 +127,8 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
 
 
 def is_registered(name: str) -> bool:
-    """Waits for a writer, who may be replacing the folder of this name."""
+    """Whether an adapter has this name. Blocks while another process writes the registry and may replace
+    it."""
     if not is_adapter(adapters_dir() / name):
         with without_writers():
             pass
@@ -144,25 +145,25 @@ def experiments() -> dict[str, list[Path]]:
 
 
 def not_found(text: str, path: Path, hub_failure: str = "") -> str:
-    """The message for a name or path that leads nowhere; `hub_failure` is why the Hub, if it was asked, did
-    not provide an adapter of this name."""
+    """The message for a name or path without an adapter; `hub_failure` is the Hub's reason, if it was
+    asked."""
     by_experiment = experiments()
     known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
-    near = get_close_matches(text, known, n=NEAREST, cutoff=0.5)
+    near = get_close_matches(text, known, n=MAX_NEAREST, cutoff=0.5)
     nearest = f" (nearest names: {', '.join(near)})" if near else ""
     with suppress(OSError, ValueError):
         if text and path.exists():
             return f"{text}: {path_fault(path)}{nearest}"
     if len(several := by_experiment.get(text, ())) > 1:
-        folders = ", ".join(folder.parent.as_posix() for folder in several[:LISTED])
+        folders = ", ".join(folder.parent.as_posix() for folder in several[:MAX_LISTED])
         return f"{text}: may be any of {folders} (give one of these paths)"
     if hub_failure:
         return f"{text}: no such folder, and as a name on the Hub: {hub_failure}{nearest}"
-    what = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
+    fault = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
     if known and not nearest:
-        nearest = f" (there are: {shorten(known, most=LISTED)})"
+        nearest = f" (there are: {shorten(known, most=MAX_LISTED)})"
     none = f", and none is registered in {adapters_dir()} (ia3-speech adapters register FOLDER NAME)"
-    return f"{text or '(empty)'}: {what}{nearest or none}"
+    return f"{text or '(empty)'}: {fault}{nearest or none}"
 
 
 def path_fault(path: Path) -> str:
@@ -200,19 +201,18 @@ def register(
     search_files: Mapping[str, bytes] | None = None,
     sender: str | None = None,
 ) -> Path:
-    """Copy the adapter in `folder` into the registry under `name`; returns its folder there.
-
-    Registering the same contents again changes nothing.
+    """Copy the adapter in `folder` into the registry under `name`; returns its folder there. Registering the
+    same contents again changes nothing.
 
     Args:
         force: replace another adapter that has that name.
-        keep: rename it, to NAME@1, or the next number that is free.
-        search_files: name → contents, of what belongs to it beside its own files (`SearchOptions.stored`).
-        sender: from where it was sent, if it is from another machine: its record then names no data here.
+        keep: rename the other adapter to NAME@1, or the next number that is free.
+        search_files: name → contents, of the language model and hot words (`SearchOptions.stored`).
+        sender: the source, if it is on another machine: the record then names no data here.
 
     Raises:
         NameTaken: another adapter has that name, and neither `force` nor `keep` is given.
-        UserError: the name can't be one, there is no adapter, or the registry can't be written.
+        UserError: the name is not allowed, there is no adapter, or the registry can't be written.
     """
     name, folder = check_name(name), Path(folder)
     source = adapter_at(folder)
@@ -235,7 +235,7 @@ def register(
                     f"{name}: another adapter has this name ({target}); take another name, replace it with "
                     f"--force, or keep it as {name}@1 (ia3-speech adapters register --keep)"
                 )
-        if target.is_symlink():  # somebody's own link: what it leads to is theirs
+        if target.is_symlink():  # a user's link: its target stays
             target.unlink()
         with replacing(target) as new:
             new.mkdir()
@@ -260,7 +260,7 @@ def remove(name: str) -> None:
         remove_leftovers(folder)
         if not is_adapter(folder):
             raise UnknownAdapter(not_found(name, Path(name)))
-        if folder.is_symlink():  # somebody's own link: what it leads to is theirs
+        if folder.is_symlink():  # a user's link: its target stays
             folder.unlink()
             return
         with replacing(folder) as empty:  # so that a kill leaves no half of it under the name
@@ -283,8 +283,8 @@ def registration_of(folder: Path) -> dict[str, Any]:
 
 
 def training_data(folder: Path) -> Path | None:
-    """The data directory that an adapter was trained on, if it is still there. Of a registered adapter it is
-    what `register` found: a record, which anybody may have written, is not asked."""
+    """The data directory that an adapter was trained on, if it is still there. For a registered adapter
+    `register` recorded it; its own record, which may come from elsewhere, is not used."""
     if folder.parent != adapters_dir():
         return recorded_data(folder)
     data = Path(str(registration_of(folder).get("data", "")))
@@ -323,7 +323,7 @@ def locked() -> Iterator[None]:
 
 @contextmanager
 def without_writers() -> Iterator[None]:
-    """Keep writers out. A registry that is read-only, or is not there yet, has none."""
+    """Keep writers out. A registry that is read-only, or does not exist yet, has none."""
     with ExitStack() as stack:
         if adapters_dir().is_dir():
             with suppress(OSError):
@@ -333,7 +333,7 @@ def without_writers() -> Iterator[None]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Make the registry's folder, hold its lock, and turn the system's errors into a UserError."""
+    """Create the registry's folder, hold its lock, and turn the system's errors into a UserError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked():

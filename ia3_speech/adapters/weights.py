@@ -1,4 +1,4 @@
-"""An adapter's tensors, read without its base: which vectors, and how they lie around 1.
+"""An adapter's tensors, read without its base: its vectors, and their distribution around 1.
 
 In: a folder, ours or PEFT's. Out: each vector with its layer and placement, and statistics: a vector above 1
 amplifies an activation, one below 1 inhibits it. torch is loaded only where its tensors are asked for.
@@ -56,7 +56,7 @@ class Spread:
 
 
 def tensor_files(folder: Path) -> list[Path]:
-    """The files that may hold an adapter's tensors; what else lies beside them decides no hypothesis."""
+    """The files that may hold an adapter's tensors; no other file decides a hypothesis."""
     names = (OWN_WEIGHTS, PEFT_WEIGHTS, PICKLE)
     return [folder / name for name in names if (folder / name).is_file()]
 
@@ -87,10 +87,10 @@ def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[st
     file = weights_file(folder)
     try:
         with safe_open(file, framework) as tensors:
-            found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (no dictionary)
-        if framework == "np" and any(tensor.dtype.kind != "f" for tensor in found.values()):
+            weights = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 (no dictionary)
+        if framework == "np" and any(tensor.dtype.kind != "f" for tensor in weights.values()):
             raise TypeError  # bfloat16 of ml_dtypes
-        return found
+        return weights
     except (TypeError, KeyError):  # bfloat16, which numpy lacks
         return {name: tensor.float().numpy() for name, tensor in read_weights(folder, "pt").items()}
     except (SafetensorError, OSError) as error:

@@ -52,8 +52,8 @@ def list_(format: Literal["text", "json"] = "text") -> None:
     if format == "json":
         print("".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries), end="")
     elif entries:
-        rows = [[name.upper() for name in COLUMNS]]
-        rows += [[format_value(entry.get(name)) for name in COLUMNS] for entry in entries]
+        rows = [[format_value(entry.get(name)) for name in COLUMNS] for entry in entries]
+        rows.insert(0, [name.upper() for name in COLUMNS])
         print("\n".join(in_columns(rows, left=range(len(COLUMNS)))))
     else:
         print(
@@ -62,7 +62,7 @@ def list_(format: Literal["text", "json"] = "text") -> None:
 
 
 def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | None = None) -> None:
-    """Show what is known of one adapter: base, labels, training, scores, and how far its vectors are from 1.
+    """Show the record of an adapter: base, labels, training, scores, and how far its vectors are from 1.
 
     Args:
         adapter: a registered name, an adapter's folder, or its id on the Hub.
@@ -98,14 +98,14 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
 
 
 def describe_adapter(folder: Path) -> dict[str, Any]:
-    """What an adapter's record, its tensors and its registration say of it."""
+    """The facts in an adapter's record, its tensors and its registration."""
     summary, registration = read_summary(folder), registry.registration_of(folder)
     config, parameters = summary.get("config") or {}, None
     placed = str(config.get("method", "ia3")).partition(":")[0] in ("ia3", *PLACED)
     with suppress(UserError):
         parameters = sum(tensor.size for tensor in read_weights(folder).values())
     entry = {
-        "name": folder.name if folder.parent == registry.adapters_dir() else None,
+        "name": registered_name(folder),
         "path": str(folder.absolute()),
         "base": summary.get("base"),
         "method": config.get("method"),
@@ -126,8 +126,12 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def format_value(value: Any, most: int = registry.LISTED) -> str:
-    """A fact for people: `key,value`, `speaker=42 accent=scots`, `-` for none; of a list the first `most`."""
+def registered_name(folder: Path) -> str | None:
+    return folder.name if folder.parent == registry.adapters_dir() else None
+
+
+def format_value(value: Any, most: int = registry.MAX_LISTED) -> str:
+    """A fact as text: `key,value`, `speaker=42 accent=scots`, `-` for none; of a list the first `most`."""
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     if isinstance(value, dict):
@@ -158,8 +162,7 @@ def register(
         name: at most 64 characters, none of / \\ : * ? " < > |
         force: replace an earlier adapter of this name.
         keep: rename an earlier adapter of this name to NAME@1, or the next number that is free.
-        score: score.json of one or more test sets: the model card in `folder` is first rewritten with these
-            scores and the name.
+        score: score.json of one or more test sets; the model card in `folder` is first rewritten with them.
     """
     search_options.check()
     source = registry.resolve_adapter(folder)
@@ -171,7 +174,7 @@ def register(
 
 
 def check_and_register(source: Path, name: str, **options: Any) -> Path:
-    """`registry.register` of an adapter whose tensors and gate are usable."""
+    """`registry.register`, after a check of tensors and gate."""
     from ia3_speech.adapters.io import check_finite  # loads torch
     from ia3_speech.routing.gate import read_gate
 
@@ -190,8 +193,8 @@ def remove(name: str) -> None:
     """
     registry.remove(name)
     print(f"{name}: removed from {registry.adapters_dir()}")
-    if earlier := [one for one in registry.registered_names() if one.startswith(f"{name}@")]:
-        print(f"{', '.join(earlier)}: earlier ones, which are still there")
+    if earlier := [each for each in registry.registered_names() if each.startswith(f"{name}@")]:
+        print(f"{', '.join(earlier)}: earlier versions, which stay")
 
 
 def card(folder: Path, name: str | None = None, score: list[Path] | None = None) -> None:
@@ -230,7 +233,7 @@ def gate(adapter: str, *, data: Path, base: str | None = None, allow_pipes: bool
     loaded = base_of(spec, adapter if is_base else base)
     if not is_base:
         check_base(adapter, read_metadata(folder), loaded.fingerprint)
-    name = folder.name if folder.parent == registry.adapters_dir() else None
+    name = registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances
     count = add_gate(folder, loaded, utterances, name, allow_pipes=allow_pipes)
     print(f"{folder / GATE}: of {plural(count, 'utterance')}")

@@ -126,7 +126,7 @@ def load_classifier(
 
     from ia3_speech.model import base as bases
     from ia3_speech.model.fingerprint import fingerprint
-    from ia3_speech.model.ia3 import architecture_of, head_parameters
+    from ia3_speech.model.ia3 import head_parameters
 
     device, folder = bases.usable_device(device), base_folder(str(name))
     source, is_folder = str(folder or name), folder is not None
@@ -148,8 +148,7 @@ def load_classifier(
     bases.refuse_unexpected_weights(report["unexpected_keys"], name)
     bases.fill_missing_weights(model, report["missing_keys"] - head_parameters(model).keys(), name)
     model.to(device).eval().requires_grad_(False)
-    kernels = architecture_of(model).input.kernels(model.config, extractor)
-    return bases.Base(bases.full_name(name), model, extractor, None, fingerprint(model), kernels)
+    return bases.Classifier(bases.full_name(name), model, extractor, None, fingerprint(model))
 
 
 COMMAND = main

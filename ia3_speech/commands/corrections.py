@@ -1,4 +1,4 @@
-"""Corrections: the true texts of recordings, from which a registered adapter learns.
+"""Corrections: recordings with checked texts, from which a registered adapter learns.
 
     ia3-speech corrections add anna audio.wav "what was said"     a recording
     ia3-speech corrections add anna table.csv                     columns file, text and perhaps speaker
@@ -8,9 +8,9 @@
     ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all of them
 
 A copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts are stored in
-`$IA3_SPEECH_HOME/corrections/NAME` (without that variable, in the platform's folder for user data). They are
-somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove` deletes it. An
-adapter that has learnt from them stays; `ia3-speech voices remove NAME` deletes that too.
+`$IA3_SPEECH_HOME/corrections/NAME` (without that variable, in the platform's folder for user data).
+Recordings of a voice are personal: no other user can open that folder, nothing is sent anywhere, and `remove`
+deletes it. An adapter that has learnt from them stays; `ia3-speech voices remove NAME` deletes that too.
 """
 
 import sys
@@ -30,16 +30,16 @@ from ia3_speech.formatting import in_columns, plural
 
 
 def add(name: str, correction: list[str], recordings: Path | None = None) -> int:
-    """Store what was really said in recordings, for `corrections learn`.
+    """Store recordings with their correct texts, for `corrections learn`.
 
     Recordings that can't be used are named on stderr, the others are stored, and the exit code is 1. A
     recording that is stored already, under whatever file name, gets the new text. `corrections --help` says
-    what is stored where.
+    the folders.
 
     Args:
         name: a registered adapter.
-        correction: a recording and what is said in it; or a table (.csv, .tsv, .xlsx) with the columns file
-            and text; or, with --recordings, a folder of .txt files (delete those that you have not checked).
+        correction: a recording and its text; or a table (.csv, .tsv, .xlsx) with the columns file
+            and text; or, with --recordings, a folder of .txt files (delete unchecked ones).
         recordings: the folder of the recordings that the .txt files belong to.
     """
     from ia3_speech.model.base import load_base
@@ -47,7 +47,8 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
     adapter, (source, *text) = voice.registered(name), correction
     corrections, problems = read_corrections(Path(source), " ".join(text), recordings)
     with only_writer(name):
-        base, own = load_base(recorded_base(adapter) or "mini", device="cpu"), voice.speaker_of(adapter)
+        base = load_base(recorded_base(adapter) or "mini", device="cpu")
+        speaker = voice.speaker_of(adapter)
         stored = {utterance.id[-voice.DIGEST :]: utterance for utterance in voice.read_store(name)}
         known, taken = len(stored), {}
         for each in corrections:
@@ -57,8 +58,8 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
                 wave = load_audio(each.file)
                 if (digest := voice.audio_digest(wave)) in taken:
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
-                recording = each._replace(speaker=each.speaker or own)
-                voice.keep_recording(name, stored, recording, wave, base)
+                recording = each._replace(speaker=each.speaker or speaker)
+                voice.add_recording(name, stored, recording, wave, base)
             except OSError as error:  # such as a name that is too long
                 problems.append(f"{each.where}: {each.file}: {error.strerror}")
                 continue
@@ -76,7 +77,7 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
 
 
 def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
-    """The corrections of one recording, of a table, or of a folder of texts; and what is wrong there."""
+    """The corrections of one recording, of a table, or of a folder of texts; and their faults."""
     if text:
         return [Correction(str(source), source, text)], []
     if source.suffix.lower() in SUFFIXES:
@@ -88,7 +89,7 @@ def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[
         ], problems
     if not source.is_dir() or recordings is None:
         raise UserError(
-            f'{source}: what is said there? (corrections add NAME audio.wav "what was said"; or a .csv; or a '
+            f'{source}: its text is missing (corrections add NAME audio.wav "what was said"; or a .csv; or a '
             f"folder of .txt files, with --recordings FOLDER)"
         )
     audio, problems = find_recordings([str(recordings)])
@@ -128,7 +129,7 @@ def remove(*names: str) -> None:
             them.
     """
     if not names:
-        raise UserError("whose? (corrections remove NAME [UTTERANCE …])")
+        raise UserError("name an adapter (corrections remove NAME [UTTERANCE …])")
     if not store_of(names[0]).exists():
         raise UserError(f"{names[0]}: there are no corrections")
     deleted, left = voice.delete_recordings(names[0], {*names[1:]})
@@ -141,25 +142,25 @@ def learn_corrections(name: str) -> None:
 
     The new adapter is kept only if it is better in cross-validation, where each utterance is decoded by an
     adapter that was not trained on it. These adapters have to make fewer errors than the old one on the
-    corrections that are new to it, and fewer than the base on everything. On other people's speech, the new
+    corrections that are new to it, and fewer than the base on everything. On speech of other people, the new
     adapter may make at most a tenth more errors than the old one. The old one is kept as NAME@1, then NAME@2
-    …. Words of five letters or more that are said several times, and never recognised, become hot words of
+    …. Words of five letters or more that occur several times, and are never recognised, become hot words of
     the new one. For a few minutes of speech this takes minutes.
 
     Args:
         name: a registered adapter that has corrections.
     """
-    from ia3_speech.training.few_minutes import folds_report
+    from ia3_speech.training.few_minutes import cross_validation_report
 
     voice.registered(name)
     learnt = voice.learn_voice(name)
-    print(*folds_report(f"new {name}", learnt.summary), sep="\n")
+    print(*cross_validation_report(f"new {name}", learnt.summary), sep="\n")
     if learnt.kept:
         print(f"{name} is the new adapter now, and {learnt.earlier} the earlier one: {learnt.comparison}")
         if missed := learnt.summary["missed"]:
-            print(f"hot words, for they were never recognised: {', '.join(missed)}")
+            print(f"new hot words, since they were never recognised: {', '.join(missed)}")
     else:
-        print(f"{name} stays as it is, and so do its corrections: {learnt.comparison}")
+        print(f"{name} is not replaced, and its corrections stay: {learnt.comparison}")
 
 
 COMMAND = {"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove}

@@ -21,7 +21,6 @@ from pathlib import Path
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json
 from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
     PARTS_FOLDER,
     bad_audio_message,
@@ -38,6 +37,7 @@ from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTim
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
+from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load

@@ -4,7 +4,7 @@
     ia3-speech export --format onnx_adapter --adapter speaker42 --out speaker42.onnx_adapter
     ia3-speech export --format sherpa-onnx --adapter speaker42 --out phone        merged, for another program
 
-In: a base, and an adapter where one is to be merged. Out: a folder (see `onnx.layouts`), or a file of
+In: a base, and an adapter where one is to be merged. Out: a folder (see `onnx.export`), or a file of
 vectors. A checkpoint for transformers is written by `ia3-speech adapters export`.
 """
 
@@ -66,7 +66,7 @@ def main(
         write_onnx_adapter(read_sum(loaded.model, spec), out)
         print(f"{out}: {spec}, for a graph of {loaded.name}")
         return
-    from ia3_speech.onnx.layouts import FILES, write_layout
+    from ia3_speech.onnx.export import FILES, write_layout
 
     if other := unexpected_file(out, lambda entry: entry.name in FILES):
         raise UserError(f"{out}: holds {other}, which would be lost (give another --out)")

@@ -36,12 +36,12 @@ import numpy as np
 
 from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
 from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
+from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 

@@ -14,6 +14,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
@@ -56,7 +57,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             refuse_too_few(options.train, sets["train"].utterances)
         return
     if checking.tests:
-        raise TrainingError("--tests is for --check, which looks at them beside train and dev (leave it out)")
+        raise TrainingError("--tests is for --check, which checks them beside train and dev (leave it out)")
     if options.dev is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError("folds are trained by one process (start it without accelerate, or give --dev)")
     if options.dev and options.train.resolve() == options.dev.resolve():
@@ -64,48 +65,57 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     if options.force and options.out.exists():
         from ia3_speech.training.data import check_data
 
-        check_data(options, [])  # before what is there is deleted
+        check_data(options, [])  # before its contents are deleted
+    if options.noise or options.reverb:
+        from ia3_speech.training.augmentation import read_augmentation
+
+        read_augmentation(options)
     # Of several processes the first alone deletes; where training begins the others wait for it.
     follows = options.force and os.environ.get("RANK", "0") != "0"
     if not follows and inputs.is_current(options.out, options.force, resume=True):
         return
-    from ia3_speech.routing.gate import add_gate_of_training
+    if options.dev:
+        for sentence in overlap_of_train_and_dev(**sets):
+            logger.warning("Warning: %s.", sentence)
+        from accelerate import PartialState
 
-    if options.dev is None:
-        from ia3_speech.results.curve_files import gain_of_others
-        from ia3_speech.training.few_minutes import folds_report, train_on_few
+        from ia3_speech.training.run import train
+
+        try:
+            summary = train(options)
+        except OSError as error:
+            raise TrainingError(
+                f"{error} (the last checkpoint in {options.out}/checkpoints is kept)"
+            ) from error
+        if not PartialState().is_main_process:
+            return
+    else:
+        from ia3_speech.training.few_minutes import train_on_few
 
         summary = train_on_few(options)
-        add_gate_of_training(
-            options.out, options.base, sets["train"].utterances, allow_pipes=options.allow_pipes
-        )
-        inputs.record(options.out)
-        print("\n".join(folds_report(f"{options.out}/adapter", summary)))
-        if sentence := gain_of_others(options.base):
-            print(sentence)
-        return
-    for sentence in overlap_of_train_and_dev(**sets):
-        logger.warning("Warning: %s.", sentence)
-    from accelerate import PartialState
+    if options.method == "ia3":  # `auto` attaches no others
+        from ia3_speech.routing.gate import add_gate_of_training
 
-    from ia3_speech.training.run import train
+        utterances = sets["train"].utterances
+        add_gate_of_training(options.out, options.base, utterances, allow_pipes=options.allow_pipes)
+    inputs.record(options.out)
+    print(*report(options, summary), sep="\n")
 
-    try:
-        summary = train(options)
-    except OSError as error:
-        raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
-    if PartialState().is_main_process:
-        if options.method == "ia3":  # `auto` attaches no others
-            add_gate_of_training(
-                options.out, options.base, sets["train"].utterances, allow_pipes=options.allow_pipes
-            )
-        inputs.record(options.out)
-        wer, start = 100 * summary["dev_wer"], 100 * summary["start_dev_wer"]
-        compared = summary.get("note") or f"{start:.2f} % at the start"
-        print(
-            f"{options.out}/adapter: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
-            f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
-        )
+
+def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:
+    """The result, in sentences."""
+    adapter = f"{options.out}/adapter"
+    if options.dev is None:
+        from ia3_speech.results.curve_files import gain_of_others
+        from ia3_speech.training.few_minutes import cross_validation_report
+
+        return [*cross_validation_report(adapter, summary), *filter(None, [gain_of_others(options.base)])]
+    wer, start = 100 * summary["dev_wer"], 100 * summary["start_dev_wer"]
+    compared = summary.get("note") or f"{start:.2f} % at the start"
+    return [
+        f"{adapter}: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
+        f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
+    ]
 
 
 COMMAND = main

@@ -44,7 +44,6 @@ from ia3_speech.data.recordings import (
     recording_duration,
     recordings_from_pipe,
 )
-from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.formats import (
     FORMATS,
     check_output,
@@ -64,6 +63,7 @@ from ia3_speech.decoding.options import (
 )
 from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.errors import UserError
+from ia3_speech.model.hypotheses import unused_hotwords
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 

@@ -21,19 +21,19 @@ from ia3_speech.adapters.spec import parse_adapter, tensor_files_of
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import progress_stream
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs
+from ia3_speech.model.hypotheses import GreedySearch, Search
 from ia3_speech.model.location import base_files
 from ia3_speech.search import NO_LM, SearchOptions, make_search
 from ia3_speech.session import load
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
-MOST_THREADS = 4  # each holds a language model in memory
+MAX_THREADS = 4  # each holds a language model in memory
 
 Weights = tuple[float, float]  # lm_weight, word_score
 
@@ -118,7 +118,7 @@ def tune(
         return word_error_rate(make_search(options, recognizer.base)[0])
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(MOST_THREADS, processors)) as pool:  # a search holds no lock of Python's
+    with ThreadPoolExecutor(min(MAX_THREADS, processors)) as pool:  # a search holds no lock of Python's
         rates = pool.map(of_beam_search, searches.values())
         bar = tqdm(rates, "tuning", len(searches), unit="pair", disable=None, file=progress_stream())
         rate_of = dict(zip(searches, bar, strict=True))

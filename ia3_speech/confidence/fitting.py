@@ -15,10 +15,10 @@ import numpy as np
 from ia3_speech.confidence.reliability import REVIEWED, Calibration, measure
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import TimedWord
 from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling, log_odds, probability, word_times
+from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import align
 
 PRIOR = 1.0  # inverse variance of the Gaussian priors of a scaling's log slope and bias, with means of 0
@@ -57,8 +57,9 @@ def right_words(
     in the reference."""
     for name, group in groupby(words, lambda pair: pair[0]):
         parts = [normalize(word.text).split() for _, word in group]
-        heard = [part for each in parts for part in each]
-        matches = iter([said == part for said, part in align(references[name], heard) if part])
+        hypothesis = [part for each in parts for part in each]
+        pairs = align(references[name], hypothesis)
+        matches = iter([reference == part for reference, part in pairs if part])
         yield from (sum(next(matches) for _ in each) == len(each) for each in parts)
 
 

@@ -1,11 +1,11 @@
-"""Where the recordings and the record of a voice lie, who may write there, and how all of it is deleted.
+"""Where the recordings and the record of a voice are stored, who may write there, and how all is deleted.
 
-    corrections/anna/         the recordings and what is said in them (voice.py), beside the registry
-    corrections/.anna.lock    held by whoever writes there, or learns from them
-    voices/anna/voice.json    whose it is, when consent was given, whether the adapter is made of it
-    voices/anna/*.json        how its last job went (serve/jobs.py)
+    corrections/anna/         the recordings and their texts (voice.py), beside the registry
+    corrections/.anna.lock    held by a process that writes there, or learns from them
+    voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
+    voices/anna/*.json        the state of its last job (serve/jobs.py)
 
-In: a name. Out: a folder, a lock, or what `ia3-speech voices`, the page and an administrator's DELETE delete.
+In: a name. Out: a folder, a lock, or the deletion that `ia3-speech voices`, the page and the server ask for.
 """
 
 import _thread
@@ -14,9 +14,8 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
@@ -28,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 VOICE = "voice.json"
 REMOVED = "removed"  # in VOICE, while a voice is being deleted
-LOCK_SECONDS = 3.0  # for which a writer waits for another
-REMOVAL_SECONDS = 60.0  # for which a removal waits until a learning that it interrupts has ended
-POLL_SECONDS = 0.2  # between two looks of a learning whether its voice is being deleted
-NOBODY = "-"  # the name of clients without a key, which no key has
+LOCK_SECONDS = 3.0  # a writer's wait for another
+REMOVAL_SECONDS = 60.0  # a removal's wait for the end of a learning that it interrupts
+POLL_SECONDS = 0.2  # between two checks of a learning whether its voice is being deleted
+NOBODY = "-"  # the owner of voices of clients without a key
 
 
 def store_of(name: str) -> Path:
@@ -40,22 +39,23 @@ def store_of(name: str) -> Path:
 
 
 def voice_folder(name: str) -> Path:
-    """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
+    """The folder of a voice's record and jobs; NAME@1, its earlier adapter, has the same. It may not
+    exist."""
     return registry.home() / "voices" / registry.KEPT.sub("", registry.check_name(name))
 
 
 def voice_record(name: str) -> dict[str, Any]:
-    """owner (the name of a key, or None), consent (when), made (whether its adapter was made on the page),
+    """owner (the name of a key, or None), consent (date), made (whether its adapter was made on the page),
     removed (whether it is being deleted); empty for an adapter that has not begun there."""
     file = None if registry.name_fault(name) else voice_folder(name) / VOICE
     return read_json(file) if file and file.is_file() else {}
 
 
 def voice_names() -> list[str]:
-    """The names that have begun on the page, or have corrections, sorted."""
-    begun = {file.parent.name for file in voice_folder("x").parent.glob(f"*/{VOICE}")}
+    """The names with a record or with corrections, sorted."""
+    recorded = {file.parent.name for file in voice_folder("x").parent.glob(f"*/{VOICE}")}
     corrected = {folder.name for folder in store_of("x").parent.glob("*/")}
-    return sorted(name for name in begun | corrected if not registry.name_fault(name))
+    return sorted(name for name in recorded | corrected if not registry.name_fault(name))
 
 
 def recordings_of(name: str) -> list[Path]:
@@ -64,12 +64,9 @@ def recordings_of(name: str) -> list[Path]:
 
 
 def versions_of(name: str) -> list[str]:
-    """The names in the registry of its adapter and the earlier ones, sorted, also of damaged ones."""
-    return sorted(e.name for e in registry.adapters_dir().glob("*") if registry.KEPT.sub("", e.name) == name)
-
-
-def has_learnt_corrections(version: str) -> bool:
-    return "corrections" in read_summary(registry.adapters_dir() / version).get("training", {})
+    """The registered names of its adapter and the earlier ones, damaged ones too, sorted."""
+    folders = registry.adapters_dir().glob("*")
+    return sorted(each.name for each in folders if registry.KEPT.sub("", each.name) == name)
 
 
 def is_stored(name: str) -> bool:
@@ -79,11 +76,11 @@ def is_stored(name: str) -> bool:
 
 @contextmanager
 def only_writer(name: str, seconds: float | None = None, *, removing: bool = False) -> Iterator[None]:
-    """Hold the lock of an adapter's corrections, which a thread that holds it may take again.
+    """Hold the lock of an adapter's corrections; a thread that holds it may take it again.
 
     Args:
-        seconds: to wait for another writer (default: LOCK_SECONDS).
-        removing: hold it also where the voice is being deleted.
+        seconds: how long to wait for another writer (default: LOCK_SECONDS).
+        removing: hold it also while the voice is being deleted.
 
     Raises:
         StoreLocked: another command keeps the lock, or the voice is being deleted.
@@ -98,9 +95,7 @@ def only_writer(name: str, seconds: float | None = None, *, removing: bool = Fal
     try:
         lock.acquire(timeout=LOCK_SECONDS if seconds is None else seconds)
     except Timeout:
-        raise StoreLocked(
-            f"{name}: another command is at its corrections (wait until it has ended)"
-        ) from None
+        raise StoreLocked(f"{name}: another command uses its corrections (wait until it has ended)") from None
     try:
         if lock.lock_counter == 1:
             shutil.rmtree(store / "work", ignore_errors=True)  # of a learning that was killed
@@ -108,7 +103,7 @@ def only_writer(name: str, seconds: float | None = None, *, removing: bool = Fal
             raise StoreLocked(f"{name}: is being deleted (ia3-speech voices remove {name} ends it)")
         yield
     finally:
-        if lock.lock_counter == 1 and not is_stored(name):  # nor does the name stay
+        if lock.lock_counter == 1 and not is_stored(name):  # no trace of the name stays
             file.unlink(missing_ok=True)
         lock.release()
 
@@ -135,39 +130,33 @@ def interrupted_by_removal(name: str) -> Iterator[None]:
         ended.set()
 
 
-@dataclass
-class Removal:
-    """What was deleted of a voice.
-
-    Attributes:
-        recordings: how many.
-        adapters: the names of its adapters, earlier versions too.
-        records: whose it was, and its jobs: how many files.
-    """
+class Removal(NamedTuple):
+    """Counts and names of a deleted voice: recordings; adapters, earlier versions too; files on consent and
+    jobs."""
 
     name: str
     recordings: int
     adapters: list[str]
-    records: int
+    files: int
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: deleted {plural(self.recordings, 'recording')} and what is said there; adapters: "
-            f"{', '.join(self.adapters) or 'none'}; {plural(self.records, 'file')} on consent and jobs"
+            f"{self.name}: deleted {plural(self.recordings, 'recording')} with texts; adapters: "
+            f"{', '.join(self.adapters) or 'none'}; {plural(self.files, 'file')} on consent and jobs"
         )
 
 
 def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
-    """Delete all that is stored of a voice, also while it learns: that is interrupted.
+    """Delete all that is stored of a voice; a learning is interrupted.
 
-    The voice is marked first, so that nothing more is stored in it, and its record is deleted last: where
-    this ends in the middle, what is left belongs to its owner still, and another call deletes the rest.
+    The voice is marked first, so that nothing more is stored in it, and its record is deleted last: after an
+    interruption the rest still belongs to its owner, and another call deletes it.
 
     Args:
-        by: who deletes it, for the log.
-        adapter: delete every adapter of this name and its earlier versions; otherwise, of an adapter that
-            was there before the voice, only the versions that have learnt from corrections: the newest other
-            version takes the name again.
+        by: the person who deletes it, for the log.
+        adapter: delete every adapter of this name and its earlier versions. Without it, an adapter that is
+            older than the voice loses only the versions that have learnt from corrections; the newest of the
+            others takes the name again.
 
     Raises:
         UserError: nothing has this name, or (StoreLocked) another command does not end.
@@ -183,14 +172,13 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
         raise UserError(f"{name}: there is no voice of this name (ia3-speech voices list)")
     atomic.write_json(folder / VOICE, record | {REMOVED: True})
     with only_writer(name, REMOVAL_SECONDS, removing=True):
-        if REMOVED not in voice_record(name):  # another removal was faster, and somebody has begun it again
+        if REMOVED not in voice_record(name):  # another removal was faster, and a new voice has the name
             raise UserError(f"{name}: has been deleted")
-        recordings = len(recordings_of(name))
-        if store.exists():
-            shutil.rmtree(store)
-        adapters = versions_of(name)
+        recordings, adapters = len(recordings_of(name)), versions_of(name)
+        shutil.rmtree(store, ignore_errors=not store.exists())
         if not (adapter or record.get("made")):
-            adapters = list(filter(has_learnt_corrections, adapters))
+            records = {each: read_summary(registry.adapters_dir() / each) for each in adapters}
+            adapters = [each for each in adapters if "corrections" in records[each].get("training", {})]
         for version in adapters:
             with suppress(registry.UnknownAdapter):  # damaged
                 registry.remove(version)

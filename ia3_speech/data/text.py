@@ -227,8 +227,8 @@ class SubwordVocabulary(Vocabulary):
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids after CTC's collapsing; blanks and special tokens are ignored."""
         known = set(self.tokens.values()) - {self.blank}
-        kept = [int(number) for number in ids if int(number) in known]
-        text = self.tokenizer.decode(kept, skip_special_tokens=True, group_tokens=False)
+        numbers = [int(number) for number in ids if int(number) in known]
+        text = self.tokenizer.decode(numbers, skip_special_tokens=True, group_tokens=False)
         return " ".join((text.lower() if self.cased == "upper" else text).split())
 
 
@@ -237,8 +237,8 @@ def cannot_write(text: str, unknown: list[str]) -> TextError:
 
 
 def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") -> str:
-    """What to do about characters that a base lacks; `dropping` says how to leave them out, which a number,
-    since it is spoken, is not to be. A tag is to go as a whole: without its brackets it would be a word."""
+    """A hint for characters that a base lacks; `dropping` is how to leave them out. A number is spoken, so it
+    is never left out; a tag goes as a whole, since without its brackets it would be a word."""
     characters = set(missing)
     spoken = any(character.isnumeric() for character in characters)
     tags = "delete tags such as [noise] and <unk>; " if characters & set("[]<>{}") else ""

@@ -22,8 +22,8 @@ from threading import Lock
 import numpy as np
 
 from ia3_speech.data.text import WORD_START, Vocabulary
-from ia3_speech.decoding.ctc_search import NAN, Hypothesis, Logits, TimedWord
 from ia3_speech.errors import SearchError, UserError
+from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
 READING = Lock()  # while a model is read, standard error leads nowhere
@@ -66,7 +66,7 @@ class BeamSearch:
             raise UserError(f"{self.lm}: cannot be used as a language model: {error}") from error
 
     def __call__(self, logits: Logits) -> Hypothesis:
-        """See `ctc_search.Search`."""
+        """See `hypotheses.Search`."""
         if not len(logits):
             return Hypothesis()
         values = np.asarray(logits, dtype=np.float32)

@@ -38,11 +38,11 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances, with_progress
-from ia3_speech.decoding.ctc_search import Hypothesis, Logits, TimedWord
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, own_files, read_inputs
+from ia3_speech.model.hypotheses import Hypothesis, Logits, TimedWord
 from ia3_speech.scoring.ctm import CONFIDENCES, ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 

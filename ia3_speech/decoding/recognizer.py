@@ -16,11 +16,11 @@ from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.utterance import is_silent
-from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech
 from ia3_speech.decoding.word_times import Scaling, word_times
 from ia3_speech.errors import UserError
+from ia3_speech.model.hypotheses import Search
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +72,7 @@ class Recognizer:
 
     def __post_init__(self) -> None:
         if self.search is None:
-            object.__setattr__(self, "search", GreedySearch(self.base.vocabulary))
+            object.__setattr__(self, "search", self.base.greedy)
 
     @property
     def name(self) -> str | None:

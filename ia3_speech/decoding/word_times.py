@@ -1,8 +1,7 @@
 """Word times and confidences: where the words of a hypothesis are in its audio, by CTC forced alignment.
 
-In: the logits of a piece, and the hypothesis that a search has found in them. Out: `Word`s with start, end
-and confidence. Of all paths through the logits that write the text, the most probable one is taken
-(`viterbi`), so greedy and beam search and any base are served alike.
+In: the logits of a piece, and a search's hypothesis. Out: `Word`s with start, end and confidence: those of
+the most probable path that writes the text (torchaudio's forced alignment), whatever search and base.
 
     text      t w o           t a b l e t s
     path      t _ w _ _ o _ | t a _ b l _ e t _ _ s _ _
@@ -27,20 +26,20 @@ from math import isfinite
 import numpy as np
 
 from ia3_speech.data.text import Vocabulary, required_frames
-from ia3_speech.decoding.ctc_search import Hypothesis, Logits, collapse
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.model.hypotheses import Hypothesis, Logits, collapse
 
 START_FRAMES, END_FRAMES = 1, 2  # that a word begins before its first symbol, and ends after its last
-BEAM_STATES = 8000  # of the Viterbi search, around the best: 4000 symbols, some five minutes of speech
-IMPOSSIBLE = -1e30
+MAX_CELLS = 2**28  # frames × tokens that are aligned at once: some ten minutes of speech, 0.2 GB
+WINDOW_FRAMES = 15_000  # of a longer recording: five minutes
 LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What makes a word's confidence p a probability: Platt scaling (1999). Temperature scaling (Guo et al.
-    2017), of one parameter, is too little where a language model's corrections make words right whose p is
-    low. Raises ValueError where the slope is not positive, or one is no finite number."""
+    """Makes a word's confidence p a probability: Platt scaling (1999). Temperature scaling (Guo et al. 2017),
+    of one parameter, is too little where a language model's corrections make words right whose p is low.
+    Raises ValueError where the slope is not positive, or a value is not finite."""
 
     # The log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words which the base
     # cannot write
@@ -90,7 +89,7 @@ def word_times(
     those after it are aligned with the logits on that side of it. A phrase becomes words.
 
     Args:
-        logits: (frames, vocabulary) of the piece in which a search has found the hypothesis.
+        logits: (frames, vocabulary) of the piece.
         frame_seconds: from one frame to the next.
         offset: seconds from the beginning of the recording to that of the piece.
         duration: of the piece, in seconds; None: that of its frames. No word ends later.
@@ -122,7 +121,7 @@ def word_times(
         words += [replace(part, confidence=word.confidence) for part in parts]
         begin = word.last + 1
     align(len(logits), duration)
-    ends = [min(one.end, max(one.start, other.start)) for one, other in pairwise(words)]
+    ends = [min(word.end, max(word.start, following.start)) for word, following in pairwise(words)]
     ends += [word.end for word in words[-1:]]
     return [
         replace(word, start=word.start + offset, end=end + offset)
@@ -131,11 +130,7 @@ def word_times(
 
 
 def aligned_words(
-    logits: Logits,
-    words: Sequence[str],
-    vocabulary: Vocabulary,
-    frame_seconds: float,
-    duration: float,
+    logits: Logits, words: Sequence[str], vocabulary: Vocabulary, frame_seconds: float, duration: float
 ) -> list[Word]:
     """Words with their times in `logits`, (frames, vocabulary), and confidences that are not scaled."""
     if not words:
@@ -146,25 +141,25 @@ def aligned_words(
         return spread_words(words, 0.0, duration)
     scores = np.asarray(logits, np.float32)
     log_probabilities = scores - np.logaddexp.reduce(scores, -1, keepdims=True)
-    firsts, lasts = spans(viterbi(log_probabilities, tokens, vocabulary.blank), len(tokens))
+    frames = spans(forced_path(log_probabilities, tokens, vocabulary.blank), vocabulary.blank)
     peaks = [
         float(log_probabilities[first : last + 1, token].max())
-        for token, first, last in zip(tokens, firsts, lasts, strict=True)
+        for token, (first, last) in zip(tokens, frames, strict=True)
     ]
     places: list[list[int]] = [[] for _ in words]  # of each word's symbols
     for place, owner in enumerate(owners):
         if owner >= 0:
             places[owner].append(place)
     timed: list[Word | None] = []
-    for text, own in zip(words, places, strict=True):
-        if not own:
+    for text, inside in zip(words, places, strict=True):
+        if not inside:
             timed.append(None)
             continue
-        sides = [i for i in (own[0] - 1, own[-1] + 1) if 0 <= i < len(owners) and owners[i] == -1]
-        start = max(0, int(firsts[own[0]]) - START_FRAMES) * frame_seconds
-        end = (int(lasts[own[-1]]) + 1 + END_FRAMES) * frame_seconds
-        confidence = float(np.exp(min(0.0, sum(peaks[i] for i in own + sides))))
-        word_tokens = tuple(tokens[i] for i in own)
+        sides = [i for i in (inside[0] - 1, inside[-1] + 1) if 0 <= i < len(owners) and owners[i] == -1]
+        start = max(0, frames[inside[0]][0] - START_FRAMES) * frame_seconds
+        end = (frames[inside[-1]][1] + 1 + END_FRAMES) * frame_seconds
+        confidence = float(np.exp(min(0.0, sum(peaks[i] for i in inside + sides))))
+        word_tokens = tuple(tokens[i] for i in inside)
         timed.append(Word(text, min(start, duration), min(end, duration), confidence, word_tokens))
     return place_unwritten(words, timed, duration)
 
@@ -206,52 +201,49 @@ def with_owners(tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int
     return symbols
 
 
-def viterbi(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) -> np.ndarray:
-    """The best path of `tokens` through (frames, vocabulary), as a state for each frame: 2n + 1 is token n,
-    an even number a blank. Only `BEAM_STATES` states around the best are searched.
+def forced_path(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) -> np.ndarray:
+    """(frames,): the symbols of the most probable path through (frames, vocabulary) that writes `tokens`.
 
-    torchaudio's forced_align finds the same path four times as fast, in memory of frames × symbols, which is
-    18 GB for an hour of speech. Beside the model, either takes less than 1 % of the time on a CPU. Raises
-    ValueError where there are fewer frames than the tokens need, or the beam has lost the end of the text.
+    torchaudio's memory grows with frames × tokens, so a long recording is aligned in windows. Behind each
+    stand frames in which every symbol is free: the tokens that are spoken later are written there. Of each
+    window the first half is taken. Raises ValueError where the tokens need more frames.
     """
-    symbols = np.full(2 * len(tokens) + 1, blank)
-    symbols[1::2] = tokens
-    skips = np.full(len(symbols), IMPOSSIBLE)  # a token may follow an unequal one without a blank
-    skips[3::2][symbols[3::2] != symbols[1:-2:2]] = 0.0
-    width, frames, first = min(BEAM_STATES, len(symbols)), len(log_probabilities), 0
-    steps = np.zeros((frames, width), np.int8)
-    firsts = np.zeros(frames, np.int64)
-    scores = np.full(width + 2, IMPOSSIBLE)  # of states first - 2 … first + width - 1
-    scores[2:4] = log_probabilities[0, symbols[:2]]
-    window, window_skips = symbols[:width], skips[:width]
-    for frame in range(1, frames):
-        if width < len(symbols):  # the window follows the best state
-            best = first + int(scores[2:].argmax())
-            moved = min(max(first, best - width // 2), len(symbols) - width) - first
-            scores = np.append(scores[moved:], np.full(moved, IMPOSSIBLE))
-            first += moved
-            window, window_skips = symbols[first : first + width], skips[first : first + width]
-        stay, step, skip = scores[2:], scores[1:-1], scores[:-2] + window_skips
-        best_of_two = np.maximum(stay, step)
-        np.greater(step, stay, out=steps[frame], casting="unsafe")
-        steps[frame][skip > best_of_two] = 2
-        scores[2:] = np.maximum(best_of_two, skip) + log_probabilities[frame, window]
-        firsts[frame] = first
-    final = len(symbols) + 1 - first  # of the last blank, in `scores`
-    if final >= len(scores) or max(scores[final], scores[final - 1]) < IMPOSSIBLE / 2:
-        raise ValueError(f"{len(tokens)} symbols do not fit into {frames} frames")
-    state = len(symbols) - 1 - int(scores[final - 1] > scores[final])
-    states = np.empty(frames, np.int64)
-    for frame in range(frames - 1, -1, -1):
-        states[frame] = state
-        state -= int(steps[frame, state - firsts[frame]])
-    return states
+    if required_frames(tokens) > len(log_probabilities):
+        raise ValueError(f"{len(tokens)} symbols do not fit into {len(log_probabilities)} frames")
+    parts, begin, written = [], 0, 0
+    while (len(log_probabilities) - begin) * (len(tokens) - written) > MAX_CELLS:
+        window = log_probabilities[begin : begin + WINDOW_FRAMES]
+        some = tokens[written : written + WINDOW_FRAMES // 3]
+        free = np.zeros((2 * len(some), window.shape[1]), window.dtype)
+        path = torchaudio_path(np.concatenate([window, free]), some, blank)[: WINDOW_FRAMES // 2]
+        runs = np.flatnonzero(np.diff(path, prepend=blank) != 0)  # frames at which another symbol begins
+        end = next((int(run) for run in reversed(runs) if path[run] != blank), len(path))
+        parts.append(path[:end])
+        begin, written = begin + end, written + int((path[runs[runs < end]] != blank).sum())
+    rest = log_probabilities[begin:]
+    if required_frames(tokens[written:]) > len(rest):
+        raise ValueError(f"{len(tokens) - written} symbols do not fit into the last {len(rest)} frames")
+    return np.concatenate([*parts, torchaudio_path(rest, tokens[written:], blank)])
 
 
-def spans(states: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last frame of each of the `count` tokens on a path of `viterbi`."""
-    tokens = 2 * np.arange(count) + 1
-    return np.searchsorted(states, tokens), np.searchsorted(states, tokens, side="right") - 1
+def torchaudio_path(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) -> np.ndarray:
+    if not len(tokens):
+        return np.full(len(log_probabilities), blank)
+    import torch
+    from torchaudio.functional import forced_align
+
+    values = torch.from_numpy(log_probabilities).double()[None]
+    path, _ = forced_align(values, torch.tensor([[*map(int, tokens)]]), blank=blank)
+    return path[0].numpy()
+
+
+def spans(path: np.ndarray, blank: int) -> list[tuple[int, int]]:
+    """The first and the last frame of each token on a path of `forced_path`."""
+    import torch
+    from torchaudio.functional import merge_tokens
+
+    tokens = torch.from_numpy(path)
+    return [(span.start, span.end - 1) for span in merge_tokens(tokens, torch.zeros(len(tokens)), blank)]
 
 
 def place_unwritten(words: Sequence[str], timed: Sequence[Word | None], duration: float) -> list[Word]:

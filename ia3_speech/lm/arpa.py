@@ -59,11 +59,8 @@ def format_log(value: float, digits: int) -> str:
 
 
 def read_arpa(path: Path | str) -> NgramModel:
-    """Read an ARPA file, gzipped or not.
-
-    Raises:
-        UserError: it is no ARPA file, ends early, or holds an n-gram whose history is missing.
-    """
+    """Read an ARPA file, gzipped or not. Raises UserError where it is no ARPA file, ends early, or holds an
+    n-gram whose history is missing."""
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:

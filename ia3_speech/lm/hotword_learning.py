@@ -1,12 +1,12 @@
 """Heard-as forms of terms, from a system's own errors.
 
-In: references and hypotheses of the same utterances, and terms. Out: what the system writes where a term was
-spoken ("dexa medi" for "Deximet"), how often it does so, and how often it writes the same elsewhere.
+In: references and hypotheses of the same utterances, and terms. Out: the system's text where a term was
+spoken ("dexa medi" for "Deximet"), how often it writes that, and how often it writes the same elsewhere.
 
-References and hypotheses are aligned by characters, because a term is often heard as more or fewer words
-than it has. A word of the hypothesis belongs to a term where more than half of its letters are aligned with
-the term's. A form is specific where it seldom stands for anything but its term: false alarms are its
-occurrences in hypotheses without the term, in references (somebody may really say it) and in ordinary text.
+References and hypotheses are aligned by characters, because a term is often heard as more or fewer words. A
+word of the hypothesis belongs to a term where more than half of its letters are aligned with the term's. A
+form is specific where it seldom stands for anything else: false alarms are its occurrences in hypotheses
+without the term, in references (somebody may really say it) and in ordinary text.
 """
 
 from collections import Counter
@@ -21,31 +21,28 @@ from ia3_speech.scoring.error_rates import normalized_words
 from ia3_speech.scoring.term_errors import TermList, find_terms, make_term_list
 
 Words = Sequence[str]
-MINIMUM_LETTERS = 4  # of a form: a shorter one is part of too many other words
-MINIMUM_PRECISION = 0.75  # share of a form's occurrences that were its term
+MIN_LETTERS = 4  # of a form: a shorter one is part of too many other words
+MIN_PRECISION = 0.75  # share of a form's occurrences that were its term
 SHOWN_FORMS = 20  # in the table
 
 
 @dataclass(frozen=True)
 class HeardForm:
-    """What a system wrote for a term."""
+    """A text that a system wrote for a term."""
 
     term: int  # number of the term
-    text: str  # what it wrote
+    text: str
     hits: int  # how often where the term was spoken
-    false_alarms: int  # how often elsewhere, in all the texts that were looked at
+    false_alarms: int  # how often elsewhere, in all texts
 
     @property
     def is_specific(self) -> bool:
-        """Whether enough of its occurrences were the term."""
-        return self.hits >= MINIMUM_PRECISION * (self.hits + self.false_alarms)
+        return self.hits >= MIN_PRECISION * (self.hits + self.false_alarms)
 
 
 @dataclass(frozen=True)
 class LearnedForms:
-    """What was learned."""
-
-    terms: list[Hotword]  # the terms, with the forms that are specific
+    terms: list[Hotword]  # with the forms that are specific
     forms: list[HeardForm]  # specific ones first, the most frequent first
     spoken: int  # occurrences of the terms in the references
     recognized: int  # those of them that the hypotheses have in full
@@ -56,17 +53,18 @@ def learn_forms(
     utterances: Sequence[tuple[Words, Words]],
     text: Iterable[Words] = (),
 ) -> LearnedForms:
-    """Learn from utterances how terms are heard.
+    """Learn how terms are heard.
 
     Args:
-        terms: of which the text and the forms that are known already count.
+        terms: their texts, and the forms that are known already.
         utterances: (reference, hypothesis) of each, normalised words.
-        text: sentences that are unlikely to hold what a form stands for.
+        text: sentences that are unlikely to hold a term.
     """
-    for term in terms:
-        if not normalized_words(term.text, "ctc"):
+    number_of: dict[tuple[str, ...], int] = {}
+    for number, term in enumerate(terms):
+        if not (words := tuple(normalized_words(term.text, "ctc"))):
             raise UserError(f"{term.path}:{term.line}: nothing is left of {term.text!r} once normalised")
-    number_of = {tuple(normalized_words(term.text, "ctc")): number for number, term in enumerate(terms)}
+        number_of[words] = number
     term_list = make_term_list({" ".join(words): () for words in number_of})
     occurrences = [pair for utterance in utterances for pair in heard_forms(*utterance, term_list)]
     listed = [form for term in terms for form in (term.text, *term.heard_as)]
@@ -74,12 +72,10 @@ def learn_forms(
     hits = Counter(
         (number_of[term], form)
         for term, form in occurrences
-        if form not in known and len(form.replace(" ", "")) >= MINIMUM_LETTERS
+        if form not in known and len(form.replace(" ", "")) >= MIN_LETTERS
     )
     counts = count_forms({form for _, form in hits}, utterances, text)
-    forms = [
-        HeardForm(number, form, count, max(0, counts[form] - count)) for (number, form), count in hits.items()
-    ]
+    forms = [HeardForm(term, form, n, max(0, counts[form] - n)) for (term, form), n in hits.items()]
     forms.sort(key=lambda form: (not form.is_specific, -form.hits, form.term, form.text))
     learned = list(terms)
     for form in forms:
@@ -91,8 +87,8 @@ def learn_forms(
 
 
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:
-    """Each occurrence of a term in a reference, and what the hypothesis has there: "" where it has nothing,
-    or where less than half of the term's letters are aligned with letters."""
+    """Each occurrence of a term in a reference, with the hypothesis there: "" where it is empty, or where
+    less than half of the term's letters are aligned with letters."""
     occurrences = find_terms(reference, terms)
     if not occurrences:
         return

@@ -6,12 +6,9 @@ In: a file with a term a line, after TABs perhaps a weight, perhaps forms in whi
     Deximet<TAB>1.5<TAB>dexa medi<TAB>dixie met
     X-ray<TAB><TAB>ex ray
 
-Out: a `HotwordSearch` around greedy or beam search. Where a term is spotted (hotword_spotting.py), the search
-inside is given no other choice than the term's symbols, so that a language model has the term as context, and
-the term is then written as the file has it. Where none is, the text is that of the search inside.
-
-Empty lines of the file and lines that begin with `# ` are comments. `ia3-speech hotwords learn` writes such
-files.
+Out: a `HotwordSearch` around greedy or beam search. Where a term is spotted (hotword_spotting.py), the inner
+search is given no other choice than the term's symbols, so that a language model has the term as context; the
+term is then written as the file has it. Empty lines and lines that begin with `# ` are comments.
 """
 
 import math
@@ -25,10 +22,10 @@ import numpy as np
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize
-from ia3_speech.decoding.ctc_search import Hypothesis, Logits, Search, TimedWord
 from ia3_speech.errors import TextError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.lm.hotword_spotting import Spelling, SpottedTerm, Spotter
+from ia3_speech.model.hypotheses import Hypothesis, Logits, Search, TimedWord
 
 HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md shows what others do
 UNCOUNTED = 4  # characters: most words of so few have neighbours in every text (left, leg; heady, head)
@@ -57,12 +54,9 @@ class Hotword:
 
 
 def read_hotwords(path: Path) -> list[Hotword]:
-    """The terms of a hot-word file, each once: one that stands on several lines has the forms of all of them.
-
-    Raises:
-        UserError: the file holds no term, or a line no term, a negative weight, or a weight other than
-            that of an earlier line of the term; the file cannot be read.
-    """
+    """The terms of a hot-word file, each once: a term on several lines has the forms of all of them. Raises
+    UserError where the file holds no term, or a line no term, a negative weight, or a weight other than that
+    of an earlier line of the term; the file cannot be read."""
     terms: dict[str, Hotword] = {}
     for number, line in enumerate(read_utf8(path, MISSING_HINT).split("\n"), 1):
         if not line.strip() or line.startswith(COMMENT):
@@ -131,9 +125,9 @@ def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
 
 
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
-    """How many characters of a spelling its bonus is for: those beyond the fourth, or a fifth of all where
-    that is more. A bonus for each character, as in the paper, lets short terms replace ordinary words, of
-    which they differ by little. A word piece counts half, for a wrong one costs as much as a wrong letter."""
+    """The number of characters that earn a bonus: those beyond the fourth, or a fifth of all if that is more.
+    With a bonus for each character, as in the paper, short terms replace similar ordinary words. A word piece
+    counts half, since a wrong piece costs as much as a wrong letter."""
     if vocabulary.writes_pieces:
         return PIECE * len(symbols)
     return max(len(symbols) - UNCOUNTED, SHORT_SHARE * len(symbols))
@@ -162,17 +156,8 @@ def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int,
 
 
 class HotwordSearch:
-    """A search that writes hot words.
-
-    Args:
-        hotwords: the terms, at least one.
-        weight: nats for each character that counts, of a term whose own weight is 1.
-        vocabulary: of the base.
-        search: the search inside, greedy or beam.
-
-    Raises:
-        UserError: the base cannot write a term.
-    """
+    """A search that writes hot words, around another; `weight` is the bonus in nats for each character that
+    counts. Raises UserError where the base cannot write a term."""
 
     def __init__(self, hotwords: Sequence[Hotword], weight: float, vocabulary: Vocabulary, search: Search):
         self.hotwords = hotwords
@@ -181,7 +166,7 @@ class HotwordSearch:
         self.counts = [0] * len(hotwords)  # how often each term was found so far, by its number
 
     def __call__(self, logits: Logits) -> Hypothesis:
-        """See `ctc_search.Search`."""
+        """See `hypotheses.Search`."""
         spotted = self.spotter.spot(logits)
         if spotted:
             logits = np.array(logits, dtype=np.float32)
@@ -192,7 +177,7 @@ class HotwordSearch:
         return replace(hypothesis, words=merge_terms(hypothesis.words, spotted, self.hotwords))
 
     def unused(self) -> str | None:
-        """What is said at the end of a run where no term of the list was ever found."""
+        """A note for the end of a run in which no term was recognised; else None."""
         if any(self.counts):
             return None
         path, count = self.hotwords[0].path, plural(len(self.counts), "term")
@@ -200,8 +185,7 @@ class HotwordSearch:
 
 
 def force_terms(logits: np.ndarray, spotted: Sequence[SpottedTerm]) -> None:
-    """Let the frames of spotted terms, of (frames, vocabulary) logits, allow nothing else: any search then
-    writes the terms, and a language model sees them as context."""
+    """Let the frames of spotted terms, in (frames, vocabulary) logits, allow nothing else."""
     for term in spotted:
         frames = np.arange(term.start, term.start + len(term.path))
         logits[frames] = FORCED
@@ -213,15 +197,15 @@ def merge_terms(
 ) -> tuple[TimedWord, ...]:
     """Words of a search of forced logits, in order, where each spotted term stands as its file writes it, in
     place of the words whose middle is within it."""
-
-    def is_replaced(word: TimedWord) -> bool:
-        return any(term.first <= (word.first + word.last) / 2 <= term.last for term in spotted)
-
-    kept = [word for word in words if not is_replaced(word)]
+    merged = [
+        word
+        for word in words
+        if not any(term.first <= (word.first + word.last) / 2 <= term.last for term in spotted)
+    ]
     for term in spotted:
         # Where a term is written unlike it was heard ("B12"), no alignment of its text finds its times and
         # confidence: exp(score) are the odds of the term against what the base prefers in these frames.
         confidence = None if term.spelling.as_written else 1 / (1 + math.exp(-term.score))
         text = hotwords[term.spelling.term].text
-        kept.append(TimedWord(text, term.first, term.last, confidence))
-    return tuple(sorted(kept, key=lambda word: word.first))
+        merged.append(TimedWord(text, term.first, term.last, confidence))
+    return tuple(sorted(merged, key=lambda word: word.first))

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import NAN, Logits
-from ia3_speech.decoding.word_times import viterbi
+from ia3_speech.decoding.word_times import forced_path
 from ia3_speech.errors import SearchError
+from ia3_speech.model.hypotheses import NAN, Logits
 
 NEVER = np.float32(-1e9)  # a score that no path comes back from
 BOUNDARY = 2.0  # factor of what a path loses at the word boundaries around it: terms are whole words
@@ -89,11 +89,8 @@ class Spotter:
         self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]
 
     def spot(self, logits: Logits) -> list[SpottedTerm]:
-        """The terms in (frames, vocabulary) logits of any float type, in order, without overlap.
-
-        Raises:
-            SearchError: the logits hold a NaN.
-        """
+        """The terms in (frames, vocabulary) logits of any float type, in order, without overlap. Raises
+        SearchError where the logits hold a NaN."""
         values = np.asarray(logits, dtype=np.float32)
         if np.isnan(values).any():
             raise SearchError(NAN)
@@ -173,10 +170,8 @@ class Spotter:
     ) -> SpottedTerm:
         """The frames of a spelling between two boundaries, which are not its own."""
         blank = self.vocabulary.blank
-        states = viterbi(losses[before + 1 : after], spelling.symbols, blank)
-        symbols = np.full(2 * len(spelling.symbols) + 1, blank)
-        symbols[1::2] = spelling.symbols
-        path, frames = symbols[states].tolist(), np.flatnonzero(states % 2)
+        aligned = forced_path(losses[before + 1 : after], spelling.symbols, blank)
+        path, frames = aligned.tolist(), np.flatnonzero(aligned != blank)
         start = before + 1
         if self.vocabulary.delimiter_id is not None:
             delimiter = [self.vocabulary.delimiter_id]

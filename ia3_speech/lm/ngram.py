@@ -21,7 +21,7 @@ from ia3_speech.errors import UserError
 UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
 SPECIAL = ("<unk>", "<s>", "</s>")
 NEVER = -99.0  # log10 of the probability of <s>, which is never predicted
-LEAST_WEIGHT = 0.05  # of a model in a mixture whose weights a dev set chooses
+MIN_WEIGHT = 0.05  # of a model in a mixture whose weights a dev set chooses
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback: for texts too small to estimate them
 
 
@@ -109,11 +109,8 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
     """Interpolated modified Kneser-Ney of sentences, each a sequence of words.
 
     Where a text is too small to estimate the three discounts of an order, they are 0.5, 1 and 1.5, as with
-    `lmplz --discount_fallback`.
-
-    Raises:
-        UserError: the text holds no word, or a word of its own is <s>, </s> or <unk>.
-    """
+    `lmplz --discount_fallback`. Raises UserError where the text holds no word, or a word of its own is <s>,
+    </s> or <unk>."""
     ids = {word: number for number, word in enumerate(SPECIAL)}
     stream: list[int] = []
     for words in sentences:
@@ -252,7 +249,7 @@ def sharing_unknown(models: Sequence[NgramModel]) -> list[NgramModel]:
 def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[str]]) -> list[float]:
     """The weights with which a mixture of the models fits the sentences best, by expectation maximisation.
 
-    Then each gets LEAST_WEIGHT and a share of the rest: where the sentences are few and need one model alone,
+    Then each gets MIN_WEIGHT and a share of the rest: where the sentences are few and need one model alone,
     words that only another knows must stay possible.
     """
     p = np.stack([10.0 ** model.word_scores(sentences) for model in sharing_unknown(models)])
@@ -260,8 +257,8 @@ def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[s
     for _ in range(100):
         shares = weights[:, None] * p
         weights = (shares / shares.sum(0)).mean(1)
-    least = min(LEAST_WEIGHT, 1 / len(models))
-    return (least + (1 - least * len(models)) * weights).tolist()
+    smallest = min(MIN_WEIGHT, 1 / len(models))
+    return (smallest + (1 - smallest * len(models)) * weights).tolist()
 
 
 def renormalise(model: NgramModel) -> None:
@@ -294,22 +291,22 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
     """
     if threshold <= 0:
         return model
-    kept: list[np.ndarray] = [np.ones(len(order), bool) for order in model.orders]
+    keeps: list[np.ndarray] = [np.ones(len(order), bool) for order in model.orders]
     joint = [np.where(model.orders[0].word == START, 0.0, model.orders[0].log_probability)]  # log10 p(n-gram)
     for order in model.orders[1:]:
         joint.append(joint[-1][order.history] + order.log_probability)
     for length in range(len(model.orders), 1, -1):
-        order, keep = model.orders[length - 1], kept[length - 1]
+        order, keep = model.orders[length - 1], keeps[length - 1]
         needed = np.zeros(len(order), bool)
         if length < len(model.orders):
-            longer = kept[length]
+            longer = keeps[length]
             needed[model.orders[length].history[longer]] = True
             suffix = suffixes(model, length + 1)[longer]
             needed[suffix[suffix >= 0]] = True
         keep &= needed | (perplexity_change(model, length, joint[length - 2]) >= threshold)
     pruned = NgramModel(model.vocabulary, [])
     renumbered = np.zeros(1, np.int64)  # n-gram of the length before → its index in the pruned model
-    for order, keep in zip(model.orders, kept, strict=True):
+    for order, keep in zip(model.orders, keeps, strict=True):
         history = renumbered[order.history[keep]]
         backoff = np.zeros(int(keep.sum()))
         pruned.orders.append(Order(history, order.word[keep], order.log_probability[keep], backoff))

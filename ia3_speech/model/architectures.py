@@ -17,10 +17,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.errors import AdapterError
-from ia3_speech.model.patches import wavlm_self_attention
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 Side = Literal["in", "out"]
 Kernels = list[tuple[int, int]]  # (kernel, stride) of one convolution after another
@@ -73,15 +73,16 @@ class Architecture:
     targets: Mapping[str, tuple[TargetSpec, ...]]  # placement → the modules in a layer that it scales
     probe: "Callable[[Any], dict[str, torch.Tensor]]"  # configuration → an input for the model, batch of one
     head: str = "lm_head"  # path of the CTC head
+    kind: str = "ctc"  # of model: an entry of `base.KINDS`
     # Path of the feature encoder's list, each with a `conv` and perhaps a `layer_norm`
     convolutions: str = ""
     # Method of the module that holds the projections → what replaces it while vectors are attached: the same
-    # operations, by calls that run hooks (see `patches`)
+    # operations, by calls that run hooks
     replaced_methods: Mapping[str, Callable] = field(default_factory=dict)
     input: AudioInput | None = None  # how audio enters; None for a model that is not a speech recogniser
     # Paths of the convolutions that look across a row's end into a batch's padding (`*`: each of a list)
     padding_sensitive: tuple[str, ...] = ()
-    # Whether a forward pass can begin above the layers that have no vector (`partial_forward.logits_from`)
+    # Whether a forward pass can begin above the layers that have no vector (`kinds.ctc.logits_from`)
     skips_layers: bool = False
 
 
@@ -183,6 +184,51 @@ PARAKEET = replace(  # windows that extend beyond both ends: one for each whole 
     kernels=lambda _, extractor: [(extractor.hop_length, extractor.hop_length)],
     downsampling=parakeet_subsampling,
 )
+
+# --- methods that are replaced while vectors are attached ---------------------------------------------------
+
+
+def wavlm_self_attention(
+    self: "nn.Module",
+    hidden_states: "torch.Tensor",
+    attention_mask: "torch.Tensor | None",
+    gated_position_bias: "torch.Tensor",
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """In place of `WavLMAttention.torch_multi_head_self_attention`, the same operations in the same order.
+
+    transformers passes the projections' raw weights to `torch.nn.functional.multi_head_attention_forward`: no
+    projection is ever called, so no hook on one runs, and IA³ on keys and values has no effect (nor has
+    PEFT's; transformers#48773). WavLM: arXiv 2110.13900. The gated position bias is an input.
+
+    Args:
+        hidden_states: (batch, time, d); the batch stays the first axis, as a vector for each row needs it.
+        attention_mask: (batch, time), 1 for a frame and 0 for padding.
+        gated_position_bias: (batch · heads, time, time).
+
+    Returns:
+        (batch, time, d), and the weights' mean over heads, (batch, heads, time, time).
+    """
+    import torch
+
+    batch, time, _ = hidden_states.shape
+    heads, width = self.num_heads, self.head_dim
+
+    def split(x: "torch.Tensor") -> "torch.Tensor":
+        return x.view(batch, time, heads, width).transpose(1, 2).reshape(batch * heads, time, width)
+
+    query = split(self.q_proj(hidden_states)) * math.sqrt(1.0 / width)
+    key, value = split(self.k_proj(hidden_states)), split(self.v_proj(hidden_states))
+    bias = gated_position_bias
+    if attention_mask is not None:
+        padding = torch.zeros(batch, 1, 1, time, dtype=query.dtype, device=query.device)
+        padding = padding.masked_fill(attention_mask.ne(1)[:, None, None], float("-inf"))
+        bias = bias + padding.expand(-1, heads, -1, -1).reshape(batch * heads, 1, time)
+    weights = torch.baddbmm(bias, query, key.transpose(1, 2)).softmax(-1)
+    weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
+    context = torch.bmm(weights, value).view(batch, heads, time, width).transpose(1, 2)
+    mean = weights.view(batch, heads, time, time).mean(1, keepdim=True)
+    return self.out_proj(context.reshape(batch, time, heads * width)), mean.expand(-1, heads, -1, -1)
+
 
 # --- the architectures --------------------------------------------------------------------------------------
 

@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.errors import AdapterError
+from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.model.architectures import ARCHITECTURES, IA3Config
 from ia3_speech.model.ia3 import (
     PREFIX,
     IA3Vector,
     TargetModule,
     architecture_of,
+    attachment,
     has_compiled_layers,
     head_parameters,
     is_recogniser,
@@ -35,13 +36,8 @@ from ia3_speech.model.ia3 import (
     vector_size,
     vectors,
 )
-from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
-MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
-INSERTED = "inserted_method"  # … with another method's parameters in it: see `adapters.methods`
-# What `freeze` changed in a base: (parameter, module or configuration, attribute, the value it had).
-Unfrozen = list[tuple[Any, str, Any]]
 
 
 @torch.inference_mode(False)
@@ -53,7 +49,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works,
     re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics even where
     `model.train()` is called. A batch that is shorter than a mask of SpecAugment is not masked in time.
-    WavLM's attention is replaced by one that calls its projections (see `patches`): equal bit for bit on one
+    WavLM's attention is replaced by one that calls its projections: equal bit for bit on one
     row, within rounding on several.
 
     Args:
@@ -86,7 +82,8 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
     """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
     refuse_merged(model)
     model = forget_compiled(model)
-    model.ia3_unfrozen = freeze(model)
+    state = attachment(model)
+    state.unfrozen = freeze(model)
     stacks = [layers_of(model)[0]]
     if "conv" in config.placements:
         stacks.append(path_in(model, architecture_of(model).convolutions))
@@ -105,11 +102,10 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
             module.register_forward_pre_hook(partial(scale_input, name))
         else:
             module.register_forward_hook(partial(scale_output, name))
-    model.ia3_config = config
-    model.ia3_head = None  # the base's own head, while another one is trained
+    state.config = config
     if config.train_head:
         head = head_parameters(model)
-        model.ia3_head = {name: p.detach().clone() for name, p in head.items()}
+        state.base_head = {name: p.detach().clone() for name, p in head.items()}
         for p in head.values():
             p.requires_grad_(True)
 
@@ -129,13 +125,12 @@ def detach(model: nn.Module) -> nn.Module:
                     module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
-    if getattr(original, "ia3_head", None):
-        for name, p in head_parameters(original).items():
-            p.requires_grad_(False).copy_(original.ia3_head[name])
-    if is_attached(original):
-        for owner, name, value in original.ia3_unfrozen:
-            setattr(owner, name, value)
-        del original.ia3_config, original.ia3_head, original.ia3_unfrozen
+    state = attachment(original)
+    for name, tensor in (state.base_head or {}).items():
+        original.get_parameter(name).requires_grad_(False).copy_(tensor)
+    for owner, name, value in state.unfrozen:
+        setattr(owner, name, value)
+    state.config, state.base_head, state.unfrozen = None, None, []
     return model
 
 
@@ -148,11 +143,11 @@ def forget_compiled(model: nn.Module) -> nn.Module:
 
 
 def is_attached(model: nn.Module) -> bool:
-    return hasattr(model, "ia3_config")
+    return attachment(model).config is not None
 
 
 def is_merged(model: nn.Module) -> bool:
-    return hasattr(model, MERGED)
+    return attachment(model).merged is not None
 
 
 def refuse_merged(model: nn.Module) -> None:
@@ -164,25 +159,28 @@ def refuse_merged(model: nn.Module) -> None:
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The vectors' parameters, then the head's if it is trained, or another method's: what an optimiser
     gets."""
-    if inserted := getattr(model, INSERTED, None):
-        yield from inserted.parameters.items()
+    state = attachment(model)
+    if state.inserted:
+        yield from state.inserted.parameters.items()
     for name, vector in vectors(model).items():
         yield name, vector.l
-    if getattr(model, "ia3_head", None):
+    if state.base_head:
         yield from head_parameters(model).items()
 
 
 # --- freezing -----------------------------------------------------------------------------------------------
 
 
-def freeze(model: nn.Module) -> Unfrozen:
+def freeze(model: nn.Module) -> list[tuple[Any, str, Any]]:
     """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
     in training), LayerDrop, the running statistics of batch norms, and masks that are longer than a batch.
-    Returns what it changed.
+    Returns what it changed, as `Attachment.unfrozen`.
 
     Vectors between the convolutions get their gradient all the same.
     """
-    before: Unfrozen = [(p, "requires_grad", True) for p in model.parameters() if p.requires_grad]
+    before: list[tuple[Any, str, Any]] = [
+        (p, "requires_grad", True) for p in model.parameters() if p.requires_grad
+    ]
     model.requires_grad_(False)
     for module in model.modules():
         if getattr(module, "_requires_grad", False) is True:  # the convolutional feature encoder
@@ -216,6 +214,45 @@ def scale_output(name: str, module: nn.Module, _args: tuple, output: torch.Tenso
     return getattr(module, name).scale(output)
 
 
+def mask_if_it_fits(
+    self: nn.Module,
+    hidden: torch.Tensor,
+    mask_time_indices: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """In place of `_mask_hidden_states` of the encoder's input, (batch, frames, channels): a batch that is
+    shorter than a mask in time, 0.2 s as a rule, has none, where transformers raises a ValueError."""
+    config, frames = self.config, hidden.shape[1]
+    is_drawn = mask_time_indices is None and self.training and config.mask_time_prob > 0
+    if is_drawn and frames < config.mask_time_length:
+        mask_time_indices = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+    return type(self)._mask_hidden_states(self, hidden, mask_time_indices, attention_mask)
+
+
+def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """A hook: re-entrant gradient checkpointing computes no gradient in a layer whose input requires none,
+    such as a frozen base's first, so let the input require one. Raises UserError for WavLM, where re-entrant
+    checkpointing never ends, with or without vectors (transformers 5.24)."""
+    if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):
+        return args, kwargs
+    if getattr(getattr(module, "config", None), "model_type", "") == "wavlm":
+        raise UserError(
+            "WavLM's layers share a position bias, with which re-entrant gradient checkpointing never ends "
+            "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
+        )
+
+    def with_gradient(x: Any) -> Any:
+        unchanged = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
+        return x if unchanged else x.detach().requires_grad_().clone()  # no leaf: some encoders write into it
+
+    return tuple(map(with_gradient, args)), {name: with_gradient(x) for name, x in kwargs.items()}
+
+
+def checkpoints_reentrantly(module: nn.Module) -> bool:
+    on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
+    return any(getattr(m._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", True) for m in on)
+
+
 HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
 
 
@@ -231,7 +268,7 @@ def check_liveness(model: nn.Module) -> None:
     model = unwrap(model)
     parameters = {name: vector.l for name, vector in vectors(model).items()}
     key = tuple(sorted(parameters))
-    proven = model.__dict__.setdefault("ia3_proven", set())
+    proven = attachment(model).proven
     if not parameters or key in proven:
         return
     if dead := without_effect(model, parameters, lambda _, random: random + 0.5):

@@ -1,4 +1,4 @@
-"""What tells one base from another, so that an adapter is never put on the wrong one.
+"""Fingerprints of bases, so that an adapter is never put on another base.
 
 In: a model. Out: a record of plain types for metadata files.
 """
@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import refuse_merged
-from ia3_speech.model.ia3 import PREFIX, IA3Vector, head_parameters, is_recogniser, unwrap
+from ia3_speech.model.ia3 import PREFIX, IA3Vector, attachment, head_parameters, is_recogniser, unwrap
 from ia3_speech.model.int8 import dtype_of
 
 
@@ -34,11 +34,8 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     model = unwrap(model)
     refuse_merged(model)
     config = encoder_config(model.config)
-    sizes = {
-        "layers": config.num_hidden_layers,
-        "hidden": config.hidden_size,
-        "ffn": config.intermediate_size,
-    }
+    names = {"layers": "num_hidden_layers", "hidden": "hidden_size", "ffn": "intermediate_size"}
+    sizes = {name: getattr(config, attribute) for name, attribute in names.items()}
     if is_recogniser(model):
         sizes["vocabulary"] = model.config.vocab_size
     elif head_parameters(model):
@@ -47,13 +44,13 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         if names != [f"LABEL_{number}" for number in range(sizes["classes"])]:  # as transformers has it
             sizes["class_names"] = names
     record = {"architecture": type(model).__name__, "model_type": model.config.model_type, **sizes}
-    known_state, digests = model.__dict__.get("ia3_digests", ([], {}))
+    known_state, digests = attachment(model).digests
     state = weights_state(model)
     if len(state) != len(known_state) or not all(map(same_values, known_state, state)):
         digests = {"dtype": dtype_of(model), "sha256": tensors_sha256(base_weights(model))}
         if buffers := list(base_buffers(model)):
             digests["buffers"] = tensors_sha256(buffers)
-    model.__dict__["ia3_digests"] = (state, digests)
+    attachment(model).digests = (state, digests)
     return record | digests
 
 
@@ -65,13 +62,13 @@ def tensors_sha256(tensors: Iterable[torch.Tensor]) -> str:
 
 
 def remember_weights(model: nn.Module, record: dict[str, Any]) -> None:
-    """Let the model's weights, as they are now, have the digests of `record`: it was cast since."""
+    """Let the weights, which were cast since, have the digests of `record`."""
     digests = {name: record[name] for name in ("dtype", "sha256", "buffers") if name in record}
-    model.__dict__["ia3_digests"] = (weights_state(model), digests)
+    attachment(model).digests = (weights_state(model), digests)
 
 
 def weights_state(model: nn.Module) -> list[tuple]:
-    """By which it shows that a tensor was written to, moved or cast."""
+    """The state of each weight: it changes where a tensor is written to, moved or cast."""
     tensors = [p for n, p in model.named_parameters() if f".{PREFIX}" not in n] + list(base_buffers(model))
     return [(id(t), t._version, t.data_ptr(), t.dtype, t.device) for t in tensors]
 
@@ -83,7 +80,7 @@ def same_values(before: tuple, now: tuple) -> bool:
 
 
 def base_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
-    """What a checkpoint holds beside parameters, where it is a number: statistics of batch norms."""
+    """The floating-point buffers that a checkpoint holds: statistics of batch norms."""
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name not in module._non_persistent_buffers_set and buffer.is_floating_point():
@@ -98,7 +95,7 @@ def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
     them is rounded differently with every number of threads. Without `masked_spec_embed`: many published CTC
     checkpoints lack it, transformers then draws it at random, and recognition never uses it.
     """
-    own = getattr(model, "ia3_head", None) or {}
+    base_head = attachment(model).base_head or {}
     left_out = set() if is_recogniser(model) else head_parameters(model).keys()
     for path, module in model.named_modules():
         if isinstance(module, IA3Vector | ParametrizationList):
@@ -108,4 +105,4 @@ def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
         for name, parameter in module.named_parameters(recurse=False):
             full_name = f"{path}.{name}" if path else name
             if name != "masked_spec_embed" and full_name not in left_out:
-                yield own.get(full_name, parameter)
+                yield base_head.get(full_name, parameter)

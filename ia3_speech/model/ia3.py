@@ -13,7 +13,8 @@ names, weights and the base's state dictionary stay as they are.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,6 +117,28 @@ def unwrap(model: nn.Module) -> nn.Module:
 def has_compiled_layers(model: nn.Module) -> bool:
     """Whether modules within it are compiled, each by itself."""
     return any(module._compiled_call_impl for module in model.modules() if module is not model)
+
+
+@dataclass
+class Attachment:
+    """What is in a model beside the base's own modules and weights, and what is known of them."""
+
+    config: IA3Config | None = None  # of the vectors in the model; None: there are none
+    base_head: dict[str, torch.Tensor] | None = None  # the base's own head, while another one is trained
+    # What was changed to freeze the base: (parameter, module or configuration, attribute, its value before)
+    unfrozen: list[tuple[Any, str, Any]] = field(default_factory=list)
+    merged: Any = None  # an adapter in the model's weights: `adapters.merge.Merged`
+    inserted: Any = None  # another method's parameters: `adapters.methods.Inserted`
+    peft: Any = None  # PEFT's wrapper, while a method is inserted
+    prompt_frames: int = 0  # that a method puts before each row in the encoder
+    proven: set[tuple[str, ...]] = field(default_factory=set)  # sets of vectors of which each has an effect
+    # The state of the weights (`fingerprint.weights_state`) and their digests
+    digests: tuple[list[tuple], dict[str, str]] = ([], {})
+
+
+def attachment(model: nn.Module) -> Attachment:
+    """The record of what is attached to a model, which a structural copy shares."""
+    return unwrap(model).__dict__.setdefault("ia3_attachment", Attachment())
 
 
 def vectors(model: nn.Module) -> dict[str, IA3Vector]:
@@ -238,7 +261,7 @@ def parameter_table(model: nn.Module) -> str:
     counts = {p: sum(v.l.numel() for v in attached if v.target.placement == p) for p in PLACEMENTS}
     layers = format_layers(sorted({v.target.layer for v in attached if v.target.placement != "conv"}))
     base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
-    counts["head"] = sum(p.numel() for p in (getattr(model, "ia3_head", None) or {}).values())
+    counts["head"] = sum(p.numel() for p in (attachment(model).base_head or {}).values())
     rows = [("placement", "layers", "parameters", "share of the base")]
     for name, count in counts.items():
         if count:

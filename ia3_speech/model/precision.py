@@ -67,8 +67,8 @@ def choose_precision(
 
 
 def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
-    """Seconds in float32 and in bfloat16 of the largest linear layer of the encoder's first layer, and what
-    was computed where. Measured once, then read from the user's cache, so that the choice stays the same."""
+    """Seconds in float32 and in bfloat16 of the largest linear layer of the encoder's first layer, and a
+    description. Measured once, then read from the user's cache, so that the choice stays the same."""
     linear = max(
         (module for module in layers_of(model)[1][0].modules() if isinstance(module, nn.Linear)),
         key=lambda module: module.weight.numel(),
@@ -77,33 +77,25 @@ def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
     what = f"{linear.in_features} × {linear.out_features}, {MEASURED_FRAMES} frames, {processor_name()}{amx}"
     what += f", torch {torch.__version__}"
     import platformdirs
-    from filelock import FileLock
 
     home = os.environ.get("IA3_SPEECH_HOME") or platformdirs.user_cache_dir("ia3_speech", appauthor=False)
-    file, seconds = Path(home).expanduser() / CACHE, None
-    with suppress(OSError):  # a home that is read-only: it is measured each time
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
-            measured = read_measurements(file)
-            seconds = measured.get(what) or measure_linear(linear)
-            if what not in measured:
-                write_json(file, measured | {what: seconds})
-    return *(seconds or measure_linear(linear)), what
-
-
-def read_measurements(file: Path) -> dict[str, list[float]]:
-    """What was measured → seconds in float32 and in bfloat16; without what is not readable."""
+    file, measured = Path(home).expanduser() / CACHE, {}
+    with suppress(OSError, ValueError, AttributeError):
+        measured = dict(json.loads(file.read_text("utf-8")).items())
     try:
-        entries = json.loads(file.read_text("utf-8")).items()
-        return {what: [float(single), float(half)] for what, (single, half) in entries if half > 0}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        single, half = map(float, measured[what])
+    except (KeyError, TypeError, ValueError):
+        single, half = measure_linear(linear)
+        with suppress(OSError):  # a home that is read-only: it is measured each time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, measured | {what: [single, half]})
+    return single, half, what
 
 
 @torch.inference_mode()
 def measure_linear(linear: nn.Linear) -> list[float]:
-    """Seconds of a linear layer in float32, and as autocast runs it in bfloat16: each the least of some, on
-    one core, by the thread's own time, so that what else runs on the machine counts little."""
+    """Seconds of a linear layer in float32, and as autocast runs it in bfloat16: the least of some rounds, on
+    one core, by the thread's own time, so that other programs on the machine count little."""
     x, least = torch.ones(MEASURED_FRAMES, linear.in_features), [math.inf, math.inf]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -121,11 +113,10 @@ def measure_linear(linear: nn.Linear) -> list[float]:
 
 
 def processor_name() -> str:
-    """The processor's model, as the system says it."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    """The processor's model, as the system names it."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 

@@ -9,6 +9,6 @@
 In: a folder that `export` wrote. Out: the `Transcriber` that `ia3_speech.load` gives, with greedy search.
 """
 
-from ia3_speech.onnx.graph_session import load
+from ia3_speech.onnx.session import load
 
 __all__ = ["load"]

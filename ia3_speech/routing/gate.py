@@ -82,7 +82,7 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistic
     Raises:
         UserError: there are fewer than two.
     """
-    points = np.array([utterance_point(base.front_end(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves])
+    points = np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves])
     if len(points) < 2:
         raise UserError(f"{len(points)} utterances are too few for a gate (it needs two)")
     return speech_statistics(base.fingerprint, points)
@@ -162,7 +162,7 @@ def add_gate_of_training(out: Path, base: str, utterances: Sequence[Utterance], 
 
 def channels_of(base: "Base") -> int:
     """How many channels a base's front end makes."""
-    return base.front_end(np.zeros(base.minimum_samples, np.float32)).shape[1]
+    return base.features(np.zeros(base.minimum_samples, np.float32)).shape[1]
 
 
 def read_gate(

@@ -265,7 +265,7 @@ def compute_in_queue(handle: QueueHandle, base: "Base") -> "Compute":
     def compute(waves: Sequence[np.ndarray], rows: "Sequence[Terms] | ChooseTerms") -> "list[Tensor]":
         if callable(rows):  # a gate needs only the front end, and no place in the queue
             with base.lock.shared():
-                rows = rows([base.front_end(wave) for wave in waves])
+                rows = rows([base.features(wave) for wave in waves])
         logits = {}
         for terms in dict.fromkeys(rows):
             numbers = [number for number, row in enumerate(rows) if row == terms]

@@ -1,4 +1,4 @@
-"""The options of `ia3-speech speakers`. The text below a field is its help."""
+"""The options of `ia3-speech speakers`. The description of an attribute is its help."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,32 +10,28 @@ from ia3_speech.training.config import SharedOptions
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerOptions(SharedOptions):
-    """Options of `ia3-speech speakers`."""
+    """Options of `ia3-speech speakers`.
+
+    Attributes:
+        data: data directory; an adapter is trained for each of its speakers
+        out: folder of the adapters
+        decode_dir: folder for the hypotheses of all folds (default: decode, in the folder `out`)
+        part: such as 3/8: adapt to the third of eight shares of the speakers only; a run without part then
+            collects the results
+        folds: parts into which a speaker's utterances are divided; 0: train on all of them, decode nothing
+        k: train on at most this many utterances of each speaker (default: all that are not in the fold)
+        learning_rate: peak rate of AdamW
+    """
 
     NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part"}
 
     data: Path
-    """data directory; an adapter is trained for each of its speakers"""
-
     out: Path
-    """folder of the adapters"""
-
     decode_dir: Path | None = None
-    """folder for the hypotheses of all folds (default: decode, in the folder `out`)"""
-
     part: str | None = None
-    """such as 3/8: adapt to the third of eight shares of the speakers only; a run without part then collects
-    the results"""
-
     folds: int = 0
-    """parts into which a speaker's utterances are divided; 0: train on all of them, decode nothing"""
-
     k: int | None = None
-    """train on at most this many utterances of each speaker (default: all that are not in the fold)"""
-
     learning_rate: float = 5e-3
-    """peak rate of AdamW"""
-
     warmup: float = 0.1
     speeds: list[float] = field(default_factory=lambda: [1.0])
     spec_augment: Literal["base", "off"] = "off"

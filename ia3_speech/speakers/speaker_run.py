@@ -1,7 +1,7 @@
 """An adapter for each speaker of a data directory, trained in one process: what `ia3-speech speakers` does.
 
-In: `SpeakerOptions`. Out: what speakers/__main__.py lists. Where task.json stands, an adapter is complete,
-and is not trained again: whether it belongs to these inputs, the record of OUT says (ia3_speech/inputs.py).
+In: `SpeakerOptions`. Out: the files that commands/speakers.py lists. An adapter with a task.json is complete,
+and is not trained again: the record of OUT says whether it belongs to these inputs (ia3_speech/inputs.py).
 """
 
 import logging
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
+
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
@@ -22,63 +24,73 @@ from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
-from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.training.config import to_yaml
 from ia3_speech.training.cross_validation import (
     Adaptation,
+    FoldResult,
     adapt,
+    count_record,
     divide_into_folds,
     epochs_of,
     setting_record,
-    training_examples,
 )
-from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import cache_for
-from ia3_speech.training.multi_adapter import START, load_vectors
+from ia3_speech.training.multi_adapter import load_vectors
 from ia3_speech.training.replay import Replayed, read_replay
-from ia3_speech.training.run import prepare_base, run_lock
+from ia3_speech.training.run import prepare_base, refuse_unbatchable, run_lock, run_record
+from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
 
 
 def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
-    """Train an adapter for every speaker of a data directory; finished ones are not trained again.
+    """Train an adapter for every speaker of a data directory; complete ones are not trained again.
 
     Returns:
-        The contents of train.json: adapters, speakers, utterances (the median of what an adapter is adapted
-        on), improved (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD),
-        trainable (parameters of an adapter), seed, precision and its reason, seconds (of all adapters),
-        wall_seconds (of this run).
+        The contents of train.json: adapters, speakers, utterances (the median of an adapter), improved
+        (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD), trainable (parameters
+        of an adapter), seed, precision and its reason, seconds (of all adapters), wall_seconds (of this run).
 
     Raises:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
             is writing to `options.out` (runs of different parts may).
     """
-    with run_lock(options.out, options.part):
+    with run_lock(options.out, ("config.yaml", "train.json"), options.part):
         base = load_base(options.base, device=options.device)
         replay = read_replay(base, options)
         prepare_base(base, options)
         options = replace(options, precision=base.precision)
-        if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
-            raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
-                            f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
+        refuse_unbatchable(base, "use ia3-speech train, speaker by speaker")
         speeds = [*{1.0, *options.speeds}]
         examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
         adaptations = list(plan(examples, options))
-        warn_of_few_utterances(adaptations, options)
         names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
-        files = [f"{name}/{file}" for name in names for file in ("adapter", "task.json")]
-        for file in [*files, "config.yaml", "train.json"]:
+        for file in [f"{name}/{file}" for name in names for file in ("adapter", "task.json")]:
             atomic.remove_leftovers(options.out / file)
         done = {name for name in names if (options.out / name / "task.json").is_file()}
         left = [a for a in adaptations if not done.issuperset(adapter_names(a))]
         logger.info("%d adapters for %d speakers, %d to do", len(names), len(adaptations), len(left))
         started = time.monotonic()
         train_all(base, left, options, replay)
-        return finish(base, names, options, time.monotonic() - started)
+        records = [read_json(options.out / name / "task.json") for name in names]
+        summary = run_record(base, options, examples) | {
+            "adapters": len(names),
+            "speakers": len(adaptations),
+            "utterances": median(len(record["trained_on"]) for record in records),
+            "improved": sum(record["selected_epoch"] > 0 for record in records),
+            "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
+            "seconds": round(sum(record["seconds"] for record in records), 1),
+            "wall_seconds": round(time.monotonic() - started, 1),
+        }
+        if not options.part:
+            if options.folds:
+                write_decoding(base, records, options)
+            atomic.write_text(options.out / "config.yaml", to_yaml(options))
+            atomic.write_json(options.out / "train.json", summary)
+        return summary
 
 
 # ---- which adapters
@@ -93,23 +105,29 @@ def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
 
 
 def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
-    """Of each speaker what is adapted to. Raises UserError for a speaker with too few utterances."""
+    """The adaptation to each speaker. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
     for example in sorted(examples, key=lambda example: example.utterance.id):
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
     for speaker, spoken in by_speaker.items():
-        trainable = [example for example in spoken if example.speeds]
         if options.folds:
             parts = [spoken[fold :: options.folds] for fold in range(options.folds)]
             parts = [part for part in parts if part]  # of fewer utterances than folds
             adaptation = Adaptation(check_name(speaker), spoken, parts, options.k, folds_only=True)
+            counts = [len(adaptation.training_examples(part)) for part in parts]
         else:
-            chosen = trainable[: options.k]
+            chosen = [example for example in spoken if example.speeds][: options.k]
             adaptation = Adaptation(check_name(speaker), chosen, divide_into_folds(chosen))
-        if len(adaptation.parts) < 2 or not all(training_examples(adaptation, p) for p in adaptation.parts):
+            counts = [len(chosen)]
+        parts = adaptation.parts
+        if len(parts) < 2 or not all(adaptation.training_examples(part) for part in parts):
             raise UserError(
                 f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and hold "
                 f"another one out (leave this speaker out: ia3-speech datadir subset)"
+            )
+        if options.k and min(counts) < options.k:
+            logger.warning(
+                "note: %s has %d utterances to adapt to, fewer than %d", speaker, min(counts), options.k
             )
         yield adaptation
 
@@ -121,22 +139,6 @@ def adapter_names(adaptation: Adaptation) -> list[str]:
     return [f"{adaptation.name}/fold{number}" for number in range(1, len(adaptation.parts) + 1)]
 
 
-def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
-    """Say where there are fewer than `k` utterances."""
-    counts = {
-        name: len(training_examples(one, part)) if options.folds else len(one.examples)
-        for one in adaptations
-        for name, part in zip(adapter_names(one), one.parts, strict=False)
-    }
-    fewer = [name for name, count in counts.items() if options.k and count < options.k]
-    if fewer:
-        least = min(fewer, key=counts.__getitem__)
-        logger.warning(
-            "note: %d of %d adapters have fewer than %d utterances to adapt on: %d in %s",
-            *(len(fewer), len(counts), options.k, counts[least], least),
-        )
-
-
 # ---- training
 
 
@@ -145,56 +147,44 @@ def train_all(
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = cache_for(base, options)
-    with Progress(epochs_of(adaptations, options), "epoch") as progress:
+    with logging_redirect_tqdm(), Progress(epochs_of(adaptations, options), "epoch") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
             adapt(group, options, cache, replay, progress)
             start = group[0].trainings[options.learning_rate][0].vectors[0]
             for adaptation in group:
+                names = adapter_names(adaptation)
                 if adaptation.folds_only:
-                    save_speaker(base, adaptation, options)
+                    for name, result in zip(names, adaptation.unbiased, strict=True):
+                        load_vectors(base, result.vectors)
+                        seconds = round(adaptation.seconds / len(names), 2)
+                        save(base, name, options, fold_record(base, result, options) | {"seconds": seconds})
                 else:
                     load_vectors(base, adaptation.vectors)
-                    save(
-                        base,
-                        f"{adaptation.name}/all",
-                        options,
-                        adaptation.record(adaptation.unbiased) | {"texts": {}},
-                    )
+                    record = adaptation.record(adaptation.unbiased)
+                    save(base, names[0], options, record | {"texts": {}})
                 adaptation.trainings.clear()
             load_vectors(base, start)
 
 
-def save_speaker(base: Base, adaptation: Adaptation, options: SpeakerOptions) -> None:
-    """Write the folds' adapters, each of the setting that the other folds choose, and what they hear."""
-    chosen = zip(adapter_names(adaptation), adaptation.unbiased, strict=True)
-    for name, result in chosen:
-        fold = result.fold
-        load_vectors(base, result.vectors)
-        texts = {measure.utterance: measure.text for measure in result.measures}
-        record = {
-            "trained_on": [example.utterance.id for example in fold.train_examples],
-            **setting_record(result.rate, result.setting),
-            "words": sum(measure.words for measure in result.measures),
-            "start_errors": sum(measure.errors for measure in fold.measures[START]),
-            "errors": sum(measure.errors for measure in result.measures),
-            "seconds": round(adaptation.seconds / len(adaptation.parts), 2),
-            "texts": texts | long_texts(base, fold.held_out, options.allow_pipes),
-        }
-        save(base, name, options, record)
-
-
-def long_texts(base: Base, examples: Sequence[Example], allow_pipes: bool) -> dict[str, str]:
-    """Utterance → hypothesis, of those that exceed the base's maximum input duration, which are cut at pauses
-    as `ia3-speech decode` cuts them."""
-    limit = base.maximum_seconds
-    long = [example.utterance for example in examples if limit and example.seconds > limit]
-    recognizer = Recognizer(base, max_seconds=limit)
-    return {u.id: recognizer.texts([load_utterance(u, allow_pipes=allow_pipes)])[0] for u in long}
+def fold_record(base: Base, result: FoldResult, options: SpeakerOptions) -> dict[str, Any]:
+    """The training of a fold, and its hypotheses for the held-out utterances. Utterances beyond the base's
+    maximum input duration are cut at pauses, as `ia3-speech decode` cuts them."""
+    texts, limit = {measure.utterance: measure.text for measure in result.measures}, base.maximum_seconds
+    for example in result.fold.held_out:
+        if limit and example.seconds > limit:
+            wave = load_utterance(example.utterance, allow_pipes=options.allow_pipes)
+            [texts[example.utterance.id]] = Recognizer(base, max_seconds=limit).texts([wave])
+    return {
+        "trained_on": [example.utterance.id for example in result.fold.train_examples],
+        **setting_record(result.rate, result.setting),
+        **count_record([result]),
+        "texts": texts,
+    }
 
 
 def save(base: Base, name: str, options: SpeakerOptions, record: dict[str, Any]) -> None:
-    """Write the adapter that the base holds, then task.json: where that stands, the adapter is complete."""
+    """Write the adapter in the base's model, then task.json, which marks the adapter as complete."""
     speaker, _, fold = name.partition("/")
     training = {"fold": fold, "data": str(options.data), "init_adapter": options.init_adapter} | record
     if not record["selected_epoch"]:
@@ -203,30 +193,6 @@ def save(base: Base, name: str, options: SpeakerOptions, record: dict[str, Any])
     of_card = {key: value for key, value in training.items() if key != "texts"}
     save_adapter(base.model, options.out / name / "adapter", base=base, labels=labels, training=of_card)
     atomic.write_json(options.out / name / "task.json", training | {"speaker": speaker})
-
-
-def finish(base: Base, names: list[str], options: SpeakerOptions, seconds: float) -> dict[str, Any]:
-    """Gather the hypotheses in a decode directory, and write and return the summary."""
-    records = [read_json(options.out / name / "task.json") for name in names]
-    if options.folds and not options.part:
-        write_decoding(base, records, options)
-    summary = {
-        "adapters": len(names),
-        "speakers": len({record["speaker"] for record in records}),
-        "utterances": median(len(record["trained_on"]) for record in records),
-        "improved": sum(record["selected_epoch"] > 0 for record in records),
-        "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
-        "trainable": sum(p.numel() for _, p in trainable(base.model)),
-        "seed": options.seed,
-        "precision": base.precision,
-        "precision_reason": base.precision_reason,
-        "seconds": round(sum(record["seconds"] for record in records), 1),
-        "wall_seconds": round(seconds, 1),
-    }
-    if not options.part:
-        atomic.write_text(options.out / "config.yaml", to_yaml(options))
-        atomic.write_json(options.out / "train.json", summary)
-    return summary
 
 
 def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: SpeakerOptions) -> None:

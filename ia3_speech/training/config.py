@@ -1,7 +1,7 @@
 """The options of training: the flags of `train`, the keys of its YAML files, and which values they may have.
 
 In: YAML, flags, or keyword arguments. Out: `TrainingOptions`. `speakers` and `self-train` extend
-`SharedOptions`. The text below a field is its help.
+`SharedOptions`. The description of an attribute is its help.
 """
 
 import dataclasses
@@ -26,7 +26,52 @@ AT_LEAST_1, POSITIVE, NOT_NEGATIVE = "at least 1", "above 0, and finite", "0 or 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedOptions:
-    """What training one adapter and training an adapter for each speaker have in common."""
+    """What training one adapter and training an adapter for each speaker have in common.
+
+    Attributes:
+        base: mini, a folder, or a hub id
+        init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from the
+            base; nearest, without dev only: the registered adapter with the fewest errors on train, if
+            cross-validation prefers that start (each fold chooses by the other folds alone)
+        placements: modules that get vectors, such as key value; there are key, value, ffn, ffn_output,
+            attention_output, and conv (not if several adapters are trained side by side)
+        layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
+        epochs: epochs, at most
+        learning_rate: peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change
+            nothing
+        warmup: share of all steps in which the learning rate rises; afterwards it falls linearly to zero
+        clip: largest norm of an adapter's gradient; larger ones are scaled down
+        speeds: factors of speed perturbation, such as 0.9 1 1.1; each epoch draws one of them for each
+            utterance
+        noise: folder of audio files; each epoch mixes a piece of one of them into each training utterance
+        noise_snr: lowest and highest signal-to-noise ratio in dB, between which each mixture's is drawn, with
+            noise
+        reverb: folder of room impulse responses; each epoch convolves each training utterance with one of
+            them
+        spec_augment: base: masks as in the base's configuration; off: no masks
+        dropout: base: rates as in the base's configuration; off: 0, with which a base with dropout trains
+            faster
+        replay: data directory of other speech, without transcripts, on which each step penalises divergence
+            from the base, so that the adapted model forgets less; shipped: ten minutes of 28 readers, which
+            come with the package; none: no replay
+        replay_weight: weight of this divergence, in nats per frame, beside the CTC loss
+        seed: seed of order, speeds, noises, masks and dropout
+        normalize: text normalisation of the targets, and of references and hypotheses on dev
+        drop_chars: leave out characters that the base can't write, instead of stopping
+        on_error: fail stops at bad audio or text that is too long; skip leaves it out of training and names
+            it
+        allow_pipes: run shell commands in wav.scp
+        batch_utterances: utterances per adapter in a step of `speakers`, and of `train` without dev
+        adapters_per_batch: number of adapters that `speakers`, and `train` without dev, train side by side;
+            it changes results by rounding only, on a CPU not at all
+        cache_gb: gigabytes of memory for the features that the frozen part of the base computes; 0: no cache
+        cache_dir: folder for the features that do not fit into this memory, which later runs use again (0.4
+            GB per hour of audio at each speed; delete it when you like); without it these are computed again
+            in each epoch
+        precision: bf16: mixed precision; no: none; auto: bf16 if it is faster on this processor or GPU
+        device: a torch device (default: CUDA where there is one)
+        force: delete what `out` holds, and train again
+    """
 
     # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
     NOT_COMPARED: ClassVar[set[str]] = {
@@ -35,95 +80,33 @@ class SharedOptions:
     }  # fmt: skip
 
     base: str = "mini"
-    """mini, a folder, or a hub id"""
-
     init_adapter: str | None = None
-    """start from this adapter (name, folder or sum), with its placements, instead of from the base; nearest,
-    without dev only: the registered adapter with the fewest errors on train, if cross-validation prefers
-    that start (each fold chooses by the other folds alone)"""
-
     placements: list[str] = field(default_factory=lambda: [*PLACEMENTS])
-    """modules that get vectors, such as key value; there are key, value, ffn, ffn_output, attention_output,
-    and conv (not if several adapters are trained side by side)"""
-
     layers: str = "all"
-    """all, or 0-based inclusive ranges: 0-11, or 0,4-7"""
-
     epochs: int = 8
-    """epochs, at most"""
-
     learning_rate: float = 1e-2
-    """peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change nothing"""
-
     warmup: float = 0.06
-    """share of all steps in which the learning rate rises; afterwards it falls linearly to zero"""
-
     clip: float = 1.0
-    """largest norm of an adapter's gradient; larger ones are scaled down"""
-
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
-    """factors of speed perturbation, such as 0.9 1 1.1; each epoch draws one of them for each utterance"""
-
     noise: Path | None = None
-    """folder of audio files; each epoch mixes a piece of one of them into each training utterance"""
-
     noise_snr: str = "5,20"
-    """lowest and highest signal-to-noise ratio in dB, between which each mixture's is drawn, with noise"""
-
     reverb: Path | None = None
-    """folder of room impulse responses; each epoch convolves each training utterance with one of them"""
-
     spec_augment: Literal["base", "off"] = "base"
-    """base: masks as in the base's configuration; off: no masks"""
-
     dropout: Literal["base", "off"] = "base"
-    """base: rates as in the base's configuration; off: 0, with which a base with dropout trains faster"""
-
     replay: str | None = None
-    """data directory of other speech, without transcripts, on which each step penalises divergence from the
-    base, so that the adapted model forgets less; shipped: ten minutes of 28 readers, which come with the
-    package; none: no replay"""
-
     replay_weight: float = 0.6
-    """weight of this divergence, in nats per frame, beside the CTC loss"""
-
     seed: int = 0
-    """seed of order, speeds, noises, masks and dropout"""
-
     normalize: Literal["ctc", "english", "none"] = "ctc"
-    """text normalisation of the targets, and of references and hypotheses on dev"""
-
     drop_chars: bool = False
-    """leave out characters that the base can't write, instead of stopping"""
-
     on_error: Literal["fail", "skip"] = "fail"
-    """fail stops at bad audio or text that is too long; skip leaves it out of training and names it"""
-
     allow_pipes: bool = False
-    """run shell commands in wav.scp"""
-
     batch_utterances: int = 4
-    """utterances per adapter in a step of `speakers`, and of `train` without dev"""
-
     adapters_per_batch: int = 8
-    """number of adapters that `speakers`, and `train` without dev, train side by side; it changes results by
-    rounding only, on a CPU not at all"""
-
     cache_gb: float = 4.0
-    """gigabytes of memory for the features that the frozen part of the base computes; 0: no cache"""
-
     cache_dir: Path | None = None
-    """folder for the features that do not fit into this memory, which later runs use again (0.4 GB per hour
-    of audio at each speed; delete it when you like); without it these are computed again in each epoch"""
-
     precision: Literal["no", "bf16", "auto"] = "no"
-    """bf16: mixed precision; no: none; auto: bf16 if it is faster on this processor or GPU"""
-
     device: str | None = None
-    """a torch device (default: CUDA where there is one)"""
-
     force: bool = False
-    """delete what `out` holds, and train again"""
 
     def __post_init__(self) -> None:
         if self.replay == "none":
@@ -157,63 +140,54 @@ class SharedOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(SharedOptions):
-    """Options of `ia3-speech train`."""
+    """Options of `ia3-speech train`.
+
+    Attributes:
+        train: data directory to train on
+        dev: data directory whose WER decides when to stop and which epoch is selected; without it
+            cross-validation on train decides, which a few minutes of speech need
+            (training/cross_validation.py)
+        out: experiment folder; an interrupted run in it is resumed
+        method: ia3; PEFT's lora, dora or vera (on the modules of placements: any of those above, query,
+            ffn_inner); PEFT's ln_tuning; bitfit; head; full (layers, head, and everything between them);
+            bottleneck; prompt; peft:FILE, a YAML or JSON file with any PEFT configuration; or FILE.py:NAME, a
+            function of your own (docs/architecture.md), with which decode and transcribe take the adapter
+        method_options: options of the method: fields of PEFT's configuration such as '{"r": 4, "lora_alpha":
+            8}'; for bottleneck '{"adapter_attn_dim": 64}'; for prompt '{"frames": 16}'
+        train_head: train the CTC head too
+        head_learning_rate: peak learning rate of the head, with train_head
+        epoch_minutes: repeat a smaller training set within an epoch until it is at least this many minutes
+            long
+        patience: stop after this many epochs in a row without a better dev WER
+        decay_to_one: weight decay of a vector l towards 1: each step reduces l − 1 (not l) by learning rate ×
+            decay_to_one
+        trust_region: largest distance of a vector's elements from 1; 0: no limit
+        batch_seconds: padded seconds of audio in a batch
+        checkpoint_steps: steps between checkpoints; there is always one at the end of an epoch
+        log_to: where loss, learning rate and dev WER go too: tensorboard, below `out`; or wandb
+        dtype: type of the frozen base: float32, or int8 on a CPU, which takes a quarter of the encoder's
+            memory
+        labels: labels that say what the adapter is for, such as '{"speaker": "042", "domain": "medical"}'
+    """
 
     NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "checkpoint_steps", "log_to", "labels"}
 
     train: Path
-    """data directory to train on"""
-
     dev: Path | None = None
-    """data directory whose WER decides when to stop and which epoch is selected; without it cross-validation
-    on train decides, which a few minutes of speech need (training/cross_validation.py)"""
-
     out: Path
-    """experiment folder; an interrupted run in it is resumed"""
-
     method: str = "ia3"
-    """ia3; PEFT's lora, dora or vera (on the modules of placements: any of those above, query, ffn_inner);
-    PEFT's ln_tuning; bitfit; head; full (layers, head, and everything between them); bottleneck; prompt;
-    peft:FILE, a YAML or JSON file with any PEFT configuration; or FILE.py:NAME, a function of your own
-    (docs/architecture.md), with which decode and transcribe take the adapter"""
-
     method_options: dict[str, Any] = field(default_factory=dict)
-    """options of the method: fields of PEFT's configuration such as '{"r": 4, "lora_alpha": 8}'; for
-    bottleneck '{"adapter_attn_dim": 64}'; for prompt '{"frames": 16}'"""
-
     train_head: bool = False
-    """train the CTC head too"""
-
     head_learning_rate: float = 1e-4
-    """peak learning rate of the head, with train_head"""
-
     epoch_minutes: float = 0.0
-    """repeat a smaller training set within an epoch until it is at least this many minutes long"""
-
     patience: int = 3
-    """stop after this many epochs in a row without a better dev WER"""
-
     decay_to_one: float = 0.0
-    """weight decay of a vector l towards 1: each step reduces l − 1 (not l) by learning rate ×
-    decay_to_one"""
-
     trust_region: float = 0.0
-    """largest distance of a vector's elements from 1; 0: no limit"""
-
     batch_seconds: float = 40.0
-    """padded seconds of audio in a batch"""
-
     checkpoint_steps: int = 100
-    """steps between checkpoints; there is always one at the end of an epoch"""
-
     log_to: Literal["tensorboard", "wandb"] | None = None
-    """where loss, learning rate and dev WER go too: tensorboard, below `out`; or wandb"""
-
     dtype: Literal["float32", "int8"] = "float32"
-    """type of the frozen base: float32, or int8 on a CPU, which takes a quarter of the encoder's memory"""
-
     labels: dict[str, str] = field(default_factory=dict)
-    """labels that say what the adapter is for, such as '{"speaker": "042", "domain": "medical"}'"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,9 +1,9 @@
 """A base's forward pass in training: its frozen part computes once for each utterance and speed.
 
-In: utterances and the base. Out: logits, CTC losses, hypotheses. With SpecAugment, which masks the encoder's
-input, the frames of the convolutions are stored (or the processor's features, where a base takes those);
-without it, and without dropout below, all that stands below the lowest adapted layer. Where parameters
-train between the convolutions, only the normalised waveform is stored.
+In: utterances and the base. Out: logits, losses, hypotheses. With SpecAugment, which masks the encoder's
+input, the frames of the convolutions are stored (or the processor's features, if the base takes those);
+without it, and without dropout below, the input of the lowest adapted layer. If parameters train between the
+convolutions, only the normalised waveform is stored.
 """
 
 import hashlib
@@ -19,14 +19,15 @@ from safetensors.torch import load_file, save_file
 from ia3_speech.atomic import replacing
 from ia3_speech.data.audio import change_speed
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import WAVEFORM, Base
+from ia3_speech.training.augmentation import Augmentation, read_augmentation
 from ia3_speech.training.config import SharedOptions
-from ia3_speech.training.ctc import ctc_loss
 from ia3_speech.training.data import Example
+
+Draw = tuple[float, np.random.Generator | None]  # a speed, and the generator of an augmentation
 
 
 def has_masks(base: Base) -> bool:
@@ -84,16 +85,17 @@ def frozen_depth(base: Base) -> int | None:
 
 
 def cache_for(base: Base, options: SharedOptions) -> "FeatureCache":
-    """An empty cache, for the parameters of the base that train now."""
+    """An empty cache, for the parameters of the base that train now, with the augmentation of the options."""
     depth = frozen_depth(base)
     folder = None if depth == WAVEFORM else options.cache_dir  # the audio is a file already
-    return FeatureCache(base, depth, options.cache_gb * 2**30, options.allow_pipes, folder)
+    limit_bytes, augmentation = options.cache_gb * 2**30, read_augmentation(options)
+    return FeatureCache(base, depth, limit_bytes, options.allow_pipes, folder, augmentation)
 
 
 @dataclass
 class FeatureCache:
     """Features of utterances at given speeds, stored in memory up to a limit, and beyond it in files of
-    `folder`, which later runs find, or computed again.
+    `folder`, which later runs read, or computed again. Augmented ones are always computed anew.
 
     A feature is the same whether it was stored or not: the frozen part always runs utterance by utterance.
     It is stored in float32: 512 channels at 50 frames a second are 0.37 GB an hour, at each speed. float16
@@ -105,22 +107,27 @@ class FeatureCache:
     limit_bytes: float
     allow_pipes: bool = False
     folder: Path | None = None
+    augmentation: Augmentation | None = None
     # Features by audio file, segment and speed, on the CPU; and the files of others
     stored: dict[tuple, torch.Tensor] = field(default_factory=dict, repr=False)
     files: dict[tuple, Path] = field(default_factory=dict, repr=False)
     stored_bytes: int = 0
 
-    def get(self, utterance: Utterance, speed: float = 1.0) -> torch.Tensor:
-        """(frames, channels) on the base's device. Raises AudioError."""
+    def get(
+        self, utterance: Utterance, speed: float = 1.0, rng: np.random.Generator | None = None
+    ) -> torch.Tensor:
+        """(frames, channels) on the base's device, augmented by draws of `rng`. Raises AudioError."""
+        if rng and self.augmentation:
+            wave = self.augmentation.apply(self.wave(utterance, speed), rng)
+            return self.base.features(wave, self.depth).contiguous()
         key = (utterance.source, utterance.start, utterance.end, speed)  # ids of train and dev may coincide
         if key in self.stored:
             return self.stored[key].to(self.base.device)
         if key not in self.files:
-            wave = load_utterance(utterance, allow_pipes=self.allow_pipes)
-            wave = change_speed(wave, speed) if speed != 1.0 else wave
+            wave = self.wave(utterance, speed)
             file = self.folder and self.folder / self.name_of(wave)
             if not (file and file.is_file()):
-                features = self.base.front_end(wave, self.depth).contiguous()
+                features = self.base.features(wave, self.depth).contiguous()
                 if self.stored_bytes + features.nbytes <= self.limit_bytes:
                     self.stored[key] = features.cpu()
                     self.stored_bytes += features.nbytes
@@ -132,6 +139,11 @@ class FeatureCache:
             self.files[key] = file
         return load_file(self.files[key])["features"].to(self.base.device)
 
+    def wave(self, utterance: Utterance, speed: float) -> np.ndarray:
+        """(samples,) at 16 kHz."""
+        wave = load_utterance(utterance, allow_pipes=self.allow_pipes)
+        return change_speed(wave, speed) if speed != 1.0 else wave
+
     def name_of(self, wave: np.ndarray) -> str:
         """Of a file: a digest of the samples, and of the frozen part and how it computes."""
         base = self.base
@@ -140,21 +152,22 @@ class FeatureCache:
         return f"{digest[:2]}/{digest[2:34]}.safetensors"
 
     def logits(
-        self, utterances: Sequence[Utterance], speeds: Sequence[float] = ()
+        self, utterances: Sequence[Utterance], draws: Sequence[Draw] = ()
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(batch, frames, vocabulary) and (batch,): the logits, and how many frames of each row are valid."""
-        speeds = speeds or [1.0] * len(utterances)
-        features = [self.get(u, speed) for u, speed in zip(utterances, speeds, strict=True)]
+        """(batch, frames, vocabulary) and (batch,): the logits, and how many frames of each row are valid.
+        `draws`: of each utterance, its speed and the generator of its augmentation."""
+        draws = draws or [(1.0, None)] * len(utterances)
+        features = [self.get(u, *draw) for u, draw in zip(utterances, draws, strict=True)]
         return self.base.forward(features, self.depth)
 
-    def losses(self, examples: Sequence[Example], speeds: Sequence[float] = ()) -> torch.Tensor:
-        """(batch,): the CTC loss of each."""
-        logits, frames = self.logits([e.utterance for e in examples], speeds)
-        return ctc_loss(logits, frames, [e.ids for e in examples], self.base.vocabulary.blank)
+    def losses(self, examples: Sequence[Example], draws: Sequence[Draw] = ()) -> torch.Tensor:
+        """(batch,): the loss of each."""
+        logits, frames = self.logits([e.utterance for e in examples], draws)
+        return self.base.losses(logits, frames, [e.ids for e in examples])
 
     @torch.no_grad()
     def texts(self, utterances: Sequence[Utterance]) -> list[str]:
         """The hypothesis of each, by greedy search."""
         logits, frames = self.logits(utterances)
         rows = zip(logits.float().cpu(), frames.tolist(), strict=True)
-        return [greedy(row[:n], self.base.vocabulary) for row, n in rows]
+        return [self.base.greedy(row[:n]).text for row, n in rows]

@@ -1,7 +1,8 @@
-"""`ia3-speech train` without dev: an adapter of a few minutes of speech, chosen and judged by folds.
+"""`ia3-speech train` without dev: an adapter of a few minutes of speech, chosen and measured by
+cross-validation.
 
-In: `TrainingOptions`. Out: OUT/adapter, config.yaml, train.json, and for each fold an adapter that has not
-been trained on its utterances: folds/foldN/{adapter, task.json}, with which `ia3-speech decode
+In: `TrainingOptions`. Out: OUT/adapter, config.yaml, train.json, and for each fold an adapter that was not
+trained on its utterances: folds/foldN/{adapter, task.json}, with which `ia3-speech decode
 --adapter-per-speaker OUT` decodes them. It takes minutes, so a run that was killed starts again.
 """
 
@@ -16,7 +17,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
@@ -29,34 +30,27 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import percent, plural, with_interval
-from ia3_speech.model.attach import detach, trainable
+from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import NEAREST, TrainingOptions, to_yaml
 from ia3_speech.training.cross_validation import (
-    FOLDS,
     Adaptation,
     FoldResult,
     adapt,
     divide_into_folds,
     epochs_of,
 )
-from ia3_speech.training.ctc import Progress
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, cache_for
-from ia3_speech.training.multi_adapter import (
-    START,
-    Measure,
-    batches_of_similar_length,
-    load_vectors,
-    measure_examples,
-)
+from ia3_speech.training.multi_adapter import START, Measure, load_vectors, measure_all
 from ia3_speech.training.replay import Replayed, read_replay
-from ia3_speech.training.run import choose_device, prepare_base, run_lock
+from ia3_speech.training.run import choose_device, prepare_base, refuse_unbatchable, run_lock, run_record
+from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
 
-FEWEST = 5  # utterances
+MIN_UTTERANCES = 5
 STANDS_OUT = 2.0  # robust deviations of a loss above the speaker's median
 
 
@@ -64,26 +58,23 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
     """Train an adapter of a few minutes of speech.
 
     Returns:
-        The contents of train.json: trainable (parameters), seed, precision and its reason, seconds,
-        utterances, audio_seconds, speakers, audio (digests); what the folds say: `Adaptation.record`,
-        start_dev_wer and dev_wer, change_ci (of the relative change, 95 %), better (share of the bootstrap's
-        draws with fewer errors than the base); suspicious: utterances whose text should be checked, with file
-        and line; init_adapter, where it did not start from the base; and where nothing was better than the
-        start, a note.
+        The contents of train.json: `run_record`; seconds, speakers, audio (digests); the results of
+        cross-validation: `Adaptation.record`, start_dev_wer and dev_wer, change_ci (of the relative change,
+        95 %), better (share of the bootstrap's draws with fewer errors than the base); suspicious: utterances
+        whose text should be checked, with file and line; init_adapter, if it did not start from the base; and
+        if nothing was better than the start, a note.
 
     Raises:
         TrainingError, AudioError, DataError: the options or the data can't be used, or another run is writing
             to `options.out`.
     """
-    with run_lock(options.out):
-        for name in ("adapter", "config.yaml", "train.json"):
-            atomic.remove_leftovers(options.out / name)
+    with run_lock(options.out, ("adapter", "config.yaml", "train.json")):
         base, started = load_base(options.base, device=choose_device(options)), time.monotonic()
         replay = read_replay(base, options)
         cache = prepare(base, options, None)
         examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])
-        check_examples(examples, options)
-        measures = measure_all(cache, examples, options)
+        check_examples(examples, options.train)
+        measures = measure_all(cache, examples, options.normalize)
         parts = divide_into_folds(examples)
         starts = starts_of_folds(base, examples, parts, options, measures)
         all_starts = [*dict.fromkeys(start for its_starts in starts.values() for start in its_starts)]
@@ -94,26 +85,21 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         }
         start = chosen.pop(None)
         adaptation = adaptations[start]
-        folds = {n: adaptations[of_fold].unbiased[n] for n, of_fold in chosen.items()}
+        folds = [(chosen[n], adaptations[chosen[n]].unbiased[n]) for n in chosen]
         prepare(base, options, start)
+        speakers = {example.utterance.speaker for example in examples}
         summary = {
-            "trainable": sum(p.numel() for _, p in trainable(base.model)),
-            "seed": options.seed,
-            "precision": base.precision,
-            "precision_reason": base.precision_reason,
-            "utterances": len(examples),
-            "audio_seconds": round(sum(example.seconds for example in examples), 1),
-            "speakers": len({example.utterance.speaker for example in examples}),
+            **run_record(base, options, examples),
+            "speakers": len(speakers),
             "audio": sorted(digests(examples)),
             "suspicious": suspicious(examples, measures, len(base.vocabulary.tokens), options.train),
-            **judgement(measures, adaptation, [*folds.values()]),
+            **validation_record(measures, adaptation, [result for _, result in folds]),
             **({"init_adapter": start} if start else {}),
             "seconds": round(time.monotonic() - started, 1),
         }
-        speakers = {example.utterance.speaker for example in examples}
         labels = labels_of_trained(start, options.labels, speakers)
         options = replace(options, init_adapter=start, labels=labels, precision=base.precision)
-        save_folds(base, [(chosen[n], result) for n, result in folds.items()], options)
+        save_folds(base, folds, options)
         prepare(base, options, start)
         load_vectors(base, adaptation.vectors)
         record = summary | {"data": str(options.train)}
@@ -124,26 +110,25 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
 
 
 def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureCache:
-    """Attach the vectors of a start, ones or an adapter's; returns the cache of what lies below them."""
+    """Attach the vectors of a start, ones or an adapter's; returns the cache of the features below them."""
     detach(base.model)
     prepare_base(base, replace(options, init_adapter=start))
-    if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
-        raise TrainingError("a head, or conv vectors, can't be trained by folds (give --dev)")
+    refuse_unbatchable(base, "give --dev")
     return cache_for(base, options)
 
 
 def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
-    """Raises TrainingError for fewer than FEWEST utterances of `path`, or with one text."""
-    if len(utterances) < FEWEST or len({normalize(u.text or "") for u in utterances}) < 2:
+    """Raises TrainingError for fewer than MIN_UTTERANCES utterances of `path`, or if they have one text."""
+    if len(utterances) < MIN_UTTERANCES or len({normalize(u.text or "") for u in utterances}) < 2:
         raise TrainingError(
-            f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds: it takes {FEWEST} "
-            f"with different texts (record more; some twenty sentences are a good start)"
+            f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds: it takes "
+            f"{MIN_UTTERANCES} with different texts (record more; some twenty sentences are a good start)"
         )
 
 
-def check_examples(examples: list[Example], options: TrainingOptions) -> None:
+def check_examples(examples: list[Example], path: Path) -> None:
     """Raises TrainingError for too few utterances; warns of a recording that is there twice."""
-    refuse_too_few(options.train, [example.utterance for example in examples])
+    refuse_too_few(path, [example.utterance for example in examples])
     files: dict[tuple, str] = {}
     for example in examples:
         utterance = example.utterance
@@ -152,16 +137,7 @@ def check_examples(examples: list[Example], options: TrainingOptions) -> None:
             logger.warning("note: %s and %s are the same recording", first, utterance.id)
 
 
-@torch.no_grad()
-def measure_all(cache: FeatureCache, examples: list[Example], options: TrainingOptions) -> list[Measure]:
-    """What the base, with the vectors that it holds, makes of every utterance."""
-    cache.base.model.eval()
-    batches = batches_of_similar_length([(0, example) for example in examples])
-    return [
-        measure
-        for batch in batches
-        for measure in measure_examples(cache, [example for _, example in batch], options.normalize)
-    ]
+# ---- the start
 
 
 def adapt_from_each(
@@ -172,18 +148,13 @@ def adapt_from_each(
     options: TrainingOptions,
     replay: Sequence[Replayed],
 ) -> dict[str | None, Adaptation]:
-    """Adapt from each start; says how long it takes."""
+    """An adaptation from each start."""
     adaptations = {start: Adaptation(start or "base", examples, parts) for start in starts}
-    with Progress(epochs_of([*adaptations.values()], options), "epoch") as progress:
+    total = epochs_of([*adaptations.values()], options)
+    with logging_redirect_tqdm(), Progress(total, "epoch") as progress:
         for start, adaptation in adaptations.items():
-            cache = prepare(base, options, start)
-            measure_all(cache, examples, options)  # fills the cache
-            began = time.monotonic()
-            measure_all(cache, examples, options)
-            seconds = time.monotonic() - began  # training on an utterance takes some three times as long
-            seconds *= 3 * options.epochs * FOLDS + 12
-            logger.info("about %.0f s of training from %s", seconds, start or "the base")
-            adapt([adaptation], options, cache, replay, progress)
+            logger.info("training from %s", start or "the base")
+            adapt([adaptation], options, prepare(base, options, start), replay, progress)
     return adaptations
 
 
@@ -194,9 +165,9 @@ def starts_of_folds(
     options: TrainingOptions,
     measures: list[Measure],
 ) -> dict[int | None, list[str | None]]:
-    """Number of a fold, or None for the adapter of all utterances → the starts that it chooses from: what the
-    options say; of nearest the base (None), and the registered adapter with the fewest errors outside of the
-    fold, where it has fewer than the base (`measures`)."""
+    """Number of a fold, or None for the adapter of all utterances → the starts among which it chooses: the
+    start of the options; of nearest the base (None), and the registered adapter with the fewest errors
+    outside of the fold, if they are fewer than the base's (`measures`)."""
     first = None if options.init_adapter == NEAREST else options.init_adapter
     errors = {first: {measure.utterance: measure.errors for measure in measures}}
     if options.init_adapter == NEAREST:
@@ -215,55 +186,56 @@ def starts_of_folds(
 def errors_of_registered(
     base: Base, examples: list[Example], options: TrainingOptions
 ) -> dict[str, dict[str, int]]:
-    """Name of a registered adapter of this base → utterance → errors.
-
-    Left out are adapters of a speaker, which are that person's, and those that learnt from these utterances.
-    """
-    heard, audio, errors = {example.utterance.id for example in examples}, digests(examples), {}
+    """Name of a registered adapter of this base → utterance → errors. Adapters with a label of a speaker are
+    left out, since they are that person's, and adapters that learnt from these utterances."""
+    ids, audio, errors = {example.utterance.id for example in examples}, digests(examples), {}
     for name in registered_names():
+        folder = adapters_dir() / name
         try:
-            metadata = read_metadata(adapters_dir() / name)
+            metadata = read_metadata(folder)
             other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
             if other or not same_base(metadata.fingerprint, base.fingerprint):
                 continue
             config, training = metadata.ia3_config, metadata.training
-            same_audio = not audio.isdisjoint(training.get("audio", ()))
             learnt = (
-                same_audio
-                or heard & heard_by(adapters_dir() / name)
+                not audio.isdisjoint(training.get("audio", ()))
+                or ids & training_utterances(folder)
                 or training.get("data") == str(options.train)
             )
             if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
                 continue
             cache = prepare(base, options, name)
-        except UserError as error:  # somebody else's is damaged, or its data have changed
+        except UserError as error:  # another user's is damaged, or its data have changed
             logger.warning("note: %s is not tried as a start: %s", name, error)
             continue
-        measures = measure_all(cache, examples, options)
+        measures = measure_all(cache, examples, options.normalize)
         errors[name] = {measure.utterance: measure.errors for measure in measures}
     return errors
 
 
 def digests(examples: list[Example]) -> set[str]:
-    """Of the audio, by which recordings are known again under other names."""
+    """Of the audio: they identify recordings under other names."""
     return {example.audio[:12] for example in examples}
 
 
-def heard_by(folder: Path) -> set[str]:
-    """The utterances that a registered adapter has heard: by its record, or its data if still there."""
+def training_utterances(folder: Path) -> set[str]:
+    """The ids of a registered adapter's training utterances: by its record, or its data if still there."""
     if "trained_on" in (training := read_summary(folder).get("training", {})):
         return {*training["trained_on"]}
     data = training_data(folder)
     return {u.id for u in read_data_directory(data, text=False, wav=False, spk_sort=False)} if data else set()
 
 
-def suspicious(examples: list[Example], measures: list[Measure], symbols: int, data: Path) -> dict[str, str]:
-    """Utterance → file, and where its text was read if that is known; of those whose text should be checked.
+# ---- the result
 
-    The base hears at most half of such a text, it fits worse than a guess among the base's `symbols`, and
-    its loss stands out among the speaker's (among all, where the speaker has few utterances), since an
-    accent's loss is high. Of 14 speakers of speechocean762 with 15 utterances each, of which the texts of two
-    were swapped, in three draws it named 82 of 84, and none of the 546 others.
+
+def suspicious(examples: list[Example], measures: list[Measure], symbols: int, data: Path) -> dict[str, str]:
+    """Utterances whose text should be checked: id → file, and where its text was read if that is known.
+
+    The base recognises at most half of the words, the text fits worse than a guess among the base's
+    `symbols`, and the loss stands out among the speaker's (among all, if the speaker has few utterances),
+    since an accent's loss is high. Of 14 speakers of speechocean762 with 15 utterances each, of which the
+    texts of two were swapped, in three draws it named 82 of 84, and none of the 546 others.
     """
     speakers, losses = {example.utterance.id: example.utterance.speaker for example in examples}, {}
     for m in measures:
@@ -271,23 +243,19 @@ def suspicious(examples: list[Example], measures: list[Measure], symbols: int, d
 
     def stands_out(m: Measure) -> bool:
         its_speakers = losses[speakers[m.utterance]]
-        others = its_speakers if len(its_speakers) >= FEWEST else [m.loss for m in measures]
-        return m.loss > max(log(symbols), highest_usual(others))
+        others = its_speakers if len(its_speakers) >= MIN_UTTERANCES else [m.loss for m in measures]
+        middle = median(others)
+        deviation = 1.4826 * median(abs(loss - middle) for loss in others)
+        return m.loss > max(log(symbols), middle + STANDS_OUT * deviation)
 
     wrong = {m.utterance for m in measures if m.errors >= m.words / 2 and stands_out(m)}
     places = text_places(data)
-    found = [example.utterance for example in examples if example.utterance.id in wrong]
-    return {u.id: ", ".join(filter(None, (u.source, places.get(u.recording)))) for u in found}
+    utterances = [example.utterance for example in examples if example.utterance.id in wrong]
+    return {u.id: ", ".join(filter(None, (u.source, places.get(u.recording)))) for u in utterances}
 
 
-def highest_usual(losses: list[float]) -> float:
-    """The median, and STANDS_OUT times the deviation, which is estimated by the median distance from it."""
-    middle = median(losses)
-    return middle + STANDS_OUT * 1.4826 * median(abs(loss - middle) for loss in losses)
-
-
-def judgement(base: list[Measure], adaptation: Adaptation, folds: list[FoldResult]) -> dict[str, Any]:
-    """What the folds say, against the base (`base`: its measures of all utterances)."""
+def validation_record(base: list[Measure], adaptation: Adaptation, folds: list[FoldResult]) -> dict[str, Any]:
+    """The result of cross-validation, against the base (`base`: its measures of all utterances)."""
     record, before = adaptation.record(folds), {measure.utterance: measure for measure in base}
     after = [measure for result in folds for measure in result.measures]
     counts = {
@@ -308,8 +276,8 @@ def judgement(base: list[Measure], adaptation: Adaptation, folds: list[FoldResul
     }
 
 
-def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
-    """What training without dev found, in sentences; `adapter` is what they call it."""
+def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
+    """The result of training without dev, in sentences; `adapter` is its name in them."""
     minutes, people = summary["audio_seconds"] / 60, plural(summary["speakers"], "speaker")
     words, before, after = (summary[name] for name in ("words", "base_errors", "errors"))
     start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
@@ -319,7 +287,7 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
         f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
         f"{plural(summary['selected_epoch'], 'epoch')}, scale {summary['scale']:g}{start}; "
         f"{summary['seconds']:.0f} s",
-        f"By adapters that have not heard the utterance: {before} → {after} errors of {words} words (WER "
+        f"By adapters not trained on the utterance: {before} → {after} errors of {words} words (WER "
         f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
         f"{percent(summary['better'], 0)} % of the bootstrap's draws)",
     ]
@@ -329,13 +297,13 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
         lines.append("note: the adapter makes no fewer errors than the base")
     if before >= 0.9 * words:
         lines.append(
-            "note: the base gets nearly no word right: is there speech in all recordings, in its language, "
-            "and does each text stand at its recording?"
+            "note: the base recognises nearly no word: is there speech in all recordings, in its language, "
+            "and does each text belong to its recording?"
         )
     else:
         named = summary["suspicious"].items()
         lines += [
-            f"note: check the text of {id} ({file}): the base hears something else" for id, file in named
+            f"note: hypothesis and text of {id} disagree; check the text ({file})" for id, file in named
         ]
     return lines
 

@@ -1,15 +1,15 @@
 """Many small adapters, trained side by side on one frozen base: each row of a batch has its own vectors.
 
-In: tasks (a few utterances each), and a base whose attached vectors are where all of them start. Out: for
-each task its vectors after some epochs, and what they make of the utterances that it holds out. With replay
-each step of every task hears one piece of other speech as well, and is held to the base on it.
+In: tasks (a few utterances each), and a base whose attached vectors are the start of all. Out: for each task
+its vectors after some epochs, and their errors on the utterances that it holds out. With replay, each step of
+every task has one piece of other speech as well, on which divergence from the base is penalised.
 
 Tasks with equally many batches train side by side. On a GPU the rows of many tasks are computed together, in
 batches of similar length, so that the base's matrices are multiplied once for them all. A task has its own
-parameters, gradient norm and random numbers, so it ends where it would have ended alone, within rounding.
-Where a base has dropout or masks, which are drawn for a whole batch, a task's training batches are its own;
-on a CPU all of its batches are, since a row's rounding depends on the batch around it: there it ends bit for
-bit where it would have ended alone.
+parameters, gradient norm and random numbers, so the others change its result by rounding only. Where a base
+has dropout or masks, which are drawn for a whole batch, a task's training batches are its own; on a CPU all
+of its batches are, since a row's rounding depends on the batch around it: there the others change nothing,
+bit for bit.
 """
 
 import logging
@@ -27,30 +27,29 @@ from torch import nn
 
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.formatting import plural
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.training.config import SharedOptions
-from ia3_speech.training.ctc import Progress, ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
-from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
+from ia3_speech.training.feature_cache import Draw, FeatureCache, has_dropout, has_masks
 from ia3_speech.training.replay import Replayed, draw_replay, replay_losses
+from ia3_speech.training.steps import Progress, draw_speed, learning_rate_factor, seed_task
 
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 SCALES = (0.25, 0.5, 0.75, 1.0)
 
-Row = tuple[int, Example | Replayed]  # the index of the row's vectors, and an utterance
+Row = tuple[int, Example]  # the index of the row's vectors, and an utterance
 Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of their modules
 
 
 class Setting(NamedTuple):
-    """How an adapter is made of a training: its vectors are start + scale · (trained − start)."""
+    """The vectors of an adapter are start + scale · (trained − start)."""
 
-    epochs: int  # how many were trained; 0 is the start
+    epochs: int  # that were trained; 0 is the start
     scale: float
 
 
@@ -58,13 +57,13 @@ START = Setting(0, 0.0)
 
 
 class Measure(NamedTuple):
-    """What an adapter makes of one utterance that it has not been trained on."""
+    """The output of an adapter for one utterance."""
 
     utterance: str
     text: str  # the hypothesis of greedy search
     errors: int  # word errors
     words: int  # of the reference
-    loss: float  # CTC loss a symbol, infinite where it is not a number
+    loss: float  # a symbol, infinite where it is not a number
     symbols: int  # of the reference
 
 
@@ -73,14 +72,11 @@ class Task:
     """One training."""
 
     name: str  # decides the random numbers of the task, with the seed
-    train_examples: list[Example]  # the utterances to train on
-    # The utterances that are measured at the start and in the epochs of `measured_epochs`
-    held_out: list[Example]
-    epochs: int  # train so many of the epochs of the learning rate's schedule
-    # Of each of those held out, by setting
-    measures: dict[Setting, list[Measure]] = field(default_factory=dict)
-    # At the start (0), after each measured epoch, and after the last
-    vectors: dict[int, Vectors] = field(default_factory=dict)
+    train_examples: list[Example]
+    held_out: list[Example]  # measured at the start and after the epochs of `measured_epochs`
+    epochs: int  # to train, of those of the learning rate's schedule
+    measures: dict[Setting, list[Measure]] = field(default_factory=dict)  # of each held-out utterance
+    vectors: dict[int, Vectors] = field(default_factory=dict)  # at the start (0), after measured epochs, last
 
 
 def measured_epochs(epochs: int) -> list[int]:
@@ -93,33 +89,33 @@ def batches_per_epoch(task: Task, options: SharedOptions) -> int:
     return -(-len(task.train_examples) // options.batch_utterances)
 
 
-def batches_of_similar_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def batches_of_similar_length(rows: Sequence[tuple], seconds: Sequence[float]) -> Iterator[list[tuple]]:
     """The rows in batches of BATCH_SECONDS with little padding, from short to long."""
-    seconds = [example.seconds for _, example in rows]
     for batch in make_batches(seconds, BATCH_SECONDS, seed=0, epoch=0, shuffle=False):
         yield [rows[i] for i in batch]
 
 
 class MultiAdapterTrainer:
-    """Trains tasks with equally many batches; the base's attached vectors are where all of them start."""
+    """Trains tasks with equally many batches; the base's attached vectors are the start of all."""
 
     def __init__(
         self,
         tasks: list[Task],
         options: SharedOptions,
+        learning_rate: float,
         cache: FeatureCache,
         replay: Sequence[Replayed],
     ):
         self.tasks, self.options, self.cache, self.replay = tasks, options, cache, replay
-        self.base = base = cache.base
-        self.modules = ia3.vectors(base.model)
+        self.base, self.learning_rate = cache.base, learning_rate
+        self.modules = ia3.vectors(self.base.model)
         self.start = {name: vector.l.detach().clone() for name, vector in self.modules.items()}
         self.parameters: list[Vectors] = [
             {name: nn.Parameter(vector.clone()) for name, vector in self.start.items()} for _ in tasks
         ]
         every = [parameter for vectors in self.parameters for parameter in vectors.values()]
-        self.optimizer = torch.optim.AdamW(every, lr=options.learning_rate, weight_decay=0.0)
-        self.is_random = has_masks(base) or has_dropout(base)  # in training, a batch at a time
+        self.optimizer = torch.optim.AdamW(every, lr=learning_rate, weight_decay=0.0)
+        self.is_random = has_masks(self.base) or has_dropout(self.base)  # in training, a batch at a time
         self.batches_per_epoch = batches_per_epoch(tasks[0], options)
         self.step = 0
 
@@ -139,7 +135,7 @@ class MultiAdapterTrainer:
                     task.vectors[epoch] = {n: vector.detach().clone() for n, vector in parameters.items()}
             if epoch in measured:
                 self.measure(epoch)
-            progress.advance(len(self.tasks))
+            progress.update(len(self.tasks))
             of_tasks = len(self.tasks), epoch, self.options.epochs
             logger.info(
                 "epoch %d of %d, %s, %s", epoch, last, plural(len(self.tasks), "training"), progress.left,
@@ -159,19 +155,23 @@ class MultiAdapterTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         rows = [(task, example) for task, batch in enumerate(batches) for example in batch]
         numbers = [0] * len(self.tasks)
-        for together in self.batches(rows):
-            first = together[0][0]  # the only task in it, where random numbers are drawn
+
+        def seed(rows_together: list[tuple]) -> None:
+            first = rows_together[0][0]  # the only task in the batch, where random numbers are drawn
             seed_task(self.options.seed, self.tasks[first].name, self.step, numbers[first])
             numbers[first] += 1
+
+        for together in self.batches(rows, [example.seconds for _, example in rows]):
+            seed(together)
             shares = torch.tensor([1 / len(batches[task]) for task, _ in together], device=self.base.device)
-            speeds = [self.draw_speed(example, epoch) for _, example in together]
+            draws = [self.draw(example, epoch) for _, example in together]
             with self.using(self.parameters, together):
-                losses = self.cache.losses([example for _, example in together], speeds)
+                losses = self.cache.losses([example for _, example in together], draws)
             (losses * shares).sum().backward()
         for piece in draw_replay(self.replay, 0.0, self.options.seed, self.step):  # the same for every task
-            for together in self.batches([(task, piece) for task in range(len(self.tasks))]):
-                first = together[0][0]
-                seed_task(self.options.seed, self.tasks[first].name, self.step, numbers[first])
+            pieces = [(task, piece) for task in range(len(self.tasks))]
+            for together in self.batches(pieces, [piece.utterance.duration] * len(pieces)):
+                seed(together)
                 with self.using(self.parameters, together):
                     losses = replay_losses(self.cache, [piece] * len(together))
                 (self.options.replay_weight * losses.sum()).backward()
@@ -180,21 +180,21 @@ class MultiAdapterTrainer:
         total_steps = self.batches_per_epoch * self.options.epochs
         factor = learning_rate_factor(self.step, total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * factor
+            group["lr"] = self.learning_rate * factor
         self.optimizer.step()
         self.step += 1
 
-    def batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    def batches(self, rows: Sequence[tuple], seconds: Sequence[float]) -> Iterator[list[tuple]]:
         """The rows, which are in the order of their vectors, in batches that are computed together."""
         alone = self.base.device.type == "cpu" or (self.is_random and self.base.model.training)
-        for _, part in groupby(rows, key=lambda row: row[0] if alone else None):
-            yield from batches_of_similar_length(list(part))
+        pairs = zip(rows, seconds, strict=True)
+        for _, group in groupby(pairs, key=lambda pair: pair[0][0] if alone else None):
+            yield from batches_of_similar_length(*zip(*group, strict=True))
 
-    def draw_speed(self, example: Example, epoch: int) -> float:
+    def draw(self, example: Example, epoch: int) -> Draw:
         """One of the speeds asked for at which the audio is long enough for the text."""
-        rng = np.random.default_rng([self.options.seed, epoch, zlib.crc32(example.utterance.id.encode())])
-        speeds = [s for s in example.speeds if s in self.options.speeds] or example.speeds
-        return float(speeds[rng.integers(len(speeds))])
+        speeds = [speed for speed in example.speeds if speed in self.options.speeds] or example.speeds
+        return draw_speed(speeds, self.options.seed, epoch, zlib.crc32(example.utterance.id.encode()))
 
     @torch.no_grad()
     def measure(self, epoch: int) -> None:
@@ -205,15 +205,15 @@ class MultiAdapterTrainer:
         rows = [(number, example) for number, (task, *_) in enumerate(pairs) for example in task.held_out]
         measures: dict[int, dict[str, Measure]] = {number: {} for number in range(len(pairs))}
         self.base.model.eval()
-        for together in self.batches(rows):
+        for together in self.batches(rows, [example.seconds for _, example in rows]):
             with self.using(vectors, together):
-                results = measure_examples(self.cache, [e for _, e in together], self.options.normalize)
+                results = measure_batch(self.cache, [e for _, e in together], self.options.normalize)
             for (number, example), result in zip(together, results, strict=True):
                 measures[number][example.utterance.id] = result
         for number, (task, _, setting) in enumerate(pairs):
             task.measures[setting] = [measures[number][e.utterance.id] for e in task.held_out]
 
-    def using(self, vectors: list[Vectors], rows: list[Row]) -> AbstractContextManager[None]:
+    def using(self, vectors: list[Vectors], rows: list[tuple]) -> AbstractContextManager[None]:
         """Within the context, each row of a batch is multiplied by its vectors."""
         stacked = {
             module.l: torch.stack([vectors[index][name] for index, _ in rows])[:, None]
@@ -227,18 +227,26 @@ def interpolate(start: Vectors, trained: Vectors, scale: float) -> Vectors:
     return {name: torch.lerp(start[name], vector.detach(), scale) for name, vector in trained.items()}
 
 
-def measure_examples(cache: FeatureCache, examples: Sequence[Example], mode: str) -> list[Measure]:
-    """What the base makes of utterances with the vectors in use; `mode` normalises the texts."""
-    vocabulary = cache.base.vocabulary
+def measure_batch(cache: FeatureCache, examples: Sequence[Example], mode: str) -> list[Measure]:
+    """Measures of utterances with the vectors in use; `mode` normalises the texts."""
     logits, frames = cache.logits([example.utterance for example in examples])
-    losses = ctc_loss(logits, frames, [example.ids for example in examples], vocabulary.blank).tolist()
+    losses = cache.base.losses(logits, frames, [example.ids for example in examples]).tolist()
     measures = []
     for row, length, loss, e in zip(logits.float().cpu(), frames.tolist(), losses, examples, strict=True):
-        text, reference = greedy(row[:length], vocabulary), normalize(e.utterance.text or "", mode).split()
+        text = cache.base.greedy(row[:length]).text
+        reference = normalize(e.utterance.text or "", mode).split()
         errors = count_errors(reference, normalize(text, mode).split())
         loss = loss if math.isfinite(loss) else math.inf
         measures.append(Measure(e.utterance.id, text, errors.total, errors.words, loss, len(e.ids)))
     return measures
+
+
+@torch.no_grad()
+def measure_all(cache: FeatureCache, examples: Sequence[Example], mode: str) -> list[Measure]:
+    """Measures of all utterances with the vectors in the base's model."""
+    cache.base.model.eval()
+    batches = batches_of_similar_length(examples, [example.seconds for example in examples])
+    return [measure for batch in batches for measure in measure_batch(cache, batch, mode)]
 
 
 def load_vectors(base: Base, vectors: Vectors) -> None:

@@ -1,17 +1,15 @@
-"""Replay: other speech, without transcripts, on which training holds the adapted model to its base.
+"""Replay: other speech, without transcripts, on which training penalises divergence from the base.
 
     ia3-speech train --replay data/other --replay-weight 1 …
 
-In: a data directory, whose `text` is not read, and a base into which nothing has been put yet. Out: what the
-base says of each frame, computed once and kept for later trainings too, in `replay` beside the registry's
-folder; a part of the speech for each step; and its loss, which is added to CTC's: λ · KL(base ‖ adapted), the
-mean over frames (after Li and Hoiem 2016, "Learning without Forgetting", arXiv 1606.09282). The adapted model
-hears it with the masks and dropout of training, the base did without.
+In: a data directory, whose `text` is not read, and a base without an adapter. Out: a summary of the base's
+output for each frame, computed once and stored for later trainings, in `replay` beside the registry's folder;
+a part of the speech for each step; and its loss, which is added to the loss of training: λ · KL(base ‖
+adapted), the mean over frames (after Li and Hoiem 2016, "Learning without Forgetting", arXiv 1606.09282). The
+adapted model decodes it with the masks and dropout of training, the base without.
 """
 
 import hashlib
-import logging
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn.utils.rnn import pad_sequence
 
 from ia3_speech import __version__
 from ia3_speech.adapters import registry
@@ -34,31 +31,22 @@ from ia3_speech.inputs import digest_of
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.training.config import SharedOptions, replay_folder
-from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.data import report_left_out
 from ia3_speech.training.feature_cache import FeatureCache
 
-logger = logging.getLogger(__name__)
-
-LIKELIEST = 8  # symbols of a frame whose probabilities are kept one by one
 SHARE = 0.25  # of a batch's seconds that are replayed in its step
 
 
 @dataclass
 class Replayed:
-    """A piece of the replayed speech, at most as long as the base's longest input."""
+    """A piece of the replayed speech, not longer than the base's maximum input duration."""
 
     utterance: Utterance  # where its audio is, and its duration
-    symbols: torch.Tensor  # (frames, k), the base's likeliest token ids
-    probabilities: torch.Tensor  # (frames, k + 1), theirs and that of all others together, fp16
-
-    @property
-    def seconds(self) -> float:
-        return self.utterance.duration
+    summary: dict[str, torch.Tensor]  # of the base's output, as `Base.summary` computes it
 
 
 def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
-    """Read the other speech that the options name, and keep what the base says of it; none: an empty list.
+    """The other speech of the options, with the summaries of the base's output; no replay: an empty list.
 
     Raises:
         DataError, AudioError: the directory is not valid (it may lack `text`), or its audio is bad (with
@@ -67,62 +55,52 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
     """
     if not options.replay:
         return []
-    path = replay_folder(options.replay)
+    path, pipes = replay_folder(options.replay), options.allow_pipes
     bad: list[BadAudio] = []
     waves = load_utterances(
-        read_for_decoding(path, options.allow_pipes),
+        read_for_decoding(path, pipes),
         minimum_samples=base.minimum_samples,
         on_error=options.on_error,
         bad=bad,
-        allow_pipes=options.allow_pipes,
+        allow_pipes=pipes,
     )
-    file = kept_file(base, path)
-    kept = load_file(file) if file.is_file() else {}
-    found, replay = len(kept), []
+    file = summaries_file(base, path)
+    summaries: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in (load_file(file) if file.is_file() else {}).items():
+        name, _, part = key.rpartition(" ")
+        summaries.setdefault(name, {})[part] = tensor
+    stored, replay = len(summaries), []
     for utterance, wave in waves:
-        seconds, pipes = len(wave) / SAMPLE_RATE, options.allow_pipes
+        seconds = len(wave) / SAMPLE_RATE
         for piece in cut_utterance(utterance, seconds, base.maximum_seconds, allow_pipes=pipes):
             whole = piece.duration == seconds
             name = piece.id if whole else f"{piece.id} from {piece.start:g}"  # pieces have their whole's id
-            if f"{name} symbols" not in kept:
-                logits = base.logits([wave if whole else load_utterance(piece, allow_pipes=pipes)])[0]
-                probabilities, symbols = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1] - 1))
-                rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-                kept[f"{name} symbols"] = symbols.int().cpu()
-                kept[f"{name} probabilities"] = torch.cat([probabilities, rest], -1).half().cpu()
-            replay.append(Replayed(piece, kept[f"{name} symbols"], kept[f"{name} probabilities"]))
-    report_left_out(path, bad, [], options)
-    name_other_rates(path, [piece.utterance for piece in replay])
+            if name not in summaries:
+                wave_of_piece = wave if whole else load_utterance(piece, allow_pipes=pipes)
+                summaries[name] = base.summary(base.logits([wave_of_piece])[0])
+            replay.append(Replayed(piece, summaries[name]))
+    report_left_out(path, bad, [])
     if not replay:
         raise TrainingError(f"{path}: no usable audio to replay")
-    if len(kept) > found:
+    if len(summaries) > stored:
+        parts = {f"{n} {part}": t.contiguous() for n, each in summaries.items() for part, t in each.items()}
         with suppress(OSError), replacing(file) as new:  # a home that is read-only: training needs no file
-            save_file({name: tensor.contiguous() for name, tensor in kept.items()}, new)
+            save_file(parts, new)
     return replay
 
 
-def name_other_rates(path: Path, utterances: Sequence[Utterance]) -> None:
-    """Say how many files have other sampling rates than the base's input; they were resampled."""
-    import soundfile
-
-    rates: Counter[int] = Counter()
-    for source in {utterance.source for utterance in utterances if not utterance.is_piped}:
-        with suppress(RuntimeError, OSError):  # a container, which libsndfile does not read
-            rates[soundfile.info(source).samplerate] += 1
-    if others := [f"{count} of {rate} Hz" for rate, count in sorted(rates.items()) if rate != SAMPLE_RATE]:
-        logger.warning("%s: audio is resampled to %d Hz (files: %s)", path, SAMPLE_RATE, ", ".join(others))
-
-
-def kept_file(base: Base, path: Path) -> Path:
-    """Where it is kept what this base says of a data directory's speech, as this version computes it."""
-    computed = (__version__, LIKELIEST, base.dtype, base.precision, base.device.type, base.maximum_seconds)
+def summaries_file(base: Base, path: Path) -> Path:
+    """Where the summaries of a data directory are stored, as this version computes them with this base."""
+    computed = (__version__, base.dtype, base.precision, base.device.type, base.maximum_seconds)
     key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
     return registry.home() / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
 def replay_digest(replay: Sequence[Replayed]) -> str:
-    """SHA-256 of what the base says of the speech: another base, or other speech, is another digest."""
-    return tensors_sha256(tensor for piece in replay for tensor in (piece.symbols, piece.probabilities))
+    """SHA-256 of the summaries: another base, or other speech, has another digest."""
+    return tensors_sha256(
+        tensor for piece in replay for _, tensor in sorted(piece.summary.items(), reverse=True)
+    )
 
 
 def draw_replay(replay: Sequence[Replayed], batch_seconds: float, seed: int, step: int) -> list[Replayed]:
@@ -130,7 +108,7 @@ def draw_replay(replay: Sequence[Replayed], batch_seconds: float, seed: int, ste
     drawn: list[Replayed] = []
     longest = 0.0
     for number in np.random.default_rng([seed, step]).permutation(len(replay)):
-        longest = max(longest, replay[number].seconds)
+        longest = max(longest, replay[number].utterance.duration)
         if drawn and longest * (len(drawn) + 1) > SHARE * batch_seconds:
             break
         drawn.append(replay[number])
@@ -140,7 +118,4 @@ def draw_replay(replay: Sequence[Replayed], batch_seconds: float, seed: int, ste
 def replay_losses(cache: FeatureCache, pieces: Sequence[Replayed]) -> torch.Tensor:
     """(batch,): KL(base ‖ adapted) of each piece, the mean over its frames."""
     logits, frames = cache.logits([piece.utterance for piece in pieces])
-    device = logits.device
-    symbols = pad_sequence([piece.symbols for piece in pieces], batch_first=True).long().to(device)
-    kept = pad_sequence([piece.probabilities for piece in pieces], batch_first=True).float().to(device)
-    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, kept)
+    return cache.base.divergence(logits, frames, [piece.summary for piece in pieces])

@@ -1,11 +1,12 @@
-"""One training run from its options to its adapter: what `ia3-speech train` does.
+"""One training run from its options to its adapter: what `ia3-speech train` does with a dev set.
 
-In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}.
+In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. What
+all runs share is here too: the lock of their folder, and a base that is ready to be trained on.
 """
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from ia3_speech.adapters.load import labels_of_trained, load_adapter
 from ia3_speech.adapters.methods import add_own_method, insert, save_method
 from ia3_speech.errors import TrainingError
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import attach
+from ia3_speech.model.attach import attach, trainable
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3 import parameter_table
+from ia3_speech.model.ia3 import attachment, parameter_table
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SharedOptions, TrainingOptions, check_options, method_config, to_yaml
-from ia3_speech.training.data import read_examples
+from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
 from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import CHECKPOINT, Trainer
@@ -30,11 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def run_lock(out: Path, part: str | None = None) -> Iterator[None]:
-    """Hold the lock of `out`, which is made, within the context; it ends with the process, however that ends.
+def run_lock(out: Path, files: Sequence[str] = (), part: str | None = None) -> Iterator[None]:
+    """Create `out`, hold its lock within the context, and remove leftovers of killed writers of `files` in
+    it.
 
     Runs of different parts of one work, such as 1/2 and 2/2, have locks of their own. Without effect in all
-    processes but the first of a distributed run. Raises TrainingError where another run holds it.
+    processes but the first of a distributed run. Raises TrainingError if another run holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -50,6 +52,8 @@ def run_lock(out: Path, part: str | None = None) -> Iterator[None]:
             f"{out}: another run is writing to it (wait until it has ended, or choose another --out)"
         ) from error
     try:
+        for name in files:
+            atomic.remove_leftovers(out / name)
         yield
     finally:
         lock.release()
@@ -66,10 +70,9 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     """Run (or resume) one training.
 
     Returns:
-        The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch
-        (0: the start), start_dev_wer, seed, epochs and steps trained, utterances and audio_seconds of the
-        training set; precision and its reason; where the start was selected, a note; from the process that
-        writes, method, bytes (of the adapter's tensors), seconds_per_step, and peak_memory_bytes (of the
+        The contents of train.json: `run_record`; seconds, dev_wer (a fraction) and selected_epoch (0: the
+        start), start_dev_wer, epochs and steps trained; if the start was selected, a note; from the process
+        that writes, method, bytes (of the adapter's tensors), seconds_per_step, and peak_memory_bytes (of the
         process, or its GPU).
 
     Raises:
@@ -77,13 +80,10 @@ def train(options: TrainingOptions) -> dict[str, Any]:
             another run is writing to `options.out`.
     """
     check_options(options)
-    with run_lock(options.out):
-        if is_first_process():
-            for name in ("adapter", "config.yaml", "train.json", "metrics.jsonl", CHECKPOINT):
-                atomic.remove_leftovers(options.out / name)
+    with run_lock(options.out, ("adapter", "config.yaml", "train.json", "metrics.jsonl", CHECKPOINT)):
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
         replay = read_replay(base, options)
-        prepare_base(base, options, options.train_head)
+        prepare_base(base, options)
         options = replace(options, precision=base.precision)
         if options.method == "ia3":
             check_head(base, options)
@@ -92,52 +92,57 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         dev_set = read_examples(options.dev, base, options, [1.0])
         trainer = Trainer(base, train_set, dev_set, options, replay)
         trainer.resume()
-        if trainer.accelerator.is_main_process:
+        writes = trainer.accelerator.is_main_process
+        if writes:
             atomic.write_text(options.out / "config.yaml", to_yaml(options))
         trainer.run()
-        trainer.load_parameters(trainer.state.selected_tensors)
-        summary = summary_of(trainer)
-        if trainer.accelerator.is_main_process:
+        state = trainer.state
+        trainer.load_parameters(state.selected_tensors)
+        summary = run_record(base, options, train_set) | {
+            "seconds": round(state.seconds, 1),
+            "dev_wer": state.selected_wer,
+            "selected_epoch": state.selected_epoch,
+            "start_dev_wer": state.start_wer,
+            "epochs": trainer.order.epoch,
+            "steps": state.step,
+        }
+        if not state.selected_epoch:
+            summary["note"] = "no epoch improved on the start"
+            if writes:
+                logger.warning(
+                    "%s: %s, dev WER %.2f %%, so the adapter equals the start (try a lower --learning-rate)",
+                    *(options.out, summary["note"], 100 * state.start_wer),
+                )
+        if writes:
             record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
             if options.init_adapter:
                 record["init_adapter"] = options.init_adapter
             speakers = (example.utterance.speaker for example in train_set)
             labels = labels_of_trained(options.init_adapter, options.labels, speakers)
             size = save_method(base, options.out / "adapter", labels, record)
-            state = trainer.state
             summary |= {"method": options.method, "bytes": size, "peak_memory_bytes": state.peak_memory_bytes}
             summary |= {"seconds_per_step": round(state.step_seconds / state.step, 4)}
             atomic.write_json(options.out / "train.json", summary)
         return summary
 
 
-def summary_of(trainer: Trainer) -> dict[str, Any]:
-    """The contents of train.json; warns where the start was selected."""
-    summary = {
-        "trainable": sum(parameter.numel() for parameter in trainer.parameters.values()),
-        "seconds": round(trainer.state.seconds, 1),
-        "dev_wer": trainer.state.selected_wer,
-        "selected_epoch": trainer.state.selected_epoch,
-        "start_dev_wer": trainer.state.start_wer,
-        "seed": trainer.options.seed,
-        "epochs": trainer.order.epoch,
-        "steps": trainer.state.step,
-        "utterances": len(trainer.train),
-        "audio_seconds": round(sum(example.seconds for example in trainer.train), 1),
-        "precision": trainer.base.precision,
-        "precision_reason": trainer.base.precision_reason,
+def run_record(base: Base, options: SharedOptions, examples: Sequence[Example]) -> dict[str, Any]:
+    """What train.json says of every run: trainable (parameters), seed, precision and its reason, utterances
+    and audio_seconds of the training set; noise, noise_snr and reverb, if they are used."""
+    augmentation = {"noise": options.noise, "noise_snr": options.noise and options.noise_snr}
+    augmentation["reverb"] = options.reverb
+    return {
+        "trainable": sum(parameter.numel() for _, parameter in trainable(base.model)),
+        "seed": options.seed,
+        "precision": base.precision,
+        "precision_reason": base.precision_reason,
+        "utterances": len(examples),
+        "audio_seconds": round(sum(example.seconds for example in examples), 1),
+        **{name: str(value) for name, value in augmentation.items() if value},
     }
-    if not trainer.state.selected_epoch:
-        summary["note"] = "no epoch improved on the start"
-        if trainer.accelerator.is_main_process:
-            logger.warning(
-                "%s: %s, dev WER %.2f %%, so the adapter is as it started (try a lower --learning-rate)",
-                *(trainer.options.out, summary["note"], 100 * trainer.state.start_wer),
-            )
-    return summary
 
 
-def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -> None:
+def prepare_base(base: Base, options: SharedOptions) -> None:
     """Set a base's precision, masks and dropout, and attach the vectors that training starts from: those of
     `init_adapter`, else ones; or insert the parameters of another method."""
     precision, reason = choose_precision(options.precision, base.model, base.dtype)
@@ -150,23 +155,32 @@ def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -
         switch_off_dropout(base)
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
-    elif isinstance(options, TrainingOptions) and options.method != "ia3":
+    elif getattr(options, "method", "ia3") != "ia3":
         add_own_method(options.method)
         insert(base.model, method_config(options), options.seed)
     else:
+        train_head = getattr(options, "train_head", False)
         attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head))
 
 
+def refuse_unbatchable(base: Base, hint: str) -> None:
+    """Raises TrainingError if the attached adapter has a head or conv vectors, which can't differ from row to
+    row of a batch."""
+    config = attachment(base.model).config
+    if config.train_head or "conv" in config.placements:
+        raise TrainingError(f"adapters with a head, or conv vectors, can't be trained side by side ({hint})")
+
+
 def check_head(base: Base, options: TrainingOptions) -> None:
-    """Raises TrainingError where `init_adapter` has a head and `train_head` is off, or vice versa."""
-    if base.model.ia3_config.train_head != options.train_head:
+    """Raises TrainingError if `init_adapter` has a head and `train_head` is off, or vice versa."""
+    if attachment(base.model).config.train_head != options.train_head:
         missing = "no head, so none can be trained from there (leave out --train-head, or --init-adapter)"
         fault = missing if options.train_head else "a head, which would train too (pass --train-head)"
         raise TrainingError(f"{options.init_adapter} has {fault}")
 
 
 def choose_device(options: TrainingOptions) -> str | None:
-    """The one asked for; with several GPUs each process of `accelerate launch` has its own."""
+    """The device of the options; with several GPUs each process of `accelerate launch` has its own."""
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env

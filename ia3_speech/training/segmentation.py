@@ -31,7 +31,7 @@ from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.text import Vocabulary, target_text
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
-from ia3_speech.decoding.word_times import IMPOSSIBLE, spans, spell, viterbi
+from ia3_speech.decoding.word_times import forced_path, spans, spell
 from ia3_speech.errors import AudioError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.base import Base
@@ -63,6 +63,7 @@ def segment_data_directory(
         DataError: the directory is not valid, or nothing is left of it.
         AudioError: audio is unusable.
     """
+    base.require("segmentation")
     data = read_data_directory(source, allow_pipes=allow_pipes)
     maximum, minimum = max_seconds or base.maximum_seconds or MAXIMUM_SECONDS, base.minimum_samples
     lengths = {u.id: known_seconds(u) for u in data}
@@ -178,12 +179,10 @@ def align_words(
     symbols = spell([target_text(word, "ctc", vocabulary) for word in words], vocabulary)
     if not symbols:
         raise ValueError("the base can write nothing of the text")
-    tokens = np.array([token for token, _ in symbols])
-    states = viterbi(log_probabilities, tokens, vocabulary.blank)
-    path = np.where(states % 2, tokens[np.minimum(states // 2, len(tokens) - 1)], vocabulary.blank)
-    scores = log_probabilities[np.arange(len(states)), path]
+    path = forced_path(log_probabilities, [token for token, _ in symbols], vocabulary.blank)
+    scores = log_probabilities[np.arange(len(path)), path]
     frames: dict[int, tuple[int, int]] = {}  # the first and the last of each word that can be written
-    for (_, owner), first, last in zip(symbols, *spans(states, len(tokens)), strict=True):
+    for (_, owner), (first, last) in zip(symbols, spans(path, vocabulary.blank), strict=True):
         if owner >= 0:
             frames[owner] = frames.get(owner, (first, last))[0], last
     begins = [0, *[*frames][1:], len(words)]
@@ -197,7 +196,7 @@ def segment_recording(
     text: str,
     base: Base,
     maximum_seconds: float = MAXIMUM_SECONDS,
-    min_score: float = IMPOSSIBLE,
+    min_score: float = -math.inf,
 ) -> list[Segment]:
     """Segments of at most `maximum_seconds`, cut where the pauses between words
     are longest, in their quietest place; a single longer word is cut alone. A segment below `min_score` is

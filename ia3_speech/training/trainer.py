@@ -1,9 +1,9 @@
-"""The training loop: CTC on Accelerate, what `attach.trainable` names alone, the epoch selected by dev WER.
+"""The training loop: on Accelerate, of the parameters that `attach.trainable` names, selected by dev WER.
 
 In: a base with vectors, or another method's parameters, examples to train on and to evaluate on. Out: the
-parameters of the selected epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random
-number (order, speeds, masks, dropout) depends on the seed and the step, so an interrupted run that is resumed
-ends as if it had not been interrupted.
+parameters of the selected epoch; of epoch 0, the start, if no epoch has fewer errors on dev. Every random
+number (order, speeds, noises, masks, dropout) depends on the seed and the step, so that an interrupted run,
+resumed, ends with the same parameters.
 """
 
 import io
@@ -14,13 +14,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.data.batches import BatchOrder, make_batches
@@ -34,10 +34,10 @@ from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
 from ia3_speech.training.config import TrainingOptions, comparable
-from ia3_speech.training.ctc import Progress, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
+from ia3_speech.training.steps import Progress, draw_speed, learning_rate_factor, seed_step
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ CHECKPOINT = "checkpoints/last.pt"
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that torch has allocated on the GPU; without one, that this process has had, which
-    Windows doesn't say (0)."""
+    """The most memory that torch has allocated on the GPU; without one, the peak of this process, which
+    Windows does not report (0)."""
     if (used := torch.cuda.max_memory_allocated()) or sys.platform == "win32":
         return used
     import resource
@@ -57,24 +57,23 @@ def peak_memory_bytes() -> int:
 
 @dataclass
 class TrainingState:
-    """What a trainer has counted, measured and selected so far."""
+    """Counts, measures and the selection of a trainer so far."""
 
     selected_tensors: dict[str, torch.Tensor]  # the trained parameters by name, in the selected epoch
-    selected_epoch: int = 0  # the epoch whose vectors become the adapter, from 1; 0 is the start
+    selected_epoch: int = 0  # the epoch whose parameters become the adapter, from 1; 0 is the start
     selected_wer: float = math.inf  # its dev WER, a fraction
     start_wer: float = math.inf  # dev WER of the start, a fraction
-    # Errors of each dev utterance in the epoch with the fewest, of those from 1
-    best_errors: list[int] = field(default_factory=list)
-    epochs_without_improvement: int = 0  # epochs since that one
+    best_errors: list[int] = field(default_factory=list)  # of each dev utterance in the best epoch from 1
+    epochs_without_improvement: int = 0  # epochs since the best
     step: int = 0  # batches trained on
     losses: list[float] = field(default_factory=list)  # of the batches of the current epoch
     seconds: float = 0.0  # of wall-clock time spent training
     step_seconds: float = 0.0  # of it, in steps: without evaluation
-    peak_memory_bytes: int = 0  # what torch has allocated on the GPU at most, or this process
+    peak_memory_bytes: int = 0  # of the GPU, or of this process
 
 
 class Trainer:
-    """One training run; `TrainingState` documents what it knows."""
+    """One training run; `TrainingState` documents its state."""
 
     def __init__(
         self,
@@ -84,9 +83,9 @@ class Trainer:
         options: TrainingOptions,
         replay: Sequence[Replayed] = (),
     ):
-        self.base, self.model, self.options, self.replay = base, base.model, options, replay
         from accelerate import Accelerator
 
+        self.base, self.model, self.options, self.replay = base, base.model, options, replay
         self.train, self.dev = train, dev
         # No mixed precision: `Base.precision` has the encoder's layers alone in bfloat16.
         trackers = {"log_with": options.log_to, "project_dir": options.out}
@@ -109,12 +108,15 @@ class Trainer:
         ]
         self.metrics_file, self.checkpoint_file = options.out / "metrics.jsonl", options.out / CHECKPOINT
         self.metrics: list[dict[str, Any]] = []  # a row an epoch
+        augmentation = self.cache.augmentation
+        waves = [*augmentation.noises, *augmentation.responses] if augmentation else []
         self.identity = comparable(options) | {
             "processes": self.accelerator.num_processes,
             "sha256 of the base": base.fingerprint["sha256"],
             "sha256 of the start": tensors_sha256(p for _, p in sorted(self.parameters.items())),
             "sha256 of the data": data_digest([*train, *dev]),
             **({"sha256 of the replay": replay_digest(replay)} if replay else {}),
+            **({"sha256 of noises and rooms": tensors_sha256(waves)} if waves else {}),
         }
         self.state = TrainingState(self.copy_parameters())
 
@@ -138,12 +140,15 @@ class Trainer:
     # ---- training
 
     def run(self) -> None:
-        """Train all epochs that are left, and checkpoint after each."""
+        """Train the remaining epochs, and write a checkpoint after each."""
         hidden = not self.accelerator.is_main_process
         if self.options.log_to:
             wandb = {"name": self.options.out.name, "dir": str(self.options.out)}
             self.accelerator.init_trackers("ia3_speech", init_kwargs={"wandb": wandb})
-        with Progress(self.total_steps, "batch", self.state.step, hidden) as progress:
+        with (
+            logging_redirect_tqdm(),
+            Progress(self.total_steps, "batch", self.state.step, hidden) as progress,
+        ):
             if self.state.step == 0:
                 self.evaluate(0)
             while (
@@ -156,72 +161,73 @@ class Trainer:
             tracker.finish()
 
     def run_epoch(self, progress: Progress) -> None:
-        """What is left of the current epoch, and its evaluation."""
-        epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
+        """Train the rest of the current epoch, and evaluate it."""
+        state, epoch, started, audio_seconds, rate = self.state, self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
             before = time.monotonic()
             loss, seconds = self.train_step(batch, epoch)
-            self.state.step_seconds += time.monotonic() - before
-            self.state.losses.append(loss)
+            state.step_seconds += time.monotonic() - before
+            state.losses.append(loss)
+            state.step += 1
             audio_seconds += seconds
-            self.state.step += 1
             learning_rate = self.optimizer.param_groups[0]["lr"]
-            self.accelerator.log({"loss": loss, "learning_rate": learning_rate}, self.state.step)
+            self.accelerator.log({"loss": loss, "learning_rate": learning_rate}, state.step)
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
-            loss, wer = np.mean(self.state.losses[-20:]), 100 * self.state.selected_wer
-            progress.advance(1, f"loss {loss:.3f}, dev WER {wer:.1f} %, {rate:.0f} s of audio/s")
-            if self.state.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
-                self.state.seconds += time.monotonic() - started
+            loss, wer = np.mean(state.losses[-20:]), 100 * state.selected_wer
+            progress.set_postfix_str(
+                f"loss {loss:.3f}, dev WER {wer:.1f} %, {rate:.0f} s of audio/s", refresh=False
+            )
+            progress.update()
+            if state.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
+                state.seconds += time.monotonic() - started
                 started, audio_seconds = time.monotonic(), 0.0
                 self.checkpoint()
-        loss = round(float(np.mean(self.state.losses)), 5)
+        loss = round(float(np.mean(state.losses)), 5)
         self.evaluate(epoch + 1, loss, round(rate, 1), f", {progress.left}")
-        self.state.losses = []
-        self.state.seconds += time.monotonic() - started
+        state.losses = []
+        state.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
-        """One step on one batch, divided among the processes. Returns its loss, with that of what is
-        replayed, and its seconds of audio. Raises TrainingError where the loss is not finite."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        """One step on one batch, divided among the processes. Returns its loss, with the weighted loss of the
+        replay, and its seconds of audio. Raises TrainingError if the loss is not finite."""
+        options, state, rank = self.options, self.state, self.accelerator.process_index
+        world = self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
         here = examples[rank::world]
-        factor = learning_rate_factor(self.state.step, self.total_steps, self.options.warmup)
+        factor = learning_rate_factor(state.step, self.total_steps, options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         self.model.train()
-        speeds = [self.draw_speed(e, epoch, i) for e, i in zip(here, batch[rank::world], strict=True)]
-        seed_step(self.options.seed, self.state.step * world + rank)
+        positions = zip(here, batch[rank::world], strict=True)
+        draws = [draw_speed(e.speeds, options.seed, epoch, position) for e, position in positions]
+        seed_step(options.seed, state.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if here:
-            loss = self.cache.losses(here, speeds).mean() * (len(here) * world / len(examples))
+            loss = self.cache.losses(here, draws).mean() * (len(here) * world / len(examples))
             self.accelerator.backward(loss)
             share = loss.detach()
-        pieces = draw_replay(self.replay, self.options.batch_seconds, self.options.seed, self.state.step)
-        if held := pieces[rank::world]:
-            loss = replay_losses(self.cache, held).mean() * (len(held) * world / len(pieces))
-            self.accelerator.backward(self.options.replay_weight * loss)
-            share = share + self.options.replay_weight * loss.detach()
+        pieces = draw_replay(self.replay, options.batch_seconds, options.seed, state.step)
+        if own_pieces := pieces[rank::world]:
+            loss = replay_losses(self.cache, own_pieces).mean() * (len(own_pieces) * world / len(pieces))
+            self.accelerator.backward(options.replay_weight * loss)
+            share = share + options.replay_weight * loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
         if not np.isfinite(value):
             names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
-                f"step {self.state.step}: the loss is {value} on {names}; the last checkpoint stands "
+                f"step {state.step}: the loss is {value} on {names}; the last checkpoint is kept "
                 f"(a lower --learning-rate usually helps)"
             )
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
             p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
-        nn.utils.clip_grad_norm_(list(self.parameters.values()), self.options.clip)
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), options.clip)
         self.optimizer.step()
-        self.hold_near_one()
+        self.decay_to_one()
         return value, sum(e.seconds for e in examples)
 
-    def draw_speed(self, example: Example, epoch: int, position: int) -> float:
-        rng = np.random.default_rng([self.options.seed, epoch, position])
-        return float(example.speeds[rng.integers(len(example.speeds))])
-
-    def hold_near_one(self) -> None:
-        """Weight decay, decoupled from the gradient, of l − 1: identity is 1 for IA³, not 0. And l within
+    def decay_to_one(self) -> None:
+        """Weight decay, decoupled from the gradient, of l − 1, since 1 is the identity; then the limits of
         the trust region."""
         decay = self.optimizer.param_groups[0]["lr"] * self.options.decay_to_one
         if decay or self.options.trust_region:
@@ -237,7 +243,7 @@ class Trainer:
     def evaluate(
         self, epoch: int, loss: float | None = None, rate: float | None = None, left: str = ""
     ) -> None:
-        """Decode dev after an epoch, or at the start, 0, which is selected until one improves on it. The
+        """Decode dev after an epoch, or at the start, 0, which is selected until an epoch improves on it. The
         line of the log ends with `left`."""
         started = time.monotonic()
         counts = self.dev_errors()
@@ -259,10 +265,11 @@ class Trainer:
     def select(self, epoch: int, counts: list[ErrorCounts]) -> None:
         """Select the last epoch that dev can't tell from the best, given the errors of each dev utterance.
 
-        The lowest of several WERs on a small dev set is partly chance. Selected is the last epoch, whose
-        rate was lowest, that is worse than the best by at most one standard error of their difference,
-        utterance by utterance (after the one-standard-error rule of Breiman et al., Classification and
-        Regression Trees, 1984). An epoch that has not fewer errors than the start is never selected.
+        The lowest of several WERs on a small dev set is partly chance. The last epoch, with the lowest
+        learning rate, is selected if it is worse than the best by at most one standard error of their
+        difference, utterance by utterance (after the one-standard-error rule of Breiman et al.,
+        Classification and Regression Trees, 1984). An epoch without fewer errors than the start is never
+        selected.
         """
         errors, words = [count.total for count in counts], [count.words for count in counts]
         wer = sum(counts, ErrorCounts()).wer
@@ -279,23 +286,26 @@ class Trainer:
     def dev_errors(self) -> list[ErrorCounts]:
         """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
         self.model.eval()
-        texts: list[list[str]] = [[] for _ in self.dev]  # of each utterance its pieces', in their order
-        texts_of_pieces = [""] * len(self.dev_pieces)
+        texts = [""] * len(self.dev_pieces)
         seconds = [piece.duration for _, piece in self.dev_pieces]
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
             for i, text in zip(batch, self.cache.texts([self.dev_pieces[i][1] for i in batch]), strict=True):
-                texts_of_pieces[i] = text
-        for (number, _), text in zip(self.dev_pieces, texts_of_pieces, strict=True):
-            texts[number].append(text)
+                texts[i] = text
+        of_utterance: list[list[str]] = [[] for _ in self.dev]
+        for (number, _), text in zip(self.dev_pieces, texts, strict=True):
+            of_utterance[number].append(text)
         mode = self.options.normalize
-        references = [normalize(e.utterance.text or "", mode).split() for e in self.dev]
-        hypotheses = [normalize(" ".join(pieces), mode).split() for pieces in texts]
-        return [count_errors(r, h) for r, h in zip(references, hypotheses, strict=True)]
+        return [
+            count_errors(
+                normalize(e.utterance.text or "", mode).split(), normalize(" ".join(pieces), mode).split()
+            )
+            for e, pieces in zip(self.dev, of_utterance, strict=True)
+        ]
 
     # ---- resuming
 
     def checkpoint(self) -> None:
-        """Write what a run resumes from; random numbers depend on the seed and the step alone."""
+        """Write all that a run resumes from, in one step."""
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
             checkpoint = {
@@ -305,14 +315,35 @@ class Trainer:
                 "tensors": self.copy_parameters(),
                 "state": vars(self.state),
             }
-            save_checkpoint(self.checkpoint_file, checkpoint)
+            buffer = io.BytesIO()  # torch's file writer hides the system's error when the disk is full
+            torch.save(checkpoint, buffer)
+            with replacing(self.checkpoint_file) as new:
+                new.write_bytes(buffer.getbuffer())
 
     def resume(self) -> None:
-        """Load the last checkpoint, if there is one. Raises TrainingError where it was made with other
-        options, other data, on another base or from another start."""
-        if not self.checkpoint_file.exists():
+        """Load the last checkpoint, if there is one. Raises TrainingError if it is damaged, or was written
+        with other options, other data, on another base or from another start."""
+        file = self.checkpoint_file
+        if not file.exists():
             return
-        last = load_checkpoint(self.checkpoint_file, self.options.out, self.identity)
+        try:
+            last = torch.load(file, map_location="cpu", weights_only=True)
+        except (
+            RuntimeError,
+            TypeError,
+            EOFError,
+            OSError,
+            ValueError,
+            LookupError,
+            UnpicklingError,
+        ) as error:
+            hint = "delete it to start the run again"
+            raise TrainingError(f"cannot resume from {file}: {error} ({hint})") from error
+        then, now = last["run"], self.identity
+        if differing := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
+            changes = [f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in differing]
+            out = self.options.out
+            raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
         self.load_parameters(last["tensors"])
         self.optimizer.load_state_dict(last["optimizer"])
         self.order = replace(self.order, **last["order"])
@@ -320,30 +351,3 @@ class Trainer:
         rows = map(json.loads, self.metrics_file.read_text("utf-8").splitlines())
         self.metrics = [row for row in rows if row["step"] <= self.state.step]
         logger.info("%s: resuming after step %d of %d", self.options.out, self.state.step, self.total_steps)
-
-
-# ---- the file that a run resumes from
-
-
-def save_checkpoint(file: Path, checkpoint: dict[str, Any]) -> None:
-    """In one step: the older checkpoint stands until the new one is complete."""
-    buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
-    torch.save(checkpoint, buffer)
-    with replacing(file) as new:
-        new.write_bytes(buffer.getbuffer())
-
-
-def load_checkpoint(file: Path, out: Path, run: dict[str, Any]) -> dict[str, Any]:
-    """What was saved. Raises TrainingError where it is damaged, or `out`, which holds it, belongs to another
-    run."""
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, TypeError, EOFError, OSError, ValueError, LookupError, UnpicklingError) as error:
-        hint = "delete it to start the run again"
-        raise TrainingError(f"cannot resume from {file}: {error} ({hint})") from error
-    then = checkpoint["run"]
-    differing = sorted(name for name in {*run, *then} if run.get(name) != then.get(name))
-    if differing:
-        changes = [f"{name} was {then.get(name)!r}, is {run.get(name)!r}" for name in differing]
-        raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
-    return checkpoint

@@ -1,43 +1,47 @@
-"""The options of `ia3-speech self-train`. The text below a field is its help."""
+"""The options of `ia3-speech self-train`. The description of an attribute is its help."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.training.config import SharedOptions
+from ia3_speech.training.config import AT_LEAST_1, SharedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTrainingOptions(SharedOptions):
-    """Self-training"""
+    """Self-training
+
+    Attributes:
+        data: recordings: a data directory, whose text is not read, or a folder that is searched for audio
+        out: experiment folder; an interrupted run in it is resumed
+        rounds: largest number of rounds; each labels the recordings with the adapter of the previous one (a
+            second round was no better on the dev set on which it was tried)
+        min_confidence: smallest confidence of a word to learn from; the word must also be recognised at 0.9
+            and 1.1 times the speed; 0: learn from all recognised words
+        replay: other speech on which divergence from the base is penalised, as in `train --replay`; none: no
+            replay
+        learning_rate: peak rate of AdamW
+        on_error: skip leaves out bad audio and names it; fail stops at it
+    """
 
     NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data"}
 
     data: Path
-    """recordings: a data directory, whose text is not read, or a folder that is searched for audio"""
-
     out: Path
-    """experiment folder; an interrupted run in it is resumed"""
-
     rounds: int = 1
-    """largest number of rounds; each labels the recordings with the adapter of the previous one (a second
-    round was no better on the dev set on which it was tried)"""
-
     min_confidence: float = 0.5
-    """smallest confidence of a word to learn from; the word must also be recognised at 0.9 and 1.1 times the
-    speed; 0: learn from everything that was recognised"""
-
     replay: str | None = "shipped"
-    """other speech on which divergence from the base is penalised, as in `train --replay`; none: no replay"""
-
     placements: list[str] = field(
         default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
     )
     learning_rate: float = 2e-2
-    """peak rate of AdamW"""
-
     epochs: int = 4
     on_error: Literal["fail", "skip"] = "skip"
-    """skip leaves out bad audio and names it; fail stops at it"""
-
     precision: Literal["no", "bf16", "auto"] = "auto"
+
+    def allowed(self) -> dict[str, tuple[bool, str]]:
+        return {
+            **super().allowed(),
+            "rounds": (self.rounds >= 1, AT_LEAST_1),
+            "min_confidence": (0 <= self.min_confidence <= 1, "from 0 to 1"),
+        }

@@ -3,31 +3,30 @@
 In: recordings, options of training and of the search. Out, in OUT: adapter/, config.yaml, train.json and
 metrics.jsonl as `train` writes them; and for each round
 
-    round1/train/   what was learnt: a data directory with pseudo-labels
+    round1/train/   a data directory of the utterances to learn from, with pseudo-labels
     round1/fit/     every fifth of these utterances, of few all: whether training works
     round1/exp/     its training, as `train` writes it
 
-Pseudo-labels are what a recogniser hears, as far as it hears it again when the audio is played slower and
-faster, and is sure of it: whole utterances, else the parts all of whose words are so:
+Pseudo-labels are words that a recogniser is sure of, and recognises again when the audio is played slower and
+faster: whole utterances, else the parts in which all words are so:
 
     the patient    denies     chest    pain       words
-    the patient    the knees  chest    pain       at 0.9 times the speed; another at 1.1
+    the patient    the knees  chest    pain       at 0.9 times the speed; another decoding at 1.1
        .93  .95       .81       .68     .91       confidences, which `calibrate` makes probabilities
     |-----------|          |---------------|      two parts: "the patient" and "chest pain"
 
 Wrong words in the targets teach the recogniser its own errors (confirmation bias: Kahn et al. 2020,
-"Self-training for end-to-end speech recognition", arXiv 1909.09116, whose filter judges whole utterances).
-Confidence alone misses many of them on speech that the recogniser does not know, where it is sure of what is
-wrong. Agreement needs no calibration (Khurana et al. 2021, arXiv 2011.13439, whose copies differ by dropout;
-what each is worth here: egs/without_transcripts/README.md).
+"Self-training for end-to-end speech recognition", arXiv 1909.09116, whose filter accepts whole utterances).
+Confidence alone misses many of them on speech that the recogniser does not know, where it is sure of wrong
+words. Agreement needs no calibration (Khurana et al. 2021, arXiv 2011.13439, whose copies differ by dropout;
+egs/without_transcripts/README.md measures each).
 
-Each round labels the recordings with the adapter of the last one, the first with the start, and trains anew
-from the start, to the end of its epochs. There are no texts to choose a round by. What a recogniser writes
-alone comes nearer to what it writes with its language model as it gets better: the criterion is the word
-error rate of its greedy text against its own text by beam search, on every fifth recording (of fewer than
-fifty, every third), which is not learnt: on what it learnt, any adapter agrees with itself. The start's text
-as the reference would not do: on dev of speechocean762 an adapter that made a tenth fewer errors was further
-from it than the start, also where the start was certain.
+Each round labels the recordings with the adapter of the last round, the first with the start, and trains anew
+from the start, to the end of its epochs. There are no texts to choose a round by. A better recogniser's
+greedy text is nearer to its own text with a language model: the criterion is the word error rate between
+both, on every fifth recording (of fewer than fifty, every third), which is held out: on its own labels, any
+adapter agrees with itself. The start's text would be a worse reference: on dev of speechocean762 an adapter
+with a tenth fewer errors was further from it than the start, also where the start was certain.
 """
 
 import logging
@@ -66,25 +65,24 @@ from ia3_speech.unsupervised.options import SelfTrainingOptions
 logger = logging.getLogger(__name__)
 
 LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes", "disagreement")
-FEWEST = 5  # utterances to learn from
-FEWEST_WORDS = 2  # of a part: one word, cut out of its context, is heard worse than it was there
-FIFTH = 5  # every fifth recording is held out, and every fifth label shows whether training works
-LEAST_HEARD = 0.9  # of the start's words: fewer count as errors
-SPEEDS = 0.9, 1.1  # at which a word has to be heard again
-FEW, THIRD = 50, 3  # of fewer recordings every third is held out, and all labels show whether training works
+MIN_LABELS = 5  # utterances to learn from
+MIN_PART_WORDS = 2  # of a part: a single word, cut out of its context, is recognised worse
+MIN_RECORDINGS = 3
+MIN_WORD_SHARE = 0.9  # of the start's words: missing ones below this count as errors
+SPEEDS = 0.9, 1.1  # at which a word has to be recognised again
+FEW = 50  # of fewer recordings every third is held out, not every fifth, and all labels are in fit/
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
 
 
-@dataclass
+@dataclass(frozen=True)
 class SelfTraining:
-    """One run; see the module. `search`: how recordings are labelled: by beam search, where it leaves that
-    open."""
+    """One run; see the module. `search` labels the recordings: beam search, if it leaves that open."""
 
     options: SelfTrainingOptions
     search: SearchOptions
 
     def check(self) -> None:
-        """Raises TrainingError where pseudo-labels could come to lie over texts, or options are wrong."""
+        """Raises TrainingError if pseudo-labels could replace texts, or options are wrong."""
         data, out = self.options.data.resolve(), self.options.out.resolve()
         if data.is_relative_to(out) or out.is_relative_to(data):
             raise TrainingError(
@@ -93,8 +91,6 @@ class SelfTraining:
             )
         if self.search.search == "greedy":
             raise TrainingError("--search greedy: recordings are labelled by beam search (leave it out)")
-        if self.options.rounds < 1 or not 0 <= self.options.min_confidence <= 1:
-            raise TrainingError("rounds has to be at least 1, and min_confidence from 0 to 1")
 
     def run(self) -> dict[str, Any]:
         """Train, or resume.
@@ -102,36 +98,36 @@ class SelfTraining:
         Returns:
             The contents of train.json: those of the selected round's training, without a dev WER; recordings,
             left_out (lines on those that can't be used), selected_round (0: the start), start_disagreement;
-            rounds: of each utterances, words and minutes that were learnt, and its disagreement, the
-            criterion (see the module), a fraction; where the start was kept, a note that says why.
+            rounds: the utterances, words and minutes to learn from, and the disagreement, the criterion (see
+            the module), a fraction; if the start was kept, a note with the reason.
 
         Raises:
             TrainingError, UserError: the options or the recordings can't be used, or another run is writing
                 to `out`.
         """
+        options = self.options
         self.check()
-        with run_lock(self.options.out):
+        with run_lock(options.out):
             started = time.monotonic()
-            utterances, unread = read_recordings(self.options.data, self.options.allow_pipes)
+            utterances, unread = read_recordings(options.data, options.allow_pipes)
             recordings = len(utterances) + len(unread)
-            if len(utterances) < THIRD:  # a lecture: of its pieces some are learnt, and others held out
-                utterances = [*pieces(utterances, self.options)]
-            decoding = self.label(self.options.out / "heard.json", utterances, self.options.init_adapter)
+            if len(utterances) < MIN_RECORDINGS:  # a lecture: some of its pieces are held out
+                utterances = [*pieces(utterances, options)]
+            decoding = self.label(options.out / "heard.json", utterances, options.init_adapter)
             left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
             for line in left_out:
                 logger.warning("%s", line)
             if left_out:
-                logger.warning("%s: %s left out", self.options.data, plural(len(left_out), "recording"))
+                logger.warning("%s: %s left out", options.data, plural(len(left_out), "recording"))
             unusable = len(left_out) == len(utterances) + len(unread)
-            if unusable or len(utterances) < THIRD:
+            if unusable or len(utterances) < MIN_RECORDINGS:
                 few = f"{plural(len(utterances), 'recording')} won't do (it takes three, or a minute)"
-                fault = "no recording can be used" if unusable else few
-                for file in self.options.out.glob("heard*.json"):  # the next attempt has other recordings
+                for file in options.out.glob("heard*.json"):  # the next attempt has other recordings
                     file.unlink()
-                raise TrainingError(f"{self.options.data}: {fault}")
+                raise TrainingError(f"{options.data}: {'no recording can be used' if unusable else few}")
             rounds, selected, note = self.train_rounds(utterances, decoding)
             summary = {
-                **(rounds[selected - 1] if selected else {"seed": self.options.seed, "selected_epoch": 0}),
+                **(rounds[selected - 1] if selected else {"seed": options.seed, "selected_epoch": 0}),
                 "recordings": recordings,
                 "left_out": left_out,
                 "selected_round": selected,
@@ -144,15 +140,15 @@ class SelfTraining:
             return summary
 
     def label(self, file: Path, utterances: Sequence[Utterance], adapter: str | None) -> Decoding:
-        """What the base with an adapter hears by beam search; a word that it does not hear at each of SPEEDS
-        too has no confidence. Without a filter the speeds are left out."""
-        heard = self.listen(file, utterances, adapter, "beam")
+        """The words that the base with an adapter recognises by beam search; a word that it does not
+        recognise at each of SPEEDS too has no confidence. Without a filter the speeds are left out."""
+        decoding = self.decode(file, utterances, adapter, "beam")
         for speed in SPEEDS if self.options.min_confidence else ():
-            again = self.listen(file.with_suffix(f".{speed}.json"), utterances, adapter, "beam", speed)
-            heard.words = {id: heard_again(words, again.texts[id]) for id, words in heard.words.items()}
-        return heard
+            again = self.decode(file.with_suffix(f".{speed}.json"), utterances, adapter, "beam", speed)
+            decoding.words = {id: confirmed(words, again.texts[id]) for id, words in decoding.words.items()}
+        return decoding
 
-    def listen(
+    def decode(
         self,
         file: Path,
         utterances: Sequence[Utterance],
@@ -160,7 +156,7 @@ class SelfTraining:
         search: Literal["greedy", "beam"],
         speed: float = 1.0,
     ) -> Decoding:
-        """What the base with an adapter hears in recordings; kept in `file`, and read where that is there."""
+        """The hypotheses of the base with an adapter; stored in `file`, and read there if it exists."""
         if not file.is_file():
             options = self.options
             searched = replace(self.search, search=search) if search == "beam" else SearchOptions("greedy")
@@ -168,39 +164,39 @@ class SelfTraining:
             recognizer = load(options.base, search=searched, **model).recognizer
             reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
             decoding = decode_utterances(recognizer, utterances, with_words=True, speed=speed, **reading)
-            words = {id: [astuple(word)[:4] for word in heard] for id, heard in decoding.words.items()}
+            words = {id: [astuple(word)[:4] for word in each] for id, each in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
-        heard = read_json(file)
-        words = {id: tuple(Word(*word) for word in of_one) for id, of_one in heard["words"].items()}
+        stored = read_json(file)
+        words = {id: tuple(Word(*word) for word in each) for id, each in stored["words"].items()}
         texts = {u.id: " ".join(word.text for word in words.get(u.id, ())) for u in utterances}
-        return Decoding(texts, [BadAudio(*fault) for fault in heard["bad"]], words)
+        return Decoding(texts, [BadAudio(*fault) for fault in stored["bad"]], words)
 
     def train_rounds(
         self, utterances: Sequence[Utterance], decoding: Decoding
     ) -> tuple[list[dict[str, Any]], int, str]:
-        """Train the rounds. Returns what each came to, the number of the best, 0 for the start, and why it
-        would be 0. `decoding` is what the start hears."""
-        rounds: list[dict[str, Any]] = []
-        selected, note = 0, "no round came nearer to its own text with a language model than the start"
+        """Train the rounds. Returns their records, the number of the best, 0 for the start, and a reason why
+        it would be 0. `decoding` is of the start."""
+        options, rounds, selected = self.options, [], 0
+        note = "no round came nearer to its own text with a language model than the start"
         few = len(utterances) < FEW
-        every = THIRD if few else FIFTH
+        every = 3 if few else 5
         held_out = utterances[every - 1 :: every]
         learnt = [utterance for number, utterance in enumerate(utterances, 1) if number % every]
         words = sum(len(decoding.texts[utterance.id].split()) for utterance in held_out)
-        maximum = load_base(self.options.base, device="cpu").maximum_seconds
+        maximum = load_base(options.base, device="cpu").maximum_seconds
         start = best = math.inf
-        for number in range(1, self.options.rounds + 1):
-            folder = self.options.out / f"round{number}"
-            labels = confident_labels(learnt, decoding, self.options.min_confidence, maximum)
-            if len(labels) < FEWEST:
-                heard = plural(sum(map(len, decoding.words.values())), "word")
+        for number in range(1, options.rounds + 1):
+            folder = options.out / f"round{number}"
+            labels = confident_labels(learnt, decoding, options.min_confidence, maximum)
+            if len(labels) < MIN_LABELS:
+                recognised = plural(sum(map(len, decoding.words.values())), "word")
                 note = (
-                    f"too few of the {heard} that were heard are certain (is there speech in the recordings, "
-                    f"in the base's language? --min-confidence is {self.options.min_confidence:g})"
+                    f"too few of the {recognised} that were recognised are certain (is there speech in the "
+                    f"recordings, in the base's language? --min-confidence is {options.min_confidence:g})"
                 )
                 break
             write_data_directory(folder / "train", labels)
-            write_data_directory(folder / "fit", labels if few else labels[FIFTH - 1 :: FIFTH])
+            write_data_directory(folder / "fit", labels if few else labels[4::5])
             minutes = round(sum(label.duration for label in labels) / 60, 2)
             learnt_words = sum(len(label.text.split()) for label in labels)
             logger.info(
@@ -209,10 +205,10 @@ class SelfTraining:
             )
             summary = self.train_round(folder)
             if not summary["selected_epoch"]:
-                note = "training came no nearer to what it learnt from (try a lower --learning-rate)"
+                note = "training came no nearer to its labels (try a lower --learning-rate)"
                 break
             if number == 1:
-                start = best = self.disagreement(self.options.out, held_out, self.options.init_adapter, words)
+                start = best = self.disagreement(options.out, held_out, options.init_adapter, words)
             adapter = str(folder / "exp/adapter")
             criterion = self.disagreement(folder, held_out, adapter, words)
             numbers = len(labels), learnt_words, minutes, criterion
@@ -220,7 +216,7 @@ class SelfTraining:
             if criterion >= best:
                 break
             best, selected = criterion, number
-            if number < self.options.rounds:
+            if number < options.rounds:
                 decoding = self.label(folder / "heard.json", utterances, adapter)
         return rounds, selected, note
 
@@ -229,16 +225,17 @@ class SelfTraining:
     ) -> float:
         """The word error rate of a recogniser's greedy text against its own text by beam search. Words
         that it lacks to 90 % of `words`, those of the start, are errors: silence agrees with itself. (A
-        better one hears some fewer, in noise: of telephone calls 3 %, with 7 points of WER gained on dev.)"""
-        greedy = self.listen(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
-        beam = self.listen(folder / "held_out_beam.json", held_out, adapter, "beam").texts
+        better one recognises some fewer, in noise: of telephone calls 3 %, with 7 points of WER gained on
+        dev.)"""
+        greedy = self.decode(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
+        beam = self.decode(folder / "held_out_beam.json", held_out, adapter, "beam").texts
         counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
         total = sum(counts, ErrorCounts())
-        missing = max(0, round(LEAST_HEARD * words) - total.words)
+        missing = max(0, round(MIN_WORD_SHARE * words) - total.words)
         return (total.total + missing) / max(1, total.words + missing)
 
     def train_round(self, folder: Path) -> dict[str, Any]:
-        """Train on FOLDER/train; returns the contents of train.json, read where the training is complete."""
+        """Train on FOLDER/train; returns the contents of train.json, also of a training that is complete."""
         if (folder / "exp/train.json").is_file():
             return read_json(folder / "exp/train.json")
         shared = {each.name: getattr(self.options, each.name) for each in fields(SharedOptions)}
@@ -248,32 +245,33 @@ class SelfTraining:
         return train(TrainingOptions(**shared, **places))
 
     def save(self, summary: dict[str, Any], started: float) -> None:
-        """Write the adapter of the selected round, or the start as one; the options, the summary."""
-        folder, selected = self.options.out / f"round{summary['selected_round']}", summary["selected_round"]
-        adapter = str(folder / "exp/adapter") if selected else self.options.init_adapter
-        base = load_base(self.options.base, device="cpu")
-        prepare_base(base, replace(self.options, init_adapter=adapter))
+        """Write the adapter of the selected round, or of the start; the options, the summary."""
+        options, selected = self.options, summary["selected_round"]
+        folder = options.out / f"round{selected}"
+        adapter = str(folder / "exp/adapter") if selected else options.init_adapter
+        base = load_base(options.base, device="cpu")
+        prepare_base(base, replace(options, init_adapter=adapter))
         summary["trainable"] = sum(p.numel() for _, p in trainable(base.model))
         summary["seconds"] = round(time.monotonic() - started, 1)
         training = {name: value for name, value in summary.items() if name not in ("left_out", "rounds")}
-        training |= {"recordings_without_texts": str(self.options.data)}
+        training |= {"recordings_without_texts": str(options.data)}
         if selected:
-            training |= {"data": str(folder / "train"), "learning_rate": self.options.learning_rate}
-        if self.options.init_adapter:
-            training["init_adapter"] = self.options.init_adapter
-        labels = labels_of_trained(self.options.init_adapter, {})
-        save_adapter(base.model, self.options.out / "adapter", base=base, labels=labels, training=training)
-        atomic.write_text(self.options.out / "config.yaml", to_yaml(self.options))
+            training |= {"data": str(folder / "train"), "learning_rate": options.learning_rate}
+        if options.init_adapter:
+            training["init_adapter"] = options.init_adapter
+        labels = labels_of_trained(options.init_adapter, {})
+        save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=training)
+        atomic.write_text(options.out / "config.yaml", to_yaml(options))
         if (metrics := folder / "exp/metrics.jsonl").is_file():
-            atomic.write_text(self.options.out / "metrics.jsonl", metrics.read_text("utf-8"))
-        atomic.write_json(self.options.out / "train.json", summary)
+            atomic.write_text(options.out / "metrics.jsonl", metrics.read_text("utf-8"))
+        atomic.write_json(options.out / "train.json", summary)
 
 
 # ---- pseudo-labels
 
 
 def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utterance], list[str]]:
-    """The recordings of a Kaldi data directory, whose `text` is not read, or of a folder, where each is a
+    """The recordings of a Kaldi data directory, whose `text` is not read, or of a folder, where each has a
     speaker of its own; and a line for each file there that is of no known format."""
     if (data / "wav.scp").is_file():
         return [replace(u, text=None) for u in read_for_decoding(data, allow_pipes)], []
@@ -290,48 +288,50 @@ def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utteran
 
 def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[Utterance]:
     """Recordings, cut at pauses where they exceed the base's maximum input duration."""
-    maximum, ids = (
-        load_base(options.base, device="cpu").maximum_seconds or MAXIMUM_SECONDS,
-        ids_of(utterances),
-    )
+    maximum = load_base(options.base, device="cpu").maximum_seconds or MAXIMUM_SECONDS
+    ids = ids_of(utterances)
     for utterance in utterances:
-        length, cut = known_seconds(utterance), [utterance]
-        with suppress(AudioError):  # listening to it names it
+        cut = [utterance]
+        with suppress(AudioError):  # decoding names it
+            length = known_seconds(utterance)
             cut = cut_utterance(utterance, length, maximum, allow_pipes=options.allow_pipes)
-        for number, one in enumerate(cut, 1):
-            yield replace(one, id=ids.make_unique(f"{one.id}-{number:04d}") if len(cut) > 1 else one.id)
+        for number, piece in enumerate(cut, 1):
+            yield replace(piece, id=ids.make_unique(f"{piece.id}-{number:04d}") if len(cut) > 1 else piece.id)
 
 
 def ids_of(utterances: Sequence[Utterance]) -> UtteranceIds:
-    """Their ids, as taken: the first part of `call` must not be called as another recording, `call-001`."""
+    """Their ids, as taken: the first part of `call` must not have the id of another recording, `call-001`."""
     ids = UtteranceIds(len(utterances))
     for utterance in utterances:
         ids.make_unique(utterance.id)
     return ids
 
 
-def heard_again(words: Sequence[Word], text: str) -> tuple[Word, ...]:
-    """Words, without confidence where an alignment finds another in `text`, or none."""
+def confirmed(words: Sequence[Word], text: str) -> tuple[Word, ...]:
+    """The words; those that differ from `text` in an alignment have no confidence."""
     pairs = align(text.split(), [word.text for word in words], ALIGN_TEXT)
     same = [reference == hypothesis for reference, hypothesis in pairs if hypothesis is not None]
-    return tuple(w if kept else replace(w, confidence=0.0) for w, kept in zip(words, same, strict=True))
+    return tuple(w if agrees else replace(w, confidence=0.0) for w, agrees in zip(words, same, strict=True))
 
 
 def confident_labels(
-    utterances: Sequence[Utterance], decoding: Decoding, least: float, maximum_seconds: float | None
+    utterances: Sequence[Utterance],
+    decoding: Decoding,
+    min_confidence: float,
+    maximum_seconds: float | None,
 ) -> list[Utterance]:
-    """What can be learnt: whole utterances each of whose words has the confidence `least`, and of the others,
-    and of those longer than `maximum_seconds`, the parts of two words or more that have it."""
+    """Labelled utterances: whole ones in which each word has the confidence `min_confidence`, and of the
+    others, and of those longer than `maximum_seconds`, the parts of two words or more that have it."""
     maximum, labels, ids = maximum_seconds or MAXIMUM_SECONDS, [], ids_of(utterances)
     for utterance in utterances:
         if not (words := decoding.words.get(utterance.id)):
             continue
         length, offset = known_seconds(utterance), utterance.start or 0.0
         length = words[-1].end if math.isnan(length) else length  # of a shell pipe
-        if min(word.confidence for word in words) >= least and length <= maximum:
+        if min(word.confidence for word in words) >= min_confidence and length <= maximum:
             parts = [(0.0, length, decoding.texts[utterance.id])]
         else:
-            parts = [*confident_parts(words, length, least, maximum)]
+            parts = [*confident_parts(words, length, min_confidence, maximum)]
         for number, (start, end, text) in enumerate(parts, 1):
             id = utterance.id if len(parts) == 1 else ids.make_unique(f"{utterance.id}-{number:03d}")
             times = {"start": offset + start, "end": offset + end, "duration": end - start}
@@ -340,14 +340,14 @@ def confident_labels(
 
 
 def confident_parts(
-    words: Sequence[Word], length: float, least: float, maximum: float
+    words: Sequence[Word], length: float, min_confidence: float, maximum: float
 ) -> Iterator[tuple[float, float, str]]:
-    """Start and end, in seconds, and the text of each part whose words all have the confidence `least`. It
-    begins and ends halfway to its neighbours, at most 0.5 s from its words, and has at most `maximum` s."""
+    """Start and end, in seconds, and the text of each part in which all words have the confidence. It begins
+    and ends halfway to its neighbours, at most 0.5 s from its words, and has at most `maximum` s."""
     numbers = range(len(words))
-    for confident, run in groupby(numbers, lambda number: words[number].confidence >= least):
+    for confident, run in groupby(numbers, lambda number: words[number].confidence >= min_confidence):
         run = [*run]
-        while confident and len(run) >= FEWEST_WORDS:
+        while confident and len(run) >= MIN_PART_WORDS:
             taken = [n for n in run if words[n].end - words[run[0]].start <= maximum - 1.0] or run[:1]
             run = run[len(taken) :]
             first, last = words[taken[0]], words[taken[-1]]

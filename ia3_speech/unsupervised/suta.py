@@ -36,9 +36,9 @@ from torch import nn
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import Base
+from ia3_speech.model.hypotheses import Search
 from ia3_speech.model.ia3 import ROWS, target_modules, using_rows, vector_size
 
 if TYPE_CHECKING:
@@ -124,9 +124,10 @@ class AudioPiece:
     """
 
     def __init__(self, base: Base, wave: np.ndarray):
+        base.require("test-time adaptation")
         self.base = base
         self.depth = 0 if base.architecture.skips_layers else None
-        self.features = base.front_end(wave, self.depth)  # (frames, channels)
+        self.features = base.features(wave, self.depth)  # (frames, channels)
 
     def logits(self, rows: Rows) -> torch.Tensor:
         """(frames, vocabulary) with these vectors."""

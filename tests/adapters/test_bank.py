@@ -46,7 +46,7 @@ def make_bank(base, names="a", **options) -> Bank:
 def run(base, waves) -> list[torch.Tensor]:
     """`Base.logits` without its rounding to fp32."""
     with torch.no_grad():
-        logits, lengths = base.forward([base.prepare(wave) for wave in waves], WAVEFORM)
+        logits, lengths = base.forward([base.features(wave, WAVEFORM) for wave in waves], WAVEFORM)
     return [row[:n] for row, n in zip(logits, lengths, strict=True)]
 
 

@@ -1,8 +1,6 @@
 """adapters.merge: merged logits are the unmerged ones, what is taken out again is the base bit for bit, and a
 checkpoint that was written loads without us; for every architecture."""
 
-import copy
-import json
 import subprocess
 import sys
 
@@ -12,10 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import TINY, attach_random, probe_logits, tiny, tiny_processor
 
-from ia3_speech import __version__, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
+from ia3_speech import __version__, detach, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.merge import write_checkpoint
 from ia3_speech.errors import AdapterError
-from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import is_attached, is_merged
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
@@ -79,18 +76,6 @@ def test_rows_bias_and_columns_by_hand(dtype):
     assert changed == {name.replace(".1.", f".{n}.") for name in expected for n in range(2)}
 
 
-def test_a_trained_head_stays_and_gives_way_again(tiny_model):
-    model = tiny_model()
-    base = probe_logits(model)
-    unmerged, head = probe_logits(attach_random(model, "key", head=True)), model.lm_head.weight
-    trained = head.detach().clone()
-    torch.testing.assert_close(probe_logits(merge(model)), unmerged, atol=1e-5, rtol=1e-5)
-    assert torch.equal(model.lm_head.weight, trained)
-    assert torch.equal(probe_logits(unmerge(model)), unmerged)
-    assert model.lm_head.weight is head and head.requires_grad
-    assert torch.equal(probe_logits(detach(model)), base)
-
-
 # ---- and out again
 
 
@@ -115,18 +100,6 @@ def test_what_is_taken_out_leaves_the_base_bit_for_bit(dtype):
     assert same(state(detach(model)), before) and fingerprint(model) == digest
 
 
-def test_a_merged_model_is_cast_and_copied():
-    model = tiny("wav2vec2")
-    expected = state(copy.deepcopy(model).half())
-    attach_random(model, "key", "ffn")
-    exact = {name: vector.l.detach().clone() for name, vector in vectors(model).items()}
-    twin = copy.deepcopy(merge(model))
-    unmerge(model.half())
-    assert all(torch.equal(vector.l, exact[name]) for name, vector in vectors(model).items())
-    assert same(state(detach(model)), expected)
-    assert is_merged(twin) and same(state(detach(unmerge(twin))), state(tiny("wav2vec2")))
-
-
 # ---- what can't be merged
 
 
@@ -148,31 +121,6 @@ def test_what_float16_can_not_hold_is_refused_before_anything_changes(tiny_model
     vectors(model)[f"{module}.ia3_value"].l.data.fill_(1)
     assert same(state(model), before | {f"{module}.ia3_value.l_as_bias": torch.ones(32)})
     merge(model)
-
-
-def test_in_the_wrong_order(tiny_model, tmp_path):
-    """Vectors on merged weights, or a fingerprint of them in an adapter's record, would fit no base."""
-    model = tiny_model()
-    with pytest.raises(AdapterError, match=r"no IA³ vectors to merge \(load_adapter"):
-        merge(model)
-    with pytest.raises(AdapterError, match=r"no adapter is merged .*\(merge\(model\) comes first"):
-        unmerge(model)
-    save_adapter(attach_random(model, "key"), tmp_path / "a")
-    merge(model)
-    with pytest.raises(AdapterError, match=r"merged into the model's weights already \(unmerge"):
-        merge(model)
-    before = state(model)
-    for act in (
-        lambda: attach(model, IA3Config(("value",))),
-        lambda: save_adapter(model, tmp_path / "b"),
-        lambda: load_adapter(model, tmp_path / "a"),
-        lambda: detach(model),
-        lambda: fingerprint(model),
-    ):
-        with pytest.raises(AdapterError, match=r"merged into .*weights \(unmerge\(model\) comes first\)"):
-            act()
-    assert same(state(model), before) and not (tmp_path / "b").exists()
-    load_adapter(unmerge(model), tmp_path / "a")
 
 
 # ---- a checkpoint without us
@@ -277,40 +225,3 @@ consent.
     front = "---\nbase_model: some/base\nbase_model_relation: finetune\n"
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card == front + rest.replace("BASE", "some/base").replace("- speaker: 042\n", "")
-
-
-def test_an_export_of_a_sum_in_half_precision(tiny_folder, scots, tmp_path, export):
-    assert export(f"{scots}:0.5+{scots}:0.25", "--out", tmp_path / "out", "--dtype", "float16").code == 0
-    base = load_base(tiny_folder, device="cpu")
-    load_adapter(base.model, f"{scots}:0.5+{scots}:0.25")
-    expected = merge(base.model).half().state_dict()  # in this order each weight is rounded once
-    written = load_file(tmp_path / "out/model.safetensors")
-    assert all(torch.equal(written[name], expected[name]) for name in written)
-    assert json.loads((tmp_path / "out/config.json").read_text())["dtype"] == "float16"
-    assert "with scots:0.5+scots:0.25 merged" in (tmp_path / "out/README.md").read_text("utf-8")
-
-
-def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, export):
-    out, trained = tmp_path / "out", tmp_path / "trained"
-    (trained / "checkpoint-10").mkdir(parents=True)
-    (trained / "config.json").write_text("{}")
-    out.mkdir()
-    (out / "kept").touch()
-    for words, message in (
-        (("--out", out, "--force"), f"{out}: exists, and is no checkpoint (give another --out)"),
-        (("--out", tiny_folder), f"{tiny_folder}: holds another checkpoint (replace it with --force)"),
-        (("--out", tiny_folder, "--force"), f"{tiny_folder}: is the base itself, which would be lost (give "
-                                            "another --out)"),
-        (("--out", trained, "--force"), f"{trained}: holds checkpoint-10, which would be lost (give another "
-                                        "--out)"),
-    ):  # fmt: skip
-        assert export(scots, *words) == (1, "", f"error: {message}\n")
-    assert (trained / "checkpoint-10").is_dir()
-    (out / "kept").unlink()
-    base = load_base(tiny_folder, device="cpu")
-    merge(load_adapter(base.model, scots))
-    with torch.no_grad():
-        base.model.get_parameter(f"{LAYER}.layer_norm.weight").fill_(float("inf"))
-    with pytest.raises(AdapterError, match=rf"not written: {LAYER}\.layer_norm\.weight holds"):
-        write_checkpoint(base, out, adapter="a", labels={})
-    assert list(out.iterdir()) == []

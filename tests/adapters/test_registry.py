@@ -1,12 +1,8 @@
 """registry: names, look-up, who may replace what; adapters here are real files with tensors of no base."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,8 +10,7 @@ from hypothesis import strategies as st
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.registry import check_name, register, resolve_adapter
-from ia3_speech.adapters.spec import find_registered
-from ia3_speech.errors import BadName, NameTaken, UnknownAdapter, UserError
+from ia3_speech.errors import BadName, NameTaken, UnknownAdapter
 
 
 def files(folder):
@@ -115,56 +110,21 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
     assert resolve_adapter("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
 
 
-def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert adapter() == resolve_adapter("~/adapter")
-
-
-def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
-    """recipes/adapt.sh leaves adapters in exp/CORPUS/SYSTEM_seedN/adapter."""
-    monkeypatch.chdir(tmp_path)
-    only = adapter(1.0, "exp/espeak/ia3_plus_seed1/adapter")
-    assert resolve_adapter("ia3_plus_seed1").resolve() == only
-    assert [*registry.experiments()] == ["ia3_plus_seed1"]
-    adapter(2.0, "exp/notes/ia3_plus_seed1/adapter")
-    with pytest.raises(UnknownAdapter) as caught:
-        resolve_adapter("ia3_plus_seed1")
-    assert str(caught.value) == (
-        "ia3_plus_seed1: may be any of exp/espeak/ia3_plus_seed1, exp/notes/ia3_plus_seed1 (give one of these paths)"  # noqa: E501
-    )
-    assert resolve_adapter("exp/notes/ia3_plus_seed1") == Path("exp/notes/ia3_plus_seed1/adapter")
-    near = adapter(3.0, "exp/ia3_plus_seed1/adapter")
-    assert resolve_adapter("ia3_plus_seed1").resolve() == near
-    with pytest.raises(UnknownAdapter, match=r"^exp/ia3_plus: no such folder \(.*: ia3_plus_seed1\)$"):
-        resolve_adapter("exp/ia3_plus")  # exp/ is here, so the Hub is not asked
-
-
 def test_unknown_names(adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownAdapter) as none:
+    with pytest.raises(UnknownAdapter, match=r"none is registered in .*register FOLDER NAME"):
         resolve_adapter("speaker42")
-    assert str(none.value) == (
-        f"speaker42: no adapter has this name, and none is registered in {registry.adapters_dir()} "
-        f"(ia3-speech adapters register FOLDER NAME)"
-    )
     for name in ("speaker41", "speaker42", "medical"):
         register(adapter(), name)
     (tmp_path / "file").touch()
-    (adapter(folder="half") / "ia3_speech.safetensors").unlink()
-    expected = f"{registry.METADATA} or {registry.PEFT_CONFIG}, and tensors"
-    messages = {
-        "Speaker24": "no adapter has this name (nearest names: speaker42, speaker41)",
-        "zzz": "no adapter has this name (there are: medical, speaker41, speaker42)",
-        "": "no adapter has this name (there are: medical, speaker41, speaker42)",
-        "./exp/medica": "no such folder (nearest names: medical)",
-        "x/" * 5000: "no such folder (there are: medical, speaker41, speaker42)",
-        "file": "is a file, not an adapter's folder",
-        "half": f"is a folder without an adapter in it (expected {expected})",
-    }
-    for name, message in messages.items():
-        with pytest.raises(UnknownAdapter) as caught:
+    for name, message in {
+        "Speaker24": r"no adapter has this name \(nearest names: speaker42, speaker41\)",
+        "zzz": r"no adapter has this name \(there are: medical, speaker41, speaker42\)",
+        "x/" * 5000: "no such folder",
+        "file": "is a file",
+    }.items():
+        with pytest.raises(UnknownAdapter, match=f"^{name}: {message}"):
             resolve_adapter(name)
-        assert str(caught.value) == f"{name or '(empty)'}: {message}"
 
 
 # ---- registering
@@ -182,12 +142,6 @@ def test_register_copies_and_records(adapter):
     for folder in (path, experiment):
         assert registry.file_contents(folder) == registry.file_contents(source)
     assert registry.registered_names() == ["a", "speaker42"]
-
-
-def test_only_the_data_that_the_record_names_are_those_of_the_training(adapter):
-    folder = adapter()
-    (folder.parent / "utt2spk").write_text("a a\n")
-    assert registry.training_data(registry.register(folder, "a")) is None
 
 
 def test_somebodys_corrections_are_no_training_data(adapter):
@@ -225,21 +179,13 @@ def test_an_earlier_adapter_is_kept_under_a_number(adapter):
     for value in (2.0, 2.0, 3.0):
         register(adapter(value), "a", keep=True)
     assert registry.registered_names() == ["a", "a@1", "a@2"]
-    longest = "b" * registry.LONGEST_NAME
+    longest = "b" * registry.MAX_NAME
     for value in (1.0, 2.0):
         register(adapter(value), longest, keep=True)
     registry.remove(f"{longest}@1")
     kept = [registry.file_contents(resolve_adapter(name)) for name in ("a", "a@2", "a@1")]
     wanted = [registry.file_contents(adapter(value)) for value in (3.0, 2.0, 1.0)]
     assert kept == [*wanted[:2], wanted[2] | {"lm.json": b"{}"}]
-
-
-def test_a_store_that_cannot_be_written(adapter, tmp_path, monkeypatch):
-    (tmp_path / "occupied").write_text("a file where the folder should be")
-    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "occupied"))
-    with pytest.raises(UserError, match="IA3_SPEECH_HOME to a folder that you may write to"):
-        register(adapter(), "a")
-    assert registry.registered_names() == []
 
 
 WRITER = """
@@ -277,18 +223,6 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
 # ---- removing
 
 
-def test_it_is_found_while_it_is_replaced(adapter, tmp_path):
-    place, found = register(adapter(1.0), "speaker42"), []
-    reader = threading.Thread(target=lambda: found.append(find_registered("speaker42")))
-    with registry.locked():
-        place.rename(tmp_path / "old")
-        reader.start()
-        reader.join(0.3)
-        (tmp_path / "old").rename(place)
-    reader.join()
-    assert found[0] is not None and found[0].folder == place
-
-
 def test_remove(adapter):
     source = adapter()
     register(source, "a")
@@ -313,10 +247,3 @@ def test_a_link_goes_and_what_it_leads_to_stays(adapter):
             registry.file_contents(source) == before and not (registry.adapters_dir() / "scots").is_symlink()
         )
     assert registry.registered_names() == ["scots"]
-
-
-def test_a_folder_whose_name_is_not_utf_8(adapter, tmp_path):
-    copy = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
-    shutil.copytree(adapter(), copy)
-    folder = registry.register(copy, "scots")
-    assert registry.registration_of(folder)["source"] == f"{tmp_path}/\ufffd"

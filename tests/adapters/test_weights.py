@@ -1,7 +1,6 @@
 """adapters.weights, record and plot: vectors read without torch, how they lie around 1, what is recorded."""
 
 import json
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from safetensors.numpy import save_file
 from ia3_speech.adapters.record import read_record, read_summary
 from ia3_speech.adapters.weights import (
     Spread,
-    Vector,
     count_by_placement,
     format_spreads,
     placement_of,
@@ -22,7 +20,6 @@ from ia3_speech.adapters.weights import (
 )
 from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import ARCHITECTURES
-from ia3_speech.report.vector_chart import draw_vectors
 
 BODY = "base_model.model.wav2vec2.encoder.layers"
 VALUES = np.array([0.5, 0.8, 1.0, 1.05, 1.2], np.float32)
@@ -52,13 +49,6 @@ def test_a_modules_last_name_tells_the_placement_in_every_architecture():
         for placement, specs in architecture.targets.items():
             for spec in specs:
                 assert placement_of(f"body.layers.0.{spec.module}", spec.side) == placement
-
-
-def test_two_networks_of_one_layer_are_one_row():
-    """Conformers have ffn1 and ffn2."""
-    tensors = {f"e.layers.0.ffn{n}.output_dense.ia3_ffn": np.full(3, n, np.float32) for n in (1, 2)}
-    rows = spreads(vectors_in(tensors))
-    assert [(row.layer, row.parameters, row.mean) for row in rows] == [(0, 6, 1.5), (None, 6, 1.5)]
 
 
 def test_the_table():
@@ -103,49 +93,3 @@ def test_the_record(tmp_path):
         with pytest.raises(UserError, match=r"ia3_speech\.json: .*damaged: copy the adapter again"):
             read_record(tmp_path)
         assert read_summary(tmp_path) == {"base": "facebook/x"}
-
-
-# ---- the picture
-
-VECTORS = [
-    Vector("a", "key", 0, np.linspace(0.5, 1.5, 101, dtype=np.float32)),
-    Vector("c", "else", None, np.full(4, 9.0, np.float32)),
-]
-
-PICTURE = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 288 122" width="288" height="122" \
-font-family="sans-serif" font-size="12" fill="#222222" role="img">
-<title>a &lt;b&gt;</title>
-<rect width="288" height="122" fill="white"/>
-<text x="64.0" y="20.0" text-anchor="start" font-size="14" fill="#222222">a &lt;b&gt;</text>
-<text x="54.0" y="54.0" text-anchor="end" font-size="12" fill="#222222">layer</text>
-<text x="54.0" y="77.0" text-anchor="end" font-size="12" fill="#222222">0</text>
-<text x="164.0" y="54.0" text-anchor="middle" font-size="12" fill="#222222">key</text>
-<line x1="164.0" y1="64.0" x2="164.0" y2="82.0" stroke="#bbbbbb" stroke-width="1"/>
-<line x1="64.0" y1="82.0" x2="264.0" y2="82.0" stroke="#bbbbbb" stroke-width="1"/>
-<text x="64.0" y="98.0" text-anchor="start" font-size="12" fill="#222222">0.5</text>
-<text x="164.0" y="98.0" text-anchor="middle" font-size="12" fill="#222222">1.0</text>
-<text x="264.0" y="98.0" text-anchor="end" font-size="12" fill="#222222">1.5</text>
-<text x="64.0" y="114.0" text-anchor="start" font-size="12" fill="#2166ac">inhibits</text>
-<text x="264.0" y="114.0" text-anchor="end" font-size="12" fill="#b2182b">amplifies</text>
-<g><title>layer 0, key: 5, 25, 50, 75 and 95 % lie below 0.550, 0.750, 1.000, 1.250, 1.450</title>
-<line x1="74.0" y1="73.0" x2="164.0" y2="73.0" stroke="#2166ac" stroke-width="1"/>
-<line x1="164.0" y1="73.0" x2="254.0" y2="73.0" stroke="#b2182b" stroke-width="1"/>
-<line x1="114.0" y1="73.0" x2="164.0" y2="73.0" stroke="#2166ac" stroke-width="8"/>
-<line x1="164.0" y1="73.0" x2="214.0" y2="73.0" stroke="#b2182b" stroke-width="8"/>
-<line x1="164.0" y1="67.0" x2="164.0" y2="79.0" stroke="#222222" stroke-width="2"/>
-</g>
-</svg>
-"""
-
-
-def test_the_picture():
-    assert draw_vectors(VECTORS, "a <b>") == PICTURE
-    ElementTree.fromstring(PICTURE)
-
-
-def test_a_picture_of_nothing():
-    """An adapter of a head alone, or of ones."""
-    ElementTree.fromstring(draw_vectors([], "none"))
-    ones = draw_vectors([Vector("a", "key", 0, np.ones(4, np.float32))], "ones")
-    assert ">0.9</text>" in ones and ">1.1</text>" in ones

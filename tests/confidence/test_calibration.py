@@ -13,13 +13,13 @@ from ia3_speech.confidence.fitting import right_words
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.decoding.ctc_search import TimedWord
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
 from ia3_speech.model.base import load_base
+from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.search import SearchOptions, make_search
 from ia3_speech.session import load

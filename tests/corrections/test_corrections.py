@@ -19,7 +19,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.few_minutes import heard_by
+from ia3_speech.training.few_minutes import training_utterances
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -113,22 +113,7 @@ def test_edited_transcripts_of_a_folder(place, run_command):
     result = run_command(*command, "--recordings", place / "recordings")
     assert result.code == 1 and stored() == {"0": "no fever"}
     assert result.err == f"{place}/texts/1.txt: no recording in {place}/recordings has its name\n"
-    assert "what is said there?" in run_command(*command).err
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["add", "ana", "a.wav", "no"], "ana: no adapter has this name (nearest names: anna)"),
-        (["remove", "../x"], "'../x' can't be an adapter's name"),
-        (["learn", "anna"], "anna: there is nothing new to learn"),
-        (["list", "ana"], "ana: no adapter has this name (nearest names: anna)"),
-        (["remove", "anna"], "anna: there are no corrections"),
-    ],
-)
-def test_what_is_refused(place, run_command, words, message):
-    result = run_command("corrections", *words)
-    assert result.code == 1 and message in result.err
+    assert "its text is missing" in run_command(*command).err
 
 
 def test_terms_that_stay_wrong_become_hot_words(place):
@@ -166,19 +151,19 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
         corrections.learn_corrections("anna")
         return capsys.readouterr().out
 
-    assert "anna stays as it is, and so do its corrections" in learn(rate=1e-30)
+    assert "anna is not replaced" in learn(rate=1e-30)
     assert registry.registered_names() == ["anna"] and registry.file_contents(folder) == before
 
-    monkeypatch.setattr(voice, "MOST_GENERAL_ERRORS", 0.0)
+    monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 0.0)
     told = learn()
-    assert "anna stays as it is" in told and "; in other people's speech it made" in told
-    monkeypatch.setattr(voice, "MOST_GENERAL_ERRORS", 1.1)
+    assert "anna is not replaced" in told and "; in speech of other people it made" in told
+    monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 1.1)
 
     assert "anna is the new adapter now, and anna@1 the earlier one" in learn()
     assert registry.file_contents(registry.adapters_dir() / "anna@1") == before
     assert (folder / "hotwords.txt").read_text() == "metformin\n"
     old = {f"s{number % 2}-{number:02d}" for number in range(5)}  # the sixth was corrected
-    assert heard_by(folder) == ids | old
+    assert training_utterances(folder) == ids | old
     training = read_record(folder)["training"]
     assert training["corrections"].keys() == ids and training["data"] == str(place / "data/train")
     assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]

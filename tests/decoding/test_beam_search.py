@@ -10,10 +10,10 @@ from tiny_models import PIECE_TOKENIZERS
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch, words_of
-from ia3_speech.decoding.ctc_search import collapse, greedy
 from ia3_speech.errors import SearchError, UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
+from ia3_speech.model.hypotheses import collapse, greedy
 
 TOKENS = {"<pad>": 0, "|": 1, "a": 2, "b": 3}
 LETTERS = Vocabulary(TOKENS, 0, "|", "lower", frozenset({"<pad>"}))

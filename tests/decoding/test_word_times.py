@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import Hypothesis, TimedWord
 from ia3_speech.decoding.segments import PAUSE_SECONDS, SEGMENT_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling, word_times
+from ia3_speech.model.hypotheses import Hypothesis, TimedWord
 from ia3_speech.session import load
 
 VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))

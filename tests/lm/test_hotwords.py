@@ -11,7 +11,6 @@ from tiny_models import PIECE_TOKENIZERS
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch
-from ia3_speech.decoding.ctc_search import GreedySearch, collapse, greedy
 from ia3_speech.decoding.word_times import word_times
 from ia3_speech.errors import SearchError, UserError
 from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
@@ -24,6 +23,7 @@ from ia3_speech.lm.hotword_search import (
     spellings,
 )
 from ia3_speech.lm.hotword_spotting import Spelling, Spotter
+from ia3_speech.model.hypotheses import GreedySearch, collapse, greedy
 from ia3_speech.scoring.term_errors import make_term_list
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]

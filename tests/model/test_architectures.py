@@ -168,7 +168,7 @@ def test_a_row_alone_equals_the_row_in_a_batch(model, base):
         (alone,) = base.logits([wave])
         assert row.shape == alone.shape == (base.frames(len(wave)), 29)
         close(row, alone)
-        plain = logits(model, base.features.batch([base.prepare(wave)]))[0]
+        plain = logits(model, base.extraction.batch([base.features(wave, WAVEFORM)]))[0]
         close(alone, plain[: len(alone)])
         assert len(plain) == len(alone)
 
@@ -191,7 +191,7 @@ def test_training_goes_on_from_what_is_kept(model, base):
     attach_random(model)
     depth, several = frozen_depth(base), noise_waves(0.6, 0.9)
     assert depth == (WAVEFORM if base.architecture.convolutions else None)
-    batch, frames = base.forward([base.front_end(wave, depth) for wave in several], depth)
+    batch, frames = base.forward([base.features(wave, depth) for wave in several], depth)
     for row, n, wanted in zip(batch, frames.tolist(), base.logits(several), strict=True):
         close(row[:n].detach(), wanted)
     batch[1, : int(frames[1])].square().mean().backward()

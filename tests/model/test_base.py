@@ -13,12 +13,12 @@ from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapt
 from ia3_speech.adapters.record import same_base
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.hypotheses import greedy
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
 # ---- alone = in a batch
@@ -46,8 +46,8 @@ def test_going_on_from_a_depth_gives_the_same_logits(tiny_base, kind, stable, no
     base = tiny_base(kind, stable=stable, norm=norm)
     several = noise_waves(0.4, 1.0)
     with torch.no_grad():
-        whole, frames = base.forward([base.front_end(wave) for wave in several])
-        part, _ = base.forward([base.front_end(wave, depth) for wave in several], depth)
+        whole, frames = base.forward([base.features(wave) for wave in several])
+        part, _ = base.forward([base.features(wave, depth) for wave in several], depth)
     for n, a, b in zip(frames.tolist(), whole, part, strict=True):
         torch.testing.assert_close(a[:n], b[:n], atol=1e-5, rtol=1e-4)
 
@@ -78,7 +78,7 @@ def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path
         soundfile.write(tmp_path / f"{i}.wav", wave, 16_000, subtype="FLOAT")
         # The ids of train and dev may coincide.
         utterances.append(Utterance("u", "s", "u", str(tmp_path / f"{i}.wav")))
-    size = base.front_end(noise_waves(0.5)[0]).nbytes
+    size = base.features(noise_waves(0.5)[0]).nbytes
     cache = FeatureCache(base, None, 2 * size)
     first = [cache.get(u) for u in utterances]
     assert [key[0] for key in cache.stored] == [u.source for u in utterances[:2]]

@@ -14,8 +14,8 @@ from ia3_speech import AdapterCallback, attach, load_adapter, load_base
 from ia3_speech.adapters.record import read_metadata
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.errors import AudioError, UserError
+from ia3_speech.model.hypotheses import greedy
 from ia3_speech.model.ia3 import vectors
 
 ROOT = Path(__file__).parents[2]

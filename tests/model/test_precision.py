@@ -14,15 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ia3_speech import attach, load_base
 from ia3_speech.model import ia3
 from ia3_speech.model.base import make_base
+from ia3_speech.model.kinds.ctc import ctc_loss
 from ia3_speech.model.precision import choose_precision, fft_convolution, is_long_depthwise
-from ia3_speech.training.ctc import ctc_loss
 
 
 def gradient(base, waves, mode: str) -> torch.Tensor:
     """Of all vectors, one after another."""
     base.model.zero_grad(set_to_none=True)
     base.precision = mode
-    logits, frames = base.forward([base.front_end(wave) for wave in waves])
+    logits, frames = base.forward([base.features(wave) for wave in waves])
     ctc_loss(logits, frames, [[3, 4, 5]] * len(waves), base.vocabulary.blank).mean().backward()
     return torch.cat([vector.l.grad.flatten() for vector in ia3.vectors(base.model).values()])
 
@@ -39,7 +39,7 @@ def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, l
     rng = np.random.default_rng(0)
     waves = [rng.standard_normal(samples).astype("float32") for samples in (16_000, 11_200)]
     with monkeypatch.context() as patched:
-        patched.setattr("ia3_speech.model.base.compute_fast", lambda *_: None)  # transformers' own pass
+        patched.setattr("ia3_speech.model.kinds.ctc.compute_fast", lambda *_: None)  # transformers' own pass
         plain = gradient(base, waves, "no")
     fast = gradient(base, waves, mode)
     assert torch.cosine_similarity(plain, fast, dim=0) > least

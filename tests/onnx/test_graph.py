@@ -16,18 +16,18 @@ from tiny_models import noise_waves, tiny, tiny_processor
 from ia3_speech import load, load_base
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.data.audio import load_audio
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import make_base
+from ia3_speech.model.hypotheses import greedy
 from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
 from ia3_speech.search import SearchOptions
 
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 import ia3_speech.onnx  # noqa: E402
-from ia3_speech.onnx.layouts import write_layout  # noqa: E402
+from ia3_speech.onnx.export import write_layout  # noqa: E402
 
 KEY = "base_model.model.wav2vec2.encoder.layers.0.attention.k_proj.ia3_l"
 

@@ -81,7 +81,7 @@ def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
     base = tiny_base(conv_dim=(16, 16, 544))
     speech = measure_speech(base, (sound("low", seed) for seed in range(5)))
     assert speech.count == 5 and speech.mean.shape == (544,)
-    points = np.array([base.front_end(sound("low", seed)).std(0, unbiased=False) for seed in range(5)])
+    points = np.array([base.features(sound("low", seed)).std(0, unbiased=False) for seed in range(5)])
     np.testing.assert_allclose(speech.scatter, 4 * np.cov(points.T), rtol=1e-3, atol=1e-6)
     write_gate(tmp_path, speech)
     again = read_gate(tmp_path, base.fingerprint, "")
@@ -224,7 +224,7 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     router = load(two, adapter="auto").recognizer
     assert [term.name for term in router.spec.terms] == ["high", "low"]
     for kind in ("low", "high"):
-        [(recognizer, choice)] = router.router([router.base.front_end(sound(kind, 77))])
+        [(recognizer, choice)] = router.router([router.base.features(sound(kind, 77))])
         assert choice.adapter == kind and ("hotwords" in recognizer.search_record) == (kind == "high")
     with pytest.raises(UserError, match=r"^ann: has no gate, .*ia3-speech adapters gate ann --data DIR"):
         load(two, adapter="auto:ann,low")

@@ -27,7 +27,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import measure_speech, write_gate
 from ia3_speech.serve.access import Access
-from ia3_speech.training.few_minutes import heard_by
+from ia3_speech.training.few_minutes import training_utterances
 from tests.routing.test_routing import FAULTS, damage_gate
 from tests.serve.conftest import FILES, eventually
 
@@ -196,7 +196,7 @@ def mutants(value: dict | list) -> Iterator[dict | list]:
 
 def use_record(folder: Path, copies: Path) -> None:
     """Call what reads an adapter's record, but for the server."""
-    recorded_base(folder), registry.training_data(folder), heard_by(folder)
+    recorded_base(folder), registry.training_data(folder), training_utterances(folder)
     assert isinstance(voice.speaker_of(folder), str)
     voice.new_to(folder, [Utterance("a-1", "a", "a-1", "a.wav", text="no")])
     [*map(score_line, read_record(folder)["scores"])], labels_of_trained(str(folder), {})

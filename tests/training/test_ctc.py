@@ -1,10 +1,11 @@
-"""training.ctc: the loss against torch's own, the schedule's corners."""
+"""Training: the loss against torch's own, the schedule's corners."""
 
 import pytest
 import torch
 from torch import nn
 
-from ia3_speech.training.ctc import ctc_loss, learning_rate_factor
+from ia3_speech.model.kinds.ctc import ctc_loss
+from ia3_speech.training.steps import learning_rate_factor
 
 
 def test_the_loss_of_each_utterance_is_that_of_it_alone_a_target_symbol():

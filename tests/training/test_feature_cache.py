@@ -56,5 +56,5 @@ def test_without_dropout_training_computes_what_recognition_does(kind, processor
     wave = torch.rand(6_000).numpy()
     recognised = base.logits([wave])[0]
     base.model.train()
-    logits, frames = base.forward([base.front_end(wave, None)], None)
+    logits, frames = base.forward([base.features(wave, None)], None)
     torch.testing.assert_close(logits[0, : int(frames[0])], recognised, rtol=1e-4, atol=1e-4)

@@ -24,12 +24,11 @@ from ia3_speech.training.cross_validation import divide_into_folds
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_minutes import (
     check_examples,
-    folds_report,
-    measure_all,
     prepare,
     starts_of_folds,
     suspicious,
 )
+from ia3_speech.training.multi_adapter import measure_all
 from tests.test_train import NO_DROPOUT, record
 from tests.tiny_models import attach_random
 
@@ -115,7 +114,7 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     base = load_base(place / "base")
     cache = prepare(base, options, "accent")
     examples = read_examples(options.train, base, options, [1.0])
-    measures = measure_all(cache, examples, options)
+    measures = measure_all(cache, examples, options.normalize)
     parts = divide_into_folds(examples)
 
     def starts() -> dict[int | None, list[str | None]]:
@@ -169,20 +168,6 @@ def test_errors_not_heard_are_by_the_start_that_the_other_folds_choose(place, ru
     assert sorted(str(task["init_adapter"]) for task in tasks) == ["None", *3 * ["accent"]]
 
 
-def test_the_report_says_what_to_check():
-    summary = {"audio_seconds": 60, "speakers": 1, "utterances": 9, "selected_epoch": 2, "scale": 1}
-    summary |= {"words": 20, "base_errors": 9, "errors": 8, "change_ci": [-0.1, 0.1], "better": 0.8}
-    summary |= {"seconds": 9, "suspicious": {"anna-1": "a.wav"}}
-    assert folds_report("new", summary) == [
-        "new: 9 utterances of 1 speaker, 1.0 minutes; 2 epochs, scale 1; 9 s",
-        "By adapters that have not heard the utterance: 9 → 8 errors of 20 words (WER 45.0 → 40.0 %, change "
-        "-11.1 [-10.0, +10.0] %; better in 80 % of the bootstrap's draws)",
-        "note: check the text of anna-1 (a.wav): the base hears something else",
-    ]
-    worse, silent = folds_report("new", summary | {"base_errors": 18, "errors": 18})[2:]
-    assert "no fewer errors than the base" in worse and "nearly no word right" in silent
-
-
 def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     record(place / "three", 3)
     result = train(run_command, place, "exp", "three")
@@ -197,7 +182,7 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     options = TrainingOptions(base=str(place / "base"), train=place / "data", out=place / "few")
     base = load_base(place / "base")
     examples = read_examples(options.train, base, options, [1.0])
-    measures = measure_all(prepare(base, options, None), examples, options)
+    measures = measure_all(prepare(base, options, None), examples, options.normalize)
     measures = [measure._replace(loss=1.0, errors=0) for measure in measures]
     accent = [m._replace(loss=2.5 + 0.3 * n, errors=m.words) for n, m in enumerate(measures)]
     assert not suspicious(examples, accent, 29, options.train)  # high, as the others of this person
@@ -208,8 +193,8 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     named = suspicious(examples, measures, 29, options.train)
     assert named == {wrong.id: f"{wrong.source}, list.csv:5"}
     check_examples(
-        [*examples, replace(examples[2], utterance=replace(examples[2].utterance, id="copy"))], options
+        [*examples, replace(examples[2], utterance=replace(examples[2].utterance, id="copy"))], options.train
     )
     assert f"note: {examples[2].utterance.id} and copy are the same recording" in caplog.text
     with pytest.raises(UserError, match="can't be divided"):
-        check_examples(examples[:4], options)
+        check_examples(examples[:4], options.train)

@@ -9,20 +9,18 @@ import pytest
 import soundfile
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
 from test_train import NO_DROPOUT, bad_start, forked, options_of, record, same, tensors
 from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
 from ia3_speech.adapters.merge import export_terms
 from ia3_speech.adapters.methods import METHODS, add_own_method, insert, load_any, save_method
-from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata, read_record, write_record
+from ia3_speech.adapters.record import read_metadata, read_record, write_record
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.cli import CONFIGURATIONS
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import AdapterError, TrainingError, UserError
+from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.model.base import WAVEFORM, Base, make_base
-from ia3_speech.training.config import check_options
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
@@ -235,28 +233,6 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
             use()
 
 
-def test_an_adapter_that_does_not_fit_is_named(lora, random_base, tiny_folder):
-    file = lora / PEFT_WEIGHTS
-    right = load_file(file)
-    name, tensor = next(iter(right.items()))
-    for damaged, message in (
-        ({n: t for n, t in right.items() if n != name}, "missing or left over: base_model"),
-        (right | {f"{name}.more": tensor.clone()}, "missing or left over: base_model"),
-        (right | {name: torch.cat([tensor, tensor])}, "size mismatch"),
-        (right | {name: tensor / 0}, "holds NaN or infinite"),
-    ):
-        save_file(damaged, file)
-        with pytest.raises(AdapterError, match=message) as caught:
-            load(random_base, adapter=lora)
-        assert str(lora) in str(caught.value)
-    save_file(right, file)
-    other = load_base(tiny_folder).model
-    other.lm_head.weight.data.add_(1)
-    other.save_pretrained(tiny_folder)
-    with pytest.raises(AdapterError, match="was trained on another base"):
-        load(tiny_folder, adapter=lora)
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -276,25 +252,3 @@ def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, mes
     model.wav2vec2.encoder.layers[0].unused = torch.nn.Linear(4, 4)
     with pytest.raises(AdapterError, match=message):
         insert(model, config_of("lora", options={}) | config)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"method": "lora", "dev": None}, "method is lora, and has to be ia3 without --dev"),
-        ({"method": "bitfit", "placements": ["key"]}, "placements is .* with --method bitfit"),
-        (
-            {"method": "lora", "layers": "1", "method_options": {"target_modules": ["q_proj"]}},
-            "layers is 1, and has to be all with --method lora",
-        ),
-        ({"method_options": {"r": 4}}, "method_options is .*, and has to be {} with --method ia3"),
-        ({"method": "peft:adalora.yaml"}, "--method peft:adalora.yaml: PEFT has to choose its ranks"),
-        ({"method": "peft:nowhere.yaml"}, "--method peft:nowhere.yaml: holds no PEFT config.*No such file"),
-        ({"method": "peft"}, "--method peft: names no PEFT configuration"),
-    ],
-)
-def test_options_that_a_method_has_no_use_for_are_refused(changes, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "adalora.yaml").write_text("peft_type: ADALORA\ntotal_step: 9\n")
-    with pytest.raises(TrainingError, match=message):
-        check_options(options_of(tmp_path, **changes))

@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
 from test_methods import place, train_until_killed
 from test_train import forked, options_of, record, same, tensors
@@ -13,9 +12,8 @@ from torch import nn
 
 from ia3_speech import load_base
 from ia3_speech.errors import UserError
-from ia3_speech.model.base import Base
+from ia3_speech.model.kinds.ctc import kl_divergence
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.ctc import kl_divergence
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.replay import draw_replay, read_replay, replay_digest, replay_losses
 from ia3_speech.training.run import train
@@ -98,17 +96,6 @@ def test_what_the_base_says_is_computed_once(place, other, monkeypatch):
     assert replay_digest(read_replay(base, options)) != replay_digest(first)
 
 
-def test_each_piece_of_a_long_recording_is_held_to_what_the_base_says_of_it(place, other, monkeypatch):
-    monkeypatch.setattr(Base, "maximum_seconds", property(lambda base: 0.7))
-    options = replay_options(place, "pieces")
-    base = load_base(options.base)
-    replay = read_replay(base, options)
-    assert len(replay) > len({piece.utterance.id for piece in replay})
-    with torch.no_grad():
-        assert replay_losses(FeatureCache(base, None, 0), replay).abs().max() < 1e-4
-    assert replay_digest(read_replay(base, options)) == replay_digest(replay)
-
-
 def test_a_killed_run_with_replay_ends_with_the_same_adapter(place, other):
     train(replay_options(place, "whole"))
     killed = replay_options(place, "killed", checkpoint_steps=1)
@@ -119,17 +106,3 @@ def test_a_killed_run_with_replay_ends_with_the_same_adapter(place, other):
     assert same(tensors(place, "whole"), tensors(place, "killed"))
     with pytest.raises(UserError, match="sha256 of the replay was"):
         train(replay_options(place, "killed", replay=place / "dev"))
-
-
-def test_a_directory_without_audio_is_named(place, other):
-    (other / "wav.scp").unlink()
-    with pytest.raises(UserError, match=r"other.*wav\.scp"):
-        train(replay_options(place, "exp"))
-
-
-def test_other_sampling_rates_are_named(place, other, caplog):
-    for name, rate in (("0", 8_000), ("1", 8_000), ("2", 22_050)):
-        file = other.parent / f"audio/other/{name}.wav"
-        soundfile.write(file, soundfile.read(file)[0], rate)
-    train(replay_options(place, "exp", epochs=1))
-    assert "other: audio is resampled to 16000 Hz (files: 2 of 8000 Hz, 1 of 22050 Hz)" in caplog.text

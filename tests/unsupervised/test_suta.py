@@ -13,7 +13,7 @@ from tiny_models import attach_random
 from ia3_speech import load, load_base, save_adapter
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.decoding.ctc_search import Hypothesis
+from ia3_speech.model.hypotheses import Hypothesis
 from ia3_speech.unsupervised import suta
 from ia3_speech.unsupervised.suta import ENTROPY_WEIGHT, suta_loss
 

@@ -17,7 +17,7 @@ import onnx
 from ia3_speech.adapters.spec import parse_sum, short_name
 from ia3_speech.adapters.weights import weights_file
 from ia3_speech.errors import UserError
-from ia3_speech.onnx.graph_session import MODEL, OnnxBase
+from ia3_speech.onnx.session import MODEL, OnnxBase
 
 
 def main(site: Path, adapters: list[str]) -> int:

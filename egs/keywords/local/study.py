@@ -146,7 +146,7 @@ def train(study: Study, label: str) -> None:
     rows = {
         name: [
             {
-                "features": frozen.front_end(wave, 0),
+                "features": frozen.features(wave, 0),
                 "label": classes.index(utterance.labels[label]),
                 "snr": utterance.labels.get("snr", "clean"),
             }

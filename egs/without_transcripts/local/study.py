@@ -33,7 +33,6 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.decoding.decode_directory import (
     Decoding,
     decode_utterances,
@@ -45,6 +44,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, read_inputs
 from ia3_speech.model.base import Base
+from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.search import SearchOptions
 from ia3_speech.unsupervised import suta
 

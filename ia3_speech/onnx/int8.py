@@ -1,14 +1,12 @@
 """A graph with its encoder in int8, by ONNX Runtime's quantiser, calibrated on real speech.
 
-    quantize_graph(model, base, inputs, file)
-
-In: a graph in float32. Out: the file of one whose encoder layers' linear modules multiply int8 by int8, with
-a scale for each output channel; front end, feature projection and head stay in float32, as in `model.int8`:
-with mini's feature projection rounded, every word is lost. The activations' scales are fixed beforehand, from
-the range that they have in real speech (static quantisation): so a row does not depend on its neighbours.
-A module whose input has a few values far beyond the others stays in float32 too: where the range is more than
-256 times the mean absolute value, a step of int8 is wider than most values, and these are rounded to nothing
-(LLM.int8, Dettmers et al. 2022, arXiv 2208.07339).
+In: a graph in float32. Out: the file of a graph whose encoder layers' linear modules multiply int8 by int8,
+with a scale for each output channel; front end, feature projection and head stay in float32, as in
+`model.int8`: with mini's feature projection rounded, every word is lost. The activations' scales are fixed
+beforehand, by their range in real speech (static quantisation), so a row does not depend on its neighbours. A
+module whose input has a few values far beyond the others stays in float32 too: where the range is more than
+256 times the mean absolute value, a step of int8 is wider than most values (LLM.int8, Dettmers et al. 2022,
+arXiv 2208.07339).
 """
 
 import logging
@@ -102,14 +100,13 @@ def measure_ranges(graph: Path, tensors: set[str], inputs: Sequence[str]) -> dic
     model, names = onnx.load(graph), sorted(tensors)
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session, clips = onnxruntime.InferenceSession(model.SerializeToString()), CalibrationClips(inputs)
-    lowest, highest, sums, count = (np.zeros(len(names)) for _ in range(4))
+    rows = []  # of each clip: (tensors, [lowest, highest, sum of absolute values, count])
     while feed := clips.get_next():
-        for number, values in enumerate(session.run(names, feed)):
-            lowest[number] = min(lowest[number], values.min())
-            highest[number] = max(highest[number], values.max())
-            sums[number] += np.abs(values).sum(dtype=np.float64)
-            count[number] += values.size
-    return dict(zip(names, (highest - lowest) / (sums / count), strict=True))
+        values = session.run(names, feed)
+        rows.append([(min(0, x.min()), x.max(), np.abs(x).sum(dtype=np.float64), x.size) for x in values])
+    lowest, highest, sums, counts = np.moveaxis(np.array(rows), -1, 0)
+    ranges = np.maximum(highest.max(0), 0) - lowest.min(0)
+    return dict(zip(names, ranges / (sums.sum(0) / counts.sum(0)), strict=True))
 
 
 class CalibrationClips:

@@ -3,10 +3,9 @@
     base = load(DIR).recognizer.base
     base.logits(waves, [None, base.vectors(parse_sum("speaker42"))])        [(frames, V)], one a wave
 
-In: a folder with `model.onnx` and `graph.json`, which says what the inputs are. Out: the `Transcriber` that
-`ia3_speech.load` gives, with greedy search. Its base is what `model.base.Base` and `adapters.bank.Bank` are
-to a `Recognizer`. Rows of a batch have each its own vectors, handed over as arrays; those that no row has are
-left out, and the graph's own default, ones, stands for them.
+In: a folder with `model.onnx` and `graph.json`, which names the inputs. Out: the `Transcriber` that
+`ia3_speech.load` gives, with greedy search. Its base is base and bank to a `Recognizer`: each row of a batch
+has vectors of its own, handed over as arrays; the graph has ones for those that are left out.
 """
 
 import os
@@ -25,13 +24,13 @@ from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights, vector_of
 from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch
-from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
+from ia3_speech.model.hypotheses import GreedySearch, Search
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
 
@@ -88,23 +87,12 @@ class VectorInput:
 
 @dataclass
 class OnnxBase:
-    """A base that ONNX Runtime runs; see the module.
+    """A base that ONNX Runtime runs; see the module, and `model.kinds.Base`."""
 
-    Attributes:
-        folder: with MODEL in it.
-        name: the base's name, for messages.
-        fingerprint: of the base, as adapters record it.
-        inputs: of vectors, in the order of the graph.
-        vocabulary: the symbols of the logits.
-        stride: samples from one frame to the next.
-        minimum_samples: the shortest input that gives a frame.
-        maximum_seconds: the base's maximum input duration; None: it has none.
-    """
-
-    folder: Path
+    folder: Path  # with MODEL in it
     name: str
     fingerprint: dict[str, Any]
-    inputs: list[VectorInput]
+    inputs: list[VectorInput]  # in the order of the graph
     vocabulary: Vocabulary
     stride: int
     minimum_samples: int
@@ -142,6 +130,11 @@ class OnnxBase:
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
 
+    @cached_property
+    def greedy(self) -> GreedySearch:
+        """The search without a language model."""
+        return GreedySearch(self.vocabulary)
+
     def logits(
         self,
         waves: Sequence[np.ndarray],
@@ -175,39 +168,31 @@ class OnnxBase:
         for row, wave in zip(batch, waves, strict=True):
             row[: len(wave)] = wave
         feeds = {"waves": batch, "lengths": lengths}
-        for each in self.inputs:
-            if any(each.name in row for row in vectors):
-                ones = np.ones(each.size, np.float32)
-                feeds[each.name] = np.stack([row.get(each.name, ones) for row in vectors])
+        for name, size in self.sizes.items():
+            if any(name in row for row in vectors):
+                feeds[name] = np.stack([row.get(name, np.ones(size, np.float32)) for row in vectors])
         logits, frames = self.session.run(None, feeds)
         return [row[:count] for row, count in zip(logits, frames, strict=True)]
 
     def vectors(self, spec: AdapterSpec) -> dict[str, np.ndarray]:
-        """The arrays of an adapter, or of a weighted sum, 1 + Σ wᵢ·(lᵢ − 1), by the inputs they are for.
-
-        Raises:
-            AdapterError: as `read`.
-        """
+        """The arrays of an adapter, or of a weighted sum, 1 + Σ wᵢ·(lᵢ − 1), by their inputs. Raises
+        AdapterError as `read`."""
         terms = spec.terms
         adapters = [self.read(term.folder) for term in terms]
         if spec.is_single:
             return adapters[0]
         rest, total = fsum([1.0, *(-term.weight for term in terms)]), {}
-        for each in self.inputs:
-            if any(each.name in adapter for adapter in adapters):
-                rows = [adapter.get(each.name, np.ones(each.size)).astype(float) for adapter in adapters]
+        for name, size in self.sizes.items():
+            if any(name in adapter for adapter in adapters):
+                rows = [adapter.get(name, np.ones(size)).astype(float) for adapter in adapters]
                 summed = sum(term.weight * row for term, row in zip(terms, rows, strict=True))
-                total[each.name] = (summed + rest).astype(np.float32)
+                total[name] = (summed + rest).astype(np.float32)
         return total
 
     def read(self, folder: Path) -> dict[str, np.ndarray]:
-        """An adapter's arrays from its folder, ours or PEFT's.
-
-        Raises:
-            AdapterError: it is of another base (both are named) or of another method, holds a head, lacks a
-                vector of its record, has a vector where the graph has no input, of another length, or not
-                finite.
-        """
+        """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError where it is of another
+        base (both are named) or of another method, holds a head, lacks a vector of its record, has a vector
+        where the graph has no input, of another length, or not finite."""
         if (method := method_of(folder)) != "ia3":
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
         metadata = read_metadata(folder)
@@ -217,9 +202,11 @@ class OnnxBase:
                 f"({describe_base(metadata.fingerprint)}); the graph {self.folder} is of {self.name}, "
                 f"{describe_base(self.fingerprint)}"
             )
-        arrays = {}
+        arrays, input_at = {}, {(each.module, each.side): each.name for each in self.inputs}
         for key, tensor in read_weights(folder).items():
-            name = self.input_of(key.removeprefix(PEFT_PREFIX), tensor)
+            module, _, leaf = (name := key.removeprefix(PEFT_PREFIX)).rpartition(".")
+            if leaf == "ia3_l":  # PEFT's: the shape tells the side
+                name = input_at.get((module, "in" if tensor.shape[0] == 1 < tensor.ndim else "out"), name)
             if ".ia3_" not in name:
                 raise AdapterError(
                     f"{folder}: {name} is of a trained head, which is no input of a graph (merge it: "
@@ -237,31 +224,27 @@ class OnnxBase:
     def inputs_of(self, config: IA3Config) -> set[str]:
         """The inputs of an adapter with these placements and layers."""
         numbers = config.layer_numbers(self.fingerprint["layers"])
-        targets = [(each.name, vector_of(each.name, np.ones(0))) for each in self.inputs]
+        targets = {name: vector_of(name, np.ones(0)) for name in self.sizes}
         return {
             name
-            for name, target in targets
+            for name, target in targets.items()
             if target.placement in config.placements
             and (target.placement == "conv" or target.layer in numbers)
         }
 
-    def input_of(self, key: str, tensor: np.ndarray) -> str:
-        """The input of a tensor by its name, ours or PEFT's, whose shape tells the side; else the name."""
-        module, _, leaf = key.rpartition(".")
-        side = "in" if tensor.ndim == 2 and tensor.shape[0] == 1 else "out"
-        of_module = [e.name for e in self.inputs if leaf == "ia3_l" and (e.module, e.side) == (module, side)]
-        return of_module[0] if of_module else key
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {each.name: each.size for each in self.inputs}
 
     def check_vectors(self, subject: Path | str, vectors: Vectors) -> None:
         """Raises AdapterError, which begins with `subject`, unless each array is a vector of the graph's."""
-        sizes = {each.name: each.size for each in self.inputs}
         for name, array in vectors.items():
-            if name not in sizes:
-                raise AdapterError(f"{subject}: {name} is no input of the graph {self.folder}")
-            if array.shape != (sizes[name],):
-                raise AdapterError(
-                    f"{subject}: {name} has shape {array.shape}, and the graph {self.folder} has "
-                    f"({sizes[name]},) there"
-                )
-            if not np.isfinite(array).all():
-                raise AdapterError(f"{subject}: {name} holds NaN or infinite values")
+            fault, size = "", self.sizes.get(name)
+            if size is None:
+                fault = f"is no input of the graph {self.folder}"
+            elif array.shape != (size,):
+                fault = f"has shape {array.shape}, and the graph {self.folder} has ({size},) there"
+            elif not np.isfinite(array).all():
+                fault = "holds NaN or infinite values"
+            if fault:
+                raise AdapterError(f"{subject}: {name} {fault}")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import GreedySearch, TimedWord, collapse, greedy
 from ia3_speech.errors import SearchError
+from ia3_speech.model.hypotheses import GreedySearch, TimedWord, collapse, greedy
 
 SYMBOLS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 BLANK = 0

@@ -10,7 +10,7 @@ import pytest
 from tiny_models import noise_waves
 
 from ia3_speech import load_adapter, load_base
-from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.model.hypotheses import greedy
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

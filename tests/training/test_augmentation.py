@@ -1,0 +1,99 @@
+"""Noise and reverberation: exact in decibels, drawn by seed and step, as long as before."""
+
+import json
+import re
+import signal
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from test_replay import train_until_killed
+from test_train import forked, options_of, place, same, tensors
+
+from ia3_speech.errors import UserError
+from ia3_speech.training.augmentation import Augmentation, direct_path_first, read_augmentation
+from ia3_speech.training.run import train
+
+__all__ = ["place"]  # a fixture
+RNG = np.random.default_rng(0)
+WAVE = RNG.standard_normal(12_000).astype(np.float32) * 0.1
+
+
+@pytest.fixture
+def folders(place):
+    """Options for a folder of two noises, one shorter than any utterance, at 8 kHz, and one of a room."""
+    for name, samples in (("noises/long", 20_000), ("noises/deep/short", 2_000), ("rooms/hall", 1_500)):
+        file = place / f"{name}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, 0.1 * RNG.standard_normal(samples), 8_000)
+    return {"noise": place / "noises", "reverb": place / "rooms", "noise_snr": "0,10"}
+
+
+@pytest.mark.parametrize("length", [500, 12_000, 30_000])
+@pytest.mark.parametrize("snr", [-5.0, 5.0, 20.0])
+def test_the_signal_to_noise_ratio_is_exact_whether_the_noise_is_cut_or_repeated(length, snr):
+    noise = torch.from_numpy(RNG.standard_normal(length).astype(np.float32))
+    added = Augmentation((snr, snr), [noise]).apply(WAVE, np.random.default_rng(1)) - WAVE
+    assert 10 * np.log10((WAVE**2).sum() / (added**2).sum()) == pytest.approx(snr, abs=1e-3)
+
+
+def test_a_room_keeps_the_direct_path_in_its_place_and_the_energy():
+    response = torch.zeros(3_000)
+    response[400], response[900] = -2.0, 0.5  # 25 ms of delay, and an echo 31 ms later
+    response = direct_path_first(response)
+    assert response[0] < 0 and float(response.norm()) == pytest.approx(1)
+    heard = Augmentation(responses=[response]).apply(WAVE, np.random.default_rng(0))
+    expected = -0.9701425 * WAVE
+    expected[500:] += 0.2425356 * WAVE[:-500]
+    np.testing.assert_allclose(heard, expected, atol=1e-5)
+
+
+def test_draws_are_of_the_generator_alone(place, folders):
+    augmentation = read_augmentation(options_of(place, **folders))
+    assert [len(wave) for wave in augmentation.noises] == [4_000, 40_000]  # by name, at 16 kHz
+    drawn = [augmentation.apply(WAVE, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2])
+    assert all(wave.shape == WAVE.shape and wave.dtype == np.float32 for wave in drawn)
+    silent = Augmentation(noises=[torch.zeros(50)])
+    assert np.array_equal(silent.apply(WAVE, np.random.default_rng(0)), WAVE)
+
+
+def test_a_killed_run_ends_with_the_same_adapter_and_other_noise_is_another_run(place, folders):
+    """Without a cache too; dev is evaluated without noise; the record names the folders."""
+    summary = train(options_of(place, "whole", **folders))
+    train(options_of(place, "clean"))
+    assert summary["start_dev_wer"] == json.loads((place / "clean/train.json").read_text())["start_dev_wer"]
+    assert summary["noise"] == str(place / "noises") and summary["noise_snr"] == "0,10"
+    killed = options_of(place, "killed", checkpoint_steps=1, cache_gb=0.0, **folders)
+    process = forked(train_until_killed, killed)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    train(killed)
+    assert same(tensors(place, "whole"), tensors(place, "killed"))
+    assert not same(tensors(place, "whole"), tensors(place, "clean"))
+    soundfile.write(place / "noises/more.wav", WAVE, 16_000)
+    with pytest.raises(UserError, match="sha256 of noises and rooms was"):
+        train(killed)
+    with pytest.raises(UserError, match="noise_snr was '0,10'"):
+        train(options_of(place, "killed", checkpoint_steps=1, **folders | {"noise_snr": "5,20"}))
+
+
+def test_train_without_dev_is_augmented_and_what_is_wrong_is_named(place, folders, run_command):
+    words = ["train", "--base", place / "base", "--train", place / "train", "--epochs", 1]
+    flags = ["--noise", folders["noise"], "--reverb", folders["reverb"]]
+    result = run_command(*words, "--out", place / "few", *flags)
+    assert result.code == 0, result.err
+    assert json.loads((place / "few/train.json").read_text())["reverb"] == str(place / "rooms")
+    (place / "empty").mkdir()
+    (place / "silent").mkdir()
+    soundfile.write(place / "silent/a.wav", np.zeros(900), 16_000)
+    for wrong, message in (
+        (["--noise", place / "empty"], "noise: .*empty: no audio files"),
+        (["--reverb", place / "nowhere"], "reverb: .*nowhere: no such"),
+        (["--noise", place / "silent"], "silent/a.wav: is silent"),
+        (["--noise", folders["noise"], "--noise-snr", "20,5"], "noise_snr is 20,5"),
+    ):
+        result = run_command(*words, "--out", place / "wrong", *wrong)
+        assert result.code == 1 and not (place / "wrong").exists()
+        assert re.search(message, result.err), result.err
