@@ -23,14 +23,13 @@ from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights, vector_of
 from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.hypotheses import GreedySearch, Search
+from ia3_speech.model.hypotheses import GreedySearch
 
 MODEL, DESCRIPTION = "model.onnx", "graph.json"
 
@@ -38,17 +37,10 @@ MODEL, DESCRIPTION = "model.onnx", "graph.json"
 Vectors = Mapping[str, np.ndarray]
 
 
-def load(folder: Path | str, *, lm: Path | str | None = None) -> Transcriber:
-    """A graph, to transcribe with; an adapter comes with each request, and none is loaded before.
-
-    Args:
-        lm: a language model for beam search; None: greedy search.
-
-    Raises:
-        UserError: the folder holds no graph, or it is damaged.
-    """
-    base = OnnxBase.load(Path(folder))
-    session = GraphSession(base, BeamSearch(base.vocabulary, Path(lm)) if lm else None)
+def load(folder: Path | str) -> Transcriber:
+    """A graph, to transcribe with; an adapter comes with each request, and none is loaded before. Raises
+    UserError where the folder holds no graph, or it is damaged."""
+    session = GraphSession(OnnxBase.load(Path(folder)))
     return Transcriber(session.recognizer(AdapterSpec()), session=session)
 
 
@@ -57,7 +49,6 @@ class GraphSession:
     """What `session.Session` is for a base in torch."""
 
     base: "OnnxBase"
-    search: Search | None = None  # None: greedy
 
     def recognizer(self, spec: AdapterSpec) -> Recognizer:
         """The recogniser of a request. Raises UserError for a choice by audio, and as `OnnxBase.read`."""
@@ -67,7 +58,6 @@ class GraphSession:
         return Recognizer(
             self.base,
             spec,
-            self.search,
             compute=lambda waves, _: self.base.logits(waves, [vectors] * len(waves)),
             max_seconds=self.base.maximum_seconds or MAXIMUM_SECONDS,
             vad="energy",

@@ -205,7 +205,7 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
     from ia3_speech.adapters.methods import load_any
     from ia3_speech.adapters.record import method_of
     from ia3_speech.adapters.spec import parse_sum
-    from ia3_speech.model.base import load_base
+    from ia3_speech.model.base import WAVEFORM, load_base
 
     rows = [np.random.default_rng(row).normal(size=SECONDS * 16_000) / 10 for row in range(BATCH)]
     waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
@@ -227,7 +227,7 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
         wrapper = peft.PeftModel.from_pretrained(mixed.model, adapter, adapter_name=names[0])
         for name in names[1:]:
             wrapper.load_adapter(adapter, adapter_name=name)
-        batch = torch.stack([mixed.prepare(wave) for wave in waves])
+        batch = torch.stack([mixed.features(wave, WAVEFORM) for wave in waves])
         runs["sixteen"] = torch.no_grad()(lambda: wrapper(batch, adapter_names=names))
         # In transformers' own forward pass, as PEFT runs it
         runs["base of sixteen"] = torch.no_grad()(lambda: alone.model(batch))

@@ -213,7 +213,7 @@ def at_test_time(system: str, data: Path, test: DataDirectory) -> Iterator[Decod
                 result.audio_seconds += len(wave) / 16_000
                 if utterance in utterances:
                     logits = candidates[suta.choose_step(search, candidates)]
-                    result.texts[utterance.id] = search(logits[None], [len(logits)])[0].text
+                    result.texts[utterance.id] = search(logits).text
     for result in results:
         yield result, recognizer, time.process_time() - started
 
