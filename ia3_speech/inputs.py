@@ -1,4 +1,4 @@
-"""Does an output belong to these inputs? A command asks before it works, and leaves a record when it is done.
+"""Whether an output is current: a command asks before it works, and leaves a record when it is done.
 
     inputs = Inputs({"data": data, "adapter": weights}, {"normalize": "ctc"})
     if inputs.is_current(decode_dir):
@@ -42,7 +42,7 @@ Source = Path | Sequence[Path] | None
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a command was given."""
+    """The inputs of a command."""
 
     # Name → a file, a folder, a data directory, or several of them; None, or a path where nothing is, counts
     # as absent
@@ -178,7 +178,7 @@ def provenance() -> dict[str, Any]:
 
 
 def digest_of(source: Source) -> str:
-    """SHA-256 of what is at a path, or of several; "absent" where nothing is."""
+    """SHA-256 of a file or folder, or of several; "absent" where there is none."""
     if source is None:
         return "absent"
     if isinstance(source, Path) and not source.is_dir():

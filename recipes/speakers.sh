@@ -108,13 +108,9 @@ random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=
 
 # report_on KIND: the report on the median seed of a kind of system, with the learning curve where there are several --k.
 report_on() {
-  local folder curve=""
+  local folder
   folder=$(python -m ia3_speech.results select "$exp" "$1" --seeds "$seeds")
-  if [[ $k == *" "* && $1 =~ ^from_(.+)_k[0-9]+(_.+)?$ ]]; then
-    curve=$([[ ${BASH_REMATCH[1]} == "$start_shown" ]] || echo "_from_${BASH_REMATCH[1]}")
-    curve="--curve $exp/curve$curve${BASH_REMATCH[2]}.json"
-  fi
-  step "stage 8, report on $1" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
+  step "stage 8, report on $1" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $report_opts \
     --out "$exp/report_$1.html"
 }
 

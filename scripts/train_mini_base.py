@@ -35,7 +35,6 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from ia3_speech.training.ctc import seed_step  # noqa: E402
 from mini_base_speech import CHARACTERS, TrainingSpeech, dev_sets, read_cache, spell  # noqa: E402
 from whisper_transplant import Sinusoid, sinusoid_of, transplant  # noqa: E402
 
@@ -45,6 +44,7 @@ from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.errors import UserError  # noqa: E402
 from ia3_speech.model.precision import in_bfloat16  # noqa: E402
 from ia3_speech.model.sharing import structural_copy  # noqa: E402
+from ia3_speech.training.steps import seed_step  # noqa: E402
 
 HISTORY = "training.json"  # beside the weights: every run that made them
 PATHS = ("data", "cache", "whisper", "out", "init")  # options that the model card leaves out

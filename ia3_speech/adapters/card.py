@@ -258,7 +258,7 @@ def introduction(counts: Mapping[str, int], record: Mapping[str, Any]) -> str:
 
 
 def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    """The table of what is known: `| base | mini (comes with ia3-speech) |` and so on."""
+    """The table of facts: `| base | mini (comes with ia3-speech) |` and so on."""
     fingerprint, config, training = (record.get(name) or {} for name in ("fingerprint", "config", "training"))
     base, base_id = base_name(record.get("base")), hub_id(record.get("base"))
     base = f"[{base}](https://huggingface.co/{base_id})" if base_id else markdown_text(base)

@@ -44,7 +44,7 @@ def main(
     Args:
         data: the data directory that was decoded
         decode_dir: its decode directory, already scored
-        baseline: the decode directory to compare with (default: the one that DECODE_DIR was scored against)
+        baseline: the decode directory to compare with (default: that of DECODE_DIR's score)
         training: metrics.jsonl of the adapter's training (default: beside DECODE_DIR)
         curve: learning curve (default: curve.json in the folder above)
         embed_audio: copy the audio into the page, about 25 kB per second of audio

@@ -177,7 +177,7 @@ def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
 
 
 def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
-    """The texts of a decode directory; what is missing or of other utterances is logged."""
+    """The texts of a decode directory; missing ones and those of other utterances are logged."""
     path, ids = folder / "text", {utterance.id for utterance in data}
     texts = read_kaldi_text(path)
     if missing := sorted(ids - set(texts)):

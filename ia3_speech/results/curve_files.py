@@ -9,7 +9,7 @@
                     the start, has no loss
 
 Rates are fractions; the bounds lo and hi are null where there is no interval. A learning curve may count
-`utterances` instead of `minutes`; `systems` are those that its points are of. The setting of a trade-off's
+`utterances` instead of `minutes`, and names the `systems` of its points. The setting of a trade-off's
 point is the scale of the adapter, or an option in which another training differs, such as `replay-weight`.
 recipes/study.sh and speakers.sh train and decode the adapters of the points. RESULTS.md and the report show
 both, as the same tables.
@@ -267,8 +267,7 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
         for one in (*parts, *whole)
     ]
     points.sort(key=lambda point: (point["minutes"], point["seed"]))
-    names = [*dict.fromkeys(one.name for one in whole)]
-    return {"set": own, "systems": names, "base": rate_fields(systems[0].results[own]), "points": points}
+    return {"set": own, "base": rate_fields(systems[0].results[own]), "points": points}
 
 
 def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""live/audio: a pipe gives the samples that the file gives; what is no audio is named; microphones."""
+"""live/audio: a pipe gives the samples of the file; faults are named; microphones."""
 
 import io
 import struct
@@ -33,13 +33,13 @@ def wav(wave: np.ndarray, rate: int = SAMPLE_RATE, format: str = "WAV", subtype:
 
 
 def with_size(data: bytes, size: int) -> bytes:
-    """A WAV file whose header gives the samples that size."""
+    """A WAV file whose header states that size of the samples."""
     at = data.index(b"data") + 4
     return data[:at] + struct.pack("<I", size) + data[at + 4 :]
 
 
 def streamed(data: bytes, raw: int | None = None, most: int = 2**16) -> np.ndarray:
-    """What a pipe gives that hands over at most so many bytes at once."""
+    """The samples of a pipe that returns at most so many bytes at once."""
     file = io.BytesIO(data)
     read = lambda size: file.read(min(size, most))  # noqa: E731
     sample_format = raw_format(raw) if raw is not None else read_wav_header(read)

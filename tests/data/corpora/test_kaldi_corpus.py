@@ -50,13 +50,3 @@ def test_one_directory_is_divided_by_speaker(tmp_path, capsys):
     assert all("room" in item.labels and item.duration == 0.5 for data in sets.values() for item in data)
     first, second = "test: 2 of 10 speakers, 20%", "dev: 1 of 8 speakers, 10%"
     assert f"{first} of all recordings\n{second} of all recordings\n" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("speakers", "each"), [(2, 20), (40, 1)])
-def test_one_directory_of_few_or_unknown_speakers_is_divided_by_sentence(tmp_path, capsys, speakers, each):
-    """Where each utterance is a speaker of its own, nobody can tell who is on both sides."""
-    source = kaldi_directories(tmp_path / "corpus", speakers, each, sets=("all",)) / "all"
-    kaldi.prepare(source, tmp_path / "out", "small")
-    assert "test: 8 of 40 sentences, 20% of all recordings\n" in capsys.readouterr().out
-    sizes = {name: len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")}
-    assert sizes == {"train": 27, "dev": 5, "test": 8}
