@@ -25,7 +25,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.model.base import Base
 from ia3_speech.model.location import MINI
-from ia3_speech.routing.gate import LONGEST, GaussianGate, speech_statistics, utterance_point, write_gate
+from ia3_speech.routing.gate import MAX_SECONDS, GaussianGate, speech_statistics, utterance_point, write_gate
 from ia3_speech.scoring.table import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +104,7 @@ def points_of(base: Base, data: Path, use: str) -> np.ndarray:
     every = [each for each in read_data_directory(data, text=False) if each.id not in shipped]
     chosen = every[:: -(-len(every) // MAX_UTTERANCES[use])]
     waves = load_utterances(chosen, minimum_samples=base.minimum_samples, on_error="skip")
-    return np.array([utterance_point(base.features(wave[: LONGEST * SAMPLE_RATE])) for _, wave in waves])
+    return np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for _, wave in waves])
 
 
 def loss(scores: list[np.ndarray], temperature: float) -> float:
