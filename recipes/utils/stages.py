@@ -7,7 +7,8 @@
 A study is a Python script with its own --help (`ia3_speech.cli.command`); path.sh puts this folder on
 PYTHONPATH. Long commands are jobs of $train_cmd, $decode_cmd and $score_cmd (recipes/cmd.sh), each with its
 log in EXP/log. Finished work is skipped: the commands of ia3-speech and `Study.once` record what they were
-made from."""
+made from.
+"""
 
 import fcntl
 import os

@@ -82,13 +82,9 @@ def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
 def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
     """Most stages with IA³, in a folder whose name a shell would read."""
     corpus = tmp_path / "Anna's notes & more"
-    for name, letters in (("train", "abcd"), ("dev", "ef"), ("test", "gh")):
-        said = [
-            Utterance(
-                f"{name}-{x}", name, f"{name}-{x}", str(noise(tmp_path / f"{x}.wav", 1.5)), text=f"word {x}"
-            )
-            for x in letters
-        ]
+    for name, letters, seconds in (("train", "abcdef", 11.0), ("dev", "gh", 1.5), ("test", "ij", 1.5)):
+        files = {f"{name}-{x}": str(noise(tmp_path / f"{x}.wav", seconds)) for x in letters}
+        said = [Utterance(id, name, id, file, text=f"word {id[-1]}") for id, file in files.items()]
         write_data_directory(corpus / name, said)
     shutil.copytree(corpus / "test", tmp_path / "other")
     options = ["--corpus", str(corpus), "--work-dir", str(tmp_path / "w"), "--size", "small", "--seeds", "1"]

@@ -10,7 +10,8 @@ parts.
 
 Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all. Where sentences
 of a test set occur in the training data of either part, the utterances with other sentences have a table of
-their own."""
+their own.
+"""
 
 from dataclasses import dataclass
 from itertools import product

@@ -6,9 +6,10 @@ bash run.sh --corpus DIR/speechocean762 --task accent        twenty minutes of a
 bash run.sh --corpus DIR                                     any other corpus, as egs/TEMPLATE takes it
 bash run.sh --corpus DIR --methods 'ia3_plus lora_r4 full'   some of them; the rest may follow later
 
-1 prepare   2 validate   3 time a step of each method, and print the hours   4 the base   5 choose each
-method's rate by dev, train its seeds   6 decode and score   7 time forward passes, the learning curve   8
-tables, figures
+1, 2  prepare and validate the data        5  choose each method's rate by dev, train its seeds
+3     time a step of each method,          6  decode and score
+      and print the hours                  7  time forward passes; the learning curve
+4     decode and score with the base       8  tables and figures
 """
 
 import re

@@ -3,7 +3,8 @@
 In: speechocean762 in its published layout. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} for each experiment,
 EXP/central_seedN, EXP/base.json, EXP/identify.json. What is finished is not done again. The two apps run here
 as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
-simulation or on real machines."""
+simulation or on real machines.
+"""
 
 import json
 import random

@@ -4,13 +4,13 @@
     bash run.sh --corpus DIR --speech-train DIR --speech-test 'DIR DIR' --noises DIR      README.md says which
     bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents
 
-    1 prepare   2 train and test each method by transformers' Trainer, and register IA³'s median seed   3 the
-    table
+    1 prepare   2 train and test each method by transformers' Trainer; register IA³'s median   3 the table
 
 Out: EXP/METHOD_rateR_seedN/{train.json, dev.npz, test.npz, background.npz, adapter/}: the probabilities of
 the classes, and of the head and of IA³ an adapter that `ia3-speech classify` takes; EXP/RESULTS.md. Each
 method's rate is the best of three on dev with seed 1. No method trains below the encoder's first layer: what
-stands there is computed once a clip, and stays in memory."""
+stands there is computed once a clip, and stays in memory.
+"""
 
 import shutil
 import time

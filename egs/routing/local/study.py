@@ -12,7 +12,8 @@
 
 The label `corpus` of an utterance is its kind, or a corpus of general speech. The oracle decodes each kind
 with its adapter, and general speech with the base. A way of choosing has the share (base − way) / (base −
-oracle) of its gain, in errors on the four kinds together."""
+oracle) of its gain, in errors on the four kinds together.
+"""
 
 import os
 from collections import Counter

@@ -13,7 +13,8 @@
     layer_norms         at test time, SUTA as published: layer norms, AdamW 2e-5, ten steps
 
 Each training leaves cpu.json, and each decoding decode.json, with cpu_seconds and audio_seconds: the time of
-the processor, which other work does not change; of a training that was resumed, that of its last part."""
+the processor, which other work does not change; of a training that was resumed, that of its last part.
+"""
 
 import resource
 import time

@@ -1,7 +1,8 @@
 """The tables of without_transcripts: what each system gains beside the same with transcripts.
 
 In: DATA/CONDITION/test; of each system in EXP/CONDITION decode_SEARCH/{text,decode.json}, and cpu.json where
-it was trained. Out: rows, and Markdown."""
+it was trained. Out: rows, and Markdown.
+"""
 
 from pathlib import Path
 from typing import Any
