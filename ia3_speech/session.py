@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.record import GATE, LM_WEIGHTS, SEARCH_FILES, method_of
-from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
+from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
@@ -84,8 +84,9 @@ class Session:
             from ia3_speech.unsupervised.suta import Suta
 
             self.settings["test_time"] = Suta(test_time, cache)
-        self.stored_search = lru_cache(MAX_SEARCHES)(self.make_stored_search)
-        self.cached_gate = lru_cache(MAX_GATES)(self.make_gate)
+        # Both are made again when a file has changed: their last argument has the modification times.
+        self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
+        self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
 
     def recognizer(
         self,
@@ -167,9 +168,6 @@ class Session:
         """The search of the base, and of adapters with which none is registered."""
         return make_search(self.options, self.base)
 
-    def make_stored_search(self, folder: Path, modified: tuple[int, ...]) -> "tuple[Search, dict[str, Any]]":
-        return make_search(self.options.complete(folder), self.base)
-
     def find_scaling(
         self, spec: AdapterSpec, search_record: Mapping[str, Any], *, lenient: bool = False
     ) -> Scaling | None:
@@ -192,11 +190,6 @@ class Session:
         return self.cached_gate(
             spec, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
         )
-
-    def make_gate(self, spec: AdapterSpec, modified: tuple[int, ...]) -> "tuple[AdapterSpec, GaussianGate]":
-        from ia3_speech.routing.router import make_gate
-
-        return make_gate(spec, self.base)
 
 
 def load(
@@ -271,7 +264,9 @@ def load(
     from ia3_speech.model.precision import choose_precision
 
     add_own_method(method)
-    loaded = base_of(spec, base or base_of_bank(bank), dtype=dtype, device=device)
+    if bank:  # its first adapter says of which base it is
+        base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
+    loaded = base_of(spec, base, dtype=dtype, device=device)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
@@ -279,16 +274,9 @@ def load(
     if spec.is_single and not test_time and method_of(spec.terms[0].folder) != "ia3":
         attached = spec
         load_any(loaded, spec)
-    session = Session(
-        loaded,
-        options,
-        batch_seconds=batch_seconds,
-        max_seconds=max_seconds,
-        vad=vad,
-        scaling=scaling,
-        test_time=test_time,
-        attached=attached,
-    )
+    settings = {"batch_seconds": batch_seconds, "max_seconds": max_seconds, "vad": vad}
+    settings |= {"scaling": scaling, "test_time": test_time, "attached": attached}
+    session = Session(loaded, options, **settings)
     for name, folder in (bank or {}).items():
         session.cache.bank.add(name, folder)
     recognizer = session.recognizer(spec)
@@ -297,18 +285,16 @@ def load(
     return Transcriber(recognizer, post_process, channels == "split", session)
 
 
-def base_of_bank(bank: Mapping[str, Path] | None) -> str | None:
-    """The base that the first adapter of a bank records."""
-    from ia3_speech.adapters.record import recorded_base
+def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate]":
+    from ia3_speech.routing.router import make_gate
 
-    return recorded_base(next(iter(bank.values()))) if bank else None
+    return make_gate(spec, base)
 
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:
     """Warn that sums and channels are not searched as their adapters are alone."""
+    measured = [folder.name for folder in spec.folders if (folder / LM_WEIGHTS).is_file()]
     several = spec.channels or (len(spec.terms) > 1 and not spec.choice)
-    terms = [term for each in (spec, *(of_channel for _, of_channel in spec.channels)) for term in each.terms]
-    measured = [term.name for term in terms if (term.folder / LM_WEIGHTS).is_file()]
     if several and measured and options.search is None and options.lm is None:
         logger.warning(
             "sums and channels are searched as the base is, with its language model if it has one, not as "

@@ -55,8 +55,8 @@ texts([load_audio(files[0])[:16_000]])
 started = time.process_time()
 waves = [load_audio(file) for file in files]
 before = time.process_time()
-found = [texts([wave])[0] for wave in waves]
-print(json.dumps([started, time.process_time() - before, found]))
+hypotheses = [texts([wave])[0] for wave in waves]
+print(json.dumps([started, time.process_time() - before, hypotheses]))
 """
 
 
@@ -78,8 +78,8 @@ def main(
         base: mini, a folder or a hub id
         work: folder that keeps the graphs; existing graphs are not written again (default: nowhere)
     """
-    every = [one for path in data for one in read_data_directory(path, spk_sort=False)]
-    every = [one for one in every if audio_duration(one.source) <= longest]
+    every = [each for path in data for each in read_data_directory(path, spk_sort=False)]
+    every = [each for each in every if audio_duration(each.source) <= longest]
     chosen = DataDirectory(data[0], spread(every, utterances))
     files = [str(utterance.source) for utterance in chosen]
     seconds, rows, reference = sum(map(audio_duration, files)), [], {}
@@ -89,8 +89,10 @@ def main(
             if format:
                 place = str((work or Path(temporary)) / f"{format}-{dtype}")
                 export(base, format, dtype, Path(place))
-            startup, inference, found = run(code.format(place, scripts=str(Path(__file__).parent)), files)
-            texts = dict(zip((utterance.id for utterance in chosen), found, strict=True))
+            startup, inference, hypotheses = run(
+                code.format(place, scripts=str(Path(__file__).parent)), files
+            )
+            texts = dict(zip((utterance.id for utterance in chosen), hypotheses, strict=True))
             reference = reference or texts
             score = score_hypotheses(chosen, texts, baseline=reference)
             change, equal = score.changes["wer"], sum(texts[id] == reference[id] for id in texts)

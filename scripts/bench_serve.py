@@ -11,8 +11,8 @@ which a system is too slow:
 
     base      the engine, all requests for the base
     mixed     the engine, each request for its adapter: batches hold many
-    swapped   one model: the oldest request's adapter is attached, and what waits for the same one is batched
-    pipeline  transformers' pipeline in a thread, what waits is batched; the base alone
+    swapped   one model: attaches the oldest request's adapter, and batches the requests that wait for it
+    pipeline  transformers' pipeline in a thread, batches the requests that wait; base only
     ray N     as mixed, by N replicas of Ray Serve, whose memory is not counted
 """
 
@@ -52,7 +52,7 @@ Answer = Callable[[np.ndarray, int], str]  # a wave and the number of its adapte
 
 @dataclass(frozen=True)
 class Setup:
-    """What all systems get: a base, adapters, and the same adapters as they are stored."""
+    """A base, adapters, and the same adapters as they are stored; the same for all systems."""
 
     base: Base
     adapters: list[Adapter]

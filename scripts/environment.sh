@@ -29,8 +29,8 @@ setup_state() { cat "$_ia3_state_file" 2>/dev/null; }
 is_unfinished() { [[ $(setup_state) == unfinished ]]; }
 is_current() { [[ -x $_ia3_venv/bin/python && $(setup_state) == "$(cksum <"$_ia3_root/pyproject.toml")" ]]; }
 
-# is_somebodys: .venv was not made here, and holds more than Python's own packages
-is_somebodys() {
+# is_foreign: another program made .venv, and it contains more than pip, setuptools and wheel
+is_foreign() {
   local package
   [[ ! -e $_ia3_state_file ]] || return 1
   for package in "$_ia3_venv"/lib/python*/site-packages/*.dist-info; do
@@ -56,7 +56,7 @@ set_up_environment() {
   fi
   if [[ -e $_ia3_venv || -L $_ia3_venv ]] &&
     { is_unfinished || ! has_modules "$_ia3_venv/bin/python" ia3_speech torch; }; then
-    if is_somebodys; then
+    if is_foreign; then
       echo "$_ia3_venv holds other packages: move it away, or activate an environment that has ia3_speech"
       return 1
     fi

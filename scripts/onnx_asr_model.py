@@ -1,5 +1,5 @@
 """A folder of `ia3-speech export --format onnx-asr` in onnx-asr, whose release 0.12 lacks the type
-`wav2vec2-ctc` (istupakov/onnx-asr#135, merged after it): its CTC decoding gets what that type hands over.
+`wav2vec2-ctc` (istupakov/onnx-asr#135, merged after it): this class gives its CTC decoding the same input.
 """
 
 import os

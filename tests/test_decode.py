@@ -81,17 +81,6 @@ def test_every_file_to_the_byte(tmp_path):
     assert not (out / "hyp.ctm").exists() and not (out / "score.json").exists()
 
 
-def test_decode_json_stands_only_beside_whole_results(tmp_path):
-    utterances = [Utterance("s-a", "s", "", "")]
-    write_decode_directory(Decoding({"s-a": "x"}), utterances, tmp_path, {"schema": 1})
-    (tmp_path / "bad_audio").unlink()
-    (tmp_path / "bad_audio").symlink_to(tmp_path / "none/none/none")
-    (tmp_path / "none").write_text("a file where a folder should be")
-    with pytest.raises(OSError):
-        write_decode_directory(Decoding({"s-a": "y"}), utterances, tmp_path, {"schema": 1})
-    assert not (tmp_path / "decode.json").exists()
-
-
 def test_confidences_are_those_of_the_recogniser_and_runs_repeat(run, data, tiny_folder, tmp_path):
     folder = data({"s-a": noise(5), "s-b": noise(1, 1), "s-c": b""})
     flags = ("--base", tiny_folder, "--max-seconds", "2", "--confidence-slope", "2", folder)
@@ -165,16 +154,6 @@ def test_bad_audio_is_listed_and_the_rest_decoded(run, data, tiny_folder, tmp_pa
     assert (found["utterances"], found["bad_audio"], found["without_output"]) == (5, 3, 2)
     assert found["audio_seconds"] == 4.0 and found["base"]["name"] == str(tiny_folder)
     assert found["adapter"] is None and found["real_time_factor"] > 0
-
-
-def test_clipped_audio_is_no_failure_and_the_first_faults_are_named(run, data, tiny_folder, tmp_path):
-    folder = data({"s1-clipped": np.sign(noise(1, 1)), "s1-good": noise(1)})
-    code, err = run("--base", tiny_folder, folder, tmp_path / "clipped")
-    assert code == 0 and err.startswith("1 of 2 utterances has bad audio, 0 of them no output (")
-    code, err = run("--base", tiny_folder, data({f"s-{n:02d}": b"" for n in range(23)}), tmp_path / "bad")
-    assert code == 1 and len(err.splitlines()) == 22 and err.endswith("  … and 3 more\n")
-    assert (tmp_path / "bad/text").read_text() == "".join(f"s-{n:02d}\n" for n in range(23))
-    assert record(tmp_path / "bad")["real_time_factor"] is None
 
 
 def test_a_directory_that_looks_in_the_wrong_place(run, data, tiny_folder, tmp_path):

@@ -16,8 +16,8 @@ An adapter's vectors are one tensor, in the order of the model's target modules.
 (batch, parameters) of them, with ones where an adapter has no vector, and each target module gets its part.
 
 Any thread may run batches and edit the bank, and use the base's own `logits`. A batch starts by copying what
-it needs, under the lock that an edit takes to write: what is added, replaced or dropped later affects the
-next batch, and waits for none. Its rows belong to its thread (`ia3.using_rows`), so that batches run side by
+it needs, under the lock that an edit takes to write: a later edit affects the next batch, and waits for
+none. Its rows belong to its thread (`ia3.using_rows`), so that batches run side by
 side. Only an edit that needs vectors in target modules that had none, or ends the last use of one, changes
 the model and waits for current batches (`Base.lock`); a target module that no adapter uses costs no time.
 """
@@ -106,7 +106,7 @@ class Bank:
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
         self.base, self.dtype, self.is_int8 = base, DTYPES[dtype], is_int8(base.model)
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
-        # What the head consists of (`lm_head`; `projector`, `classifier`), to run with the rows' parameters.
+        # The modules of the head (`lm_head`; `projector`, `classifier`), to run with the rows' parameters.
         paths = dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(base.model))
         if "" in paths:
             raise AdapterError(f"{base.name}: the weights of its layers can't differ by row")
@@ -165,7 +165,7 @@ class Bank:
             self.write(name, self.read(name, name if adapter is None else adapter))
 
     def drop(self, name: str) -> None:
-        """Unload an adapter. Raises AdapterError where there is none."""
+        """Unload an adapter. Raises AdapterError if there is none of this name."""
         with self.edit():
             self.refuse_unknown(name)
             self.write(name, None)
@@ -189,7 +189,7 @@ class Bank:
         return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
 
     def read(self, name: str, adapter: Adapter | Path | str) -> Adapter:
-        """The adapter in memory, proven to fit the base: what is on disk was proven when it was read."""
+        """The adapter in memory, proven to fit the base, as `read_adapter` does with files."""
         if not isinstance(adapter, Adapter):
             return read_sum(self.base.model, parse_sum(adapter))
         if adapter.metadata:
@@ -198,7 +198,7 @@ class Bank:
         return adapter
 
     def write(self, name: str, adapter: Adapter | None) -> None:
-        """Load `adapter` under a name; unload what has that name where it is None."""
+        """Load `adapter` under a name; None unloads the adapter of that name."""
         old, users, new = self.loaded.get(name), self.users.copy(), None
         if old:
             users[old.targets] -= 1
@@ -240,7 +240,7 @@ class Bank:
         self.positions, self.ones = {}, torch.ones(ends[-1], device=self.base.device)
 
     def set_hooks(self, wanted: bool) -> None:
-        """Have hooks in the model that apply what `rows` says of this thread's batch."""
+        """Have hooks in the model that apply the heads of this thread's batch."""
         for handle in self.hooks:
             handle.remove()
         self.hooks = []
@@ -261,7 +261,7 @@ class Bank:
             raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {len(heads)} names for it")
 
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        """The output of a module of the head, with that of rows that have a head of their own by theirs."""
+        """The output of a module of the head, by their own parameters for rows that have such."""
         heads = self.heads.get() or []
         different = {id(head): head for head in heads if head}
         if not different:
@@ -350,7 +350,7 @@ class Bank:
 
     @torch.no_grad()
     def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head]]:
-        """What a batch needs: target module → (batch, 1, d), fp32; each row's head, empty for the base's."""
+        """The rows of a batch: target module → (batch, 1, d), fp32; each row's head, empty for the base's."""
         with self.loaded_lock:
             rows = {name: self.adapters_of(name) for name in dict.fromkeys(names)}
             values = {name: self.values_of(adapters) for name, adapters in rows.items()}

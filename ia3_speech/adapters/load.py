@@ -135,7 +135,7 @@ def combine(
 
     Its placements and layers are all that any of them has; a vector that none of them has is ones. Raises
     AdapterError, which calls it `name`, where a result is not finite, or they are classifiers of different
-    classes. `training`: what its record says of how it was made.
+    classes. `training`: this entry of its record.
     """
     classes = {tuple(names) for a in adapters if (names := a.head and class_names(a))}
     if len(classes) > 1:
@@ -159,7 +159,7 @@ def combine(
 
 
 def class_names(adapter: Adapter) -> list[str] | None:
-    """What a classifier's adapter tells apart; None where its record does not name them."""
+    """The classes of a classifier's adapter; None if its record does not name them."""
     return adapter.metadata and adapter.metadata.fingerprint.get("class_names")
 
 
@@ -201,7 +201,7 @@ def combine_metadata(
 ) -> Metadata:
     """Metadata of a combination: its base, and the labels that all of them share.
 
-    The speakers stay, whatever is added: what is made of a person's adapter is data about that person.
+    The speakers stay, whatever is added: an adapter made from a person's is data about that person.
     """
     known = [adapter.metadata for adapter in adapters if adapter.metadata]
     first = known[0].labels if len(known) == len(adapters) else {}
@@ -216,7 +216,7 @@ def combine_metadata(
 
 
 def join_speakers(labels: Iterable[dict[str, str]]) -> dict[str, str]:
-    """The label `speaker` of what is made of several adapters: all of theirs; empty where none has one."""
+    """The label `speaker` of a combination of adapters: all of theirs; empty if none has one."""
     names = (name for each in labels for name in str(each.get("speaker", "")).split("+") if name)
     speakers = "+".join(dict.fromkeys(names))
     return {"speaker": speakers} if speakers else {}

@@ -51,9 +51,9 @@ UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # ra
 
 
 class Inserted(NamedTuple):
-    """What a method put into a model, as `Attachment.inserted`."""
+    """A method's parts of a model, as `Attachment.inserted`."""
 
-    config: Config  # what the record keeps
+    config: Config  # for the record
     parameters: Parameters  # those that train
     peft: Any  # PEFT's wrapper of the model, which reads and writes its files; None: the method is not PEFT's
 
@@ -247,7 +247,7 @@ def add_own_method(method: str | None) -> None:
 
 
 def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict[str, Any]) -> int:
-    """Write what is in a base's model, of any method, as an adapter's folder, in one step. Returns the bytes
+    """Write the adapter in a base's model, of any method, as a folder, in one step. Returns the bytes
     of its tensors' file.
 
     Raises:

@@ -134,7 +134,7 @@ def parse_expression(
             if terms := [term for term in terms if term[1] is not None]:
                 break
         else:  # the last text is the first piece
-            if finite_number(number) is None and find(name) is not None:
+            if name and finite_number(number) is None and find(name) is not None:
                 hint = f'the weight of {name} is "{number}", and not a finite number ({HINT})'
                 raise AdapterError(f'"{expression}": {hint}')
             raise unknown(text if finite_number(number) is None else name, expression)

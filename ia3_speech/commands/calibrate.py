@@ -57,14 +57,11 @@ def main(
     if calibrations is None or words < minimum_words:
         if minimum_words == 1:
             raise UserError(f"{data}: no word was recognised")
-        needed = f"{minimum_words:,} are needed for a calibration"
-        print(f"{data}: {plural(words, 'word')} recognised, and {needed}")
+        print(f"{data}: {plural(words, 'word')} recognised, and a calibration needs {minimum_words:,}")
         return
     before, after = calibrations
-    print(
-        f"uncalibrated: cross-entropy {before.cross_entropy:.2f} bits a word, "
-        f"calibration error {before.calibration_error:.1%}"
-    )
+    entropy, error = f"{before.cross_entropy:.2f} bits a word", f"{before.calibration_error:.1%}"
+    print(f"uncalibrated: cross-entropy {entropy}, calibration error {error}")
     print(format_calibration(after))
     if store:
         record = recognizer.search_record

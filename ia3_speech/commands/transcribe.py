@@ -17,8 +17,8 @@ extra ia3-speech[containers]) is installed. Recordings longer than the base's ma
 at pauses. A file that can't be used is named on stderr and in failed.txt of --output-dir (with --part 3/8 in
 failed.3of8.txt); the others are transcribed, and the exit code is 1. Clipped audio and silence are named too,
 but transcribed. Progress is shown on stderr if that is a terminal. Files appear only when they are complete,
-so --skip-existing continues a run that was killed. Ctrl-C ends live input: what was heard is transcribed and
-printed; the exit code is 0 for --mic, and 130 for a pipe, the rest of which is not read.
+so --skip-existing continues a run that was killed. Ctrl-C ends live input: the audio so far is transcribed;
+the exit code is 0 for --mic, and 130 for a pipe, the rest of which is not read.
 
 For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
 and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
@@ -153,7 +153,7 @@ def main(
         return close_batch(0, bad, failures)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):  # said before the work
+        if not os.access(folder, os.W_OK):  # reported before the work
             raise UserError(f"--output-dir {folder}: can't be written to")
     transcriber = load(
         **vars(replace(model_options, adapter=spec)),
@@ -179,7 +179,7 @@ def main(
 
 
 def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
-    """The exit code. With an output folder the list of what failed is written, or removed where nothing did,
+    """The exit code. With an output folder the list of failures is written, or removed if there is none,
     and a line says of several recordings how many were done."""
     if file:
         file.unlink(missing_ok=True)
@@ -230,7 +230,7 @@ def print_transcripts(
             elif formats in (["text"], ["dictation"]) and not single:
                 path = without_breaks(result.path)
                 lines = contents[0].splitlines() if result.channels else [without_breaks(contents[0][:-1])]
-                lines = lines or [""]  # of a call in which nobody speaks
+                lines = lines or [""]  # of a call without speech
                 print_text("".join(f"{path}\t{line}\n" for line in lines), sys.stdout)
             else:
                 print_text(contents[0], sys.stdout)
@@ -238,15 +238,13 @@ def print_transcripts(
 
 
 def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> list[str]:
-    """Print the segments of one recording as they are done; its text where that is asked for and it is short.
-    Returns a line where it could not be used."""
+    """Print the segments of one recording as they are done; its text if that is asked for and it is short.
+    Returns a line if it could not be used."""
     wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
-    fatal = bool(problem and problem.fatal)
-    if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:
-        return print_transcripts([replace(source, audio=wave)], transcriber, [], options, True)
+    if (problem and problem.fatal) or (options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE):
+        known = source if problem and problem.fatal else replace(source, audio=wave)
+        return print_transcripts([known], transcriber, [], options, True)
     report_problem(source.path, problem and problem.reason)
-    if fatal:
-        return [f"{source.path}: {problem.reason}"]
     head = transcriber.transcript(source, len(wave), text="")
     with bar_of_seconds([source]) as bar:
         for number, segment in enumerate(transcriber.stream(wave, bar.update)):
@@ -258,7 +256,7 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
 
 
 def report_problem(path: str, problem: str | None) -> None:
-    """Name what is wrong with a recording on stderr."""
+    """Print the problem of a recording on stderr."""
     if problem:
         print_text(f"{without_breaks(path)}: {problem}\n", sys.stderr)
 

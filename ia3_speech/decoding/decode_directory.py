@@ -6,13 +6,12 @@ In: a data directory and a recogniser. Out, in a decode directory:
     hyp.trn      sclite's format: `words (speaker-utterance)`
     hyp.ctm      sclite's format: `utterance 1 start duration word confidence`, in seconds from the beginning
                  of the utterance; not written where only texts are known
-    gate         `utterance<TAB>adapter<TAB>probability`, what a gate chose for it, or for a piece of it: an
+    gate         `utterance<TAB>adapter<TAB>probability`, the gate's choice for it, or for a piece of it: an
                  adapter, or base; written with `--adapter auto` alone
     bad_audio    `utterance<TAB>file<TAB>what is wrong`, one line a fault; empty where there is none
     decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
 """
 
-import json
 import math
 import os
 import platform
@@ -50,8 +49,8 @@ from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
-CHOICES = "gate"  # the file of what a gate chose
-PARTS_FOLDER = "parts"  # in a decode directory: folders such as 3of8, what --part 3/8 decoded
+CHOICES = "gate"  # the file of a gate's choices
+PARTS_FOLDER = "parts"  # in a decode directory: folders such as 3of8, of --part 3/8
 
 
 @dataclass
@@ -60,7 +59,7 @@ class Decoding:
 
     # The hypothesis of every utterance, by id, in the order given; "" for unusable audio
     texts: dict[str, str]
-    # What is wrong with audio, also where it was decoded all the same (clipped, silent)
+    # Faults of the audio, including those of audio that was decoded (clipped, silent)
     bad: list[BadAudio] = field(default_factory=list)
     # The same with times, in seconds from the beginning of the utterance, and confidences; empty where they
     # were not asked for
@@ -123,8 +122,8 @@ def decode_utterances(
 def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
-    """What a search or its confidences are chosen on, by utterance: the words of a data directory's texts,
-    and the logits of the pieces of its audio, (frames, vocabulary) each, as float16.
+    """The data by which a search or its confidences are chosen, by utterance: the words of a data directory's
+    texts, and the logits of the pieces of its audio, (frames, vocabulary) each, as float16.
 
     Raises:
         UserError: the directory holds no words.
@@ -138,13 +137,13 @@ def dev_logits(
         raise UserError(f"{data}: has no texts to compare with")
     pieces: list[np.ndarray] = []
 
-    def keep(logits: Logits) -> Hypothesis:
+    def store(logits: Logits) -> Hypothesis:
         """In place of a search: writes the number of each piece, by which its logits are looked up."""
         pieces.append(logits.astype(np.float16))
         return Hypothesis((TimedWord(str(len(pieces) - 1), 0, 0),))
 
-    keeping = replace(recognizer, search=keep)
-    texts = decode_utterances(keeping, utterances, on_error="fail", allow_pipes=allow_pipes).texts
+    storing = replace(recognizer, search=store)
+    texts = decode_utterances(storing, utterances, on_error="fail", allow_pipes=allow_pipes).texts
     return references, {name: [pieces[int(n)] for n in text.split()] for name, text in texts.items()}
 
 
@@ -166,7 +165,7 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 
 def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, AdapterSpec]:
     """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
-    the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold; else
+    the fold that held the utterance out, else its speaker's: the first fold's, or that of no fold; else
     the one of all utterances. Raises UserError where the folder holds none, or none for a speaker of the
     utterances."""
     files = sorted(folder.glob("*/fold*/task.json"))
@@ -177,7 +176,7 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
             f"{folder}: holds no SPEAKER/fold1/adapter or SPEAKER/all/adapter (run ia3-speech speakers)"
         )
     by_speaker = {adapter.parent.parent.name: adapter for adapter in paths}
-    whole = folder / "adapter" if (folder / "adapter").is_dir() else None  # has not heard what no fold has
+    whole = folder / "adapter" if (folder / "adapter").is_dir() else None
     adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker, whole) for u in utterances}
     if missing := sorted({utterance.speaker for utterance in utterances if not adapters[utterance.id]}):
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
@@ -225,51 +224,48 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
 
 
 def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
-    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone."""
+    """The inputs of part 3/8 of a decoding: the tables, and the audio of its utterances."""
     number, count = map(int, part.split("/"))
-    share = data.utterances[number - 1 :: count]
-    audio = dict.fromkeys(Path(u.source) for u in share if not u.is_piped)
+    audio = dict.fromkeys(Path(u.source) for u in data.utterances[number - 1 :: count] if not u.is_piped)
     tables = {*own_files(data.path)} - {Path(u.source) for u in data.utterances}
     sources = {**inputs.sources, "data": [*sorted(tables), *audio]}
     return Inputs(sources, {**inputs.options, "part": part})
 
 
 def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Path]:
-    """The folders of the parts that `decode --part` made of these inputs, in order; none where there is none.
-    Raises UserError where some parts are there and others are not."""
+    """The folders of the parts that `decode --part` made of these inputs, in order; empty if there is none.
+    Raises UserError if only some parts are there."""
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
-        record, (number, _, count) = read_inputs(part), part.name.partition("of")
-        if part_inputs(inputs, f"{number}/{count}", data).as_json.items() <= record.items():
+        number, _, count = part.name.partition("of")
+        if part_inputs(inputs, f"{number}/{count}", data).as_json.items() <= read_inputs(part).items():
             parts[int(count)][int(number)] = part
-    complete = [found for count, found in parts.items() if len(found) == count]
-    if parts and not complete:
-        count, found = max(parts.items())
-        missing = min({*range(1, count + 1)} - {*found})
-        raise UserError(
-            f"{folder}: part {missing}/{count} is not decoded (or delete {folder / PARTS_FOLDER})"
-        )
-    return [part for _, part in sorted(complete[0].items())] if complete else []
+    for count, by_number in parts.items():
+        if len(by_number) == count:
+            return [part for _, part in sorted(by_number.items())]
+    for count, by_number in parts.items():
+        missing = min({*range(1, count + 1)} - {*by_number})
+        hint = f"delete {folder / PARTS_FOLDER}"
+        raise UserError(f"{folder}: part {missing}/{count} is not decoded (or {hint})")
+    return []
 
 
 def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:
-    """Put the parts of `finished_parts` together in their decode directory; → its decode.json.
-
-    Texts, words and their order are those of one decoding, but for what hangs on an utterance's batch.
-    """
+    """Merge the parts of `finished_parts` in their decode directory; returns its decode.json. Texts, words
+    and their order are those of one decoding, but for last digits, which depend on an utterance's batch."""
     place, contents = {id: number for number, id in enumerate(ids)}, {}
     for name in ("text", "hyp.trn", CONFIDENCES, CHOICES, "bad_audio"):
         files = [part / name for part in parts if (part / name).is_file()]
         lines = [file.read_text("utf-8").split("\n")[:-1] for file in files]
-        if name in ("text", "hyp.trn"):  # a line an utterance
+        if name == "hyp.trn":  # a line an utterance, of which every eighth is in a part
             gathered = [line for row in zip_longest(*lines) for line in row if line is not None]
         else:
             gathered = sorted(chain(*lines), key=lambda line: place[re.split("[ \t]", line)[0]])
         if files:
             contents[name] = "".join(f"{line}\n" for line in gathered)
-    records = [json.loads((part / "decode.json").read_text("utf-8")) for part in parts]
+    records = [read_json(part / "decode.json") for part in parts]
     counted = ("utterances", "bad_audio", "without_output", "audio_seconds", "seconds")
-    record = records[0] | {name: round(sum(one[name] for one in records), 3) for name in counted}
+    record = records[0] | {name: round(sum(part[name] for part in records), 3) for name in counted}
     if record["audio_seconds"]:
         record["real_time_factor"] = round(record["seconds"] / record["audio_seconds"], 4)
     write_files(contents, folder, record)
@@ -328,7 +324,7 @@ def adapter_record(spec: AdapterSpec) -> dict[str, Any] | None:
 
 
 def bad_audio_message(result: Decoding, folder: Path) -> str:
-    """What stderr says of bad audio: the first 20 by name."""
+    """The message about bad audio, with the first 20 entries."""
     without_output, n = sum(fault.left_out for fault in result.bad), len(result.bad)
     head = (
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "

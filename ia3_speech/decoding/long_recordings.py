@@ -72,10 +72,8 @@ def quietest(wave: np.ndarray, earliest: int, latest: int) -> int:
     energies = sums[PAUSE_HOPS:] - sums[:-PAUSE_HOPS]  # of PAUSE_HOPS hops from i on, centred on i + half
     centres = start + (np.arange(len(energies)) + half) * HOP
     inside = (earliest <= centres) & (centres <= latest)
-    if not inside.any():
-        return latest
     energies, centres = energies[inside], centres[inside]
-    return int(centres[np.flatnonzero(energies <= energies.min())[-1]])
+    return int(centres[energies <= energies.min()][-1]) if inside.any() else latest
 
 
 def best_cuts(

@@ -187,7 +187,7 @@ class ConfidenceOptions:
 
     @property
     def scaling(self) -> Scaling | None:
-        """None where none is given. Raises UserError for what is none."""
+        """None if neither is given. Raises UserError for a slope that is not positive."""
         given = {"slope": self.confidence_slope, "bias": self.confidence_bias}
         given = {name: value for name, value in given.items() if value is not None}
         try:

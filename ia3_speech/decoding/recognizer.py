@@ -135,7 +135,7 @@ class Recognizer:
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[Recognition]:
-        """What was recognised in pieces, none of which is too long: the first sample of each in its
+        """The recognition of pieces, none of which is too long: the first sample of each in its
         recording, and its samples. `after` is called with each batch, as numbers of pieces."""
         recognitions: list[Recognition | None] = [None] * len(pieces)
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]

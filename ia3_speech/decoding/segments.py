@@ -1,8 +1,8 @@
 """Segments: words with times → segments of the length of a sentence, which end in pauses.
 
 In: the words of a recording, one after another. Out: segments, each as soon as it is complete, so that long
-recordings are shown while they are transcribed. A pause of 0.6 s ends a segment; what is longer than 8 s
-without one is cut in its longest pauses (`long_recordings.best_cuts`).
+recordings are shown while they are transcribed. A pause of 0.6 s ends a segment; speech of more than
+8 s without one is cut in its longest pauses (`long_recordings.best_cuts`).
 
 A post-processor, such as dictation, sees the running text and returns pieces of it. A piece belongs to the
 segment of its first word, with all its words and their times:
@@ -48,28 +48,27 @@ class Writer(Protocol):
 
 
 class PostProcessor(Protocol):
-    """What makes a text of recognised words, such as `dictation.Dictation`."""
+    """Makes a text of recognised words, as `dictation.Dictation` does."""
 
     def start(self) -> Writer:
         """A writer of a new text."""
 
 
-class WordsAsTheyAre:
-    """The writer where nothing is changed: a piece for each word."""
+class Unchanged:
+    """The writer without a post-processor: a piece for each word."""
 
     count = 0
 
     def add(self, words: Sequence[Word]) -> list[Piece]:
-        self.count += len(words)
-        places = range(self.count - len(words), self.count)
-        return [Piece(f"{word.text} ", n, n + 1) for n, word in zip(places, words, strict=True)]
+        first, self.count = self.count, self.count + len(words)
+        return [Piece(f"{word.text} ", n, n + 1) for n, word in enumerate(words, first)]
 
     def finish(self) -> list[Piece]:
         return []
 
 
 def written_text(words: Sequence[Word], post_process: PostProcessor) -> str:
-    """What is written of all words of a recording, without white space around it."""
+    """The written text of all words of a recording, without white space around it."""
     writer = post_process.start()
     return "".join(piece.text for piece in [*writer.add(words), *writer.finish()]).strip()
 
@@ -78,25 +77,30 @@ def make_segments(
     words: Iterable[Word], post_process: PostProcessor | None = None, channel: str | None = None
 ) -> Iterator[TranscriptSegment]:
     """The segments of words in the order of time. `words` is read as far as each segment needs."""
-    for own, text in RunningText(post_process).segments(make_parts(words)):
-        yield TranscriptSegment(own[0].start, own[-1].end, text.strip(), tuple(own), channel)
+    for part, text in RunningText(post_process).segments(make_parts(words)):
+        yield TranscriptSegment(part[0].start, part[-1].end, text.strip(), tuple(part), channel)
 
 
 class RunningText:
     """Words that come in parts, each a segment as it was cut → each segment's words and written text.
 
-    A part of which no piece begins has no segment: its words belong to the piece that began before it. A part
-    of which only a line break is written belongs to the next one, if there is one.
-
-    The texts have a line break at their end where one was dictated, and else no white space.
+    A part in which no piece begins has no segment: its words belong to the piece that began before it. A part
+    with only a line break belongs to the next one, if there is one. The texts end in a line break if one was
+    dictated, and otherwise without white space.
     """
 
     def __init__(self, post_process: PostProcessor | None) -> None:
-        self.writer = post_process.start() if post_process else WordsAsTheyAre()
+        self.writer = post_process.start() if post_process else Unchanged()
         self.words: list[Word] = []  # that are in no segment yet, from the word with the number `done` on
         self.done = 0
-        self.cuts: list[int] = []  # where the parts end that have no segment yet, as numbers of words
+        self.cuts: list[int] = []  # ends of the parts that have no segment yet, as numbers of words
         self.pieces: list[Piece] = []  # of these words, as far as they are known
+
+    def segments(self, parts: Iterable[Sequence[Word]]) -> Iterator[tuple[list[Word], str]]:
+        """All segments of all parts, each as soon as it is complete."""
+        for part in parts:
+            yield from self.add(part)
+        yield from self.finish()
 
     def add(self, part: Sequence[Word]) -> list[tuple[list[Word], str]]:
         """Take in the words up to the next cut; the segments that are complete."""
@@ -110,14 +114,8 @@ class RunningText:
         self.pieces += self.writer.finish()
         return self.take()
 
-    def segments(self, parts: Iterable[Sequence[Word]]) -> Iterator[tuple[list[Word], str]]:
-        """All segments of all parts, each as soon as it is complete."""
-        for part in parts:
-            yield from self.add(part)
-        yield from self.finish()
-
     def preview(self, following: Sequence[Word]) -> str:
-        """What would be written of the words that are in no segment yet if these were the last ones."""
+        """The text of the words that are in no segment yet if these were the last ones."""
         writer = copy(self.writer)
         pieces = [*self.pieces, *writer.add(following), *writer.finish()]
         return "".join(piece.text for piece in pieces).rstrip(" ")
@@ -128,12 +126,11 @@ class RunningText:
             cut = self.cuts.pop(0)
             pieces = [piece for piece in self.pieces if piece.first < cut]
             text = "".join(piece.text for piece in pieces).rstrip(" ")
-            if not text.strip():
-                continue
-            self.pieces = self.pieces[len(pieces) :]
-            count = pieces[-1].end - self.done
-            segments.append((self.words[:count], text))
-            self.words, self.done = self.words[count:], pieces[-1].end
+            if text.strip():
+                self.pieces = self.pieces[len(pieces) :]
+                count = pieces[-1].end - self.done
+                segments.append((self.words[:count], text))
+                self.words, self.done = self.words[count:], pieces[-1].end
         return segments
 
 

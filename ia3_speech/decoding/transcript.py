@@ -78,12 +78,12 @@ class Transcript:
     seconds: float  # length of the audio
     adapter: str | None  # the adapter's name, path or sum, as it was given; None for the base alone
     base: str  # the base's name
-    problem: str | None = None  # what is wrong with the audio, as a phrase; None if nothing is
+    problem: str | None = None  # of the audio, as a phrase; None if it has none
     usable: bool = True  # whether the audio could be transcribed in spite of it
-    raw_text: str | None = None  # the hypothesis, where `text` is what dictation wrote of it
+    raw_text: str | None = None  # the hypothesis, if `text` is the dictation's
     # In the order of time; None where no times were asked for
     segments: tuple[TranscriptSegment, ...] | None = None
-    id: str | None = None  # what Kaldi's and NIST's files call it; None: the file's name without its suffix
+    id: str | None = None  # in Kaldi's and NIST's files; None: the file's name without its suffix
     channels: tuple[str, ...] = ()  # of the recording, where they are transcribed one by one
     choices: tuple[Choice, ...] = ()  # of a gate, one for each piece; none where the adapter was named
 

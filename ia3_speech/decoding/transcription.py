@@ -34,7 +34,7 @@ from ia3_speech.errors import AudioError
 
 
 class Recognizers(Protocol):
-    """What makes the recogniser of each request: `session.Session`, or a graph of ONNX Runtime."""
+    """Makes the recogniser of each request: `session.Session`, or a graph of ONNX Runtime."""
 
     def recognizer(self, spec: AdapterSpec) -> Recognizer: ...
 
@@ -107,7 +107,7 @@ class Transcriber:
         """The segments of one recording as soon as they are done: the same as `transcribe` gives. `advance`
         is called after each batch with the seconds of audio that it held.
 
-        With dictation a segment waits until no word behind it can change what is written of it: "five
+        With dictation a segment waits until no later word can change its written text: "five
         hundred", "milligrams" → "500 mg".
 
         Raises:
@@ -218,7 +218,7 @@ class Transcriber:
 
 
 def read_audio(source: Recording, minimum_samples: int) -> tuple[np.ndarray, Problem | None]:
-    """float32 (samples,), 16 kHz, of a recording, and what is wrong with it."""
+    """float32 (samples,), 16 kHz, of a recording, and its problem, if it has one."""
     try:
         wave = source.load()
     except AudioError as error:

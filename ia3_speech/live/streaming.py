@@ -77,6 +77,8 @@ class StreamingRecognizer:
             partial_seconds: of audio between partial texts; None: no partial texts, and no work for them.
             with_words: find the words of final texts, with times and confidences.
         """
+        if partial_seconds is not None:
+            recognizer.base.require("live input")
         self.recognizer = recognizer
         self.with_words = with_words
         self.limit_seconds = recognizer.max_seconds or MAXIMUM_SECONDS

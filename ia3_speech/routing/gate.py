@@ -1,21 +1,19 @@
-"""A gate: what the speech of each adapter is like, and of whose kind a recording is, or of none, so that the
-base alone should hear it.
+"""A gate recognises the kind of speech that an adapter is for, or that none of the adapters fits.
 
-    write_gate(folder, measure_speech(base, data))      gate.safetensors, beside the adapter's tensors
-    read_gate(folder, base, missing)                    or in a base's folder: general speech
+    write_gate(folder, measure_speech(base, waves))     gate.safetensors, beside the adapter's tensors
+    read_gate(folder, fingerprint, missing)             or in a base's folder: out-of-domain speech
     GaussianGate(general, adapters).probabilities(points)
 
-In: utterances, and a base without vectors. Out: of what the base's front end makes of them, below every
-vector, the deviation over time of each channel, an utterance a point; of the points their number, mean and
-covariance. Those of several people's adapters are pooled by adding them up, so that nothing is trained again
-where adapters meet. No audio, text or single utterance is in the file. Of other points: probabilities, the
-base's first.
+In: utterances, and a base without vectors. A point is an utterance: the deviation over time of each channel
+of the base's front end, below every vector. Out: the number, mean and covariance of the points; the file
+holds nothing else, no audio, text or single utterance. Statistics of several people's adapters are pooled by
+addition, so that nothing is trained again. For other points: probabilities, the base's first.
 
-Each kind is a Gaussian around its mean, all with one covariance, within the kinds, pooled from what the
-folders carry (a linear discriminant; Fisher 1936), and shrunk towards its diagonal, since a folder may know
-some twenty utterances only. An adapter must be likelier than the base by a margin; it is not taken for what
-is far from its own speech, wherever the base's lies; and what the Gaussians are too sure of is divided by a
-temperature. scripts/choose_gate.md has these numbers, chosen on dev.
+Each kind is a Gaussian around its mean. All share one covariance within the kinds, pooled from the folders (a
+linear discriminant; Fisher 1936) and shrunk towards its diagonal, since a folder may have some twenty
+utterances only. An adapter must be likelier than the base by a margin, and a point that is far from an
+adapter's speech is not taken for it; a temperature makes the probabilities less certain.
+scripts/choose_gate.md has these numbers, chosen on dev.
 """
 
 import json
@@ -43,26 +41,25 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 SCHEMA = 1
-MOST_UTTERANCES = 500  # that are read of a data directory, evenly spaced
-LONGEST = 12  # seconds that are read of an utterance
+MAX_UTTERANCES = 500  # that are read of a data directory, evenly spaced
+MAX_SECONDS = 12  # that are read of an utterance
 SHRINKAGE = 0.1  # share of the diagonal in the covariance
 MARGIN = 5.24  # nats by which an adapter must be likelier than the base
 FARTHEST = 2.12  # squared distance from an adapter's mean, over that of its own speech on average
 TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
 MAX_CHANNELS = 2_048  # of a base's front end
 TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
-ROUNDING = (
-    SHRINKAGE / 2
-)  # by which fp16 may lower an eigenvalue of the correlations; shrinkage makes up for it
+# By which fp16 may lower an eigenvalue of the correlations; shrinkage makes up for it.
+ROUNDING = SHRINKAGE / 2
 SILENT = 1e-3  # of the mean variance: that of a channel which is always the same
 
 
 @dataclass(frozen=True)
 class SpeechStatistics:
-    """Of an adapter's speech, or of general speech.
+    """Statistics of an adapter's speech, or of out-of-domain speech.
 
     Attributes:
-        fingerprint: of the base whose front end made the points.
+        fingerprint: of the base with this front end.
         count: of utterances.
         mean: (d,).
         scatter: (d, d), Σ (x − mean)(x − mean)ᵀ.
@@ -85,9 +82,9 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistic
     Raises:
         UserError: there are fewer than two.
     """
-    points = np.array([utterance_point(base.features(wave[: LONGEST * SAMPLE_RATE])) for wave in waves])
+    points = np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves])
     if len(points) < 2:
-        raise UserError(f"{len(points)} utterances tell nothing of what speech is like (a gate needs two)")
+        raise UserError(f"{len(points)} utterances are too few for a gate (it needs two)")
     return speech_statistics(base.fingerprint, points)
 
 
@@ -103,7 +100,7 @@ def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> Speech
 def write_gate(folder: Path, speech: SpeechStatistics) -> None:
     """Write gate.safetensors into the folder of an adapter or of a base.
 
-    It holds `mean` and `deviation`, (d,), fp32, and `correlation`, what is above the diagonal of the matrix,
+    It holds `mean` and `deviation`, (d,), fp32, and `correlation`, the upper triangle of the matrix,
     (d·(d − 1)/2,), fp16: 300 kB for 544 channels; in the header, as JSON, schema, fingerprint, depth and
     utterances.
     """
@@ -140,7 +137,7 @@ def add_gate(
     Raises:
         UserError: as `measure_speech`.
     """
-    chosen = utterances[:: -(-len(utterances) // MOST_UTTERANCES)]
+    chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     waves = load_utterances(chosen, on_error="skip", **options)
     speech = measure_speech(base, (wave for _, wave in waves))
@@ -175,7 +172,7 @@ def read_gate(
 
     Args:
         base: the fingerprint of the base that is to read it.
-        missing: what the error says where there is no gate.
+        missing: the error's message if there is no gate.
         channels: of the base's front end; None: as many as the file says, up to MAX_CHANNELS.
 
     Raises:
@@ -193,8 +190,8 @@ def read_gate(
             if record["schema"] != SCHEMA:
                 raise ValueError("written by another version of ia3-speech")
             if not same_base(fingerprint, base):
-                own, its = describe_base(base), describe_base(fingerprint)
-                raise UserError(f"{file}: is of another base ({its}); this one is {own}")
+                others = f"{describe_base(fingerprint)}); this one is {describe_base(base)}"
+                raise UserError(f"{file}: is of another base ({others}")
             slices = [tensors.get_slice(name) for name in TENSORS]  # nothing is allocated yet
             shapes = [each.get_shape() for each in slices]
             size = channels or min(shapes[0][0], MAX_CHANNELS)
@@ -206,7 +203,7 @@ def read_gate(
         matrix = np.eye(size)
         matrix[np.triu_indices(size, 1)] = correlation
         matrix += np.triu(matrix, 1).T
-        if not (type(count) is int and 2 <= count <= 2 * MOST_UTTERANCES and np.isfinite(mean).all()):
+        if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES and np.isfinite(mean).all()):
             raise ValueError("holds no numbers of speech")
         if not ((deviation >= 0) & (deviation < np.inf)).all() or not (np.abs(correlation) <= 1).all():
             raise ValueError("holds no deviations and correlations")
@@ -238,25 +235,25 @@ class GaussianGate:
     ):
         kinds = [general, *adapters]
         covariance = sum(kind.scatter for kind in kinds) / sum(kind.count - 1 for kind in kinds)
-        own = np.diag(covariance) + SILENT * np.diag(covariance).mean()
-        covariance = (1 - shrinkage) * covariance + shrinkage * np.diag(own)
+        variances = np.diag(covariance) + SILENT * np.diag(covariance).mean()
+        covariance = (1 - shrinkage) * covariance + shrinkage * np.diag(variances)
         means = np.stack([kind.mean for kind in kinds], axis=1)
         precision = np.linalg.inv(covariance)
         self.whitening = np.linalg.cholesky(precision)  # (d, d)
         self.means = means.T @ self.whitening  # (kinds, d)
-        # (kinds,): what is farther from an adapter is not its speech; from the base nothing is too far.
-        own = [(precision * kind.scatter).sum() / (kind.count - 1) for kind in adapters]
-        self.farthest = np.array([np.inf, *(farthest * distance for distance in own)])
-
-    def scores(self, points: np.ndarray) -> np.ndarray:
-        """(utterances, d) → (utterances, 1 + adapters): log likelihoods in nats, but for a constant; -inf for
-        an adapter that is too far."""
-        distances = self.distances(points)
-        return np.where(distances > self.farthest, -np.inf, -0.5 * distances)
+        # (kinds,): a point beyond this is not an adapter's speech; no point is too far from the base.
+        means = [(precision * kind.scatter).sum() / (kind.count - 1) for kind in adapters]
+        self.farthest = np.array([np.inf, *(farthest * mean for mean in means)])
 
     def distances(self, points: np.ndarray) -> np.ndarray:
-        """(utterances, d) → (utterances, 1 + adapters): of Mahalanobis, squared."""
+        """(utterances, d) → (utterances, 1 + adapters): Mahalanobis, squared."""
         return (((points @ self.whitening)[:, None] - self.means) ** 2).sum(2)
+
+    def scores(self, points: np.ndarray) -> np.ndarray:
+        """(utterances, d) → (utterances, 1 + adapters): log likelihoods in nats, up to a constant; -inf if
+        the point is too far from the adapter's speech."""
+        distances = self.distances(points)
+        return np.where(distances > self.farthest, -np.inf, -0.5 * distances)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, 1 + adapters): of the base, and of each adapter."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from ia3_speech.adapters.card import other_method
 from ia3_speech.adapters.record import read_summary, same_base
-from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec, parse_choice
+from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Choice
 from ia3_speech.errors import UserError
@@ -28,7 +28,6 @@ from ia3_speech.routing.gate import GaussianGate, channels_of, read_gate, uttera
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ia3_speech.adapters.bank import Bank, ChooseNames
     from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -72,26 +71,6 @@ class Router:
         return recognizer, Choice(recognizer.name, float(probabilities[best]))
 
 
-def choose_names(adapter: str, bank: "Bank") -> "ChooseNames":
-    """A function that chooses the rows of a bank: `bank.logits(waves, choose_names("auto:accent", bank))`.
-
-    Args:
-        adapter: auto, auto-sum, perhaps with names.
-        bank: gets the adapters that may be chosen, under their names, if it has no adapter of these names.
-
-    Raises:
-        UserError: as `parse_choice`, `make_gate` and `Bank.add`.
-    """
-    spec, gate = make_gate(parse_choice(adapter), bank.base)
-    for term in spec.terms:
-        if term.name not in bank:
-            bank.add(term.name, term.folder)
-    route = Router(spec, gate, lambda chosen: Recognizer(bank.base, chosen))
-    return lambda features: [
-        tuple((term.name, term.weight) for term in chosen.spec.terms) for chosen, _ in route(features)
-    ]
-
-
 def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGate]:
     """A gate, and the spec with the adapters that it chooses from: all of them if they are named, else those
     of this base with a gate.
@@ -127,6 +106,7 @@ def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGat
 
 
 def refuse_other_method(adapter: str, folder: Path) -> None:
+    """Raises UserError unless an adapter's method is IA³."""
     if method := other_method(read_summary(folder)):
         raise UserError(f"{adapter}: its method is {method}, and auto chooses among IA³ adapters only")
 

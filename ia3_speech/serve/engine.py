@@ -45,7 +45,7 @@ LENGTH_RATIO = 2.0  # of the longest to the shortest piece of a batch: at most h
 
 
 class ClientLeft(Exception):
-    """Nobody waits for the result."""
+    """The client no longer waits for the result."""
 
 
 class EngineClosed(Exception):
@@ -178,7 +178,7 @@ class Engine:
                 else:
                     futures = [row.future for row in work]
                     self.compute([row for row in work if row.future.set_running_or_notify_cancel()])
-        finally:  # whatever happens, nobody waits for good
+        finally:  # whatever happens, no caller waits forever
             with self.changed:
                 self.closing = True
                 futures += [*(row.future for row in self.rows), *(future for _, future in self.calls)]
@@ -260,10 +260,10 @@ class Engine:
 
 
 def compute_in_queue(handle: QueueHandle, base: "Base") -> "Compute":
-    """What computes the logits of a request's recogniser: the queue, where its handle has its place."""
+    """A function that computes the logits of a request's recogniser in the queue."""
 
     def compute(waves: Sequence[np.ndarray], rows: "Sequence[Terms] | ChooseTerms") -> "list[Tensor]":
-        if callable(rows):  # a gate needs only what stands below every vector, and no place in the queue
+        if callable(rows):  # a gate needs only the front end, and no place in the queue
             with base.lock.shared():
                 rows = rows([base.features(wave) for wave in waves])
         logits = {}

@@ -9,7 +9,7 @@ after some steps of AdamW on those vectors, which lower (SUTA: Lin et al. 2022, 
     α · mean H(p_t) + (1 − α) · C        p_t = softmax(logits_t / T)
 
 H is the entropy, the mean over the frames whose likeliest symbol is not the blank; C, the minimum class
-confusion, is what lies off the diagonal of Pᵀ P, each row scaled to a sum of 1, divided by the number of
+confusion, is the sum off the diagonal of Pᵀ P, each row scaled to a sum of 1, divided by the number of
 symbols (Jin et al. 2020, arXiv 1912.03699; over all frames). α and T are as published. Published for layer
 norms are ten steps at 2e-5; IA³ vectors were better with five at 1e-2 (egs/without_transcripts/README.md).
 
@@ -52,7 +52,7 @@ MEMORY = 5  # pieces that slow vectors are adapted to together
 START = "ones"  # the bank's name of the adapter that a request without one starts from
 ADAPTED = ("key", "value", "ffn", "ffn_output", "attention_output")  # its placements
 
-# A vector's parameter in the model → what a request has in its place, (1, 1, d).
+# A vector's parameter in the model → the request's values for it, (1, 1, d).
 Rows = dict[nn.Parameter, torch.Tensor]
 
 
@@ -155,7 +155,7 @@ def suta_loss(logits: torch.Tensor, blank: int) -> torch.Tensor:
 
 
 def trainable_rows(rows: Rows) -> tuple[Rows, torch.optim.Optimizer]:
-    """A copy of vectors, and what adapts it."""
+    """A copy of vectors, and its optimizer."""
     copies = {vector: row.detach().clone().requires_grad_() for vector, row in rows.items()}
     return copies, torch.optim.AdamW(copies.values(), lr=LEARNING_RATE, weight_decay=0.0)
 

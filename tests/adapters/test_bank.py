@@ -1,16 +1,13 @@
 """adapters.bank: a row of a mixed batch is that row alone; the base's keep every bit; edits disturb none."""
 
-import importlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny_models import TINY, tiny, tiny_processor
 
-from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapter
-from ia3_speech.adapters.io import read_adapter
+from ia3_speech import Bank, attach, detach, load_base
 from ia3_speech.adapters.load import attach_adapter, combine
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.errors import AdapterError, UnknownAdapter
@@ -286,32 +283,35 @@ def test_a_thread_in_a_batch_can_not_wait_for_itself(tiny_base):
 
 
 def test_what_add_takes(tiny_folder, speaker42):
-    """A registered name, a folder, a sum of such; the name alone is looked up too; in inference mode too."""
-    base, other = load_base(tiny_folder), load_base(tiny_folder)
-    bank = Bank(base)
+    """A registered name, a folder, a sum; in inference mode too."""
+    bank = Bank(load_base(tiny_folder))
+    assert bank, "an empty bank is a bank"
     with torch.inference_mode():
         bank.add("speaker42")
     bank.add("folder", speaker42)
     bank.add("half", "speaker42:0.5")
-    rows = bank.logits(WAVES[:4], ["speaker42", "folder", "half", "folder:0.5"])
-    whole, half = ("speaker42", speaker42), ("speaker42:0.5", "speaker42:0.5")
-    for row, wave, name in zip(rows, WAVES, whole + half, strict=False):
-        load_adapter(other.model, name, check=False)
-        assert apart([row], run(other, [wave])) <= 1e-5
+    whole, folder, half, sums = (
+        bank.logits(WAVES[:1], [n])[0] for n in ("speaker42", "folder", "half", "folder:0.5")
+    )
+    assert torch.equal(whole, folder) and torch.equal(half, sums) and not torch.equal(whole, half)
     with pytest.raises(UnknownAdapter, match=r"speaker43: no adapter has this name.*speaker42"):
         bank.add("speaker43")
+    with pytest.raises(AdapterError, match="folder: is in the bank already"):
+        bank.add("folder", speaker42)
 
 
-def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_path):
-    mine, theirs = tiny_base(), tiny_base(seed=5)
-    mine.name, theirs.name = "mine", "theirs"
-    save_adapter(attach(theirs.model), tmp_path / "a", base=theirs)
-    bank = Bank(mine)
-    message = r"a was trained on another base, theirs \(Wav2Vec2ForCTC.*; this one is Wav2Vec2ForCTC"
-    for adapter in (tmp_path / "a", read_adapter(theirs.model, tmp_path / "a")):
-        with pytest.raises(AdapterError, match=message):
-            bank.add("a", adapter)
-    assert bank.names() == [] and not is_attached(mine.model)
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8", "bf16"])
+def test_a_batch_with_one_adapter_is_bit_for_bit_what_attach_gives(tiny_folder, precision, head):
+    """In every precision, so that no hypothesis depends on how an adapter is loaded."""
+    bases = [load_base(tiny_folder, dtype="float32" if precision == "bf16" else precision) for _ in "12"]
+    for base in bases:
+        base.precision = "bf16" if precision == "bf16" else "no"
+    adapter = random_adapter(bases[0].model, 1, head=head)
+    attach_adapter(bases[0].model, adapter, check=False)
+    bank = Bank(bases[1])
+    bank.add("a", adapter)
+    assert all(map(torch.equal, bank.logits(WAVES, ["a"] * 6), bases[0].logits(WAVES)))
 
 
 # ---- what doesn't fit
@@ -321,7 +321,7 @@ def test_adapters_that_do_not_fit_change_nothing(tiny_base):
     base = tiny_base()
     bank = make_bank(base)
     expected = bank.logits(WAVES[:1], ["a"])
-    wide, deep = tiny_base(vocab_size=40).model, tiny_base(num_hidden_layers=4).model
+    wide = tiny_base(vocab_size=40).model
     narrow = tiny_base(intermediate_size=40).model
     half = Adapter("b", IA3Config((), train_head=True), {}, {"lm_head.weight": torch.ones(29, 32)})
     broken = random_adapter(base.model, 2)
@@ -329,7 +329,6 @@ def test_adapters_that_do_not_fit_change_nothing(tiny_base):
     for adapter, message in (
         (random_adapter(wide, 2, head=True), r"lm_head\.weight has 1280 .* has 928 there \(heads"),
         (random_adapter(narrow, 2), r"\.ia3_ffn has 40 parameters, and the base has 48 there"),
-        (random_adapter(deep, 2), r"layers\.3\..*ia3_key has 32 .* the base has no target module there"),
         (broken, "ia3_key holds NaN or infinite values"),
         (half, r"the head is lm_head\.weight, and the base's lm_head\.weight, lm_head\.bias"),
     ):
@@ -358,7 +357,6 @@ def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["scots", "medicl"], r"medicl: no adapter of the bank has this name \(nearest names: medical"),
         (["scots+medicl:0.5"], r'medicl: no adapter .* in "scots\+medicl:0\.5" \(nearest names: medical'),
         (["scots+"], r'\(empty\): no adapter of the bank has this name, in "scots\+"'),
         (["scots", None, None], "2 waves and 3 names"),
@@ -386,32 +384,3 @@ def test_one_model_carries_one_thing(tiny_base):
             act()
     detach(base.model)
     assert torch.equal(bank.logits(WAVES[:1], ["a"])[0], expected[0])
-
-
-def test_names_are_taken_once_and_dropped_once(tiny_base):
-    base = tiny_base()
-    bank = make_bank(base)
-    with pytest.raises(AdapterError, match=r"a: is in the bank already \(replace it, or drop it first\)"):
-        bank.add("a", random_adapter(base.model, 2))
-    for edit in (bank.drop, bank.replace):
-        with pytest.raises(AdapterError, match="b: no adapter of the bank has this name"):
-            edit("b")
-    with pytest.raises(AdapterError, match="dtype is float32 or bfloat16, not 'float16'"):
-        Bank(tiny_base(), dtype="float16")
-
-
-# ---- the benchmark
-
-
-def test_the_benchmark_writes_its_tables(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
-    bench = importlib.import_module("bench_bank")
-    sizes = {"base": "tiny", "rows": 2, "seconds": 0.5, "repeats": 1, "loaded": 3}
-    out = tmp_path / "new/bench.md"
-    bench.main(bench.Options(**sizes, filled_shape="tiny", filled_adapters=20, out=out))
-    text = out.read_text("utf-8")
-    assert text.startswith("# Many adapters at once\n\n`python ")
-    assert "A batch of 2 rows, 0.25 to 0.5 s, 3 adapters loaded" in text
-    assert "20 adapters of the shape of tiny, 256 parameters each" in text
-    rows = [line.count("|") - 1 for line in text.splitlines() if line.startswith("|")]
-    assert rows == [4] * 6 + [2] * 7 + [6] * 4

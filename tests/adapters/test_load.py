@@ -261,13 +261,10 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
 
 
 def test_combine_average(run_command, pair):
-    """As recipes/study.sh calls it; several words are added."""
     model, home = load_base(pair).model, registry.adapters_dir()
     words = ["--average", home / "accent", home / "medical", "--out", "mean"]
     assert run_command("adapters", "combine", *words).out.startswith("mean: accent:0.5+medical:0.5, ")
-    mean = read_sum(model, parse_sum("accent:0.5+medical:0.5"))
-    assert same(read_sum(model, parse_sum("mean")), mean)
-    assert read_metadata(Path("mean")).training["expression"] == "accent:0.5+medical:0.5"
+    assert same(read_sum(model, parse_sum("mean")), read_sum(model, parse_sum("accent:0.5+medical:0.5")))
 
 
 def test_combine_replaces_nothing_unasked(run_command, pair):
@@ -292,10 +289,7 @@ def test_combine_replaces_nothing_unasked(run_command, pair):
     ("argv", "message"),
     [
         (["accent"], "say where to write it: --out FOLDER, or --name NAME to register it"),
-        (["accent", "--out", "x", "--name", "y"], "say where to write it"),
-        (["accent", "--name", "a/b"], "'a/b' can't be an adapter's name: it holds /"),
         (["accent:2+medical", "--average", "--out", "x"], "--average sets the weights (leave out that of "),
-        (["accent:2", "--base", "/none", "--out", "x"], "no base '/none'"),
         (["accent:1e39", "--out", "x"], "accent:1e+39 (take smaller weights): "),
     ],
 )  # fmt: skip

@@ -198,7 +198,7 @@ def test_the_card_of_an_export(tiny_folder, scots, tmp_path):
     rest = f"""library_name: transformers
 pipeline_tag: automatic-speech-recognition
 tags:
-- ia3_plus
+- ia3
 - ia3-speech
 ---
 

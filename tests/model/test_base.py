@@ -1,7 +1,6 @@
 """base: found, fingerprinted, and a row alone equals that row in a batch, for each architecture."""
 
 import json
-from importlib.util import find_spec
 
 import pytest
 import soundfile
@@ -14,9 +13,9 @@ from ia3_speech.adapters.record import same_base
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.base import make_base
+from ia3_speech.model.base import Classifier, make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import greedy
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
@@ -147,14 +146,6 @@ def test_logits_are_without_dropout_and_masks_in_train_mode_too(tiny_base):
     assert base.model.training and base.logits([]) == []
 
 
-@pytest.mark.skipif(bool(find_spec("pyctcdecode")), reason="pyctcdecode is there")
-def test_a_processor_with_a_language_model_needs_nothing_more(tiny_folder):
-    file = tiny_folder / "processor_config.json"
-    record = json.loads(file.read_text()) | {"processor_class": "Wav2Vec2ProcessorWithLM"}
-    file.write_text(json.dumps(record))
-    assert type(load_base(tiny_folder).processor).__name__ == "Wav2Vec2Processor"
-
-
 def test_word_pieces_that_the_tokenizer_cannot_cut_are_refused(tiny_model, processor, tmp_path):
     """They would be learnt letter by letter, and dropped from what the base says."""
     pieces = [f"▁{a}{b}" for a in "abcdefgh" for b in "nrst"] + ["er", "ing", "tion"]
@@ -172,6 +163,13 @@ def test_pickled_weights_are_not_opened(tiny_folder):
     (tiny_folder / "model.safetensors").unlink()
     with pytest.raises(BaseError, match="safetensors"):
         load_base(tiny_folder)
+
+
+def test_a_kind_names_what_it_cannot_do(tiny_base):
+    base = tiny_base()
+    base.require("hot words")
+    with pytest.raises(UserError, match="mine: a classifier has no hot words"):
+        Classifier("mine", base.model, base.processor, None, {}).require("hot words")
 
 
 # ---- fingerprint

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,14 +72,6 @@ def test_collate_writes_numbers_in_words_and_says_so_once(tiny_base, caplog):
         'column "text": numbers are written in words, since the base has no digits: 2nd → second, 9 → nine '
         "(said once; write them out as they were spoken, where that differs)"
     ]
-
-
-def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
-    """datasets from 4 on gives a decoder of torchcodec."""
-    samples = SimpleNamespace(data=np.stack([np.ones(4_800), np.zeros(4_800)]), sample_rate=48_000)
-    decoder = SimpleNamespace(get_all_samples=lambda: samples)
-    batch = tiny_base().collate([{"audio": decoder, "text": "a"}, {"audio": np.ones(1_600), "text": "a"}])
-    assert batch["input_values"].shape == (2, 1_600) and bool(batch["attention_mask"].all())
 
 
 def test_errors_of_rows_name_the_column(tiny_base):

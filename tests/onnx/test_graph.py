@@ -13,14 +13,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 from tiny_models import noise_waves, tiny, tiny_processor
 
-from ia3_speech import load, load_base
+from ia3_speech import load
 from ia3_speech.adapters.spec import parse_sum
-from ia3_speech.data.audio import load_audio
 from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import make_base
-from ia3_speech.model.hypotheses import greedy
 from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
 from ia3_speech.search import SearchOptions
 
@@ -99,17 +97,6 @@ def test_texts_are_those_of_pytorch(graph, random_base, speaker42, recordings):
         assert [each.text for each in found] == [each.text for each in expected]
         times = [[[(w.text, w.start, w.end) for w in each.words] for each in of] for of in (found, expected)]
         assert times[0] == times[1] and all(times[0])
-
-
-def test_texts_of_a_real_base_are_those_of_pytorch(base_folder, shared_data, tmp_path, run_command):
-    """On four real utterances in one batch; scripts/bench_onnx.py takes a hundred."""
-    out = tmp_path / "graph"
-    assert run_command("export", "--base", base_folder, "--out", out).code == 0
-    chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
-    files = sorted(chapter.glob("*.flac"), key=lambda file: file.stat().st_size)[:4]
-    waves, base = [load_audio(file) for file in files], load_base(base_folder)
-    expected = [greedy(row, base.vocabulary) for row in base.logits(waves)]
-    assert ia3_speech.onnx.load(out).recognizer.texts(waves) == expected and all(expected)
 
 
 def test_it_runs_without_torch(graph, speaker42, recordings):

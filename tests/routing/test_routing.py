@@ -22,7 +22,6 @@ from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate, measure_speech, read_gate, speech_statistics, write_gate
-from ia3_speech.routing.router import choose_names
 
 KINDS = {"low": 0.95, "high": 0.05, "general": 0.4}  # share of a quarter of a second in which there is sound
 
@@ -89,7 +88,7 @@ def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
     assert (tmp_path / GATE).stat().st_size < 310_000
     np.testing.assert_allclose(again.mean, speech.mean, rtol=1e-6)
     assert np.abs(again.scatter - speech.scatter).max() < 1e-3 * np.abs(speech.scatter).max()
-    with pytest.raises(UserError, match="1 utterances tell nothing"):
+    with pytest.raises(UserError, match="too few for a gate"):
         measure_speech(base, [sound("low", 0)])
 
 
@@ -172,20 +171,6 @@ def test_the_front_end_is_computed_once_and_rows_are_as_if_they_were_named(tiny_
         assert len(calls) == len(waves) + 1  # once more in the batch, where it returns what is there
 
 
-def test_rows_of_a_bank_are_chosen_too(two):
-    waves, names = [sound("low", 90), sound("general", 91, 0.7), sound("high", 92)], ["low", None, "high"]
-    bank = Bank(load_base(two))
-    found = bank.logits(waves, choose_names("auto", bank))
-    assert bank.names() == ["high", "low"]
-    assert all(torch.equal(*pair) for pair in zip(bank.logits(waves, names), found, strict=True))
-    only = bank.logits(waves, choose_names("auto:low", bank))
-    expected = bank.logits(waves, ["low", None, None])
-    assert all(torch.equal(*pair) for pair in zip(expected, only, strict=True))
-    weaker = bank.logits(waves, choose_names("auto:low:0.5", bank))
-    assert torch.equal(weaker[0], bank.logits(waves, ["low:0.5", None, None])[0])
-    assert bank.logits([], choose_names("auto", bank)) == []
-
-
 # ---- what a user names
 
 
@@ -258,26 +243,22 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     run_command("adapters", "gate", "low", "--data", data_of(tmp_path / "low", "low"))
     with pytest.raises(UserError, match=r"gate of out-of-domain speech.*FOLDER_OF_THE_BASE"):
         load(tiny_folder, adapter="auto")
-    with pytest.raises(UserError, match="nobody: no adapter has this name"):
-        load(tiny_folder, adapter="auto:low,nobody")
-    for sum_or_none in ("auto:low:0.5+low:0.5", "auto:"):
-        with pytest.raises(UserError, match="names no adapter to choose, or a sum"):
-            load(tiny_folder, adapter=sum_or_none)
+    for names, fault in {
+        "low,nobody": "nobody: no adapter has",
+        "low:0.5+low:0.5": "or a sum",
+        "": "or a sum",
+    }.items():
+        with pytest.raises(UserError, match=fault):
+            load(tiny_folder, adapter=f"auto:{names}")
     record = registry.adapters_dir() / "low/ia3_speech.json"
     ia3s = record.read_text()
     record.write_text(json.dumps(json.loads(ia3s) | {"config": {"method": "lora"}}))
-    with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses among IA³'s adapters"):
+    with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses among IA³ adapters"):
         load(tiny_folder, adapter="auto:low")
     record.write_text(ia3s)
-    own = registry.adapters_dir() / "low/README.md"
-    own.write_text("My own words.\n")
-    run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
-    assert own.read_text() == "My own words.\n"
     with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
         load("mini", adapter="auto:low")
-    (registry.adapters_dir() / "low/gate.safetensors").write_bytes(
-        b"xx"
-    )  # one that is damaged stops no other
+    (registry.adapters_dir() / "low" / GATE).write_bytes(b"xx")  # a damaged gate is left out
     run_command("adapters", "gate", tiny_folder, "--data", tmp_path / "low/data")
     add_adapter(tiny_folder, "high", 2)
     run_command("adapters", "gate", "high", "--data", data_of(tmp_path / "high", "high"))
@@ -288,8 +269,6 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
     assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.spec.terms] == ["low"]
     assert "high: is not chosen: " in caplog.text
-    done = run_command("adapters", "gate", "low", "--base", "mini", "--data", tmp_path / "low/data")
-    assert done.code == 1 and "was trained on another base" in done.err
 
 
 def test_real_speech(shared_data, tmp_path, run_command):

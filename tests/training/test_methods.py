@@ -228,7 +228,7 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
         lambda: train(options_of(place, base=str(random_base), init_adapter=str(lora))),
     ):
         with pytest.raises(
-            AdapterError, match=r"its method is lora, and sums, banks, merging.* are IA³'s alone"
+            AdapterError, match=r"its method is lora; sums, banks, merging.* need IA³"
         ):
             use()
 
