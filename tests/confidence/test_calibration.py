@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ia3_speech.adapters.spec import parse_sum
+from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.confidence.fitting import right_words
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
@@ -56,8 +56,8 @@ def calibrated(tiny_folder, speaker42):
 
     def store(adapter: str | None, record: dict, scaling: Scaling = FITTED) -> Path:
         fitted = measure(np.array([0.2, 0.9]), np.array([False, True]), scaling)
-        terms = parse_sum(adapter) if adapter else []
-        return store_scaling(load_base(tiny_folder), terms, record, fitted, Path("data/clinic/dev"))
+        spec = parse_sum(adapter) if adapter else AdapterSpec()
+        return store_scaling(load_base(tiny_folder), spec, record, fitted, Path("data/clinic/dev"))
 
     return store
 
@@ -102,12 +102,12 @@ def test_a_scaling_is_found_for_the_search_that_it_was_fitted_with_alone(calibra
         ({"search": "greedy"}, None),
         ({"search": "greedy", "hotwords": terms, "hotword_weight": 1.0}, None),
     ]:
-        assert find_scaling(base, [], record(**options)) == scaling, options
+        assert find_scaling(base, AdapterSpec(), record(**options)) == scaling, options
         said = uncalibrated(Recognizer(base, search_record=record(**options)))
         assert bool(said) == (scaling is None)
     write_arpa(estimate([["a", "cough"]], 2), lm)
     terms.write_text("fever\ncough\n")
-    assert find_scaling(base, [], own) is find_scaling(base, [], record("greedy", hotwords=terms)) is None
+    assert find_scaling(base, AdapterSpec(), own) is find_scaling(base, AdapterSpec(), record("greedy", hotwords=terms)) is None
 
 
 def test_the_mini_base_is_calibrated_for_its_own_searches():
@@ -142,7 +142,7 @@ def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, run_command):
     decode = ("decode", ten, out, "--base", base, "--search", "greedy")
     calibrate = ("calibrate", ten, "--base", base, "--search", "greedy", "--store", "--minimum-words")
     few = run_command(*calibrate, 9999)
-    assert few.code == 0 and "words recognised, and 9,999 are needed" in few.out
+    assert few.code == 0 and "needs 9,999" in few.out
     assert run_command(*decode).err == ""
     before = read_confidences(out / "hyp.ctm")
     stored = run_command(*calibrate, 1)
