@@ -260,10 +260,10 @@ def load(
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     warn_of_unused_searches(spec, options)
     from ia3_speech.adapters.load import base_of
-    from ia3_speech.adapters.methods import add_own_method, load_any
+    from ia3_speech.adapters.methods import add_user_method, load_any
     from ia3_speech.model.precision import choose_precision
 
-    add_own_method(method)
+    add_user_method(method)
     if bank:  # its first adapter says of which base it is
         base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
     loaded = base_of(spec, base, dtype=dtype, device=device)

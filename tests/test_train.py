@@ -26,7 +26,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.hypotheses import greedy
+from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.config import TrainingOptions, plain_options
@@ -181,7 +181,7 @@ def test_a_base_of_word_pieces_learns_and_writes_them(tmp_path, kind):
     base = load_base(tmp_path / "base")
     load_adapter(base.model, tmp_path / "exp/adapter")
     wave, _ = soundfile.read(tmp_path / "audio/train/1.wav", dtype="float32")
-    said = greedy(base.logits([wave])[0], base.vocabulary)
+    said = GreedySearch(base.vocabulary)(base.logits([wave])[0]).text
     assert said and set(said.split()) <= set(text.split())
 
 

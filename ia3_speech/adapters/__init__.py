@@ -1,7 +1,7 @@
 """Adapters: IA³ vectors with a record of their base. A module imports only what stands above it here:
 
-    record              the dataclasses Adapter and Metadata; ia3_speech.json, its only reader and writer
-    weights             tensors read, and how vectors lie around 1
+    record              the dataclasses Adapter and Metadata; the only reader and writer of ia3_speech.json
+    weights             tensors, and the distribution of vectors around 1
     card                README.md, the model card
     hub                 fetch from and publish on the Hugging Face Hub
     registry            a name → an adapter's folder
@@ -15,6 +15,6 @@
     bank                many adapters at once, one for each row of a batch
     cache               adapters of requests, loaded into a bank on first use
 
-The registry stands below `io` and `load`, which resolve names by it; and since a name may be one on the Hub,
-and what is published there has a card, so do `hub` and `card`.
+`io` and `load` resolve names by the registry, so it precedes them. A name may be an id on the Hub, and a
+published adapter has a card, so `hub` and `card` precede the registry.
 """

@@ -8,18 +8,18 @@
         model(batch, attention_mask=mask)
 
 In: waves, and for each the name of an adapter, None for the base, or a sum of names as `spec` reads it. Out:
-logits, each row's equal to that row alone with its adapter. A row of the base is bit for bit what the same
-batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are stored in the bank's type and
-multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
+logits, each row's equal to that row alone with its adapter. A row of the base equals bit for bit the row of
+the same batch without a bank, since 1·x is x; in bfloat16 too, since vectors are stored in the bank's type
+and multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
 
 An adapter's vectors are one tensor, in the order of the model's target modules. A batch makes a tensor
 (batch, parameters) of them, with ones where an adapter has no vector, and each target module gets its part.
 
-Any thread may run batches and edit the bank, and use the base's own `logits`. A batch starts by copying what
-it needs, under the lock that an edit takes to write: a later edit affects the next batch, and waits for
-none. Its rows belong to its thread (`ia3.using_rows`), so that batches run side by
-side. Only an edit that needs vectors in target modules that had none, or ends the last use of one, changes
-the model and waits for current batches (`Base.lock`); a target module that no adapter uses costs no time.
+Any thread may run batches and edit the bank, and use the base's own `logits`. A batch first copies the
+vectors it needs, under the lock that an edit takes to write: a later edit affects the next batch, and waits
+for none. The rows of a batch belong to its thread (`ia3.using_rows`), so batches run side by side. An edit
+changes the model, and waits for current batches (`Base.lock`), only if it adds the first vector of a target
+module or removes the last; a target module that no adapter uses costs no time.
 """
 
 import copy
@@ -65,32 +65,29 @@ from ia3_speech.model.sharing import structural_copy
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """One adapter in the bank."""
+    """An adapter in the bank."""
 
     targets: frozenset[TargetModule]  # the target modules for which it has vectors
     # (parameters,): these vectors, one after another in the order of the model's target modules
     values: torch.Tensor
-    head: Head  # its head's parameters by their names in the model; empty where it has none
+    head: Head  # its head's parameters by their names in the model; empty if it has none
 
 
-# The adapters of a row: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.
-WeightedAdapters = list[tuple[LoadedAdapter, float]]
-# What a caller names for a row: an adapter, a sum such as `scots:0.7+medical`, (name, weight) pairs; None is
-# the base.
+# A row's adapter: a name, a sum such as `scots:0.7+medical`, or (name, weight) pairs; None is the base.
 Row = str | None | tuple[tuple[Hashable, float], ...]
 Names = Sequence[Row]
 ChooseNames = Callable[[Sequence[torch.Tensor]], Names]
 
 
 class Bank:
-    """Loaded adapters of one base, to be chosen from row by row.
+    """Loaded adapters of one base; each row of a batch chooses among them.
 
-    The base's model must carry no adapter. While the bank holds any, the model carries the bank's vectors,
-    which are ones but while a batch of the bank runs; when the last adapter is dropped, it is as it was.
+    The base's model must carry no adapter. While the bank holds adapters, the model carries the bank's
+    vectors, which are ones except while a batch of the bank runs; without adapters the model is unchanged.
 
     Args:
         base: the base of all adapters, in any precision.
-        dtype: in which vectors are kept: float32, or bfloat16 for half the memory (parameters near 1 then
+        dtype: type of the stored vectors: float32, or bfloat16 for half the memory (parameters near 1 then
             keep 8 bits).
 
     Raises:
@@ -100,30 +97,31 @@ class Bank:
 
     def __init__(self, base: Base, *, dtype: str = "float32"):
         if dtype not in ("float32", "bfloat16"):
-            raise AdapterError(f"a bank's dtype is float32 or bfloat16, not {dtype!r}")
+            raise AdapterError(f"`dtype` of a bank is float32 or bfloat16, not {dtype!r}")
         refuse_merged(base.model)
         if is_attached(base.model):
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
         self.base, self.dtype, self.is_int8 = base, DTYPES[dtype], is_int8(base.model)
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
-        # The modules of the head (`lm_head`; `projector`, `classifier`), to run with the rows' parameters.
+        # The modules of the head (`lm_head`; `projector`, `classifier`), which run with the rows' parameters.
         paths = dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(base.model))
         if "" in paths:
             raise AdapterError(f"{base.name}: the weights of its layers can't differ by row")
         self.head_modules = {path: copy.deepcopy(base.model.get_submodule(path)) for path in paths}
         self.loaded: dict[Hashable, LoadedAdapter] = {}  # by name, in the order in which they were added
-        # A set of target modules → how many loaded adapters have vectors for just these.
+        # A set of target modules → how many loaded adapters have vectors for exactly these.
         self.users: Counter[frozenset[TargetModule]] = Counter()
-        self.vectors: dict[TargetModule, IA3Vector] = {}  # those in the model
-        # In (batch, parameters): where each of these stands; those of an adapter with just these; the base.
+        self.vectors: dict[TargetModule, IA3Vector] = {}  # in the model
+        # Columns of (batch, parameters): each target module's; those of an adapter with exactly these target
+        # modules; and a row of the base.
         self.columns: dict[TargetModule, slice] = {}
         self.positions: dict[frozenset[TargetModule], torch.Tensor] = {}
         self.ones = torch.ones(0, device=base.device)
         self.config: IA3Config | None = None  # of the vectors in the model
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
-        # Of this thread's batch: each row's head, empty where that is the base's
+        # Of this thread's batch: each row's head, empty for the base's
         self.heads: ContextVar[list[Head] | None] = ContextVar("heads", default=None)
-        # For one edit at a time; for what is loaded. `base.lock` is taken between them.
+        # The first admits one edit at a time, the second guards `loaded`. `base.lock` is taken between them.
         self.edit_lock, self.loaded_lock = Lock(), Lock()
 
     def __contains__(self, name: Hashable) -> bool:
@@ -145,8 +143,8 @@ class Bank:
         """Load an adapter under `name`.
 
         Args:
-            adapter: in memory, or what `--adapter` takes: a folder, a registered name, a sum of such. None
-                stands for `name`.
+            adapter: an adapter in memory, or a folder, a registered name, or a sum of these. None stands for
+                `name`.
 
         Raises:
             AdapterError: the name is taken; the adapter is of another base (both are named) or vocabulary, or
@@ -159,7 +157,7 @@ class Bank:
             self.write(name, self.read(name, name if adapter is None else adapter))
 
     def replace(self, name: str, adapter: Adapter | Path | str | None = None) -> None:
-        """Put another adapter under the name of a loaded one. Raises as `add`; the older one then stays."""
+        """Replace the loaded adapter of this name. Raises as `add`; the older adapter then stays."""
         with self.edit():
             self.refuse_unknown(name)
             self.write(name, self.read(name, name if adapter is None else adapter))
@@ -172,7 +170,7 @@ class Bank:
 
     @contextmanager
     def edit(self) -> Iterator[None]:
-        """One edit at a time, and none by the thread that runs a batch: it might wait for itself."""
+        """Admit one edit at a time, and none by a thread that runs a batch: it might wait for itself."""
         self.refuse_within_batch()
         # Tensors made in a server's inference mode could not be written to outside of it.
         with self.edit_lock, torch.inference_mode(False), torch.no_grad():
@@ -189,7 +187,7 @@ class Bank:
         return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
 
     def read(self, name: str, adapter: Adapter | Path | str) -> Adapter:
-        """The adapter in memory, proven to fit the base, as `read_adapter` does with files."""
+        """An adapter that is checked to fit the base."""
         if not isinstance(adapter, Adapter):
             return read_sum(self.base.model, parse_sum(adapter))
         if adapter.metadata:
@@ -204,7 +202,7 @@ class Bank:
             users[old.targets] -= 1
         if adapter:
             targets = frozenset(adapter.vectors)
-            targets = next((known for known in users if known == targets), targets)  # one for thousands
+            targets = next((known for known in users if known == targets), targets)  # thousands share a set
             users[targets] += 1
             device = self.base.device
             flat = [adapter.vectors[t].flatten() for t in self.sizes if t in targets]
@@ -226,7 +224,7 @@ class Bank:
                 del self.loaded[name]
 
     def set_targets(self, used: frozenset[TargetModule]) -> None:
-        """Have vectors in these target modules only. Raises AdapterError and changes nothing."""
+        """Put vectors into these target modules only. If it raises AdapterError, nothing has changed."""
         before, targets = list(self.columns), [target for target in self.sizes if target in used]
         try:
             self.insert_vectors(targets)
@@ -240,13 +238,13 @@ class Bank:
         self.positions, self.ones = {}, torch.ones(ends[-1], device=self.base.device)
 
     def set_hooks(self, wanted: bool) -> None:
-        """Have hooks in the model that apply the heads of this thread's batch."""
+        """Add the hooks that apply the heads of this thread's batch, or remove them."""
         for handle in self.hooks:
             handle.remove()
         self.hooks = []
         if wanted:
             model = self.base.model
-            # Functions, and no methods: a deep copy of the model would copy the bank with them.
+            # Functions, not methods: a deep copy of the model would copy the bank with them.
             check = lambda *call: self.check_rows(*call)  # noqa: E731
             self.hooks = [model.register_forward_pre_hook(check, with_kwargs=True)]
             for path in self.head_modules:
@@ -254,27 +252,27 @@ class Bank:
                 self.hooks.append(model.get_submodule(path).register_forward_hook(hook))
 
     def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
-        """A batch must have as many rows as names were given for it."""
+        """Raises AdapterError unless the batch has as many rows as names were given for it."""
         heads = self.heads.get()
         sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
         if heads is not None and sizes[0] != len(heads):
             raise AdapterError(f"a batch of {sizes[0]} rows came, and the bank has {len(heads)} names for it")
 
     def apply_heads(self, path: str, _module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        """The output of a module of the head, by their own parameters for rows that have such."""
+        """A hook: the output of a module of the head; rows with a head use its parameters."""
         heads = self.heads.get() or []
         different = {id(head): head for head in heads if head}
         if not different:
             return output
         output, module = output.clone(), structural_copy(self.head_modules[path])
         for head in different.values():
-            rows = [row for row, its_head in enumerate(heads) if its_head is head]
+            rows = [row for row, row_head in enumerate(heads) if row_head is head]
             parameters = {n: head[f"{path}.{n}"].to(output.dtype) for n, _ in module.named_parameters()}
             output[rows] = functional_call(module, parameters, (args[0][rows],))
         return output
 
     def insert_vectors(self, targets: list[TargetModule]) -> None:
-        """Put vectors of ones into these modules of the model, instead of the bank's other vectors."""
+        """Replace the bank's vectors in the model by vectors of ones in these modules."""
         model = self.base.model
         if is_attached(model) and attachment(model).config is not self.config:
             raise AdapterError(f"{self.base.name} carries another adapter (call detach(base.model) first)")
@@ -291,12 +289,12 @@ class Bank:
     def logits(
         self, waves: Sequence[np.ndarray], names: Names | ChooseNames, *, any_length: bool = False
     ) -> list[torch.Tensor]:
-        """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone with the
-        adapter that `names` gives for it.
+        """One (frames, vocabulary) tensor for each wave, fp32 on the CPU, equal to that wave alone with its
+        adapter.
 
         Args:
-            names: as for `rows`; or a function of what the base's front end, below every vector, makes of
-                each wave, (frames, channels), which is computed once.
+            names: as for `rows`; or a function from the front end's output for each wave, (frames, channels),
+                which is computed once, below every vector.
             any_length: as for `Base.logits`.
 
         Raises:
@@ -317,12 +315,12 @@ class Bank:
             return [self.logits([wave], [name], any_length=any_length)[0] for wave, name in pairs]
         with self.rows(names):
             if any(target.placement == "conv" for target in self.columns):
-                features = None  # a row's own vectors stand in its front end
+                features = None  # each row has vectors in its front end
             return self.base.logits(waves, any_length=any_length, features=features)
 
     @contextmanager
     def rows(self, names: Names) -> Iterator[None]:
-        """Within this context, row i of each batch that the model computes has the adapter `names[i]`.
+        """Give row i of each batch that the model computes within this context the adapter `names[i]`.
 
         Args:
             names: loaded adapters, None for the base, or sums such as `scots:0.7+medical`.
@@ -335,7 +333,7 @@ class Bank:
         self.refuse_within_batch()
         refuse_merged(self.base.model)
         if has_compiled_layers(self.base.model):
-            raise AdapterError("a layer compiled by itself knows no rows (compile the model as a whole)")
+            raise AdapterError("a bank can't use layers compiled one by one (compile the model as a whole)")
         if attachment(self.base.model).config is not self.config:  # somebody has called `detach`
             with self.base.lock.exclusive():
                 self.insert_vectors(list(self.columns))
@@ -350,10 +348,14 @@ class Bank:
 
     @torch.no_grad()
     def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head]]:
-        """The rows of a batch: target module → (batch, 1, d), fp32; each row's head, empty for the base's."""
+        """The rows of a batch: target module → (batch, 1, d), fp32; each row's head, empty for the base's. A
+        sum is computed as `load.combine` does it."""
+        values: dict[Row, torch.Tensor] = {}
         with self.loaded_lock:
             rows = {name: self.adapters_of(name) for name in dict.fromkeys(names)}
-            values = {name: self.values_of(adapters) for name, adapters in rows.items()}
+            for name, adapters in rows.items():
+                parts, weights = [self.widen(a) for a, _ in adapters], [weight for _, weight in adapters]
+                values[name] = weighted_sum(parts, weights).float() if adapters else self.ones
         with_heads = {name: [(a.head, w) for a, w in adapters if a.head] for name, adapters in rows.items()}
         base = head_parameters(self.base.model) if any(with_heads.values()) else {}
         heads = {name: sum_heads(pairs, base) if pairs else {} for name, pairs in with_heads.items()}
@@ -361,13 +363,8 @@ class Bank:
         heads = [heads[name] for name in names]
         return {target: values[..., columns] for target, columns in self.columns.items()}, heads
 
-    def values_of(self, adapters: WeightedAdapters) -> torch.Tensor:
-        """(parameters,), fp32: the vectors of a row; a sum is computed as `load.combine` does it."""
-        weights, values = [weight for _, weight in adapters], [self.widen(adapter) for adapter, _ in adapters]
-        return weighted_sum(values, weights).float() if adapters else self.ones
-
     def widen(self, adapter: LoadedAdapter) -> torch.Tensor:
-        """(parameters,): its vectors in the order of `columns`, and ones where it has none."""
+        """(parameters,): an adapter's vectors in the order of `columns`, ones where it has none."""
         if adapter.targets == self.columns.keys():
             return adapter.values
         if adapter.targets not in self.positions:
@@ -378,8 +375,8 @@ class Bank:
         values[self.positions[adapter.targets]] = adapter.values.float()
         return values
 
-    def adapters_of(self, name: Row) -> WeightedAdapters:
-        """A row's loaded adapters with their weights. An exact name wins over a sum."""
+    def adapters_of(self, name: Row) -> list[tuple[LoadedAdapter, float]]:
+        """A row's loaded adapters with their weights, none for the base. An exact name wins over a sum."""
         if isinstance(name, tuple):
             for part, _ in name:
                 self.refuse_unknown(part)

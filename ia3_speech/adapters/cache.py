@@ -1,8 +1,8 @@
 """A bank whose adapters are loaded from disk when a request first needs them.
 
 In: the terms of an `AdapterSpec` for each waveform. Out: logits. The bank's name of an adapter is its folder,
-so no name of one request can mean the adapter of another. An adapter whose files have changed replaces its
-earlier version. `session.Session` and the server's engine use it.
+so a name can't mean another request's adapter. An adapter whose files have changed replaces its earlier
+version. `session.Session` and the server's engine use the cache.
 """
 
 from collections import OrderedDict
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Terms = tuple[Term, ...]
-# What the base's front end makes of waveforms, (frames, channels) each → the terms of each.
+# The front end's outputs for waveforms, (frames, channels) each → the terms of each waveform.
 ChooseTerms = Callable[[Sequence["Tensor"]], Sequence[Terms]]
 
 
 class AdapterCache:
-    """See the module. Any thread may use it if no adapter ever has to leave; with limits, one thread.
+    """See the module. Without limits any thread may use it; with limits, a single thread.
 
     Args:
-        bank: gets the adapters.
-        max_adapters, max_bytes: the least recently used adapters are unloaded beyond these.
+        bank: holds the adapters.
+        max_adapters, max_bytes: beyond these limits the least recently used adapters are unloaded.
     """
 
     def __init__(self, bank: Bank, max_adapters: float = inf, max_bytes: float = inf):
@@ -51,9 +51,9 @@ class AdapterCache:
         return self.bank.logits(waves, names, any_length=True)
 
     def row(self, terms: Terms | Row, keep: Container[Path] = ()) -> Row:
-        """The bank's row for this sum, whose adapters are loaded if they are not; a row of the bank is
-        returned as it is. No folder of `keep`, the batch's adapters, is unloaded. Raises AdapterError if an
-        adapter can't be loaded."""
+        """The bank's row for this sum, whose adapters are loaded if necessary; a row of the bank is returned
+        as it is. The folders in `keep`, the batch's adapters, stay loaded. Raises AdapterError if an adapter
+        can't be loaded."""
         if terms is None or isinstance(terms, str):
             return terms
         with self.lock:
@@ -63,9 +63,9 @@ class AdapterCache:
         return tuple((term.folder, term.weight) for term in terms)
 
     def load(self, term: Term, keep: Container[Path]) -> bool:
-        """Load an adapter unless its current version is loaded; returns whether it had to."""
+        """Load an adapter unless its current version is loaded; returns whether it was loaded now."""
         known = self.loaded.get(term.folder)
-        # A request that is older than the loaded version gets that one.
+        # A request that is older than the loaded version gets the loaded version.
         if known and known.stamp in (term.stamp, stamp_of(term.folder)):
             return False
         with registry.without_writers():

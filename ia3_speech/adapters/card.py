@@ -4,7 +4,7 @@
 
 In: an adapter's record (`ia3_speech.json`), its parameters by placement, and score.json files.
 Out: Markdown; the same input gives the same text. It may be published, so it holds no path of this machine:
-of a base in a folder and of a data directory only the names, and `base_model` only where it is a hub id.
+only the names of a base's folder and of a data directory, and `base_model` only if it is a hub id.
 """
 
 import json
@@ -31,7 +31,7 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
-TRAINING = {  # what the card says of the training's options
+TRAINING = {  # option of the training → its text in the card
     "epochs": "{} epochs", "learning_rate": "learning rate {:g}", "seed": "seed {}",
 }  # fmt: skip
 GENERATED = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
@@ -53,7 +53,7 @@ def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def task_of(record: Mapping[str, Any]) -> str:
-    """The Hub's name of what an adapter's base is for."""
+    """The Hub's name for the task of an adapter's base."""
     architecture = str((record.get("fingerprint") or {}).get("architecture"))
     if architecture.endswith(CLASSIFIERS):
         return "audio-classification"
@@ -61,19 +61,20 @@ def task_of(record: Mapping[str, Any]) -> str:
 
 
 def is_biometric(record: Mapping[str, Any]) -> bool:
-    """Whether an adapter was fitted to one person: it has a label `speaker`."""
+    """Whether an adapter was fitted to a person: it has a label `speaker`."""
     return "speaker" in adapter_labels(record)
 
 
 def update_card(
     folder: Path, name: str | None = None, score_files: Sequence[Path] = (), *, overwrite: bool = False
 ) -> Path:
-    """Write the card of an adapter on disk again, with scores, and return its path; one that somebody has
-    written stays, but for `overwrite`. Scores go into the record too, in place of earlier ones of the set.
+    """Write the card of an adapter on disk again, with scores, and return its path. Scores go into the record
+    too, in place of earlier scores of the same set.
 
     Args:
-        name: the adapter's name; None: the title says what it is for.
+        name: the adapter's name; None: the title is made of its labels.
         score_files: score.json of one or more test sets.
+        overwrite: replace also a card that a person has written.
 
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
@@ -83,8 +84,8 @@ def update_card(
     sets = [(score["set"], score.get("search")) for score in new]
     if twice := [name for (name, _), count in Counter(sets).items() if count > 1]:
         raise UserError(
-            f"two of the scores are of sets called {twice[0]}, of which one would be lost (keep the data "
-            f"below folders data/NAME/)"
+            f"two of the scores are of sets named {twice[0]}, and one would be lost (move the data into "
+            f"folders data/NAME/)"
         )
     earlier = [score for score in record.get("scores") or [] if score["set"] not in dict(sets)]
     if new and earlier + new != record.get("scores"):
@@ -96,7 +97,7 @@ def update_card(
 
 
 def card_of(folder: Path, record: Mapping[str, Any], name: str | None) -> str:
-    """`model_card` of an adapter's files, with another record than lies among them."""
+    """`model_card` of an adapter's files with this record."""
     counts = count_by_placement(read_weights(folder), other_method(record))
     return model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists())
 
@@ -104,9 +105,9 @@ def card_of(folder: Path, record: Mapping[str, Any], name: str | None) -> str:
 def score_summary(file: Path) -> dict[str, Any]:
     """The part of a score.json that a record keeps, rates as fractions. Raises UserError for another file.
 
-    Beside the rates: the search and the baseline, where these are not greedy search and the base; warnings of
-    what the test set has in common with training, and the WER of the other sentences; where each speaker was
-    decoded with an adapter of their own, the number of speakers.
+    Beside the rates: the search and the baseline, unless they are greedy search and the base; warnings of
+    data that the test set shares with training, and the WER of the other sentences; the number of speakers,
+    if each was decoded with their adapter.
     """
     from ia3_speech.scoring.record import GREEDY, SEARCHES, read_result
 
@@ -137,8 +138,8 @@ def score_summary(file: Path) -> dict[str, Any]:
 
 
 def set_name(path: str) -> str:
-    """`/home/ann/data/medical_notes/test` → `medical_notes/test`: what follows `data`, at most two parts of
-    it; else the last part."""
+    """`/home/ann/data/medical_notes/test` → `medical_notes/test`: at most two parts after `data`; without
+    `data` the last part."""
     parts = [part for part in re.split(r"[/\\]", str(path)) if part]
     above = parts[:-1]
     last = len(above) - above[::-1].index("data") if "data" in above else len(above)
@@ -147,7 +148,7 @@ def set_name(path: str) -> str:
 
 
 def hub_id(base: str | None) -> str | None:
-    """The base's name, if it can be one of the Hub's and is no folder of this machine."""
+    """The base's name, if it can be an id on the Hub and is no folder of this machine."""
     return base if base and HUB_ID.fullmatch(base) and not Path(base).exists() else None
 
 
@@ -156,7 +157,7 @@ def base_name(base: str | None) -> str:
     if not base or base == "mini" or hub_id(base):
         return base or "unnamed"
     last = re.split(r"[/\\]", base.rstrip("/\\"))[-1]
-    return last if last and last != "mini" else "unnamed"  # only one base is the mini base
+    return last if last and last != "mini" else "unnamed"  # `mini` means the shipped base
 
 
 # --- the text -----------------------------------------------------------------------------------------------
@@ -168,9 +169,9 @@ def model_card(
     """The card as Markdown.
 
     Args:
-        record: the contents of ia3_speech.json; what is missing there is left out here.
+        record: the contents of ia3_speech.json; missing entries are left out of the card.
         counts: placement → parameters; `head` for a trained head.
-        name: the adapter's name, or its id on the Hub; None: the title says what it is for.
+        name: the adapter's name, or its id on the Hub; None: the title is made of its labels.
         peft: PEFT can load these files.
     """
     gate = record.get("gate")
@@ -214,7 +215,7 @@ def card_data(record: Mapping[str, Any], name: str | None, peft: bool) -> "Model
 
 
 def hub_results(score: Mapping[str, Any]) -> "Iterator[EvalResult]":
-    """The entries of a test set in `model-index`: percent, with the interval beside the WER and in words."""
+    """The entries of a test set in `model-index`, in percent; the WER with its interval."""
     from huggingface_hub import EvalResult
 
     task = {"task_type": TASK, "task_name": "Automatic Speech Recognition"}
@@ -233,7 +234,7 @@ def hub_results(score: Mapping[str, Any]) -> "Iterator[EvalResult]":
 
 
 def card_title(record: Mapping[str, Any]) -> str:
-    """`IA³ adapter: speaker 42, accent scots`, or of which base it is."""
+    """`IA³ adapter: speaker 42, accent scots`; without labels the base follows."""
     labels = [f"{name} {value}" for name, value in adapter_labels(record).items() if name != "language"]
     kind = f"{other_method(record) or 'IA³'} adapter"
     return kind + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
@@ -288,7 +289,7 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 
 
 def score_table(record: Mapping[str, Any]) -> str:
-    """The table of test sets. Intervals are bootstraps over the units that the last column names.
+    """The table of test sets. Intervals are bootstraps over the units in the last column.
 
     | test set | WER % | compared with | before % | change % | CER % | words | resampled |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -312,7 +313,7 @@ def score_table(record: Mapping[str, Any]) -> str:
 
 
 def score_notes(record: Mapping[str, Any]) -> str:
-    """What a reader must know with the scores: training had no effect, or shares data with a test set."""
+    """Warnings about the scores: training had no effect, or shares data with a test set."""
     from ia3_speech.scoring.sentences import NOT_IMPROVED, score_sentences
 
     scores = record.get("scores") or []

@@ -1,4 +1,4 @@
-"""Adapters on the Hugging Face Hub: fetch one into the Hub's cache, publish one.
+"""Adapters on the Hugging Face Hub: fetch an adapter into the Hub's cache, publish an adapter.
 
     ia3-speech adapters push speaker42 me/speaker42 --private
     ia3-speech adapters pull me/clinic --name clinic
@@ -43,19 +43,19 @@ from ia3_speech.adapters.record import (
 from ia3_speech.adapters.weights import weights_file
 from ia3_speech.errors import HubError, UserError
 
-# Entries of a training's record that are published beside its numbers; paths and utterances are not
+# Entries of a training's record that are published beside its numbers; paths and utterances stay private
 PUBLIC = ("classes", "dataset", "precision", "precision_reason", "note")
 
 
 def is_repo_id(text: str) -> bool:
-    """Whether a text can be a repository's id, USER/NAME. Where there is a folder USER/, it is a path."""
+    """Whether a text can be a repository's id, USER/NAME. If a folder USER/ exists, it is a path."""
     return bool(HUB_ID.fullmatch(text)) and not Path(text.partition("/")[0]).exists()
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:
-    """The folder of an adapter, USER/NAME, in the Hub's cache, updated where the Hub can be reached; of a
-    branch, a tag or a commit, else of main. Raises HubError where it is not found or private, not reachable
-    and not in the cache, or no IA³ adapter."""
+    """The folder of an adapter, USER/NAME, in the Hub's cache, updated if the Hub can be reached. `revision`
+    is a branch, a tag or a commit; None: main. Raises HubError if the adapter does not exist or is private,
+    is neither reachable nor in the cache, or is no IA³ adapter."""
     from huggingface_hub import snapshot_download
 
     with hub_errors(repo):
@@ -66,13 +66,13 @@ def fetch(repo: str, revision: str | None = None) -> Path:
 
 
 def adapter_fault(folder: Path) -> str | None:
-    """Why a folder is no IA³ adapter, as a phrase; None if it is one."""
+    """The reason, as a phrase, why a folder holds no IA³ adapter; None if it holds one."""
     described = (folder / METADATA).is_file()
     has_weights = any((folder / name).is_file() for name in (OWN_WEIGHTS, PEFT_WEIGHTS))
     if not has_weights or not (described or (folder / PEFT_CONFIG).is_file()):
         return (
-            f"holds no adapter (expected {METADATA} or {PEFT_CONFIG}, and {PEFT_WEIGHTS} or {OWN_WEIGHTS}; a "
-            f"pickle, which can run code, is not taken)"
+            f"holds no adapter (expected {METADATA} or {PEFT_CONFIG}, and {PEFT_WEIGHTS} or {OWN_WEIGHTS}; "
+            f"pickles are refused, because they can run code)"
         )
     peft_type = "IA3" if described else read_json(folder / PEFT_CONFIG).get("peft_type")
     if peft_type == "IA3":
@@ -84,29 +84,29 @@ def adapter_fault(folder: Path) -> str | None:
 def push(
     folder: Path, repo: str, *, private: bool = False, base: str | None = None, consent: bool = False
 ) -> str:
-    """Publish the files of `copy_publishable` as one commit; returns the address of its page. The command
+    """Publish the files of `copy_publishable` as one commit; returns the address of the page. The command
     `adapters push` explains the options.
 
-    A missing repository is created; a public one is refused with `private`. Files of an older adapter are
-    deleted.
+    A missing repository is created; with `private`, a public repository is refused. Files of an older adapter
+    are deleted.
 
     Raises:
         HubError: the account may not write there, or the Hub can't be reached.
         UserError: it is a person's adapter and neither `private` nor `consent` is given; it is no IA³
-            adapter, or a pickled one.
+            adapter, or it is pickled.
     """
     from huggingface_hub import HfApi
 
     if not is_repo_id(repo):
         copy = shlex.join(["cp", "-r", str(folder), repo])
-        raise UserError(f"{repo}: is no id on the Hub, USER/NAME ({copy} copies the files)")
+        raise UserError(f"{repo}: is not an id on the Hub, USER/NAME ({copy} copies the files)")
     weights_file(folder)
     if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")
     described = (folder / METADATA).exists()
     if described and is_biometric(read_record(folder)) and not (private or consent):
         raise UserError(
-            f"{repo}: not pushed. {BIOMETRIC} (push it with --private, or with --consent if that person "
+            f"{repo}: not pushed. {BIOMETRIC} (push it with `private`, or with `consent` if that person "
             f"agreed to its publication)"
         )
     api = HfApi()
@@ -115,16 +115,16 @@ def push(
         with hub_errors(repo, cached=False):
             api.create_repo(repo, private=private or None, exist_ok=True)
             if private and not api.repo_info(repo).private:
-                raise HubError(repo, "is public already, and --private was asked for (see its settings)")
+                raise HubError(repo, "is public, and `private` was asked for (see the repository's settings)")
             options = {"delete_patterns": list(FILES), "commit_message": f"Adapter by {LIBRARY}"}
             api.upload_folder(repo_id=repo, folder_path=copies, **options)
     return f"{api.endpoint}/{repo}"
 
 
 def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
-    """Copy an adapter's files as they may leave this machine, or enter it: without language model and hot
-    words; of the record of its training the numbers and PUBLIC entries alone; with the card of an adapter
-    `name`. The same again changes nothing. Raises AdapterError if it is damaged."""
+    """Copy the files of an adapter that may leave this machine, or enter it: no language model and no hot
+    words; from the record of its training only numbers and PUBLIC entries; with the card of an adapter
+    `name`. A second copy changes nothing. Raises AdapterError if the adapter is damaged."""
     record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
     local, training = record.get("base", ""), record.get("training", {})
     record |= {"base": base or (base_name(local) if local else "")}
@@ -152,7 +152,7 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
 @contextmanager
 def hub_errors(repo: str, *, cached: bool = True) -> Iterator[None]:
     """Hide huggingface_hub's progress bars, and turn its errors into a HubError. `cached`: the Hub's cache
-    could have answered too."""
+    was searched too."""
     from huggingface_hub import errors
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -168,7 +168,7 @@ def hub_errors(repo: str, *, cached: bool = True) -> Iterator[None]:
 
 
 def error_reason(error: BaseException, cached: bool) -> str:
-    """The meaning of an error of huggingface_hub: the Hub's answer, if there is one."""
+    """The reason of an error of huggingface_hub: the Hub's answer, if it answered."""
     from huggingface_hub import constants, errors
 
     cause = error.__cause__

@@ -1,10 +1,10 @@
-"""One adapter on disk: its tensors, written and read beside its record.
+"""An adapter on disk: tensors and record, written and read.
 
 In: a model with vectors attached, or an adapter's folder. Out: a folder (see `record` for its files), or an
-`Adapter` in memory that is proven to belong to the model's base. Vectors are fp32 always.
+`Adapter` in memory that is proven to belong to the model's base. Vectors are always fp32.
 
-Format: peft 0.21's IA3 tuner, `save_pretrained`. PEFT cannot express a vector on both sides of one linear
-layer (`ffn` with `ffn_output`): such an adapter is written as `ia3_speech.safetensors`, without
+Format: peft 0.21's IA3 tuner, `save_pretrained`. PEFT cannot express vectors on both sides of a linear layer
+(`ffn` with `ffn_output`): such an adapter is written as `ia3_speech.safetensors`, without
 `adapter_config.json`, so that PEFT refuses the folder instead of loading half of it.
 """
 
@@ -46,7 +46,7 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.location import MINI
 
 logger = logging.getLogger(__name__)
-PEFT_VERSION = "0.21.2"  # whose layout this is
+PEFT_VERSION = "0.21.2"  # of this layout
 # The base's name in adapter_config.json, if it is neither a hub id nor a folder; the error of `AutoPeftModel`
 # shows it
 MINI_NAME = (
@@ -69,10 +69,10 @@ def save_adapter(
     """Write the vectors attached to `model` (and its head, if that is trained) as a folder, in one step.
 
     Args:
-        base: the base it was trained on, for its name and fingerprint; without it both are read off `model`.
+        base: gives the record its name and fingerprint; None: both are read from `model`.
         labels: speaker, accent, domain, language.
-        training: anything JSON can hold, of the types of `record.Training`; the names of a classifier's
-            classes are added to it.
+        training: JSON values, with the types of `record.Training`; the names of a classifier's classes are
+            added to it.
 
     Raises:
         AdapterError: nothing is attached, or it is merged; or a parameter is not finite.
@@ -114,7 +114,7 @@ def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
     )
 
 
-def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
+def base_head(model: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters of the base's head by their names in the model, also while another head is trained."""
     head = ia3.attachment(model).base_head or ia3.head_parameters(model)
     return {name: to_fp32(tensor) for name, tensor in head.items()}
@@ -125,7 +125,7 @@ def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Path:
-    """Write an adapter of `model`'s base, with its metadata. Raises as `write_folder`, or AdapterError if a
+    """Write an adapter of `model`'s base, with its metadata. Raises AdapterError as `write_folder`, and if a
     parameter is not finite."""
     from safetensors.torch import save_file
 
@@ -134,7 +134,12 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
 
     def write_tensors(new: Path) -> None:
         if peft_can_express(model, adapter):
-            save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
+            tensors = {  # in PEFT's shapes: (1, d) scales an input, (d, 1) an output with its bias
+                f"{target.module}.ia3_l": vector.reshape((1, -1) if target.side == "in" else (-1, 1))
+                for target, vector in adapter.vectors.items()
+            }
+            tensors = {PEFT_PREFIX + name: tensor for name, tensor in (tensors | adapter.head).items()}
+            save_file(tensors, new / PEFT_WEIGHTS, {"format": "pt"})
             config = json.dumps(peft_config(model, adapter), indent=2, sort_keys=True)
             (new / PEFT_CONFIG).write_text(f"{config}\n", "utf-8")
         else:
@@ -144,8 +149,8 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
 
 
 def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable[[Path], None]) -> Path:
-    """Write an adapter's folder in one step: tensors, by a function of a folder, record and card. Raises
-    AdapterError if the folder holds files that are not an adapter's."""
+    """Write an adapter's folder in one step: record, card, and the tensors, which `write_tensors` writes into
+    the folder that it is given. Raises AdapterError if the folder holds files that are not an adapter's."""
     if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
         raise AdapterError(
             f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
@@ -164,11 +169,11 @@ def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable
 
 
 def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
-    """Whether PEFT would load all of it, and every vector would have its effect there.
+    """Whether PEFT would load the whole adapter, and every vector would have its effect there.
 
-    PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
-    quantised layers; it saves no heads of lists of modules (`tdnn`) or single parameters (`layer_weights`).
-    If attention does not call its projections (WavLM) PEFT's vectors have no effect.
+    PEFT has one vector for each linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms
+    and quantised layers; it saves no heads of lists of modules (`tdnn`) or single parameters
+    (`layer_weights`). If attention does not call its projections (WavLM), PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
     if not modules or len(set(modules)) < len(modules):
@@ -183,22 +188,13 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     return not any(hasattr(parent, method) for parent in parents for method in replaced_methods)
 
 
-def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
-    """PEFT's names and shapes: (1, d) scales an input, (d, 1) an output with its bias."""
-    tensors = {
-        f"{target.module}.ia3_l": vector.reshape((1, -1) if target.side == "in" else (-1, 1))
-        for target, vector in adapter.vectors.items()
-    }
-    return {PEFT_PREFIX + name: tensor for name, tensor in (tensors | adapter.head).items()}
-
-
 def top_level(names: Iterable[str]) -> list[str]:
     """`projector` of `projector.weight`, …"""
     return sorted({name.partition(".")[0] for name in names})
 
 
 def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
-    """adapter_config.json. Short module names for all layers, full ones for a range of them."""
+    """adapter_config.json, with short module names for all layers, full names for a range of layers."""
     modules = [target.module for target in adapter.vectors]
 
     def names(paths: list[str]) -> list[str]:
@@ -229,7 +225,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
 
 
 def read_adapter(model: nn.Module, folder: Path) -> Adapter:
-    """An adapter of `model`'s base, from disk; the model may carry another one, and is not changed.
+    """An adapter of `model`'s base, from disk; the model may carry another adapter, and is not changed.
 
     Raises:
         AdapterError: it is of another method than IA³; it belongs to another base (both are named); a tensor
@@ -238,13 +234,13 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     if (method := method_of(folder)) != "ia3":
         raise AdapterError(
             f"{folder}: its method is {method}; sums, banks, merging, and training from an adapter need IA³ "
-            f"(--adapter, and load(adapter=…), take it by itself)"
+            f"(transcribe and decode take it alone)"
         )
     model, metadata = ia3.unwrap(model), read_metadata(folder)
     check_base(folder, metadata, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
-    own = own_head(model)
-    head = {key: t.float() for key, t in tensors.items() if key in own}
+    head_of_base = base_head(model)
+    head = {key: t.float() for key, t in tensors.items() if key in head_of_base}
     values = {
         target_of_tensor(model, key, tensor, folder): tensor.flatten().float()
         for key, tensor in tensors.items()
@@ -258,7 +254,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
-        head = own | head if head else head  # PEFT may save a classifier without its projector
+        head = head_of_base | head if head else head  # PEFT may save a classifier without its projector
     for target in ia3.target_modules(model, config):  # PEFT may leave out modules: their vectors are 1
         values.setdefault(target, torch.ones(ia3.vector_size(model, target)))
     adapter = Adapter(str(folder), config, values, head, metadata)
@@ -267,7 +263,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
 
 def check_fit(model: nn.Module, adapter: Adapter) -> None:
-    """Raises AdapterError unless an adapter's parameters are finite, and of the base's sizes."""
+    """Raises AdapterError unless an adapter's parameters are finite and have the base's sizes."""
     head = ia3.head_parameters(model) if adapter.config.train_head else {}
     if adapter.head.keys() != head.keys():
         names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
@@ -285,7 +281,7 @@ def check_fit(model: nn.Module, adapter: Adapter) -> None:
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
-    """Raises AdapterError, which begins with `subject`, if a parameter is not finite."""
+    """Raises AdapterError, whose message begins with `subject`, if a parameter is not finite."""
     if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         raise AdapterError(f"{subject} {', '.join(not_finite[:5])} holds NaN or infinite values")
 
@@ -313,15 +309,15 @@ def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, A
     recorded = metadata.fingerprint
     if not same_base(recorded, base):
         is_classifier = "classes" in recorded and "classes" not in base
-        takes = f"--base, or load_base, takes {metadata.base or 'the right one'}"
+        fix = f"load it with `base={metadata.base}`" if metadata.base else "load it with its base"
         raise AdapterError(
             f"{adapter} was trained on another base, {metadata.base or 'unnamed'} "
-            f"({describe_base(recorded)}); this one is {describe_base(base)} "
-            f"({'ia3-speech classify takes it' if is_classifier else takes})"
+            f"({describe_base(recorded)}); this base is {describe_base(base)} "
+            f"({'ia3-speech classify takes it' if is_classifier else fix})"
         )
     if recorded.get("dtype") != base.get("dtype"):
         logger.warning(
-            "%s: the base's weights are in %s and those it was trained on in %s, so they were compared by "
-            "architecture and sizes alone (load_base compares weights, in any precision)",
+            "%s: the base's weights are in %s, and the adapter was trained on weights in %s, so only "
+            "architecture and sizes were compared (load_base compares weights, in any precision)",
             *(adapter, base.get("dtype"), recorded.get("dtype")),
         )

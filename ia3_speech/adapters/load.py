@@ -6,7 +6,7 @@ In: a model, and an `AdapterSpec` or its text. Out: the model with vectors, an `
 A sum is
 
     vectors   1 + Σ wᵢ·(lᵢ − 1) = Σ wᵢ·lᵢ + (1 − Σ wᵢ)
-    heads     Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h         h is the base's own
+    heads     Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h         h is the base's head
 
 Weight 0 is the base and weight 1 the adapter, bit for bit. Addition and negation of IA³ vectors: Zhang et al.
 2023, "Composing Parameter-Efficient Modules with Arithmetic Operations", arXiv 2306.14870.
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.adapters.io import check_finite, name_of_base, own_head, read_adapter, write_adapter
+from ia3_speech.adapters.io import base_head, check_finite, name_of_base, read_adapter, write_adapter
 from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.adapters.weights import weights_sha256
@@ -39,13 +39,13 @@ Head = Mapping[str, torch.Tensor]  # a head's parameters by their names
 
 
 def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -> nn.Module:
-    """Attach an adapter to `model` in place, instead of one that may be attached; return the model.
+    """Attach an adapter to `model` in place, and remove the attached one; return the model.
 
     The model is then in eval mode, as after transformers' `from_pretrained`: dropout and masks are off.
 
     Args:
         model: any supported transformers model, for CTC or classification.
-        adapter: a folder, ours or PEFT's, a registered name, or a sum of such, accent:0.7+medical:0.5.
+        adapter: a folder, ours or PEFT's, a registered name, or a sum of these, accent:0.7+medical:0.5.
         check: prove that each vector has an effect, as `attach` does.
 
     Raises:
@@ -58,7 +58,7 @@ def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -
 
 @torch.inference_mode(False)
 def attach_adapter(model: nn.Module, adapter: Adapter, *, check: bool = True) -> nn.Module:
-    """Attach an adapter that is in memory, as `load_adapter` does with one on disk."""
+    """Attach an adapter that is in memory; otherwise as `load_adapter`."""
     detach(model)
     try:
         insert_vectors(model, list(adapter.vectors), adapter.config)
@@ -86,24 +86,21 @@ def warn_of_ones(adapter: Adapter) -> None:
 def base_of(
     spec: AdapterSpec, base: str | Path | None = None, *, dtype: str = "float32", device: str | None = None
 ) -> Base:
-    """The base that an adapter needs (see `AdapterSpec.base`), by `load_base`. Raises BaseError if it can't
-    be loaded."""
+    """Load the base that an adapter needs (see `AdapterSpec.base`). Raises BaseError as `load_base`."""
     name = spec.base(base)
     try:
         return load_base(name, dtype=dtype, device=device)
     except BaseError as error:
         if base or name == "mini":
             raise
-        raise BaseError(
-            f"{error} (the adapter {spec} records it; --base, or base=, says where it is)"
-        ) from None
+        raise BaseError(f"{error} (the adapter {spec} records it; give its folder as `base`)") from None
 
 
 # --- sums ---------------------------------------------------------------------------------------------------
 
 
 def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
-    """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
+    """The sum of the terms, adapters of `model`'s base; a single term of weight 1 is its adapter unchanged.
     Raises AdapterError as `read_adapter` and `combine`."""
     adapters = [read_adapter(model, term.folder) for term in spec.terms]
     if spec.is_single:
@@ -114,10 +111,11 @@ def read_sum(model: nn.Module, spec: AdapterSpec) -> Adapter:
 
 
 def save_sum(spec: AdapterSpec, folder: Path, *, base: str | Path | None = None) -> Adapter:
-    """Write the adapter that the terms add up to as a folder; returns it. Raises as `base_of`, `read_sum`."""
+    """Write the sum of the terms as an adapter's folder; returns the adapter. Raises as `base_of`,
+    `read_sum`."""
     model = base_of(spec, base).model
     adapter = read_sum(model, spec)
-    if adapter.metadata is None:  # one term, written by another tool
+    if adapter.metadata is None:  # a single term, which another tool wrote
         adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
     write_adapter(model, adapter, folder)
     return adapter
@@ -133,15 +131,22 @@ def combine(
 ) -> Adapter:
     """The weighted sum of adapters of `model`'s base; the model is not changed.
 
-    Its placements and layers are all that any of them has; a vector that none of them has is ones. Raises
-    AdapterError, which calls it `name`, where a result is not finite, or they are classifiers of different
-    classes. `training`: this entry of its record.
+    It has the placements and layers of all of them; a vector that none of them has is ones. Raises
+    AdapterError, whose message names the sum `name`, if a parameter of it is not finite, or the adapters are
+    classifiers with different classes. `training`: this entry of its record.
     """
     classes = {tuple(names) for a in adapters if (names := a.head and class_names(a))}
     if len(classes) > 1:
-        raise AdapterError(f"{name}: the classifiers tell different classes apart, and can't be added")
+        raise AdapterError(f"{name}: the classifiers have different classes, and can't be added")
     pairs = list(zip(adapters, weights, strict=True))
-    config, vectors = union(model, adapters), {}
+    targets = {target for adapter in adapters for target in adapter.vectors}
+    layers = {target.layer for target in targets if target.placement != "conv"}  # conv is below all layers
+    config = IA3Config(
+        tuple({target.placement for target in targets}),
+        "all" if len(layers) in (0, len(layers_of(model)[1])) else format_layers(sorted(layers)),
+        any(adapter.config.train_head for adapter in adapters),
+    )
+    vectors = {}
     for target in target_modules(model, config):
         present = [(a.vectors[target], weight) for a, weight in pairs if target in a.vectors]
         size = vector_size(model, target)
@@ -151,7 +156,7 @@ def combine(
         name=name,
         config=config,
         vectors=vectors,
-        head=sum_heads(heads, own_head(model)) if config.train_head else {},
+        head=sum_heads(heads, base_head(model)) if config.train_head else {},
         metadata=combine_metadata(model, adapters, config, training or {}),
     )
     check_finite(total.tensors, f"{name} (take smaller weights):")
@@ -166,7 +171,7 @@ def class_names(adapter: Adapter) -> list[str] | None:
 def weighted_sum(
     tensors: Sequence[torch.Tensor], weights: Sequence[float], origin: torch.Tensor | float = 1.0
 ) -> torch.Tensor:
-    """Σ wᵢ·tᵢ + (1 − Σ wᵢ)·origin, in float64: a weight of 1 gives t and one of 0 the origin, exactly."""
+    """Σ wᵢ·tᵢ + (1 − Σ wᵢ)·origin, in float64: weight 1 gives exactly t, and weight 0 exactly the origin."""
     if list(weights) == [1]:
         return tensors[0]
     rest = fsum([1.0, *(-weight for weight in weights)])
@@ -174,23 +179,12 @@ def weighted_sum(
 
 
 def sum_heads(heads: Sequence[tuple[Head, float]], base: Head) -> dict[str, torch.Tensor]:
-    """The weighted sum of heads, fp32. An adapter without one has the base's, and is left out here."""
+    """The weighted sum of heads, fp32. Adapters without a head have the base's, and are left out here."""
     weights = [weight for _, weight in heads]
     return {
         name: weighted_sum([head[name] for head, _ in heads], weights, tensor.double()).float()
         for name, tensor in base.items()
     }
-
-
-def union(model: nn.Module, adapters: Sequence[Adapter]) -> IA3Config:
-    """The fewest placements × layers that hold all vectors of all of them."""
-    targets = {target for adapter in adapters for target in adapter.vectors}
-    layers = {target.layer for target in targets if target.placement != "conv"}  # conv is below all layers
-    return IA3Config(
-        tuple({target.placement for target in targets}),
-        "all" if len(layers) in (0, len(layers_of(model)[1])) else format_layers(sorted(layers)),
-        any(adapter.config.train_head for adapter in adapters),
-    )
 
 
 # --- labels -------------------------------------------------------------------------------------------------
@@ -199,10 +193,8 @@ def union(model: nn.Module, adapters: Sequence[Adapter]) -> IA3Config:
 def combine_metadata(
     model: nn.Module, adapters: Sequence[Adapter], config: IA3Config, training: dict[str, Any]
 ) -> Metadata:
-    """Metadata of a combination: its base, and the labels that all of them share.
-
-    The speakers stay, whatever is added: an adapter made from a person's is data about that person.
-    """
+    """Metadata of a sum: the base, the labels that all adapters share, and all speakers, since a sum that
+    contains a person's adapter is data about that person."""
     known = [adapter.metadata for adapter in adapters if adapter.metadata]
     first = known[0].labels if len(known) == len(adapters) else {}
     labels = {key: label for key, label in first.items() if all(m.labels.get(key) == label for m in known)}
@@ -216,7 +208,7 @@ def combine_metadata(
 
 
 def join_speakers(labels: Iterable[dict[str, str]]) -> dict[str, str]:
-    """The label `speaker` of a combination of adapters: all of theirs; empty if none has one."""
+    """The label `speaker` of a sum of adapters: all their speakers; empty if there are none."""
     names = (name for each in labels for name in str(each.get("speaker", "")).split("+") if name)
     speakers = "+".join(dict.fromkeys(names))
     return {"speaker": speakers} if speakers else {}
@@ -225,9 +217,9 @@ def join_speakers(labels: Iterable[dict[str, str]]) -> dict[str, str]:
 def labels_of_trained(
     init_adapter: str | None, labels: dict[str, str], speakers: Iterable[str] = ()
 ) -> dict[str, str]:
-    """`labels` of an adapter that is trained from another one (a name, a folder, a sum), whose speakers stay.
-    Of `speakers`, those of the training data, a single one is a label, since the adapter is that person's.
-    Raises UnknownAdapter."""
+    """`labels` of a trained adapter, and the speakers of the adapter that training started from (a name, a
+    folder, a sum). `speakers` are those of the training data: a single one is a label too, since the adapter
+    is that person's. Raises UnknownAdapter."""
     folders = parse_sum(init_adapter).folders if init_adapter else []
     records = [*map(read_metadata, folders)]
     if len(only := {*speakers}) == 1:

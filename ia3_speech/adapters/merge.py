@@ -1,4 +1,4 @@
-"""Merge an adapter into the weights, and take it out again, exactly.
+"""Merge an adapter into the weights, and take it out again exactly.
 
     merge(model)         an ordinary transformers model: its weights contain the vectors
     unmerge(model)       the base's own tensors again, bit for bit, and the vectors beside them
@@ -49,27 +49,26 @@ BIOMETRIC_NOTE = (
 
 @dataclass
 class Merged:
-    """What `unmerge` needs of a merged model."""
+    """The state from which `unmerge` restores a merged model."""
 
     config: IA3Config  # the adapter's placements, layers, train_head
     # Target module → l, the same parameter, so that an optimiser that holds it can continue
     vectors: dict[TargetModule, nn.Parameter]
-    head: list[str]  # the names of the trained head's parameters; none where the head is the base's
-    # Name in the model → the base's own tensor, of all that were replaced, the head too
-    base_tensors: dict[str, torch.Tensor]
-    unfrozen: list[tuple]  # what the base was before vectors were attached
+    head: list[str]  # names of the trained head's parameters; empty for the base's head
+    base_tensors: dict[str, torch.Tensor]  # name in the model → the base's tensor, of all that were replaced
+    unfrozen: list[tuple]  # see `Attachment.unfrozen`
 
 
 def merge(model: nn.Module) -> nn.Module:
     """Merge the attached vectors into the weights, in place; a trained head stays. Returns the model.
 
-    It has the base's modules and parameters by name, no hook, and can be saved or run by any program that
-    uses transformers. Until `unmerge`, attaching, saving an adapter and fingerprints are refused.
-    Memory: a second copy of each tensor that changes, and no more.
+    The model then has the base's modules and parameters by name and no hook, and any program that uses
+    transformers can save or run it. Until `unmerge`, attaching, saving an adapter and fingerprints are
+    refused. Memory: a second copy of each tensor that changes.
 
     Raises:
         AdapterError: nothing is attached, or it is merged already; a module can't be merged into (quantised);
-            a product is not finite in the weights' type, as happens in float16. The model is then as it was.
+            a product is not finite in the weights' type, as happens in float16. The model is then unchanged.
     """
     original = unwrap(model)
     if is_merged(original):
@@ -89,13 +88,11 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def unmerge(model: nn.Module) -> nn.Module:
-    """Put the base's own tensors back, and the vectors beside them; returns the model.
+    """Put the base's tensors back, and the vectors beside them; returns the model. Raises AdapterError if
+    nothing is merged.
 
-    Bit for bit what it was before `merge`, unless the model was cast to another type meanwhile: then what
-    the base would be after that cast.
-
-    Raises:
-        AdapterError: nothing is merged.
+    The tensors equal bit for bit those before `merge`; if the model was cast to another type meanwhile, they
+    equal the base's tensors after that cast.
     """
     original = unwrap(model)
     if not is_merged(original):
@@ -115,7 +112,7 @@ def unmerge(model: nn.Module) -> nn.Module:
 
 
 def swap_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Let the parameters of these names hold `tensors`, and return what they held: nothing is copied."""
+    """Let the parameters of these names hold `tensors`, and return their old tensors; nothing is copied."""
     old = {}
     for name, tensor in tensors.items():
         parameter = model.get_parameter(name)
@@ -126,33 +123,29 @@ def swap_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str
 
 
 def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameter name → its product with the vectors, in its own type; the model is only read."""
+    """Parameter name → its product with the vectors, in its type; the model is only read."""
     by_module: dict[str, list[IA3Vector]] = {}
     for vector in vectors(model).values():
         by_module.setdefault(vector.target.module, []).append(vector)
     products = {}
     for path, of_module in by_module.items():
-        for name, parameter in parameters_of(model.get_submodule(path), path).items():
-            # A vector of the input leaves the bias alone.
-            if scaling := [v for v in of_module if name == "weight" or v.target.side == "out"]:
-                products[f"{path}.{name}"] = scaled(f"{path}.{name}", parameter, scaling)
+        module = model.get_submodule(path)
+        weight, bias = (module._parameters.get(name) for name in ("weight", "bias"))
+        if weight is None or not weight.is_floating_point() or bias is not getattr(module, "bias", None):
+            raise AdapterError(
+                f"{path}: a {type(module).__name__} without an ordinary weight can't be merged into "
+                f"(quantised or parametrised: merge on the base in float32)"
+            )
+        products[f"{path}.weight"] = scaled(f"{path}.weight", weight, of_module)
+        of_output = [vector for vector in of_module if vector.target.side == "out"]
+        if bias is not None and of_output:  # a vector of the input leaves the bias alone
+            products[f"{path}.bias"] = scaled(f"{path}.bias", bias, of_output)
     return products
-
-
-def parameters_of(module: nn.Module, path: str) -> dict[str, nn.Parameter]:
-    """The module's weight, and its bias if it has one. AdapterError unless they are ordinary ones."""
-    weight, bias = (module._parameters.get(name) for name in ("weight", "bias"))
-    if weight is None or not weight.is_floating_point() or bias is not getattr(module, "bias", None):
-        raise AdapterError(
-            f"{path}: a {type(module).__name__} without an ordinary weight can't be merged into (quantised "
-            f"or parametrised: merge on the base in float32)"
-        )
-    return {"weight": weight} | ({} if bias is None else {"bias": bias})
 
 
 @torch.no_grad()
 def scaled(name: str, parameter: torch.Tensor, vectors: list[IA3Vector]) -> torch.Tensor:
-    """A weight (out, in, …) or a bias (out,) times its vectors, each along its own side."""
+    """A weight (out, in, …) or a bias (out,) times its vectors, each along its side."""
     wide = torch.float32 if parameter.device.type == "mps" else torch.float64  # MPS has no float64
     result = parameter.detach().to(wide)
     for vector in vectors:
@@ -176,32 +169,38 @@ def export_terms(
 ) -> Base:
     """Merge an adapter, or a sum, into its base, and `write_checkpoint`; returns the base.
 
-    The base is loaded in float32, where it can be told from others by its weights; the merged one is cast to
-    `dtype`: float32, float16 or bfloat16.
+    The base is loaded in float32, in which its weights identify it; the merged model is cast to `dtype`:
+    float32, float16 or bfloat16.
     """
     loaded = base_of(spec, base, device="cpu")
     adapter = read_sum(loaded.model, spec)
     attach_adapter(loaded.model, adapter)
     merge(loaded.model).to(DTYPES[dtype])  # in this order each weight is rounded once
     labels = adapter.metadata.labels if adapter.metadata else {}
-    # A path is not for others to read.
+    # Short names, since a card must hold no path of this machine.
     published = AdapterSpec(tuple(replace(term, name=short_name(term)) for term in spec.terms))
     write_checkpoint(loaded, out, adapter=str(published), labels=labels)
     return loaded
 
 
 def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[str, str]) -> None:
-    """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step; an
-    older one at `out` is replaced. The card names adapter and labels.
+    """Write a base with a merged adapter as an ordinary Hugging Face checkpoint, in one step, in place of an
+    older checkpoint. The card names adapter and labels.
 
     Raises:
         AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's
             folder); a weight is not finite (float16 can't hold every base).
     """
+
+    def is_checkpoint_file(entry: Path) -> bool:
+        if entry.is_dir():
+            return entry.name == "language_model"
+        return bool(re.fullmatch(CHECKPOINT_FILE, entry.name))
+
     if Path(merged.name).is_dir() and Path(merged.name).resolve() == out.resolve():
-        raise AdapterError(f"{out}: is the base itself, which would be lost (give another --out)")
+        raise AdapterError(f"{out}: is the base itself, which would be lost (give another `out`)")
     if other := unexpected_file(out, is_checkpoint_file):
-        raise AdapterError(f"{out}: holds {other}, which would be lost (give another --out)")
+        raise AdapterError(f"{out}: holds {other}, which would be lost (give another `out`)")
     if not_finite := [name for name, p in merged.model.named_parameters() if not bool(p.isfinite().all())]:
         raise AdapterError(f"not written: {', '.join(not_finite[:5])} holds NaN or infinite values")
     with replacing(out) as new, quiet_transformers():
@@ -211,18 +210,11 @@ def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[s
         (new / CARD).write_text(checkpoint_card(merged, adapter, labels), encoding="utf-8")
 
 
-CHECKPOINT_FILE = (  # of a model, a processor, a tokenizer
+CHECKPOINT_FILE = (  # what `save_pretrained` of a model, a processor or a tokenizer writes
     r"(generation_|processor_|preprocessor_|tokenizer_)?config\.json|(tokenizer|vocab|alphabet)\.json|"
     r"(special_tokens_map|added_tokens)\.json|(pytorch_)?model.*\.(safetensors|bin|json)|"
     r"(vocab|merges)\.txt|.*\.(model|jinja)|README\.md"
 )
-
-
-def is_checkpoint_file(entry: Path) -> bool:
-    """Whether `save_pretrained` of a model or a processor may have written this, by its name."""
-    if entry.is_dir():
-        return entry.name == "language_model"
-    return bool(re.fullmatch(CHECKPOINT_FILE, entry.name))
 
 
 def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> str:
@@ -241,7 +233,7 @@ def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> st
         f"`AutoModelForCTC` and `AutoProcessor` load it, and nothing else is needed.\n\n"
         f"- base: {name} ({describe_base(merged.fingerprint)}); its licence applies here too\n"
         f"- adapter: {adapter} ({'; '.join(parts)})\n{label_lines}"
-        f"- merged by ia3-speech {ia3_speech.__version__}: each weight times its vector, rounded once. The "
-        f"adapter can't be taken out of these files again, so keep it.\n"
+        f"- merged by ia3-speech {ia3_speech.__version__}: each weight times its vector, rounded once. Keep "
+        f"the adapter: it can't be taken out of these files again.\n"
         f"{BIOMETRIC_NOTE if labels.get('speaker') else ''}"
     )

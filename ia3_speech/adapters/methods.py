@@ -1,16 +1,16 @@
-"""Methods other than IA³ on the same trainer: what each puts into a frozen base, and which parameters train.
+"""Methods other than IA³ for the same trainer: each adds parameters to a frozen base, or unfreezes some.
 
     ia3-speech train --config lora --train data/train --dev data/dev --out exp/lora
-    ia3-speech train --method peft:boft.yaml …         any PEFT configuration that stands on modules
-    ia3-speech train --method gain.py:gain …           a function of the user's
+    ia3-speech train --method peft:boft.yaml …         any PEFT configuration of modules
+    ia3-speech train --method gain.py:gain …           a function of the user
 
-In: a base, and what the adapter's record keeps of its method. Out: the base with the parameters in it, and
-their folder: PEFT's files, where PEFT has the method; else `ia3_speech.safetensors`, the parameters by their
-names in the model (of `full` nearly all of them). Beside both stand the record and the card.
+In: a base, and the method's entry in the adapter's record. Out: the base with the parameters in it, and their
+folder: PEFT's files, if PEFT has the method; else `ia3_speech.safetensors`, the parameters by their names in
+the model (for `full` nearly all parameters); and the record and the card.
 
-Another method is a function (model, config, options) → the parameters that train, and a line of METHODS, or
-of the user's own: FILE.py:NAME on the command line, which is never taken from an adapter's record. IA³
-itself is `model.attach`; sums, banks and merging are IA³'s alone, and refuse the others by name.
+To add a method, write a function (model, config, options) → the parameters that train, and a line of METHODS.
+A user's function is FILE.py:NAME on the command line; an adapter's record never names it. IA³ itself is
+`model.attach`; sums, banks and merging work only with IA³, and refuse other methods by name.
 
 The papers are named in ia3_speech/conf/METHOD.yaml.
 """
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 Config = dict[str, Any]  # method, placements, layers, options: see `config.method_config`
 Parameters = dict[str, nn.Parameter]  # by name in the model
-NOISE = 0.1  # what the proof that parameters have an effect adds to them, at most
+NOISE = 0.1  # the largest change of a parameter by which its effect is proven
 BELOW_LAYERS = ("{body}.feature_projection", "{body}.encoder.pos_conv_embed")
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # raised by PEFT, or torch
 
@@ -54,19 +54,18 @@ class Inserted(NamedTuple):
     """A method's parts of a model, as `Attachment.inserted`."""
 
     config: Config  # for the record
-    parameters: Parameters  # those that train
-    peft: Any  # PEFT's wrapper of the model, which reads and writes its files; None: the method is not PEFT's
+    parameters: Parameters  # the trained ones
+    peft: Any  # PEFT's wrapper of the model, which reads and writes its files; None for other methods
 
 
 def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
-    """Freeze a model and put a method's parameters into it, drawn by `seed` where they are random. As with
-    IA³, LayerDrop is off, batch norms keep their statistics, and short batches are not masked. Raises
-    AdapterError where there is no such method, the model has no place for it, it trains nothing, or what it
-    trains has no effect."""
+    """Freeze a model and put a method's parameters into it; `seed` draws random ones. As with IA³, LayerDrop
+    is off, batch norms keep their statistics, and short batches are not masked. Raises AdapterError if there
+    is no such method, the model has no module for it, it trains nothing, or its parameters have no effect."""
     name, before = config["method"], {id(parameter) for parameter in model.parameters()}
     method, where = METHODS.get(name.partition(":")[0]), f"{name} on {type(model).__name__}"
     if method is None:
-        hint = "of your own: --method FILE.py:NAME"
+        hint = "for your own method give `method=FILE.py:NAME`"
         raise AdapterError(f"no method {name} (there are ia3, {', '.join(METHODS)}:FILE; {hint})")
     freeze(model)
     for module in model.modules():
@@ -82,7 +81,7 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
         raise AdapterError(f"{where}: {error} (in the clone: {pip_install('.[methods]')})") from error
     except UNUSABLE as error:
         raise AdapterError(f"{where}: {error}") from error
-    # A part of the base that it never calls may have no effect; what a method adds may not.
+    # A parameter of the base may have no effect, since the base may never use it; added ones must have one.
     added = [n for n in dead if id(parameters[n]) not in before]
     if added or len(dead) == len(parameters):
         fault = f"no effect of {', '.join((added or dead)[:8])}" if parameters else "nothing trains"
@@ -96,7 +95,7 @@ def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
 
 
 def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
-    """Any tuner of PEFT, on the modules that its options name; else on those of placements and layers."""
+    """Any tuner of PEFT, on the modules in its options, else on the modules of placements and layers."""
     import peft
 
     if unknown := unknown_options(options):
@@ -107,14 +106,14 @@ def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
     with warnings.catch_warnings(action="ignore"):  # of layer norms, which it supports; of the base's name
         settings = peft.PeftConfig.from_peft_type(**{**options, "inference_mode": False})
         if settings.is_prompt_learning:
-            raise ValueError("it needs a language model (take --method prompt)")
+            raise ValueError("it needs a language model (take `method=prompt`)")
         wrapper = peft.get_peft_model(model, settings)
     attachment(model).peft = wrapper
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def unknown_options(options: Config) -> list[str]:
-    """Those that PEFT would leave out of the configuration, with a warning."""
+    """The options that PEFT would ignore with a warning."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     settings = PEFT_TYPE_TO_CONFIG_MAPPING.get(options["peft_type"])
@@ -128,9 +127,9 @@ def insert_ln_tuning(model: nn.Module, config: Config, **options: Any) -> Parame
 
 
 def is_chosen(model: nn.Module, config: Config, name: str) -> bool:
-    """Whether a module or parameter of this name is in the chosen layers; with all of them, also whether it
-    stands above them. What is below stays frozen: the convolutions, as in wav2vec 2.0, and their projection
-    and the positions, into which the mini base's log-mel spectrogram and sinusoids are built."""
+    """Whether a module or parameter of this name is in the chosen layers; if these are all layers, also
+    whether it is above them. Modules below stay frozen: the convolutions, as in wav2vec 2.0, their projection
+    and the positions, which contain the mini base's log-mel spectrogram and sinusoids."""
     path, layers = layers_of(model)
     numbers = IA3Config(layers=config["layers"]).layer_numbers(len(layers))
     if name.startswith(f"{path}."):
@@ -139,8 +138,8 @@ def is_chosen(model: nn.Module, config: Config, name: str) -> bool:
     return config["layers"] == "all" and not name.startswith(tuple(f"{path_in(model, p)}." for p in paths))
 
 
-def train_own(model: nn.Module, config: Config, *, prefix: str = "", suffix: str = "") -> Parameters:
-    """The base's own parameters, by their names; but not what masked frames are, which recognition never
+def unfreeze(model: nn.Module, config: Config, *, prefix: str = "", suffix: str = "") -> Parameters:
+    """The base's parameters by their names, without the embedding of masked frames, which recognition never
     uses."""
     named = {n: p for n, p in model.named_parameters() if not n.endswith("masked_spec_embed")}
     return {
@@ -150,13 +149,9 @@ def train_own(model: nn.Module, config: Config, *, prefix: str = "", suffix: str
     }
 
 
-def insert_head(model: nn.Module, config: Config) -> Parameters:
-    return train_own(model, config, prefix=f"{head_of(model)}.")
-
-
 def insert_bottleneck(model: nn.Module, config: Config, adapter_attn_dim: int = 64) -> Parameters:
-    """transformers' bottleneck adapters above each layer's feed-forward network, whose last projection starts
-    at zero, so that the start is the base."""
+    """transformers' bottleneck adapters above each layer's feed-forward network. Their last projection starts
+    at zero, so the model starts as the base."""
     from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2AttnAdapterLayer
 
     settings = copy.copy(model.config)
@@ -164,8 +159,8 @@ def insert_bottleneck(model: nn.Module, config: Config, adapter_attn_dim: int = 
     path, layers = layers_of(model)
     for number, layer in enumerate(layers):
         if getattr(layer, "adapter_layer", layer) is not None:
-            raise ValueError("its layers have no free place (Wav2Vec2's, HuBERT's and UniSpeech's have one, "
-                             "with do_stable_layer_norm)")  # fmt: skip
+            raise ValueError("its layers take no adapter (Wav2Vec2's, HuBERT's and UniSpeech's do, with "
+                             "do_stable_layer_norm)")  # fmt: skip
         if is_chosen(model, config, f"{path}.{number}."):
             layer.adapter_layer = Wav2Vec2AttnAdapterLayer(settings).to(model.device, model.dtype)
             nn.init.zeros_(layer.adapter_layer.linear_2.weight)
@@ -174,10 +169,10 @@ def insert_bottleneck(model: nn.Module, config: Config, adapter_attn_dim: int = 
 
 
 def insert_prompt(model: nn.Module, config: Config, frames: int = 16) -> Parameters:
-    """So many learnt frames before the encoder's input, which are dropped behind it. They start at its mean:
-    zeros are far from any input of the mini base, whose positions are counted by a constant in it."""
+    """Learned frames before the encoder's input, whose output is dropped. They start at the input's mean:
+    zeros are far from any input of the mini base, which contains a constant that counts positions."""
     if not architecture_of(model).layers.startswith("{body}.encoder."):
-        raise ValueError("its encoder takes no frames, so none can be put before them")
+        raise ValueError("its encoder takes no frames, so no prompt can precede them")
     path = layers_of(model)[0].rpartition(".")[0]
     encoder = model.get_submodule(path)
     inputs: list[torch.Tensor] = []
@@ -195,8 +190,7 @@ def insert_prompt(model: nn.Module, config: Config, frames: int = 16) -> Paramet
 
 
 def put_prompt_before(encoder: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Hidden states (batch, frames, channels) and mask (batch, frames), with the prompt's frames before
-    them."""
+    """A hook: hidden states (batch, frames, channels) and mask (batch, frames), after the prompt's frames."""
     hidden, *others = args
     if (mask := kwargs.get("attention_mask")) is not None:
         visible = mask.new_ones(len(mask), len(encoder.prompt))
@@ -215,9 +209,9 @@ METHODS: dict[str, Callable[..., Parameters]] = {
     "dora": partial(insert_peft, peft_type="LORA", use_dora=True),
     "vera": partial(insert_peft, peft_type="VERA"),
     "ln_tuning": insert_ln_tuning,
-    "bitfit": partial(train_own, suffix="bias"),
-    "head": insert_head,
-    "full": train_own,
+    "bitfit": partial(unfreeze, suffix="bias"),
+    "head": lambda model, config: unfreeze(model, config, prefix=f"{head_of(model)}."),
+    "full": unfreeze,
     "bottleneck": insert_bottleneck,
     "prompt": insert_prompt,
     "peft": insert_peft,
@@ -226,33 +220,30 @@ METHODS: dict[str, Callable[..., Parameters]] = {
 SHIPPED = {"ia3", *METHODS}
 
 
-def add_own_method(method: str | None) -> None:
-    """Let METHODS have NAME of FILE.py:NAME, the user's own code, which is run; of another method nothing is
-    done. Raises AdapterError where the file has no such function, or a shipped method has the name."""
+def add_user_method(method: str | None) -> None:
+    """Run the user's FILE.py of FILE.py:NAME, and add its function NAME to METHODS; another method is left
+    alone. Raises AdapterError if the file has no such function, or a shipped method has the name."""
     file, _, name = (method or "").partition(":")
     if not file.endswith(".py"):
         return
     if name in SHIPPED:
-        raise AdapterError(f"--method {method}: there is a method {name} (give the function another name)")
+        raise AdapterError(f"`method={method}`: there is a method {name} (give the function another name)")
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         METHODS[name] = getattr(module, name)
     except (OSError, SyntaxError, ImportError, AttributeError) as error:
-        raise AdapterError(f"--method {method}: {error} (FILE.py:NAME: docs/architecture.md)") from error
+        raise AdapterError(f"`method={method}`: {error} (FILE.py:NAME: docs/architecture.md)") from error
 
 
 # --- files --------------------------------------------------------------------------------------------------
 
 
 def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict[str, Any]) -> int:
-    """Write the adapter in a base's model, of any method, as a folder, in one step. Returns the bytes
-    of its tensors' file.
-
-    Raises:
-        AdapterError: a parameter is not finite; the folder holds files that are not an adapter's.
-    """
+    """Write the adapter in a base's model, of any method, as a folder, in one step. Returns the size of the
+    tensors' file in bytes. Raises AdapterError if a parameter is not finite, or the folder holds files that
+    are not an adapter's."""
     from safetensors.torch import save_file
 
     inserted: Inserted | None = attachment(base.model).inserted
@@ -277,11 +268,11 @@ def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict
 
 @torch.inference_mode(False)
 def load_any(base: Base, spec: AdapterSpec) -> None:
-    """Put an adapter of any method, or a sum of IA³'s, into a base's model, for recognition.
+    """Put an adapter of any method, or a sum of IA³ adapters, into a base's model, for recognition.
 
     Raises:
         AdapterError: it belongs to another base; a tensor is missing, left over, of the wrong shape or not
-            finite; its method can't be used here; or another method's adapter stands in a sum.
+            finite; its method can't be used here; or a sum contains an adapter of another method.
     """
     folder, model = spec.terms[0].folder, base.model
     method = method_of(folder)

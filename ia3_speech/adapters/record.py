@@ -5,7 +5,7 @@
     README.md                                           the same for people and the Hub (see `card`)
     gate.safetensors                                    perhaps: statistics of its speech (see `routing`)
 
-In: an adapter's folder, ours or PEFT's. Out: its record, for loading (`read_metadata`), as JSON to be changed
+In: an adapter's folder, ours or PEFT's. Out: its record: for loading (`read_metadata`), as JSON for changes
 (`read_record`), or for lists, empty if it can't be read (`read_summary`).
 """
 
@@ -30,9 +30,9 @@ SCHEMA = 1  # of ia3_speech.json
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD, GATE = "README.md", "gate.safetensors"
-FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE)  # all that an adapter may consist of
+FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE)  # all files of an adapter
 STORED_LM, LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
-SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # all that may be registered beside it
+SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # of its search, which may be registered beside it
 DAMAGED = "(damaged: copy the adapter again)"
 
 
@@ -79,7 +79,7 @@ class ScoreSummary(TypedDict, total=False):
     words: int | None
     warnings: list[str] | None
     pooled_speakers: int | None
-    search: str  # that of `wer`; greedy without
+    search: str  # with which `wer` was measured; missing for greedy search
     compared_with: str | None
     unseen_sentences: UnseenSentences | None
 
@@ -107,7 +107,7 @@ class Record(TypedDict, total=False):
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number, neither NaN nor infinite, nor an integer that no float can hold."""
+    """Whether a JSON value is a finite number that a float can hold."""
     return type(value) in (int, float) and abs(value) < 1e300
 
 
@@ -137,19 +137,19 @@ def wrong_entry(value: Any, kind: Any, name: str = "") -> str | None:
 
 @dataclass
 class Metadata:
-    """The contents of `ia3_speech.json`: what an adapter is, without opening its tensors."""
+    """The contents of `ia3_speech.json`: an adapter's description, without its tensors."""
 
     base: str  # its name: mini, a folder's full path, a hub id; "" if unknown
     fingerprint: dict[str, Any]  # see `model.fingerprint.fingerprint`
-    # Placements, layers, train_head; of another method than IA³ its name and options
+    # Placements, layers, train_head; for another method than IA³ its name and options
     config: dict[str, Any]
     labels: dict[str, str] = field(default_factory=dict)  # speaker, accent, domain, language, …
     # The trainer's record: data, seed, epochs, seconds, dev WER, …
     training: dict[str, Any] = field(default_factory=dict)
     # One entry a test set, see `card.score_summary`; rates as fractions
     scores: list[dict[str, Any]] = field(default_factory=list)
-    version: str = ia3_speech.__version__  # of ia3-speech, which wrote it
-    created: str = ""  # when it was written, in UTC: 2026-01-31T12:00:00Z
+    version: str = ia3_speech.__version__  # of the ia3-speech that wrote the file
+    created: str = ""  # the time of writing, in UTC: 2026-01-31T12:00:00Z
     schema: int = SCHEMA  # of the file
 
     @property
@@ -180,8 +180,8 @@ class Adapter:
 
 
 def read_json(file: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
-    """A JSON file that holds an object, such as of a TypedDict. Raises AdapterError that names the file, and
-    the entry that is of a wrong type."""
+    """The object in a JSON file, whose entries have the types of `kind`, such as a TypedDict. Raises
+    AdapterError that names the file, and the entry of a wrong type."""
     try:
         record = json.loads(file.read_text("utf-8"))
         json.dumps(record, ensure_ascii=False).encode()  # raises for half a surrogate pair
@@ -194,8 +194,8 @@ def read_json(file: Path, kind: Any = dict[str, Any]) -> dict[str, Any]:
 
 
 def read_metadata(folder: Path | str) -> Metadata | None:
-    """The record of an adapter, or None where another tool wrote it. Raises AdapterError where it can't be
-    read, is of another schema, or lacks what loading needs."""
+    """The record of an adapter, or None if another tool wrote it. Raises AdapterError if it can't be read, is
+    of another schema, or lacks an entry that loading needs."""
     file = Path(folder) / METADATA
     if not file.exists():
         return None
@@ -213,19 +213,19 @@ def read_metadata(folder: Path | str) -> Metadata | None:
 
 
 def method_of(folder: Path) -> str:
-    """The method of an adapter, by our record or PEFT's: ia3, lora, …; AdapterError where it is damaged."""
+    """The method of an adapter, by our record or PEFT's: ia3, lora, …; AdapterError if it is damaged."""
     if metadata := read_metadata(folder):
         return str(metadata.config.get("method", "ia3"))
     return str(read_json(folder / PEFT_CONFIG).get("peft_type", "ia3")).lower()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The contents of `ia3_speech.json`. Raises AdapterError where it is missing or damaged."""
+    """The contents of `ia3_speech.json`. Raises AdapterError if it is missing or damaged."""
     file = folder / METADATA
     if not file.exists():
         raise AdapterError(
-            f"{folder}: no {METADATA} in it, so another tool wrote it (load_adapter and save_adapter make it "
-            f"one of ours)"
+            f"{folder}: has no {METADATA}, so another tool wrote it (load it with load_adapter, and write it "
+            f"with save_adapter)"
         )
     return read_json(file, Record)
 
@@ -248,14 +248,14 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def recorded_base(folder: Path) -> str | None:
-    """The base that an adapter was trained on, from our record or PEFT's; None where neither names one."""
+    """The base that an adapter was trained on, from our record or PEFT's; None if neither names a base."""
     if metadata := read_metadata(folder):
         return metadata.base or None
     return peft_base(folder)
 
 
 def peft_base(folder: Path) -> str | None:
-    """The base that PEFT's configuration names; `mini` also where it says beside it how to obtain that."""
+    """The base that PEFT's configuration names; `mini` also if a hint follows the name (`io.MINI_NAME`)."""
     name = read_json(folder / PEFT_CONFIG).get("base_model_name_or_path")
     if not isinstance(name, str):
         return None

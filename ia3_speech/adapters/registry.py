@@ -2,15 +2,14 @@
 
     ia3-speech adapters register exp/NAME speaker42
 
-In: the value of `--adapter`. Out: a folder that holds an adapter, or an error with the nearest names. Looked
-up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable in the platform's
-folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if there is
-exactly one; USER/NAME on the Hugging Face Hub (see `hub`).
+In: the value of `--adapter`. Out: a folder that holds an adapter, or an error with the nearest names. The
+look-up tries in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable, the
+platform's folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if
+exactly one exists; USER/NAME on the Hugging Face Hub (see `hub`).
 
-The registry has one folder an adapter, with `store.json`, which says where it came from, beside the adapter's
-files, and perhaps a language model and hot words. An adapter that is replaced may be kept as NAME@1, then
-NAME@2. Writers take a lock, and a folder is copied to a temporary one and moved in, so no reader sees half an
-adapter.
+The registry has a folder for each adapter. It holds the adapter's files, `store.json` with their source, and
+perhaps a language model and hot words. A replaced adapter may stay as NAME@1, then NAME@2. Writers take a
+lock, copy into a temporary folder and move it in, so no reader sees half an adapter.
 """
 
 import os
@@ -35,15 +34,15 @@ HOME = "IA3_SPEECH_HOME"
 REGISTRATION = "store.json"  # where an adapter came from, beside its files
 
 MAX_NAME = 64  # characters, and at most 192 bytes: with a prefix and a suffix a file system allows 255
-KEPT = re.compile(r"(@\d{1,6})+$")  # the end of an earlier adapter's name
-FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
-RESERVED = ("auto", "auto-sum", "mini", "nearest")  # with another meaning in place of a name
+VERSION = re.compile(r"(@\d{1,6})+$")  # the end of an earlier adapter's name
+FORBIDDEN = '/\\:*?"<>|'  # separators, and characters that Windows refuses in a file name
+RESERVED = ("auto", "auto-sum", "mini", "nearest")  # words that mean something else
 MAX_NEAREST = 3  # names that an error proposes
 MAX_LISTED = 20  # names that an error lists
 
 
 def home() -> Path:
-    """The folder of all that ia3-speech stores for this user; it may not exist yet."""
+    """The folder in which ia3-speech stores files for this user; it may not exist yet."""
     if folder := os.environ.get(HOME):
         return Path(folder).expanduser().absolute()
     import platformdirs
@@ -60,7 +59,7 @@ def adapters_dir() -> Path:
 
 
 def check_name(name: str) -> str:
-    """`name` in Unicode's composed form (NFC). Raises BadName where `name_fault` finds a fault."""
+    """`name` in Unicode's composed form (NFC). Raises BadName if `name_fault` finds a fault."""
     name = unicodedata.normalize("NFC", name)
     if fault := name_fault(name):
         shown = repr(name[:MAX_NAME])
@@ -69,10 +68,10 @@ def check_name(name: str) -> str:
 
 
 def name_fault(name: str) -> str | None:
-    """What is wrong with a name, as a phrase; None if nothing is."""
+    """The fault of a name, as a phrase; None if it has none."""
     if not name.strip():
         return "it is empty"
-    stem = KEPT.sub("", name)
+    stem = VERSION.sub("", name)
     if len(stem) > MAX_NAME or len(stem.encode(errors="replace")) > 3 * MAX_NAME:
         return f"it is longer than {MAX_NAME} characters"
     if name in RESERVED:
@@ -87,7 +86,7 @@ def name_fault(name: str) -> str | None:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether `folder` holds an adapter: tensors, and a file that says what they are."""
+    """Whether `folder` holds an adapter: tensors, and a file that describes them."""
     try:
         is_described = any((folder / name).is_file() for name in (METADATA, PEFT_CONFIG))
         return is_described and bool(tensor_files(folder))
@@ -96,7 +95,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def adapter_at(path: Path) -> Path | None:
-    """The adapter at a path: the folder itself, or `adapter/` in it, as training leaves it in `--out`."""
+    """The adapter at a path: the folder itself, or `adapter/` in it, which training writes."""
     return next((folder for folder in (path, path / "adapter") if is_adapter(folder)), None)
 
 
@@ -127,8 +126,8 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
 
 
 def is_registered(name: str) -> bool:
-    """Whether an adapter has this name. Blocks while another process writes the registry and may replace
-    it."""
+    """Whether an adapter has this name. Waits while another process writes the registry, since it may replace
+    the adapter."""
     if not is_adapter(adapters_dir() / name):
         with without_writers():
             pass
@@ -136,8 +135,7 @@ def is_registered(name: str) -> bool:
 
 
 def experiments() -> dict[str, list[Path]]:
-    """NAME → `exp/NAME/adapter` under the working directory, or where there is none, each
-    `exp/*/NAME/adapter`."""
+    """NAME → `exp/NAME/adapter` under the working directory; if it is missing, all `exp/*/NAME/adapter`."""
     deeper: dict[str, list[Path]] = {}
     for folder in sorted(filter(is_adapter, Path("exp").glob("*/*/adapter"))):
         deeper.setdefault(folder.parent.name, []).append(folder)
@@ -167,15 +165,15 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
 
 
 def path_fault(path: Path) -> str:
-    """Why a path that is there is no adapter's, as a phrase."""
+    """The reason, as a phrase, why an existing path holds no adapter."""
     if not path.is_dir():
         return "is a file, not an adapter's folder"
     names = {entry.name for entry in path.iterdir()}
     weights = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"}
     if "trainer_state.json" in names or ("config.json" in names and weights & names):
         return (
-            "holds a whole model, and no adapter beside it (let the Trainer store one in each checkpoint: "
-            "callbacks=[AdapterCallback(base)], also where it resumes from this one)"
+            "holds a whole model, and no adapter beside it (let the Trainer store an adapter in each "
+            "checkpoint: callbacks=[AdapterCallback(base)], also when it resumes from this checkpoint)"
         )
     return f"is a folder without an adapter in it (expected {METADATA} or {PEFT_CONFIG}, and tensors)"
 
@@ -205,13 +203,13 @@ def register(
     same contents again changes nothing.
 
     Args:
-        force: replace another adapter that has that name.
-        keep: rename the other adapter to NAME@1, or the next number that is free.
+        force: replace another adapter of this name.
+        keep: rename the other adapter to NAME@1, or the next free number.
         search_files: name → contents, of the language model and hot words (`SearchOptions.stored`).
         sender: the source, if it is on another machine: the record then names no data here.
 
     Raises:
-        NameTaken: another adapter has that name, and neither `force` nor `keep` is given.
+        NameTaken: another adapter has this name, and neither `force` nor `keep` is given.
         UserError: the name is not allowed, there is no adapter, or the registry can't be written.
     """
     name, folder = check_name(name), Path(folder)
@@ -233,7 +231,7 @@ def register(
             elif not force:
                 raise NameTaken(
                     f"{name}: another adapter has this name ({target}); take another name, replace it with "
-                    f"--force, or keep it as {name}@1 (ia3-speech adapters register --keep)"
+                    f"`force`, or keep it as {name}@1 (ia3-speech adapters register --keep)"
                 )
         if target.is_symlink():  # a user's link: its target stays
             target.unlink()
@@ -250,11 +248,11 @@ def register(
 
 
 def unicode_path(path: Path) -> str:
-    return os.fsencode(path.absolute()).decode(errors="replace")  # a name need not be UTF-8
+    return os.fsencode(path.absolute()).decode(errors="replace")  # the path may not be UTF-8
 
 
 def remove(name: str) -> None:
-    """Delete an adapter from the registry. Raises UserError where there is none, or it is read-only."""
+    """Delete an adapter from the registry. Raises UserError if there is none, or if it can't be deleted."""
     folder = adapters_dir() / check_name(name)
     with writing(folder):
         remove_leftovers(folder)
@@ -263,7 +261,7 @@ def remove(name: str) -> None:
         if folder.is_symlink():  # a user's link: its target stays
             folder.unlink()
             return
-        with replacing(folder) as empty:  # so that a kill leaves no half of it under the name
+        with replacing(folder) as empty:  # so that a kill leaves no half adapter under the name
             empty.mkdir()
         folder.rmdir()
 
@@ -275,16 +273,16 @@ def rename(name: str, new: str) -> None:
 
 
 def registration_of(folder: Path) -> dict[str, Any]:
-    """`store.json` of a registered adapter: schema, source, registered, and perhaps data, the directory that
-    it was trained on; empty where it can't be read."""
+    """`store.json` of a registered adapter: schema, source, registered, and perhaps data, its training
+    directory; empty if it can't be read."""
     with suppress(UserError):
         return read_json(folder / REGISTRATION)
     return {}
 
 
 def training_data(folder: Path) -> Path | None:
-    """The data directory that an adapter was trained on, if it is still there. For a registered adapter
-    `register` recorded it; its own record, which may come from elsewhere, is not used."""
+    """The data directory that an adapter was trained on, if it still exists. For a registered adapter it is
+    the directory that `register` recorded, since the adapter's record may come from elsewhere."""
     if folder.parent != adapters_dir():
         return recorded_data(folder)
     data = Path(str(registration_of(folder).get("data", "")))
@@ -292,17 +290,18 @@ def training_data(folder: Path) -> Path | None:
 
 
 def recorded_data(folder: Path) -> Path | None:
-    """The data directory that the record in `folder` names, unless it is of somebody's corrections."""
+    """The data directory that the record in `folder` names, unless it holds a person's corrections."""
     if not (data := read_summary(folder).get("training", {}).get("data")):
         return None
-    places = [place / data for place in (folder, *folder.absolute().parents)]  # recipes: relative to one
+    # A recipe's path is relative to a parent of the folder.
+    places = [place / data for place in (folder, *folder.absolute().parents)]
     voices = (home() / "corrections").resolve()
     places = [place for place in places if not place.resolve().is_relative_to(voices)]
     return next((place for place in places if (place / "utt2spk").is_file()), None)
 
 
 def adapter_files(folder: Path) -> list[Path]:
-    """Those in an adapter's folder, but for hidden ones, which belong to other programs."""
+    """The files in an adapter's folder, without `store.json` and without other programs' hidden files."""
     files = [file for file in folder.iterdir() if file.is_file() and file.name[0] != "."]
     return sorted(file for file in files if file.name != REGISTRATION)
 
@@ -314,7 +313,7 @@ def file_contents(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Hold the registry's lock: one writer at a time."""
+    """Hold the registry's lock, which admits one writer at a time."""
     import filelock
 
     with filelock.FileLock(adapters_dir() / ".lock"):
@@ -323,7 +322,7 @@ def locked() -> Iterator[None]:
 
 @contextmanager
 def without_writers() -> Iterator[None]:
-    """Keep writers out. A registry that is read-only, or does not exist yet, has none."""
+    """Keep writers out. A registry that is read-only, or does not exist yet, has no writers."""
     with ExitStack() as stack:
         if adapters_dir().is_dir():
             with suppress(OSError):

@@ -1,12 +1,12 @@
-"""What a user asks for with `--adapter`, parsed once: an `AdapterSpec`.
+"""`AdapterSpec`: a user's request for adapters (`--adapter`), parsed once.
 
     parse_adapter("accent:0.7+medical")          a weighted sum; NAME alone is one adapter
-    parse_adapter("auto:accent,medical")         a choice by the audio among some; auto: among all registered
+    parse_adapter("auto:accent,medical")         a choice by the audio among two; auto: among all registered
     parse_adapter("left=agent,right=caller", split=True)    an adapter for each channel of a call
 
-In: a name, a path, an id on the Hub, or an expression of such. Out: a frozen, hashable spec with the folders,
-which `str` shows and nobody parses again. An exact name or path wins over arithmetic, even with a `+` or `:`
-in it. There is no `-` operator: names have hyphens.
+In: a name, a path, an id on the Hub, or an expression of these. Out: a frozen, hashable spec with the
+folders. `str` shows it, and nothing parses that again. An exact name or path wins over arithmetic, even with
+a `+` or `:` in it. There is no `-` operator, because names have hyphens.
 """
 
 import os
@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Term:
-    """One adapter of a sum, and its weight."""
+    """An adapter of a sum, and its weight."""
 
     name: str  # the adapter's name, path or id, as the user wrote it
     folder: Path
@@ -65,17 +65,17 @@ class AdapterSpec:
 
     @property
     def is_single(self) -> bool:
-        """Whether this is one adapter as it is, without arithmetic."""
+        """Whether this is a single adapter, without arithmetic."""
         return len(self.terms) == 1 and self.terms[0].weight == 1 and not self.choice
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of all adapters, those of channels too."""
+        """The folders of all adapters, including the channels' adapters."""
         return [term.folder for spec in (self, *(spec for _, spec in self.channels)) for term in spec.terms]
 
     def base(self, base: str | Path | None = None) -> str:
         """The name of the base that these adapters need: `base` if it is given, else the first base that an
-        adapter records, else mini. Registered adapters of other bases may be among those of `auto`."""
+        adapter records, else mini. `auto` may find adapters of other bases, so their records don't count."""
         folders = [] if self.all_registered else self.folders
         return str(base or next(filter(None, map(recorded_base, folders)), "mini"))
 
@@ -102,7 +102,7 @@ def tensor_files_of(spec: AdapterSpec) -> list[Path]:
 
 
 def short_name(term: Term) -> str:
-    """A term's name; of a path the name of the adapter's folder, or of the experiment around it."""
+    """A term's name; for a path the name of the adapter's folder, or of the experiment around it."""
     folder = term.folder.absolute()
     if Path(term.name).name == term.name:
         return term.name
@@ -117,8 +117,8 @@ def parse_expression(
     find: Callable[[str], Value | None],
     unknown: Callable[[str, str], UserError],
 ) -> Iterator[tuple[str, Value, float]]:
-    """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises
-    AdapterError if a weight is not a finite number.
+    """(name, `find`'s value, weight) of each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises AdapterError if a
+    weight is not a finite number.
 
     Args:
         find: a name → its value, or None.
@@ -152,10 +152,10 @@ def finite_number(text: str) -> float | None:
 
 
 def parse_adapter(adapter: "str | Path | AdapterSpec | None", *, split: bool = False) -> AdapterSpec:
-    """The spec of what a user wrote; None is the base alone, and a spec is returned as it is.
+    """The spec of a user's expression; None is the base alone, and a spec is returned as it is.
 
     Args:
-        split: the channels of a recording are transcribed separately, so that each may have its adapter.
+        split: the channels of a recording are transcribed separately, so each may have its adapter.
 
     Raises:
         UnknownAdapter: there is no adapter of a name or path; the message proposes the nearest names.
@@ -183,7 +183,7 @@ def parse_sum(
     find: Callable[[str], Term | None] | None = None,
     unknown: Callable[[str, str], UserError] | None = None,
 ) -> AdapterSpec:
-    """The spec of an adapter or a weighted sum, which is all that merging, export and training take.
+    """The spec of an adapter or a weighted sum; merging, export and training take nothing else.
 
     Args:
         find, unknown: as for `parse_expression`; default: `registry.resolve_adapter`.
@@ -191,7 +191,7 @@ def parse_sum(
     Raises:
         UnknownAdapter, AdapterError: as `parse_adapter`.
     """
-    errors: dict[str, UnknownAdapter] = {}  # so that no name is looked up on the Hub twice
+    errors: dict[str, UnknownAdapter] = {}  # by name, so that no name is looked up on the Hub twice
 
     def find_anywhere(name: str) -> Term | None:
         try:
@@ -215,7 +215,7 @@ def parse_sum(
 
 
 def is_auto(adapter: str | Path | None) -> bool:
-    """Whether a gate is to choose by the audio: `auto`, `auto:mandarin,medical`, `auto-sum`."""
+    """Whether a gate chooses by the audio: `auto`, `auto:mandarin,medical`, `auto-sum`."""
     return str(adapter).partition(":")[0] in (AUTO, AUTO_SUM)
 
 
@@ -229,19 +229,19 @@ def parse_choice(
 
     Args:
         find, unknown: as for `parse_sum`.
-        registered: the adapters to choose from if no names are given; default: `choosable_adapters`.
+        registered: returns the adapters to choose from if no names are given; default: `choosable_adapters`.
 
     Raises:
         UnknownAdapter: a named adapter does not exist, or none is registered.
-        UserError: it names no adapter, or a sum.
+        UserError: the text names no adapter, or a sum.
     """
     choice, colon, names = text.partition(":")
     if not colon:
         if not (terms := tuple((registered or choosable_adapters)())):
             raise UnknownAdapter(
                 f"{text}: no adapter to choose from is registered in {registry.adapters_dir()} "
-                f"(ia3-speech adapters register FOLDER NAME; one person's is chosen only if it is named, as "
-                f"in {AUTO}:speaker42)"
+                f"(ia3-speech adapters register FOLDER NAME; a person's adapter is chosen only by name: "
+                f"{AUTO}:speaker42)"
             )
         return AdapterSpec(terms, choice, all_registered=True)
     specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]
@@ -251,19 +251,15 @@ def parse_choice(
 
 
 def choosable_adapters() -> list[Term]:
-    """All registered adapters but earlier versions (NAME@1) and those of one person, which are that
-    person's."""
-    terms = [
-        term_at(name, registry.adapters_dir() / name)
-        for name in registry.registered_names()
-        if "@" not in name
-    ]
+    """All registered adapters except earlier versions (NAME@1) and adapters of a single person."""
+    names = [name for name in registry.registered_names() if "@" not in name]
+    terms = [term_at(name, registry.adapters_dir() / name) for name in names]
     return [term for term in terms if not is_biometric(read_summary(term.folder))]
 
 
 def find_registered(name: str) -> Term | None:
-    """The registered adapter of exactly this name, which is never read as a path. Blocks while another
-    process writes the registry."""
+    """The registered adapter of exactly this name, which is never a path. Waits while another process writes
+    the registry."""
     name = unicodedata.normalize("NFC", name)
     if registry.name_fault(name) or not registry.is_registered(name):
         return None

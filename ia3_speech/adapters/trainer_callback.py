@@ -3,8 +3,8 @@
     Trainer(model=model, callbacks=[AdapterCallback(base)], …).train()
     load_adapter(load_base("mini").model, "exp/checkpoint-500")
 
-In: a Trainer's run on a model with vectors attached. Out: `checkpoint-N/adapter` beside what the Trainer
-writes, which is the whole model, to resume from: `from_pretrained` would leave the vectors in it out.
+In: a Trainer's run on a model with vectors attached. Out: `checkpoint-N/adapter` beside the Trainer's files.
+Those hold the whole model, to resume from, but `from_pretrained` would ignore the vectors in them.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ class AdapterCallback(TrainerCallback):
     """Stores the adapter in each checkpoint.
 
     Args:
-        base: the base that it is trained on, for its name and fingerprint; None: both are read off the model.
+        base: gives the record its name and fingerprint; None: both are read from the model.
         labels: speaker, accent, domain, language.
     """
 
@@ -30,7 +30,7 @@ class AdapterCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """After a checkpoint is written; as the Trainer calls it."""
+        """Write the adapter. The Trainer calls it after it has written a checkpoint."""
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}" / "adapter"
             training = {"step": state.global_step, "epoch": state.epoch}

@@ -1,7 +1,7 @@
 """An adapter's tensors, read without its base: its vectors, and their distribution around 1.
 
-In: a folder, ours or PEFT's. Out: each vector with its layer and placement, and statistics: a vector above 1
-amplifies an activation, one below 1 inhibits it. torch is loaded only where its tensors are asked for.
+In: a folder, ours or PEFT's. Out: each vector with its layer and placement, and statistics: parameters above
+1 amplify an activation, parameters below 1 inhibit it. torch is loaded only if its tensors are asked for.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS
 
 PEFT_PREFIX = "base_model.model."  # of PEFT's tensor names
 PICKLE = "adapter_model.bin"  # never opened: it can run code
-MARGIN = 0.1  # a parameter that is farther than this from 1 counts as inhibiting or amplifying
+MARGIN = 0.1  # a parameter farther than this from 1 counts as inhibiting or amplifying
 # (last part of a module's name, side) → placement.
 PLACEMENT_OF = {
     (spec.module.rpartition(".")[2], spec.side): placement
@@ -31,19 +31,18 @@ PLACEMENT_OF = {
 
 @dataclass(frozen=True)
 class Vector:
-    """One learned vector."""
+    """A learned vector."""
 
     module: str  # path of the module that it scales
-    placement: str  # key, value, …; the module's name where no placement is known for it
-    layer: int | None  # of the encoder; None for a module outside of numbered ones
+    placement: str  # key, value, …; the module's name if it belongs to no placement
+    layer: int | None  # of the encoder; None for a module outside the layers
     values: np.ndarray  # (d,), fp32
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How the parameters of one placement in one layer lie around 1: how many there are, the smallest, their
-    mean, the largest, and the shares of those below 0.9 and above 1.1.
-    """
+    """Statistics of the parameters of a placement in a layer: number, smallest, mean, largest, and the shares
+    below 0.9 and above 1.1."""
 
     layer: int | None  # None: in all layers together
     placement: str
@@ -56,23 +55,23 @@ class Spread:
 
 
 def tensor_files(folder: Path) -> list[Path]:
-    """The files that may hold an adapter's tensors; no other file decides a hypothesis."""
+    """The files that may hold an adapter's tensors; hypotheses depend on no other file."""
     names = (OWN_WEIGHTS, PEFT_WEIGHTS, PICKLE)
     return [folder / name for name in names if (folder / name).is_file()]
 
 
 def weights_file(folder: Path) -> Path:
-    """The file that holds the tensors. Raises AdapterError where there is none."""
+    """The file that holds the tensors. Raises AdapterError if there is none."""
     files = tensor_files(folder)
     if files and files[0].name != PICKLE:
         return files[0]
     hint = f" ({PICKLE} is a pickle, which can run code: convert it with PEFT)" if files else ""
-    raise AdapterError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{hint}")
+    raise AdapterError(f"{folder}: has no {PEFT_WEIGHTS} and no {OWN_WEIGHTS}{hint}")
 
 
 def weights_sha256(folder: Path) -> str:
-    """The SHA-256 of an adapter's tensors: its identity in records of experiments. Raises AdapterError where
-    there are none."""
+    """The SHA-256 of an adapter's tensors: its identity in records of experiments. Raises AdapterError if
+    there are no tensors."""
     if not (files := tensor_files(folder)):
         raise AdapterError(f"{folder}: holds no adapter")
     with files[0].open("rb") as stream:
@@ -80,7 +79,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[str, Any]:
-    """All tensors of an adapter by their names in the file, of numpy or of torch. Raises AdapterError where
+    """All tensors of an adapter by their names in the file, of numpy or of torch. Raises AdapterError if
     there are none, or they are damaged."""
     from safetensors import SafetensorError, safe_open
 
@@ -119,20 +118,20 @@ def vector_of(name: str, tensor: np.ndarray) -> Vector:
 
 
 def placement_of(module: str, side: str) -> str:
-    """The placement of a vector at this side of a module; the module's own name where none is known."""
+    """The placement of a vector at this side of a module; the module's name if it belongs to no placement."""
     name = module.rpartition(".")[2]
     return PLACEMENT_OF.get((name, side), name)
 
 
 def placement_order(placement: str) -> tuple[int, str]:
-    """A key to sort placements by: as tables list them, unknown ones last."""
+    """A sort key for placements: the order of tables, unknown placements last."""
     known = list(PLACEMENTS)
     return (known.index(placement) if placement in known else len(known), placement)
 
 
 def count_by_placement(tensors: dict[str, np.ndarray], method: str | None = None) -> dict[str, int]:
-    """Placement → its parameters; last, `head`, where a head was trained. Of another method than IA³ its
-    name → all."""
+    """Placement → number of parameters; last, `head`, if a head was trained. For another method than IA³ its
+    name → the number of all."""
     if method:
         return {method: sum(tensor.size for tensor in tensors.values())}
     counts: dict[str, int] = {}
@@ -144,21 +143,20 @@ def count_by_placement(tensors: dict[str, np.ndarray], method: str | None = None
 
 
 def spreads(vectors: list[Vector]) -> list[Spread]:
-    """One for each layer and placement, then one for each placement in all layers."""
+    """A `Spread` for each layer and placement, then for each placement in all layers."""
     groups: dict[tuple[int | None, str], list[Vector]] = {}
     for vector in vectors:
         if vector.layer is not None:
             groups.setdefault((vector.layer, vector.placement), []).append(vector)
     for vector in sorted(vectors, key=lambda vector: placement_order(vector.placement)):
         groups.setdefault((None, vector.placement), []).append(vector)
-    return [spread_of(layer, placement, group) for (layer, placement), group in groups.items()]
-
-
-def spread_of(layer: int | None, placement: str, vectors: list[Vector]) -> Spread:
-    values = np.concatenate([vector.values for vector in vectors]).astype("float64")
-    statistics = (values.min(), values.mean(), values.max())
-    shares = ((values < 1 - MARGIN).mean(), (values > 1 + MARGIN).mean())
-    return Spread(layer, placement, values.size, *map(float, statistics), *map(float, shares))
+    result = []
+    for (layer, placement), group in groups.items():
+        values = np.concatenate([vector.values for vector in group]).astype("float64")
+        statistics = (values.min(), values.mean(), values.max())
+        shares = ((values < 1 - MARGIN).mean(), (values > 1 + MARGIN).mean())
+        result.append(Spread(layer, placement, values.size, *map(float, (*statistics, *shares))))
+    return result
 
 
 def format_spreads(rows: list[Spread]) -> str:

@@ -41,7 +41,7 @@ def store_of(name: str) -> Path:
 def voice_folder(name: str) -> Path:
     """The folder of a voice's record and jobs; NAME@1, its earlier adapter, has the same. It may not
     exist."""
-    return registry.home() / "voices" / registry.KEPT.sub("", registry.check_name(name))
+    return registry.home() / "voices" / registry.VERSION.sub("", registry.check_name(name))
 
 
 def voice_record(name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def recordings_of(name: str) -> list[Path]:
 def versions_of(name: str) -> list[str]:
     """The registered names of its adapter and the earlier ones, damaged ones too, sorted."""
     folders = registry.adapters_dir().glob("*")
-    return sorted(each.name for each in folders if registry.KEPT.sub("", each.name) == name)
+    return sorted(each.name for each in folders if registry.VERSION.sub("", each.name) == name)
 
 
 def is_stored(name: str) -> bool:

@@ -5,8 +5,8 @@
 
 In: logits. Out: the words that maximise log p_CTC(text | audio) + lm_weight · ln p_LM(text) +
 word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873); without a language model,
-the first term alone. The engine is the package ctc-beam-decoder, which follows pyctcdecode; it writes
-characters or word pieces, and words that the model does not know at a price, `unknown_word_score`.
+only the first term. The engine is the package ctc-beam-decoder, which follows pyctcdecode; it writes
+characters or word pieces, and adds `unknown_word_score` for words that the language model lacks.
 """
 
 import gzip
@@ -26,27 +26,27 @@ from ia3_speech.errors import SearchError, UserError
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
-READING = Lock()  # while a model is read, standard error leads nowhere
+READING = Lock()  # held while a model is read and standard error is closed
 
 
 @dataclass
 class BeamSearch:
-    """See the module. Raises UserError where the language model cannot be used."""
+    """See the module. Raises UserError if the language model cannot be used."""
 
     vocabulary: Vocabulary  # of the base
     # A model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model
     lm: Path | None = None
     lm_weight: float = 0.5  # weight of the language model's natural logarithm
-    # Added for each word; positive values make up for the model's preference for few words
+    # Added for each word; positive values offset the model's preference for few words
     word_score: float = 1.5
     unknown_word_score: float = -10.0  # added for each word that the model does not know
-    beam_size: int = 50  # hypotheses kept after each frame
+    beam_size: int = 50  # hypotheses that remain after each frame
 
     def __post_init__(self) -> None:
         import ctc_beam_decoder
 
         labels = labels_of(self.vocabulary)
-        self.columns = np.array(list(labels))  # of the logits: those that write something, the blank first
+        self.columns = np.array(list(labels))  # columns of the logits in use, the blank first
         texts = list(labels.values())
         if self.lm is None:
             self.decoder = ctc_beam_decoder.BeamSearchDecoder(texts)
@@ -82,10 +82,10 @@ class BeamSearch:
 
 
 def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
-    """Column of the logits → what it writes, in pyctcdecode's terms: "" for the blank, " " between words.
+    """Column of the logits → its text, in pyctcdecode's terms: "" for the blank, " " between words.
 
-    Special tokens write nothing and are left out; text is lower case, as the language models are, unless the
-    base tells capitals from small letters.
+    Special tokens write nothing and are left out; text is lower case, as in the language models, unless the
+    base distinguishes capitals from small letters.
     """
     labels = {vocabulary.blank: ""}
     for token, column in sorted(vocabulary.tokens.items(), key=lambda item: item[1]):
@@ -95,15 +95,15 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
         labels[column] = text if vocabulary.cased == "mixed" else text.lower()
     if vocabulary.writes_pieces and not vocabulary.boundaries & labels.keys():
         raise UserError(
-            f"this base's word pieces do not mark where words begin ({WORD_START}): take --search greedy (in "
-            f"recipes --lm none)"
+            f"this base's word pieces do not mark the beginnings of words ({WORD_START}): take "
+            f"`search=greedy` (in recipes --lm none)"
         )
     return labels
 
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """KenLM draws a bar of its own on standard error while it reads a model; in here that leads nowhere."""
+    """Discard standard error, on which KenLM draws a progress bar while it reads a model."""
     with READING, Path(os.devnull).open("w") as nowhere:
         sys.stderr.flush()
         stderr = os.dup(2)
@@ -120,12 +120,16 @@ def no_progress_bar() -> Iterator[None]:
 
 def words_of(lm: Path) -> list[str]:
     """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary. Raises
-    UserError where it is neither, or a binary that was built without its words."""
+    UserError if it is neither, or a binary without its words."""
     try:
         with lm.open("rb") as file:
             head = file.read(64)
         if head.startswith(b"mmap lm "):
-            words = binary_words(lm)
+            data = lm.read_bytes()  # KenLM writes the words after the tables, <unk> first, a zero after each
+            start = data.rfind(b"\0<unk>\0")
+            if start < 0:
+                raise UserError(f"{lm}: contains no words (KenLM's build_binary includes them by default)")
+            words = data[start + 1 :].rstrip(b"\0").split(b"\0")
         else:
             with gzip.open(lm) if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
                 words = list(arpa_words(lines))
@@ -146,12 +150,3 @@ def arpa_words(lines: Iterable[bytes]) -> Iterator[bytes]:
             return
         elif inside and line.strip():
             yield from line.split()[1:2]
-
-
-def binary_words(lm: Path) -> list[bytes]:
-    """KenLM writes the words, each ended by a zero byte and <unk> first, after the tables."""
-    data = lm.read_bytes()
-    start = data.rfind(b"\0<unk>\0")
-    if start < 0:
-        raise UserError(f"{lm}: was built without its words (KenLM's build_binary keeps them by default)")
-    return data[start + 1 :].rstrip(b"\0").split(b"\0")

@@ -1,15 +1,15 @@
-"""Decode directories: a Kaldi data directory decoded, and the files that hold its hypotheses.
+"""Decode directories: decode a Kaldi data directory, and write the hypotheses.
 
 In: a data directory and a recogniser. Out, in a decode directory:
 
     text         Kaldi's format: `utterance-id words…`; an utterance without output is a line with only the id
     hyp.trn      sclite's format: `words (speaker-utterance)`
     hyp.ctm      sclite's format: `utterance 1 start duration word confidence`, in seconds from the beginning
-                 of the utterance; not written where only texts are known
-    gate         `utterance<TAB>adapter<TAB>probability`, the gate's choice for it, or for a piece of it: an
-                 adapter, or base; written with `--adapter auto` alone
-    bad_audio    `utterance<TAB>file<TAB>what is wrong`, one line a fault; empty where there is none
-    decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
+                 of the utterance; missing if only texts are known
+    gate         `utterance<TAB>adapter<TAB>probability`, the gate's choice for the utterance, or for a piece
+                 of it: an adapter, or base; written only with `--adapter auto`
+    bad_audio    `utterance<TAB>file<TAB>fault`, a line for each fault; empty if there is none
+    decode.json  base, adapter, their digests, real-time factor, command, versions; written last
 """
 
 import math
@@ -57,16 +57,14 @@ PARTS_FOLDER = "parts"  # in a decode directory: folders such as 3of8, of --part
 class Decoding:
     """The result of decoding."""
 
-    # The hypothesis of every utterance, by id, in the order given; "" for unusable audio
-    texts: dict[str, str]
-    # Faults of the audio, including those of audio that was decoded (clipped, silent)
+    texts: dict[str, str]  # the hypothesis of every utterance, by id, in order; "" for unusable audio
+    # Faults of the audio, including decoded audio (clipped, silent)
     bad: list[BadAudio] = field(default_factory=list)
-    # The same with times, in seconds from the beginning of the utterance, and confidences; empty where they
-    # were not asked for
+    # By id, with times in seconds from the beginning of the utterance; empty if they were not asked for
     words: dict[str, tuple[Word, ...]] = field(default_factory=dict)
-    choices: dict[str, tuple[Choice, ...]] = field(default_factory=dict)  # of a gate; empty without one
-    audio_seconds: float = 0.0  # of the audio that was decoded
-    seconds: float = 0.0  # of wall-clock time, with reading the audio and without loading the model
+    choices: dict[str, tuple[Choice, ...]] = field(default_factory=dict)  # of a gate; empty without a gate
+    audio_seconds: float = 0.0  # of the decoded audio
+    seconds: float = 0.0  # wall-clock time, with reading the audio and without loading the model
 
 
 def decode_utterances(
@@ -79,14 +77,14 @@ def decode_utterances(
     with_words: bool = False,
     speed: float = 1.0,
 ) -> Decoding:
-    """Decode utterances. Raises AudioError where on_error is "fail" and audio is bad.
+    """Decode utterances. Raises AudioError if `on_error` is "fail" and audio is bad.
 
     Args:
-        adapters: for each utterance's id its adapter; None: the recogniser's is that of all.
-        on_error: "fail" reads all audio first, and decodes only if nothing is wrong with any.
+        adapters: utterance id → adapter; None: all utterances have the recogniser's adapter.
+        on_error: "fail" reads all audio first, and decodes only if all of it is good.
         allow_pipes: run shell commands in wav.scp.
         with_words: find the times and confidences of the words too.
-        speed: play the audio so many times as fast, pitch included.
+        speed: factor of the playback speed; the pitch changes too.
     """
     started = time.perf_counter()
     minimum = math.ceil(recognizer.base.minimum_samples * speed)
@@ -122,7 +120,7 @@ def decode_utterances(
 def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[dict[str, list[str]], dict[str, list[np.ndarray]]]:
-    """The data by which a search or its confidences are chosen, by utterance: the words of a data directory's
+    """The data for tuning a search or calibrating confidences, by utterance: the words of a data directory's
     texts, and the logits of the pieces of its audio, (frames, vocabulary) each, as float16.
 
     Raises:
@@ -134,11 +132,11 @@ def dev_logits(
         utterances = numbers_in_words(utterances, f"{data}/text")
     references = {u.id: normalize(u.text or "").split() for u in utterances}
     if not any(references.values()):
-        raise UserError(f"{data}: has no texts to compare with")
+        raise UserError(f"{data}: has no texts, which are the references")
     pieces: list[np.ndarray] = []
 
     def store(logits: Logits) -> Hypothesis:
-        """In place of a search: writes the number of each piece, by which its logits are looked up."""
+        """In place of a search: store the logits of a piece, and return its number as the text."""
         pieces.append(logits.astype(np.float16))
         return Hypothesis((TimedWord(str(len(pieces) - 1), 0, 0),))
 
@@ -152,7 +150,7 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 
     Raises:
         DataError: it is not valid; all its files are missing, so their paths must be wrong; or wav.scp holds
-            shell commands and `allow_pipes` is false.
+            shell commands, and `allow_pipes` is false.
     """
     directory = read_data_directory(data, text=False, wav=False, spk_sort=False)
     sources = {utterance.source for utterance in directory}
@@ -164,10 +162,10 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 
 
 def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, AdapterSpec]:
-    """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
-    the fold that held the utterance out, else its speaker's: the first fold's, or that of no fold; else
-    the one of all utterances. Raises UserError where the folder holds none, or none for a speaker of the
-    utterances."""
+    """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: the adapter
+    of the fold that held the utterance out, else its speaker's adapter (of the first fold, or without folds),
+    else the adapter of all utterances. Raises UserError if the folder holds no adapter, or none for a
+    speaker."""
     files = sorted(folder.glob("*/fold*/task.json"))
     by_utterance = {id: file.parent / "adapter" for file in files for id in read_json(file).get("texts", ())}
     paths = sorted([*folder.glob("*/fold1/adapter"), *folder.glob("*/all/adapter")])
@@ -190,7 +188,7 @@ def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str,
 def write_decode_directory(
     result: Decoding, utterances: Sequence[Utterance], folder: Path, record: dict[str, Any]
 ) -> None:
-    """Write each file in one step, decode.json last: where it stands, the others are complete."""
+    """Write each file in one step, decode.json last, so that its presence shows that all are complete."""
     flat = str.maketrans("\t\n", "  ")  # a shell pipe may hold a TAB
     lines = ["\t".join(part.translate(flat) for part in (b.utterance, b.file, b.reason)) for b in result.bad]
     contents = {
@@ -200,7 +198,7 @@ def write_decode_directory(
     }
     if result.words:
         contents[CONFIDENCES] = "".join(
-            # Six decimals, since the least certain words are those that a reader looks for.
+            # Six decimals, since readers look for the least certain words.
             ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
             for name, words in result.words.items()
             for word in words
@@ -215,8 +213,8 @@ def write_decode_directory(
 
 
 def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any]) -> None:
-    """The files of a decode directory by their names, and decode.json."""
-    for stale in ("decode.json", "score.json", CONFIDENCES, CHOICES):  # of the texts that they were made of
+    """Write the files of a decode directory, by their names, and decode.json."""
+    for stale in ("decode.json", "score.json", CONFIDENCES, CHOICES):  # of earlier texts
         (folder / stale).unlink(missing_ok=True)
     for name, text in contents.items():
         write_text(folder / name, text)
@@ -224,7 +222,7 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
 
 
 def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
-    """The inputs of part 3/8 of a decoding: the tables, and the audio of its utterances."""
+    """The inputs of a part, such as 3/8, of a decoding: the tables, and the audio of its utterances."""
     number, count = map(int, part.split("/"))
     audio = dict.fromkeys(Path(u.source) for u in data.utterances[number - 1 :: count] if not u.is_piped)
     tables = {*own_files(data.path)} - {Path(u.source) for u in data.utterances}
@@ -233,8 +231,8 @@ def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
 
 
 def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Path]:
-    """The folders of the parts that `decode --part` made of these inputs, in order; empty if there is none.
-    Raises UserError if only some parts are there."""
+    """The folders of the parts that `decode --part` decoded from these inputs, in order; empty if there are
+    none. Raises UserError if some parts are missing."""
     parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
         number, _, count = part.name.partition("of")
@@ -251,13 +249,13 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
 
 
 def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:
-    """Merge the parts of `finished_parts` in their decode directory; returns its decode.json. Texts, words
-    and their order are those of one decoding, but for last digits, which depend on an utterance's batch."""
+    """Merge the parts of `finished_parts` in their decode directory; returns its decode.json. Texts, words and
+    their order equal those of a single decoding, except last digits, which depend on an utterance's batch."""
     place, contents = {id: number for number, id in enumerate(ids)}, {}
     for name in ("text", "hyp.trn", CONFIDENCES, CHOICES, "bad_audio"):
         files = [part / name for part in parts if (part / name).is_file()]
         lines = [file.read_text("utf-8").split("\n")[:-1] for file in files]
-        if name == "hyp.trn":  # a line an utterance, of which every eighth is in a part
+        if name == "hyp.trn":  # a line for each utterance; the parts alternate
             gathered = [line for row in zip_longest(*lines) for line in row if line is not None]
         else:
             gathered = sorted(chain(*lines), key=lambda line: place[re.split("[ \t]", line)[0]])
@@ -297,7 +295,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
 
 
 def environment_record(base: "Base", module: str) -> dict[str, Any]:
-    """Device, precision and its reason, command line and versions."""
+    """Device, precision with its reason, command line and versions."""
     return {
         "device": str(base.device),
         "dtype": base.dtype,
@@ -312,7 +310,7 @@ def environment_record(base: "Base", module: str) -> dict[str, Any]:
 
 
 def adapter_record(spec: AdapterSpec) -> dict[str, Any] | None:
-    """An adapter's name, path and digest; of a sum its name, and those of its terms with their weights."""
+    """An adapter's name, path and digest; for a sum its name, and its terms' with their weights."""
     parts = [
         {"name": term.name, "path": str(term.folder.absolute()), "sha256": weights_sha256(term.folder),
          "weight": term.weight}

@@ -1,8 +1,8 @@
 """Long recordings: cut at pauses, so that no piece exceeds a base's maximum input duration.
 
-In: a waveform, float32 (samples,), 16 kHz. Out: where to cut it. Beyond 15 s the mini base's positional
-embedding no longer changes, and every base's self-attention costs the square of the length, so long
-recordings are decoded in pieces of at most that, whose texts are joined.
+In: a waveform, float32 (samples,), 16 kHz. Out: the cuts. Beyond 15 s the mini base's positional embedding no
+longer changes, and every base's self-attention costs the square of the length, so long recordings are decoded
+in pieces, whose texts are joined.
 
     |<--------- 15 s, a piece --------->|
     |~~~~~~~~~~~~~~~~~~~~~~~ . ~~~~~~~ . ~~~~~~ …
@@ -17,8 +17,8 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterance
 
-MAXIMUM_SECONDS = 15.0  # of one piece
-SEARCH_SECONDS = 5.0  # before that limit, in which a pause is searched for
+MAXIMUM_SECONDS = 15.0  # of a piece
+SEARCH_SECONDS = 5.0  # before the limit, in which the pause is searched
 MINIMUM_SECONDS = 1.0  # of the last piece: see `minimum_samples`
 HOP = SAMPLE_RATE // 100  # 10 ms, Kaldi's frame shift
 PAUSE_HOPS = 20  # 0.2 s: longer than the closure of a stop, as long as a short pause between words
@@ -27,8 +27,8 @@ PAUSE_HOPS = 20  # 0.2 s: longer than the closure of a stop, as long as a short 
 def cut_utterance(
     utterance: Utterance, seconds: float, maximum_seconds: float | None, *, allow_pipes: bool = False
 ) -> list[Utterance]:
-    """The utterance, of so many seconds, in pieces that the base can process: each an utterance with its
-    start, end and duration. One that is not too long is one piece, and its audio is not read. Raises
+    """The utterance, whose duration is `seconds`, in pieces that the base can process: utterances with start,
+    end and duration. An utterance within the maximum is a single piece, and its audio is not read. Raises
     AudioError as `load_utterance`."""
     if maximum_seconds is None or seconds <= maximum_seconds:
         return [replace(utterance, duration=seconds)]
@@ -38,10 +38,10 @@ def cut_utterance(
 
 
 def cut_at_pauses(wave: np.ndarray, maximum_seconds: float = MAXIMUM_SECONDS) -> list[tuple[int, int]]:
-    """Where to cut `wave` (samples,): (first, end) of each piece, in samples, adjacent, from 0 to the end.
+    """(first, end) of each piece of `wave`, (samples,), in samples; the pieces are adjacent.
 
-    A wave of at most `maximum_seconds` is one piece. Otherwise each piece but the last ends in the middle of
-    the quietest 0.2 s of its last third; where several are equally quiet, of the last of them.
+    A wave of at most `maximum_seconds` is a single piece. Otherwise each piece except the last ends in the
+    middle of the quietest 0.2 s of its last third; of equally quiet places the last is taken.
     """
     limit, searched = round(maximum_seconds * SAMPLE_RATE), min(SEARCH_SECONDS, maximum_seconds / 3)
     minimum = minimum_samples(maximum_seconds)
@@ -56,14 +56,14 @@ def cut_at_pauses(wave: np.ndarray, maximum_seconds: float = MAXIMUM_SECONDS) ->
 
 
 def minimum_samples(maximum_seconds: float) -> int:
-    """Of the last piece, so that it is no syllable cut off. Where the first cut lies depends on nothing that
-    comes more than this after the limit, which lets a stream be cut as a recording is."""
-    # MINIMUM_SECONDS are not always possible where the limit itself is a few seconds.
+    """Of the last piece, so that it is not a severed syllable. The first cut does not depend on audio that
+    comes more than this after the limit, so a stream is cut as a recording is."""
+    # MINIMUM_SECONDS are too much if the limit itself is a few seconds.
     return round(min(MINIMUM_SECONDS, maximum_seconds / 4) * SAMPLE_RATE)
 
 
 def quietest(wave: np.ndarray, earliest: int, latest: int) -> int:
-    """The sample between the two around which 0.2 s of audio have the least energy."""
+    """The sample between `earliest` and `latest` around which 0.2 s of audio have the least energy."""
     half = PAUSE_HOPS // 2
     start = max(0, earliest - half * HOP)
     frames = wave[start : latest + half * HOP]
@@ -79,12 +79,12 @@ def quietest(wave: np.ndarray, earliest: int, latest: int) -> int:
 def best_cuts(
     starts: np.ndarray, ends: np.ndarray, lefts: np.ndarray, rights: np.ndarray, maximum_seconds: float
 ) -> list[tuple[int, int]]:
-    """(first, last) of the words, or other spans, of each segment: no longer than the maximum unless it is
-    one span, and with the least sum of 1 / pause over the cuts, so that there are few, in long pauses.
+    """(first, last) of the words, or other spans, of each segment. A segment of several spans does not exceed
+    the maximum, and the sum of 1 / pause over the cuts is minimal, so that there are few cuts, in long pauses.
 
     Args:
         starts, ends: of each span, in seconds, increasing.
-        lefts, rights: where a segment that begins or ends with it begins or ends.
+        lefts, rights: start and end of a segment that begins or ends with the span.
     """
     count = len(starts)
     costs = np.full(count + 1, np.inf)  # of the first n words

@@ -1,8 +1,8 @@
 """A recogniser: a base with an adapter, a search and a scale of confidences, to turn waveforms into words.
 
 In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: the recognised words of each. `decode`,
-`transcribe`, `live` and the server share it: it cuts what is too long, makes batches of similar length, and
-searches. `session.Session.recognizer` makes one for an adapter.
+`transcribe`, `live` and the server share it. It cuts long waveforms, makes batches of similar length, and
+searches. `session.Session.recognizer` makes a recogniser for an adapter.
 """
 
 from collections import Counter
@@ -28,17 +28,16 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 BATCH_SECONDS = 40.0  # of padded audio in one batch
-STREAMED_BATCHES = 4  # that `stream` sorts by length: a pause of the output against padding
+STREAMED_BATCHES = 4  # `stream` sorts so many by length: more give less padding, but delay the output
 POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches: 77 MB
 
-Advance = Callable[[int, float], Any]
 Key = TypeVar("Key")
 # A waveform's adapter: the terms of a spec, or a row of the session's bank.
 Row = Any
-# What the front end makes of waveforms, (frames, channels) each → the recogniser of each, and the choice.
+# The front end's outputs for waveforms, (frames, channels) each → the recogniser of each, and the choice.
 Router = Callable[[Sequence["Tensor"]], Sequence[tuple["Recognizer", Choice]]]
-# Waveforms, and for each its row (or a function from what the front end makes of them to the rows) → logits
-# of each, (frames, vocabulary).
+# Waveforms and their rows (or a function from the front end's outputs to the rows) → logits of each, (frames,
+# vocabulary).
 Compute = Callable[[Sequence[np.ndarray], Any], "list[Tensor]"]
 
 
@@ -47,9 +46,8 @@ class Recognition:
     """The recognised words of a waveform, or of a piece of one."""
 
     text: str  # "" if nothing was recognised
-    # The same with times in the recording and confidences, if they were asked for
-    words: tuple[Word, ...] = ()
-    choices: tuple[Choice, ...] = ()  # of a router, one for each piece
+    words: tuple[Word, ...] = ()  # with times in the recording and confidences, if they were asked for
+    choices: tuple[Choice, ...] = ()  # of a router, for each piece
 
 
 @dataclass(frozen=True)
@@ -58,16 +56,14 @@ class Recognizer:
 
     base: "Base"
     spec: AdapterSpec = BASE_ALONE
-    search: Search | None = None  # how logits become words; None: greedy search
+    search: Search | None = None  # from logits to words; None: greedy search
     search_record: Mapping[str, Any] = field(default_factory=lambda: {"search": "greedy"})  # for decode.json
     scaling: Scaling | None = None  # of the words' confidences; None: they are not calibrated
-    # Chooses adapter, search and scaling of each waveform: those of the recogniser that it returns
-    router: Router | None = None
+    router: Router | None = None  # chooses the recogniser of each waveform: its adapter, search and scaling
     compute: Compute | None = None  # logits of rows; None: the base's model as it is
-    # Adapts vectors to each piece of audio, one after the other (`unsupervised.suta.Suta`)
-    test_time: Any = None
+    test_time: Any = None  # adapts vectors to each piece of audio (`unsupervised.suta.Suta`)
     batch_seconds: float = BATCH_SECONDS  # as for `session.load`, like `vad`
-    max_seconds: float | None = None  # longer audio is cut at pauses; None: it never is
+    max_seconds: float | None = None  # longer audio is cut at pauses; None: never
     vad: VadMethod = "off"
 
     def __post_init__(self) -> None:
@@ -80,7 +76,7 @@ class Recognizer:
         return str(self.spec) or None
 
     def fresh(self) -> "Recognizer":
-        """For another request or speaker: the same without the memory of test-time adaptation."""
+        """This recogniser without its memory of test-time adaptation, for another request or speaker."""
         return replace(self, test_time=self.test_time.fresh()) if self.test_time else self
 
     def texts(self, waves: Sequence[np.ndarray], rows: Sequence[Row] | None = None) -> list[str]:
@@ -90,17 +86,17 @@ class Recognizer:
     def recognize(
         self,
         waves: Sequence[np.ndarray],
-        advance: Advance = lambda *_: None,
+        advance: Callable[[int, float], Any] = lambda *_: None,
         rows: Sequence[Row] | None = None,
         *,
         with_words: bool = False,
     ) -> list[Recognition]:
-        """Recognise waveforms, float32 (samples,); the result is in the order given. Batches are made by
-        length.
+        """Recognise waveforms, float32 (samples,); the results have the same order. Batches hold waveforms of
+        similar length.
 
         Args:
-            advance: called after each batch with the number of waveforms that are finished with it, and the
-                seconds of audio that it held.
+            advance: called after each batch with the number of waveforms that it finished, and its seconds of
+                audio.
             rows: each waveform's adapter: the terms of a spec, or a row of the bank; None: the recogniser's.
             with_words: find the words' times and confidences too.
         """
@@ -116,11 +112,18 @@ class Recognizer:
 
         rows = [rows[number] for number in owners] if rows else None
         recognitions = iter(self.recognize_pieces(pieces, rows, with_words, after))
-        return [joined([next(recognitions) for _ in parts]) for parts in cuts]
+        results = []
+        for parts in cuts:
+            of_wave = [next(recognitions) for _ in parts]
+            words = tuple(word for piece in of_wave for word in piece.words)
+            choices = tuple(choice for piece in of_wave for choice in piece.choices)
+            text = " ".join(piece.text for piece in of_wave if piece.text)
+            results.append(Recognition(text, words, choices))
+        return results
 
     def stream(self, wave: np.ndarray, advance: Callable[[float], Any] = lambda _: None) -> Iterator[Word]:
-        """The words of one waveform as soon as they are recognised, some minutes of audio at a time.
-        `advance` is called after each batch, with its seconds."""
+        """The words of a waveform as soon as they are recognised, some minutes of audio at a time. `advance`
+        is called after each batch, with its seconds."""
         pieces = ((first, wave[first:end]) for first, end in self.cut(wave))
         for pool in pools(pieces, STREAMED_BATCHES * self.batch_seconds):
             seconds = [len(samples) / SAMPLE_RATE for _, samples in pool]
@@ -135,8 +138,8 @@ class Recognizer:
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[Recognition]:
-        """The recognition of pieces, none of which is too long: the first sample of each in its
-        recording, and its samples. `after` is called with each batch, as numbers of pieces."""
+        """The recognition of pieces that are short enough: (first sample in the recording, samples) of each.
+        `after` is called with each batch, as numbers of pieces."""
         recognitions: list[Recognition | None] = [None] * len(pieces)
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
         batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
@@ -158,7 +161,7 @@ class Recognizer:
         return recognitions
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
-        """Where the pieces of a waveform begin and end, in samples, without the silence that was left out."""
+        """(first, end) of the pieces of a waveform, in samples, without long silence."""
         if is_silent(wave):  # of which a base may write letters
             return []
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
@@ -166,7 +169,7 @@ class Recognizer:
     def choose(
         self, waves: Sequence[np.ndarray], rows: Sequence[Row] | None
     ) -> "tuple[list[Tensor], list[tuple[Recognizer, Choice | None]]]":
-        """As `logits`; and for each waveform the recogniser that it belongs to, and the router's choice."""
+        """As `logits`; and for each waveform its recogniser, and the router's choice."""
         if self.router is None or rows:
             return self.logits(waves, rows), [(self, None)] * len(waves)
         chosen: list[tuple[Recognizer, Choice | None]] = []
@@ -178,8 +181,8 @@ class Recognizer:
         return self.logits(waves, choose_rows), chosen
 
     def logits(self, waves: Sequence[np.ndarray], rows: Any = None) -> "list[Tensor]":
-        """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`). Raises
-        UserError if memory runs out."""
+        """A (frames, vocabulary) tensor for each waveform, which is not cut. Raises UserError if memory runs
+        out."""
         rows = rows or [self.spec.terms] * len(waves)
         try:
             if self.test_time:
@@ -188,26 +191,19 @@ class Recognizer:
                 return self.compute(waves, rows)
             return self.base.logits(waves, any_length=True)
         except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":  # torch's, which a graph does without
+            if type(error).__name__ != "OutOfMemoryError":  # torch's; an ONNX graph runs without torch
                 raise
             seconds = sum(map(len, waves)) / SAMPLE_RATE
             raise UserError(
-                f"the device's memory doesn't hold a batch of {seconds:.0f} s (lower batch_seconds, which "
-                f"is {self.batch_seconds:g}, or take the dtype bfloat16): {str(error).splitlines()[0]}"
+                f"the device's memory doesn't hold a batch of {seconds:.0f} s (lower `batch_seconds`, which "
+                f"is {self.batch_seconds:g}, or take `dtype=bfloat16`): {str(error).splitlines()[0]}"
             ) from None
-
-
-def joined(pieces: Sequence[Recognition]) -> Recognition:
-    """The recognition of a waveform from those of its pieces."""
-    words = tuple(word for piece in pieces for word in piece.words)
-    choices = tuple(choice for piece in pieces for choice in piece.choices)
-    return Recognition(" ".join(piece.text for piece in pieces if piece.text), words, choices)
 
 
 def pools(
     waves: Iterable[tuple[Key, np.ndarray]], seconds: float = POOL_SECONDS
 ) -> Iterator[list[tuple[Key, np.ndarray]]]:
-    """Collect (key, waveform) pairs, in order, in parts of at least `seconds` of audio: what memory holds."""
+    """Collect (key, waveform) pairs, in order, in lists of at least `seconds` of audio, to limit memory."""
     pool: list[tuple[Key, np.ndarray]] = []
     samples = 0
     for key, wave in waves:

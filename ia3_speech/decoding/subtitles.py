@@ -5,9 +5,9 @@
     take two tablets
 
 Without options a subtitle is a segment. `max_line_width` breaks it into lines; with `max_line_count` too,
-subtitles are filled with words wherever segments end, and only a pause of 3 s begins a new subtitle; with
-`highlight_words` there is a subtitle for each word. Words of a dictated text have no times of their own: they
-are spread evenly over the segment.
+subtitles are filled with words across segments, and only a pause of 3 s begins a new subtitle; with
+`highlight_words` there is a subtitle for each word. Words of a dictated text have no times, so they are spread
+evenly over the segment.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +21,7 @@ from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.decoding.word_times import spread_words
 
 LONG_PAUSE = 3.0  # seconds from the start of a word to the start of the next, as in Whisper
-UNBROKEN = 1000  # characters: the width of a line that is never broken, as in Whisper
-
-Lines = list[list[Word]]
+UNBROKEN = 1000  # characters: the width of an unbroken line, as in Whisper
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Cue:
 
     start: int  # milliseconds; it is shown for at least one millisecond
     end: int
-    lines: Lines  # words of each line
+    lines: list[list[Word]]  # words of each line
     channel: str | None  # the speaker, if known
     highlighted: Word | None = None  # the underlined word
 
@@ -44,7 +42,7 @@ class Cue:
         )
 
     def times(self, point: str) -> str:
-        """`00:00:00,260 --> 00:00:01,480`; WebVTT's, with a point, leave out zero hours, as Whisper does."""
+        """`00:00:00,260 --> 00:00:01,480`; with a point, for WebVTT, zero hours are left out, as in Whisper."""
         shown = []
         for milliseconds in (self.start, self.end):
             minutes, rest = divmod(milliseconds, 60_000)
@@ -76,7 +74,7 @@ def to_vtt(transcript: Transcript, options: OutputOptions) -> str:
 def cues(segments: Sequence[TranscriptSegment], options: OutputOptions) -> Iterator[Cue]:
     """The subtitles of a recording, in the order of time."""
     for channel, words in groups(segments, options):
-        lines: Lines = []
+        lines: list[list[Word]] = []
         length = width = options.max_line_width or UNBROKEN
         for word in words:  # a longer word is a line of its own
             if not lines or length + 1 + len(word.text) > width:
@@ -92,8 +90,8 @@ def cues(segments: Sequence[TranscriptSegment], options: OutputOptions) -> Itera
 def groups(
     segments: Sequence[TranscriptSegment], options: OutputOptions
 ) -> Iterator[tuple[str | None, list[Word]]]:
-    """The words of subtitles that are divided only where they are too long: a segment each, or all words of
-    a speaker up to another speaker or a long pause."""
+    """The channel and words of subtitles before the division of long ones: the words of each segment, or all
+    words of a speaker up to another speaker or a long pause."""
     shown = [
         (s.channel, list(s.words) if s.text == s.raw_text else spread_words(s.text.split(), s.start, s.end))
         for s in segments
@@ -107,8 +105,8 @@ def groups(
         yield from ((channel, words[first:end]) for first, end in pairwise([0, *starts, len(words)]))
 
 
-def cues_of_lines(lines: Lines, channel: str | None, highlight: bool) -> Iterator[Cue]:
-    """The lines as one subtitle; or one for each word, and for each pause between words."""
+def cues_of_lines(lines: list[list[Word]], channel: str | None, highlight: bool) -> Iterator[Cue]:
+    """The lines as a single subtitle; with `highlight`, for each word and each pause between words."""
     words = [word for line in lines for word in line]
     start, end = round(1000 * words[0].start), round(1000 * words[-1].end)
     if not highlight:

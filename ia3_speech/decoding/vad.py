@@ -1,14 +1,14 @@
-"""Voice activity: where there is speech in a recording or a stream, by its level or by Silero's model.
+"""Voice activity: the speech in a recording or a stream, found by its level or by Silero's model.
 
 In: a waveform, float32 `(samples,)`, 16 kHz. Out: the parts that hold speech; and from these the pieces of a
 long recording, which leave out silence and are cut in pauses.
 
     energy    by the level (`librosa.feature.rms`) with a threshold that follows the stream: a hop of 10 ms is
-              speech where it is well above the quietest 0.1 s of the last ten seconds and not far below the
-              loudest. It needs no extra, and takes music and typing for speech
+              speech if it is well above the quietest 0.1 s of the last ten seconds and not far below the
+              loudest. It needs no extra, but mistakes music and typing for speech
     silero    Silero's neural detector (https://github.com/snakers4/silero-vad), by the extra ia3-speech[vad]
 
-The decision on a hop by its level does not depend on later hops. So a stream in portions of any size and the
+The decision on a hop by its level does not depend on later hops, so a stream in portions of any size and the
 whole recording give the same decisions.
 """
 
@@ -26,15 +26,15 @@ from ia3_speech.errors import UserError
 
 VadMethod = Literal["off", "energy", "silero"]
 
-LEVEL_HOPS = 3  # 30 ms, over which a level is measured: some periods of the deepest voice
-FLOOR_HOPS = 10  # 0.1 s, over which the level of the background is measured
-HISTORY_HOPS = 1000  # 10 s, in which the quietest and the loudest hops are searched: longer than a phrase
+LEVEL_HOPS = 3  # 30 ms for a level: some periods of the deepest voice
+FLOOR_HOPS = 10  # 0.1 s for the level of the background
+HISTORY_HOPS = 1000  # 10 s for the quietest and the loudest hops: longer than a phrase
 # dB above the background: a share of the range between it and the loudest, within limits. Over ten seconds
 # steady noise alone has a range of 2 dB, speech in noise of a third of its power a range of 8 dB or more.
 RANGE_SHARE, ABOVE_FLOOR = 0.4, (4.0, 10.0)
 BELOW_PEAK = 35.0  # dB below the loudest: a lower sound beside speech is breath, echo or another room
 START_FLOOR, START_HOPS = -60.0, 300  # dB, assumed in the first 3 s: a stream may begin within a word
-SILENCE = -65.0  # dB of full scale, below which nothing is speech
+SILENCE = -65.0  # dB of full scale: lower sounds are not speech
 MIN_LEVEL = 1e-5  # of full scale (-100 dB), so that digital silence has a logarithm
 
 SILERO_CHUNK = 512  # samples, 32 ms
@@ -42,12 +42,12 @@ SILERO_THRESHOLD = 0.5  # Silero's own default; speech lasts until it falls belo
 SILERO_HYSTERESIS = 0.15
 MIN_SPEECH_SECONDS = 0.1  # a shorter burst is a click
 MIN_PAUSE_SECONDS = 0.1  # a shorter pause is the closure of a stop
-MARGIN = 0.25  # seconds kept before and after speech: soft beginnings and ends are below the threshold
+MARGIN = 0.25  # seconds added before and after speech: soft beginnings and ends are below the threshold
 SKIPPED_PAUSE = 2.0  # seconds; a shorter pause is kept, as context
 
 
 class SpeechDetector:
-    """Tells speech from background in a stream, hop by hop, in constant memory."""
+    """Detects speech in a stream, hop by hop, in constant memory."""
 
     def __init__(self) -> None:
         self.hops = 0  # evaluated so far
@@ -81,7 +81,7 @@ class SpeechDetector:
 
 
 def level_in_db(wave: np.ndarray, hops: int) -> np.ndarray:
-    """dB of full scale `(frames,)`: the level of `hops` hops up to the end of each hop that has them."""
+    """dB of full scale `(frames,)`: the level of `hops` hops up to the end of each hop."""
     from librosa.feature import rms
 
     level = rms(y=wave, frame_length=hops * HOP, hop_length=HOP, center=False, dtype=np.float64)[0]
@@ -89,11 +89,11 @@ def level_in_db(wave: np.ndarray, hops: int) -> np.ndarray:
 
 
 def choose_method(method: VadMethod | None) -> VadMethod:
-    """`method`; None: silero where it is installed, else energy. Raises UserError where silero is not."""
+    """`method`; None: silero if it is installed, else energy. Raises UserError if silero is not installed."""
     installed = all(map(find_spec, ("silero_vad", "onnxruntime")))
     if method == "silero" and not installed:
         raise UserError(
-            f"--vad silero needs two packages (in the clone: {pip_install('.[vad]')}; --vad energy none)"
+            f"`vad=silero` needs two packages (in the clone: {pip_install('.[vad]')}; `vad=energy` needs none)"
         )
     return method or ("silero" if installed else "energy")
 
@@ -119,7 +119,7 @@ def find_speech(wave: np.ndarray, method: Literal["energy", "silero"]) -> list[t
 
 @lru_cache(maxsize=1)
 def silero_detector() -> Any:
-    """Silero's model that takes many frames in one call (onnxruntime, one thread)."""
+    """Silero's model, which takes many frames in a call (onnxruntime, single thread)."""
     from silero_vad import load_silero_vad
 
     return load_silero_vad(sequence=True)
@@ -127,8 +127,8 @@ def silero_detector() -> Any:
 
 def cut_speech(wave: np.ndarray, maximum_seconds: float, method: VadMethod) -> list[tuple[int, int]]:
     """(first, end) of the pieces of a recording, in samples, in order, without long silence. A wave of at
-    most `maximum_seconds` is one piece; a longer wave without speech is cut as by `cut_at_pauses`, since the
-    detector may be wrong. Speech is cut in its longest pauses (`best_cuts`), which are kept below 2 s."""
+    most `maximum_seconds` is a single piece; a longer wave without speech is cut as by `cut_at_pauses`, since
+    the detector may be wrong. Speech is cut in its longest pauses (`best_cuts`), and pauses below 2 s stay."""
     is_short = len(wave) <= round(maximum_seconds * SAMPLE_RATE)
     parts = [] if is_short or method == "off" else find_speech(wave, method)
     if not parts:

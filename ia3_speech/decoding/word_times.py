@@ -1,21 +1,21 @@
-"""Word times and confidences: where the words of a hypothesis are in its audio, by CTC forced alignment.
+"""Word times and confidences: the positions of a hypothesis's words in the audio, by CTC forced alignment.
 
-In: the logits of a piece, and a search's hypothesis. Out: `Word`s with start, end and confidence: those of
-the most probable path that writes the text (torchaudio's forced alignment), whatever search and base.
+In: the logits of a piece, and a search's hypothesis. Out: `Word`s with start, end and confidence, from the
+most probable path that writes the text (torchaudio's forced alignment), for any search and base.
 
     text      t w o           t a b l e t s
     path      t _ w _ _ o _ | t a _ b l _ e t _ _ s _ _
     word     [- - - - - - - -]                           start: a frame before its first symbol
                            [- - - - - - - - - - - - - -] end: two frames after its last
 
-A CTC model writes a symbol when it has heard most of its sound, and then a blank; how far from the truth
-these times are is in scripts/bench_word_times.md.
+A CTC model writes a symbol near the end of its sound, and then a blank; scripts/bench_word_times.md has the
+errors of these times.
 
-Confidence is the product, over the word's symbols and the delimiters at its sides, of the posterior
-probability that each reaches at its peak: an estimate of the probability that all of them are right. Frames
-between the peaks are not counted: their probabilities depend on how peaked the model is, not on the word. Of
-15 measures it tells wrong words from right ones best (scripts/bench_confidence.md). A `Scaling` that was
-fitted on a dev set makes the confidences probabilities (`ia3-speech calibrate`); it never changes the text.
+Confidence is the product of the peak posterior probabilities of the word's symbols and of the delimiters at
+its sides: an estimate of the probability that all of them are right. Frames between the peaks do not count,
+since their probabilities depend on the peakedness of the model, not on the word. Of 15 measures this product
+separates wrong words from right words best (scripts/bench_confidence.md). A `Scaling` that was fitted on a dev
+set makes the confidences probabilities (`ia3-speech calibrate`); it never changes the text.
 """
 
 from collections.abc import Sequence
@@ -29,20 +29,19 @@ from ia3_speech.data.text import Vocabulary, required_frames
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.model.hypotheses import Hypothesis, Logits, collapse
 
-START_FRAMES, END_FRAMES = 1, 2  # that a word begins before its first symbol, and ends after its last
-MAX_CELLS = 2**28  # frames × tokens that are aligned at once: some ten minutes of speech, 0.2 GB
+START_FRAMES, END_FRAMES = 1, 2  # from a word's start to its first symbol, from its last symbol to its end
+MAX_CELLS = 2**28  # frames × tokens of an alignment: some ten minutes of speech, 0.2 GB
 WINDOW_FRAMES = 15_000  # of a longer recording: five minutes
-LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
+LIMIT = 1e-9  # scaling keeps confidences at least this far from 0 and 1
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Makes a word's confidence p a probability: Platt scaling (1999). Temperature scaling (Guo et al. 2017),
-    of one parameter, is too little where a language model's corrections make words right whose p is low.
-    Raises ValueError where the slope is not positive, or a value is not finite."""
+    """Makes a word's confidence p a probability: Platt scaling (1999). The single parameter of temperature
+    scaling (Guo et al. 2017) is not enough, since a language model corrects words whose p stays low. Raises
+    ValueError if the slope is not positive, or a value is not finite."""
 
-    # The log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words which the base
-    # cannot write
+    # The log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays 0: the base cannot write the word
     slope: float = 1.0
     bias: float = 0.0
 
@@ -53,7 +52,7 @@ class Scaling:
                 raise ValueError(f"{name} is {value:g}, and has to be a {kind} number")
 
     def __call__(self, confidences: np.ndarray) -> np.ndarray:
-        """Confidences as probabilities."""
+        """The calibrated confidences."""
         if (self.slope, self.bias) == (1.0, 0.0):
             return confidences
         scaled = probability(self.slope * log_odds(confidences) + self.bias)
@@ -85,22 +84,22 @@ def word_times(
 ) -> list[Word]:
     """The words of a hypothesis, each with its time and confidence.
 
-    A word whose confidence the search has given keeps it, and the search's frames; the words before it and
-    those after it are aligned with the logits on that side of it. A phrase becomes words.
+    A word with a confidence from the search keeps it, and the search's frames; the words before and after it
+    are aligned with the logits before and after it. A phrase becomes words.
 
     Args:
         logits: (frames, vocabulary) of the piece.
-        frame_seconds: from one frame to the next.
-        offset: seconds from the beginning of the recording to that of the piece.
-        duration: of the piece, in seconds; None: that of its frames. No word ends later.
+        frame_seconds: seconds per frame.
+        offset: start of the piece in the recording, in seconds.
+        duration: of the piece, in seconds; None: duration of its frames. No word ends later.
         scaling: of the confidences of aligned words.
 
-    Words that the base cannot write have no symbols: they stand between their neighbours, with confidence 0.
-    So do all words of a text that needs more frames than there are, which no search finds.
+    Words that the base cannot write have no symbols: they get the time between their neighbours, and
+    confidence 0. So do all words of a text that needs more frames than the piece has.
     """
     duration = len(logits) * frame_seconds if duration is None else duration
     words: list[Word] = []
-    texts: list[str] = []  # that wait for their alignment with frames from `begin` on
+    texts: list[str] = []  # not yet aligned; their frames start at `begin`
     begin = 0
 
     def align(end: int, until: float) -> None:
@@ -132,7 +131,7 @@ def word_times(
 def aligned_words(
     logits: Logits, words: Sequence[str], vocabulary: Vocabulary, frame_seconds: float, duration: float
 ) -> list[Word]:
-    """Words with their times in `logits`, (frames, vocabulary), and confidences that are not scaled."""
+    """Words with their times in `logits`, (frames, vocabulary), and unscaled confidences."""
     if not words:
         return []
     symbols = spell_as_recognized(logits, words, vocabulary)
@@ -167,8 +166,8 @@ def aligned_words(
 def spell_as_recognized(
     logits: Logits, words: Sequence[str], vocabulary: Vocabulary
 ) -> list[tuple[int, int]]:
-    """`spell`; but where the best path writes just these words, its own symbols: a text has many spellings in
-    word pieces, and the model has chosen one."""
+    """The symbols of the best path if it writes exactly these words, since a text has many spellings in word
+    pieces, and the model has chosen among them; else `spell`."""
     tokens = collapse(logits.argmax(-1).tolist(), vocabulary.blank)
     if vocabulary.decode(tokens).split() == list(words):
         symbols = with_owners(tokens, vocabulary)
@@ -189,7 +188,7 @@ def spell(words: Sequence[str], vocabulary: Vocabulary) -> list[tuple[int, int]]
 
 
 def with_owners(tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int, int]]:
-    """(token, number of its word) for tokens that were read from a path; -1 for what writes nothing."""
+    """(token, number of its word) for the tokens of a path; -1 for tokens that write nothing."""
     word, within_word, symbols = -1, False, []
     for token in tokens:
         if token in vocabulary.boundaries:
@@ -204,9 +203,9 @@ def with_owners(tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int
 def forced_path(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) -> np.ndarray:
     """(frames,): the symbols of the most probable path through (frames, vocabulary) that writes `tokens`.
 
-    torchaudio's memory grows with frames × tokens, so a long recording is aligned in windows. Behind each
-    stand frames in which every symbol is free: the tokens that are spoken later are written there. Of each
-    window the first half is taken. Raises ValueError where the tokens need more frames.
+    torchaudio's memory grows with frames × tokens, so a long recording is aligned in windows. Frames in which
+    every symbol is free follow each window, for the tokens that are spoken later. Only the first half of each
+    window is used. Raises ValueError if the tokens need more frames.
     """
     if required_frames(tokens) > len(log_probabilities):
         raise ValueError(f"{len(tokens)} symbols do not fit into {len(log_probabilities)} frames")
@@ -247,7 +246,7 @@ def spans(path: np.ndarray, blank: int) -> list[tuple[int, int]]:
 
 
 def place_unwritten(words: Sequence[str], timed: Sequence[Word | None], duration: float) -> list[Word]:
-    """All words: those without symbols share the time between their neighbours."""
+    """All words; words without symbols share the time between their neighbours."""
     placed: list[Word] = []
     for unwritten, group in groupby(range(len(words)), lambda number: timed[number] is None):
         numbers = [*group]

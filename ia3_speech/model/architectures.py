@@ -1,12 +1,12 @@
-"""Which module of which transformers model an IA³ vector scales, one entry an architecture; and `IA3Config`,
-which of these modules an adapter has vectors on.
+"""Architectures: the modules of each transformers model that IA³ vectors scale; and `IA3Config`, an adapter's
+selection of these modules.
 
-To support another architecture, add an entry to ARCHITECTURES under its `config.model_type`: where its layers
-are, for each placement the module inside a layer and its side, and an input with which `attach` can prove
-that the vectors have an effect (tests/model/test_architectures.py does it for BERT). A CTC base of
-speech also says how audio enters it (`AudioInput`). The tests run every entry on a small random model.
+To support another architecture, add an entry to ARCHITECTURES under its `config.model_type`: the path of its
+layers, for each placement the module inside a layer and its side, and an input with which `attach` can prove
+that the vectors have an effect (tests/model/test_architectures.py does it for BERT). A CTC base of speech
+also describes its audio input (`AudioInput`). The tests run every entry on a small random model.
 
-torch is loaded only where such an input is made: commands that read an adapter's files do without it.
+torch is loaded only to make such an input: commands that read an adapter's files do without it.
 """
 
 import math
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 Side = Literal["in", "out"]
-Kernels = list[tuple[int, int]]  # (kernel, stride) of one convolution after another
+Kernels = list[tuple[int, int]]  # (kernel, stride) of a series of convolutions
 
-# Placement → what it multiplies, in the order in which tables list them.
+# Placement → the activation that it multiplies, in the order of tables.
 PLACEMENTS = {
     "key": "the keys of self-attention, after the bias",
     "value": "the values of self-attention, after the bias",
@@ -33,7 +33,7 @@ PLACEMENTS = {
     "ffn_output": "the output of the feed-forward network, after the bias",
     "attention_output": "the output of self-attention's last projection, after the bias",
     "conv": "the channels of the convolutional feature encoder, after the norm and before the activation",
-    # Other tools (PEFT) write these, so they are read; they never beat the ones above.
+    # Other tools (PEFT) write these, so they are read; they were never better than those above.
     "query": "the queries of self-attention (equal to a key vector in plain attention)",
     "ffn_inner": "the feed-forward network's first linear layer, before the activation",
 }
@@ -41,7 +41,7 @@ PLACEMENTS = {
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """A module of a layer, by its path in the layer, and which side of it is scaled."""
+    """A module of a layer, by its path in the layer, and the side that is scaled."""
 
     module: str
     side: Side
@@ -49,38 +49,38 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class AudioInput:
-    """How audio enters a CTC base: what `base.Base` must know of the part below the layers."""
+    """The audio input of a CTC base: the part below the layers, as `kinds.Base` uses it."""
 
-    # (configuration, the processor's feature extractor) → the steps from samples to the features that are
-    # kept of an utterance: the front end's frames, or the processor's features
+    # (configuration, the processor's feature extractor) → the steps from samples to an utterance's features:
+    # the front end's frames, or the processor's features
     kernels: Callable[[Any, Any], Kernels]
     # Configuration → the steps from these features to frames of logits
     downsampling: Callable[[Any], Kernels]
     # `input_values`, samples; or `input_features` (frames, channels), which the processor makes
     argument: str = "input_values"
-    mask: str = "attention_mask"  # the argument that tells samples, or frames, from padding
-    front_end: str = ""  # path of the module that makes frames of samples; "" where the processor does
+    mask: str = "attention_mask"  # the argument that separates samples, or frames, from padding
+    front_end: str = ""  # path of the module that makes frames of samples; "" if the processor makes them
     channel_axis: int = 1  # of that module's output: 1 for (batch, channels, frames), else −1
     mono: bool = False  # whether samples come as (batch, 1, samples)
-    epsilon: float = 1e-7  # what the processor adds to the variance of the samples that it normalises
+    epsilon: float = 1e-7  # the processor adds this to the variance of the samples that it normalises
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One type of encoder. In every path, {body} is the model's `base_model_prefix`."""
+    """A type of encoder. In every path, {body} is the model's `base_model_prefix`."""
 
     layers: str  # path of the list of layers
     targets: Mapping[str, tuple[TargetSpec, ...]]  # placement → the modules in a layer that it scales
     probe: "Callable[[Any], dict[str, torch.Tensor]]"  # configuration → an input for the model, batch of one
     head: str = "lm_head"  # path of the CTC head
     kind: str = "ctc"  # of model: an entry of `base.KINDS`
-    # Path of the feature encoder's list, each with a `conv` and perhaps a `layer_norm`
+    # Path of the feature encoder's list of modules, each with a `conv` and perhaps a `layer_norm`
     convolutions: str = ""
-    # Method of the module that holds the projections → what replaces it while vectors are attached: the same
-    # operations, by calls that run hooks
+    # Method of the module with the projections → its replacement while vectors are attached, which computes
+    # the same by calls that run hooks
     replaced_methods: Mapping[str, Callable] = field(default_factory=dict)
-    input: AudioInput | None = None  # how audio enters; None for a model that is not a speech recogniser
-    # Paths of the convolutions that look across a row's end into a batch's padding (`*`: each of a list)
+    input: AudioInput | None = None  # None for a model that is not a speech recogniser
+    # Paths of the convolutions that reach across a row's end into the padding (`*`: each module of a list)
     padding_sensitive: tuple[str, ...] = ()
     # Whether a forward pass can begin above the layers that have no vector (`kinds.ctc.logits_from`)
     skips_layers: bool = False
@@ -91,8 +91,8 @@ def layer_targets(attention: str, networks: str) -> dict[str, tuple[TargetSpec, 
 
     Args:
         attention: self-attention, then its projections: key, value, query, output.
-        networks: the two linear layers of a feed-forward network, then the networks: one, or a Conformer's
-            two, whose outputs are scaled before they are halved.
+        networks: the two linear layers of a feed-forward network, then the networks: a Conformer has two,
+            whose outputs are scaled before they are halved.
     """
     attention_module, *projections = attention.split()
     key, value, query, output = ((TargetSpec(f"{attention_module}.{name}", "out"),) for name in projections)
@@ -109,20 +109,20 @@ def layer_targets(attention: str, networks: str) -> dict[str, tuple[TargetSpec, 
 
 
 def output_length(length: int, kernels: Kernels) -> int:
-    """How many frames these convolutions make of `length` samples or frames."""
+    """The number of frames that these convolutions make of `length` samples or frames."""
     for kernel, stride in kernels:
         length = (length - kernel) // stride + 1 if length >= kernel else 0
     return length
 
 
 def shortest_input(length: int, kernels: Kernels) -> int:
-    """The fewest samples or frames of which these convolutions make `length`."""
+    """The smallest number of samples or frames of which these convolutions make `length`."""
     for kernel, stride in reversed(kernels):
         length = (length - 1) * stride + kernel
     return length
 
 
-# --- inputs to prove the vectors with -----------------------------------------------------------------------
+# --- inputs that prove the vectors --------------------------------------------------------------------------
 
 
 def encoder_config(config: Any) -> Any:
@@ -137,12 +137,7 @@ def noise(*shape: int) -> "torch.Tensor":
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def noise_log_mel(config: Any) -> "dict[str, torch.Tensor]":
-    """A second of noise as log-mel features of 10 ms."""
-    return {"input_features": noise(100, encoder_config(config).num_mel_bins)}
-
-
-# --- how long features and logits are -----------------------------------------------------------------------
+# --- lengths of features and logits -------------------------------------------------------------------------
 
 
 def feature_encoder_kernels(config: Any, _extractor: Any) -> Kernels:
@@ -194,11 +189,11 @@ def wavlm_self_attention(
     attention_mask: "torch.Tensor | None",
     gated_position_bias: "torch.Tensor",
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """In place of `WavLMAttention.torch_multi_head_self_attention`, the same operations in the same order.
+    """Replaces `WavLMAttention.torch_multi_head_self_attention` by the same operations in the same order.
 
-    transformers passes the projections' raw weights to `torch.nn.functional.multi_head_attention_forward`: no
-    projection is ever called, so no hook on one runs, and IA³ on keys and values has no effect (nor has
-    PEFT's; transformers#48773). WavLM: arXiv 2110.13900. The gated position bias is an input.
+    transformers passes the projections' raw weights to `torch.nn.functional.multi_head_attention_forward`: it
+    never calls a projection, so no hook on it runs, and IA³ on keys and values has no effect (nor has PEFT's;
+    transformers#48773). WavLM: arXiv 2110.13900. The gated position bias is an input.
 
     Args:
         hidden_states: (batch, time, d); the batch stays the first axis, as a vector for each row needs it.
@@ -244,7 +239,7 @@ WAV2VEC2 = Architecture(
     skips_layers=True,
 )
 
-# Rotary positions rotate the input of the projections here, and their output in LASR, after the vector.
+# Rotary positions rotate the input of the projections here; in LASR their output, after the vector.
 CONFORMER = replace(
     WAV2VEC2,
     targets=layer_targets(
@@ -259,7 +254,8 @@ NEMO = Architecture(
     targets=layer_targets(
         "self_attn k_proj v_proj q_proj o_proj", "linear1 linear2 feed_forward1 feed_forward2"
     ),
-    probe=noise_log_mel,
+    # A second of noise as log-mel features of 10 ms
+    probe=lambda config: {"input_features": noise(100, encoder_config(config).num_mel_bins)},
     head="ctc_head",
 )
 
@@ -308,17 +304,17 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
 }
 
-# --- where the vectors of an adapter stand ------------------------------------------------------------------
+# --- the positions of an adapter's vectors ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class IA3Config:
-    """Where vectors stand.
+    """The positions of vectors.
 
     Args:
         placements: any of key, value, ffn, ffn_output, attention_output, conv
-        layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv stands below them all
-        train_head: the CTC head is trained too, and saved with the adapter; a classifier's head always is
+        layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv is below all layers
+        train_head: train the CTC head too, and save it with the adapter; a classifier's head always trains
     """
 
     placements: tuple[str, ...] = ("key", "value", "ffn")
@@ -329,10 +325,10 @@ class IA3Config:
         unknown = [p for p in self.placements if p not in PLACEMENTS]
         if unknown:
             raise AdapterError(f"no placement {', '.join(unknown)} (there are {', '.join(PLACEMENTS)})")
-        # One order, so that equal configurations compare and print alike.
+        # Sorted, so that equal configurations compare and print alike.
         object.__setattr__(self, "placements", tuple(p for p in PLACEMENTS if p in self.placements))
         if not self.placements and not self.train_head:
-            raise AdapterError("placements is empty and train_head is off: nothing would be trained")
+            raise AdapterError("`placements` is empty and `train_head` is off: nothing would be trained")
 
     def layer_numbers(self, count: int) -> list[int]:
         """The layers of a model with `count` layers, ascending. Raises AdapterError outside 0 … count − 1."""
@@ -342,15 +338,15 @@ class IA3Config:
         for part in str(self.layers).split(","):
             match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
             if not match:
-                raise AdapterError(f'layers is "{self.layers}": write all, 0-11, or 0,4-7')
+                raise AdapterError(f'`layers` is "{self.layers}": write all, 0-11, or 0,4-7')
             first, last = int(match[1]), int(match[2] or match[1])
             if first > last or last >= count:
-                raise AdapterError(f'layers is "{self.layers}", and the base has layers 0-{count - 1}')
+                raise AdapterError(f'`layers` is "{self.layers}", and the base has layers 0-{count - 1}')
             numbers.update(range(first, last + 1))
         return sorted(numbers)
 
     def to_json(self) -> dict[str, Any]:
-        """The configuration in JSON's types, as metadata files hold it."""
+        """The configuration in JSON's types, for metadata files."""
         return asdict(self) | {"placements": list(self.placements)}
 
 

@@ -5,8 +5,8 @@
     detach(model)
 
 In: a transformers CTC model, classifier or bare encoder. Out: the same model with vectors in its target
-modules; everything else is frozen. The proof is made because the commonest complaint about adapters is one
-that is silently not applied.
+modules; everything else is frozen. The proof matters because the commonest complaint about adapters is that
+they silently have no effect.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,20 +42,20 @@ MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's
 
 @torch.inference_mode(False)
 def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = True) -> nn.Module:
-    """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
+    """Freeze `model`, put vectors of ones into it, return it. Its logits stay the same, bit for bit.
 
     Only the vectors require gradients, with `train_head` the head too, and always the head of a classifier
     (`Wav2Vec2ForSequenceClassification`), which checkpoints of encoders lack, as with PEFT's task types.
     LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works,
-    re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics even where
-    `model.train()` is called. A batch that is shorter than a mask of SpecAugment is not masked in time.
-    WavLM's attention is replaced by one that calls its projections: equal bit for bit on one
-    row, within rounding on several.
+    re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics even after
+    `model.train()`. A batch shorter than a mask of SpecAugment is not masked in time. WavLM's attention is
+    replaced by an implementation that calls its projections: equal bit for bit on a single row, within
+    rounding on several.
 
     Args:
         model: a transformers model for CTC or classification, or a bare encoder; changed in place.
-        check: prove by one forward and backward pass that every vector has an effect (once for each base
-            and set of target modules in a process).
+        check: prove by a forward and a backward pass that every vector has an effect (once for each base and
+            set of target modules in a process).
 
     Raises:
         AdapterError: vectors are attached already, the model's architecture is unknown, a layer does not
@@ -67,7 +67,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     if (head := head_parameters(model)) and not is_recogniser(model):
         config = replace(config, train_head=True)
     if config.train_head and not head:
-        raise AdapterError(f"{type(model).__name__} has no head to train (leave out train_head)")
+        raise AdapterError(f"{type(model).__name__} has no head to train (leave out `train_head`)")
     insert_vectors(model, target_modules(model, config), config)
     if check:
         try:
@@ -111,8 +111,8 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
 
 
 def detach(model: nn.Module) -> nn.Module:
-    """Take the vectors out and put the base's own head back: the model is the base again, with its LayerDrop,
-    and the parameters that required a gradient require one."""
+    """Take the vectors out and put the base's head back. The model is the base again, with its LayerDrop; the
+    parameters that required gradients require them again."""
     refuse_merged(model)
     original = forget_compiled(model)
     replaced = {MASKING}.union(*(each.replaced_methods for each in ARCHITECTURES.values()))
@@ -135,7 +135,7 @@ def detach(model: nn.Module) -> nn.Module:
 
 
 def forget_compiled(model: nn.Module) -> nn.Module:
-    """As `unwrap`; what was compiled is forgotten, since torch does not notice new hooks."""
+    """As `unwrap`; torch forgets compiled code, since it does not notice new hooks."""
     original = unwrap(model)
     if original is not model or has_compiled_layers(original):
         torch.compiler.reset()
@@ -151,14 +151,13 @@ def is_merged(model: nn.Module) -> bool:
 
 
 def refuse_merged(model: nn.Module) -> None:
-    """Raises AdapterError while an adapter is merged into the weights, which are then not the base's."""
+    """Raises AdapterError while an adapter is merged into the weights."""
     if is_merged(model):
         raise AdapterError("an adapter is merged into the model's weights (unmerge(model) comes first)")
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The vectors' parameters, then the head's if it is trained, or another method's: what an optimiser
-    gets."""
+    """The parameters for an optimiser: of the vectors, then of a trained head; or of another method."""
     state = attachment(model)
     if state.inserted:
         yield from state.inserted.parameters.items()
@@ -174,10 +173,7 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def freeze(model: nn.Module) -> list[tuple[Any, str, Any]]:
     """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
     in training), LayerDrop, the running statistics of batch norms, and masks that are longer than a batch.
-    Returns what it changed, as `Attachment.unfrozen`.
-
-    Vectors between the convolutions get their gradient all the same.
-    """
+    Vectors between the convolutions still get gradients. Returns the changes, as `Attachment.unfrozen`."""
     before: list[tuple[Any, str, Any]] = [
         (p, "requires_grad", True) for p in model.parameters() if p.requires_grad
     ]
@@ -201,12 +197,12 @@ def freeze(model: nn.Module) -> list[tuple[Any, str, Any]]:
 
 
 def keep_in_eval_mode(module: nn.Module, _args: tuple) -> None:
-    """A frozen batch norm uses its running statistics, which `model.train()` would change."""
+    """A hook: a frozen batch norm uses its running statistics, even after `model.train()`."""
     module.eval()
 
 
 def scale_input(name: str, module: nn.Module, args: tuple) -> tuple:
-    """Scale by the vector of this name in `module`: in a copy of the model, by the copy's."""
+    """A hook: scale by the vector of this name in `module`, which may be a copy's."""
     return (getattr(module, name).scale(args[0]), *args[1:])
 
 
@@ -220,8 +216,8 @@ def mask_if_it_fits(
     mask_time_indices: torch.Tensor | None = None,
     attention_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """In place of `_mask_hidden_states` of the encoder's input, (batch, frames, channels): a batch that is
-    shorter than a mask in time, 0.2 s as a rule, has none, where transformers raises a ValueError."""
+    """Replaces `_mask_hidden_states` of the encoder's input, (batch, frames, channels): a batch shorter than
+    a mask in time, usually 0.2 s, is not masked; transformers raises a ValueError."""
     config, frames = self.config, hidden.shape[1]
     is_drawn = mask_time_indices is None and self.training and config.mask_time_prob > 0
     if is_drawn and frames < config.mask_time_length:
@@ -230,10 +226,14 @@ def mask_if_it_fits(
 
 
 def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """A hook: re-entrant gradient checkpointing computes no gradient in a layer whose input requires none,
-    such as a frozen base's first, so let the input require one. Raises UserError for WavLM, where re-entrant
-    checkpointing never ends, with or without vectors (transformers 5.24)."""
-    if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):
+    """A hook: let the input require a gradient, because re-entrant gradient checkpointing computes none in a
+    layer whose input requires none, such as a frozen base's first layer. Raises UserError for WavLM, whose
+    re-entrant checkpointing never ends, with or without vectors (transformers 5.24)."""
+    if not (module.training and torch.is_grad_enabled()):
+        return args, kwargs
+    on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
+    options = [getattr(m._gradient_checkpointing_func, "keywords", {}) for m in on]
+    if not any(each.get("use_reentrant", True) for each in options):
         return args, kwargs
     if getattr(getattr(module, "config", None), "model_type", "") == "wavlm":
         raise UserError(
@@ -243,14 +243,9 @@ def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tup
 
     def with_gradient(x: Any) -> Any:
         unchanged = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
-        return x if unchanged else x.detach().requires_grad_().clone()  # no leaf: some encoders write into it
+        return x if unchanged else x.detach().requires_grad_().clone()  # not a leaf: encoders may write to it
 
     return tuple(map(with_gradient, args)), {name: with_gradient(x) for name, x in kwargs.items()}
-
-
-def checkpoints_reentrantly(module: nn.Module) -> bool:
-    on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
-    return any(getattr(m._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", True) for m in on)
 
 
 HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
@@ -260,10 +255,10 @@ HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
 
 
 def check_liveness(model: nn.Module) -> None:
-    """Prove that every vector changes the logits and gets a gradient; the model comes out as it went in.
+    """Prove that every vector changes the logits and gets a gradient; the model is unchanged afterwards.
 
-    Vectors are drawn from [0.5, 1.5]. Runs once for each model and set of target modules, which the model
-    remembers. Raises AdapterError, which names the vectors that have no effect.
+    Vectors are drawn from [0.5, 1.5]. The proof runs once for each model and set of target modules, which the
+    model remembers. Raises AdapterError, which names the vectors without an effect.
     """
     model = unwrap(model)
     parameters = {name: vector.l for name, vector in vectors(model).items()}
@@ -281,9 +276,9 @@ def check_liveness(model: nn.Module) -> None:
 
 
 def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: Callable) -> list[str]:
-    """The names of those that get no gradient at random values; all, where these don't change the logits.
-    The architecture's probe (for speech a second of noise) goes forward and backward; the model comes out as
-    it went in. `draw`: (a parameter, numbers of its shape from [0, 1)) → the values to try."""
+    """The names of the parameters that get no gradient at random values; all names, if these values don't
+    change the logits. The architecture's probe (for speech a second of noise) goes forward and backward; the
+    model is unchanged afterwards. `draw`: (a parameter, numbers of its shape from [0, 1)) → values to try."""
     before = [(p, p.detach().clone(), p.requires_grad) for p in parameters.values()]
     was_training = model.training
     gradients, generator = [None] * len(parameters), torch.Generator().manual_seed(0)
@@ -291,7 +286,7 @@ def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: 
     try:
         inputs = probe_input(model)
         with torch.no_grad():
-            plain = model(**inputs)[0]  # logits; of a bare encoder its last layer's output
+            plain = model(**inputs)[0]  # logits; of a bare encoder the output of its last layer
             for parameter in parameters.values():
                 random = torch.rand(parameter.shape, generator=generator).to(parameter.device)
                 parameter.copy_(draw(parameter, random))
@@ -312,6 +307,6 @@ def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: 
 
 
 def probe_input(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The architecture's probe, on the model's device and, where it is not an index, in its type."""
+    """The architecture's probe, on the model's device; floating-point inputs in the model's type."""
     first, probe = next(model.parameters()), architecture_of(model).probe(model.config)
     return {n: x.to(first.device, first.dtype if x.is_floating_point() else None) for n, x in probe.items()}

@@ -1,9 +1,9 @@
-"""A frozen base: loaded by name, fingerprinted, and run so that a row alone equals a row in a batch.
+"""A frozen base: loaded by name, fingerprinted, and computed so that a row alone equals a row in a batch.
 
     base = load_base("mini")                      # shipped; or a folder, or a hub id
     logits = base.logits([wave])                  # [(frames, vocabulary)], fp32
 
-In: a name. Out: a `Base` of the kind that its model is (`kinds`).
+In: a name. Out: a `Base` of its model's kind (see `kinds`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ from ia3_speech.model.location import base_folder, full_name
 __all__ = ["WAVEFORM", "Base", "Classifier", "load_base"]
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-DTYPES["int8"] = torch.float32  # of what is not rounded
+DTYPES["int8"] = torch.float32  # of the tensors that are not rounded
 
 # `Architecture.kind` → the class of its bases
 KINDS: dict[str, type[Base]] = {"ctc": CTC}
@@ -38,15 +38,15 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
 
     Args:
         dtype: float32, float16, bfloat16; or int8, on a CPU, for the encoder's linear modules (see `int8`).
-        device: a torch device; None takes CUDA where there is one.
+        device: a torch device; None: CUDA if there is one.
 
     Raises:
-        BaseError: there is no such device; the base is not found (the message says where it was looked for),
-            not a CTC model, without a tokenizer, or a weight is missing, which transformers would draw at
-            random (the head of a base that was never fine-tuned).
+        BaseError: there is no such device; the base is not found (the message names the places that were
+            searched), is not a CTC model, has no tokenizer, or lacks a weight, which transformers would draw
+            at random (the head of a base that was never fine-tuned).
     """
     if dtype not in DTYPES:
-        raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
+        raise BaseError(f"`dtype` is {dtype!r}, not one of {', '.join(DTYPES)}")
     device = usable_device(device, dtype)
     model, processor = read_pretrained(name)
     base = make_base(model, processor, full_name(name))
@@ -58,20 +58,20 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
 
 
 def usable_device(device: str | None, dtype: str = "float32") -> str:
-    """The device asked for, else CUDA where there is one; int8 is for a CPU. Raises BaseError where torch has
-    no such device here."""
+    """`device`, else CUDA if there is one, but a CPU for int8. Raises BaseError if torch has no such device
+    here."""
     if device is None:
         return "cuda" if torch.cuda.is_available() and dtype != "int8" else "cpu"
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise BaseError(f"device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
+        raise BaseError(f"`device={device}`: {reason} (take cpu, cuda, cuda:1, mps)") from None
     return device
 
 
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
-    """Wrap a loaded model. Raises BaseError where it is no recogniser of a known architecture."""
+    """Wrap a loaded model. Raises BaseError if it is no recogniser of a known architecture."""
     try:
         return KINDS[architecture_of(model).kind].wrap(model, processor, name)
     except AdapterError as error:
@@ -79,8 +79,8 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
 
 
 def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
-    """The model of a base in float32, which holds every type, and its processor. Raises BaseError where it
-    can't be loaded, or a weight is missing or left over."""
+    """The model of a base in float32, which holds every type, and its processor. Raises BaseError if it can't
+    be loaded, or a weight is missing or left over."""
     import transformers
     from safetensors import SafetensorError
 
@@ -95,7 +95,7 @@ def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
             model, report = loader.from_pretrained(source, output_loading_info=True, **options)
             try:
                 processor = transformers.AutoProcessor.from_pretrained(source, local_files_only=is_folder)
-            except ImportError:  # one with a language model needs pyctcdecode; search is greedy here
+            except ImportError:  # a processor with a language model needs pyctcdecode, which we don't use
                 processor = transformers.Wav2Vec2Processor.from_pretrained(source, local_files_only=is_folder)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
@@ -103,7 +103,7 @@ def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
             raise BaseError(f"{folder} holds no CTC model that transformers can load: {reason}") from error
         raise BaseError(
             f"no base {str(name)!r}: it is not mini, there is no folder {Path(name).absolute()}, and the "
-            f"Hub does not provide it: {reason}"
+            f"Hub does not have it: {reason}"
         ) from error
     refuse_unexpected_weights(report["unexpected_keys"], name)
     fill_missing_weights(model, report["missing_keys"], name)
@@ -112,7 +112,7 @@ def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without progress bars, and warnings such as that weights of a CTC base's pretraining are unused."""
+    """Hide transformers' progress bars, and its warnings, such as of unused weights of the pretraining."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -127,13 +127,12 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> None:
-    """Raises BaseError for a checkpoint of a model with vectors, or of one in int8: only part of it would
-    load."""
+    """Raises BaseError for a checkpoint of a model with vectors or in int8: only part of it would load."""
     if any(f".{PREFIX}" in key for key in unexpected):
         raise BaseError(
             f"{name}: holds IA³ vectors beside its weights, which transformers would ignore silently "
-            f"(load_adapter reads a Trainer's checkpoint that AdapterCallback has stored them in; "
-            f"save_adapter writes the vectors, ia3-speech adapters export both as one)"
+            f"(load_adapter reads the adapter that AdapterCallback stores in a Trainer's checkpoint; "
+            f"save_adapter writes the vectors alone, ia3-speech adapters export merges them)"
         )
     if any(key.endswith(".scale") for key in unexpected):
         raise BaseError(f"{name}: its weights are rounded to int8 (save the base in float32)")
@@ -141,12 +140,12 @@ def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> No
 
 def fill_missing_weights(model: nn.Module, missing: Iterable[str], name: str | Path) -> None:
     """Draw the embedding of masked frames, which many published CTC checkpoints lack, with a fixed seed, so
-    that a resumed run has the same. Raises BaseError where another weight is missing."""
+    that a resumed run has the same. Raises BaseError if another weight is missing."""
     masks = {key for key in missing if key.rpartition(".")[2] == "masked_spec_embed"}
     if lost := sorted(set(missing) - masks):
         raise BaseError(
             f"{name}: the checkpoint lacks {', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}, so it is no "
-            f"recogniser (take one that was fine-tuned with CTC)"
+            f"recogniser (take a checkpoint that was fine-tuned with CTC)"
         )
     for key in masks:
         mask = model.get_parameter(key)

@@ -1,4 +1,4 @@
-"""From waveforms and texts to a batch, without the model: what a data loader's processes do.
+"""From waveforms and texts to a batch, without the model: the work of a data loader's processes.
 
 In: rows of a data set. Out: the model's arguments and labels. No model is pickled for spawned processes.
 """
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureExtraction:
-    """What turns a waveform into a row of the model's input."""
+    """Turns a waveform into a row of the model's input."""
 
     extractor: Any  # transformers' feature extractor
-    input: AudioInput  # how audio enters the model
+    input: AudioInput  # of the model
     kernels: Kernels  # the steps from samples to the front end's frames
     frame_multiple: int  # the number of frames is a multiple of this
     dtype: torch.dtype  # of the model
@@ -47,7 +47,7 @@ class FeatureExtraction:
         return values.to(self.dtype)
 
     def batch(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What `extract` returned for each row → the model's arguments: padded with zeros, and the mask."""
+        """The outputs of `extract` → the model's arguments: the rows, padded with zeros, and the mask."""
         pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
         values, mask = pad(rows), pad([torch.ones(len(row), dtype=torch.long) for row in rows])
         if self.input.mono:
@@ -59,18 +59,18 @@ class FeatureExtraction:
 class Collator:
     """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`); can be pickled."""
 
-    features: FeatureExtraction  # how a waveform becomes a row
+    features: FeatureExtraction
     vocabulary: Vocabulary | None  # of the base; None for a classifier
-    # Counts of those that were written in words so far, in this process; the first are logged
+    # Counts of the numbers that were written in words so far, in this process; the first are logged
     numbers: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch of some rows.
+        """The batch of rows.
 
         Args:
-            rows: `audio`, whatever `to_waveform` takes, and `text`, which is normalised as in our own
-                training, numbers in words where the base has no digits; for a classifier `label`, the
-                number of its class, as `datasets.ClassLabel` stores it.
+            rows: `audio`, any input of `to_waveform`, and `text`, which is normalised as in our training,
+                with numbers in words if the base has no digits; for a classifier `label`, the number of the
+                class, as `datasets.ClassLabel` stores it.
 
         Returns:
             the model's input and mask (for example input_values and attention_mask, (batch, samples)), and
@@ -93,8 +93,8 @@ class Collator:
         texts = [target_text(column(row, "text"), "ctc", self.vocabulary, self.numbers) for row in rows]
         if none_yet and self.numbers:
             logger.warning(
-                'column "text": numbers are written in words, since the base has no digits: %s (said once; '
-                "write them out as they were spoken, where that differs)",
+                'column "text": numbers are written in words, since the base has no digits: %s (this warning '
+                "comes once; correct numbers that were spoken differently)",
                 ", ".join(self.numbers),
             )
         labels = [torch.tensor(self.vocabulary.encode(text), dtype=torch.long) for text in texts]
@@ -105,7 +105,7 @@ class Collator:
 def column(row: dict[str, Any], name: str) -> Any:
     if name not in row:
         raise UserError(
-            f'a row has no column "{name}", only {", ".join(row)} (dataset.rename_column(…, "{name}"); and a '
-            f"Trainer needs remove_unused_columns=False)"
+            f'a row has no column "{name}", only {", ".join(row)} (dataset.rename_column(…, "{name}"); a '
+            f"Trainer also needs remove_unused_columns=False)"
         )
     return row[name]

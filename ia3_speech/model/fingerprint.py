@@ -1,4 +1,4 @@
-"""Fingerprints of bases, so that an adapter is never put on another base.
+"""Fingerprints of bases, so that an adapter is never attached to another base.
 
 In: a model. Out: a record of plain types for metadata files.
 """
@@ -19,17 +19,17 @@ from ia3_speech.model.int8 import dtype_of
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
     """Architecture, sizes, and SHA-256s of the weights and buffers of a model's base, also while an adapter,
-    perhaps with a head of its own, is attached.
+    perhaps with a head, is attached.
 
-    A base of `load_base` keeps the digests of its weights before they were cast, also when it is cast or
-    moved later; they are computed again where a weight was written to. Raises AdapterError where an adapter
-    is merged into the weights, which are then not the base's.
+    A base of `load_base` keeps the digests of its weights before they were cast, also if it is cast or moved
+    later; after a write to a weight they are computed again. Raises AdapterError if an adapter is merged into
+    the weights.
 
     Returns:
-        architecture (the class), model_type, layers, hidden, ffn, vocabulary (sizes); in place of the
-        vocabulary a classifier has `classes`, and where they are named their `class_names`, and a bare
-        encoder neither; sha256, of the parameters, which had the type `dtype`, as float32; and `buffers`, the
-        same of the buffers that a checkpoint holds (statistics of batch norms), where there are any.
+        architecture (the class), model_type, layers, hidden, ffn, vocabulary (sizes); for a classifier
+        `classes` instead of the vocabulary, and their `class_names`, if they have names; for a bare encoder
+        neither; sha256 of the parameters as float32, and their type, `dtype`; and `buffers`, the SHA-256 of
+        the buffers that a checkpoint holds (statistics of batch norms), if there are any.
     """
     model = unwrap(model)
     refuse_merged(model)
@@ -41,12 +41,18 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     elif head_parameters(model):
         sizes["classes"] = model.config.num_labels
         names = [model.config.id2label[number] for number in range(sizes["classes"])]
-        if names != [f"LABEL_{number}" for number in range(sizes["classes"])]:  # as transformers has it
+        if names != [f"LABEL_{number}" for number in range(sizes["classes"])]:  # transformers' default
             sizes["class_names"] = names
     record = {"architecture": type(model).__name__, "model_type": model.config.model_type, **sizes}
     known_state, digests = attachment(model).digests
     state = weights_state(model)
-    if len(state) != len(known_state) or not all(map(same_values, known_state, state)):
+    # Each tensor was at most moved or cast: it is the same object, was not written to, and its memory is the
+    # same unless its type or device has changed.
+    unchanged = len(state) == len(known_state) and all(
+        before[:2] == now[:2] and (before[2] == now[2] or before[3:] != now[3:])
+        for before, now in zip(known_state, state, strict=True)
+    )
+    if not unchanged:
         digests = {"dtype": dtype_of(model), "sha256": tensors_sha256(base_weights(model))}
         if buffers := list(base_buffers(model)):
             digests["buffers"] = tensors_sha256(buffers)
@@ -62,21 +68,15 @@ def tensors_sha256(tensors: Iterable[torch.Tensor]) -> str:
 
 
 def remember_weights(model: nn.Module, record: dict[str, Any]) -> None:
-    """Let the weights, which were cast since, have the digests of `record`."""
+    """Record for the weights, which were cast meanwhile, the digests in `record`."""
     digests = {name: record[name] for name in ("dtype", "sha256", "buffers") if name in record}
     attachment(model).digests = (weights_state(model), digests)
 
 
 def weights_state(model: nn.Module) -> list[tuple]:
-    """The state of each weight: it changes where a tensor is written to, moved or cast."""
+    """The state of each weight: it changes if the tensor is written to, moved or cast."""
     tensors = [p for n, p in model.named_parameters() if f".{PREFIX}" not in n] + list(base_buffers(model))
     return [(id(t), t._version, t.data_ptr(), t.dtype, t.device) for t in tensors]
-
-
-def same_values(before: tuple, now: tuple) -> bool:
-    """Whether a tensor was at most moved or cast: the same object, not written to, and its memory the same
-    unless its type or device is another."""
-    return before[:2] == now[:2] and (before[2] == now[2] or before[3:] != now[3:])
 
 
 def base_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
@@ -88,12 +88,13 @@ def base_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
-    """The base's parameters in module order, without IA³ vectors; of a CTC head that is trained, the base's
-    own; without a classifier's head, which is drawn at random where a checkpoint has none.
+    """The base's parameters in module order, without IA³ vectors; the base's CTC head, even if another is
+    trained; no classifier's head, which is drawn at random if a checkpoint has none.
 
-    Of a weight norm its magnitude and direction, before the others of their module: the weight computed from
-    them is rounded differently with every number of threads. Without `masked_spec_embed`: many published CTC
-    checkpoints lack it, transformers then draws it at random, and recognition never uses it.
+    A weight norm gives its magnitude and direction, before the other parameters of their module: the weight
+    computed from them is rounded differently with every number of threads. `masked_spec_embed` is left out:
+    many published CTC checkpoints lack it, transformers then draws it at random, and recognition never uses
+    it.
     """
     base_head = attachment(model).base_head or {}
     left_out = set() if is_recogniser(model) else head_parameters(model).keys()

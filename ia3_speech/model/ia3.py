@@ -1,8 +1,8 @@
 """IA³ vectors for speech encoders, and the modules that they scale.
 
-In: a transformers CTC model. Out: its target modules, the vectors that `attach` puts into them, and how many
-parameters train. Paper: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better
-and Cheaper than In-Context Learning", arXiv 2205.05638:
+In: a transformers CTC model. Out: its target modules, the vectors that `attach` puts into them, and the
+numbers of trained parameters. Paper: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and
+Cheaper than In-Context Learning", arXiv 2205.05638:
 
     softmax(q (l_k ⊙ k)ᵀ / √d) (l_v ⊙ v)          (l_ff ⊙ γ(x W₁)) W₂
 
@@ -24,42 +24,41 @@ from ia3_speech.formatting import in_columns
 from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, Architecture, IA3Config, format_layers
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
-# The name of a vector's parameter. transformers' Trainer decays all towards 0 whose names don't say that they
-# are a bias or of a norm, and a vector's identity is 1.
+# The name of a vector's parameter. transformers' Trainer decays parameters to 0 unless their names contain
+# "bias" or "norm", but a vector's identity is 1.
 PARAMETER = "l_as_bias"
 
 
 @dataclass(frozen=True)
 class TargetModule:
-    """A module that a vector scales: its full path, the side that is scaled, and what that side is."""
+    """A module that a vector scales."""
 
     module: str  # its path in the model; the vector merges into its weight, and with side "out" into its bias
-    side: str  # "in" or "out"
-    placement: str  # one of `architectures.PLACEMENTS`
+    side: str  # the scaled side: "in" or "out"
+    placement: str  # a key of `architectures.PLACEMENTS`
     layer: int  # of the encoder; for `conv` the number of the convolution
-    axis: int = -1  # of the activation, the one that is scaled: −1 in (batch, time, d), 1 in (batch, d, time)
+    axis: int = -1  # the scaled axis of the activation: −1 in (batch, time, d), 1 in (batch, d, time)
 
     @property
     def vector_path(self) -> str:
-        """Path of the vector's module, which stands inside the module that it scales."""
+        """Path of the vector's module, which is inside the module that it scales."""
         return f"{self.module}.{PREFIX}{self.placement}"
 
     @property
     def weight_axis(self) -> int:
-        """The axis of the module's weight that is scaled when the vector is merged: 0, rows; 1, columns."""
+        """The axis of the module's weight along which the vector is merged: 0, rows; 1, columns."""
         return 1 if self.side == "in" else 0
 
 
-# A vector's parameter → what is used instead of it, of shape (batch, 1, d): one vector for each row of the
-# batches that this thread (or this task of asyncio) computes.
+# A vector's parameter → its replacement, (batch, 1, d): a vector for each row of the batches that this thread
+# (or this task of asyncio) computes.
 Rows = Mapping[nn.Parameter, torch.Tensor]
 ROWS: ContextVar[Rows | None] = ContextVar("rows", default=None)
 
 
 @contextmanager
 def using_rows(rows: Rows) -> Iterator[None]:
-    """Within the context, and in this thread alone, each row of a batch has a vector of its own, at the
-    vectors whose parameters are named."""
+    """Within the context, and only in this thread, use `rows` in place of the vectors that they name."""
     token = ROWS.set({**(ROWS.get() or {}), **rows})
     try:
         yield
@@ -68,7 +67,7 @@ def using_rows(rows: Rows) -> Iterator[None]:
 
 
 class IA3Vector(nn.Module):
-    """One learned vector l of shape (d,), fp32; within `using_rows` one for each row of the batch.
+    """A learned vector l of shape (d,), fp32; within `using_rows` a vector for each row of the batch.
 
     Attributes:
         target: the module that it scales.
@@ -94,8 +93,8 @@ class IA3Vector(nn.Module):
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)
         if torch.is_autocast_enabled(x.device.type):
             factor = factor.to(x.dtype)
-        # In place where no gradient is needed: room for a new activation takes longer than the product. No
-        # one else has what a module computed, nor the activation between the two feed-forward layers.
+        # In place if no gradient is needed: memory for a new activation takes longer than the product.
+        # Nothing else holds a module's output, or the activation between the two feed-forward layers.
         if not torch.is_grad_enabled() and (self.target.side == "out" or self.target.placement == "ffn"):
             return x.mul_(factor)
         return (x * factor).to(x.dtype)
@@ -110,34 +109,34 @@ class IA3Vector(nn.Module):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, where `torch.compile` has wrapped it."""
+    """The original of a model that `torch.compile` has wrapped; else the model."""
     return getattr(model, "_orig_mod", model)
 
 
 def has_compiled_layers(model: nn.Module) -> bool:
-    """Whether modules within it are compiled, each by itself."""
+    """Whether modules within a model are compiled one by one."""
     return any(module._compiled_call_impl for module in model.modules() if module is not model)
 
 
 @dataclass
 class Attachment:
-    """What is in a model beside the base's own modules and weights, and what is known of them."""
+    """The additions to a base's modules and weights in a model."""
 
     config: IA3Config | None = None  # of the vectors in the model; None: there are none
-    base_head: dict[str, torch.Tensor] | None = None  # the base's own head, while another one is trained
-    # What was changed to freeze the base: (parameter, module or configuration, attribute, its value before)
+    base_head: dict[str, torch.Tensor] | None = None  # the base's head, while another head is trained
+    # Changes that froze the base: (parameter, module or configuration, attribute, its value before)
     unfrozen: list[tuple[Any, str, Any]] = field(default_factory=list)
     merged: Any = None  # an adapter in the model's weights: `adapters.merge.Merged`
     inserted: Any = None  # another method's parameters: `adapters.methods.Inserted`
     peft: Any = None  # PEFT's wrapper, while a method is inserted
     prompt_frames: int = 0  # that a method puts before each row in the encoder
-    proven: set[tuple[str, ...]] = field(default_factory=set)  # sets of vectors of which each has an effect
+    proven: set[tuple[str, ...]] = field(default_factory=set)  # sets of vectors with a proven effect
     # The state of the weights (`fingerprint.weights_state`) and their digests
     digests: tuple[list[tuple], dict[str, str]] = ([], {})
 
 
 def attachment(model: nn.Module) -> Attachment:
-    """The record of what is attached to a model, which a structural copy shares."""
+    """The `Attachment` of a model, which a structural copy shares."""
     return unwrap(model).__dict__.setdefault("ia3_attachment", Attachment())
 
 
@@ -147,11 +146,11 @@ def vectors(model: nn.Module) -> dict[str, IA3Vector]:
     return {name: module for name, module in modules if isinstance(module, IA3Vector)}
 
 
-# --- what the table of architectures says of a model --------------------------------------------------------
+# --- a model's entry in the table of architectures ----------------------------------------------------------
 
 
 def architecture_of(model: nn.Module) -> Architecture:
-    """The model's entry in ARCHITECTURES. Raises AdapterError where there is none."""
+    """The model's entry in ARCHITECTURES. Raises AdapterError if there is none."""
     name = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
     if name not in ARCHITECTURES:
         raise AdapterError(
@@ -164,7 +163,7 @@ def architecture_of(model: nn.Module) -> Architecture:
 
 
 def path_in(model: nn.Module, path: str) -> str:
-    """A path of the table, in this model, which may be the bare encoder (`Wav2Vec2Model`)."""
+    """A path of the table in this model, which may be the bare encoder (`Wav2Vec2Model`)."""
     body = getattr(model, "base_model_prefix", "")
     return path.format(body=body).removeprefix("" if hasattr(model, body) else f"{body}.")
 
@@ -175,13 +174,13 @@ def head_of(model: nn.Module) -> str:
 
 
 def is_recogniser(model: nn.Module) -> bool:
-    """Whether the model has a CTC head: a classifier has others, and a bare encoder none."""
+    """Whether the model has a CTC head; a classifier has another head, and a bare encoder none."""
     return hasattr(model, head_of(model))
 
 
 def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name → parameter of the CTC head (`lm_head.weight`); of a classifier all that stands above the encoder
-    (`projector.weight`, `classifier.bias`, `layer_weights`); of a bare encoder none."""
+    """Name → parameter of the CTC head (`lm_head.weight`); of a classifier all parameters above the encoder
+    (`projector.weight`, `classifier.bias`, `layer_weights`); empty for a bare encoder."""
     body = getattr(model, "base_model_prefix", "")
     if not (is_recogniser(model) or hasattr(model, body)):
         return {}
@@ -191,7 +190,7 @@ def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def is_head(name: str) -> bool:
-    """Whether a parameter's name (`lm_head.weight`) is that of a CTC head."""
+    """Whether a name (`lm_head.weight`) belongs to a parameter of a CTC head."""
     return name.rpartition(".")[0] in {architecture.head for architecture in ARCHITECTURES.values()}
 
 
@@ -216,7 +215,7 @@ def all_target_modules(model: nn.Module) -> list[TargetModule]:
 
 
 def convolution_targets(model: nn.Module) -> list[TargetModule]:
-    """One for each layer of the convolutional feature encoder: its norm, or where it has none its
+    """The target modules of the convolutional feature encoder: each layer's norm, or, without a norm, its
     convolution."""
     path, targets = path_in(model, architecture_of(model).convolutions), []
     for number, layer in enumerate(model.get_submodule(path) if path else ()):
@@ -241,15 +240,15 @@ def target_modules(model: nn.Module, config: IA3Config) -> list[TargetModule]:
 
 
 def vector_size(model: nn.Module, target: TargetModule) -> int:
-    """How many parameters a vector has at a target module: d."""
+    """d, the number of parameters of a vector at a target module."""
     return model.get_submodule(target.module).weight.shape[target.weight_axis]
 
 
-# --- how many parameters train ------------------------------------------------------------------------------
+# --- numbers of trained parameters --------------------------------------------------------------------------
 
 
 def parameter_table(model: nn.Module) -> str:
-    """What is attached to `model`, and its share of the base's parameters, the head's included:
+    """A table of the attached parameters, and their share of the base's parameters, with the head:
 
     placement  layers  parameters  share of the base
     key        0-1             64  0.2896%

@@ -2,14 +2,14 @@
 
     base = load_base("mini", dtype="int8")
 
-In: a model in float32. Out: the same model, whose encoder layers' linear modules hold int8 weights with one
-scale for each output channel; activations are rounded to int8 with one scale for each frame, and the product
-is torch's int8 × int8 → int32 (`torch._int_mm`), which is exact. As in QLoRA (arXiv 2305.14314) the frozen
+In: a model in float32. Out: the same model, whose encoder layers' linear modules hold int8 weights with a
+scale for each output channel; activations are rounded to int8 with a scale for each frame, and the product is
+torch's int8 × int8 → int32 (`torch._int_mm`), which is exact. As in QLoRA (arXiv 2305.14314) the frozen
 weights stay rounded, gradients ignore the rounding of the activations (straight-through estimator,
-arXiv 1308.3432), and the vectors, which are trained, stay in float32.
+arXiv 1308.3432), and the trained vectors stay in float32.
 
-Why not `torch.ao.quantization.quantize_dynamic`: one scale for the whole batch makes a row depend on its
-neighbours, it has no backward pass, and torch has deprecated it.
+Why not `torch.ao.quantization.quantize_dynamic`: its single scale for the whole batch makes a row depend on
+its neighbours, it has no backward pass, and torch has deprecated it.
 """
 
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 
 from ia3_speech.errors import UserError
 
-LARGEST = 127  # symmetric: −127 … 127
+MAX_INT8 = 127  # symmetric: −127 … 127
 
 
 class Int8Linear(nn.Module):
@@ -26,7 +26,7 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear):
         super().__init__()
         weight = linear.weight.detach().float()
-        scale = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
+        scale = weight.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / MAX_INT8
         rounded = (weight / scale).round().to(torch.int8)
         self.weight = nn.Parameter(rounded, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
@@ -45,7 +45,7 @@ class Int8Product(torch.autograd.Function):
     def forward(ctx, x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(weight, scale)
         frames = x.reshape(-1, x.shape[-1]).float()
-        step = frames.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
+        step = frames.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / MAX_INT8
         rounded = (frames / step).round().to(torch.int8)
         product = torch._int_mm(rounded, weight.T).float() * step * scale.T
         return product.reshape(*x.shape[:-1], len(weight)).to(x.dtype)
@@ -58,7 +58,7 @@ class Int8Product(torch.autograd.Function):
 
 def quantize(model: nn.Module, layers: nn.ModuleList) -> nn.Module:
     """Round the linear modules of the encoder's `layers` to int8, in place; the head stays in float32. Raises
-    UserError where the model is not in float32 on a CPU, or it uses weights without calling their modules."""
+    UserError if the model is not in float32 on a CPU, or uses weights without calling their modules."""
     first = next(model.parameters())
     if first.device.type != "cpu" or first.dtype != torch.float32:
         raise UserError(f"int8 is for float32 on the CPU, and this base is {first.dtype} on {first.device}")
@@ -77,5 +77,5 @@ def is_int8(model: nn.Module) -> bool:
 
 
 def dtype_of(model: nn.Module) -> str:
-    """In which a model computes: float32, float16, bfloat16 or int8."""
+    """The number format of a model: float32, float16, bfloat16 or int8."""
     return "int8" if is_int8(model) else str(model.dtype).removeprefix("torch.")

@@ -1,22 +1,22 @@
-"""Where a base lies: the shipped one, a user's folder, or an id on the Hub. Loads no torch."""
+"""The location of a base: the shipped base, a user's folder, or an id on the Hub. Loads no torch."""
 
 from pathlib import Path
 
 from ia3_speech.inputs import own_files
 
 MINI = Path(__file__).parents[1] / "mini"
-BASE_CURVE = "learning_curve.json"  # in a base's folder: what so many utterances gave others
+BASE_CURVE = "learning_curve.json"  # in a base's folder: gains of adaptation by number of utterances
 # Files of a base's folder that do not change its logits
 NOT_LOGITS = ("lm.*", "*.md", "confidence.json", "gate.safetensors", BASE_CURVE)
 
 
 def base_folder(base: str) -> Path | None:
-    """The folder of a base: the shipped one, or the user's own; None for an id on the Hub."""
+    """The folder of a base, the shipped base's or the user's; None for an id on the Hub."""
     return MINI if base == "mini" else Path(base) if Path(base).is_dir() else None
 
 
 def base_files(base: str) -> list[Path] | None:
-    """The files of a base's folder that its logits depend on; None for an id on the Hub."""
+    """The files of a base's folder on which its logits depend; None for an id on the Hub."""
     folder = base_folder(base)
     return folder and [path for path in own_files(folder) if not any(map(path.match, NOT_LOGITS))]
 

@@ -1,16 +1,16 @@
-"""Faster forward passes, which change logits and gradients by rounding alone.
+"""Faster forward passes, which change logits and gradients only by rounding.
 
     base = load_base("mini")
     base.precision, base.precision_reason = choose_precision("auto", base.model, base.dtype)
 
-In: a structural copy of a base's model, which one forward pass runs on. Out: the copy, in which
-(1) a depthwise convolution over hundreds of frames, such as the mini base's positional one, is computed by
-fast Fourier transforms;
-(2) with "bf16" the encoder's layers, and the convolutions that transformers' `add_adapter` has above them,
-compute in bfloat16: the front end takes little time and may lose accuracy (the mini base takes logarithms
-there, and its norms hold large constants);
-(3) with "bf16" on a CPU attention is computed by plain matrix products while they are small, since torch's
-fused attention is slow there in bfloat16 (a sixth of a training step of the mini base).
+In: a structural copy of a base's model, for a single forward pass. Out: the copy, in which
+(1) a depthwise convolution over hundreds of frames, such as the mini base's positional convolution, is
+computed by fast Fourier transforms;
+(2) with "bf16" the encoder's layers, and the convolutions of transformers' `add_adapter` above them, compute
+in bfloat16; the front end does not, since it takes little time and may lose accuracy (the mini base takes
+logarithms there, and its norms hold large constants);
+(3) with "bf16" on a CPU small attentions are computed by plain matrix products, since torch's fused attention
+is slow there in bfloat16 (a sixth of a training step of the mini base).
 """
 
 import copy
@@ -33,12 +33,12 @@ from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.ia3 import layers_of
 
 FFT_KERNEL_SIZE = 256  # taps from which Fourier transforms are faster
-# Attention weights of all layers, heads and rows, up to which they are kept for the backward pass.
-EAGER_ATTENTION_WEIGHTS = 2**27
+# Attention weights of all layers, heads and rows; eager attention stores them for the backward pass.
+MAX_EAGER_WEIGHTS = 2**27
 
 MEASURED_FRAMES, MEASURED_ROUNDS = 500, 5  # 50 to 100 ms for mini on one core
 MARGIN = 1.1  # bf16 has to be faster by this factor, since it rounds
-CACHE = "precision.json"  # in the user's cache: what was measured, by processor, torch version and shape
+CACHE = "precision.json"  # measured times in the user's cache, by processor, torch version and shape
 
 
 def choose_precision(
@@ -46,8 +46,8 @@ def choose_precision(
 ) -> tuple[Literal["no", "bf16"], str]:
     """`precision`, with "auto" decided, and the reason.
 
-    auto: on a GPU bf16 where it has instructions for products in bfloat16; on a CPU that has them, where they
-    are also faster here than float32, which is measured once; no for a base whose own type is not float32.
+    auto gives bf16 on a GPU with instructions for products in bfloat16, and on a CPU that has them if they
+    are faster than float32, which is measured once; it gives no for a base that is not in float32.
     """
     if precision != "auto":
         return precision, "as the options say"
@@ -68,7 +68,7 @@ def choose_precision(
 
 def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
     """Seconds in float32 and in bfloat16 of the largest linear layer of the encoder's first layer, and a
-    description. Measured once, then read from the user's cache, so that the choice stays the same."""
+    description. They are measured once, then read from the user's cache, so the choice stays the same."""
     linear = max(
         (module for module in layers_of(model)[1][0].modules() if isinstance(module, nn.Linear)),
         key=lambda module: module.weight.numel(),
@@ -86,7 +86,7 @@ def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
         single, half = map(float, measured[what])
     except (KeyError, TypeError, ValueError):
         single, half = measure_linear(linear)
-        with suppress(OSError):  # a home that is read-only: it is measured each time
+        with suppress(OSError):  # a read-only home: each process measures again
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, measured | {what: [single, half]})
     return single, half, what
@@ -94,13 +94,13 @@ def layer_seconds(model: nn.Module) -> tuple[float, float, str]:
 
 @torch.inference_mode()
 def measure_linear(linear: nn.Linear) -> list[float]:
-    """Seconds of a linear layer in float32, and as autocast runs it in bfloat16: the least of some rounds, on
-    one core, by the thread's own time, so that other programs on the machine count little."""
+    """Seconds of a linear layer in float32, and in bfloat16 by autocast: the minimum of some rounds, on a
+    single core, by the thread's time, so that other programs on the machine count little."""
     x, least = torch.ones(MEASURED_FRAMES, linear.in_features), [math.inf, math.inf]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for round_ in range(1 + MEASURED_ROUNDS):  # the first prepares
+        for round_ in range(1 + MEASURED_ROUNDS):  # the first is a warm-up
             for number, enabled in enumerate((False, True)):
                 started = time.thread_time()
                 with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
@@ -113,7 +113,7 @@ def measure_linear(linear: nn.Linear) -> list[float]:
 
 
 def processor_name() -> str:
-    """The processor's model, as the system names it."""
+    """The system's name of the processor."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
@@ -121,7 +121,7 @@ def processor_name() -> str:
 
 
 def compute_fast(model: nn.Module, precision: str) -> None:
-    """Let a structural copy compute as described above; with "no" only long convolutions change."""
+    """Change a structural copy as described above; with "no" only long convolutions change."""
     for module in model.base_model.modules():
         if isinstance(module, nn.Conv1d) and is_long_depthwise(module):
             module.forward = partial(fft_convolution, module)
@@ -133,16 +133,20 @@ def compute_fast(model: nn.Module, precision: str) -> None:
     for module in [*layers, *([above] if above else [])]:
         module.forward = partial(in_bfloat16, module.forward, device)
     if device == "cpu":
-        config = with_own_config(model)
+        memo: dict[int, Any] = {}  # the copy gets a copy of its configuration
+        config = copy.deepcopy(model.config, memo)
+        for module in model.modules():
+            if id(vars(module).get("config")) in memo:
+                module.config = memo[id(module.config)]
         encoder = model.get_submodule(path.rpartition(".")[0])
         encoder.forward = partial(with_chosen_attention, encoder.forward, config, len(layers))
 
 
 def in_bfloat16(forward: Callable, device: str, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    """`forward` of x in bfloat16; where it returns a tensor, in the type of x.
+    """`forward` of x in bfloat16; a returned tensor has the type of x.
 
-    A mask that is added to the attention's scores is rounded too. In float32 it would have their softmax
-    computed and stored in float32, which takes a fifth of a layer's training step at 430 frames.
+    A mask that is added to the attention's scores is rounded too. With a mask in float32 their softmax would
+    be computed and stored in float32, which takes a fifth of a layer's training step at 430 frames.
     """
     mask = kwargs.get("attention_mask")
     if mask is not None and mask.is_floating_point():
@@ -153,20 +157,10 @@ def in_bfloat16(forward: Callable, device: str, x: torch.Tensor, *args: Any, **k
     return output.to(x.dtype) if torch.is_tensor(output) else output
 
 
-def with_own_config(model: nn.Module) -> Any:
-    """Give a structural copy a configuration of its own, which is returned."""
-    memo: dict[int, Any] = {}
-    config = copy.deepcopy(model.config, memo)
-    for module in model.modules():
-        if id(vars(module).get("config")) in memo:
-            module.config = memo[id(module.config)]
-    return config
-
-
 def with_chosen_attention(forward: Callable, config: Any, layers: int, *args: Any, **kwargs: Any) -> Any:
-    """The encoder's `forward`; its input, (batch, frames, …), says how many attention weights there are."""
+    """The encoder's `forward`, with eager attention if the input, (batch, frames, …), is small."""
     batch, frames = next(x for x in (*args, *kwargs.values()) if torch.is_tensor(x)).shape[:2]
-    if batch * frames**2 * layers * encoder_config(config).num_attention_heads <= EAGER_ATTENTION_WEIGHTS:
+    if batch * frames**2 * layers * encoder_config(config).num_attention_heads <= MAX_EAGER_WEIGHTS:
         config._attn_implementation = "eager"
     return forward(*args, **kwargs)
 
@@ -185,8 +179,8 @@ def is_long_depthwise(conv: nn.Conv1d) -> bool:
 def fft_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
     """The output of `conv`, (batch, channels, frames) in and out, by the correlation theorem.
 
-    Taps that reach beyond both ends of x from each of its frames are left out: of the mini base's 1,536, four
-    seconds of speech need 400.
+    Taps that reach beyond the ends of x from all frames are left out: four seconds of speech need 400 of the
+    mini base's 1,536 taps.
     """
     (kernel_size,), (padding,) = conv.kernel_size, conv.padding
     frames = x.shape[-1]
@@ -194,7 +188,7 @@ def fft_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
     first, last = max(0, padding - output + 1), min(kernel_size, padding + frames)
     kernel = conv.weight[:, 0, first:last]
     x = nn.functional.pad(x, (padding - first, 0))
-    # The shortest fast length: for 15 s, 2304 takes half of the time of 4096.
+    # The shortest fast length: for 15 s, 2304 takes half the time of 4096.
     needed = max(x.shape[-1], output, output + last - padding - 1)
     size = min(odd << ((needed - 1) // odd).bit_length() for odd in (1, 3, 5, 9))
     wide = torch.promote_types(x.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""How threads share one model: a copy of its modules to run a forward pass on, and a lock for who changes it.
+"""Threads share a model: each forward pass runs on a copy of the modules, and a lock guards changes.
 
     copy = structural_copy(model)
     copy.wav2vec2.feature_extractor.forward = lambda *_: features
@@ -7,10 +7,10 @@
     with lock.shared(): …         forward passes, any number at once
     with lock.exclusive(): …      a change of the model's modules: no forward pass runs meanwhile
 
-In: a model. Out: new module objects that hold the same tensors, hooks and configuration. What a forward pass
-replaces, caches or switches on the copy (`forward`, rotary positions, `training`) no other thread sees, and
-transformers' own code runs as it is. It costs 2 µs a module, 0.5 ms for wav2vec2-base. `copy.copy` can't do
-it: it copies one module, whose dictionaries and submodules both then share.
+In: a model. Out: new module objects that hold the same tensors, hooks and configuration. No other thread sees
+what a forward pass replaces, caches or switches on the copy (`forward`, rotary positions, `training`), and
+transformers' code runs unchanged. A copy costs 2 µs a module, 0.5 ms for wav2vec2-base. `copy.copy` is not
+enough: it copies a single module, which shares its dictionaries and submodules with the original.
 """
 
 from collections import Counter
@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from functools import partial
 from threading import Condition, get_ident
 from types import MethodType
-from typing import Any
 
 from torch import nn
 
@@ -27,15 +26,13 @@ from ia3_speech.model.ia3 import unwrap
 
 
 def structural_copy(model: nn.Module) -> nn.Module:
-    """The copy of `model` and of all modules in it; of a compiled model, of the one that was compiled.
-
-    Hooks are shared, so none may be registered on a copy: set its `forward` instead.
-    """
+    """A copy of `model` and all its modules; for a compiled model, a copy of the original. The copy shares
+    the hooks, so register none on it, but set `forward` instead."""
     return copy_module(unwrap(model), {})
 
 
 def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:
-    """A module's copy; `copies` holds those that exist, since a module may stand in two places."""
+    """A module's copy; `copies` holds the existing copies, since a module may occur twice."""
     if module in copies:
         return copies[module]
     copies[module] = new = type(module).__new__(type(module))
@@ -44,8 +41,13 @@ def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Mod
     for name in ("_parameters", "_buffers"):
         attributes[name] = attributes[name].copy()
     for name, value in attributes.items():
-        if isinstance(value, MethodType | partial):
-            attributes[name] = bind_again(value, module, new)
+        # A method that was set on the original (Accelerate's `forward`, our WavLM attention) belongs to the
+        # copy.
+        if isinstance(value, MethodType) and value.__self__ is module:
+            attributes[name] = MethodType(value.__func__, new)
+        elif isinstance(value, partial) and any(argument is module for argument in value.args):
+            arguments = (new if argument is module else argument for argument in value.args)
+            attributes[name] = partial(value.func, *arguments, **value.keywords)
     attributes["_modules"] = {
         name: None if child is None else copy_module(child, copies) for name, child in module._modules.items()
     }
@@ -53,26 +55,16 @@ def copy_module(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Mod
     return new
 
 
-def bind_again(function: Any, old: nn.Module, new: nn.Module) -> Any:
-    """A method that was set on the original (Accelerate's `forward`, our WavLM attention), of the copy."""
-    if isinstance(function, MethodType):
-        return MethodType(function.__func__, new) if function.__self__ is old else function
-    if not any(argument is old for argument in function.args):
-        return function
-    return partial(function.func, *(new if a is old else a for a in function.args), **function.keywords)
-
-
 class SharedLock:
-    """A lock that many threads hold together, or one alone. A thread that holds it may take `shared` again.
-    One that waits for `exclusive` comes before those that take `shared` for the first time, so that it does
-    not wait forever.
-    """
+    """A lock that many threads hold together (`shared`), or a single thread (`exclusive`). A thread that
+    holds it may take `shared` again. A thread that waits for `exclusive` precedes threads that take `shared`
+    for the first time, so it does not wait forever."""
 
     def __init__(self) -> None:
         self.condition = Condition()
-        self.holders: Counter[int] = Counter()  # thread → how often it holds it
+        self.holders: Counter[int] = Counter()  # thread → number of times that it holds the lock
         self.waiting = 0  # threads that wait for `exclusive`
-        self.owner: int | None = None  # the thread that holds it alone
+        self.owner: int | None = None  # the thread that holds the lock alone
 
     def held_here(self) -> bool:
         """Whether this thread holds it."""
@@ -94,7 +86,7 @@ class SharedLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Not to be taken by a thread that holds it already."""
+        """A thread that holds the lock must not take this."""
         with self.condition:
             self.waiting += 1
             try:

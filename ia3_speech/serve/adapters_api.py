@@ -145,7 +145,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
             reason = str(error).replace(sent, name).replace(clean, name) if known else type(error).__name__
             raise bad_value("files", f"The files are not an adapter of this base: {reason}") from None
         try:
-            with only_writer(registry.KEPT.sub("", name)):
+            with only_writer(registry.VERSION.sub("", name)):
                 server.check_name(name, client)  # another key's voice may have begun meanwhile
                 registry.register(folder, name, force=form.replace, sender="HTTP")
         except NameTaken:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ia3_speech import atomic
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
-from ia3_speech.adapters.methods import add_own_method, insert, save_method
+from ia3_speech.adapters.methods import add_user_method, insert, save_method
 from ia3_speech.errors import TrainingError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
@@ -156,7 +156,7 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
     elif getattr(options, "method", "ia3") != "ia3":
-        add_own_method(options.method)
+        add_user_method(options.method)
         insert(base.model, method_config(options), options.seed)
     else:
         train_head = getattr(options, "train_head", False)

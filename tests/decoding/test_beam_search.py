@@ -13,7 +13,7 @@ from ia3_speech.decoding.beam_search import BeamSearch, words_of
 from ia3_speech.errors import SearchError, UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
-from ia3_speech.model.hypotheses import collapse, greedy
+from ia3_speech.model.hypotheses import GreedySearch, collapse
 
 TOKENS = {"<pad>": 0, "|": 1, "a": 2, "b": 3}
 LETTERS = Vocabulary(TOKENS, 0, "|", "lower", frozenset({"<pad>"}))
@@ -61,7 +61,7 @@ def test_the_language_model_decides_between_like_sounds(lm):
     """The frame in which a and b sound alike: the model knows "ab ba" and not "aa ba"."""
     logits = frames_of("ab ba", LETTERS)
     logits[2] = [0, 0, 6.1, 6]  # a is likelier by a hair, and would be heard as a repeat of nothing: "aa"
-    assert greedy(logits, LETTERS) == "aa ba"
+    assert GreedySearch(LETTERS)(logits).text == "aa ba"
     assert text_of(BeamSearch(LETTERS, lm), logits) == "ab ba"
     assert text_of(BeamSearch(LETTERS, lm, lm_weight=0.0, unknown_word_score=0.0), logits) == "aa ba"
 
@@ -91,7 +91,7 @@ def test_word_pieces(kind, tmp_path):
     words = ["the", "cat", "sat"]
     write_arpa(estimate([words] * 3, 2), tmp_path / "lm.arpa")
     logits = frames_of(" ".join(words), vocabulary, 8.0)
-    assert text_of(BeamSearch(vocabulary, tmp_path / "lm.arpa"), logits) == greedy(logits, vocabulary)
+    assert text_of(BeamSearch(vocabulary, tmp_path / "lm.arpa"), logits) == GreedySearch(vocabulary)(logits).text
 
 
 def test_the_words_of_a_model(tmp_path, lm):

@@ -23,7 +23,7 @@ from ia3_speech.lm.hotword_search import (
     spellings,
 )
 from ia3_speech.lm.hotword_spotting import Spelling, Spotter
-from ia3_speech.model.hypotheses import GreedySearch, collapse, greedy
+from ia3_speech.model.hypotheses import GreedySearch, collapse
 from ia3_speech.scoring.term_errors import make_term_list
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
@@ -184,7 +184,7 @@ def test_terms_are_counted():
     terms = [Hotword("Fever", path=Path("terms")), Hotword("Pyrexia", 1, ("cough",))]
     search = HotwordSearch(terms, 1.0, LETTERS, GreedySearch(LETTERS))
     noise = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
-    assert search(noise).text == greedy(noise, LETTERS)
+    assert search(noise).text == GreedySearch(LETTERS)(noise).text
     assert search.unused() == "terms: none of its 2 terms was found in this audio"
     texts = [search(torch.from_numpy(logits).half()).text for logits in rows]
     assert texts == ["a Fever", "no Pyrexia at all", ""]

@@ -17,7 +17,7 @@ from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import Classifier, make_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.hypotheses import greedy
+from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
 # ---- alone = in a batch
@@ -32,7 +32,7 @@ def test_the_real_base_alone_equals_batch(base_folder, shared_data):
     for wave, row in zip(several, base.logits(several), strict=True):
         (alone,) = base.logits([wave])
         torch.testing.assert_close(row, alone, atol=2e-3, rtol=1e-3)
-        assert greedy(row, base.vocabulary) == greedy(alone, base.vocabulary) != ""
+        assert GreedySearch(base.vocabulary)(row).text == GreedySearch(base.vocabulary)(alone).text != ""
 
 
 # ---- the frozen part, computed once

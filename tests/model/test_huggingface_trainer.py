@@ -14,7 +14,7 @@ from ia3_speech.adapters.record import read_metadata
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.errors import AudioError, UserError
-from ia3_speech.model.hypotheses import greedy
+from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.model.ia3 import vectors
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def test_the_readmes_lines(tiny_model, processor, tmp_path, monkeypatch, capsys,
         assert torch.equal(parameter, model.get_parameter(name)), name
     (logits,) = base.logits([wave])
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.lower() == greedy(logits, base.vocabulary)
+    assert said.lower() == GreedySearch(base.vocabulary)(logits).text
     # the same adapter, loaded into another copy
     for folder in ("exp/hf/adapter", "exp/hf/checkpoint-2"):
         names["load_adapter"](untouched, folder)
@@ -142,4 +142,4 @@ def test_the_shipped_base_works_without_us(base_folder, shared_data):
     said = pipeline("automatic-speech-recognition", model, **parts)(wave)["text"]
     base = load_base(base_folder)
     attach(base.model)
-    assert said == greedy(base.logits([wave])[0], base.vocabulary) != ""
+    assert said == GreedySearch(base.vocabulary)(base.logits([wave])[0]).text != ""

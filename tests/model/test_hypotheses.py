@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.errors import SearchError
-from ia3_speech.model.hypotheses import GreedySearch, TimedWord, collapse, greedy
+from ia3_speech.model.hypotheses import GreedySearch, TimedWord, collapse
 
 SYMBOLS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 BLANK = 0
@@ -44,9 +44,9 @@ def logits_of(text: str, width: int = len(SYMBOLS)) -> np.ndarray:
 )
 def test_greedy(vocabulary, frames, text):
     logits = logits_of(frames).reshape(len(frames), len(SYMBOLS))
-    assert greedy(logits, vocabulary) == text
+    assert GreedySearch(vocabulary)(logits).text == text
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        assert greedy(torch.from_numpy(logits).to(dtype), vocabulary) == text
+        assert GreedySearch(vocabulary)(torch.from_numpy(logits).to(dtype)).text == text
 
 
 def test_words_have_the_frames_of_their_symbols(vocabulary):
@@ -67,10 +67,10 @@ def test_every_alignment_of_a_label_sequence_collapses_to_it(labels, data):
 def test_symbols_beyond_the_vocabulary_say_nothing_and_the_blank_is_the_vocabulary_s(vocabulary):
     logits = logits_of("a-b", width=64)
     logits[1, 63] = 2.0
-    assert greedy(logits, vocabulary) == "ab"
+    assert GreedySearch(vocabulary)(logits).text == "ab"
     shifted = Vocabulary({"a": 0, "b": 1, "|": 2, "<pad>": 3}, blank=3, delimiter="|")
     logits = np.eye(4, dtype=np.float32)[[0, 3, 0, 2, 1, 1, 3]]
-    assert greedy(logits, shifted) == "aa b"
+    assert GreedySearch(shifted)(logits).text == "aa b"
 
 
 def test_what_cannot_be_read(vocabulary):
@@ -78,4 +78,4 @@ def test_what_cannot_be_read(vocabulary):
     logits[1, 5] = np.nan
     for broken in (logits, torch.from_numpy(logits)):
         with pytest.raises(SearchError, match="the model's output holds NaN"):
-            greedy(broken, vocabulary)
+            GreedySearch(vocabulary)(broken).text

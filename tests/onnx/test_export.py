@@ -10,7 +10,7 @@ import pytest
 from tiny_models import noise_waves
 
 from ia3_speech import load_adapter, load_base
-from ia3_speech.model.hypotheses import greedy
+from ia3_speech.model.hypotheses import GreedySearch
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -27,7 +27,7 @@ def expected(tiny_folder, speaker42) -> list[str]:
     """The texts of the adapted base in PyTorch."""
     base = load_base(tiny_folder)
     load_adapter(base.model, "speaker42")
-    return [greedy(row, base.vocabulary) for row in base.logits(WAVES)]
+    return [GreedySearch(base.vocabulary)(row).text for row in base.logits(WAVES)]
 
 
 @pytest.fixture

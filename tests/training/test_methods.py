@@ -14,7 +14,7 @@ from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
 from ia3_speech.adapters.merge import export_terms
-from ia3_speech.adapters.methods import METHODS, add_own_method, insert, load_any, save_method
+from ia3_speech.adapters.methods import METHODS, add_user_method, insert, load_any, save_method
 from ia3_speech.adapters.record import read_metadata, read_record, write_record
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.cli import CONFIGURATIONS
@@ -133,7 +133,7 @@ def test_a_method_of_ones_own_as_the_documentation_has_it(place, run_command, mo
         (place / "bad.py").write_text("def gain(:")
         (place / "empty.py").write_text("")
         with pytest.raises(UserError, match=message):
-            add_own_method(method)
+            add_user_method(method)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
-"""A kind of model: what a caller may ask of a base, and of nothing deeper.
+"""A kind of model: the interface of a base, which hides the model's parts from all callers.
 
-    features(wave)       what the frozen part computes of one utterance: a caller may keep it
-    forward(features)    the rest, with the vectors: of a batch, with gradients
+    features(wave)       the output of the frozen part for an utterance, which a caller may store
+    forward(features)    the output of the rest, with the vectors, for a batch; with gradients
     losses(…)            of a batch with its target ids
-    summary(row)         what the base says of an utterance, to be kept …
-    divergence(…)        … and how far the adapted model is from it (replay)
-    greedy(row)          the hypothesis of one utterance, by the search that needs nothing else
-    abilities            what else the kind can do; `require` raises UserError where it can't
+    summary(row)         the base's output for an utterance, to be stored …
+    divergence(…)        … and the distance of the adapted model from it (replay)
+    greedy(row)          the hypothesis of an utterance, by the search that needs nothing else
+    abilities            what else the kind can do; `require` raises UserError for other abilities
 
 To add a kind, write a subclass of `Base` in a file of this folder, and an entry of KINDS in model/base.py.
 """
@@ -38,20 +38,20 @@ Ability = Literal[
 
 @dataclass
 class Base(ABC):
-    """A transformers model with all that is needed to run it. The model is in eval mode and frozen.
+    """A transformers model and all that runs it. The model is in eval mode and frozen.
 
     Attributes:
         name: mini, a folder's full path, or a hub id.
         model: the transformers model, `…ForCTC`, or `…ForSequenceClassification`.
-        processor: its feature extractor and tokenizer; of a classifier the feature extractor.
-        vocabulary: the tokenizer's characters or pieces; of a classifier None.
+        processor: feature extractor and tokenizer; for a classifier the feature extractor.
+        vocabulary: the tokenizer's characters or pieces; None for a classifier.
         fingerprint: of the weights before they were cast; see `fingerprint.fingerprint`.
         precision: no, or bf16 for an encoder whose layers compute in bfloat16; see `precision`.
-        precision_reason: why.
-        lock: held together by all that compute logits, alone by what changes the model's modules.
+        precision_reason: the reason for it.
+        lock: threads that compute logits hold it together; a thread that changes the modules holds it alone.
 
     Each kind has three more: `stride`, samples from one frame to the next; `minimum_samples`, the shortest
-    input that gives a frame; `maximum_seconds`, the maximum input duration, None where there is none.
+    input that gives a frame; `maximum_seconds`, the maximum input duration, None without a maximum.
     """
 
     name: str
@@ -67,23 +67,23 @@ class Base(ABC):
     auto_class: ClassVar[str]  # the class of transformers that loads a checkpoint
     abilities: ClassVar[frozenset[Ability]] = frozenset()
 
-    # --- what each kind answers -----------------------------------------------------------------------------
+    # --- of each kind ---------------------------------------------------------------------------------------
 
     @abstractmethod
     def features(self, wave: np.ndarray, depth: int | None = None) -> torch.Tensor:
-        """(samples,), float32, 16 kHz → (frames, channels): what the frozen part computes of one utterance.
+        """(samples,), float32, 16 kHz → (frames, channels): the output of the frozen part for an utterance.
 
         Args:
             depth: None: all below the encoder; k: all below encoder layer k; WAVEFORM: only the processor's
-                output, since something trains in the front end: (samples,), or (frames, mels).
+                output, (samples,) or (frames, mels), because parameters of the front end train.
         """
 
     @abstractmethod
     def forward(
         self, features: Sequence[torch.Tensor], depth: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(batch, frames, …) and the rows' frames (batch,) of a batch of `features`, with gradients where
-        parameters need them. Beyond a row's frames the values mean nothing. `depth`: of the features."""
+        """(batch, frames, …) and the rows' frames (batch,) of a batch of `features`, with gradients if
+        parameters need them. Values beyond a row's frames are meaningless. `depth`: of the features."""
 
     @abstractmethod
     def losses(
@@ -93,7 +93,7 @@ class Base(ABC):
 
     @abstractmethod
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the base says of an utterance, a row of `logits`: named tensors on the CPU, to be kept."""
+        """The base's output for an utterance, a row of `logits`, as named tensors on the CPU."""
 
     @abstractmethod
     def divergence(
@@ -105,10 +105,10 @@ class Base(ABC):
     def greedy(self, row: torch.Tensor | np.ndarray) -> Hypothesis:
         """The hypothesis of a row of `logits`."""
 
-    # --- what all share -------------------------------------------------------------------------------------
+    # --- of all kinds ---------------------------------------------------------------------------------------
 
     def require(self, ability: Ability) -> None:
-        """Raises UserError where a base of this kind can't do it."""
+        """Raises UserError unless bases of this kind have the ability."""
         if ability not in self.abilities:
             raise UserError(f"{self.name}: {self.kind} has no {ability} (take a CTC base)")
 
@@ -137,19 +137,19 @@ class Base(ABC):
         any_length: bool = False,
         features: Sequence[torch.Tensor] | None = None,
     ) -> list[torch.Tensor]:
-        """What `forward` computes of each wave, fp32 on the CPU, equal to that wave alone: of a CTC base
-        logits (frames, vocabulary), of a classifier (classes,).
+        """The output of `forward` for each wave, fp32 on the CPU, equal to that wave alone: logits (frames,
+        vocabulary) of a CTC base, (classes,) of a classifier.
 
-        Without dropout and masks, also where a Trainer has left the model in train mode. Any number of
-        threads may call it. In int8, rows run one by one: the last bit of a float, which depends on the
-        batch's shape, decides how an activation is rounded to int8.
+        Dropout and masks are off, even if a Trainer has left the model in train mode. Any number of threads
+        may call it. In int8, rows run one by one: the last bit of a float depends on the batch's shape and
+        decides the rounding of an activation to int8.
 
         Args:
-            any_length: compute also what exceeds the base's maximum input duration.
-            features: of each wave, at depth None, where a caller has them already.
+            any_length: compute also waves that exceed the base's maximum input duration.
+            features: of each wave, at depth None, if the caller has them.
 
         Raises:
-            BaseError: a wave is longer than that.
+            BaseError: a wave exceeds the maximum input duration.
         """
         if not len(waves):
             return []
@@ -157,7 +157,7 @@ class Base(ABC):
         if limit and longest > limit and not any_length:
             raise BaseError(
                 f"{longest:.1f} s of audio, and {self.name} drops words beyond {limit:.1f} s "
-                f"(load(…).transcribe(wave) cuts at pauses; any_length=True computes it as it is)"
+                f"(load(…).transcribe(wave) cuts at pauses; any_length=True computes the whole wave)"
             )
         with self.lock.shared():
             base = self

@@ -1,15 +1,15 @@
 """CTC: an encoder and a linear head over symbols and a blank (Graves et al. 2006); and a classifier, which is
 the same encoder under another head.
 
-In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, as long as its own frames.
+In: waveforms, float32 (samples,), 16 kHz mono. Out: a tensor of logits for each, as long as its frames.
 
-Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`, as
-in wav2vec2-base and HuBERT-base) padding changes every frame, so the front end runs utterance by utterance;
+Why not simply `model(batch)`: (1) if the front end normalises over time (`feat_extract_norm="group"`, as in
+wav2vec2-base and HuBERT-base), padding changes every frame, so the front end runs utterance by utterance;
 (2) some convolutions above it (`Architecture.padding_sensitive`: transformers' `add_adapter`, data2vec's
-positional ones, a Wav2Vec2-Conformer's) look across a row's end into the padding, so the padding is zeroed,
-as it is for a row alone; (3) the encoder always gets an attention mask; (4) SEW squeezes two frames into one
-and would squeeze a last odd frame with padding, so it gets even numbers of frames. Where the processor makes
-log-mel features (`AudioInput.argument`), these are used as the front end's frames are elsewhere.
+positional convolutions, a Wav2Vec2-Conformer's) reach into the padding after a row's end, so the padding is
+zeroed, as for a row alone; (3) the encoder always gets an attention mask; (4) SEW squeezes pairs of frames
+and would squeeze a last odd frame with padding, so it gets even numbers of frames. If the processor makes
+log-mel features (`AudioInput.argument`), they take the place of the front end's frames.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ from ia3_speech.model.kinds import WAVEFORM, Base
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy
 
-ABSOLUTE_POSITIONS_SECONDS = 5.0  # a positional convolution over more than that holds absolute positions
+ABSOLUTE_POSITIONS_SECONDS = 5.0  # a longer positional convolution holds absolute positions
 SUMMARY_SYMBOLS = 8  # symbols of a frame whose probabilities `summary` has one by one
 
 
@@ -49,7 +49,7 @@ class CTC(Base):
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any, name: str) -> Self:
-        """A loaded model and its processor. Raises BaseError where they are no CTC recogniser."""
+        """The base of a loaded model and its processor. Raises BaseError if they are no CTC recogniser."""
         architecture = architecture_of(model)
         has_head = hasattr(model, architecture.head) and architecture.input is not None
         if not has_head or not hasattr(processor, "tokenizer"):
@@ -94,11 +94,11 @@ class CTC(Base):
 
     @property
     def maximum_seconds(self) -> float | None:
-        """The maximum input duration, None where there is none.
+        """The maximum input duration, None without a maximum.
 
-        Wav2Vec2's positions are relative, from a convolution over 128 frames, and have no end. The mini
-        base's convolution adds up absolute positions over its past half, 768 frames: 15.36 s. Beyond that it
-        drops words (of 31 s of read speech, it gets 78 % of the words wrong whole and 48 % in pieces).
+        Wav2Vec2's positions are relative, from a convolution over 128 frames, and have no maximum. The mini
+        base's convolution adds up absolute positions over its past half, 768 frames: 15.36 s. Beyond that the
+        base drops words (of 31 s of read speech it gets 78 % of the words wrong, in pieces 48 %).
         """
         taps = getattr(self.model.config, "num_conv_pos_embeddings", 0)
         seconds = taps // 2 * self.stride / SAMPLE_RATE
@@ -144,20 +144,15 @@ class CTC(Base):
         output = front_end(values[None, None] if self.input.mono else values[None])[0]
         return output.T if self.input.channel_axis == 1 else output
 
-    def convolve_rows(self, rows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """`convolve`, utterance by utterance, each with its own row's vectors where they differ by row."""
-        given, features = ROWS.get() or {}, []
-        for n, values in enumerate(rows):
-            with using_rows({parameter: of_all[n : n + 1] for parameter, of_all in given.items()}):
-                features.append(self.convolve(values))
-        return features
-
     def forward(
         self, features: Sequence[torch.Tensor], depth: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (batch, frames, vocabulary), of a classifier (batch, classes), and the rows' frames."""
         if depth == WAVEFORM:
-            features, depth = self.convolve_rows(features), None
+            waves, rows, features, depth = features, ROWS.get() or {}, [], None
+            for n, values in enumerate(waves):  # each with its row's vectors
+                with using_rows({parameter: of_all[n : n + 1] for parameter, of_all in rows.items()}):
+                    features.append(self.convolve(values))
         lengths = [len(f) for f in features]
         model = structural_copy(self.model)
         zero_padding(model, lengths, self.downsampling)
@@ -166,7 +161,7 @@ class CTC(Base):
             padded = pad_sequence(list(features), batch_first=True)
             samples = torch.tensor([shortest_input(n, self.kernels) for n in lengths])
             mask = (torch.arange(int(samples.max())) < samples[:, None]).long().to(self.device)
-            # The model uses only the shape of this waveform: its features are there already.
+            # The model uses only the shape of this waveform, since it gets the features.
             values = torch.zeros(1, 1, device=self.device, dtype=self.model.dtype).expand(mask.shape)
             arguments = {self.input.argument: values, self.input.mask: mask}
             logits = logits_from(model, padded, depth, arguments)
@@ -183,8 +178,8 @@ class CTC(Base):
         return ctc_loss(encoded, frames, targets, self.vocabulary.blank)
 
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`symbols`, (frames, k) likeliest token ids, and `probabilities`, (frames, k + 1), fp16: theirs, and
-        that of all others together."""
+        """`symbols`, (frames, k), the likeliest token ids, and `probabilities`, (frames, k + 1), fp16: of
+        these, and of all others together."""
         probabilities, symbols = row.softmax(-1).topk(min(SUMMARY_SYMBOLS, row.shape[-1] - 1))
         rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
         probabilities = torch.cat([probabilities, rest], -1).half().cpu()
@@ -203,7 +198,7 @@ class CTC(Base):
 
 
 class Classifier(CTC):
-    """An encoder under a classifier's head: one row of logits an utterance."""
+    """An encoder under a classifier's head: (classes,) logits for each utterance."""
 
     kind, auto_class, abilities = "a classifier", "AutoModelForAudioClassification", frozenset()
     downsampling, frame_multiple = [], 1
@@ -216,12 +211,12 @@ def ctc_loss(
 
     Args:
         logits: (batch, frames, vocabulary)
-        frames: (batch,), the frames of each utterance; what follows them is padding
+        frames: (batch,), the frames of each utterance, before its padding
         targets: the token ids of each utterance, at least one
         blank: the token id of CTC's blank
 
     Returns:
-        (batch,); 0 where an utterance has fewer frames than its targets need.
+        (batch,); 0 if an utterance has fewer frames than its targets need.
     """
     flat = torch.tensor([token for ids in targets for token in ids], device=logits.device)
     lengths = torch.tensor([len(ids) for ids in targets], device=logits.device)
@@ -240,7 +235,7 @@ def kl_divergence(
 
     Args:
         logits: (batch, frames, vocabulary) of q
-        frames: (batch,), the frames of each row; what follows them is padding
+        frames: (batch,), the frames of each row, before its padding
         symbols: (batch, frames, k) token ids
         probabilities: (batch, frames, k + 1): p's of these symbols, then of all others; scaled to a sum of 1
 
@@ -261,7 +256,7 @@ def kl_divergence(
 
 
 class LayerReached(Exception):
-    """Ends a forward pass at the layer whose input, (batch, frames, channels), was asked for."""
+    """Ends a forward pass at a layer, and carries the layer's input, (batch, frames, channels)."""
 
 
 def input_of_layer(model: nn.Module, values: torch.Tensor, number: int, precision: str) -> torch.Tensor:
@@ -286,7 +281,7 @@ def logits_from(
 ) -> torch.Tensor:
     """The logits (batch, frames, vocabulary) of a copy whose forward pass begins with `features` (batch,
     frames, channels) instead of the waveform: the modules below return their input unchanged. Raises
-    RuntimeError where the model's `forward` was replaced by one that runs another model than the copy.
+    RuntimeError if the model's `forward` was replaced by a function that runs another model than the copy.
 
     Args:
         depth: None: `features` are those of the front end; k: they are the input of encoder layer k.
@@ -302,33 +297,33 @@ def logits_from(
     logits = model(**arguments).logits
     if not calls:
         raise RuntimeError(
-            f"{type(model).__name__}.forward was replaced by a function that runs another model, so that "
-            f"features can't be given to it (compile the model instead: torch.compile(model))"
+            f"{type(model).__name__}.forward was replaced by a function that runs another model, which can't "
+            f"take features (compile the model instead: torch.compile(model))"
         )
     return logits
 
 
 def skip_below(body: nn.Module, features: torch.Tensor, depth: int) -> None:
-    """Let all that stands between the front end and encoder layer `depth` return `features`."""
+    """Let all modules between the front end and encoder layer `depth` return `features`."""
 
     def pass_through(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         return hidden
 
     encoder = body.encoder
-    # Wav2Vec2's feature projection returns (projected, normalised); HuBERT's the first alone.
+    # Wav2Vec2's feature projection returns (projected, normalised), HuBERT's only the first.
     projected = features if type(body).__name__.startswith("Hubert") else (features, features)
     body.feature_projection.forward = lambda *_a, **_k: projected
     encoder.pos_conv_embed.forward = lambda hidden, *_a, **_k: torch.zeros_like(hidden)
-    if not getattr(body.config, "do_stable_layer_norm", False):  # there it stands above the layers
+    if not getattr(body.config, "do_stable_layer_norm", False):  # with it the norm is above the layers
         encoder.layer_norm.forward = pass_through
     for layer in encoder.layers[:depth]:
         layer.forward = pass_through
 
 
 def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> None:
-    """Let a copy zero the frames beyond each row's end before each convolution that looks across it, as zero
-    padding stands there for a row alone. `lengths`: the rows' frames below `downsampling`, the convolutions
-    that the model has above its encoder's layers."""
+    """Let a copy zero the frames beyond each row's end before each convolution that reaches across it, as a
+    row alone has zero padding there. `lengths`: the rows' frames below `downsampling`, the convolutions above
+    the encoder's layers."""
     for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
         for number, module in enumerate(modules_at(model, path_in(model, path))):
             above = ".adapter." in path
@@ -338,14 +333,13 @@ def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels
 
 
 def forward_within(forward: Callable, frames: torch.Tensor, x: torch.Tensor, *args: Any) -> torch.Tensor:
-    """`forward` of x, (batch, channels, frames), with zeros beyond each row's own frames, (batch,)."""
+    """`forward` of x, (batch, channels, frames), with zeros beyond each row's `frames`, (batch,)."""
     inside = torch.arange(x.shape[2], device=x.device) < frames.to(x.device)[:, None]
     return forward(x * inside[:, None].to(x.dtype), *args)
 
 
 def modules_at(model: nn.Module, path: str) -> list[nn.Module]:
-    """The modules at a path of which one part may be `*`, each of a list; none where the model has no such
-    path."""
+    """The modules at a path; a part `*` means each module of a list. Empty if the model has no such path."""
     stack, star, rest = path.partition(".*")
     try:
         module = model.get_submodule(stack)
