@@ -69,12 +69,12 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
     write_gate(MINI, statistics[0])
     rows = []
     for shrinkage in SHRINKAGES:
-        gate = GaussianGate(statistics[0], statistics[1:], shrinkage, farthest=1.0)
+        gate = GaussianGate(statistics[0], statistics[1:], shrinkage, max_distance=1.0)
         ratios = [
-            gate.distances(points)[:, kind] / gate.farthest[kind] for kind, points in enumerate(dev[1:], 1)
+            gate.distances(points)[:, kind] / gate.max_distances[kind] for kind, points in enumerate(dev[1:], 1)
         ]
         farthest = max(float(np.quantile(ratio, 1 - MAX_FAR)) for ratio in ratios)
-        gate.farthest *= farthest
+        gate.max_distances *= farthest
         scores = [gate.scores(points) for points in dev]  # nats, the base's first
         margins = np.sort(scores[0][:, 1:].max(1) - scores[0][:, 0])
         margin = max(0.0, float(margins[int(np.ceil((1 - MAX_TOUCHED) * len(margins))) - 1]))

@@ -1,8 +1,8 @@
 """Calibration of word confidences: a scaling that makes them probabilities, fitted on a dev set.
 
-In: a dev set with text, a recogniser. Out: the slope and bias of the words' log-odds (see `Scaling`), and how
-well confidences tell right words from wrong ones. Texts never change, nor which word is less certain than
-which.
+In: a dev set with text, a recogniser. Out: the slope and bias of the words' log-odds (see `Scaling`), and
+measures of how well confidences separate right words from wrong words. The texts, and the order of words by
+confidence, never change.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ STEPS = 100  # of the fit: some ten are enough
 def calibrate(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[Calibration, Calibration] | None:
-    """Measure the confidences of a data directory with text, without a scaling and with the one that is
-    fitted here; None where no word is recognised. Raises as `dev_logits`."""
+    """Measure the confidences of a data directory with text, without and with the scaling that is fitted here;
+    None if no word is recognised. Raises as `dev_logits`."""
     base = recognizer.base
     references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
     words: list[tuple[str, TimedWord]] = []
@@ -37,14 +37,14 @@ def calibrate(
     for name, pieces in logits_by_id.items():
         for logits in (piece.astype(np.float32) for piece in pieces):
             hypothesis = recognizer.search(logits)
-            for word in hypothesis.words:  # a phrase is written as words, as `word_times` does
+            for word in hypothesis.words:  # a phrase becomes words, as in `word_times`
                 words += [(name, replace(word, text=part)) for part in word.text.split()]
             timed = word_times(logits, hypothesis, base.vocabulary, base.stride / SAMPLE_RATE)
             confidences += [word.confidence for word in timed]
     if not words:
         return None
     right, uncalibrated = np.array([*right_words(references, words)]), np.array(confidences)
-    scaled = np.array([word.confidence is None for _, word in words])  # the others keep what the search says
+    scaled = np.array([word.confidence is None for _, word in words])  # others keep the search's confidence
     scaling = fit_scaling(uncalibrated[scaled], right[scaled])
     calibrated = np.where(scaled, scaling(uncalibrated), uncalibrated)
     return measure(uncalibrated, right), measure(calibrated, right, scaling)
@@ -53,8 +53,8 @@ def calibrate(
 def right_words(
     references: Mapping[str, Sequence[str]], words: Sequence[tuple[str, TimedWord]]
 ) -> Iterator[bool]:
-    """Of each recognised word, with its utterance, whether all that it is once normalised (`X-ray`: x ray) is
-    in the reference."""
+    """For each recognised word, with its utterance, whether all its parts after normalisation (`X-ray`: x ray)
+    are in the reference."""
     for name, group in groupby(words, lambda pair: pair[0]):
         parts = [normalize(word.text).split() for _, word in group]
         hypothesis = [part for each in parts for part in each]
@@ -65,7 +65,7 @@ def right_words(
 
 def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
     """Slope and bias by maximum a posteriori, for (words,) confidences and whether each word is right; close
-    to 1 and 0 where words are few. By Fisher scoring with steps of at most 1."""
+    to 1 and 0 for few words. By Fisher scoring with steps of at most 1."""
     known = confidences > 0
     odds, right = log_odds(confidences[known]), right[known]
     parameters = np.zeros(2)  # log slope, bias
@@ -83,17 +83,17 @@ def format_calibration(calibration: Calibration) -> str:
     """A table for people:
 
     slope 0.91, bias 0.2: 2,247 words, 812 wrong; cross-entropy 0.71 bits a word, calibration error 3.1%
-    wrong words are told from right ones with an area under the ROC curve of 0.886
-    looking at the least certain 10% of the words finds 24% of the errors
+    wrong words are separated from right words with an area under the ROC curve of 0.886
+    the least certain 10% of the words contain 24% of the errors
     mean confidence    words    right
                  7%      512       9%
     """
     lines = [
         f"{calibration.scaling}: {calibration.words:,} words, {calibration.errors:,} wrong; cross-entropy "
         f"{calibration.cross_entropy:.2f} bits a word, calibration error {calibration.calibration_error:.1%}",
-        f"wrong words are told from right ones with an area under the ROC curve of {calibration.area:.3f}",
-        f"looking at the least certain {REVIEWED:.0%} of the words finds {calibration.found:.0%} of the "
-        "errors",
+        f"wrong words are separated from right words with an area under the ROC curve of "
+        f"{calibration.area:.3f}",
+        f"the least certain {REVIEWED:.0%} of the words contain {calibration.found:.0%} of the errors",
         "mean confidence    words    right",
     ]
     lines += [f"{row.confidence:>15.0%} {row.words:>8,} {row.right:>8.0%}" for row in calibration.bins]

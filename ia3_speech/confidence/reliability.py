@@ -1,11 +1,11 @@
-"""Confidences of words against whether the words are right: calibration and ranking.
+"""Reliability of word confidences: calibration and ranking.
 
-In: the confidences that decode wrote (hyp.ctm) and the aligned utterances as they were scored, or arrays.
-Out: a `Calibration`.
+In: the confidences that decode wrote (hyp.ctm) and the aligned utterances of the score, or arrays. Out: a
+`Calibration`.
 
-Confidences are probabilities where, of all words with a confidence of 70 %, 70 % are right (Guo et al. 2017,
-arXiv 1706.04599). They rank words well where the least certain words hold the errors: that is what a person
-who reviews transcripts needs of them.
+Confidences are calibrated if 70 % of all words with a confidence of 70 % are right (Guo et al. 2017, arXiv
+1706.04599). They rank words well if the least certain words contain the errors, which helps a person who
+reviews transcripts.
 """
 
 import json
@@ -24,39 +24,37 @@ from ia3_speech.scoring.scorer import Score
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
 BINS = 10
-REVIEWED = 0.1  # of the words: the least certain ones, which a person would look at
+REVIEWED = 0.1  # share of the words that a person reviews, the least certain ones
 
 
 @dataclass(frozen=True)
 class Bin:
     """Words of similar confidence."""
 
-    low: float  # ends of its range of confidences
+    low: float  # ends of the range of confidences
     high: float
-    words: int  # how many words lie in it, at least one
+    words: int  # number of words, at least 1
     confidence: float  # their mean
-    right: float  # the share of them that is right
+    right: float  # the share of right words
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidences of the words of hypotheses against whether they are right."""
+    """Measures of the confidences of words in hypotheses."""
 
-    scaling: Scaling | None  # of the confidences; None where they are not calibrated
-    # Words of the hypotheses, and those that are substitutions or insertions. Words that were not written
-    # have no confidence.
-    words: int
-    errors: int
-    cross_entropy: float  # mean −log₂ of the probability that was given to what is true, in bits a word
+    scaling: Scaling | None  # of the confidences; None if they are not calibrated
+    words: int  # in the hypotheses
+    errors: int  # substitutions and insertions; deleted words have no confidence
+    cross_entropy: float  # mean −log₂ of the probability of the truth, in bits a word
     calibration_error: float  # expected calibration error over ten bins of equal width, a fraction
-    area: float  # under the ROC curve of telling wrong words from right ones; NaN without words of both kinds
-    found: float  # the share of the errors that the least certain 10 % of the words hold
-    bins: tuple[Bin, ...]  # those that hold words, lowest first
-    found_ci: Interval = None  # the 95 % interval of `found`; None where it was not estimated
+    area: float  # under the ROC curve for wrong against right words; NaN without words of both kinds
+    found: float  # the share of the errors in the least certain 10 % of the words
+    bins: tuple[Bin, ...]  # bins that contain words, lowest first
+    found_ci: Interval = None  # the 95 % interval of `found`; None if it was not estimated
 
 
 def measure(confidences: np.ndarray, right: np.ndarray, scaling: Scaling | None = None) -> Calibration:
-    """(words,) confidences, scaled already, and whether each word is right; at least one word."""
+    """The measures of (words,) scaled confidences, and whether each word is right; at least one word."""
     of_truth = np.clip(np.where(right, confidences, 1 - confidences), 1e-6, 1)
     places = np.minimum((confidences * BINS).astype(int), BINS - 1)
     bins = []
@@ -78,7 +76,7 @@ def measure(confidences: np.ndarray, right: np.ndarray, scaling: Scaling | None 
 
 
 def area_under_roc(confidences: np.ndarray, right: np.ndarray) -> float:
-    """The probability that a right word has more confidence than a wrong one, ties counted half."""
+    """The probability that a right word has more confidence than a wrong word; ties count half."""
     positive, negative = confidences[right], np.sort(confidences[~right])
     if not len(positive) or not len(negative):
         return float("nan")
@@ -88,16 +86,15 @@ def area_under_roc(confidences: np.ndarray, right: np.ndarray) -> float:
 
 
 def share_found(confidences: np.ndarray, right: np.ndarray) -> float:
-    """The share of the errors that the least certain 10 % of the words hold; 0 without errors."""
+    """The share of the errors in the least certain 10 % of the words; 0 without errors."""
     return float(np.nan_to_num(shares_found(confidences, right, np.ones((1, len(right))))[0]))
 
 
 def shares_found(confidences: np.ndarray, right: np.ndarray, times: Iterable[np.ndarray]) -> np.ndarray:
-    """`share_found` where each word counts as often as (words,) `times` of a replicate say: (replicates,);
-    NaN without errors.
+    """`share_found` for each replicate, (replicates,); `times` gives (words,) counts of the words in each
+    replicate. NaN without errors.
 
-    The reviewer sees 10 % of the words, at least one; of equally certain words as many as these allow, drawn
-    by chance.
+    The reviewer sees 10 % of the words, at least one; equally certain words are drawn at random.
     """
     levels, level = np.unique(confidences, return_inverse=True)
     shares = []
@@ -114,8 +111,8 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: Iterable[np.
 def found_interval(
     confidences: np.ndarray, right: np.ndarray, clusters: Sequence[Hashable], replications: int, seed: int
 ) -> Interval:
-    """The 95 % interval of `share_found`, by a bootstrap over the clusters that the words belong to; None
-    where all words are of one cluster."""
+    """The 95 % interval of `share_found`, by a bootstrap over the words' clusters; None if there is only one
+    cluster."""
     indices: dict[Hashable, int] = {}
     owner = np.array([indices.setdefault(cluster, len(indices)) for cluster in clusters], dtype=np.int64)
     if len(indices) < 2:
@@ -129,15 +126,12 @@ def found_interval(
 
 
 def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
-    """How well the confidences of a decode directory are calibrated, and how many of the errors the least
-    certain words hold, with its interval; None where decode wrote no confidences, or no word.
+    """The calibration of the confidences of a decode directory; None if decode wrote no confidences, or no
+    words. Raises UserError if hyp.ctm or decode.json is damaged.
 
     Args:
-        folder: with hyp.ctm, and decode.json, which says how the confidences were scaled.
+        folder: with hyp.ctm, and decode.json, which records the scaling.
         score: of its hypotheses.
-
-    Raises:
-        UserError: hyp.ctm or decode.json is damaged.
     """
     ctm, decoding = folder / CONFIDENCES, folder / "decode.json"
     if not ctm.is_file():
@@ -151,7 +145,7 @@ def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
         scaling = record.get("confidence_scaling") and Scaling(**record["confidence_scaling"])
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         hint = "ia3-speech decode --force writes it again"
-        raise UserError(f"{decoding}: is not JSON that decode has written: {error} ({hint})") from error
+        raise UserError(f"{decoding}: is not a record of decode: {error} ({hint})") from error
     cluster_of = {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored}
     clusters = [cluster_of[name] for name in names]
     found_ci = found_interval(confidences, right, clusters, score.replications, score.seed)
@@ -163,11 +157,11 @@ def match_confidences(
     confidences: Mapping[str, Sequence[tuple[str, float]]],
     normalize: str,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Join the words of the alignments with their confidences, in `ctm.read_confidences`' form.
+    """Join the words of the alignments with their confidences, from `ctm.read_confidences`.
 
     Returns:
-        (words,) confidences, (words,) whether the alignment has the word in the reference, and the utterance
-        id of each; without words that a filter or the text normalisation has made of others.
+        (words,) confidences, (words,) whether the word is in the reference, and the utterance id of each;
+        without words that a filter or the text normalisation has changed.
     """
     rows: list[tuple[float, bool, str]] = []
     for name, pairs in alignments.items():

@@ -1,14 +1,14 @@
-"""Scalings of word confidences that belong to a base or an adapter: kept with it, and found for a search.
+"""Scalings of word confidences, stored with a base or an adapter for each search.
 
-In: what `calibrate` fitted. Out: an entry under "confidence" in an adapter's ia3_speech.json, or in
-confidence.json in a base's folder, by all of the search that it was fitted with:
+In: a scaling from `calibrate`. Out: an entry under "confidence" in an adapter's ia3_speech.json, or in
+confidence.json in a base's folder. Its key describes the search:
 
     {"greedy": {"slope": 0.91, "bias": 0.2, "data": "clinic/dev", "words": 494, "calibration_error": 0.03},
      "beam lm=0acb5f7d1266 lm_weight=0.5 word_score=0.75 unknown_word_score=-10 beam_size=50": {…}}
 
-Files (a language model, hot words) count by content. For any other search, and for any other language model,
-weights or hot words, there is no scaling: how well a system is calibrated is measured. Nor has a sum of
-adapters one, nor an adapter that of its base.
+Files (a language model, hot words) count by content. A scaling is valid only for the search, language model,
+weights and hot words with which it was measured. A sum of adapters has no scaling, and an adapter does not use
+its base's.
 """
 
 import json
@@ -35,13 +35,13 @@ logger = logging.getLogger(__name__)
 
 BASE_CONFIDENCE = "confidence.json"  # in a base's folder
 WRITE_AGAIN = "(ia3-speech calibrate --store writes it again)"
-# What of a search's record (see `search.make_search`) confidences hang on.
+# Entries of a search's record (see `search.make_search`) on which confidences depend.
 FILES = ("lm", "hotwords")
 NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size", "hotword_weight")
 
 
 def search_key(search_record: Mapping[str, Any]) -> str:
-    """A search in a line, equal for equal searches: `greedy`, or `beam lm=… lm_weight=0.5 …`."""
+    """A line for a search, equal for equal searches: `greedy`, or `beam lm=… lm_weight=0.5 …`."""
     parts = [str(search_record["search"])]
     for name in FILES:
         if search_record.get(name):
@@ -53,8 +53,8 @@ def search_key(search_record: Mapping[str, Any]) -> str:
 def stored_calibrations(
     base_folder: Path | None, spec: AdapterSpec, searches: Collection[str] = ("greedy", "beam")
 ) -> dict[str, Any]:
-    """What is stored for these searches with one adapter, or, if there is none, with the base; empty if
-    nothing is. Raises UserError where the base's file cannot be read."""
+    """The stored entries for these searches: a single adapter's, or, without an adapter, the base's. Raises
+    UserError if the base's file cannot be read."""
     stored: Any = {}
     if spec != AdapterSpec():
         stored = read_summary(spec.terms[0].folder).get("confidence") if spec.is_single else {}
@@ -69,8 +69,8 @@ def stored_calibrations(
 
 
 def find_scaling(base: "Base", spec: AdapterSpec, search_record: Mapping[str, Any]) -> Scaling | None:
-    """The scaling that belongs to the single adapter, or to the base if there is none, with a
-    search, as decode.json records it; None where none does. Raises UserError where it is no scaling."""
+    """The stored scaling of the single adapter, or, without an adapter, of the base, for a search, which is
+    described as in decode.json; None if there is none. Raises UserError if the entry is no scaling."""
     folder = Path(base.model.config.name_or_path)
     place = spec.terms[0].folder / METADATA if spec.terms else folder / BASE_CONFIDENCE
     stored = stored_calibrations(folder, spec, [search_record["search"]])
@@ -88,8 +88,8 @@ def find_scaling(base: "Base", spec: AdapterSpec, search_record: Mapping[str, An
 
 
 def uncalibrated(recognizer: "Recognizer") -> str | None:
-    """What is said at the end of a run whose confidences are not calibrated, since a calibration is stored,
-    but for other searches; else None."""
+    """A note for the end of a run whose confidences are not calibrated, although a calibration for another
+    search is stored; else None."""
     base, spec = recognizer.base, recognizer.spec
     stored = stored_calibrations(Path(base.model.config.name_or_path), spec)
     is_mine = recognizer.scaling or recognizer.test_time or search_key(recognizer.search_record) in stored
@@ -98,27 +98,27 @@ def uncalibrated(recognizer: "Recognizer") -> str | None:
     name = str(spec) or base.name
     command = f"ia3-speech calibrate DEV_DATA {f'--adapter {name} ' if spec.terms else ''}--store"
     return (
-        f"word confidences are not calibrated: what is stored with {name} was fitted with another search, "
-        f"language model, other weights or hot words ({command} fits these)"
+        f"word confidences are not calibrated: the calibration stored with {name} is for another search, "
+        f"language model, other weights or hot words ({command} calibrates these)"
     )
 
 
 def is_of_base(file: Path, base: "Base") -> bool:
-    """Whether a base's confidence.json was written for this very base."""
+    """Whether a base's confidence.json was written for this base."""
     return same_base(json.loads(file.read_text("utf-8")).get("fingerprint", {}), base.fingerprint)
 
 
 def storage_file(base: "Base", spec: AdapterSpec) -> Path:
-    """Where a scaling is kept: the record of the adapter, or, where there is none, a file of the base. Raises
-    UserError where the adapter is a sum, or has no record of ours; or the base is no folder."""
+    """The file of a scaling: the record of the adapter, or, without an adapter, a file of the base. Raises
+    UserError if the adapter is a sum, or has no record of ours; or the base is no folder."""
     if spec.terms:
         if not spec.is_single:
-            raise UserError("--store needs one adapter: a sum has no folder (take --out)")
+            raise UserError("`store` needs a single adapter: a sum has no folder (take `out`)")
         read_record(spec.terms[0].folder)
         return spec.terms[0].folder / METADATA
     folder = Path(base.model.config.name_or_path)
     if not folder.is_dir():
-        raise UserError(f"--store: the base {base.name} is no folder (take --out)")
+        raise UserError(f"`store`: the base {base.name} is no folder (take `out`)")
     return folder / BASE_CONFIDENCE
 
 
@@ -129,7 +129,7 @@ def store_scaling(
     fitted: "Calibration",
     data: Path,
 ) -> Path:
-    """Keep a scaling, with what was measured of it on the dev set `data`, in place of that of the same
+    """Store a scaling, with its measures on the dev set `data`, in place of an older scaling for the same
     search; returns the file. Raises UserError as `storage_file`."""
     file = storage_file(base, spec)
     entry = {
@@ -146,7 +146,7 @@ def store_scaling(
             record = read_record(file.parent)
             write_record(file.parent, record | {"confidence": record.get("confidence", {}) | entry})
         return file
-    kept = stored_calibrations(file.parent, AdapterSpec())
-    kept = kept if kept and is_of_base(file, base) else {}
-    write_json(file, {"fingerprint": base.fingerprint} | kept | entry)
+    stored = stored_calibrations(file.parent, AdapterSpec())
+    stored = stored if stored and is_of_base(file, base) else {}
+    write_json(file, {"fingerprint": base.fingerprint} | stored | entry)
     return file

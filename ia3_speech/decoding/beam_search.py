@@ -26,7 +26,7 @@ from ia3_speech.errors import SearchError, UserError
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
-READING = Lock()  # held while a model is read and standard error is closed
+READING = Lock()  # held while a model is read and standard error is discarded
 
 
 @dataclass

@@ -162,9 +162,9 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 
 
 def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, AdapterSpec]:
-    """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: the adapter
-    of the fold that held the utterance out, else its speaker's adapter (of the first fold, or without folds),
-    else the adapter of all utterances. Raises UserError if the folder holds no adapter, or none for a
+    """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: the
+    adapter of the fold that held the utterance out, else its speaker's adapter (of the first fold, or without
+    folds), else the adapter of all utterances. Raises UserError if the folder holds no adapter, or none for a
     speaker."""
     files = sorted(folder.glob("*/fold*/task.json"))
     by_utterance = {id: file.parent / "adapter" for file in files for id in read_json(file).get("texts", ())}
@@ -249,8 +249,8 @@ def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Pa
 
 
 def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:
-    """Merge the parts of `finished_parts` in their decode directory; returns its decode.json. Texts, words and
-    their order equal those of a single decoding, except last digits, which depend on an utterance's batch."""
+    """Merge the parts of `finished_parts` in their decode directory; returns its decode.json. Texts, words
+    and their order equal those of a single decoding, except last digits, which depend on the batches."""
     place, contents = {id: number for number, id in enumerate(ids)}, {}
     for name in ("text", "hyp.trn", CONFIDENCES, CHOICES, "bad_audio"):
         files = [part / name for part in parts if (part / name).is_file()]

@@ -1,33 +1,32 @@
-"""File formats of transcripts: one function each, from a `Transcript` to the content of a file.
+"""File formats of transcripts: for each a function from a `Transcript` to the content of a file.
 
-    text      the text alone, on one line
-    dictation the same after dictation
-    txt       a line a segment
+    text      only the text, on a line
+    dictation the text after dictation
+    txt       a line for each segment
     json      an object: path, text, seconds, adapter, base; with segments, the keys of OpenAI's verbose_json
-    jsonl     an object a segment
+    jsonl     an object for each segment
     srt vtt   subtitles
-    csv       a row a word, with its confidence
+    csv       a row for each word, with its confidence
     tsv       start, end (milliseconds) and text of each segment, under a heading
-    ctm       Kaldi's, a line a word
-    stm       NIST's, a line a segment
-    textgrid  Praat's, a tier of segments and one of words
+    ctm       Kaldi's, a line for each word
+    stm       NIST's, a line for each segment
+    textgrid  Praat's, a tier of segments and a tier of words
 
-txt, json, srt, vtt and tsv have the names and meanings of Whisper's. `FORMATS` is the list: a format is added
-there.
+txt, json, srt, vtt and tsv have the names and meanings of Whisper's. `FORMATS` lists all; a new format is a
+line there.
 
-JSON has the keys of OpenAI's `verbose_json` (https://platform.openai.com/docs/api-reference/audio). Keys for
-which a CTC model has no value are present for programs that read them: `language` is null, `temperature` (of
-sampling), `seek` and `no_speech_prob` are 0, since segments exist only where words are. `tokens` are the
-base's symbols; `avg_logprob` is of a symbol. `confidence`, `raw_text` (before dictation) and `channel` are
-not in OpenAI's.
+JSON has the keys of OpenAI's `verbose_json` (https://platform.openai.com/docs/api-reference/audio). It also
+has the keys for which a CTC model has no value: `language` is null, `temperature` (of sampling), `seek` and
+`no_speech_prob` are 0, since every segment contains words. `tokens` are the base's symbols; `avg_logprob` is
+per symbol. OpenAI's format lacks `confidence`, `raw_text` (before dictation) and `channel`.
 
     a 1 0.26 0.22 take 0.98            ctm: recording, channel, start, duration, word, confidence
     a 1 a 0.26 1.48 take two tablets   stm: recording, channel, speaker, start, end, text
 
-ctm is that of Kaldi's lattice-to-ctm-conf, all numbers with two decimals. The channel is 1, or A and B of a
-call's two. Lines are sorted as sclite wants them: by recording and channel, then by time. Definitions:
-https://github.com/usnistgov/SCTK/blob/master/doc/infmts.htm. The TextGrid is the long text format as Praat
-writes it (https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html).
+ctm follows Kaldi's lattice-to-ctm-conf, with two decimals. The channel is 1, or A and B for the two of a
+call. Lines are sorted for sclite: by recording and channel, then by time. Definitions:
+https://github.com/usnistgov/SCTK/blob/master/doc/infmts.htm. The TextGrid is Praat's long text format
+(https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html).
 """
 
 import csv
@@ -55,7 +54,7 @@ SCLITE_SYNTAX = re.compile(r"[{}<>()]")
 
 
 def to_text(transcript: Transcript, options: OutputOptions) -> str:
-    """The text and a line end; of a call, a line a segment, since its speakers take turns."""
+    """The text and a line end; for a call, a line for each segment, since its speakers take turns."""
     if transcript.channels:
         return to_txt(transcript, options)
     lines = transcript.segments and [line_of(segment, options) for segment in transcript.segments]
@@ -63,12 +62,12 @@ def to_text(transcript: Transcript, options: OutputOptions) -> str:
 
 
 def to_txt(transcript: Transcript, options: OutputOptions) -> str:
-    """A line a segment."""
+    """A line for each segment."""
     return "".join(f"{line_of(segment, options)}\n" for segment in transcript.segments or ())
 
 
 def line_of(segment: TranscriptSegment, options: OutputOptions) -> str:
-    """A segment on one line; `[word?]` is a word of less confidence than --review-below."""
+    """A segment on a line; `[word?]` is a word of less confidence than `review_below`."""
     if options.review_below is None:
         return segment.line
     words = (f"[{w.text}?]" if w.confidence < options.review_below else w.text for w in segment.words)
@@ -76,13 +75,13 @@ def line_of(segment: TranscriptSegment, options: OutputOptions) -> str:
 
 
 def to_csv(transcript: Transcript, options: OutputOptions) -> str:
-    """A row a word, after a heading; with --review-below, who reads again has a column.
+    """A row for each word, after a heading; with `review_below`, a column marks words for review.
 
     recording,channel,start,end,word,confidence,review
     a,,0.26,0.48,take,0.6231,yes
     """
     text, limit = io.StringIO(), options.review_below
-    recording = os.fsencode(transcript.id).decode("utf-8", "replace")  # a file's name need not be UTF-8
+    recording = os.fsencode(transcript.id).decode("utf-8", "replace")  # a file's name may not be UTF-8
     writer = csv.writer(text, lineterminator="\n")
     review = [] if limit is None else ["review"]
     writer.writerow(["recording", "channel", "start", "end", "word", "confidence", *review])
@@ -108,7 +107,7 @@ def to_tsv(transcript: Transcript, _: OutputOptions) -> str:
 
 
 def to_json(transcript: Transcript, options: OutputOptions) -> str:
-    """One line: an object with path, text, seconds, adapter and base; with `options.full_json` also task,
+    """A line: an object with path, text, seconds, adapter and base; with `options.full_json` also task,
     language, duration and segments, and with `options.word_timestamps` words."""
     record: dict[str, Any] = transcript.record()
     if transcript.segments is not None and options.full_json:
@@ -121,7 +120,7 @@ def to_json(transcript: Transcript, options: OutputOptions) -> str:
 
 
 def to_jsonl(transcript: Transcript, options: OutputOptions) -> str:
-    """A line a segment."""
+    """A line for each segment."""
     segments = enumerate(transcript.segments or ())
     return "".join(segment_line(transcript, number, segment, options) for number, segment in segments)
 
@@ -129,7 +128,7 @@ def to_jsonl(transcript: Transcript, options: OutputOptions) -> str:
 def segment_line(
     transcript: Transcript, number: int, segment: TranscriptSegment, options: OutputOptions
 ) -> str:
-    """The recording's path; the segment's number, start, end, text and confidence; perhaps its words.
+    """The recording's path, and the segment's number, start, end, text, confidence, and perhaps words.
 
     {"path": "a.wav", "id": 0, "start": 0.26, "end": 1.48, "text": "take two", "confidence": 0.9312}
     """
@@ -175,7 +174,7 @@ def raw_text_and_channel(segment: TranscriptSegment) -> dict[str, str]:
 
 
 def to_ctm(transcript: Transcript, _: OutputOptions) -> str:
-    """A line a word."""
+    """A line for each word."""
     name = recording_id(transcript)
     return "".join(
         ctm_line(name, word.start, word.end, word.text, word.confidence, channel)
@@ -185,7 +184,7 @@ def to_ctm(transcript: Transcript, _: OutputOptions) -> str:
 
 
 def to_stm(transcript: Transcript, _: OutputOptions) -> str:
-    """A line a segment. Brackets, which mean something to sclite, are left out of its text."""
+    """A line for each segment, without brackets in its text, which have a meaning for sclite."""
     lines, name = [], recording_id(transcript)
     for channel, segment in by_channel(transcript):
         words = SCLITE_SYNTAX.sub(" ", segment.text).split()
@@ -199,7 +198,7 @@ def to_stm(transcript: Transcript, _: OutputOptions) -> str:
 
 
 def by_channel(transcript: Transcript) -> list[tuple[str, TranscriptSegment]]:
-    """(NIST's name of its channel, segment), by channel and then by time."""
+    """(NIST's name of the channel, segment), by channel and then by time."""
     names = {name: chr(ord("A") + number) for number, name in enumerate(transcript.channels)}
     segments = [(names.get(segment.channel, CHANNEL), segment) for segment in transcript.segments or ()]
     return sorted(segments, key=lambda pair: (pair[0], pair[1].start))
@@ -215,7 +214,7 @@ def recording_id(transcript: Transcript) -> str:
 
 
 def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
-    """An interval tier of segments and a tier of words, of each channel. Intervals fill the whole recording,
+    """An interval tier of segments and a tier of words, for each channel. Intervals fill the whole recording,
     with empty texts in the gaps."""
     tiers = {}
     for channel in transcript.channels or (None,):
@@ -270,11 +269,11 @@ def seconds(milliseconds: int) -> str:
 class Format:
     """A file format."""
 
-    # The content of a file, which ends in a line end unless it is empty
+    # Returns the content of a file, which ends in a line end unless it is empty
     write: Callable[[Transcript, OutputOptions], str]
     suffix: str  # of its files
     timed: bool = True  # whether it needs segments
-    joined: bool = False  # whether several recordings may follow one another on stdout
+    joined: bool = False  # whether stdout may hold several recordings
 
 
 FORMATS = {
@@ -291,43 +290,44 @@ FORMATS = {
     "stm": Format(to_stm, ".stm", joined=True),
     "textgrid": Format(to_textgrid, ".TextGrid"),
 }
-ALL = [name for name in FORMATS if name not in ("text", "dictation")]  # `txt` has its file name
+ALL = [name for name in FORMATS if name not in ("text", "dictation")]  # `txt` has their file name
 SUBTITLES = ("srt", "vtt")
 
 
 def parse_formats(names: str) -> list[str]:
-    """`txt,json` → its formats, `all` → all. Raises UserError where there is no such format, or two have the
+    """`txt,json` → these formats, `all` → all. Raises UserError if there is no such format, or two have the
     same file name."""
     formats: list[str] = []
     for name in names.lower().replace(" ", "").split(","):
         if name != "all" and name not in FORMATS:
-            raise UserError(f"--format: {name!r} is none of {', '.join(FORMATS)}, all")
+            raise UserError(f"`format`: {name!r} is none of {', '.join(FORMATS)}, all")
         formats += [each for each in (ALL if name == "all" else [name]) if each not in formats]
     if len(texts := [name for name in formats if FORMATS[name].suffix == ".txt"]) > 1:
-        raise UserError(f"--format: {' and '.join(texts)} both write .txt files (take one of them)")
+        raise UserError(f"`format`: {' and '.join(texts)} both write .txt files (leave one out)")
     return formats
 
 
 def check_output(options: OutputOptions) -> None:
-    """Raises UserError for options that do not fit one another."""
+    """Raises UserError for options that contradict each other."""
     formats = parse_formats(options.format)
+    format_option = f"`format={options.format}`"
     if len(formats) > 1 and options.output_dir is None:
-        raise UserError(f"--format {options.format} writes several files (give --output-dir)")
+        raise UserError(f"{format_option} writes several files (give `output_dir`)")
     if options.skip_existing and options.output_dir is None:
-        raise UserError("--skip-existing has no effect without --output-dir")
+        raise UserError("`skip_existing` has no effect without `output_dir`")
     for name in ("max_line_width", "max_line_count", "highlight_words"):
-        flag, value = "--" + name.replace("_", "-"), getattr(options, name)
+        value = getattr(options, name)
         if value not in (None, False) and not set(formats) & set(SUBTITLES):
-            raise UserError(f"{flag} has no effect on --format {options.format} (take srt or vtt)")
+            raise UserError(f"`{name}` has no effect on {format_option} (take srt or vtt)")
         if value is not None and value < 1 and name != "highlight_words":
-            raise UserError(f"{flag} is {value}, and has to be at least 1")
+            raise UserError(f"`{name}` is {value}, and has to be at least 1")
     limit = options.review_below
     if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
-        raise UserError(f"--review-below {limit:g}: from 0 to 1, and for --format text, txt or csv")
+        raise UserError(f"`review_below={limit:g}`: has to be from 0 to 1, and is for text, txt and csv")
     part_numbers(options.part)
-    # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
+    # Whisper's command lines ask for word times to lay out subtitles, which have times in any case.
     if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
-        raise UserError(f"--word-timestamps has no effect on --format {options.format} (take json or jsonl)")
+        raise UserError(f"`word_timestamps` has no effect on {format_option} (take json or jsonl)")
 
 
 def with_times(options: OutputOptions) -> bool:

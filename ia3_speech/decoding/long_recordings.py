@@ -80,7 +80,7 @@ def best_cuts(
     starts: np.ndarray, ends: np.ndarray, lefts: np.ndarray, rights: np.ndarray, maximum_seconds: float
 ) -> list[tuple[int, int]]:
     """(first, last) of the words, or other spans, of each segment. A segment of several spans does not exceed
-    the maximum, and the sum of 1 / pause over the cuts is minimal, so that there are few cuts, in long pauses.
+    the maximum, and the sum of 1 / pause over the cuts is minimal, so the cuts are few, and in long pauses.
 
     Args:
         starts, ends: of each span, in seconds, increasing.

@@ -66,21 +66,23 @@ class LiveOptions:
         return self.mic or self.live or self.raw is not None
 
     def check(self, files: Sequence[str] = (), *, live: bool = True) -> None:
-        """Raises UserError for options that do not fit one another, the files, or other input."""
+        """Raises UserError for options that contradict each other, the files, or other input."""
         if self.mic_device is not None and not self.mic:
-            raise UserError("--mic-device is for --mic")
+            raise UserError("`mic_device` is for `mic`")
         if self.partials and not live:
-            raise UserError("--partials is for live input (give --mic or --live)")
+            raise UserError("`partials` is for live input (give `mic` or `live`)")
         if self.pause != PAUSE_SECONDS and not live:
-            raise UserError("--pause is for live input (give --mic or --live)")
+            raise UserError("`pause` is for live input (give `mic` or `live`)")
         if self.mic and (self.live or self.raw is not None):
-            raise UserError("--mic and stdin (--live, --raw) are two inputs (choose one)")
+            raise UserError("`mic` and stdin (`live`, `raw`) are two inputs (choose one)")
         if live and (files not in ((), (STDIN,)) or (self.mic and files)):
-            flag = "--mic" if self.mic else "--live" if self.raw is None else "--raw"
-            raise UserError(f"{files[0]}: {flag} takes no files (without {flag} they are transcribed)")
-        least, most = PAUSE_LIMITS
-        if not least <= self.pause <= most:
-            raise UserError(f"--pause is {self.pause:g}, and has to be from {least:g} to {most:g} seconds")
+            name = "`mic`" if self.mic else "`live`" if self.raw is None else "`raw`"
+            raise UserError(f"{files[0]}: {name} takes no files (leave out {name} to transcribe them)")
+        lowest, highest = PAUSE_LIMITS
+        if not lowest <= self.pause <= highest:
+            raise UserError(
+                f"`pause` is {self.pause:g}, and has to be from {lowest:g} to {highest:g} seconds"
+            )
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class OutputOptions:
 
     @property
     def full_json(self) -> bool:
-        """Whether an object has segments: in a .json file always, on stdout where words are asked for."""
+        """Whether an object has segments: in a .json file always, on stdout if words are asked for."""
         return self.output_dir is not None or self.word_timestamps
 
 
@@ -187,13 +189,14 @@ class ConfidenceOptions:
 
     @property
     def scaling(self) -> Scaling | None:
-        """None if neither is given. Raises UserError for a slope that is not positive."""
+        """None if neither option is given. Raises UserError for a slope that is not positive."""
         given = {"slope": self.confidence_slope, "bias": self.confidence_bias}
         given = {name: value for name, value in given.items() if value is not None}
         try:
             return Scaling(**given) if given else None
         except ValueError as error:
-            raise UserError(f"--confidence-{error}") from None
+            name, _, fault = str(error).partition(" ")
+            raise UserError(f"`confidence_{name}` {fault}") from None
 
 
 @dataclass(frozen=True)
@@ -210,4 +213,4 @@ class DictationOptions:
 
     dictation: bool = False
     dictation_rules: Path | None = None
-    dictation_off: str = ""  # no list: a list would take the files behind it
+    dictation_off: str = ""  # a list would take the files after it too

@@ -6,8 +6,8 @@
 
 Without options a subtitle is a segment. `max_line_width` breaks it into lines; with `max_line_count` too,
 subtitles are filled with words across segments, and only a pause of 3 s begins a new subtitle; with
-`highlight_words` there is a subtitle for each word. Words of a dictated text have no times, so they are spread
-evenly over the segment.
+`highlight_words` there is a subtitle for each word. Words of a dictated text have no times, so they are
+spread evenly over the segment.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ class Cue:
         )
 
     def times(self, point: str) -> str:
-        """`00:00:00,260 --> 00:00:01,480`; with a point, for WebVTT, zero hours are left out, as in Whisper."""
+        """`00:00:00,260 --> 00:00:01,480`; with a point, for WebVTT, without zero hours, as in Whisper."""
         shown = []
         for milliseconds in (self.start, self.end):
             minutes, rest = divmod(milliseconds, 60_000)

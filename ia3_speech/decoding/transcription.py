@@ -7,12 +7,12 @@
     asr = ia3_speech.load("mini")                             # an adapter a request, on one base
     asr.transcribe("a.wav", adapter="clinic"), asr.transcribe("b.wav", adapter="accent:0.5+medical:0.5")
 
-Any number of threads may use one `Transcriber`: its batches run side by side, each with its own adapters (see
+Any number of threads may use a `Transcriber`: its batches run side by side, each with its adapters (see
 `adapters.bank`).
 
-Calls: the channels of a recording can be transcribed one by one, each perhaps with an adapter of its own
-(`ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav`). They are named left and
-right, or 1, 2, 3 … where there are more than two.
+Calls: the channels of a recording can be transcribed separately, each perhaps with its adapter (`ia3-speech
+transcribe --channels split --adapter left=agent,right=caller call.wav`). Two channels are named left and
+right, other numbers 1, 2, 3 ….
 """
 
 import io
@@ -44,14 +44,14 @@ class Transcriber:
     """See the module; `session.load` makes one."""
 
     recognizer: Recognizer
-    # Writes the text of each recording, or channel, from the recognised words; `raw_text` keeps these
+    # Writes the text of each recording, or channel, from the recognised words, which `raw_text` holds
     post_process: PostProcessor | None = None
-    split: bool = False  # transcribe the channels of a recording one by one, and merge their segments by time
+    split: bool = False  # transcribe the channels of a recording separately, and merge their segments by time
     session: Recognizers | None = None  # for requests with other adapters
 
     def with_adapter(self, adapter: str | Path | AdapterSpec) -> "Transcriber":
-        """The same with an adapter (a name, a folder, a sum), which is loaded on first use, and again if its
-        files have changed. Base, search and loaded adapters are shared.
+        """This transcriber with an adapter (a name, a folder, a sum), which is loaded on first use, and again
+        if its files have changed. Base, search and loaded adapters are shared.
 
         Raises:
             UserError: there is no such adapter, it is of another base, or an adapter of another method than
@@ -69,25 +69,25 @@ class Transcriber:
         sampling_rate: int = SAMPLE_RATE,
         on_error: Literal["fail", "skip"] = "fail",
     ) -> Transcript | list[Transcript]:
-        """Transcribe one recording, or a list of them; a list gives a list, in the order given.
+        """Transcribe a recording, or a list of recordings; a list gives a list, in the same order.
 
         Args:
             recordings: paths, open binary files, bytes of files; arrays or tensors: float (samples,), mono,
-                full scale ±1; {"array", "sampling_rate"}, {"bytes", "path"} and decoders, as `datasets`
-                yields them.
-            adapter: for this request (see `with_adapter`); None: as it was loaded.
+                full scale ±1; {"array", "sampling_rate"}, {"bytes", "path"} and decoders of `datasets`.
+            adapter: for this request (see `with_adapter`); None: the loaded adapter.
             word_timestamps: find times and confidences: `Transcript.segments` and `Transcript.words`.
             sampling_rate: of the arrays and tensors, in Hz.
-            on_error: "skip": unusable audio has no text, and its `problem` says why.
+            on_error: "skip": unusable audio has no text, and its `problem` gives the reason.
 
         Raises:
-            AudioError: a recording can't be used, and on_error is "fail"; or `datasets` can't decode it.
+            AudioError: a recording can't be used, and `on_error` is "fail"; or `datasets` can't decode it.
             UserError: as `with_adapter`.
         """
         transcriber = self if adapter is None else self.with_adapter(adapter)
         single = is_one_recording(recordings)
+        recordings = [recordings] if single else recordings
         try:
-            sources = [as_recording(one, sampling_rate) for one in ([recordings] if single else recordings)]
+            sources = [as_recording(recording, sampling_rate) for recording in recordings]
         except ImportError as error:  # a column of `datasets`
             raise AudioError(f"{error} {UNDECODED}") from None
         results = []
@@ -104,15 +104,15 @@ class Transcriber:
         *,
         sampling_rate: int = SAMPLE_RATE,
     ) -> Iterator[TranscriptSegment]:
-        """The segments of one recording as soon as they are done: the same as `transcribe` gives. `advance`
-        is called after each batch with the seconds of audio that it held.
+        """The segments of a recording as soon as they are done; they equal those of `transcribe`. `advance`
+        is called after each batch with its seconds of audio.
 
-        With dictation a segment waits until no later word can change its written text: "five
-        hundred", "milligrams" → "500 mg".
+        With dictation a segment waits until no later word can change its written text: "five hundred",
+        "milligrams" → "500 mg".
 
         Raises:
             AudioError: the recording can't be used.
-            ValueError: its channels are to be transcribed one by one, and merged.
+            ValueError: this transcriber splits channels, whose segments are merged at the end.
         """
         if self.split:
             raise ValueError("the segments of split channels are merged at the end (take transcribe)")
@@ -129,20 +129,20 @@ class Transcriber:
         *,
         with_words: bool = False,
     ) -> Iterator[Transcript]:
-        """A transcript for each source, in the order given, unusable ones included.
+        """A transcript for each source, in order, also for unusable sources.
 
         Some 20 minutes of audio are read, sorted into batches by length, and transcribed at a time; split
         channels, recording by recording.
 
         Args:
-            advance: called after each batch with the seconds of audio that it held.
+            advance: called after each batch with its seconds of audio.
             with_words: find times and confidences too; split channels always have them.
         """
         if self.split:
             yield from (self.call(source, advance) for source in sources)
             return
         post_process, recognizer = self.post_process, self.recognizer.fresh()
-        timed = with_words or post_process is not None  # dictation needs to know the pauses
+        timed = with_words or post_process is not None  # dictation needs the pauses
 
         def read() -> Iterator[tuple[tuple[Recording, Problem | None, int], np.ndarray]]:
             for source in sources:
@@ -167,7 +167,7 @@ class Transcriber:
                 )
 
     def call(self, source: Recording, advance: Callable[[float], Any]) -> Transcript:
-        """The transcript of a recording whose channels are transcribed one by one."""
+        """The transcript of a recording whose channels are transcribed separately."""
         try:
             waves = split_channels(source)
         except AudioError as error:
@@ -176,7 +176,7 @@ class Transcriber:
         adapters = dict(self.recognizer.spec.channels)
         names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
         if unknown := adapters.keys() - {*names}:
-            problem = f"has no channel {min(unknown)}, which the adapter names (it has {', '.join(names)})"
+            problem = f"has no channel {min(unknown)} for the adapter (it has {', '.join(names)})"
             return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
         problems = {name: find_problem(wave, minimum) for name, wave in zip(names, waves, strict=True)}
         problems = {name: problem for name, problem in problems.items() if problem}
@@ -205,7 +205,7 @@ class Transcriber:
         )
 
     def transcript(self, source: Recording, samples: int, raw_text: str = "", **contents: Any) -> Transcript:
-        """The transcript of a recording of so many samples, at 16 kHz; `contents` are fields of it."""
+        """The transcript of a recording with `samples` samples, at 16 kHz; `contents` are more fields."""
         return Transcript(
             path=source.path,
             id=source.id,
@@ -240,8 +240,8 @@ def split_channels(recording: Recording) -> list[np.ndarray]:
     if isinstance(source, bytes | bytearray):
         source = io.BytesIO(source)
     if not (isinstance(source, str | Path) or hasattr(source, "read")):
-        raise AudioError("channels are split of files alone (give a path)")
+        raise AudioError("only the channels of files can be split (give a path)")
     channels = load_channels(source)
     if len(channels) < 2:
-        raise AudioError("has one channel (leave out --channels split)")
+        raise AudioError("has a single channel, and can't be split")
     return channels

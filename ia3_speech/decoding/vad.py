@@ -93,7 +93,7 @@ def choose_method(method: VadMethod | None) -> VadMethod:
     installed = all(map(find_spec, ("silero_vad", "onnxruntime")))
     if method == "silero" and not installed:
         raise UserError(
-            f"`vad=silero` needs two packages (in the clone: {pip_install('.[vad]')}; `vad=energy` needs none)"
+            f"`vad=silero` needs two packages (in the clone: {pip_install('.[vad]')}; or take `vad=energy`)"
         )
     return method or ("silero" if installed else "energy")
 
@@ -127,8 +127,8 @@ def silero_detector() -> Any:
 
 def cut_speech(wave: np.ndarray, maximum_seconds: float, method: VadMethod) -> list[tuple[int, int]]:
     """(first, end) of the pieces of a recording, in samples, in order, without long silence. A wave of at
-    most `maximum_seconds` is a single piece; a longer wave without speech is cut as by `cut_at_pauses`, since
-    the detector may be wrong. Speech is cut in its longest pauses (`best_cuts`), and pauses below 2 s stay."""
+    most `maximum_seconds` is a single piece; a longer wave without speech is cut by `cut_at_pauses`, since
+    the detector may be wrong. Speech is cut in its longest pauses (`best_cuts`); pauses below 2 s stay in."""
     is_short = len(wave) <= round(maximum_seconds * SAMPLE_RATE)
     parts = [] if is_short or method == "off" else find_speech(wave, method)
     if not parts:

@@ -14,8 +14,8 @@ errors of these times.
 Confidence is the product of the peak posterior probabilities of the word's symbols and of the delimiters at
 its sides: an estimate of the probability that all of them are right. Frames between the peaks do not count,
 since their probabilities depend on the peakedness of the model, not on the word. Of 15 measures this product
-separates wrong words from right words best (scripts/bench_confidence.md). A `Scaling` that was fitted on a dev
-set makes the confidences probabilities (`ia3-speech calibrate`); it never changes the text.
+separates wrong words from right words best (scripts/bench_confidence.md). A `Scaling` that was fitted on a
+dev set makes the confidences probabilities (`ia3-speech calibrate`); it never changes the text.
 """
 
 from collections.abc import Sequence

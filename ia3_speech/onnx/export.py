@@ -1,14 +1,14 @@
-"""A base as an ONNX graph, with every vector as an input or an adapter merged into its weights, and the files
-that stand beside it in our own folder and in those that onnx-asr, sherpa-onnx and transformers.js read.
+"""A base as an ONNX graph, with every vector as an input or an adapter merged into its weights, and the other
+files of the folders that we, onnx-asr, sherpa-onnx and transformers.js read.
 
     with_vectors        samples (N, T), lengths (N,), and a vector (N, d) for each target module
                         → logits (N, frames, V), frames (N,)
     without             samples (N, T), perhaps lengths (N,) → log probabilities (N, frames, V)
 
-In: a base of `load_base`, whose model is changed: it is of no other use afterwards. Out: an `onnx.ModelProto`
-in float32. Samples are 16 kHz, full scale ±1; normalisation, where the base wants it, is in the graph. A row
-in a batch equals the row alone, as with `Base.forward`: normalisations over time count a row's own samples
-and frames, attention is masked, and convolutions that look across a row's end find zeros there.
+In: a base of `load_base`, whose model is changed and has no other use afterwards. Out: an `onnx.ModelProto` in
+float32. Samples are 16 kHz, full scale ±1; the graph normalises them, if the base needs that. A row in a batch
+equals the row alone, as with `Base.forward`: normalisations over time count only the row's samples and frames,
+attention is masked, and convolutions that reach across a row's end find zeros there.
 
 A vector has a default, ones, as ONNX allows for an input that is an initializer too; so ONNX Runtime's own
 adapters (`add_active_adapter`) work.
@@ -18,9 +18,9 @@ adapters (`add_active_adapter`) work.
     sherpa-onnx      model.onnx tokens.txt                      OfflineRecognizer.from_omnilingual_asr_ctc
     transformers.js  onnx/model.onnx config.json tokenizer.json tokenizer_config.json preprocessor_config.json
 
-The last three have no inputs but audio: onnx-asr hands over samples and lengths; sherpa-onnx samples that it
-has normalised; transformers.js those that its feature extractor has normalised, which the graph's own
-normalisation leaves as they are.
+The last three have only audio inputs: onnx-asr passes samples and lengths; sherpa-onnx passes samples that it
+has normalised; transformers.js passes samples that its feature extractor has normalised, which the graph's
+normalisation leaves unchanged.
 """
 
 import logging
@@ -54,17 +54,17 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 20  # the first with Gelu
-PADDING = -1e4  # log probability of every symbol but the blank, behind a row's end
-TRACED_SAMPLES = (16_000, 12_000)  # of the rows with which the graph is traced
+PADDING = -1e4  # log probability of every symbol except the blank, after a row's end
+TRACED_SAMPLES = (16_000, 12_000)  # of the rows that trace the graph
 
 
 class SpeechGraph(nn.Module):
-    """What is traced: `Base.forward` of a padded batch, in operations on tensors alone.
+    """The traced module: `Base.forward` of a padded batch, using only operations on tensors.
 
     Args:
-        base: whose model has vectors, if these are to be inputs.
-        with_vectors: return logits and the rows' frames; else log probabilities, which say blank behind a
-            row's end.
+        base: its model has vectors, if these are inputs.
+        with_vectors: return logits and the rows' frames; else log probabilities, which are blank after a row's
+            end.
     """
 
     def __init__(self, base: Base, with_vectors: bool):
@@ -73,7 +73,7 @@ class SpeechGraph(nn.Module):
         self.normalizes = getattr(base.processor.feature_extractor, "do_normalize", False)
 
     def forward(self, waves: torch.Tensor, lengths: torch.Tensor | None = None, *rows: torch.Tensor):
-        """waves (N, samples), lengths (N,) (None: all of them), rows (N or 1, d) for each vector."""
+        """waves (N, samples), lengths (N,) (None: all samples), rows (N or 1, d) for each vector."""
         if lengths is None:
             lengths = torch.full((waves.shape[0],), waves.shape[1])
         base, model = self.base, self.model
@@ -104,7 +104,7 @@ def frames_after(lengths: torch.Tensor, kernels: Kernels) -> torch.Tensor:
 
 
 def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """x with mean 0 and variance 1 along its last axis, of the `count` values that are `inside` the row; 0
+    """x with mean 0 and variance 1 along its last axis, over the `count` values `inside` the row; 0
     elsewhere."""
     mean = (x * inside).sum(-1, keepdim=True) / count
     centred = (x - mean) * inside
@@ -114,8 +114,8 @@ def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, eps
 def mask_convolutions(base: Base, lengths: torch.Tensor, frames: torch.Tensor) -> None:
     """Let the base's model compute each row as if it were alone.
 
-    `kinds.ctc.zero_padding` for numbers of frames that are tensors; and a group norm of the front end,
-    which `Base.forward` runs utterance by utterance, counts a row's own frames.
+    It does the work of `kinds.ctc.zero_padding` for numbers of frames that are tensors; and group norms of the
+    front end, which `Base.forward` runs utterance by utterance, count only a row's frames.
 
     Args:
         lengths: samples of the rows.
@@ -133,7 +133,7 @@ def mask_convolutions(base: Base, lengths: torch.Tensor, frames: torch.Tensor) -
 
 
 def group_norm_within(norm: nn.GroupNorm, frames: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """A group norm of one channel a group, of x (N, channels, time), over each row's own frames, (N,)."""
+    """A group norm with a group for each channel, of x (N, channels, time), over each row's frames, (N,)."""
     inside = (torch.arange(x.shape[2]) < frames[:, None])[:, None]
     return (
         standardized(x, inside, frames[:, None, None], norm.eps) * norm.weight[:, None] + norm.bias[:, None]
@@ -141,8 +141,8 @@ def group_norm_within(norm: nn.GroupNorm, frames: torch.Tensor, x: torch.Tensor)
 
 
 def depthwise_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
-    """The output of `conv`, (N, channels, frames) in and out, in two dimensions: for these ONNX Runtime has a
-    kernel for depthwise convolutions, which takes a ninth of the time of mini's 1,536 taps at 3.5 s."""
+    """The output of `conv`, (N, channels, frames) in and out, computed in two dimensions, for which ONNX
+    Runtime has a depthwise kernel: it takes a ninth of the time of mini's 1,536 taps at 3.5 s."""
     weight, padding = conv.weight[:, :, None], (0, *conv.padding)
     y = nn.functional.conv2d(x[:, :, None], weight, conv.bias, padding=padding, groups=conv.groups)
     return y[:, :, 0]
@@ -151,16 +151,15 @@ def depthwise_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
 def make_graph(
     base: Base, inputs: Sequence[str], outputs: Sequence[str], *, with_vectors: bool
 ) -> "onnx.ModelProto":
-    """The base as a graph, as the module says.
+    """The base as a graph, see the module.
 
     Args:
-        inputs: what samples and lengths are called; without a name for lengths every row is as long as the
-            batch.
-        outputs: what logits (or log probabilities) and frames are called.
+        inputs: names of samples and lengths; without a name for lengths every row is as long as the batch.
+        outputs: names of logits (or log probabilities) and frames.
 
     Raises:
-        BaseError: the base's processor makes features of the samples, or wants another rate than 16 kHz; it
-            is a SEW, which squeezes frames.
+        BaseError: the base's processor makes features of the samples, or needs another rate than 16 kHz; or
+            the base is a SEW, which squeezes frames.
     """
     import onnx
 
@@ -169,10 +168,12 @@ def make_graph(
     reasons = {
         "features that its processor makes": not base.input.front_end,
         f"samples at {rate} Hz": rate != SAMPLE_RATE,
-        "as many as make an even number of frames": base.frame_multiple > 1,
+        "samples for an even number of frames": base.frame_multiple > 1,
     }
-    if reason := next((reason for reason, holds in reasons.items() if holds), ""):
-        raise BaseError(f"{base.name}: a graph takes any number of samples at 16 kHz, and this base {reason}")
+    if needs := next((reason for reason, holds in reasons.items() if holds), ""):
+        raise BaseError(
+            f"{base.name}: a graph takes any number of samples at 16 kHz, and this base needs {needs}"
+        )
     if with_vectors:
         insert_vectors(base.model, all_target_modules(base.model), IA3Config())
     for module in base.model.modules():
@@ -184,7 +185,7 @@ def make_graph(
     count, samples = torch.export.Dim("N"), torch.export.Dim("samples", min=base.samples(2))
     arguments = (waves, lengths)[: len(inputs)]
     shapes = ({0: count, 1: samples}, {0: count})[: len(inputs)] + (tuple({} for _ in rows),) * with_vectors
-    for name in ("torch.onnx", "onnx_ir"):  # which note what they miss and what they guess
+    for name in ("torch.onnx", "onnx_ir"):  # they log missing packages and guesses
         logging.getLogger(name).setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -205,8 +206,8 @@ def make_graph(
 
 
 def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
-    """An adapter's vectors, (1, d) each, as a file for ONNX Runtime: `RunOptions.add_active_adapter`. Raises
-    BaseError where it has a head, which is no input of a graph."""
+    """Write an adapter's vectors, (1, d) each, as a file for ONNX Runtime: `RunOptions.add_active_adapter`.
+    Raises BaseError if the adapter has a head, which is no input of a graph."""
     import onnxruntime
 
     if adapter.head:
@@ -224,13 +225,12 @@ def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder that a program reads: the names of inputs (samples, lengths) and outputs, what writes the
-    files beside it, and the graph's file in float32 and in int8."""
+    """A program's folder."""
 
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...]  # names of samples and lengths
     outputs: tuple[str, ...]
-    write: Callable[[Path, Base], None]
-    graph: str = "model.onnx"
+    write: Callable[[Path, Base], None]  # writes the files beside the graph
+    graph: str = "model.onnx"  # the graph's file in float32
     int8_graph: str = "model.onnx"
 
 
@@ -266,8 +266,8 @@ def write_description(folder: Path, base: Base) -> None:
 
 
 def token_lines(base: Base) -> str:
-    """A line `symbol number` for each symbol, by their numbers; the delimiter as SentencePiece marks the
-    beginning of a word."""
+    """A line `symbol number` for each symbol, by number; the delimiter is SentencePiece's mark of a word's
+    beginning."""
     tokens, delimiter = base.vocabulary.tokens, base.vocabulary.delimiter
     names = {base.vocabulary.blank: "<blk>", tokens.get(delimiter): WORD_START}
     symbols = sorted(tokens, key=tokens.get)
@@ -280,16 +280,16 @@ def write_onnx_asr(folder: Path, base: Base) -> None:
 
 
 def write_sherpa_onnx(folder: Path, base: Base) -> None:
-    """Raises BaseError for a base that wants samples as they are: sherpa-onnx normalises them."""
+    """Raises BaseError for a base of unnormalised samples, since sherpa-onnx normalises them."""
     if not getattr(base.processor.feature_extractor, "do_normalize", False):
-        raise BaseError(f"{base.name}: takes samples as they are, and sherpa-onnx normalises them")
+        raise BaseError(f"{base.name}: needs unnormalised samples, and sherpa-onnx normalises them")
     (folder / "tokens.txt").write_text(token_lines(base), "utf-8")
 
 
 def write_transformers_js(folder: Path, base: Base) -> None:
     vocabulary, extractor = base.vocabulary, base.processor.feature_extractor
     blank = next(token for token, number in vocabulary.tokens.items() if number == vocabulary.blank)
-    # Special tokens are dropped before repeats are merged, so the blank must be none.
+    # Special tokens are dropped before repeats are merged, so the blank must not be special.
     special = {n: t for t, n in vocabulary.tokens.items() if t in vocabulary.special and t != blank}
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     tokenizer = {

@@ -2,11 +2,10 @@
 
 In: a graph in float32. Out: the file of a graph whose encoder layers' linear modules multiply int8 by int8,
 with a scale for each output channel; front end, feature projection and head stay in float32, as in
-`model.int8`: with mini's feature projection rounded, every word is lost. The activations' scales are fixed
+`model.int8`: with a rounded feature projection mini loses every word. The activations' scales are fixed
 beforehand, by their range in real speech (static quantisation), so a row does not depend on its neighbours. A
-module whose input has a few values far beyond the others stays in float32 too: where the range is more than
-256 times the mean absolute value, a step of int8 is wider than most values (LLM.int8, Dettmers et al. 2022,
-arXiv 2208.07339).
+module whose input has outliers stays in float32 too: if the range is more than 256 times the mean absolute
+value, a step of int8 is wider than most values (LLM.int8, Dettmers et al. 2022, arXiv 2208.07339).
 """
 
 import logging
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
     import onnx
 
 SPEECH = Path(__file__).parent.parent / "out_of_domain/librispeech_dev/audio"  # thirty clips, six readers
-WIDEST_RANGE = 256  # in means of absolute values; three inputs of mini have over a thousand, the others 110
+MAX_RANGE = 256  # in mean absolute values; three inputs of mini have over a thousand, the others up to 110
 
 
 def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], file: Path) -> None:
-    """Write a graph, whose inputs of samples and perhaps lengths are called so, in int8."""
+    """Write a graph in int8; `inputs` are the names of its samples and perhaps lengths."""
     import onnx
     import onnxruntime
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -45,15 +44,15 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         and node.input[1] in initializers
         and any(layers in entry.value for entry in node.metadata_props)
     ]
-    onnxruntime.set_default_logger_severity(3)  # not a line for each vector that has a default
+    onnxruntime.set_default_logger_severity(3)  # no warning for each vector with a default
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.onnx"
         onnx.save(model, source)
         ranges = measure_ranges(source, {node.input[0] for node in linear}, inputs)
-        rounded = [node.name for node in linear if ranges[node.input[0]] <= WIDEST_RANGE]
-        if not rounded:  # for none ONNX Runtime would take all
+        rounded = [node.name for node in linear if ranges[node.input[0]] <= MAX_RANGE]
+        if not rounded:  # ONNX Runtime would then round all
             raise BaseError(f"{base.name}: no module of its layers can be rounded to int8 (export float32)")
-        logging.disable(logging.WARNING)  # nor a hint at pre-processing
+        logging.disable(logging.WARNING)  # no hint at pre-processing
         quantize_static(
             source,
             file,
@@ -65,15 +64,15 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
             nodes_to_quantize=rounded,
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"], "DedicatedQDQPair": True},
         )
-    onnx.save(with_own_scales(onnx.load(file)), file)
+    onnx.save(with_separate_scales(onnx.load(file)), file)
     logging.disable(logging.NOTSET)
 
 
-def with_own_scales(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The graph, with another scale in the last bits for each module that rounds the same input.
+def with_separate_scales(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The graph, with scales that differ in the last bits for modules that round the same input.
 
-    Where two have the same, as keys and values, ONNX Runtime rounds once for both, and then finds no pair to
-    fuse with the product: it multiplies in float32, by weights that it expands anew in each run.
+    If two scales are equal, as for keys and values, ONNX Runtime rounds once for both, and then finds no pair
+    to fuse with the product: it multiplies in float32, by weights that it expands in each run.
     """
     from onnx import numpy_helper
 
@@ -93,7 +92,7 @@ def with_own_scales(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def measure_ranges(graph: Path, tensors: set[str], inputs: Sequence[str]) -> dict[str, float]:
-    """The range of each tensor in the clips, from lowest to highest, in means of its absolute values."""
+    """The range of each tensor in the clips, from lowest to highest, divided by its mean absolute value."""
     import onnx
     import onnxruntime
 
@@ -110,7 +109,7 @@ def measure_ranges(graph: Path, tensors: set[str], inputs: Sequence[str]) -> dic
 
 
 class CalibrationClips:
-    """The clips one by one, as `onnxruntime.quantization.CalibrationDataReader` hands them over."""
+    """The clips one by one, with the interface of `onnxruntime.quantization.CalibrationDataReader`."""
 
     def __init__(self, inputs: Sequence[str]):
         waves = map(load_audio, sorted(SPEECH.iterdir()))

@@ -1,11 +1,11 @@
-"""A graph of `export` in ONNX Runtime, as a recogniser runs it; torch is not loaded.
+"""A graph of `export` in ONNX Runtime, for a recogniser; torch is not loaded.
 
     base = load(DIR).recognizer.base
-    base.logits(waves, [None, base.vectors(parse_sum("speaker42"))])        [(frames, V)], one a wave
+    base.logits(waves, [None, base.vectors(parse_sum("speaker42"))])        [(frames, V)] for each wave
 
 In: a folder with `model.onnx` and `graph.json`, which names the inputs. Out: the `Transcriber` that
-`ia3_speech.load` gives, with greedy search. Its base is base and bank to a `Recognizer`: each row of a batch
-has vectors of its own, handed over as arrays; the graph has ones for those that are left out.
+`ia3_speech.load` gives, with greedy search. Its base is base and bank for a `Recognizer`: each row of a batch
+has its vectors, as arrays; missing vectors are ones in the graph.
 """
 
 import os
@@ -38,15 +38,15 @@ Vectors = Mapping[str, np.ndarray]
 
 
 def load(folder: Path | str) -> Transcriber:
-    """A graph, to transcribe with; an adapter comes with each request, and none is loaded before. Raises
-    UserError where the folder holds no graph, or it is damaged."""
+    """A transcriber with a graph; each request names its adapter. Raises UserError if the folder holds no
+    graph, or it is damaged."""
     session = GraphSession(OnnxBase.load(Path(folder)))
     return Transcriber(session.recognizer(AdapterSpec()), session=session)
 
 
 @dataclass(frozen=True)
 class GraphSession:
-    """What `session.Session` is for a base in torch."""
+    """The counterpart of `session.Session` for a graph."""
 
     base: "OnnxBase"
 
@@ -66,8 +66,8 @@ class GraphSession:
 
 @dataclass(frozen=True)
 class VectorInput:
-    """An input of the graph, (N, size): a vector for each row, at one side of a module ("in", "out"). Its
-    name is also the vector's in our own adapter files."""
+    """An input of the graph, (N, size): a vector for each row, at a side of a module ("in", "out"). Its name
+    is also the vector's name in our adapter files."""
 
     name: str
     module: str
@@ -90,9 +90,9 @@ class OnnxBase:
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":
-        """Read the description. Raises AdapterError where there is none, or it is damaged."""
+        """Read the description. Raises AdapterError if there is none, or it is damaged."""
         if not (folder / DESCRIPTION).is_file():
-            raise AdapterError(f"{folder}: no {DESCRIPTION} in it (ia3-speech export writes one)")
+            raise AdapterError(f"{folder}: has no {DESCRIPTION} (ia3-speech export writes it)")
         record = read_json(folder / DESCRIPTION)
         try:
             inputs = [VectorInput(**each) for each in record.pop("inputs")]
@@ -116,7 +116,7 @@ class OnnxBase:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if hasattr(os, "sched_getaffinity"):  # where taskset or a container allows fewer, threads would wait
+        if hasattr(os, "sched_getaffinity"):  # taskset or a container may allow fewer cores than there are
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
 
@@ -132,16 +132,16 @@ class OnnxBase:
         *,
         any_length: bool = True,
     ) -> list[np.ndarray]:
-        """One (frames, vocabulary) array a wave, fp32, each equal to that wave alone.
+        """A (frames, vocabulary) array for each wave, fp32, equal to that wave alone.
 
         Args:
             waves: float32 (samples,), 16 kHz, full scale ±1.
-            vectors: for each wave its adapter's arrays, (d,), or those of some inputs; None: the base.
-            any_length: as of `Base.logits`; nothing is refused here.
+            vectors: for each wave its adapter's arrays, (d,), for all or some inputs; None: the base.
+            any_length: accepted as by `Base.logits`; a graph refuses no length.
 
         Raises:
-            AdapterError: an array is not of an input, or of another length.
-            ValueError: there are not as many vectors as waves, or a wave is shorter than `minimum_samples`.
+            AdapterError: an array belongs to no input, or has another length.
+            ValueError: the numbers of vectors and waves differ, or a wave is shorter than `minimum_samples`.
         """
         vectors = [each or {} for each in vectors or [{}] * len(waves)]
         if not waves:
@@ -180,9 +180,9 @@ class OnnxBase:
         return total
 
     def read(self, folder: Path) -> dict[str, np.ndarray]:
-        """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError where it is of another
-        base (both are named) or of another method, holds a head, lacks a vector of its record, has a vector
-        where the graph has no input, of another length, or not finite."""
+        """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError if it is of another base
+        (both are named) or of another method, holds a head, lacks a vector of its record, or has a vector
+        without an input in the graph, of another length, or not finite."""
         if (method := method_of(folder)) != "ia3":
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
         metadata = read_metadata(folder)
@@ -200,15 +200,13 @@ class OnnxBase:
             if ".ia3_" not in name:
                 raise AdapterError(
                     f"{folder}: {name} is of a trained head, which is no input of a graph (merge it: "
-                    f"ia3-speech export --adapter {folder} --format onnx-asr, or another merged one)"
+                    f"ia3-speech export --adapter {folder} --format onnx-asr, or another merged format)"
                 )
             arrays[name] = tensor.reshape(-1).astype(np.float32)
         self.check_vectors(folder, arrays)
         if metadata and (missing := self.inputs_of(metadata.ia3_config) - arrays.keys()):
             names = shorten(sorted(missing), most=5)
-            raise AdapterError(
-                f"{folder}: its {METADATA} says that it has {names}, and its tensors lack them"
-            )
+            raise AdapterError(f"{folder}: its {METADATA} records {names}, which its tensors lack")
         return arrays
 
     def inputs_of(self, config: IA3Config) -> set[str]:
@@ -227,7 +225,7 @@ class OnnxBase:
         return {each.name: each.size for each in self.inputs}
 
     def check_vectors(self, subject: Path | str, vectors: Vectors) -> None:
-        """Raises AdapterError, which begins with `subject`, unless each array is a vector of the graph's."""
+        """Raises AdapterError, whose message begins with `subject`, unless each array fits an input."""
         for name, array in vectors.items():
             fault, size = "", self.sizes.get(name)
             if size is None:

@@ -1,1 +1,1 @@
-"""Adapters chosen by the audio: what each adapter's speech is like, and a gate that reads it."""
+"""Adapters chosen by the audio: statistics of each adapter's speech, and a gate that compares them."""

@@ -1,19 +1,19 @@
-"""A gate recognises the kind of speech that an adapter is for, or that none of the adapters fits.
+"""A gate recognises for which adapter a recording is, or that no adapter fits.
 
     write_gate(folder, measure_speech(base, waves))     gate.safetensors, beside the adapter's tensors
     read_gate(folder, fingerprint, missing)             or in a base's folder: out-of-domain speech
     GaussianGate(general, adapters).probabilities(points)
 
-In: utterances, and a base without vectors. A point is an utterance: the deviation over time of each channel
-of the base's front end, below every vector. Out: the number, mean and covariance of the points; the file
-holds nothing else, no audio, text or single utterance. Statistics of several people's adapters are pooled by
-addition, so that nothing is trained again. For other points: probabilities, the base's first.
+In: utterances, and a base without vectors. An utterance becomes a point: the deviation over time of each
+channel of the base's front end, below every vector. Out: the number, mean and covariance of the points; the
+file holds no audio, text or single utterance. Statistics of several adapters are pooled by addition, without
+training. For other points: probabilities, the base's first.
 
-Each kind is a Gaussian around its mean. All share one covariance within the kinds, pooled from the folders (a
-linear discriminant; Fisher 1936) and shrunk towards its diagonal, since a folder may have some twenty
-utterances only. An adapter must be likelier than the base by a margin, and a point that is far from an
-adapter's speech is not taken for it; a temperature makes the probabilities less certain.
-scripts/choose_gate.md has these numbers, chosen on dev.
+Each kind of speech is a Gaussian around its mean. All share a covariance, pooled from the folders (a linear
+discriminant; Fisher 1936) and shrunk towards its diagonal, since a folder may have only some twenty
+utterances. An adapter must be likelier than the base by a margin, and a point far from an adapter's speech
+never gets the adapter; a temperature makes the probabilities less certain. scripts/choose_gate.md has these
+numbers, chosen on dev.
 """
 
 import json
@@ -45,13 +45,13 @@ MAX_UTTERANCES = 500  # that are read of a data directory, evenly spaced
 MAX_SECONDS = 12  # that are read of an utterance
 SHRINKAGE = 0.1  # share of the diagonal in the covariance
 MARGIN = 5.24  # nats by which an adapter must be likelier than the base
-FARTHEST = 2.12  # squared distance from an adapter's mean, over that of its own speech on average
+MAX_DISTANCE = 2.12  # squared, from an adapter's mean, in units of the mean squared distance of its speech
 TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
 MAX_CHANNELS = 2_048  # of a base's front end
 TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
-# By which fp16 may lower an eigenvalue of the correlations; shrinkage makes up for it.
+# fp16 may lower an eigenvalue of the correlations by this; shrinkage makes up for it.
 ROUNDING = SHRINKAGE / 2
-SILENT = 1e-3  # of the mean variance: that of a channel which is always the same
+CONSTANT = 1e-3  # share of the mean variance: the variance of a channel that never changes
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class SpeechStatistics:
 
     Attributes:
         fingerprint: of the base with this front end.
-        count: of utterances.
+        count: number of utterances.
         mean: (d,).
         scatter: (d, d), Σ (x − mean)(x − mean)ᵀ.
     """
@@ -77,11 +77,8 @@ def utterance_point(features: "Tensor") -> np.ndarray:
 
 
 def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistics:
-    """The statistics of utterances, float32 (samples,), 16 kHz; `base` carries no vectors.
-
-    Raises:
-        UserError: there are fewer than two.
-    """
+    """The statistics of utterances, float32 (samples,), 16 kHz; `base` carries no vectors. Raises UserError
+    for fewer than two utterances."""
     points = np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves])
     if len(points) < 2:
         raise UserError(f"{len(points)} utterances are too few for a gate (it needs two)")
@@ -108,7 +105,7 @@ def write_gate(folder: Path, speech: SpeechStatistics) -> None:
 
     covariance = speech.scatter / (speech.count - 1)
     deviation = np.sqrt(np.diag(covariance))
-    scale = np.where(deviation > 0, deviation, 1.0)  # of a channel that is always the same
+    scale = np.where(deviation > 0, deviation, 1.0)  # 1 for a channel that never changes
     correlation = (covariance / np.outer(scale, scale))[np.triu_indices(len(scale), 1)]
     tensors = {"mean": speech.mean.astype(np.float32), "deviation": deviation.astype(np.float32)}
     tensors["correlation"] = correlation.astype(np.float16)
@@ -126,16 +123,13 @@ def add_gate(
     *,
     allow_pipes: bool = False,
 ) -> int:
-    """Write the gate of an adapter, or of a base, from utterances, whose texts are not read; its card says
-    so. Returns how many were read; damaged audio is left out.
+    """Write the gate of an adapter, or of a base, from utterances without their texts, and note it in the
+    card. Returns the number of utterances, without damaged audio. Raises UserError as `measure_speech`.
 
     Args:
         base: without vectors.
         name: the adapter's, for its card.
         allow_pipes: run shell commands in wav.scp.
-
-    Raises:
-        UserError: as `measure_speech`.
     """
     chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
@@ -150,18 +144,18 @@ def add_gate(
 
 
 def add_gate_of_training(out: Path, base: str, utterances: Sequence[Utterance], *, allow_pipes: bool) -> None:
-    """`add_gate` to OUT/adapter, which training wrote; warns where the speech is too little for a gate."""
+    """`add_gate` to OUT/adapter, which training wrote; warns if the speech is too little for a gate."""
     from ia3_speech.model.base import load_base
 
     adapter = out / "adapter"
     try:
         add_gate(adapter, load_base(base), utterances, allow_pipes=allow_pipes)
     except UserError as error:
-        logger.warning("%s: has no gate, so --adapter auto can't choose it: %s", adapter, error)
+        logger.warning("%s: has no gate, so `adapter=auto` can't choose it: %s", adapter, error)
 
 
 def channels_of(base: "Base") -> int:
-    """How many channels a base's front end makes."""
+    """The number of channels of a base's front end."""
     return base.features(np.zeros(base.minimum_samples, np.float32)).shape[1]
 
 
@@ -171,12 +165,13 @@ def read_gate(
     """The statistics in a folder.
 
     Args:
-        base: the fingerprint of the base that is to read it.
+        base: the fingerprint of the base that uses the gate.
         missing: the error's message if there is no gate.
-        channels: of the base's front end; None: as many as the file says, up to MAX_CHANNELS.
+        channels: of the base's front end; None: the file's number, up to MAX_CHANNELS.
 
     Raises:
-        UserError: there is none, it is damaged, it belongs to another base, or its numbers are no covariance.
+        UserError: there is no gate, it is damaged, it belongs to another base, or its numbers are no
+            covariance.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -190,8 +185,8 @@ def read_gate(
             if record["schema"] != SCHEMA:
                 raise ValueError("written by another version of ia3-speech")
             if not same_base(fingerprint, base):
-                others = f"{describe_base(fingerprint)}); this one is {describe_base(base)}"
-                raise UserError(f"{file}: is of another base ({others}")
+                bases = f"{describe_base(fingerprint)}); this base is {describe_base(base)}"
+                raise UserError(f"{file}: is of another base ({bases}")
             slices = [tensors.get_slice(name) for name in TENSORS]  # nothing is allocated yet
             shapes = [each.get_shape() for each in slices]
             size = channels or min(shapes[0][0], MAX_CHANNELS)
@@ -207,7 +202,7 @@ def read_gate(
             raise ValueError("holds no numbers of speech")
         if not ((deviation >= 0) & (deviation < np.inf)).all() or not (np.abs(correlation) <= 1).all():
             raise ValueError("holds no deviations and correlations")
-        np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises where it is no correlation matrix
+        np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises if it is no correlation matrix
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: {error} (damaged: ia3-speech adapters gate writes it again)") from error
     return SpeechStatistics(fingerprint, count, mean, (count - 1) * np.outer(deviation, deviation) * matrix)
@@ -217,13 +212,13 @@ def read_gate(
 
 
 class GaussianGate:
-    """Tells kinds of speech apart, see the module.
+    """Classifies kinds of speech, see the module.
 
     Args:
-        general: of general speech.
-        adapters: of each adapter's, of the same base.
+        general: statistics of out-of-domain speech.
+        adapters: statistics of each adapter's speech, of the same base.
         shrinkage: of the covariance.
-        farthest: as FARTHEST.
+        max_distance: as MAX_DISTANCE.
     """
 
     def __init__(
@@ -231,11 +226,11 @@ class GaussianGate:
         general: SpeechStatistics,
         adapters: Sequence[SpeechStatistics],
         shrinkage: float = SHRINKAGE,
-        farthest: float = FARTHEST,
+        max_distance: float = MAX_DISTANCE,
     ):
         kinds = [general, *adapters]
         covariance = sum(kind.scatter for kind in kinds) / sum(kind.count - 1 for kind in kinds)
-        variances = np.diag(covariance) + SILENT * np.diag(covariance).mean()
+        variances = np.diag(covariance) + CONSTANT * np.diag(covariance).mean()
         covariance = (1 - shrinkage) * covariance + shrinkage * np.diag(variances)
         means = np.stack([kind.mean for kind in kinds], axis=1)
         precision = np.linalg.inv(covariance)
@@ -243,7 +238,7 @@ class GaussianGate:
         self.means = means.T @ self.whitening  # (kinds, d)
         # (kinds,): a point beyond this is not an adapter's speech; no point is too far from the base.
         means = [(precision * kind.scatter).sum() / (kind.count - 1) for kind in adapters]
-        self.farthest = np.array([np.inf, *(farthest * mean for mean in means)])
+        self.max_distances = np.array([np.inf, *(max_distance * mean for mean in means)])
 
     def distances(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, 1 + adapters): Mahalanobis, squared."""
@@ -253,7 +248,7 @@ class GaussianGate:
         """(utterances, d) → (utterances, 1 + adapters): log likelihoods in nats, up to a constant; -inf if
         the point is too far from the adapter's speech."""
         distances = self.distances(points)
-        return np.where(distances > self.farthest, -np.inf, -0.5 * distances)
+        return np.where(distances > self.max_distances, -np.inf, -0.5 * distances)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, 1 + adapters): of the base, and of each adapter."""

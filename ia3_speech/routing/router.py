@@ -1,12 +1,12 @@
-"""A gate put to use: `--adapter auto`, from a spec to the recogniser of each waveform.
+"""`--adapter auto`: from a spec to the recogniser of each waveform, by a gate.
 
     spec, gate = make_gate(parse_adapter("auto"), base)
     route = Router(spec, gate, recognizer_of)                      # see `session.Session`
     route(features)           [(a recogniser with medical, Choice("medical", 0.98)), …]
 
-In: adapters with their gates, and a base with its own, of out-of-domain speech. Out: for each waveform the
-recogniser of the chosen adapter, with its search and the scaling of its confidences; of the base if none is
-chosen.
+In: adapters with their gates, and a base with a gate of out-of-domain speech. Out: for each waveform the
+recogniser of the chosen adapter, with its search and the scaling of its confidences; if no adapter is chosen,
+the base's recogniser.
 """
 
 import logging
@@ -36,8 +36,8 @@ MIN_WEIGHT = 0.02  # of an adapter in a sum: a smaller one makes no audible diff
 
 
 class Router:
-    """Chooses among adapters for each waveform: one of them or the base; of `auto-sum` a sum with the gate's
-    probabilities as weights.
+    """Chooses an adapter or the base for each waveform; for `auto-sum` a sum of the adapters, whose weights
+    are the gate's probabilities.
 
     Args:
         spec, gate: of `make_gate`.
@@ -51,13 +51,13 @@ class Router:
         self.recognizers: dict[int, Recognizer] = {}  # 0: the base's
 
     def __call__(self, features: "Sequence[Tensor]") -> list[tuple[Recognizer, Choice]]:
-        """The recogniser for each waveform, and the choice, by what the base's front end makes of them,
-        (frames, channels) each."""
+        """The recogniser of each waveform, and the choice, from the front end's outputs, (frames, channels)
+        each."""
         points = [utterance_point(frames) for frames in features]
         return [self.choose(row) for row in self.gate.probabilities(np.stack(points))] if points else []
 
     def choose(self, probabilities: np.ndarray) -> tuple[Recognizer, Choice]:
-        """The same for the probabilities of one waveform, (1 + adapters,)."""
+        """The recogniser and the choice for the probabilities of a waveform, (1 + adapters,)."""
         best = int(probabilities.argmax())
         if self.spec.choice == AUTO_SUM:
             weights = [round(float(weight), 2) for weight in probabilities[1:]]
@@ -72,16 +72,18 @@ class Router:
 
 
 def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGate]:
-    """A gate, and the spec with the adapters that it chooses from: all of them if they are named, else those
-    of this base with a gate.
+    """A gate, and the spec of the adapters that it chooses from: the named adapters; if none are named, the
+    registered adapters of this base with a gate.
 
     Raises:
-        UserError: there is none to choose from; a named adapter, or the base, has no gate, or one of another
-            base.
+        UserError: there is no adapter to choose from; a named adapter, or the base, has no gate, or a gate of
+            another base.
     """
     channels, terms, speech = channels_of(base), [], []
     for term in spec.terms:
-        if spec.all_registered and not is_for(term.folder, base):
+        summary = read_summary(term.folder)
+        is_of_base = same_base(summary.get("fingerprint", {}), base.fingerprint)
+        if spec.all_registered and (other_method(summary) or not is_of_base):
             continue
         refuse_other_method(term.name, term.folder)
         missing = (
@@ -98,8 +100,8 @@ def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGat
     if not terms:
         raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered")
     missing = (
-        f"{base.name}: has no gate of out-of-domain speech, by which auto recognises that no adapter fits "
-        f"(ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from speech of many people)"
+        f"{base.name}: has no gate of out-of-domain speech, which auto needs to recognise that no adapter "
+        f"fits (ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from speech of many people)"
     )
     general = read_gate(Path(base.model.config.name_or_path), base.fingerprint, missing, channels)
     return replace(spec, terms=tuple(terms)), GaussianGate(general, speech)
@@ -108,10 +110,4 @@ def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGat
 def refuse_other_method(adapter: str, folder: Path) -> None:
     """Raises UserError unless an adapter's method is IA³."""
     if method := other_method(read_summary(folder)):
-        raise UserError(f"{adapter}: its method is {method}, and auto chooses among IA³ adapters only")
-
-
-def is_for(folder: Path, base: "Base") -> bool:
-    """Whether an adapter's method is IA³, and its base this one."""
-    summary = read_summary(folder)
-    return other_method(summary) is None and same_base(summary.get("fingerprint", {}), base.fingerprint)
+        raise UserError(f"{adapter}: its method is {method}, and auto chooses only among IA³ adapters")

@@ -91,7 +91,9 @@ def test_word_pieces(kind, tmp_path):
     words = ["the", "cat", "sat"]
     write_arpa(estimate([words] * 3, 2), tmp_path / "lm.arpa")
     logits = frames_of(" ".join(words), vocabulary, 8.0)
-    assert text_of(BeamSearch(vocabulary, tmp_path / "lm.arpa"), logits) == GreedySearch(vocabulary)(logits).text
+    assert (
+        text_of(BeamSearch(vocabulary, tmp_path / "lm.arpa"), logits) == GreedySearch(vocabulary)(logits).text
+    )
 
 
 def test_the_words_of_a_model(tmp_path, lm):
