@@ -1,10 +1,10 @@
-"""Rates, intervals, counts and tables as people read them: fractions in, text in percent out."""
+"""Rates, intervals, counts and tables as text for people: fractions in, percent out."""
 
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-MISSING = "–"  # what stands for a rate that does not exist: None or nan
+MISSING = "–"  # for a rate that does not exist: None or nan
 
 
 def percent(fraction: float | None, digits: int = 1, signed: bool = False) -> str:
@@ -19,7 +19,7 @@ def percent(fraction: float | None, digits: int = 1, signed: bool = False) -> st
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 1, signed: bool = False) -> str:
-    """The lower and the upper bound; nothing where there is no interval.
+    """The lower and the upper bound; empty without an interval.
 
     >>> interval((-0.1, 0.02), signed=True), interval([0.401, 0.513], 2), interval(None)
     ('[-10.0, +2.0]', '[40.10, 51.30]', '')
@@ -39,7 +39,7 @@ def with_interval(
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """A number of things; `nouns` is the plural where it is not the singular with an s.
+    """A number of things; `nouns` is an irregular plural.
 
     >>> plural(1, "word"), plural(2345, "word"), plural(0, "hypothesis", "hypotheses")
     ('1 word', '2,345 words', '0 hypotheses')
@@ -48,13 +48,13 @@ def plural(count: int, noun: str, nouns: str | None = None) -> str:
 
 
 def shorten(entries: Sequence[str], separator: str = ", ", most: int = 10) -> str:
-    """The first entries, and how many more there are: `a, b and 3 more`."""
+    """The first entries, and the number of the rest: `a, b and 3 more`."""
     more = len(entries) - most
     return separator.join(entries[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def in_columns(rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
-    """The lines of a table, columns two spaces apart: those of `left` flush left, the others flush right.
+    """The lines of a table, columns two spaces apart: the columns in `left` flush left, others flush right.
 
     >>> in_columns([("accent", "words", "note"), ("indian", "9", "")], left=(0, 2))
     ['accent  words  note', 'indian      9']
@@ -66,7 +66,7 @@ def in_columns(rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> l
 
 
 def numeric_order(name: str) -> list[tuple[int, str]]:
-    """A sort key for names that hold numbers.
+    """A sort key for names that contain numbers.
 
     >>> sorted(["k10", "k5", "11-15", "6-10", "base"], key=numeric_order)
     ['6-10', '11-15', 'base', 'k5', 'k10']

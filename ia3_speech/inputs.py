@@ -1,18 +1,17 @@
-"""Whether an output is current: a command asks before it works, and leaves a record when it is done.
+"""Whether an output is current: a command asks before its work, and writes a record after it.
 
     inputs = Inputs({"data": data, "adapter": weights}, {"normalize": "ctc"})
     if inputs.is_current(decode_dir):
-        return                     # finished earlier from the same inputs; it says "DECODE_DIR: up to date"
+        return                     # finished earlier from the same inputs; prints "DECODE_DIR: up to date"
     …                              # the work
     inputs.record(decode_dir)      # writes DECODE_DIR/inputs.json, last
 
-Inputs are compared by content. A file counts by its SHA-256, a folder by those of its files, a Kaldi data
-directory by its tables and by the audio that wav.scp names, wherever the files lie and whatever their dates.
-A change of the program itself does not count.
+Inputs are compared by content, not by place or date: a file by its SHA-256, a folder by its files, a Kaldi
+data directory by its tables and by the audio in wav.scp. A change of the program does not count.
 
     python -m ia3_speech.inputs OUT [INPUT …] -- COMMAND …
 
-does the same for a command that knows nothing of this: it is run unless OUT was made by it from these inputs.
+does this for any command: it runs the command unless the command has made OUT from these inputs.
 """
 
 import hashlib
@@ -35,7 +34,7 @@ from ia3_speech.errors import UserError
 
 RECORD = "inputs.json"
 SCHEMA = 1
-TABLES = ("wav.scp", "utt2spk")  # what makes a folder a Kaldi data directory
+TABLES = ("wav.scp", "utt2spk")  # either file makes a folder a Kaldi data directory
 
 Source = Path | Sequence[Path] | None
 
@@ -44,38 +43,37 @@ Source = Path | Sequence[Path] | None
 class Inputs:
     """The inputs of a command."""
 
-    # Name → a file, a folder, a data directory, or several of them; None, or a path where nothing is, counts
-    # as absent
+    # Name → a file, a folder, a data directory, or several of these; None and missing paths are "absent"
     sources: Mapping[str, Source]
-    # Name → a plain value; paths belong into `sources`
+    # Name → a plain value; paths belong in `sources`
     options: Mapping[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 
     def is_current(self, out: Path, force: bool = False, *, resume: bool = False) -> bool:
-        """Whether `out` was finished from these inputs; says so.
+        """Whether `out` was finished from these inputs; prints it.
 
-        Otherwise `out` is about to be replaced: says what changed, and removes the record. With `resume`, for
-        training, a killed run goes on in `out`, and what was made is replaced with `force` alone, which
-        deletes the folder.
+        Otherwise the caller will replace `out`: prints the changes, and removes the record. With `resume`,
+        for training, a killed run continues in `out`; only `force` replaces earlier output, and deletes the
+        folder.
 
         Raises:
-            UserError: `resume`, and `out` holds a run from other inputs, or what training did not make; or,
-                with `force`, what it reads.
+            UserError: with `resume`, `out` holds a run from other inputs, or files that training did not
+                write; or, with `force`, an input.
         """
         record = read_inputs(out)
-        # A training that can't use its data leaves its record alone, which says nothing.
+        # A training that can't use its data leaves only its record, which does not count.
         if resume and not (
             out.is_dir() and any(p.name != RECORD and p.name[0] != "." for p in out.iterdir())
         ):
             record = {}
         names = []
-        for part, values in self.as_json.items():  # now: what changes during the work is not what it used
+        for part, values in self.as_json.items():  # before the work, since files may change during it
             before = record.get(part, {})
             names += [name for name in sorted({*values, *before}) if values.get(name) != before.get(name)]
         changed = ", ".join(names) if record else ""
         if resume and changed and not force:
             raise UserError(
-                f"{out}: holds a run from other inputs ({changed}): choose another --out, or pass --force to "
+                f"{out}: holds a run from other inputs ({changed}): choose another `out`, or give `force` to "
                 f"delete it and train again"
             )
         if record and not changed and record["finished"] and out.exists() and not force:
@@ -94,12 +92,12 @@ class Inputs:
         return False
 
     def delete(self, out: Path) -> None:
-        """Delete a training's folder. Raises UserError where it holds a source, or no training made it."""
+        """Delete a training's folder. Raises UserError if it holds a source, or training did not write it."""
         sources = [[s] if isinstance(s, Path) else s or [] for s in self.sources.values()]
         for source in (path for paths in sources for path in paths):
             if source.resolve().is_relative_to(out.resolve()):
-                hint = "which this run reads (choose another --out)"
-                raise UserError(f"{out}: --force would delete {source}, {hint}")
+                hint = "which this run reads (choose another `out`)"
+                raise UserError(f"{out}: `force` would delete {source}, {hint}")
         from filelock import FileLock, Timeout
 
         refuse_others(out)
@@ -110,19 +108,19 @@ class Inputs:
                 with FileLock(lock, timeout=0):
                     pass
             except Timeout:
-                hint = "wait until it has ended, or choose another --out"
+                hint = "wait until it has ended, or choose another `out`"
                 raise UserError(f"{out}: another run is writing to it ({hint})") from None
         print(f"{out}: is deleted (--force)", file=sys.stderr)
         shutil.rmtree(out)
 
     @cached_property
     def as_json(self) -> dict[str, dict[str, Any]]:
-        """Digests (of the inputs as they were when first looked at) and options, as a record has them."""
+        """The record's digests, of the inputs at the first access, and its options."""
         digests = {name: digest_of(source) for name, source in self.sources.items()}
         return json.loads(json.dumps({"inputs": digests, "options": dict(self.options)}, default=str))
 
     def record(self, out: Path, finished: bool = True) -> None:
-        """Write what `out` was made from, or, while it is not finished, is being made from."""
+        """Write the record of the inputs of `out`, which is finished or in progress."""
         now = time.time()
         value = {
             "schema": SCHEMA,
@@ -135,24 +133,24 @@ class Inputs:
 
 
 def refuse_others(out: Path) -> None:
-    """Raise UserError where `out` is a file, or holds what no training made, besides Kaldi's logs: --force
-    would delete that later."""
+    """Raise UserError if `out` is a file, or holds files that training did not write, except Kaldi's logs:
+    `force` would delete them later."""
     entries = [*out.iterdir()] if out.is_dir() else []  # first: another part of the run may begin meanwhile
     if read_inputs(out):
         return
-    logs, begun = ("log", "q"), (".lock", f".{RECORD}.")  # of recipes' run, of slurm; of a part that begins
+    logs, begun = ("log", "q"), (".lock", f".{RECORD}.")  # of recipes and slurm; of another part of the run
     others = [e for e in entries if e.name not in logs and not e.name.startswith(begun)]
     if out.is_file() or any(entry.suffix != ".log" for entry in others):
-        raise UserError(f"{out}: is not empty, and not a training's folder (choose another --out)")
+        raise UserError(f"{out}: is not empty, and not a training's folder (choose another `out`)")
 
 
 def record_place(out: Path) -> Path:
-    """Inside of a folder, beside a file."""
+    """The record's file: inside a folder, beside a file."""
     return Path(f"{out}.{RECORD}") if out.is_file() else out / RECORD
 
 
 def read_inputs(out: Path) -> dict[str, Any]:
-    """What `record` wrote; empty where there is none, or it is damaged."""
+    """The record; empty if it is missing or damaged."""
     with suppress(OSError, ValueError):
         record = json.loads(record_place(out).read_text("utf-8"))
         return record if isinstance(record, dict) and record.get("schema") == SCHEMA else {}
@@ -160,8 +158,8 @@ def read_inputs(out: Path) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """The command that a user typed (path.sh notes that of a recipe), and the commit of the program, if it is
-    a clone's and git is there."""
+    """The user's command (path.sh exports a recipe's), and the commit of the program, if it is a clone and
+    git is installed."""
     root, commit, changes = Path(__file__).parents[1], "", ""
     only_here = os.environ | {"GIT_CEILING_DIRECTORIES": str(root.parent)}  # not the clone around a .venv
     options = {"cwd": root, "env": only_here, "capture_output": True, "text": True, "check": False}
@@ -178,7 +176,7 @@ def provenance() -> dict[str, Any]:
 
 
 def digest_of(source: Source) -> str:
-    """SHA-256 of a file or folder, or of several; "absent" where there is none."""
+    """SHA-256 of a file or folder, or of several; "absent" if it is missing."""
     if source is None:
         return "absent"
     if isinstance(source, Path) and not source.is_dir():
@@ -188,7 +186,7 @@ def digest_of(source: Source) -> str:
 
 
 def digest_lines(folder: Path) -> Iterator[str]:
-    """One line a file; of a data directory its own files and, in place of wav.scp, the audio."""
+    """A line for each file; for a data directory its files and, in place of wav.scp, the audio."""
     is_data_directory = any((folder / name).is_file() for name in TABLES)
     for path in sorted(folder.iterdir()):
         if path.name[0] == "." or path.name == "__pycache__" or path.name.endswith(RECORD):
@@ -202,7 +200,7 @@ def digest_lines(folder: Path) -> Iterator[str]:
 
 
 def audio_lines(wav_scp: Path) -> Iterator[str]:
-    """One line a recording: its file by content, a shell command as it stands."""
+    """A line for each recording: a file by content, a shell command as text."""
     for line in wav_scp.read_text("utf-8", errors="replace").splitlines():
         recording, source = [*line.strip().split(None, 1), "", ""][:2]
         places = (Path(source), wav_scp.parent.parent / source, wav_scp.parent / source)
@@ -211,7 +209,7 @@ def audio_lines(wav_scp: Path) -> Iterator[str]:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """The files of a folder, without hidden ones and without what `record` wrote."""
+    """The files of a folder, without hidden files and records."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
     return sorted(path for path in files if not path.name.endswith(RECORD))
 
@@ -234,7 +232,7 @@ def sha256_once(path: Path, size: int, modified: int) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Run a command unless it made OUT from these inputs. Where it writes no OUT, that is an empty file."""
+    """Run a command unless it has made OUT from these inputs. If it writes no OUT, create an empty file."""
     if "--" not in words or words.index("--") < 1 or words[-1] == "--":
         print("usage: python -m ia3_speech.inputs OUT [INPUT …] -- COMMAND …", file=sys.stderr)
         return 2

@@ -1,13 +1,13 @@
-"""Search: where language model and hot words meet: how a base's logits become text.
+"""Search, from a base's logits to text: greedy or beam search, with a language model and hot words.
 
     options = SearchOptions(lm=Path("my.arpa.gz"), hotwords=Path("terms.txt"))
     search, record = make_search(options, base)        # logits → Hypothesis
 
-In: the options that `transcribe`, `decode`, `live`, `serve` and `tune-lm` share, and what lies in the folder
-of a base or an adapter. Out: a `Search`, and its record for decode.json. Without options a base that comes
-with a language model (`lm.arpa.gz` in its folder, with weights chosen on dev in `lm.json`) is searched by
-beam search with it, any other by greedy search; hot words (lm/hotword_search.py) work with both. An adapter
-may be registered with files of the same names and `hotwords.txt`, as it was measured: these come first.
+In: the options that `transcribe`, `decode`, `live`, `serve` and `tune-lm` share, and files in the folder of a
+base or an adapter. Out: a `Search`, and its record for decode.json. Without options, a base with a language
+model (`lm.arpa.gz` in its folder, with weights chosen on dev in `lm.json`) gets beam search with it, and any
+other base greedy search; hot words (lm/hotword_search.py) work with both. An adapter may be registered with
+files of the same names and `hotwords.txt`, which take precedence over the base's.
 """
 
 import json
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 NO_LM = Path("none")
 BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
-# The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
-# words may have either sign.
+# The smallest value of each number. A negative weight would prefer texts that the model finds unlikely;
+# scores of words may have either sign.
 MIN_VALUES = {
     "lm_weight": 0,
     "word_score": -inf,
@@ -41,7 +41,7 @@ MIN_VALUES = {
 
 
 class StoredSearch(TypedDict, total=False):
-    """lm.json: options of `SearchOptions`, as they were measured."""
+    """lm.json: measured values of `SearchOptions`."""
 
     search: str
     lm_weight: float
@@ -88,7 +88,7 @@ class SearchOptions:
     hotword_weight: float | None = None
 
     def check(self) -> None:
-        """Raises UserError for options that do not fit one another or can't be meant."""
+        """Raises UserError for options that contradict each other, and for values out of range."""
         if self.search not in (None, "greedy", "beam"):
             raise UserError(f"`search` is {self.search!r}, and has to be greedy or beam")
         given = [name for name in ("lm", *BEAM_NUMBERS) if getattr(self, name) not in (None, NO_LM)]
@@ -98,21 +98,21 @@ class SearchOptions:
         if self.lm == NO_LM and (self.lm_weight, self.word_score, self.unknown_word_score) != 3 * (None,):
             raise UserError("`lm_weight`, `word_score` and `unknown_word_score` need a language model")
         if self.lm not in (None, NO_LM) and not self.lm.is_file():
-            raise UserError(f"`lm={self.lm}`: no such file (ia3-speech lm makes one of text; none: no model)")
-        for name, least in MIN_VALUES.items():
+            raise UserError(f"`lm={self.lm}`: no such file (ia3-speech lm estimates a model; none: no model)")
+        for name, minimum in MIN_VALUES.items():
             value = getattr(self, name)
-            if value is not None and not (isfinite(value) and value >= least):
-                needed = f"at least {least}" if value < least else "a finite number"
+            if value is not None and not (isfinite(value) and value >= minimum):
+                needed = f"at least {minimum}" if value < minimum else "a finite number"
                 raise UserError(f"`{name}` is {value:g}, and has to be {needed}")
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("`hotword_weight` needs `hotwords`, a file")
         if self.hotwords is not None:
             from ia3_speech.lm.hotword_search import read_hotwords
 
-            read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
+            read_hotwords(self.hotwords)  # raises before a base is loaded
 
     def complete(self, folder: Path) -> "SearchOptions":
-        """These options; what they leave open is as it is stored in the folder of an adapter or a base."""
+        """These options; open ones get the values in the folder of an adapter or a base."""
         if self.search == "greedy":
             return self
         weights = folder / LM_WEIGHTS
@@ -122,13 +122,13 @@ class SearchOptions:
             stored["lm"] = folder / STORED_LM
         given = any(getattr(self, name) is not None for name in ("search", *BEAM_NUMBERS))
         if self.lm is not None or (given and stored.get("search") == "greedy"):
-            stored = {}  # it belongs to another language model, or to none
+            stored = {}  # of another language model, or of none
         if self.hotwords is None and (folder / STORED_HOTWORDS).is_file():
             stored |= {"hotwords": folder / STORED_HOTWORDS, "hotword_weight": numbers.get("hotword_weight")}
         return replace(self, **{name: value for name, value in stored.items() if getattr(self, name) is None})
 
     def stored(self) -> dict[str, bytes]:
-        """File name → contents that an adapter's folder holds for `complete`; nothing where all is open."""
+        """File name → contents, for `complete`, of files in an adapter's folder; empty if all is open."""
         if self.lm == NO_LM:
             raise UserError("`lm=none` cannot be registered (`search=greedy` can: it uses no language model)")
         given = {name: value for name, value in vars(self).items() if value is not None}
@@ -147,24 +147,19 @@ class SearchOptions:
 
 
 def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
-    """The search, and its record for decode.json: the method, of a beam search its model and weights, and the
-    hot words. A language model may lie in the base's folder. Raises UserError where the options do not fit,
-    or the language model cannot be used."""
+    """The search, and its record for decode.json: method, model and weights of a beam search, hot words. The
+    language model may be in the base's folder. Raises UserError if the options contradict each other, or the
+    language model cannot be used."""
     options.check()
     if options.hotwords is not None:
         base.require("hot words")
-    hotwords = options.hotwords  # a base has none of its own
+    hotwords = options.hotwords  # a base has no hot words
     options = replace(options.complete(Path(base.model.config.name_or_path)), hotwords=hotwords)
     lm = None if options.lm == NO_LM else options.lm
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = base.greedy, {"search": "greedy"}
-        for name in BEAM_NUMBERS:
-            if getattr(options, name) is not None:
-                flag = "--" + name.replace("_", "-")
-                logger.warning(
-                    "%s: without a language model (--lm) the search is greedy, and does not use it", flag
-                )
-                break
+        if name := next((name for name in BEAM_NUMBERS if getattr(options, name) is not None), None):
+            logger.warning("`%s` has no effect: without `lm` the search is greedy", name)
     else:
         base.require("a language model")
         numbers = {name: value for name in BEAM_NUMBERS if (value := getattr(options, name)) is not None}

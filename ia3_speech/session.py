@@ -1,4 +1,4 @@
-"""A session: a base in memory, and all that its recognisers share. Here the core and its extras meet.
+"""A session: a base in memory, and all that its recognisers share. It connects the core and the extras.
 
     asr = load("mini", adapter="speaker42", hotwords="terms.txt")      a façade for most callers
     asr.transcribe("audio.wav").text
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_INPUT = 60.0  # seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer
-MIN_INPUT = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
-MAX_SEARCHES = 8  # of adapters with language models of their own, which stay in memory
-MAX_GATES = 16  # one for each set of adapters that requests choose from
+MAX_INPUT = 60.0  # seconds, for a base without a maximum: 0.4 GB of attention weights a layer
+MIN_INPUT = 1.0  # seconds of a batch, and of a piece of a long recording: shorter ones contain no word
+MAX_SEARCHES = 8  # in memory, of adapters with language models
+MAX_GATES = 16  # in memory, for different sets of adapters
 
 
 class Session:
@@ -51,8 +51,8 @@ class Session:
 
     Args:
         base: without vectors in its model, unless `attached` is in it.
-        search: comes before the search that is registered with an adapter.
-        cache: of the adapters; default: one without limits.
+        search: takes precedence over the search that is registered with an adapter.
+        cache: of the adapters; None: a cache without limits.
         batch_seconds, max_seconds, vad, scaling, test_time: as for `load`.
         attached: an adapter of another method than IA³, which is in the base's model.
     """
@@ -84,7 +84,7 @@ class Session:
             from ia3_speech.unsupervised.suta import Suta
 
             self.settings["test_time"] = Suta(test_time, cache)
-        # Both are made again when a file has changed: their last argument has the modification times.
+        # A changed file makes a new search or gate: the last argument holds the modification times.
         self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
         self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
 
@@ -99,8 +99,8 @@ class Session:
         changed.
 
         Args:
-            compute: computes the logits in place of this session, and then loads the adapters too.
-            hotwords: of this request, beside those of its search.
+            compute: computes the logits, and loads the adapters, in place of this session.
+            hotwords: of this request, in addition to those of its search.
 
         Raises:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
@@ -126,7 +126,7 @@ class Session:
             weight = self.options.hotword_weight
             weight = HOTWORD_WEIGHT if weight is None else weight
             search = HotwordSearch(hotwords, weight, self.base.vocabulary, search)
-            scaling = None  # it holds for the search that it was fitted with
+            scaling = None  # it was fitted for another search
         return Recognizer(self.base, spec, search, record, scaling, compute=compute, **self.settings)
 
     def routed_recognizer(
@@ -155,8 +155,9 @@ class Session:
         return replace(recognizer_of(BASE_ALONE), spec=chosen, router=router)
 
     def search(self, spec: AdapterSpec) -> "tuple[Search, dict[str, Any]]":
-        """The search of an adapter, and its record for decode.json: with what is registered with it, whatever
-        its weight, unless the session's options say otherwise. Sums and channels are searched as the base."""
+        """The search of an adapter, whatever its weight, and the search's record for decode.json. The
+        session's options take precedence over the files that are registered with the adapter. Sums and
+        channels have the base's search."""
         folder = spec.terms[0].folder if len(spec.terms) == 1 else None
         files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
         if not files:
@@ -165,14 +166,14 @@ class Session:
 
     @cached_property
     def default_search(self) -> "tuple[Search, dict[str, Any]]":
-        """The search of the base, and of adapters with which none is registered."""
+        """The search of the base, and of adapters without a registered search."""
         return make_search(self.options, self.base)
 
     def find_scaling(
         self, spec: AdapterSpec, search_record: Mapping[str, Any], *, lenient: bool = False
     ) -> Scaling | None:
-        """The scaling of an adapter's confidences with a search: the session's, else the stored one; None if
-        that is damaged and `lenient`."""
+        """The scaling of an adapter's confidences with a search: the session's, else the stored scaling. If
+        that is damaged, raises UserError, or returns None if `lenient`."""
         from ia3_speech.confidence.storage import find_scaling
 
         if self.scaling or self.settings.get("test_time") or spec.channels:
@@ -212,36 +213,37 @@ def load(
     post_process: PostProcessor | None = None,
     test_time: Literal["suta", "dsuta"] | None = None,
 ) -> Transcriber:
-    """Load a base, and one adapter or many, to transcribe with.
+    """A transcriber of a base, with an adapter or many.
 
     Args:
         base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone, or
-            an adapter with each request; left=agent,right=caller: one per channel; auto: for each recording
-            one of the registered adapters or none, by its audio; auto:accent,medical: one of these or none.
-        bank: names and folders of many adapters, in place of one adapter, for `Recognizer.texts`.
-        device: a torch device; None takes CUDA where there is one.
+            an adapter with each request; left=agent,right=caller: an adapter for each channel; auto: for each
+            recording a registered adapter or none, by its audio; auto:accent,medical: one of these or none.
+        bank: names and folders of many adapters, for `Recognizer.texts`, in place of `adapter`.
+        device: a torch device; None: CUDA if there is one.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
         precision: bf16: compute the encoder's layers in bfloat16; auto: bf16 if that is faster here; no:
             compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
-        method: FILE.py:NAME, a method of your own, by which the adapter was trained.
+        method: FILE.py:NAME, your method with which the adapter was trained.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
-        lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
-        search: how logits become text; None: as registered with the adapter, else as `SearchOptions` says.
-        vad: how to find the speech where longer recordings are cut: off, energy or silero; None: silero if it
+        lm, hotwords: files of a language model and of terms, as in `SearchOptions`; they take precedence over
+            those in `search`.
+        search: options of the search; None: those registered with the adapter, else defaults.
+        vad: method to find speech when longer recordings are cut: off, energy or silero; None: silero if it
             is installed, else energy.
-        scaling: calibrates the words' confidences; None: what `calibrate` stored for this search with the
-            adapter, or, if there is no adapter, with the base; nothing stored: no calibration.
-        channels: mix averages the channels of a recording; split transcribes each by itself, and merges the
+        scaling: calibrates the words' confidences; None: the scaling that `calibrate` stored for this search
+            with the adapter, or, without an adapter, with the base; if there is none, no calibration.
+        channels: mix averages the channels of a recording; split transcribes each separately, and merges the
             texts by time.
         post_process: turns the recognised words into written text, as dictation does.
         test_time: adapt each request's vectors to its audio, see `unsupervised.suta`; confidences are then
             not calibrated.
 
     Raises:
-        UserError: an adapter or the base is not there, or they don't belong together; no such device.
+        UserError: an adapter or the base does not exist, or they don't fit together; no such device.
     """
     for name, seconds in (("batch_seconds", batch_seconds), ("max_seconds", max_seconds)):
         if seconds is not None and not seconds >= MIN_INPUT:
@@ -249,7 +251,7 @@ def load(
     if test_time not in (None, "suta", "dsuta"):
         raise UserError(f"`test_time` is {test_time!r}, and has to be suta or dsuta")
     if channels == "split" and test_time == "dsuta":
-        raise UserError("`test_time=dsuta` follows one person, and split channels have several (take suta)")
+        raise UserError("`test_time=dsuta` adapts to one person, but a call has several (take suta)")
     choose_method(vad)
     files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
     search = SearchOptions(search) if isinstance(search, str) else search
@@ -264,7 +266,7 @@ def load(
     from ia3_speech.model.precision import choose_precision
 
     add_user_method(method)
-    if bank:  # its first adapter says of which base it is
+    if bank:  # its first adapter records the base
         base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
     loaded = base_of(spec, base, dtype=dtype, device=device)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
@@ -280,7 +282,7 @@ def load(
     for name, folder in (bank or {}).items():
         session.cache.bank.add(name, folder)
     recognizer = session.recognizer(spec)
-    if bank:  # whose adapters may each have another scaling
+    if bank:  # each of its adapters may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
     return Transcriber(recognizer, post_process, channels == "split", session)
 
@@ -292,13 +294,13 @@ def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate
 
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:
-    """Warn that sums and channels are not searched as their adapters are alone."""
+    """Warn that sums and channels don't use the searches of their adapters."""
     measured = [folder.name for folder in spec.folders if (folder / LM_WEIGHTS).is_file()]
     several = spec.channels or (len(spec.terms) > 1 and not spec.choice)
     if several and measured and options.search is None and options.lm is None:
         logger.warning(
-            "sums and channels are searched as the base is, with its language model if it has one, not as "
-            "%s was measured (--lm, --hotwords and --search choose)",
+            "sums and channels have the search of the base, with its language model if it has one, not the "
+            "registered search of %s (`lm`, `hotwords` and `search` choose another)",
             " and ".join(measured),
         )
 
@@ -307,7 +309,7 @@ def make_post_process(options: DictationOptions, formats: str) -> PostProcessor 
     """Dictation, if it is asked for, or if `dictation` is among the formats."""
     if not options.dictation and "dictation" not in parse_formats(formats):
         if options.dictation_rules or options.dictation_off:
-            raise UserError("--dictation-rules and --dictation-off need --dictation, or --format dictation")
+            raise UserError("`dictation_rules` and `dictation_off` need `dictation`, or `format=dictation`")
         return None
     from ia3_speech.dictation import make_dictation
 

@@ -71,7 +71,8 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
     for shrinkage in SHRINKAGES:
         gate = GaussianGate(statistics[0], statistics[1:], shrinkage, max_distance=1.0)
         ratios = [
-            gate.distances(points)[:, kind] / gate.max_distances[kind] for kind, points in enumerate(dev[1:], 1)
+            gate.distances(points)[:, kind] / gate.max_distances[kind]
+            for kind, points in enumerate(dev[1:], 1)
         ]
         farthest = max(float(np.quantile(ratio, 1 - MAX_FAR)) for ratio in ratios)
         gate.max_distances *= farthest

@@ -131,7 +131,7 @@ def registered_name(folder: Path) -> str | None:
 
 
 def format_value(value: Any, most: int = registry.MAX_LISTED) -> str:
-    """A fact as text: `key,value`, `speaker=42 accent=scots`, `-` for none; of a list the first `most`."""
+    """A value as text: `key,value`, `speaker=42 accent=scots`, `-` for none; of a list the first `most`."""
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     if isinstance(value, dict):
@@ -155,7 +155,7 @@ def register(
     """Copy an adapter into the registry, so that `--adapter NAME` finds it.
 
     The language model, its weights and the hot words given here are registered with the adapter: transcribe,
-    decode and serve use them unless they are given others.
+    decode and serve use them by default.
 
     Args:
         folder: the adapter's folder, or the experiment's folder that holds it.

@@ -5,10 +5,10 @@
 
 In: a data directory with audio and text, a base and perhaps an adapter. Out: the slope and bias of the words'
 log-odds (Platt 1999) that minimise the cross-entropy of "this word is right", and a table of confidence
-against the share of words that are right (a reliability diagram in numbers). --store keeps them with the
-adapter or base, and `decode` and `transcribe` use them if they search with the same language model, weights
-and hot words; --out writes a YAML file that both take as --config. Transcripts do not depend on them. `score`
-shows how reliable the confidences are on a test set.
+against the share of right words (a reliability diagram in numbers). --store stores them with the adapter or
+base, and `decode` and `transcribe` use them for the same language model, weights and hot words; --out writes
+a YAML file that both take as --config. Transcripts do not depend on them. `score` shows how reliable the
+confidences are on a test set.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def main(
 
     Args:
         data: data directory with audio and text
-        store: keep slope and bias with the adapter, or with the base if there is no adapter
+        store: store slope and bias with the adapter, or with the base if there is no adapter
         minimum_words: fit nothing if fewer words than this are recognised
         out: YAML file for --config of transcribe and decode
         allow_pipes: run the shell commands that wav.scp holds
@@ -47,7 +47,7 @@ def main(
 
     spec = parse_adapter(model_options.adapter)
     if spec.choice:
-        raise UserError(f"{spec} has no confidences of its own (calibrate its adapters)")
+        raise UserError(f"{spec} is a choice among adapters (calibrate each of them)")
     options = {"adapter": spec, "search": search_options, "vad": "off", "scaling": Scaling()}
     recognizer = load(**vars(model_options) | options).recognizer
     if store:
@@ -66,7 +66,7 @@ def main(
     if store:
         record = recognizer.search_record
         place = store_scaling(recognizer.base, spec, record, after, data)
-        print(f"{place}: holds them for {record['search']} search")
+        print(f"{place}: contains them for {record['search']} search")
     if out:
         import yaml
 

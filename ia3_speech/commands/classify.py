@@ -3,9 +3,9 @@
     ia3-speech classify --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence of each file
     ia3-speech classify --adapter keywords --format json clips/ {"path", "label", "confidence"}
 
-In: whatever `transcribe` reads, at any sampling rate; nothing is cut, so each file is one clip. Out: the
-likeliest class, under the name that the adapter has for it, and its softmax probability. A clip that is
-silent or can't be used is named on stderr; the others are classified, and the exit code is 1.
+In: the files that `transcribe` reads, at any sampling rate; each file is a clip, and is not cut. Out: the
+likeliest class, by its name in the adapter, and its softmax probability. Clips that are silent or can't be
+used are listed on stderr; the others are classified, and the exit code is 1.
 
 In Python, a classifier is an encoder with a head over its classes, which is trained and saved with the
 vectors:
@@ -88,22 +88,22 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
     """A classifier with its adapter, or a sum of adapters with the same classes.
 
     Raises:
-        AdapterError: an adapter is no classifier's, two have different classes, or weights don't add up to 1:
-            a new head is drawn at random, so nothing else can be taken from it.
+        AdapterError: an adapter is not a classifier's, two have different classes, or weights don't add up to
+            1, which would add a share of the random new head.
         BaseError: the base can't be loaded.
     """
     from ia3_speech.adapters.load import attach_adapter, read_sum
 
     spec = parse_sum(adapter)
-    every = [read_summary(folder).get("training", {}).get("classes") for folder in spec.folders]
-    if not every[0] or any(classes != every[0] for classes in every):
+    classes, *others = [read_summary(folder).get("training", {}).get("classes") for folder in spec.folders]
+    if not classes or any(other != classes for other in others):
         raise AdapterError(
-            f"{spec}: records no classes, or different ones (classify takes what was saved of "
-            f"a classifier; transcribe takes a recogniser's)"
+            f"{spec}: records no classes, or different classes (classify takes adapters of classifiers; "
+            f"transcribe takes those of recognisers)"
         )
     if not isclose(fsum(term.weight for term in spec.terms), 1):
         raise AdapterError(f"{spec}: the weights of classifiers have to add up to 1")
-    classifier = load_classifier(spec.base(base), every[0], device=device)
+    classifier = load_classifier(spec.base(base), classes, device=device)
     attach_adapter(classifier.model, read_sum(classifier.model, spec))
     return classifier
 
@@ -111,14 +111,14 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
 def load_classifier(
     name: str | Path = "mini", classes: Sequence[str] = (), *, device: str | None = None
 ) -> "Base":
-    """A frozen encoder under a new head, drawn at random: to train, or to load an adapter into. Raises
-    BaseError where it can't be loaded, or a weight of the encoder is missing.
+    """A frozen encoder under a new random head, for training or for an adapter. Raises BaseError if it can't
+    be loaded, or a weight of the encoder is missing.
 
     Args:
         name: mini, a folder or a hub id, with or without a CTC head; its layers above the encoder
             (`add_adapter`) are left out, since transformers' classifiers have none.
         classes: their names.
-        device: a torch device; None takes CUDA where there is one.
+        device: a torch device; None: CUDA if there is one.
     """
     import torch
     from safetensors import SafetensorError

@@ -81,17 +81,20 @@ def main(
     number, count = part_numbers(part)
     part = part and f"{number}/{count}"  # not 01/08
     search_options.check()
-    own_hotwords = search_options.hotwords is not None  # not those that are registered with the adapter
+    has_hotwords = search_options.hotwords is not None  # apart from those registered with the adapter
     scaling, spec = confidence_options.scaling, parse_adapter(adapter)
     directory = read_for_decoding(data, allow_pipes)
-    # Of each utterance
     adapters = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     terms = dict.fromkeys(term for each in adapters.values() for term in each.terms)
     every = AdapterSpec(tuple(terms)) if adapters else spec
     if len(spec.terms) == 1 and not spec.choice:
         search_options = search_options.complete(spec.terms[0].folder)
     wanted = every.base(base)
-    gate = {"gate": gate_files(spec, wanted)} if spec.choice else {}
+    gate = {}
+    if spec.choice:  # the files that decide the choice, and the searches of the adapters
+        folders = [*spec.folders, *filter(None, [base_folder(wanted)])]
+        files = [folder / name for folder in folders for name in (GATE, *SEARCH_FILES)]
+        gate = {"gate": [file for file in files if file.is_file()]}
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(
         {"data": data, "base": base_files(wanted), "adapter": tensor_files_of(every),
@@ -133,9 +136,9 @@ def main(
     }
     transcriber = load(**vars(model_options) | vars(test_time_options) | options, search=search_options)
     recognizer = transcriber.recognizer
-    if adapters:  # each of which may have another scaling
+    if adapters:  # each may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
-        for each in dict.fromkeys(adapters.values()):  # loads them, and reports errors before the work
+        for each in dict.fromkeys(adapters.values()):  # load them, so that errors come before the work
             transcriber.session.recognizer(each)
     result = decode_utterances(
         recognizer, utterances, adapters=adapters or None, allow_pipes=allow_pipes, with_words=True
@@ -148,20 +151,13 @@ def main(
     minutes = result.audio_seconds / 60
     texts = plural(len(result.texts), "utterance")
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
-    unused = own_hotwords and unused_hotwords(recognizer.search)
+    unused = has_hotwords and unused_hotwords(recognizer.search)
     for message in filter(None, [unused, not adapters and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
         print(bad_audio_message(result, out), file=sys.stderr)
     inputs.record(out)
     return int(record["without_output"] > 0 and not part)
-
-
-def gate_files(spec: AdapterSpec, base: str) -> list[Path]:
-    """The files that decide a gate's choice, and how the chosen adapters are searched."""
-    folders = [*spec.folders, *filter(None, [base_folder(base)])]
-    places = [folder / name for folder in folders for name in (GATE, *SEARCH_FILES)]
-    return [place for place in places if place.is_file()]
 
 
 COMMAND = main

@@ -40,7 +40,7 @@ def main(
     """
     if format == "onnx" and adapter:
         raise UserError(
-            f"--adapter {adapter}: is an input of the graph, so it is given with each request "
+            f"--adapter {adapter}: is an input of the graph, so each request names it "
             f"(transcribe(…, adapter=…)); the formats for other programs merge it"
         )
     if format == "onnx_adapter" and not adapter:

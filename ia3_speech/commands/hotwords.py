@@ -6,8 +6,8 @@
     ia3-speech transcribe --hotwords clinic.hotwords audio.wav
 
 A hot-word file has one term per line, with optional further fields separated by TABs: a weight (1 is the
-default), then the forms in which the term is heard. `learn` finds such forms in a system's own errors: what
-it writes where a term was spoken, but seldom elsewhere.
+default), then the forms in which the term is heard. `learn` finds such forms in the errors of a system: texts
+that it writes for a spoken term, but seldom elsewhere.
 """
 
 import sys
@@ -21,7 +21,7 @@ from ia3_speech.formatting import plural
 from ia3_speech.scoring.error_rates import normalized_words
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
-SENTENCES_HINT = "--text takes text files with a sentence a line"
+SENTENCES_HINT = "--text takes text files with a sentence on each line"
 
 
 def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Path] | None = None) -> None:
@@ -30,7 +30,7 @@ def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Pa
     Args:
         data: data directory with text, whose audio was decoded into DECODE_DIR; not a test set.
         decode_dir: decode directory, which holds the hypotheses in `text`.
-        terms: a hot-word file, or one term per line; weights and forms in it are kept.
+        terms: a hot-word file, or one term per line; its weights and forms are copied.
         out: the hot-word file to write.
         text: files of ordinary sentences, one per line, in which false alarms are counted.
     """

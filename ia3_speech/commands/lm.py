@@ -25,7 +25,7 @@ from ia3_speech.inputs import Inputs
 from ia3_speech.model.location import base_folder
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
-MISSING_HINT = "give a text file with a sentence a line, or a data directory"
+MISSING_HINT = "give a text file with a sentence on each line, or a data directory"
 
 
 def main(
@@ -63,7 +63,7 @@ def main(
     from ia3_speech.lm.arpa import is_arpa, read_arpa, write_arpa
 
     if not texts:
-        raise UserError("no text was given (a file with a sentence a line, or a data directory)")
+        raise UserError("no text was given (a file with a sentence on each line, or a data directory)")
     if order < 2 or not 1 <= digits <= 9 or prune < 0:  # KenLM, which searches with it, reads no unigrams
         raise UserError("--order has to be at least 2, --digits 1 to 9, and --prune not negative")
     sources = list(mix or [])
@@ -71,7 +71,7 @@ def main(
     if base and not folder and not hub_id(base):
         raise UserError(f"--base {base}: is neither mini, nor a folder, nor a hub id")
     if base and not folder:
-        print(f"--base {base}: no folder here, so no language model of it is mixed in")
+        print(f"--base {base}: is no folder here, so its language model is not mixed in")
     if folder and (folder / STORED_LM).is_file():
         sources.append(folder / STORED_LM)
     options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}
@@ -87,7 +87,7 @@ def main(
         return (words for source in sources for words in read_sentences(source, normalize))
 
     if not (held_out := list(sentences(dev)) if dev else []) and dev:
-        raise UserError(f"--dev {dev}: holds no words")
+        raise UserError(f"--dev {dev}: contains no words")
     models = [ngram.estimate(sentences(*map(Path, texts)), order)]
     models += [
         read_arpa(path) if is_arpa(path) else ngram.estimate(sentences(path), order) for path in sources
@@ -117,13 +117,13 @@ def main(
 
 
 def text_of(source: Path) -> Path:
-    """What is read of a source: of a data directory its `text`."""
+    """The file of a source: of a data directory its `text`."""
     return source / "text" if source.is_dir() else source
 
 
 def read_sentences(source: Path, normalize: Literal["ctc", "english", "none"]) -> Iterator[list[str]]:
-    """The words of each line of a text file, or of each utterance of a data directory; logs the numbers that
-    are written in words."""
+    """The words of each line of a text file, or of each utterance of a data directory; logs numbers that are
+    written in words."""
     file = text_of(source)
     if source.is_dir():
         lines = [*read_kaldi_text(file).values()]

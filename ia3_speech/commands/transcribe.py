@@ -12,13 +12,13 @@
     ia3-speech transcribe --mic                               the microphone, until Ctrl-C (--dictation too)
     arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
 
-Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr if PyAV (the
+Reads the formats of libsndfile, of any rate and length, and m4a, mp4, webm, aac, wma and amr if PyAV (the
 extra ia3-speech[containers]) is installed. Recordings longer than the base's maximum input duration are cut
-at pauses. A file that can't be used is named on stderr and in failed.txt of --output-dir (with --part 3/8 in
-failed.3of8.txt); the others are transcribed, and the exit code is 1. Clipped audio and silence are named too,
-but transcribed. Progress is shown on stderr if that is a terminal. Files appear only when they are complete,
-so --skip-existing continues a run that was killed. Ctrl-C ends live input: the audio so far is transcribed;
-the exit code is 0 for --mic, and 130 for a pipe, the rest of which is not read.
+at pauses. Unusable files are listed on stderr and in failed.txt of --output-dir (with --part 3/8 in
+failed.3of8.txt); the others are transcribed, and the exit code is 1. Clipped audio and silence are listed
+too, but transcribed. Progress is shown on stderr if that is a terminal. Files appear only when they are
+complete, so --skip-existing continues a run that was killed. Ctrl-C ends live input: the audio so far is
+transcribed; the exit code is 0 for --mic, and 130 for a pipe, whose rest is not read.
 
 For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
 and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
@@ -70,8 +70,8 @@ from ia3_speech.session import load, make_post_process
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-LONG_SECONDS = 60.0  # a single recording, as text: longer ones are printed a line a segment
-STREAMED = ("text", "txt", "jsonl")  # a line a segment: printed while a single recording is transcribed
+LONG_SECONDS = 60.0  # a longer single recording is printed as text with a line for each segment
+STREAMED = ("text", "txt", "jsonl")  # printed by segments while a single recording is transcribed
 
 
 def main(
@@ -131,7 +131,7 @@ def main(
         check_picture(output_options.plot)
         if not single:
             raise UserError("--plot draws a single recording")
-    outputs: list[tuple[Path, ...]] = []  # of each source, a file a format
+    outputs: list[tuple[Path, ...]] = []  # of each source, a file for each format
     if folder := output_options.output_dir:
         suffixes = [FORMATS[name].suffix for name in formats]
         outputs = [*zip(*(output_paths(sources, folder, suffix) for suffix in suffixes), strict=True)]
@@ -139,7 +139,7 @@ def main(
     sources, outputs, bad = (items[number - 1 :: parts] for items in (sources, outputs, bad))
     failures = folder and folder / ("failed.txt" if parts == 1 else f"failed.{number}of{parts}.txt")
     if any(failures in paths for paths in outputs):
-        raise UserError(f"{failures}: lists what fails, and would be a recording's text too (rename that)")
+        raise UserError(f"{failures}: lists failures, and would be a recording's text too (rename that)")
     for line in bad:
         print(line, file=sys.stderr)
     if parts > 1 and not sources and not bad:
@@ -153,7 +153,7 @@ def main(
         return close_batch(0, bad, failures)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):  # reported before the work
+        if not os.access(folder, os.W_OK):  # so that the error comes before the work
             raise UserError(f"--output-dir {folder}: can't be written to")
     transcriber = load(
         **vars(replace(model_options, adapter=spec)),
@@ -179,8 +179,8 @@ def main(
 
 
 def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
-    """The exit code. With an output folder the list of failures is written, or removed if there is none,
-    and a line says of several recordings how many were done."""
+    """The exit code. With an output folder, write the list of failures, or remove it if there are none, and
+    print the numbers for several recordings."""
     if file:
         file.unlink(missing_ok=True)
         if failed:
@@ -193,12 +193,12 @@ def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
 
 
 def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestTimeOptions) -> None:
-    """Raises UserError for options that live input does not apply."""
+    """Raises UserError for options that have no effect on live input."""
     for group in groups:
         for name, default in vars(type(group)()).items():
             if name not in ("max_seconds", "format") and getattr(group, name) != default:
                 hint = "leave it out, or transcribe a recording"
-                raise UserError(f"--{name.replace('_', '-')} does not apply to live input ({hint})")
+                raise UserError(f"`{name}` has no effect on live input ({hint})")
 
 
 def print_transcripts(
@@ -208,8 +208,8 @@ def print_transcripts(
     options: OutputOptions,
     single: bool,
 ) -> list[str]:
-    """Transcribe, and print each text as soon as it is there, a `single` one without its path; or write it to
-    `outputs`, a file a format for each source. Returns a line for each file that could not be used."""
+    """Transcribe, and print each text as soon as it is done, a `single` text without its path; or write the
+    files `outputs`, for each source and format. Returns a line for each unusable file."""
     unusable, formats = [], parse_formats(options.format)
     with bar_of_seconds(sources) as bar:
         with_words = with_times(options) or options.plot is not None
@@ -238,8 +238,8 @@ def print_transcripts(
 
 
 def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> list[str]:
-    """Print the segments of one recording as they are done; its text if that is asked for and it is short.
-    Returns a line if it could not be used."""
+    """Print the segments of a recording as they are done; for a short recording and the format text, print
+    its text. Returns a line if it is unusable."""
     wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
     if (problem and problem.fatal) or (options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE):
         known = source if problem and problem.fatal else replace(source, audio=wave)
@@ -286,7 +286,7 @@ def print_text(text: str, stream: TextIO) -> None:
 
 
 def without_breaks(path: str) -> str:
-    """A path or a text without line ends and TABs, which would break the line that it stands in."""
+    """A path or a text without line ends and TABs, which would break its line."""
     return path.translate(str.maketrans("\t\r\n", "   "))
 
 

@@ -85,7 +85,7 @@ def main(
         return
     recognizer = load(**vars(model_options), search=SearchOptions("greedy"), vad="off").recognizer
     greedy, rates = tune(recognizer, data, searches, allow_pipes)
-    best = min(rates, key=rates.__getitem__)  # of equals the smallest weights
+    best = min(rates, key=rates.__getitem__)  # of equal rates, that of the smallest weights
     print(format_rates(greedy, rates, best))
     if out:
         import yaml
@@ -100,8 +100,8 @@ def main(
 def tune(
     recognizer: Recognizer, data: Path, searches: Mapping[Weights, SearchOptions], allow_pipes: bool
 ) -> tuple[float, dict[Weights, float]]:
-    """The word error rate of greedy search on a data directory with text, a fraction, and that of each beam
-    search by its weights. Of the recogniser only the logits are used. Raises as `dev_logits`."""
+    """The word error rate of greedy search on a data directory with text, a fraction, and the rate of each
+    beam search by its weights. Only the recogniser's logits are used. Raises as `dev_logits`."""
     from rapidfuzz.distance import Levenshtein
     from tqdm import tqdm
 
@@ -114,12 +114,10 @@ def tune(
             errors += Levenshtein.distance(references[name], normalize(" ".join(texts)).split())
         return errors / sum(map(len, references.values()))
 
-    def of_beam_search(options: SearchOptions) -> float:
-        return word_error_rate(make_search(options, recognizer.base)[0])
-
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(min(MAX_THREADS, processors)) as pool:  # a search holds no lock of Python's
-        rates = pool.map(of_beam_search, searches.values())
+        rate = lambda options: word_error_rate(make_search(options, recognizer.base)[0])  # noqa: E731
+        rates = pool.map(rate, searches.values())  # each thread makes its search: MAX_THREADS in memory
         bar = tqdm(rates, "tuning", len(searches), unit="pair", disable=None, file=progress_stream())
         rate_of = dict(zip(searches, bar, strict=True))
     return word_error_rate(GreedySearch(recognizer.base.vocabulary)), rate_of

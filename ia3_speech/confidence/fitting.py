@@ -28,7 +28,7 @@ STEPS = 100  # of the fit: some ten are enough
 def calibrate(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[Calibration, Calibration] | None:
-    """Measure the confidences of a data directory with text, without and with the scaling that is fitted here;
+    """Measure the confidences of a data directory with text, without a scaling and with a fitted scaling;
     None if no word is recognised. Raises as `dev_logits`."""
     base = recognizer.base
     references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
@@ -53,8 +53,8 @@ def calibrate(
 def right_words(
     references: Mapping[str, Sequence[str]], words: Sequence[tuple[str, TimedWord]]
 ) -> Iterator[bool]:
-    """For each recognised word, with its utterance, whether all its parts after normalisation (`X-ray`: x ray)
-    are in the reference."""
+    """For each recognised word, with its utterance, whether all its normalised parts (`X-ray`: x ray) are in
+    the reference."""
     for name, group in groupby(words, lambda pair: pair[0]):
         parts = [normalize(word.text).split() for _, word in group]
         hypothesis = [part for each in parts for part in each]

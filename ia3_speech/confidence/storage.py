@@ -7,8 +7,8 @@ confidence.json in a base's folder. Its key describes the search:
      "beam lm=0acb5f7d1266 lm_weight=0.5 word_score=0.75 unknown_word_score=-10 beam_size=50": {…}}
 
 Files (a language model, hot words) count by content. A scaling is valid only for the search, language model,
-weights and hot words with which it was measured. A sum of adapters has no scaling, and an adapter does not use
-its base's.
+weights and hot words with which it was measured. A sum of adapters has no scaling, and an adapter does not
+use its base's.
 """
 
 import json

@@ -1,7 +1,6 @@
 r"""ARPA files: the text format of back-off n-gram models.
 
-In: a file, gzipped or not. Out: an `NgramModel`, or the other way round. The format is that of SRILM's
-ngram-format(5):
+In: a file, gzipped or not. Out: an `NgramModel`; and the reverse. The format is SRILM's ngram-format(5):
 
     \data\
     ngram 1=4
@@ -26,9 +25,7 @@ from ia3_speech.lm.ngram import END, NEVER, SPECIAL, UNKNOWN, NgramModel, Order
 
 
 def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
-    """Write an ARPA file, gzipped where its name ends in .gz; `digits` after the point (2 is an eight-bit
-    model).
-    """
+    """Write an ARPA file, gzipped if its name ends in .gz, with `digits` after the decimal point."""
     texts = np.array(model.vocabulary, dtype=object)  # of the n-grams of each length in turn
     with atomic.replacing(path) as new:
         opened = gzip.GzipFile(new, "wb", mtime=0) if str(path).endswith(".gz") else new.open("wb")
@@ -52,22 +49,22 @@ def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
 
 
 def format_log(value: float, digits: int) -> str:
-    """A logarithm in few characters: −0.5000 → -0.5, and no -0."""
+    """A logarithm in few characters: −0.5000 → -0.5, −0 → 0."""
     if not math.isfinite(value):
         return f"{NEVER:g}"
     return f"{round(value, digits) + 0.0:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def read_arpa(path: Path | str) -> NgramModel:
-    """Read an ARPA file, gzipped or not. Raises UserError where it is no ARPA file, ends early, or holds an
-    n-gram whose history is missing."""
+    """Read an ARPA file, gzipped or not. Raises UserError if it is no ARPA file, ends early, or contains an
+    n-gram without its history."""
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8") as lines:
             sections = parse_arpa(path, lines)
     except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)") from error
+        raise UserError(f"{path}: cannot be read: {error} (ia3-speech lm estimates a model)") from error
     vocabulary = [*SPECIAL, *(word for _, word, _ in sections[0] if word not in SPECIAL)]
     model = NgramModel(vocabulary, [])
     for length, rows in enumerate(sections, 1):
@@ -90,9 +87,8 @@ def read_arpa(path: Path | str) -> NgramModel:
 
 
 def is_arpa(path: Path) -> bool:
-    r"""Whether a file is a language model rather than a text: it begins with \data\, or its name ends in
-    .arpa or .gz (what is wrong with such a file is said when it is read).
-    """
+    r"""Whether a file is a language model, not a text: it begins with \data\, or its name ends in .arpa or
+    .gz (`read_arpa` reports a damaged file)."""
     if path.name.endswith((".arpa", ".gz")):
         return True
     if not path.is_file():
@@ -113,7 +109,7 @@ def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, 
         elif line and sections:
             cells, length = line.split("\t"), len(sections)
             try:
-                if len(cells) == 1:  # some tools separate them by blanks
+                if len(cells) == 1:  # some tools separate fields by blanks
                     words = line.split()
                     cells = [words[0], " ".join(words[1 : length + 1]), *words[length + 1 : length + 2]]
                 if cells[1].count(" ") != length - 1:

@@ -1,12 +1,12 @@
-"""Heard-as forms of terms, from a system's own errors.
+"""Heard-as forms of terms, from the errors of a system.
 
-In: references and hypotheses of the same utterances, and terms. Out: the system's text where a term was
-spoken ("dexa medi" for "Deximet"), how often it writes that, and how often it writes the same elsewhere.
+In: references and hypotheses of the same utterances, and terms. Out: the system's texts for a spoken term
+("dexa medi" for "Deximet"), their counts there, and their counts elsewhere.
 
-References and hypotheses are aligned by characters, because a term is often heard as more or fewer words. A
-word of the hypothesis belongs to a term where more than half of its letters are aligned with the term's. A
-form is specific where it seldom stands for anything else: false alarms are its occurrences in hypotheses
-without the term, in references (somebody may really say it) and in ordinary text.
+References and hypotheses are aligned by characters, because a system often writes a term as more or fewer
+words. A word of the hypothesis belongs to a term if more than half of its letters are aligned with the
+term's. A form is specific if it seldom means anything else: false alarms are its occurrences in hypotheses
+without the term, in references (a speaker may really say it) and in ordinary text.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from ia3_speech.scoring.term_errors import TermList, find_terms, make_term_list
 
 Words = Sequence[str]
 MIN_LETTERS = 4  # of a form: a shorter one is part of too many other words
-MIN_PRECISION = 0.75  # share of a form's occurrences that were its term
+MIN_PRECISION = 0.75  # share of a form's occurrences in which its term was spoken
 SHOWN_FORMS = 20  # in the table
 
 
@@ -32,8 +32,8 @@ class HeardForm:
 
     term: int  # number of the term
     text: str
-    hits: int  # how often where the term was spoken
-    false_alarms: int  # how often elsewhere, in all texts
+    hits: int  # occurrences where the term was spoken
+    false_alarms: int  # occurrences elsewhere, in all texts
 
     @property
     def is_specific(self) -> bool:
@@ -42,10 +42,10 @@ class HeardForm:
 
 @dataclass(frozen=True)
 class LearnedForms:
-    terms: list[Hotword]  # with the forms that are specific
-    forms: list[HeardForm]  # specific ones first, the most frequent first
+    terms: list[Hotword]  # with the specific forms
+    forms: list[HeardForm]  # specific forms first, then by frequency
     spoken: int  # occurrences of the terms in the references
-    recognized: int  # those of them that the hypotheses have in full
+    recognized: int  # occurrences that the hypotheses contain in full
 
 
 def learn_forms(
@@ -53,12 +53,12 @@ def learn_forms(
     utterances: Sequence[tuple[Words, Words]],
     text: Iterable[Words] = (),
 ) -> LearnedForms:
-    """Learn how terms are heard.
+    """Learn the forms in which a system writes terms.
 
     Args:
-        terms: their texts, and the forms that are known already.
+        terms: with the known forms.
         utterances: (reference, hypothesis) of each, normalised words.
-        text: sentences that are unlikely to hold a term.
+        text: sentences that are unlikely to contain a term.
     """
     number_of: dict[tuple[str, ...], int] = {}
     for number, term in enumerate(terms):
@@ -87,8 +87,8 @@ def learn_forms(
 
 
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:
-    """Each occurrence of a term in a reference, with the hypothesis there: "" where it is empty, or where
-    less than half of the term's letters are aligned with letters."""
+    """Each occurrence of a term in a reference, with the hypothesis there: "" if it is empty, or if less than
+    half of the term's letters are aligned with letters."""
     occurrences = find_terms(reference, terms)
     if not occurrences:
         return
@@ -112,7 +112,7 @@ def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterato
 def count_forms(
     forms: set[str], utterances: Iterable[tuple[Words, Words]], text: Iterable[Words]
 ) -> Counter[str]:
-    """How often each form occurs: in each utterance where it occurs more often, reference or hypothesis."""
+    """The number of occurrences of each form; an utterance counts the maximum of reference and hypothesis."""
     lengths = {len(form.split()) for form in forms}
 
     def occurrences(words: Words) -> Counter[str]:
@@ -133,7 +133,7 @@ def format_learned(learned: LearnedForms) -> str:
     heard as          hits  false alarms  term
     dexa medi            3             0  Deximet
     line                 1             4  loin            left out
-    12 occurrences of terms, 3 of them recognised; 1 heard-as forms kept, 1 left out
+    12 occurrences of terms, 3 of them recognised; 1 heard-as forms learned, 1 left out
     """
     rows = [("heard as", "hits", "false alarms", "term")]
     for form in learned.forms[:SHOWN_FORMS]:
@@ -145,6 +145,6 @@ def format_learned(learned: LearnedForms) -> str:
     specific = sum(form.is_specific for form in learned.forms)
     lines.append(
         f"{learned.spoken:,} occurrences of terms, {learned.recognized:,} of them recognised; "
-        f"{specific} heard-as forms kept, {len(learned.forms) - specific} left out"
+        f"{specific} heard-as forms learned, {len(learned.forms) - specific} left out"
     )
     return "\n".join(lines)

@@ -1,14 +1,14 @@
-"""Hot words: the file of terms that a user wants recognised, and a search that writes them.
+"""Hot words: the file of a user's terms, and a search that writes them.
 
-In: a file with a term a line, after TABs perhaps a weight, perhaps forms in which it is heard:
+In: a file with a term on each line; after TABs perhaps a weight, and perhaps forms in which it is heard:
 
     atrial fibrillation
     Deximet<TAB>1.5<TAB>dexa medi<TAB>dixie met
     X-ray<TAB><TAB>ex ray
 
-Out: a `HotwordSearch` around greedy or beam search. Where a term is spotted (hotword_spotting.py), the inner
-search is given no other choice than the term's symbols, so that a language model has the term as context; the
-term is then written as the file has it. Empty lines and lines that begin with `# ` are comments.
+Out: a `HotwordSearch` around greedy or beam search. In the frames of a spotted term (hotword_spotting.py) the
+inner search can choose only the term's symbols, so a language model has the term as context; the term is then
+written as in the file. Empty lines and lines that begin with `# ` are comments.
 """
 
 import math
@@ -27,13 +27,13 @@ from ia3_speech.formatting import plural
 from ia3_speech.lm.hotword_spotting import Spelling, SpottedTerm, Spotter
 from ia3_speech.model.hypotheses import Hypothesis, Logits, Search, TimedWord
 
-HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md shows what others do
+HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md compares weights
 UNCOUNTED = 4  # characters: most words of so few have neighbours in every text (left, leg; heady, head)
-SHORT_SHARE = 0.2  # of a short term's characters count nevertheless
-PIECE = 0.5  # what a word piece counts
-FORCED = -100.0  # logit of what a forced term rules out
+SHORT_SHARE = 0.2  # share of a short term's characters that count nevertheless
+PIECE = 0.5  # count of a word piece
+FORCED = -100.0  # logit of the symbols that a forced term excludes
 COMMENT = "# "  # "#hashtag" is a term
-MISSING_HINT = "give a file with a term a line; ia3-speech hotwords learn makes one"
+MISSING_HINT = "give a file with a term on each line; ia3-speech hotwords learn writes such a file"
 DASHES = dict.fromkeys(map(ord, "-‐‑–"))  # in a word: spoken as one word or as two
 
 
@@ -41,22 +41,22 @@ DASHES = dict.fromkeys(map(ord, "-‐‑–"))  # in a word: spoken as one word 
 class Hotword:
     """A term."""
 
-    text: str  # as it appears in transcripts
+    text: str  # the form in transcripts
     weight: float = 1.0  # factor of --hotword-weight: 2 takes the term on half the evidence, 0 never takes it
-    heard_as: tuple[str, ...] = ()  # further forms that are written as `text` where they are recognised
-    path: Path | None = None  # its file; None: of no file
-    line: int = 0  # in its file, from 1
+    heard_as: tuple[str, ...] = ()  # more forms; if they are recognised, `text` is written
+    path: Path | None = None  # the term's file, if it has one
+    line: int = 0  # in the file, from 1
 
     def row(self) -> str:
-        """Its line in a file, without the line's end."""
+        """The term's line in a file, without the line's end."""
         cells = [self.text, "" if self.weight == 1 else f"{self.weight:g}", *self.heard_as]
         return "\t".join(cells).rstrip("\t")
 
 
 def read_hotwords(path: Path) -> list[Hotword]:
-    """The terms of a hot-word file, each once: a term on several lines has the forms of all of them. Raises
-    UserError where the file holds no term, or a line no term, a negative weight, or a weight other than that
-    of an earlier line of the term; the file cannot be read."""
+    """The terms of a hot-word file, each once: a term on several lines has the forms of all lines. Raises
+    UserError if the file cannot be read or contains no term, or a line has no term, a negative weight, or
+    another weight than an earlier line of the term."""
     terms: dict[str, Hotword] = {}
     for number, line in enumerate(read_utf8(path, MISSING_HINT).split("\n"), 1):
         if not line.strip() or line.startswith(COMMENT):
@@ -70,17 +70,17 @@ def read_hotwords(path: Path) -> list[Hotword]:
             )
         terms[term.text] = replace(earlier, heard_as=tuple(dict.fromkeys(earlier.heard_as + term.heard_as)))
     if not terms:
-        raise UserError(f"{path}: holds no term (a line each; after TABs a weight, and how it is heard)")
+        raise UserError(f"{path}: contains no term (a line each; after TABs a weight, and heard-as forms)")
     return [*terms.values()]
 
 
 def parse_line(line: str, path: Path, number: int) -> Hotword:
-    """A term, its weight where the second field is a number or empty, and its forms."""
+    """A term, its weight, if the second field is a number or empty, and its forms."""
     text, *cells = (" ".join(cell.split()) for cell in line.split("\t"))
     if not text:
         raise UserError(f"{path}:{number}: no term before the TAB")
     weight = 1.0
-    with suppress(IndexError, ValueError):  # nothing else, or a form: the weight is left out
+    with suppress(IndexError, ValueError):  # no more fields, or a form: there is no weight
         weight = float(cells[0] or 1)
         del cells[0]
     if not 0 <= weight < math.inf:
@@ -93,8 +93,8 @@ def parse_line(line: str, path: Path, number: int) -> Hotword:
 
 
 def spellings(hotwords: Sequence[Hotword], vocabulary: Vocabulary, weight: float) -> list[Spelling]:
-    """The spellings of all terms, by their number in the list; `weight` is as for `HotwordSearch`. Raises
-    UserError where the base cannot write a term or a form, or two terms have a spelling in common."""
+    """The spellings of all terms, which refer to a term by its number; `weight` is as for `HotwordSearch`.
+    Raises UserError if the base cannot write a term or a form, or two terms share a spelling."""
     result: list[Spelling] = []
     owner: dict[tuple[int, ...], int] = {}
     for number, term in enumerate(hotwords):
@@ -114,7 +114,7 @@ def spellings(hotwords: Sequence[Hotword], vocabulary: Vocabulary, weight: float
 
 
 def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
-    """Without the terms that the base can't write, and those that are spelled as an earlier one."""
+    """The terms that the base can write, except terms spelled like an earlier term."""
     chosen, taken = [], set()
     for term in terms:
         with suppress(UserError):
@@ -125,8 +125,8 @@ def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
 
 
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
-    """The number of characters that earn a bonus: those beyond the fourth, or a fifth of all if that is more.
-    With a bonus for each character, as in the paper, short terms replace similar ordinary words. A word piece
+    """The number of characters with a bonus: those after the fourth, or a fifth of all if that is more. With
+    a bonus for each character, as in the paper, short terms replace similar ordinary words. A word piece
     counts half, since a wrong piece costs as much as a wrong letter."""
     if vocabulary.writes_pieces:
         return PIECE * len(symbols)
@@ -134,8 +134,8 @@ def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
 
 
 def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int, ...]]:
-    """The ways in which a base writes a form: as training normalises it, hyphens as spaces and left out, and
-    as it stands where the base tells capitals from small letters."""
+    """The spellings of a form: normalised as in training, with hyphens as spaces and without them; and
+    unchanged, if the base distinguishes capitals from small letters."""
     spoken = verbalize_numbers(form) if needs_words(vocabulary.letters) else form
     ways = [normalize(spoken), normalize(spoken.translate(DASHES))]
     ways += [form] if vocabulary.cased == "mixed" else []
@@ -156,14 +156,14 @@ def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int,
 
 
 class HotwordSearch:
-    """A search that writes hot words, around another; `weight` is the bonus in nats for each character that
-    counts. Raises UserError where the base cannot write a term."""
+    """A search that writes hot words, around another search; `weight` is the bonus in nats for each character
+    that counts. Raises UserError if the base cannot write a term."""
 
     def __init__(self, hotwords: Sequence[Hotword], weight: float, vocabulary: Vocabulary, search: Search):
         self.hotwords = hotwords
         self.spotter = Spotter(spellings(hotwords, vocabulary, weight), vocabulary)
         self.search = search
-        self.counts = [0] * len(hotwords)  # how often each term was found so far, by its number
+        self.counts = [0] * len(hotwords)  # recognised occurrences of each term
 
     def __call__(self, logits: Logits) -> Hypothesis:
         """See `hypotheses.Search`."""
@@ -177,15 +177,15 @@ class HotwordSearch:
         return replace(hypothesis, words=merge_terms(hypothesis.words, spotted, self.hotwords))
 
     def unused(self) -> str | None:
-        """A note for the end of a run in which no term was recognised; else None."""
+        """A note for the end of a run that recognised no term; else None."""
         if any(self.counts):
             return None
         path, count = self.hotwords[0].path, plural(len(self.counts), "term")
-        return f"{path}: none of its {count} was found in this audio"
+        return f"{path}: none of its {count} was recognised in this audio"
 
 
 def force_terms(logits: np.ndarray, spotted: Sequence[SpottedTerm]) -> None:
-    """Let the frames of spotted terms, in (frames, vocabulary) logits, allow nothing else."""
+    """Let the frames of spotted terms, in (frames, vocabulary) logits, allow only the terms' symbols."""
     for term in spotted:
         frames = np.arange(term.start, term.start + len(term.path))
         logits[frames] = FORCED
@@ -195,16 +195,16 @@ def force_terms(logits: np.ndarray, spotted: Sequence[SpottedTerm]) -> None:
 def merge_terms(
     words: Sequence[TimedWord], spotted: Sequence[SpottedTerm], hotwords: Sequence[Hotword]
 ) -> tuple[TimedWord, ...]:
-    """Words of a search of forced logits, in order, where each spotted term stands as its file writes it, in
-    place of the words whose middle is within it."""
+    """The words of a search of forced logits, in order; each spotted term, as its file writes it, replaces
+    the words whose middle is within it."""
     merged = [
         word
         for word in words
         if not any(term.first <= (word.first + word.last) / 2 <= term.last for term in spotted)
     ]
     for term in spotted:
-        # Where a term is written unlike it was heard ("B12"), no alignment of its text finds its times and
-        # confidence: exp(score) are the odds of the term against what the base prefers in these frames.
+        # If a term is written differently than it was heard ("B12"), no alignment of its text finds its times
+        # and confidence: exp(score) are the odds of the term against the best path in these frames.
         confidence = None if term.spelling.as_written else 1 / (1 + math.exp(-term.score))
         text = hotwords[term.spelling.term].text
         merged.append(TimedWord(text, term.first, term.last, confidence))

@@ -2,13 +2,13 @@
 
     spotted = Spotter(spellings, vocabulary).spot(logits)     # (frames, vocabulary) → [SpottedTerm, …]
 
-In: logits of one utterance. Out: the terms that are in it, with their frames. Every spelling is a path
-through a prefix tree of CTC states, a symbol and the blank after it, and a Viterbi search runs over all of
-them at once (token passing: Andrusenko et al. 2024, arXiv 2406.07096). A path begins after a word delimiter,
-or with a piece that starts a word, and ends before another. Its cost is what it loses to the best path:
+In: logits of an utterance. Out: the spoken terms, with their frames. Every spelling is a path through a
+prefix tree of CTC states, a symbol and the blank after it, and a Viterbi search runs over all paths at once
+(token passing: Andrusenko et al. 2024, arXiv 2406.07096). A path begins after a word delimiter, or with a
+piece that starts a word, and ends before another. Its cost is its loss against the best path:
 
     cost  = Σ_t (max_k logits[t, k] − logits[t, path_t])     nats; 0: greedy search writes the term anyway
-    score = bonus − cost                                     the term is taken where this is positive
+    score = bonus − cost                                     the term is taken if this is positive
                                                              (a lost word boundary costs double)
 
 which is the paper's comparison of a boosted term with the greedy words in the same frames. Of terms that
@@ -25,14 +25,14 @@ from ia3_speech.decoding.word_times import forced_path
 from ia3_speech.errors import SearchError
 from ia3_speech.model.hypotheses import NAN, Logits
 
-NEVER = np.float32(-1e9)  # a score that no path comes back from
-BOUNDARY = 2.0  # factor of what a path loses at the word boundaries around it: terms are whole words
-SLACK = 6.0  # nats that a path may have lost beyond its bonus so far; one that has lost more is given up
+NEVER = np.float32(-1e9)  # the score of an impossible path
+BOUNDARY = 2.0  # factor of a path's loss at the word boundaries around it: terms are whole words
+SLACK = 6.0  # nats of loss beyond the bonus so far, after which a path is abandoned
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """One way in which a term may be heard."""
+    """A form of a term, as the base may write it."""
 
     term: int  # number of the term
     symbols: tuple[int, ...]  # of the base's vocabulary, with delimiters between words
@@ -54,11 +54,11 @@ class SpottedTerm:
 
 
 class Spotter:
-    """Finds terms in logits, by a tree of their spellings, which share their beginnings.
+    """Finds terms in logits, by a tree of their spellings.
 
     Args:
-        spellings: of the terms, in symbols of `vocabulary`; of two with the same symbols the first is taken,
-            and none without a bonus.
+        spellings: of the terms, in symbols of `vocabulary`; of two with the same symbols the first is used,
+            and spellings without a bonus are not used.
         vocabulary: of the base.
     """
 
@@ -82,15 +82,15 @@ class Spotter:
             self.spellings.setdefault(node, spelling)
         # (nodes,) of the tree; node 0 is the root, and its own parent.
         self.symbol, self.parent = np.array(symbols), np.array(parents)
-        self.limit = np.array(limits, np.float32)  # (nodes,) score below which a path in a node is given up
-        # (nodes,) whether a node's symbol is its parent's, from which CTC separates it by a blank.
+        self.limit = np.array(limits, np.float32)  # (nodes,) lower paths in a node are abandoned
+        # (nodes,) whether a node's symbol equals its parent's, so that CTC separates them by a blank.
         self.doubled = (self.symbol == self.symbol[self.parent]) & (self.parent > 0)
         self.bonus = np.full(len(symbols), NEVER)  # (nodes,) nats of the spelling that ends in a node
         self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]
 
     def spot(self, logits: Logits) -> list[SpottedTerm]:
         """The terms in (frames, vocabulary) logits of any float type, in order, without overlap. Raises
-        SearchError where the logits hold a NaN."""
+        SearchError for a NaN."""
         values = np.asarray(logits, dtype=np.float32)
         if np.isnan(values).any():
             raise SearchError(NAN)
@@ -109,7 +109,7 @@ class Spotter:
             before = np.float32(BOUNDARY) * losses[:, self.vocabulary.delimiter_id]
             return before, np.append(before, np.float32(0))
         after = np.zeros(len(losses) + 1, np.float32)
-        if self.vocabulary.boundaries:  # what the best path writes next has to start a word
+        if self.vocabulary.boundaries:  # the next symbol of the best path has to start a word
             blank, word_starts, starts_word = self.vocabulary.blank, self.vocabulary.boundaries, True
             for frame, symbol in reversed([*enumerate(losses.argmax(axis=1).tolist())]):
                 starts_word = starts_word if symbol == blank else symbol in word_starts
@@ -117,11 +117,11 @@ class Spotter:
         return np.zeros(len(losses), np.float32), after
 
     def search(self, losses: np.ndarray) -> list[tuple[int, int, int, float]]:
-        """The spellings with the largest sum of scores: of each the node of the tree where it ends, the frame
-        of the boundary before it, -1 at the beginning, that of the boundary after it, and its score.
+        """The spellings with the largest sum of scores: for each the node of the tree where it ends, the
+        frames of the boundaries before (-1 at the beginning) and after it, and its score.
 
-        In a node a path is in its symbol or in the blank after it; of paths in the same state the best is
-        kept, with its boundary. A path's score includes the scores of the terms before it.
+        In a node a path is in its symbol or in the blank after it; of paths in the same state the best
+        remains, with its boundary. A path's score includes the scores of the terms before it.
         """
         blank, nodes_in_all = self.vocabulary.blank, len(self.symbol)
         before, after = self.boundaries(losses)
@@ -168,7 +168,7 @@ class Spotter:
     def align(
         self, losses: np.ndarray, spelling: Spelling, before: int, after: int, score: float
     ) -> SpottedTerm:
-        """The frames of a spelling between two boundaries, which are not its own."""
+        """The frames of a spelling between two boundaries."""
         blank = self.vocabulary.blank
         aligned = forced_path(losses[before + 1 : after], spelling.symbols, blank)
         path, frames = aligned.tolist(), np.flatnonzero(aligned != blank)

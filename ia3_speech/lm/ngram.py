@@ -4,11 +4,11 @@
 
 In: sentences. Out: a back-off model, which `arpa` writes and reads. Estimation is interpolated modified
 Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling",
-TR-10-98, equations 24 to 27) with the conventions of KenLM's `lmplz`, with which the tests compare it number
-by number: n-grams that begin a sentence keep their counts, unigrams are interpolated with the uniform
+TR-10-98, equations 24 to 27) with the conventions of KenLM's `lmplz`, with which the tests compare every
+number: n-grams that begin a sentence keep their counts, unigrams are interpolated with the uniform
 distribution, and `<unk>` gets the uniform share. No Python package that installs without a compiler on every
-supported Python estimates this model (kaldingram's is unmodified Kneser-Ney, kenlm's wheels only query). It
-is NumPy throughout: a million words take a few seconds.
+supported Python estimates this model (kaldingram estimates unmodified Kneser-Ney, kenlm's wheels only query).
+The code is NumPy throughout: a million words take a few seconds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,17 +22,17 @@ UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
 SPECIAL = ("<unk>", "<s>", "</s>")
 NEVER = -99.0  # log10 of the probability of <s>, which is never predicted
 MIN_WEIGHT = 0.05  # of a model in a mixture whose weights a dev set chooses
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback: for texts too small to estimate them
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # of lmplz --discount_fallback, for small texts
 
 
 @dataclass
 class Order:
-    """All n-grams of one length k, sorted by history and word: four arrays, (number,) each."""
+    """All n-grams of a length k, sorted by history and word: four arrays, (number,) each."""
 
     history: np.ndarray  # index, among the n-grams of length k − 1, of the first k − 1 words; 0 for unigrams
     word: np.ndarray  # id of the last word
     log_probability: np.ndarray  # log10 p(word | history)
-    log_backoff: np.ndarray  # log10 of its back-off weight as a history; 0 where no longer one follows
+    log_backoff: np.ndarray  # log10 of its back-off weight as a history; 0 if it is no history
 
     @classmethod
     def without_probabilities(cls, history: np.ndarray, word: np.ndarray) -> "Order":
@@ -108,18 +108,17 @@ class NgramModel:
 def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
     """Interpolated modified Kneser-Ney of sentences, each a sequence of words.
 
-    Where a text is too small to estimate the three discounts of an order, they are 0.5, 1 and 1.5, as with
-    `lmplz --discount_fallback`. Raises UserError where the text holds no word, or a word of its own is <s>,
-    </s> or <unk>."""
+    If a text is too small to estimate the three discounts of an order, they are 0.5, 1 and 1.5, as with
+    `lmplz --discount_fallback`. Raises UserError if the text contains no word, or <s>, </s> or <unk>."""
     ids = {word: number for number, word in enumerate(SPECIAL)}
     stream: list[int] = []
     for words in sentences:
         if reserved := set(words) & set(SPECIAL):
-            raise UserError(f"the text holds {reserved.pop()}, which the model itself writes (delete it)")
+            raise UserError(f"the text contains {reserved.pop()}, a word of the model itself (delete it)")
         if words:
             stream += [START, *(ids.setdefault(word, len(ids)) for word in words), END]
     if not stream:
-        raise UserError("the text holds no word")
+        raise UserError("the text contains no word")
     orders, counts = count_ngrams(np.array(stream), len(ids), order)
     model = NgramModel(list(ids), orders)
     smooth(model, adjusted_counts(model, counts))
@@ -127,9 +126,9 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
 
 
 def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order], list[np.ndarray]]:
-    """All n-grams up to a length, without probabilities, and how often each occurs in a `stream` of ids,
-    (words of the text,), each sentence from START to END; no n-gram reaches across its end. Each of the
-    `words` of the vocabulary is a unigram."""
+    """All n-grams up to a length, without probabilities, and their counts in a `stream` of ids, (words of the
+    text,), each sentence from START to END; no n-gram crosses a sentence's end. Each of the `words` of the
+    vocabulary is a unigram."""
     sentence = np.cumsum(stream == START)
     at = stream.astype(np.int64)  # index of the n-gram that begins here, of the length before
     counts = [np.bincount(at, minlength=words)]
@@ -152,7 +151,7 @@ def unigrams(words: int) -> Order:
 
 
 def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndarray]:
-    """Kneser-Ney's counts: for all but the longest n-grams, how many different words stand before them.
+    """Kneser-Ney's counts: the number of different words before an n-gram, except for the longest n-grams.
 
     N-grams that begin with <s> have no word before them and keep their counts. The count of <s> itself, which
     is never predicted, is 0.
@@ -167,12 +166,12 @@ def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndar
 
 
 def suffixes(model: NgramModel, length: int) -> np.ndarray:
-    """For each n-gram of a length, the index of the one without its first word, or −1. (number,)"""
+    """For each n-gram of a length, the index of the n-gram without its first word, or −1. (number,)"""
     return model.index(model.ngrams(length)[:, 1:])
 
 
 def discounts(counts: np.ndarray) -> np.ndarray:
-    """What is taken off counts of 0, 1, 2, and 3 or more: (4,). Chen and Goodman 1998, equation 26."""
+    """The discounts of counts of 0, 1, 2, and 3 or more: (4,). Chen and Goodman 1998, equation 26."""
     n = [int((counts == number).sum()) for number in range(1, 5)]
     if min(n[:3]) > 0:
         y = n[0] / (n[0] + 2 * n[1])
@@ -203,10 +202,10 @@ def smooth(model: NgramModel, counts: list[np.ndarray]) -> None:
 
 
 def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
-    """One back-off model of the linear interpolation Σ weight · p, as SRILM's `ngram -mix-lm` makes it.
+    """The back-off model of the linear interpolation Σ weight · p, as in SRILM's `ngram -mix-lm`.
 
-    It holds the n-grams of all models; those that no model holds are backed off, which is an approximation of
-    the sum (Stolcke 2002, "SRILM", section 3.2). Words that one model lacks share its probability of <unk>.
+    It contains the n-grams of all models; other n-grams are backed off, which approximates the sum (Stolcke
+    2002, "SRILM", section 3.2). Words that a model lacks share its probability of <unk>.
     """
     models = sharing_unknown(models)
     vocabulary = list(dict.fromkeys(word for model in models for word in model.vocabulary))
@@ -234,8 +233,8 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
 
 
 def sharing_unknown(models: Sequence[NgramModel]) -> list[NgramModel]:
-    """The models, whose probability of <unk> is shared among the words that only others know, and <unk>
-    itself: so that over the words of all each sums to one."""
+    """The models; each divides its probability of <unk> among <unk> and the words that only the others have,
+    so that it sums to one over the words of all."""
     words, shared = set().union(*(model.vocabulary for model in models)), []
     for model in models:
         share = np.log10(1 + len(words) - len(model.vocabulary))
@@ -247,10 +246,10 @@ def sharing_unknown(models: Sequence[NgramModel]) -> list[NgramModel]:
 
 
 def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[str]]) -> list[float]:
-    """The weights with which a mixture of the models fits the sentences best, by expectation maximisation.
+    """The weights of a mixture of the models that fits the sentences best, by expectation maximisation.
 
-    Then each gets MIN_WEIGHT and a share of the rest: where the sentences are few and need one model alone,
-    words that only another knows must stay possible.
+    Then each model gets MIN_WEIGHT and a share of the rest: words that only one model has must stay possible,
+    even if the sentences are few and don't contain them.
     """
     p = np.stack([10.0 ** model.word_scores(sentences) for model in sharing_unknown(models)])
     weights = np.full(len(models), 1 / len(models))
@@ -272,9 +271,9 @@ def renormalise(model: NgramModel) -> None:
 
 
 def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mass that each history of n-grams of a length leaves for words that do not follow it in the model:
-    1 − Σ p(w | history) over the words that follow it, and 1 − Σ p(w | history without its first word) over
-    the same words; both (histories,)."""
+    """The mass of each history of n-grams of a length for words that do not follow it in the model: 1 − Σ p(w
+    | history) over the words that follow it, and 1 − Σ p(w | history without its first word) over the same
+    words; both (histories,)."""
     order = model.orders[length - 1]
     histories = len(model.orders[length - 2])
     shorter = model.score(model.ngrams(length)[:, 1:])
@@ -283,11 +282,11 @@ def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prune(model: NgramModel, threshold: float) -> NgramModel:
-    """Leave out n-grams whose loss changes the model's perplexity by less than `threshold` (relative, such as
-    1e-8).
+    """The model without n-grams whose removal changes the perplexity by less than `threshold` (relative, such
+    as 1e-8).
 
     Stolcke 1998, "Entropy-based Pruning of Backoff Language Models", equation 3: SRILM's `ngram -prune`. An
-    n-gram that a longer one needs as its history or its suffix stays. Unigrams stay.
+    n-gram that a longer n-gram needs as its history or suffix stays. Unigrams stay.
     """
     if threshold <= 0:
         return model
@@ -316,7 +315,7 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
 
 
 def perplexity_change(model: NgramModel, length: int, log_history: np.ndarray) -> np.ndarray:
-    """The relative change of perplexity when each n-gram of a length is left out alone. (number,)"""
+    """The relative change of perplexity if each n-gram of a length is removed alone. (number,)"""
     order = model.orders[length - 1]
     left, lower_left = (mass[order.history] for mass in left_over(model, length))
     longer, shorter = order.log_probability, model.score(model.ngrams(length)[:, 1:])

@@ -5,10 +5,10 @@ files of the folders that we, onnx-asr, sherpa-onnx and transformers.js read.
                         → logits (N, frames, V), frames (N,)
     without             samples (N, T), perhaps lengths (N,) → log probabilities (N, frames, V)
 
-In: a base of `load_base`, whose model is changed and has no other use afterwards. Out: an `onnx.ModelProto` in
-float32. Samples are 16 kHz, full scale ±1; the graph normalises them, if the base needs that. A row in a batch
-equals the row alone, as with `Base.forward`: normalisations over time count only the row's samples and frames,
-attention is masked, and convolutions that reach across a row's end find zeros there.
+In: a base of `load_base`, whose model is changed and has no other use afterwards. Out: an `onnx.ModelProto`
+in float32. Samples are 16 kHz, full scale ±1; the graph normalises them, if the base needs that. A row in a
+batch equals the row alone, as with `Base.forward`: normalisations over time count only the row's samples and
+frames, attention is masked, and convolutions that reach across a row's end find zeros there.
 
 A vector has a default, ones, as ONNX allows for an input that is an initializer too; so ONNX Runtime's own
 adapters (`add_active_adapter`) work.
@@ -63,8 +63,8 @@ class SpeechGraph(nn.Module):
 
     Args:
         base: its model has vectors, if these are inputs.
-        with_vectors: return logits and the rows' frames; else log probabilities, which are blank after a row's
-            end.
+        with_vectors: return logits and the rows' frames; else log probabilities, which are blank after a
+            row's end.
     """
 
     def __init__(self, base: Base, with_vectors: bool):
@@ -114,8 +114,8 @@ def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, eps
 def mask_convolutions(base: Base, lengths: torch.Tensor, frames: torch.Tensor) -> None:
     """Let the base's model compute each row as if it were alone.
 
-    It does the work of `kinds.ctc.zero_padding` for numbers of frames that are tensors; and group norms of the
-    front end, which `Base.forward` runs utterance by utterance, count only a row's frames.
+    It does the work of `kinds.ctc.zero_padding` for numbers of frames that are tensors; and group norms of
+    the front end, which `Base.forward` runs utterance by utterance, count only a row's frames.
 
     Args:
         lengths: samples of the rows.

@@ -78,4 +78,4 @@ def test_what_cannot_be_read(vocabulary):
     logits[1, 5] = np.nan
     for broken in (logits, torch.from_numpy(logits)):
         with pytest.raises(SearchError, match="the model's output holds NaN"):
-            GreedySearch(vocabulary)(broken).text
+            GreedySearch(vocabulary)(broken)
