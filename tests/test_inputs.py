@@ -89,7 +89,7 @@ def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
     assert not inputs_of(data, rate=1).is_current(out, resume=True)
     assert not inputs_of(data, rate=1).is_current(out, resume=True)  # killed: the same run goes on
     (out / "checkpoint").write_text("steps")
-    with pytest.raises(UserError, match=r"out: holds a run from other inputs \(rate\): choose another --out"):
+    with pytest.raises(UserError, match=r"out: holds a run from other inputs \(rate\): choose another `out`"):
         inputs_of(data, rate=2).is_current(out, resume=True)
     assert (out / "checkpoint").is_file()
     inputs_of(data, rate=1).record(out)
@@ -102,7 +102,7 @@ def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
 
 def test_training_writes_to_no_folder_of_others_and_force_deletes_none(tmp_path):
     data = data_directory(tmp_path)
-    with pytest.raises(UserError, match=r"--force would delete .*, which this run reads"):
+    with pytest.raises(UserError, match=r"`force` would delete .*, which this run reads"):
         inputs_of(data).is_current(tmp_path, force=True, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("of years")

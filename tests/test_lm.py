@@ -265,7 +265,7 @@ def test_learned_forms_are_checked_and_used(run_command, tmp_path, heard, tiny_f
     out = tmp_path / "out"
     learned = run_command(*heard, tmp_path / "terms")
     assert (learned.code, learned.err) == (0, "")
-    assert learned.out.endswith(f"; 2 heard-as forms kept, 0 left out\n{out}: 2 terms\n")
+    assert learned.out.endswith(f"; 2 heard-as forms learned, 0 left out\n{out}: 2 terms\n")
     written = f"# forms learned from {tmp_path}/data and {tmp_path}/heard\n"
     written += "Deximet\t\tdexa medi\nCOVID-19\t2\tcovid nighteen\n"
     assert out.read_text() == written
@@ -278,7 +278,7 @@ def test_learned_forms_are_checked_and_used(run_command, tmp_path, heard, tiny_f
     transcribed = run_command("transcribe", tmp_path / "s-0.wav", *common, 50)
     assert transcribed.err == "" and {"Deximet", "COVID-19"} & set(transcribed.out.split())
     decode, record = ("decode", tmp_path / "data", tmp_path / "decoded"), tmp_path / "decoded/decode.json"
-    assert run_command(*decode, *common, 0.001).err == f"{out}: none of its 2 terms was found in this audio\n"
+    assert run_command(*decode, *common, 0.001).err == f"{out}: none of its 2 terms was recognised in this audio\n"
     expected = {"hotwords": str(out), "hotword_weight": 0.001, "terms": 2}
     assert json.loads(record.read_text()).items() >= expected.items()
     out.write_text("Deximet\n")  # another list: decoded again

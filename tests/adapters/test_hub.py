@@ -279,7 +279,7 @@ def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):
     code, _, err = run("push", tmp_path / "exp/a", "me/other", HF_ENDPOINT="http://127.0.0.1:9")
     assert (code, err) == (1, "error: me/other: the Hub, http://127.0.0.1:9, can't be reached\n")
     code, _, err = run("push", tmp_path / "exp/a", tmp_path)
-    assert code == 1 and f"error: {tmp_path}: is no id on the Hub, USER/NAME (cp -r " in err
+    assert code == 1 and f"error: {tmp_path}: is not an id on the Hub, USER/NAME (cp -r " in err
 
 
 def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
@@ -296,7 +296,7 @@ def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
     assert run("pull", "me/s42")[0] == 0
     server.repositories["me/public"] = Repository()
     code, _, err = run("push", source, "me/public", "--private")
-    assert code == 1 and "is public already, and --private was asked for" in err
+    assert code == 1 and "is public, and --private was asked for" in err
     assert server.repositories["me/public"].files == {}
     assert run("push", source, "me/public", "--consent")[0] == 0
     record = source / METADATA

@@ -262,10 +262,10 @@ def test_every_tensor_is_used_once_and_none_is_missing(tiny_model, tmp_path, cha
 
 def test_a_wrong_base_is_refused_with_both_names(tiny_model, tmp_path):
     save_adapter(attach_random(tiny_model(), *THREE), tmp_path / "a")
-    message = r"another base, .*Wav2Vec2ForCTC, 3 layers .*; this one is Wav2Vec2ForCTC"
+    message = r"another base, .*Wav2Vec2ForCTC, 3 layers .*; this base is Wav2Vec2ForCTC"
     with pytest.raises(AdapterError, match=message):
         load_adapter(tiny_model(seed=5), tmp_path / "a")
-    with pytest.raises(AdapterError, match="this one is HubertForCTC"):
+    with pytest.raises(AdapterError, match="this base is HubertForCTC"):
         load_adapter(tiny_model("hubert"), tmp_path / "a")
 
 

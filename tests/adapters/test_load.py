@@ -229,7 +229,7 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path, run_co
     assert (metadata.base, metadata.config) == (str(pair), record.config)
     assert metadata.fingerprint == record.fingerprint
     save_adapter(attach_random(tiny_model(seed=5), "key"), tmp_path / "other")
-    with pytest.raises(AdapterError, match=r"/other was trained on another base, .*; this one is Wav2Vec2"):
+    with pytest.raises(AdapterError, match=r"/other was trained on another base, .*; this base is Wav2Vec2"):
         load(adapter=f"accent+{tmp_path / 'other'}")
 
 

@@ -157,7 +157,7 @@ def test_somebodys_corrections_are_no_training_data(adapter):
 def test_other_contents_need_force(adapter):
     path = register(adapter(1.0), "a")
     (adapter(1.0) / "note.txt").write_text("old")
-    with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*--force, .*register --keep"):
+    with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*`force`, .*register --keep"):
         register(adapter(1.0), "a")
     register(adapter(1.0), "a", force=True)
     (adapter(2.0) / "note.txt").unlink()

@@ -49,7 +49,7 @@ def test_one_adapter_or_none_for_both(call, tiny_folder, speaker42):
 
 def test_what_has_no_channels(call, tiny_folder):
     asr = load(tiny_folder, channels="split")
-    with pytest.raises(AudioError, match=r"left\.wav: has one channel"):
+    with pytest.raises(AudioError, match=r"left\.wav: has a single channel"):
         asr.transcribe(call / "left.wav")
     with pytest.raises(AudioError, match="array: channels are split of files alone"):
         asr.transcribe(np.zeros(SAMPLE_RATE, np.float32))

@@ -119,7 +119,7 @@ def test_names_of_formats():
     assert parse_formats("srt,JSON, srt") == ["srt", "json"]
     assert parse_formats("all") == ALL and set(ALL) == set(FORMATS) - {"text", "dictation"}
     for bad in ("xml", "", "srt,", "text,txt", "dictation,all"):
-        with pytest.raises(UserError, match=r"^--format: [^\n]+$"):
+        with pytest.raises(UserError, match=r"^`format`: [^\n]+$"):
             parse_formats(bad)
 
 

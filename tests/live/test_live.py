@@ -55,7 +55,7 @@ def test_speech_that_is_never_cut(run_command, tiny_folder, tmp_path):
     flags, data, ends = ("--base", tiny_folder, "--format", "json", *words), wav(babble(20.0)), []
     for limit in ((), ("--max-seconds", "inf")):
         result = run_command("live", *flags, *limit, stdin=data)
-        assert "terms.txt: none of its 1 term was found" in result.err
+        assert "terms.txt: none of its 1 term was recognised" in result.err
         ends.append([json.loads(line)["end"] for line in result.out.splitlines()])
     assert len(ends[0]) == 2 and ends[1] == [pytest.approx(20.0, abs=0.1)]
 
@@ -96,7 +96,7 @@ def test_flags_of_transcribe_that_do_not_fit_live_input(run_command):
         "--partials": "--partials is for live input",
         "--mic -": "-: --mic takes no files",
         "--raw 16000 a.wav b.wav": "a.wav: --raw takes no files",
-        "--live --channels split": "--channels does not apply to live input",
+        "--live --channels split": "--channels has no effect on live input",
     }
     for line, message in lines.items():
         result = run_command("transcribe", *line.split())

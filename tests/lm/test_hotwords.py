@@ -185,7 +185,7 @@ def test_terms_are_counted():
     search = HotwordSearch(terms, 1.0, LETTERS, GreedySearch(LETTERS))
     noise = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
     assert search(noise).text == GreedySearch(LETTERS)(noise).text
-    assert search.unused() == "terms: none of its 2 terms was found in this audio"
+    assert search.unused() == "terms: none of its 2 terms was recognised in this audio"
     texts = [search(torch.from_numpy(logits).half()).text for logits in rows]
     assert texts == ["a Fever", "no Pyrexia at all", ""]
     assert search.unused() is None and search.counts == [1, 1]
@@ -264,7 +264,7 @@ def test_only_specific_forms_are_learned():
         "dexa medi     2             0  Deximet",
         "as ma         1             0  Asthma",
         "line          1             1  loin  left out",
-        "4 occurrences of terms, 0 of them recognised; 2 heard-as forms kept, 1 left out",
+        "4 occurrences of terms, 0 of them recognised; 2 heard-as forms learned, 1 left out",
     ]
     found = learn_forms(terms, utterances, text=[["as", "ma"]])
     assert [form.text for form in found.forms if form.is_specific] == ["dexa medi"]

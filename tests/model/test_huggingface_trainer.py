@@ -70,7 +70,7 @@ def test_collate_writes_numbers_in_words_and_says_so_once(tiny_base, caplog):
     assert collate.numbers == {"2nd → second": 1, "9 → nine": 2}
     assert caplog.messages == [
         'column "text": numbers are written in words, since the base has no digits: 2nd → second, 9 → nine '
-        "(said once; write them out as they were spoken, where that differs)"
+        "(this warning comes once; correct numbers that were spoken differently)"
     ]
 
 

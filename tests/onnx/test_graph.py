@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_named(graph, speaker42, recordings, tmp_path):
     with pytest.raises(ValueError, match=r"1 waves and 1 vectors, the shortest wave of 100 samples"):
         asr.recognizer.base.logits([np.zeros(100, np.float32)])
     assert asr.recognizer.base.logits([]) == []
-    with pytest.raises(AdapterError, match=r"no graph.json in it \(ia3-speech export"):
+    with pytest.raises(AdapterError, match=r"has no graph.json \(ia3-speech export"):
         ia3_speech.onnx.load(tmp_path)
 
 

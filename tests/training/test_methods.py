@@ -238,7 +238,7 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
     [
         ({"method": "lorra"}, "no method lorra .there are ia3, lora, dora"),
         ({"method": "prompt", "options": {"frame": 3}}, "prompt on Wav2Vec2ForCTC: .*unexpected keyword"),
-        ({"method": "bottleneck"}, "its layers have no free place"),
+        ({"method": "bottleneck"}, "its layers take no adapter"),
         ({"method": "head", "layers": "0"}, "nothing trains"),
         ({"options": {"rr": 3}}, "lora on Wav2Vec2ForCTC: LORA has no option rr"),
         ({"options": {"target_modules": ["unused"]}}, "lora on Wav2Vec2ForCTC: no effect of wav2vec2"),
