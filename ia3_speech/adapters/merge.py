@@ -233,7 +233,7 @@ def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> st
         f"`AutoModelForCTC` and `AutoProcessor` load it, and nothing else is needed.\n\n"
         f"- base: {name} ({describe_base(merged.fingerprint)}); its licence applies here too\n"
         f"- adapter: {adapter} ({'; '.join(parts)})\n{label_lines}"
-        f"- merged by ia3-speech {ia3_speech.__version__}: each weight times its vector, rounded once. Keep "
-        f"the adapter: it can't be taken out of these files again.\n"
+        f"- merged by ia3-speech {ia3_speech.__version__}: each weight times its vector, rounded once. The "
+        f"adapter can't be taken out of these files again, so keep it.\n"
         f"{BIOMETRIC_NOTE if labels.get('speaker') else ''}"
     )

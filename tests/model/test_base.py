@@ -109,7 +109,7 @@ def test_bases_that_are_none(tiny_model, processor, tmp_path):
         load_base("nobody/nothing")
     with pytest.raises(BaseError, match="holds no CTC model that transformers can load"):
         load_base(tmp_path)
-    with pytest.raises(BaseError, match="dtype is 'int4', not one of float32"):
+    with pytest.raises(BaseError, match="`dtype` is 'int4', not one of float32"):
         load_base(tmp_path, dtype="int4")
     with pytest.raises(BaseError, match="not a CTC model with a tokenizer"):
         make_base(tiny_model().wav2vec2, processor, "body alone")
@@ -126,7 +126,7 @@ def test_a_checkpoint_that_lacks_a_tensor(tiny_folder):
     assert torch.equal(one, other) and 0 < float(one.min()) < float(one.max()) < 1
     del tensors["lm_head.weight"]
     save_file(tensors, file, {"format": "pt"})
-    with pytest.raises(BaseError, match=r"lacks lm_head.weight, so it is no recogniser \(take one"):
+    with pytest.raises(BaseError, match=r"lacks lm_head.weight, so it is no recogniser \(take a checkpoint"):
         load_base(tiny_folder)
 
 

@@ -147,7 +147,7 @@ def test_ranges_of_layers_are_read_and_written_short(layers, numbers, written):
 
 @pytest.mark.parametrize("layers", ["3", "1-3", "2-1", "x", "-1", "0;1", ""])
 def test_layers_that_are_not_there(layers):
-    with pytest.raises(AdapterError, match="layers is"):
+    with pytest.raises(AdapterError, match="`layers` is"):
         IA3Config(layers=layers).layer_numbers(3)
 
 
