@@ -1,4 +1,4 @@
-"""The options of training: the flags of `train`, the keys of its YAML files, and which values they may have.
+"""The options of training: the flags of `train`, the keys of its YAML files, and their allowed values.
 
 In: YAML, flags, or keyword arguments. Out: `TrainingOptions`. `speakers` and `self-train` extend
 `SharedOptions`. The description of an attribute is its help.
@@ -26,7 +26,7 @@ AT_LEAST_1, POSITIVE, NOT_NEGATIVE = "at least 1", "above 0, and finite", "0 or 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedOptions:
-    """What training one adapter and training an adapter for each speaker have in common.
+    """Options that all trainings share.
 
     Attributes:
         base: mini, a folder, or a hub id
@@ -40,14 +40,12 @@ class SharedOptions:
         learning_rate: peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change
             nothing
         warmup: share of all steps in which the learning rate rises; afterwards it falls linearly to zero
-        clip: largest norm of an adapter's gradient; larger ones are scaled down
-        speeds: factors of speed perturbation, such as 0.9 1 1.1; each epoch draws one of them for each
-            utterance
-        noise: folder of audio files; each epoch mixes a piece of one of them into each training utterance
+        clip: largest norm of an adapter's gradient; larger gradients are scaled down
+        speeds: factors of speed perturbation, such as 0.9 1 1.1; each epoch draws a factor for each utterance
+        noise: folder of audio files; each epoch mixes a piece of a file into each training utterance
         noise_snr: lowest and highest signal-to-noise ratio in dB, between which each mixture's is drawn, with
             noise
-        reverb: folder of room impulse responses; each epoch convolves each training utterance with one of
-            them
+        reverb: folder of room impulse responses; each epoch convolves each training utterance with a response
         spec_augment: base: masks as in the base's configuration; off: no masks
         dropout: base: rates as in the base's configuration; off: 0, with which a base with dropout trains
             faster
@@ -66,14 +64,13 @@ class SharedOptions:
             it changes results by rounding only, on a CPU not at all
         cache_gb: gigabytes of memory for the features that the frozen part of the base computes; 0: no cache
         cache_dir: folder for the features that do not fit into this memory, which later runs use again (0.4
-            GB per hour of audio at each speed; delete it when you like); without it these are computed again
-            in each epoch
+            GB per hour of audio at each speed; delete it when you like); without it, each epoch computes them
         precision: bf16: mixed precision; no: none; auto: bf16 if it is faster on this processor or GPU
         device: a torch device (default: CUDA where there is one)
         force: delete what `out` holds, and train again
     """
 
-    # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
+    # A resumed run may have other values: they do not change the adapter, or their contents are compared.
     NOT_COMPARED: ClassVar[set[str]] = {
         "init_adapter", "out", "replay", "noise", "reverb", "adapters_per_batch", "cache_gb", "cache_dir",
         "device", "force",
@@ -247,9 +244,8 @@ def check_options(options: SharedOptions) -> None:
 
 
 def method_config(options: TrainingOptions) -> dict[str, Any]:
-    """What the record of an adapter of another method than IA³ holds: its name (of FILE.py:NAME the second),
-    placements, layers, options; of peft:FILE, that file's. Raises TrainingError where the file is no PEFT
-    configuration."""
+    """The record of a method other than IA³: its name (NAME of FILE.py:NAME), placements, layers, options (of
+    peft:FILE, those in the file). Raises TrainingError where the file is no PEFT configuration."""
     import yaml
 
     name, _, file = options.method.partition(":")
@@ -294,8 +290,8 @@ def to_yaml(options: SharedOptions) -> str:
 
 
 def comparable(options: SharedOptions) -> dict[str, Any]:
-    """The options that decide the result. Folders are left out, since their contents are compared instead;
-    newer options without effect too, so that an adapter from before them is still current."""
+    """The options that decide the result. Folders are left out, since their contents are compared. Newer
+    options without effect are left out too, so that an older adapter stays current."""
     without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
     if not options.noise:
         without_effect["noise_snr"] = options.noise_snr
