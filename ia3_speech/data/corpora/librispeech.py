@@ -1,4 +1,4 @@
-"""LibriSpeech, one reader of it: English audio books, read aloud by volunteers of LibriVox.
+"""A reader of LibriSpeech: English audio books, read aloud by volunteers of LibriVox.
 
     python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR [--reader 237] [--size full|small]
 

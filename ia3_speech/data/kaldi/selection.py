@@ -48,7 +48,7 @@ def subset_data_directory(
 
 def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirectory:
     """Read a directory that may lack text and audio, or be sorted otherwise; its tables are checked. Raises
-    DataError also where it or two of `targets` are one folder: no directory is written over its source."""
+    DataError also if two of the folders are the same: no directory is written over its source."""
     path, folders = Path(path), {Path(folder).resolve() for folder in (path, *targets)}
     if len(folders) <= len(targets):
         raise DataError(f"{targets[-1]}: source and targets must be different folders (give another name)")
@@ -131,12 +131,11 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
 
 
 def hold_out(names: Iterable[str], share: float = DEV_SHARE) -> set[str]:
-    """A share of the different names, which a hash of the names decides: of two or more at least one, and
-    not all; of a single one none."""
+    """A share of the different names, chosen by a hash: at least one of two or more, and never all."""
     ordered = sorted(set(names), key=hash_order)
     return set(ordered[: min(len(ordered) - 1, max(1, round(share * len(ordered))))])
 
 
 def hash_order(name: str) -> str:
-    """A sorting key that shuffles names. It depends on the name alone, not on a seed or other names."""
+    """A sorting key that shuffles names, independent of a seed and of other names."""
     return hashlib.sha256(name.encode()).hexdigest()
