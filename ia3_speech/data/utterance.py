@@ -29,8 +29,8 @@ LEAVE_OUT = (
 MAX_LISTED = 20  # utterances that a message lists
 
 RECEPTIVE_FIELD = 400  # samples (25 ms) that a frame of a wav2vec 2.0 base sees, so the shortest usable input
-# Clipping shows as flat tops: 0.1 to 3 % of the samples of speech that was cut off at half its peak, even after
-# resampling or Opus; only single samples of speech that was scaled up to its peak.
+# Clipping shows as flat tops: 0.1 to 3 % of the samples of speech that was cut off at half its peak, even
+# after resampling or Opus; only single samples of speech that was scaled up to its peak.
 FULL_SCALE = 0.99
 FLAT_TOP = 3  # samples in a row, of one sign
 CLIPPED_SHARE = 0.001  # of all samples

@@ -88,7 +88,7 @@ def read_wav_header(read: Read) -> SampleFormat:
 
 
 def read_exactly(read: Read, size: int) -> bytes:
-    """So many bytes; fewer where the stream ends."""
+    """`size` bytes; fewer at the end of the stream."""
     data = bytearray()
     while len(data) < size and (part := read(size - len(data))):
         data += part
@@ -98,14 +98,14 @@ def read_exactly(read: Read, size: int) -> bytes:
 def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarray]:
     """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there.
 
-    Half a sample at the end is dropped, and so is whatever follows the samples of a WAV file.
+    An incomplete sample at the end is dropped, and so are bytes after the samples of a WAV file.
 
     Raises:
         AudioError: a sample is NaN or infinite; the samples before it have been yielded.
     """
     import soundfile
 
-    size = sample_format.channels * WIDTHS[sample_format.subtype]  # of one sample of every channel, in bytes
+    size = sample_format.channels * WIDTHS[sample_format.subtype]  # bytes of a frame
     left = sample_format.data_bytes
     portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
     convert, rest = Converter(sample_format.rate), b""
@@ -180,9 +180,9 @@ class Microphone:
         self.device, self.name, self.rate = info["index"], info["name"], info["default_samplerate"]
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
-        """Start the recording, at the device's own rate. A thread of PortAudio calls `put` with each portion,
-        as of `stream_samples`, and `finish` where the device has stopped. Raises AudioError where the device
-        cannot be opened."""
+        """Start the recording, at the rate of the device. A thread of PortAudio calls `put` with each
+        portion, as of `stream_samples`, and `finish` when the device has stopped. Raises AudioError if the
+        device cannot be opened."""
         convert = Converter(self.rate)
         try:
             self.stream = self.sounddevice.InputStream(
