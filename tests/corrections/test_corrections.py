@@ -176,7 +176,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     shutil.rmtree(place / "data")  # what it was trained on is gone
     with pytest.raises(UserError, match="anna: 3 utterances can't be divided into folds"):
         learn()
-    assert "data that it was trained on are not there any more" in capsys.readouterr().out
+    assert "training data do not exist any more" in capsys.readouterr().out
 
 
 def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place, monkeypatch):

@@ -170,7 +170,7 @@ def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
     soundfile.write(file, tone(), RATE)
     parts = [utterance(f"spk-{n}", f"echo x >> {file}.runs; cat {file} |", n / 10, 0.8) for n in range(5)]
     with pytest.raises(
-        AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command \(pass --allow-pipes"
+        AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command \(pass `allow_pipes`"
     ):
         load_utterance(parts[1])
     waves = [wave for _, wave in load_utterances(parts, allow_pipes=True, progress=False)]

@@ -97,7 +97,7 @@ def test_an_audiofolder(tmp_path, run_command):
         rows = "".join(f"{name}.wav,text of {name},spk{name}\n" for name in names)
         (folder / "metadata.csv").write_text("file_name,transcription,speaker\n" + rows)
     corpus = str(tmp_path / "corpus")
-    with pytest.raises(DataError, match=r"has the splits train, test \(choose one with --split\)"):
+    with pytest.raises(DataError, match=r"has the splits train, test \(choose one with `split`\)"):
         convert_dataset(corpus, tmp_path / "data")
     with pytest.raises(DataError, match=r"has no split dev \(it has train, test\)"):
         convert_dataset(corpus, tmp_path / "data", split="dev")

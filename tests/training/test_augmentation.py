@@ -89,10 +89,10 @@ def test_train_without_dev_is_augmented_and_what_is_wrong_is_named(place, folder
     (place / "silent").mkdir()
     soundfile.write(place / "silent/a.wav", np.zeros(900), 16_000)
     for wrong, message in (
-        (["--noise", place / "empty"], "noise: .*empty: no audio files"),
-        (["--reverb", place / "nowhere"], "reverb: .*nowhere: no such"),
+        (["--noise", place / "empty"], "--noise: .*empty: no audio files"),
+        (["--reverb", place / "nowhere"], "--reverb: .*nowhere: no such"),
         (["--noise", place / "silent"], "silent/a.wav: is silent"),
-        (["--noise", folders["noise"], "--noise-snr", "20,5"], "noise_snr is 20,5"),
+        (["--noise", folders["noise"], "--noise-snr", "20,5"], "--noise-snr is 20,5"),
     ):
         result = run_command(*words, "--out", place / "wrong", *wrong)
         assert result.code == 1 and not (place / "wrong").exists()

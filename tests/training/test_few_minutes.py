@@ -176,7 +176,7 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     assert "can't be divided into folds" in train(run_command, place, "exp", "three", "--check").err
     record(place / "same", 8, text="yes")
     assert "8 utterances can't be divided" in train(run_command, place, "exp", "same").err
-    refused = "error: train_head is True, and has to be False without --dev"
+    refused = "error: --train-head is True, and has to be False without --dev"
     assert refused in train(run_command, place, "exp", "data", "--train-head", "--check").err
 
     options = TrainingOptions(base=str(place / "base"), train=place / "data", out=place / "few")
