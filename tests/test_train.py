@@ -193,11 +193,11 @@ def test_seed_and_cache(place):
     train(options_of(place, "a"))
     train(options_of(place, "b", cache_gb=0.0))
     train(options_of(place, "c", cache_gb=1e-5))
-    made = []
+    stored = []
     for out in ("e", "f"):  # the first fills the folder
         train(options_of(place, out, cache_gb=1e-5, cache_dir=place / "features"))
-        made.append({file: file.stat().st_mtime_ns for file in place.glob("features/*/*.safetensors")})
-    assert made[0] == made[1] and len(made[0]) > 10
+        stored.append({file: file.stat().st_mtime_ns for file in place.glob("features/*/*.safetensors")})
+    assert stored[0] == stored[1] and len(stored[0]) > 10
     train(options_of(place, "d", seed=4))
     assert all(same(tensors(place, "a"), tensors(place, out)) for out in "bcef")
     assert not same(tensors(place, "a"), tensors(place, "d"))
@@ -235,7 +235,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place, c
     assert not [*(place / "killed").glob(".*")]
 
 
-def test_two_processes_learn_what_one_does(place, tiny_model):
+def test_two_processes_train_the_same_adapter_as_a_single_process(place, tiny_model):
     """Each takes half of every batch; gradients and the logged loss are averaged (here: CPUs, gloo)."""
     tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
     train(options_of(place, "one"))
@@ -247,8 +247,8 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("two/adapter: dev WER") == 1, done.stderr
-    one, two = tensors(place, "one"), tensors(place, "two")
-    for name, tensor in one.items():
+    single, two = tensors(place, "one"), tensors(place, "two")
+    for name, tensor in single.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0)
     losses = [[row["loss"] for row in metrics_of(place / out) if row["epoch"]] for out in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -306,7 +306,7 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     train(options_of(place, "more", **start))
     train(options_of(place, "another", **start, labels={"speaker": "043"}))
     records = [read_metadata(place / out / "adapter") for out in ("more", "another")]
-    assert [one.labels for one in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
+    assert [record.labels for record in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
     assert records[0].training["init_adapter"] == start["init_adapter"]
 
 

@@ -96,7 +96,7 @@ def test_blocks_equal_the_whole_file(tmp_path, suffix, rate, gains):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "m4a"])
-def test_a_recording_is_not_in_memory_at_its_own_rate(tmp_path, suffix):
+def test_a_recording_is_not_in_memory_at_its_sampling_rate(tmp_path, suffix):
     """Two minutes of 48 kHz stereo are 46 MB, and 8 MB as 16 kHz mono."""
     file, seconds = tmp_path / f"a.{suffix}", 120
     stereo = np.tile(tone(1.0, 48_000), (2, seconds))

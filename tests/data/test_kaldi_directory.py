@@ -582,8 +582,8 @@ def test_a_damaged_directory_is_refused_or_put_right(tables):
         if repair is None:
             assert all_bytes(data) == {name[5:]: text for name, text in before.items() if name[:5] == "data/"}
             return
-        kept, out_of = (int(word) for word in repair[-1].split() if word.isdecimal())
-        assert len(read_available_tables(data)) == kept <= out_of
+        count, out_of = (int(word) for word in repair[-1].split() if word.isdecimal())
+        assert len(read_available_tables(data)) == count <= out_of
         repaired = all_bytes(data)
         fix_data_directory(data)
         assert all_bytes(data) == repaired

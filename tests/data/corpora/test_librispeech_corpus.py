@@ -46,7 +46,7 @@ def ids(folder):
 def test_one_chapter_is_cut_by_the_order_of_its_utterances(corpus, tmp_path):
     librispeech.prepare(corpus, tmp_path / "out", "237")
     result = ids(tmp_path / "out")
-    assert {name: [id[-1] for id in own] for name, own in result.items()} == {
+    assert {name: [id[-1] for id in set_ids] for name, set_ids in result.items()} == {
         "train": list("01234"), "dev": list("5"), "test": list("678"),
     }  # fmt: skip
     place = corpus.resolve() / "test-clean/237/134500"
