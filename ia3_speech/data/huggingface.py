@@ -95,7 +95,9 @@ def convert_dataset(
     chosen = ", ".join(f"{role}: {column or 'none'}" for role, column in columns.items())
     log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(label_columns) or 'none'}")
     if columns["speaker"] is None:
-        log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
+        log.warning(
+            "no speaker column: each utterance counts as a speaker (give the name of the speaker column, if there is one)"
+        )
     # Other columns, such as a second recording, would be decoded too.
     span = [column for column in SPAN if column in rows.features]
     span = span if len(span) == len(SPAN) or columns["audio"] == NEMO_AUDIO else []
@@ -107,7 +109,7 @@ def convert_dataset(
         new.mkdir()
         utterances = list(extract(rows, columns, label_columns, Path(name), new, out.absolute(), bad))
         if on_error == "fail":
-            raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with --on-error skip.")
+            raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with `on_error=skip`.")
         if bad:
             log.warning(bad_audio_report(bad, "no transcript or bad audio"))
         write_tables(new, out, utterances, ["gender"])
@@ -174,7 +176,7 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
     path = Path(name)
     if path.is_dir() and text_files(path):
         if split or config:
-            raise DataError(f"{name}: recordings beside text files (leave out --split and --config-name)")
+            raise DataError(f"{name}: recordings beside text files (leave out `split` and `config_name`)")
         rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in read_text_files(path))
         return datasets.Dataset.from_list([*rows])
     try:
@@ -185,12 +187,12 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
                 splits = datasets.load_dataset(name, config)
     except Exception as error:  # network, hub, script, arrow …
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
+        hint = "is it a folder here, or an id on the hub? `config_name` chooses a configuration"
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
     if not isinstance(splits, dict):
         splits = {str(splits.split): splits}
     if split is None and len(splits) > 1:
-        raise DataError(f"{name}: has the splits {', '.join(splits)} (choose one with --split)")
+        raise DataError(f"{name}: has the splits {', '.join(splits)} (choose one with `split`)")
     split = split or next(iter(splits))
     if split not in splits:
         raise DataError(f"{name}: has no split {split} (it has {', '.join(splits)})")
@@ -238,9 +240,9 @@ def choose_columns(
         candidates = (wanted,) if wanted else decodable + usual if role == "audio" else usual
         chosen[role] = next((column for column in candidates if column in features), None)
         if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
-            none = ", or pass --text-column none" if role == "text" else ""
+            none = ", or pass `text_column=none`" if role == "text" else ""
             raise DataError(
-                f"{name}: which column is the {role}? {available} (name it with --{role}-column{none})"
+                f"{name}: which column is the {role}? {available} (name it with `{role}_column`{none})"
             )
     if labels is None:
         scalar = (datasets.Value, datasets.ClassLabel)

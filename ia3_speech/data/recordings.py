@@ -164,7 +164,7 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
         if other is not recording and Path(other.path).resolve() != Path(recording.path).resolve():
             raise UserError(
                 f"{other.path} and {recording.path} would both be written to {paths[-1]} (rename one, or "
-                f"give each an --output-dir of its own; sub-folders of a folder that is given are kept)"
+                f"give each a different `output_dir`; the sub-folders of a folder are kept)"
             )
     return paths
 
@@ -249,5 +249,5 @@ def part_numbers(part: str | None) -> tuple[int, int]:
     UserError for other text."""
     number, _, count = (part or "1/1").partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UserError(f"--part {part}: give one such as 3/8, the third of eight parts")
+        raise UserError(f"`part={part}`: write it as 3/8, the third of eight parts")
     return int(number), int(count)

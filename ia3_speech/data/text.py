@@ -236,7 +236,7 @@ def cannot_write(text: str, unknown: list[str]) -> TextError:
     return TextError(f'"{text}": the base cannot write {" ".join(unknown)} ({writing_hint(unknown)})')
 
 
-def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") -> str:
+def writing_hint(missing: Iterable[str], dropping: str = "pass `drop_chars`") -> str:
     """A hint for characters that a base lacks; `dropping` tells how to leave them out. Numbers are spoken, so
     they are never left out; tags are deleted whole, since without its brackets a tag would be a word."""
     characters = set(missing)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LEAVE_OUT = (
     "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or in "
-    "utt2spk and then running fix; for one run by --on-error skip, where a command has it."
+    "utt2spk and then running fix; for one run by `on_error=skip`, where there is this option."
 )
 MAX_LISTED = 20  # utterances that a message lists
 
@@ -145,7 +145,7 @@ def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) 
     source = utterance.source
     if utterance.is_piped:
         if read_pipe is None:
-            raise AudioError(f"{source}: is a shell command (pass --allow-pipes if you trust this wav.scp)")
+            raise AudioError(f"{source}: is a shell command (pass `allow_pipes` if you trust this wav.scp)")
         source = io.BytesIO(read_pipe(utterance.source))
         source.name = utterance.source
     return load_audio(source, start=utterance.start, end=utterance.end)

@@ -57,7 +57,7 @@ class Grammar:
         for name in names:
             if name not in (*PARTS, *self.commands, *self.between_pauses):
                 raise UserError(
-                    f"--dictation-off: {name!r} is no part and no command (parts: {', '.join(PARTS)}; a "
+                    f"`dictation_off`: {name!r} is no part and no command (parts: {', '.join(PARTS)}; a "
                     f"command is named by its words, such as full stop)"
                 )
             rest = {

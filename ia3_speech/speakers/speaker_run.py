@@ -6,7 +6,7 @@ and is not trained again: the record of OUT tells whether it belongs to these in
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
+from ia3_speech.data.utterance import BadAudio, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
@@ -64,8 +64,13 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         prepare_base(base, options)
         options = replace(options, precision=base.precision)
         refuse_unbatchable(base, "use ia3-speech train, speaker by speaker")
-        speeds = [*{1.0, *options.speeds}]
-        examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
+        data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
+        part, parts = part_numbers(options.part)
+        speakers = {*[*data.speakers][part - 1 :: parts]}
+        examples = read_examples(
+            options.data, base, options, [*{1.0, *options.speeds}],
+            lambda utterance: utterance.speaker in speakers, with_untrainable=True,
+        )  # fmt: skip
         adaptations = list(plan(examples, options))
         names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
         for file in [f"{name}/{file}" for name in names for file in ("adapter", "task.json")]:
@@ -94,14 +99,6 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 
 
 # ---- which adapters
-
-
-def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
-    """Whether an utterance belongs to this run: with part 3/8 it has every eighth speaker, from the third."""
-    number, count = part_numbers(options.part)
-    data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
-    speakers = set(sorted({utterance.speaker for utterance in data})[number - 1 :: count])
-    return lambda utterance: utterance.speaker in speakers
 
 
 def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:

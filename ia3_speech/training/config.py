@@ -202,16 +202,16 @@ class TrainingOptions(SharedOptions):
                 neutral["placements"] = [*PLACEMENTS]
         if self.dev is None:  # cross-validation has no other options
             neutral |= {"method": "ia3", "epoch_minutes": 0, "log_to": None} | ia3_only
-        reason = "without --dev" if self.dev is None else f"with --method {self.method}"
+        reason = "without `dev`" if self.dev is None else f"with `method={self.method}`"
         faults = {
             name: (False, f"{value} {reason}")
             for name, value in neutral.items()
             if getattr(self, name) != value
         }
         if self.dev and self.init_adapter == NEAREST:
-            faults["init_adapter"] = (False, "an adapter, where there is a --dev")
+            faults["init_adapter"] = (False, "an adapter, since `dev` is given")
         if self.dev is None and "conv" in self.placements:
-            faults["placements"] = (False, "without conv, where no --dev is")
+            faults["placements"] = (False, "without conv, since `dev` is not given")
         return {
             **super().allowed(),
             "head_learning_rate": (0 < self.head_learning_rate < math.inf, POSITIVE),
@@ -228,11 +228,10 @@ class TrainingOptions(SharedOptions):
 def check_options(options: SharedOptions) -> None:
     """Raises TrainingError for values that are not allowed, all of which it names."""
     if options.replay and not (replay_folder(options.replay) / "wav.scp").is_file():
-        raise TrainingError(
-            f"--replay {options.replay}: no data directory with a wav.scp (shipped, none, or a DIR)"
-        )
+        hint = "shipped, none, or a DIR"
+        raise TrainingError(f"`replay={options.replay}`: no data directory with a wav.scp ({hint})")
     wrong = [
-        f"{name} is {getattr(options, name)}, and has to be {wanted}"
+        f"`{name}` is {getattr(options, name)}, and has to be {wanted}"
         for name, (is_right, wanted) in options.allowed().items()
         if not is_right
     ]
@@ -240,7 +239,7 @@ def check_options(options: SharedOptions) -> None:
         raise TrainingError("; ".join(wrong))
     log_to = getattr(options, "log_to", None)
     if log_to and not any(find_spec(log_to + end) for end in ("", "X")):  # tensorboardX
-        raise TrainingError(f"--log-to {log_to} needs its package (pip install {log_to})")
+        raise TrainingError(f"`log_to={log_to}` needs its package (pip install {log_to})")
 
 
 def method_config(options: TrainingOptions) -> dict[str, Any]:
@@ -254,18 +253,18 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
         return {"method": file} | config
     if not file:
         if name == "peft" and "peft_type" not in options.method_options:
-            raise TrainingError("--method peft: names no PEFT configuration (peft:FILE does, YAML or JSON)")
+            raise TrainingError("`method=peft` names no PEFT configuration (peft:FILE does, YAML or JSON)")
         return {"method": name} | config
     try:
         config["options"] = yaml.safe_load(Path(file).read_text("utf-8")) | config["options"]  # JSON is YAML
         config = {"method": f"{name}:{config['options']['peft_type'].lower()}"} | config
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise TrainingError(
-            f"--method {options.method}: holds no PEFT configuration, such as peft_type: BOFT ({error})"
+            f"`method={options.method}` holds no PEFT configuration, such as peft_type: BOFT ({error})"
         ) from error
     if config["method"] == "peft:adalora" or config["options"].get("use_asa"):  # of AdaMSS
         raise TrainingError(
-            f"--method {options.method}: PEFT has to choose its ranks after each step, which this trainer "
+            f"`method={options.method}`: PEFT has to choose its ranks after each step, which this trainer "
             f"does not support (LORA and ADAMSS without use_asa train here)"
         )
     return config

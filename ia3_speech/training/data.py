@@ -86,7 +86,7 @@ class Targets:
         if self.normalize != "none" and needs_words(self.base.vocabulary.letters):
             data = replace(data, utterances=numbers_in_words(data.utterances, f"{data.path}/text"))
         if check and not self.drop_unknown and (unknown := self.unknown_characters(data)):
-            flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
+            flags = "`drop_chars`; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
             hint = writing_hint([*unknown], f"leave them out of the targets with {flags}")
             raise TrainingError(f"{path}/text: the base can't write {shorten([*unknown.values()])} ({hint})")
         return data
@@ -146,7 +146,7 @@ def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error
     """Log bad audio and faults of texts. With `on_error` fail, faults of texts raise TrainingError."""
     if faults and on_error == "fail":
         head = f"{plural(len(faults), 'utterance')} can't be trained on:"
-        raise TrainingError("\n".join([head, *faults[:MAX_LISTED], "Correct them, or pass --on-error skip."]))
+        raise TrainingError("\n".join([head, *faults[:MAX_LISTED], "Correct them, or pass `on_error=skip`."]))
     for line in [*map(str, bad), *faults]:
         logger.warning("%s", line)
     if count := len(faults) + sum(fault.left_out for fault in bad):
@@ -208,7 +208,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
         if faults and options.on_error == "fail":
             raise TrainingError(
                 f"{path}: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults, '; ')} "
-                f"(correct them, or leave them out with --on-error skip; of a recipe: --train-opts "
+                f"(correct them, or leave them out with `on_error=skip`; of a recipe: --train-opts "
                 f"'--on-error skip', of speaker_adaptation: --text-opts)"
             )
         without = f", without {shorten(faults, '; ')}" if faults else ""

@@ -113,7 +113,7 @@ def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureC
     """Attach the vectors of a start (None: ones); returns the cache of the features below them."""
     detach(base.model)
     prepare_base(base, replace(options, init_adapter=start))
-    refuse_unbatchable(base, "give --dev")
+    refuse_unbatchable(base, "give `dev`")
     return cache_for(base, options)
 
 

@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 SCALES = (0.25, 0.5, 0.75, 1.0)
 
-Row = tuple[int, Example]  # the index of the row's vectors, and an utterance
 Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of their modules
 
 

@@ -48,7 +48,7 @@ def run_lock(out: Path, files: Sequence[str] = (), part: str | None = None) -> I
         lock.acquire()
     except Timeout as error:
         raise TrainingError(
-            f"{out}: another run is writing to it (wait until it has ended, or choose another --out)"
+            f"{out}: another run is writing to it (wait until it has ended, or choose another `out`)"
         ) from error
     try:
         for name in files:
@@ -104,7 +104,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
             summary["note"] = "no epoch improved on the start"
             if writes:
                 logger.warning(
-                    "%s: %s, dev WER %.2f %%, so the adapter equals the start (try a lower --learning-rate)",
+                    "%s: %s, dev WER %.2f %%, so the adapter equals the start (try a lower learning rate)",
                     *(options.out, summary["note"], 100 * state.start_wer),
                 )
         if writes:
@@ -168,8 +168,8 @@ def refuse_unbatchable(base: Base, hint: str) -> None:
 def check_head(base: Base, options: TrainingOptions) -> None:
     """Raises TrainingError if `init_adapter` has a head and `train_head` is off, or vice versa."""
     if attachment(base.model).config.train_head != options.train_head:
-        missing = "no head, so none can be trained from there (leave out --train-head, or --init-adapter)"
-        fault = missing if options.train_head else "a head, which would train too (pass --train-head)"
+        missing = "no head, so none can be trained from there (leave out `train_head` or `init_adapter`)"
+        fault = missing if options.train_head else "a head, which would train too (pass `train_head`)"
         raise TrainingError(f"{options.init_adapter} has {fault}")
 
 

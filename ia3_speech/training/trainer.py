@@ -214,7 +214,7 @@ class Trainer:
             names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
                 f"step {state.step}: the loss is {value} on {names}; the last checkpoint is kept "
-                f"(a lower --learning-rate usually helps)"
+                f"(a lower `learning_rate` usually helps)"
             )
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
             p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
@@ -332,7 +332,7 @@ class Trainer:
         if differing := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
             changes = [f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in differing]
             out = self.options.out
-            raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
+            raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another `out`)")
         self.load_parameters(last["tensors"])
         self.optimizer.load_state_dict(last["optimizer"])
         self.order = replace(self.order, **last["order"])

@@ -40,12 +40,12 @@ def parquet(folder: Path, columns: dict, split: str = "train", **features) -> Pa
     """A dataset folder with one parquet file; `audio` holds bytes, or pairs of path and bytes."""
     cells = [cell if isinstance(cell, tuple) else (None, cell) for cell in columns["audio"]]
     columns = columns | {"audio": [{"path": path, "bytes": data} for path, data in cells]}
-    made = datasets.Dataset.from_dict(columns)
-    made = made.cast_column("audio", datasets.Audio(decode=False))
+    rows = datasets.Dataset.from_dict(columns)
+    rows = rows.cast_column("audio", datasets.Audio(decode=False))
     for column, feature in features.items():
-        made = made.cast_column(column, feature)
+        rows = rows.cast_column(column, feature)
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    made.to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
+    rows.to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
     return folder
 
 

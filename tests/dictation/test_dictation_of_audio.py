@@ -31,13 +31,13 @@ def folder(tmp_path_factory):
         parts += [0.6 * wave / np.abs(wave).max(), np.zeros(round(0.8 * SAMPLE_RATE), np.float32)]
     wave = np.concatenate(parts)
     wave += np.random.default_rng(0).normal(0, 1e-3, len(wave))
-    made = tmp_path_factory.mktemp("dictation")
-    soundfile.write(made / "a.wav", wave, SAMPLE_RATE, subtype="FLOAT")
+    path = tmp_path_factory.mktemp("dictation")
+    soundfile.write(path / "a.wav", wave, SAMPLE_RATE, subtype="FLOAT")
     later = round(0.4 * SAMPLE_RATE)
     call = np.stack([np.pad(wave, (0, later)), np.pad(wave, (later, 0))], axis=1)
-    soundfile.write(made / "call.wav", call, SAMPLE_RATE, subtype="FLOAT")
-    (made / "terms.txt").write_text(TERMS)
-    return made
+    soundfile.write(path / "call.wav", call, SAMPLE_RATE, subtype="FLOAT")
+    (path / "terms.txt").write_text(TERMS)
+    return path
 
 
 @pytest.fixture(scope="module")

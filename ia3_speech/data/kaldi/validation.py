@@ -186,7 +186,7 @@ def order_problems(folder: Path, tables: dict[str, Table], spk_sort: bool) -> li
     for before, row in pairwise(tables["utt2spk"].values()) if spk_sort else ():
         if row.value < before.value:
             fault = f"not sorted by speaker: {row.value} follows {before.value}"
-            hint = "make speaker ids prefixes of utterance ids, or pass --no-spk-sort"
+            hint = "make speaker ids prefixes of utterance ids, or use datadir validate --no-spk-sort"
             problems.append(f"{folder / 'utt2spk'}:{row.line}: {fault} ({hint})")
             break
     return problems
@@ -215,7 +215,7 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     pipes = [row for row in wav.values() if row.value.endswith("|")]
     if pipes and not allow_pipes:
         fault = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
-        hint = "pass --allow-pipes if you trust this file: reading the audio runs them"
+        hint = "pass `allow_pipes` if you trust this file: reading the audio runs them"
         problems.append(f"{path}:{pipes[0].line}: {fault} ({hint})")
     missing = [row for row in wav.values() if resolve_source(row.value, path.parent) is None]
     if missing:
