@@ -95,9 +95,7 @@ def convert_dataset(
     chosen = ", ".join(f"{role}: {column or 'none'}" for role, column in columns.items())
     log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(label_columns) or 'none'}")
     if columns["speaker"] is None:
-        log.warning(
-            "no speaker column: each utterance counts as a speaker (give the name of the speaker column, if there is one)"
-        )
+        log.warning("no speaker column: each utterance counts as a speaker (if there is a column, name it)")
     # Other columns, such as a second recording, would be decoded too.
     span = [column for column in SPAN if column in rows.features]
     span = span if len(span) == len(SPAN) or columns["audio"] == NEMO_AUDIO else []

@@ -86,8 +86,8 @@ class SelfTraining:
         data, out = self.options.data.resolve(), self.options.out.resolve()
         if data.is_relative_to(out) or out.is_relative_to(data):
             raise TrainingError(
-                f"`out` {self.options.out} and `data` {self.options.data} lie in one another (choose another `out`: "
-                f"nothing is written beside recordings, and no text is replaced)"
+                f"`out` {self.options.out} and `data` {self.options.data} lie in one another (choose another "
+                f"`out`: nothing is written beside recordings, and no text is replaced)"
             )
         if self.search.search == "greedy":
             raise TrainingError("`search=greedy`: recordings are labelled by beam search (leave it out)")
@@ -192,7 +192,7 @@ class SelfTraining:
                 recognised = plural(sum(map(len, decoding.words.values())), "word")
                 note = (
                     f"too few of the {recognised} that were recognised are certain (is there speech in the "
-                    f"recordings, in the base's language? The minimum confidence is {options.min_confidence:g})"
+                    f"recordings, in the base's language? Minimum confidence: {options.min_confidence:g})"
                 )
                 break
             write_data_directory(folder / "train", labels)

@@ -262,9 +262,7 @@ def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     """And then they run only if the audio is read."""
     pipe = "{0} touch {1}/ran; cat {2}/{0}.wav |\n"
     lay(plain, {"wav.scp": "".join(pipe.format(name, tmp_path, sounds) for name in IDS)})
-    assert refusal(plain, {}).startswith(
-        "{d}/wav.scp:1: anna-1 is a shell command, one of 4 (pass --allow-pi"
-    )
+    assert refusal(plain, {}).startswith("{d}/wav.scp:1: anna-1 is a shell command, one of 4 (pass `allow_pi")
     assert run(capsys, "validate", "--check-audio", plain)[0] == 1
     assert run(capsys, "validate", "--allow-pipes", plain)[0] == 0
     assert not (tmp_path / "ran").exists()
