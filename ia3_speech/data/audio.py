@@ -41,8 +41,8 @@ MAX_OGG_PAGE = 65_307  # bytes
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes; a larger size in a header means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
 CANCELLED = "%s: the channels cancel each other (opposite phase), so the loudest is taken"
-SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
-MISSING_SECONDS = 0.5  # by which a recording may be shorter than its header says
+MAX_OVERSHOOT_SECONDS = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
+MAX_MISSING_SECONDS = 0.5  # by which a recording may be shorter than its header says
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
 RATES = (1_000, 768_000)  # Hz, the lowest and the highest that are read
 # The first bytes of a file → where its header has the number of bytes that follow, and their order.
@@ -143,7 +143,7 @@ def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> Non
 
 def refuse_cut_off(source: Source, missing: float, promised: float) -> None:
     """Raise AudioError where a file is more than half a second shorter than its header says."""
-    if missing > MISSING_SECONDS:
+    if missing > MAX_MISSING_SECONDS:
         raise AudioError(
             f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
             f"{promised:.2f} s (damaged: copy the file again)"
@@ -157,7 +157,7 @@ def segment_of(
     first = round((start or 0.0) * rate)
     last = frames if end is None else round(end * rate)
     outside = first < 0 or last < first or (first > 0 and first >= frames)
-    if outside or last - frames > SEGMENT_OVERSHOOT * rate:
+    if outside or last - frames > MAX_OVERSHOOT_SECONDS * rate:
         raise AudioError(
             f"{source_name(source)}: the segment from {start or 0:.2f} to {last / rate:.2f} s is not "
             f"inside the recording, which ends at {frames / rate:.2f} s (correct its line in segments)"

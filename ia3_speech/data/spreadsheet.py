@@ -2,8 +2,8 @@
 
 In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
 sheet is read. The first row holds the names of the columns; Excel's `sep=;` may stand above it. Out: the rows
-by column, and a message for each row that is wrong. The usual names of columns are those of published
-corpora, and hold for datasets too (`huggingface`).
+by column, and a message for each faulty row. The usual names of columns are from published corpora, and hold
+for datasets too (`huggingface`).
 """
 
 import csv

@@ -122,7 +122,7 @@ def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
     if len(utterances) < MIN_UTTERANCES or len({normalize(u.text or "") for u in utterances}) < 2:
         raise TrainingError(
             f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds: it takes "
-            f"{MIN_UTTERANCES} with different texts (record more; some twenty sentences are a good start)"
+            f"{MIN_UTTERANCES} with different texts (record more; twenty sentences are a good start)"
         )
 
 

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 # -5 or less.
 MIN_SCORE = -4.0
 SCORE_FRAMES = 30  # 0.6 s: the window of the score (L in the paper)
-FINEST_SECONDS = 3.0  # to which segments that do not align are cut, to save the parts that fit
+MIN_SEGMENT_SECONDS = 3.0  # to which segments that do not align are cut, to save the parts that fit
 MARGIN = 0.3  # seconds kept beside the first and the last word
 
 
@@ -218,7 +218,7 @@ def segment_recording(
         for a, b in best_cuts(starts[part], ends[part], lefts[part], rights[part], maximum):
             begin, end = first + a, first + b
             score = alignment.score(starts[begin], ends[end])
-            if score < min_score and begin < end and maximum / 2 >= FINEST_SECONDS:
+            if score < min_score and begin < end and maximum / 2 >= MIN_SEGMENT_SECONDS:
                 yield from segments(begin, end, maximum / 2)
             else:
                 text = " ".join(alignment.words[begin : end + 1])

@@ -223,10 +223,9 @@ class SelfTraining:
     def disagreement(
         self, folder: Path, held_out: Sequence[Utterance], adapter: str | None, words: int
     ) -> float:
-        """The word error rate of a recogniser's greedy text against its own text by beam search. Words
-        that it lacks to 90 % of `words`, those of the start, are errors: silence agrees with itself. (A
-        better one recognises some fewer, in noise: of telephone calls 3 %, with 7 points of WER gained on
-        dev.)"""
+        """The word error rate of a recogniser's greedy text against its text by beam search. Words missing to
+        90 % of the start's number, `words`, are errors, since silence agrees with itself. (In noise, a better
+        recogniser may recognise fewer words: 3 % fewer in telephone calls, with 7 points of WER gained.)"""
         greedy = self.decode(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
         beam = self.decode(folder / "held_out_beam.json", held_out, adapter, "beam").texts
         counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]

@@ -93,8 +93,8 @@ def write_data_directory(
     """Write a data directory as a whole. It replaces an older directory once it is complete and checked.
 
     wav.scp (absolute paths), utt2spk and spk2utt are always written; text, segments and utt2dur where the
-    utterances have them; and a file for each label, spk2LABEL for those of `speaker_labels` that are the same
-    in all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals. Raises DataError
+    utterances have them; and a file for each label: spk2LABEL if it is in `speaker_labels` and the same in
+    all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals. Raises DataError
     where there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
     """
     path = Path(path)

@@ -116,8 +116,8 @@ def check_tables(
 ) -> dict[str, Table]:
     """All tables of `folder` by name, after every rule was checked. No audio is opened.
 
-    The arguments are those of `directory.read_data_directory`. Raises DataError, whose message lists the
-    first ten problems and the number of the others.
+    The arguments are as for `directory.read_data_directory`. Raises DataError, whose message lists the first
+    ten problems and the number of the others.
     """
     folder, problems = Path(folder), []
     tables = {
