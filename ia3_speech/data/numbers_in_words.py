@@ -21,7 +21,7 @@ from ia3_speech.formatting import plural, shorten
 
 logger = logging.getLogger(__name__)
 
-MAX_EXAMPLES = 8  # changes that the log shows
+MAX_LOGGED = 8  # changes that the log shows
 ENGLISH_LETTERS = set("abcdefghijklmnopqrstuvwxyz")
 
 # Symbols → singular; the plural adds an s to the first word, where IRREGULAR has no other.
@@ -98,7 +98,7 @@ def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
     if count := changes.total():
         changed = sum(old != new for old, new in zip(texts, in_words, strict=True))
         listed = shorten(
-            [f"{change} ({times} ×)" for change, times in changes.most_common()], most=MAX_EXAMPLES
+            [f"{change} ({times} ×)" for change, times in changes.most_common()], most=MAX_LOGGED
         )
         logger.warning(
             "%s: %s in %d of %d texts %s written in words, %s: %s "
