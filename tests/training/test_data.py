@@ -100,7 +100,7 @@ def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder,
         r"train00-002: no word is left of its text '… — !'",
         r"train00-004: .*libsndfile",
         r"train01-001: .* inside the recording, which ends at 0\.50 s",
-        r"\(correct them, or leave them out with --on-error skip",
+        r"\(correct them, or leave them out with `on_error=skip`",
     ):
         assert re.search(fault, str(caught.value))
     check_data(options(letters, base_folder, on_error="skip"), [letters / "train"])
