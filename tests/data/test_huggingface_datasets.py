@@ -158,7 +158,7 @@ def test_columns_can_be_named(tmp_path):
         ({"labels": "dur"}, "dur cannot be a label: utt2dur is another table"),
         (
             {"audio_column": "none"},
-            "which column is the audio? it has audio, text, dur (name it with --audio",
+            "which column is the audio? it has audio, text, dur (name it with `audio",
         ),
     ],
 )
