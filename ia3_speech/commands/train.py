@@ -83,7 +83,9 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         try:
             summary = train(options)
         except OSError as error:
-            raise TrainingError(f"{error} (the last checkpoint is in {options.out}/checkpoints)") from error
+            raise TrainingError(
+                f"{error} (the last checkpoint in {options.out}/checkpoints stays)"
+            ) from error
         if not PartialState().is_main_process:
             return
     else:
