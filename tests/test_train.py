@@ -90,8 +90,11 @@ def bad_start(monkeypatch) -> None:
 
 
 def forked(run: Callable, *arguments: object) -> multiprocessing.Process:
-    """A process that can be killed, which has loaded PyTorch already; it calls `run`."""
-    process = multiprocessing.get_context("fork").Process(target=run, args=arguments)
+    """A process that can be killed; it calls `run`. Its parent has only loaded PyTorch: a fork
+    of this process would wait for ever on the locks of its threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ia3_speech.training.run", "ia3_speech.commands.train"])
+    process = context.Process(target=run, args=arguments)
     process.start()
     return process
 
@@ -383,21 +386,23 @@ def test_a_loss_that_is_no_number_stops_the_run(place, bad_start):
         trainer.run()
 
 
+def train_on_a_full_disk(words: list[str], bytes_left: int, messages: Path) -> None:
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
+    sys.stderr = messages.open("w", buffering=1)
+    command(main, words)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
 def test_a_full_disk_leaves_the_last_checkpoint(place):
     """A limit of file sizes stands in for a full disk: the system refuses to write on."""
     train(options_of(place, epochs=1))
     size = (place / "exp/checkpoints/last.pt").stat().st_size
 
-    def on_a_full_disk() -> None:
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 4096, size - 4096))
-        sys.stderr = (place / "messages").open("w", buffering=1)
-        command(main, [str(word) for word in words_of_command(place, out=place / "full", epochs=1)])
-
-    process = forked(on_a_full_disk)
+    words = [str(word) for word in words_of_command(place, out=place / "full", epochs=1)]
+    process = forked(train_on_a_full_disk, words, size - 4096, place / "messages")
     process.join()
     last = (place / "messages").read_text().splitlines()[-1]
     assert process.exitcode == 1 and last.startswith("error: ") and "File too large" in last
