@@ -74,7 +74,7 @@ def test_a_killed_run_goes_on_where_it_was(ran):
     done = steps(ran.out)[:6]
     assert [step[6] for step, _ in done] == ["1", "2", "3", "3", "4", "4"]
     assert {took for _, took in done} == {"up to date"}
-    log = (ran.exp / "log/train_ia3_seed1.log").read_text()
+    log = (ran.exp / "log/train_ia3_plus_seed1.log").read_text()
     assert re.search(r"ia3_plus_seed1: resuming after step \d+ of \d+", log)
 
 
@@ -127,7 +127,8 @@ def test_dev_chooses_the_search_and_the_card_has_greedy_search(ran):
     scored = json.loads((ran.exp / "ia3_plus_seed1/decode_greedy_test/score.json").read_text())
     card = ModelCard.load(ran.home / "adapters/medical_small/README.md").data
     on_test = [one for one in card.eval_results if one.dataset_name == "espeak_small/test"]
-    assert [one.metric_value for one in on_test] == [round(100 * scored[name], 2) for name in ("wer", "cer")]
+    rates = [result.metric_value for result in on_test[:2]]  # the others are those of the chosen search
+    assert rates == [round(100 * scored[name], 2) for name in ("wer", "cer")]
     speaker = json.loads((ran.exp / "speaker42/registered.json").read_text())["speaker42_small"]
     assert (speaker["search"], speaker["chosen_on"]) == ("greedy", None)
 
