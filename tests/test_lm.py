@@ -278,7 +278,8 @@ def test_learned_forms_are_checked_and_used(run_command, tmp_path, heard, tiny_f
     transcribed = run_command("transcribe", tmp_path / "s-0.wav", *common, 50)
     assert transcribed.err == "" and {"Deximet", "COVID-19"} & set(transcribed.out.split())
     decode, record = ("decode", tmp_path / "data", tmp_path / "decoded"), tmp_path / "decoded/decode.json"
-    assert run_command(*decode, *common, 0.001).err == f"{out}: none of its 2 terms was recognised in this audio\n"
+    note = f"{out}: none of its 2 terms was recognised in this audio\n"
+    assert run_command(*decode, *common, 0.001).err == note
     expected = {"hotwords": str(out), "hotword_weight": 0.001, "terms": 2}
     assert json.loads(record.read_text()).items() >= expected.items()
     out.write_text("Deximet\n")  # another list: decoded again
