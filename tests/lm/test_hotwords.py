@@ -75,7 +75,7 @@ def test_a_file_and_its_exact_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"terms: holds no term"),
+        ("", r"terms: contains no term"),
         ("a\n\t2\n", r"terms:2: no term before the TAB"),
         ("a\t-1\n", r"terms:1: the weight of 'a' is -1"),
         ("a\t2\nb\na\t3\n", r"terms:3: 'a' has the weight 3, and 2 in line 1"),

@@ -134,7 +134,7 @@ def test_damaged_files_are_named(tmp_path, content, message):
 def test_a_text_without_words_or_with_the_models_own(tmp_path):
     with pytest.raises(UserError, match="no word"):
         estimate([[], []])
-    with pytest.raises(UserError, match="holds </s>"):
+    with pytest.raises(UserError, match="contains </s>"):
         estimate([["a", "</s>"]])
 
 
