@@ -147,7 +147,7 @@ def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, run_command):
     assert run_command(*decode).err == ""
     before = read_confidences(out / "hyp.ctm")
     stored = run_command(*calibrate, 1)
-    assert f"{base / 'confidence.json'}: holds them for greedy" in stored.out
+    assert f"{base / 'confidence.json'}: contains them for greedy" in stored.out
     kept = json.loads((base / "confidence.json").read_text())
     run_command(*decode)
     scaling = json.loads((out / "decode.json").read_text())["confidence_scaling"]

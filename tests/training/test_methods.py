@@ -239,7 +239,7 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
         ({"options": {"rr": 3}}, "lora on Wav2Vec2ForCTC: LORA has no option rr"),
         ({"options": {"target_modules": ["unused"]}}, "lora on Wav2Vec2ForCTC: no effect of wav2vec2"),
         ({"options": {"target_modules": ["nowhere"]}}, "lora on Wav2Vec2ForCTC: .*not found"),
-        ({"method": "peft:prompt_tuning", "options": {"peft_type": "PROMPT_TUNING"}}, "take --method prompt"),
+        ({"method": "peft:prompt_tuning", "options": {"peft_type": "PROMPT_TUNING"}}, "take `method=prompt`"),
         ({"method": "peft:poly", "options": {"peft_type": "POLY"}}, "peft:poly on .*: task_ids should not"),
     ],
 )
