@@ -99,7 +99,7 @@ def test_a_mixture_with_a_text_and_the_base_s_own_model(run_command, tmp_path, t
     [
         ((), "no text was given"),
         (("none.txt",), "none.txt: cannot be read: No such file or directory (give a text file with a "),
-        (("own.txt", "--mix", "none.arpa"), "'none.arpa' (ia3-speech lm makes one of text)"),
+        (("own.txt", "--mix", "none.arpa"), "'none.arpa' (ia3-speech lm estimates a model)"),
         (("latin.txt",), "latin.txt:1: not UTF-8 (convert it"),
         (("own.txt", "--base", "minni"), "--base minni: is neither mini, nor a folder, nor a hub id"),
         (("own.txt", "--mix", "bad.arpa.gz"), "bad.arpa.gz: cannot be read: "),
@@ -203,7 +203,7 @@ def test_what_is_registered_with_an_adapter_is_what_it_is_searched_with(
     assert search("clinic:0.5") == search()
     caplog.clear()
     assert search("clinic:0.5+speaker42:0.5")["lm"] == f"{tiny_folder}/lm.arpa.gz"
-    assert "not as clinic was measured (--lm, --hotwords and --search choose)" in caplog.text
+    assert "not the registered search of clinic" in caplog.text
     decode = ("decode", directory, tmp_path / "decoded", "--base", tiny_folder, "--adapter", "clinic")
     run_command(*decode)
     assert json.loads((tmp_path / "decoded/decode.json").read_text()).items() >= own.items()
@@ -290,9 +290,9 @@ def test_learned_forms_are_checked_and_used(run_command, tmp_path, heard, tiny_f
 def test_what_cannot_be_learned_from_is_named(run_command, tmp_path, heard):
     terms, gone = tmp_path / "terms", tmp_path / "gone"
     for words, hint in [
-        ((*heard, gone), "(give a file with a term a line"),
+        ((*heard, gone), "(give a file with a term on each line"),
         ((*heard, terms, "--text", gone), "(--text takes text"),
-        (("hotwords", "check", gone), "(give a file with a term a line"),
+        (("hotwords", "check", gone), "(give a file with a term on each line"),
     ]:
         refused = run_command(*words)
         assert refused.code == 1 and refused.err.count("\n") == 1 and not (tmp_path / "out").exists()

@@ -161,7 +161,7 @@ def test_words_for_review_are_marked(run, audio, tiny_folder):
     assert run(*flags, *names).out == "".join(map("{}\t{}\n".format, names, marked))
     assert run(*flags, "--format", "txt", names[0]).out.split() == marked[0].split()
     assert "leave out --dictation" in run(*flags, "--dictation", names[0]).err
-    assert "for --format text, txt or csv" in run(*flags, "--format", "srt", names[0]).err
+    assert "for text, txt and csv" in run(*flags, "--format", "srt", names[0]).err
 
 
 # ---- bad files
@@ -277,7 +277,7 @@ def test_paths_in_any_bytes_come_out_as_they_went_in(audio, tiny_folder, monkeyp
         ("--format srt,vtt", "(give --output-dir)"),
         ("--highlight-words", "--highlight-words has no effect"),
         ("--adapter left=a,right=b", "--channels split"),
-        ("--channels split --test-time dsuta", "--test-time dsuta follows one person"),
+        ("--channels split --test-time dsuta", "--test-time dsuta adapts to one person"),
         ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--confidence-slope 0", "--confidence-slope is 0"),
         ("--max-seconds nan", "--max-seconds is nan"),
@@ -472,7 +472,7 @@ def test_a_call_through_the_command(run, audio, speaker42):
     assert run(*flags, "silent.wav")[1].splitlines()[-1] == "silent.wav\t"
     code, out, err = run("--channels", "split", "--adapter", "1=speaker42", "call.wav")
     assert (code, out) == (1, "")
-    assert err == "call.wav: has no channel 1, which the adapter names (it has left, right)\n"
+    assert err == "call.wav: has no channel 1 for the adapter (it has left, right)\n"
 
 
 def test_plot_draws_a_single_recording(run, audio):
