@@ -45,12 +45,7 @@ FOLDS = ("words", "base_errors", "errors", "better", "selected_epoch", "scale", 
 
 
 def main(
-    data: Path,
-    exp: Path,
-    k: str = "5 10",
-    base: str = "mini",
-    seed: int = 1,
-    part: str | None = None,
+    data: Path, exp: Path, k: str = "5 10", base: str = "mini", seed: int = 1, part: str | None = None
 ) -> None:
     """Train and decode for each speaker; without --part, write the table.
 
