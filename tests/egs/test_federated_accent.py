@@ -37,7 +37,7 @@ def data(tmp_path):
 # test_federated_replies.py has the other faults.
 FAULTS = [
     ({"vector": np.full(32, np.nan, np.float32)}, "hold NaN", {"base": None}, "another base"),
-    ({"vector": np.zeros(2**20, np.float32)}, "other names", {"metrics": None}, "has None utterances"),
+    ({"vector": np.zeros(2**20, np.float32)}, "other names", {"metrics": None}, "claims None utterances"),
 ]
 
 
