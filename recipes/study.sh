@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Study an adaptation by adapt.sh: the mean of its seeds, its cost on other speech, the effect of options, a learning curve. A recipe sources this before parse_options.sh and calls `study` between adapt and finish; without an option it does nothing.
+# Study an adaptation by adapt.sh: the mean of its seeds, its cost on other speech, the effect of options, a learning curve. A
+# recipe sources this before parse_options.sh and calls `study` between adapt and finish; without an option it does nothing.
 # Training here belongs to stage 5, decoding and scoring to stage 6.
 _option_files+=("${BASH_SOURCE[0]}")
 

@@ -156,10 +156,10 @@ def parakeet_tokenizer() -> Any:
     merges += [("▁ches", "t"), ("▁", "i"), ("▁i", "s"), ("▁", "s"), ("▁s", "t"), ("a", "b"), ("ab", "l")]
     merges += [("abl", "e"), *((pair[0], pair[1]) for pair in PAIRS)]
     symbols = ["<unk>", "▁", *"abcdefghiklmnoprstuvwy'", *(a + b for a, b in merges), "<pad>"]
-    made = Tokenizer(models.BPE({s: n for n, s in enumerate(symbols)}, merges, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
-    made.decoder = decoders.Metaspace()
-    return ParakeetTokenizer(tokenizer_object=made, unk_token="<unk>", pad_token="<pad>")
+    tokenizer = Tokenizer(models.BPE({s: n for n, s in enumerate(symbols)}, merges, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return ParakeetTokenizer(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
 
 
 PIECE_TOKENIZERS = {"lasr": lasr_tokenizer, "parakeet": parakeet_tokenizer}
