@@ -112,7 +112,7 @@ def clone(tmp_path_factory, random_base) -> Path:
 
 
 @pytest.fixture(scope="module")
-def adapters(tmp_path_factory, random_base) -> dict[str, Path]:
+def adapters(tmp_path_factory, random_base, clone) -> dict[str, Path]:
     """Adapters that change nothing, in place of those that recipes train: of mini, and of a small base the
     adapter that learns from corrections."""
     wave, folders = load_audio(SPEECH), {}
@@ -120,7 +120,8 @@ def adapters(tmp_path_factory, random_base) -> dict[str, Path]:
         base = load_base(model)
         speech = measure_speech(base, [wave, wave[:16_000]])  # for --adapter auto
         attach(base.model, IA3Config())
-        folders[name] = save_adapter(base.model, tmp_path_factory.mktemp("adapter"), base=base)
+        folders[name], trained_on = tmp_path_factory.mktemp("adapter"), {"data": str(clone / "data/test")}
+        save_adapter(base.model, folders[name], base=base, training=trained_on)
         write_gate(folders[name], speech)
     return folders | dict.fromkeys(("mandarin", "speaker42"), folders["medical"])
 

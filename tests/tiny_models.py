@@ -78,14 +78,14 @@ def tiny_processor(name: str, tokenizer: Any) -> Any:
     """The processor of transformers for that architecture, around a tokenizer of characters."""
     import transformers as hf
 
-    made = {
+    kinds = {
         "wav2vec2-bert": (hf.Wav2Vec2BertProcessor, hf.SeamlessM4TFeatureExtractor, {"num_mel_bins": 8}),
         "lasr_ctc": (hf.LasrProcessor, hf.LasrFeatureExtractor, {"feature_size": 16}),
         "parakeet_ctc": (hf.ParakeetProcessor, hf.ParakeetFeatureExtractor, {"feature_size": 16}),
         "omniasr_ctc": (hf.OmniASRCTCProcessor, hf.OmniASRFeatureExtractor, {}),
     }
     normal = (hf.Wav2Vec2Processor, hf.Wav2Vec2FeatureExtractor, {"do_normalize": True})
-    processor, extractor, options = made.get(TINY[name][0], normal)
+    processor, extractor, options = kinds.get(TINY[name][0], normal)
     return processor(extractor(**options), tokenizer)
 
 
