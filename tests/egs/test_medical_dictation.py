@@ -127,8 +127,8 @@ def test_dev_chooses_the_search_and_the_card_has_greedy_search(ran):
     scored = json.loads((ran.exp / "ia3_plus_seed1/decode_greedy_test/score.json").read_text())
     card = ModelCard.load(ran.home / "adapters/medical_small/README.md").data
     on_test = [r for r in card.eval_results if r.dataset_name == "espeak_small/test"]
-    published = [result.metric_value for result in on_test]
-    assert published == [round(100 * scored[name], 2) for name in ("wer", "cer")]
+    rates = [result.metric_value for result in on_test[:2]]  # the others are those of the chosen search
+    assert rates == [round(100 * scored[name], 2) for name in ("wer", "cer")]
     speaker = json.loads((ran.exp / "speaker42/registered.json").read_text())["speaker42_small"]
     assert (speaker["search"], speaker["chosen_on"]) == ("greedy", None)
 
