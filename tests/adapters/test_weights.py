@@ -63,7 +63,7 @@ def test_the_table():
 
 
 def test_reading(tmp_path):
-    missing = r"no adapter_model\.safetensors and no ia3_speech\.safetensors in it$"
+    missing = r"no adapter_model\.safetensors and no ia3_speech\.safetensors$"
     with pytest.raises(UserError, match=missing):
         read_weights(tmp_path)
     (tmp_path / "adapter_model.bin").write_bytes(b"cos\nsystem\n")
@@ -80,7 +80,7 @@ def test_reading(tmp_path):
 
 
 def test_the_record(tmp_path):
-    with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
+    with pytest.raises(UserError, match=r"no ia3_speech\.json, so another tool wrote it"):
         read_record(tmp_path)
     assert read_summary(tmp_path) == {}
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/x", "r": 1}')

@@ -51,7 +51,7 @@ def test_what_has_no_channels(call, tiny_folder):
     asr = load(tiny_folder, channels="split")
     with pytest.raises(AudioError, match=r"left\.wav: has a single channel"):
         asr.transcribe(call / "left.wav")
-    with pytest.raises(AudioError, match="array: channels are split of files alone"):
+    with pytest.raises(AudioError, match="array: only the channels of files can be split"):
         asr.transcribe(np.zeros(SAMPLE_RATE, np.float32))
     with pytest.raises(ValueError, match="take transcribe"):
         next(asr.stream(call / "call.wav"))

@@ -102,6 +102,6 @@ def test_silero_finds_speech_and_no_noise(shared_data, monkeypatch):
     assert choose_method(None) == "silero"
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
     assert choose_method(None) == "energy"
-    message = r"^--vad silero needs two packages \(in the clone: .*pip install -e '\.\[vad\]'"
+    message = r"^`vad=silero` needs two packages \(in the clone: .*pip install -e '\.\[vad\]'"
     with pytest.raises(UserError, match=message):
         choose_method("silero")
