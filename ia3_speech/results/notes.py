@@ -1,4 +1,4 @@
-"""Warnings and provenance of RESULTS.md: what a reader must know before the rates, and what made them.
+"""Warnings about the rates of RESULTS.md, and the provenance of its systems.
 
 In: systems, the base first. Out: warnings as records, and Markdown lists.
 """
@@ -15,32 +15,32 @@ from ia3_speech.scoring.sentences import NOT_IMPROVED, no_overlap_sentence, sign
 
 
 def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
-    """The warnings of results.json: the set, the system's folder (None: all of them), and a sentence.
+    """The warnings of results.json: the set, the system's folder (None: all systems), and a sentence.
 
-    Those of test sets come first: what they have in common with training. They differ between systems with
-    an adapter a speaker, by how many utterances it was trained on.
+    The overlap of a test set with training comes first. It differs between systems with an adapter for each
+    speaker, since these were trained on different numbers of utterances.
     """
     warnings: list[tuple[str | None, str | None, str]] = []
     for name in sets:
-        results = {one.folder.name: one.results[name] for one in systems if name in one.results}
+        results = {system.folder.name: system.results[name] for system in systems if name in system.results}
         overlaps = {folder: result.warnings for folder, result in results.items() if result.overlap}
         for text in dict.fromkeys(text for texts in overlaps.values() for text in texts):
             folders = [folder for folder, texts in overlaps.items() if text in texts]
             of_all = len(folders) == len(overlaps)
             warnings += [(name, folder, text) for folder in ([None] if of_all else folders)]
-    unchanged = [one.folder.name for one in systems if one.train.get("selected_epoch") == 0]
+    unchanged = [system.folder.name for system in systems if system.train.get("selected_epoch") == 0]
     for folder in dict.fromkeys(unchanged):
         warnings.append((None, folder, f"{NOT_IMPROVED} (try a lower --learning-rate)"))
     return [dict(zip(("set", "system", "text"), warning, strict=True)) for warning in warnings]
 
 
 def warning_list(systems: Sequence[System], set_name: str) -> str:
-    """What a reader must know before the rates of a set; or that it shares no sentence with training."""
+    """The warnings about a set, or the sentence that it shares no sentence with training."""
     lines = [
         f"**Warning:** {warning['system'] + ': ' if warning['system'] else ''}{warning['text']}."
         for warning in warnings_of(systems, [set_name])
     ]
-    scored = [one.results[set_name] for one in systems if set_name in one.results]
+    scored = [system.results[set_name] for system in systems if set_name in system.results]
     sentences = [no_overlap_sentence(result) for result in scored if result.overlap]
     if sentences and all(sentences):
         lines.append(sentences[0].replace("the test set", set_name))
@@ -52,7 +52,7 @@ def bullets(lines: Iterable[str]) -> str:
 
 
 def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
-    """What the intervals are, and which commands made the systems."""
+    """How the intervals were computed, and the commands that made the systems."""
     lines = []
     for set_name in sets:
         scored = [system for system in systems if set_name in system.results]
@@ -78,23 +78,24 @@ def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
 
 
 def commands(systems: Iterable[System]) -> list[str]:
-    """A line a command: the systems that it made, and the commit."""
-    made: dict[str, list[str]] = {}
+    """A line for each command: the systems that it made, and the commit."""
+    systems_of: dict[str, list[str]] = {}
     for system in systems:
         record = system.record
         commit = f"commit {record['commit']}" if record.get("commit") else "no commit"
         changed = " with changes" if record.get("commit") and record.get("dirty") else ""
-        made.setdefault(f"`{record.get('command', '')}` ({commit}{changed})", []).append(system.name)
-    return [f"{', '.join(names)}: {how}." for how, names in made.items()]
+        command = f"`{record.get('command', '')}` ({commit}{changed})"
+        systems_of.setdefault(command, []).append(system.name)
+    return [f"{', '.join(names)}: {command}." for command, names in systems_of.items()]
 
 
 def language_model_note(systems: Sequence[System]) -> str:
-    """Weights of its parts, and of each system's search; empty where no language model was built.
+    """The weights of its parts, and of each system's search; empty if no language model was built.
 
     Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
     8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
     """
-    with_lm = [one for one in systems if one.search == LM]
+    with_lm = [system for system in systems if system.search == LM]
     file = with_lm[0].folder.parent / "lm.json" if with_lm else None
     if file is None or not file.is_file():
         return ""

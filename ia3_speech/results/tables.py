@@ -1,10 +1,10 @@
 """RESULTS.md: its tables, and the lists of notes.py. In: systems, the base first. Out: Markdown, in percent.
 
-The tables show the seed with the median dev WER of a system with several seeds, and beside it the range of
-all seeds.
+Of a system with several seeds, the tables show the seed with the median dev WER, and the range of all seeds.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from statistics import fmean, median
 
@@ -24,14 +24,14 @@ from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
 PARTS = (*STANDARD, "training")
-MAX_VALUES = 6  # of a label: one with more values gets one line, their median
+MAX_VALUES = 6  # of a label; a label with more values gets a single line, the median
 
 Groups = dict[str, list[System]]
 
 
 def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
-    """The parts wanted, in their order, with blank lines between them."""
-    groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
+    """The chosen parts, in their order, with blank lines between them."""
+    groups = {name: list(group) for name, group in groupby(systems, key=lambda system: system.name)}
     shown = [median_of(group) if group[0].train else group[0] for group in groups.values()]
     exp, sets, texts = systems[0].folder.parent, test_sets(systems), []
     for set_name in sets:
@@ -44,7 +44,7 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
         if "terms" in parts:
             texts.append(term_table(scored, set_name))
         if "labels" in parts:
-            texts.append(label_table([one for one in scored if one.search != HOTWORDS], set_name))
+            texts.append(label_table([s for s in scored if s.search != HOTWORDS], set_name))
     if "forgetting" in parts:
         texts.append(forgetting_table([system for system in shown if OUT_OF_DOMAIN in system.results]))
         texts.append(speakers_forgetting_table(shown))
@@ -64,22 +64,18 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
 
 
 def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> str:
-    """Rates and changes on one test set, a line a system; dev WER and what was trained follow."""
+    """Rates and changes on a test set, a line for each system, with dev WER and trained parameters."""
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
     head = [set_name, "WER %", "change %", *["compared with"] * searched, "CER %", "CER change %"]
-    head += [
-        "term errors %",
-        "term errors change %",
-        "dev WER %",
-        "trained",
-        *["WER % of the seeds"] * several,
-    ]
+    head += ["term errors %", "term errors change %", "dev WER %", "trained"]
+    head += ["WER % of the seeds"] * several
     rows = []
     for system in systems:
         greedy, train = system.search == GREEDY, system.train
         trained = f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train and greedy else None
-        seeds = [one.results[set_name].all.wer for one in groups[system.name] if set_name in one.results]
+        results = [seed.results[set_name] for seed in groups[system.name] if set_name in seed.results]
+        seeds = [result.all.wer for result in results]
         more: dict[str, Cell] = {"compared with": system.results[set_name].baseline_name, "trained": trained}
         more |= {"dev WER %": Rate(system.dev_wer if greedy else None), "WER % of the seeds": spread(seeds)}
         trained_seeds = next(len(group) for group in groups.values() if group[0].system == system.system)
@@ -89,7 +85,7 @@ def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> st
 
 
 def unseen_table(systems: Sequence[System], set_name: str) -> str:
-    """Rates of the utterances whose sentence is not in training; no row where it is all or none."""
+    """Rates of the utterances whose sentence is not in training; no row if these are all or none."""
     head = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
     rows = [
         (system.name, rates, {"compared with": system.baseline})
@@ -106,7 +102,7 @@ def compared_table(
     rows: Sequence[tuple[str, Sequence[ErrorRates]]],
     with_intervals: bool,
 ) -> str:
-    """A row for each part of a set, the base beside the other systems, and the meaning of marks.
+    """A row for each part of a set: the base beside the other systems, and an explanation of marks.
 
     | by label | utterances | words | base WER % | ia3_plus WER % | change % |
     | --- | ---: | ---: | ---: | ---: | ---: |
@@ -121,8 +117,7 @@ def compared_table(
 
 
 def compared_heads(systems: Sequence[System], rate: str = "WER ") -> list[str]:
-    """`ia3_plus WER %` and `change %` of each system, and the baseline of the change where it is not the
-    base."""
+    """`ia3_plus WER %` and `change %` of each system, and the baseline of the change if not the base."""
     heads = []
     for system in systems:
         against = "" if system.baseline == BASE else f" from {system.baseline}"
@@ -143,7 +138,7 @@ def term_table(systems: Sequence[System], set_name: str) -> str:
 
 
 def label_table(systems: Sequence[System], set_name: str) -> str:
-    """WER by the labels; of a label with many values the median."""
+    """WER by label; for a label with many values, the median."""
     if len(systems) < 2:
         return ""
     results = [system.results[set_name] for system in systems]
@@ -158,20 +153,14 @@ def label_table(systems: Sequence[System], set_name: str) -> str:
 
 
 def median_row(label: str, columns: Sequence[Mapping[str, ErrorRates]]) -> list[tuple[str, list[ErrorRates]]]:
-    """The median WER of the values of a label; no row where each value has a single utterance."""
+    """The median WER of the values of a label; no row if each value has a single utterance."""
     spoken = [value for value, rates in columns[0].items() if rates.words]
-    counts = {
-        name: sum(getattr(columns[0][value], name) for value in spoken) for name in ("utterances", "words")
-    }
+    names = ("utterances", "words")
+    counts = {name: sum(getattr(columns[0][value], name) for value in spoken) for name in names}
     if counts["utterances"] <= len(spoken):
         return []
-    first = columns[0][spoken[0]]
-    medians = [
-        ErrorRates(
-            **vars(first) | counts | {"wer": median(rates[value].wer for value in spoken), "changes": {}}
-        )
-        for rates in columns
-    ]
+    first = replace(columns[0][spoken[0]], **counts, changes={})
+    medians = [replace(first, wer=median(rates[value].wer for value in spoken)) for rates in columns]
     return [(f"{label}: median of {len(spoken)}", medians)]
 
 
@@ -188,25 +177,25 @@ def forgetting_table(systems: Sequence[System]) -> str:
 
 
 def training_table(groups: Groups) -> str:
-    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first."""
+    """The trainings with their options and dev WER (the mean of the seeds), the best first."""
     head = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
     lines = []
     for name, seeds in groups.items():
         if "dev_wer" in seeds[0].train and seeds[0].search == GREEDY:
-            options, rates = seeds[0].options, [one.train["dev_wer"] for one in seeds]
+            options, rates = seeds[0].options, [seed.train["dev_wer"] for seed in seeds]
             line: list[Cell] = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
             line += [str(options["epochs"]), str(len(seeds)), Rate(fmean(rates)), spread(rates)]
-            line += [seeds[0].train["trainable"], f"{fmean(one.train['seconds'] for one in seeds):.0f}"]
+            line += [seeds[0].train["trainable"], f"{fmean(seed.train['seconds'] for seed in seeds):.0f}"]
             lines.append((fmean(rates), name, line))
     lines.sort(key=lambda entry: entry[:2])
     return markdown_table([*head, "parameters", "s a seed"], [line for _, _, line in lines])
 
 
 def speaker_table(systems: Sequence[System], set_name: str) -> str:
-    """What adapters did to each of many speakers, against the base and against what they started from."""
+    """The effect of adapters on each of many speakers, against the base and against their start."""
     head = ["speakers", "compared with", "before %", "WER %", "change %", "median speaker, points"]
     head += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
-    return markdown_table(head, [speaker_line(one) for one in comparisons(systems, set_name)])
+    return markdown_table(head, [speaker_line(compared) for compared in comparisons(systems, set_name)])
 
 
 def speaker_line(compared: Comparison) -> list[Cell]:
@@ -228,26 +217,20 @@ def speaker_line(compared: Comparison) -> list[Cell]:
 
 
 def speakers_forgetting_table(systems: Sequence[System]) -> str:
-    """What adapters of single speakers cost on out-of-domain speech: those that decoded it, one by one."""
-    head = [
-        "adapters of speakers, on out-of-domain speech",
-        "how many",
-        "base WER %",
-        "median WER %",
-        "of all",
-    ]
+    """WER on out-of-domain speech of those adapters of single speakers that decoded it."""
+    head = ["adapters of speakers, on out-of-domain speech", "how many", "base WER %", "median WER %"]
     lines = []
-    for system in [one for one in systems if one.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
+    for system in [s for s in systems if s.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
         results = map(read_result, sorted(system.folder.glob("*/fold1/*/score.json")))
         rates = [result.all.wer for result in results if result.set == OUT_OF_DOMAIN]
         if rates:
             base = Rate(systems[0].results[OUT_OF_DOMAIN].all.wer)
             lines.append([system.name, str(len(rates)), base, Rate(median(rates)), spread(rates)])
-    return markdown_table(head, lines)
+    return markdown_table([*head, "of all"], lines)
 
 
 def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
-    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds."""
+    """Whether word confidences are probabilities, and how many errors the least certain words hold."""
     head = ["word confidences", "set", "words", "wrong %", "calibration error %"]
     head += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     lines = []
@@ -255,12 +238,8 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
         for system in systems:
             measured = system.results[set_name].confidences if set_name in system.results else None
             if measured:
-                line = [
-                    system.name,
-                    set_name,
-                    measured["words"],
-                    Rate(measured["errors"] / measured["words"]),
-                ]
+                words = measured["words"]
+                line: list[Cell] = [system.name, set_name, words, Rate(measured["errors"] / words)]
                 line += [Rate(measured["calibration_error"])]
                 line += [Rate(measured["found"], measured["found_ci"], digits=0), Rate(measured["area"])]
                 lines.append([*line, "yes" if measured["scaling"] else "no"])

@@ -2,8 +2,8 @@
 
 In: two sequences of words. Out: the counted errors (`ErrorCounts`), or the aligned pairs. An utterance often
 has several alignments of minimal cost. They have the same total of errors, but may divide it differently
-among insertions, deletions and substitutions. jiwer's division is ours. Kaldi's and sclite's files are
-reproduced to the byte only by the alignment that these programs choose:
+among insertions, deletions and substitutions. Error rates use jiwer's division. Kaldi's and sclite's files
+need the alignments that these programs choose:
 
     reference    a  b  *         COMPUTE_WER   the %WER line      1 insertion, 1 deletion
     hypothesis   *  b  c         ALIGN_TEXT    per_utt, ops …     2 substitutions

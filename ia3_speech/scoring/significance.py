@@ -2,11 +2,11 @@
 
 In: counted errors, or texts. Out: intervals (lower bound, upper bound), and test results as dataclasses.
 
-- Bootstrap over clusters. Errors of one speaker are correlated, so a bootstrap that draws single utterances
-  finds intervals that are too narrow. Here whole speakers (or consultations) are drawn, and the interval is
-  that from the 2.5th to the 97.5th percentile of the replicates. Two systems are compared on the same
-  replicates, which makes the comparison paired. With fewer than about ten clusters even these intervals are
-  too narrow, so results state the number of clusters.
+- Bootstrap over clusters. Errors of a speaker are correlated, so a bootstrap that draws single utterances
+  gives intervals that are too narrow. This bootstrap draws whole speakers (or consultations); the interval
+  reaches from the 2.5th to the 97.5th percentile of the replicates. Two systems are compared on the same
+  replicates, so the comparison is paired. With fewer than about ten clusters these intervals are still too
+  narrow, so results show the number of clusters.
 - Kaldi's bootstrap over utterances (compute-wer-bootci), for comparison with Kaldi's results.
 - MAPSSWE, the matched pairs sentence-segment word error test of NIST's SCTK (sc_stats).
 
