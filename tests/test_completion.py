@@ -62,9 +62,9 @@ def test_bash(tmp_path, names):
 def test_fish(tmp_path, names):
     file = script("fish", tmp_path)
     for line, expected in LINES.items():
-        found = offered("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", file, line)
-        found = [word.rpartition("=")[2] for word in found if not Path(word.rstrip("/")).exists()]
-        assert {*expected} <= {*found} and len(found) < 30, line
+        words = offered("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", file, line)
+        words = [word.rpartition("=")[2] for word in words if not Path(word.rstrip("/")).exists()]
+        assert {*expected} <= {*words} and len(words) < 30, line
 
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")

@@ -30,7 +30,6 @@ from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
 from ia3_speech.results.conclusion import best, register, summary
 from ia3_speech.results.curve_files import write_curves
-from ia3_speech.results.notes import warnings_of
 from ia3_speech.results.systems import (
     System,
     comparisons,
@@ -39,7 +38,7 @@ from ia3_speech.results.systems import (
     test_sets,
     trained_systems,
 )
-from ia3_speech.results.tables import PARTS, STANDARD, markdown
+from ia3_speech.results.tables import PARTS, STANDARD, markdown, warnings_of
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import IDENTITY, OUT_OF_DOMAIN
 

@@ -32,8 +32,8 @@ from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural, shorten
 from ia3_speech.inputs import RECORD
 from ia3_speech.results.curve_files import gain_of_others
-from ia3_speech.results.notes import warnings_of
 from ia3_speech.results.systems import System, find_systems, load_json, median_of, test_sets
+from ia3_speech.results.tables import warnings_of
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
     BEAM,

@@ -145,12 +145,12 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
         print(f"{outdated_system.folder}: left out, {reason}", file=sys.stderr)
         systems = [system for system in systems if system.folder != outdated_system.folder]
     drop_other_baselines(systems)
-
-    def is_wanted(system: System) -> bool:
-        named = any(fnmatch(system.system, like) or fnmatch(system.folder.name, like) for like in only)
-        return named or not only or system.name == BASE
-
-    wanted = [system for system in systems if is_wanted(system)]
+    wanted = [
+        system
+        for system in systems
+        if not only or system.name == BASE
+        or any(fnmatch(name, like) for name in (system.system, system.folder.name) for like in only)
+    ]  # fmt: skip
     baselines = {system.baseline for system in wanted}
     wanted += [s for s in systems if s.is_base and s.name in baselines and s not in wanted]
     return sorted(wanted, key=order_in_tables)

@@ -157,7 +157,11 @@ class Entrance:
                 lines = "".join(traceback.format_tb(error.__traceback__))
                 logger.error("defect: %s\n%s", type(error).__name__, lines)
             if status == 500:  # nothing has been sent yet
-                await answer(known or INTERNAL, scope, receive, send_with_id)
+                response = (known or INTERNAL).response()
+                if scope["type"] == "websocket":  # in place of its handshake
+                    await WebSocket(scope, receive, send_with_id).send_denial_response(response)
+                else:
+                    await response(scope, receive, send_with_id)
         finally:
             resources.close()
             self.server.metrics.note_request(scope, status, time.monotonic() - began)
@@ -210,11 +214,3 @@ class Entrance:
 
 def too_large(max_bytes: int) -> ApiError:
     return ApiError(413, f"Maximum content size limit ({max_bytes}) exceeded.", "content_too_large")
-
-
-async def answer(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send an error; to a WebSocket in place of its handshake."""
-    if scope["type"] == "websocket":
-        await WebSocket(scope, receive, send).send_denial_response(error.response())
-    else:
-        await error.response()(scope, receive, send)

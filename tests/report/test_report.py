@@ -91,8 +91,8 @@ def test_the_numbers_are_those_of_score(recipe):
 
 @pytest.mark.parametrize(("speakers", "style"), [(3, "open"), (12, "better")])
 def test_changes_of_few_speakers_are_not_coloured(tmp_path, speakers, style):
-    heard = {f"s{n:02d}-1": ("a b c", "x y z", "a b c") for n in range(speakers)}
-    page = make_recipe(tmp_path, heard, sound=False).page()
+    texts = {f"s{n:02d}-1": ("a b c", "x y z", "a b c") for n in range(speakers)}
+    page = make_recipe(tmp_path, texts, sound=False).page()
     classes = {span.get("class") for span in Reading(page).all("span")}
     assert f"pill {style}" in classes
     assert ("better" in classes) == (style == "better")
@@ -156,8 +156,8 @@ def test_tables_as_files_replace_their_own_and_no_others(recipe, capsys):
 
 def test_figures_and_their_numbers(tmp_path, capsys):
     """Each chart of the page as files, beside others; many speakers are folded away below one."""
-    heard = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
-    recipe, folder = make_recipe(tmp_path, heard, sound=False), tmp_path / "figures"
+    texts = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
+    recipe, folder = make_recipe(tmp_path, texts, sound=False), tmp_path / "figures"
     add_extras(recipe)
     folder.mkdir()
     (folder / "mine.svg").write_text("")
@@ -202,7 +202,7 @@ def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(reci
         recipe.page()
     write_table(recipe.base / "text", dict.fromkeys(HEARD, "other words"))
     score(recipe.data, recipe.base, replications=10)
-    with pytest.raises(UserError, match="was scored before .* changed"):
+    with pytest.raises(UserError, match=r"was scored before .* changed"):
         recipe.page()
     (recipe.adapted / "score.json").unlink()
     with pytest.raises(UserError, match=r'score.json: is not there \(run "ia3-speech score DATA'):
@@ -247,8 +247,8 @@ def test_hostile_texts_and_names_stay_text(tmp_path):
     )
     assert not [name for _, attributes in reading.tags for name in attributes if name.startswith("on")]
     rows = {row["id"]: row for row in data_of(page)["rows"]}
-    said = [pair[0] if isinstance(pair, list) else pair for pair in rows["<b>ann-1"]["alignments"][0]]
-    assert " ".join(word for word in said if word) == HOSTILE["<b>ann-1"][0]
+    reference = [pair[0] if isinstance(pair, list) else pair for pair in rows["<b>ann-1"]["alignments"][0]]
+    assert " ".join(word for word in reference if word) == HOSTILE["<b>ann-1"][0]
     assert ("a", "<b>ann") in reading.texts
 
 

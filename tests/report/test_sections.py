@@ -124,7 +124,7 @@ def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):
     report = read(recipe, add_searches(recipe))
     write_out_of_domain(recipe)
     sentences = [*report_sentences(read(recipe, report.system.folder))]
-    rates = {one.name: one.result.all.wer for one in report.all_systems}
+    rates = {decoded.name: decoded.result.all.wer for decoded in report.all_systems}
     names = ["base", "ia3_plus_seed1", "base + LM", "ia3_plus_seed1 + LM", "ia3_plus_seed1 + LM + hot words"]
     assert [*rates] == names
     base, _, with_lm, adapted, hot = (f"{100 * rate:.1f} %" for rate in rates.values())

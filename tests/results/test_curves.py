@@ -158,16 +158,16 @@ def test_the_interval_is_that_of_the_score_command():
 
     texts = {f"{s}-{n}": "a b c d" for s in "abcde" for n in range(3)}
     speakers = {id: id[0] for id in texts}
-    heard = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
+    hypotheses = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
     before = {id: "a" if n % 4 else "x y" for n, id in enumerate(texts)}
-    result = score_hypotheses(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
-    own = result.by_label["speaker"]
-    numbers = [[own[s].words for s in own]]
+    result = score_hypotheses(make_data(texts, speakers), hypotheses, baseline=before, cluster="speaker")
+    by_speaker = result.by_label["speaker"]
+    numbers = [[by_speaker[s].words for s in by_speaker]]
     base = score_hypotheses(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
-    numbers += [[side[s].errors for s in own] for side in (base, own)]
-    one = Comparison(None, None, list(own), *map(np.array, numbers))
-    assert one.relative.value == pytest.approx(result.changes["wer"].relative)
-    assert one.relative.bounds == pytest.approx(result.changes["wer"].relative_ci)
+    numbers += [[side[s].errors for s in by_speaker] for side in (base, by_speaker)]
+    comparison = Comparison(None, None, list(by_speaker), *map(np.array, numbers))
+    assert comparison.relative.value == pytest.approx(result.changes["wer"].relative)
+    assert comparison.relative.bounds == pytest.approx(result.changes["wer"].relative_ci)
 
 
 def test_scatter_and_curve(speakers):

@@ -15,8 +15,8 @@ from ia3_speech.scoring.sentences import NOT_IMPROVED
 @pytest.fixture(autouse=True)
 def made_here(monkeypatch):
     """What is written says that it was made by this command."""
-    found = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
-    monkeypatch.setattr("ia3_speech.commands.results.provenance", lambda: found)
+    run = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
+    monkeypatch.setattr("ia3_speech.commands.results.provenance", lambda: run)
 
 
 def full_score(wer: float, baseline: float | None = None) -> dict:
@@ -57,7 +57,7 @@ def results(exp) -> dict:
 
 def systems(exp) -> list[tuple]:
     """The name and the seed of each row of results.json."""
-    return [(one["name"], one["system_seed"]) for one in results(exp)["results"]]
+    return [(result["name"], result["system_seed"]) for result in results(exp)["results"]]
 
 
 def filled(exp, block: str, before: str = "") -> str:
@@ -77,11 +77,11 @@ def change_score(file, **fields) -> None:
 
 def test_results_json_and_markdown(exp, capsys):
     collect(exp)
-    found = results(exp)
-    assert list(found) == ["schema", "results", "warnings", "commit", "dirty", "command"]
-    assert (found["schema"], found["warnings"], found["commit"]) == (2, [], "abc1234")
+    content = results(exp)
+    assert list(content) == ["schema", "results", "warnings", "commit", "dirty", "command"]
+    assert (content["schema"], content["warnings"], content["commit"]) == (2, [], "abc1234")
     assert systems(exp) == [("base", None), ("ia3_plus", 1), ("ia3_plus", 2), ("ia3_plus", 3)]
-    base, first = found["results"][:2]
+    base, first = content["results"][:2]
     assert (base["adapter"], base["training"], base["changes"]) == (None, None, {})
     names = ("corpus", "system", "system_seed", "search", "scale", "set", "wer", "words", "errors")
     assert [first[name] for name in names] == ["notes", "ia3_plus", 1, "greedy", 1.0, "test", 0.36, 100, 36]
@@ -133,7 +133,7 @@ def test_each_search_is_a_system_of_its_own(exp):
     dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
     write(exp / "lm.json", {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev})
     collect(exp)
-    assert [one["name"] for one in results(exp)["results"]][4:] == [
+    assert [result["name"] for result in results(exp)["results"]][4:] == [
         "base + LM", "ia3_plus + LM", "ia3_plus + LM + hot words",
     ]  # fmt: skip
     text = (exp / "RESULTS.md").read_text()
@@ -198,13 +198,13 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
     train = json.loads((exp / "ia3_plus_seed3/train.json").read_text())
     write(exp / "ia3_plus_seed3/train.json", train | {"selected_epoch": 0})
     collect(exp)
-    found = results(exp)
+    content = results(exp)
     start = f"{NOT_IMPROVED} (try a lower --learning-rate)"
-    assert found["warnings"] == [
+    assert content["warnings"] == [
         {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
         {"set": None, "system": "ia3_plus_seed3", "text": start},
     ]
-    assert found["results"][1]["unseen_sentences"]["wer"] == 0.5
+    assert content["results"][1]["unseen_sentences"]["wer"] == 0.5
     assert (exp / "RESULTS.md").read_text().split("\n\n")[1:3] == [
         "| test, sentences not in training | utterances | words | compared with | before % | WER % | "
         "change % |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
@@ -222,7 +222,7 @@ def test_a_test_set_without_training_sentences_says_so(exp):
     assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
     change_score(exp / "ia3_plus_seed1/decode_greedy_test/score.json", overlap=OVERLAP)
     collect(exp)
-    assert [one["system"] for one in results(exp)["warnings"]] == ["ia3_plus_seed1"]
+    assert [warning["system"] for warning in results(exp)["warnings"]] == ["ia3_plus_seed1"]
 
 
 TRAINING = """\
@@ -284,7 +284,7 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
     row = "| ia3_plus_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
     assert f"\n{row}" in text and "| 19.0 | 9,216 parameters, 185 s | – |\n" in text
     assert "| dev |" not in text and "| scale 0.5 | 30.0" in text
-    rows = [one for one in results(exp)["results"] if one["name"] == "ia3_plus_average"]
+    rows = [result for result in results(exp)["results"] if result["name"] == "ia3_plus_average"]
     assert [row["set"] for row in rows] == ["test", "out_of_domain"]
     (mean,) = scored_systems(exp.glob("ia3_plus_average/decode_*/score.json"))
     assert mean.options["epochs"] == 8

@@ -121,8 +121,8 @@ def test_pauses_divide_speech_into_items(running, recordings):
     assert [e.previous_item_id for e in committed] == [None, *(e.item_id for e in committed[:-1])]
     for event in completed:
         deltas = [e.delta for e in events if e.type.endswith(".delta") and e.item_id == event.item_id]
-        told = "".join(deltas)
-        assert told == event.transcript or not event.transcript.startswith(told)
+        streamed = "".join(deltas)
+        assert streamed == event.transcript or not event.transcript.startswith(streamed)
     started = [event.audio_start_ms for event in events if event.type.endswith("speech_started")]
     stopped = [event.audio_end_ms for event in events if event.type.endswith("speech_stopped")]
     assert all(a < b for a, b in zip(started, stopped, strict=True)) and stopped[0] <= started[1]
