@@ -61,7 +61,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         if error.errno and str(error.filename or temporary).startswith(str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    except Exception as error:  # safetensors reports a full disk as its own kind of error
+    except Exception as error:  # safetensors reports a full disk as a different error
         if code := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
         raise
@@ -72,8 +72,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def remove_leftovers(path: Path | str) -> None:
     """Remove the temporary folders of processes that were killed while they replaced `path`.
 
-    The folder of a living process stays, since the process holds its lock. An older folder that was moved
-    away, while the new one had not replaced it yet, is moved back.
+    The folder of a living process stays, since the process holds its lock. If an older folder was moved
+    away, and the new folder has not replaced it, the older folder is moved back.
     """
     from filelock import FileLock, Timeout
 

@@ -67,10 +67,10 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
     `run` may return an exit code (int); None is 0.
     """
     open_streams()
-    # Messages go to stderr, so that stdout holds only results; messages of other packages only if they warn.
+    # Messages go to stderr, so that stdout has only results; messages of other packages only if they warn.
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("ia3_speech").setLevel(logging.INFO)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our own error says that it is unreachable
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors explain that it is unreachable
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     atexit.register(gc.freeze)  # Python's last collections would walk torch and Transformers for a second

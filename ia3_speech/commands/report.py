@@ -1,4 +1,4 @@
-"""Write an HTML report of a scored decode directory: one page, and its tables as CSV files.
+"""Write an HTML report of a scored decode directory: a page, and its tables as CSV files.
 
     ia3-speech report data/test exp/medical/ia3_plus_seed1/decode_greedy_test --out report.html
 

@@ -17,7 +17,7 @@ page:
 
 The path is followed by the parts (systems, speakers, terms, labels, forgetting, confidences, curve, training,
 provenance; by default all but training), and then optionally by `only` and patterns of systems or folders. A
-block does not change if its folder is missing, or holds none of these. If the path is a Markdown file
+block does not change if its folder is missing, or contains none of these. If the path is a Markdown file
 (exp/espeak/RESULTS.md), the block gets its contents.
 """
 

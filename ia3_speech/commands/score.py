@@ -74,7 +74,7 @@ def main(
 
     Args:
         data: data directory with text, utt2spk and any utt2LABEL or spk2LABEL
-        decode_dir: decode directory, which holds the hypotheses in `text`
+        decode_dir: decode directory with the hypotheses in `text`
         baseline: another decode directory of the same data, to compare with
         terms: file with one term (word or phrase) per line, and after TABs its categories
         normalize: text normalisation of both sides

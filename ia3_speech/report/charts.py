@@ -113,9 +113,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour."""
+    """Points with the same colour."""
 
-    points: Sequence[Point]  # in order of x where a line joins them
+    points: Sequence[Point]  # in order of x if a line joins them
     style: str  # a class of page.css
     name: str = ""  # in the legend; empty: not in the legend
     line: bool = True  # join the points by a line

@@ -124,7 +124,7 @@ def trade_off_chart(trade_off: TradeOff) -> Chart:
 
 
 def reliability_chart(report: ReportData, system: DecodedSystem) -> Chart:
-    """A dot for each range of confidences that holds words; its area shows their number."""
+    """A dot for each range of confidences that contains words; its area shows their number."""
     measured, points = system.result.confidences, []
     style = "system" if system is report.system else "baseline"
     largest = max(part["words"] for part in measured["bins"])

@@ -56,7 +56,7 @@ def file_name(text: str) -> str:
 
 
 def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
-    """The ranges of confidence that hold words."""
+    """The ranges of confidence that contain words."""
     rows = [
         [100 * part["low"], 100 * part["high"], part["words"], Rate(part["confidence"]),
          Rate(part["right"], wilson_interval(part["right"], part["words"]))]

@@ -147,8 +147,8 @@ def png(image: np.ndarray) -> bytes:
 
 
 def changed_most(report: ReportData) -> Iterator[tuple[Utterance, dict[str, list[PlottedWord]]]]:
-    """The utterances whose number of errors changed most from the base alone (else the baseline) to the
-    system, with the words of both; only those whose words have times."""
+    """The utterances whose words have times and whose errors changed most, from the base alone (else the
+    baseline) to the system, with the words of both."""
     before, after = report.start or report.baseline, report.system
     if not before:
         return

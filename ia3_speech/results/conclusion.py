@@ -68,7 +68,7 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
     """Register an adapter with the search that is the best on dev; if the adapter does not help, print why.
 
     Args:
-        adapter: its folder, EXP/SYSTEM/adapter, or, for one of many speakers, EXP/SYSTEM/SPEAKER/FOLD/adapter
+        adapter: its folder, EXP/SYSTEM/adapter, or, for a speaker's adapter, EXP/SYSTEM/SPEAKER/FOLD/adapter
         name: the name by which --adapter finds it
         score: score.json of its test set, decoded greedily, which decides whether it helps; then further
             score.json files for its model card
@@ -119,7 +119,7 @@ def best(system: Path, set_name: str) -> None:
     """Print the decode directory of an adapter's best search, such as decode_lm_test.
 
     Args:
-        system: EXP/SYSTEM, which holds an adapter
+        system: EXP/SYSTEM, the folder of an adapter
         set_name: the test set
     """
     measured = measured_searches(system, set_name, system / "adapter")
@@ -259,7 +259,7 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
 
 
 def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
-    """The lines of one experiment: the gain on each test set and the cost on other speech, a warning, the
+    """The lines of an experiment: the gain on each test set and the cost on other speech, a warning, the
     adapters that were not registered."""
     adapted = [system for system in systems if system.search == GREEDY and system.results]
     adapted = [system for system in adapted if not system.is_base]

@@ -39,7 +39,7 @@ class Epoch(NamedTuple):
     number: int
     loss: float | None  # the mean CTC loss; the start has none
     dev_wer: float
-    selected: int  # the epoch whose adapter was selected, as of this epoch
+    selected: int  # the epoch whose adapter is selected after this epoch
 
 
 class LearningCurvePoint(NamedTuple):
@@ -56,7 +56,7 @@ class LearningCurve(NamedTuple):
     unit: Literal["minutes", "utterances"]
     base: Rate
     points: list[LearningCurvePoint]  # in order of amount and seed
-    set: str  # name of the test set; empty where unknown
+    set: str  # name of the test set; empty if unknown
 
     @property
     def by_amount(self) -> list[tuple[float, list[LearningCurvePoint]]]:
@@ -201,7 +201,7 @@ def write_curves(exp: Path, systems: Sequence[System]) -> None:
 
 
 def trade_off(systems: Sequence[System]) -> Json | None:
-    """The scaled adapter, from 0 (the base) to 1, and adapters that were trained with one option changed;
+    """The scaled adapter, from 0 (the base) to 1, and adapters that were trained with an option changed;
     None without these."""
     trained = [system for system in systems if system.method_options and not system.of_speakers]
     scaled: dict[Path, dict[float, dict[str, Result]]] = {}  # folder of a system → scale → set → result
@@ -210,7 +210,7 @@ def trade_off(systems: Sequence[System]) -> Json | None:
             if result.record["scale"] != 1:
                 by_scale = scaled.setdefault(system.folder, {})
                 by_scale.setdefault(result.record["scale"], {})[result.set] = result
-    # Name of a system → an option and its value → the trainings that differ from it in this option alone
+    # Name of a system → an option and its value → the trainings that differ from it in this option only
     variants: dict[str, dict[tuple[str, str], list[System]]] = {}
     for name, first in {system.name: system for system in reversed(trained)}.items():
         for other in trained:

@@ -31,7 +31,7 @@ DATA_OPTIONS = ("train", "data", "out", "decode_dir", "part", "seed", "epoch_min
 
 @dataclass
 class System:
-    """A training with one seed, or the base, decoded by one search."""
+    """A training with a seed, or the base, decoded by a search."""
 
     name: str  # without the seed, and with the search: `ia3_plus + LM`
     system: str  # without the search

@@ -225,7 +225,7 @@ def speaker_line(compared: Comparison) -> list[Cell]:
 
 
 def speakers_forgetting_table(systems: Sequence[System]) -> str:
-    """WER on out-of-domain speech of those adapters of single speakers that decoded it."""
+    """WER on out-of-domain speech of speakers' adapters, as far as they decoded it."""
     head = ["adapters of speakers, on out-of-domain speech", "how many", "base WER %", "median WER %"]
     lines = []
     for system in [s for s in systems if s.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
@@ -238,7 +238,7 @@ def speakers_forgetting_table(systems: Sequence[System]) -> str:
 
 
 def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
-    """Whether word confidences are probabilities, and how many errors the least certain words hold."""
+    """Whether word confidences are probabilities, and how many errors are among the least certain words."""
     head = ["word confidences", "set", "words", "wrong %", "calibration error %"]
     head += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     lines = []

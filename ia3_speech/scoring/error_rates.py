@@ -63,7 +63,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class TermErrorRate:
-    """Term errors of all terms, or of one category."""
+    """Term errors of all terms, or of a category."""
 
     reference: int  # occurrences in the references
     missed: int  # occurrences in the references that the hypotheses lack
@@ -98,7 +98,7 @@ class ErrorRates:
     wer_ci: Interval  # None for a single utterance
     mer: float | None = None  # match error rate and word information lost, of the same counts
     wil: float | None = None
-    ci_unit: str  # what the bootstrap draws: "speaker", "consultation", "utterance" or another label
+    ci_unit: str  # the unit of the bootstrap: "speaker", "consultation", "utterance" or another label
     ci_clusters: int  # the number of these units
     ser: float  # sentence error rate: fraction of utterances with at least one error
     characters: int  # characters of the references, single spaces between words included
@@ -296,7 +296,7 @@ def compute_error_rates(
 
 
 def counts_by_utterance(scored: Sequence[ScoredUtterance]) -> dict[str, np.ndarray]:
-    """Numerators and denominators of all rates, one value per utterance: `(utterances,)`."""
+    """Numerators and denominators of all rates, a value for each utterance: `(utterances,)`."""
     terms = np.stack([utterance.terms for utterance in scored])  # (utterances, 1 + categories, 3)
     counts = {
         "errors": np.array([utterance.errors.total for utterance in scored]),

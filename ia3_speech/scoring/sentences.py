@@ -20,7 +20,7 @@ from ia3_speech.scoring.record import BASE, HOTWORDS, OUT_OF_DOMAIN, Result
 from ia3_speech.scoring.significance import FEW_CLUSTERS
 from ia3_speech.scoring.table import Bounds
 
-MARK = "*"  # of a row whose interval is of few clusters
+MARK = "*"  # of a row whose interval is from few clusters
 NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter is as it started"
 
 
@@ -98,7 +98,7 @@ def change_in_words(rates: ErrorRates, subject: str, baseline: str) -> str:
 
 
 def size_of(result: Result) -> str:
-    """`600 utterances of 20 speakers`; without speakers if each utterance has a speaker of its own."""
+    """`600 utterances of 20 speakers`; without speakers if each utterance has a different speaker."""
     count, speakers = result.all.utterances, len(result.record["by_label"]["speaker"])
     unknown = result.all.ci_unit == "utterance" or speakers == count > 1
     return plural(count, "utterance") + ("" if unknown else f" of {plural(speakers, 'speaker')}")

@@ -45,8 +45,8 @@ class Table:
     """A table of cells, which renders itself."""
 
     name: str  # of its file, without the suffix
-    caption: str  # what it shows
-    head: Sequence[str]  # the columns' names; the first column holds the names of the rows
+    caption: str  # its subject
+    head: Sequence[str]  # the columns' names; the first column has the rows' names
     rows: Sequence[Sequence[Cell]]  # a cell for each column
 
     def csv(self) -> str:
@@ -111,7 +111,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def markdown_text(text: object) -> str:
-    r"""Text on one line that has no effect as Markdown. A `_` within a word has none anyway.
+    r"""Text on one line that has no effect as Markdown. A `_` within a word never has an effect.
 
     >>> print(markdown_text("a|b\n_emphasis_ of ia3_plus"))
     a\|b \_emphasis\_ of ia3_plus
@@ -127,7 +127,7 @@ def cell_text(cell: Cell) -> str:
 
 
 def csv_values(cell: Cell, with_bounds: bool) -> Iterator[str]:
-    """The cell as one value, or as three: with the bounds of its interval."""
+    """The cell as a single value, or as three values, with the bounds of its interval."""
     if isinstance(cell, Rate):
         values = [cell.value, *(cell.bounds or (None, None))][: 3 if with_bounds else 1]
         yield from ("" if value is None else f"{100 * value:.{CSV_DIGITS}f}" for value in values)

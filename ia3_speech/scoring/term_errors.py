@@ -5,8 +5,8 @@ In: a term list with a term (a word or a phrase) in each line, followed by any c
     atrial fibrillation<TAB>condition
     metformin<TAB>drug<TAB>unseen
 
-Out: for each utterance the number of occurrences in the reference, of missed and of falsely produced ones,
-over all terms and by category.
+Out: for each utterance the numbers of occurrences in the reference, of missed occurrences and of false
+occurrences, over all terms and by category.
 
 - Occurrences are searched from left to right, the longest term first, and do not overlap: in "type two
   diabetes" the term "diabetes" does not occur again, so a garbled phrase is a single error.
@@ -87,7 +87,7 @@ def find_terms(words: Sequence[str], terms: TermList) -> list[tuple[int, TermWor
 
 
 def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
-    """Term counts of one aligned utterance, `(1 + categories, 3)`: row 0 counts all terms, each further row a
+    """Term counts of an aligned utterance, `(1 + categories, 3)`: row 0 counts all terms, each further row a
     category; columns REFERENCE, MISSED and FALSE."""
     counts = np.zeros((1 + len(terms.categories), 3), dtype=np.int64)
     row_of = {category: row for row, category in enumerate(terms.categories, start=1)}

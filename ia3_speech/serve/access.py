@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 HASHED = "sha256:"
 PROTOCOL = "openai-insecure-api-key."  # browsers can't set headers of a WebSocket, and send a key like this
-MAX_ADDRESSES = 10_000  # whose rates are remembered
+MAX_ADDRESSES = 10_000  # with stored rates
 
 
 def hash_of(key: str) -> str:
@@ -156,7 +156,7 @@ def key_in(headers: Mapping[str, str]) -> str | None:
 
 
 def read_keys(file: Path) -> dict[str, Client]:
-    """SHA-256 of each key → its client. Raises UserError, whose message holds no key."""
+    """SHA-256 of each key → its client. Raises UserError without a key in its message."""
     place, fault = "", "is not a list of keys in YAML (docs/serve.md shows one)"
     try:
         text = file.read_text("utf-8")
@@ -167,7 +167,7 @@ def read_keys(file: Path) -> dict[str, Client]:
         if location := error.errors()[0]["loc"]:
             place, fault = f"{yaml_line(text, *location)}:", invalid(error).message.removeprefix(": ")
         raise UserError(f"{file}:{place} {fault}") from None
-    except (ValueError, yaml.YAMLError) as error:  # whose message may hold a key
+    except (ValueError, yaml.YAMLError) as error:  # the message may contain a key
         if mark := getattr(error, "problem_mark", None):
             place = f"{mark.line + 1}:"
         raise UserError(f"{file}:{place} {fault}") from None

@@ -53,7 +53,7 @@ PAGE_HEADERS = {
 
 
 def make_app(server: Server) -> FastAPI:
-    """The application of one process. When it ends, the server is closed."""
+    """The application of a process. When it ends, it closes the server."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

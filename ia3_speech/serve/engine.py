@@ -187,7 +187,7 @@ class Engine:
                     future.set_exception(EngineClosed())
 
     def next_work(self) -> list[QueuedPiece] | tuple[Callable[[], Any], Future] | None:
-        """The next batch, taken out of the queue; or a call; None when the engine is closed and empty."""
+        """The next batch, removed from the queue; or a call; None when the engine is closed and empty."""
         with self.changed:
             while True:
                 self.rows = [row for row in self.rows if not row.future.cancelled()]
@@ -227,7 +227,7 @@ class Engine:
         return batch
 
     def compute(self, batch: Sequence[QueuedPiece]) -> None:
-        """Compute a batch's logits. A row whose adapter can't be loaded fails alone."""
+        """Compute a batch's logits. If an adapter can't be loaded, only its row fails."""
         began, rows, names = time.monotonic(), [], []
         keep = {term.folder for row in batch for term in row.terms}
         for row in batch:

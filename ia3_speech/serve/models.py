@@ -29,7 +29,7 @@ from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.session import Session
 
 MAX_NAME = 256  # characters of a sum
-MAX_COMPARED = 10_000  # adapters whose bases are remembered
+MAX_COMPARED = 10_000  # adapters with stored results of this comparison
 
 
 class Unknown(UserError):

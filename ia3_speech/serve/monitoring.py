@@ -24,7 +24,7 @@ class RequestIds(logging.Filter):
 
 
 class Metrics:
-    """The metrics of a process, in their own registry."""
+    """The metrics of a process, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

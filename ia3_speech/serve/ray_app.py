@@ -1,6 +1,6 @@
 """The server on a Ray cluster (extra `ray`): a single HTTP API, and a replica for each GPU.
 
-    serve run ia3_speech.serve.ray_app:app                          one replica, on processors
+    serve run ia3_speech.serve.ray_app:app                          a replica on CPUs
     serve run ia3_speech.serve.ray_app:app gpus=1 max_replicas=8    docs/serve.md, for Kubernetes too
 
     a client → Ray's proxy → Frontend       the application of `app.py`: forms, audio, searches, sessions
@@ -97,7 +97,7 @@ class Replica:
 
 
 class RemoteHandle:
-    """A request's place in the queues of replicas, as `QueueHandle` in the queue of one engine."""
+    """A request's place in the queues of replicas, like `QueueHandle` in the queue of an engine."""
 
     def __init__(self, replicas: DeploymentHandle):
         self.replicas, self.cancelled = replicas, False

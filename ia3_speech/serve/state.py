@@ -1,4 +1,4 @@
-"""The state of one server process, and its limits.
+"""The state of a server process, and its limits.
 
 In: a session, options. Out: `Server`, which admits a request and gives it a handle of the queue and a
 recogniser; the request runs in a thread.
@@ -87,7 +87,7 @@ class Server:
         adapter with this name."""
         name = registry.check_name(name)
         if not client.may_manage(name) or name in (self.models.base_id, *self.models.aliases):
-            names = ", ".join(client.manage) or "none"  # the same where another key has the name
+            names = ", ".join(client.manage) or "none"  # the same if another key has the name
             message = f"This API key may make adapters of these names alone, if they are free: {names}."
             raise ApiError(403, message, "forbidden", "name")
         return name

@@ -88,7 +88,7 @@ VoiceOf = Annotated[str, Depends(existing_voice)]  # the parameter of an endpoin
 
 
 def check_training(server: Server) -> None:
-    """Raises ApiError 403 where nobody may make adapters."""
+    """Raises ApiError 403 if this server makes no adapters."""
     if not server.training:
         raise forbidden("This server makes no adapters.")
 

@@ -75,12 +75,11 @@ def test_the_best_system_is_registered_as_one_thing(exp, capsys):
     best(exp / "ia3_plus_seed1", "test")
     assert capsys.readouterr().out.splitlines()[-1] == "decode_hotwords_test"
     scores = read_record(place)["scores"]
-    assert [(one["set"], one.get("search")) for one in scores] == [
+    assert [(score["set"], score.get("search")) for score in scores] == [
         ("notes/test", None), ("notes/test", "LM + hot words"),
     ]  # fmt: skip
-    rates = [
-        (one.metric_type, one.metric_value) for one in ModelCard.load(place / "README.md").data.eval_results
-    ]
+    eval_results = ModelCard.load(place / "README.md").data.eval_results
+    rates = [(result.metric_type, result.metric_value) for result in eval_results]
     assert rates == [("wer", 30.0), ("cer", 7.5)]
     text = (place / "README.md").read_text()
     assert "| notes/test | 30.0 [25.0, 35.0] | base | 40.0 |" in text
