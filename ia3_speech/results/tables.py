@@ -34,8 +34,6 @@ STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences
 PARTS = (*STANDARD, "training")
 MAX_VALUES = 6  # of a label; a label with more values gets a single line, the median
 
-Groups = dict[str, list[System]]
-
 
 def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
     """The chosen parts, in their order, with blank lines between them."""
@@ -71,7 +69,7 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
     return "\n".join(text for text in texts if text)
 
 
-def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> str:
+def system_table(systems: Sequence[System], groups: Mapping[str, list[System]], set_name: str) -> str:
     """Rates and changes on a test set, a line for each system, with dev WER and trained parameters."""
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
@@ -184,7 +182,7 @@ def forgetting_table(systems: Sequence[System]) -> str:
     return compared_table("out-of-domain speech", systems, OUT_OF_DOMAIN, rows, with_intervals=True)
 
 
-def training_table(groups: Groups) -> str:
+def training_table(groups: Mapping[str, list[System]]) -> str:
     """The trainings with their options and dev WER (the mean of the seeds), the best first."""
     head = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
     lines = []

@@ -262,21 +262,15 @@ def compute_error_rates(
     total = sum((utterance.errors for utterance in scored), ErrorCounts())
     wer, wer_ci, wer_change = rate("errors", "words")
     cer, cer_ci, cer_change = rate("character errors", "characters")
+    counted = ("utterances", "words", "insertions", "deletions", "substitutions", "mer", "wil", "ser")
     result = ErrorRates(
-        utterances=total.utterances,
+        **{name: getattr(total, name) for name in counted},
         missing=sum(utterance.missing for utterance in scored),
-        words=total.words,
         errors=total.total,
-        insertions=total.insertions,
-        deletions=total.deletions,
-        substitutions=total.substitutions,
         wer=wer,
         wer_ci=wer_ci,
-        mer=total.mer,
-        wil=total.wil,
         ci_unit=unit,
         ci_clusters=len(set(clusters)),
-        ser=total.ser,
         characters=sum(utterance.characters for utterance in scored),
         character_errors=sum(utterance.character_errors for utterance in scored),
         cer=cer,
