@@ -1,4 +1,4 @@
-"""Completion: what the printed scripts offer, in real shells."""
+"""Completion: the words that the printed scripts offer, in real shells."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def offered(*words: str | Path) -> list[str]:
 
 @pytest.fixture
 def names(tmp_path, monkeypatch):
-    """Adapters, one of them with a name that a shell must not run."""
+    """Adapters, among them a name that a shell must not run."""
     for name in ("accent", "anna", "$(touch PWNED)", "`touch${IFS}PWNED`"):
         Path(os.environ["IA3_SPEECH_HOME"], "adapters", name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

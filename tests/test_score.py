@@ -1,4 +1,4 @@
-"""The score command and its API: files, score.json, labels, clusters, baseline, and what must not crash."""
+"""The score command and its API: files, score.json, labels, clusters, baseline, and inputs that must not crash."""
 
 import inspect
 import json
@@ -137,7 +137,7 @@ def test_score_json(place):
     labels = score["by_label"]
     assert set(labels) == {"speaker", "accent"}
     assert (labels["accent"]["scottish"]["wer"], labels["accent"]["scottish"]["ci_clusters"]) == (4 / 10, 2)
-    # one speaker alone can't be resampled by speaker, and one utterance not at all
+    # a single speaker can't be resampled by speaker, and a single utterance not at all
     assert labels["speaker"]["bob"]["ci_unit"] == "utterance"
     assert (labels["speaker"]["cat"]["wer"], labels["speaker"]["cat"]["wer_ci"]) == (1 / 4, None)
 
@@ -251,7 +251,7 @@ def test_errors_are_told_without_a_traceback(place, capsys, arguments, message):
 
 
 def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, capsys):
-    """Of five utterances two say what training holds, in capitals; one speaker speaks there too."""
+    """Two of five utterances are in training, in capitals, and a speaker is in both."""
     texts = {"ann-9": "No fever", "dan-1": "NO FEVER NO COUGH"}
     write_data(Path("data/train"), texts, {"ann-9": "ann", "dan-1": "dan"})
     write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})

@@ -1,4 +1,4 @@
-"""The report: what it finds, what it says, what it refuses; that nothing in the data becomes markup."""
+"""The report: its files, its texts, its errors; nothing in the data becomes markup."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ class Reading(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What a reader sees, in order, one space between the pieces."""
+        """The visible texts, in order, with a space between the pieces."""
         return " ".join(" ".join(text.split()) for tag, text in self.texts if tag not in ("script", "style"))
 
 
@@ -50,7 +50,7 @@ def data_of(page: str) -> dict:
     return json.loads(re.search(r'id="utterance-data">(.*?)</script>', page, re.DOTALL)[1])
 
 
-# ---- what it says
+# ---- texts
 
 
 def test_the_utterances(recipe):
@@ -149,7 +149,7 @@ def test_tables_as_files_replace_their_own_and_no_others(recipe, capsys):
     with pytest.raises(UserError, match=r"notes\.txt: is in the way of the report's tables"):
         recipe.page(force=True)
     (folder / "notes.txt").rename(folder / "mine.csv")
-    folder.with_suffix(".html").unlink()  # then no report says that it made them
+    folder.with_suffix(".html").unlink()  # then no report owns them
     with pytest.raises(UserError, match=r"mine\.csv: is in the way of the report's tables"):
         recipe.page(force=True)
 
@@ -185,7 +185,7 @@ def test_figures_and_their_numbers(tmp_path, capsys):
     assert ">median of the seeds</text>" in legend and 'class="whisker"' in legend
 
 
-# ---- what it refuses
+# ---- errors
 
 
 def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(recipe, tmp_path):
@@ -233,7 +233,7 @@ def test_damaged_files_are_named(recipe, name, text, message):
         recipe.page()
 
 
-# ---- what nothing in the data can do
+# ---- hostile data
 
 
 def test_hostile_texts_and_names_stay_text(tmp_path):

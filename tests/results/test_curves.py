@@ -105,7 +105,7 @@ def test_tables(exp):
     assert "- out_of_domain: 10 utterances, 100 words." in text
 
 
-# ---- what adaptation did to each speaker
+# ---- the effect of adaptation on each speaker
 
 
 def adapted(folder, name, errors, train=None, **options):
@@ -185,10 +185,10 @@ def test_scatter_and_curve(speakers):
     texts = [text.text for text in svg.iter(f"{space}text")]
     assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in texts
     curve = read_learning_curve(speakers / "curve.json")
-    assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of what it starts from
+    assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of its start
     assert [(point.amount, point.wer.value) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (speakers / "curve_2.json").exists()  # a single point is no curve
-    for k, after in ((5, [4, 4, 10]), (15, [4, 4, 9])):  # other options have a curve of their own
+    for k, after in ((5, [4, 4, 10]), (15, [4, 4, 9])):  # other options have a separate curve
         adapted(speakers, f"from_accent_k{k}_e2_seed1", after, TRAIN, k=k, init_adapter="accent", epochs=2)
     collect(speakers)
     varied = read_learning_curve(speakers / "curve_2.json")

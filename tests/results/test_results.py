@@ -14,7 +14,7 @@ from ia3_speech.scoring.sentences import NOT_IMPROVED
 
 @pytest.fixture(autouse=True)
 def made_here(monkeypatch):
-    """What is written says that it was made by this command."""
+    """The files name this command as their provenance."""
     run = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
     monkeypatch.setattr("ia3_speech.commands.results.provenance", lambda: run)
 
@@ -191,7 +191,7 @@ def test_word_confidences_of_each_system_and_set(exp):
 
 
 def test_overlap_and_training_without_effect_are_warnings(exp):
-    """In results.json and under the table; the sentences that training lacks have a table of their own."""
+    """In results.json and under the table; the sentences that training lacks have a separate table."""
     for place in exp.glob("*/decode_greedy_test/score.json"):
         against = 0.4 if "baseline" in json.loads(place.read_text()) else None
         change_score(place, overlap=OVERLAP, unseen_sentences=rates(0.5 if against else 0.4, against))
@@ -214,7 +214,7 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
 
 
 def test_a_test_set_without_training_sentences_says_so(exp):
-    """A warning that holds for one system names it: adapters of speakers are trained on other sentences."""
+    """A warning about a single system names it: adapters of speakers are trained on other sentences."""
     for place in exp.glob("*/decode_greedy_test/score.json"):
         change_score(place, overlap=OVERLAP | {"common_sentences": 0, "warnings": []})
     collect(exp)
@@ -270,7 +270,7 @@ def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, caps
 
 
 def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
-    """With what all of its seeds took, its dev WER as decoded, and no table for dev."""
+    """With the time of all its seeds, its decoded dev WER, and no table for dev."""
     for set_name, scored in {"test": full_score(0.28, 0.4), "dev": full_score(0.19)}.items():
         put(exp, f"ia3_plus_average/decode_greedy_{set_name}", scored)
     averaged = {f"/elsewhere/ia3_plus_seed{seed}/adapter": "sha256" for seed in (1, 2, 3)}

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (Kaldi's lines are as long as they are)
-"""Kaldi's files to the byte, small cases written out; tests/test_score.py compares with Kaldi's own."""
+"""Kaldi's files to the byte, small cases written out; tests/test_score.py compares with Kaldi's files."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Intervals and tests: against real sc_stats, against what is known in theory, and exact strings."""
+"""Intervals and tests: against real sc_stats, against known theory, and exact strings."""
 
 import json
 import math
@@ -52,11 +52,11 @@ def segments(reference, a, b):
 
 def test_a_segment_ends_after_two_words_that_both_got_right():
     assert segments("a b c d e f", "x b c d e y", "a b c d e f") == [(1, 0), (1, 0)]
-    assert segments("a b c d", "x b y d", "a b c d") == [(2, 0)]  # one good word is not enough
+    assert segments("a b c d", "x b y d", "a b c d") == [(2, 0)]  # a single good word is not enough
     assert segments("a b c d e", "x b c d e", "a b z d e") == [(1, 1)]  # both must have got it right
     assert segments("a b c d e", "x b uh c d e", "a b c d e") == [(2, 0)]  # nor with an insertion between
     assert segments("a b", "a b", "a b") == []
-    assert segments("a b", "a b", "a b uh") == [(0, 1)]  # sc_stats, too, counts what is inserted at the end
+    assert segments("a b", "a b", "a b uh") == [(0, 1)]  # sc_stats, too, counts insertions at the end
     assert segments("", "x", "") == [(1, 0)]
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's API: its own client gets what `transcribe` writes; errors, keys and limits in OpenAI's words."""
+"""OpenAI's API: OpenAI's client gets the output of `transcribe`; errors, keys and limits in OpenAI's words."""
 
 import json
 import unicodedata
@@ -90,7 +90,7 @@ def test_adapters_sums_and_the_base_share_batches(serving, adapters, recordings,
 
 
 def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recordings, offline):
-    """With its own language model, also where the server has none; a sum as the base is."""
+    """With its own language model, even if the server has none; a sum like the base."""
     options = SearchOptions(lm=MINI / "lm.arpa.gz", lm_weight=0.75)
     registry.register(adapters["medical"], "clinic", search_files=options.stored())
     wrong = {"lm.json": b"{}", "hotwords.txt": "naïve\n".encode()}
@@ -168,10 +168,10 @@ def test_auto_chooses_by_the_audio(running, adapters, recordings, session, tmp_p
         [choice] = verbose.model_extra["gate"]
         assert choice["adapter"] == (None if model == "mini" else model) and choice["probability"] > 0.5
         assert verbose.text == texts[model] and transcribe(client, file, name).text == speech
-    registry.register(registry.adapters_dir() / "medical", "medical@1")  # the earlier one is not chosen from
+    registry.register(registry.adapters_dir() / "medical", "medical@1")  # auto ignores the earlier adapter
     verbose = transcribe(client, other, "auto", response_format="verbose_json")
     assert verbose.model_extra["gate"][0]["adapter"] == "medical"
-    soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # one person's is chosen where it is named
+    soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # a person's adapter is chosen only by name
     for name, chosen in (("auto", False), ("auto:accent,speaker42", True)):
         verbose = transcribe(client, other, name, response_format="verbose_json")
         assert (verbose.model_extra["gate"][0]["adapter"] == "speaker42") == chosen

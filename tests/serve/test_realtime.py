@@ -53,7 +53,7 @@ def send(socket, *events: dict | str) -> None:
 
 
 def next_of(socket, *kinds: str) -> dict:
-    """The next event of one of these kinds."""
+    """The next event of these kinds."""
     while (event := json.loads(socket.recv()))["type"] not in kinds:
         pass
     return event
@@ -90,7 +90,7 @@ ITEM = ["input_audio_buffer.committed", *CREATED, COMPLETED]
 
 
 def test_pauses_divide_speech_into_items(running, recordings):
-    """And what is final is what the same recogniser makes of the same stream."""
+    """And the final texts equal those of the same recogniser on the same stream."""
     waves = [load_audio(file) for file in recordings[:2]]
     data = pcm(waves[0], silence(1.5), waves[1], silence(1.5))
     recognizer = load("mini", adapter="accent", search=GREEDY).recognizer
