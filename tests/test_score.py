@@ -1,4 +1,4 @@
-"""The score command and its API: files, score.json, labels, clusters, baseline, and inputs that must not crash."""
+"""The score command and its API: files, score.json, labels, clusters, baseline, difficult inputs."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven through ChromeDriver's protocol (W3C WebDriver) with Python's standard library."""
+"""Chromium without a window, through ChromeDriver's protocol (W3C WebDriver) and the standard library."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""OpenAI's API: OpenAI's client gets the output of `transcribe`; errors, keys and limits in OpenAI's words."""
+"""OpenAI's API: OpenAI's client gets `transcribe`'s output; errors, keys and limits in OpenAI's words."""
 
 import json
 import unicodedata
