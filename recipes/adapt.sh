@@ -136,8 +136,8 @@ finish() {
   fi
 }
 
-# language_model: of train's texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm. Test sets
-# are never read for it. The weights of the mixture are chosen on dev, by perplexity.
+# language_model: estimate it on train's texts; mix it with the base's, if it has one, --lm-texts and --lm. Test sets are never
+# read. The weights of the mixture are chosen on dev, by perplexity.
 language_model() {
   local mix=${lm/#own/}
   if [[ -n $lm_texts ]]; then
@@ -148,7 +148,7 @@ language_model() {
     --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
 }
 
-# choose_search_weights SYSTEM: of the language model and of a word, by the WER on dev.
+# choose_search_weights SYSTEM: choose the weights of the language model and of a word by the WER on dev.
 choose_search_weights() {
   local try
   try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
@@ -156,7 +156,7 @@ choose_search_weights() {
     --precision "$precision" $try $([[ $1 == base ]] || echo "--adapter $exp/$1/adapter") $pipes --out "$exp/$1/lm_search.yaml"
 }
 
-# learn_hotwords: the terms of train's texts, or those of --hotwords, in the forms in which the adapter recognises them on dev.
+# learn_hotwords: list train's terms, or --hotwords, with the forms in which the adapter recognises them on dev.
 learn_hotwords() {
   local list=$hotwords dev=$exp/$selected/decode_greedy_dev
   if [[ $hotwords == own ]]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Adapt a base to many speakers, an adapter for each from a few utterances, and measure what it gains: the options and stages of
-# a recipe for speakers, as adapt.sh has those for a corpus. egs/speaker_adaptation/run.sh sources this, and calls locate,
+# Adapt a base to many speakers, each with an adapter from a few utterances, and measure the gain: the options and stages of a
+# recipe for speakers, like adapt.sh for a corpus. egs/speaker_adaptation/run.sh sources this, and calls locate,
 # adapt_speakers and summary.
 #
 #   1 prepare    the corpus becomes one Kaldi directory, data/<corpus>/test

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Study an adaptation that adapt.sh has made: its seeds' mean, what it costs on other speech and with which options, how much speech it
-# takes. A recipe sources this before parse_options.sh and calls `study` between adapt and finish; without an option it does nothing.
-# What is trained here belongs to stage 5, what is decoded and scored to stage 6.
+# Study an adaptation by adapt.sh: the mean of its seeds, its cost on other speech, the effect of options, a learning curve. A
+# recipe sources this before parse_options.sh and calls `study` between adapt and finish; without an option it does nothing.
+# Training here belongs to stage 5, decoding and scoring to stage 6.
 _option_files+=("${BASH_SOURCE[0]}")
 
 average=false           # true: test the mean of the seeds' adapters too, as SYSTEM_average, and show and register that one

@@ -92,7 +92,7 @@ def base_or_random(name: str) -> Base:
 
 
 def with_shared_weights(base: Base) -> Base:
-    """The same base with modules of its own over the same weights, so that it can carry other vectors."""
+    """A base with new modules over the same weights, so that it can have other vectors."""
     tensors = [*base.model.parameters(), *base.model.buffers()]
     return replace(base, model=copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors}))
 
@@ -118,11 +118,10 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
     for seed in range(max(loaded, len(waves))):
         bank.add(str(seed), make(seed))
     names = [str(seed) for seed in range(len(waves))]
-    one = "one adapter attached"
     times = rounds(
         {
             "the base": lambda: base.logits(waves),
-            one: lambda: attached.logits(waves),
+            "one adapter attached": lambda: attached.logits(waves),
             f"{len(waves)} adapters of the bank": lambda: bank.logits(waves, names),
             "the bank, rows of the base alone": lambda: bank.logits(waves, [None] * len(waves)),
         },
@@ -130,7 +129,7 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
     )
     rows = []
     for name, seconds in times.items():
-        ratio = median(a / b for a, b in zip(seconds, times[one], strict=True))
+        ratio = median(a / b for a, b in zip(seconds, times["one adapter attached"], strict=True))
         rows.append([name, f"{median(seconds):.4f}", f"{min(seconds):.4f}", f"{ratio:.3f}"])
     sums = [f"{name}:0.5+0:0.5" for name in names]
     other = make(len(bank.names()))
@@ -154,7 +153,7 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
 
 
 def filled_table(shape: str, count: int, rows: int) -> list[str]:
-    """Memory of full banks; and that selecting takes as long as in an almost empty one."""
+    """Memory of full banks; times of selecting from an almost empty bank and from a full bank."""
     base = base_or_random(shape)
     make, cells = random_adapters(base), []
 

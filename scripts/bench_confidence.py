@@ -1,4 +1,4 @@
-"""Measures of word confidence, compared on a dev set: which separates wrong from right words best?
+"""Compare measures of word confidence on a dev set: which separates wrong from right words best?
 
     python scripts/bench_confidence.py ../shared/data/read_english/dev
     python scripts/bench_confidence.py ../shared/data/english_mix --every 40

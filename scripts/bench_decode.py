@@ -3,7 +3,7 @@
     python scripts/bench_decode.py --data data/test --out scripts/bench_decode.md
     pip install --no-deps pyctcdecode pygtrie kenlm openai-whisper tiktoken more-itertools    the rivals
 
-In: a Kaldi directory of short utterances. Out: Markdown tables. Each system runs in its own process, on
+In: a Kaldi directory of short utterances. Out: a Markdown table. Each system runs in its own process, on
 waveforms in memory, greedily and with the base's language model (pyctcdecode in the pipeline; beams of 50,
 equal weights). A batch of the pipeline and of onnx-asr is a number of utterances, in the directory's order;
 a batch of ours is a number of seconds, padding included, after sorting. A rival that is not installed is left
@@ -16,13 +16,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 import numpy as np
-import soundfile
-from benchmark import Page, in_child, log, machine, rounds, seconds_of, spread, table
+from benchmark import Page, in_child, log, machine, seconds_of, spread, table
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -46,9 +43,8 @@ def main(
     base: str = "mini",
     counts: list[int] = [ONE_BY_ONE, 4, 8],  # noqa: B006  (not changed)
     seconds: list[int] = [ONE_BY_ONE, 10, 20, 40, 80],  # noqa: B006
-    starts: int = 3,
 ) -> None:
-    """Measure and write the tables.
+    """Measure and write the table.
 
     Args:
         data: Kaldi directory; its texts are not used
@@ -56,7 +52,6 @@ def main(
         base: mini, a folder or a hub id
         counts: utterances in a batch of the pipeline and of onnx-asr; 0: one by one, without batches
         seconds: of padded audio in a batch of ours; 0: one by one
-        starts: how often each command is started
     """
     waves = [load_utterance(utterance) for utterance in spread([*read_data_directory(data)], utterances)]
     audio = sum(map(len, waves)) / SAMPLE_RATE
@@ -80,14 +75,10 @@ def main(
         equal = f"{sum(map(str.__eq__, texts, of_pipeline))} of {len(waves)}"
         rows.append([name, speeds, f"{audio / min(times):.1f}", equal])
         log(f"{rows[-1]}")
-    head = [
-        "system",
-        "batch (utterances; ours: seconds): times real time",
-        "fastest",
-        "texts as the pipeline's",
-    ]
+    head = ["system", "batch (utterances; ours: seconds): times real time", "fastest"]
+    head.append("texts as the pipeline's")
     setup = f"base {base}, {len(waves)} utterances, {audio:.0f} s, {machine()}"
-    page.write("Recognition", setup, table(head, rows, left=2), start_table(waves[0], starts))
+    page.write("Recognition", setup, table(head, rows, left=2))
 
 
 def measure(
@@ -144,38 +135,16 @@ def onnx_asr_texts(_: str, base: str) -> Texts:
 
 
 def our_texts(name: str, base: str) -> Texts:
-    """A recogniser as `ia3-speech decode` makes it; without word times, as the others."""
+    """Our recogniser, as `ia3-speech decode` makes it; like the others, without word times."""
     loaded = load_base(base)
     precision = name.rpartition(" ")[2].replace("fp32", "no")
     loaded.precision, _ = choose_precision(precision, loaded.model, loaded.dtype)
     search = BeamSearch(loaded.vocabulary, MINI / "lm.arpa.gz") if "language model" in name else None
-    return lambda waves, seconds: Recognizer(loaded, search=search, batch_seconds=seconds or 1e-3).texts(
-        waves
-    )
 
+    def texts(waves: list[np.ndarray], seconds: int) -> list[str]:
+        return Recognizer(loaded, search=search, batch_seconds=seconds or 1e-3).texts(waves)
 
-def start_table(wave: np.ndarray, starts: int) -> str:
-    """Seconds from a command's start to its end: `--help`, without a model; and ours with audio."""
-    audio = Path(tempfile.mkdtemp()) / "second.wav"
-    soundfile.write(audio, wave[:SAMPLE_RATE], SAMPLE_RATE)
-    ours = ["-m", "ia3_speech.transcribe"]
-    commands = {
-        "ia3-speech transcribe --help": [*ours, "--help"],
-        "onnx-asr --help": ["-c", "import onnx_asr.cli; onnx_asr.cli.main()", "--help"],
-        "whisper --help": ["-m", "whisper.transcribe", "--help"],
-        "ia3-speech transcribe second.wav": [*ours, str(audio)],
-        "ia3-speech transcribe --search greedy second.wav": [*ours, "--search", "greedy", str(audio)],
-    }
-    rows = []
-    for name, words in commands.items():
-        if find_spec(words[1].removeprefix("import ").partition(".")[0]):
-            run = [sys.executable, *words]
-            start = {name: lambda run=run: subprocess.run(run, check=True, stdout=subprocess.DEVNULL)}
-            times = rounds(start, starts)[name]
-            rows.append([f"`{name}`", f"{median(times):.2f}", f"{min(times):.2f}"])
-        else:
-            rows.append([f"`{name}`", "not installed", ""])
-    return table(["command", f"seconds, median of {starts}", "least"], rows)
+    return texts
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What hot words are worth: term recall, false insertions, WER and time, greedy and with a language model.
+"""Measure hot words: term recall, false insertions, WER and time, greedy and with a language model.
 
     python scripts/bench_hotwords.py --out scripts/bench_hotwords.md
     python scripts/bench_hotwords.py --base exp/new_base --work exp/bench_hotwords
@@ -10,7 +10,6 @@ the corpus's train and dev from greedy search, with read_english/train's texts a
 searched. The logits of each set are computed once.
 """
 
-import copy
 import os
 import random
 import re
@@ -19,11 +18,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import mean, median
-from types import SimpleNamespace
 
 import numpy as np
 from benchmark import ROOT, Page, log, table
@@ -92,7 +89,6 @@ def main(
     minutes: float = 13.0,
     train_minutes: float = 25.0,
     weights: list[float] = [0.5, 1.0, 1.5, 2.0],  # noqa: B006  (not changed)
-    decoder_weights: list[float] = [2.0, 5.0, 10.0],  # noqa: B006
 ) -> None:
     """Measure and write the tables.
 
@@ -103,14 +99,13 @@ def main(
         minutes: of each test set, at most; of a longer set every second, third … utterance is taken
         train_minutes: the same of the sets on which heard-as forms are learned
         weights: of `--hotword-weight`
-        decoder_weights: of the hot words of ctc-beam-decoder, which are compared
     """
     recognizer = load(base, precision="auto", search=SearchOptions("greedy"), vad="off").recognizer
     bench = Bench(recognizer, data, work, weights)
     parts = [bench.out_of_domain(minutes)]
     for recipe, name in CORPORA.items():
         if (data / name).is_dir() and (ROOT / "egs" / recipe / "local/terms.py").is_file():
-            parts.append(bench.corpus(recipe, name, minutes, train_minutes, decoder_weights))
+            parts.append(bench.corpus(recipe, name, minutes, train_minutes))
         else:
             log(f"left out: {name} (the corpus or its recipe's local/terms.py is missing)")
     page.write(
@@ -143,16 +138,8 @@ class Bench:
         search = self.searches[kind]
         return HotwordSearch(terms, weight, self.recognizer.base.vocabulary, search) if terms else search
 
-    def decoder_search(self, terms: Sequence[str], weight: float) -> Search:
-        """Beam search with the hot words of ctc-beam-decoder in place of ours."""
-        search = copy.copy(self.search("beam"))
-        words = [normalize(term) for term in terms]
-        decode = partial(search.decoder.decode_beams, hotwords=words, hotword_weight=weight)
-        search.decoder = SimpleNamespace(decode_beams=decode)
-        return search
-
     def read(self, name: str, data: Path, minutes: float) -> Set:
-        """Every k-th utterance of a set, so that they are at most so many minutes, with their logits."""
+        """Every k-th utterance of a set, at most this many minutes, with the logits."""
         utterances = read_data_directory(data, spk_sort=False).utterances
         every = ceil(sum(utterance.duration for utterance in utterances) / 60 / minutes)
         part = self.work / f"{name}-{minutes:g}-minutes"
@@ -162,9 +149,7 @@ class Bench:
         hours = frames * self.recognizer.base.stride / SAMPLE_RATE / 3600
         return Set([*references.values()], [*logits.values()], hours)
 
-    def corpus(
-        self, recipe: str, name: str, minutes: float, train_minutes: float, decoder_weights: list[float]
-    ) -> str:
+    def corpus(self, recipe: str, name: str, minutes: float, train_minutes: float) -> str:
         """The table of a corpus."""
         local, source, prepared = ROOT / "egs" / recipe / "local", self.data / name, self.work / name
         if not (source / "test").is_dir():
@@ -188,9 +173,6 @@ class Bench:
                 (kind, label, f"{weight:g}", self.search(kind, hotwords, weight))
                 for label, hotwords, weight in runs
             ]
-        for weight in decoder_weights if "beam" in self.searches else ():
-            search = self.decoder_search(terms, weight)
-            searches.append(("beam", "terms, by ctc-beam-decoder", f"{weight:g}", search))
         rows = []
         for *cells, search in searches:
             _, wer, counts = test.errors(search, terms)
@@ -215,7 +197,7 @@ class Bench:
         return learn_forms(terms, pairs, text=(normalize(each.text or "").split() for each in ordinary)).terms
 
     def out_of_domain(self, minutes: float) -> str:
-        """The table of lists of terms that nobody says: what they add to the word errors."""
+        """The table of lists of unspoken terms: the word errors that they add."""
         general = self.read("general", self.data / "read_english/dev", minutes)
         spoken = f" {' | '.join(' '.join(words) for words in general.references)} "
         unspoken = [term for term in self.others if f" {term} " not in spoken]

@@ -1,4 +1,4 @@
-"""How many requests a second the server's queue answers, beside a server without a bank.
+"""Compare the requests per second of the server's queue with a server without a bank.
 
     python scripts/bench_serve.py --out scripts/bench_serve.md
     python scripts/bench_serve.py --replicas 1 2                                Ray Serve too
@@ -6,8 +6,8 @@
 
 In: a folder of utterances; the adapters are random. Out: a Markdown table. Requests arrive as a Poisson
 process, each for a random adapter, and a number of clients send them; a latency counts from the arrival. All
-systems search greedily, without HTTP, and get the same requests at the same times, but for rates above one at
-which a system is too slow:
+systems search greedily, without HTTP, and get the same requests at the same times, except at rates above a
+rate at which a system is too slow:
 
     base      the engine, all requests for the base
     mixed     the engine, each request for its adapter: batches hold many

@@ -1,4 +1,4 @@
-"""How fast training is: PEFT with transformers' Trainer, ours, and a bare loop on features in memory.
+"""How fast training is: PEFT with transformers' Trainer, and ours.
 
     python scripts/bench_training.py --train data/train --dev data/dev --out scripts/bench_training.md
 
@@ -7,8 +7,7 @@ Markdown tables. Each system trains in its own process, so that its peak memory 
 utterances for two epochs: our first epoch fills the cache of features, theirs are alike. Batches hold 40
 seconds of audio, ours padding included, theirs the number of utterances that have 40 seconds on average. The
 last table trains on mini until dev's word error rate is as low as that of PEFT's IA³; its seconds are those
-of training, with an empty cache of features, without the evaluations. With --profile another table shows
-PyTorch's slowest operations in the second epoch of PEFT's Trainer and of ours.
+of training, with an empty cache of features, without the evaluations.
 
 PEFT and the Trainer are used as their documentation has it: `get_peft_model` on the model, its modules by
 name, a collator that pads. "Front end frozen" adds `freeze_feature_encoder()`, without which they compute
@@ -31,25 +30,21 @@ from bench_bank import base_or_random
 from benchmark import Page, in_child, log, machine, spread, table
 
 from ia3_speech.cli import command
-from ia3_speech.data.batches import make_batches
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
-from ia3_speech.model.kinds.ctc import ctc_loss
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth, switch_off_dropout
+from ia3_speech.training.feature_cache import switch_off_dropout
 from ia3_speech.training.run import prepare_base
 from ia3_speech.training.trainer import Trainer, peak_memory_bytes
 
 PAPER = ("key", "value", "ffn")
 FIVE = (*PAPER, "ffn_output", "attention_output")
 RATES = {"ia3": 1e-2, "lora": 1e-3, "full": 1e-4}
-SLOWEST = 15  # operations of a profile
 MIB = 2**20
 AfterEpoch = Callable[[float], None]
 
@@ -59,8 +54,7 @@ class System:
     """A row of the tables.
 
     Attributes:
-        kind: trainer (transformers'), ours, or bare: our forward pass, loss, gradient and AdamW, on features
-            in memory, without a trainer around them.
+        kind: trainer (transformers') or ours.
         method: of transformers' Trainer: ia3 and lora (PEFT's), full.
         frozen: `freeze_feature_encoder()` was called.
         upper: vectors in the upper half of the layers, no masks: without dropout, what is below is cached.
@@ -92,20 +86,16 @@ SYSTEMS = [
     *both("full fine-tuning, Trainer, front end frozen", "trainer", "full"),
     *both("ours, PEFT's placements, no cache", "ours", cache_gb=0),
     *both("ours, PEFT's placements", "ours"),
-    *both("a bare loop, PEFT's placements", "bare"),
     *both("ours, five placements", "ours", placements=FIVE),
     *both("ours, five placements, upper half", "ours", **UPPER),
-    *both("a bare loop, five placements, upper half", "bare", **UPPER),
     *both("PEFT's IA³, Trainer, front end frozen, no dropout", "trainer", dropout=False),
     *both("ours, PEFT's placements, no dropout", "ours", dropout=False),
     *both("ours, five placements, upper half, no dropout", "ours", **UPPER, dropout=False),
 ]
-CACHED = [system for system in SYSTEMS if system.dropout and system.cache_gb and system.kind != "bare"]
-RACE = [system for system in CACHED if system.kind == "trainer" or system.precision == "auto"]
-PROFILED = [
+RACE = [
     system
-    for system in CACHED
-    if (system.placements, system.method) == (PAPER, "ia3") and system.precision != "auto"
+    for system in SYSTEMS
+    if system.dropout and (system.kind == "trainer" or (system.cache_gb and system.precision == "auto"))
 ]
 
 
@@ -118,7 +108,6 @@ class Run:
     wer: list[float] = field(default_factory=list)
     trained: int = 0  # parameters
     memory: int = 0  # bytes
-    profile: str = ""  # a table of the second epoch's operations
 
     def rate(self, epoch: int) -> float:
         """Seconds of audio trained on in a second."""
@@ -140,7 +129,6 @@ def main(
     race_utterances: int = 30,
     dev_utterances: int = 24,
     epochs: int = 4,
-    profile: bool = False,
 ) -> None:
     """Measure and write the tables.
 
@@ -152,26 +140,21 @@ def main(
         race_utterances: of train for the last table; 0 leaves the table out
         dev_utterances: of dev for the last table
         epochs: of the last table
-        profile: write the slowest operations instead
     """
 
     def run(systems: list[System], shape: str, count: int, *race: int) -> dict[System, Run]:
         runs = {}
         for system in systems:
-            runs[system] = in_child(measure, system, shape, train, dev, count, profile, *race)
+            runs[system] = in_child(measure, system, shape, train, dev, count, *race)
             log(f"{shape}: {system.name}: {runs[system]}")
         return runs
 
     parts = []
     for shape in shapes:
         count = utterances if shape == "mini" else max(1, utterances // 3)
-        if profile:
-            for system, result in run(PROFILED, shape, count).items():
-                parts.append(f"## Operations, {shape}, {system.name}\n\n```\n{result.profile}\n```")
-        else:
-            systems = [system for system in SYSTEMS if system.dropout or shape != "mini"]
-            parts += [f"## {shape}", speed_table(run(systems, shape, count))]
-    if race_utterances and not profile:
+        systems = [system for system in SYSTEMS if system.dropout or shape != "mini"]
+        parts += [f"## {shape}", speed_table(run(systems, shape, count))]
+    if race_utterances:
         parts += race_table(run(RACE, "mini", race_utterances, dev_utterances, epochs), race_utterances)
     page.write("Training", machine(), *parts)
 
@@ -182,7 +165,6 @@ def measure(
     train: Path,
     dev: Path,
     utterances: int,
-    profile: bool,
     dev_utterances: int = 0,
     epochs: int = 2,
 ) -> Run:
@@ -201,23 +183,18 @@ def measure(
     train_examples = examples(train, base, options, utterances)
     dev_examples = examples(dev, base, options, dev_utterances or 1)
     run = Run(sum(example.seconds for example in train_examples))
-    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
 
     def after_epoch(seconds: float) -> None:
         run.seconds.append(seconds)
-        if profile:
-            profiler.start() if len(run.seconds) == 1 else profiler.stop()
         if dev_utterances:
             texts = Recognizer(base).texts([load_utterance(e.utterance) for e in dev_examples])
             references = [normalize(example.utterance.text) for example in dev_examples]
             run.wer.append(jiwer.wer(references, [*map(normalize, texts)]))
 
-    train_with = {"trainer": train_theirs, "ours": train_ours, "bare": train_bare}[system.kind]
+    train_with = {"trainer": train_theirs, "ours": train_ours}[system.kind]
     train_with(system, base, options, train_examples, dev_examples, after_epoch)
     run.trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
     run.memory = peak_memory_bytes()
-    if profile:
-        run.profile = profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=SLOWEST)
     return run
 
 
@@ -239,11 +216,8 @@ def train_theirs(
     elif system.method == "lora":
         peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "v_proj"]))
     else:
-        modules = {
-            "target_modules": ["k_proj", "v_proj", "output_dense"],
-            "feedforward_modules": ["output_dense"],
-        }
-        peft.get_peft_model(model, peft.IA3Config(**modules))
+        targets = ["k_proj", "v_proj", "output_dense"]
+        peft.get_peft_model(model, peft.IA3Config(target_modules=targets, feedforward_modules=targets[2:]))
     if system.frozen:
         model.freeze_feature_encoder()
 
@@ -286,45 +260,15 @@ def train_ours(
         after(time.perf_counter() - started)
 
 
-def train_bare(
-    _: System, base: Base, options: TrainingOptions, train: list[Example], __: Any, after: AfterEpoch
-) -> None:
-    """The minimum of training: batches of features in memory, forward pass, loss, gradient, AdamW."""
-    prepare_base(base, options)
-    depth = frozen_depth(base)
-    cache = FeatureCache(base, depth, options.cache_gb * 2**30)
-    features = [cache.get(example.utterance) for example in train]
-    vectors = [parameter for _, parameter in trainable(base.model)]
-    optimizer = torch.optim.AdamW(vectors, lr=options.learning_rate, weight_decay=0.0)
-    base.model.train()
-    for epoch in range(options.epochs):
-        started = time.perf_counter()
-        for batch in make_batches([e.seconds for e in train], options.batch_seconds, seed=0, epoch=epoch):
-            logits, frames = base.forward([features[i] for i in batch], depth)
-            optimizer.zero_grad(set_to_none=True)
-            ctc_loss(logits, frames, [train[i].ids for i in batch], base.vocabulary.blank).mean().backward()
-            optimizer.step()
-        after(time.perf_counter() - started)
-
-
 def speed_table(runs: dict[System, Run]) -> str:
-    """A row for each system, compared with PEFT's IA³ as documented and with the bare loop of the same."""
+    """A row for each system, compared with PEFT's IA³ as documented."""
     documented = next(run for system, run in runs.items() if not system.frozen)
-    by_name = {system.name: run for system, run in runs.items()}
     rows = []
     for system, run in runs.items():
-        bare = by_name.get(system.name.replace("ours", "a bare loop")) if system.kind == "ours" else None
         row = [system.name, f"{run.trained:,}", f"{run.rate(0):.1f} s", f"{run.rate(-1):.1f} s"]
-        row += [f"{run.rate(-1) / documented.rate(-1):.2f}"]
-        rows.append([*row, f"{bare.rate(-1) / run.rate(-1):.2f}" if bare else "", f"{run.memory / MIB:,.0f}"])
-    head = [
-        "system",
-        "parameters",
-        "audio a second, first epoch",
-        "second epoch",
-        "× PEFT's IA³, Trainer, fp32",
-    ]
-    return table([*head, "time of the bare loop", "peak memory, MiB"], rows)
+        rows.append([*row, f"{run.rate(-1) / documented.rate(-1):.2f}", f"{run.memory / MIB:,.0f}"])
+    head = ["system", "parameters", "audio a second, first epoch", "second epoch"]
+    return table([*head, "× PEFT's IA³, Trainer, fp32", "peak memory, MiB"], rows)
 
 
 def race_table(runs: dict[System, Run], utterances: int) -> list[str]:
@@ -333,11 +277,9 @@ def race_table(runs: dict[System, Run], utterances: int) -> list[str]:
     target, rows = min(first.wer), []
     for system, run in runs.items():
         seconds = run.seconds_until(target)
-        cells = (
-            [f"{seconds:.1f}", f"{first.seconds_until(target) / seconds:.2f}"]
-            if seconds
-            else ["not reached", ""]
-        )
+        cells = ["not reached", ""]
+        if seconds:
+            cells = [f"{seconds:.1f}", f"{first.seconds_until(target) / seconds:.2f}"]
         rows.append([system.name, *cells, ", ".join(f"{wer:.1%}" for wer in run.wer)])
     title = f"## mini, {utterances} utterances, until dev's word error rate is {target:.1%}"
     return [title, table(["system", "seconds of training", "×", "word error rate after each epoch"], rows)]

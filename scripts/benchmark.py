@@ -48,23 +48,23 @@ class Page:
             setup: data, options and machine; stands behind the command and the commit.
             parts: Markdown.
         """
-        command, made = typed_command(), provenance()
-        commit = f"commit {made['commit'] or 'unknown'}{' with changes' if made['dirty'] else ''}"
+        command, record = typed_command(), provenance()
+        commit = f"commit {record['commit'] or 'unknown'}{' with changes' if record['dirty'] else ''}"
         section = "\n\n".join([f"`{command}` ({commit}): {setup}", *(part.strip() for part in parts)])
         print(section)
         if self.out:
             page = self.out.read_text("utf-8") if self.out.exists() else f"# {title}\n"
             begin = f"<!-- benchmark {command} -->\n"
-            before, found, after = page.partition(begin)
-            before, after = (before, after.partition(END)[2]) if found else (f"{page}\n", "")
+            before, marker, after = page.partition(begin)
+            before, after = (before, after.partition(END)[2]) if marker else (f"{page}\n", "")
             write_text(self.out, f"{before}{begin}\n{section}\n\n{END}{after}")
 
 
 def typed_command() -> str:
     """`python scripts/bench_bank.py --rows 8`: the command line without `--out`."""
     words = iter(sys.argv)
-    kept = [w for w in words if not w.startswith("--out=") and not (w == "--out" and next(words, True))]
-    return f"python {shlex.join(kept)}"
+    selected = [w for w in words if not w.startswith("--out=") and not (w == "--out" and next(words, True))]
+    return f"python {shlex.join(selected)}"
 
 
 def machine() -> str:

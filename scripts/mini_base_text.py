@@ -11,8 +11,8 @@
         --out ia3_speech/mini/lm.arpa.gz
 
 In: `english_sentences.txt` (addresses of US presidents), the transcripts of `read_english/{train,more}` and
-`english_mix` (without its dev utterances), "Moby Dick" and the King James Bible. Out: a sentence a line,
-without those that share four words in a row with a transcript of a dev or test set (read_english/dev,
+`english_mix` (without its dev utterances), "Moby Dick" and the King James Bible. Out: one sentence per
+line, without sentences that share four words in a row with a transcript of a held-out set (read_english/dev,
 librispeech_237, speechocean762, barista_orders, medical_notes, minds14) where such sequences make up more
 than 40 % of the sentence.
 """

@@ -104,7 +104,7 @@ def prepare(folder: Path) -> None:
             ids = [f"{speaker}-{name}-{number:02d}" for number in range(len(texts))]
             spoken = [Utterance(id, speaker, id, "", text=text) for id, text in zip(ids, texts, strict=True)]
             out = folder / speaker
-            recorded = synthesize([(one, voice) for one in spoken], out / "audio" / name)
+            recorded = synthesize([(utterance, voice) for utterance in spoken], out / "audio" / name)
             write_data_directory(out / name, recorded)
     espeak = Espeak()
     for name, phrases in (("visit", VISIT), ("note", NOTE)):
@@ -152,12 +152,12 @@ def output(line: str, folder: Path) -> str:
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess:
     """Run a command; its stdout includes stderr."""
-    own = {"PYTHONPATH": str(ROOT), "COLUMNS": "110", "IA3_SPEECH_HOME": str(folder)}
-    own |= {"OMP_NUM_THREADS": "1"}  # the same digits on any number of processors
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "110", "IA3_SPEECH_HOME": str(folder)}
+    environment |= {"OMP_NUM_THREADS": "1"}  # the same digits on any number of processors
     python = f'python() {{ "{sys.executable}" "$@"; }}\n'
     shell = f'{python}ia3-speech() {{ python -m ia3_speech "$@"; }}\n{line}'
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(["bash", "-c", shell], cwd=folder, env=os.environ | own, check=False, **pipes)
+    return subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, check=False, **pipes)
 
 
 def main(page: Path, check: bool = False) -> int:

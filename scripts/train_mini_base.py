@@ -11,8 +11,8 @@ processor files, model card: the base as it ships, to be copied to ia3_speech/mi
 run resumes from it), `log.jsonl`. `--init FOLDER` starts from an earlier result.
 
 With --upper-layers the head and that many layers train on hidden states that are computed once. A run without
-it then trains the whole encoder, with rates that fall from layer to layer downwards: high rates there forget
-what Whisper knows of other voices. The weights also decay towards where they started (L2-SP, arXiv
+it then trains the whole encoder, with rates that fall from layer to layer downwards: high rates there make
+the encoder forget other voices. The weights also decay towards where they started (L2-SP, arXiv
 1802.01483), and their running average is evaluated and shipped.
 """
 
@@ -65,7 +65,7 @@ class Options:
 
     Args:
         data: folder with english_sentences.txt
-        cache: what mini_base_speech.py wrote
+        cache: folder that mini_base_speech.py wrote
         whisper: Whisper encoder, a folder or a hub id
         out: where best/, checkpoint.pt and log.jsonl go
         upper_layers: train only the head and this many upper layers (0: the head), on hidden states that are

@@ -47,9 +47,9 @@ def close(rows, expected) -> bool:
 
 def test_a_classifier_is_saved_loaded_merged_and_banked(folder, tmp_path):
     base = load_classifier(folder, CLASSES, device="cpu")
-    own = base.logits(WAVES)
-    assert [row.shape for row in own] == 3 * [(3,)]
-    assert close(own, [base.logits([wave])[0] for wave in WAVES])  # a row equals that row alone
+    logits = base.logits(WAVES)
+    assert [row.shape for row in logits] == 3 * [(3,)]
+    assert close(logits, [base.logits([wave])[0] for wave in WAVES])  # a row equals that row alone
     expected = []
     for name, factor in (("a", 1.3), ("b", 0.7)):
         model = adapted(base, factor)
@@ -64,7 +64,7 @@ def test_a_classifier_is_saved_loaded_merged_and_banked(folder, tmp_path):
     bank = Bank(base)
     bank.add("a", tmp_path / "a"), bank.add("b", tmp_path / "b")
     rows = bank.logits(WAVES, ["a", None, "b"])
-    assert close(rows, [expected[0][0], own[1], expected[1][2]])
+    assert close(rows, [expected[0][0], logits[1], expected[1][2]])
     with pytest.raises(AdapterError, match=r"3 classes, .* 2 classes"):
         load_adapter(load_classifier(folder, CLASSES[:2]).model, tmp_path / "a")
 

@@ -127,7 +127,7 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
     assert run(*flags, out)[1].startswith("error: ")
     assert run("--part", "2/3", *flags, out)[0] == 0 and run(*flags, out) == (0, "")
     assert run("--part", "3/3", *flags, out)[0] == 0 and not (out / "parts").exists()
-    assert run("--part", "3/2", *flags, out)[1].startswith("error: --part 3/2: give one such as 3/8")
+    assert run("--part", "3/2", *flags, out)[1].startswith("error: --part 3/2: write it as 3/8")
 
 
 # ---- good and bad audio

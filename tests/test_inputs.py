@@ -174,7 +174,7 @@ def test_a_clone_around_the_environment_is_not_the_programs(tmp_path):
     subprocess.run(["git", "init"], **run)
     me = ("-c", "user.name=me", "-c", "user.email=me@here")
     subprocess.run(["git", *me, "commit", "--allow-empty", "--message", "mine"], **run)
-    own = os.environ | {"PYTHONPATH": str(package.parent)}
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
     ask = "from ia3_speech import inputs; print(inputs.__file__, inputs.provenance())"
-    told = subprocess.run([sys.executable, "-c", ask], env=own, **run).stdout
-    assert told.startswith(str(package)) and "'commit': None, 'dirty': False" in told
+    answer = subprocess.run([sys.executable, "-c", ask], env=environment, **run).stdout
+    assert answer.startswith(str(package)) and "'commit': None, 'dirty': False" in answer

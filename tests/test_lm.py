@@ -168,9 +168,9 @@ def test_a_base_with_a_model_of_its_own_is_searched_with_it(run_command, tmp_pat
         "search": "beam", "lm": str(tiny_folder / "lm.arpa.gz"), "lm_weight": 0.7, "word_score": 0.25,
         "unknown_word_score": -10.0, "beam_size": 50,
     }  # fmt: skip
-    own = [tiny_folder / "lm.arpa.gz", tiny_folder / "lm.json"]
-    assert SearchOptions().files(tiny_folder) == own
-    assert SearchOptions(lm=own[0]).files(tiny_folder) == own[:1]
+    files = [tiny_folder / "lm.arpa.gz", tiny_folder / "lm.json"]
+    assert SearchOptions().files(tiny_folder) == files
+    assert SearchOptions(lm=files[0]).files(tiny_folder) == files[:1]
     transcribe = ("transcribe", "--base", tiny_folder, tmp_path / "s-0.wav")
     beam, greedy = (run_command(*transcribe, *words).out for words in ((), ("--search", "greedy")))
     assert beam != greedy and all(word.isalpha() for word in beam.split())

@@ -63,7 +63,7 @@ REFUSED = [
     (
         "train --train a --dev b --out c --config ia3_plus --epochs 0",
         1,
-        "epochs is 0, and has to be at least 1",
+        "--epochs is 0, and has to be at least 1",
     ),
     ("train --train {data}/no --dev b --out {data}/exp", 1, "/no: no such folder"),
     ("speakers --data a --out c --fold 2", 2, "unrecognized arguments: --fold"),

@@ -90,8 +90,11 @@ def bad_start(monkeypatch) -> None:
 
 
 def forked(run: Callable, *arguments: object) -> multiprocessing.Process:
-    """A process that can be killed, which has loaded PyTorch already; it calls `run`."""
-    process = multiprocessing.get_context("fork").Process(target=run, args=arguments)
+    """A process that can be killed; it calls `run`. Its parent has only loaded PyTorch: a fork
+    of this process would wait for ever on the locks of its threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ia3_speech.training.run", "ia3_speech.commands.train"])
+    process = context.Process(target=run, args=arguments)
     process.start()
     return process
 
@@ -193,11 +196,11 @@ def test_seed_and_cache(place):
     train(options_of(place, "a"))
     train(options_of(place, "b", cache_gb=0.0))
     train(options_of(place, "c", cache_gb=1e-5))
-    made = []
+    stored = []
     for out in ("e", "f"):  # the first fills the folder
         train(options_of(place, out, cache_gb=1e-5, cache_dir=place / "features"))
-        made.append({file: file.stat().st_mtime_ns for file in place.glob("features/*/*.safetensors")})
-    assert made[0] == made[1] and len(made[0]) > 10
+        stored.append({file: file.stat().st_mtime_ns for file in place.glob("features/*/*.safetensors")})
+    assert stored[0] == stored[1] and len(stored[0]) > 10
     train(options_of(place, "d", seed=4))
     assert all(same(tensors(place, "a"), tensors(place, out)) for out in "bcef")
     assert not same(tensors(place, "a"), tensors(place, "d"))
@@ -235,7 +238,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place, c
     assert not [*(place / "killed").glob(".*")]
 
 
-def test_two_processes_learn_what_one_does(place, tiny_model):
+def test_two_processes_train_the_same_adapter_as_a_single_process(place, tiny_model):
     """Each takes half of every batch; gradients and the logged loss are averaged (here: CPUs, gloo)."""
     tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
     train(options_of(place, "one"))
@@ -247,8 +250,8 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("two/adapter: dev WER") == 1, done.stderr
-    one, two = tensors(place, "one"), tensors(place, "two")
-    for name, tensor in one.items():
+    single, two = tensors(place, "one"), tensors(place, "two")
+    for name, tensor in single.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0)
     losses = [[row["loss"] for row in metrics_of(place / out) if row["epoch"]] for out in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -306,7 +309,7 @@ def test_who_was_learnt_from_stays_in_the_labels(place):
     train(options_of(place, "more", **start))
     train(options_of(place, "another", **start, labels={"speaker": "043"}))
     records = [read_metadata(place / out / "adapter") for out in ("more", "another")]
-    assert [one.labels for one in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
+    assert [record.labels for record in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
     assert records[0].training["init_adapter"] == start["init_adapter"]
 
 
@@ -383,21 +386,23 @@ def test_a_loss_that_is_no_number_stops_the_run(place, bad_start):
         trainer.run()
 
 
+def train_on_a_full_disk(words: list[str], bytes_left: int, messages: Path) -> None:
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, bytes_left))
+    sys.stderr = messages.open("w", buffering=1)
+    command(main, words)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
 def test_a_full_disk_leaves_the_last_checkpoint(place):
     """A limit of file sizes stands in for a full disk: the system refuses to write on."""
     train(options_of(place, epochs=1))
     size = (place / "exp/checkpoints/last.pt").stat().st_size
 
-    def on_a_full_disk() -> None:
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 4096, size - 4096))
-        sys.stderr = (place / "messages").open("w", buffering=1)
-        command(main, [str(word) for word in words_of_command(place, out=place / "full", epochs=1)])
-
-    process = forked(on_a_full_disk)
+    words = [str(word) for word in words_of_command(place, out=place / "full", epochs=1)]
+    process = forked(train_on_a_full_disk, words, size - 4096, place / "messages")
     process.join()
     last = (place / "messages").read_text().splitlines()[-1]
     assert process.exitcode == 1 and last.startswith("error: ") and "File too large" in last

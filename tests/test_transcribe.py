@@ -145,7 +145,7 @@ def test_parts_are_all_of_it_once(run, audio, tiny_folder):
     assert names == [*(f"{n}.txt" for n in range(5)), "failed.1of3.txt", "failed.3of3.txt"]
     assert run("--part", "9/9", *flags) == (0, "", "part 9/9 holds no recording\n")
     for part in ("0/3", "4/3", "3", "a/b"):
-        assert f"--part {part}: give one such as 3/8" in run("--part", part, *flags).err
+        assert f"--part {part}: write it as 3/8" in run("--part", part, *flags).err
     audio("failed.wav")
     assert "would be a recording's text too" in run("--output-dir", "out", "failed.wav").err
 

@@ -78,14 +78,14 @@ def tiny_processor(name: str, tokenizer: Any) -> Any:
     """The processor of transformers for that architecture, around a tokenizer of characters."""
     import transformers as hf
 
-    made = {
+    kinds = {
         "wav2vec2-bert": (hf.Wav2Vec2BertProcessor, hf.SeamlessM4TFeatureExtractor, {"num_mel_bins": 8}),
         "lasr_ctc": (hf.LasrProcessor, hf.LasrFeatureExtractor, {"feature_size": 16}),
         "parakeet_ctc": (hf.ParakeetProcessor, hf.ParakeetFeatureExtractor, {"feature_size": 16}),
         "omniasr_ctc": (hf.OmniASRCTCProcessor, hf.OmniASRFeatureExtractor, {}),
     }
     normal = (hf.Wav2Vec2Processor, hf.Wav2Vec2FeatureExtractor, {"do_normalize": True})
-    processor, extractor, options = made.get(TINY[name][0], normal)
+    processor, extractor, options = kinds.get(TINY[name][0], normal)
     return processor(extractor(**options), tokenizer)
 
 
@@ -156,10 +156,10 @@ def parakeet_tokenizer() -> Any:
     merges += [("▁ches", "t"), ("▁", "i"), ("▁i", "s"), ("▁", "s"), ("▁s", "t"), ("a", "b"), ("ab", "l")]
     merges += [("abl", "e"), *((pair[0], pair[1]) for pair in PAIRS)]
     symbols = ["<unk>", "▁", *"abcdefghiklmnoprstuvwy'", *(a + b for a, b in merges), "<pad>"]
-    made = Tokenizer(models.BPE({s: n for n, s in enumerate(symbols)}, merges, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
-    made.decoder = decoders.Metaspace()
-    return ParakeetTokenizer(tokenizer_object=made, unk_token="<unk>", pad_token="<pad>")
+    tokenizer = Tokenizer(models.BPE({s: n for n, s in enumerate(symbols)}, merges, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return ParakeetTokenizer(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
 
 
 PIECE_TOKENIZERS = {"lasr": lasr_tokenizer, "parakeet": parakeet_tokenizer}

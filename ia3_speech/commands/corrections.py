@@ -3,14 +3,14 @@
     ia3-speech corrections add anna audio.wav "what was said"     a recording
     ia3-speech corrections add anna table.csv                     columns file, text and perhaps speaker
     ia3-speech corrections add anna texts --recordings folder     .txt files as transcribe --output-dir writes
-    ia3-speech corrections learn anna                             keeps the new adapter if it is better
+    ia3-speech corrections learn anna                             registers the new adapter if it is better
     ia3-speech corrections list anna
-    ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all of them
+    ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all corrections
 
 A copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts are stored in
 `$IA3_SPEECH_HOME/corrections/NAME` (without that variable, in the platform's folder for user data).
 Recordings of a voice are personal: no other user can open that folder, nothing is sent anywhere, and `remove`
-deletes it. An adapter that has learnt from them stays; `ia3-speech voices remove NAME` deletes that too.
+deletes it. An adapter that was trained on them stays; `ia3-speech voices remove NAME` deletes that too.
 """
 
 import sys
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import recorded_base
+from ia3_speech.cli import message_of
 from ia3_speech.corrections import voice
 from ia3_speech.corrections.store import only_writer, store_of
 from ia3_speech.corrections.voice import Correction
@@ -32,9 +33,8 @@ from ia3_speech.formatting import in_columns, plural
 def add(name: str, correction: list[str], recordings: Path | None = None) -> int:
     """Store recordings with their correct texts, for `corrections learn`.
 
-    Recordings that can't be used are named on stderr, the others are stored, and the exit code is 1. A
-    recording that is stored already, under whatever file name, gets the new text. `corrections --help` says
-    the folders.
+    Unusable recordings are listed on stderr, the others are stored, and the exit code is 1. A recording that
+    is stored already, under any file name, gets the new text. `corrections --help` names the folders.
 
     Args:
         name: a registered adapter.
@@ -51,22 +51,21 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
         speaker = voice.speaker_of(adapter)
         stored = {utterance.id[-voice.DIGEST :]: utterance for utterance in voice.read_store(name)}
         known, taken = len(stored), {}
-        for each in corrections:
+        for entry in corrections:
+            file, where = entry.file, entry.where
             try:
-                if not each.file.is_file():
-                    raise UserError(f"{each.file}: no such file")
-                wave = load_audio(each.file)
+                if not file.is_file():
+                    raise UserError(f"{file}: no such file")
+                wave = load_audio(file)
                 if (digest := voice.audio_digest(wave)) in taken:
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
-                recording = each._replace(speaker=each.speaker or speaker)
-                voice.add_recording(name, stored, recording, wave, base)
+                entry = entry._replace(speaker=entry.speaker or speaker)
+                voice.add_recording(name, stored, entry, wave, base)
+                taken[digest] = where
             except OSError as error:  # such as a name that is too long
-                problems.append(f"{each.where}: {each.file}: {error.strerror}")
-                continue
+                problems.append(f"{where}: {file}: {error.strerror}")
             except UserError as error:
-                problems.append(f"{each.where}: {str(error).removeprefix(f'{each.where}: ')}")
-                continue
-            taken[digest] = each.where
+                problems.append(f"{where}: {message_of(error).removeprefix(f'{where}: ')}")
         if taken:
             voice.write_store(name, [*stored.values()])
     print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
@@ -77,7 +76,7 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
 
 
 def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
-    """The corrections of one recording, of a table, or of a folder of texts; and their faults."""
+    """The corrections of a recording, a table or a folder of texts; and a message for each fault."""
     if text:
         return [Correction(str(source), source, text)], []
     if source.suffix.lower() in SUFFIXES:
@@ -105,7 +104,7 @@ def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[
 
 
 def list_corrections(name: str) -> None:
-    """List the corrections of an adapter: utterance, seconds, whether the adapter learnt from it, text.
+    """List the corrections of an adapter: utterance, seconds, whether the adapter was trained on it, text.
 
     Args:
         name: the adapter.
@@ -125,8 +124,7 @@ def remove(*names: str) -> None:
     """Delete corrections and the copies of their recordings. The adapter stays as it is.
 
     Args:
-        names: the adapter, and the utterances to delete, as `list` shows them; without utterances, all of
-            them.
+        names: the adapter, and the utterances to delete, as `list` shows them; none: all utterances.
     """
     if not names:
         raise UserError("name an adapter (corrections remove NAME [UTTERANCE …])")
@@ -138,14 +136,14 @@ def remove(*names: str) -> None:
 
 
 def learn_corrections(name: str) -> None:
-    """Train an adapter again, on its training data (if they are still there) and its corrections.
+    """Train an adapter again, on its training data (if they still exist) and its corrections.
 
-    The new adapter is kept only if it is better in cross-validation, where each utterance is decoded by an
-    adapter that was not trained on it. These adapters have to make fewer errors than the old one on the
-    corrections that are new to it, and fewer than the base on everything. On speech of other people, the new
-    adapter may make at most a tenth more errors than the old one. The old one is kept as NAME@1, then NAME@2
+    The new adapter is registered only if it is better in cross-validation, where each utterance is decoded by
+    an adapter that was not trained on it. These adapters have to make fewer errors than the old adapter on
+    the corrections that are new to it, and fewer than the base on everything. On speech of other people, the
+    new adapter may make at most a tenth more errors than the old adapter, which becomes NAME@1, then NAME@2
     …. Words of five letters or more that occur several times, and are never recognised, become hot words of
-    the new one. For a few minutes of speech this takes minutes.
+    the new adapter. For a few minutes of speech this takes minutes.
 
     Args:
         name: a registered adapter that has corrections.

@@ -1,5 +1,4 @@
-"""Kaldi data directories: validate, fix, subset, split, segment, compare them; convert a Hugging Face
-dataset.
+"""Kaldi data directories: validate, fix, subset, split, segment, compare; convert a Hugging Face dataset.
 
     ia3-speech datadir validate --check-audio data/train
     ia3-speech datadir fix data/train
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def printed(function: Callable[..., Any]) -> Callable[..., None]:
-    """A command of a function: the same options; it prints the results, a line each."""
+    """A command with the options of `function`; it prints each result on a line."""
 
     @wraps(function)
     def run(*args: Any, **options: Any) -> None:
@@ -68,7 +67,7 @@ def validate(
     needed = {"text": not no_text, "wav": not no_wav, "spk_sort": not no_spk_sort}
     checked = read_data_directory(data, **needed, allow_pipes=allow_pipes)
     if len(checked.speakers) == 1:
-        log.warning(f"{data}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
+        log.warning(f"{data}: only one speaker (right for speaker adaptation; otherwise probably a mistake)")
     if wordless := [u.id for u in checked if not no_text and not (u.text or "").split()]:
         log.warning(f"{data}: {plural(len(wordless), 'utterance')} without a word: {shorten(wordless)}")
     bad: list[BadAudio] = []
@@ -90,8 +89,8 @@ def segment(
 ) -> None:
     """Cut long recordings and their texts at pauses, so that they can be trained on.
 
-    Text and audio are aligned by CTC segmentation (Kürzinger et al. 2020); parts that do not align are left
-    out and listed in TARGET.dropped.txt. Shorter utterances stay as they are.
+    CTC segmentation (Kürzinger et al. 2020) aligns text and audio; parts that do not align are left out, and
+    listed in TARGET.dropped.txt. Shorter utterances stay as they are.
 
     Args:
         source: the data directory with long recordings.
@@ -121,7 +120,7 @@ def overlap(*data: Path) -> None:
         data: train, dev (optional, selects the epoch) and test, in this order.
     """
     if len(data) < 2:
-        raise UserError("overlap needs two data directories: one to train on and one to test on")
+        raise UserError("overlap needs two data directories: for training and for testing")
     *used, tested = [read_data_directory(path, wav=False, spk_sort=False) for path in data]
     for directory in used:
         print(describe_overlap(directory, tested))

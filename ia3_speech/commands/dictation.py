@@ -1,8 +1,8 @@
-"""Write the spoken punctuation, doses, blood pressures and capitals of dictated text as in writing.
+"""Write dictated text with punctuation, doses, blood pressures and capitals.
 
     ia3-speech dictation notes.txt                             prints the written text
     echo "five hundred milligrams twice a day" | ia3-speech dictation
-    ia3-speech dictation --dictation-rules clinic.yaml --raw notes.txt    tries your own rules on your texts
+    ia3-speech dictation --dictation-rules clinic.yaml --raw notes.txt    tries your rules on your texts
 
 Each line is a separate text. Text has no pauses, so commands that need them (comma, period, new line) stay
 words; `ia3-speech transcribe --dictation` knows the pauses.
@@ -26,7 +26,7 @@ def main(
 
     Args:
         files: text files (default: stdin)
-        dictation_rules: YAML file with rules, names, units and commands of your own (docs/transcribe.md)
+        dictation_rules: YAML file with your rules, names, units and commands (docs/transcribe.md)
         dictation_off: parts (commands, numbers, names) or single commands to switch off, such as
             "numbers,full stop"
         raw: print RAW<TAB>WRITTEN for each input line; a line break that was dictated is shown as ⏎

@@ -1,4 +1,4 @@
-"""Transcribe a microphone, or audio that is being piped in, while it is spoken.
+"""Transcribe a microphone, or audio from a pipe, while it is spoken.
 
     ia3-speech live --mic                                       until Ctrl-C
     arecord -q -f S16_LE -r 16000 | ia3-speech live             WAV, of any length
@@ -76,7 +76,7 @@ def main(
     sys.stdout.reconfigure(encoding="utf-8")
     output = LiveOutput(sys.stdout, format, live_options.partials)
     inbox, microphone = Inbox(), None
-    if live_options.mic:  # before the base is loaded, since it may fail; a pipe is read meanwhile
+    if live_options.mic:  # it may fail, so it is opened before the base is loaded
         microphone = Microphone(live_options.mic_device)
     else:
         portions = standard_input(live_options.raw)
@@ -100,7 +100,7 @@ def main(
         try:
             ended = False
             while not ended:
-                ended = inbox.finished.is_set() or bool(interrupted)  # waiting audio is transcribed too
+                ended = inbox.finished.is_set() or bool(interrupted)  # waiting audio is transcribed first
                 output.show(written.events(stream.feed(inbox.take())))
             output.show(written.events(stream.flush()))
         finally:
@@ -144,7 +144,7 @@ class Inbox:
         self.portions: queue.Queue[np.ndarray] = queue.Queue(round(WAITING_SECONDS / PORTION_SECONDS))
         self.finished = threading.Event()  # no more audio will come
         self.error: Exception | None = None  # the reason why the input ended early
-        self.lost_samples = 0  # of a microphone, while the inbox was full
+        self.lost_samples = 0  # of a microphone, lost while the inbox was full
 
     def fill(self, portions: Iterable[np.ndarray]) -> None:
         """Put in all portions of a pipe; blocks while the inbox is full."""
@@ -156,18 +156,18 @@ class Inbox:
         self.finished.set()
 
     def put_or_lose(self, samples: np.ndarray) -> None:
-        """Put in a portion of a microphone, which does not wait."""
+        """Put in a portion of a microphone; a full inbox loses it."""
         try:
             self.portions.put_nowait(samples)
         except queue.Full:
             self.lost_samples += len(samples)
 
     def take(self) -> np.ndarray:
-        """All audio that waits, `(samples,)`; where there is none, the next portion within 0.1 s, if any."""
+        """All waiting audio, `(samples,)`; if there is none, the next portion within 0.1 s."""
         portions = [np.zeros(0, np.float32)]
         try:
             portions.append(self.portions.get(timeout=POLL_SECONDS))
-            while len(portions) <= self.portions.maxsize:  # else a fast writer would keep this loop busy
+            while len(portions) <= self.portions.maxsize:  # a fast writer must not keep this loop busy
                 portions.append(self.portions.get_nowait())
         except queue.Empty:
             pass
@@ -204,7 +204,7 @@ class LiveOutput:
     """Prints texts as they come.
 
     Attributes:
-        partials: whether partial texts are wanted; a text format shows them on a terminal only, and always.
+        partials: whether partial texts are wanted; text formats always show them, but only on a terminal.
         system: the adapter and the base, for JSON.
     """
 

@@ -90,8 +90,8 @@ def collect(exp: Path, force: bool = False) -> None:
         exp: folder of the experiment
         force: write them again even if the scores are the same as before
     """
-    patterns = ("*/*/score.json", "*/*/*/score.json", "*/train.json", "*/*/fold1/*/score.json")
-    patterns += ("*/lm_search.yaml", "lm.json")
+    patterns = ("*/*/score.json", "*/scale_*/*/score.json", "curve/*/*/score.json", "*/train.json")
+    patterns += ("*/*/fold1/*/score.json", "*/lm_search.yaml", "lm.json")
     sources = Inputs({"scores": sorted(file for like in patterns for file in exp.glob(like))})
     if sources.is_current(exp / "RESULTS.md", force):
         return

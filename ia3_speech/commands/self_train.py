@@ -1,12 +1,12 @@
-"""Self-train: an adapter from recordings without transcripts, learnt from confidently recognised words.
+"""Self-train an adapter from recordings without transcripts, by confidently recognised words.
 
     ia3-speech self-train --data recordings --out exp/ward      a folder of recordings, or a wav.scp directory
     ia3-speech self-train --data calls --init-adapter bank --out exp/calls       goes on from an adapter
     ia3-speech self-train --data calls --lm bank.arpa.gz --out exp/calls         with your language model
 
-The base, or the adapter to start from, first decodes the recordings by beam search with a language model.
+First, the base (or the adapter to start from) decodes the recordings by beam search with a language model.
 Words that have enough confidence, and are recognised again when the audio is played slower and faster, become
-the targets of training. Transcripts are not read, and texts are written in OUT only. Writes OUT/{config.yaml,
+the targets of training. Transcripts are not read, and texts are written only to OUT. Writes OUT/{config.yaml,
 adapter/, metrics.jsonl, train.json} as `train` does, and the targets
 (ia3_speech/unsupervised/self_training.py). If nothing can be learnt, as from silence or music, the adapter
 equals the start, and a note says why. Recordings that can't be read are named and left out. An interrupted
@@ -35,7 +35,7 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
     search = {name: value for name, value in vars(search_options).items() if name not in files}
     inputs = training_inputs(options, {"data": options.data} | files, search=search)
     if options.force and options.out.exists():
-        load_base(options.base, device="cpu")  # before what is there is deleted
+        load_base(options.base, device="cpu")  # errors come before the deletion
     if inputs.is_current(options.out, options.force, resume=True):
         return
     summary = training.run()
@@ -47,7 +47,7 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
 
 
 def report(adapter: str, summary: dict[str, Any]) -> list[str]:
-    """What self-training came to, in sentences; `adapter` is what they call it."""
+    """The result of self-training, in sentences; `adapter` is its name in them."""
     used = plural(summary["recordings"] - len(summary["left_out"]), "recording")
     if not summary["selected_round"]:
         return [f"{adapter}: the start, after {used}: nothing was learnt", f"note: {summary['note']}"]

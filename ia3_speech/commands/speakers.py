@@ -3,8 +3,8 @@
     ia3-speech speakers --init-adapter accent --data data/test --folds 4 --out exp/speakers
 
 With `--folds N` each speaker's utterances are divided into N parts; for each part an adapter is trained on
-the other parts and decodes this one, so that every utterance is tested once by an adapter that was not
-trained on it. Without folds each speaker's adapter is trained on all of the utterances. Writes, below --out:
+the other parts and decodes this part, so that every utterance is tested once by an adapter that was not
+trained on it. Without folds each speaker's adapter is trained on all utterances. Writes, below --out:
 
     SPEAKER/foldN/adapter/   the vectors (SPEAKER/all/adapter/ without folds)
     SPEAKER/foldN/task.json  training utterances, setting; errors and hypotheses of the held-out ones
@@ -16,10 +16,10 @@ and in --decode-dir text, hyp.trn and decode.json, as `ia3-speech decode` has th
 Several machines: `--part 3/8` takes the third of eight shares of the speakers; when all have ended, a run
 without --part collects the results.
 
-The number of epochs and the distance from the start are chosen for each adapter by cross-validation on the
-utterances that it is trained on; if nothing is better than the start, the start is kept
-(training/cross_validation.py; the log says so). Finished adapters are not trained again: an interrupted run
-resumes with the speakers that are left.
+Cross-validation on its training utterances chooses the number of epochs and the distance from the start for
+each adapter; if nothing is better than the start, the adapter equals the start, and the log says so
+(training/cross_validation.py). Finished adapters are not trained again: an interrupted run resumes with the
+remaining speakers.
 """
 
 from ia3_speech.data.kaldi import read_data_directory
@@ -32,7 +32,7 @@ from ia3_speech.training.config import check_options, training_inputs
 def main(options: SpeakerOptions) -> None:
     check_options(options)
     if options.part and options.force:
-        raise UserError(f"--force would delete what other parts have done: delete {options.out} yourself")
+        raise UserError(f"--force would delete the results of other parts: delete {options.out} yourself")
     # An unknown adapter is reported before torch is loaded.
     inputs = training_inputs(options, {"data": options.data})
     # Faults are named before anything is deleted.

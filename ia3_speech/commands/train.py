@@ -4,8 +4,8 @@
     ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: cross-validation
     ia3-speech train --check --train data/train --dev data/dev --out exp/NAME    can the base write the texts?
 
-Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
-of the last epoch whose dev WER is within one standard error of the lowest (training/trainer.py explains the
+Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is from
+the last epoch whose dev WER is within one standard error of the lowest (training/trainer.py explains the
 rule), or the start if no epoch improved on it. An interrupted run resumes from its last checkpoint and ends
 with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
 """
@@ -30,9 +30,8 @@ class CheckOptions:
     """Check before training
 
     Attributes:
-        check: train nothing: check that the base can write the texts, and that the audio is long enough for
-            them
-        tests: with --check: further data directories to check, which are used for testing only
+        check: do not train: check that the base can write the texts, and that the audio is long enough
+        tests: with --check: further data directories to check, which are for testing only
     """
 
     check: bool = False
@@ -57,9 +56,9 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             refuse_too_few(options.train, sets["train"].utterances)
         return
     if checking.tests:
-        raise TrainingError("--tests is for --check, which checks them beside train and dev (leave it out)")
+        raise TrainingError("--tests needs --check, which checks these sets beside train and dev")
     if options.dev is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise TrainingError("folds are trained by one process (start it without accelerate, or give --dev)")
+        raise TrainingError("a single process trains folds (start it without accelerate, or give --dev)")
     if options.dev and options.train.resolve() == options.dev.resolve():
         raise TrainingError(next(iter(overlap_of_train_and_dev(**sets))))
     if options.force and options.out.exists():
@@ -70,7 +69,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         from ia3_speech.training.augmentation import read_augmentation
 
         read_augmentation(options)
-    # Of several processes the first alone deletes; where training begins the others wait for it.
+    # Only the first of several processes deletes; the others wait for it when training begins.
     follows = options.force and os.environ.get("RANK", "0") != "0"
     if not follows and inputs.is_current(options.out, options.force, resume=True):
         return
@@ -85,7 +84,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             summary = train(options)
         except OSError as error:
             raise TrainingError(
-                f"{error} (the last checkpoint in {options.out}/checkpoints is kept)"
+                f"{error} (the last checkpoint in {options.out}/checkpoints stays)"
             ) from error
         if not PartialState().is_main_process:
             return
@@ -93,7 +92,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         from ia3_speech.training.few_minutes import train_on_few
 
         summary = train_on_few(options)
-    if options.method == "ia3":  # `auto` attaches no others
+    if options.method == "ia3":  # `auto` attaches no other method
         from ia3_speech.routing.gate import add_gate_of_training
 
         utterances = sets["train"].utterances

@@ -1,11 +1,11 @@
-"""Voices: the names under which recordings of people, and adapters made of them, are stored here.
+"""Voices: names under which recordings of people, and adapters trained on them, are stored.
 
     ia3-speech voices list
-    ia3-speech voices remove dr-01      when somebody leaves: all of it
+    ia3-speech voices remove dr-01      when a person leaves: deletes everything
 
 A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. In: a name. Out: its
-recordings, texts, adapters (NAME, NAME@1, …) and jobs are deleted, also while a server runs, or it learns.
-Copies elsewhere stay: a data directory in an experiment, a pushed adapter, what `train --replay` keeps.
+recordings, texts, adapters (NAME, NAME@1, …) and jobs are deleted, even while a server runs or trains.
+Copies elsewhere stay: a data directory in an experiment, a pushed adapter, the files of `train --replay`.
 """
 
 import os
@@ -35,9 +35,9 @@ def list_stored() -> None:
 
 
 def remove(name: str) -> None:
-    """Delete all that is stored under a name: recordings, texts, adapters, jobs. A learning is interrupted.
+    """Delete everything of a name: recordings, texts, adapters, jobs. Its training is interrupted.
 
-    `corrections remove NAME` deletes the recordings alone, and `adapters remove NAME` an adapter.
+    `corrections remove NAME` deletes only the recordings, and `adapters remove NAME` an adapter.
 
     Args:
         name: a voice, or an adapter.

@@ -1,7 +1,7 @@
-"""Where the recordings and the record of a voice are stored, who may write there, and how all is deleted.
+"""The store of a voice's recordings and record: folders, lock, deletion.
 
     corrections/anna/         the recordings and their texts (voice.py), beside the registry
-    corrections/.anna.lock    held by a process that writes there, or learns from them
+    corrections/.anna.lock    held by a process that writes there or learns
     voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
     voices/anna/*.json        the state of its last job (serve/jobs.py)
 
@@ -27,20 +27,19 @@ logger = logging.getLogger(__name__)
 
 VOICE = "voice.json"
 REMOVED = "removed"  # in VOICE, while a voice is being deleted
-LOCK_SECONDS = 3.0  # a writer's wait for another
-REMOVAL_SECONDS = 60.0  # a removal's wait for the end of a learning that it interrupts
-POLL_SECONDS = 0.2  # between two checks of a learning whether its voice is being deleted
+LOCK_SECONDS = 3.0  # a writer waits for another writer
+REMOVAL_SECONDS = 60.0  # a removal waits for the end of the training that it interrupts
+POLL_SECONDS = 0.2  # between two checks whether the voice is being deleted
 NOBODY = "-"  # the owner of voices of clients without a key
 
 
 def store_of(name: str) -> Path:
-    """The folder of an adapter's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
+    """The folder of a name's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
     return registry.home() / "corrections" / registry.check_name(name)
 
 
 def voice_folder(name: str) -> Path:
-    """The folder of a voice's record and jobs; NAME@1, its earlier adapter, has the same. It may not
-    exist."""
+    """The folder of a voice's record and jobs, also for its earlier adapter, NAME@1. It may not exist."""
     return registry.home() / "voices" / registry.KEPT.sub("", registry.check_name(name))
 
 
@@ -59,31 +58,31 @@ def voice_names() -> list[str]:
 
 
 def recordings_of(name: str) -> list[Path]:
-    """The files of its recordings."""
+    """The audio files of a voice."""
     return [*(store_of(name) / "audio").glob("*.flac")]
 
 
 def versions_of(name: str) -> list[str]:
-    """The registered names of its adapter and the earlier ones, damaged ones too, sorted."""
+    """The registered names of the adapter and its earlier versions, even damaged ones, sorted."""
     folders = registry.adapters_dir().glob("*")
-    return sorted(each.name for each in folders if registry.KEPT.sub("", each.name) == name)
+    return sorted(folder.name for folder in folders if registry.KEPT.sub("", folder.name) == name)
 
 
 def is_stored(name: str) -> bool:
-    """Whether anything but an adapter is stored under a name."""
+    """Whether recordings or a record are stored under a name."""
     return store_of(name).exists() or voice_folder(name).exists()
 
 
 @contextmanager
 def only_writer(name: str, seconds: float | None = None, *, removing: bool = False) -> Iterator[None]:
-    """Hold the lock of an adapter's corrections; a thread that holds it may take it again.
+    """A context that holds the lock of a name's corrections; a thread may enter it again.
 
     Args:
         seconds: how long to wait for another writer (default: LOCK_SECONDS).
-        removing: hold it also while the voice is being deleted.
+        removing: take the lock even if the voice is being deleted.
 
     Raises:
-        StoreLocked: another command keeps the lock, or the voice is being deleted.
+        StoreLocked: another command holds the lock, or the voice is being deleted.
     """
     from filelock import FileLock, Timeout
 
@@ -98,19 +97,19 @@ def only_writer(name: str, seconds: float | None = None, *, removing: bool = Fal
         raise StoreLocked(f"{name}: another command uses its corrections (wait until it has ended)") from None
     try:
         if lock.lock_counter == 1:
-            shutil.rmtree(store / "work", ignore_errors=True)  # of a learning that was killed
+            shutil.rmtree(store / "work", ignore_errors=True)  # a killed training left it
         if not removing and voice_record(name).get(REMOVED):
             raise StoreLocked(f"{name}: is being deleted (ia3-speech voices remove {name} ends it)")
         yield
     finally:
-        if lock.lock_counter == 1 and not is_stored(name):  # no trace of the name stays
+        if lock.lock_counter == 1 and not is_stored(name):  # the name leaves no trace
             file.unlink(missing_ok=True)
         lock.release()
 
 
 @contextmanager
 def interrupted_by_removal(name: str) -> Iterator[None]:
-    """Interrupt the main thread, if this is it, as soon as the voice is being deleted. Raises StoreLocked."""
+    """A context that raises StoreLocked as soon as the voice is being deleted, in the main thread only."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -147,16 +146,16 @@ class Removal(NamedTuple):
 
 
 def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
-    """Delete all that is stored of a voice; a learning is interrupted.
+    """Delete everything that is stored of a voice; its training is interrupted.
 
     The voice is marked first, so that nothing more is stored in it, and its record is deleted last: after an
     interruption the rest still belongs to its owner, and another call deletes it.
 
     Args:
         by: the person who deletes it, for the log.
-        adapter: delete every adapter of this name and its earlier versions. Without it, an adapter that is
-            older than the voice loses only the versions that have learnt from corrections; the newest of the
-            others takes the name again.
+        adapter: delete the adapter and its earlier versions. Otherwise, if the adapter is older than the
+            voice, only the versions that were trained on corrections are deleted; the newest of the others
+            takes the name again.
 
     Raises:
         UserError: nothing has this name, or (StoreLocked) another command does not end.
@@ -166,7 +165,7 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
     folder, store = voice_folder(name), store_of(name)
     try:
         record = voice_record(name)
-    except UserError:  # damaged: nobody's, until it is gone
+    except UserError:  # damaged: it belongs to nobody
         record = {"owner": NOBODY}
     if not is_stored(name) and not (adapter and versions_of(name)):
         raise UserError(f"{name}: there is no voice of this name (ia3-speech voices list)")
@@ -177,8 +176,8 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
         recordings, adapters = len(recordings_of(name)), versions_of(name)
         shutil.rmtree(store, ignore_errors=not store.exists())
         if not (adapter or record.get("made")):
-            records = {each: read_summary(registry.adapters_dir() / each) for each in adapters}
-            adapters = [each for each in adapters if "corrections" in records[each].get("training", {})]
+            trainings = {v: read_summary(registry.adapters_dir() / v).get("training", {}) for v in adapters}
+            adapters = [version for version in adapters if "corrections" in trainings[version]]
         for version in adapters:
             with suppress(registry.UnknownAdapter):  # damaged
                 registry.remove(version)

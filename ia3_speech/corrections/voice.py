@@ -1,8 +1,8 @@
-"""A voice: recordings with checked texts, and learning from them.
+"""A voice: recordings with checked texts, and an adapter that is trained on them.
 
-In: recordings and texts under the name of an adapter, registered or still to be trained. Out: its store
-(`ia3-speech corrections --help` says where), and an adapter, which is registered if cross-validation prefers
-it.
+In: recordings and texts under the name of an adapter, registered or still to be trained. Out: their store
+(`ia3-speech corrections --help` names the folder), and an adapter, which is registered if cross-validation
+prefers it.
 """
 
 import hashlib
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 OUT_OF_DOMAIN = Path(__file__).parents[1] / "out_of_domain/librispeech_dev"  # speech of other people
 OUT_OF_DOMAIN_STEP = 3  # every third of its 30 utterances is decoded: a minute, of six readers
-MAX_OUT_OF_DOMAIN_ERRORS = 1.1  # times those of the earlier adapter
+MAX_OUT_OF_DOMAIN_ERRORS = 1.1  # relative to the errors of the earlier adapter
 MIN_HOTWORD_LETTERS = 5  # a hot word's bonus is for the letters beyond the fourth
-REPLACING = threading.Lock()  # a server reads a store for one request while it replaces it for another
+REPLACING = threading.Lock()  # a server may read a store while another request replaces it
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, the end of its utterance id
 
 
 class Correction(NamedTuple):
-    """A recording and its text; `where` is its name in messages, `speaker` may be unknown: ""."""
+    """A recording and its text; messages name it `where`. An empty `speaker` is unknown."""
 
     where: str
     file: Path
@@ -60,7 +60,7 @@ class Correction(NamedTuple):
 
 
 def read_store(name: str) -> list[Utterance]:
-    """The corrections of an adapter, also after the folder was moved."""
+    """The corrections of an adapter, even if the folder was moved."""
     data, audio = store_of(name) / "data", store_of(name) / "audio"
     with REPLACING:
         utterances = read_data_directory(data, wav=False) if data.is_dir() else []
@@ -146,7 +146,7 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
 
 
 def audio_digest(wave: "np.ndarray") -> str:
-    """Identifies a recording by its samples `(samples,)`."""
+    """An identifier of a recording by its samples `(samples,)`."""
     return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
 
 
@@ -164,13 +164,13 @@ def registered(name: str) -> Path:
 
 
 def new_to(adapter: Path, corrections: Sequence[Utterance]) -> set[str]:
-    """The ids of corrections from which an adapter has not learnt, or not with their present texts."""
-    learnt = record.read_record(adapter).get("training", {}).get("corrections", {})
-    return {utterance.id for utterance in corrections if learnt.get(utterance.id) != checksum(utterance)}
+    """The ids of corrections on which an adapter was not trained, or not with their present texts."""
+    trained_on = record.read_record(adapter).get("training", {}).get("corrections", {})
+    return {utterance.id for utterance in corrections if trained_on.get(utterance.id) != checksum(utterance)}
 
 
 def checksum(utterance: Utterance) -> int:
-    """CRC-32 of a text: an adapter's record may be published, so it must not hold the text."""
+    """CRC-32 of the text: an adapter's record may be published, so it must not hold the text."""
     return zlib.crc32((utterance.text or "").encode())
 
 
@@ -184,14 +184,14 @@ def speaker_of(adapter: Path) -> str:
 
 @dataclass(frozen=True)
 class Learnt:
-    """The result of learning.
+    """The result of training on corrections.
 
     Attributes:
-        kept: whether the new adapter is better, and so registered.
-        comparison: the errors of both, in words.
-        summary: of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words),
-            and after an earlier adapter `general`, the errors of both on speech of other people, and its
-            words.
+        kept: whether the new adapter is better, and therefore registered.
+        comparison: a sentence with the errors of both adapters.
+        summary: of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words);
+            if there was an adapter, also `general`: the errors of both on speech of other people, and its
+            number of words.
         earlier: the new name of the earlier adapter, if the new one took its name.
     """
 
@@ -204,18 +204,18 @@ class Learnt:
 def learn_voice(
     name: str, base: str | None = None, start: str | None = NEAREST, epochs: int | None = None
 ) -> Learnt:
-    """Adapt again to all recordings of a name, as `ia3-speech corrections learn` says; or, if no adapter has
-    the name, train the first one, and keep it if it makes fewer errors than the base.
+    """Adapt again to all recordings of a name (see `ia3-speech corrections learn --help`). If no adapter has
+    the name, the first adapter is registered if it makes fewer errors than the base.
 
     Args:
-        base: to adapt; None: the adapter's, mini for a new one.
-        start: where, beside the base, training may start: an adapter, whose language model and hot words a
-            new one gets, or the nearest.
-        epochs: of training, if not the recipes'.
+        base: the base to adapt; None: the adapter's base, mini for a new adapter.
+        start: a start of training beside the base: an adapter, whose language model and hot words a new
+            adapter gets, or the nearest.
+        epochs: of training; None: as in the recipes.
     """
     adapter = registered(name) if registry.is_registered(name) else None
     if start and start != NEAREST:
-        start = str(registered(start))  # training would first look for the name in the working directory
+        start = str(registered(start))  # as a name, the working directory would be searched first
     with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
         new = new_to(adapter, corrections) if adapter else {utterance.id for utterance in corrections}
@@ -242,8 +242,8 @@ def learn_voice(
 
 
 def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOptions:
-    """The recipes' options for a few minutes of speech. Unusable utterances of the old data are skipped, as
-    they were when the old adapter was trained."""
+    """The recipes' options for a few minutes of speech. Unusable utterances are skipped, as they were when
+    the old adapter was trained."""
     import yaml
 
     few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
@@ -252,10 +252,10 @@ def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOpt
 
 
 def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
-    """The training data of an adapter, if still there, without the recordings that were corrected."""
+    """The training data of an adapter, if they still exist, without the corrected recordings."""
     if (data := registry.training_data(adapter)) is None:
-        print("the data that it was trained on are not there any more: it adapts to the corrections alone "
-              "(of an adapter that version 0.1.0 registered: remove it and register it again)")  # fmt: skip
+        print("the adapter's training data do not exist any more: it adapts to the corrections alone (if "
+              "version 0.1.0 registered the adapter, remove it and register it again)")  # fmt: skip
         return []
     digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
     known = read_data_directory(data, wav=False, spk_sort=False)
@@ -311,8 +311,8 @@ def start_folder(start: str | None) -> Path | None:
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
-    """Words of MIN_HOTWORD_LETTERS or more that are in several references, and correct in no hypothesis, of
-    the (reference, hypothesis) of each utterance, in words."""
+    """Words of MIN_HOTWORD_LETTERS or more that are in several references and correct in no hypothesis.
+    `utterances`: the words of (reference, hypothesis) of each."""
     counts = Counter(word for reference, _ in utterances for word in {*reference})
     pairs = (words for utterance in utterances for words in align(*utterance))
     correct = {reference for reference, hypothesis in pairs if reference == hypothesis}
@@ -321,7 +321,7 @@ def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
 
 
 def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> list[str]:
-    """The terms that are not spelled as a hot word of the adapter: `followup` is spelled as `follow-up`."""
+    """The missed terms that are no hot words of the adapter yet; `followup` is equal to `follow-up`."""
     from ia3_speech.lm.hotword_search import Hotword, read_hotwords, usable
 
     stored = adapter / record.STORED_HOTWORDS if adapter else Path()
@@ -336,8 +336,8 @@ def register_learnt(
     """Register the new adapter with the missed terms as hot words.
 
     It gets the language model, hot words and gate of the earlier adapter, which becomes NAME@1, or the next
-    number that is free; without an earlier one, the language model and hot words of its start. Returns the
-    earlier adapter's new name, if there is one.
+    free number; if there is none, the language model and hot words of its start. Returns the new name of the
+    earlier adapter, or None.
     """
     earlier = registered(name) if registry.is_registered(name) else None
     metadata, data = record.read_record(adapter), earlier and registry.training_data(earlier)

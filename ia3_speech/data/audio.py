@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 Source = Path | str | BinaryIO
 Blocks = Iterable[tuple[np.ndarray, float]]  # float32 `(frames, channels)`, and their rate in Hz
-# Of libsndfile's formats, and of containers, which may need an extra.
+# libsndfile's formats, and containers, which may need an extra
 AUDIO_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist"),
@@ -41,8 +41,8 @@ MAX_OGG_PAGE = 65_307  # bytes
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes; a larger size in a header means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
 CANCELLED = "%s: the channels cancel each other (opposite phase), so the loudest is taken"
-SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
-MISSING_SECONDS = 0.5  # by which a recording may be shorter than its header says
+MAX_OVERSHOOT_SECONDS = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
+MAX_MISSING_SECONDS = 0.5  # by which a recording may be shorter than its header says
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
 RATES = (1_000, 768_000)  # Hz, the lowest and the highest that are read
 # The first bytes of a file → where its header has the number of bytes that follow, and their order.
@@ -69,8 +69,8 @@ def load_audio(
         start: where to begin, in seconds (None: at 0).
         end: where to stop, in seconds (None: at the end). An end up to 0.5 s after the recording's is
             accepted and cut, as Kaldi's extract-segments does.
-        max_seconds: of the whole file, of at most 96,000 samples each; longer files are not kept in memory.
-        check: called after each block of some seconds; an exception that it raises ends the decoding.
+        max_seconds: limit for the whole file, 96,000 samples each; longer files are not held in memory.
+        check: called after each block of some seconds; its exceptions end the decoding.
 
     Raises:
         AudioError: the file is missing, is not audio, or ends before the segment or its header says.
@@ -143,7 +143,7 @@ def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> Non
 
 def refuse_cut_off(source: Source, missing: float, promised: float) -> None:
     """Raise AudioError where a file is more than half a second shorter than its header says."""
-    if missing > MISSING_SECONDS:
+    if missing > MAX_MISSING_SECONDS:
         raise AudioError(
             f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
             f"{promised:.2f} s (damaged: copy the file again)"
@@ -157,7 +157,7 @@ def segment_of(
     first = round((start or 0.0) * rate)
     last = frames if end is None else round(end * rate)
     outside = first < 0 or last < first or (first > 0 and first >= frames)
-    if outside or last - frames > SEGMENT_OVERSHOOT * rate:
+    if outside or last - frames > MAX_OVERSHOOT_SECONDS * rate:
         raise AudioError(
             f"{source_name(source)}: the segment from {start or 0:.2f} to {last / rate:.2f} s is not "
             f"inside the recording, which ends at {frames / rate:.2f} s (correct its line in segments)"
@@ -166,8 +166,8 @@ def segment_of(
 
 
 def promised_excess(source: Source) -> float:
-    """The share by which a file's header promises more bytes than the file has; else 0. An Ogg file has no
-    such header: a file whose end is not marked (RFC 3533, section 6) is named in the log."""
+    """The share by which a header promises more bytes than the file has; else 0. An Ogg file has no such
+    header; if it lacks its end mark (RFC 3533, section 6), a warning is logged."""
     head, size = head_and_size(source)
     if head[:4] == b"OggS":
         with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
@@ -181,8 +181,8 @@ def promised_excess(source: Source) -> float:
 
 
 def promised_size(head: bytes) -> int:
-    """The bytes that a file has by its header: WAV, RF64, W64, AIFF, AU, NIST SPHERE; 0 where the header does
-    not say, as in streams, whose sizes are close to 2³¹, 2³², 2⁶³ or 2⁶⁴."""
+    """The size in bytes by a header of WAV, RF64, W64, AIFF, AU or NIST SPHERE; 0 if the header does not
+    state it, as in streams, whose sizes are close to 2³¹, 2³², 2⁶³ or 2⁶⁴."""
     if head.startswith(b"NIST"):
         fields = {key: int(n) for key, n in re.findall(rb"(\w+) -\w+ (\d+)\n", head)}
         samples = fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1)
@@ -317,8 +317,8 @@ def library_message(error: Exception) -> str:
 
 
 def to_mono(read: Callable[[], Blocks], name: str) -> np.ndarray:
-    """The mean of the channels of all blocks, float32 `(samples,)` at 16 kHz. Where they cancel each other,
-    as those of a cable with swapped wires do, `read` is called again for the loudest."""
+    """The mean of the channels of all blocks, float32 `(samples,)` at 16 kHz. If the channels cancel each
+    other (a cable with swapped wires), `read` is called again for the loudest channel."""
     energy = np.zeros(1)
 
     def means() -> Blocks:
@@ -343,7 +343,7 @@ def energies(mean: np.ndarray, wave: np.ndarray) -> np.ndarray:
 
 
 def channel_of_cancelling(energy: np.ndarray) -> int | None:
-    """The loudest of channels that cancel each other, by `energies`; else None."""
+    """The loudest channel if the channels cancel each other, by `energies`; else None."""
     mean, *channels = energy
     return int(np.argmax(channels)) if mean * len(channels) < CANCELLED_SHARE * sum(channels) else None
 

@@ -1,8 +1,7 @@
 """Batches of utterances of similar length, up to a number of seconds each, in an order that a seed decides.
 
 In: durations in seconds. Out: lists of indices. The order depends on (durations, max_seconds, seed, epoch)
-alone, so that a run that was killed in the middle of an epoch resumes with the batch that would have been
-next.
+alone, so that a run that was killed in the middle of an epoch resumes with the next batch.
 """
 
 import random
@@ -17,11 +16,11 @@ def make_batches(
 ) -> list[list[int]]:
     """Group the indices of `seconds` so that longest × number is at most `max_seconds` in every batch.
 
-    Each index is in exactly one batch; an utterance longer than `max_seconds` is a batch of its own. With
+    Each index is in exactly one batch; an utterance longer than `max_seconds` is alone in its batch. With
     `shuffle` the batches and their order differ from epoch to epoch; without it batches go from short to
     long, and `seed` and `epoch` have no effect.
     """
-    rng = random.Random(f"batches {seed} {epoch}")  # a string is hashed by SHA-512: alike on all machines
+    rng = random.Random(f"batches {seed} {epoch}")  # SHA-512 of the string: equal on all machines
     jittered = [second * (rng.uniform(1 - JITTER, 1 + JITTER) if shuffle else 1) for second in seconds]
     batches: list[list[int]] = []
     longest = 0.0
@@ -48,9 +47,7 @@ class BatchOrder:
     max_seconds: float
     seed: int = 0
     epoch: int = 0  # the current epoch, from 0
-    # The number of batches of this epoch that were yielded; after the last one it is 0, and `epoch` is
-    # increased
-    position: int = 0
+    position: int = 0  # batches of this epoch that were yielded; the last sets it to 0 and increases `epoch`
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = make_batches(self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch)

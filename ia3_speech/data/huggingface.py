@@ -76,8 +76,8 @@ def convert_dataset(
             usual names].
         id_column: the column with utterance ids; none numbers them [found by its usual names].
         labels: columns to keep as utt2LABEL, separated by commas, none for no labels [accent, gender, age …].
-        on_error: fail stops at audio that is unusable or has no transcript, skip leaves it out; clipped audio
-            is converted, and listed in a warning.
+        on_error: fail stops at unusable audio and missing transcripts, skip leaves them out; clipped audio is
+            converted, and listed in a warning.
 
     Raises:
         DataError: the dataset cannot be loaded, or has several splits and `split` is None; a column cannot be
@@ -95,7 +95,7 @@ def convert_dataset(
     chosen = ", ".join(f"{role}: {column or 'none'}" for role, column in columns.items())
     log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(label_columns) or 'none'}")
     if columns["speaker"] is None:
-        log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
+        log.warning("no speaker column: each utterance counts as a speaker (if there is a column, name it)")
     # Other columns, such as a second recording, would be decoded too.
     span = [column for column in SPAN if column in rows.features]
     span = span if len(span) == len(SPAN) or columns["audio"] == NEMO_AUDIO else []
@@ -107,7 +107,7 @@ def convert_dataset(
         new.mkdir()
         utterances = list(extract(rows, columns, label_columns, Path(name), new, out.absolute(), bad))
         if on_error == "fail":
-            raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with --on-error skip.")
+            raise_if_unusable(bad, "no transcript or unusable audio", "Leave them out with `on_error=skip`.")
         if bad:
             log.warning(bad_audio_report(bad, "no transcript or bad audio"))
         write_tables(new, out, utterances, ["gender"])
@@ -124,7 +124,7 @@ def extract(
     bad: list[BadAudio],
 ) -> Iterator[Utterance]:
     """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`. Paths
-    in the dataset may be relative to `base`. Rows that cannot be used go to `bad`, clipped rows too."""
+    in the dataset may be relative to `base`. `bad` receives unusable and clipped rows."""
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
@@ -151,7 +151,7 @@ def extract(
         (new / file).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(new / file, wave, SAMPLE_RATE, subtype="PCM_16")
         text = None if text is None else collapse_whitespace(printable_text(str(text)))
-        labels = {}  # each one word: `United States` → `United_States`
+        labels = {}  # without spaces: `United States` → `United_States`
         for column in label_columns:
             value = re.sub(" +", "_", printable_text(feature_text(row, column, features)))
             if value and column in ("gender", "sex"):
@@ -174,7 +174,7 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
     path = Path(name)
     if path.is_dir() and text_files(path):
         if split or config:
-            raise DataError(f"{name}: recordings beside text files (leave out --split and --config-name)")
+            raise DataError(f"{name}: recordings beside text files (leave out `split` and `config_name`)")
         rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in read_text_files(path))
         return datasets.Dataset.from_list([*rows])
     try:
@@ -183,14 +183,14 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
                 splits = datasets.load_from_disk(name)
             else:
                 splits = datasets.load_dataset(name, config)
-    except Exception as error:  # of any kind: network, hub, script, arrow
+    except Exception as error:  # network, hub, script, arrow …
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
+        hint = "is it a folder here, or an id on the hub? `config_name` chooses a configuration"
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
     if not isinstance(splits, dict):
         splits = {str(splits.split): splits}
     if split is None and len(splits) > 1:
-        raise DataError(f"{name}: has the splits {', '.join(splits)} (choose one with --split)")
+        raise DataError(f"{name}: has the splits {', '.join(splits)} (choose one with `split`)")
     split = split or next(iter(splits))
     if split not in splits:
         raise DataError(f"{name}: has no split {split} (it has {', '.join(splits)})")
@@ -224,8 +224,8 @@ USUAL_COLUMNS = {"audio": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKE
 def choose_columns(
     name: str, features: Any, roles: dict[str, str | None], labels: str | None
 ) -> tuple[dict[str, str | None], list[str]]:
-    """The columns of the roles audio, text, speaker and id, those of their usual names where `roles` has
-    None ("none" is no column); and those of labels. Raises DataError as `convert_dataset`."""
+    """The columns of the roles audio, text, speaker and id (in `roles`, None searches the usual names, and
+    "none" is no column), and the columns of labels. Raises DataError as `convert_dataset`."""
     import datasets
 
     available = f"it has {', '.join(features)}"
@@ -238,9 +238,9 @@ def choose_columns(
         candidates = (wanted,) if wanted else decodable + usual if role == "audio" else usual
         chosen[role] = next((column for column in candidates if column in features), None)
         if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
-            none = ", or pass --text-column none" if role == "text" else ""
+            none = ", or pass `text_column=none`" if role == "text" else ""
             raise DataError(
-                f"{name}: which column is the {role}? {available} (name it with --{role}-column{none})"
+                f"{name}: which column is the {role}? {available} (name it with `{role}_column`{none})"
             )
     if labels is None:
         scalar = (datasets.Value, datasets.ClassLabel)
@@ -259,8 +259,8 @@ def choose_columns(
 
 
 def wave_of_cell(cell: Any, file: Path | str, row: dict, number: int) -> np.ndarray:
-    """The waveform in a cell, or in the file that it names; of a path alone the part that the row's `offset`
-    and `duration` select. Raises AudioError."""
+    """The waveform of a cell, or of its file; if the cell is a path, the part that the row's `offset` and
+    `duration` select. Raises AudioError."""
     content = {key for key in cell if cell[key] is not None} if isinstance(cell, dict) else set()
     if cell is None or cell == "" or (isinstance(cell, dict) and not content):
         raise AudioError("the audio cell is empty")
@@ -278,8 +278,7 @@ def seconds_in_cell(cell: Any, where: str) -> float | None:
 
 
 def feature_text(row: dict, column: str | None, features: Any) -> str:
-    """A cell as text; the name of a class rather than its number; empty for None, and for the class -1, which
-    datasets use for unknown."""
+    """A cell as text; a class by its name; empty for None, and for the class -1, which means unknown."""
     value = row[column] if column else None
     if value is None or isinstance(value, dict | list):
         return ""

@@ -21,7 +21,7 @@ from ia3_speech.formatting import plural, shorten
 
 logger = logging.getLogger(__name__)
 
-EXAMPLES = 8  # changes that the log shows
+MAX_LOGGED = 8  # changes that the log shows
 ENGLISH_LETTERS = set("abcdefghijklmnopqrstuvwxyz")
 
 # Symbols → singular; the plural adds an s to the first word, where IRREGULAR has no other.
@@ -70,14 +70,14 @@ NUMBER = rf"(?:{INTEGER}(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
 SIGN = r"(?:(?<![^\s(\[])[-−+±])?"  # at the start of a word; elsewhere a hyphen is a range or joins words
 RANGE = rf"({SIGN}{NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
 SYMBOL = "|".join(re.escape(symbol) for symbol in sorted([*UNITS, *ANY_CASE], key=len, reverse=True))
-# Digit by digit, and before all else, since patterns and num2words take long over such.
+# It is read digit by digit, and before all else, since patterns and num2words are slow on it.
 LONG_NUMBER = r"((?<=[0-9])\.)?([0-9](?:,?[0-9]){39,})"
 UNIT = rf"({SYMBOL})([²³]?)(?:/({SYMBOL})([²³]?))?(?![\w°])"
 
 
 def needs_words(characters: Iterable[str]) -> bool:
-    """Whether numbers have to be in words: `characters`, which a base can write or has written, hold no digit
-    and no letter beyond English's. Words of other languages are left to their authors."""
+    """Whether numbers have to be in words: `characters`, which a base can write or has written, hold no
+    digits and only English letters. Numbers in other languages are not changed."""
     letters = {letter for text in characters for letter in text.lower() if letter.isalnum()}
     return letters <= ENGLISH_LETTERS
 
@@ -85,18 +85,21 @@ def needs_words(characters: Iterable[str]) -> bool:
 def numbers_in_words(
     utterances: Sequence[Utterance], where: str, reason: str = "since the base has no digits"
 ) -> list[Utterance]:
-    """The utterances with the numbers of their texts in words, which is logged as by `texts_in_words`."""
+    """The utterances, their texts as `texts_in_words` returns them."""
     texts = texts_in_words([u.text or "" for u in utterances], where, reason)
     return [replace(u, text=u.text and text) for u, text in zip(utterances, texts, strict=True)]
 
 
 def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
-    """The texts with their numbers in words; the log says so, with `where` (their file) and the reason."""
+    """The texts with their numbers in words. A warning names the changes, `where` (their file) and
+    `reason`."""
     changes: Counter[str] = Counter()
     in_words = [verbalize_numbers(text, changes) for text in texts]
     if count := changes.total():
         changed = sum(old != new for old, new in zip(texts, in_words, strict=True))
-        listed = shorten([f"{change} ({times} ×)" for change, times in changes.most_common()], most=EXAMPLES)
+        listed = shorten(
+            [f"{change} ({times} ×)" for change, times in changes.most_common()], most=MAX_LOGGED
+        )
         logger.warning(
             "%s: %s in %d of %d texts %s written in words, %s: %s "
             "(write them out as they were spoken, where that differs)",
@@ -158,7 +161,7 @@ def year(number: str) -> str:
     return num2words(int(number), "year")
 
 
-# ---- one function a rule: a match → its words
+# ---- functions of rules: a match → its words
 
 
 def unit_name(symbol: str, power: str, *, plural: bool) -> str:
@@ -240,7 +243,7 @@ def number_in_words(match: re.Match) -> str:
     low, high = match.groups()
     if high is None:
         return cardinal(low)
-    is_range = len(high) <= 3 or len(low) == len(high)  # else such as a telephone number
+    is_range = len(high) <= 3 or len(low) == len(high)  # else it may be a telephone number
     return f"{cardinal(low)} {'to ' if is_range else ''}{cardinal(high)}"
 
 

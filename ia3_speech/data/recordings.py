@@ -1,4 +1,4 @@
-"""Audio as users hand it over: paths, folders, a pipe; arrays, tensors, bytes, cells of `datasets`.
+"""Audio in all forms that users give: paths, folders, a pipe; arrays, tensors, bytes, cells of `datasets`.
 
 In: any of these. Out: a `Recording` for each, with its name in messages and the place of its text below an
 output folder, and a message for each missing path; `to_waveform` decodes to float32 `(samples,)` at 16 kHz.
@@ -53,8 +53,8 @@ class Recording:
 
     @property
     def id(self) -> str | None:
-        """Its id in Kaldi's files: its place below the searched folder, without the suffix and with a dash
-        between folders (`monday-001`); None where it has no place."""
+        """The id in Kaldi's files: the path below the searched folder, without the suffix and with a dash
+        between folders (`monday-001`); None without a path."""
         return "-".join((*self.target.parts[:-1], file_stem(self.target))) or None
 
     def load(self) -> np.ndarray:
@@ -89,7 +89,7 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
     """
     recordings: list[Recording] = []
     bad: list[str] = []
-    for path in paths:  # by os.path: Path's own methods raise for a name that no file can have
+    for path in paths:  # os.path, since Path's methods raise for an impossible name
         if os.path.isdir(path):  # noqa: PTH112
             files = files_below(Path(path), bad)
             audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
@@ -114,12 +114,11 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
 
 
 def files_below(folder: Path, bad: list[str]) -> list[Path]:
-    """The files of a folder and its sub-folders, sorted, without hidden files. `bad` receives folders that
-    cannot be read."""
+    """The files below a folder, sorted, without hidden files. `bad` receives unreadable folders."""
     files: list[Path] = []
     denied: list[OSError] = []
     seen: set[str] = set()
-    tops = [folder]  # later the folders behind links: a file is named by its real place, if that is below
+    tops = [folder]  # links are followed last, so that a file has its real path if that is below `folder`
     while tops:
         for parent, folders, names in os.walk(tops.pop(0), onerror=denied.append):
             if (place := os.path.realpath(parent)) in seen:
@@ -149,7 +148,7 @@ def recordings_from_pipe(stream: BinaryIO, name: str = STDIN) -> tuple[list[Reco
 
 
 def file_stem(target: Path) -> str:
-    """A file's name without the suffix of audio."""
+    """A file's name without an audio suffix."""
     return target.stem if target.suffix.lower() in AUDIO_SUFFIXES else target.name
 
 
@@ -165,7 +164,7 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
         if other is not recording and Path(other.path).resolve() != Path(recording.path).resolve():
             raise UserError(
                 f"{other.path} and {recording.path} would both be written to {paths[-1]} (rename one, or "
-                f"give each an --output-dir of its own; sub-folders of a folder that is given are kept)"
+                f"give each a different `output_dir`; the sub-folders of a folder are kept)"
             )
     return paths
 
@@ -174,7 +173,7 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
 
 
 def is_one_recording(audio: Any) -> bool:
-    """Whether `audio` is one recording, rather than a sequence of them; a list of numbers is a sequence."""
+    """Whether `audio` is a single recording and not a sequence; a list of numbers is a sequence."""
     if isinstance(audio, str | os.PathLike | bytes | bytearray | dict) or not isinstance(audio, Iterable):
         return True
     return any(hasattr(audio, name) for name in ("read", "__array__", "get_all_samples"))
@@ -228,7 +227,7 @@ def to_waveform(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
 
 def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) -> np.ndarray:
     """The waveform of `(samples,)`; with `channels`, of `(channels, samples)` too."""
-    if hasattr(samples, "detach"):  # a tensor, perhaps with gradients, on a device, or of a type numpy lacks
+    if hasattr(samples, "detach"):  # a tensor, perhaps with gradients, on a device, or bfloat16
         samples = samples.detach().cpu()
         samples = samples.float() if samples.is_floating_point() else samples
     wave = np.asarray(samples)
@@ -246,9 +245,9 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
 
 
 def part_numbers(part: str | None) -> tuple[int, int]:
-    """(3, 8) of 3/8, the third of eight parts, each for a job of a cluster; (1, 1) of None. Raises UserError
-    for any other text."""
+    """(3, 8) for 3/8, the third of eight parts (each for a job of a cluster); (1, 1) for None. Raises
+    UserError for other text."""
     number, _, count = (part or "1/1").partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UserError(f"--part {part}: give one such as 3/8, the third of eight parts")
+        raise UserError(f"`part={part}`: write it as 3/8, the third of eight parts")
     return int(number), int(count)

@@ -2,8 +2,8 @@
 
 In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
 sheet is read. The first row holds the names of the columns; Excel's `sep=;` may stand above it. Out: the rows
-by column, and a message for each row that is wrong. The usual names of columns are those of published
-corpora, and hold for datasets too (`huggingface`).
+by column, and a message for each faulty row. The usual names of columns are from published corpora, and hold
+for datasets too (`huggingface`).
 """
 
 import csv
@@ -39,8 +39,7 @@ GENDERS = {
     **dict.fromkeys(("female", "woman", "female_feminine"), "f"),
 }
 
-# The line of the file in which a row begins (in Excel the number of the row); column → text without the white
-# space around it.
+# The line where a row begins (in Excel the number of the row); column → text without white space around it
 SheetRow = tuple[int, dict[str, str]]
 
 
@@ -115,7 +114,7 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # of many kinds: zipfile, XML, openpyxl's own
+    except Exception as error:  # zipfile, XML, openpyxl …
         raise UserError(f"{path}: not an Excel workbook: {error} (save it again, or as CSV UTF-8)") from None
     width = 0
     for number, cells in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
@@ -139,13 +138,13 @@ def excel_text(value: Any) -> str:
 
 
 def usual_names(columns: list[str], place: str) -> list[str]:
-    """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them. Raises
-    UserError as `read_spreadsheet`, and where two could be meant."""
+    """The columns in lower case, with `file`, `text` and `speaker` in place of their synonyms. Raises
+    UserError as `read_spreadsheet`, and where two columns have the same meaning."""
     columns = [column.lower() for column in columns]
     for name in columns:
         if columns.count(name) > 1 or not name:
             fault = f"two columns {name}" if name else "a column without a name"
-            raise UserError(f"{place}: {fault} (give each column a name of its own)")
+            raise UserError(f"{place}: {fault} (give each column a different name)")
     for name, synonyms in SYNONYMS.items():
         if name in columns:
             continue
@@ -162,5 +161,5 @@ def usual_names(columns: list[str], place: str) -> list[str]:
 
 
 def label_name(column: str) -> str:
-    """The label for a column: letters, digits, - and _, since it becomes part of a file name."""
+    """The label for a column: letters, digits, - and _, since file names hold it."""
     return re.sub(r"[^\w-]", "_", column)

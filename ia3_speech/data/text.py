@@ -19,10 +19,10 @@ from ia3_speech.errors import TextError
 # ‘…’ is a pair of quotation marks; any other ’ is an apostrophe.
 QUOTED = re.compile(r"‘(\S(?:.*?\S)?)’(?!\w)")
 APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼʹˈ′‵´`＇ʻꞌ"), "'")
-STRAY_APOSTROPHE = re.compile(r"'{2,}|(?<!\w)'(?!\w)")  # doubled, or one that touches no letter
+STRAY_APOSTROPHE = re.compile(r"'{2,}|(?<!\w)'(?!\w)")  # doubled, or beside no letter
 THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
-# Apostrophes, and punctuation that is spoken when read aloud (per cent, and, at) or that marks a tag such as
-# [noise]: a space instead would lose or invent words. All symbols ($, +, °) are kept too.
+# Apostrophes, punctuation that readers speak (per cent, and, at), and the brackets of tags such as [noise]: a
+# space in their place would lose or invent words. All symbols ($, +, °) are kept too.
 KEPT_PUNCTUATION = "'%‰&@#[]{}"
 WORD_START = "▁"  # SentencePiece's mark of the beginning of a word
 
@@ -38,8 +38,8 @@ def normalize(text: str, mode: Mode = "ctc") -> str:
         mode: one of
             "ctc": NFKC, lower case, typographic apostrophes → ', punctuation, hyphens and dashes → a space,
             white space collapsed; letters, digits and symbols are kept ("Re-check: it’s 5 %!" → "re check
-            it's 5 %"). A plain ' next to a letter is kept, also where it was meant as a quotation mark ('tis,
-            dogs', 'so').
+            it's 5 %"). A plain ' next to a letter is kept, even if it is a quotation mark ('tis, dogs',
+            'so').
             "english": the English normaliser of Whisper (Radford et al. 2022; numbers to digits, contractions
             written out, fillers removed), for error rates that are compared with Whisper's. Its map of
             spellings is empty here, and typographic apostrophes are first made plain, which it does not do.
@@ -104,9 +104,9 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":
-        """The vocabulary of a transformers tokenizer; its padding token is the blank, as in all CTC models. A
-        `SubwordVocabulary` where more of the symbols have several characters than one. Raises TextError where
-        the tokenizer has no padding token or no letters, or cannot segment text into subwords."""
+        """The vocabulary of a transformers tokenizer; its padding token is the blank, as in all CTC models.
+        If most symbols have several characters, a `SubwordVocabulary`. Raises TextError if the tokenizer has
+        no padding token or no letters, or cannot segment text into subwords."""
         tokens, blank = dict(tokenizer.get_vocab()), tokenizer.pad_token_id
         if blank is None:
             raise TextError("the base's tokenizer names no padding token, and CTC needs it as the blank "
@@ -133,7 +133,7 @@ class Vocabulary:
 
     @cached_property
     def letters(self) -> dict[str, int]:
-        """Character → id of those that a text may hold, without the delimiter."""
+        """Character → id, of the characters that a text may hold, without the delimiter."""
         barred = {*self.special, self.delimiter}
         return {
             token: number
@@ -161,8 +161,8 @@ class Vocabulary:
         return text if self.cased == "mixed" else text.upper() if self.cased == "upper" else text.lower()
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
-        """Token ids of `text`: one for each character, with the delimiter's between words. Raises TextError
-        where a character is not in the vocabulary and `drop_unknown` is false."""
+        """Token ids of the characters of `text`, with the delimiter's between words. Raises TextError if a
+        character is not in the vocabulary and `drop_unknown` is false."""
         if not drop_unknown and (unknown := sorted(self.missing([text]))):
             raise cannot_write(text, unknown)
         between = [self.tokens[self.delimiter]] if self.delimiter in self.tokens else []
@@ -236,9 +236,9 @@ def cannot_write(text: str, unknown: list[str]) -> TextError:
     return TextError(f'"{text}": the base cannot write {" ".join(unknown)} ({writing_hint(unknown)})')
 
 
-def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") -> str:
-    """A hint for characters that a base lacks; `dropping` is how to leave them out. A number is spoken, so it
-    is never left out; a tag goes as a whole, since without its brackets it would be a word."""
+def writing_hint(missing: Iterable[str], dropping: str = "pass `drop_chars`") -> str:
+    """A hint for characters that a base lacks; `dropping` tells how to leave them out. Numbers are spoken, so
+    they are never left out; tags are deleted whole, since without its brackets a tag would be a word."""
     characters = set(missing)
     spoken = any(character.isnumeric() for character in characters)
     tags = "delete tags such as [noise] and <unk>; " if characters & set("[]<>{}") else ""
@@ -247,6 +247,6 @@ def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") ->
 
 
 def required_frames(ids: Iterable[int]) -> int:
-    """The fewest frames in which CTC can emit `ids`: one each, and a blank between equal neighbours."""
+    """The fewest frames in which CTC can emit `ids`: each takes a frame, and a blank separates equal ones."""
     ids = list(ids)
     return len(ids) + sum(a == b for a, b in pairwise(ids))

@@ -1,8 +1,8 @@
-"""Utterances of a corpus (speaker, audio, text) and their waveforms, one by one; faults of a waveform.
+"""Utterances of a corpus (speaker, audio, text), their waveforms, and faults of a waveform.
 
 In: an `Utterance`, whose audio is a file or a shell pipe, perhaps a segment of it. Out: float32 `(samples,)`
-at 16 kHz, full scale ±1. `load_utterances` is the loop of every command that reads a data directory: it finds
-missing, empty, short, NaN, clipped and silent audio, and lists all of it at the end.
+at 16 kHz, full scale ±1. Every command that reads a data directory loops over `load_utterances`, which finds
+missing, empty, short, NaN, clipped and silent audio, and lists all faults at the end.
 """
 
 import io
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 LEAVE_OUT = (
     "Repair these files, or leave them out: for good by deleting their lines in the corpus's table, or in "
-    "utt2spk and then running fix; for one run by --on-error skip, where a command has it."
+    "utt2spk and then running fix; for one run by `on_error=skip`, where there is this option."
 )
-MAX_LISTED = 20  # utterances that a message lists one by one
+MAX_LISTED = 20  # utterances that a message lists
 
 RECEPTIVE_FIELD = 400  # samples (25 ms) that a frame of a wav2vec 2.0 base sees, so the shortest usable input
-# Clipping shows as flat tops: of speech that was cut off at half its peak 0.1 to 3 % of the samples, also
-# after resampling or Opus; of speech that was scaled up to its peak single samples alone.
+# Clipping shows as flat tops: 0.1 to 3 % of the samples of speech that was cut off at half its peak, even
+# after resampling or Opus; only single samples of speech that was scaled up to its peak.
 FULL_SCALE = 0.99
 FLAT_TOP = 3  # samples in a row, of one sign
 CLIPPED_SHARE = 0.001  # of all samples
@@ -44,15 +44,13 @@ class Utterance:
 
     id: str  # unique in its data directory
     speaker: str  # the speaker's id, in Kaldi a prefix of the utterance's
-    recording: str  # the key of wav.scp; the utterance's own id where there are no segments
+    recording: str  # the key of wav.scp; the utterance's id where there are no segments
     source: str  # an absolute path, or a shell command that ends in `|`; empty where there is no wav.scp
-    start: float | None = None  # seconds in the recording, as `end`, from segments; None for all of it
+    start: float | None = None  # from segments, seconds in the recording, as `end`; None: the whole
     end: float | None = None
     text: str | None = None  # the transcript, None where there is no `text`
-    # Seconds, from utt2dur, segments or reco2dur; None where none of them states it
-    duration: float | None = None
-    # `{"accent": "scottish", "gender": "f"}`, from utt2LABEL and spk2LABEL. Where both name a label,
-    # utt2LABEL takes precedence
+    duration: float | None = None  # seconds, from utt2dur, segments or reco2dur; None: unknown
+    # `{"accent": "scottish", "gender": "f"}`, from utt2LABEL, else spk2LABEL
     labels: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -62,7 +60,7 @@ class Utterance:
 
 
 def with_duration(utterance: Utterance, *, check: bool = False) -> Utterance:
-    """The utterance with the duration of its segment or, by its header, of its file; a pipe's is unknown.
+    """The utterance with the duration of its segment, or of its file by the header; unknown for a pipe.
 
     Args:
         check: raise AudioError where the segment is not inside its recording, by the header of that file, or
@@ -147,7 +145,7 @@ def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) 
     source = utterance.source
     if utterance.is_piped:
         if read_pipe is None:
-            raise AudioError(f"{source}: is a shell command (pass --allow-pipes if you trust this wav.scp)")
+            raise AudioError(f"{source}: is a shell command (pass `allow_pipes` if you trust this wav.scp)")
         source = io.BytesIO(read_pipe(utterance.source))
         source.name = utterance.source
     return load_audio(source, start=utterance.start, end=utterance.end)
@@ -176,7 +174,7 @@ class Problem:
     """A fault of a waveform."""
 
     reason: str  # a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`
-    fatal: bool = True  # whether no model can use the waveform; clipped speech and silence are only named
+    fatal: bool = True  # whether no model can use the waveform; clipping and silence are only reported
 
 
 def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:
@@ -234,7 +232,7 @@ def raise_if_unusable(
 
 
 def bad_audio_report(bad: Sequence[BadAudio], fault: str) -> str:
-    """The number of utterances with a fault, and the first 20 of them, a line each:
+    """The number of utterances with a fault, and a line for each of the first 20:
 
     2 utterances have unusable or damaged audio:
       anna-1: sound/anna-1.wav: empty (no bytes)

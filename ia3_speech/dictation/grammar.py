@@ -1,4 +1,4 @@
-"""The grammar of dictation: a YAML file that says which words are commands, units and names.
+"""The grammar of dictation: a YAML file that lists commands, units and names.
 
 In: `ia3_speech/conf/dictation.yaml`, and perhaps a user's file of rules. Out: a `Grammar`, checked. The error
 for a faulty file names the file and the line.
@@ -17,7 +17,7 @@ from ia3_speech.errors import UserError
 
 PACKAGED_GRAMMAR = CONFIGURATIONS / "dictation.yaml"
 NUMBER = "{number}"
-PARTS = {  # that can be switched off, and their sections
+PARTS = {  # parts that can be switched off → their sections
     "commands": {"commands": {}, "between_pauses": {}},
     "numbers": {"units": {}, "counted": (), "blood_pressure": ()},
     "names": {"names": ()},
@@ -42,22 +42,22 @@ class Grammar:
     names: tuple[str, ...] = ()
 
     def extended(self, other: "Grammar") -> "Grammar":
-        """This grammar with the sections of another, which takes precedence."""
+        """This grammar with the sections of `other`, which take precedence."""
         sections = {}
         for section in fields(self):
-            mine, new = getattr(self, section.name), getattr(other, section.name)
-            sections[section.name] = mine | new if isinstance(mine, dict) else mine + new
+            old, new = getattr(self, section.name), getattr(other, section.name)
+            sections[section.name] = old | new if isinstance(old, dict) else old + new
         for phrase in other.commands:  # a user may take a command without its pauses
             sections["between_pauses"].pop(phrase, None)
         return Grammar(**sections)
 
     def without(self, names: Iterable[str]) -> "Grammar":
-        """The grammar without these parts, and commands."""
+        """The grammar without parts and commands."""
         grammar = self
         for name in names:
             if name not in (*PARTS, *self.commands, *self.between_pauses):
                 raise UserError(
-                    f"--dictation-off: {name!r} is no part and no command (parts: {', '.join(PARTS)}; a "
+                    f"`dictation_off`: {name!r} is no part and no command (parts: {', '.join(PARTS)}; a "
                     f"command is named by its words, such as full stop)"
                 )
             rest = {

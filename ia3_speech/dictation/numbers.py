@@ -20,7 +20,7 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 BELOW_HUNDRED = {word: value for value, word in enumerate((*DIGITS, *TEENS))}
 BELOW_HUNDRED |= {word: value for value, word in zip(range(20, 100, 10), TENS, strict=True)}
 SCALES = {"million": 10**6, "thousand": 10**3}
-# Words that make another number of a number that they stand beside, or that a number may be a part of.
+# Words that change a number beside them, or may be a part of a number.
 NUMBER_WORDS = {
     *BELOW_HUNDRED, *SCALES, "hundred", "billion", "trillion", "nought", "naught", "oh", "o", "nil", "and",
     "point", "dot", "decimal", "double", "triple", "treble", "half", "halve", "quarter", "dozen", "couple",
@@ -36,9 +36,9 @@ def is_number_word(word: str) -> bool:
 
 
 def read_number(words: Sequence[str]) -> str | None:
-    """The digits of all these words, which are one number below 10⁹ in standard wording.
+    """The digits of a number below 10⁹ in standard wording, if that is all that `words` hold.
 
-    Decimals are single digits behind "point", the last one is not zero, and "point" has a number before it.
+    Decimals are single digits behind "point", the last digit is not zero, and "point" has a number before it.
     """
     text = re.sub(r"\b(nought|naught)\b", DIGITS[0], " ".join(words).replace("-", " "))
     whole, point, rest = text.partition(" point ")
@@ -52,7 +52,7 @@ def read_number(words: Sequence[str]) -> str | None:
 
 
 def read_cardinal(text: str) -> int | None:
-    """The number of which `text` is num2words's wording, with or without each "and"."""
+    """The number whose wording by num2words is `text`, with or without each "and"."""
     total = group = 0
     for word in text.split():
         if word in SCALES:

@@ -1,7 +1,7 @@
 """Writes dictated words by a grammar, from left to right, each as soon as no later word can change it.
 
-In: words with times. Out: `Piece`s of the written text. At each word the first of these applies: a rule of
-the user's, a name, a command, a number with its unit or after "blood pressure"; else the word as it is.
+In: words with times. Out: `Piece`s of the written text. At each word the first match applies: a rule of the
+user, a name, a command, a number with its unit or after "blood pressure"; else the word itself.
 
 Ambiguous words stay words. Digits are written only if all adjacent number words are one number (`numbers`),
 and no word beside them may belong to it: "one oh five", "two fifty", "at this point five", "one to two
@@ -18,7 +18,7 @@ from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation.grammar import NUMBER, Grammar
 from ia3_speech.dictation.numbers import is_number_word, read_number
 
-COMMAND_PAUSE_SECONDS = 0.3  # before and after a word that is a command; none is within a number
+COMMAND_PAUSE_SECONDS = 0.3  # before and after a command; a number has no such pause in it
 SENTENCE_ENDS, MARKS, OPENING = ".?!", ".,;:?!…", "([“/-"
 JOINS_LEFT, JOINS_RIGHT = f"{MARKS})]”/-\n", OPENING
 MAX_CONNECTIVES = 12  # words before a number that are searched for another number
@@ -45,7 +45,7 @@ class Token:
     kind: Literal["word", "mark", "written"] = "written"
 
 
-Phrases = list[tuple[list[str], str]]  # the words of each, and their written form; the longest first
+Phrases = list[tuple[list[str], str]]  # words, and their written form; the longest first
 
 
 def longest_first(phrases: Mapping[str, str]) -> Phrases:
@@ -69,7 +69,7 @@ class Dictation:
         return DictationWriter(self)
 
     def write(self, text: str) -> str:
-        """The written form of a text without times, whose pauses are unknown, except those around it."""
+        """The written form of a text without times: only the pauses around it are known."""
         return written_text([Word(word, 0.0, 0.0, 1.0) for word in text.split()], self)
 
 
@@ -77,16 +77,16 @@ class DictationWriter:
     """The writer of one text; see `segments.Writer`. Places are numbers of words.
 
     Attributes:
-        words: all that were added.
-        place: of the next word to be written.
-        text, first: of the piece that is not complete yet, and the place of its first word.
+        words: all added words.
+        place: the place of the next word to be written.
+        text, first: the text of the incomplete piece, and the place of its first word.
         last: the token that was written last.
         capital: whether the next word begins a sentence.
     """
 
     def __init__(self, dictation: Dictation) -> None:
         self.dictation = dictation
-        self.words: tuple[Word, ...] = ()  # so that a shallow copy of the writer is one
+        self.words: tuple[Word, ...] = ()  # a tuple, so that a shallow copy of the writer is independent
         self.place = self.first = 0
         self.text, self.last = "", Token("", 0)
         self.capital, self.ended = True, False
@@ -101,7 +101,7 @@ class DictationWriter:
         return [*pieces, Piece(self.text, self.first, self.place)] if self.text else pieces
 
     def write(self) -> Iterator[Piece]:
-        """The pieces that are complete: one ends where a blank or a line break is written."""
+        """The complete pieces. A piece ends at a blank or a line break."""
         with suppress(MoreWords):
             while self.place < len(self.words):
                 begins = self.place
@@ -126,13 +126,13 @@ class DictationWriter:
     # ---- the words
 
     def as_spoken(self, place: int) -> str:
-        """A word; "" before the first and after the last."""
+        """A word; "" before the first word and after the last."""
         if place >= len(self.words) and not self.ended:
             raise MoreWords
         return self.words[place].text if 0 <= place < len(self.words) else ""
 
     def at(self, place: int) -> str:
-        """A word in lower case. A word with punctuation of the recogniser ("five,") is part of no phrase."""
+        """A word in lower case. A word with punctuation ("five,") belongs to no phrase."""
         return self.as_spoken(place).lower()
 
     def is_pause(self, place: int) -> bool:
@@ -152,7 +152,7 @@ class DictationWriter:
     # ---- rules, names, commands
 
     def rule(self, place: int) -> Token | None:
-        """A rule of the user's, or a name, at a place."""
+        """The user's rule, or the name, at a place."""
         for words, written in self.dictation.rules:
             end = place
             for word in words:
@@ -189,8 +189,8 @@ class DictationWriter:
     # ---- numbers
 
     def number(self, place: int) -> tuple[str, int] | None:
-        """The digits of the number that begins at a place, and its end, if all number words there are one
-        number. An "and" after it that joins no number is left out."""
+        """The digits of the number that begins at a place, and its end, if all number words there form one
+        number. A final "and" is left out."""
         if not is_number_word(self.at(place)) or is_number_word(self.at(place - 1)):
             return None
         end = place + 1
@@ -267,8 +267,8 @@ class DictationWriter:
         return any(f" {before}".endswith(f" {phrase}") for phrase in self.dictation.grammar.blood_pressure)
 
     def blood_pressure(self, systolic: str, place: int) -> Token | None:
-        """A blood pressure whose second number is at a place, if no word after it makes the numbers a rate:
-        "one hundred over sixty minutes"."""
+        """A blood pressure whose second number is at a place, unless a word after it makes it a rate: "one
+        hundred over sixty minutes"."""
         number = self.number(place)
         if not number or not (systolic + number[0]).isdecimal():
             return None

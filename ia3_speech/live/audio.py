@@ -32,7 +32,7 @@ PORTION_SECONDS = 0.1  # of audio that is read at once
 WIDTHS = {  # libsndfile's name of an encoding → bytes of a sample
     "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ALAW": 1, "ULAW": 1,
 }  # fmt: skip
-CONVERT = "ffmpeg -i FILE -f wav - converts any other; --raw RATE reads 16-bit samples without a header"
+CONVERT = "ffmpeg -i FILE -f wav - converts any other; `raw=RATE` reads 16-bit samples without a header"
 
 Read = Callable[[int], bytes]  # returns at most so many bytes, as soon as there are any; b"" at the end
 
@@ -50,7 +50,7 @@ class SampleFormat:
 def raw_format(rate: int) -> SampleFormat:
     """The format of 16-bit little-endian samples of one channel. Raises AudioError for an unusable rate."""
     if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"--raw is {rate} Hz, and has to be from {RATES[0]} to {RATES[1]} (16000 is usual)")
+        raise AudioError(f"`raw` is {rate} Hz, and has to be from {RATES[0]} to {RATES[1]} (16000 is usual)")
     return SampleFormat(rate)
 
 
@@ -88,7 +88,7 @@ def read_wav_header(read: Read) -> SampleFormat:
 
 
 def read_exactly(read: Read, size: int) -> bytes:
-    """So many bytes; fewer where the stream ends."""
+    """`size` bytes; fewer at the end of the stream."""
     data = bytearray()
     while len(data) < size and (part := read(size - len(data))):
         data += part
@@ -98,14 +98,14 @@ def read_exactly(read: Read, size: int) -> bytes:
 def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarray]:
     """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there.
 
-    Half a sample at the end is dropped, and so is whatever follows the samples of a WAV file.
+    An incomplete sample at the end is dropped, and so are bytes after the samples of a WAV file.
 
     Raises:
         AudioError: a sample is NaN or infinite; the samples before it have been yielded.
     """
     import soundfile
 
-    size = sample_format.channels * WIDTHS[sample_format.subtype]  # of one sample of every channel, in bytes
+    size = sample_format.channels * WIDTHS[sample_format.subtype]  # bytes of a frame
     left = sample_format.data_bytes
     portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
     convert, rest = Converter(sample_format.rate), b""
@@ -164,7 +164,7 @@ class Microphone:
             import sounddevice
         except (ImportError, OSError):  # on Linux PortAudio is a library of the system
             raise AudioError(
-                f"--mic needs two packages (in the clone: {pip_install('.[mic]')}; and PortAudio: Debian, "
+                f"`mic` needs two packages (in the clone: {pip_install('.[mic]')}; and PortAudio: Debian, "
                 "Ubuntu: apt install libportaudio2; Fedora: dnf install portaudio)"
             ) from None
         self.sounddevice = sounddevice
@@ -175,14 +175,14 @@ class Microphone:
             inputs = [d for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
             listed = "; ".join(f"{d['index']} {d['name']}" for d in inputs)
             hint = f"input devices: {listed or 'none; is one connected, and may programs use it?'}"
-            flag = "--mic" if device is None else f"--mic-device {device}"
-            raise AudioError(f"{flag}: {error} ({hint})") from None
+            name = "`mic`" if device is None else f"`mic_device={device}`"
+            raise AudioError(f"{name}: {error} ({hint})") from None
         self.device, self.name, self.rate = info["index"], info["name"], info["default_samplerate"]
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
-        """Start the recording, at the device's own rate. A thread of PortAudio calls `put` with each portion,
-        as of `stream_samples`, and `finish` where the device has stopped. Raises AudioError where the device
-        cannot be opened."""
+        """Start the recording, at the rate of the device. A thread of PortAudio calls `put` with each
+        portion, as of `stream_samples`, and `finish` when the device has stopped. Raises AudioError if the
+        device cannot be opened."""
         convert = Converter(self.rate)
         try:
             self.stream = self.sounddevice.InputStream(
@@ -193,7 +193,7 @@ class Microphone:
             )  # fmt: skip
             self.stream.start()
         except self.sounddevice.PortAudioError as error:
-            raise AudioError(f"--mic: {self.name}: {error}") from None
+            raise AudioError(f"`mic`: {self.name}: {error}") from None
 
     def stop(self) -> None:
         """End the recording."""

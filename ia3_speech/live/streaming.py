@@ -82,7 +82,7 @@ class StreamingRecognizer:
         self.recognizer = recognizer
         self.with_words = with_words
         self.limit_seconds = recognizer.max_seconds or MAXIMUM_SECONDS
-        # Needed before a piece that is too long can be cut: see `minimum_samples`.
+        # Samples that a too long piece needs before it can be cut: see `minimum_samples`
         self.enough = round(self.limit_seconds * SAMPLE_RATE) + minimum_samples(self.limit_seconds)
         self.pause = pause_seconds * SAMPLE_RATE
         self.partial = None if partial_seconds is None else partial_seconds * SAMPLE_RATE
@@ -90,7 +90,7 @@ class StreamingRecognizer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next sample is the first of a new stream."""
+        """Forget everything: the next sample begins a new stream."""
         self.detector = SpeechDetector()
         self.wave = np.zeros(0, np.float32)  # samples from `first` on
         self.first = self.end = 0  # of the current piece, in samples of the stream; evaluated up to `end`
@@ -99,7 +99,7 @@ class StreamingRecognizer:
 
     def forget_partial(self) -> None:
         """Forget the logits and the text of the last piece, since a new piece begins."""
-        self.kept: Tensor | None = None  # logits (frames, vocabulary), from the beginning of the piece on
+        self.kept: Tensor | None = None  # logits (frames, vocabulary) from the beginning of the piece
         self.text, self.partial_end = "", self.first
 
     @property
@@ -156,12 +156,12 @@ class StreamingRecognizer:
         return events
 
     def finish_piece(self, samples: int) -> list[StreamEvent]:
-        """End the current piece after so many samples. It may have to be cut once more, at its end."""
+        """End the current piece after `samples`. The piece may have to be cut again, at its end."""
         pieces = cut_at_pauses(self.wave[:samples], self.limit_seconds)
         return [self.final_event(end - first) for first, end in pieces]
 
     def drop(self, samples: int) -> None:
-        """Let the current piece begin that many samples later."""
+        """Let the current piece begin `samples` later."""
         if samples > 0:
             self.wave = self.wave[samples:]
             self.first += samples
@@ -170,8 +170,8 @@ class StreamingRecognizer:
     # ---- texts
 
     def final_event(self, samples: int) -> StreamEvent:
-        """The text of the first samples of the current piece, as `Recognizer.texts` gives it; the piece then
-        begins after them."""
+        """The text of the first `samples` of the current piece, as `Recognizer.texts` gives it; the piece
+        then begins after them."""
         wave, start, text, words = self.wave[:samples], self.first, "", ()
         if samples >= self.recognizer.base.minimum_samples:
             [recognition] = self.recognizer.recognize_pieces([(start, wave)], None, self.with_words)

@@ -1,1 +1,1 @@
-"""Adapters of a few minutes of speech, of one person or of each of many, which folds choose and judge."""
+"""Adapters of a few minutes of speech for each speaker of a data directory, evaluated by folds."""

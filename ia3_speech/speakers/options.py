@@ -16,10 +16,10 @@ class SpeakerOptions(SharedOptions):
         data: data directory; an adapter is trained for each of its speakers
         out: folder of the adapters
         decode_dir: folder for the hypotheses of all folds (default: decode, in the folder `out`)
-        part: such as 3/8: adapt to the third of eight shares of the speakers only; a run without part then
+        part: such as 3/8: adapt only to the third of eight shares of the speakers; a final run without part
             collects the results
-        folds: parts into which a speaker's utterances are divided; 0: train on all of them, decode nothing
-        k: train on at most this many utterances of each speaker (default: all that are not in the fold)
+        folds: parts into which a speaker's utterances are divided; 0: train on all utterances, decode nothing
+        k: train on at most this many utterances of each speaker (default: all outside of the fold)
         learning_rate: peak rate of AdamW
     """
 

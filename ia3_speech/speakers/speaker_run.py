@@ -1,12 +1,12 @@
-"""An adapter for each speaker of a data directory, trained in one process: what `ia3-speech speakers` does.
+"""Trains an adapter for each speaker of a data directory in one process (`ia3-speech speakers`).
 
 In: `SpeakerOptions`. Out: the files that commands/speakers.py lists. An adapter with a task.json is complete,
-and is not trained again: the record of OUT says whether it belongs to these inputs (ia3_speech/inputs.py).
+and is not trained again: the record of OUT tells whether it belongs to these inputs (ia3_speech/inputs.py).
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
+from ia3_speech.data.utterance import BadAudio, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
@@ -64,8 +64,13 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         prepare_base(base, options)
         options = replace(options, precision=base.precision)
         refuse_unbatchable(base, "use ia3-speech train, speaker by speaker")
-        speeds = [*{1.0, *options.speeds}]
-        examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
+        data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
+        part, parts = part_numbers(options.part)
+        speakers = {*[*data.speakers][part - 1 :: parts]}
+        examples = read_examples(
+            options.data, base, options, [*{1.0, *options.speeds}],
+            lambda utterance: utterance.speaker in speakers, with_untrainable=True,
+        )  # fmt: skip
         adaptations = list(plan(examples, options))
         names = [name for adaptation in adaptations for name in adapter_names(adaptation)]
         for file in [f"{name}/{file}" for name in names for file in ("adapter", "task.json")]:
@@ -96,34 +101,26 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 # ---- which adapters
 
 
-def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
-    """Whether an utterance's speaker belongs to this run: with --part 3/8 every eighth, from the third on."""
-    number, count = part_numbers(options.part)
-    data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
-    speakers = set(sorted({utterance.speaker for utterance in data})[number - 1 :: count])
-    return lambda utterance: utterance.speaker in speakers
-
-
 def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
     """The adaptation to each speaker. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
     for example in sorted(examples, key=lambda example: example.utterance.id):
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
-    for speaker, spoken in by_speaker.items():
+    for speaker, examples in by_speaker.items():
         if options.folds:
-            parts = [spoken[fold :: options.folds] for fold in range(options.folds)]
-            parts = [part for part in parts if part]  # of fewer utterances than folds
-            adaptation = Adaptation(check_name(speaker), spoken, parts, options.k, folds_only=True)
+            parts = [examples[fold :: options.folds] for fold in range(options.folds)]
+            parts = [part for part in parts if part]  # there may be fewer utterances than folds
+            adaptation = Adaptation(check_name(speaker), examples, parts, options.k, folds_only=True)
             counts = [len(adaptation.training_examples(part)) for part in parts]
         else:
-            chosen = [example for example in spoken if example.speeds][: options.k]
+            chosen = [example for example in examples if example.speeds][: options.k]
             adaptation = Adaptation(check_name(speaker), chosen, divide_into_folds(chosen))
             counts = [len(chosen)]
         parts = adaptation.parts
         if len(parts) < 2 or not all(adaptation.training_examples(part) for part in parts):
             raise UserError(
-                f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and hold "
-                f"another one out (leave this speaker out: ia3-speech datadir subset)"
+                f"{options.data}: {speaker} has {len(examples)} utterances, too few to train on some and to "
+                f"hold others out (leave this speaker out: ia3-speech datadir subset)"
             )
         if options.k and min(counts) < options.k:
             logger.warning(
@@ -168,8 +165,8 @@ def train_all(
 
 
 def fold_record(base: Base, result: FoldResult, options: SpeakerOptions) -> dict[str, Any]:
-    """The training of a fold, and its hypotheses for the held-out utterances. Utterances beyond the base's
-    maximum input duration are cut at pauses, as `ia3-speech decode` cuts them."""
+    """The training of a fold, and the hypotheses for its held-out utterances. Utterances beyond the base's
+    maximum input duration are cut at pauses, as in `ia3-speech decode`."""
     texts, limit = {measure.utterance: measure.text for measure in result.measures}, base.maximum_seconds
     for example in result.fold.held_out:
         if limit and example.seconds > limit:
@@ -188,10 +185,11 @@ def save(base: Base, name: str, options: SpeakerOptions, record: dict[str, Any])
     speaker, _, fold = name.partition("/")
     training = {"fold": fold, "data": str(options.data), "init_adapter": options.init_adapter} | record
     if not record["selected_epoch"]:
-        logger.warning("%s: no setting improved on the start, which is kept", name)
+        logger.warning("%s: no setting improved on the start, so the adapter equals it", name)
     labels = labels_of_trained(options.init_adapter, {"speaker": speaker})
-    of_card = {key: value for key, value in training.items() if key != "texts"}
-    save_adapter(base.model, options.out / name / "adapter", base=base, labels=labels, training=of_card)
+    without_texts = {key: value for key, value in training.items() if key != "texts"}
+    folder = options.out / name / "adapter"
+    save_adapter(base.model, folder, base=base, labels=labels, training=without_texts)
     atomic.write_json(options.out / name / "task.json", training | {"speaker": speaker})
 
 

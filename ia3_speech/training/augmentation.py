@@ -2,9 +2,10 @@
 
     ia3-speech train --noise noises --noise-snr 5,20 --reverb rooms …
 
-In: a folder of noises, and one of room impulse responses (any audio, resampled to 16 kHz). Out: a waveform as
-long as before, so that its frames still fit its text. Every draw (file, place, signal-to-noise ratio) is of
-the generator that the caller seeds by step and utterance. All files are in memory: 0.23 GB an hour.
+In: a folder of noises, and a folder of room impulse responses (any audio, resampled to 16 kHz). Out: a
+waveform as long as before, so that its frames still fit its text. The caller's generator, seeded by step and
+utterance, draws the file, the position in it and the signal-to-noise ratio. All files are in memory: 0.23 GB
+an hour.
 """
 
 from dataclasses import dataclass, field
@@ -39,29 +40,25 @@ class Augmentation:
             response = self.responses[rng.integers(len(self.responses))]
             samples = fftconvolve(samples, response)[: len(wave)]
         if self.noises:
-            noise = piece_of(self.noises[rng.integers(len(self.noises))], len(wave), rng)
+            noise = self.noises[rng.integers(len(self.noises))]
+            if len(noise) < len(wave):
+                noise = noise.repeat(1 + -(-len(wave) // len(noise)))
+            start = rng.integers(len(noise) - len(wave) + 1)
+            noise = noise[start : start + len(wave)]
             snr = torch.tensor(rng.uniform(*self.snr_range), dtype=torch.float32)
             samples = add_noise(samples, noise, snr) if noise.any() else samples
         return samples.numpy()
 
 
-def piece_of(noise: torch.Tensor, length: int, rng: np.random.Generator) -> torch.Tensor:
-    """So many samples of a noise, from a drawn place; a shorter noise is repeated."""
-    if len(noise) < length:
-        noise = noise.repeat(1 + -(-length // len(noise)))
-    start = rng.integers(len(noise) - length + 1)
-    return noise[start : start + length]
-
-
 def direct_path_first(response: torch.Tensor) -> torch.Tensor:
-    """A room impulse response without the delay of its direct path, its largest sample, and of energy 1."""
+    """A room impulse response that begins at its direct path, the largest sample, scaled to energy 1."""
     response = response[int(response.abs().argmax()) :]
     return response / response.norm()
 
 
 def read_augmentation(options: SharedOptions) -> Augmentation | None:
-    """The augmentation that the options name; None: there is none. Raises TrainingError, AudioError for a
-    folder without audio, or with a file that is damaged or silent."""
+    """The augmentation of the options, or None. Raises TrainingError, AudioError for a folder without audio,
+    or with a damaged or silent file."""
     if not (options.noise or options.reverb):
         return None
     noises, rooms = (
@@ -76,11 +73,11 @@ def read_waves(option: str, folder: Path, digest: str = "") -> list[torch.Tensor
     """The audio files of a folder, (samples,) at 16 kHz, sorted by name; `digest` identifies its contents."""
     recordings, bad = find_recordings([str(folder)])
     if bad or not folder.is_dir():
-        raise TrainingError("\n".join(f"{option}: {line}" for line in bad or [f"{folder}: is no folder"]))
+        raise TrainingError("\n".join(f"`{option}`: {line}" for line in bad or [f"{folder}: is no folder"]))
     waves = []
     for recording in recordings:
         wave = torch.from_numpy(load_audio(recording.audio))
         if not wave.isfinite().all() or not wave.any():
-            raise AudioError(f"{option}: {recording.audio}: is silent, or holds NaN (delete it)")
+            raise AudioError(f"`{option}`: {recording.audio}: is silent, or holds NaN (delete it)")
         waves.append(wave)
     return waves

@@ -1,4 +1,4 @@
-"""The options of training: the flags of `train`, the keys of its YAML files, and which values they may have.
+"""The options of training: the flags of `train`, the keys of its YAML files, and their allowed values.
 
 In: YAML, flags, or keyword arguments. Out: `TrainingOptions`. `speakers` and `self-train` extend
 `SharedOptions`. The description of an attribute is its help.
@@ -26,7 +26,7 @@ AT_LEAST_1, POSITIVE, NOT_NEGATIVE = "at least 1", "above 0, and finite", "0 or 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedOptions:
-    """What training one adapter and training an adapter for each speaker have in common.
+    """Options that all trainings share.
 
     Attributes:
         base: mini, a folder, or a hub id
@@ -40,14 +40,12 @@ class SharedOptions:
         learning_rate: peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change
             nothing
         warmup: share of all steps in which the learning rate rises; afterwards it falls linearly to zero
-        clip: largest norm of an adapter's gradient; larger ones are scaled down
-        speeds: factors of speed perturbation, such as 0.9 1 1.1; each epoch draws one of them for each
-            utterance
-        noise: folder of audio files; each epoch mixes a piece of one of them into each training utterance
+        clip: largest norm of an adapter's gradient; larger gradients are scaled down
+        speeds: factors of speed perturbation, such as 0.9 1 1.1; each epoch draws a factor for each utterance
+        noise: folder of audio files; each epoch mixes a piece of a file into each training utterance
         noise_snr: lowest and highest signal-to-noise ratio in dB, between which each mixture's is drawn, with
             noise
-        reverb: folder of room impulse responses; each epoch convolves each training utterance with one of
-            them
+        reverb: folder of room impulse responses; each epoch convolves each training utterance with a response
         spec_augment: base: masks as in the base's configuration; off: no masks
         dropout: base: rates as in the base's configuration; off: 0, with which a base with dropout trains
             faster
@@ -66,14 +64,13 @@ class SharedOptions:
             it changes results by rounding only, on a CPU not at all
         cache_gb: gigabytes of memory for the features that the frozen part of the base computes; 0: no cache
         cache_dir: folder for the features that do not fit into this memory, which later runs use again (0.4
-            GB per hour of audio at each speed; delete it when you like); without it these are computed again
-            in each epoch
+            GB per hour of audio at each speed; delete it when you like); without it, each epoch computes them
         precision: bf16: mixed precision; no: none; auto: bf16 if it is faster on this processor or GPU
         device: a torch device (default: CUDA where there is one)
         force: delete what `out` holds, and train again
     """
 
-    # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
+    # A resumed run may have other values: they do not change the adapter, or their contents are compared.
     NOT_COMPARED: ClassVar[set[str]] = {
         "init_adapter", "out", "replay", "noise", "reverb", "adapters_per_batch", "cache_gb", "cache_dir",
         "device", "force",
@@ -205,16 +202,16 @@ class TrainingOptions(SharedOptions):
                 neutral["placements"] = [*PLACEMENTS]
         if self.dev is None:  # cross-validation has no other options
             neutral |= {"method": "ia3", "epoch_minutes": 0, "log_to": None} | ia3_only
-        reason = "without --dev" if self.dev is None else f"with --method {self.method}"
+        reason = "without `dev`" if self.dev is None else f"with `method={self.method}`"
         faults = {
             name: (False, f"{value} {reason}")
             for name, value in neutral.items()
             if getattr(self, name) != value
         }
         if self.dev and self.init_adapter == NEAREST:
-            faults["init_adapter"] = (False, "an adapter, where there is a --dev")
+            faults["init_adapter"] = (False, "an adapter, since `dev` is given")
         if self.dev is None and "conv" in self.placements:
-            faults["placements"] = (False, "without conv, where no --dev is")
+            faults["placements"] = (False, "without conv, since `dev` is not given")
         return {
             **super().allowed(),
             "head_learning_rate": (0 < self.head_learning_rate < math.inf, POSITIVE),
@@ -231,11 +228,10 @@ class TrainingOptions(SharedOptions):
 def check_options(options: SharedOptions) -> None:
     """Raises TrainingError for values that are not allowed, all of which it names."""
     if options.replay and not (replay_folder(options.replay) / "wav.scp").is_file():
-        raise TrainingError(
-            f"--replay {options.replay}: no data directory with a wav.scp (shipped, none, or a DIR)"
-        )
+        hint = "shipped, none, or a DIR"
+        raise TrainingError(f"`replay={options.replay}`: no data directory with a wav.scp ({hint})")
     wrong = [
-        f"{name} is {getattr(options, name)}, and has to be {wanted}"
+        f"`{name}` is {getattr(options, name)}, and has to be {wanted}"
         for name, (is_right, wanted) in options.allowed().items()
         if not is_right
     ]
@@ -243,13 +239,12 @@ def check_options(options: SharedOptions) -> None:
         raise TrainingError("; ".join(wrong))
     log_to = getattr(options, "log_to", None)
     if log_to and not any(find_spec(log_to + end) for end in ("", "X")):  # tensorboardX
-        raise TrainingError(f"--log-to {log_to} needs its package (pip install {log_to})")
+        raise TrainingError(f"`log_to={log_to}` needs its package (pip install {log_to})")
 
 
 def method_config(options: TrainingOptions) -> dict[str, Any]:
-    """What the record of an adapter of another method than IA³ holds: its name (of FILE.py:NAME the second),
-    placements, layers, options; of peft:FILE, that file's. Raises TrainingError where the file is no PEFT
-    configuration."""
+    """The record of a method other than IA³: its name (NAME of FILE.py:NAME), placements, layers, options (of
+    peft:FILE, those in the file). Raises TrainingError where the file is no PEFT configuration."""
     import yaml
 
     name, _, file = options.method.partition(":")
@@ -258,18 +253,18 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
         return {"method": file} | config
     if not file:
         if name == "peft" and "peft_type" not in options.method_options:
-            raise TrainingError("--method peft: names no PEFT configuration (peft:FILE does, YAML or JSON)")
+            raise TrainingError("`method=peft` names no PEFT configuration (peft:FILE does, YAML or JSON)")
         return {"method": name} | config
     try:
         config["options"] = yaml.safe_load(Path(file).read_text("utf-8")) | config["options"]  # JSON is YAML
         config = {"method": f"{name}:{config['options']['peft_type'].lower()}"} | config
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise TrainingError(
-            f"--method {options.method}: holds no PEFT configuration, such as peft_type: BOFT ({error})"
+            f"`method={options.method}` holds no PEFT configuration, such as peft_type: BOFT ({error})"
         ) from error
     if config["method"] == "peft:adalora" or config["options"].get("use_asa"):  # of AdaMSS
         raise TrainingError(
-            f"--method {options.method}: PEFT has to choose its ranks after each step, which this trainer "
+            f"`method={options.method}`: PEFT has to choose its ranks after each step, which this trainer "
             f"does not support (LORA and ADAMSS without use_asa train here)"
         )
     return config
@@ -294,8 +289,8 @@ def to_yaml(options: SharedOptions) -> str:
 
 
 def comparable(options: SharedOptions) -> dict[str, Any]:
-    """The options that decide the result. Folders are left out, since their contents are compared instead;
-    newer options without effect too, so that an adapter from before them is still current."""
+    """The options that decide the result. Folders are left out, since their contents are compared. Newer
+    options without effect are left out too, so that an older adapter stays current."""
     without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
     if not options.noise:
         without_effect["noise_snr"] = options.noise_snr

@@ -3,8 +3,8 @@
 A held-out part of a few utterances measures badly: with three utterances the best epoch is chance. So the
 utterances are divided into FOLDS parts; an adapter is trained on all parts but one and measured on that one,
 so that every utterance is measured once. The setting with the fewest word errors, of epochs × scales, wins:
-among equals the one with the lowest loss, and the start if nothing is better. Then a quarter of the learning
-rate is tried. Finally one adapter is trained on all utterances, with the chosen setting.
+among equals the setting with the lowest loss, and the start if nothing is better. Then a quarter of the
+learning rate is tried. Finally one adapter is trained on all utterances, with the chosen setting.
 
 The measures of the chosen setting are a little too good, since they chose it. Those of `unbiased` are not:
 each fold has the rate and the setting that the other folds choose (the start too, see few_minutes.py).
@@ -51,7 +51,7 @@ class FoldResult(NamedTuple):
 
     @property
     def measures(self) -> list[Measure]:
-        """Of the held-out utterances."""
+        """The measures of the held-out utterances."""
         return self.fold.measures[self.setting]
 
     @property
@@ -67,13 +67,13 @@ class Adaptation:
     Attributes:
         name: such as a speaker's; it decides the random numbers, with the seed.
         examples: the utterances to adapt to, at least two with different texts.
-        parts: these, divided into folds.
+        parts: the examples, divided into folds.
         k: maximum number of utterances on which a fold's adapter is trained, and by which its setting is
             chosen; None: no maximum.
         folds_only: train the adapters of the folds alone.
         trainings: learning rate → the training of each fold.
-        vectors: the adapter's.
-        seconds: of wall-clock time, shared among those that were trained side by side.
+        vectors: the vectors of the adapter.
+        seconds: wall-clock time, divided among the adaptations that were trained side by side.
     """
 
     name: str
@@ -85,35 +85,35 @@ class Adaptation:
     vectors: Vectors = field(default_factory=dict)
     seconds: float = 0.0
 
-    def choice(self, but: int | None = None) -> tuple[float, Setting]:
-        """The learning rate and the setting that the folds choose, or all folds but one."""
+    def choice(self, excluded: int | None = None) -> tuple[float, Setting]:
+        """The learning rate and the setting that the folds choose, without the excluded fold."""
         for rate, folds in self.trainings.items():
-            setting = choose([fold for number, fold in enumerate(folds) if number != but], self.k)
+            setting = choose([fold for number, fold in enumerate(folds) if number != excluded], self.k)
             if setting != START:
                 return rate, setting
         return rate, START
 
     @property
     def is_decided(self) -> bool:
-        """Whether all folds, and all but any one of them, choose something better than the start."""
+        """Whether something is better than the start, whichever fold is excluded, or none."""
         return bool(self.trainings) and all(
-            self.choice(but)[1] != START for but in (None, *range(len(self.parts)))
+            self.choice(excluded)[1] != START for excluded in (None, *range(len(self.parts)))
         )
 
-    def merit(self, but: int | None = None) -> tuple[int, float]:
-        """Word errors and loss of the folds, or all folds but one, with the setting that they choose."""
-        rate, setting = self.choice(but)
-        return merit([fold for number, fold in enumerate(self.trainings[rate]) if number != but], setting)
+    def merit(self, excluded: int | None = None) -> tuple[int, float]:
+        """Word errors and loss with the setting that the folds choose, without the excluded fold."""
+        rate, setting = self.choice(excluded)
+        folds = [fold for number, fold in enumerate(self.trainings[rate]) if number != excluded]
+        return merit(folds, setting)
 
     @property
     def unbiased(self) -> list[FoldResult]:
         """Each fold with the learning rate and the setting that the other folds choose."""
-        choices = [self.choice(but) for but in range(len(self.parts))]
+        choices = [self.choice(excluded) for excluded in range(len(self.parts))]
         return [FoldResult(self.trainings[rate][n], rate, s) for n, (rate, s) in enumerate(choices)]
 
     def record(self, results: Sequence[FoldResult]) -> dict[str, Any]:
-        """The part of train.json and of the adapter's record on the training, with the word errors of
-        folds."""
+        """The entries on the training, for train.json and the adapter's record, with the errors of folds."""
         return {
             "trained_on": [example.utterance.id for example in self.examples],
             **setting_record(*self.choice()),
@@ -144,7 +144,7 @@ def count_record(results: Sequence[FoldResult]) -> dict[str, int]:
 
 
 def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
-    """At most FOLDS parts, of utterances far apart; those with the same text are in the same part."""
+    """At most FOLDS parts, of utterances far apart; utterances with the same text share a part."""
     texts = [normalize(example.utterance.text or "") for example in examples]
     number = {text: index % FOLDS for index, text in enumerate(dict.fromkeys(texts))}
     pairs = [*zip(examples, texts, strict=True)]
@@ -153,13 +153,13 @@ def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
 
 
 def choose(folds: Sequence[Task], k: int | None = None) -> Setting:
-    """The setting with the fewest word errors in these folds, of equals the one with the lowest loss, by `k`
-    utterances, of all folds equally many; None: by all."""
+    """The setting with the fewest word errors in these folds, and among equals with the lowest loss. `k`:
+    the number of utterances that decide, equally many of each fold; None: all."""
     return min(folds[0].measures, key=lambda setting: (*merit(folds, setting, k), setting))
 
 
 def merit(folds: Sequence[Task], setting: Setting, k: int | None = None) -> tuple[int, float]:
-    """Word errors and loss of the utterances that folds hold out, or of `k` of them."""
+    """Word errors and loss of all held-out utterances, or of `k`."""
     columns = zip_longest(*(fold.measures[setting] for fold in folds))
     measures = [measure for column in columns for measure in column if measure][:k]
     return sum(m.errors for m in measures), sum(m.loss * m.symbols for m in measures if m.symbols)
@@ -173,8 +173,7 @@ def adapt(
     progress: Progress,
 ) -> None:
     """Choose each adaptation's setting by its folds, and train it. The vectors in the base's model are the
-    start of all, and do not change. Progress counts epochs: those of `epochs_of`, and those at a lower
-    rate."""
+    start of all, and do not change. Progress counts epochs: `epochs_of`, and those at a lower rate."""
     started, rates = time.monotonic(), (options.learning_rate, LOWER_RATE * options.learning_rate)
     start = {name: module.l.detach().clone() for name, module in ia3.vectors(cache.base.model).items()}
     for adaptation in adaptations:

@@ -1,4 +1,4 @@
-"""Training data: a data directory, checked, with all of its audio decoded and its texts as token ids.
+"""Training data: a checked data directory, with its audio decoded and its texts as token ids.
 
 In: a Kaldi data directory and a base. Out: an `Example` for each utterance that training can use.
 `check_data` (`ia3-speech train --check`) finds faults beforehand, by texts and lengths of audio alone.
@@ -34,13 +34,13 @@ class Example:
     utterance: Utterance  # its id, speaker, text and audio file
     ids: list[int]  # the token ids of its text
     seconds: float  # length of its audio
-    speeds: list[float]  # at which its audio has enough frames for its text; none: it can only be tested on
-    audio: str = ""  # SHA-256 of its audio file, of a shell pipe that of its samples
+    speeds: list[float]  # at which its audio has enough frames for its text; empty: it is for testing only
+    audio: str = ""  # SHA-256 of its audio file, or of the samples of a shell pipe
 
 
 @dataclass(frozen=True)
 class Targets:
-    """How texts become the targets of a base: normalised, and without unknown characters if so wanted."""
+    """Turns texts into targets of a base: normalised, without unknown characters where `drop_unknown`."""
 
     base: Base
     normalize: str = "ctc"
@@ -86,7 +86,7 @@ class Targets:
         if self.normalize != "none" and needs_words(self.base.vocabulary.letters):
             data = replace(data, utterances=numbers_in_words(data.utterances, f"{data.path}/text"))
         if check and not self.drop_unknown and (unknown := self.unknown_characters(data)):
-            flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
+            flags = "`drop_chars`; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
             hint = writing_hint([*unknown], f"leave them out of the targets with {flags}")
             raise TrainingError(f"{path}/text: the base can't write {shorten([*unknown.values()])} ({hint})")
         return data
@@ -143,11 +143,10 @@ def read_examples(
 
 
 def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error: str = "skip") -> None:
-    """Name what was left out. With `on_error` fail, faults of texts raise TrainingError, as bad audio did
-    when it was read."""
+    """Log bad audio and faults of texts. With `on_error` fail, faults of texts raise TrainingError."""
     if faults and on_error == "fail":
         head = f"{plural(len(faults), 'utterance')} can't be trained on:"
-        raise TrainingError("\n".join([head, *faults[:MAX_LISTED], "Correct them, or pass --on-error skip."]))
+        raise TrainingError("\n".join([head, *faults[:MAX_LISTED], "Correct them, or pass `on_error=skip`."]))
     for line in [*map(str, bad), *faults]:
         logger.warning("%s", line)
     if count := len(faults) + sum(fault.left_out for fault in bad):
@@ -155,8 +154,8 @@ def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], on_error
 
 
 def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, float]]) -> None:
-    """Name the utterances, ids and seconds, that exceed the base's maximum input duration; decoding cuts
-    them, training does not."""
+    """Log the utterances (id, seconds) that exceed the base's maximum input duration, since training does
+    not cut them."""
     limit = base.maximum_seconds
     longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:
@@ -168,7 +167,7 @@ def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, floa
 
 
 def data_digest(examples: Sequence[Example]) -> str:
-    """SHA-256 of examples: ids, token ids, lengths, audio, and the part of it."""
+    """SHA-256 of examples: ids, token ids, lengths, audio files and segments."""
     rows = [
         (e.utterance.id, e.ids, round(e.seconds, 4), e.audio, e.utterance.start, e.utterance.end)
         for e in examples
@@ -209,7 +208,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
         if faults and options.on_error == "fail":
             raise TrainingError(
                 f"{path}: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults, '; ')} "
-                f"(correct them, or leave them out with --on-error skip; of a recipe: --train-opts "
+                f"(correct them, or leave them out with `on_error=skip`; of a recipe: --train-opts "
                 f"'--on-error skip', of speaker_adaptation: --text-opts)"
             )
         without = f", without {shorten(faults, '; ')}" if faults else ""

@@ -38,12 +38,12 @@ def has_masks(base: Base) -> bool:
 
 
 def has_dropout(base: Base) -> bool:
-    """Whether training drops a part of what the encoder's layers or its front end pass on."""
+    """Whether training drops values in the encoder's layers or its front end."""
     return any(rate > 0 for config in configurations(base) for rate in dropout_rates(config).values())
 
 
 def switch_off_dropout(base: Base) -> None:
-    """Set its rates to 0, in the configuration and in the modules that were built with it."""
+    """Set the rates of dropout to 0, in the configuration and in the modules."""
     for config in configurations(base):
         for name in dropout_rates(config):
             setattr(config, name, 0.0)
@@ -55,18 +55,18 @@ def switch_off_dropout(base: Base) -> None:
 
 
 def configurations(base: Base) -> list[Any]:
-    """The model's, and its encoder's."""
+    """The configurations of the model and of its encoder."""
     return [base.model.config, encoder_config(base.model.config)]
 
 
 def dropout_rates(owner: Any) -> dict[str, float]:
-    """The rates that a configuration or a module holds."""
+    """The rates of dropout of a configuration or a module."""
     return {name: v for name, v in vars(owner).items() if "dropout" in name and isinstance(v, int | float)}
 
 
 def frozen_depth(base: Base) -> int | None:
-    """How far up the frozen part reaches: None (the convolutions), the index of the lowest layer with a
-    parameter that trains, or WAVEFORM (nothing is frozen)."""
+    """The depth of the frozen part: None (the convolutions), the index of the lowest layer with a trained
+    parameter, or WAVEFORM (nothing is frozen)."""
     head = f"{ia3.head_of(base.model)}."
     names = [name for name, _ in trainable(base.model) if not name.startswith(head)]
     front_end, layers = ia3.path_in(base.model, base.input.front_end), ia3.layers_of(base.model)[0]
@@ -103,7 +103,7 @@ class FeatureCache:
     """
 
     base: Base
-    depth: int | None  # how far up, as `frozen_depth` gives it
+    depth: int | None  # of the frozen part, by `frozen_depth`
     limit_bytes: float
     allow_pipes: bool = False
     folder: Path | None = None
@@ -145,7 +145,7 @@ class FeatureCache:
         return change_speed(wave, speed) if speed != 1.0 else wave
 
     def name_of(self, wave: np.ndarray) -> str:
-        """Of a file: a digest of the samples, and of the frozen part and how it computes."""
+        """The name of a file: a digest of the samples and of the frozen part."""
         base = self.base
         part = (base.fingerprint["sha256"], self.depth, str(base.dtype), base.precision, base.device.type)
         digest = hashlib.sha256(repr(part).encode() + wave.tobytes()).hexdigest()
@@ -161,13 +161,13 @@ class FeatureCache:
         return self.base.forward(features, self.depth)
 
     def losses(self, examples: Sequence[Example], draws: Sequence[Draw] = ()) -> torch.Tensor:
-        """(batch,): the loss of each."""
+        """(batch,): the loss of each example."""
         logits, frames = self.logits([e.utterance for e in examples], draws)
         return self.base.losses(logits, frames, [e.ids for e in examples])
 
     @torch.no_grad()
     def texts(self, utterances: Sequence[Utterance]) -> list[str]:
-        """The hypothesis of each, by greedy search."""
+        """The hypothesis of each utterance, by greedy search."""
         logits, frames = self.logits(utterances)
         rows = zip(logits.float().cpu(), frames.tolist(), strict=True)
         return [self.base.greedy(row[:n]).text for row, n in rows]

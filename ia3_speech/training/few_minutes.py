@@ -77,11 +77,11 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         measures = measure_all(cache, examples, options.normalize)
         parts = divide_into_folds(examples)
         starts = starts_of_folds(base, examples, parts, options, measures)
-        all_starts = [*dict.fromkeys(start for its_starts in starts.values() for start in its_starts)]
+        all_starts = [*dict.fromkeys(start for candidates in starts.values() for start in candidates)]
         adaptations = adapt_from_each(all_starts, base, examples, parts, options, replay)
         chosen = {
-            but: min(its_starts, key=lambda start, but=but: adaptations[start].merit(but))
-            for but, its_starts in starts.items()
+            fold: min(candidates, key=lambda start, fold=fold: adaptations[start].merit(fold))
+            for fold, candidates in starts.items()
         }
         start = chosen.pop(None)
         adaptation = adaptations[start]
@@ -110,10 +110,10 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
 
 
 def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureCache:
-    """Attach the vectors of a start, ones or an adapter's; returns the cache of the features below them."""
+    """Attach the vectors of a start (None: ones); returns the cache of the features below them."""
     detach(base.model)
     prepare_base(base, replace(options, init_adapter=start))
-    refuse_unbatchable(base, "give --dev")
+    refuse_unbatchable(base, "give `dev`")
     return cache_for(base, options)
 
 
@@ -122,7 +122,7 @@ def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
     if len(utterances) < MIN_UTTERANCES or len({normalize(u.text or "") for u in utterances}) < 2:
         raise TrainingError(
             f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds: it takes "
-            f"{MIN_UTTERANCES} with different texts (record more; some twenty sentences are a good start)"
+            f"{MIN_UTTERANCES} with different texts (record more; twenty sentences are a good start)"
         )
 
 
@@ -165,29 +165,29 @@ def starts_of_folds(
     options: TrainingOptions,
     measures: list[Measure],
 ) -> dict[int | None, list[str | None]]:
-    """Number of a fold, or None for the adapter of all utterances → the starts among which it chooses: the
-    start of the options; of nearest the base (None), and the registered adapter with the fewest errors
-    outside of the fold, if they are fewer than the base's (`measures`)."""
+    """Number of a fold (None: the adapter of all utterances) → its candidate starts: the start of the
+    options; or, of nearest, the base (None) and the registered adapter with the fewest errors outside of the
+    fold, if it has fewer than the base (`measures`)."""
     first = None if options.init_adapter == NEAREST else options.init_adapter
     errors = {first: {measure.utterance: measure.errors for measure in measures}}
     if options.init_adapter == NEAREST:
         errors |= errors_of_registered(base, examples, options)
-        for name, of_name in errors.items():
-            logger.info("%s: %d errors", name or "the base", sum(of_name.values()))
+        for name, counts in errors.items():
+            logger.info("%s: %d errors", name or "the base", sum(counts.values()))
     starts: dict[int | None, list[str | None]] = {}
-    for but in (None, *range(len(parts))):
-        held_out = set() if but is None else {example.utterance.id for example in parts[but]}
+    for fold in (None, *range(len(parts))):
+        held_out = set() if fold is None else {example.utterance.id for example in parts[fold]}
         others = errors[first].keys() - held_out
         nearest = min(errors, key=lambda name, others=others: sum(errors[name][id] for id in others))
-        starts[but] = [*dict.fromkeys([first, nearest])]
+        starts[fold] = [*dict.fromkeys([first, nearest])]
     return starts
 
 
 def errors_of_registered(
     base: Base, examples: list[Example], options: TrainingOptions
 ) -> dict[str, dict[str, int]]:
-    """Name of a registered adapter of this base → utterance → errors. Adapters with a label of a speaker are
-    left out, since they are that person's, and adapters that learnt from these utterances."""
+    """Name of a registered adapter of this base → utterance → errors. Adapters of one speaker are left out,
+    and adapters that were trained on these utterances."""
     ids, audio, errors = {example.utterance.id for example in examples}, digests(examples), {}
     for name in registered_names():
         folder = adapters_dir() / name
@@ -205,7 +205,7 @@ def errors_of_registered(
             if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
                 continue
             cache = prepare(base, options, name)
-        except UserError as error:  # another user's is damaged, or its data have changed
+        except UserError as error:  # the adapter is damaged, or its data have changed
             logger.warning("note: %s is not tried as a start: %s", name, error)
             continue
         measures = measure_all(cache, examples, options.normalize)
@@ -214,12 +214,12 @@ def errors_of_registered(
 
 
 def digests(examples: list[Example]) -> set[str]:
-    """Of the audio: they identify recordings under other names."""
+    """Digests of the audio, which identify recordings under other names."""
     return {example.audio[:12] for example in examples}
 
 
 def training_utterances(folder: Path) -> set[str]:
-    """The ids of a registered adapter's training utterances: by its record, or its data if still there."""
+    """The ids of an adapter's training utterances, by its record or its data; empty if both are gone."""
     if "trained_on" in (training := read_summary(folder).get("training", {})):
         return {*training["trained_on"]}
     data = training_data(folder)
@@ -230,7 +230,7 @@ def training_utterances(folder: Path) -> set[str]:
 
 
 def suspicious(examples: list[Example], measures: list[Measure], symbols: int, data: Path) -> dict[str, str]:
-    """Utterances whose text should be checked: id → file, and where its text was read if that is known.
+    """Utterances whose text should be checked: id → file, and the place of its text if known.
 
     The base recognises at most half of the words, the text fits worse than a guess among the base's
     `symbols`, and the loss stands out among the speaker's (among all, if the speaker has few utterances),
@@ -255,7 +255,7 @@ def suspicious(examples: list[Example], measures: list[Measure], symbols: int, d
 
 
 def validation_record(base: list[Measure], adaptation: Adaptation, folds: list[FoldResult]) -> dict[str, Any]:
-    """The result of cross-validation, against the base (`base`: its measures of all utterances)."""
+    """The result of cross-validation, compared with the base's measures of all utterances (`base`)."""
     record, before = adaptation.record(folds), {measure.utterance: measure for measure in base}
     after = [measure for result in folds for measure in result.measures]
     counts = {
@@ -301,10 +301,8 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
             "and does each text belong to its recording?"
         )
     else:
-        named = summary["suspicious"].items()
-        lines += [
-            f"note: hypothesis and text of {id} disagree; check the text ({file})" for id, file in named
-        ]
+        for id, file in summary["suspicious"].items():
+            lines.append(f"note: hypothesis and text of {id} disagree; check the text ({file})")
     return lines
 
 

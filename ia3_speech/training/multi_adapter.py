@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 SCALES = (0.25, 0.5, 0.75, 1.0)
 
-Row = tuple[int, Example]  # the index of the row's vectors, and an utterance
 Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of their modules
 
 
@@ -71,10 +70,10 @@ class Measure(NamedTuple):
 class Task:
     """One training."""
 
-    name: str  # decides the random numbers of the task, with the seed
+    name: str  # with the seed, it decides the random numbers of the task
     train_examples: list[Example]
     held_out: list[Example]  # measured at the start and after the epochs of `measured_epochs`
-    epochs: int  # to train, of those of the learning rate's schedule
+    epochs: int  # to train; the learning rate's schedule may be longer
     measures: dict[Setting, list[Measure]] = field(default_factory=dict)  # of each held-out utterance
     vectors: dict[int, Vectors] = field(default_factory=dict)  # at the start (0), after measured epochs, last
 
@@ -96,7 +95,7 @@ def batches_of_similar_length(rows: Sequence[tuple], seconds: Sequence[float]) -
 
 
 class MultiAdapterTrainer:
-    """Trains tasks with equally many batches; the base's attached vectors are the start of all."""
+    """Trains tasks with equally many batches; all start from the base's attached vectors."""
 
     def __init__(
         self,
@@ -129,17 +128,16 @@ class MultiAdapterTrainer:
         for epoch in range(1, last + 1):
             batches = [self.epoch_batches(task, epoch - 1) for task in self.tasks]
             for step in range(self.batches_per_epoch):
-                self.train_step([of_task[step] for of_task in batches], epoch - 1)
+                self.train_step([task_batches[step] for task_batches in batches], epoch - 1)
             for task, parameters in zip(self.tasks, self.parameters, strict=True):
                 if epoch in measured or epoch == task.epochs:
                     task.vectors[epoch] = {n: vector.detach().clone() for n, vector in parameters.items()}
             if epoch in measured:
                 self.measure(epoch)
             progress.update(len(self.tasks))
-            of_tasks = len(self.tasks), epoch, self.options.epochs
             logger.info(
                 "epoch %d of %d, %s, %s", epoch, last, plural(len(self.tasks), "training"), progress.left,
-                extra={"epoch_of_tasks": of_tasks},
+                extra={"epoch_of_tasks": (len(self.tasks), epoch, self.options.epochs)},
             )  # fmt: skip
 
     def epoch_batches(self, task: Task, epoch: int) -> list[list[Example]]:
@@ -192,7 +190,7 @@ class MultiAdapterTrainer:
             yield from batches_of_similar_length(*zip(*group, strict=True))
 
     def draw(self, example: Example, epoch: int) -> Draw:
-        """One of the speeds asked for at which the audio is long enough for the text."""
+        """A speed of the options at which the audio is long enough for the text."""
         speeds = [speed for speed in example.speeds if speed in self.options.speeds] or example.speeds
         return draw_speed(speeds, self.options.seed, epoch, zlib.crc32(example.utterance.id.encode()))
 
@@ -214,7 +212,7 @@ class MultiAdapterTrainer:
             task.measures[setting] = [measures[number][e.utterance.id] for e in task.held_out]
 
     def using(self, vectors: list[Vectors], rows: list[tuple]) -> AbstractContextManager[None]:
-        """Within the context, each row of a batch is multiplied by its vectors."""
+        """A context in which each row of a batch has its own vectors."""
         stacked = {
             module.l: torch.stack([vectors[index][name] for index, _ in rows])[:, None]
             for name, module in self.modules.items()

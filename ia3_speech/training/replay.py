@@ -13,7 +13,6 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,11 +41,11 @@ class Replayed:
     """A piece of the replayed speech, not longer than the base's maximum input duration."""
 
     utterance: Utterance  # where its audio is, and its duration
-    summary: dict[str, torch.Tensor]  # of the base's output, as `Base.summary` computes it
+    summary: dict[str, torch.Tensor]  # of the base's output, by `Base.summary`
 
 
 def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
-    """The other speech of the options, with the summaries of the base's output; no replay: an empty list.
+    """The replayed speech of the options, with the summaries of the base's output; may be empty.
 
     Raises:
         DataError, AudioError: the directory is not valid (it may lack `text`), or its audio is bad (with
@@ -64,7 +63,9 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
         bad=bad,
         allow_pipes=pipes,
     )
-    file = summaries_file(base, path)
+    computed = (__version__, base.dtype, base.precision, base.device.type, base.maximum_seconds)
+    key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
+    file = registry.home() / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     summaries: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in (load_file(file) if file.is_file() else {}).items():
         name, _, part = key.rpartition(" ")
@@ -74,7 +75,7 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
         seconds = len(wave) / SAMPLE_RATE
         for piece in cut_utterance(utterance, seconds, base.maximum_seconds, allow_pipes=pipes):
             whole = piece.duration == seconds
-            name = piece.id if whole else f"{piece.id} from {piece.start:g}"  # pieces have their whole's id
+            name = piece.id if whole else f"{piece.id} from {piece.start:g}"  # pieces share the id
             if name not in summaries:
                 wave_of_piece = wave if whole else load_utterance(piece, allow_pipes=pipes)
                 summaries[name] = base.summary(base.logits([wave_of_piece])[0])
@@ -83,17 +84,10 @@ def read_replay(base: Base, options: SharedOptions) -> list[Replayed]:
     if not replay:
         raise TrainingError(f"{path}: no usable audio to replay")
     if len(summaries) > stored:
-        parts = {f"{n} {part}": t.contiguous() for n, each in summaries.items() for part, t in each.items()}
-        with suppress(OSError), replacing(file) as new:  # a home that is read-only: training needs no file
+        parts = {f"{n} {part}": t.contiguous() for n, s in summaries.items() for part, t in s.items()}
+        with suppress(OSError), replacing(file) as new:  # the home may be read-only
             save_file(parts, new)
     return replay
-
-
-def summaries_file(base: Base, path: Path) -> Path:
-    """Where the summaries of a data directory are stored, as this version computes them with this base."""
-    computed = (__version__, base.dtype, base.precision, base.device.type, base.maximum_seconds)
-    key = repr((digest_of(path), base.fingerprint["sha256"], *computed))
-    return registry.home() / f"replay/{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
 def replay_digest(replay: Sequence[Replayed]) -> str:

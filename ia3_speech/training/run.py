@@ -1,7 +1,7 @@
-"""One training run from its options to its adapter: what `ia3-speech train` does with a dev set.
+"""A training run with a dev set, from its options to its adapter (`ia3-speech train`).
 
-In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. What
-all runs share is here too: the lock of their folder, and a base that is ready to be trained on.
+In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The
+other kinds of training use the lock of the folder and the preparation of the base from here.
 """
 
 import logging
@@ -32,15 +32,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def run_lock(out: Path, files: Sequence[str] = (), part: str | None = None) -> Iterator[None]:
-    """Create `out`, hold its lock within the context, and remove leftovers of killed writers of `files` in
-    it.
+    """A context that creates `out`, holds its lock, and removes what killed writers of `files` have left.
 
-    Runs of different parts of one work, such as 1/2 and 2/2, have locks of their own. Without effect in all
-    processes but the first of a distributed run. Raises TrainingError if another run holds the lock.
+    Runs of different parts, such as 1/2 and 2/2, have separate locks. Only the first process of a distributed
+    run takes the lock. Raises TrainingError if another run holds it.
     """
     from filelock import FileLock, Timeout
 
-    if not is_first_process():
+    if os.environ.get("RANK", "0") != "0":  # torchrun numbers the processes
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -49,7 +48,7 @@ def run_lock(out: Path, files: Sequence[str] = (), part: str | None = None) -> I
         lock.acquire()
     except Timeout as error:
         raise TrainingError(
-            f"{out}: another run is writing to it (wait until it has ended, or choose another --out)"
+            f"{out}: another run is writing to it (wait until it has ended, or choose another `out`)"
         ) from error
     try:
         for name in files:
@@ -59,11 +58,6 @@ def run_lock(out: Path, files: Sequence[str] = (), part: str | None = None) -> I
         lock.release()
         with suppress(OSError):
             Path(lock.lock_file).unlink()
-
-
-def is_first_process() -> bool:
-    """Whether this is the process of a distributed run that writes its files; torchrun sets RANK."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def train(options: TrainingOptions) -> dict[str, Any]:
@@ -110,7 +104,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
             summary["note"] = "no epoch improved on the start"
             if writes:
                 logger.warning(
-                    "%s: %s, dev WER %.2f %%, so the adapter equals the start (try a lower --learning-rate)",
+                    "%s: %s, dev WER %.2f %%, so the adapter equals the start (try a lower learning rate)",
                     *(options.out, summary["note"], 100 * state.start_wer),
                 )
         if writes:
@@ -127,8 +121,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 
 
 def run_record(base: Base, options: SharedOptions, examples: Sequence[Example]) -> dict[str, Any]:
-    """What train.json says of every run: trainable (parameters), seed, precision and its reason, utterances
-    and audio_seconds of the training set; noise, noise_snr and reverb, if they are used."""
+    """The entries of train.json that all runs have: trainable (parameters), seed, precision and its reason,
+    utterances and audio_seconds of the training set; noise, noise_snr and reverb, if they are used."""
     augmentation = {"noise": options.noise, "noise_snr": options.noise and options.noise_snr}
     augmentation["reverb"] = options.reverb
     return {
@@ -143,8 +137,8 @@ def run_record(base: Base, options: SharedOptions, examples: Sequence[Example]) 
 
 
 def prepare_base(base: Base, options: SharedOptions) -> None:
-    """Set a base's precision, masks and dropout, and attach the vectors that training starts from: those of
-    `init_adapter`, else ones; or insert the parameters of another method."""
+    """Set a base's precision, masks and dropout, and attach the start's vectors (of `init_adapter`,
+    else ones), or insert the parameters of another method."""
     precision, reason = choose_precision(options.precision, base.model, base.dtype)
     if options.precision == "auto" and reason != base.precision_reason:
         logger.info("precision %s: %s", precision, reason)
@@ -174,13 +168,13 @@ def refuse_unbatchable(base: Base, hint: str) -> None:
 def check_head(base: Base, options: TrainingOptions) -> None:
     """Raises TrainingError if `init_adapter` has a head and `train_head` is off, or vice versa."""
     if attachment(base.model).config.train_head != options.train_head:
-        missing = "no head, so none can be trained from there (leave out --train-head, or --init-adapter)"
-        fault = missing if options.train_head else "a head, which would train too (pass --train-head)"
+        missing = "no head, so none can be trained from there (leave out `train_head` or `init_adapter`)"
+        fault = missing if options.train_head else "a head, which would train too (pass `train_head`)"
         raise TrainingError(f"{options.init_adapter} has {fault}")
 
 
 def choose_device(options: TrainingOptions) -> str | None:
-    """The device of the options; with several GPUs each process of `accelerate launch` has its own."""
+    """The device of the options; with `accelerate launch` each process has a different GPU."""
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 # -5 or less.
 MIN_SCORE = -4.0
 SCORE_FRAMES = 30  # 0.6 s: the window of the score (L in the paper)
-FINEST_SECONDS = 3.0  # to which segments that do not align are cut, to save the parts that fit
+MIN_SEGMENT_SECONDS = 3.0  # to which segments that do not align are cut, to save the parts that fit
 MARGIN = 0.3  # seconds kept beside the first and the last word
 
 
@@ -55,9 +55,9 @@ def segment_data_directory(
     min_score: float = MIN_SCORE,
     allow_pipes: bool = False,
 ) -> tuple[int, str]:
-    """Write `target`: `source` with longer utterances cut. The two may be the same folder. The options are
-    those of the command `datadir segment`, which explains them. Returns the number of longer utterances, and
-    a sentence about the result.
+    """Write `source` as `target`, which may be the same folder, with longer utterances cut. `ia3-speech
+    datadir segment --help` explains the options. Returns the number of longer utterances, and a sentence
+    about the result.
 
     Raises:
         DataError: the directory is not valid, or nothing is left of it.
@@ -93,13 +93,13 @@ def segment_data_directory(
 
 
 def known_seconds(utterance: Utterance) -> float:
-    """The length of a segment, or of a file by its header; nan where the audio has to be read for it.
+    """The length of a segment, or of a file by its header; nan where only the audio tells it.
 
     It is not the length in utt2dur, which may be rounded and would become the utterance's end in `segments`.
     """
     try:
         return with_duration(replace(utterance, duration=None)).duration or math.nan
-    except AudioError:  # reading the audio names it, with all other files that cannot be used
+    except AudioError:  # reading the audio reports it
         return math.nan
 
 
@@ -218,7 +218,7 @@ def segment_recording(
         for a, b in best_cuts(starts[part], ends[part], lefts[part], rights[part], maximum):
             begin, end = first + a, first + b
             score = alignment.score(starts[begin], ends[end])
-            if score < min_score and begin < end and maximum / 2 >= FINEST_SECONDS:
+            if score < min_score and begin < end and maximum / 2 >= MIN_SEGMENT_SECONDS:
                 yield from segments(begin, end, maximum / 2)
             else:
                 text = " ".join(alignment.words[begin : end + 1])

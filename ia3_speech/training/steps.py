@@ -1,4 +1,4 @@
-"""Steps, for every trainer: their learning rate, their random numbers, and how many are left.
+"""The learning rate, the random numbers and the progress of training steps, for every trainer.
 
 In: step numbers. Out: factors of the learning rate, seeded generators, a progress bar. Random numbers depend
 on the seed and the step alone, so that a resumed run needs no generator's state.
@@ -32,7 +32,7 @@ def seed_step(seed: int, step: int) -> None:
 
 
 def seed_task(seed: int, task: str, step: int, batch: int) -> None:
-    """The same for one of many adapters, and for one of the batches that its step is divided into."""
+    """`seed_step` for one of many adapters, and for one batch of its step."""
     numbers = np.random.SeedSequence([seed, zlib.crc32(task.encode()), step, batch]).generate_state(2)
     torch.manual_seed(int(numbers[0]))
     np.random.seed(numbers[1])
@@ -48,7 +48,7 @@ class Progress(tqdm):
     """A progress bar, drawn if its stream is a terminal; it counts in any case.
 
     Args:
-        total: number of steps, of those that `unit` names; `done` of them before.
+        total: number of steps, each a `unit`; `done` were made before.
         hidden: draw nothing.
     """
 
@@ -64,7 +64,7 @@ class Progress(tqdm):
 
     @property
     def left(self) -> str:
-        """Such as "about 3 min left", if the remaining steps take as long as those of this run."""
+        """A text such as "about 3 min left", by the speed of this run."""
         seconds = self.format_dict["elapsed"] / max(1, self.n - self.initial)
         seconds *= max(0, self.total - self.n)
         return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"

@@ -45,8 +45,7 @@ CHECKPOINT = "checkpoints/last.pt"
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that torch has allocated on the GPU; without one, the peak of this process, which
-    Windows does not report (0)."""
+    """The peak of torch's memory on the GPU, else of this process, which Windows does not report (0)."""
     if (used := torch.cuda.max_memory_allocated()) or sys.platform == "win32":
         return used
     import resource
@@ -68,7 +67,7 @@ class TrainingState:
     step: int = 0  # batches trained on
     losses: list[float] = field(default_factory=list)  # of the batches of the current epoch
     seconds: float = 0.0  # of wall-clock time spent training
-    step_seconds: float = 0.0  # of it, in steps: without evaluation
+    step_seconds: float = 0.0  # the part of `seconds` spent in steps, without evaluation
     peak_memory_bytes: int = 0  # of the GPU, or of this process
 
 
@@ -145,10 +144,8 @@ class Trainer:
         if self.options.log_to:
             wandb = {"name": self.options.out.name, "dir": str(self.options.out)}
             self.accelerator.init_trackers("ia3_speech", init_kwargs={"wandb": wandb})
-        with (
-            logging_redirect_tqdm(),
-            Progress(self.total_steps, "batch", self.state.step, hidden) as progress,
-        ):
+        progress = Progress(self.total_steps, "batch", self.state.step, hidden)
+        with logging_redirect_tqdm(), progress:
             if self.state.step == 0:
                 self.evaluate(0)
             while (
@@ -208,8 +205,8 @@ class Trainer:
             self.accelerator.backward(loss)
             share = loss.detach()
         pieces = draw_replay(self.replay, options.batch_seconds, options.seed, state.step)
-        if own_pieces := pieces[rank::world]:
-            loss = replay_losses(self.cache, own_pieces).mean() * (len(own_pieces) * world / len(pieces))
+        if pieces_here := pieces[rank::world]:
+            loss = replay_losses(self.cache, pieces_here).mean() * (len(pieces_here) * world / len(pieces))
             self.accelerator.backward(options.replay_weight * loss)
             share = share + options.replay_weight * loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
@@ -217,7 +214,7 @@ class Trainer:
             names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
                 f"step {state.step}: the loss is {value} on {names}; the last checkpoint is kept "
-                f"(a lower --learning-rate usually helps)"
+                f"(a lower `learning_rate` usually helps)"
             )
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
             p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
@@ -243,8 +240,8 @@ class Trainer:
     def evaluate(
         self, epoch: int, loss: float | None = None, rate: float | None = None, left: str = ""
     ) -> None:
-        """Decode dev after an epoch, or at the start, 0, which is selected until an epoch improves on it. The
-        line of the log ends with `left`."""
+        """Decode dev after an epoch. Epoch 0 is the start, which is selected until an epoch improves on it.
+        `left` ends the log's line."""
         started = time.monotonic()
         counts = self.dev_errors()
         wer = sum(counts, ErrorCounts()).wer
@@ -291,21 +288,21 @@ class Trainer:
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
             for i, text in zip(batch, self.cache.texts([self.dev_pieces[i][1] for i in batch]), strict=True):
                 texts[i] = text
-        of_utterance: list[list[str]] = [[] for _ in self.dev]
+        utterance_texts: list[list[str]] = [[] for _ in self.dev]
         for (number, _), text in zip(self.dev_pieces, texts, strict=True):
-            of_utterance[number].append(text)
+            utterance_texts[number].append(text)
         mode = self.options.normalize
         return [
             count_errors(
                 normalize(e.utterance.text or "", mode).split(), normalize(" ".join(pieces), mode).split()
             )
-            for e, pieces in zip(self.dev, of_utterance, strict=True)
+            for e, pieces in zip(self.dev, utterance_texts, strict=True)
         ]
 
     # ---- resuming
 
     def checkpoint(self) -> None:
-        """Write all that a run resumes from, in one step."""
+        """Write the state from which a run resumes."""
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
             checkpoint = {
@@ -328,22 +325,14 @@ class Trainer:
             return
         try:
             last = torch.load(file, map_location="cpu", weights_only=True)
-        except (
-            RuntimeError,
-            TypeError,
-            EOFError,
-            OSError,
-            ValueError,
-            LookupError,
-            UnpicklingError,
-        ) as error:
+        except (RuntimeError, TypeError, EOFError, OSError, ValueError, LookupError, UnpicklingError) as e:
             hint = "delete it to start the run again"
-            raise TrainingError(f"cannot resume from {file}: {error} ({hint})") from error
+            raise TrainingError(f"cannot resume from {file}: {e} ({hint})") from e
         then, now = last["run"], self.identity
         if differing := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
             changes = [f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in differing]
             out = self.options.out
-            raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
+            raise TrainingError(f"{out} holds another run: {', '.join(changes)} (choose another `out`)")
         self.load_parameters(last["tensors"])
         self.optimizer.load_state_dict(last["optimizer"])
         self.order = replace(self.order, **last["order"])

@@ -12,7 +12,7 @@ class SelfTrainingOptions(SharedOptions):
     """Self-training
 
     Attributes:
-        data: recordings: a data directory, whose text is not read, or a folder that is searched for audio
+        data: recordings: a data directory, whose text is not read, or a folder with audio at any depth
         out: experiment folder; an interrupted run in it is resumed
         rounds: largest number of rounds; each labels the recordings with the adapter of the previous one (a
             second round was no better on the dev set on which it was tried)

@@ -1,14 +1,14 @@
-"""Self-training: an adapter from recordings without texts, in rounds. What `ia3-speech self-train` does.
+"""Self-training: an adapter from recordings without texts, in rounds (`ia3-speech self-train`).
 
 In: recordings, options of training and of the search. Out, in OUT: adapter/, config.yaml, train.json and
 metrics.jsonl as `train` writes them; and for each round
 
     round1/train/   a data directory of the utterances to learn from, with pseudo-labels
-    round1/fit/     every fifth of these utterances, of few all: whether training works
+    round1/fit/     every fifth of these utterances (all if they are few), to see whether training works
     round1/exp/     its training, as `train` writes it
 
 Pseudo-labels are words that a recogniser is sure of, and recognises again when the audio is played slower and
-faster: whole utterances, else the parts in which all words are so:
+faster: whole utterances, else the parts in which all words fulfil this:
 
     the patient    denies     chest    pain       words
     the patient    the knees  chest    pain       at 0.9 times the speed; another decoding at 1.1
@@ -68,15 +68,15 @@ LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes", "disagreement")
 MIN_LABELS = 5  # utterances to learn from
 MIN_PART_WORDS = 2  # of a part: a single word, cut out of its context, is recognised worse
 MIN_RECORDINGS = 3
-MIN_WORD_SHARE = 0.9  # of the start's words: missing ones below this count as errors
+MIN_WORD_SHARE = 0.9  # of the start's words: words missing below this share count as errors
 SPEEDS = 0.9, 1.1  # at which a word has to be recognised again
-FEW = 50  # of fewer recordings every third is held out, not every fifth, and all labels are in fit/
+FEW = 50  # with fewer recordings every third is held out, not every fifth, and all labels are in fit/
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
 
 
 @dataclass(frozen=True)
 class SelfTraining:
-    """One run; see the module. `search` labels the recordings: beam search, if it leaves that open."""
+    """A run; see the module. `search` labels the recordings, always by beam search."""
 
     options: SelfTrainingOptions
     search: SearchOptions
@@ -86,20 +86,20 @@ class SelfTraining:
         data, out = self.options.data.resolve(), self.options.out.resolve()
         if data.is_relative_to(out) or out.is_relative_to(data):
             raise TrainingError(
-                f"--out {self.options.out} and --data {self.options.data} lie in one another (give an --out "
-                f"elsewhere: nothing is written beside recordings, and no text is replaced)"
+                f"`out` {self.options.out} and `data` {self.options.data} lie in one another (choose another "
+                f"`out`: nothing is written beside recordings, and no text is replaced)"
             )
         if self.search.search == "greedy":
-            raise TrainingError("--search greedy: recordings are labelled by beam search (leave it out)")
+            raise TrainingError("`search=greedy`: recordings are labelled by beam search (leave it out)")
 
     def run(self) -> dict[str, Any]:
         """Train, or resume.
 
         Returns:
-            The contents of train.json: those of the selected round's training, without a dev WER; recordings,
-            left_out (lines on those that can't be used), selected_round (0: the start), start_disagreement;
-            rounds: the utterances, words and minutes to learn from, and the disagreement, the criterion (see
-            the module), a fraction; if the start was kept, a note with the reason.
+            The contents of train.json: the entries of the selected round's training, without a dev WER;
+            recordings, left_out (lines on unusable recordings), selected_round (0: the start),
+            start_disagreement; rounds: the utterances, words and minutes to learn from, and the disagreement,
+            a fraction (the criterion, see the module); if the start is selected, a note with the reason.
 
         Raises:
             TrainingError, UserError: the options or the recordings can't be used, or another run is writing
@@ -113,7 +113,7 @@ class SelfTraining:
             recordings = len(utterances) + len(unread)
             if len(utterances) < MIN_RECORDINGS:  # a lecture: some of its pieces are held out
                 utterances = [*pieces(utterances, options)]
-            decoding = self.label(options.out / "heard.json", utterances, options.init_adapter)
+            decoding = self.label(options.out / "hypotheses.json", utterances, options.init_adapter)
             left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
             for line in left_out:
                 logger.warning("%s", line)
@@ -121,8 +121,8 @@ class SelfTraining:
                 logger.warning("%s: %s left out", options.data, plural(len(left_out), "recording"))
             unusable = len(left_out) == len(utterances) + len(unread)
             if unusable or len(utterances) < MIN_RECORDINGS:
-                few = f"{plural(len(utterances), 'recording')} won't do (it takes three, or a minute)"
-                for file in options.out.glob("heard*.json"):  # the next attempt has other recordings
+                few = f"too few recordings, {len(utterances)} (give three, or a minute of speech)"
+                for file in options.out.glob("hypotheses*.json"):  # the next attempt has other recordings
                     file.unlink()
                 raise TrainingError(f"{options.data}: {'no recording can be used' if unusable else few}")
             rounds, selected, note = self.train_rounds(utterances, decoding)
@@ -131,7 +131,7 @@ class SelfTraining:
                 "recordings": recordings,
                 "left_out": left_out,
                 "selected_round": selected,
-                "rounds": [{name: each[name] for name in LEARNT} for each in rounds],
+                "rounds": [{name: record[name] for name in LEARNT} for record in rounds],
                 **({} if selected else {"note": note}),
             }
             for name in ("dev_wer", "start_dev_wer"):  # of round1/fit
@@ -164,18 +164,18 @@ class SelfTraining:
             recognizer = load(options.base, search=searched, **model).recognizer
             reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
             decoding = decode_utterances(recognizer, utterances, with_words=True, speed=speed, **reading)
-            words = {id: [astuple(word)[:4] for word in each] for id, each in decoding.words.items()}
+            words = {id: [astuple(word)[:4] for word in text] for id, text in decoding.words.items()}
             atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
         stored = read_json(file)
-        words = {id: tuple(Word(*word) for word in each) for id, each in stored["words"].items()}
+        words = {id: tuple(Word(*word) for word in text) for id, text in stored["words"].items()}
         texts = {u.id: " ".join(word.text for word in words.get(u.id, ())) for u in utterances}
         return Decoding(texts, [BadAudio(*fault) for fault in stored["bad"]], words)
 
     def train_rounds(
         self, utterances: Sequence[Utterance], decoding: Decoding
     ) -> tuple[list[dict[str, Any]], int, str]:
-        """Train the rounds. Returns their records, the number of the best, 0 for the start, and a reason why
-        it would be 0. `decoding` is of the start."""
+        """Train the rounds. Returns their records, the number of the best (0: the start), and the reason if
+        it is 0. `decoding` is the start's."""
         options, rounds, selected = self.options, [], 0
         note = "no round came nearer to its own text with a language model than the start"
         few = len(utterances) < FEW
@@ -192,7 +192,7 @@ class SelfTraining:
                 recognised = plural(sum(map(len, decoding.words.values())), "word")
                 note = (
                     f"too few of the {recognised} that were recognised are certain (is there speech in the "
-                    f"recordings, in the base's language? --min-confidence is {options.min_confidence:g})"
+                    f"recordings, in the base's language? Minimum confidence: {options.min_confidence:g})"
                 )
                 break
             write_data_directory(folder / "train", labels)
@@ -205,7 +205,7 @@ class SelfTraining:
             )
             summary = self.train_round(folder)
             if not summary["selected_epoch"]:
-                note = "training came no nearer to its labels (try a lower --learning-rate)"
+                note = "training came no nearer to its labels (try a lower learning rate)"
                 break
             if number == 1:
                 start = best = self.disagreement(options.out, held_out, options.init_adapter, words)
@@ -217,16 +217,15 @@ class SelfTraining:
                 break
             best, selected = criterion, number
             if number < options.rounds:
-                decoding = self.label(folder / "heard.json", utterances, adapter)
+                decoding = self.label(folder / "hypotheses.json", utterances, adapter)
         return rounds, selected, note
 
     def disagreement(
         self, folder: Path, held_out: Sequence[Utterance], adapter: str | None, words: int
     ) -> float:
-        """The word error rate of a recogniser's greedy text against its own text by beam search. Words
-        that it lacks to 90 % of `words`, those of the start, are errors: silence agrees with itself. (A
-        better one recognises some fewer, in noise: of telephone calls 3 %, with 7 points of WER gained on
-        dev.)"""
+        """The word error rate of a recogniser's greedy text against its text by beam search. Words missing to
+        90 % of the start's number, `words`, are errors, since silence agrees with itself. (In noise, a better
+        recogniser may recognise fewer words: 3 % fewer in telephone calls, with 7 points of WER gained.)"""
         greedy = self.decode(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
         beam = self.decode(folder / "held_out_beam.json", held_out, adapter, "beam").texts
         counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
@@ -235,17 +234,17 @@ class SelfTraining:
         return (total.total + missing) / max(1, total.words + missing)
 
     def train_round(self, folder: Path) -> dict[str, Any]:
-        """Train on FOLDER/train; returns the contents of train.json, also of a training that is complete."""
+        """Train on FOLDER/train, unless that is complete; returns the contents of train.json."""
         if (folder / "exp/train.json").is_file():
             return read_json(folder / "exp/train.json")
-        shared = {each.name: getattr(self.options, each.name) for each in fields(SharedOptions)}
+        shared = {field.name: getattr(self.options, field.name) for field in fields(SharedOptions)}
         shared |= {"on_error": "skip", "batch_seconds": BATCH_SECONDS, "epoch_minutes": EPOCH_MINUTES}
         shared["patience"] = self.options.epochs
         places = {"out": folder / "exp", "train": folder / "train", "dev": folder / "fit"}
         return train(TrainingOptions(**shared, **places))
 
     def save(self, summary: dict[str, Any], started: float) -> None:
-        """Write the adapter of the selected round, or of the start; the options, the summary."""
+        """Write the adapter of the selected round (0: the start), the options and the summary."""
         options, selected = self.options, summary["selected_round"]
         folder = options.out / f"round{selected}"
         adapter = str(folder / "exp/adapter") if selected else options.init_adapter
@@ -271,8 +270,8 @@ class SelfTraining:
 
 
 def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utterance], list[str]]:
-    """The recordings of a Kaldi data directory, whose `text` is not read, or of a folder, where each has a
-    speaker of its own; and a line for each file there that is of no known format."""
+    """The recordings of a Kaldi data directory, whose `text` is not read, or of a folder, where each counts
+    as a speaker; and a line for each file there of an unknown format."""
     if (data / "wav.scp").is_file():
         return [replace(u, text=None) for u in read_for_decoding(data, allow_pipes)], []
     recordings, bad = find_recordings([str(data)])
@@ -292,7 +291,7 @@ def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[
     ids = ids_of(utterances)
     for utterance in utterances:
         cut = [utterance]
-        with suppress(AudioError):  # decoding names it
+        with suppress(AudioError):  # decoding reports it
             length = known_seconds(utterance)
             cut = cut_utterance(utterance, length, maximum, allow_pipes=options.allow_pipes)
         for number, piece in enumerate(cut, 1):
@@ -300,7 +299,7 @@ def pieces(utterances: Sequence[Utterance], options: SharedOptions) -> Iterator[
 
 
 def ids_of(utterances: Sequence[Utterance]) -> UtteranceIds:
-    """Their ids, as taken: the first part of `call` must not have the id of another recording, `call-001`."""
+    """Their ids are taken: the first part of `call` must not get the id of another recording, `call-001`."""
     ids = UtteranceIds(len(utterances))
     for utterance in utterances:
         ids.make_unique(utterance.id)
@@ -308,7 +307,7 @@ def ids_of(utterances: Sequence[Utterance]) -> UtteranceIds:
 
 
 def confirmed(words: Sequence[Word], text: str) -> tuple[Word, ...]:
-    """The words; those that differ from `text` in an alignment have no confidence."""
+    """The words, with confidence 0 where they differ from `text` in an alignment."""
     pairs = align(text.split(), [word.text for word in words], ALIGN_TEXT)
     same = [reference == hypothesis for reference, hypothesis in pairs if hypothesis is not None]
     return tuple(w if agrees else replace(w, confidence=0.0) for w, agrees in zip(words, same, strict=True))
@@ -320,8 +319,8 @@ def confident_labels(
     min_confidence: float,
     maximum_seconds: float | None,
 ) -> list[Utterance]:
-    """Labelled utterances: whole ones in which each word has the confidence `min_confidence`, and of the
-    others, and of those longer than `maximum_seconds`, the parts of two words or more that have it."""
+    """Labelled utterances: whole utterances in which each word has the confidence `min_confidence`; of other
+    utterances, and of utterances beyond `maximum_seconds`, the parts of two words or more that have it."""
     maximum, labels, ids = maximum_seconds or MAXIMUM_SECONDS, [], ids_of(utterances)
     for utterance in utterances:
         if not (words := decoding.words.get(utterance.id)):

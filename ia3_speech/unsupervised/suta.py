@@ -20,10 +20,10 @@ norms are ten steps at 2e-5; IA³ vectors were better with five at 1e-2 (egs/wit
 
 With a language model adaptation may hurt, since the logits become too sure to be corrected (SUTA-LM, arXiv
 2506.11121, which chooses the number of steps for each utterance). Here a text is searched for after each
-step, and the one is taken that the language model finds likeliest.
+step, and the text with the best score of the language model is taken.
 
-The vectors are those of the request alone: they are given to its own forward passes (`ia3.using_rows`), and
-nothing in the model changes, however many threads share it.
+The vectors belong to the request: only its forward passes use them (`ia3.using_rows`), and nothing in the
+model changes, however many threads share it.
 """
 
 from collections import deque
@@ -34,7 +34,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import Base
@@ -49,7 +48,7 @@ TEMPERATURE = 2.5  # T
 ENTROPY_WEIGHT = 0.3  # α
 LEARNING_RATE = 1e-2  # of AdamW, for IA³ vectors
 MEMORY = 5  # pieces that slow vectors are adapted to together
-START = "ones"  # the bank's name of the adapter that a request without one starts from
+START = "ones"  # in the bank, the adapter from which a request without an adapter starts
 ADAPTED = ("key", "value", "ffn", "ffn_output", "attention_output")  # its placements
 
 # A vector's parameter in the model → the request's values for it, (1, 1, d).
@@ -57,17 +56,19 @@ Rows = dict[nn.Parameter, torch.Tensor]
 
 
 class Suta:
-    """See the module. Each request, and each speaker, has its own: `fresh` makes it.
+    """Test-time adaptation, see the module. `fresh` makes another for each request and each speaker.
 
     Args:
-        cache: of the adapters; its bank gets an adapter of ones, from which requests without one start.
+        cache: of the adapters; its bank gets an adapter of ones, the start of requests without an adapter.
     """
 
     def __init__(self, method: Literal["suta", "dsuta"], cache: "AdapterCache"):
         self.method, self.cache = method, cache
         if START not in cache.bank:
-            add_start(cache.bank)
-        self.slow: Rows = {}  # of dsuta; none: the request's start
+            model, config = cache.bank.base.model, IA3Config(ADAPTED)
+            ones = {t: torch.ones(vector_size(model, t)) for t in target_modules(model, config)}
+            cache.bank.add(START, Adapter(START, config, ones))
+        self.slow: Rows = {}  # of dsuta; empty: the request's start
         self.memory: deque[AudioPiece] = deque(maxlen=MEMORY)
         self.pieces = 0
 
@@ -86,7 +87,7 @@ class Suta:
         return candidates[choose_step(search, candidates)]
 
     def candidates(self, wave: np.ndarray, terms: "Terms") -> list[torch.Tensor]:
-        """The same after each number of steps, from none on; fewer if all frames are blank."""
+        """The logits after 0, 1, … STEPS steps; fewer if all frames are blank."""
         bank, row = self.cache.bank, self.cache.row(terms) or START
         with torch.inference_mode(False), torch.enable_grad(), bank.rows([row]):
             given = ROWS.get() or {}
@@ -100,7 +101,7 @@ class Suta:
         return candidates
 
     def remember(self, piece: "AudioPiece", start: Rows) -> None:
-        """Keep a piece; at every fifth let the slow vectors adapt to the last five, or be the start again."""
+        """Add a piece; at every fifth, adapt the slow vectors to the last five, or reset them."""
         self.memory.append(piece)
         self.pieces += 1
         if self.pieces % MEMORY:
@@ -117,7 +118,7 @@ class Suta:
 
 
 class AudioPiece:
-    """A piece of audio, as it is below the lowest vector that adapts.
+    """A piece of audio by its features below the lowest adapted vector.
 
     Args:
         wave: float32 (samples,), 16 kHz.
@@ -178,15 +179,7 @@ def adapted_logits(piece: AudioPiece, start: Rows) -> list[torch.Tensor]:
 
 
 def choose_step(search: Search, candidates: Sequence[torch.Tensor]) -> int:
-    """After how many steps logits, (frames, vocabulary) each, are taken: those whose text the search's
-    language model finds likeliest; without one after all."""
+    """The number of steps whose logits, (frames, vocabulary), give the text with the best score of the
+    search's language model; without a language model all steps."""
     scores = [search(logits).lm_score for logits in candidates]
     return len(scores) - 1 if None in scores else int(np.argmax(scores))
-
-
-def add_start(bank: Bank) -> None:
-    """Load an adapter of ones."""
-    config = IA3Config(ADAPTED)
-    targets = target_modules(bank.base.model, config)
-    ones = {target: torch.ones(vector_size(bank.base.model, target)) for target in targets}
-    bank.add(START, Adapter(START, config, ones))

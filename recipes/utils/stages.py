@@ -192,9 +192,9 @@ class Study:
 
     def write_results(self, texts: Sequence[str], results: dict[str, Any], exp: Path | None = None) -> None:
         """Write EXP/RESULTS.md, and EXP/results.json, with the command that made them; print the first."""
-        made, exp = provenance(), exp or self.exp
-        line = f"`{made['command']}` (commit {made['commit']}{' with changes' * made['dirty']})\n"
-        write_json(exp / "results.json", {"schema": 1} | results | made)
+        record, exp = provenance(), exp or self.exp
+        line = f"`{record['command']}` (commit {record['commit']}{' with changes' * record['dirty']})\n"
+        write_json(exp / "results.json", {"schema": 1} | results | record)
         write_text(exp / "RESULTS.md", text := "\n".join(filter(None, [*texts, line])))
         print(text, end="")
 

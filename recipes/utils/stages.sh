@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Source this: what adapt.sh, study.sh and speakers.sh have in common, their options and, as functions, their stages.
+# Source this: the common options of adapt.sh, study.sh and speakers.sh, and functions for their stages.
 # Nothing runs here.
 _option_files+=("${BASH_SOURCE[0]}")
 
@@ -55,8 +55,8 @@ plain() {
   done
 }
 
-# plain_speakers FILE…: fails where a table, such as utt2spk, names a speaker who is no plain word for a shell or a file system:
-# folders of adapters are called like speakers, and stand in the lines of jobs.
+# plain_speakers FILE…: fails if a table such as utt2spk has a speaker whose name is not a plain word for a shell and a file
+# system, since the name becomes a folder in the lines of jobs.
 plain_speakers() {
   local fault
   [[ -e $1 ]] || return 0
@@ -64,10 +64,10 @@ plain_speakers() {
   [[ -z $fault ]] || fail "$fault can't name a folder (letters, digits, - and _ are safe: rename it in the corpus's tables)"
 }
 
-# configuration FILE: refuses a YAML file that is not there; a bare name is a configuration of the package.
+# configuration FILE: fails if a YAML file does not exist; a bare name is a configuration of the package.
 configuration() { [[ ($1 != *.yaml && $1 != */*) || -f $1 ]] || fail "there is no configuration $1"; }
 
-# fetch ARCHIVE FOLDER OPTION…: with --download DIR an archive of OpenSLR, which unpacks to FOLDER; that is the corpus then.
+# fetch ARCHIVE FOLDER OPTION…: with --download DIR, fetch an archive of OpenSLR, which unpacks to FOLDER, the corpus.
 fetch() {
   [[ -n $download ]] || return 0
   [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
@@ -189,19 +189,19 @@ lock() {
 # exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3);
 # its progress as it comes, where no terminal shows the bars.
 step() {
-  local message=$1 start=$SECONDS said=$exp/log/.step took
+  local message=$1 start=$SECONDS output=$exp/log/.step took
   shift
   printf '%s … ' "$message"
   trap 'echo; cat "$exp/log/.step" >&2' EXIT
-  if [[ -t 1 ]]; then "$@" >"$said"; else "$@" | tee "$said" | progress "$message"; fi
+  if [[ -t 1 ]]; then "$@" >"$output"; else "$@" | tee "$output" | progress "$message"; fi
   trap - EXIT
   took="$((SECONDS - start)) s"
-  [[ ! -s $said ]] || grep -qv ': up to date$' "$said" || took="up to date"
+  [[ ! -s $output ]] || grep -qv ': up to date$' "$output" || took="up to date"
   [[ ! -t 1 ]] || printf '\r\033[K%s … ' "$message" # a progress bar stood there
   printf '%s\n' "$took"
-  grep -E 'was made from other inputs|^ *note:' "$said" || true
-  { echo "# $message"; cat "$said"; } >>"$exp/log/steps.log"
-  [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$said"
+  grep -E 'was made from other inputs|^ *note:' "$output" || true
+  { echo "# $message"; cat "$output"; } >>"$exp/log/steps.log"
+  [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$output"
 }
 
 # progress MESSAGE: of its input the lines of epochs, folds and times; after them MESSAGE again.
@@ -237,8 +237,7 @@ notice_changed_data() {
   [[ $answer == [yY]* ]] || fail "$changed (--retrain true trains them anew, another --corpus-name leaves them as they are)"
 }
 
-# validate SET …: each of these directories below $data, and all its audio; what those that are not train or dev have in
-# common with them.
+# validate SET …: check these directories below $data and all their audio; list what test sets have in common with train and dev.
 validate() {
   local set
   for set; do
@@ -252,9 +251,9 @@ validate() {
 
 # decode_and_score STAGE SYSTEM SEARCH SET: decode $data/SET with a system, score it against the base, both in
 # exp/<corpus>/SYSTEM/decode_SEARCH_SET. SYSTEM is base, the name of --init-adapter, a folder that was trained (ia3_plus_seed1),
-# or that of a scaled adapter (ia3_plus_seed1/scale_0.5). SEARCH is greedy, lm (with a language model) or hotwords (with hot
-# words too); what is compared is decoded by the same search, but for the base with a language model, which is
-# compared with the base without, and hot words, which are with the same system without them.
+# or a scaled adapter (ia3_plus_seed1/scale_0.5). SEARCH is greedy, lm (with a language model) or hotwords (with hot words too).
+# A system is compared with the base by the same search, the base with a language model with the base without it, and
+# hot words with the same system without them.
 decode_and_score() {
   local system=$2 search=$3 set=$4 adapter="" decode score=$score_opts folder log with="" baseline="" training=""
   [[ ! -d $data/train ]] || training="--training $data/train" # where speakers are adapted to, there is none
@@ -292,7 +291,7 @@ decode_and_score() {
   step "stage $1, decode and score $set with $system$with" job
 }
 
-# name_seeds SYSTEM …: what is trained with seeds, in folders SYSTEM_seedN of exp/<corpus>.
+# name_seeds SYSTEM …: note that these systems are trained with seeds, in folders SYSTEM_seedN of exp/<corpus>.
 declare -A system_of seed_of
 name_seeds() {
   local system seed
@@ -328,9 +327,8 @@ calibrate_adapter() {
     --adapter "$adapter" "${@:3}"
 }
 
-# register ADAPTER NAME SCORE …: register an adapter with the search that is the best on dev, where it helps by the first of these
-# scores; all are in its card. What this corpus registered under that name before is kept as NAME@1. A small run takes no full
-# run's name, but NAME_small.
+# register ADAPTER NAME SCORE …: register an adapter with its best search on dev, if it helps by the first of these scores; its
+# card has all scores. An earlier adapter of this corpus and name becomes NAME@1. A small run registers NAME_small.
 register() {
   local anyway name=$2
   [[ $size == full ]] || name+=_small
@@ -338,7 +336,7 @@ register() {
   python -m ia3_speech.results register "$1" "$name" $anyway --score "${@:3}"
 }
 
-# summary: of what was finished, what was gained and what it costs; where the tables are; a sample; the command to try next.
+# summary: print gains and costs of the finished recipes, where the tables are, a sample, and the next command.
 summary() {
   [[ ${#finished[@]} -gt 0 ]] || return 0
   local home=""

@@ -107,7 +107,11 @@ def test_a_scaling_is_found_for_the_search_that_it_was_fitted_with_alone(calibra
         assert bool(said) == (scaling is None)
     write_arpa(estimate([["a", "cough"]], 2), lm)
     terms.write_text("fever\ncough\n")
-    assert find_scaling(base, AdapterSpec(), own) is find_scaling(base, AdapterSpec(), record("greedy", hotwords=terms)) is None
+    assert (
+        find_scaling(base, AdapterSpec(), own)
+        is find_scaling(base, AdapterSpec(), record("greedy", hotwords=terms))
+        is None
+    )
 
 
 def test_the_mini_base_is_calibrated_for_its_own_searches():

@@ -82,7 +82,7 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
     assert not folder.exists()
 
 
-def test_what_can_not_be_used_is_named_by_line_and_the_rest_is_taken(place, run_command):
+def test_unusable_corrections_are_named_by_line_and_the_rest_is_stored(place, run_command):
     table = place / "audio/new/table.csv"
     rows = ["file,text", "0.wav,no fever", "gone.wav,no", "1.wav,größer", "2.wav,?", "broken.wav,no"]
     rows += ["0.wav,no", f"3.wav,{30 * 'long '}", f"{300 * 'x'}.wav,no"]
@@ -134,7 +134,7 @@ def test_terms_that_stay_wrong_become_hot_words(place):
     assert SearchOptions().complete(folder).hotwords == folder / "hotwords.txt"
 
 
-def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypatch, capsys):
+def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkeypatch, capsys):
     folder = registry.adapters_dir() / "anna"
     (folder / "hotwords.txt").write_text("metformin\n")  # registered with it
     before, few_options = registry.file_contents(folder), voice.few_options
@@ -155,8 +155,8 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert registry.registered_names() == ["anna"] and registry.file_contents(folder) == before
 
     monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 0.0)
-    told = learn()
-    assert "anna is not replaced" in told and "; in speech of other people it made" in told
+    printed = learn()
+    assert "anna is not replaced" in printed and "; in speech of other people it made" in printed
     monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 1.1)
 
     assert "anna is the new adapter now, and anna@1 the earlier one" in learn()
@@ -176,7 +176,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     shutil.rmtree(place / "data")  # what it was trained on is gone
     with pytest.raises(UserError, match="anna: 3 utterances can't be divided into folds"):
         learn()
-    assert "data that it was trained on are not there any more" in capsys.readouterr().out
+    assert "training data do not exist any more" in capsys.readouterr().out
 
 
 def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place, monkeypatch):

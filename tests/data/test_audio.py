@@ -96,7 +96,7 @@ def test_blocks_equal_the_whole_file(tmp_path, suffix, rate, gains):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "m4a"])
-def test_a_recording_is_not_in_memory_at_its_own_rate(tmp_path, suffix):
+def test_a_recording_is_not_in_memory_at_its_sampling_rate(tmp_path, suffix):
     """Two minutes of 48 kHz stereo are 46 MB, and 8 MB as 16 kHz mono."""
     file, seconds = tmp_path / f"a.{suffix}", 120
     stereo = np.tile(tone(1.0, 48_000), (2, seconds))
@@ -170,7 +170,7 @@ def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
     soundfile.write(file, tone(), RATE)
     parts = [utterance(f"spk-{n}", f"echo x >> {file}.runs; cat {file} |", n / 10, 0.8) for n in range(5)]
     with pytest.raises(
-        AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command \(pass --allow-pipes"
+        AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command \(pass `allow_pipes`"
     ):
         load_utterance(parts[1])
     waves = [wave for _, wave in load_utterances(parts, allow_pipes=True, progress=False)]

@@ -40,12 +40,12 @@ def parquet(folder: Path, columns: dict, split: str = "train", **features) -> Pa
     """A dataset folder with one parquet file; `audio` holds bytes, or pairs of path and bytes."""
     cells = [cell if isinstance(cell, tuple) else (None, cell) for cell in columns["audio"]]
     columns = columns | {"audio": [{"path": path, "bytes": data} for path, data in cells]}
-    made = datasets.Dataset.from_dict(columns)
-    made = made.cast_column("audio", datasets.Audio(decode=False))
+    rows = datasets.Dataset.from_dict(columns)
+    rows = rows.cast_column("audio", datasets.Audio(decode=False))
     for column, feature in features.items():
-        made = made.cast_column(column, feature)
+        rows = rows.cast_column(column, feature)
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    made.to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
+    rows.to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
     return folder
 
 
@@ -97,7 +97,7 @@ def test_an_audiofolder(tmp_path, run_command):
         rows = "".join(f"{name}.wav,text of {name},spk{name}\n" for name in names)
         (folder / "metadata.csv").write_text("file_name,transcription,speaker\n" + rows)
     corpus = str(tmp_path / "corpus")
-    with pytest.raises(DataError, match=r"has the splits train, test \(choose one with --split\)"):
+    with pytest.raises(DataError, match=r"has the splits train, test \(choose one with `split`\)"):
         convert_dataset(corpus, tmp_path / "data")
     with pytest.raises(DataError, match=r"has no split dev \(it has train, test\)"):
         convert_dataset(corpus, tmp_path / "data", split="dev")
@@ -158,7 +158,7 @@ def test_columns_can_be_named(tmp_path):
         ({"labels": "dur"}, "dur cannot be a label: utt2dur is another table"),
         (
             {"audio_column": "none"},
-            "which column is the audio? it has audio, text, dur (name it with --audio",
+            "which column is the audio? it has audio, text, dur (name it with `audio",
         ),
     ],
 )

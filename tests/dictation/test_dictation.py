@@ -344,7 +344,7 @@ def test_faults_of_rules(tmp_path, text, message):
 def test_faults_of_options(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.yaml: cannot be read: No such file or directory \(a YAML"):
         make_dictation(tmp_path / "nowhere.yaml")
-    with pytest.raises(UserError, match="--dictation-off: 'perod' is no part and no command"):
+    with pytest.raises(UserError, match="`dictation_off`: 'perod' is no part and no command"):
         make_dictation(off="perod")
 
 

@@ -31,21 +31,21 @@ def folder(tmp_path_factory):
         parts += [0.6 * wave / np.abs(wave).max(), np.zeros(round(0.8 * SAMPLE_RATE), np.float32)]
     wave = np.concatenate(parts)
     wave += np.random.default_rng(0).normal(0, 1e-3, len(wave))
-    made = tmp_path_factory.mktemp("dictation")
-    soundfile.write(made / "a.wav", wave, SAMPLE_RATE, subtype="FLOAT")
+    path = tmp_path_factory.mktemp("dictation")
+    soundfile.write(path / "a.wav", wave, SAMPLE_RATE, subtype="FLOAT")
     later = round(0.4 * SAMPLE_RATE)
     call = np.stack([np.pad(wave, (0, later)), np.pad(wave, (later, 0))], axis=1)
-    soundfile.write(made / "call.wav", call, SAMPLE_RATE, subtype="FLOAT")
-    (made / "terms.txt").write_text(TERMS)
-    return made
+    soundfile.write(path / "call.wav", call, SAMPLE_RATE, subtype="FLOAT")
+    (path / "terms.txt").write_text(TERMS)
+    return path
 
 
 @pytest.fixture(scope="module")
 def asr(folder, base_folder):
     search = SearchOptions(search="greedy", hotwords=folder / "terms.txt")
     asr = load(base_folder, search=search, post_process=make_dictation())
-    heard = Transcriber(asr.recognizer).transcribe(folder / "a.wav", word_timestamps=True)
-    assert [segment.text for segment in heard.segments] == HEARD, "the base hears something else"
+    transcript = Transcriber(asr.recognizer).transcribe(folder / "a.wav", word_timestamps=True)
+    assert [segment.text for segment in transcript.segments] == HEARD, "the base hears something else"
     return asr
 
 
@@ -59,15 +59,15 @@ def test_files(folder, asr, base_folder, tmp_path, run_command):
         return done.out
 
     run("--format", "txt,json,srt,ctm", "--output-dir", tmp_path)
-    made = {name: (tmp_path / f"a.{name}").read_text() for name in ("txt", "json", "srt", "ctm")}
-    assert made["txt"].splitlines() == WRITTEN == run("--format", "txt").splitlines()
-    record = json.loads(made["json"])
+    outputs = {name: (tmp_path / f"a.{name}").read_text() for name in ("txt", "json", "srt", "ctm")}
+    assert outputs["txt"].splitlines() == WRITTEN == run("--format", "txt").splitlines()
+    record = json.loads(outputs["json"])
     assert (record["text"], record["raw_text"]) == (" ".join(WRITTEN), " ".join(HEARD))
     assert [(item["text"], item["raw_text"]) for item in record["segments"]] == [
         *zip(WRITTEN, RAW, strict=True)
     ]
-    assert [block.splitlines()[-1] for block in made["srt"].strip().split("\n\n")[-2:]] == WRITTEN
-    assert [line.split()[4] for line in made["ctm"].splitlines()] == " ".join(HEARD).split()
+    assert [block.splitlines()[-1] for block in outputs["srt"].strip().split("\n\n")[-2:]] == WRITTEN
+    assert [line.split()[4] for line in outputs["ctm"].splitlines()] == " ".join(HEARD).split()
 
 
 def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, run_command):
@@ -87,6 +87,6 @@ def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, run
     assert [(item["text"], item["raw_text"]) for item in records] == [*zip(WRITTEN, RAW, strict=True)]
     recorded = asr.transcribe(folder / "a.wav", word_timestamps=True).segments
     assert [*asr.stream(folder / "a.wav")] == [*recorded]
-    for one, segment in zip(records, recorded, strict=True):
+    for record, segment in zip(records, recorded, strict=True):
         times = pytest.approx((segment.start, segment.end), abs=0.1)
-        assert (one["start"], one["end"]) == times
+        assert (record["start"], record["end"]) == times

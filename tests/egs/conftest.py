@@ -11,15 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.egs.python_server import forking_python
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def run_recipe() -> Callable[..., subprocess.CompletedProcess]:
+def run_recipe(tmp_path_factory) -> Iterator[Callable[..., subprocess.CompletedProcess]]:
     """A function: `bash egs/RECIPE/run.sh OPTION…` with this Python; stdout and stderr as text."""
 
     def run(recipe: str, *options: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{python}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
             ["bash", str(ROOT / "egs" / recipe / "run.sh"), *options],
             cwd=cwd,
@@ -28,7 +30,8 @@ def run_recipe() -> Callable[..., subprocess.CompletedProcess]:
             text=True,
         )
 
-    return run
+    with forking_python(tmp_path_factory.mktemp("python")) as python:
+        yield run
 
 
 @contextmanager

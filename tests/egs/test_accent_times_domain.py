@@ -114,8 +114,8 @@ def test_the_tables_and_results_json(local, work, capsys):
     assert blocks[3] == f"{warning}sentences are scored separately too."
     assert all(line in text for line in expected[2].splitlines())
     results = json.loads((work / "exp/real/results.json").read_text())
-    adults = [one for one in results["systems"] if one["set"] == "test_adults"]
-    assert [(one["system"], one["seed"], one["wer"]) for one in adults] == [
+    adults = [row for row in results["systems"] if row["set"] == "test_adults"]
+    assert [(row["system"], row["seed"], row["wer"]) for row in adults] == [
         ("base", None, 0.6), ("accent", 1, 0.4), ("accent", 2, 0.4), ("domain", 1, 0.4), ("domain", 2, 0.4),
         ("sum", 1, 0.2), ("sum", 2, 0.4), ("half", 1, 0.3), ("half", 2, 0.3),
     ]  # fmt: skip
@@ -123,7 +123,7 @@ def test_the_tables_and_results_json(local, work, capsys):
         f"{work}/exp/{name}/ia3_plus_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")
     ]
     assert adults[-1]["adapter"] == "+".join(adapters)
-    pairs = {(one["system"], one["baseline"]): one for one in results["pairs"] if one["set"] == "test_adults"}
+    pairs = {(row["system"], row["baseline"]): row for row in results["pairs"] if row["set"] == "test_adults"}
     assert len(pairs) == 2 + 2 + 3 + 3 and pairs["sum", "domain"]["mapsswe"]["segments"] == 2
     with pytest.raises(UserError, match=r"ia3_plus_seed3/train\.json"):
         local.study.main(local.study.Options(seeds=3, **options))

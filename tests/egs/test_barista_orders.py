@@ -111,11 +111,11 @@ def test_the_base_finds_the_sentences(local, corpus, base_folder, tmp_path):
     assert len((tmp_path / "heard").read_text().splitlines()) == 8
     sets = {name: read_data_directory(tmp_path / name) for name in ("train", "dev", "test")}
     assert {name: len(data) for name, data in sets.items()} == {"train": 4, "dev": 1, "test": 3}
-    every = {one.id: one for data in sets.values() for one in data}
+    every = {utterance.id: utterance for data in sets.values() for utterance in data}
     assert sorted(every) == [uuid(number) for number in range(8)]
     assert sum(every[uuid(number)].text == text for number, (text, _) in enumerate(ORDERS)) >= 6
     assert every[uuid(0)].labels == {"drink": "latte", "size": "small", "milk": "soy milk"}
-    assert all(one.speaker == id for id, one in every.items())
+    assert all(utterance.speaker == id for id, utterance in every.items())
 
 
 # ---- with transcripts.tsv
@@ -183,12 +183,12 @@ def test_the_real_corpus(local, shared_data, tmp_path):
     local.prepare.main(shared_data / RECIPE, tmp_path)
     real = {name: read_data_directory(tmp_path / name) for name in ("train", "dev", "test")}
     assert {name: len(data) for name, data in real.items()} == {"train": 254, "dev": 44, "test": 151}
-    texts = {name: {one.text for one in data} for name, data in real.items()}
+    texts = {name: {utterance.text for utterance in data} for name, data in real.items()}
     assert not texts["test"] & (texts["train"] | texts["dev"])
     assert not texts["train"] & texts["dev"]
     assert all(re.fullmatch(r"[a-z']+( [a-z']+)*", text) for said in texts.values() for text in said)
     for data in real.values():
-        for one in data:
-            assert one.text in local.grammar.sentences(one.labels)
-            if one.id[0] in "0123" or not local.grammar.has_article(one.text):
-                assert local.grammar.nearest(one.labels, one.text) == one.text
+        for order in data:
+            assert order.text in local.grammar.sentences(order.labels)
+            if order.id[0] in "0123" or not local.grammar.has_article(order.text):
+                assert local.grammar.nearest(order.labels, order.text) == order.text

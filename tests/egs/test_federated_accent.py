@@ -17,12 +17,12 @@ MODULES = ("experiments",)
 
 
 def utterances(folder: Path, speaker: str) -> list[Utterance]:
-    made = []
+    recorded = []
     for number, text in enumerate(("NO FEVER", "A COUGH")):
         file = folder / f"{speaker}-{number}.wav"
         soundfile.write(file, np.random.default_rng(int(speaker) + number).normal(0, 0.1, 16_000), 16_000)
-        made.append(Utterance(file.stem, speaker, file.stem, str(file), text=text, duration=1.0))
-    return made
+        recorded.append(Utterance(file.stem, speaker, file.stem, str(file), text=text, duration=1.0))
+    return recorded
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def data(tmp_path):
 # test_federated_replies.py has the other faults.
 FAULTS = [
     ({"vector": np.full(32, np.nan, np.float32)}, "hold NaN", {"base": None}, "another base"),
-    ({"vector": np.zeros(2**20, np.float32)}, "other names", {"metrics": None}, "has None utterances"),
+    ({"vector": np.zeros(2**20, np.float32)}, "other names", {"metrics": None}, "claims None utterances"),
 ]
 
 

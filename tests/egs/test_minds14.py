@@ -40,12 +40,12 @@ def test_the_hub_s_countries_become_sets_with_accents_and_intents(local, hub, tm
     local.prepare.main(hub, tmp_path / "out")
     sets = {name: read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")}
     assert sum(map(len, sets.values())) == 30 and len(sets["test"]) == 6
-    texts = {name: {one.text for one in data} for name, data in sets.items()}
+    texts = {name: {call.text for call in data} for name, data in sets.items()}
     assert not texts["train"] & texts["test"] and not texts["train"] & texts["dev"]
-    every = [one for data in sets.values() for one in data]
-    assert {one.labels["accent"] for one in every} == {"en-AU", "en-GB", "en-US"}
-    assert {one.labels["intent"] for one in every} == {"balance", "business_loan"}
-    assert all(one.id.startswith(one.labels["accent"]) for one in every)
+    every = [call for data in sets.values() for call in data]
+    assert {call.labels["accent"] for call in every} == {"en-AU", "en-GB", "en-US"}
+    assert {call.labels["intent"] for call in every} == {"balance", "business_loan"}
+    assert all(call.id.startswith(call.labels["accent"]) for call in every)
 
 
 def test_terms_are_of_the_list_and_the_references(local, tmp_path, shared_data):

@@ -82,8 +82,8 @@ def test_sets_are_mixed_and_a_line_is_a_telephones(local, tmp_path):
     parts = {kind: tmp_path / folder / "data" for kind, folder in folders.items()}
     write_data_directory(tmp_path / "left", utterances[:1])
     local.study.mix(tmp_path / "mixed", parts, without=tmp_path / "left")
-    mixed = {one.id: one for one in read_data_directory(tmp_path / "mixed")}
+    mixed = {u.id: u for u in read_data_directory(tmp_path / "mixed")}
     assert [*mixed] == ["line_reader-a-1", "orders-a-1", "reader-a-1"]
-    assert {one.labels["corpus"] for one in mixed.values()} == {"line_reader", "orders", "reader"}
+    assert {u.labels["corpus"] for u in mixed.values()} == {"line_reader", "orders", "reader"}
     wave, rate = soundfile.read(mixed["line_reader-a-1"].source)
     assert (rate, len(wave)) == (8000, 8000) and abs(wave[100:-100]).max() < 0.05

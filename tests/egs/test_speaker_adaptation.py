@@ -27,9 +27,9 @@ def kaldi(folder, counts):
 
 def test_a_data_directory_keeps_its_labels_and_loses_speakers_with_little(local, tmp_path, capsys):
     local.prepare.main(str(kaldi(tmp_path, {"ann": 6, "bob": 4})), tmp_path / "out")
-    found = read_data_directory(tmp_path / "out/test")
-    assert list(found.speakers) == ["ann"] and len(found) == 6
-    assert {one.labels["room"] for one in found} == {"a"}
+    data = read_data_directory(tmp_path / "out/test")
+    assert list(data.speakers) == ["ann"] and len(data) == 6
+    assert {utterance.labels["room"] for utterance in data} == {"a"}
     assert "left out, with fewer than 5 utterances: bob\n" in capsys.readouterr().out
 
 
@@ -41,7 +41,7 @@ def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local
     local.prepare.main(str(corpus), tmp_path / "train", "train")
     speechocean762.prepare(corpus, tmp_path / "theirs")
     mine, theirs = (read_data_directory(tmp_path / name) for name in ("train/test", "theirs/dev"))
-    assert [one.id for one in mine] == [one.id for one in theirs]
+    assert [u.id for u in mine] == [u.id for u in theirs]
     assert sorted(speaker[0] for speaker in mine.speakers) == ["0", "1"]  # a child and an adult
 
 
@@ -75,6 +75,28 @@ def test_each_person_is_trained_and_tested_on_other_utterances(
     assert ", 5 utterances" not in capsys.readouterr().out
     with pytest.raises(UserError, match="has 7 utterances: with --k 7 none is left"):
         local.one_by_one.main(tmp_path / "data", tmp_path / "exp", "7", str(tmp_path / "base"))
+
+
+def test_speakers_and_a_grid_of_their_options(tmp_path, random_base, run_recipe):
+    """recipes/speakers.sh, to the end; then --grid, which compares and registers nothing."""
+    work, home = tmp_path / "work", tmp_path / "home"
+    options = {
+        "corpus": kaldi(tmp_path, {"ann": 6, "bob": 6}), "base": random_base, "work-dir": work, "folds": 2,
+        "adapt-opts": "--epochs 1", "out-of-domain": work / "data/data/test", "register-anyway": "true",
+        "k": "2 3", "corpus-name": "data",
+    }  # fmt: skip
+    for more in ({}, {"k": 2, "grid": "clip=0.5,1", "stop-stage": 7}):
+        given = [str(word) for name, value in (options | more).items() for word in (f"--{name}", value)]
+        done = run_recipe(RECIPE, *given, IA3_SPEECH_HOME=str(home))
+        assert done.returncode == 0, done.stdout + done.stderr
+    exp = work / "exp/data"
+    systems = {"from_base_k3_seed1", "from_base_k2_seed1"}
+    systems |= {f"from_base_k2_clip{clip}_seed1" for clip in ("0.5", "1")}
+    assert {path.parents[1].name for path in exp.glob("from_*/decode_greedy_test/score.json")} == systems
+    assert len([*exp.glob("from_base_k3_seed1/*/*/decode_greedy_out_of_domain/score.json")]) == 1
+    assert (exp / "report_from_base_k3.html").is_file() and (exp / "RESULTS.md").is_file()
+    registered = {path.name for path in (home / "adapters").iterdir() if path.name[0] != "."}
+    assert registered == {"speakerann", "speakerbob"}
 
 
 def test_a_speaker_s_name_is_no_shell_command(tmp_path, run_recipe):

@@ -1,5 +1,6 @@
 """egs/TEMPLATE: your own recordings, with a CSV file or as Kaldi data directories."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -62,3 +63,62 @@ def test_results_are_where_the_user_started_or_beside_the_corpus(tmp_path, run_r
     assert f"data/ and exp/ are in {tmp_path / place}\n" in done.stdout
     for name in ("data/notes/train/text", "exp/notes/log"):
         assert (tmp_path / place / name).exists()
+
+
+def split_corpus(folder: Path, recordings: dict[str, list[tuple[float, str]]]) -> Path:
+    """A folder of recordings and its CSV file: set → seconds and text of each."""
+    rows = []
+    for name, contents in recordings.items():
+        for number, (seconds, text) in enumerate(contents):
+            noise(folder / f"{name}{number}.wav", seconds)
+            rows.append(f"{name}{number}.wav,{text},{name}{number},{name}")
+    (folder / "list.csv").write_text("\n".join(["file,text,speaker,split", *rows]) + "\n")
+    return folder
+
+
+def test_a_study_of_an_adapter(tmp_path, random_base, run_recipe):
+    """recipes/study.sh: the mean of the seeds, scaled adapters, variants, a learning curve."""
+    counts = {"train": 4, "dev": 2, "test": 2}
+    corpus = {name: [(1.0, f"{name} {letter}") for letter in "abcd"[:n]] for name, n in counts.items()}
+    work = tmp_path / "work"
+    options = {
+        "corpus": split_corpus(tmp_path / "notes", corpus), "base": random_base, "work-dir": work,
+        "out-of-domain": work / "data/notes/test", "train-opts": "--epochs 1", "stop-stage": 6, "seeds": 2,
+        "average": "true", "trade-off": "0.5 1", "variants": "replay-weight=1", "curve": "0.02",
+    }  # fmt: skip
+    done = run_recipe("TEMPLATE", *(str(w) for name, value in options.items() for w in (f"--{name}", value)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    exp = work / "exp/notes"
+    tested = {str(file.parent.relative_to(exp)) for file in exp.rglob("score.json")}
+    on_both = ["base", "ia3_plus_seed1", "ia3_plus_seed2", "ia3_plus_average", "ia3_plus_average/scale_0.5",
+               "ia3_plus_replay-weight1_seed1", "ia3_plus_replay-weight1_seed2"]  # fmt: skip
+    assert tested == {
+        *(f"{system}/decode_greedy_{name}" for system in on_both for name in ("test", "out_of_domain")),
+        *(f"curve/minutes_0.02_seed{seed}/decode_greedy_test" for seed in (1, 2)),
+        "ia3_plus_average/decode_greedy_dev",
+    }
+    assert len(read_data_directory(work / "data/notes/curve/minutes_0.02")) < 4
+    score = json.loads((exp / "ia3_plus_average/scale_0.5/decode_greedy_test/score.json").read_text())
+    assert score["adapter"]["name"] == f"{exp}/ia3_plus_average/adapter:0.5" and score["baseline"]
+
+
+def test_long_recordings_of_train_and_dev_are_cut_at_the_maximum_of_the_base(
+    local, tmp_path, tiny_model, processor, capsys
+):
+    """Noise gives a random base no places: texts that leave it little choice, ten words to 1.3 s."""
+    words = "one two three four five six seven eight nine ten"
+    lengths = {"train": (2.0, 8.0), "dev": (2.0, 7.0), "test": (2.0, 9.0)}
+    corpus = {
+        name: [(s, " ".join(round(s / 1.3) * [words])) for s in seconds] for name, seconds in lengths.items()
+    }
+    tiny_model(num_conv_pos_embeddings=600).save_pretrained(tmp_path / "base")  # a base of six seconds
+    processor.save_pretrained(tmp_path / "base")
+    folder = split_corpus(tmp_path / "notes", corpus)
+    local.prepare.main(folder, tmp_path / "out", base=str(tmp_path / "base"))
+    printed = capsys.readouterr().out
+    for name in ("train", "dev"):
+        data = read_data_directory(tmp_path / "out" / name)
+        assert len(data) > 2 and all(utterance.duration <= 6 for utterance in data)
+        assert f"{data}; 1 long recordings became " in printed
+    tested = read_data_directory(tmp_path / "out/test")
+    assert [utterance.duration for utterance in tested] == [2.0, 9.0]

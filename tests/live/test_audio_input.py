@@ -128,7 +128,7 @@ def test_samples_come_as_soon_as_they_are_there():
 @pytest.mark.parametrize(
     ("devices", "message"),
     [
-        ([], "--mic-device 7: no such input (input devices: none; is one connected"),
+        ([], "`mic_device=7`: no such input (input devices: none; is one connected"),
         ([{"index": 3, "name": "Headset", "max_input_channels": 1}], "(input devices: 3 Headset)"),
     ],
 )
@@ -147,5 +147,5 @@ def test_no_such_device(monkeypatch, devices, message):
 
 def test_the_missing_extra_and_the_missing_library_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(AudioError, match=r"^--mic needs .* -e '\.\[mic\]'; .*libportaudio2"):
+    with pytest.raises(AudioError, match=r"^`mic` needs .* -e '\.\[mic\]'; .*libportaudio2"):
         Microphone()

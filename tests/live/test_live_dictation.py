@@ -45,7 +45,7 @@ def final_events(pieces: list[str], *, partials: bool = False) -> list[StreamEve
 
 @settings(max_examples=200, deadline=None)
 @given(PIECES)
-def test_final_texts_are_what_is_written_of_the_whole(pieces):
+def test_final_texts_join_to_the_text_of_the_whole(pieces):
     events = final_events(pieces)
     words = [word for event in recognized(*pieces) for word in event.words]
     whole = written_text(words, DICTATION)

@@ -122,7 +122,7 @@ def test_a_partial_text_at_most_every_half_second_and_one_a_portion(recognizer):
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "hubert-stable", "bert", "parakeet"])
-def test_kept_logits_line_up_with_new_ones(processor, name):
+def test_stored_logits_line_up_with_new_logits(processor, name):
     """Of any architecture: as many frames as the piece has so far, and the final text is the offline one."""
     tokenizer = PIECE_TOKENIZERS[name]() if name in PIECE_TOKENIZERS else processor.tokenizer
     base = make_base(tiny(name), tiny_processor(name, tokenizer), name)

@@ -74,7 +74,7 @@ def test_what_has_no_link(tmp_path):
 def test_pipes_run_only_where_allowed(tmp_path, caplog):
     touched = tmp_path / "touched"
     assert embedded_audio([utterance(f"touch {touched} |")], allow_pipes=False) == {}
-    assert not touched.exists() and "is a shell command (pass --allow-pipes" in caplog.text
+    assert not touched.exists() and "is a shell command (pass `allow_pipes`" in caplog.text
 
 
 def test_texts_of_dots_lie_on_no_other_text():

@@ -48,9 +48,9 @@ def whisper_folder(tmp_path_factory):
     if not script.is_file():
         pytest.skip("../shared/models/whisper_base.py is absent")
     folder = tmp_path_factory.mktemp("models") / "whisper-base"
-    made = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=300)
-    if made.returncode:
-        pytest.skip(f"Whisper base cannot be fetched here: {made.stderr.strip().splitlines()[-1]}")
+    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        pytest.skip(f"Whisper base cannot be fetched here: {done.stderr.strip().splitlines()[-1]}")
     return str(folder)
 
 
@@ -68,13 +68,13 @@ def model(scripts, speech, whisper_folder):
 def test_the_first_convolution_is_a_rectified_spectrum(model, speech):
     """GELU(a) + GELU(−a) of 3 × the STFT with a Hann window: the layer norm after it is not seen."""
     layer, wave = model.wav2vec2.feature_extractor.conv_layers[0], torch.from_numpy(speech[0])
-    found = layer(wave[None, None])[0, :804].reshape(4, 201, -1)
+    spectrum = layer(wave[None, None])[0, :804].reshape(4, 201, -1)
     exact = torch.stft(wave, 400, 160, window=torch.hann_window(400), center=False, return_complex=True) * 3
     cosines, sines = exact.real, -exact.imag
     wanted = torch.stack([torch.nn.functional.gelu(part) for part in (cosines, sines, -cosines, -sines)])
-    assert found.shape == wanted.shape
+    assert spectrum.shape == wanted.shape
     # GELU beside constants of 50,000: fp32 keeps some three decimals
-    torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.01)
+    torch.testing.assert_close(spectrum, wanted, atol=0.05, rtol=0.01)
 
 
 @torch.no_grad()

@@ -121,8 +121,8 @@ def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny
         task = f"{file.parts[-3]}/{file.parts[-2]}"
         expected, expected_record = numbers(place, "together", task), json.loads(file.read_text())
         for out in ("alone", "parts", "killed"):
-            found = numbers(place, out, task)
-            assert all(torch.equal(found[name], expected[name]) for name in expected), (out, task)
+            vectors = numbers(place, out, task)
+            assert all(torch.equal(vectors[name], expected[name]) for name in expected), (out, task)
             record_there = json.loads((place / out / task / "task.json").read_text())
             for name in ("start_errors", "errors", "selected_epoch", "scale", "texts"):
                 assert record_there[name] == expected_record[name], (out, task)
@@ -133,7 +133,7 @@ def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny
     )
 
 
-def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place):
+def test_every_utterance_is_tested_once_by_an_adapter_not_trained_on_it(place):
     summary = adapt_to_speakers(options_of(place))
     assert (summary["adapters"], summary["speakers"]) == (8, 2)
     assert json.loads((place / "exp/train.json").read_text()) == summary
@@ -160,7 +160,7 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
     assert read_metadata(place / "exp/s1/fold2/adapter").labels == {"speaker": "s1"}
 
 
-def test_what_can_not_be_learnt_from_is_tested_all_the_same(place, caplog):
+def test_untrainable_utterances_are_tested(place, caplog):
     """The base decodes it too; left empty, its words would count against the adapters alone."""
     texts = place / "data/text"
     texts.write_text(texts.read_text().replace("s1-03 ", f"s1-03 {'a' * 60} "))
@@ -176,8 +176,10 @@ def test_what_can_not_be_learnt_from_is_tested_all_the_same(place, caplog):
 def fold(**measures) -> Task:
     """One that holds out one utterance: what each setting makes of it, word errors and loss."""
     settings = {"start": START, "half": Setting(2, 0.5), "whole": Setting(2, 1.0)}
-    found = {settings[n]: [Measure("u", "", errors, 9, loss, 4)] for n, (errors, loss) in measures.items()}
-    return Task("s0/1", [], [], 2, found)
+    by_setting = {
+        settings[n]: [Measure("u", "", errors, 9, loss, 4)] for n, (errors, loss) in measures.items()
+    }
+    return Task("s0/1", [], [], 2, by_setting)
 
 
 def test_the_fewest_errors_are_chosen_of_equals_the_lowest_loss_and_a_tie_is_the_start():
@@ -190,7 +192,7 @@ def test_the_fewest_errors_are_chosen_of_equals_the_lowest_loss_and_a_tie_is_the
     assert choose([second, first], k=1) == Setting(2, 1.0)
 
 
-def test_no_fold_has_a_say_in_its_own_setting():
+def test_no_fold_chooses_its_setting():
     high = [
         fold(start=(5, 1.0), half=(5, 2.0), whole=(1, 1.0)),
         fold(start=(5, 1.0), half=(9, 1.0), whole=(9, 1.0)),
@@ -207,7 +209,7 @@ def test_no_fold_has_a_say_in_its_own_setting():
     ]  # fmt: skip
 
 
-def test_what_says_the_same_is_in_one_fold(place):
+def test_equal_texts_are_in_the_same_fold(place):
     spoken = zip(read_data_directory(place / "data"), ["a", "b", "A.", *"cdef"], strict=False)
     examples = [Example(replace(utterance, text=text), [5], 0.5, [1.0]) for utterance, text in spoken]
     parts = [[example.utterance.text for example in part] for part in divide_into_folds(examples)]
@@ -223,7 +225,7 @@ def test_parts_run_at_the_same_time_and_no_part_twice(place):
     assert not list((place / "exp").rglob(".adapter*"))
 
 
-def test_from_another_adapter_with_its_placements_which_is_kept_where_nothing_improves(place, caplog):
+def test_an_adapter_as_start_is_the_result_if_nothing_improves(place, caplog):
     adapt_to_speakers(options_of(place, folds=0, placements=["value"], layers="1-2"))
     start = {"init_adapter": str(place / "exp/s0/all/adapter")}
     summary = adapt_to_speakers(options_of(place, "more", **start, folds=0, k=5, learning_rate=1e-30))

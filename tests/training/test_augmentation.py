@@ -43,10 +43,10 @@ def test_a_room_keeps_the_direct_path_in_its_place_and_the_energy():
     response[400], response[900] = -2.0, 0.5  # 25 ms of delay, and an echo 31 ms later
     response = direct_path_first(response)
     assert response[0] < 0 and float(response.norm()) == pytest.approx(1)
-    heard = Augmentation(responses=[response]).apply(WAVE, np.random.default_rng(0))
+    augmented = Augmentation(responses=[response]).apply(WAVE, np.random.default_rng(0))
     expected = -0.9701425 * WAVE
     expected[500:] += 0.2425356 * WAVE[:-500]
-    np.testing.assert_allclose(heard, expected, atol=1e-5)
+    np.testing.assert_allclose(augmented, expected, atol=1e-5)
 
 
 def test_draws_are_of_the_generator_alone(place, folders):
@@ -79,7 +79,7 @@ def test_a_killed_run_ends_with_the_same_adapter_and_other_noise_is_another_run(
         train(options_of(place, "killed", checkpoint_steps=1, **folders | {"noise_snr": "5,20"}))
 
 
-def test_train_without_dev_is_augmented_and_what_is_wrong_is_named(place, folders, run_command):
+def test_train_without_dev_is_augmented_and_faults_are_named(place, folders, run_command):
     words = ["train", "--base", place / "base", "--train", place / "train", "--epochs", 1]
     flags = ["--noise", folders["noise"], "--reverb", folders["reverb"]]
     result = run_command(*words, "--out", place / "few", *flags)
@@ -89,10 +89,10 @@ def test_train_without_dev_is_augmented_and_what_is_wrong_is_named(place, folder
     (place / "silent").mkdir()
     soundfile.write(place / "silent/a.wav", np.zeros(900), 16_000)
     for wrong, message in (
-        (["--noise", place / "empty"], "noise: .*empty: no audio files"),
-        (["--reverb", place / "nowhere"], "reverb: .*nowhere: no such"),
+        (["--noise", place / "empty"], "--noise: .*empty: no audio files"),
+        (["--reverb", place / "nowhere"], "--reverb: .*nowhere: no such"),
         (["--noise", place / "silent"], "silent/a.wav: is silent"),
-        (["--noise", folders["noise"], "--noise-snr", "20,5"], "noise_snr is 20,5"),
+        (["--noise", folders["noise"], "--noise-snr", "20,5"], "--noise-snr is 20,5"),
     ):
         result = run_command(*words, "--out", place / "wrong", *wrong)
         assert result.code == 1 and not (place / "wrong").exists()

@@ -69,7 +69,7 @@ def test_a_text_that_fits_a_slower_copy_is_one_to_train_on(letters, base_folder,
         check_data(options(letters, base_folder, speeds=[1.1]))
 
 
-def test_what_the_base_is_too_short_for_is_named_with_the_command(letters, base_folder, capsys, caplog):
+def test_utterances_too_long_for_the_base_are_named_with_the_command(letters, base_folder, capsys, caplog):
     """A three-minute dictation is a warning, as it is in training; decoding cuts a test set."""
     long = np.random.default_rng(1).standard_normal(180 * 16_000).astype(np.float32)
     for name in ("train00-002", "test00-002"):
@@ -85,7 +85,7 @@ def test_what_the_base_is_too_short_for_is_named_with_the_command(letters, base_
     ]
 
 
-def test_what_can_not_be_trained_on_is_named_at_once_or_left_out(letters, base_folder, capsys):
+def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder, capsys):
     """A text too long for its audio, one of punctuation, no audio, a segment beyond its recording's end."""
     lines = (letters / "train/text").read_text().splitlines(keepends=True)
     long, punctuation = f"train00-000 {'far too much ' * 20}\n", "train00-002 … — !\n"
@@ -100,7 +100,7 @@ def test_what_can_not_be_trained_on_is_named_at_once_or_left_out(letters, base_f
         r"train00-002: no word is left of its text '… — !'",
         r"train00-004: .*libsndfile",
         r"train01-001: .* inside the recording, which ends at 0\.50 s",
-        r"\(correct them, or leave them out with --on-error skip",
+        r"\(correct them, or leave them out with `on_error=skip`",
     ):
         assert re.search(fault, str(caught.value))
     check_data(options(letters, base_folder, on_error="skip"), [letters / "train"])

@@ -36,7 +36,7 @@ def test_a_batch_shorter_than_a_mask_is_not_masked(kind):
     assert "_mask_hidden_states" not in vars(model.base_model)
 
 
-def test_what_is_random_in_a_base(tiny_base, processor):
+def test_random_parts_of_a_base(tiny_base, processor):
     assert not has_masks(make_base(tiny("parakeet"), tiny_processor("parakeet", processor.tokenizer), "tiny"))
     rates = ["hidden", "attention", "activation", "feat_proj", "final"]
     off = {f"{name}_dropout": 0.0 for name in rates} | {"mask_time_prob": 0.0}
@@ -47,7 +47,7 @@ def test_what_is_random_in_a_base(tiny_base, processor):
 
 
 @pytest.mark.parametrize("kind", TINY)
-def test_without_dropout_training_computes_what_recognition_does(kind, processor):
+def test_without_dropout_training_computes_the_logits_of_recognition(kind, processor):
     base = make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), "tiny")
     base.model.config.apply_spec_augment = False
     assert has_dropout(base)

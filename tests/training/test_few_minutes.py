@@ -50,7 +50,7 @@ def train(run_command, place, out="exp", data="data", *options):
     return run_command("train", *words, *FEW, *options)
 
 
-def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, run_command):
+def test_every_utterance_is_decoded_by_an_adapter_not_trained_on_it(place, run_command):
     result = train(run_command, place)
     assert result.code == 0 and "errors of" in result.out, result.err
     progress = [line for line in result.err.splitlines() if line.startswith(("epoch ", "fold "))]
@@ -99,14 +99,14 @@ def test_where_nothing_is_better_the_adapter_changes_nothing_and_says_so(place, 
     assert all(bool((vector == 1).all()) for vector in vectors)
 
 
-def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run_command, caplog):
+def test_the_nearest_adapter_has_no_speaker_and_other_training_data(place, run_command, caplog):
     data = read_data_directory(place / "data")
     renamed = [replace(u, id=f"x{u.id}", speaker=f"x{u.speaker}", recording=f"x{u.recording}") for u in data]
     write_data_directory(place / "other", renamed)
     assert train(run_command, place, "exp", "other").code == 0
     registry.register(place / "exp", "accent")
-    heard = read_record(registry.adapters_dir() / "accent")
-    whole = heard | {"training": {}}  # as if it had been trained on other recordings
+    metadata = read_record(registry.adapters_dir() / "accent")
+    whole = metadata | {"training": {}}  # as if it had been trained on other recordings
     write_record(registry.adapters_dir() / "accent", whole)
     options = TrainingOptions(
         base=str(place / "base"), train=place / "data", out=place / "few", init_adapter="nearest"
@@ -128,7 +128,7 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     for changes in (
         {"labels": {"speaker": "anna"}},
         {"training": {"trained_on": [examples[0].utterance.id]}},
-        {"training": {"audio": heard["training"]["audio"]}},  # the same recordings under other names
+        {"training": {"audio": metadata["training"]["audio"]}},  # the same recordings under other names
     ):
         write_record(registry.adapters_dir() / "accent", whole | changes)
         assert starts()[None] == [None]
@@ -139,7 +139,7 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     assert result.code == 0 and "accent: " in result.err
 
 
-def test_errors_not_heard_are_by_the_start_that_the_other_folds_choose(place, run_command):
+def test_held_out_errors_are_by_the_start_that_the_other_folds_choose(place, run_command):
     """Four utterances with the texts that the base hears, and in a fifth recording, which is there eight
     times, what an adapter hears: that adapter has the fewest errors, but of the eighth part of them."""
     base = load_base(place / "base")
@@ -160,7 +160,7 @@ def test_errors_not_heard_are_by_the_start_that_the_other_folds_choose(place, ru
     )  # fmt: skip
     assert result.code == 0, result.err
     summary = json.loads((place / "few/train.json").read_text())
-    pairs = [[*zip(texts, heard, strict=True)] for heard in (plain, adapted)]
+    pairs = [[*zip(texts, hypotheses, strict=True)] for hypotheses in (plain, adapted)]
     errors = [[text_errors(*pair).total for pair in of_one] for of_one in pairs]
     assert summary["init_adapter"] == "accent" and 8 * errors[0][0] > sum(errors[1])
     assert summary["errors"] == 8 * errors[0][0] + sum(errors[1][1:])
@@ -176,7 +176,7 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     assert "can't be divided into folds" in train(run_command, place, "exp", "three", "--check").err
     record(place / "same", 8, text="yes")
     assert "8 utterances can't be divided" in train(run_command, place, "exp", "same").err
-    refused = "error: train_head is True, and has to be False without --dev"
+    refused = "error: --train-head is True, and has to be False without --dev"
     assert refused in train(run_command, place, "exp", "data", "--train-head", "--check").err
 
     options = TrainingOptions(base=str(place / "base"), train=place / "data", out=place / "few")

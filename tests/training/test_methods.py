@@ -106,7 +106,7 @@ def test_a_run_that_was_killed_ends_with_the_same_adapter_and_decode_takes_it(
     assert f"by {name}" in card and "IA³" not in card
 
 
-def test_a_method_of_ones_own_as_the_documentation_has_it(place, run_command, monkeypatch):
+def test_a_users_method_as_documented(place, run_command, monkeypatch):
     """Trained and decoded with; its file is the user's, and never what an adapter's record names."""
     monkeypatch.chdir(place)
     documented = (ROOT / "docs/architecture.md").read_text("utf-8").partition("**An adapter method**")[2]
@@ -144,9 +144,7 @@ def test_a_method_of_ones_own_as_the_documentation_has_it(place, run_command, mo
         *((kind, "prompt") for kind in ("hubert-stable", "conformer", "data2vec", "sew", "wavlm")),
     ],
 )
-def test_what_is_saved_and_loaded_gives_the_same_logits_and_rows_do_not_mix(
-    kind, method, processor, tmp_path
-):
+def test_a_saved_adapter_gives_the_same_logits_and_rows_do_not_mix(kind, method, processor, tmp_path):
     trained, plain, loaded = (
         make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), "tiny") for _ in range(3)
     )
@@ -189,7 +187,7 @@ def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
         ("peft", {"options": {"peft_type": "LORA", "target_modules": ["conv_layers.1.conv"]}}, WAVEFORM),
     ],
 )
-def test_what_is_below_the_lowest_parameter_is_computed_once(method, changes, depth, tiny_base, tmp_path):
+def test_layers_below_the_lowest_parameter_are_computed_once(method, changes, depth, tiny_base, tmp_path):
     base = with_values(tiny_base(mask_time_prob=0.0, **NO_DROPOUT, **STABLE), config_of(method, **changes))
     assert frozen_depth(base) == depth
     soundfile.write(tmp_path / "a.wav", 0.1 * WAVES[0], 16_000, subtype="FLOAT")
@@ -227,9 +225,7 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
         lambda: export_terms(parse_sum(lora), place / "merged"),
         lambda: train(options_of(place, base=str(random_base), init_adapter=str(lora))),
     ):
-        with pytest.raises(
-            AdapterError, match=r"its method is lora; sums, banks, merging.* need IA³"
-        ):
+        with pytest.raises(AdapterError, match=r"its method is lora; sums, banks, merging.* need IA³"):
             use()
 
 

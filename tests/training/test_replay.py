@@ -21,19 +21,19 @@ from ia3_speech.training.run import train
 __all__ = ["place"]  # a fixture
 
 
-def test_the_divergence_is_torchs_where_every_symbol_but_one_is_kept_and_less_where_fewer_are():
+def test_the_divergence_equals_torchs_with_all_symbols_and_is_smaller_with_fewer():
     generator = torch.Generator().manual_seed(0)
     p, q = torch.randn(2, 3, 7, 6, generator=generator)
-    frames, kept = torch.tensor([7, 4, 1]), []
+    frames, divergences = torch.tensor([7, 4, 1]), []
     for k in (5, 2):
         probabilities, symbols = p.softmax(-1).topk(k)
         rest = 1 - probabilities.sum(-1, keepdim=True)
-        kept.append(kl_divergence(q, frames, symbols, torch.cat([probabilities, rest], -1)))
+        divergences.append(kl_divergence(q, frames, symbols, torch.cat([probabilities, rest], -1)))
     for row, n in enumerate(frames):
         log_p, log_q = p[row, :n].log_softmax(-1), q[row, :n].log_softmax(-1)
         expected = nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum") / n
-        torch.testing.assert_close(kept[0][row], expected, atol=1e-5, rtol=1e-5)
-        assert 0 < kept[1][row] < expected
+        torch.testing.assert_close(divergences[0][row], expected, atol=1e-5, rtol=1e-5)
+        assert 0 < divergences[1][row] < expected
 
 
 def replay_options(place: Path, out: str, **changes) -> TrainingOptions:
@@ -49,7 +49,7 @@ def other(place) -> Path:
     return folder
 
 
-def test_what_is_replayed_is_held_to_the_base(place, other):
+def test_replay_keeps_the_output_near_the_base(place, other):
     head = {"method": "head", "learning_rate": 0.1}
     options = replay_options(place, "held", **head)
     base = load_base(options.base)
@@ -60,12 +60,12 @@ def test_what_is_replayed_is_held_to_the_base(place, other):
             return float(replay_losses(FeatureCache(base, None, 0), replay).mean())
 
     assert abs(divergence()) < 1e-4  # what is kept is fp16
-    found = []
+    losses = []
     for out, weight in (("held", 30.0), ("free", 0.0)):
         train(replay_options(place, out, replay_weight=weight, **head))
         base.model.load_state_dict(tensors(place, out), strict=False)
-        found.append(divergence())
-    assert 0 < found[0] < 0.5 * found[1]
+        losses.append(divergence())
+    assert 0 < losses[0] < 0.5 * losses[1]
     train(replay_options(place, "without", replay=None, **head))
     assert same(tensors(place, "free"), tensors(place, "without"))
 
@@ -80,7 +80,7 @@ def test_a_step_replays_a_quarter_of_a_batch_by_seed_and_step(place, other):
     assert len(draw_replay(replay, 2.0, 3, 0)) == 1
 
 
-def test_what_the_base_says_is_computed_once(place, other, monkeypatch):
+def test_summaries_of_the_base_are_computed_once(place, other, monkeypatch):
     options = replay_options(place, "once")
     base = load_base(options.base)
     first = read_replay(base, options)
@@ -88,8 +88,8 @@ def test_what_the_base_says_is_computed_once(place, other, monkeypatch):
     again = read_replay(base, options)
     assert [piece.utterance for piece in again] == [piece.utterance for piece in first]
     assert replay_digest(again) == replay_digest(first)
-    one, another = (Path(line.split()[1]) for line in (other / "wav.scp").read_text().splitlines()[:2])
-    shutil.copy(another, one)
+    replaced, second = (Path(line.split()[1]) for line in (other / "wav.scp").read_text().splitlines()[:2])
+    shutil.copy(second, replaced)
     with pytest.raises(TypeError):  # other audio of the same name is computed
         read_replay(base, options)
     monkeypatch.undo()

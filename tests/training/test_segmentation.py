@@ -37,16 +37,16 @@ def random_log_probabilities(frames: int, symbols: int, seed: int) -> torch.Tens
 def test_windows_of_a_long_recording_give_the_path_of_the_whole(seed):
     """Each token for two frames, then a blank; a pause of 30 frames in the middle."""
     tokens = np.random.default_rng(seed).integers(1, 5, 400).tolist()
-    found = random_log_probabilities(1230, 5, seed).numpy()
+    log_probabilities = random_log_probabilities(1230, 5, seed).numpy()
     for n, token in enumerate(tokens):
         first = 3 * n + 30 * (n >= 200)
-        found[first : first + 2, token] += 9
-        found[first + 2, 0] += 9
-    whole = forced_path(found, tokens, 0)
+        log_probabilities[first : first + 2, token] += 9
+        log_probabilities[first + 2, 0] += 9
+    whole = forced_path(log_probabilities, tokens, 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(word_times, "MAX_CELLS", 20_000)
         patch.setattr(word_times, "WINDOW_FRAMES", 300)
-        assert np.array_equal(forced_path(found, tokens, 0), whole)
+        assert np.array_equal(forced_path(log_probabilities, tokens, 0), whole)
 
 
 def test_cuts_are_few_and_lie_in_the_longest_pauses():

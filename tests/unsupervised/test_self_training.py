@@ -29,23 +29,23 @@ HEARD = [
 WORDS = [Word(*word) for word in HEARD]
 
 
-def test_what_is_sure_is_learnt_whole_or_in_parts(tmp_path):
+def test_confident_words_become_whole_labels_or_parts(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(64_000), 16_000)
     utterances = [Utterance(id, "s", id, str(tmp_path / "a.wav")) for id in ("s-1", "s-2", "s-3")]
     decoding = Decoding({"s-1": "chest pain", "s-2": "…", "s-3": ""}, words={"s-1": WORDS[3:5], "s-2": WORDS})
     labels = self_training.confident_labels(utterances, decoding, 0.8, 15.0)
-    assert [(one.id, round(one.start, 2), round(one.end, 2), one.text) for one in labels] == [
+    assert [(label.id, round(label.start, 2), round(label.end, 2), label.text) for label in labels] == [
         ("s-1", 0.0, 4.0, "chest pain"),
         ("s-2-001", 0.0, 1.0, "the patient"),
         ("s-2-002", 1.7, 2.55, "chest pain"),
     ]
     everything = self_training.confident_labels(utterances[1:], decoding, 0.0, 15.0)
-    assert {one.end - one.start for one in everything} == {4.0}
+    assert {label.end - label.start for label in everything} == {4.0}
     texts = [text for *_, text in self_training.confident_parts(WORDS, 6.0, 0.0, 2.4)]
     assert texts == ["the patient", "denies chest pain", "no fever"]  # none is longer than 2.4 s
 
 
-def test_what_is_not_confirmed_at_other_speeds_is_not_learnt():
+def test_words_not_confirmed_at_other_speeds_are_no_labels():
     words = self_training.confirmed(WORDS, "the patient the knees has chest pain fever")
     assert [word.text for word in words if not word.confidence] == ["denies", "no"]
     assert [word for word in words if word.confidence] == [w for w in WORDS if w.text not in ("denies", "no")]
@@ -97,7 +97,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("bad_start")
 @pytest.mark.parametrize("few", [True, False])
-def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
+def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
     monkeypatch.setattr(self_training, "FEW", 1_000 if few else 0)
     if few:  # the round is better
 

@@ -71,7 +71,7 @@ def test_the_language_model_chooses_the_step():
     assert suta.choose_step(lambda _: Hypothesis(), candidates) == 2  # without one: after all of them
 
 
-def test_threads_get_what_each_gets_alone(random_base):
+def test_threads_do_not_change_results(random_base):
     asr = load(random_base, test_time="dsuta")
     alone = [asr.transcribe([wave]) for wave in waves()]
     with ThreadPoolExecutor(3) as pool:

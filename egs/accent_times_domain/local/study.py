@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Does a sum of two adapters gain, and what does it cost either part: against the base and against both
-parts.
+"""Measure sums of two adapters against the base and against both parts.
 
     bash run.sh --accent-corpus DIR/speechocean762 --domain-corpus DIR/speech-to-intent-benchmark
 
@@ -71,7 +70,7 @@ class TestSet:
 
     @property
     def cluster(self) -> str | None:
-        return "utterance" if self.system == "domain" else None  # nobody knows who orders
+        return "utterance" if self.system == "domain" else None  # the speakers are unknown
 
     @property
     def terms(self) -> Path | None:
@@ -171,7 +170,7 @@ def compare(test: TestSet, exp: Path, seed: int) -> tuple[dict[tuple[str, str], 
     directory, *trained_on = (
         read_data_directory(path, wav=False, spk_sort=False) for path in (test.data, *test.training)
     )
-    texts = {one: read_kaldi_text(test.decoded(exp, one, seed) / "text") for one in ("base", *WEIGHTS)}
+    texts = {name: read_kaldi_text(test.decoded(exp, name, seed) / "text") for name in ("base", *WEIGHTS)}
     overlap = find_overlap(trained_on, directory) if trained_on else None
     terms = read_term_list(test.terms, "ctc") if test.terms else None
     return {
@@ -198,7 +197,7 @@ def rate_table(
     header += ["term errors %", "against base %"] * terms + ["WER % of the seeds"] * bool(rates)
     lines = []
     for system, score in {system: score for (system, _), score in compared.items()}.items():
-        changes = [compared[system, one].change() if (system, one) in compared else None for one in AGAINST]
+        changes = [compared[system, o].change() if (system, o) in compared else None for o in AGAINST]
         line = [NAMES.get(system, system), score.rate(), *changes, Rate(score.cer)]
         if terms:
             against_base = compared.get((system, "base"), score)

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""The sentences that the publisher's grammar has for one order.
+"""Generate the sentences that the publisher's grammar has for an order.
 
     ordered = order({"size": "small", "coffeeDrink": "latte", "milkAmount": " soy milk"})
     sentences(ordered)    # "brew a small latte with soy milk", "can i get a small latte with soy milk", …
 
 In: the slots of an order, as label.json has them. Out: every sentence in lower case. The grammar is that of
 Picovoice's coffee maker: a lead-in, an article, size, roast and shots in any order, the drink, "with" milk
-and sugar in either order. There the article always stands; people leave it out, so here it may be missing.
+and sugar in either order. Its article is obligatory; people leave it out, so here it is optional.
 
     local/grammar.py DATA/test EXP/base/decode_greedy_test OUT
 
-says how often `nearest`, by which prepare.py does without transcripts.tsv, finds the sentence of that table.
+reports how often `nearest`, which prepare.py uses in place of transcripts.tsv, selects that table's sentence.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ LABELS = {**BEFORE, DRINK: "drink", **AFTER}
 
 
 def order(slots: Mapping[str, str]) -> dict[str, str]:
-    """Label → what was ordered, in lower case with single spaces. ValueError: what the grammar lacks."""
+    """Label → words, in lower case with single spaces. ValueError: a slot that the grammar lacks."""
     if unknown := sorted(set(slots) - set(LABELS)):
         raise ValueError(f"the slot {unknown[0]!r} is not one of {', '.join(LABELS)}")
     if DRINK not in slots:
@@ -49,7 +49,7 @@ def order(slots: Mapping[str, str]) -> dict[str, str]:
 def sentences(ordered: Mapping[str, str]) -> list[str]:
     """All sentences for an order, at most 324.
 
-    Those with the article that the next word wants stand first, those with the other one next.
+    Sentences with the right article come first, sentences with the other article next.
     """
     before = [ordered[label] for label in BEFORE.values() if label in ordered]
     after = [ordered[label] for label in AFTER.values() if label in ordered]
@@ -67,8 +67,8 @@ def sentences(ordered: Mapping[str, str]) -> list[str]:
 def nearest(ordered: Mapping[str, str], hypothesis: str) -> str:
     """The sentence for an order that takes the fewest edits of characters from a hypothesis.
 
-    Of equally near ones the first of `sentences`. One without an article has to be nearer by the two
-    characters that it lacks: else unclear speech would lose its articles.
+    Of equally near sentences, the first of `sentences`. A sentence without an article must be nearer by two
+    characters: else unclear speech would lose its articles.
     """
 
     def cost(sentence: str) -> float:
@@ -83,7 +83,7 @@ def has_article(sentence: str) -> bool:
 
 
 def main(data: Path, decoded: Path, out: Path) -> None:
-    """Write to OUT in how many orders `nearest` finds the text, which is also printed, and the others."""
+    """Write to OUT, and print, in how many orders `nearest` selects the text; OUT also lists the others."""
     hypotheses, orders = read_kaldi_text(decoded / "text"), read_data_directory(data, wav=False).utterances
     texts = {order.id: nearest(order.labels, hypotheses[order.id]) for order in orders}
     errors = sum((count_errors(o.text.split(), texts[o.id].split()) for o in orders), ErrorCounts())

@@ -15,10 +15,10 @@ Corpus card
     Licence   Apache-2.0, https://github.com/Picovoice/speech-to-intent-benchmark
 
 In: data/label/label.json, data/speech/clean/UUID.wav, or the same names with another suffix; perhaps
-transcripts.tsv (file, split, transcript), a table that others made. Without it the base listens to all of it,
-and the sentence of the grammar that is nearest to its hypothesis is the text. References of the test set then
-lean towards the base, whose WER looks smaller than it is. Out: OUT_DIR/{train,dev,test}, and
-OUT_DIR/heard, the hypotheses of the base, if it was asked.
+transcripts.tsv (file, split, transcript), a table by others. Without it the base decodes everything, and the
+text is the sentence of the grammar that is nearest to its hypothesis. References of the test set are then
+biased towards the base, whose WER looks smaller than it is. Out: OUT_DIR/{train,dev,test}, and
+OUT_DIR/heard, the hypotheses of the base, if it was used.
 """
 
 import json
@@ -39,7 +39,7 @@ from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 
 TEST_SHARE = 1 / 3
-SMALL = 120  # orders that the base listens to with --size small
+SMALL = 120  # orders that the base decodes with --size small
 COLUMNS = ["file", "split", "transcript"]
 
 
@@ -49,7 +49,7 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
     Args:
         corpus: a clone of the publisher's repository
         out: where the data directories go
-        base: what listens, where there is no transcripts.tsv: mini, a folder or a hub id
+        base: decodes the orders if there is no transcripts.tsv: mini, a folder or a hub id
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: not used, the corpus holds files
     """
@@ -58,7 +58,7 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
     if transcripts.is_file():
         texts = read_transcripts(transcripts, orders)
     else:
-        if size == "small":  # listening takes longest
+        if size == "small":  # decoding takes longest
             orders = orders[:: max(1, len(orders) // SMALL)]
         print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
         recognizer = load(base, search=SearchOptions("greedy")).recognizer
@@ -83,12 +83,12 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
 
 
 def key_of(utterance: Utterance) -> str:
-    """What was ordered, in one line: its hash decides the set."""
+    """The order in one line, whose hash decides the set."""
     return " ".join(f"{label}={words}" for label, words in sorted(utterance.labels.items()))
 
 
 def read_orders(corpus: Path) -> list[Utterance]:
-    """The orders whose audio is there, by id; their slots are labels, and texts they have none."""
+    """The orders that have audio, sorted by file, without texts; their slots are labels."""
     path, folder = corpus / "data/label/label.json", corpus / "data/speech/clean"
     if not path.is_file() or not folder.is_dir():
         layout = "with data/label/label.json and data/speech/clean; run.sh without --corpus says where it is"
@@ -111,7 +111,7 @@ def read_orders(corpus: Path) -> list[Utterance]:
 
 
 def read_transcripts(path: Path, orders: list[Utterance]) -> dict[str, tuple[str, str]]:
-    """Id → train or test, and the sentence. A UserError names the line that is not as it should be."""
+    """Id → train or test, and the sentence. A UserError names a wrong line."""
     head, *lines = read_utf8(path).splitlines()
     if head.split("\t") != COLUMNS:
         raise UserError(f"{path}:1: the columns are not {', '.join(COLUMNS)} (with TABs between them)")

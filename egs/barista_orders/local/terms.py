@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The terms of the orders: the slots, by category.
+"""List the terms of the orders: the slots, by category.
 
     local/terms.py DATA/test TERMS [--train DATA/train]
 
-In: the labels drink, size, roast, shots, milk and sugar of a test set (and of train). Out: what was ordered,
-for `ia3-speech score --terms`: `double shot<TAB>shots`; what no order of train holds has the category `only
-in test` as well. What was decoded plays no part.
+In: the labels drink, size, roast, shots, milk and sugar of a test set (and of train). Out: the slots, for
+`ia3-speech score --terms`: `double shot<TAB>shots`; a slot that no order of train has also has the category
+`only in test`. Hypotheses are not read.
 """
 
 from pathlib import Path

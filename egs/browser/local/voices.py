@@ -32,8 +32,9 @@ def main(site: Path, adapters: list[str]) -> int:
     shutil.rmtree(site / "voices", ignore_errors=True)  # a voice that is left out is no longer to be had
     for adapter in adapters:
         try:
-            (term,) = parse_sum(adapter).terms
-            base.vectors([term])
+            spec = parse_sum(adapter)
+            (term,) = spec.terms
+            base.vectors(spec)
         except (UserError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             faults = 1

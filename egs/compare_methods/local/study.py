@@ -100,13 +100,13 @@ class Comparison(Study):
                 raise UserError(f"{self.data} has no dev set, on which rates are chosen ({hint})")
 
     def train(self, out: str, method: str, *words: Word, part: Path | None = None, seeds: int = 0) -> None:
-        """Train a method with its own options into EXP/OUT, or with so many seeds into EXP/OUT_seedN."""
+        """Train a method with its options into EXP/OUT, or with several seeds into EXP/OUT_seedN."""
         of_method, jobs = METHODS[method], "_seedJOB" * (seeds > 0)
-        own = HERE / f"conf/{of_method['config']}.yaml"
+        config = HERE / f"conf/{of_method['config']}.yaml"
         line = python("train", "--base", located(self.options.base), "--dev", self.data / "dev")
         line += [
             "--config",
-            own if own.is_file() else of_method["config"],
+            config if config.is_file() else of_method["config"],
             "--train",
             part or self.data / "train",
         ]
@@ -119,7 +119,7 @@ class Comparison(Study):
         self.train(out, method, "--patience", 99, "--learning-rate", rate, "--epochs", epochs, **options)
 
     def part(self, name: str, minutes: float) -> Path:
-        """Write so many minutes of train to DATA/NAME."""
+        """Write this many minutes of train to DATA/NAME."""
         self.command(python("datadir", "subset", self.data / "train", self.data / name, "--minutes", minutes))
         return self.data / name
 
@@ -149,7 +149,7 @@ class Comparison(Study):
 
     def decode_all(self, system: str, tests: list[Path]) -> None:
         """Decode and score some sets with each seed of a system."""
-        cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # nobody knows who orders
+        cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # the speakers are unknown
         for seed in range(1, self.options.seeds + 1):
             for test in tests:
                 adapter = str(self.exp / f"{system}_seed{seed}/adapter")
@@ -190,15 +190,16 @@ def main(options: Options) -> None:
         # Methods that this run leaves out were measured earlier, perhaps on another machine.
         measured = HERE / f"measured_{study.task}.json"
         earlier = measured if measured.is_file() and not study.small else None
-        write_tables(study.exp, [*METHODS], earlier, options.seeds, [f"{one:g}" for one in study.curve])
+        amounts = [f"{minutes:g}" for minutes in study.curve]
+        write_tables(study.exp, [*METHODS], earlier, options.seeds, amounts)
 
 
 def time_forward(out: Path, adapter: Path, base: str) -> None:
     """Time a forward pass of 16 rows with one adapter, and with sixteen, relative to the base's, and write
-    them to OUT; null where the method can't.
+    them to OUT; null if the method can't.
 
-    Sixteen are IA³'s in the bank, and LoRA's as PEFT computes mixed batches, by `adapter_names`: the adapter
-    under sixteen names. Other methods have no way to. They take turns; the medians of the ratios are written.
+    Sixteen adapters of IA³ are in the bank; PEFT computes LoRA's mixed batches by `adapter_names`, with the
+    adapter under sixteen names. Other methods can't. The systems take turns; medians of ratios are written.
     """
     import torch
 

@@ -1,7 +1,7 @@
 """The tables and figures of compare_methods: EXP/methods.{md,json},
 EXP/figures/{methods,curves}.{svg,pdf,csv}.
 
-In: what was trained, decoded, scored and timed in EXP; EXP/methods.json of an earlier run, perhaps on another
+In: the trainings, scores and times in EXP; EXP/methods.json of an earlier run, perhaps on another
 machine, for the methods that this run leaves out.
 """
 
@@ -78,8 +78,8 @@ def rate_of(folder: Path) -> float:
 
 
 def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
-    """What the table says of a method: of the seed with the median dev WER, and the test WER of all seeds;
-    None where a seed is not scored on both sets."""
+    """A method's row of the table: the seed with the median dev WER, and the test WER of all seeds; None if
+    a seed is not scored on both sets."""
     folders = [exp / f"{name}_seed{seed}" for seed in range(1, seeds + 1)]
     folders = [folder for folder in folders if (folder / "train.json").is_file()]
     if not folders or not all(
@@ -93,7 +93,7 @@ def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
     test, other = (scored(folder, name) for name in SETS)
     tried = sorted((exp / "rates").glob(f"{name}_rate*_seed1/train.json"))
     failed = [rate_of(file.parent) for file in tried if not read_json(file)["selected_epoch"]]
-    made = provenance() | read_inputs(folder)  # of when it was trained, if that is known
+    record = provenance() | read_inputs(folder)  # of when it was trained, if that is known
     return {
         "trained": train["trainable"], "bytes": train["bytes"], "peak": train["peak_memory_bytes"],
         "step": read_json(exp / f"timed/{name}/train.json")["seconds_per_step"],
@@ -101,7 +101,7 @@ def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
         "seeds": [scored(folder, "test").value for folder in folders],
         "rate": rate_of(folder), "no_gain_at": ", ".join(f"{rate:g}" for rate in failed),
         **read_json(exp / f"forward/{name}.json"),
-        "command": made["command"], "commit": made["commit"],
+        "command": record["command"], "commit": record["commit"],
     }  # fmt: skip
 
 

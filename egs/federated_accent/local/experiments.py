@@ -1,7 +1,7 @@
 """All experiments of the federation, one after another in one process, and their tables.
 
 In: speechocean762 in its published layout. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} for each experiment,
-EXP/central_seedN, EXP/base.json, EXP/identify.json. What is finished is not done again. The two apps run here
+EXP/central_seedN, EXP/base.json, EXP/identify.json. Finished parts are not run again. The two apps run here
 as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
 simulation or on real machines.
 """
@@ -30,7 +30,7 @@ APP = Path(__file__).resolve().parents[1] / "app"
 sys.path.insert(0, str(APP))
 from federated_accent import client_app, server_app, task  # noqa: E402
 
-# Name → what differs from pyproject.toml. The first is the one that the others are compared with.
+# Name → differences from pyproject.toml. The others are compared with the first.
 EXPERIMENTS: dict[str, dict] = {
     "ia3": {},
     "ia3, 20 clients a round": {"clients": 20},
@@ -47,7 +47,7 @@ def folder_of(exp: Path, name: str, seed: int | str) -> Path:
 
 
 class LocalGrid:
-    """What a strategy uses of Flower's grid: clients that are called one after another, in this process."""
+    """The part of Flower's grid that a strategy uses: clients are called one by one in this process."""
 
     def __init__(self, clients: int, config: dict):
         self.clients, self.config = clients, config
@@ -85,7 +85,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
 
 
 def settings(data: Path, out: Path, base: str, size: Size, rounds: int, **changes) -> dict:
-    """A run's configuration: pyproject.toml's, and what differs."""
+    """A run's configuration: pyproject.toml's, and the changes."""
     file = tomllib.loads((APP / "pyproject.toml").read_text("utf-8"))
     config = file["tool"]["flwr"]["app"]["config"] | {"rounds": rounds, **changes}
     config |= {"data": str(data.resolve()), "out": str(out), "base": base}
@@ -93,7 +93,7 @@ def settings(data: Path, out: Path, base: str, size: Size, rounds: int, **change
 
 
 def run(data: Path, exp: Path, base: str, rounds: int, seed: int, wanted: list[str], size: Size) -> None:
-    """Run what is not there yet: the base, the experiments, and central training on the same data."""
+    """Run the missing parts: the base, the experiments, and central training on the same data."""
     if not (exp / "base.json").exists():
         learner = task.learner(base, "ia3", seed)
         write_json(exp / "base.json", {"test": learner.wer(learner.examples(data / "test"))})
@@ -112,8 +112,8 @@ def run(data: Path, exp: Path, base: str, rounds: int, seed: int, wanted: list[s
 
 
 def central(data: Path, out: Path, config: dict) -> None:
-    """One training in one place, on the speech that the federation's clients of all rounds hold, one round's
-    after another's; the rate falls alike."""
+    """One training in one place, on the speech of the federation's clients, round by round; the rate falls in
+    the same way."""
     task.learner.cache_clear()
     learner = task.learner(config["base"], config["method"], config["seed"])
     rng, folders = random.Random(config["seed"]), task.client_folders(data)
@@ -129,8 +129,8 @@ def central(data: Path, out: Path, config: dict) -> None:
 
 
 def identify(data: Path, exp: Path, base: str, speakers: int, size: Size) -> None:
-    """Write what a server learns of a client, from vectors of one half of a speaker's utterances and of the
-    other.
+    """Write how well a server can identify a client, from vectors that were trained on either half of a
+    speaker's utterances.
 
     EXP/identify.json has the share of speakers whose second vectors are nearest (cosine of l − 1) to their
     own first vectors; the same against means of five clients' first vectors, one of which has the speaker's

@@ -7,9 +7,9 @@
     1 prepare   2 train and test each method by transformers' Trainer; register IA³'s median   3 the table
 
 Out: EXP/METHOD_rateR_seedN/{train.json, dev.npz, test.npz, background.npz, adapter/}: the probabilities of
-the classes, and of the head and of IA³ an adapter that `ia3-speech classify` takes; EXP/RESULTS.md. Each
-method's rate is the best of three on dev with seed 1. No method trains below the encoder's first layer: what
-stands there is computed once a clip, and stays in memory.
+the classes, and for the head and IA³ an adapter that `ia3-speech classify` takes; EXP/RESULTS.md. Each
+method's rate is the best of three on dev with seed 1. No method trains below the encoder's first layer, so
+the features below it are computed once for each clip, and stay in memory.
 """
 
 import shutil
@@ -131,7 +131,7 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def train(study: Study, label: str) -> None:
-    """Train and test what is not there yet; `label` of the utterances names their classes."""
+    """Train and test the missing systems; the classes are the utterances' labels of the name `label`."""
     options, data = study.options, study.data
     base, rates, epochs = located(options.base), options.rates, options.epochs
     if study.small:
@@ -180,7 +180,7 @@ def fit(
     classifier = load_classifier(base, classes)
     model = classifier.model
     classifier.precision, _ = choose_precision("auto", model)
-    model.config.apply_spec_augment = False  # masks stand below the features
+    model.config.apply_spec_augment = False  # the masks would be below the features
     of_method = {name: value for name, value in METHODS[method].items() if name != "rates"}
     if "method" in of_method:
         insert(model, {"layers": "all", **of_method}, seed)

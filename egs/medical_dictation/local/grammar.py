@@ -3,8 +3,8 @@
     Grammar(folder).draw(120, seed=1)                 # sentences without the held-out terms and wordings
 
 In: dictation.grammar (its head says how it is written), drugs.tsv, conditions.tsv and, for the wording of
-these, simple-icd-10-cm. Out: sentences of a-z, apostrophe and blanks. Choices come off shuffled decks, so
-that each is used before any comes again: a few hundred sentences hear every drug.
+these, simple-icd-10-cm. Out: sentences of a-z, apostrophe and blanks. Choices come from shuffled decks, so
+that each is used before any is repeated: a few hundred sentences contain every drug.
 
 Held out are every third term (drug, condition, procedure) and every eighth sentence pattern, by a hash of the
 term or the pattern itself, so that a longer list holds out the same ones.
@@ -42,7 +42,7 @@ class Drug(NamedTuple):
 class Sentence(NamedTuple):
     text: str
     pattern: str
-    new_terms: tuple[str, ...]  # held-out terms that it holds
+    new_terms: tuple[str, ...]  # its held-out terms
     new_wording: bool  # its pattern is held out
 
 
@@ -120,7 +120,7 @@ class Grammar:
         chosen: set[str] = set()
 
         def fresh(name: str) -> str:
-            """The next choice of a section that this sentence has not said yet."""
+            """The next choice of a section that this sentence does not contain yet."""
             for _ in range(10):
                 choice = deal(name)
                 if choice not in chosen:
@@ -151,7 +151,7 @@ class Grammar:
 
 
 def rows(path: Path) -> Iterator[list[str]]:
-    """The fields of each line of a table of ours."""
+    """The fields of each line of a table."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return (line.split("\t") for line in lines if line and line[0] != "#")
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Wording for the language model that no recording holds: diagnoses of ICD-10-CM, drugs with their doses.
+"""Write texts for the language model that no recording contains: diagnoses of ICD-10-CM, drugs with doses.
 
     local/lm_texts.py OUT [--train DATA/train]
 
-In: ICD-10-CM's diagnoses and symptoms (chapters A to T) from simple-icd-10-cm, and drugs.tsv. Out: one a
-line, as they are spoken. Test sets are not read; the lists hold terms of theirs, as those of a clinic would,
-and no sentence of theirs. Your own list: `--lm FILE` of the recipe, a sentence or a term a line.
+In: ICD-10-CM's diagnoses and symptoms (chapters A to T) from simple-icd-10-cm, and drugs.tsv. Out: one per
+line, as spoken. Test sets are not read; the lists contain some of their terms, as a clinic's lists would, and
+none of their sentences. Your own list: `--lm FILE` of the recipe, a sentence or a term a line.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
     spoken("Type 2 diabetes mellitus with diabetic chronic kidney disease")
         → "type two diabetes mellitus with diabetic chronic kidney disease"
 
-What comes out has only a-z, the apostrophe and single spaces, so that every character model can write it.
+The result has only a-z, the apostrophe and single spaces, so that every character model can write it.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ia3_speech.data.numbers_in_words import cardinal
 
-# What the classification writes and a physician does not say.
+# Parts of the classification's wording that a physician does not say
 UNSAID = (
     r", (initial|subsequent) encounter.*",
     r", (current injury|level unspecified)",

@@ -60,8 +60,8 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
 
 
 def calls_of(data: Path, accent: str, allow_pipes: bool) -> list[Utterance]:
-    """The calls of a country, it in their names, with the labels accent and intent, whose name stands for its
-    number on the hub; long ones are counted and left out."""
+    """The calls of a country, with the country in their names, and the labels accent and intent (a name, not
+    the hub's number). Long calls are counted and left out."""
     calls, short = list(read_data_directory(data, allow_pipes=allow_pipes)), []
     for call in [call for call in calls if (call.duration or 0.0) <= MAX_SECONDS]:
         intent = call.labels.get("intent_class") or call.labels.get("intent") or ""

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The terms of a test set: those of local/terms.txt that its references hold.
+"""List the terms of local/terms.txt that occur in the references of a test set.
 
     local/terms.py DATA/test TERMS [--train DATA/train]
 
-In: terms.txt, a line a term and its intent, which was written before anything was decoded; the references of
-the test set, and of train. Out: lines `joint account<TAB>joint_account`, for `ia3-speech score --terms`; one
-that train's references lack has the category `only in test` as well.
+In: terms.txt with a term and its intent in each line, written before anything was decoded; the references of
+the test set and of train. Out: lines `joint account<TAB>joint_account`, for `ia3-speech score --terms`; a
+term that is not in train's references also has the category `only in test`.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ LIST = Path(__file__).with_name("terms.txt")
 
 def text_of(data: Path) -> str:
     """All references, with a bar between them, so that no term reaches from one into the next."""
-    utterances = read_data_directory(data, wav=False, spk_sort=False)
-    return f" {' | '.join(normalize(one.text or '') for one in utterances)} "
+    calls = read_data_directory(data, wav=False, spk_sort=False)
+    return f" {' | '.join(normalize(call.text or '') for call in calls)} "
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""May adapters be left on? A gate that chooses by the audio, on speech of four kinds and of none of them.
+"""Measure a gate that chooses an adapter by the audio, on four kinds of speech and on general speech.
 
     bash run.sh --accent-corpus DIR --orders-corpus DIR --telephone-corpus DIR --notes-corpus DIR
 
@@ -75,7 +75,7 @@ class Options(DecodingOptions):
     general_dev: Path | None = None
     """other speech for dev; the shipped clips in it are left out"""
     unseen: str = ""
-    """folders of general speech of corpora that the gate of the base was not made with"""
+    """folders of general speech of corpora that the base's gate does not know"""
     adapters: str = ""
     """adapters of accent, orders, telephone and notes, in this order, by name or folder (default: their
     recipes train them)"""
@@ -174,8 +174,8 @@ def mix(
     """Write one data directory of several kinds of speech: Kaldi directories, or folders in LibriSpeech's
     layout.
 
-    The label `corpus` is the kind, as is the prefix of ids. Of a kind that begins with line_ the audio is
-    written again as a telephone line of 8 kHz carries it, by G.711's µ-law, into a folder OUT_audio.
+    The label `corpus` is the kind, as is the prefix of ids. The audio of a kind that begins with line_ is
+    written again, as over a telephone line of 8 kHz with G.711's µ-law, into a folder OUT_audio.
 
     Args:
         parts: kind → folder

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What a recipe does for one person, for each of many: who gets an adapter, and who of them loses by it.
+"""Adapt to each of many speakers as a recipe adapts to one: who gets an adapter, and who loses by it.
 
     local/one_by_one.py data/speechocean762/test exp/speechocean762 --k '5 10'
 
-In: a data directory of many speakers, as stage 1 leaves it. Each speaker's first K utterances are trained on
-as a recipe trains on a few minutes, by folds, from the base; the speaker's other utterances, which neither
-training nor folds have used, are decoded by the base and by the adapter. It is registered where its folds
-have fewer errors than the base, and are so in 80 % of a bootstrap's draws; else the person keeps the base.
+In: a data directory of many speakers, as stage 1 leaves it. Training uses each
+speaker's first K utterances, from the base and by folds, like a recipe with a few minutes. The base and the
+adapter then decode the speaker's other utterances. An adapter is registered if its folds have fewer errors
+than the base, also in 80 % of a bootstrap's draws; else the speaker keeps the base.
 
 Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Finished speakers are not trained again,
 so that several processes may share the work: --part 1/2.
@@ -45,19 +45,14 @@ FOLDS = ("words", "base_errors", "errors", "better", "selected_epoch", "scale", 
 
 
 def main(
-    data: Path,
-    exp: Path,
-    k: str = "5 10",
-    base: str = "mini",
-    seed: int = 1,
-    part: str | None = None,
+    data: Path, exp: Path, k: str = "5 10", base: str = "mini", seed: int = 1, part: str | None = None
 ) -> None:
     """Train and decode for each speaker; without --part, write the table.
 
     Args:
         data: a data directory
         exp: where results go
-        k: utterances of each speaker to learn from
+        k: numbers of utterances of each speaker to train on
         base: mini, a folder or a hub id
         seed: of training
         part: 1/2 takes the first of two shares of the speakers, and writes no table
@@ -79,7 +74,7 @@ def main(
 
 
 def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[str, object]:
-    """What the folds say of the first few, and the word errors in the others, before and after."""
+    """The result of the folds on the first few, and word errors in the others before and after."""
     others = utterances[few:]
     if not others:
         raise UserError(
@@ -108,7 +103,7 @@ def errors(base: Base, utterances: list[Utterance]) -> int:
 
 
 def rows(folder: Path, few: int) -> list[list[Cell]]:
-    """The people of a folder: with every adapter, and with those that would be registered."""
+    """The rows of a folder: with every adapter, and with the adapters that would be registered."""
     people = [load_json(file) for file in sorted(folder.glob("*.json"))]
     words, before, after = (np.array([p[name] for p in people]) for name in ("test_words", "before", "after"))
     fewer = np.array([p["folds"]["errors"] < p["folds"]["base_errors"] for p in people])

@@ -54,7 +54,7 @@ def main(
     Args:
         corpus: "espeak", a Kaldi data directory, or the folder that speechocean762.tar.gz unpacks to
         out: where the data directory goes
-        speakers: which ones of speechocean762: test, or those of train who are held out
+        speakers: speakers of speechocean762: test, or the held-out speakers of train
         size: small keeps three speakers with twelve utterances each
         allow_pipes: wav.scp of a Kaldi directory may hold shell commands
     """
@@ -92,8 +92,8 @@ def main(
 
 
 def record(out: Path) -> list[Utterance]:
-    """Let the voices speak, into OUT/audio; grammar.py is that of egs/medical_dictation, which run.sh puts on
-    the path."""
+    """Utterances spoken by the voices, into OUT/audio. run.sh puts grammar.py of egs/medical_dictation on the
+    path."""
     import grammar
 
     voices = [*zip(cycle(UNHEARD_ACCENTS), UNHEARD_VARIANTS, strict=False)]

@@ -1,4 +1,4 @@
-"""Three conditions of adaptation without transcripts, of two corpora that are prepared as their recipes do.
+"""Prepare the data of three conditions of adaptation without transcripts, from two corpora.
 
 In: CORPUS/speechocean762 and CORPUS/minds14 (cards: egs/speechocean762, egs/minds14). Out, below OUT:
 
@@ -75,7 +75,7 @@ def choose(items: Sequence, most: int) -> list:
 
 
 def without_texts(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """The same, of which nothing but the audio and the speaker is known."""
+    """The utterances with their audio and speaker only."""
     return [replace(utterance, text=None, labels={}) for utterance in utterances]
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What self-training and test-time adaptation gain beside the same with transcripts.
+"""Compare self-training and test-time adaptation with training on transcripts.
 
     bash run.sh --corpus DIR                 DIR/speechocean762 and DIR/minds14, as their recipes take them
     bash run.sh --corpus DIR --minutes 20 --tests 150 --speakers 10    a part of them
@@ -7,13 +7,13 @@
     1 prepare   2 plan: how many hours it takes   3 train   4 decode   5 compare: exp/<corpus>/RESULTS.md
 
     with_transcripts    IA³ vectors trained on the texts; dev or folds select the epoch
-    self_train          without texts, as `ia3-speech self-train` does it by itself
+    self_train          without texts, by `ia3-speech self-train`
     unfiltered          the same with --min-confidence 0: all recognised words are targets
     suta, dsuta         at test time, IA³ vectors (ia3_speech/unsupervised/suta.py)
     layer_norms         at test time, SUTA as published: layer norms, AdamW 2e-5, ten steps
 
-Each training leaves cpu.json, and each decoding decode.json, with cpu_seconds and audio_seconds: the time of
-the processor, which other work does not change; of a training that was resumed, that of its last part.
+Each training leaves cpu.json, and each decoding decode.json, with cpu_seconds and audio_seconds. Processor
+time does not depend on other work on the machine; for a resumed training it is the time of the last part.
 """
 
 import resource
@@ -145,7 +145,7 @@ def train(study: Study, condition: str, system: str, epochs: int, rounds: int) -
 
 
 def cpu_seconds() -> float:
-    """Of the processes that this process started and that have ended."""
+    """Processor time of the ended child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -154,8 +154,8 @@ def cpu_seconds() -> float:
 
 
 def decode(data: Path, exp: Path, system: str) -> None:
-    """Decode DATA/test into EXP/SYSTEM/decode_SEARCH by both searches; with the base, and with what was
-    trained on all, the package's other speech into decode_SEARCH_other too."""
+    """Decode DATA/test into EXP/SYSTEM/decode_SEARCH by both searches. The base, and adapters that were
+    trained on all recordings, also decode the package's other speech, into decode_SEARCH_other."""
     sets = {"": data / "test"} | ({"_other": SHIPPED} if (data / "recordings").is_dir() else {})
     adapters = sorted((exp / system).glob("**/all/adapter"))
     if system in TRAINED and not adapters:
@@ -197,8 +197,8 @@ def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decod
 
 
 def at_test_time(system: str, data: Path, test: DataDirectory) -> Iterator[Decoded]:
-    """Decode a test set, to each utterance of which vectors or layer norms adapt, once for both searches.
-    What dsuta remembers of a speaker begins with the recordings that others are trained on."""
+    """Decode a test set, once for both searches; vectors or layer norms adapt to each utterance. The memory
+    of dsuta for a speaker begins with the recordings on which other systems are trained."""
     method = None if system == "layer_norms" else system
     recognizer = load("mini", search=SearchOptions(search="beam"), test_time=method, **LOAD).recognizer
     norms = LayerNorms(recognizer.base) if system == "layer_norms" else None
@@ -256,7 +256,8 @@ class LayerNorms:
 def plan(data: Path, conditions: list[str], epochs: int) -> None:
     """Print how many hours each condition takes on this machine, at most, from the time of a forward pass."""
     base, total = load_base("mini", device="cpu"), 0.0
-    waves = [load_utterance(one) for one in read_data_directory(data / conditions[0] / "test").utterances[:4]]
+    first = read_data_directory(data / conditions[0] / "test").utterances[:4]
+    waves = [load_utterance(utterance) for utterance in first]
     base.logits(waves[:1])
     started = time.process_time()
     base.logits(waves)

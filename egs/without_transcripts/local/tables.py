@@ -1,4 +1,4 @@
-"""The tables of without_transcripts: what each system gains beside the same with transcripts.
+"""The tables of without_transcripts: the gain of each system, compared with training on transcripts.
 
 In: DATA/CONDITION/test; of each system in EXP/CONDITION decode_SEARCH/{text,decode.json}, and cpu.json where
 it was trained. Out: rows, and Markdown.
@@ -26,8 +26,8 @@ HEAD = ("WER %", "change %", "share of the gain with transcripts %", "speakers b
 
 
 def compare(exp: Path, search: str, test: DataDirectory) -> list[dict[str, Any]]:
-    """A row a system that was decoded by this search, the base first. The change is relative to the base,
-    with a paired 95 % interval over speakers."""
+    """A row for each system that was decoded by this search, the base first. The change is relative to the
+    base, with a paired 95 % interval over speakers."""
     errors, rows, certain = {}, [], None
     for system in SYSTEMS:
         folder = exp / system / f"decode_{search}"
@@ -63,7 +63,7 @@ def compare(exp: Path, search: str, test: DataDirectory) -> list[dict[str, Any]]
 
 
 def errors_of(test: DataDirectory, decoded: Path) -> list[ErrorCounts]:
-    """Of each utterance."""
+    """The word errors of each utterance."""
     texts = read_kaldi_text(decoded / "text")
     return [text_errors(utterance.text, texts[utterance.id]) for utterance in test]
 
@@ -80,7 +80,7 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
 
 
 def summary_line(data: Path, test: DataDirectory, words: int) -> str:
-    """A sentence: how much speech of a condition is trained on, selects the epoch, and is tested."""
+    """A sentence on a condition: how much speech trains, selects the epoch, and tests."""
     parts = []
     for name, title in (("recordings", "Learnt"), ("dev", "dev")):
         if folders := sorted(data.glob(f"**/{name}")):

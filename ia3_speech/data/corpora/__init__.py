@@ -1,4 +1,4 @@
-"""Prepare corpora as Kaldi data directories: one module for a published corpus, or a layout of your own.
+"""Prepare corpora as Kaldi data directories: a module for each published corpus, or for your recordings.
 
     python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR --reader 237
     python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR

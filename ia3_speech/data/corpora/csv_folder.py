@@ -6,8 +6,8 @@ In: a .csv, .tsv or .xlsx file at the top of FOLDER (see `spreadsheet`), with a 
 
     file      the recording, relative to FOLDER (or filename, path, audio …)
     text      its transcript (or transcription, sentence …)
-    speaker   optional: its speaker (or speaker_id …). Without, each recording counts as a speaker of its own
-    split     optional: train, dev or test. Without, `preparation.divide` divides the recordings
+    speaker   optional: its speaker (or speaker_id …). Without it, each recording counts as a speaker
+    split     optional: train, dev or test. Without it, `preparation.divide` divides the recordings
     …         any other column is a label (gender, accent, device): results are broken down by it
 
 Without a table, a text file for each recording, in a folder transcript or txt beside the recordings' own; the
@@ -128,7 +128,7 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
     for file in text_files(corpus):
         folder = next(parent for parent in file.parents if parent.name in TEXT_FOLDERS)
         inside = file.relative_to(folder).with_suffix("")
-        beside = [recordings_by_stem(each / inside.parent) for each in sorted(folder.parent.iterdir())]
+        beside = [recordings_by_stem(sibling / inside.parent) for sibling in sorted(folder.parent.iterdir())]
         names = (inside.name, f"{inside.name}_mic1")  # the first of VCTK's two microphones
         if audio := next((stems[name] for name in names for stems in beside if name in stems), None):
             speaker = "-".join((*folder.parent.relative_to(corpus).parts, *inside.parent.parts))
@@ -166,7 +166,7 @@ def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list
             problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
         if (split := split_of(fields)) not in (*SETS, ""):
             problems.append(f"{where}: the split is {split!r} (train, dev or test)")
-        if fields.get("lang") == "":  # of the labels Kaldi wants this one of every utterance
+        if fields.get("lang") == "":  # Kaldi requires this label of every utterance
             problems.append(f"{where}: no lang for {name} (write it, or give the column another name)")
     raise_if_any(problems)
     return list(places)

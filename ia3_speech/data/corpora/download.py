@@ -24,7 +24,7 @@ from ia3_speech.cli import command
 from ia3_speech.errors import UserError
 
 ATTEMPTS = 6
-PAUSE = 2.0  # seconds before the second attempt, doubled before each further one
+PAUSE = 2.0  # seconds before the second attempt, doubled before each further attempt
 TIMEOUT = 60.0  # seconds without a byte
 
 
@@ -35,7 +35,7 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
         url: URL of a .tar.gz or .tar file
         folder: where the corpus goes
         name: the folder in the tar file to unpack
-        md5: checksum of the tar file, if the publisher gives one
+        md5: checksum of the tar file, if the publisher gives it
     """
     target = folder / name
     if target.is_dir():

@@ -28,7 +28,7 @@ from ia3_speech.errors import UserError
 ESPEAK_SAMPLE_RATE = 22_050  # Hz
 PEAK = 0.6  # of full scale, of every recorded utterance
 
-# espeak-ng's accents of English. The mini base was trained on ACCENTS, and on no unheard accent or variant.
+# espeak-ng's accents of English. The mini base was trained on ACCENTS, and on none of the others.
 ACCENTS = ("en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
 UNHEARD_ACCENTS = ("en-029", "en-gb-scotland")
 UNHEARD_VARIANTS = ("m7", "f5", "belinda", "max", "shelby", "Mario")
@@ -64,7 +64,7 @@ class Voice:
     accent: str  # espeak-ng's name of it, such as en-gb-scotland
     variant: str  # one of `variants()`, such as f5
     rate: int  # words a minute
-    pitch: int  # 0 to 99, relative to the variant's own
+    pitch: int  # 0 to 99, relative to the variant's pitch
 
 
 def synthesize(texts: Iterable[tuple[Utterance, Voice]], folder: Path) -> list[Utterance]:

@@ -1,4 +1,4 @@
-"""Your own corpus as Kaldi data directories: train, test and perhaps dev, or one directory to divide.
+"""Your Kaldi data directories: train, test and perhaps dev, or one directory to divide.
 
     python -m ia3_speech.data.corpora.kaldi CORPUS DATA_DIR [--size full|small] [--allow-pipes]
 
@@ -29,7 +29,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     sets = {}
     if (corpus / "wav.scp").is_file():
         data = read_data_directory(corpus, allow_pipes=allow_pipes)
-        speakers_known = len(data.speakers) < len(data)  # else each utterance was made a speaker of its own
+        speakers_known = len(data.speakers) < len(data)  # else each utterance counts as a speaker
         divided = divide(data.utterances, speakers_known=speakers_known)
         sets = {name: replace(data, utterances=chosen) for name, chosen in divided.items()}
     for name in ("train", "test", "dev") if not sets else ():

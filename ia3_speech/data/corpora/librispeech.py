@@ -1,4 +1,4 @@
-"""LibriSpeech, one reader of it: English audio books, read aloud by volunteers of LibriVox.
+"""A reader of LibriSpeech: English audio books, read aloud by volunteers of LibriVox.
 
     python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR [--reader 237] [--size full|small]
 
@@ -66,7 +66,7 @@ def prepare(
         raise UserError(f"{corpus}: no .trans.txt at any depth\n\n{LAYOUT}")
     reader = readers[0] if reader is None and len(readers) == 1 else reader
     if reader not in readers:
-        several = f"holds {len(readers)} readers (choose one, --reader N)"
+        several = f"holds {len(readers)} readers (choose one with `reader`)"
         raise UserError(f"{corpus}: {several}: {' '.join(readers)}")
     labels: dict[str, str] = {}
     for folder in [corpus, *corpus.resolve().parents[:3]]:

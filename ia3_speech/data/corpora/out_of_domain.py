@@ -4,7 +4,7 @@
 
 In: folders, one a line, each a Kaldi data directory or in LibriSpeech's published layout; `:40` takes every
 40th utterance of the sorted ids. Out: one data directory with all of them. The name of the folder becomes the
-label `corpus`, and a prefix of ids and speakers, which keeps those of two corpora apart.
+label `corpus`, and a prefix of ids and speakers, which keeps the corpora apart.
 """
 
 import re
@@ -59,7 +59,7 @@ def read_corpus(folder: Path, allow_pipes: bool) -> list[Utterance]:
             f"{folder}: no out-of-domain speech (neither a Kaldi data directory with wav.scp, text, utt2spk "
             f"and spk2utt, nor LibriSpeech's READER/CHAPTER/READER-CHAPTER.trans.txt at any depth)"
         )
-    utterances = [utterance for chapter in chapters for utterance in librispeech.read_chapter(chapter, {})]
+    utterances = (utterance for chapter in chapters for utterance in librispeech.read_chapter(chapter, {}))
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 

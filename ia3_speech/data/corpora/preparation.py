@@ -1,11 +1,11 @@
 """Shared by the preparations of corpora: find a recording, divide into train, dev and test, write a set.
 
 In: a corpus as it was published. Out: Kaldi data directories with utt2dur, and on stdout a line for each with
-its size. Without a split of the corpus's own, a fifth of the speakers is test; of fewer than four speakers,
-or of unknown ones, a fifth of the sentences. Without dev, 15 % of train's speakers (sentences) become dev. A
-hash of the names decides which ones, so that the same data are always divided alike. Less than five minutes
-have no dev, and without a split test is all of it too: training divides it into folds, each of which is
-tested by an adapter that was not trained on it.
+its size. If the corpus has no split, a fifth of the speakers is test; a fifth of the sentences, if there are
+fewer than four speakers or unknown speakers. Without dev, 15 % of train's speakers (sentences) become dev. A
+hash of the names decides, so that the same data are always divided alike. Less than five minutes have no dev,
+and without a split train and test are both all of it: training divides it into folds, and an adapter that was
+not trained on a fold tests it.
 """
 
 import math
@@ -37,7 +37,7 @@ PLACES = "text_places"  # beside the sets: a recording and the place of its text
 
 def find_recording(path: Path) -> Path | None:
     """`path` if it exists, else the file of that name in another audio format (.ogg for .WAV), else None."""
-    is_there = os.path.isfile(path)  # noqa: PTH113 (Path's own raises for a name that is too long)
+    is_there = os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
     return path if is_there else recordings_by_stem(path.parent).get(path.stem)
 
 
@@ -111,7 +111,7 @@ def divide(
 
 
 def is_few(utterances: Iterable[Utterance]) -> bool:
-    """Whether they last less than FEW_SECONDS; where a length is unknown, no."""
+    """Whether the utterances last less than FEW_SECONDS; False if a length is unknown."""
     seconds = 0.0
     for utterance in utterances:
         with suppress(AudioError):  # write_set reports it
@@ -129,8 +129,8 @@ def write_set(
 ) -> None:
     """Write a data directory with durations, and print its size.
 
-    With size "small" some utterances are kept, evenly spaced; the first word of the set's name decides how
-    many, so that test_adults is as large as test.
+    Size "small" keeps evenly spaced utterances, as many as the first word of the set's name decides:
+    test_adults is as large as test.
 
     Raises:
         UserError: there is no utterance, or audio files cannot be opened: the first ten, and how many more.
@@ -160,7 +160,7 @@ def remove_earlier_dev(out: Path) -> None:
 
 
 def text_places(data: Path) -> dict[str, str]:
-    """Recording → the place of its text, `list.csv:17`; empty where the preparation wrote no such file."""
+    """Recording → the place of its text, `list.csv:17`; empty if the preparation wrote no such file."""
     file = data.parent / PLACES
     lines = file.read_text("utf-8").splitlines() if file.is_file() else []
     return dict(line.split("\t", 1) for line in lines)

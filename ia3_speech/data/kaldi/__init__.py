@@ -9,11 +9,9 @@
 from ia3_speech.data.kaldi.directory import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.repair import fix_data_directory
 from ia3_speech.data.kaldi.selection import split_data_directory, subset_data_directory
-from ia3_speech.errors import DataError
 
 __all__ = [
     "DataDirectory",
-    "DataError",
     "fix_data_directory",
     "read_data_directory",
     "split_data_directory",

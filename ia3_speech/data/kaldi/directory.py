@@ -1,4 +1,4 @@
-"""A Kaldi data directory: reading (always checked) and writing (always as a whole); its ids.
+"""Reads Kaldi data directories, always checked, and writes them, always as a whole; assigns ids.
 
 In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur, utt2LABEL, spk2LABEL.
 Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
@@ -27,7 +27,7 @@ class DataDirectory:
 
     path: Path  # its folder
     utterances: list[Utterance]  # in the order of their ids
-    # The labels that belong to speakers (spk2LABEL) rather than to utterances (utt2LABEL)
+    # The labels in spk2LABEL; the others are in utt2LABEL
     speaker_labels: frozenset[str] = frozenset({"gender"})
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ def read_data_directory(
 
     Args:
         text: require `text`.
-        wav: require `wav.scp`, and that the files it names exist.
+        wav: require `wav.scp` and its files.
         spk_sort: require utt2spk to be sorted by speaker as well.
         allow_pipes: accept shell commands in wav.scp (none is run here).
 
@@ -90,11 +90,11 @@ def read_data_directory(
 def write_data_directory(
     path: Path | str, utterances: Iterable[Utterance], *, speaker_labels: Iterable[str] = ("gender",)
 ) -> None:
-    """Write a data directory as a whole: an older one is replaced once the new one is complete and checked.
+    """Write a data directory as a whole. It replaces an older directory once it is complete and checked.
 
     wav.scp (absolute paths), utt2spk and spk2utt are always written; text, segments and utt2dur where the
-    utterances have them; and a file for each label, spk2LABEL for those of `speaker_labels` that are the same
-    in all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals. Raises DataError
+    utterances have them; and a file for each label: spk2LABEL if it is in `speaker_labels` and the same in
+    all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals. Raises DataError
     where there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
     """
     path = Path(path)
@@ -107,7 +107,7 @@ def write_data_directory(
 
 
 def is_table(file: Path) -> bool:
-    """Whether a file of a data directory is one of its tables."""
+    """Whether a file is a table of a data directory."""
     return file.is_file() and bool(rule_of(file.name))
 
 
@@ -204,7 +204,7 @@ def format_seconds(seconds: float) -> str:
 
 @dataclass
 class UtteranceIds:
-    """Assigns ids `SPEAKER-ID` of letters, digits and `_ . -`, each of them once.
+    """Assigns unique ids `SPEAKER-ID` of letters, digits and `_ . -`.
 
     A speaker's id has no `-`, which sorts before all the other characters: so utterances that are sorted by
     id are sorted by speaker too.
@@ -218,8 +218,8 @@ class UtteranceIds:
         """The ids (speaker, utterance) of utterance `number`, from 1.
 
         Args:
-            speaker: the corpus's name of the speaker; if empty, the utterance becomes a speaker of its own.
-            name: an id or a file name; if nothing of it can be used, the number is.
+            speaker: the corpus's name of the speaker; if empty, the utterance becomes a speaker.
+            name: an id or a file name; if no character of it can be used, `number` is the id.
         """
         file = name.replace("\\", "/").rpartition("/")[2]
         stem, _, suffix = file.rpartition(".")
@@ -236,7 +236,7 @@ class UtteranceIds:
         return short, self.make_unique(id if id.startswith(f"{short}-") else f"{short}-{id}")
 
     def make_unique(self, name: str) -> str:
-        """`name`, or `name_2`, `name_3`, … where it is assigned already."""
+        """`name`, or `name_2`, `name_3`, … if it is assigned already."""
         unique = name
         while unique in self._suffixes:
             self._suffixes[name] += 1
@@ -246,6 +246,6 @@ class UtteranceIds:
 
 
 def sanitize(name: str) -> str:
-    """With ASCII letters, digits, `_`, `.` and `-` alone: `Zoë Müller` → `Zoe_Muller`."""
+    """`name` in ASCII letters, digits, `_`, `.` and `-`: `Zoë Müller` → `Zoe_Muller`."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")

@@ -1,4 +1,4 @@
-"""Overlap of data directories: of a test set with the sets that training uses, of dev with train.
+"""Overlap of data directories: a test set and the sets that training uses, dev and train.
 
     ia3-speech datadir overlap data/train data/dev data/test
 
@@ -27,8 +27,8 @@ class Overlap:
     common_sentences: int  # that also occur in training
     utterances: int  # of the test set
     unseen: frozenset[str]  # ids of the utterances whose sentence does not occur in training
-    # Whether each utterance is compared only with the training data of its speaker's adapter; the common
-    # speaker is then no warning
+    # Whether each utterance is compared only with the training data of its speaker's adapter; a common
+    # speaker then raises no warning
     by_speaker: bool = False
 
     @property

@@ -62,7 +62,7 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     for name in replaced:
         atomic.write_text(path / ".backup" / name, originals[name])
     for name in changed:
-        if name not in repaired or (path / name).is_symlink():  # the target belongs to another directory
+        if name not in repaired or (path / name).is_symlink():  # its target is elsewhere
             (path / name).unlink()
         if name in repaired:
             atomic.write_text(path / name, repaired[name])

@@ -22,7 +22,7 @@ DEV_SHARE = 0.15  # of the speakers of train
 def subset_data_directory(
     source: Path | str, target: Path | str, *, first: int | None = None, minutes: float | None = None
 ) -> DataDirectory:
-    """Write a part of `source` to `target`, chosen by --first or --minutes.
+    """Write the first utterances of a data directory, or some minutes of it, as another.
 
     Args:
         source: a data directory.
@@ -35,20 +35,20 @@ def subset_data_directory(
         DataError: `source` is not valid, or has too few utterances.
     """
     if (first is None) == (minutes is None):
-        raise DataError("a subset is chosen by either --first or --minutes")
+        raise DataError("a subset needs either `first` or `minutes`")
     data = read_available_tables(source, target)
     if first is None:
         ids = first_minutes(data, minutes)
     elif 1 <= first <= len(data):
         ids = {utterance.id for utterance in data.utterances[:first]}
     else:
-        raise DataError(f"{source}: --first {first}: the directory has {len(data)} utterances")
+        raise DataError(f"{source}: `first={first}`: the directory has {len(data)} utterances")
     return write_part(data, target, [utterance for utterance in data if utterance.id in ids])
 
 
 def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirectory:
     """Read a directory that may lack text and audio, or be sorted otherwise; its tables are checked. Raises
-    DataError also where it or two of `targets` are one folder: no directory is written over its source."""
+    DataError also if two of the folders are the same: no directory is written over its source."""
     path, folders = Path(path), {Path(folder).resolve() for folder in (path, *targets)}
     if len(folders) <= len(targets):
         raise DataError(f"{targets[-1]}: source and targets must be different folders (give another name)")
@@ -72,7 +72,7 @@ def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
     available = sum(seconds.values())
     if not 0 < 60 * minutes <= available:
         raise DataError(
-            f"{data.path}: --minutes {minutes:g}: the directory holds {available / 60:.1f} minutes"
+            f"{data.path}: `minutes={minutes:g}`: the directory holds {available / 60:.1f} minutes"
         )
     ids: set[str] = set()
     total = 0.0
@@ -105,7 +105,7 @@ def split_data_directory(
         DataError: `source` is not valid, an utterance lacks the label, or there is only one group.
     """
     if not 0 < fraction < 1:
-        raise DataError(f"--fraction {fraction}: not between 0 and 1")
+        raise DataError(f"`fraction` is {fraction}, and has to be between 0 and 1")
     data = read_available_tables(source, rest, part)
     group = {utterance.id: group_of(utterance, by, data) for utterance in data}
     in_part = hold_out(group.values(), fraction)
@@ -125,18 +125,17 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
         labels = sorted({name for utterance in data for name in utterance.labels})
         known = ", ".join(["speaker", "recording", "text", *labels])
         if by not in labels:
-            raise DataError(f"{data.path}: --by {by}: no utterance has such a label (take one of {known})")
+            raise DataError(f"{data.path}: `by={by}`: no utterance has such a label (take one of {known})")
         raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (split by one of {known})")
     return value
 
 
 def hold_out(names: Iterable[str], share: float = DEV_SHARE) -> set[str]:
-    """A share of the different names, which a hash of the names decides: of two or more at least one, and
-    not all; of a single one none."""
+    """A share of the different names, chosen by a hash: at least one of two or more, and never all."""
     ordered = sorted(set(names), key=hash_order)
     return set(ordered[: min(len(ordered) - 1, max(1, round(share * len(ordered))))])
 
 
 def hash_order(name: str) -> str:
-    """A sorting key that shuffles names. It depends on the name alone, not on a seed or other names."""
+    """A sorting key that shuffles names, independent of a seed and of other names."""
     return hashlib.sha256(name.encode()).hexdigest()

@@ -80,7 +80,7 @@ Table = dict[str, Row]  # key → its row, in the order of the file
 
 
 def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
-    """Read a table as Kaldi's own programs do. `problems` receives its faults:
+    """Read a table as Kaldi's programs do. `problems` receives its faults:
 
     no newline at the end, empty lines, unprintable characters (carriage return, no-break space, byte-order
     mark), keys that appear twice (the first counts) or, if `ordered`, out of order.

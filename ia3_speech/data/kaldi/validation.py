@@ -1,4 +1,4 @@
-"""The rules of a data directory: those of Kaldi's validate_data_dir.sh, and further ones.
+"""The rules of a data directory: Kaldi's validate_data_dir.sh, and further rules.
 
 In: a folder. Out: its tables, checked; or one DataError that lists the faults, by file and line.
 """
@@ -79,12 +79,12 @@ RULES = {
     "reco2dur": Rule("recording", "a positive number"),
     "reco2file_and_channel": Rule("recording"),
 }
-# No labels: counts that other tools write, and names of fields that every utterance has.
+# These are no labels: counts that other tools write, and fields that every utterance has.
 NO_LABELS = {"num_samples", "max_frames", "utterance", "speaker", "recording", "text"}
 
 
 def rule_of(name: str) -> Rule | None:
-    """The rule for a file name; all labels (utt2LABEL, spk2LABEL) share one; None for any other file."""
+    """The rule for a table; all labels (utt2LABEL, spk2LABEL) share a rule; None for any other file."""
     label = LABEL_FILE.fullmatch(name)
     indexed_by = {"utt": "utterance", "spk": "speaker"}
     return RULES.get(name) or (Rule(indexed_by[label[1]], coverage="partial") if label else None)
@@ -116,8 +116,8 @@ def check_tables(
 ) -> dict[str, Table]:
     """All tables of `folder` by name, after every rule was checked. No audio is opened.
 
-    The arguments are those of `directory.read_data_directory`. Raises DataError, whose message lists the
-    first ten problems and the number of the others.
+    The arguments are as for `directory.read_data_directory`. Raises DataError, whose message lists the first
+    ten problems and the number of the others.
     """
     folder, problems = Path(folder), []
     tables = {
@@ -180,13 +180,13 @@ def order_problems(folder: Path, tables: dict[str, Table], spk_sort: bool) -> li
     for row in tables["spk2utt"].values():
         utterances = " ".join(row.value.split())
         if utterances != expected.get(row.key, utterances):
-            fault = f"the utterances of {row.key} are not those of utt2spk, in its order"
+            fault = f"the utterances of {row.key} differ from utt2spk, or from its order"
             problems.append(f"{folder / 'spk2utt'}:{row.line}: {fault} ({fix_hint(folder)})")
             break
     for before, row in pairwise(tables["utt2spk"].values()) if spk_sort else ():
         if row.value < before.value:
             fault = f"not sorted by speaker: {row.value} follows {before.value}"
-            hint = "make speaker ids prefixes of utterance ids, or pass --no-spk-sort"
+            hint = "make speaker ids prefixes of utterance ids, or use datadir validate --no-spk-sort"
             problems.append(f"{folder / 'utt2spk'}:{row.line}: {fault} ({hint})")
             break
     return problems
@@ -203,7 +203,7 @@ def candidate_paths(value: str, folder: Path) -> list[str]:
 
 
 def resolve_source(value: str, folder: Path) -> str | None:
-    """The absolute path that an entry of wav.scp means; a pipe unchanged; None if there is no such file."""
+    """The absolute path for an entry of wav.scp; a pipe unchanged; None if there is no such file."""
     if value.endswith("|"):
         return value
     return next((path for path in candidate_paths(value, folder) if os.path.exists(path)), None)  # noqa: PTH110
@@ -215,7 +215,7 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     pipes = [row for row in wav.values() if row.value.endswith("|")]
     if pipes and not allow_pipes:
         fault = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
-        hint = "pass --allow-pipes if you trust this file: reading the audio runs them"
+        hint = "pass `allow_pipes` if you trust this file: reading the audio runs them"
         problems.append(f"{path}:{pipes[0].line}: {fault} ({hint})")
     missing = [row for row in wav.values() if resolve_source(row.value, path.parent) is None]
     if missing:

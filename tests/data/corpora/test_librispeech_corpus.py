@@ -46,7 +46,7 @@ def ids(folder):
 def test_one_chapter_is_cut_by_the_order_of_its_utterances(corpus, tmp_path):
     librispeech.prepare(corpus, tmp_path / "out", "237")
     result = ids(tmp_path / "out")
-    assert {name: [id[-1] for id in own] for name, own in result.items()} == {
+    assert {name: [id[-1] for id in set_ids] for name, set_ids in result.items()} == {
         "train": list("01234"), "dev": list("5"), "test": list("678"),
     }  # fmt: skip
     place = corpus.resolve() / "test-clean/237/134500"
@@ -82,7 +82,7 @@ def test_train_and_dev_go_without_long_utterances(tmp_path, capsys):
 
 def test_faults_of_a_corpus_are_named(corpus, tmp_path):
     for reader in (None, "42"):
-        with pytest.raises(UserError, match=r"holds 2 readers \(choose one, --reader N\): 237 1089"):
+        with pytest.raises(UserError, match=r"holds 2 readers \(choose one with `reader`\): 237 1089"):
             librispeech.prepare(corpus, tmp_path / "out", reader)
     copy = shutil.copytree(corpus, tmp_path / "copy")
     (copy / "test-clean/237/134500/237-134500-0003.flac").unlink()

@@ -42,7 +42,7 @@ def test_each_layout(tmp_path, layout):
         assert all((item.speaker in SPEAKERS) == named for item in part)
     speakers = [{item.speaker for item in part} for part in sets]
     assert sum(map(len, speakers)) == (5 if named else 10)
-    with pytest.raises(DataError, match="leave out --split"):
+    with pytest.raises(DataError, match="leave out `split`"):
         convert_dataset(str(folder), tmp_path / "data2", split="train")
 
 

@@ -1,6 +1,6 @@
 """Which clients' replies the server uses, and how much each counts. Nothing here knows of Flower.
 
-In: what a client sent, none of which is believed. Out: a fault, or a weight.
+In: a client's reply, which is not trusted. Out: a fault, or a weight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def fault_of(
         return "its vectors hold NaN or infinite values"
     count = metrics.get("num-examples")
     if type(count) is not int or count < 1:
-        return f"it says that it has {count!r:.50} utterances"
+        return f"it claims {count!r:.50} utterances"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The machine learning of the federation: what a client learns of its own speech, what the server measures.
+"""The machine learning of the federation: training on a client, evaluation on the server.
 
 In: the vectors, {name: array}, and a data directory. Out: the vectors after some epochs there; word errors.
 Nothing here knows of messages.
@@ -28,7 +28,7 @@ from ia3_speech.training.run import prepare_base
 
 Arrays = dict[str, np.ndarray]
 BATCH_SECONDS, CLIP = 20.0, 1.0
-CURVE = 5  # each such utterance of the test set is read after a round that is not the last
+CURVE = 5  # every fifth utterance of the test set is evaluated after each round but the last
 # One vector a weight, so that the mean of vectors is the mean of scaled weights: `ffn_output` beside `ffn`
 # would scale both sides of one matrix.
 METHODS = {
@@ -81,7 +81,7 @@ class Learner:
         return float(np.mean(losses))
 
     def with_wrong_texts(self, examples: Sequence[Example], seed: int) -> list[Example]:
-        """The same audio, each with the text of another utterance, where it has frames enough for that."""
+        """The audio, each with the text of another utterance, if it has enough frames for that text."""
         texts = [e.ids for e in random.Random(seed).sample(list(examples), len(examples))]
         frames = [self.base.frames(int(e.seconds * SAMPLE_RATE)) for e in examples]
         rows = zip(examples, texts, frames, strict=True)
@@ -107,7 +107,7 @@ class Learner:
 
 @lru_cache(maxsize=1)
 def learner(base: str, method: str, seed: int) -> Learner:
-    """One a process: simulated clients share the frozen base, which is the same for all."""
+    """One in each process: simulated clients share the frozen base."""
     return Learner(base, method, seed)
 
 

@@ -1,0 +1,119 @@
+"""A `python` for recipes that starts in a moment: a fork of a process that has imported PyTorch.
+
+`python` and `python3` of `folder` send their words, environment, working directory, stdin, stdout and stderr
+to the server, which runs them in a fork of itself, and exit with its code. This is for scripts of egs/ and
+for `-m ia3_speech.…`; the real Python runs all else.
+"""
+
+import atexit
+import gc
+import importlib
+import io
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+words = sys.argv[1:]
+if not (words[:1] == ["-m"] and words[1].startswith("ia3_speech") or words and words[0].endswith(".py")):
+    os.execv({python!r}, [{python!r}, *words])
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+call = json.dumps([words, dict(os.environ), os.getcwd()]).encode()
+socket.send_fds(connection, [len(call).to_bytes(4, "big")], [0, 1, 2])
+connection.sendall(call)
+sys.exit(int(connection.recv(4) or 1))
+"""
+
+
+@contextmanager
+def forking_python(folder: Path) -> Iterator[Path]:
+    """A folder for PATH, while the server runs."""
+    address = str(folder / "socket")
+    for name in ("python", "python3"):
+        (folder / name).write_text(CLIENT.format(python=sys.executable, address=address))
+        (folder / name).chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, __file__, address], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        start_new_session=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    try:
+        assert server.stdout.read(1) == b"r"
+        yield folder
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def serve(address: str) -> None:
+    """Fork for each call, for ever."""
+    for name in ("train", "decode", "score", "results", "adapters", "speakers", "report", "self_train"):
+        importlib.import_module(f"ia3_speech.commands.{name}")
+    for name in ("torch", "transformers.models.wav2vec2.modeling_wav2vec2", "ia3_speech.session", "peft",
+                 "ia3_speech.training.run", "ia3_speech.decoding.decode_directory"):  # fmt: skip
+        importlib.import_module(name)
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    os.write(1, b"r")
+    while True:
+        connection = listener.accept()[0]
+        if os.fork():
+            connection.close()
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        size, streams, *_ = socket.recv_fds(connection, 4, 3)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        call = connection.makefile("rb").read(int.from_bytes(size, "big"))
+        code = run(*json.loads(call))
+        atexit._run_exitfuncs()
+        connection.sendall(str(code).encode())
+        os._exit(0)  # without touching what the server and this process share
+
+
+def run(words: list[str], environment: dict[str, str], folder: str) -> int:
+    """Run `-m MODULE …` or `FILE …` here; the exit code."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        stream = io.TextIOWrapper(io.FileIO(number, "w" if number else "r", closefd=False))
+        stream.reconfigure(line_buffering=True)
+        setattr(sys, name, stream)
+    sys.path[:] = [*environment.get("PYTHONPATH", "").split(":"), *sys.path[1:]]
+    try:
+        if words[0] == "-m":
+            sys.argv = words[1:]
+            sys.modules.pop(words[1], None)
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[:0] = words, [str(Path(words[0]).resolve().parent)]
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
