@@ -20,12 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     name = words[0] if words else "--help"
     open_streams()
     if name in ("-h", "--help"):
-        with suppress(OSError):  # the reader of `… | head` has left
+        with suppress(OSError):  # the reader of `… | head` has closed the pipe
             print(overview(), flush=True)
     elif name == "--version":
         print(f"ia3-speech {__version__}")
     elif name in COMMANDS:
-        sys.argv = [f"ia3-speech {name}", *words[1:]]  # the usage line names the command so
+        sys.argv = [f"ia3-speech {name}", *words[1:]]  # for the usage line
         run(name)
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def overview() -> str:
-    """One line for each command, and an example."""
+    """A line for each command, and an example."""
     commands = "\n".join(f"  {name:<12}{description}" for name, description in COMMANDS.items())
     return f"""usage: ia3-speech COMMAND …
 

@@ -23,9 +23,9 @@ from typing import Any
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success its content becomes `path`.
 
-    Works for a file and for a folder (make it with `mkdir`); neither replaces the other. After an exception
-    the temporary path is removed, and an older `path` is unchanged. A file is replaced in one step; a folder
-    in two renames, and the older folder is deleted last.
+    The path may become a file, or a folder (by `mkdir`); neither replaces the other. After an exception the
+    temporary path is removed, and an older `path` is unchanged. A file is replaced in one step; a folder in
+    two renames, and the older folder is deleted last.
     """
     from filelock import FileLock
 
@@ -57,11 +57,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
                     raise
             else:
                 new.replace(path)
-    except OSError as error:  # of a full disk, without a name, or with a name that the user does not know
+    except OSError as error:  # a full disk: the error has no name, or a name that the user does not know
         if error.errno and str(error.filename or temporary).startswith(str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    except Exception as error:  # safetensors reports a full disk as its own kind of error
+    except Exception as error:  # safetensors reports a full disk as a different error
         if code := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
         raise
@@ -72,8 +72,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def remove_leftovers(path: Path | str) -> None:
     """Remove the temporary folders of processes that were killed while they replaced `path`.
 
-    The folder of a living process stays, since the process holds its lock. An older folder that was moved
-    away, while the new one had not replaced it yet, is moved back.
+    The folder of a living process stays, since the process holds its lock. If an older folder was moved
+    away, and the new folder has not replaced it, the older folder is moved back.
     """
     from filelock import FileLock, Timeout
 
@@ -84,7 +84,7 @@ def remove_leftovers(path: Path | str) -> None:
                 with FileLock(temporary / "lock", timeout=0):
                     if (temporary / "old").is_dir() and not path.exists():
                         if temporary.name[:-8] != f".{path.name}.":
-                            continue  # of a name beyond 60 characters, which may be another one
+                            continue  # of a name beyond 60 characters, which may be another path's
                         (temporary / "old").rename(path)
                     shutil.rmtree(temporary, ignore_errors=True)
 
@@ -95,7 +95,7 @@ def prefix_of(path: Path) -> str:
 
 
 def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:
-    """The name of an unexpected file in `folder`, which replacing the folder would delete.
+    """The name of an unexpected file in `folder`, which a replacement of the folder would delete.
 
     Hidden files (.DS_Store, the Hub's .cache) are ignored, except for a clone's .git.
     """
@@ -123,5 +123,5 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write JSON, indented, keys in the order given, a newline at the end."""
+    """Write indented JSON with the keys in their order, and a newline at the end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

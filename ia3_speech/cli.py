@@ -8,7 +8,7 @@ The signature and the docstrings define the flags and their help; argparse parse
 printed as a line that begins with `error:`, and the process exits with code 1. A command line that does not
 parse gives code 2.
 
-The library's errors name a parameter in backticks, with its value where it matters. The command line prints
+The library's errors name a parameter in backticks, with its value if that matters. The command line prints
 the flag in its place, if the command has a flag for a parameter of that name:
 
     raise UserError("`lm_weight` needs `lm` (leave out `search=greedy`)")
@@ -48,7 +48,7 @@ _flags: dict[str, str] = {}  # of the command that runs: parameter → flag
 
 
 def pip_install(package: str) -> str:
-    """The command that installs a package into this environment: by pip, or, where there is none, by uv.
+    """The command that installs a package into this environment: by pip, or, if pip is missing, by uv.
     `.[vad]` is an extra of the clone."""
     python = os.environ.get("IA3_SPEECH_PYTHON", "python")  # path.sh sets it
     package = f"-e '{package}'" if package[0] == "." else package
@@ -60,17 +60,17 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
 
     The fields of a parameter that is a dataclass are flags, and a group in `--help` under the first line of
     the dataclass's docstring. `--config FILE` (YAML) sets flags: a flag on the line overrides the file, the
-    file overrides the default. A function of `*files` takes any number of words before, between and after its
-    flags. Flags take dashes or underscores; a flag of type bool takes no value (`--check-audio`, and
+    file overrides the default. A function with `*files` takes any number of words before, between and after
+    its flags. Flags take dashes or underscores; a flag of type bool takes no value (`--check-audio`, and
     `--no-check-audio` against a file's true); a flag of type list takes several words.
 
     `run` may return an exit code (int); None is 0.
     """
     open_streams()
-    # Messages go to stderr, so that stdout holds only results; messages of other packages only if they warn.
+    # Messages go to stderr, so that stdout has only results; messages of other packages only if they warn.
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("ia3_speech").setLevel(logging.INFO)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our own error says that it is unreachable
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors explain that it is unreachable
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     atexit.register(gc.freeze)  # Python's last collections would walk torch and Transformers for a second
@@ -99,7 +99,7 @@ def message_of(error: Exception) -> str:
 
 
 def open_streams() -> None:
-    """Let stdout and stderr take any character; output to a closed stream is lost without an error."""
+    """Let stdout and stderr accept any character, and discard output to a closed stream without an error."""
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
@@ -108,7 +108,7 @@ def open_streams() -> None:
 
 
 def progress_stream() -> TextIO:
-    """The stream for progress bars: stderr; if that is a log, the terminal that recipes/utils/run names."""
+    """The stream for progress bars: stderr; if stderr is a log, the terminal named by recipes/utils/run."""
     with suppress(OSError):
         if terminal := os.environ.get("IA3_SPEECH_PROGRESS"):
             return Path(terminal).open("w", encoding="utf-8")
@@ -116,16 +116,16 @@ def progress_stream() -> TextIO:
 
 
 class Operand(str):
-    """A word after `--`, which is no flag. Python 3.11's `parse_intermixed_args` forgets the `--`."""
+    """A word after `--`, never a flag. Python 3.11's `parse_intermixed_args` forgets the `--`."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of a function's parameters. It returns only what the line sets; its errors are one line."""
+    """A parser of a function's parameters. It returns values from the line only; its errors are one line."""
 
     def __init__(self, **options: Any):
         options |= {"argument_default": argparse.SUPPRESS, "allow_abbrev": False}
         super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter)
-        self.flags: dict[str, str] = {}  # parameter → `--name`, or `name` where its place says which it is
+        self.flags: dict[str, str] = {}  # parameter → `--name`, or `name` of a positional argument
         self.line: list[str] = []
         for kind, name in KINDS.items():
             self.register("type", name, (lambda word: dict(json.loads(word))) if kind is dict else kind)
@@ -144,7 +144,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
 
     def parse_line(self, words: list[str]) -> dict[str, Any]:
-        """Parameter → value, for what the words set."""
+        """Parameter → value, for the parameters on the command line."""
         end = words.index("--") if "--" in words else len(words)
         self.line = [*words[:end], *map(Operand, words[end + 1 :])]
         return vars(self.parse_intermixed_args(self.line))
@@ -200,24 +200,24 @@ def options_of(hint: Any, is_flag: bool) -> dict[str, Any]:
 
 
 def descriptions(target: Callable | type) -> dict[str, str]:
-    """What the docstring of a function, or of a dataclass and its parents, says of each parameter."""
+    """Parameter → its description in the docstring of a function, or of a dataclass and its parents."""
     import docstring_parser
 
-    found = {}
-    for each in reversed(target.__mro__[:-1]) if inspect.isclass(target) else [target]:
-        parameters = docstring_parser.parse_from_object(each).params  # in the docstring, or below a field
-        found |= {p.arg_name: " ".join(p.description.split()) for p in parameters if p.description}
-    return found
+    texts = {}
+    for documented in reversed(target.__mro__[:-1]) if inspect.isclass(target) else [target]:
+        parameters = docstring_parser.parse_from_object(documented).params  # docstring, or below a field
+        texts |= {p.arg_name: " ".join(p.description.split()) for p in parameters if p.description}
+    return texts
 
 
 def description(documented: Any) -> str:
-    """A docstring without the arguments, for argparse."""
+    """A docstring without its arguments, for argparse."""
     text = inspect.cleandoc(documented.__doc__ or "")
     return text.partition("\n\nArgs:")[0].partition("\n\nAttributes:")[0]
 
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
-    """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
+    """Call `run`, or the sub-command that the first word names. Exits with code 2 if `words` do not parse."""
     module = inspect.getmodule(next(iter(run.values())) if isinstance(run, dict) else run)
     program = None
     if not sys.argv[0].startswith("ia3-speech ") and (spec := module.__spec__):
@@ -237,7 +237,7 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
         finder = Parser(add_help=False)
         finder.add_argument("--config")
         if file := vars(finder.parse_known_args(words)[0]).get("config"):
-            words = [*configuration(parser, file), f"--config={file}", *words]  # it ends a list's words
+            words = [*configuration(parser, file), f"--config={file}", *words]  # --config ends a list
     given = parser.parse_line(words)
     _flags.clear()
     _flags.update(parser.flags)
@@ -251,13 +251,13 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
 
 
 def configuration(parser: Parser, name: str) -> list[str]:
-    """The words for the options in a YAML file, or in a configuration that the package contains."""
+    """The command-line words for the options in a YAML file, or in a configuration of the package."""
     import yaml
 
     file = Path(name) if Path(name).is_file() else CONFIGURATIONS / f"{name}.yaml"
     try:
         content, words = file.read_text("utf-8"), []
-        # Also as they are written: YAML 1.1 reads off as false, and 0024 as 20.
+        # The texts are needed too: YAML 1.1 reads off as false, and 0024 as 20.
         options, texts = yaml.safe_load(content), yaml.load(content, yaml.BaseLoader)
     except FileNotFoundError:
         parser.error(f"--config: no file {name} (the package contains ia3_plus, lora, full …, for train)")

@@ -148,7 +148,7 @@ def test_errors_of_the_user(capsys):
     assert capsys.readouterr().err == f"error: data/text:3: {expected}\n"
     assert outcome(commands, "denied") == 1
     assert capsys.readouterr().err == "error: /no such folder/x: No such file or directory\n"
-    with pytest.raises(KeyError):  # our own mistakes keep their traceback
+    with pytest.raises(KeyError):  # defects of the program keep their traceback
         command(lambda: {}["x"], [])
 
 

@@ -1,4 +1,4 @@
-"""Completion: what the printed scripts offer, in real shells."""
+"""Completion: the words that the printed scripts offer, in real shells."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def offered(*words: str | Path) -> list[str]:
 
 @pytest.fixture
 def names(tmp_path, monkeypatch):
-    """Adapters, one of them with a name that a shell must not run."""
+    """Adapters, among them a name that a shell must not run."""
     for name in ("accent", "anna", "$(touch PWNED)", "`touch${IFS}PWNED`"):
         Path(os.environ["IA3_SPEECH_HOME"], "adapters", name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -62,9 +62,9 @@ def test_bash(tmp_path, names):
 def test_fish(tmp_path, names):
     file = script("fish", tmp_path)
     for line, expected in LINES.items():
-        found = offered("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", file, line)
-        found = [word.rpartition("=")[2] for word in found if not Path(word.rstrip("/")).exists()]
-        assert {*expected} <= {*found} and len(found) < 30, line
+        words = offered("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", file, line)
+        words = [word.rpartition("=")[2] for word in words if not Path(word.rstrip("/")).exists()]
+        assert {*expected} <= {*words} and len(words) < 30, line
 
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")

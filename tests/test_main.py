@@ -1,4 +1,4 @@
-"""ia3-speech: the overview, the commands' own usage lines, and what is refused before torch is loaded."""
+"""ia3-speech: the overview, the commands' usage lines, and errors before torch is loaded."""
 
 import subprocess
 import sys

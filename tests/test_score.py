@@ -1,4 +1,4 @@
-"""The score command and its API: files, score.json, labels, clusters, baseline, and what must not crash."""
+"""The score command and its API: files, score.json, labels, clusters, baseline, difficult inputs."""
 
 import inspect
 import json
@@ -118,26 +118,26 @@ def test_kaldis_frozen_case_through_the_command(tmp_path, monkeypatch, normalize
     main(Path("data"), Path("decode"), replications=100, normalize=normalize)
     assert Path("decode/wer_1_0.0").read_bytes() == (REFERENCE / "wer").read_bytes()
     for name in ("per_utt", "per_spk", "ops"):
-        found = Path("decode/scoring_kaldi/wer_details", name).read_bytes()
-        assert found == (REFERENCE / name).read_bytes()
+        content = Path("decode/scoring_kaldi/wer_details", name).read_bytes()
+        assert content == (REFERENCE / name).read_bytes()
 
 
 def test_score_json(place):
-    found = scored()
-    assert found["schema"] == 1
-    assert found["wer"] == 5 / 14
-    low, high = found["wer_ci"]
+    score = scored()
+    assert score["schema"] == 1
+    assert score["wer"] == 5 / 14
+    low, high = score["wer_ci"]
     assert low <= 5 / 14 <= high
-    assert (found["words"], found["utterances"], found["missing"]) == (14, 5, 0)
-    assert (found["insertions"], found["deletions"], found["substitutions"]) == (2, 1, 2)
-    assert (found["ci_unit"], found["ci_clusters"]) == ("speaker", 3)
-    assert (found["term_error_rate"], found["normalize"]) == (None, "ctc")
-    assert (found["system"], found["search"], found["set"]) == ("exp/decode", "greedy", "test")
-    assert "baseline" not in found
-    labels = found["by_label"]
+    assert (score["words"], score["utterances"], score["missing"]) == (14, 5, 0)
+    assert (score["insertions"], score["deletions"], score["substitutions"]) == (2, 1, 2)
+    assert (score["ci_unit"], score["ci_clusters"]) == ("speaker", 3)
+    assert (score["term_error_rate"], score["normalize"]) == (None, "ctc")
+    assert (score["system"], score["search"], score["set"]) == ("exp/decode", "greedy", "test")
+    assert "baseline" not in score
+    labels = score["by_label"]
     assert set(labels) == {"speaker", "accent"}
     assert (labels["accent"]["scottish"]["wer"], labels["accent"]["scottish"]["ci_clusters"]) == (4 / 10, 2)
-    # one speaker alone can't be resampled by speaker, and one utterance not at all
+    # a single speaker can't be resampled by speaker, and a single utterance not at all
     assert labels["speaker"]["bob"]["ci_unit"] == "utterance"
     assert (labels["speaker"]["cat"]["wer"], labels["speaker"]["cat"]["wer_ci"]) == (1 / 4, None)
 
@@ -150,8 +150,8 @@ def test_other_options_go_elsewhere_and_missing_hypotheses_are_deletions(place, 
     assert scored() == before and "up to date" in capsys.readouterr().out
     hypotheses = {u: text for u, text in HEARD.items() if u != "cat-1"} | {"dan-9": "x"}
     write_lines(Path("exp/decode/text"), hypotheses)
-    found = scored()
-    assert (found["missing"], found["words"], found["utterances"]) == (1, 14, 5)
+    score = scored()
+    assert (score["missing"], score["words"], score["utterances"]) == (1, 14, 5)
     assert Path("exp/decode/wer_1_0.0").read_text() == (
         "%WER 57.14 [ 8 / 14, 2 ins, 4 del, 2 sub ] [PARTIAL]\n%SER 60.00 [ 3 / 5 ]\n"
         "Scored 5 sentences, 1 not present in hyp.\n"
@@ -180,26 +180,26 @@ def test_clusters():
 def test_terms_by_category(place):
     Path("terms.txt").write_text("Atrial Fibrillation\tcondition\nfever\tcondition\nmetformin\tdrug\n")
     write_lines(Path("exp/base/text"), {u: text.replace("fever", "fervour") for u, text in HEARD.items()})
-    found = scored(terms=Path("terms.txt"), baseline=Path("exp/base"))
-    assert found["term_error_rate"] == 1 / 4
-    pooled = found["terms"]
+    score = scored(terms=Path("terms.txt"), baseline=Path("exp/base"))
+    assert score["term_error_rate"] == 1 / 4
+    pooled = score["terms"]
     assert (pooled["reference"], pooled["missed"], pooled["false"]) == (4, 1, 0)
     assert pooled["change"]["baseline"] == 3 / 4
-    assert found["changes"]["term_error_rate"]["relative"] == pytest.approx(-2 / 3)
-    assert found["terms_by_category"]["condition"]["term_error_rate"] == 1 / 3
-    assert found["terms_by_category"]["drug"]["term_error_rate"] == 0.0
-    assert found["by_label"]["accent"]["welsh"]["term_error_rate"] == 0.0
-    assert found["by_label"]["accent"]["welsh"]["terms_by_category"]["drug"]["term_error_rate"] is None
+    assert score["changes"]["term_error_rate"]["relative"] == pytest.approx(-2 / 3)
+    assert score["terms_by_category"]["condition"]["term_error_rate"] == 1 / 3
+    assert score["terms_by_category"]["drug"]["term_error_rate"] == 0.0
+    assert score["by_label"]["accent"]["welsh"]["term_error_rate"] == 0.0
+    assert score["by_label"]["accent"]["welsh"]["terms_by_category"]["drug"]["term_error_rate"] is None
 
 
 def test_nothing_said_nothing_heard(place, capsys):
     write_lines(Path("data/test/text"), dict.fromkeys(TEXT, ""))
     write_lines(Path("exp/decode/text"), dict.fromkeys(TEXT, "") | {"ann-1": "uh"})
     Path("terms.txt").write_text("uh\tnoise\n")
-    found = scored(terms=Path("terms.txt"), baseline=Path("exp/decode"))
-    assert (found["wer"], found["wer_ci"], found["errors"], found["words"]) == (None, None, 1, 0)
-    assert (found["cer"], found["term_error_rate"], found["terms"]["false"]) == (None, None, 1)
-    assert found["changes"]["wer"]["relative_ci"] is None
+    score = scored(terms=Path("terms.txt"), baseline=Path("exp/decode"))
+    assert (score["wer"], score["wer_ci"], score["errors"], score["words"]) == (None, None, 1, 0)
+    assert (score["cer"], score["term_error_rate"], score["terms"]["false"]) == (None, None, 1)
+    assert score["changes"]["wer"]["relative_ci"] is None
     assert capsys.readouterr().out.startswith("%WER nan [ 1 / 0, 1 ins, 0 del, 0 sub ]\n")
 
 
@@ -213,14 +213,15 @@ def test_any_texts_are_scored_as_jiwer_counts_and_the_labels_add_up(texts):
         {f"u{n}": said for n, (said, _, _) in enumerate(texts)},
         accent={f"u{n}": accent for n, (_, _, accent) in enumerate(texts)},
     )
-    heard = {f"u{n}": text for n, (_, text, _) in enumerate(texts)}
+    hypotheses = {f"u{n}": text for n, (_, text, _) in enumerate(texts)}
     terms = make_term_list({"a b": ["x"], "a": []})
-    score = score_hypotheses(data, heard, baseline={"u0": "a"}, terms=terms, replications=20)
+    score = score_hypotheses(data, hypotheses, baseline={"u0": "a"}, terms=terms, replications=20)
     for label in ("accent", "speaker"):
         groups = score.by_label[label].values()
         for name in ("errors", "words", "character_errors", "utterances"):
             assert sum(getattr(rates, name) for rates in groups) == getattr(score, name)
-    sides = [[" ".join(getattr(one, side)) for one in score.scored] for side in ("reference", "hypothesis")]
+    names = ("reference", "hypothesis")
+    sides = [[" ".join(getattr(utterance, name)) for utterance in score.scored] for name in names]
     counted = [(jiwer.process_words(*sides), score.errors)]
     counted.append((jiwer.process_characters(*sides), score.character_errors))
     for theirs, ours in counted:
@@ -250,7 +251,7 @@ def test_errors_are_told_without_a_traceback(place, capsys, arguments, message):
 
 
 def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, capsys):
-    """Of five utterances two say what training holds, in capitals; one speaker speaks there too."""
+    """Two of five utterances are in training, in capitals, and a speaker is in both."""
     texts = {"ann-9": "No fever", "dan-1": "NO FEVER NO COUGH"}
     write_data(Path("data/train"), texts, {"ann-9": "ann", "dan-1": "dan"})
     write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
@@ -263,13 +264,13 @@ def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, 
         "1 of 3 speakers of the test set speak in training",
     ]
     assert [line for line in out.splitlines() if line.startswith("Warning")] == [
-        f"Warning: {one}." for one in warnings
+        f"Warning: {sentence}." for sentence in warnings
     ]
-    found = json.loads(Path("exp/decode/score.json").read_text())
-    assert found["overlap"]["warnings"] == warnings and found["overlap"]["training"] == ["data/train"]
-    assert (found["unseen_sentences"]["utterances"], found["unseen_sentences"]["words"]) == (3, 8)
-    assert found["unseen_sentences"]["errors"] == 4
-    assert found["unseen_sentences"]["changes"]["wer"]["relative"] == pytest.approx(4 / 7 - 1)
+    record = json.loads(Path("exp/decode/score.json").read_text())
+    assert record["overlap"]["warnings"] == warnings and record["overlap"]["training"] == ["data/train"]
+    assert (record["unseen_sentences"]["utterances"], record["unseen_sentences"]["words"]) == (3, 8)
+    assert record["unseen_sentences"]["errors"] == 4
+    assert record["unseen_sentences"]["changes"]["wer"]["relative"] == pytest.approx(4 / 7 - 1)
     assert re.search(r"^sentences not in training +3 +8 +50\.00 ", out, re.MULTILINE)
     main(Path("data/test"), Path("exp/decode"), **options)
     assert capsys.readouterr().out == "exp/decode/scoring_kaldi: up to date\n"
@@ -288,11 +289,11 @@ def test_word_confidences_are_measured_where_decode_wrote_them(place, capsys):
     scaling = {"slope": 0.5, "bias": 1.0}
     Path("exp/decode/decode.json").write_text(json.dumps({"confidence_scaling": scaling}))
     capsys.readouterr()
-    found = scored()["confidences"]
-    assert (found["scaling"], found["words"], found["errors"]) == (scaling, 15, 4)
-    assert found["calibration_error"] == pytest.approx((4 * 0.3 + 11 * 0.1) / 15)
-    assert (found["area"], found["found"]) == (1.0, 0.5)  # two of 15 words are looked at
-    assert [one["words"] for one in found["bins"]] == [4, 11] and len(found["found_ci"]) == 2
+    confidences = scored()["confidences"]
+    assert (confidences["scaling"], confidences["words"], confidences["errors"]) == (scaling, 15, 4)
+    assert confidences["calibration_error"] == pytest.approx((4 * 0.3 + 11 * 0.1) / 15)
+    assert (confidences["area"], confidences["found"]) == (1.0, 0.5)  # two of 15 words are looked at
+    assert [part["words"] for part in confidences["bins"]] == [4, 11] and len(confidences["found_ci"]) == 2
     line = "Word confidences: calibration error 15.3 %; the least certain 10 % of the words hold 50 ["
     assert f"\n{line}" in capsys.readouterr().out
     Path("exp/decode/hyp.ctm").write_text(ctm.replace("0.3", "0.2"))
@@ -331,6 +332,6 @@ def test_a_digit_in_one_hypothesis_changes_that_utterance_alone(place):
         write_lines(Path("exp/decode/text"), TEXT | spoken)
         assert scored(normalize=mode, terms=Path("terms"))["wer"] == 0
         write_lines(Path("exp/decode/text"), TEXT | spoken | {"ann-1": "vitamin B12 at 38.5 °C"})
-        found = scored(normalize=mode, terms=Path("terms"))
-        assert (found["wer"], found["term_error_rate"]) == (0, 0)
+        score = scored(normalize=mode, terms=Path("terms"))
+        assert (score["wer"], score["term_error_rate"]) == (0, 0)
     assert scored(normalize="none")["wer"] > 0

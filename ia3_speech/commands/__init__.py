@@ -1,4 +1,4 @@
-"""The commands: each module has a command's options, one call of the library, and what is printed.
+"""The commands: each module has a command's options, a call of the library, and the output.
 
     ia3-speech transcribe --adapter speaker42 audio.wav
     python -m ia3_speech.transcribe --adapter speaker42 audio.wav        the same
@@ -48,7 +48,7 @@ def run(name: str, words: list[str] | None = None) -> NoReturn:
     """Run a command on a command line, by default the process's, and exit."""
     try:
         function = load_command(name)
-    except KeyboardInterrupt:  # later `command` handles it
+    except KeyboardInterrupt:  # from here on `command` handles it
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     command(function, words)

@@ -1,4 +1,4 @@
-"""Completion: a script that completes commands, flags, their choices and the names of adapters at TAB.
+"""Print a script that completes commands, flags, their choices and the names of adapters at TAB.
 
     source <(ia3-speech completion bash)          a line for ~/.bashrc; with zsh for ~/.zshrc, behind compinit
     ia3-speech completion fish > ~/.config/fish/completions/ia3-speech.fish
@@ -47,16 +47,16 @@ function __ia3_speech_in # whether they begin with these
 end
 """
 
-# Command, or `command sub-command` → its flags → their choices, None for a flag without a value.
+# Command, or `command sub-command` → its flags → their choices; None for a flag without a value.
 Flags = dict[str, dict[str, list[str] | None]]
-Words = dict[str, list[str]]  # command → the words without a dash that may follow; "" → all commands
+Words = dict[str, list[str]]  # command → words that may follow, without flags; "" → all commands
 
 
 def main(shell: Literal["bash", "zsh", "fish"]) -> None:
     """Print a script that completes `ia3-speech` in a shell.
 
     Args:
-        shell: which one
+        shell: the shell that will read the script
     """
     flags: Flags = {}
     words: Words = {"": [*COMMANDS]}
@@ -64,13 +64,12 @@ def main(shell: Literal["bash", "zsh", "fish"]) -> None:
         function = load_command(name)
         if is_group := isinstance(function, dict):
             words[name] = [*function]
-        for sub, each in (function if is_group else {"": function}).items():
+        for sub, run in (function if is_group else {"": function}).items():
             path, parser = f"{name} {sub}".strip(), Parser()
-            parser.add(each)
+            parser.add(run)
             shown = [action for action in parser._actions if action.help != SUPPRESS]
-            words.setdefault(path, []).extend(
-                w for a in shown if not a.option_strings for w in a.choices or ()
-            )
+            positional = [action.choices or () for action in shown if not action.option_strings]
+            words.setdefault(path, []).extend(word for choices in positional for word in choices)
             flags[path] = {
                 action.option_strings[-1]: None if action.nargs == 0 else [*(action.choices or ())]
                 for action in shown

@@ -1,15 +1,15 @@
-"""Write an HTML report of a scored decode directory: one page, and its tables as CSV files.
+"""Write an HTML report of a scored decode directory: a page, and its tables as CSV files.
 
     ia3-speech report data/test exp/medical/ia3_plus_seed1/decode_greedy_test --out report.html
 
 writes report.html and the folder report/: error_rates.csv, words.csv, utterances.csv … In CSV, rates are in
-percent, and the bounds of an interval have columns of their own. --figures DIR writes the charts for a paper.
+percent, and the bounds of an interval have separate columns. --figures DIR writes the charts for a paper.
 
 Included if they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
 decode_greedy_out_of_domain/score.json beside DECODE_DIR; the texts of base and adapter decoded with other
-searches; curve.json and trade_off.json in the folder above (results/curve_files.py documents their
-formats). Audio files are linked; --embed-audio copies them into the page. Printed from a browser, the report
-is one page: the sentences, the error rates and the notes.
+searches; curve.json and trade_off.json in the folder above (results/curve_files.py documents their formats).
+Audio files are linked; --embed-audio copies them into the page. A browser prints a single page of it: the
+sentences, the error rates and the notes.
 """
 
 from pathlib import Path
@@ -44,14 +44,14 @@ def main(
     Args:
         data: the data directory that was decoded
         decode_dir: its decode directory, already scored
-        baseline: the decode directory to compare with (default: that of DECODE_DIR's score)
+        baseline: the decode directory to compare with (default: the baseline of DECODE_DIR's score)
         training: metrics.jsonl of the adapter's training (default: beside DECODE_DIR)
         curve: learning curve (default: curve.json in the folder above)
         embed_audio: copy the audio into the page, about 25 kB per second of audio
         allow_pipes: run the shell commands in wav.scp, for spectrograms and --embed-audio
-        figures: also write every chart into this folder: NAME.svg, NAME.pdf (extra ia3-speech[figures]) and
-            NAME.csv, the numbers that it shows
-        out: the page (default: report.html in DECODE_DIR); its tables go into a folder of the same name
+        figures: also write each chart into this folder: NAME.svg, NAME.pdf (extra ia3-speech[figures]) and
+            NAME.csv, its numbers
+        out: the page (default: report.html in DECODE_DIR); its tables go into the folder of the same name
             without .html
         force: write the page again even if its inputs are the same as before
     """

@@ -1,24 +1,24 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
     python -m ia3_speech.results select exp/medical ia3_plus       # the seed with the median dev WER
-    python -m ia3_speech.results stale exp/medical data/medical  # what was trained on other data
-    python -m ia3_speech.results collect exp/medical          # results.json, RESULTS.md, curves
+    python -m ia3_speech.results stale exp/medical data/medical    # systems trained on older data
+    python -m ia3_speech.results collect exp/medical               # results.json, RESULTS.md, curves
     python -m ia3_speech.results best exp/medical/ia3_plus_seed1 test    # the best of its searches
     python -m ia3_speech.results register exp/medical/ia3_plus_seed1/adapter medical --score SCORE_JSON
-    python -m ia3_speech.results summary exp/medical          # in a few sentences
+    python -m ia3_speech.results summary exp/medical               # in a few sentences
     python -m ia3_speech.results show exp/medical --parts training
-    python -m ia3_speech.results fill RESULTS.md              # the numbers of a page's marked blocks
+    python -m ia3_speech.results fill RESULTS.md                   # the numbers in a page's marked blocks
 
-A block of a page looks like this; what stands between the two lines is replaced, and the path is relative to
-the page:
+A block of a page looks like this; the text between the two lines is replaced, and the path is relative to the
+page:
 
     <!-- results exp/espeak systems provenance only ia3_plus ia3_plus_rate* -->
     <!-- end of results -->
 
-After the path come the parts wanted (systems, speakers, terms, labels, forgetting, confidences, curve,
-training, provenance; without any, all but training), and then optionally `only` and patterns of systems or
-folders. A block stays as it is if its folder is missing, or holds none of these. If the path is a Markdown
-file (exp/espeak/RESULTS.md), the block gets its contents.
+The path is followed by the parts (systems, speakers, terms, labels, forgetting, confidences, curve, training,
+provenance; by default all but training), and then optionally by `only` and patterns of systems or folders. A
+block does not change if its folder is missing, or contains none of these. If the path is a Markdown file
+(exp/espeak/RESULTS.md), the block gets its contents.
 """
 
 import re
@@ -30,7 +30,6 @@ from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
 from ia3_speech.results.conclusion import best, register, summary
 from ia3_speech.results.curve_files import write_curves
-from ia3_speech.results.notes import warnings_of
 from ia3_speech.results.systems import (
     System,
     comparisons,
@@ -39,34 +38,15 @@ from ia3_speech.results.systems import (
     test_sets,
     trained_systems,
 )
-from ia3_speech.results.tables import PARTS, STANDARD, markdown
+from ia3_speech.results.tables import PARTS, STANDARD, markdown, warnings_of
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import IDENTITY, OUT_OF_DOMAIN
 
 SCHEMA = 2
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
-RATES = (
-    "utterances",
-    "missing",
-    "words",
-    "errors",
-    "insertions",
-    "deletions",
-    "substitutions",
-    "wer",
-    "wer_ci",
-)
-RATES += (
-    "ci_unit",
-    "ci_clusters",
-    "mer",
-    "wil",
-    "cer",
-    "cer_ci",
-    "term_error_rate",
-    "term_error_rate_ci",
-    "changes",
-)
+RATES = ("utterances", "missing", "words", "errors", "insertions", "deletions", "substitutions")
+RATES += ("wer", "wer_ci", "ci_unit", "ci_clusters", "mer", "wil", "cer", "cer_ci")
+RATES += ("term_error_rate", "term_error_rate_ci", "changes")
 
 
 def select(exp: Path, names: str, seeds: int = 0) -> None:
@@ -74,18 +54,18 @@ def select(exp: Path, names: str, seeds: int = 0) -> None:
 
     Args:
         exp: folder of the experiment
-        names: names of what was trained, without the seed, separated by spaces; of several, the system with
-            the lowest mean dev WER is taken
-        seeds: only seeds from 1 to this one; 0: all
+        names: names of systems without the seed, separated by spaces; of several, the system with the lowest
+            mean dev WER is selected
+        seeds: the highest seed to consider; 0: all seeds
     """
     trained: list[list[System]] = []
     for name in names.split():
         systems = trained_systems(exp.glob(f"{name}_seed*/train.json"))
-        systems = [one for one in systems if one.name == name and one.seed <= (seeds or one.seed)]
+        systems = [s for s in systems if s.name == name and (s.seed <= seeds or not seeds)]
         if not systems:
             raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
         trained.append(systems)
-    lowest = min(trained, key=lambda systems: fmean(one.train.get("dev_wer", 0.0) for one in systems))
+    lowest = min(trained, key=lambda systems: fmean(seed.train.get("dev_wer", 0.0) for seed in systems))
     print(median_of(lowest).folder.name)
 
 
@@ -104,7 +84,7 @@ def stale(exp: Path, data: Path) -> None:
 
 
 def collect(exp: Path, force: bool = False) -> None:
-    """Write results.json, RESULTS.md, and curves and pictures where there is something to draw.
+    """Write results.json, RESULTS.md, and, if there are points to draw, curves and pictures.
 
     Args:
         exp: folder of the experiment
@@ -119,12 +99,12 @@ def collect(exp: Path, force: bool = False) -> None:
     write_curves(exp, systems)
     write_scatters(exp, systems)
     write_json(exp / "results.json", results(systems))
-    write_text(exp / "RESULTS.md", markdown([one for one in systems if one.results]))
+    write_text(exp / "RESULTS.md", markdown([system for system in systems if system.results]))
     sources.record(exp / "RESULTS.md")
 
 
 def write_scatters(exp: Path, systems: list[System]) -> None:
-    """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, before and after adaptation."""
+    """Write EXP/scatter_SYSTEM.svg for adapters of speakers: a dot for each speaker, before and after."""
     from ia3_speech.report.charts import scatter_before_and_after
 
     pairs = {(pair.system.name, pair.system.seed): pair for pair in comparisons(systems, "test")}
@@ -149,13 +129,9 @@ def results(systems: list[System]) -> Json:
             if unseen := result.record.get("unseen_sentences"):
                 copied["unseen_sentences"] = {name: unseen.get(name) for name in RATES}
             records.append({"name": system.name, **copied, "training": training or None})
-    made = provenance()
-    return {
-        "schema": SCHEMA,
-        "results": records,
-        "warnings": warnings_of(systems, sets),
-        **{name: made[name] for name in ("commit", "dirty", "command")},
-    }
+    run = provenance()
+    source = {name: run[name] for name in ("commit", "dirty", "command")}
+    return {"schema": SCHEMA, "results": records, "warnings": warnings_of(systems, sets), **source}
 
 
 def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
@@ -169,9 +145,9 @@ def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
     print(markdown(find_systems(exp, only.split()), known_parts(parts, "--parts names")), end="")
 
 
-def known_parts(words: str, asked: str) -> list[str]:
+def known_parts(words: str, subject: str) -> list[str]:
     if unknown := set(words.split()) - set(PARTS):
-        raise UserError(f"{asked} {min(unknown)!r} (there are: {', '.join(PARTS)})")
+        raise UserError(f"{subject} {min(unknown)!r} (there are: {', '.join(PARTS)})")
     return words.split()
 
 
@@ -189,7 +165,7 @@ def fill(file: Path) -> None:
 
 
 def filled_block(file: Path, block: re.Match) -> str:
-    """A block with its numbers."""
+    """A block with its new numbers."""
     head, path, words, _, end = block.groups()
     wanted, _, only = words.partition(" only ")
     parts = known_parts(wanted, f"{file}: a block asks for")

@@ -3,15 +3,15 @@
     ia3-speech score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
 
 In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
-if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's
-and sclite's files (scoring/kaldi_files.py); with --out DIR these go there, and DECODE_DIR is left alone.
+if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's and
+sclite's files (scoring/kaldi_files.py). With --out DIR these go to DIR, and DECODE_DIR does not change.
 
 - References and hypotheses are normalised alike (`--normalize`), numbers in words, each text on its own. A
   missing hypothesis counts as empty: its words are deletions. jiwer counts the errors.
 - 95 % intervals are percentiles of a bootstrap over consultations if every utterance has that label, else
-  over speakers (`--cluster`), and over utterances if there is only one cluster.
+  over speakers (`--cluster`), and over utterances if there is only a single cluster.
 - A change is system − baseline, so a negative change is an improvement; `relative` divides it by the
-  baseline's rate. Both have intervals over the same replicates as the baseline (paired).
+  baseline's rate. Their intervals are paired: they use the same replicates of both systems.
 """
 
 import dataclasses
@@ -49,8 +49,8 @@ from ia3_speech.scoring.term_errors import read_term_list
 logger = logging.getLogger(__name__)
 
 TASKS = "*/fold*/task.json"  # in the folder of speakers' adapters
-NAMED_IDS = 5  # missing utterances that a warning names
-MAX_VALUES = 12  # a label with more values gets one line, the range of its WER
+MAX_NAMED = 5  # missing utterances in a warning
+MAX_VALUES = 12  # a label with more values gets a single line, the range of its WER
 
 
 def main(
@@ -74,14 +74,14 @@ def main(
 
     Args:
         data: data directory with text, utt2spk and any utt2LABEL or spk2LABEL
-        decode_dir: decode directory, which holds the hypotheses in `text`
+        decode_dir: decode directory with the hypotheses in `text`
         baseline: another decode directory of the same data, to compare with
         terms: file with one term (word or phrase) per line, and after TABs its categories
         normalize: text normalisation of both sides
         cluster: unit that the bootstrap draws: speaker, utterance or a label (default: consultation, else
             speaker)
-        training: data directories that the system was trained on: sentences and speakers that occur there too
-            are a warning, and the other sentences are scored separately (place this option after DATA
+        training: data directories that the system was trained on: a warning names sentences and speakers that
+            also occur there, and the other sentences are scored separately (place this option after DATA
             DECODE_DIR, or before another option)
         training_per_speaker: folder written by `ia3-speech speakers`, which tested these utterances: as
             --training, for sentences that the speaker's own adapter was trained on
@@ -103,7 +103,7 @@ def main(
     if training and training_per_speaker:
         raise UserError("give --training, or --training-per-speaker")
     for flag, path in (("--baseline", baseline and baseline / "text"), ("--terms", terms)):
-        if path and not path.is_file():  # to `Inputs` it would be absent, as if it were not given
+        if path and not path.is_file():  # `Inputs` would treat it as not given
             raise UserError(f"{flag}: {path}: no such file")
     directory = read_data_directory(data, wav=False, spk_sort=False)
     sources: dict[str, Any] = {
@@ -136,7 +136,7 @@ def main(
         overlap = find_overlap_by_speaker(read_adapted_on(training_per_speaker, directory), directory)
     hypotheses = read_hypotheses(decode_dir, directory)
     against = read_hypotheses(baseline, directory) if baseline else None
-    if normalize != "none":  # hypotheses are treated alike, without a word: see `normalized_words`
+    if normalize != "none":  # `normalized_words` treats hypotheses alike, without a message
         utterances = numbers_in_words(directory.utterances, f"{directory.path}/text", "as in the hypotheses")
         directory = dataclasses.replace(directory, utterances=utterances)
     score = score_hypotheses(
@@ -159,7 +159,7 @@ def main(
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
-    """Utterance → what its speaker's adapter was trained on, all of which has to be in `data`."""
+    """Utterance → the training utterances of its speaker's adapter. Raises UserError if `data` lacks any."""
     adapted_on: dict[str, list[str]] = {}
     for task in map(read_json, sorted(folder.glob(TASKS))):
         adapted_on |= dict.fromkeys(task["texts"], task["trained_on"])
@@ -177,11 +177,11 @@ def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
 
 
 def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
-    """The texts of a decode directory; missing ones and those of other utterances are logged."""
+    """The texts of a decode directory; missing texts and texts of other utterances are logged."""
     path, ids = folder / "text", {utterance.id for utterance in data}
     texts = read_kaldi_text(path)
     if missing := sorted(ids - set(texts)):
-        named = ", ".join(missing[:NAMED_IDS]) + (" …" if len(missing) > NAMED_IDS else "")
+        named = ", ".join(missing[:MAX_NAMED]) + (" …" if len(missing) > MAX_NAMED else "")
         count = plural(len(missing), "utterance")
         logger.warning("%s: no hypothesis for %s, all their words count as deleted: %s", path, count, named)
     if others := set(texts) - ids:
@@ -213,17 +213,8 @@ def format_result(result: Result) -> str:
     Set2: %WER 35.39 95% Conf Interval [ 15.18, 55.61 ]
     Probability of Set2 improving Set1: 100.00
     """  # noqa: E501
-    head = [
-        "",
-        "utterances",
-        "words",
-        "WER %",
-        "CER %",
-        "MER %",
-        "WIL %",
-        *["term errors %"] * bool(result.terms),
-    ]
-    head += ["before %", "change %"] * result.has_baseline
+    head = ["", "utterances", "words", "WER %", "CER %", "MER %", "WIL %"]
+    head += ["term errors %"] * bool(result.terms) + ["before %", "change %"] * result.has_baseline
     rows = [("all", result.all)]
     if result.unseen:
         rows.append(("sentences not in training", result.unseen))
@@ -237,12 +228,10 @@ def format_result(result: Result) -> str:
 
 
 def listed_rows(result: Result) -> Iterator[tuple[str, ErrorRates]]:
-    """Those of the labels that have from two to MAX_VALUES values, each with its name."""
+    """Names and rates of the values of labels with two to MAX_VALUES values."""
     for label, rows in result.by_label.items():
-        if 1 < len(rows) <= MAX_VALUES:
-            yield from (
-                (f"{label} {value}{MARK * result.is_marked(label, row)}", row) for value, row in rows.items()
-            )
+        for value, row in rows.items() if 1 < len(rows) <= MAX_VALUES else ():
+            yield f"{label} {value}{MARK * result.is_marked(label, row)}", row
 
 
 def label_ranges(result: Result) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""Serve OpenAI's audio API for one base and all registered adapters.
+"""Serve OpenAI's audio API for a base and all registered adapters.
 
-    ia3-speech serve                                    http://127.0.0.1:8000, for this machine alone
+    ia3-speech serve                                    http://127.0.0.1:8000, for this machine only
     ia3-speech serve --host 0.0.0.0 --key-file keys.yaml    for other machines, with API keys
     ia3-speech serve --device cuda --batch-seconds 400  on a GPU
 
-Then, with curl or any client of OpenAI's:
+Then, with curl or any OpenAI client:
 
     curl -F model=mini -F file=@audio.wav localhost:8000/v1/audio/transcriptions
     curl -F model=accent:0.5+medical:0.5 -F response_format=srt -F file=@audio.wav \\
@@ -12,10 +12,10 @@ Then, with curl or any client of OpenAI's:
     curl localhost:8000/v1/models
 
 A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters
-share a batch, long recordings are cut and do not delay short ones, adapters are loaded on first use. Other
-endpoints: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove),
-/metrics, /healthz, /readyz, /openapi.json. After SIGTERM, accepted requests are finished. See docs/serve.md.
-"""
+share a batch, long recordings are cut and do not delay short recordings, adapters are loaded on first use.
+Other endpoints: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list,
+remove), /metrics, /healthz, /readyz, /openapi.json. After SIGTERM, accepted requests are finished. See
+docs/serve.md. """
 
 import logging
 import socket
@@ -55,10 +55,11 @@ def main(
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
 
     class Web(uvicorn.Server):
-        """At the first signal it prints the requests that it finishes; at the second it ends quietly."""
+        """A server that prints the unfinished requests at the first signal, and ends quietly at the
+        second."""
 
         def handle_exit(self, number: int, frame: FrameType | None) -> None:
-            if self.should_exit:  # else each request prints a traceback
+            if self.should_exit:  # otherwise each request prints a traceback
                 logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
             elif server.active:
                 seconds = f"{server_options.shutdown_seconds} s at most"
@@ -78,7 +79,7 @@ def main(
     print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
     config = uvicorn.Config(
         make_app(server),
-        access_log=False,  # it would hold the names of adapters
+        access_log=False,  # it would contain the names of adapters
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=server_options.shutdown_seconds,
@@ -93,7 +94,7 @@ def address_of(host: str, port: int) -> str:
 
 
 def listen(host: str, port: int, seconds: float) -> socket.socket:
-    """A socket that listens. Linux cuts off a client that reads nothing of its answer for so many seconds:
+    """A listening socket. Linux disconnects a client that reads nothing of its answer for `seconds`;
     otherwise the answer would stay in memory for ever."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -2,6 +2,6 @@
 
     ia3-speech report data/test DECODE_DIR [--baseline DECODE_DIR2] [--out report.html]
 
-In: a scored decode directory, and files beside it. Out: one page, which opens without a network, and
-a folder of its tables. `data` finds and reads the files, `page` puts the sections together.
+In: a scored decode directory, and files beside it. Out: a page that opens without a network, and a folder of
+its tables. `data` finds and reads the files, `page` assembles the sections.
 """

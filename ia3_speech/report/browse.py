@@ -5,7 +5,7 @@ In: report data. Out: JSON values. Of utterances:
     {"systems": ["base", "ia3_plus"], "compared": [0, 1], "labels": ["accent"],
      "rows": [{"id", "speaker", "labels", "seconds", "audio", "alignments": [[…], […]]}, …]}
 
-`compared` are the systems that are shown at first. Each system's alignment is a list of: a word (correct),
+`compared` are the systems that are shown at first. A system's alignment is a list of: a word (correct),
 [reference, hypothesis] (substitution), [reference, null] (deletion) and [null, hypothesis] (insertion),
 aligned as in Kaldi's per_utt. Of words:
 
@@ -13,10 +13,10 @@ aligned as in Kaldi's per_utt. Of words:
      "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "gain": 6, "term": "drug",
                "instead": ["met 5, met for 2", "met 1"]}]}
 
-Of a word, `correct` and `instead` are those of each system, the baseline first; `term` is null for a word
-that is in no term, else its categories, or `term` where the list has none. A word is correct where it is
-aligned with itself. A term of several words is a row too: it is correct where all its words are, and nothing
-stands between them. Insertions are of no reference word and are not counted.
+`correct` and `instead` have a value for each system, the baseline first. `term` is null for a word that is in
+no term, else its categories, or `term` if the list has no categories. A word is correct if it is aligned with
+itself. A term of several words has a row too: it is correct if all its words are, with nothing between them.
+Insertions belong to no reference word and are not counted.
 """
 
 import base64
@@ -38,10 +38,10 @@ from ia3_speech.scoring.term_errors import find_terms, match_terms
 logger = logging.getLogger("ia3_speech.report")
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
-MAX_CHOICES = 500  # a label with more values gets no list to choose from
-MAX_INSTEAD = 3  # different words that are named as recognised instead of one
+MAX_CHOICES = 500  # a label with more values gets no selection list
+MAX_INSTEAD = 3  # different words that were recognised instead of a word
 
-# ---- players: {utterance id: src}, without the utterances whose audio browsers cannot play
+# ---- players: {utterance id: src}, without utterances whose audio browsers cannot play
 
 
 def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str]:
@@ -61,7 +61,7 @@ def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str
 
 
 def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dict[str, str]:
-    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are warned of."""
+    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are logged as warnings."""
     import soundfile
 
     players, bad = {}, []
@@ -80,7 +80,7 @@ def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dic
 
 
 def utterance_rows(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON value described above. players: {utterance id: src of its player}."""
+    """The JSON value described above. `players`: {utterance id: src of its player}."""
     systems = report.all_systems
     rows = [
         {
@@ -106,7 +106,7 @@ def label_names(report: ReportData) -> list[str]:
 
 
 def label_choices(report: ReportData) -> dict[str, dict[str, str]]:
-    """Label → value → text of its list, of the speaker and the labels that utterances can be filtered by."""
+    """Label → value → its text in a selection list, for the speaker and the labels that filter utterances."""
     values = {"speaker": {utterance.speaker for utterance in report.utterances}}
     for label in label_names(report):
         names = {utterance.labels.get(label, "(none)") for utterance in report.utterances}
@@ -127,8 +127,8 @@ def compact_alignment(pairs: Sequence[Pair]) -> list[Any]:
 
 
 def count_words(report: ReportData) -> list[dict[str, Any]]:
-    """The rows of the JSON value described above: all reference words and the terms of several words; those
-    first of which the last system recognises most occurrences more than the first one."""
+    """The rows of the JSON value described above: all reference words and the terms of several words, sorted
+    by the gain of the last system over the first system."""
     counts, terms = Counter(), term_words(report)
     correct: dict[str, list[int]] = defaultdict(lambda: [0] * len(report.systems))
     instead: dict[str, list[Counter]] = defaultdict(lambda: [Counter() for _ in report.systems])
@@ -159,7 +159,7 @@ def count_words(report: ReportData) -> list[dict[str, Any]]:
 
 
 def term_words(report: ReportData) -> dict[str, str]:
-    """The words that are in a term somewhere in the references, and the terms → their categories."""
+    """Term, or word of a term that occurs in the references → its categories."""
     categories: dict[str, set[str]] = defaultdict(set)
     for text in report.system.references.values() if report.terms else ():
         for _, term in find_terms(text.split(), report.terms):

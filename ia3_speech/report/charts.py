@@ -1,7 +1,7 @@
 """SVG: its elements and files, and charts of lines and dots with intervals on two axes.
 
-In: points and axes. Out: `Chart`s, which the page's templates put into figures, and markup. In the page
-page.css colours the classes, in a file STYLE.
+In: points and axes. Out: `Chart`s, which the page's templates put into figures, and markup. The classes are
+coloured by page.css in the page, and by STYLE in a file.
 """
 
 import math
@@ -20,12 +20,12 @@ from ia3_speech.scoring.table import Bounds
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 462, 14, 256  # of the plot area
-HEAD = 24  # pixels over the field, in a file, for each line of the description, and for a legend
-LINE = 64  # characters of such a line
+HEAD = 24  # pixels above the plot area, in a file, for each line of the description, and for a legend
+LINE = 64  # characters in a line of the description
 SUFFIXES = (".svg", ".pdf", ".png")
 PNG_SCALE = 2  # pixels for each of SVG's
 HINT = f"needs CairoSVG (in the clone: {pip_install('.[figures]')}; apt install libcairo2; .svg doesn't)"
-# The classes that are drawn with, as page.css has them in the light.
+# The classes of the shapes, with the colours of page.css in light mode.
 STYLE = """
 text { font: 12px sans-serif; fill: #5b6776 } .head { font-size: 13px; fill: #1b2430 }
 .grid { stroke: #dfe3e8 } .axis { stroke: #5b6776 }
@@ -62,12 +62,12 @@ def picture(
     scale: float = 1,
     style: str = "",
 ) -> Markup:
-    """A whole picture on a white background, for a file or a page; a screen reader says its title.
+    """A whole picture on a white background, for a file or a page; screen readers read its title.
 
     Args:
         shapes: elements in pixels, from (0, top) to (width, top + height).
         style: rules of CSS for their classes.
-        scale: pixels of the picture for a pixel of the shapes.
+        scale: pixels of the picture for each pixel of the shapes.
     """
     return element(
         "svg",
@@ -101,23 +101,23 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """A dot."""
+    """A dot of a chart."""
 
     x: float
     y: float
     title: str = ""  # shown as a tooltip
-    bounds: Bounds = None  # of the interval of y, drawn as a whisker; None without one
-    text: str = ""  # written beside the dot
+    bounds: Bounds = None  # of the interval of y, if any, drawn as a whisker
+    text: str = ""  # beside the dot
     radius: float = 4  # pixels
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour."""
+    """Points with the same colour."""
 
-    points: Sequence[Point]  # in order of x where a line joins them
+    points: Sequence[Point]  # in order of x if a line joins them
     style: str  # a class of page.css
-    name: str = ""  # for the legend; empty: not in the legend
+    name: str = ""  # in the legend; empty: not in the legend
     line: bool = True  # join the points by a line
     dots: bool = True  # draw the points
 
@@ -127,14 +127,14 @@ class Chart:
     """A chart with two axes."""
 
     title: str  # above the chart
-    description: str  # what the chart shows; below it, and for screen readers
+    description: str  # below the chart, and for screen readers
     x: Axis
     y: Axis
     series: Sequence[Series]
 
     @property
     def legend(self) -> list[tuple[str, str]]:
-        """(name, style) of series, where there are several with names."""
+        """(name, style) of the series with names, if there are several."""
         named = [(drawn.name, drawn.style) for drawn in self.series if drawn.name]
         return named if len(named) > 1 else []
 
@@ -145,14 +145,14 @@ class Chart:
 
     @property
     def svg(self) -> Markup:
-        """An element of a page, which a screen reader presents as one picture."""
+        """An element of a page, which screen readers present as a single picture."""
         title = element("title", f"{self.title}. {self.description}")
         box = f"0 0 {WIDTH} {HEIGHT}"
         return element("svg", title, *self.shapes, role="img", viewBox=box, class_="chart")
 
     @property
     def svg_file(self) -> str:
-        """An SVG file: its own styles, a white background, description and legend above the field."""
+        """An SVG file: styles, a white background, description and legend above the plot area."""
         lines = wrap(self.description, LINE)
         above = HEAD * (len(lines) + bool(self.legend))
         heads = [
@@ -177,8 +177,8 @@ def diagonal(end: float) -> Series:
 def rate_axis(
     title: str, rates: Iterable[float | None], floor: float | None = None, factor: float = 100
 ) -> Axis:
-    """An axis that includes the rates (None is ignored), from `floor` if given. The labels are in percent, or
-    in another `factor`."""
+    """An axis that includes the rates (None is ignored), from `floor` if given. Its labels are the values
+    times `factor`, by default percent."""
     known = [rate for rate in rates if rate is not None]
     low, high = min(known), max(known)
     margin = 0.08 * (high - low) or 0.1 * (high or 1.0)
@@ -187,7 +187,7 @@ def rate_axis(
 
 
 def tick_labels(ticks: Sequence[float], factor: float = 1) -> list[tuple[float, str]]:
-    """Each tick with its label, `factor` × tick; all labels have the decimals that the finest one needs."""
+    """Each tick with its label, `factor` × tick; all labels have the decimals of the finest label."""
     texts = [f"{factor * tick:.6g}" for tick in ticks]
     digits = max((len(text.partition(".")[2]) for text in texts), default=0)
     return [(tick, f"{factor * tick:.{digits}f}") for tick in ticks]
@@ -236,7 +236,7 @@ def draw_axes(x: Axis, y: Axis) -> list[Markup]:
 
 
 def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
-    """The line, then for each dot its whisker and the dot."""
+    """The line of a series, then for each dot its whisker and the dot."""
     shapes = []
     places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in series.points]
     if series.line and len(places) > 1:
@@ -252,7 +252,7 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 
 
 def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
-    """The texts of dots, each on the first of six sides where it covers no dot and no other text."""
+    """The texts of dots, each on the first of six sides on which it covers no dot and no other text."""
     points = [point for drawn in series if drawn.dots for point in drawn.points]
     places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in points]
     taken, shapes = [(left - 4, left + 4, top - 4, top + 4) for left, top in places], []
@@ -275,8 +275,13 @@ def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
 def scatter_before_and_after(
     title: str, what: str, names: Sequence[str], values: Iterable[tuple[str, float, float, int]]
 ) -> Chart:
-    """A dot a speaker, or another part of a test set; below the diagonal it is better off. what: are the
-    dots, in the plural. names: of both systems. values: name, WER before, WER after and words of each."""
+    """A dot for each speaker, or another part of a test set; dots below the diagonal improved.
+
+    Args:
+        what: the parts that the dots stand for, in the plural.
+        names: of both systems.
+        values: name, WER before, WER after and words of each part.
+    """
     dots = [
         Point(x, y, f"{name}: {percent(x)} % before, {percent(y)} % after, {plural(words, 'word')}")
         for name, x, y, words in values
@@ -294,7 +299,7 @@ def scatter_before_and_after(
 
 
 def check_picture(path: Path) -> None:
-    """Raises UserError for a suffix that is no picture's, or one for which CairoSVG is missing."""
+    """Raises UserError for a suffix that is not in SUFFIXES, or that needs CairoSVG, which is missing."""
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path}: a picture ends in {', '.join(SUFFIXES)}")
     if path.suffix.lower() != ".svg" and not has_cairo():
@@ -302,7 +307,7 @@ def check_picture(path: Path) -> None:
 
 
 def write_picture(path: Path, svg: str) -> None:
-    """Write a picture of the format that the suffix says."""
+    """Write a picture in the format of the suffix."""
     content = svg.encode()
     if path.suffix.lower() != ".svg":
         import cairosvg
@@ -314,7 +319,7 @@ def write_picture(path: Path, svg: str) -> None:
 
 
 def has_cairo() -> bool:
-    """Whether CairoSVG and the system's Cairo are there."""
+    """Whether CairoSVG and the system's Cairo are installed."""
     try:
         import cairosvg  # noqa: F401
     except (ImportError, OSError):

@@ -1,4 +1,4 @@
-"""Find and read all that the report shows. In: a decode directory. Out: `ReportData`.
+"""Find and read the contents of the report. In: a decode directory. Out: `ReportData`.
 
 EXP/curve*.json, trade_off.json      learning curves; the scaled adapter
 EXP/SYSTEM/metrics.jsonl, adapter/   training loss and dev WER; the adapter
@@ -47,12 +47,12 @@ logger = logging.getLogger("ia3_speech.report")
 
 @dataclass(frozen=True)
 class DecodedSystem:
-    """One scored decode directory."""
+    """A scored decode directory."""
 
-    name: str  # of the system, as the page shows it
+    name: str  # of the system, for the page
     result: Result
-    decoding: Json  # decode.json; empty where another tool decoded
-    references: dict[str, str]  # {utterance id: text}, normalised as they were scored
+    decoding: Json  # decode.json; empty if another tool decoded
+    references: dict[str, str]  # {utterance id: text}, normalised as in scoring
     hypotheses: dict[str, str]
 
     @property
@@ -74,19 +74,19 @@ class DecodedSystem:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """All that the page shows."""
+    """The contents of the page."""
 
-    utterances: list[Utterance]  # those that were scored, in the order of score.json
+    utterances: list[Utterance]  # the scored utterances, in the order of score.json
     system: DecodedSystem
     baseline: DecodedSystem | None = None  # of the comparison
-    others: list[DecodedSystem] = field(default_factory=list)  # base and adapter, with other searches
+    others: list[DecodedSystem] = field(default_factory=list)  # base and adapter with other searches
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
     trade_off: TradeOff | None = None  # in-domain against out-of-domain WER
     vectors: list[Vector] = field(default_factory=list)  # the adapter's
     adapter: Json = field(default_factory=dict)  # its record (ia3_speech.json)
     out_of_domain: Result | None = None  # result on out-of-domain speech
-    terms: TermList | None = None  # that the systems were scored with, if the file is still there
+    terms: TermList | None = None  # the term list of the scores, if the file still exists
 
     @property
     def systems(self) -> list[DecodedSystem]:
@@ -95,30 +95,28 @@ class ReportData:
 
     @property
     def all_systems(self) -> list[DecodedSystem]:
-        """These and the others: greedy search first, and with each search the base."""
-        order = [*SEARCHES]
-        systems = [*self.systems, *self.others]
-        return sorted(systems, key=lambda one: (order.index(one.result.search), one.result.system != BASE))
+        """All systems: greedy search first, and for each search the base first."""
+        order, systems = [*SEARCHES], [*self.systems, *self.others]
+        return sorted(systems, key=lambda s: (order.index(s.result.search), s.result.system != BASE))
 
     @property
     def start(self) -> DecodedSystem | None:
-        """The base alone, greedy, where the system is compared with another system; else None."""
-        alone = [one for one in self.others if (one.result.system, one.result.search) == (BASE, GREEDY)]
+        """The base alone, searched greedily, if the system is compared with another system; else None."""
+        alone = [s for s in self.others if (s.result.system, s.result.search) == (BASE, GREEDY)]
         return alone[0] if alone and self.baseline else None
 
     @property
     def with_confidences(self) -> list[DecodedSystem]:
-        """Those whose word confidences were scored."""
+        """The compared systems whose word confidences were scored."""
         return [system for system in self.systems if system.result.confidences]
 
 
 def find_report_files(
     decode_dir: Path, baseline: Path | None = None, training: Path | None = None, curve: Path | None = None
 ) -> dict[str, Path | list[Path]]:
-    """The decode directories ("decode_dir", "baseline", the list "others") and files that a report is made
-    from, by the field of `ReportData` that they fill: those that were given, and others beside `decode_dir`.
-    Raises UserError where a given path does not exist, or decode_dir was not scored, or not against the
-    baseline."""
+    """The decode directories ("decode_dir", "baseline", the list "others") and files of a report, by the
+    field of `ReportData` that they fill: the given paths, and other files beside `decode_dir`. Raises
+    UserError if a given path does not exist, or decode_dir was not scored, or not against the baseline."""
     result, folder = read_result(decode_dir / "score.json"), decode_dir.absolute().parent
     for path in filter(None, (baseline, training, curve)):
         if not path.exists():
@@ -129,18 +127,18 @@ def find_report_files(
             f'(run "ia3-speech score {result.record["data"]} {decode_dir} --baseline {baseline}")'
         )
     beside = [read_result(file) for file in sorted(folder.parent.glob("*/*/score.json"))]
-    same_set = [one for one in beside if one.set == result.set]
+    same_set = [other for other in beside if other.set == result.set]
     if result.has_baseline and not baseline:
         recorded = Path(result.record["baseline_dir"])
-        alike = [one.folder for one in same_set if one.label == result.baseline_label]
+        alike = [other.folder for other in same_set if other.label == result.baseline_label]
         baseline = next((place for place in (recorded, *alike) if place.exists()), None)
         if not baseline:
-            raise UserError(f"{recorded}: the baseline of {decode_dir} is not there (give --baseline)")
+            raise UserError(f"{recorded}: the baseline of {decode_dir} is missing (give `baseline`)")
     shown = {place.resolve() for place in (decode_dir, baseline) if place}
-    other_speech = {
-        one.search: one.folder / "score.json"
-        for one in beside
-        if one.folder.parent == folder and one.set == OUT_OF_DOMAIN != result.set
+    out_of_domain = {
+        other.search: other.folder / "score.json"
+        for other in beside
+        if other.folder.parent == folder and other.set == OUT_OF_DOMAIN != result.set
     }
     curves = sorted(folder.parent.glob("curve*.json"), key=lambda file: file.stem)
     curves = [file for file in curves if result.name in load_json(file).get("systems", [result.name])]
@@ -152,19 +150,19 @@ def find_report_files(
         "training": training or folder / "metrics.jsonl",
         "curve": curve or next(iter(curves), None),
         "trade_off": folder.parent / "trade_off.json",
-        "out_of_domain": other_speech.get(result.search, other_speech.get(GREEDY)),
+        "out_of_domain": out_of_domain.get(result.search, out_of_domain.get(GREEDY)),
         "terms": terms if terms.exists() else folder.parent / terms.name,
     }
     others = [
-        one.folder
-        for one in same_set
-        if (one.system == BASE or one.folder.parent == folder) and one.folder.resolve() not in shown
+        other.folder
+        for other in same_set
+        if (other.system == BASE or other.folder.parent == folder) and other.folder.resolve() not in shown
     ]
     return {name: path for name, path in files.items() if path and path.exists()} | {"others": others}
 
 
 def read_report_data(data: Path, files: Mapping[str, Any]) -> ReportData:
-    """Read all files, as `find_report_files` names them. Raises UserError where one is damaged, or where they
+    """Read the files that `find_report_files` returned. Raises UserError if a file is damaged, or the files
     do not belong together."""
     system, *others = map(read_decoded_system, [files["decode_dir"], *files["others"]])
     baseline = read_decoded_system(files["baseline"]) if "baseline" in files else None
@@ -198,7 +196,7 @@ def read_report_data(data: Path, files: Mapping[str, Any]) -> ReportData:
 
 
 def read_decoded_system(folder: Path) -> DecodedSystem:
-    """Read a scored decode directory. Raises UserError where it is not scored."""
+    """Read a decode directory. Raises UserError if it is not scored."""
     texts, result = folder / "scoring_kaldi", read_result(folder / "score.json")
     return DecodedSystem(
         name=result.label,
@@ -210,13 +208,13 @@ def read_decoded_system(folder: Path) -> DecodedSystem:
 
 
 def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
-    """Raise UserError unless the system was scored against this baseline, and both by the same labels."""
+    """Raises UserError unless the system was scored against this baseline, and both by the same labels."""
     ours, theirs = (
         {label: [*values] for label, values in side.result.record["by_label"].items()}
         for side in (system, baseline)
     )
     if ours != theirs or not system.result.is_against(baseline.result):
         raise UserError(
-            f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now, or "
-            f'by other labels (run "ia3-speech score" of the baseline and of the system again)'
+            f"{system.folder}: was scored before {baseline.folder} changed, or by other labels "
+            f'(run "ia3-speech score" of the baseline and of the system again)'
         )

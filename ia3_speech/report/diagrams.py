@@ -1,6 +1,6 @@
 """The report's charts: training, learning curve, in-domain against out-of-domain WER, confidences.
 
-In: what `results.curve_files` reads, and results. Out: `Chart`s.
+In: contents of `results.curve_files`, and results. Out: `Chart`s.
 """
 
 import math
@@ -15,12 +15,12 @@ from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import Rate
 
 RADII = (2.5, 11.0)  # of the dots of a reliability diagram, pixels
-SIDE_BY_SIDE = 0.04  # between the logarithms at which the seeds of one amount are drawn
-FROM_0_TO_100 = (-0.06, 1.06, tick_labels([0, 0.25, 0.5, 0.75, 1], 100))  # whole dots at the ends of an axis
+SIDE_BY_SIDE = 0.04  # between the logarithms at which the seeds of an amount are drawn
+FROM_0_TO_100 = (-0.06, 1.06, tick_labels([0, 0.25, 0.5, 0.75, 1], 100))  # with space for dots at the ends
 
 
 def experiment_charts(report: ReportData) -> dict[str, Chart]:
-    """Name → chart, of those of training, learning curve and trade-off that there are."""
+    """Name → chart of training, learning curve and trade-off, as far as the report has their data."""
     charts = training_charts(report.training) if report.training else {}
     if report.curve:
         charts["learning_curve"] = learning_curve_chart(report.curve)
@@ -61,7 +61,7 @@ def dev_wer_chart(epochs: Sequence[Epoch], x: Axis) -> Chart:
 
 
 def learning_curve_chart(curve: LearningCurve) -> Chart:
-    """WER by the amount of audio, on a logarithmic axis: a dot per seed, a line through the medians."""
+    """WER by the amount of audio, on a logarithmic axis: a dot for each seed, a line through the medians."""
     unit, dots, medians = curve.unit, [], []
     for amount, seeds in curve.by_amount:
         place = math.log(amount)
@@ -91,7 +91,7 @@ def learning_curve_chart(curve: LearningCurve) -> Chart:
 
 
 def ends_of(rate: Rate) -> list[float]:
-    """The rate and the bounds of its interval: what an axis has to include."""
+    """The rate and the bounds of its interval, which an axis has to include."""
     return [rate.value, *(rate.bounds or ())]
 
 
@@ -102,20 +102,20 @@ def amount_text(amount: float, unit: str) -> str:
 
 def trade_off_chart(trade_off: TradeOff) -> Chart:
     """In-domain against out-of-domain WER: the adapter scaled from 0 (the base) to 1, and adapters trained
-    with one option changed, a line for each option."""
+    with an option changed, a line for each option."""
     dots: dict[str, list[Point]] = {}
     for point in trade_off.points:
-        own, other = point.own.value, point.out_of_domain.value
-        title = f"{point.name}: {trade_off.own} {percent(own)} %, "
-        title += f"{trade_off.out_of_domain} {percent(other)} %"
-        dots.setdefault(point.setting, []).append(Point(other, own, title, point.own.bounds, point.value))
+        x, y = point.out_of_domain.value, point.in_domain.value
+        title = f"{point.name}: {trade_off.in_domain} {percent(y)} %, "
+        title += f"{trade_off.out_of_domain} {percent(x)} %"
+        dots.setdefault(point.setting, []).append(Point(x, y, title, point.in_domain.bounds, point.value))
     styles = {"scale": ("system", "scaled adapter")}
-    points = trade_off.points
+    points, in_domain = trade_off.points, f"WER on {trade_off.in_domain}, %"
     return Chart(
         "In-domain WER against out-of-domain WER",
         "Lower is better on both axes. At scale 0 the adapter has no effect, which is the base",
         rate_axis(f"WER on {trade_off.out_of_domain}, %", [point.out_of_domain.value for point in points]),
-        rate_axis(f"WER on {trade_off.own}, %", [value for point in points for value in ends_of(point.own)]),
+        rate_axis(in_domain, [value for point in points for value in ends_of(point.in_domain)]),
         [
             Series(dots[setting], *styles.get(setting, ("third", f"trained with {setting}")))
             for setting in dots
@@ -124,7 +124,7 @@ def trade_off_chart(trade_off: TradeOff) -> Chart:
 
 
 def reliability_chart(report: ReportData, system: DecodedSystem) -> Chart:
-    """A dot for each range of confidences that holds words: its area shows how many."""
+    """A dot for each range of confidences that contains words; its area shows their number."""
     measured, points = system.result.confidences, []
     style = "system" if system is report.system else "baseline"
     largest = max(part["words"] for part in measured["bins"])

@@ -1,10 +1,10 @@
-"""Figures for papers: the report's charts as SVG and PDF files, each with the numbers that it shows as CSV.
+"""Figures for papers: the report's charts as SVG and PDF files, with their numbers as CSV files.
 
     ia3-speech report data/test exp/NAME/decode --figures figures
     ia3-speech adapters show speaker42 --plot speaker42.pdf
 
-In: report data. Out: a folder of NAME.svg, NAME.pdf, NAME.csv; or one picture of the format that its suffix
-says. PDF and PNG are made of the SVG by CairoSVG, the extra `figures`.
+In: report data. Out: a folder of NAME.svg, NAME.pdf, NAME.csv; or a picture in the format of its suffix.
+CairoSVG, the extra `figures`, converts the SVG to PDF and PNG.
 """
 
 import re
@@ -24,11 +24,11 @@ from ia3_speech.scoring.table import Rate, Table
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart."""
+    """A chart with its numbers."""
 
     name: str  # of its files, without the suffix
-    svg: str  # the content of an SVG file
-    table: Table  # the numbers that are drawn
+    svg: str  # contents of the SVG file
+    table: Table  # its numbers
 
 
 def report_figures(report: ReportData, tables: Mapping[str, Table]) -> Iterator[Figure]:
@@ -51,12 +51,12 @@ def report_figures(report: ReportData, tables: Mapping[str, Table]) -> Iterator[
 
 
 def file_name(text: str) -> str:
-    """Letters, digits and underscores: a name from outside never leads elsewhere."""
+    """The text in letters, digits and underscores, so that a name from outside can't be another path."""
     return re.sub(r"\W+", "_", text)
 
 
 def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
-    """The ranges of confidence that hold words."""
+    """The ranges of confidence that contain words."""
     rows = [
         [100 * part["low"], 100 * part["high"], part["words"], Rate(part["confidence"]),
          Rate(part["right"], wilson_interval(part["right"], part["words"]))]
@@ -70,7 +70,7 @@ def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
 
 
 def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
-    """Write the three files of each figure into `folder`, where others stay; returns the formats."""
+    """Write the files of each figure into `folder`, whose other files stay; returns the formats."""
     suffixes = [".svg", ".pdf"] if has_cairo() else [".svg"]
     for figure in figures:
         write_text(folder / f"{figure.name}.csv", figure.table.csv())

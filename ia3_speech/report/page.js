@@ -30,12 +30,12 @@
     cell(row, head, signed(count)).classList.add(count === 0 ? "equal" : isBetter ? "better" : "worse");
   }
 
-  // What the macro `browsable` of templates/macros.html.jinja wrote: a table whose heads sort, a search field, lists, a pager.
-  //   id: of a row, by which equal rows are sorted   wanted: whether a row is shown
-  //   drawn: the row's elements                      found: what is said of the rows that are shown
+  // The macro `browsable` of templates/macros.html.jinja: a table whose heads sort, a search field, lists, a pager.
+  //   id: the field that sorts equal rows   wanted: whether a row is shown
+  //   drawn: the row's elements             summary: a text on the rows that are shown
   //   size: rows per page
   // Returns a function that draws the table again from its first page.
-  function browse(name, rows, { id, wanted, drawn, found, size }) {
+  function browse(name, rows, { id, wanted, drawn, summary, size }) {
     const part = (suffix) => find(`${name}-${suffix}`);
     const table = part("table"), start = table.querySelector("th:not([aria-sort=none])[aria-sort]");
     const state = {
@@ -55,7 +55,7 @@
       const pages = Math.max(1, Math.ceil(shown.length / count));
       state.page = Math.min(state.page, pages - 1);
       part("rows").replaceChildren(...shown.slice(state.page * count, (state.page + 1) * count).flatMap(drawn));
-      part("found").textContent = found(shown);
+      part("found").textContent = summary(shown);
       part("position").textContent = `Page ${state.page + 1} of ${pages}`;
       part("previous").disabled = state.page === 0;
       part("next").disabled = state.page === pages - 1;
@@ -90,7 +90,7 @@
 
   // ---- utterances
 
-  // What rows are sorted and searched by. In an alignment a pair is an error, a single word is correct.
+  // The fields for sorting and searching rows. In an alignment a pair is an error, a single word is correct.
   for (const row of data.rows) {
     row.errors = row.alignments.map((pairs) => pairs.filter(Array.isArray).length);
     row.reference = row.alignments[0].map((pair) => Array.isArray(pair) ? pair[0] : pair).filter((word) => word !== null);
@@ -103,7 +103,7 @@
 
   const first = (values) => values[compared[0]], last = (values) => values[compared.at(-1)];
 
-  // What columns are sorted by, and their heads, of the systems that are compared.
+  // The fields that sort columns of the compared systems, and the heads of these columns.
   function compare() {
     for (const row of data.rows) {
       compared.forEach((system, number) => { row["wer" + number] = row.words ? row.errors[system] / row.words : null; });
@@ -190,7 +190,7 @@
       && lists.every((list) => list.value === "" || labelOf(row, list.dataset.label) === list.value)
       && isShown[find("utterance-shown").value](row),
     drawn: utteranceRows,
-    found: (rows) => {
+    summary: (rows) => {
       const sum = (value) => rows.reduce((total, row) => total + value(row), 0), total = sum((row) => row.words);
       const rates = compared.map((system) =>
         `${data.systems[system]} ${percent(total ? sum((row) => row.errors[system]) / total : null)} %`);
@@ -199,7 +199,7 @@
     size: () => Number(find("utterance-page-size").value),
   });
 
-  // The utterances of one value of a label (label, value), or those with a phrase in the reference.
+  // Show the utterances with a value of a label, or with a phrase in the reference.
   function showUtterances(label, value, phrase = "") {
     for (const list of lists) list.value = list.dataset.label === label ? value : "";
     find("utterance-shown").value = "all";
@@ -242,7 +242,7 @@
       wanted: (row) => row.word.toLowerCase().includes(find("word-search").value.trim().toLowerCase())
         && isWanted[find("word-shown")?.value ?? "all"](row),
       drawn: wordRows,
-      found: (rows) => {
+      summary: (rows) => {
         const total = rows.reduce((sum, row) => sum + row.count, 0);
         return `${rows.length} of ${words.rows.length} words, ${total} occurrences`;
       },
@@ -255,7 +255,7 @@
     });
   }
 
-  // The name of a speaker or another value leads to its utterances.
+  // The name of a speaker, or of another value, links to its utterances.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-label]");
     if (link && lists.some((list) => list.dataset.label === link.dataset.label))

@@ -1,9 +1,8 @@
-"""The page: a header, the sections, a style sheet and a script, and nothing from outside.
+"""The page: a header, the sections, a style sheet and a script; it loads nothing from outside.
 
-In: report data and players. Out: one HTML text. The templates beside this module write the sections that are
-put together here; they escape all text. A content security policy with the script's hash allows that script
-and no other, and only pictures and sound to be loaded. The page opens with the sentences of
-scoring/sentences.py.
+In: report data and players. Out: HTML. This module assembles the sections; the templates beside it write them
+and escape all text. A content security policy with the script's hash allows only that script to run, and only
+pictures and sound to be loaded. The page begins with the sentences of scoring/sentences.py.
 """
 
 import base64
@@ -39,9 +38,9 @@ from ia3_speech.scoring.sentences import (
 )
 from ia3_speech.scoring.table import Rate, Table
 
-MAX_OPEN = 12  # values of a label that are shown without folding
-MIN_SCATTER = 8  # values from which there is a scatter plot
-EXPERIMENT_SECTIONS = [  # id, heading, and the charts, of which a table may have the first one's name
+MAX_OPEN = 12  # values of a label that are shown unfolded
+MIN_SCATTER = 8  # values that a scatter plot needs
+EXPERIMENT_SECTIONS = [  # id, heading, charts; a table may have the name of the first chart
     ("training", "Training", ("training_loss", "dev_wer")),
     ("curve", "Learning curve", ("learning_curve",)),
     ("trade-off", "Out-of-domain speech", ("trade_off",)),
@@ -49,7 +48,7 @@ EXPERIMENT_SECTIONS = [  # id, heading, and the charts, of which a table may hav
 
 
 class Section(NamedTuple):
-    """A section: its heading, the template that writes it, and what the template shows."""
+    """A section: its heading, its template, and the template's content."""
 
     heading: str
     template: str
@@ -59,12 +58,12 @@ class Section(NamedTuple):
 def make_page(
     report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str], allow_pipes: bool = False
 ) -> str:
-    """The whole file.
+    """The whole page.
 
     Args:
         tables: by their names.
         players: {utterance id: src of its player} (see `browse`).
-        allow_pipes: run shell commands in wav.scp, for the spectrograms.
+        allow_pipes: run shell commands in wav.scp for the spectrograms.
     """
     environment = Environment(
         loader=PackageLoader("ia3_speech.report"),
@@ -99,9 +98,9 @@ def make_page(
 def make_sections(
     report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str], allow_pipes: bool
 ) -> dict[str, Section]:
-    """Id → section of all that have contents, in their order."""
+    """Id → section, for the sections with contents, in their order."""
     rates = [tables[name] for name in ("error_rates", "terms") if name in tables]
-    warnings = [*report_warnings(report)][1:]  # the first stands above
+    warnings = [*report_warnings(report)][1:]  # the first is in the header
     content = {"tables": rates, "warnings": warnings, "notes": [*result_notes(report)]}
     sections = {"results": Section("Results", "results", content)}
     if tables["words"].rows:
@@ -133,17 +132,17 @@ def make_sections(
 
 
 def adapter_title(report: ReportData) -> str:
-    """As the adapter's record has it; else the name that it was decoded by, else the system's."""
+    """The title of the adapter's record; without a record, the decoded adapter's or the system's name."""
     if report.adapter:
         return title_of_record(report.adapter)
     name = (report.system.decoding.get("adapter") or {}).get("name") or ""
-    if name.startswith("one "):  # of many: one for each speaker
+    if name.startswith("one "):  # `one for each speaker`
         return f"IA³ adapters, {name}"
     return f"IA³ adapter {name}" if name else report.system.name
 
 
 def title_of_record(record: Json) -> str:
-    """What an adapter is for, by its labels; else the corpus that it was trained on, else its base."""
+    """The speech that an adapter is for, by its labels; else its training corpus, else its base."""
     trained_on = (record.get("training") or {}).get("data")
     if trained_on and not record.get("labels"):
         kind = other_method(record) or "IA³"
@@ -152,8 +151,8 @@ def title_of_record(record: Json) -> str:
 
 
 def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
-    """`46.3 % → 40.0 %` from the base alone, greedy, to the system, and the relative change of these two, for
-    each error rate. The interval is that of score.json, where it compares the same two."""
+    """For each error rate `46.3 % → 40.0 %`, from the base alone, searched greedily, to the system, and the
+    relative change, with the interval of score.json if that compares the same systems."""
     rates, against = report.system.result.all, report.start or report.baseline
     names = {"wer": "Word error rate", "cer": "Character error rate", "term_error_rate": "Term error rate"}
     for name, heading in names.items():
@@ -178,26 +177,26 @@ def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
 
 
 def report_sentences(report: ReportData) -> Iterator[str]:
-    """What happens on the test set, to its terms, on sentences that are not in training, on other speech."""
-    baseline, start = (one and one.result for one in (report.baseline, report.start))
+    """The sentences of `summary_sentences` on the system."""
+    baseline, start = (system and system.result for system in (report.baseline, report.start))
     return summary_sentences(report.system.result, baseline, start, report.out_of_domain)
 
 
 def report_warnings(report: ReportData) -> Iterator[str]:
-    """Sentences without a full stop, the decisive one first: training without effect, overlap with training,
-    too small test sets."""
+    """Sentences without full stops, the most important first: training without effect, overlap with training,
+    small test sets."""
     if report.training and report.training[-1].selected == 0:
         yield NOT_IMPROVED
     result = report.system.result
     yield from result.warnings
-    # The adapter's gain is that of the system without hot words
+    # The system without hot words shows the adapter's gain
     measured = report.baseline.result if report.baseline and result.search == HOTWORDS else result
     yield from size_warnings(measured, "the test set")
     if report.out_of_domain:
         yield from size_warnings(report.out_of_domain, "the out-of-domain set")
 
 
-# ---- what the sections show
+# ---- contents of the sections
 
 
 def result_notes(report: ReportData) -> Iterator[str]:
@@ -244,7 +243,7 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
 
 
 def spectrograms(report: ReportData, allow_pipes: bool) -> Iterator[dict[str, Any]]:
-    """The utterances that changed most, with their words in time."""
+    """The spectrograms of the utterances that changed most, with their words in time."""
     systems = [report.start or report.baseline, report.system]
     for utterance, words in changed_most(report):
         if picture := draw_utterance(utterance, words, allow_pipes):
@@ -254,7 +253,7 @@ def spectrograms(report: ReportData, allow_pipes: bool) -> Iterator[dict[str, An
 
 
 def confidence_content(report: ReportData) -> dict[str, Any]:
-    """Are confidences probabilities, and do they find the errors? A reliability diagram of each system."""
+    """Whether confidences are probabilities and find the errors: a reliability diagram of each system."""
     sentences, charts = {}, []
     for system in report.with_confidences:
         confidences = system.result.confidences
@@ -267,7 +266,7 @@ def confidence_content(report: ReportData) -> dict[str, Any]:
 
 
 def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
-    """The table of each label that has several; many values are folded away below a scatter plot of them."""
+    """The table of each label with several values; many values are folded away below a scatter plot."""
     labels = []
     for table in [table for name, table in tables.items() if name.startswith("by_")]:
         label = table.head[0]

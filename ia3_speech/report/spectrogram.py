@@ -1,10 +1,10 @@
-"""A picture of an utterance, SVG: its log-mel spectrogram, and below it the words where they were recognised.
+"""A picture of an utterance, SVG: its log-mel spectrogram, and below it the recognised words in time.
 
     ia3-speech transcribe audio.wav --plot audio.svg
 
-In: 16 kHz audio, and rows of words with times and confidences. Out: one `<svg>` element, for a file or the
-HTML report, a strip for each LINE_SECONDS of audio. The paler a word, the less certain it is; a wrong word
-is red. Everything is inside of the picture: the spectrogram is a PNG image in a `data:` address.
+In: 16 kHz audio, and rows of words with times and confidences. Out: an `<svg>` element, for a file or the
+HTML report, with a strip for each LINE_SECONDS of audio. A paler word is less certain; a wrong word is red.
+The picture needs no other file: the spectrogram is a PNG image in a `data:` address.
 """
 
 import base64
@@ -32,7 +32,7 @@ logger = logging.getLogger("ia3_speech.report")
 
 MAX_PICTURES = 6  # utterances of a report
 MELS, HOP, WINDOW = 64, 160, 512  # bands; samples from frame to frame, and in a window: 10 and 32 ms
-FLOOR = 70.0  # dB below the loudest point that are drawn
+FLOOR = 70.0  # dB below the loudest point: the quietest level that is visible
 LINE_SECONDS = 10.0  # of a strip
 PIXELS = 120.0  # a second
 LEFT, GAP, ROW, TICKS = 120, 14, 26, 16  # pixels: for names, between strips, of a row, of the time axis
@@ -47,7 +47,7 @@ class PlottedWord:
     text: str
     start: float  # seconds
     end: float
-    confidence: float | None = None  # 0 to 1; None where it is not known
+    confidence: float | None = None  # 0 to 1; None if unknown
     wrong: bool = False
 
 
@@ -70,7 +70,7 @@ def draw_spectrogram(wave: np.ndarray, rows: Mapping[str, Sequence[PlottedWord]]
 
 
 def plot_transcript(path: Path, wave: np.ndarray, transcript: Transcript) -> None:
-    """Draw a transcript with words into a file, of the format that its suffix says."""
+    """Draw a transcript with words into a file, in the format of its suffix."""
     words = [PlottedWord(word.text, word.start, word.end, word.confidence) for word in transcript.words]
     rows = {transcript.adapter or transcript.base: words}
     write_picture(path, draw_spectrogram(wave, rows, f"Spectrogram and words of {transcript.id}"))
@@ -86,27 +86,19 @@ def strip(
     yield element("image", **size, href=address, preserveAspectRatio="none")
     for second in range(int(np.ceil(start)), int(end) + 1):
         x = LEFT + PIXELS * (second - start)
-        yield element(
-            "text", f"{second} s", x=x, y=top + HEIGHT + 12, text_anchor="middle", fill=INK, font_size=10
-        )
+        place = {"x": x, "y": top + HEIGHT + 12, "text_anchor": "middle"}
+        yield element("text", f"{second} s", **place, fill=INK, font_size=10)
     for number, (name, words) in enumerate(rows.items()):
         y = top + HEIGHT + TICKS + number * ROW
-        yield element(
-            "text",
-            name,
-            x=LEFT - 8,
-            y=y + 16,
-            text_anchor="end",
-            fill=INK,
-            font_size=font_size(name, LEFT - 12),
-        )
+        size = font_size(name, LEFT - 12)
+        yield element("text", name, x=LEFT - 8, y=y + 16, text_anchor="end", fill=INK, font_size=size)
         for word in words:
             if start <= word.start < end:
                 yield draw_word(word, LEFT + PIXELS * (word.start - start), y)
 
 
 def draw_word(word: PlottedWord, left: float, top: float) -> Markup:
-    """A box from the word's start to its end, with the word; its tooltip says when and how certain."""
+    """A box from the word's start to its end, with the word; the tooltip has times and confidence."""
     width = max(PIXELS * (word.end - word.start), 4.0)
     sure = "" if word.confidence is None else f", confidence {percent(word.confidence, 0)} %"
     colour = WRONG if word.wrong else INK
@@ -122,7 +114,7 @@ def draw_word(word: PlottedWord, left: float, top: float) -> Markup:
 
 
 def font_size(text: str, width: float) -> float:
-    """Of a text that has to fit into a width, in pixels: at most 12."""
+    """The size, at most 12, at which a text fits into a width, both in pixels."""
     return max(3.0, min(12.0, 12 * width / (7 * max(len(text), 1))))
 
 
@@ -155,16 +147,16 @@ def png(image: np.ndarray) -> bytes:
 
 
 def changed_most(report: ReportData) -> Iterator[tuple[Utterance, dict[str, list[PlottedWord]]]]:
-    """The utterances whose number of errors changed most from the base alone (else the baseline) to the
-    system, with the words of both; only those whose words have times."""
+    """The utterances whose words have times and whose errors changed most, from the base alone (else the
+    baseline) to the system, with the words of both."""
     before, after = report.start or report.baseline, report.system
     if not before:
         return
     files = [side.folder / CONFIDENCES for side in (before, after)]
     timed = [read_words(file) if file.is_file() else {} for file in files]
-    changes = {one.id: abs(after.errors(one.id) - before.errors(one.id)) for one in report.utterances}
-    ordered = sorted(report.utterances, key=lambda one: (-changes[one.id], one.id))
-    for utterance in [one for one in ordered if changes[one.id]][:MAX_PICTURES]:
+    changes = {u.id: abs(after.errors(u.id) - before.errors(u.id)) for u in report.utterances}
+    ordered = sorted(report.utterances, key=lambda utterance: (-changes[utterance.id], utterance.id))
+    for utterance in [utterance for utterance in ordered if changes[utterance.id]][:MAX_PICTURES]:
         rows = {
             side.name: plotted(side, utterance.id, words.get(utterance.id, ()))
             for side, words in zip((before, after), timed, strict=True)
@@ -174,7 +166,7 @@ def changed_most(report: ReportData) -> Iterator[tuple[Utterance, dict[str, list
 
 
 def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> list[PlottedWord]:
-    """The words of a hypothesis, marked as wrong where the alignment has another word, or none."""
+    """The words of a hypothesis; a word is wrong if the alignment has another reference word, or none."""
     mode = system.result.record["normalize"]
     aligned = [(word, reference) for reference, word in system.alignments[utterance] if word is not None]
     rows, place = [], 0
@@ -190,7 +182,7 @@ def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> 
 def draw_utterance(
     utterance: Utterance, rows: Mapping[str, Sequence[PlottedWord]], allow_pipes: bool = False
 ) -> Markup | None:
-    """The picture; None where the audio can't be used."""
+    """The picture of an utterance; None if its audio can't be used."""
     try:
         wave = load_utterance(utterance, allow_pipes=allow_pipes)
     except AudioError as error:

@@ -19,7 +19,7 @@ from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table, cell_text
 
 
 def report_tables(report: ReportData) -> dict[str, Table]:
-    """Every table of the report by its name, which can be a file's; in the page's order."""
+    """Each table of the report by its name, which is safe as a file name; in the page's order."""
     terms = report.system.result.terms
     tables = [systems_table(report)]
     tables += [terms_table(terms, bool(report.baseline))] if terms else []
@@ -33,20 +33,17 @@ def report_tables(report: ReportData) -> dict[str, Table]:
 
 
 def systems_table(report: ReportData) -> Table:
-    """Error rates of all systems, and the change of the WER from what each is compared with."""
-    result = report.system.result
-    head = ["system", "WER %", "CER %", *["term errors %"] * bool(result.terms)]
+    """Error rates of all systems, and the changes of the WER from the systems that they are compared with."""
+    head = ["system", "WER %", "CER %", *["term errors %"] * bool(report.system.result.terms)]
     head += ["substitutions", "deletions", "insertions"]
-    head += ["change %", "compared with"] * any(one.result.has_baseline for one in report.all_systems)
+    systems = [(system.name, system.result) for system in report.all_systems]
+    head += ["change %", "compared with"] * any(result.has_baseline for _, result in systems)
     rows = [
-        (
-            one.name,
-            one.result.all,
-            {"compared with": one.result.baseline_label, "CER %": one.result.all.rate("cer")},
-        )
-        for one in report.all_systems
+        (name, result.all, {"compared with": result.baseline_label, "CER %": result.all.rate("cer")})
+        for name, result in systems
     ]
-    size = f"{plural(result.all.utterances, 'utterance')}, {plural(result.all.words, 'word')}"
+    rates = report.system.result.all
+    size = f"{plural(rates.utterances, 'utterance')}, {plural(rates.words, 'word')}"
     return rates_table("error_rates", f"{size} {INTERVAL}", head, rows)
 
 
@@ -66,7 +63,7 @@ def tables_by_label(report: ReportData) -> Iterator[Table]:
 
 
 def words_table(report: ReportData) -> Table:
-    """How often each reference word is recognised."""
+    """The accuracy of each reference word."""
     names = [system.name for system in report.systems]
     gain, rows = ["gain"] if len(names) > 1 else [], []
     for word in count_words(report):
@@ -79,7 +76,7 @@ def words_table(report: ReportData) -> Table:
 
 
 def utterances_table(report: ReportData) -> Table:
-    """Every utterance with its labels, error rates and texts."""
+    """Each utterance with its labels, error rates and texts."""
     rows, labels = [], label_names(report)
     for utterance in report.utterances:
         reference = report.system.references[utterance.id]
@@ -104,27 +101,27 @@ def tables_folder(page: Path) -> Path:
 
 
 def write_table_files(page: Path, tables: Mapping[str, Table]) -> None:
-    """Write the tables, by their names, into the folder beside the page, in place of earlier ones. Raises
-    UserError where the folder holds other files, which would be lost."""
+    """Write the tables, by their names, into the folder beside the page, in place of earlier tables. Raises
+    UserError if the folder holds other files, which would be lost."""
     folder, again = tables_folder(page), page.is_file()
 
-    def is_ours(path: Path) -> bool:
+    def is_table(path: Path) -> bool:
         return path.suffix == ".csv" and path.is_file() and (again or path.stem in tables)
 
-    if name := unexpected_file(folder, is_ours):
-        raise UserError(f"{folder / name}: is in the way of the report's tables (choose another --out)")
+    if name := unexpected_file(folder, is_table):
+        raise UserError(f"{folder / name}: is in the way of the report's tables (choose another `out`)")
     with replacing(folder) as new:
         new.mkdir()
         for name, table in tables.items():
             (new / f"{name}.csv").write_text(table.csv(), "utf-8", newline="")
 
 
-# ---- cells, as the page shows them
+# ---- cells of the page
 
 
 def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
-    """A cell as its text, its interval and its CSS class: a change is coloured if its interval excludes 0 and
-    is of enough clusters. Either of the last two may be empty."""
+    """A cell's text, interval and CSS class; interval and class may be empty. A change is coloured if its
+    interval excludes 0 and is from enough clusters."""
     if isinstance(cell, Rate):
         text, bounds = cell.parts
         style = direction(cell.bounds) if cell.signed and not few_clusters else ""

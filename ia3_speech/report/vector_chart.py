@@ -1,11 +1,11 @@
-"""A picture of an adapter's vectors, SVG: which layers amplify, and which inhibit.
+"""A picture of an adapter's vectors, SVG, which shows the layers that amplify and the layers that inhibit.
 
     ia3-speech adapters show speaker42 --plot speaker42.svg
 
-In: vectors from `weights.vectors_in`. Out: one `<svg>` element, for a file or the HTML report, with a row a
-layer, the lowest at the bottom, and a column a placement. In each cell a thin line spans the middle 90 % of
-the parameters, a bar the middle half, and a tick is the median; below 1 is blue (inhibits), above 1 is red
-(amplifies).
+In: vectors from `weights.vectors_in`. Out: an `<svg>` element, for a file or the HTML report, with a row for
+each layer, the lowest at the bottom, and a column for each placement. In each cell a thin line spans the
+middle 90 % of the parameters, a bar the middle half, and a tick marks the median; below 1 is blue (inhibits),
+above 1 is red (amplifies).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,11 +20,11 @@ CELL, ROW, GAP = 200, 18, 24  # pixels: a column's width, a row's height, betwee
 LEFT, TOP, BOTTOM = 64, 64, 40  # for the layers' numbers, the titles, the scale
 BLUE, RED, INK, GREY = "#2166ac", "#b2182b", "#222222", "#bbbbbb"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-MIN_RANGE = 0.1  # the scale is never narrower than 0.9 to 1.1: noise must not look like an effect
+MIN_RANGE = 0.1  # the scale is at least 0.9 to 1.1, so that noise does not look like an effect
 
 
 def draw_vectors(vectors: Sequence[Vector], title: str) -> str:
-    """The drawing as SVG. Vectors outside of numbered layers get no row."""
+    """The picture as SVG; vectors outside of numbered layers get no row."""
     quantiles = quantiles_of(vectors)
     layers = sorted({layer for layer, _ in quantiles}, reverse=True)
     placements = sorted({placement for _, placement in quantiles}, key=placement_order)
@@ -66,7 +66,7 @@ def frame(left: float, placement: str, height: float, scale: float) -> Iterator[
 
 
 def cell(left: float, top: float, quantiles: np.ndarray, scale: float, name: str) -> Markup:
-    """One layer and placement: the five quantiles, each side of 1 in its colour."""
+    """The five quantiles of a layer and placement, each side of 1 in its colour."""
     low, first, median, third, high = ((quantiles - 1) / scale * CELL / 2 + left + CELL / 2).tolist()
     middle, y = left + CELL / 2, top + ROW / 2
     listed = ", ".join(f"{value:.3f}" for value in quantiles)

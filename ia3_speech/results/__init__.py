@@ -1,1 +1,1 @@
-"""What an experiment's folder holds: its systems and scores, curves of them, and the tables of RESULTS.md."""
+"""The contents of an experiment's folder: systems and scores, their curves, and the tables of RESULTS.md."""

@@ -1,18 +1,18 @@
-"""The end of a recipe: which search of an adapter is the best, whether the adapter takes a name, and the last
-lines: what was gained, what it costs, how to use it.
+"""The end of a recipe: an adapter's best search, whether the adapter is registered, and the last lines, which
+show the gain, the cost and the command to try.
 
-In: an adapter, and the results of its test set: greedy, and perhaps with a language model and with hot words;
-of dev the same. Out: the adapter in the registry, with the search that is the best on dev; or one sentence
-that says why not, and what may help. EXP/registered.json keeps both, for the last lines:
+In: an adapter, and its results on the test set and on dev: greedy, and perhaps with a language model and with
+hot words. Out: the adapter in the registry, with the search that is the best on dev; or a sentence that gives
+the reason and a remedy. EXP/registered.json stores both, for the last lines:
 
     {"clinic": {"system": "ia3_plus_seed1", "speaker": "", "set": "test", "refused": null,
                 "search": "hotwords", "chosen_on": "dev", "measured": 3}}
 
-An adapter takes its name where it makes fewer errors than the base, greedy and with the language model, and
-Kaldi's bootstrap over utterances (Bisani and Ney 2004) gives it at least 80 % to be the better system. Of a
-speaker's adapter the speaker's own utterances count, and the probability is that of the normal distribution
-which the interval of the change belongs to. The last lines are the report's sentences on each test set, the
-time it took, the files, and the command to try next.
+An adapter is registered if it makes fewer errors than the base, greedy and with the language model, and is
+better in at least 80 % of the draws of Kaldi's bootstrap over utterances (Bisani and Ney 2004). For a
+speaker's adapter, only the speaker's utterances count, and the probability is computed from the interval of
+the change, with a normal distribution. The last lines are the report's sentences on each test set, the time,
+the files, and the command to try next.
 """
 
 import math
@@ -32,8 +32,8 @@ from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural, shorten
 from ia3_speech.inputs import RECORD
 from ia3_speech.results.curve_files import gain_of_others
-from ia3_speech.results.notes import warnings_of
 from ia3_speech.results.systems import System, find_systems, load_json, median_of, test_sets
+from ia3_speech.results.tables import warnings_of
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
     BEAM,
@@ -50,28 +50,28 @@ from ia3_speech.scoring.sentences import NOT_IMPROVED, no_help, summary_sentence
 from ia3_speech.search import SearchOptions
 
 REGISTERED = "registered.json"  # in an experiment's folder
-MIN_PROBABILITY = 0.8  # that an adapter is better than the base, to take a name
-LITTLE_SPEECH = 30 * 60  # seconds of training, below which more of it is the most likely remedy
-MAX_NAMED = 5  # utterances, or adapters, that a sentence names
-MAX_SETS = 3  # test sets that the last lines describe
+MIN_PROBABILITY = 0.8  # that an adapter is better than the base, for it to be registered
+LITTLE_SPEECH = 30 * 60  # seconds of training speech, below which more speech is the most likely remedy
+MAX_NAMED = 5  # utterances or adapters in a sentence
+MAX_SETS = 3  # test sets in the last lines
 
 
 class Best(NamedTuple):
     """The best search of an adapter."""
 
     search: str  # a key of SEARCHES
-    chosen_on: str | None  # dev; None where dev was not decoded with each, so that nothing was chosen
-    measured: int  # the number of searches that it was chosen from
+    chosen_on: str | None  # dev; None if dev was not decoded with every search: then nothing was chosen
+    measured: int  # the number of searches to choose from
 
 
 def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
-    """Register an adapter with the search that is the best on dev; if it does not help, say so instead.
+    """Register an adapter with the search that is the best on dev; if the adapter does not help, print why.
 
     Args:
-        adapter: its folder, EXP/SYSTEM/adapter, or, for one of many speakers, EXP/SYSTEM/SPEAKER/FOLD/adapter
+        adapter: its folder, EXP/SYSTEM/adapter, or, for a speaker's adapter, EXP/SYSTEM/SPEAKER/FOLD/adapter
         name: the name by which --adapter finds it
-        score: score.json of its test set, decoded greedily, which says whether it helps; then further
-            score.json files that its model card shows
+        score: score.json of its test set, decoded greedily, which decides whether it helps; then further
+            score.json files for its model card
         anyway: register it even if it does not help
     """
     first = read_result(score[0])
@@ -88,8 +88,11 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
     else:
         sets = {read_result(file).set for file in score}
-        shown = [one for one in results_in(system) if one.search == chosen.search != first.search]
-        files = [one.folder / "score.json" for one in shown if one.set in sets]
+        files = [
+            result.folder / "score.json"
+            for result in results_in(system)
+            if result.search == chosen.search != first.search and result.set in sets
+        ]
         update_card(adapter, registry.check_name(name), [*score, *files])
         registered = read_summary(registry.adapters_dir() / name)
         stored = search_options(system, chosen).stored()
@@ -116,7 +119,7 @@ def best(system: Path, set_name: str) -> None:
     """Print the decode directory of an adapter's best search, such as decode_lm_test.
 
     Args:
-        system: EXP/SYSTEM, which holds an adapter
+        system: EXP/SYSTEM, the folder of an adapter
         set_name: the test set
     """
     measured = measured_searches(system, set_name, system / "adapter")
@@ -127,14 +130,16 @@ def best(system: Path, set_name: str) -> None:
 
 
 def results_in(system: Path) -> list[Result]:
-    """The results of all searches and sets of a system."""
+    """A system's results of all searches and sets."""
     return [read_result(file) for file in sorted(system.glob("*/score.json"))]
 
 
 def measured_searches(system: Path, set_name: str, adapter: Path) -> dict[str, Result]:
-    """Search → result on a set, of this adapter as it is now, or of those of its training's folds."""
+    """Search → result on a set, of the adapter as it is now, or of the adapters of its training's folds."""
     measured, sha256 = {}, weights_sha256(adapter)
-    for result in [one for one in results_in(system) if one.set == set_name]:
+    for result in results_in(system):
+        if result.set != set_name:
+            continue
         used = result.record["adapter"] or {}
         by_folds = used.get("path") == str(system.absolute())
         if result.search == GREEDY or used.get("sha256") == sha256 or by_folds:
@@ -145,8 +150,8 @@ def measured_searches(system: Path, set_name: str, adapter: Path) -> dict[str, R
 
 
 def best_search(system: Path, adapter: Path, measured: Collection[str]) -> Best:
-    """The search with the lowest WER on dev, of equals the simplest. Test sets choose nothing: where dev was
-    not decoded with each, it is the language model, as without an adapter."""
+    """The search with the lowest WER on dev, the simplest among equals. Test sets choose nothing: if dev was
+    not decoded with every search, the choice is the language model, as without an adapter."""
     on_dev = measured_searches(system, DEV, adapter)
     if not on_dev.keys() >= set(measured):
         without_dev = next(search for search in (LM, BEAM, GREEDY) if search in measured)
@@ -156,7 +161,7 @@ def best_search(system: Path, adapter: Path, measured: Collection[str]) -> Best:
 
 
 def search_options(system: Path, chosen: Best) -> SearchOptions:
-    """The options that are registered; none where only greedy search was measured."""
+    """The options to register; none if only greedy search was measured."""
     if chosen.search == GREEDY:
         return SearchOptions(GREEDY) if chosen.measured > 1 else SearchOptions()
     tuned = yaml.safe_load((system / "lm_search.yaml").read_text("utf-8"))
@@ -172,9 +177,9 @@ def search_options(system: Path, chosen: Best) -> SearchOptions:
 
 
 def find_fault(measured: dict[str, Result], set_name: str, speaker: str = "") -> str:
-    """Why an adapter is not known to help, as a sentence without its full stop; empty where it is.
+    """Why an adapter is not known to help, as a sentence without its full stop; empty if it helps.
 
-    The system with hot words is compared with the adapter without them, which says nothing of the base.
+    The search with hot words is ignored: it is compared with the adapter without them, not with the base.
     """
     for search in (LM, BEAM, GREEDY):
         if search not in measured:
@@ -191,7 +196,7 @@ def find_fault(measured: dict[str, Result], set_name: str, speaker: str = "") ->
 
 
 def probability_better(rates: ErrorRates) -> float:
-    """That a system is better than its baseline; nan without an interval of the change."""
+    """The probability that a system is better than its baseline; nan without an interval of the change."""
     change = rates.changes["wer"]
     if not change.relative_ci:
         return math.nan
@@ -226,7 +231,7 @@ def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
 
 
 def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
-    """Print what was gained, what it costs, and the command that uses the best measured system.
+    """Print the gain, the cost, and the command that uses the best measured system.
 
     Args:
         exps: folders of experiments, of which the last is the most specific
@@ -243,7 +248,7 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
         print("\n".join(last_lines(systems, entries)))
         if names:
             options = f"--adapter {shlex.quote(names[-1])} "
-        elif not options and any(one.is_base and one.search == LM for one in systems):
+        elif not options and any(system.is_base and system.search == LM for system in systems):
             options = f"--config {shlex.quote(str((exp / 'base/lm_search.yaml').absolute()))} "
     for file in (Path(exp) / "transcripts" for exp in exps):
         print(file.read_text("utf-8") if file.is_file() else "", end="")
@@ -254,26 +259,28 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
 
 
 def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
-    """Of one experiment: the gain on each test set and the cost on other speech, a warning, what was not
-    registered."""
-    adapted = [one for one in systems if one.search == GREEDY and not one.is_base and one.results]
+    """The lines of an experiment: the gain on each test set and the cost on other speech, a warning, the
+    adapters that were not registered."""
+    adapted = [system for system in systems if system.search == GREEDY and system.results]
+    adapted = [system for system in adapted if not system.is_base]
     if not adapted:
         raise UserError(f"{systems[0].folder.parent}: no adapter is scored (run the earlier stages)")
     newest = next(reversed(entries.values()), None)
-    named = [one for one in adapted if newest and one.folder.name == newest["system"]]
-    means = [one for one in adapted if one.averaged_seeds]
-    shown = (named or means or [median_of([one for one in adapted if one.name == adapted[-1].name])])[0]
-    by_search = {one.search: one for one in systems if one.folder == shown.folder}
+    named = [system for system in adapted if newest and system.folder.name == newest["system"]]
+    means = [system for system in adapted if system.averaged_seeds]
+    seeds = [system for system in adapted if system.name == adapted[-1].name]
+    shown = (named or means or [median_of(seeds)])[0]
+    by_search = {system.search: system for system in systems if system.folder == shown.folder}
     best = by_search.get(newest["search"] if newest else GREEDY, shown)
     lines = []
     for set_name in [name for name in test_sets(systems) if name in shown.results][:MAX_SETS]:
         system = best if set_name in best.results else shown
         result, base_alone = system.results[set_name], systems[0].results[set_name]
-        others = [one.results[set_name] for one in systems if set_name in one.results]
-        baseline = next((one for one in others if one.label == result.baseline_label), None)
+        results = [other.results[set_name] for other in systems if set_name in other.results]
+        baseline = next((other for other in results if other.label == result.baseline_label), None)
         start = None if baseline is base_alone else base_alone
-        other_speech = [one.results.get(OUT_OF_DOMAIN) for one in (system, by_search[GREEDY])]
-        sentences = summary_sentences(result, baseline, start, next(filter(None, other_speech), None))
+        out_of_domain = system.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
+        sentences = summary_sentences(result, baseline, start, out_of_domain)
         lines.append(f"{set_name}: {' '.join(sentences)}")
     if newest and not newest["refused"]:
         if newest["measured"] == 1:
@@ -300,15 +307,15 @@ def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
 
 
 def time_taken(exp: Path) -> str:
-    """`Training took 3 minutes, all 9 minutes.`, by the records of inputs.json; train.json has more of a
-    training that was resumed, or done in parts."""
+    """`Training took 3 minutes, all 9 minutes.`, by the records of inputs.json. Of a training that was
+    resumed, or done in parts, train.json has the whole time."""
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
-        took = load_json(file).get("seconds") or 0.0
+        seconds = load_json(file).get("seconds") or 0.0
         if file.name == RECORD and (trained := file.with_name("train.json")).is_file():
-            training += max(took, load_json(trained).get("seconds") or 0.0)
+            training += max(seconds, load_json(trained).get("seconds") or 0.0)
         else:
-            rest += took
+            rest += seconds
     return f"Training took {in_minutes(training)}, all {in_minutes(training + rest)}."
 
 

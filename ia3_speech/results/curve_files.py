@@ -1,4 +1,4 @@
-"""curve.json, trade_off.json and metrics.jsonl: their formats, a reader that checks them, what writes them.
+"""curve.json, trade_off.json and metrics.jsonl: their formats, readers that check them, and writers.
 
     curve*.json     {"set": SET, "systems": [NAME, …], "base": {"wer": …, "lo": …, "hi": …},
                      "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
@@ -8,11 +8,11 @@
     metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "selected_epoch": 1}, one line per epoch; epoch 0,
                     the start, has no loss
 
-Rates are fractions; the bounds lo and hi are null where there is no interval. A learning curve may count
-`utterances` instead of `minutes`, and names the `systems` of its points. The setting of a trade-off's
+Rates are fractions; the bounds lo and hi are null without an interval. A learning curve may count
+`utterances` instead of `minutes`; then it names the `systems` of its points. The setting of a trade-off's
 point is the scale of the adapter, or an option in which another training differs, such as `replay-weight`.
 recipes/study.sh and speakers.sh train and decode the adapters of the points. RESULTS.md and the report show
-both, as the same tables.
+the same tables.
 """
 
 import json
@@ -39,13 +39,13 @@ class Epoch(NamedTuple):
     number: int
     loss: float | None  # the mean CTC loss; the start has none
     dev_wer: float
-    selected: int  # the epoch whose adapter was selected, as of this epoch
+    selected: int  # the epoch whose adapter is selected after this epoch
 
 
 class LearningCurvePoint(NamedTuple):
-    """The WER after adaptation to so many minutes or utterances."""
+    """The WER after adaptation to an amount of audio."""
 
-    amount: float
+    amount: float  # minutes or utterances
     seed: int
     wer: Rate
 
@@ -56,7 +56,7 @@ class LearningCurve(NamedTuple):
     unit: Literal["minutes", "utterances"]
     base: Rate
     points: list[LearningCurvePoint]  # in order of amount and seed
-    set: str  # name of the test set; empty where unknown
+    set: str  # name of the test set; empty if unknown
 
     @property
     def by_amount(self) -> list[tuple[float, list[LearningCurvePoint]]]:
@@ -66,11 +66,11 @@ class LearningCurve(NamedTuple):
 
 
 class TradeOffPoint(NamedTuple):
-    """One adapter on an in-domain test set (own) and on out-of-domain speech."""
+    """An adapter on an in-domain test set and on out-of-domain speech."""
 
     setting: str  # the scale of the adapter, or an option in which its training differs
     value: str
-    own: Rate
+    in_domain: Rate
     out_of_domain: Rate
 
     @property
@@ -82,12 +82,12 @@ class TradeOffPoint(NamedTuple):
 class TradeOff(NamedTuple):
     """In-domain WER against out-of-domain WER, with the names of both test sets."""
 
-    own: str
+    in_domain: str
     out_of_domain: str
     points: list[TradeOffPoint]  # the scaled adapter first, by scale, then others, by option and value
 
 
-# ---- read: each raises UserError, which names the file, where it is not in its format
+# ---- readers: each raises UserError with the name of a file that is not in its format
 
 
 @contextmanager
@@ -132,11 +132,11 @@ def read_rate(row: Json, prefix: str = "") -> Rate:
     return Rate(float(row[f"{prefix}wer"]), None if low is None else (low, high))
 
 
-# ---- shown
+# ---- tables
 
 
 def learning_curve_table(curve: LearningCurve) -> Table:
-    """The median of the seeds, their range, and the change of the median; the last row is all of train."""
+    """The median of the seeds, their range, and the change of the median, by amount of audio."""
     base = curve.base.value
     rows: list[list[Cell]] = [["0 (the base)", None, Rate(base), None, None]]
     for amount, points in curve.by_amount:
@@ -149,10 +149,10 @@ def learning_curve_table(curve: LearningCurve) -> Table:
 
 
 def gain_of_others(base: str) -> str:
-    """What so many utterances gave others with this base, as a sentence; empty where nobody measured it.
+    """A sentence on the gain of other speakers with this base; empty without a measurement.
 
-    In the folder of a base, learning_curve.json is the curve.json of egs/speaker_adaptation with several --k,
-    whose `set` says who they are.
+    learning_curve.json in the folder of a base is the curve.json of egs/speaker_adaptation with several --k;
+    its `set` names the speakers.
 
     With this base others made 5.1 % fewer errors after 5 utterances of their own, 10.2 % after 10.
     """
@@ -169,18 +169,18 @@ def gain_of_others(base: str) -> str:
 
 
 def trade_off_table(trade_off: TradeOff) -> Table:
-    """The adapter from off to on, and trained with other options: its own speech against other speech."""
-    head = ["adapter", f"{trade_off.own} WER %", f"{trade_off.out_of_domain} WER %"]
-    rows = [[point.name, point.own, point.out_of_domain] for point in trade_off.points]
+    """In-domain and out-of-domain WER of the scaled adapter, and of adapters trained with other options."""
+    head = ["adapter", f"{trade_off.in_domain} WER %", f"{trade_off.out_of_domain} WER %"]
+    rows = [[point.name, point.in_domain, point.out_of_domain] for point in trade_off.points]
     return Table("trade_off", f"WER {INTERVAL}", head, rows)
 
 
 def spread(rates: Sequence[float]) -> str:
-    """`31.2 to 33.0`: the range of several seeds."""
+    """`31.2 to 33.0`, the range of several seeds; `–` for a single seed."""
     return f"{percent(min(rates))} to {percent(max(rates))}" if len(rates) > 1 else "–"
 
 
-# ---- written, from the systems of an experiment
+# ---- writers, from the systems of an experiment
 
 
 def rate_fields(result: Result, prefix: str = "") -> Json:
@@ -190,10 +190,10 @@ def rate_fields(result: Result, prefix: str = "") -> Json:
 
 
 def write_curves(exp: Path, systems: Sequence[System]) -> None:
-    """Write EXP/trade_off.json and EXP/curve*.json of what was scored; those without points are removed."""
+    """Write EXP/trade_off.json and EXP/curve*.json from the scores; a file without points is removed."""
     for earlier in (*exp.glob("curve*.json"), exp / "trade_off.json"):
         earlier.unlink(missing_ok=True)
-    greedy = [one for one in systems if one.search == GREEDY and one.results]
+    greedy = [system for system in systems if system.search == GREEDY and system.results]
     files = {"trade_off.json": trade_off(greedy), "curve.json": curve_of_minutes(exp, greedy)}
     for name, content in (files | curves_of_speakers(greedy)).items():
         if content:
@@ -201,94 +201,100 @@ def write_curves(exp: Path, systems: Sequence[System]) -> None:
 
 
 def trade_off(systems: Sequence[System]) -> Json | None:
-    """The adapter that was scaled, from 0 (the base) to 1, and those that were trained with one option
-    changed; None without these."""
-    base, trained = systems[0], [one for one in systems if one.own_options and not one.of_speakers]
-    scaled: dict[Path, dict[float, dict[str, Result]]] = {}  # of each system by scale and set
-    for one in trained:
-        for result in map(read_result, one.folder.glob("*/*/score.json")):
+    """The scaled adapter, from 0 (the base) to 1, and adapters that were trained with an option changed;
+    None without these."""
+    trained = [system for system in systems if system.method_options and not system.of_speakers]
+    scaled: dict[Path, dict[float, dict[str, Result]]] = {}  # folder of a system → scale → set → result
+    for system in trained:
+        for result in map(read_result, system.folder.glob("*/*/score.json")):
             if result.record["scale"] != 1:
-                by_scale = scaled.setdefault(one.folder, {})
+                by_scale = scaled.setdefault(system.folder, {})
                 by_scale.setdefault(result.record["scale"], {})[result.set] = result
-    # Name of a system → an option and its value → the trainings that differ from it in this option alone
+    # Name of a system → an option and its value → the trainings that differ from it in this option only
     variants: dict[str, dict[tuple[str, str], list[System]]] = {}
-    for name, first in {one.name: one for one in reversed(trained)}.items():
+    for name, first in {system.name: system for system in reversed(trained)}.items():
         for other in trained:
             if len(changed := changed_options(first, other)) == 1:
                 variants.setdefault(name, {}).setdefault(changed[0], []).append(other)
     with_points = [
-        one.name for one in trained if one.folder in scaled or (not scaled and one.name in variants)
+        system for system in trained if (system.folder in scaled if scaled else system.name in variants)
     ]
     if not with_points:
         return None
-    name = with_points[0]
-    shown = median_of([one for one in trained if one.name == name and (not scaled or one.folder in scaled)])
-    points = [("scale", "0", base.results), ("scale", "1", shown.results)]
+    name = with_points[0].name
+    seeds = with_points if scaled else trained
+    shown = median_of([system for system in seeds if system.name == name])
+    points = [("scale", "0", systems[0].results), ("scale", "1", shown.results)]
     points += [("scale", f"{scale:g}", results) for scale, results in scaled.get(shown.folder, {}).items()]
     points.sort(key=lambda point: float(point[1]))
     varied = sorted(variants.get(name, {}).items(), key=lambda item: numeric_order(" ".join(item[0])))
     points += [(*setting, median_of(members).results) for setting, members in varied]
-    own = min(set.intersection(*(set(results) for *_, results in points)) - {OUT_OF_DOMAIN, DEV}, default="")
+    sets = set.intersection(*(set(results) for *_, results in points)) - {OUT_OF_DOMAIN, DEV}
+    in_domain = min(sets, default="")
     rows = [
         {"setting": setting, "value": value}
-        | rate_fields(results[own])
+        | rate_fields(results[in_domain])
         | rate_fields(results[OUT_OF_DOMAIN], "out_of_domain_")
         for setting, value, results in points
-        if is_current(results.get(own), systems) and is_current(results.get(OUT_OF_DOMAIN), systems)
+        if all(is_current(results.get(name), systems) for name in (in_domain, OUT_OF_DOMAIN))
     ]
-    return {"own": own, "out_of_domain": "out-of-domain speech", "points": rows} if len(rows) > 2 else None
+    content = {"own": in_domain, "out_of_domain": "out-of-domain speech", "points": rows}
+    return content if len(rows) > 2 else None
 
 
 def changed_options(system: System, other: System) -> list[tuple[str, str]]:
-    """Options, as flags are written, and their values in another training."""
-    ours, theirs = system.own_options, other.own_options
+    """The options in which another training differs, spelled like flags, with that training's values."""
+    ours, theirs = system.method_options, other.method_options
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     values = [f"{value:g}" if isinstance(value := theirs.get(name), float) else str(value) for name in names]
     return [(name.replace("_", "-"), value) for name, value in zip(names, values, strict=True)]
 
 
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
-    """WER by minutes of train, of what EXP/curve/* was trained on; None without any.
+    """WER by minutes of training speech, from EXP/curve/*; None without such trainings.
 
-    The last points are those of what was trained on all of train with the same options.
+    The last points are the systems that were trained on all of train with the same options.
     """
     parts = scored_systems(exp.glob("curve/*/*/score.json"))
-    own = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), "")
-    parts = [part for part in parts if is_current(part.results.get(own), systems)]
+    set_name = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), "")
+    parts = [part for part in parts if is_current(part.results.get(set_name), systems)]
     if not parts:
         return None
     whole = [
-        one for one in systems
-        if one.seed is not None and own in one.results and one.own_options == parts[0].own_options
+        system
+        for system in systems
+        if system.seed is not None and set_name in system.results
+        and system.method_options == parts[0].method_options
     ]  # fmt: skip
     points = [
-        {"minutes": round(one.train["audio_seconds"] / 60, 1), "seed": one.seed}
-        | rate_fields(one.results[own])
-        for one in (*parts, *whole)
+        {"minutes": round(system.train["audio_seconds"] / 60, 1), "seed": system.seed}
+        | rate_fields(system.results[set_name])
+        for system in (*parts, *whole)
     ]
     points.sort(key=lambda point: (point["minutes"], point["seed"]))
-    return {"set": own, "base": rate_fields(systems[0].results[own]), "points": points}
+    return {"set": set_name, "base": rate_fields(systems[0].results[set_name]), "points": points}
 
 
 def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
-    """Name of a file → learning curve, of each start and options with several numbers of utterances a
-    speaker; curve.json is the first of --init-adapter where there is one, else of the base. The base of a
-    curve is what its adapters started from."""
-    members: dict[str, list[System]] = {}  # start and options → adapted so
-    for one in systems:
-        if one.of_speakers and "test" in one.results:
-            options = {name: value for name, value in one.own_options.items() if name != "k"}
-            members.setdefault(json.dumps(options, sort_keys=True, default=str), []).append(one)
+    """Name of a file → learning curve, for each start and options with several numbers of utterances a
+    speaker. curve.json is the first curve that starts from an adapter (`init_adapter`), if any. The base of a
+    curve is the start of its adapters."""
+    members: dict[str, list[System]] = {}  # start and options → systems
+    for system in systems:
+        if system.of_speakers and "test" in system.results:
+            options = {name: value for name, value in system.method_options.items() if name != "k"}
+            members.setdefault(json.dumps(options, sort_keys=True, default=str), []).append(system)
     curves = []
     for adapted in members.values():
-        if len({one.options.get("k") for one in adapted}) > 1:
+        if len({system.options.get("k") for system in adapted}) > 1:
             start = start_of(adapted[0], systems)
             points = [
-                {"utterances": one.train["utterances"], "seed": one.seed} | rate_fields(one.results["test"])
-                for one in adapted
+                {"utterances": system.train["utterances"], "seed": system.seed}
+                | rate_fields(system.results["test"])
+                for system in adapted
             ]
             points.sort(key=lambda point: point["utterances"])
-            names = [*dict.fromkeys(one.name for one in adapted)]
+            names = [*dict.fromkeys(system.name for system in adapted)]
             base = rate_fields(start.results["test"])
             curves.append((start.is_base, {"set": "test", "systems": names, "base": base, "points": points}))
     curves.sort(key=lambda curve: curve[0])

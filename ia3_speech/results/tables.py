@@ -1,12 +1,15 @@
-"""RESULTS.md: its tables, and the lists of notes.py. In: systems, the base first. Out: Markdown, in percent.
+"""RESULTS.md: its tables, warnings and provenance. In: systems, the base first. Out: Markdown, in percent.
 
-The tables show the seed with the median dev WER of a system with several seeds, and beside it the range of
-all seeds.
+Of a system with several seeds, the tables show the seed with the median dev WER, and the range of all seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from statistics import fmean, median
+
+import yaml
 
 from ia3_speech.results.curve_files import (
     learning_curve_table,
@@ -15,23 +18,26 @@ from ia3_speech.results.curve_files import (
     spread,
     trade_off_table,
 )
-from ia3_speech.results.notes import provenance_list, warning_list
-from ia3_speech.results.systems import Comparison, System, comparisons, median_of, test_sets
-from ia3_speech.scoring.error_rates import ErrorRates, change_rate, compared_rows, rates_table
-from ia3_speech.scoring.record import BASE, GREEDY, HOTWORDS, OUT_OF_DOMAIN, read_result
-from ia3_speech.scoring.sentences import MARK, few_clusters_sentence
+from ia3_speech.results.systems import Comparison, System, comparisons, load_json, median_of, test_sets
+from ia3_speech.scoring.error_rates import ErrorRates, Json, change_rate, compared_rows, rates_table
+from ia3_speech.scoring.record import BASE, GREEDY, HOTWORDS, LM, OUT_OF_DOMAIN, read_result
+from ia3_speech.scoring.sentences import (
+    MARK,
+    NOT_IMPROVED,
+    few_clusters_sentence,
+    no_overlap_sentence,
+    significance_sentence,
+)
 from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
 PARTS = (*STANDARD, "training")
-MAX_VALUES = 6  # of a label: one with more values gets one line, their median
-
-Groups = dict[str, list[System]]
+MAX_VALUES = 6  # of a label; a label with more values gets a single line, the median
 
 
 def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
-    """The parts wanted, in their order, with blank lines between them."""
-    groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
+    """The chosen parts, in their order, with blank lines between them."""
+    groups = {name: list(group) for name, group in groupby(systems, key=lambda system: system.name)}
     shown = [median_of(group) if group[0].train else group[0] for group in groups.values()]
     exp, sets, texts = systems[0].folder.parent, test_sets(systems), []
     for set_name in sets:
@@ -44,7 +50,7 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
         if "terms" in parts:
             texts.append(term_table(scored, set_name))
         if "labels" in parts:
-            texts.append(label_table([one for one in scored if one.search != HOTWORDS], set_name))
+            texts.append(label_table([s for s in scored if s.search != HOTWORDS], set_name))
     if "forgetting" in parts:
         texts.append(forgetting_table([system for system in shown if OUT_OF_DOMAIN in system.results]))
         texts.append(speakers_forgetting_table(shown))
@@ -63,23 +69,19 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
     return "\n".join(text for text in texts if text)
 
 
-def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> str:
-    """Rates and changes on one test set, a line a system; dev WER and what was trained follow."""
+def system_table(systems: Sequence[System], groups: Mapping[str, list[System]], set_name: str) -> str:
+    """Rates and changes on a test set, a line for each system, with dev WER and trained parameters."""
     several = any(len(groups[system.name]) > 1 for system in systems)
     searched = any(system.search != GREEDY for system in systems)
     head = [set_name, "WER %", "change %", *["compared with"] * searched, "CER %", "CER change %"]
-    head += [
-        "term errors %",
-        "term errors change %",
-        "dev WER %",
-        "trained",
-        *["WER % of the seeds"] * several,
-    ]
+    head += ["term errors %", "term errors change %", "dev WER %", "trained"]
+    head += ["WER % of the seeds"] * several
     rows = []
     for system in systems:
         greedy, train = system.search == GREEDY, system.train
         trained = f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train and greedy else None
-        seeds = [one.results[set_name].all.wer for one in groups[system.name] if set_name in one.results]
+        results = [seed.results[set_name] for seed in groups[system.name] if set_name in seed.results]
+        seeds = [result.all.wer for result in results]
         more: dict[str, Cell] = {"compared with": system.results[set_name].baseline_name, "trained": trained}
         more |= {"dev WER %": Rate(system.dev_wer if greedy else None), "WER % of the seeds": spread(seeds)}
         trained_seeds = next(len(group) for group in groups.values() if group[0].system == system.system)
@@ -89,7 +91,7 @@ def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> st
 
 
 def unseen_table(systems: Sequence[System], set_name: str) -> str:
-    """Rates of the utterances whose sentence is not in training; no row where it is all or none."""
+    """Rates of the utterances whose sentence is not in training; no row if these are all or none."""
     head = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
     rows = [
         (system.name, rates, {"compared with": system.baseline})
@@ -106,7 +108,7 @@ def compared_table(
     rows: Sequence[tuple[str, Sequence[ErrorRates]]],
     with_intervals: bool,
 ) -> str:
-    """A row for each part of a set, the base beside the other systems, and the meaning of marks.
+    """A row for each part of a set: the base beside the other systems, and an explanation of marks.
 
     | by label | utterances | words | base WER % | ia3_plus WER % | change % |
     | --- | ---: | ---: | ---: | ---: | ---: |
@@ -121,8 +123,7 @@ def compared_table(
 
 
 def compared_heads(systems: Sequence[System], rate: str = "WER ") -> list[str]:
-    """`ia3_plus WER %` and `change %` of each system, and the baseline of the change where it is not the
-    base."""
+    """`ia3_plus WER %` and `change %` of each system, and the baseline of the change if not the base."""
     heads = []
     for system in systems:
         against = "" if system.baseline == BASE else f" from {system.baseline}"
@@ -143,7 +144,7 @@ def term_table(systems: Sequence[System], set_name: str) -> str:
 
 
 def label_table(systems: Sequence[System], set_name: str) -> str:
-    """WER by the labels; of a label with many values the median."""
+    """WER by label; for a label with many values, the median."""
     if len(systems) < 2:
         return ""
     results = [system.results[set_name] for system in systems]
@@ -158,20 +159,14 @@ def label_table(systems: Sequence[System], set_name: str) -> str:
 
 
 def median_row(label: str, columns: Sequence[Mapping[str, ErrorRates]]) -> list[tuple[str, list[ErrorRates]]]:
-    """The median WER of the values of a label; no row where each value has a single utterance."""
+    """The median WER of the values of a label; no row if each value has a single utterance."""
     spoken = [value for value, rates in columns[0].items() if rates.words]
-    counts = {
-        name: sum(getattr(columns[0][value], name) for value in spoken) for name in ("utterances", "words")
-    }
+    names = ("utterances", "words")
+    counts = {name: sum(getattr(columns[0][value], name) for value in spoken) for name in names}
     if counts["utterances"] <= len(spoken):
         return []
-    first = columns[0][spoken[0]]
-    medians = [
-        ErrorRates(
-            **vars(first) | counts | {"wer": median(rates[value].wer for value in spoken), "changes": {}}
-        )
-        for rates in columns
-    ]
+    first = replace(columns[0][spoken[0]], **counts, changes={})
+    medians = [replace(first, wer=median(rates[value].wer for value in spoken)) for rates in columns]
     return [(f"{label}: median of {len(spoken)}", medians)]
 
 
@@ -187,26 +182,26 @@ def forgetting_table(systems: Sequence[System]) -> str:
     return compared_table("out-of-domain speech", systems, OUT_OF_DOMAIN, rows, with_intervals=True)
 
 
-def training_table(groups: Groups) -> str:
-    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first."""
+def training_table(groups: Mapping[str, list[System]]) -> str:
+    """The trainings with their options and dev WER (the mean of the seeds), the best first."""
     head = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
     lines = []
     for name, seeds in groups.items():
         if "dev_wer" in seeds[0].train and seeds[0].search == GREEDY:
-            options, rates = seeds[0].options, [one.train["dev_wer"] for one in seeds]
+            options, rates = seeds[0].options, [seed.train["dev_wer"] for seed in seeds]
             line: list[Cell] = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
             line += [str(options["epochs"]), str(len(seeds)), Rate(fmean(rates)), spread(rates)]
-            line += [seeds[0].train["trainable"], f"{fmean(one.train['seconds'] for one in seeds):.0f}"]
+            line += [seeds[0].train["trainable"], f"{fmean(seed.train['seconds'] for seed in seeds):.0f}"]
             lines.append((fmean(rates), name, line))
     lines.sort(key=lambda entry: entry[:2])
     return markdown_table([*head, "parameters", "s a seed"], [line for _, _, line in lines])
 
 
 def speaker_table(systems: Sequence[System], set_name: str) -> str:
-    """What adapters did to each of many speakers, against the base and against what they started from."""
+    """The effect of adapters on each of many speakers, against the base and against their start."""
     head = ["speakers", "compared with", "before %", "WER %", "change %", "median speaker, points"]
     head += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
-    return markdown_table(head, [speaker_line(one) for one in comparisons(systems, set_name)])
+    return markdown_table(head, [speaker_line(compared) for compared in comparisons(systems, set_name)])
 
 
 def speaker_line(compared: Comparison) -> list[Cell]:
@@ -228,26 +223,20 @@ def speaker_line(compared: Comparison) -> list[Cell]:
 
 
 def speakers_forgetting_table(systems: Sequence[System]) -> str:
-    """What adapters of single speakers cost on out-of-domain speech: those that decoded it, one by one."""
-    head = [
-        "adapters of speakers, on out-of-domain speech",
-        "how many",
-        "base WER %",
-        "median WER %",
-        "of all",
-    ]
+    """WER on out-of-domain speech of speakers' adapters, as far as they decoded it."""
+    head = ["adapters of speakers, on out-of-domain speech", "how many", "base WER %", "median WER %"]
     lines = []
-    for system in [one for one in systems if one.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
+    for system in [s for s in systems if s.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
         results = map(read_result, sorted(system.folder.glob("*/fold1/*/score.json")))
         rates = [result.all.wer for result in results if result.set == OUT_OF_DOMAIN]
         if rates:
             base = Rate(systems[0].results[OUT_OF_DOMAIN].all.wer)
             lines.append([system.name, str(len(rates)), base, Rate(median(rates)), spread(rates)])
-    return markdown_table(head, lines)
+    return markdown_table([*head, "of all"], lines)
 
 
 def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
-    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds."""
+    """Whether word confidences are probabilities, and how many errors are among the least certain words."""
     head = ["word confidences", "set", "words", "wrong %", "calibration error %"]
     head += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     lines = []
@@ -255,13 +244,111 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
         for system in systems:
             measured = system.results[set_name].confidences if set_name in system.results else None
             if measured:
-                line = [
-                    system.name,
-                    set_name,
-                    measured["words"],
-                    Rate(measured["errors"] / measured["words"]),
-                ]
+                words = measured["words"]
+                line: list[Cell] = [system.name, set_name, words, Rate(measured["errors"] / words)]
                 line += [Rate(measured["calibration_error"])]
                 line += [Rate(measured["found"], measured["found_ci"], digits=0), Rate(measured["area"])]
                 lines.append([*line, "yes" if measured["scaling"] else "no"])
     return markdown_table(head, lines)
+
+
+# ---- warnings and provenance
+
+
+def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
+    """The warnings of results.json: the set, the system's folder (None: all systems), and a sentence.
+
+    The overlap of a test set with training comes first. It differs between systems with an adapter for each
+    speaker, since these were trained on different numbers of utterances.
+    """
+    warnings: list[tuple[str | None, str | None, str]] = []
+    for name in sets:
+        results = {system.folder.name: system.results[name] for system in systems if name in system.results}
+        overlaps = {folder: result.warnings for folder, result in results.items() if result.overlap}
+        for text in dict.fromkeys(text for texts in overlaps.values() for text in texts):
+            folders = [folder for folder, texts in overlaps.items() if text in texts]
+            of_all = len(folders) == len(overlaps)
+            warnings += [(name, folder, text) for folder in ([None] if of_all else folders)]
+    unchanged = [system.folder.name for system in systems if system.train.get("selected_epoch") == 0]
+    for folder in dict.fromkeys(unchanged):
+        warnings.append((None, folder, f"{NOT_IMPROVED} (try a lower --learning-rate)"))
+    return [dict(zip(("set", "system", "text"), warning, strict=True)) for warning in warnings]
+
+
+def warning_list(systems: Sequence[System], set_name: str) -> str:
+    """The warnings about a set, or the sentence that it shares no sentence with training."""
+    lines = [
+        f"**Warning:** {warning['system'] + ': ' if warning['system'] else ''}{warning['text']}."
+        for warning in warnings_of(systems, [set_name])
+    ]
+    scored = [system.results[set_name] for system in systems if set_name in system.results]
+    sentences = [no_overlap_sentence(result) for result in scored if result.overlap]
+    if sentences and all(sentences):
+        lines.append(sentences[0].replace("the test set", set_name))
+    return bullets(lines)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
+    """How the intervals were computed, and the commands that made the systems."""
+    lines = []
+    for set_name in sets:
+        scored = [system for system in systems if set_name in system.results]
+        if not scored:
+            continue
+        result = scored[0].results[set_name]
+        only_base = {system.results[set_name].baseline_name for system in scored} <= {None, BASE}
+        against = "the base" if only_base else "what each is compared with"
+        record = result.record
+        lines.append(
+            f"{set_name}: {record['utterances']} utterances, {record['words']} words. In brackets 95 % "
+            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are "
+            f"relative to {against} on the same draws, negative is better."
+            + (" With so few the intervals are too narrow." if result.few_clusters else "")
+        )
+        for system in scored:
+            baseline = "the base" if system.baseline == BASE else system.baseline or ""
+            sentence = significance_sentence(system.results[set_name], system.name, baseline)
+            lines += [sentence] if sentence else []
+    if note := language_model_note(systems):
+        lines.append(note)
+    return bullets(lines + commands(systems))
+
+
+def commands(systems: Iterable[System]) -> list[str]:
+    """A line for each command: the systems that it made, and the commit."""
+    systems_of: dict[str, list[str]] = {}
+    for system in systems:
+        record = system.record
+        commit = f"commit {record['commit']}" if record.get("commit") else "no commit"
+        changed = " with changes" if record.get("commit") and record.get("dirty") else ""
+        command = f"`{record.get('command', '')}` ({commit}{changed})"
+        systems_of.setdefault(command, []).append(system.name)
+    return [f"{', '.join(names)}: {command}." for command, names in systems_of.items()]
+
+
+def language_model_note(systems: Sequence[System]) -> str:
+    """The weights of its parts, and of each system's search; empty if no language model was built.
+
+    Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
+    8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
+    """
+    with_lm = [system for system in systems if system.search == LM]
+    file = with_lm[0].folder.parent / "lm.json" if with_lm else None
+    if file is None or not file.is_file():
+        return ""
+    summary = load_json(file)
+    weights = {"/".join(Path(name).parts[-2:]): weight for name, weight in summary["weights"].items()}
+    text = " and ".join(f"{weight:.2f} of {name}" for name, weight in weights.items())
+    text = f"Language model: {summary['order']}-grams, {text}"
+    if dev := summary["dev"]:
+        unknown = f"{dev['unknown_words']} of {dev['words']} words unknown"
+        text += f", weights chosen on dev (perplexity {dev['perplexity']:.1f}; {unknown})"
+    searches = []
+    for system in with_lm:
+        chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
+        searches.append(f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word")
+    return f"{text}. Search weights chosen on dev: {', '.join(searches)}."

@@ -1,1 +1,1 @@
-"""Error rates of texts with intervals and tests, and the files that hold them; no model is loaded."""
+"""Error rates of texts with intervals and tests, and their files; no model is loaded."""

@@ -2,8 +2,8 @@
 
 In: two sequences of words. Out: the counted errors (`ErrorCounts`), or the aligned pairs. An utterance often
 has several alignments of minimal cost. They have the same total of errors, but may divide it differently
-among insertions, deletions and substitutions. jiwer's division is ours. Kaldi's and sclite's files are
-reproduced to the byte only by the alignment that these programs choose:
+among insertions, deletions and substitutions. Error rates use jiwer's division. Kaldi's and sclite's files
+need the alignments that these programs choose:
 
     reference    a  b  *         COMPUTE_WER   the %WER line      1 insertion, 1 deletion
     hypothesis   *  b  c         ALIGN_TEXT    per_utt, ops …     2 substitutions
@@ -33,7 +33,7 @@ class AlignmentRule:
     substitution: int  # the cost of each error
     insertion: int
     deletion: int
-    # MATCH, DELETE and INSERT, in the order in which steps of equal cost are taken
+    # MATCH, DELETE and INSERT, in the order of preference among steps of equal cost
     ties: tuple[int, int, int]
 
 
@@ -44,7 +44,7 @@ SCLITE = AlignmentRule(4, 3, 3, (MATCH, INSERT, DELETE))
 
 @dataclass(frozen=True, slots=True)
 class ErrorCounts:
-    """Word errors of one utterance, or of several: counts add up with `+`."""
+    """Word errors of an utterance, or of several: counts add up with `+`."""
 
     words: int = 0  # words of the reference
     insertions: int = 0  # words of the hypothesis that no reference word is aligned with
@@ -138,7 +138,7 @@ def operation(pair: Pair) -> str:
 
 
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
-    """The word errors of one utterance, as jiwer counts them.
+    """The word errors of an utterance, as jiwer counts them.
 
     >>> count_errors(["no", "fever"], ["know", "fever", "today"])
     ErrorCounts(words=2, insertions=1, deletions=0, substitutions=1, utterances=1, wrong_utterances=1)
@@ -149,7 +149,7 @@ def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCo
 
 
 def count_as_kaldi(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
-    """The word errors of one utterance, divided among the three kinds as Kaldi's compute-wer does."""
+    """The word errors of an utterance, divided among the three kinds as in Kaldi's compute-wer."""
     operations = [operation(pair) for pair in align(reference, hypothesis, COMPUTE_WER)]
     errors = [operations.count(kind) for kind in "IDS"]
     return ErrorCounts(len(reference), *errors, utterances=1, wrong_utterances=int(any(errors)))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ia3_speech.errors import UserError
 
 CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
-CHANNEL = "1"  # of a recording whose channels are not told apart
+CHANNEL = "1"  # of a recording whose channels are not distinguished
 
 
 def ctm_line(
@@ -23,7 +23,7 @@ def ctm_line(
     channel: str = CHANNEL,
     digits: int = 2,
 ) -> str:
-    """A line, with its end. `digits` are those of the confidence; times have two."""
+    """A line with its line end. `digits`: decimals of the confidence; times have two."""
     first, last = round(100 * start), round(100 * end)
     times = f"{first / 100:.2f} {max(1, last - first) / 100:.2f}"
     return f"{recording} {channel} {times} {word} {confidence:.{digits}f}\n"
@@ -39,8 +39,8 @@ class CtmWord(NamedTuple):
 
 
 def read_words(path: Path) -> dict[str, list[CtmWord]]:
-    """{utterance id: its words, in order} of a ctm file of utterances. Raises UserError where it can't be
-    read, or a line does not have a word with a confidence of 0 to 1."""
+    """{utterance id: its words, in order} of a ctm file of utterances. Raises UserError if the file can't be
+    read, or a line lacks a word with a confidence of 0 to 1."""
     from ia3_speech.data.kaldi.table_file import read_utf8  # writers of lines need no data directories
 
     lines = read_utf8(path, "ia3-speech decode writes it").splitlines()
@@ -62,5 +62,5 @@ def read_words(path: Path) -> dict[str, list[CtmWord]]:
 
 
 def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """{utterance id: its words, in order, each with its confidence}; raises UserError as `read_words`."""
+    """{utterance id: its words, in order, with their confidences}. Raises UserError as `read_words` does."""
     return {name: [(word.text, word.confidence) for word in row] for name, row in read_words(path).items()}

@@ -1,11 +1,11 @@
 """Error rates of a set of utterances, with 95 % intervals, and their changes against a baseline.
 
-In: aligned and counted utterances. Out: WER, CER, MER, WIL and term error rate (`ErrorRates`), as score.json
-has them, and rows of tables.
+In: aligned and counted utterances. Out: WER, CER, MER, WIL and term error rate (`ErrorRates`), as in
+score.json, and rows of tables.
 
-WER, CER and term error rate are sums of errors divided by sums of reference words, characters or terms, nan
-where there are none; an interval is the bootstrap's over clusters (see `significance`), a change's that of a
-paired comparison.
+WER, CER and term error rate are sums of errors divided by sums of reference words, characters or terms, or
+nan without any. Intervals are from a bootstrap over clusters (see `significance`), which is paired for
+changes.
 """
 
 import math
@@ -33,14 +33,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ScoredUtterance:
-    """One utterance, aligned and counted."""
+    """An aligned utterance with its counts."""
 
     id: str  # as in the data directory; labels are {name: value}, such as {"accent": "welsh"}
     speaker: str
     labels: dict[str, str]
     reference: list[str]  # words of the normalised reference
-    hypothesis: list[str]  # words of the normalised hypothesis; empty where it is missing
-    missing: bool  # there is no hypothesis, not even an empty one
+    hypothesis: list[str]  # words of the normalised hypothesis; empty if it is missing
+    missing: bool  # there is no hypothesis, not even an empty text
     pairs: list[Pair]  # the alignment, as Kaldi's per_utt shows it
     errors: ErrorCounts  # word errors, as jiwer counts them
     characters: int  # characters of the reference, single spaces between words included
@@ -57,21 +57,21 @@ class Change:
     baseline: float  # the baseline's rate, as a fraction
     difference: float  # rate of the system − rate of the baseline, as a fraction
     difference_ci: Interval  # its 95 % interval, over paired replicates
-    relative: float  # difference / baseline; nan where the baseline makes no error
+    relative: float  # difference / baseline; nan if the baseline makes no error
     relative_ci: Interval  # its 95 % interval, over paired replicates
 
 
 @dataclass(frozen=True, slots=True)
 class TermErrorRate:
-    """Term errors of all terms, or of one category."""
+    """Term errors of all terms, or of a category."""
 
     reference: int  # occurrences in the references
-    missed: int  # occurrences in the references that the hypotheses do not have
-    false: int  # occurrences in the hypotheses that the references do not have
+    missed: int  # occurrences in the references that the hypotheses lack
+    false: int  # occurrences in the hypotheses that the references lack
     # (missed + false) / reference, as a fraction; may exceed 1; nan without occurrences
     term_error_rate: float
     term_error_rate_ci: Interval  # its 95 % interval
-    change: Change | None = None  # the change against the baseline; None without one
+    change: Change | None = None  # the change against the baseline, if there is a baseline
 
     @classmethod
     def read(cls, record: Json) -> "TermErrorRate":
@@ -98,8 +98,8 @@ class ErrorRates:
     wer_ci: Interval  # None for a single utterance
     mer: float | None = None  # match error rate and word information lost, of the same counts
     wil: float | None = None
-    ci_unit: str  # what the bootstrap draws: "speaker", "consultation", "utterance" or another label
-    ci_clusters: int  # how many of these there are
+    ci_unit: str  # the unit of the bootstrap: "speaker", "consultation", "utterance" or another label
+    ci_clusters: int  # the number of these units
     ser: float  # sentence error rate: fraction of utterances with at least one error
     characters: int  # characters of the references, single spaces between words included
     character_errors: int  # edit distances in characters, added up
@@ -114,8 +114,8 @@ class ErrorRates:
 
     @classmethod
     def read(cls, record: Json) -> "ErrorRates":
-        """The values in a score.json, of all utterances or of a part of them; null becomes None."""
-        values = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        """The values in a score.json, for all utterances or a part of them; null becomes None."""
+        values = {field.name: record[field.name] for field in fields(cls) if field.name in record}
         values["changes"] = {name: Change(**change) for name, change in record["changes"].items()}
         if terms := record.get("terms"):
             values["terms"] = TermErrorRate.read(terms)
@@ -128,11 +128,11 @@ class ErrorRates:
         return Rate(getattr(self, name), getattr(self, f"{name}_ci", None))
 
     def change(self, name: str = "wer") -> Rate:
-        """The change of a rate relative to the baseline; without a value where there is no baseline."""
+        """The change of a rate relative to the baseline; its value is None without a baseline."""
         return change_rate(self.changes.get(name))
 
     def before(self, name: str = "wer") -> Rate:
-        """A rate of the baseline; without a value where there is no baseline."""
+        """A rate of the baseline; its value is None without a baseline."""
         return Rate(self.changes[name].baseline if name in self.changes else None)
 
 
@@ -168,8 +168,8 @@ def rates_table(
 
     Args:
         name, caption: of the table.
-        head: of the names' column, then keys of COLUMNS or of what the rows add.
-        rows: name, rates, and further cells by their column's head.
+        head: the head of the names' column, then keys of COLUMNS or of the rows' further cells.
+        rows: name, rates, and further cells by the head of their column.
     """
     cells = [
         [label, *(more[column] if column in more else COLUMNS[column](rates) for column in head[1:])]
@@ -195,14 +195,8 @@ def compared_rows(
 
 def terms_table(terms: Mapping[str, TermErrorRate], with_baseline: bool) -> Table:
     """Term errors by category; "" is all terms."""
-    head = [
-        "terms",
-        "in reference",
-        "missed",
-        "false",
-        "term errors %",
-        *["before %", "change %"] * with_baseline,
-    ]
+    head = ["terms", "in reference", "missed", "false", "term errors %"]
+    head += ["before %", "change %"] * with_baseline
     rows: list[list[Cell]] = []
     for category, row in terms.items():
         changed = [Rate(row.change and row.change.baseline), change_rate(row.change)] * with_baseline
@@ -214,21 +208,21 @@ def terms_table(terms: Mapping[str, TermErrorRate], with_baseline: bool) -> Tabl
 
 
 def normalized_words(text: str, mode: str) -> list[str]:
-    """The words of a text that are scored, numbers in words; `mode` is one of `data.text.normalize`.
+    """The words of a text that are scored, numbers in words; `mode` is a mode of `data.text.normalize`.
 
-    References and hypotheses are treated alike, text by text, so that "B12" is "b twelve" on both sides. Mode
-    "none" leaves digits as they are.
+    References and hypotheses are treated alike, so that "B12" is "b twelve" on both sides. Mode "none" does
+    not change digits.
     """
     return normalize(text if mode == "none" else verbalize_numbers(text), mode).split()
 
 
 def text_errors(reference: str | None, hypothesis: str) -> ErrorCounts:
-    """The word errors of a text, where both sides are normalised as in training (mode "ctc") and no more."""
+    """The word errors of a text; both sides are normalised as in training (mode "ctc"), without more."""
     return count_errors(*(normalize(text or "", "ctc").split() for text in (reference, hypothesis)))
 
 
 def label_value(utterance: ScoredUtterance, label: str) -> str:
-    """The value of a label, "(none)" where it is missing; "speaker" and "utterance" (the id) are labels."""
+    """The value of a label, "(none)" if it is missing; "speaker" and "utterance" (the id) are labels."""
     if label in ("speaker", "utterance"):
         return utterance.speaker if label == "speaker" else utterance.id
     return utterance.labels.get(label, "(none)")
@@ -243,8 +237,8 @@ def compute_error_rates(
     seed: int,
 ) -> ErrorRates:
     """Error rates of utterances, and their changes against the same utterances of the baseline. The values of
-    the label `unit` are the clusters of the bootstrap; where all utterances have the same value, utterances
-    are drawn."""
+    the label `unit` are the clusters of the bootstrap; if all utterances have the same value, the bootstrap
+    draws utterances."""
     clusters = [label_value(utterance, unit) for utterance in scored]
     if len(set(clusters)) < 2:
         unit, clusters = "utterance", [utterance.id for utterance in scored]
@@ -268,21 +262,15 @@ def compute_error_rates(
     total = sum((utterance.errors for utterance in scored), ErrorCounts())
     wer, wer_ci, wer_change = rate("errors", "words")
     cer, cer_ci, cer_change = rate("character errors", "characters")
+    counted = ("utterances", "words", "insertions", "deletions", "substitutions", "mer", "wil", "ser")
     result = ErrorRates(
-        utterances=total.utterances,
+        **{name: getattr(total, name) for name in counted},
         missing=sum(utterance.missing for utterance in scored),
-        words=total.words,
         errors=total.total,
-        insertions=total.insertions,
-        deletions=total.deletions,
-        substitutions=total.substitutions,
         wer=wer,
         wer_ci=wer_ci,
-        mer=total.mer,
-        wil=total.wil,
         ci_unit=unit,
         ci_clusters=len(set(clusters)),
-        ser=total.ser,
         characters=sum(utterance.characters for utterance in scored),
         character_errors=sum(utterance.character_errors for utterance in scored),
         cer=cer,
@@ -302,7 +290,7 @@ def compute_error_rates(
 
 
 def counts_by_utterance(scored: Sequence[ScoredUtterance]) -> dict[str, np.ndarray]:
-    """Numerators and denominators of all rates, one value per utterance: `(utterances,)`."""
+    """Numerators and denominators of all rates, a value for each utterance: `(utterances,)`."""
     terms = np.stack([utterance.terms for utterance in scored])  # (utterances, 1 + categories, 3)
     counts = {
         "errors": np.array([utterance.errors.total for utterance in scored]),

@@ -2,16 +2,16 @@
 
 In: scored utterances. Out:
 
-    DECODE_DIR/wer_1_0.0                            compute-wer's three lines, where best_wer.sh looks
+    DECODE_DIR/wer_1_0.0                            compute-wer's three lines, which best_wer.sh reads
     DECODE_DIR/scoring_kaldi/best_wer               the %WER line and the path of its file
-    DECODE_DIR/scoring_kaldi/test_filt.txt          references as scored
-    DECODE_DIR/scoring_kaldi/penalty_0.0/1.txt      hypotheses as scored
+    DECODE_DIR/scoring_kaldi/test_filt.txt          the scored references
+    DECODE_DIR/scoring_kaldi/penalty_0.0/1.txt      the scored hypotheses
     DECODE_DIR/scoring_kaldi/wer_details/           per_utt per_spk ops wer_bootci lmwt wip
     DECODE_DIR/{ref,hyp}.trn                        the same texts for sclite
 
 Kaldi's file names contain a language model weight and an insertion penalty; greedy search has neither, so
-they are 1 and 0.0. One difference from Kaldi's scripts is intended: an utterance without a hypothesis counts
-as deleted in every file. Kaldi omits it from the details and, in its default mode, from the score.
+they are 1 and 0.0. An utterance without a hypothesis counts as deleted in every file. Kaldi's scripts omit it
+from the details and, in their default mode, from the score; this difference is intended.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_as_kaldi, oper
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
 
-GAP = "***"  # what Kaldi's scripts print where one side has no word
+GAP = "***"  # printed by Kaldi's scripts if a side has no word
 OPERATION_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
 
 
@@ -62,7 +62,8 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
 
 def read_kaldi_text(path: Path) -> dict[str, str]:
     """A Kaldi text file, `utterance-id words…` a line, as {utterance id: text}; the words may be missing.
-    Raises UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice."""
+    Raises UserError for a missing file, text that is not UTF-8, an empty line, or an utterance that occurs
+    twice."""
     content = read_utf8(path, "ia3-speech decode writes it")
     texts: dict[str, str] = {}
     for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
@@ -81,8 +82,7 @@ def format_kaldi_text(texts: Mapping[str, str]) -> str:
 
 
 def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
-    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one); `missing`
-    utterances have none:
+    """compute-wer's three lines, in its mode `all`: the `missing` hypotheses count as empty.
 
     %WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]
     %SER 60.00 [ 3 / 5 ]
@@ -100,13 +100,14 @@ def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
 
 
 def single_precision_percent(part: int, whole: int) -> float:
-    """Percentage in single precision, as compute-wer computes it, which decides how a half is rounded; nan
-    where `whole` is 0."""
+    """Percentage in compute-wer's single precision, which decides how a half is rounded; nan if `whole` is
+    0."""
     return float(np.float32(100.0 * float(np.float32(part)) / float(np.float32(whole)))) if whole else np.nan
 
 
 def format_per_utt(aligned: Mapping[str, list[Pair]]) -> str:
-    """As wer_per_utt_details.pl: four lines an utterance, columns centred, the wider margin on the left:
+    """As wer_per_utt_details.pl: four lines for each utterance, in centred columns, whose left margin is the
+    wider:
 
     ann-1 ref  the  patient  has  ***  atrial  fibrillation
     ann-1 hyp  the  patient  has   a    trial  fibrillation

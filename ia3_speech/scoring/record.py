@@ -1,18 +1,19 @@
-"""The record of a result: a score.json, which says of which system, seed, search and test set its rates are.
+"""The record of a result: a score.json, which identifies the system, seed, search and test set of its rates.
 
-In: what `ia3-speech score` knows, or a score.json. Out: the fields that name a result, or a `Result`.
+In: the arguments of `ia3-speech score`, or a score.json. Out: the fields that identify a result, or a
+`Result`.
 
-    corpus         as a recipe calls it; null where it is unknown
-    system         base, or the name of what was trained
-    system_seed    the seed that it was trained with; null for the base and a mean of seeds
+    corpus         the recipe's name of it; null if unknown
+    system         base, or the name of the training
+    system_seed    the seed of the training; null for the base and a mean of seeds
     search         greedy, beam (without a language model), lm or hotwords
-    scale          the weight of the adapter: 1, but for a scaled adapter
+    scale          the weight of the adapter: 1 unless it was scaled
     set            name of the test set
-    base, adapter  as decode.json has them: names and digests
+    base, adapter  names and digests, copied from decode.json
     data_sha256    digest of the data directory's tables
-    compared_with  corpus to adapter of the baseline; null without one
+    compared_with  the fields corpus to adapter of the baseline; null without a baseline
 
-Names and meaning are read from these fields only, never from the path of a folder.
+A result is identified by these fields only, never by the path of a folder.
 """
 
 import json
@@ -31,7 +32,7 @@ BASE = "base"  # the system without an adapter
 GREEDY, BEAM, LM, HOTWORDS = "greedy", "beam", "lm", "hotwords"
 SEARCHES = {GREEDY: "", BEAM: " + beam search", LM: " + LM", HOTWORDS: " + LM + hot words"}  # in names
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
-DEV = "dev"  # scored where dev selected nothing in training
+DEV = "dev"  # scored if the training did not select by dev
 IDENTITY = ("corpus", "system", "system_seed", "search", "scale", "set", "base", "adapter", "data_sha256")
 
 
@@ -42,21 +43,25 @@ def identify(
     system_seed: int | None = None,
     corpus: str | None = None,
 ) -> Json:
-    """The fields that name a result, but for the digest of the data.
+    """The fields that identify a result, without the digest of the data.
 
-    A name that is not given is that of an earlier score.json, else what decode.json says. Raises UserError
-    where decode.json is damaged.
+    A name that is not given is copied from an earlier score.json, or else from decode.json. Raises UserError
+    if decode.json is damaged.
     """
     decoded = read_if_there(decode_dir / "decode.json")
     scored = read_if_there(decode_dir / "score.json")
     adapter = decoded.get("adapter")
     name = (adapter["name"] if adapter else BASE) if "base" in decoded else str(decode_dir)
     terms = (adapter or {}).get("terms", ())
+    search = scored.get("search", GREEDY)
+    if decoded:
+        beam = LM if decoded.get("lm") else BEAM
+        search = HOTWORDS if decoded.get("hotwords") else beam if decoded.get("search") == "beam" else GREEDY
     return {
         "corpus": corpus or scored.get("corpus"),
         "system": system or scored.get("system") or name,
         "system_seed": scored.get("system_seed") if system is system_seed is None else system_seed,
-        "search": search_of(decoded) if decoded else scored.get("search", GREEDY),
+        "search": search,
         "scale": terms[0].get("weight", 1.0) if len(terms) == 1 else 1.0,
         "set": set_name,
         "base": decoded.get("base"),
@@ -64,18 +69,8 @@ def identify(
     }
 
 
-def search_of(decoded: Json) -> str:
-    """A key of SEARCHES, from decode.json."""
-    if decoded.get("hotwords"):
-        return HOTWORDS
-    if decoded.get("search") != "beam":
-        return GREEDY
-    return LM if decoded.get("lm") else BEAM
-
-
 def read_if_there(file: Path) -> Json:
-    """A JSON object that decode or score wrote; empty where there is no file. Raises UserError where it is
-    damaged."""
+    """A JSON object that decode or score wrote; empty without a file. Raises UserError for a damaged file."""
     try:
         record = json.loads(file.read_text("utf-8"))
         return record if isinstance(record, dict) else {}
@@ -87,10 +82,10 @@ def read_if_there(file: Path) -> Json:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one system on one test set."""
+    """The result of a system on a test set."""
 
     record: Json  # the contents of score.json
-    folder: Path  # where it lies
+    folder: Path  # of score.json
 
     @property
     def system(self) -> str:
@@ -128,12 +123,12 @@ class Result:
 
     @cached_property
     def all(self) -> ErrorRates:
-        """Of all utterances."""
+        """The rates of all utterances."""
         return ErrorRates.read(self.record)
 
     @cached_property
     def unseen(self) -> ErrorRates | None:
-        """Of the utterances whose sentence is not in training; None where these are unknown, all or none."""
+        """The rates of utterances whose sentence is not in training; None if unknown, all or none."""
         rates = self.record.get("unseen_sentences")
         return ErrorRates.read(rates) if rates else None
 
@@ -164,21 +159,21 @@ class Result:
 
     @property
     def few_clusters(self) -> bool:
-        """Whether all intervals are of too few speakers (or other clusters) to be trusted."""
+        """Whether all intervals are from too few speakers (or other clusters)."""
         return self.record["ci_clusters"] < FEW_CLUSTERS
 
     def is_marked(self, label: str, rates: ErrorRates) -> bool:
-        """Whether the interval of a label's value is of too few clusters.
+        """Whether the interval of a label's value is from too few clusters.
 
-        Each value of the clusters' own label (each speaker) is one cluster and needs no mark. Where another
-        value is of one cluster only, utterances are drawn instead.
+        Each value of the clusters' label (each speaker) is a single cluster and needs no mark. For another
+        value with a single cluster, the bootstrap draws utterances.
         """
         unit = self.record["ci_unit"]
         return label != unit and (rates.ci_unit != unit or rates.ci_clusters < FEW_CLUSTERS)
 
     @property
     def confidences(self) -> Json | None:
-        """How reliable the word confidences are; None where decode wrote none."""
+        """The reliability of the word confidences; None if decode wrote no confidences."""
         return self.record.get("confidences")
 
     @property
@@ -193,12 +188,12 @@ class Result:
 
     @property
     def overlap(self) -> Json:
-        """What the test set has in common with training; empty where that is not known."""
+        """The overlap of the test set with training; empty if it is unknown."""
         return self.record.get("overlap") or {}
 
     @property
     def warnings(self) -> list[str]:
-        """What the test set has in common with training, each a sentence without its full stop."""
+        """Sentences, without full stops, on the overlap of the test set with training."""
         return list(self.overlap.get("warnings", ()))
 
 
@@ -210,9 +205,9 @@ def name_of(identity: Json, with_seed: bool = False) -> str:
 
 
 def read_result(file: Path) -> Result:
-    """The result in a score.json. Raises UserError where it is not there, or not of this schema.
+    """The result in a score.json. Raises UserError for a missing file or another schema.
 
-    ia3-speech 0.1 did not record which result it is: decode.json says that then, as far as it knows.
+    ia3-speech 0.1 did not record the identity of a result: it is read from decode.json then.
     """
     try:
         record: Any = json.loads(file.read_text(encoding="utf-8"))
@@ -233,8 +228,8 @@ def read_result(file: Path) -> Result:
 
 
 def read_results(files: Iterable[Path]) -> list[Result]:
-    """The results of score.json files, in order of their paths. Raises UserError for one of ia3-speech 0.1,
-    which did not record which result it is."""
+    """The results of score.json files, in order of their paths. Raises UserError for a file of ia3-speech
+    0.1, which did not record the identity of a result."""
     results = [read_result(file) for file in sorted(files)]
     for result in results:
         if "data_sha256" not in result.record:

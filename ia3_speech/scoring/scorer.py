@@ -1,10 +1,10 @@
 """Score the hypotheses of a data directory, by speaker and label, and write score.json.
 
 In: texts. Out: a `Score`. In `score.json` rates are fractions, intervals are [lower, upper], and null stands
-for nan and for an interval that cannot be estimated. It holds "schema": 1, which result it is
-(record.py), its provenance (data, decode_dir, baseline_dir, terms_file), and the fields of `Score` apart from
-the utterances. Without a baseline, "baseline" and "mapsswe" are absent, without training data "overlap" (with
-its "warnings" in words) and "unseen_sentences", and without confidences of words "confidences".
+for nan and for an interval that cannot be estimated. It holds "schema": 1, the identity of the result
+(record.py), its provenance (data, decode_dir, baseline_dir, terms_file), and the fields of `Score` except for
+the utterances. Without a baseline, "baseline" and "mapsswe" are absent; without training data, "overlap"
+(with its "warnings" in words) and "unseen_sentences"; without confidences of words, "confidences".
 """
 
 import dataclasses
@@ -49,14 +49,14 @@ class Score(ErrorRates):
     replications: int  # replicates of each bootstrap
     seed: int  # of the bootstraps
     by_label: dict[str, dict[str, ErrorRates]]  # label → value → its utterances; "speaker" is a label
-    wer_bootci: UtteranceBootstrap  # Kaldi's, of the baseline too if there is one
+    wer_bootci: UtteranceBootstrap  # Kaldi's, of the system and any baseline
     # a = baseline, b = system: with a positive mean or z the system makes fewer errors
     mapsswe: MatchedPairsTest | None = None
     baseline: ErrorRates | None = None
-    overlap: Overlap | None = None  # what is in training too; None where training is not known
-    # Of utterances whose sentence is not in training; None where unknown, and where that is all or none
+    overlap: Overlap | None = None  # with training; None if training is unknown
+    # Of utterances whose sentence is not in training; None if these are unknown, all or none
     unseen_sentences: ErrorRates | None = None
-    confidences: dict[str, Any] | None = None  # their reliability (confidence/); None where decode wrote none
+    confidences: dict[str, Any] | None = None  # their reliability (confidence/); None without confidences
     scored: list[ScoredUtterance]  # aligned and counted
 
 
@@ -72,16 +72,16 @@ def score_hypotheses(
     replications: int = REPLICATIONS,
     seed: int = 0,
 ) -> Score:
-    """Score hypotheses, {utterance id: text}, against the texts of a data directory; a missing one is empty.
-    Raises UserError where no hypothesis is of this data, or an utterance lacks the label `cluster`.
+    """Score hypotheses, {utterance id: text}, against the texts of a data directory; a missing text is empty.
+    Raises UserError if no hypothesis belongs to this data, or an utterance lacks the label `cluster`.
 
     Args:
         baseline: hypotheses of another system, to compare with.
         normalize: text normalisation of both sides, a mode of `data.text.normalize`.
-        cluster: the label whose values the bootstrap draws; None: consultations where every utterance has
-            that label, else speakers.
-        overlap: what the data has in common with training; utterances whose sentence does not occur there are
-            scored separately too, unless that is all or none of them.
+        cluster: the label whose values the bootstrap draws; None: consultations if every utterance has that
+            label, else speakers.
+        overlap: the overlap of the data with training; utterances whose sentence is not in training are also
+            scored separately, unless these are all or none.
         replications, seed: of each bootstrap.
     """
     scored = score_utterances(data, hypotheses, terms, normalize)
@@ -95,7 +95,7 @@ def score_hypotheses(
         )
 
     by_label: dict[str, dict[str, ErrorRates]] = {}
-    for label in ["speaker", *sorted({label for one in scored for label in one.labels} - {"speaker"})]:
+    for label in ["speaker", *sorted({label for u in scored for label in u.labels} - {"speaker"})]:
         groups: dict[str, list[int]] = {}
         for index, utterance in enumerate(scored):
             groups.setdefault(label_value(utterance, label), []).append(index)
@@ -162,7 +162,7 @@ def score_utterances(
 
 
 def cluster_unit(scored: Sequence[ScoredUtterance], cluster: str | None) -> str:
-    """The label whose values the bootstrap draws. Raises UserError where an utterance lacks it."""
+    """The label whose values the bootstrap draws. Raises UserError if an utterance lacks it."""
     if cluster is None:
         return "consultation" if all("consultation" in u.labels for u in scored) else "speaker"
     for utterance in scored:
@@ -173,7 +173,7 @@ def cluster_unit(scored: Sequence[ScoredUtterance], cluster: str | None) -> str:
 
 
 def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Write score.json and return its contents; `provenance` is where the scored texts came from."""
+    """Write score.json and return its contents; `provenance`: the sources of the scored texts."""
     fields = {name: value for name, value in vars(score).items() if name != "scored"}
     if score.baseline is None:
         del fields["baseline"], fields["mapsswe"]
@@ -189,7 +189,7 @@ def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> dict
 
 
 def json_value(value: Any) -> Any:
-    """Dataclasses, tuples and nan as JSON has them: objects, arrays and null."""
+    """A value whose dataclasses, tuples and nan have become objects, arrays and null of JSON."""
     if dataclasses.is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, dict):

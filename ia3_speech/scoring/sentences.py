@@ -6,7 +6,7 @@ In: results, the baseline of a result among them. Out: sentences, such as
     (relative −41.4 %, 95 % interval −45.0 to −37.1). In 100 words that is 42 errors (wrong, missing or extra
     words) instead of 71.
 
-Sentences end in a full stop; warnings do not, and begin with a small letter, since others put a heading
+Sentences end in a full stop. Warnings have none and begin with a small letter, since callers put a heading
 before them.
 """
 
@@ -20,22 +20,22 @@ from ia3_speech.scoring.record import BASE, HOTWORDS, OUT_OF_DOMAIN, Result
 from ia3_speech.scoring.significance import FEW_CLUSTERS
 from ia3_speech.scoring.table import Bounds
 
-MARK = "*"  # of a row whose interval is of few clusters
+MARK = "*"  # of a row whose interval is from few clusters
 NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter is as it started"
 
 
-# ---- what changed
+# ---- changes
 
 
 def summary_sentences(
     result: Result, baseline: Result | None, start: Result | None = None, out_of_domain: Result | None = None
 ) -> Iterator[str]:
-    """What happens on the test set, to its terms, on sentences that are not in training, on other speech.
+    """The effect on the test set, its terms, sentences that are not in training, and out-of-domain speech.
 
     Args:
         result: of the system.
         baseline: of the system that it was scored against.
-        start: of the base alone, searched greedily, where the baseline is another system.
+        start: of the base alone, searched greedily, if the baseline is another system.
         out_of_domain: of the system, or of its adapter searched greedily, on out-of-domain speech.
     """
     rates, subject = result.all, "the adapter" if result.record.get("adapter") else result.label
@@ -72,7 +72,7 @@ def summary_sentences(
 
 
 def out_of_domain_sentence(result: Result, subject: str) -> str:
-    """The effect on out-of-domain speech, and what follows from it."""
+    """The effect on out-of-domain speech, and a recommendation if it is worse."""
     where, rates = f"On out-of-domain speech ({size_of(result)})", result.all
     if "wer" not in rates.changes:
         return f"{where} its word error rate is {percent(rates.wer)} %."
@@ -98,7 +98,7 @@ def change_in_words(rates: ErrorRates, subject: str, baseline: str) -> str:
 
 
 def size_of(result: Result) -> str:
-    """`600 utterances of 20 speakers`; without speakers where they are not known apart from utterances."""
+    """`600 utterances of 20 speakers`; without speakers if each utterance has a different speaker."""
     count, speakers = result.all.utterances, len(result.record["by_label"]["speaker"])
     unknown = result.all.ci_unit == "utterance" or speakers == count > 1
     return plural(count, "utterance") + ("" if unknown else f" of {plural(speakers, 'speaker')}")
@@ -124,14 +124,14 @@ def direction(bounds: Bounds) -> str:
 
 
 def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, minimum: float) -> str:
-    """Why an adapter is not known to help, without a full stop; empty where it is.
+    """Why an adapter is not known to help, without a full stop; empty if it helps.
 
     Args:
         rates: of the adapter, with their change from the base.
         with_lm: both were decoded with a language model.
         place: `test`, or `test of ann`.
-        probability: that the adapter is better than the base.
-        minimum: the probability that is needed.
+        probability: of the adapter being better than the base.
+        minimum: the required probability.
     """
     subject, base = ("with the language model it", "the base with it") if with_lm else ("it", "the base")
     before = round((rates.before().value or 0.0) * rates.words)
@@ -145,11 +145,11 @@ def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, mi
     return ""
 
 
-# ---- what a reader must know before believing the rates
+# ---- warnings about rates
 
 
 def size_warnings(result: Result, name: str) -> Iterator[str]:
-    """Whether a test set is too small to say anything, or to trust its interval."""
+    """Warnings about a test set that is too small for an interval, a conclusion, or a reliable interval."""
     rates, change = result.all, result.all.changes.get("wer")
     bounds: Bounds = change.relative_ci if change else rates.wer_ci
     units = plural(rates.ci_clusters, rates.ci_unit)
@@ -166,7 +166,7 @@ def size_warnings(result: Result, name: str) -> Iterator[str]:
 
 
 def no_overlap_sentence(result: Result) -> str | None:
-    """That no sentence is in training, where that is known."""
+    """The sentence that no sentence of the test set is in training; None if some are, or it is unknown."""
     if not result.overlap or result.overlap["common_sentences"]:
         return None
     place = training_in_words(result.overlap.get("by_speaker", False))
@@ -174,22 +174,22 @@ def no_overlap_sentence(result: Result) -> str | None:
 
 
 def missing_sentence(count: int, system: str) -> str:
-    """What a number of missing hypotheses means."""
+    """The number of missing hypotheses, and its effect."""
     missing = plural(count, "hypothesis is", "hypotheses are")
     return f"{missing} missing from {system}: all their words count as deleted."
 
 
-# ---- how the rates were computed
+# ---- the method
 
 
 def few_clusters_sentence(unit: str) -> str:
-    """What the mark of a row means; `unit` is what the bootstrap draws."""
+    """The meaning of a row's mark; the bootstrap draws `unit`s."""
     single = "" if unit == "utterance" else f" (for a single {unit}, utterances are drawn)"
     return f"{MARK} fewer than {FEW_CLUSTERS} {unit}s{single}: the interval is too narrow."
 
 
 def interval_sentences(result: Result) -> Iterator[str]:
-    """How the intervals were computed, and whether they are of too few clusters."""
+    """How the intervals were computed, and whether the clusters are too few."""
     record = result.record
     units = plural(record["ci_clusters"], record["ci_unit"])
     replicates = plural(record["replications"], "replicate")
@@ -230,11 +230,10 @@ def reliability_sentence(confidences: Json) -> str:
 
 
 def score_sentences(score: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader of a model card must know with a score (`card.score_summary`), without full stops."""
+    """Sentences, without full stops, that qualify a score (`card.score_summary`) on a model card."""
     name = score["set"] + (f", with {score['search']}" if score.get("search") else "")
     if score.get("search"):
-        hidden = "a language model or hot words of the adapter's own are not published with it"
-        yield f"{name}: {hidden}"
+        yield f"{name}: a language model or hot words of the adapter's own are not published with it"
     if speakers := score.get("pooled_speakers"):
         yield (
             f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}, of which this is "

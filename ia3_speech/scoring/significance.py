@@ -2,11 +2,11 @@
 
 In: counted errors, or texts. Out: intervals (lower bound, upper bound), and test results as dataclasses.
 
-- Bootstrap over clusters. Errors of one speaker are correlated, so a bootstrap that draws single utterances
-  finds intervals that are too narrow. Here whole speakers (or consultations) are drawn, and the interval is
-  that from the 2.5th to the 97.5th percentile of the replicates. Two systems are compared on the same
-  replicates, which makes the comparison paired. With fewer than about ten clusters even these intervals are
-  too narrow, so results state the number of clusters.
+- Bootstrap over clusters. Errors of a speaker are correlated, so a bootstrap that draws single utterances
+  gives intervals that are too narrow. This bootstrap draws whole speakers (or consultations); the interval
+  reaches from the 2.5th to the 97.5th percentile of the replicates. Two systems are compared on the same
+  replicates, so the comparison is paired. With fewer than about ten clusters these intervals are still too
+  narrow, so results show the number of clusters.
 - Kaldi's bootstrap over utterances (compute-wer-bootci), for comparison with Kaldi's results.
 - MAPSSWE, the matched pairs sentence-segment word error test of NIST's SCTK (sc_stats).
 
@@ -29,7 +29,7 @@ REPLICATIONS = 10_000  # Kaldi's default
 DRAWS_AT_ONCE = 1_000_000  # draws held in memory at a time
 FEW_CLUSTERS = 10  # with fewer clusters, percentile intervals are known to be too narrow
 
-Interval = tuple[float, float] | None  # lower and upper bound; None where it cannot be estimated
+Interval = tuple[float, float] | None  # lower and upper bound; None if it cannot be estimated
 
 
 def bootstrap_sums(
@@ -62,7 +62,7 @@ def sums_by_cluster(counts: Mapping[str, np.ndarray], clusters: Sequence[Hashabl
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient; nan where the denominator is 0 (a replicate without a reference word)."""
+    """Elementwise quotient; nan if the denominator is 0 (a replicate without a reference word)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator == 0, np.nan, numerator / denominator)
 
@@ -86,7 +86,7 @@ def relative_change(before: np.ndarray, after: np.ndarray) -> tuple[float, Inter
 
 @dataclass(frozen=True, slots=True)
 class BootCI:
-    """compute-wer-bootci's WER of one system, a normal approximation over the replicates."""
+    """compute-wer-bootci's WER of a system, a normal approximation over the replicates."""
 
     wer: float  # mean WER of the replicates, as a fraction
     margin: float  # 1.96 standard deviations of the replicates, as a fraction
@@ -94,10 +94,10 @@ class BootCI:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceBootstrap:
-    """compute-wer-bootci's result, for one system, or for a baseline (its Set1) and a system (its Set2)."""
+    """compute-wer-bootci's result, for a system, or for a baseline (its Set1) and a system (its Set2)."""
 
     system: BootCI  # WER and interval of the system
-    baseline: BootCI | None = None  # the same of the baseline; None without one
+    baseline: BootCI | None = None  # the same of the baseline, if any
     # Fraction of the replicates in which the system makes fewer errors than the baseline
     improvement: float | None = None
 
@@ -150,7 +150,7 @@ def normal_interval(replicates: np.ndarray) -> BootCI:
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of so many (Wilson 1927), which holds near 0 and 1 too."""
+    """The 95 % interval of a share of a number of draws (Wilson 1927), also valid near 0 and 1."""
     z2 = 1.959964**2 / count
     middle = (share + z2 / 2) / (1 + z2)
     half = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
@@ -178,7 +178,7 @@ class MatchedPairsTest:
     segments: int  # segments in which at least one of the systems made an error
     mean: float  # mean of (errors of a − errors of b) over the segments; positive: b is better
     std_dev: float  # standard deviation of that difference, with segments − 1 in the denominator
-    z: float  # mean / (std_dev / √segments); 0 where std_dev is 0. It has the sign of the mean.
+    z: float  # mean / (std_dev / √segments), with the sign of the mean; 0 if std_dev is 0
     p: float  # two-sided probability of such a z under the normal distribution
 
 
@@ -189,9 +189,9 @@ def mapsswe(
 ) -> MatchedPairsTest:
     """MAPSSWE over lists of utterances, each a list of words.
 
-    Utterances are cut into segments whose errors are taken to be independent: a segment ends after two
+    Utterances are cut into segments whose errors are assumed to be independent: a segment ends after two
     consecutive words that both systems recognised, and at the end of the utterance. Segments without an error
-    are not counted. If neither system makes an error, z is 0 and p is 1. Raises ValueError where the lists
+    are not counted. If neither system makes an error, z is 0 and p is 1. Raises ValueError if the lists
     differ in length.
     """
     differences = np.array(
@@ -212,7 +212,7 @@ def mapsswe(
 def segment_errors(
     reference: Sequence[str], hypothesis_a: Sequence[str], hypothesis_b: Sequence[str]
 ) -> Iterator[tuple[int, int]]:
-    """The errors of both systems in each segment of one utterance that has any."""
+    """The errors of both systems in each segment of an utterance that has errors."""
     correct_a, inserted_a = correct_and_inserted(reference, hypothesis_a)
     correct_b, inserted_b = correct_and_inserted(reference, hypothesis_b)
     a = b = correct_in_a_row = 0

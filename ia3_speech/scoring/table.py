@@ -1,6 +1,6 @@
 """A table of rates, counts and texts, and its renderings: terminal, Markdown, CSV.
 
-In: a `Table`. Out: text. A rate is a fraction and is written in percent; a missing one is `–`. The report
+In: a `Table`. Out: text. A rate is a fraction and is written in percent; a missing rate is `–`. The report
 renders the same tables as HTML (templates/macros.html.jinja), the model card as Markdown.
 """
 
@@ -21,10 +21,10 @@ INTERVAL = "[95 % interval]"
 class Rate:
     """A rate, or a change of a rate."""
 
-    value: float | None  # a fraction; None where it does not exist
-    bounds: Bounds = None  # its 95 % interval; None without one
+    value: float | None  # a fraction; None if it does not exist
+    bounds: Bounds = None  # its 95 % interval, if it has any
     signed: bool = False  # it is a change, which is written with its sign
-    digits: int = 1  # after the decimal point; CSV has its own number of digits
+    digits: int = 1  # after the decimal point; CSV always has CSV_DIGITS
 
     def __str__(self) -> str:
         """`45.7 [40.1, 51.3]`; `–` without a value."""
@@ -32,7 +32,7 @@ class Rate:
 
     @property
     def parts(self) -> tuple[str, str]:
-        """`45.7` and `[40.1, 51.3]`, which is empty without an interval."""
+        """`45.7` and `[40.1, 51.3]`; the second is empty without an interval."""
         bounds = self.bounds if self.value is not None else None
         return percent(self.value, self.digits, self.signed), interval(bounds, self.digits, self.signed)
 
@@ -42,15 +42,15 @@ Cell = str | int | float | Rate | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table."""
+    """A table of cells, which renders itself."""
 
     name: str  # of its file, without the suffix
-    caption: str  # what it shows
-    head: Sequence[str]  # the columns' names; the first column holds the names of the rows
+    caption: str  # its subject
+    head: Sequence[str]  # the columns' names; the first column has the rows' names
     rows: Sequence[Sequence[Cell]]  # a cell for each column
 
     def csv(self) -> str:
-        """Comma-separated values (RFC 4180): rates in percent, a column for each bound, none where missing.
+        """Comma-separated values (RFC 4180): rates in percent, a column for each bound, empty if missing.
 
         system,WER %,WER % low,WER % high
         ia3_plus,41.5013,37.1200,45.0321
@@ -69,7 +69,7 @@ class Table:
         return markdown_table(self.head, self.rows)
 
     def terminal(self, digits: int = 2) -> str:
-        """Columns of text; an interval has a column of its own. `digits`: of a rate that is no change.
+        """Columns of text; an interval has a separate column. `digits`: of a rate that is no change.
 
                   words  WER %  [95 % interval]
         all          14  35.71   [25.00, 66.67]
@@ -89,7 +89,7 @@ class Table:
         return "".join(f"{line}\n" for line in in_columns(zip(*columns, strict=True)))
 
     def columns(self) -> Iterator[tuple[str, list[Cell], bool]]:
-        """Of each column its head, its cells, and whether any of them has an interval."""
+        """For each column its head, its cells, and whether any cell has an interval."""
         for number, head in enumerate(self.head):
             cells = [row[number] for row in self.rows]
             yield head, cells, any(isinstance(cell, Rate) and bool(cell.bounds) for cell in cells)
@@ -111,7 +111,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def markdown_text(text: object) -> str:
-    r"""Text on one line that has no effect as Markdown. A `_` within a word has none anyway.
+    r"""Text on one line that has no effect as Markdown. A `_` within a word never has an effect.
 
     >>> print(markdown_text("a|b\n_emphasis_ of ia3_plus"))
     a\|b \_emphasis\_ of ia3_plus
@@ -127,7 +127,7 @@ def cell_text(cell: Cell) -> str:
 
 
 def csv_values(cell: Cell, with_bounds: bool) -> Iterator[str]:
-    """The cell as one value, or as three: with the bounds of its interval."""
+    """The cell as a single value, or as three values, with the bounds of its interval."""
     if isinstance(cell, Rate):
         values = [cell.value, *(cell.bounds or (None, None))][: 3 if with_bounds else 1]
         yield from ("" if value is None else f"{100 * value:.{CSV_DIGITS}f}" for value in values)

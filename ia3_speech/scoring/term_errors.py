@@ -1,20 +1,20 @@
-"""Term error rate: how many of the terms that matter (drugs, diagnoses, orders) are recognised in full.
+"""Term error rate: the share of important terms (drugs, diagnoses, orders) that are not recognised in full.
 
-In: a term list, one term (a word or a phrase) a line, followed by its categories, if any, after TABs:
+In: a term list with a term (a word or a phrase) in each line, followed by any categories after TABs:
 
     atrial fibrillation<TAB>condition
     metformin<TAB>drug<TAB>unseen
 
-Out: for each utterance the number of occurrences in the reference, of missed and of falsely produced ones,
-over all terms and by category.
+Out: for each utterance the numbers of occurrences in the reference, of missed occurrences and of false
+occurrences, over all terms and by category.
 
-- Occurrences are found from left to right, the longest term first, and do not overlap: in "type two diabetes"
-  the term "diabetes" does not occur again, so that one garbled phrase is one error and not two.
-- An occurrence in the reference is a hit if all its words are aligned as correct and adjacent in the
-  hypothesis too (the alignment is that of per_utt). Otherwise it is missed.
+- Occurrences are searched from left to right, the longest term first, and do not overlap: in "type two
+  diabetes" the term "diabetes" does not occur again, so a garbled phrase is a single error.
+- An occurrence in the reference is a hit if all its words are aligned as correct and are adjacent in the
+  hypothesis (in the alignment of per_utt). Otherwise it is missed.
 - An occurrence in the hypothesis is false unless, in the same way, the reference has all its words there.
-- Term error rate = (missed + false) / occurrences in the reference. It may exceed 1, and without an
-  occurrence it is nan. An occurrence counts once among all terms and once in each category of its term.
+- Term error rate = (missed + false) / occurrences in the reference. It may exceed 1; it is nan without
+  occurrences. An occurrence counts once among all terms and once in each category of its term.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,11 +43,11 @@ class TermList:
 
 
 def read_term_list(path: Path, mode: str = "ctc") -> TermList:
-    """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`),
-    their numbers in words first unless the mode is "none".
+    """Read a term list; its terms are normalised like the texts (`mode` is a mode of `data.text.normalize`),
+    with numbers in words unless the mode is "none".
 
-    A term may stand on several lines: it then has the categories of all of them. Raises UserError where the
-    file cannot be read, holds no terms, or a line has nothing left once normalised.
+    A term on several lines has the categories of all of them. Raises UserError if the file cannot be read or
+    holds no terms, or nothing is left of a line once it is normalised.
     """
     lines = read_utf8(path, "a term list: one term a line").split("\n")
     categories_of: dict[str, list[str]] = {}
@@ -87,7 +87,7 @@ def find_terms(words: Sequence[str], terms: TermList) -> list[tuple[int, TermWor
 
 
 def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
-    """Term counts of one aligned utterance, `(1 + categories, 3)`: row 0 counts all terms, each further row a
+    """Term counts of an aligned utterance, `(1 + categories, 3)`: row 0 counts all terms, each further row a
     category; columns REFERENCE, MISSED and FALSE."""
     counts = np.zeros((1 + len(terms.categories), 3), dtype=np.int64)
     row_of = {category: row for row, category in enumerate(terms.categories, start=1)}
@@ -102,7 +102,7 @@ def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
 
 
 def match_terms(pairs: Sequence[Pair], terms: TermList) -> Iterator[tuple[TermWords, bool]]:
-    """Each occurrence on the first side of `pairs`, and whether the second side has it in full."""
+    """Each occurrence on the first side of `pairs`, and whether the second side has all its words."""
     words = [word for word, _ in pairs if word is not None]
     positions: list[int | None] = []  # of each word on the second side, None unless aligned as correct
     position = 0

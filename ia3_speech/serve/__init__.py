@@ -1,16 +1,16 @@
-"""The server: one frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
+"""The server: a frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
 
     errors, options, monitoring
-    access          API keys: what each key may use, and how often
+    access          API keys: the rights and rate limit of each key
     models          the meaning of a request's `model`
     engine          the queue in front of the bank: requests for different adapters share a batch
-    jobs            adapters that learn from voices, one at a time
-    state           all of these for one process, and the number of requests that it admits
-    forms           what endpoints take: multipart forms, decoded audio
+    jobs            training of voices' adapters, one at a time
+    state           all of these for a process, and its limits on requests
+    forms           the parameters of endpoints: multipart forms, decoded audio
     openai_api, adapters_api, voices_api, realtime: the endpoints
     app             the application: admission of requests, errors, the page at / (files in page/), /metrics
     ray_app         the same on a Ray cluster (extra `ray`)
 
 An upload: `app` admits it, `forms` reads and decodes it, a thread cuts it and searches (`Recognizer`),
-`engine` computes the logits in batches. A module imports only modules that stand above it.
+`engine` computes the logits in batches. A module imports only modules above it.
 """

@@ -1,15 +1,15 @@
-"""API keys: which adapters each key may use and change, and how many requests it may send.
+"""API keys: the adapters that each key may use and change, and its limit on requests.
 
-    - name: clinic                      stands in the log
+    - name: clinic                      appears in the log
       key: sk-3f9c…                     or its hash: sha256:9b74…
-      adapters: [medical]               may use: names, or patterns of them; everybody may use the base
+      adapters: [medical]               may use: names, or patterns of names; everybody may use the base
       manage: ["dr-*"]                  may use, make, replace and remove: adapters and voices of these names
-      admin: true                       may list the names of all voices, and delete each
+      admin: true                       may list the names of all voices, and delete each voice
 
 In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
 To a key, an adapter that it may not use does not exist: no list, error or response time shows its name.
 A voice that was made on the page belongs to the name of its key, whatever the patterns of other keys; a new
-key under the same name has the same voices.
+key with the same name has the same voices.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 HASHED = "sha256:"
 PROTOCOL = "openai-insecure-api-key."  # browsers can't set headers of a WebSocket, and send a key like this
-MAX_ADDRESSES = 10_000  # whose rates are remembered
+MAX_ADDRESSES = 10_000  # with stored rates
 
 
 def hash_of(key: str) -> str:
@@ -42,15 +42,15 @@ def hash_of(key: str) -> str:
 
 
 class Client(BaseModel, extra="forbid"):
-    """Who sends a request: an entry of the file. `key` is the SHA-256 of the key."""
+    """The sender of a request, an entry of the file. `key` is the SHA-256 of the key."""
 
     name: str
     key: str = Field(min_length=16)
     adapters: list[str] = []
     manage: list[str] = []
     admin: bool = False
-    _left: float | None = None  # requests that it may send at once, at the time …
-    _since: float = 0.0
+    _left: float | None = None  # requests that it might send at once …
+    _since: float = 0.0  # … at this time
 
     @field_validator("key")
     @classmethod
@@ -76,9 +76,9 @@ class Client(BaseModel, extra="forbid"):
         return self.may_access(adapter, self.manage)
 
     def may_access(self, adapter: str, patterns: Sequence[str]) -> bool:
-        """Whether a pattern allows the name, or NAME of an earlier version NAME@1, and no other key owns the
+        """Whether a pattern matches the name, or NAME of an earlier version NAME@1, and no other key owns the
         voice."""
-        adapter = unicodedata.normalize("NFC", adapter)  # as the registry has it
+        adapter = unicodedata.normalize("NFC", adapter)  # as in the registry
         names = {adapter, KEPT.sub("", adapter)}
         patterns = [unicodedata.normalize("NFC", pattern) for pattern in patterns]
         if not any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
@@ -92,7 +92,8 @@ class Client(BaseModel, extra="forbid"):
         return owner in (None, self.name, self.key)
 
     def count_request(self, rate: float) -> None:
-        """Count a request towards `rate` a minute: a bucket that fills steadily. Raises ApiError 429."""
+        """Count a request towards a limit of `rate` per minute, a bucket that fills steadily. Raises ApiError
+        429."""
         now, capacity = time.monotonic(), max(1.0, rate)
         filled = capacity if self._left is None else self._left + (now - self._since) * rate / 60
         self._left, self._since = min(capacity, filled), now
@@ -106,8 +107,8 @@ ANYBODY = Client(name=NOBODY, key=16 * "-", manage=["*"])  # of a server without
 
 
 class Access:
-    """The keys of a file; None: everybody may do everything. Raises UserError for a faulty file; a file that
-    becomes faulty while the server runs is ignored."""
+    """The keys of a file; None: everybody may do everything. Raises UserError for a damaged file; a file that
+    is damaged while the server runs is ignored."""
 
     def __init__(self, file: Path | None, rate: float):
         self.file, self.rate, self.modified = file, rate, 0
@@ -116,7 +117,7 @@ class Access:
             self.modified, self.clients = file.stat().st_mtime_ns, read_keys(file)
 
     def client(self, headers: Mapping[str, str], address: str) -> Client:
-        """The sender of a request, which is counted. Raises ApiError 401 or 429."""
+        """The sender of a request; counts the request. Raises ApiError 401 or 429."""
         if self.file is None:
             if len(self.clients) > MAX_ADDRESSES:
                 self.clients.clear()
@@ -134,7 +135,7 @@ class Access:
         return client if self.file is None else self.find(client.key, "This API key is no longer valid.")
 
     def find(self, hashed: str, message: str) -> Client:
-        """The client of a key, after reading the file again if it has changed. Raises ApiError 401."""
+        """The client of a key; reads the file again if it has changed. Raises ApiError 401."""
         try:
             if (modified := self.file.stat().st_mtime_ns) != self.modified:
                 self.modified, self.clients = modified, read_keys(self.file)
@@ -155,7 +156,7 @@ def key_in(headers: Mapping[str, str]) -> str | None:
 
 
 def read_keys(file: Path) -> dict[str, Client]:
-    """SHA-256 of each key → its client. Raises UserError, whose message holds no key."""
+    """SHA-256 of each key → its client. Raises UserError without a key in its message."""
     place, fault = "", "is not a list of keys in YAML (docs/serve.md shows one)"
     try:
         text = file.read_text("utf-8")
@@ -166,7 +167,7 @@ def read_keys(file: Path) -> dict[str, Client]:
         if location := error.errors()[0]["loc"]:
             place, fault = f"{yaml_line(text, *location)}:", invalid(error).message.removeprefix(": ")
         raise UserError(f"{file}:{place} {fault}") from None
-    except (ValueError, yaml.YAMLError) as error:  # whose message may hold a key
+    except (ValueError, yaml.YAMLError) as error:  # the message may contain a key
         if mark := getattr(error, "problem_mark", None):
             place = f"{mark.line + 1}:"
         raise UserError(f"{file}:{place} {fault}") from None

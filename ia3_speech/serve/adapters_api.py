@@ -1,8 +1,8 @@
 """Adapters over HTTP: POST, GET and DELETE /v1/adapters.
 
-In: a name and the files of an adapter, ours or PEFT's. Out: a registered adapter that is proven to fit the
-base, which the next request may use. Only files with the names of an adapter's files are taken, and only
-safetensors: nothing that is sent is ever run, and no name becomes a path.
+In: a name and the files of an adapter, in our format or PEFT's. Out: a registered adapter that is proven to
+fit the base; the next request may use it. Only safetensors and other files of an adapter are accepted, by
+their names: no uploaded content is ever run, and no name becomes a path.
 """
 
 import io
@@ -41,7 +41,7 @@ router = APIRouter(route_class=FormRoute)
 
 
 class AdapterForm(BaseModel):
-    """An upload."""
+    """The form of an upload."""
 
     name: str
     replace: bool = False
@@ -79,7 +79,7 @@ def show_adapter(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
 
 @router.get("/v1/adapters/{name}/download")
 def download_adapter(name: str, server: ServerOf, client: ClientOf) -> Response:
-    """The files of an adapter in a ZIP file; as `adapters push`, without language model and hot words."""
+    """The files of an adapter in a ZIP file; like `adapters push`, without language model and hot words."""
     stored, content = server.models.adapter(name, client), io.BytesIO()
     with tempfile.TemporaryDirectory() as copies, zipfile.ZipFile(content, "w") as archive:
         with unknown_if_removed(name), registry.without_writers():
@@ -104,7 +104,7 @@ def remove_adapter(name: str, server: ServerOf, client: ClientOf) -> dict[str, A
 
 @contextmanager
 def unknown_if_removed(name: str) -> Iterator[None]:
-    """Raises ApiError 404 where the adapter has just been removed."""
+    """Raises ApiError 404 if the adapter has just been removed."""
     try:
         yield
     except (UserError, FileNotFoundError):
@@ -120,7 +120,7 @@ def check_may_manage(server: Server, client: Client) -> None:
 
 
 def register_upload(server: Server, client: Client, name: str, form: AdapterForm) -> None:
-    """Write the files to a temporary folder, check them, and register what may be published of them."""
+    """Write the files to a temporary folder, check them, and register the publishable files."""
     base = server.bank.base
     with tempfile.TemporaryDirectory() as sent, tempfile.TemporaryDirectory() as clean:
         for upload in form.files:
@@ -133,10 +133,10 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
         folder = Path(clean)
         try:
             copy_publishable(Path(sent), folder, name, base.name)
-            json.dumps(describe_adapter(folder), allow_nan=False)  # as the API will show it
+            json.dumps(describe_adapter(folder), allow_nan=False)  # as in the API's answers
             if (folder / GATE).is_file():
                 read_gate(folder, base.fingerprint, "", channels_of(base))
-            # Between batches, since it reads the model's modules.
+            # Between batches, since `read_adapter` reads the model's modules.
             server.engine.call(lambda: read_adapter(base.model, folder)).result()
         except EngineClosed:
             raise
@@ -158,7 +158,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
 
 
 def describe(stored: Term) -> dict[str, Any]:
-    """What `ia3-speech adapters show` says of an adapter, without paths."""
+    """The record of an adapter, as `ia3-speech adapters show` prints it, without paths."""
     record = describe_adapter(stored.folder)
     if "base" in record:
         record["base"] = base_name(record["base"])

@@ -1,8 +1,8 @@
-"""The application: the way in and out of every request, the page at /, /metrics, /healthz and /readyz.
+"""The application: the entrance and exit of every request, the page at /, /metrics, /healthz and /readyz.
 
-In: a `Server`. Out: an ASGI application. Each request has an id, which its response and its lines in the log
-carry; a request to /v1 needs a key if there are keys; a body is neither longer nor slower than the limits
-allow. The page's files lie in page/; a policy allows it to load and run only these.
+In: a `Server`. Out: an ASGI application. Each request has an id, which appears in its response and in its
+lines in the log. A request to /v1 needs a key if there are keys. The limits apply to the size and duration of
+a body. The page's files are in page/; a policy allows the page to load and run only these.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)
 
-# Their warnings name adapters, which may be people's, or quote texts.
+# Their warnings may quote texts, or name adapters, which may be people's.
 QUIET = [logging.getLogger(f"ia3_speech.{name}") for name in ("adapters.io", "data.numbers_in_words")]
 UNLOAD_SECONDS = 5.0
 PAGE = Path(__file__).parent / "page"
@@ -53,7 +53,7 @@ PAGE_HEADERS = {
 
 
 def make_app(server: Server) -> FastAPI:
-    """The application of one process. When it ends, the server is closed."""
+    """The application of a process. When it ends, it closes the server."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -63,11 +63,11 @@ def make_app(server: Server) -> FastAPI:
         server.closing = True
         unloading.cancel()
         server.close()
-        for each in QUIET:
-            each.setLevel(logging.NOTSET)
+        for module_logger in QUIET:
+            module_logger.setLevel(logging.NOTSET)
 
-    for each in QUIET:
-        each.setLevel(logging.ERROR)
+    for module_logger in QUIET:
+        module_logger.setLevel(logging.ERROR)
     # No documentation pages: FastAPI's load scripts from elsewhere.
     app = FastAPI(title="ia3-speech", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
@@ -105,7 +105,7 @@ async def metrics(server: ServerOf) -> Response:
 
 
 async def health(request: Request, server: ServerOf) -> Response:
-    """/healthz: whether the process works, or has to be restarted. /readyz: whether to send requests here."""
+    """/healthz: whether the process works, or needs a restart. /readyz: whether it accepts requests."""
     ready = request.url.path.endswith("readyz")
     good = server.engine.alive and not (ready and server.closing)
     status = ("ready" if ready else "ok") if good else "unavailable"
@@ -144,7 +144,7 @@ class Entrance:
             elif message["type"] == "websocket.accept":
                 status = 101
             elif message["type"] == "http.response.body" and not message.get("more_body"):
-                resources.close()  # so that the client's next request finds them free
+                resources.close()  # so that they are free for the client's next request
             await send(message)
 
         try:
@@ -157,23 +157,27 @@ class Entrance:
                 lines = "".join(traceback.format_tb(error.__traceback__))
                 logger.error("defect: %s\n%s", type(error).__name__, lines)
             if status == 500:  # nothing has been sent yet
-                await answer(known or INTERNAL, scope, receive, send_with_id)
+                response = (known or INTERNAL).response()
+                if scope["type"] == "websocket":  # in place of its handshake
+                    await WebSocket(scope, receive, send_with_id).send_denial_response(response)
+                else:
+                    await response(scope, receive, send_with_id)
         finally:
             resources.close()
             self.server.metrics.note_request(scope, status, time.monotonic() - began)
             REQUEST_ID.reset(token)
 
     def authorize(self, scope: Scope) -> None:
-        """Set the client of a request, and, if it has a form or is a session, admit it: `handle` is its place
+        """Set the client of a request, and admit it if it has a form or is a session; `handle` is its place
         in the queue. Raises ApiError for a request that is refused unread."""
         path, root = scope["path"], scope.get("root_path", "")
-        path = path[len(root) :] if path.startswith(f"{root}/") else path  # as Starlette's routes see it
+        path = path[len(root) :] if path.startswith(f"{root}/") else path  # as in Starlette's routes
         if not path.startswith("/v1/"):
             return
         headers, max_bytes = Headers(scope=scope), self.server.limits.max_bytes
         origin, host = headers.get("origin"), headers.get("host", "")
         if self.server.local and re.sub(r":\d*$", "", host).strip("[]").lower() not in LOOPBACK:
-            # A page of another site, whose domain name points at this machine (DNS rebinding).
+            # A page of another site whose domain name points at this machine (DNS rebinding).
             raise ApiError(403, "This server is for this machine alone (--host, --key-file).", "invalid_host")
         if self.server.access.file is None and origin and origin.partition("://")[2] != host:
             # Without keys a page of any other site could use this server through its visitors' browsers.
@@ -188,7 +192,7 @@ class Entrance:
             state["handle"] = state["resources"].enter_context(self.server.admission())
 
     def limited(self, receive: Receive) -> Receive:
-        """`receive` that raises ApiError for a body that is longer than its header says, or too slow."""
+        """`receive`, which raises ApiError for a body that is too long or too slow."""
         limits, loop = self.server.limits, asyncio.get_running_loop()
         left, end, complete = limits.max_bytes, loop.time() + limits.upload_seconds, False
 
@@ -210,11 +214,3 @@ class Entrance:
 
 def too_large(max_bytes: int) -> ApiError:
     return ApiError(413, f"Maximum content size limit ({max_bytes}) exceeded.", "content_too_large")
-
-
-async def answer(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send an error; to a WebSocket in place of its handshake."""
-    if scope["type"] == "websocket":
-        await WebSocket(scope, receive, send).send_denial_response(error.response())
-    else:
-        await error.response()(scope, receive, send)

@@ -1,18 +1,18 @@
-"""The queue in front of the bank: waveforms of many requests, each with its adapters, in common batches.
+"""The queue in front of the bank: common batches of waveforms of many requests, each with its adapters.
 
     request A   |----15 s----|----15 s----|----15 s----| …      (an hour's recording, cut)
     request B   |-3 s-|                                          another adapter
     request C   |--4 s--|                                        the base
     batches     [A1] [B1 C1] [A2 A3] …
 
-In: pieces of audio from any thread. Out: a future of each one's logits. One thread owns the model: it makes
-batches, loads adapters between them, and computes.
+In: pieces of audio from any thread. Out: for each piece a future of its logits. A single thread owns the
+model: it makes batches, loads adapters between them, and computes.
 
-Who is next: start-time fair queuing (Goyal, Vin and Cheng 1996). A request's pieces stand in virtual time
-one behind the other, each as long as its audio; a new request starts at the time that has been reached. So a
-short request comes next, however many pieces an hour's recording has there, and that recording gets its share
-among a thousand short ones. The piece that is next is joined by others of similar length. A batch that is not
-full waits for more, but never longer than `max_wait` after its oldest piece came.
+The order is start-time fair queuing (Goyal, Vin and Cheng 1996). A request's pieces follow each other in
+virtual time, each as long as its audio; a new request starts at the current virtual time. So a short request
+is computed next, even if an hour's recording has many pieces in the queue, and the recording gets its share
+among a thousand short requests. Pieces of similar length join the next piece in a batch. A batch that is not
+full waits for more pieces, but never longer than `max_wait` after the arrival of its oldest piece.
 """
 
 import logging
@@ -49,12 +49,12 @@ class ClientLeft(Exception):
 
 
 class EngineClosed(Exception):
-    """Nothing is computed any more."""
+    """The engine has ended and computes nothing."""
 
 
 @dataclass(order=True)
 class QueuedPiece:
-    """A piece of audio that waits for its batch; sorted by virtual time."""
+    """A piece of audio that waits for its batch; ordered by virtual time."""
 
     start: float
     number: int
@@ -69,25 +69,25 @@ class QueuedPiece:
 
 
 class QueueHandle:
-    """One request's place in the queue."""
+    """A request's place in the queue."""
 
     def __init__(self, engine: "Engine"):
         self.engine, self.cancelled = engine, False
-        self.end = 0.0  # in virtual time, of its last piece
+        self.end = 0.0  # of its last piece, in virtual time
         self.futures: list[Future] = []
 
     def cancel(self) -> None:
-        """The request is over, or the client has left: what still waits is not computed."""
+        """The request is over, or the client has left: cancel the pieces that still wait."""
         self.cancelled = True
         for future in self.futures:
             future.cancel()
 
     def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> "list[Tensor]":
-        """One (frames, vocabulary) tensor a wave; blocks until they are computed.
+        """A (frames, vocabulary) tensor for each wave; blocks until they are computed.
 
         Raises:
             ClientLeft: `cancel` was called.
-            EngineClosed: it is not computed any more.
+            EngineClosed: the engine has ended.
             AdapterError: an adapter can't be loaded.
         """
         self.futures = [self.engine.submit(wave, terms, self) for wave in waves]
@@ -97,7 +97,7 @@ class QueueHandle:
             return [future.result() for future in self.futures]
         except CancelledError:
             raise ClientLeft from None
-        finally:  # where one fails, the others are not needed
+        finally:  # after a failure the other pieces are not needed
             for future in self.futures:
                 future.cancel()
 
@@ -106,7 +106,7 @@ class Engine:
     """The queue and its thread. Close it to end the thread.
 
     Args:
-        batch_seconds: of padded audio in a batch.
+        batch_seconds: seconds of padded audio in a batch.
         max_wait: seconds that a batch waits to become full.
     """
 
@@ -116,7 +116,7 @@ class Engine:
         self.changed = threading.Condition()
         self.rows: list[QueuedPiece] = []
         self.calls: list[tuple[Callable[[], Any], Future]] = []
-        self.now = 0.0  # virtual time: where the last piece that was taken started
+        self.now = 0.0  # virtual time: the start of the last piece that left the queue
         self.numbers = count(1)
         self.closing = False
         metrics.waiting.set_function(lambda: len(self.rows))
@@ -128,7 +128,7 @@ class Engine:
         return self.thread.is_alive()
 
     def submit(self, wave: np.ndarray, terms: Terms, handle: QueueHandle) -> "Future[Tensor]":
-        """Put a piece of audio into the queue; its logits come as the future's result."""
+        """Put a piece of audio into the queue; returns the future of its logits."""
         with self.changed:
             if self.closing:
                 raise EngineClosed
@@ -140,7 +140,7 @@ class Engine:
         return row.future
 
     def call(self, function: Callable[[], Any]) -> Future:
-        """Have a function called between two batches, by the thread that owns the model and the bank."""
+        """Call a function between two batches, in the thread that owns the model and the bank."""
         future: Future = Future()
         with self.changed:
             if self.closing:
@@ -156,7 +156,7 @@ class Engine:
                 self.call(partial(self.cache.drop, folder))
 
     def close(self) -> None:
-        """Compute what waits, then end the thread. Nothing new is taken."""
+        """Refuse new pieces, compute the waiting pieces, then end the thread."""
         with self.changed:
             self.closing = True
             self.changed.notify()
@@ -187,7 +187,7 @@ class Engine:
                     future.set_exception(EngineClosed())
 
     def next_work(self) -> list[QueuedPiece] | tuple[Callable[[], Any], Future] | None:
-        """The next batch, taken out of the queue; or a call; None when the engine is closed and empty."""
+        """The next batch, removed from the queue; or a call; None when the engine is closed and empty."""
         with self.changed:
             while True:
                 self.rows = [row for row in self.rows if not row.future.cancelled()]
@@ -210,7 +210,7 @@ class Engine:
                 self.changed.wait(left)
 
     def choose_batch(self) -> list[QueuedPiece]:
-        """The row that is next, and others of similar length in the order of virtual time."""
+        """The next row, and others of similar length in the order of virtual time."""
         first, *others = sorted(self.rows)
         batch, adapters = [first], {term.folder for term in first.terms}
         shortest = longest = first.seconds
@@ -227,7 +227,7 @@ class Engine:
         return batch
 
     def compute(self, batch: Sequence[QueuedPiece]) -> None:
-        """Compute a batch's logits. A row whose adapter can't be loaded fails alone."""
+        """Compute a batch's logits. If an adapter can't be loaded, only its row fails."""
         began, rows, names = time.monotonic(), [], []
         keep = {term.folder for row in batch for term in row.terms}
         for row in batch:
@@ -240,7 +240,7 @@ class Engine:
             return
         try:
             logits = self.cache.bank.logits([row.wave for row in rows], names, any_length=True)
-        except Exception as error:  # such as memory that runs out: in halves, so that the others go on
+        except Exception as error:  # such as a lack of memory: halves, so that only one row can fail
             if len(rows) == 1:
                 rows[0].future.set_exception(error)
                 return
@@ -263,7 +263,7 @@ def compute_in_queue(handle: QueueHandle, base: "Base") -> "Compute":
     """A function that computes the logits of a request's recogniser in the queue."""
 
     def compute(waves: Sequence[np.ndarray], rows: "Sequence[Terms] | ChooseTerms") -> "list[Tensor]":
-        if callable(rows):  # a gate needs only the front end, and no place in the queue
+        if callable(rows):  # a gate needs only the front end, not the queue
             with base.lock.shared():
                 rows = rows([base.features(wave) for wave in waves])
         logits = {}

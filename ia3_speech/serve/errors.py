@@ -2,7 +2,7 @@
 
     {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
 
-A message holds no path of the server, no text, and no name that the client has neither sent nor may use.
+A message contains no path of the server, no text, and no name that the client has neither sent nor may use.
 """
 
 import errno
@@ -26,11 +26,11 @@ CLIENT_LEFT = 499  # nginx's status; only the log shows it
 
 @dataclass(eq=False)
 class ApiError(HTTPException):
-    """An error that the client is told. As an HTTPException it passes through FastAPI."""
+    """An error for the client. As an HTTPException it passes through FastAPI."""
 
     status: int  # of HTTP
     message: str
-    code: str | None = None  # OpenAI's word for it, by which clients decide
+    code: str | None = None  # OpenAI's code, which clients evaluate
     param: str | None = None  # the field of the request that is wrong
     retry_after: float = 0.0  # seconds after which the same request may succeed
 
@@ -38,7 +38,7 @@ class ApiError(HTTPException):
         super().__init__(self.status, self.message)
 
     def body(self) -> dict[str, Any]:
-        """What OpenAI's clients parse."""
+        """The JSON body that OpenAI's clients parse."""
         kind = "requests" if self.status == 429 else "invalid_request_error"
         kind = "server_error" if self.status >= 500 else kind
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
@@ -67,7 +67,7 @@ def invalid(error: ValidationError | RequestValidationError, prefix: str = "") -
 
 
 def unknown_model(name: str) -> ApiError:
-    """The same for a model that does not exist and for one that the key may not use."""
+    """The same error for a model that does not exist and a model that the key may not use."""
     message = f"The model `{name[:200]}` does not exist or you do not have access to it."
     return ApiError(404, message, "model_not_found", "model")
 

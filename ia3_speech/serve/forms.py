@@ -1,7 +1,7 @@
-"""What endpoints take: who sends a request, its multipart form, the samples of an audio file.
+"""The parameters of endpoints: the sender of a request, its multipart form, the samples of an audio file.
 
 In: a request that `app.Entrance` has admitted. Out: parameters of endpoints. The number of a form's files and
-fields, and the length of an audio file, are checked before anything of that size is in memory.
+fields, and the length of an audio file, are checked before memory of that size is allocated.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ ClientOf = Annotated[Client, Depends(get_client)]
 
 class FormRequest(Request):
     async def form(self, **_: Any) -> FormData:
-        """The multipart form. `name[]`, as OpenAI's clients send lists, is `name`; an empty field counts as
+        """The multipart form. `name[]`, a list of OpenAI's clients, becomes `name`; an empty field counts as
         absent. Raises ApiError."""
         if not self.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise ApiError(400, "The body has to be multipart/form-data.", "invalid_content_type")
@@ -57,7 +57,7 @@ class FormRequest(Request):
 
 
 class FormRoute(APIRoute):
-    """A route whose endpoint takes `Annotated[MODEL, File()]`, a form."""
+    """A route whose endpoint has a parameter `Annotated[MODEL, File()]`, a form."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
         handle = super().get_route_handler()
@@ -69,8 +69,8 @@ class FormRoute(APIRoute):
 
 
 async def decode_audio(request: Request, upload: UploadFile) -> np.ndarray:
-    """The samples of an uploaded file, float32 (samples,), 16 kHz mono, which count as held until the request
-    ends. Decoding stops when the client leaves. Raises ApiError."""
+    """The samples of an uploaded file, float32 (samples,), 16 kHz mono, which count towards the audio in
+    memory until the request ends. Decoding stops when the client leaves. Raises ApiError."""
     server, handle = request.app.state.server, request.state.handle
     max_seconds, minimum = 60 * server.limits.max_minutes, server.session.base.minimum_samples
 
@@ -90,8 +90,8 @@ async def decode_audio(request: Request, upload: UploadFile) -> np.ndarray:
 def decode_file(
     upload: BinaryIO, max_seconds: float, minimum_samples: int, check: Callable[[], None]
 ) -> np.ndarray:
-    """Decode a file. Raises ApiError 400, or 413 if it is too long: a file of some kilobytes can hold days of
-    silence, or a header that promises them; and what `check` raises."""
+    """Decode a file. Raises ApiError 400, or 413 if it is too long: a file of a few kilobytes can contain
+    days of silence, or a header that promises them. Calls `check` repeatedly, and raises its exceptions."""
     file = io.BytesIO(upload.read())  # PyAV would write to a temporary file
     try:
         wave = load_audio(file, max_seconds=max_seconds, check=check)
@@ -99,7 +99,7 @@ def decode_file(
         raise ApiError(413, f"Audio file {error}.", "audio_too_long", "file") from None
     except AudioError as error:
         raise undecodable(str(error).removeprefix(f"{source_name(file)}: ")) from None
-    except (ValueError, OverflowError, MemoryError) as error:  # a header that makes no sense
+    except (ValueError, OverflowError, MemoryError) as error:  # an invalid header
         raise undecodable(type(error).__name__) from None
     problem = find_problem(wave, minimum_samples)
     if problem and problem.fatal:

@@ -1,15 +1,14 @@
-"""Learning as jobs: one at a time, each in its own process, so that the server keeps answering.
+"""Training jobs of voices: one at a time, each in a separate process, so that the server keeps answering.
 
-    voices/anna/voice.json      the owner, when consent was given, whether the adapter is made of the voice
+    voices/anna/voice.json      the owner, the time of consent, whether the adapter is made of the voice
     voices/anna/state.json      {"state": "running", "epochs": 4, "queued": 1795843200.5}
-    voices/anna/report.json     of the process: {"progress": {"epoch": 2, "epochs": 4, "share": 0.4}}, then
+    voices/anna/report.json     by the process: {"progress": {"epoch": 2, "epochs": 4, "share": 0.4}}, then
                                 {"result": {"kept": true, "words": 60, "base_errors": 24, …}}, or a reason
 
-In: names of voices. Out: what `voice.learn_voice` makes of them, in the registry, beside which the folders
-lie. A server that starts continues with what is queued, and repeats what was running. The process is
-`python -m ia3_speech.serve.jobs NAME BASE EPOCHS START`; it ends when its standard input does. However it
-ends, the next process that locks the store deletes what it has left there. Only the holder of that lock
-writes here.
+In: names of voices. Out: adapters by `voice.learn_voice`, in the registry; the voices' folders are beside it.
+A new server continues with queued jobs, and repeats a job that was running. The process is
+`python -m ia3_speech.serve.jobs NAME BASE EPOCHS START`; it ends with its standard input. If it leaves
+temporary files, the next process that locks the store deletes them. Only the holder of that lock writes here.
 """
 
 import _thread
@@ -36,16 +35,16 @@ from ia3_speech.serve.errors import ApiError, public_reason
 logger = logging.getLogger(__name__)
 
 STATE, REPORT = "state.json", "report.json"
-POLL_SECONDS = 5.0  # after which the folders are searched for jobs that other servers have queued
+POLL_SECONDS = 5.0  # between searches for jobs that other servers have queued
 UNFINISHED = ("queued", "running")
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
 RESULTS = ("words", "base_errors", "errors", "general", "missed")  # of a summary, for the page
-GRACE_SECONDS = 10.0  # in which an interrupted process deletes its temporary files
+GRACE_SECONDS = 10.0  # for an interrupted process to delete its temporary files
 
 
 def read_job(name: str) -> dict[str, Any]:
-    """A voice's last job: state (see STATES), queued (when), epochs, start, progress or result; empty if
-    there was none, or its file is damaged."""
+    """A voice's last job: state (see STATES), queued (time), epochs, start, progress or result; empty if
+    there was no job, or its file is damaged."""
     job: dict[str, Any] = {}
     for file in (REPORT, STATE):
         with suppress(UserError):
@@ -54,11 +53,11 @@ def read_job(name: str) -> dict[str, Any]:
 
 
 class Jobs:
-    """The jobs beside this registry. A second server on it waits until the first has ended.
+    """The jobs beside this registry. A second server with the same registry waits until the first has ended.
 
     Args:
-        base: of new voices, as `--base` names it.
-        start: as `learn_voice` takes it.
+        base: of new voices.
+        start: of new voices, an argument of `learn_voice`.
     """
 
     def __init__(self, base: str, start: str | None):
@@ -79,7 +78,7 @@ class Jobs:
 
     def add(self, name: str, epochs: int | None, start: str | None = None) -> None:
         """Queue a voice, whose training begins with the vectors of `start`. Raises ApiError 409 if it is
-        queued or running already."""
+        already queued or running."""
         with only_writer(name):
             if read_job(name).get("state") in UNFINISHED:
                 raise ApiError(409, f"{name} is learning at the moment (wait, or cancel it).", "learning")
@@ -106,8 +105,8 @@ class Jobs:
                 atomic.write_json(voice_folder(name) / STATE, {"state": state} | job | more)
 
     def names(self) -> list[str]:
-        """The voices whose jobs have not ended, the oldest first. A running job without a process here is of
-        a server that has ended, or could not write the end of the job."""
+        """The voices with unfinished jobs, the oldest first. A running job without a process belongs to a
+        server that has ended, or could not write the end of the job."""
         queued = {}
         for name in (file.parent.name for file in self.root.glob(f"*/{STATE}")):
             if not registry.name_fault(name) and (job := read_job(name)).get("state") in UNFINISHED:
@@ -115,13 +114,13 @@ class Jobs:
         return sorted(queued, key=queued.__getitem__)
 
     def work(self) -> None:
-        """The thread: run one job after the other; a failure of one does not stop the others."""
+        """The thread: run the jobs one after another; a failure does not stop the others."""
         with FileLock(self.root / ".lock"):
             while not self.closing:
                 for name in self.names():
                     try:
                         self.run(name)
-                    except StoreLocked:  # it waits for another command
+                    except StoreLocked:  # the job waits for another command
                         pass
                     except Exception as error:  # a full disk, a damaged file
                         logger.error("a job waits: %s", getattr(error, "strerror", None) or type(error))
@@ -129,7 +128,7 @@ class Jobs:
                 self.wake.clear()
 
     def run(self, name: str) -> None:
-        """Run a job to its end. The output of its process, which may hold words of a text, is discarded."""
+        """Run a job to its end. The output of its process, which may quote a text, is discarded."""
         with only_writer(name), self.changing:
             job = read_job(name)
             if self.closing or job.get("state") not in UNFINISHED:
@@ -139,7 +138,7 @@ class Jobs:
             command += [str(job.get("epochs") or ""), str(job.get("start") or self.start)]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             self.learning, self.cancelled = name, False
-            # In its own session: what ends the server (Ctrl-C, systemd) must not look like a failed job.
+            # In its own session: a signal that ends the server (Ctrl-C, systemd) must not fail the job.
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **quiet)
         with self.process as process:
             code = process.wait()
@@ -163,8 +162,8 @@ def report(name: str, **content: Any) -> None:
 
 
 class JobProgress(logging.Handler):
-    """Reports the progress when some of the trainings, those of the folds and the last, end an epoch. If the
-    base proves better, they are repeated with a lower learning rate: then the share falls."""
+    """Reports progress whenever trainings (of the folds, and the last) end an epoch. If the base is better,
+    they are repeated with a lower learning rate: then the share falls."""
 
     def __init__(self, name: str, trainings: int):
         super().__init__()
@@ -179,7 +178,7 @@ class JobProgress(logging.Handler):
 
 
 def main(name: str, base: str, epochs: str, start: str) -> int:
-    """Learn from what is stored of a voice, and report the result; → the exit code."""
+    """Train the adapter of a voice, and report the result; returns the exit code."""
     from ia3_speech.training import multi_adapter
     from ia3_speech.training.cross_validation import FOLDS
 
@@ -190,16 +189,16 @@ def main(name: str, base: str, epochs: str, start: str) -> int:
         os.nice(10)
     multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
     multi_adapter.logger.setLevel(logging.DEBUG)
-    with only_writer(name):  # until the result is written, so that none is for a deleted voice
+    with only_writer(name):  # until the result is written, so that no deleted voice gets a result
         if not is_stored(name):
             return 1
         try:
-            learnt = voice.learn_voice(name, base, start or None, int(epochs) if epochs else None)
+            learned = voice.learn_voice(name, base, start or None, int(epochs) if epochs else None)
         except UserError as error:
             report(name, result={"reason": public_reason(error)})
             return 1
-        result = {key: learnt.summary.get(key) for key in RESULTS}
-        report(name, result=result | {"kept": learnt.kept, "suspicious": [*learnt.summary["suspicious"]]})
+        result = {key: learned.summary.get(key) for key in RESULTS}
+        report(name, result=result | {"kept": learned.kept, "suspicious": [*learned.summary["suspicious"]]})
     return 0
 
 

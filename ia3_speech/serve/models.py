@@ -1,7 +1,7 @@
 """The `model` of a request: the base, an adapter, a sum such as `accent:0.5+medical:0.5`, or `auto`.
 
-In: the name that a client sends, and what its key may use. Out: an `AdapterSpec`. Only registered names
-count: never a path, an experiment or the Hub.
+In: the name in a request, and the rights of its key. Out: an `AdapterSpec`. Only registered names are
+accepted, never a path, an experiment or a name on the Hub.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -29,11 +29,11 @@ from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.session import Session
 
 MAX_NAME = 256  # characters of a sum
-MAX_COMPARED = 10_000  # adapters whose bases are remembered
+MAX_COMPARED = 10_000  # adapters with stored results of this comparison
 
 
 class Unknown(UserError):
-    """No adapter has the name of a term; the message is the sum that it stands in."""
+    """No adapter has the name of a term; the message is the whole sum."""
 
 
 class Models:
@@ -41,8 +41,8 @@ class Models:
 
     def __init__(self, session: Session, max_terms: int, aliases: Mapping[str, str]):
         self.session, self.base, self.max_terms = session, session.base, max_terms
-        self.aliases = aliases  # further names → the model of each
-        # The base's name for clients; of a folder the last part of its path.
+        self.aliases = aliases  # further name → model
+        # The base's name for clients; for a folder, the last part of its path.
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
         self.fits = lru_cache(MAX_COMPARED)(self.compare_bases)
 
@@ -53,7 +53,7 @@ class Models:
         if target := self.aliases.get(name):
             try:
                 return self.select(target, client)
-            except ApiError:  # which may contain a name that this client can't use
+            except ApiError:  # its message may contain a name that this client can't use
                 raise unknown_model(name) from None
         if len(name) > MAX_NAME:
             raise unknown_model(name)
@@ -71,7 +71,7 @@ class Models:
                 spec = parse_sum(name, find, unknown)
         except Unknown as error:
             raise unknown_model(str(error)) from None
-        except UserError as error:  # a weight that is not a number; of auto, it may name a folder
+        except UserError as error:  # a weight that is not a number; for auto, it may name a folder
             raise no_choice(name) if is_auto(name) else bad_value("model", str(error)) from None
         if len(spec.terms) > self.max_terms and not spec.choice:
             raise bad_value("model", f"A sum of more than {self.max_terms} adapters is not computed here.")
@@ -80,7 +80,7 @@ class Models:
         if spec.choice:
             try:
                 self.session.gate(spec)
-            except UserError:  # which may name a folder
+            except UserError:  # its message may name a folder
                 raise no_choice(name) from None
         return spec
 
@@ -102,14 +102,15 @@ class Models:
         return [term for term in terms if term and self.fits(term.folder, term.stamp)]
 
     def adapter(self, name: str, client: Client) -> Term:
-        """One of these. Raises ApiError 404."""
+        """An adapter that fits the base and that the client may use. Raises ApiError 404."""
         term = find_registered(name) if client.may_use(name) else None
         if term is None or not self.fits(term.folder, term.stamp):
             raise unknown_model(name)
         return term
 
     def compare_bases(self, folder: Path, stamp: tuple[int, ...]) -> bool:
-        """Whether an adapter was trained on this base; one of another tool is compared when it is loaded."""
+        """Whether an adapter was trained on this base; another tool's adapter is compared when it is
+        loaded."""
         try:
             metadata = read_metadata(folder)
         except UserError:
@@ -123,7 +124,7 @@ def no_choice(name: str) -> ApiError:
 
 
 class MeteredCache(AdapterCache):
-    """The cache of the engine's thread, with counts for Prometheus."""
+    """The adapter cache of the engine's thread, with counts for Prometheus."""
 
     def __init__(self, bank: Bank, max_adapters: float, max_bytes: float, metrics: Metrics):
         super().__init__(bank, max_adapters, max_bytes)
@@ -150,7 +151,7 @@ def language_code(language: str) -> str:
 
 @lru_cache(1)
 def language_names() -> dict[str, str]:
-    """ISO 639-1 code → English name, as OpenAI's verbose_json has it: Whisper's table."""
+    """ISO 639-1 code → English name, from Whisper's table, as in OpenAI's verbose_json."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     return {code: name for code, name in LANGUAGES.items() if len(code) == 2}

@@ -1,5 +1,5 @@
-"""Counts and times, as Prometheus reads them from /metrics, and the log: a line per request, with its id.
-Neither holds audio, text or the name of an adapter, which may be a speaker's."""
+"""Counts and times for Prometheus at /metrics, and the log: a line for each request, with its id. Neither
+contains audio, text or the name of an adapter, which may be a speaker's."""
 
 import logging
 from contextvars import ContextVar
@@ -24,7 +24,7 @@ class RequestIds(logging.Filter):
 
 
 class Metrics:
-    """The metrics of a process, in their own registry."""
+    """The metrics of a process, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -47,9 +47,7 @@ class TranscriptionForm(BaseModel):
     include: list[str] = []
     temperature: float = Field(0.0, ge=0, le=1)
     stream: bool = False
-    dictation: bool = Field(
-        False, description="write punctuation and doses as in written text (not OpenAI's)"
-    )
+    dictation: bool = Field(False, description="write punctuation and doses as in a text (not OpenAI's)")
 
     def check(self) -> None:
         """Raises ApiError for fields that exclude each other."""
@@ -84,7 +82,7 @@ async def create_transcription(
 
 
 def check_language(language: str | None, written: str | None) -> str:
-    """The English name of the language. Raises ApiError for a language that the base does not write."""
+    """The English name of a language. Raises ApiError if the base does not write it."""
     code = language_code(language) if language else written
     if code and written and code != written:
         message = f"This server's base writes {language_names()[written]} ({written})."
@@ -93,7 +91,7 @@ def check_language(language: str | None, written: str | None) -> str:
 
 
 def terms_of(prompt: str) -> list[str]:
-    """`metformin, atrial fibrillation` → its terms; sentences have none."""
+    """The terms of `metformin, atrial fibrillation`; sentences are no terms."""
     parts = (" ".join(part.split()).strip(" .\"'") for part in re.split(r"[,;\n\t]", prompt))
     return [part for part in parts if part and len(part.split()) <= MAX_TERM_WORDS]
 
@@ -120,12 +118,12 @@ def response_of(transcript: Transcript, form: TranscriptionForm, language: str) 
 
 
 async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
-    """The result of a function of the recogniser. Raises ApiError for what the client may know."""
+    """The result of a function of the recogniser, called in a thread. Raises ApiError for known errors."""
     try:
         return await asyncio.to_thread(function, *arguments, **options)
     except SearchError as error:
         raise bad_value("model", "With this model the output is not a number.") from error
-    except UserError as error:  # it was removed, or its files, or hot words registered with it, are wrong
+    except UserError as error:  # the adapter was removed, or its files or registered hot words are wrong
         raise bad_value("model", "An adapter of this model can't be loaded.") from error
 
 
@@ -133,7 +131,8 @@ async def in_thread(function: Any, *arguments: Any, **options: Any) -> Any:
 
 
 async def events_of(transcriber: Transcriber, wave: np.ndarray) -> AsyncIterator[str]:
-    """A delta for each segment as soon as it is recognised, then the whole text, which all deltas make up."""
+    """A delta for each segment as soon as it is recognised, then the whole text, which is all deltas
+    joined."""
     parts = make_parts(transcriber.recognizer.fresh().stream(wave))
     segments, text, between = RunningText(transcriber.post_process).segments(parts), "", ""
     try:
@@ -159,7 +158,7 @@ def event(content: dict[str, Any]) -> str:
 
 
 def model_record(name: str, created: float) -> dict[str, Any]:
-    """OpenAI's object of a model; `created` in seconds since 1970."""
+    """OpenAI's model object; `created` in seconds since 1970."""
     return {"id": name, "object": "model", "created": int(created), "owned_by": "ia3-speech"}
 
 

@@ -31,8 +31,8 @@ class ServerOptions:
         dictation_rules: YAML file with your rules, names, units and commands (docs/transcribe.md), for
             requests that ask for dictation
         shutdown_seconds: seconds after SIGTERM until unfinished requests are cut off
-        alias: further names of models, for clients that have one built in: whisper-1=medical, where medical
-            may be the base, an adapter, a sum or auto; a key needs the right to use that
+        alias: further names of models, for clients with a built-in name: whisper-1=medical, where medical may
+            be the base, an adapter, a sum or auto; a key needs the right to use it
         training: let users of the page at / store recordings and make adapters (--no-training: don't)
     """
 
@@ -66,10 +66,10 @@ class EngineOptions:
         dtype: number format of the base's weights
         precision: no: compute in --dtype; bf16: compute the encoder's layers in bfloat16; auto: bf16 if
             that is faster here
-        batch_seconds: seconds of padded audio in a batch; the next request waits until the batch is done: a
-            CPU gains nothing from larger batches, a GPU needs some hundreds of seconds
+        batch_seconds: seconds of padded audio in a batch; the next request waits until the batch is done. A
+            CPU gains nothing from larger batches, a GPU needs several hundred seconds
         max_wait_ms: milliseconds that a batch waits for further requests: a longer wait makes fuller batches
-        max_adapters: number of loaded adapters; the least recently used one makes room for another
+        max_adapters: number of loaded adapters; the least recently used adapter makes room for another
         max_memory: megabytes that the parameters of the loaded adapters may take
     """
 
@@ -97,10 +97,10 @@ class LimitOptions:
     Args:
         max_megabytes: megabytes of an uploaded file; a larger one is refused (413)
         max_minutes: minutes of a recording; a longer one is refused (413)
-        max_requests: transcriptions and live sessions at the same time; further ones are refused (503)
+        max_requests: simultaneous transcriptions and live sessions; further requests are refused (503)
         max_minutes_held: minutes of audio in all unfinished requests; a request beyond this is refused (503)
-        rate: requests per minute from each key, or from each address if there are no keys; further ones are
-            refused (429). 0 is no limit
+        rate: requests per minute from each key, or from each address if there are no keys; further requests
+            are refused (429). 0 is no limit
         upload_seconds: seconds within which a request's body, or the next event of a live session, has to
             arrive (408)
         upload_adapters: let clients store and remove adapters over HTTP (--no-upload-adapters: don't)

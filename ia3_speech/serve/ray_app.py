@@ -1,14 +1,14 @@
-"""The server on a Ray cluster (extra `ray`): one HTTP API, as many replicas as there are GPUs.
+"""The server on a Ray cluster (extra `ray`): a single HTTP API, and a replica for each GPU.
 
-    serve run ia3_speech.serve.ray_app:app                          one replica, on processors
+    serve run ia3_speech.serve.ray_app:app                          a replica on CPUs
     serve run ia3_speech.serve.ray_app:app gpus=1 max_replicas=8    docs/serve.md, for Kubernetes too
 
     a client → Ray's proxy → Frontend       the application of `app.py`: forms, audio, searches, sessions
                                 └→ Replica  the queue and the bank, a GPU each: waves → logits
 
 In: options as NAME=VALUE. Out: a Ray Serve application. Ray sends the pieces of a request to a replica that
-has its adapters, and remembers where they are (`serve.multiplexed`). `engine` makes the batches
-there: Ray's would hold one adapter each. When a replica ends, another replica repeats its requests.
+has its adapters (`serve.multiplexed`). There `engine` makes the batches, since a batch of Ray's would have a
+single adapter. When a replica ends, another replica repeats its requests.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from ia3_speech.session import load
 logger = logging.getLogger(__name__)
 
 TRIES = 4  # replicas that may end during a request
-QUIET = {"enable_access_log": False}  # it would hold the names of adapters
+QUIET = {"enable_access_log": False}  # it would contain the names of adapters
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ class Replica:
         return [term.name for term in self.cache.loaded.values()]
 
     def check_health(self) -> None:
-        """Ray calls it every few seconds, and replaces a replica whose engine has ended. It also unloads
-        adapters that were removed or replaced."""
+        """Called by Ray every few seconds. Raises EngineClosed if the engine has ended, so that Ray replaces
+        the replica; unloads adapters that were removed or replaced."""
         if not self.engine.alive:
             raise EngineClosed
         self.engine.forget_removed()
 
 
 class RemoteHandle:
-    """A request's place in the queues of replicas, as `QueueHandle` in the queue of one engine."""
+    """A request's place in the queues of replicas, like `QueueHandle` in the queue of an engine."""
 
     def __init__(self, replicas: DeploymentHandle):
         self.replicas, self.cancelled = replicas, False

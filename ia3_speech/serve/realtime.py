@@ -2,7 +2,7 @@
 
 In: events such as `input_audio_buffer.append` with base64 of 24 kHz PCM16. Out: above all
 `conversation.item.input_audio_transcription.delta`, words on which two partial texts agree, and `.completed`,
-the final text, also where the deltas differ; docs/serve.md lists all events. The audio passes through
+the final text, even if it differs from the deltas; docs/serve.md lists all events. The audio passes through
 `live.streaming` and the engine's queue, beside files and other sessions.
 Format: https://platform.openai.com/docs/api-reference/realtime
 """
@@ -33,8 +33,8 @@ from ia3_speech.serve.state import Server
 
 RATE, SAMPLE_BYTES = 24_000, 2
 MIN_COMMIT_MS = 100  # of audio
-MAX_WAITING_EVENTS = 20  # a client that sends faster than the server computes has to wait
-MAX_INBOX_BYTES = 10 * RATE * SAMPLE_BYTES  # of audio that goes to the model at once
+MAX_WAITING_EVENTS = 20  # then a client that sends faster than the server computes has to wait
+MAX_INBOX_BYTES = 10 * RATE * SAMPLE_BYTES  # of audio that is computed at once
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 router = APIRouter()
@@ -100,8 +100,8 @@ async def realtime(socket: WebSocket, server: ServerOf) -> None:
 
 
 async def read_events(socket: WebSocket, events: asyncio.Queue, seconds: float) -> None:
-    """Put the client's events into the queue; at the end None, when the client has left, whose rest is not
-    computed, or has sent nothing for so many seconds."""
+    """Put the client's events into the queue, and at the end None: when the client has left (the rest is not
+    computed), or has sent nothing for `seconds`."""
     while True:
         try:
             async with asyncio.timeout(seconds):
@@ -142,17 +142,17 @@ class Session:
     def begin_item(self) -> None:
         self.item: str | None = None  # its id, once speech has begun
         self.texts: list[str] = []  # its final pieces
-        self.sent, self.previous = "", []  # the text of its deltas; the words of its last partial text
+        self.sent, self.previous = "", []  # the text of its deltas, the words of its last partial text
 
     def begin_stream(self) -> None:
         if self.stream is not None:
             self.stream.reset()
-        self.convert, self.inbox = Converter(RATE), bytearray()  # audio that has not gone to the stream yet
-        self.origin = self.received  # when the stream began
+        self.convert, self.inbox = Converter(RATE), bytearray()  # audio before the stream
+        self.origin = self.received  # at the start of the stream
         self.item_end = 0.0  # of the last item, in seconds of the stream
 
     async def run(self, events: asyncio.Queue) -> None:
-        """Answer events until the client leaves. After a wrong event the session goes on."""
+        """Answer events until the client leaves. A wrong event does not end the session."""
         await self.send("session.created", session=self.description())
         while (event := await events.get()) is not None:
             try:
@@ -279,7 +279,7 @@ class Session:
 
     async def finish_items(self) -> None:
         """Recognise the rest, complete it as an item if pauses do not divide items, and begin a new stream,
-        also after an error."""
+        even after an error."""
         try:
             await self.feed(last=True)
             if not self.input.turn_detection:
@@ -291,7 +291,7 @@ class Session:
     # ---- server events
 
     async def send_events(self, events: Sequence[StreamEvent]) -> None:
-        """Send what the stream has recognised; with turn detection each final text is an item."""
+        """Send the stream's results; with turn detection each final text is an item."""
         for event in events:
             await self.start_speech(event.start)
             if not event.final:
@@ -318,13 +318,13 @@ class Session:
                 await self.send("input_audio_buffer.speech_started", **content)
 
     async def send_partial(self, words: list[str]) -> None:
-        """A delta of the words, except the last, that equal those of the last partial text."""
+        """Send the words, except the last, that agree with the last partial text."""
         agreed = takewhile(lambda pair: pair[0] == pair[1], zip(words[:-1], self.previous, strict=False))
         await self.send_delta(" ".join([*self.texts, *(word for word, _ in agreed)]))
         self.previous = words
 
     async def send_delta(self, text: str) -> None:
-        """The words of `text` beyond those of earlier deltas, if it begins with these."""
+        """Send the words of `text` after earlier deltas, if it begins with these."""
         delta = text.removeprefix(self.sent)
         if delta and text.startswith(self.sent) and (not self.sent or delta.startswith(" ")):
             self.sent = text
@@ -348,7 +348,7 @@ class Session:
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """`old` with the fields of `new`, in objects within it too."""
+    """`old` updated by the fields of `new`, in nested objects too."""
     both = {key for key in new if isinstance(old.get(key), dict) and isinstance(new[key], dict)}
     return old | new | {key: merged(old[key], new[key]) for key in both}
 

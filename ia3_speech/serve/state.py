@@ -1,7 +1,7 @@
-"""The state of one server process, and its limits.
+"""The state of a server process, and its limits.
 
-In: a session, options. Out: `Server`: a request is admitted, gets a handle of the queue and a recogniser, and
-runs in a thread.
+In: a session, options. Out: `Server`, which admits a request and gives it a handle of the queue and a
+recogniser; the request runs in a thread.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from ia3_speech.session import Session
 from ia3_speech.training.config import NEAREST
 
 DECODERS = 2  # uploads that are decoded at once
-MAX_HOTWORDS, MAX_HOTWORD_LENGTH = 100, 200  # of a request; characters: others are left out
+MAX_HOTWORDS, MAX_HOTWORD_LENGTH = 100, 200  # of a request; characters. Others are left out.
 
 
 class Server:
-    """One process's state.
+    """The state of a process.
 
     Args:
-        session: of the base; its options of the search come before those that are registered with an adapter.
+        session: of the base; its search options take precedence over those registered with an adapter.
     """
 
     def __init__(self, session: Session, server: ServerOptions, engine: EngineOptions, limits: LimitOptions):
@@ -49,14 +49,13 @@ class Server:
         self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
-        self.language = language and language_code(language)  # that the base writes; None where nobody says
+        self.language = language and language_code(language)  # that the base writes; None if unknown
         self.dictation = make_dictation(server.dictation_rules)
-        # For this machine alone, and for whoever uses it: see `app.Entrance.authorize`.
+        # For users of this machine only: see `app.Entrance.authorize`.
         self.local = server.key_file is None and server.host in LOOPBACK
-        start = None if server.key_file else NEAREST  # others' adapters are not a key's
-        self.training, self.jobs = server.training, None
-        if server.training:
-            self.jobs = Jobs(session.base.name, start)
+        start = None if server.key_file else NEAREST  # a key may not start from others' adapters
+        self.training = server.training
+        self.jobs = Jobs(session.base.name, start) if server.training else None
         # Blocking functions run in these (`asyncio.to_thread`).
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
@@ -65,7 +64,7 @@ class Server:
         self.metrics.active.set_function(lambda: self.active)
 
     def close(self) -> None:
-        """Compute what was taken, end all threads, and leave the base as it was."""
+        """Compute the waiting pieces, end all threads, and restore the base."""
         if self.jobs:
             self.jobs.close()
         self.engine.close()
@@ -74,7 +73,7 @@ class Server:
             self.cache.drop(folder)
 
     def check_aliases(self) -> None:
-        """Raises UserError for a name that a model has, or that stands for nothing."""
+        """Raises UserError for an alias that is a model's name, or stands for no model."""
         for name, target in self.models.aliases.items():
             if name == self.models.base_id or registry.is_registered(name) or target in self.models.aliases:
                 raise UserError(f"`alias={name}={target}`: {name} is a model already, or {target} an alias")
@@ -84,11 +83,11 @@ class Server:
                 raise UserError(f"`alias={name}={target}`: {error.message}") from None
 
     def check_name(self, name: str, client: Client) -> str:
-        """The name as the registry has it. Raises BadName, and ApiError 403 if this client may not make an
-        adapter of this name."""
+        """The registry's spelling of a name. Raises BadName, and ApiError 403 if this client may not make an
+        adapter with this name."""
         name = registry.check_name(name)
         if not client.may_manage(name) or name in (self.models.base_id, *self.models.aliases):
-            names = ", ".join(client.manage) or "none"  # the same where another key has the name
+            names = ", ".join(client.manage) or "none"  # the same if another key has the name
             message = f"This API key may make adapters of these names alone, if they are free: {names}."
             raise ApiError(403, message, "forbidden", "name")
         return name
@@ -99,7 +98,7 @@ class Server:
 
     @contextmanager
     def admission(self) -> Iterator[QueueHandle]:
-        """A request is under way. Raises ApiError 503 where there are enough of them."""
+        """Count a request as active. Raises ApiError 503 if there are too many."""
         if self.closing or not self.engine.alive:
             raise overloaded("The server is shutting down.")
         if self.active >= self.limits.max_requests:
@@ -114,7 +113,7 @@ class Server:
 
     @contextmanager
     def holding(self, seconds: float) -> Iterator[None]:
-        """So much audio is in memory. Raises ApiError 503 where there is too much already."""
+        """Count `seconds` of audio as in memory. Raises ApiError 503 if there is already too much."""
         if self.held_seconds and self.held_seconds + seconds > 60 * self.limits.max_minutes_held:
             raise overloaded("The server holds too much audio at the moment, please try again later.")
         self.held_seconds += seconds
@@ -126,8 +125,8 @@ class Server:
     def recognizer_for(
         self, spec: AdapterSpec, handle: QueueHandle, hotwords: Sequence[str] = ()
     ) -> Recognizer:
-        """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and those
-        that are spelled as others are, are left out."""
+        """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and
+        repeated spellings, are left out."""
         base = self.session.base
         short = (word for word in hotwords[:MAX_HOTWORDS] if len(word) <= MAX_HOTWORD_LENGTH)
         known = usable(map(Hotword, dict.fromkeys(short)), base.vocabulary)

@@ -1,16 +1,16 @@
-"""What the page at / stores and makes: /v1/voices.
+"""The voices of the page at /, their recordings and training: /v1/voices.
 
     POST /v1/voices                          name, consent=true: a voice begins
     POST /v1/voices/NAME/recordings          file, text
     POST /v1/voices/NAME/learn               a job begins; DELETE cancels it
-    GET /v1/voices/NAME                      what is stored, the progress of the job, its result
-    DELETE /v1/voices/NAME[/recordings/ID]   everything, also while it learns; or one recording
+    GET /v1/voices/NAME                      its recordings, the progress of the job, its result
+    DELETE /v1/voices/NAME[/recordings/ID]   the whole voice, also while it learns; or a single recording
 
-A voice is a name with recordings and their texts: the store of `ia3-speech corrections`. A new name is a new
-voice; the name of a registered adapter collects corrections of it. With keys, a new voice belongs to the key
-that began it; an administrator's key may list the names of all voices, and delete each. A request that stores
-in a voice, or queues it, holds the lock of its store, and is authorized again there: while it waited, the
-voice may have been deleted, and begun by another key.
+A voice is a name with recordings and their texts, in the store of `ia3-speech corrections`. A new name is a
+new voice; the name of a registered adapter collects corrections for it. With keys, a new voice belongs to the
+key that began it; an administrator's key may list the names of all voices, and delete each voice. A request
+that stores in a voice, or queues it, holds the lock of its store, and is authorized again there: while it
+waited, the voice may have been deleted, and begun by another key.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ router = APIRouter(route_class=FormRoute)
 
 
 class VoiceForm(BaseModel):
-    """A voice that begins; `new` refuses the name of an adapter that is not this voice's."""
+    """A new voice; `new` refuses the name of an adapter that was not made of this voice."""
 
     name: str
     consent: bool
@@ -59,27 +59,27 @@ class RecordingForm(BaseModel):
 
 
 class LearnForm(BaseModel):
-    """How long to train, and the adapter to start from, whose language model and hot words a new one gets."""
+    """The number of epochs, and the adapter to start from, whose language model and hot words are copied."""
 
     epochs: int | None = Field(None, ge=1, le=20)
     start: str | None = None
 
 
 def voice_name(name: str) -> str:
-    """A name that a voice may have, as the registry has it. Raises BadName."""
+    """The registry's spelling of a voice's name. Raises BadName."""
     if "@" in (name := registry.check_name(name)):
-        raise bad_value("name", "A name with @ is that of an earlier adapter.")
+        raise bad_value("name", "A name with @ belongs to an earlier adapter.")
     return name
 
 
 def voices_of(client: Client) -> list[str]:
-    """The names that have begun here, or have corrections, and that the client may change."""
+    """The names of voices, and of adapters with corrections, that the client may change."""
     return [name for name in voice_names() if client.may_manage(name)]
 
 
 def existing_voice(name: str, server: ServerOf, client: ClientOf) -> str:
-    """A voice that this client may change. Raises ApiError 404 if it does not exist or is another key's,
-    which the answer does not tell."""
+    """A voice that this client may change. Raises the same ApiError 404 if it does not exist or is another
+    key's."""
     check_training(server)
     return known_voice(name, voices_of(client))
 
@@ -88,7 +88,7 @@ VoiceOf = Annotated[str, Depends(existing_voice)]  # the parameter of an endpoin
 
 
 def check_training(server: Server) -> None:
-    """Raises ApiError 403 where nobody may make adapters."""
+    """Raises ApiError 403 if this server makes no adapters."""
     if not server.training:
         raise forbidden("This server makes no adapters.")
 
@@ -102,7 +102,7 @@ def known_voice(name: str, names: list[str]) -> str:
 
 @contextmanager
 def changing(name: str, server: Server, client: Client) -> Iterator[None]:
-    """Hold the lock of a voice that is there and is this client's."""
+    """Hold the lock of a voice that exists and is this client's."""
     with only_writer(name):
         existing_voice(name, server, client)
         yield
@@ -110,7 +110,7 @@ def changing(name: str, server: Server, client: Client) -> Iterator[None]:
 
 @router.get("/v1/voices")
 def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """The base, whether this key may train, and its voices: the page's first question. An administrator's key
+    """The base, whether this key may train, and its voices: the page's first request. An administrator's key
     also gets the names of all voices."""
     training = server.training and bool(client.manage)
     data = [{"name": name} for name in voices_of(client)] if training else []
@@ -120,7 +120,7 @@ def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
 
 @router.post("/v1/voices", status_code=201)
 def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """Begin a voice; for a voice that has begun, nothing changes."""
+    """Begin a voice; an existing voice does not change."""
     check_training(server)
     name = server.check_name(voice_name(form.name), client)
     if not form.consent:
@@ -142,14 +142,14 @@ def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: Cl
 
 @router.get("/v1/voices/{name}")
 def show_voice(name: VoiceOf) -> dict[str, Any]:
-    """What is stored of a voice, and its job."""
+    """The recordings of a voice, and its job."""
     return describe_voice(name)
 
 
 @router.delete("/v1/voices/{name}")
 def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """Delete a voice, also while it learns, and the adapters that were made of it; an adapter that was there
-    before it stays, unless an administrator's key deletes it."""
+    """Delete a voice, also while it learns, and the adapters that were made of it. An adapter that is older
+    than the voice stays, unless an administrator's key deletes it."""
     name = known_voice(name, voice_names()) if client.admin else existing_voice(name, server, client)
     for version in remove_voice(name, f"key {client.name}", adapter=client.admin).adapters:
         server.forget(version)
@@ -165,7 +165,7 @@ async def add_recording(
     server: ServerOf,
     client: ClientOf,
 ) -> dict[str, Any]:
-    """Store a recording and its text; the same recording again gets the new text."""
+    """Store a recording and its text; a repeated recording gets the new text."""
     wave = await decode_audio(request, form.file)
 
     def store() -> dict[str, Any]:
@@ -188,7 +188,7 @@ def delete_recording(id: str, name: VoiceOf, server: ServerOf, client: ClientOf)
 def start_learning(
     form: Annotated[LearnForm, File()], name: VoiceOf, server: ServerOf, client: ClientOf
 ) -> dict[str, Any]:
-    """Queue the voice: its adapter learns from all recordings."""
+    """Queue the training of the voice's adapter on all recordings."""
     if form.start:
         server.models.adapter(form.start, client)  # raises ApiError
     with changing(name, server, client):
@@ -198,13 +198,13 @@ def start_learning(
 
 @router.delete("/v1/voices/{name}/learn")
 def cancel_learning(name: VoiceOf, server: ServerOf) -> dict[str, Any]:
-    """Cancel the job of a voice; the recordings and the adapter stay as they are."""
+    """Cancel the job of a voice; the recordings and the adapter do not change."""
     server.jobs.cancel(name)
     return describe_voice(name)
 
 
 def describe_voice(name: str) -> dict[str, Any]:
-    """recordings, seconds, items (id, text, seconds), adapter, made, job (as `read_job`)."""
+    """recordings, seconds, items (id, text, seconds), adapter, made, job (of `read_job`)."""
     stored = voice.read_store(name)
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
     record = {"name": name, "object": "voice", "recordings": len(items), "items": items}

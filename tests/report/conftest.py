@@ -1,4 +1,4 @@
-"""A recipe's folders, made by hand: data, two decoded and scored systems, and the files beside them."""
+"""A recipe's folders, written by hand: data, two decoded and scored systems, and the files beside them."""
 
 import json
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Recipe:
         score_main(self.data, self.adapted, baseline=self.base, **adapted, **options)
 
     def page(self, **options) -> str:
-        """The page, made by the command."""
+        """The page of the command."""
         main(self.data, self.adapted, **options)
         return Path(options.get("out") or self.adapted / "report.html").read_text("utf-8")
 

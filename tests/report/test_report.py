@@ -1,4 +1,4 @@
-"""The report: what it finds, what it says, what it refuses; that nothing in the data becomes markup."""
+"""The report: its files, its texts, its errors; nothing in the data becomes markup."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ class Reading(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What a reader sees, in order, one space between the pieces."""
+        """The visible texts, in order, with a space between the pieces."""
         return " ".join(" ".join(text.split()) for tag, text in self.texts if tag not in ("script", "style"))
 
 
@@ -50,7 +50,7 @@ def data_of(page: str) -> dict:
     return json.loads(re.search(r'id="utterance-data">(.*?)</script>', page, re.DOTALL)[1])
 
 
-# ---- what it says
+# ---- texts
 
 
 def test_the_utterances(recipe):
@@ -91,8 +91,8 @@ def test_the_numbers_are_those_of_score(recipe):
 
 @pytest.mark.parametrize(("speakers", "style"), [(3, "open"), (12, "better")])
 def test_changes_of_few_speakers_are_not_coloured(tmp_path, speakers, style):
-    heard = {f"s{n:02d}-1": ("a b c", "x y z", "a b c") for n in range(speakers)}
-    page = make_recipe(tmp_path, heard, sound=False).page()
+    texts = {f"s{n:02d}-1": ("a b c", "x y z", "a b c") for n in range(speakers)}
+    page = make_recipe(tmp_path, texts, sound=False).page()
     classes = {span.get("class") for span in Reading(page).all("span")}
     assert f"pill {style}" in classes
     assert ("better" in classes) == (style == "better")
@@ -149,15 +149,15 @@ def test_tables_as_files_replace_their_own_and_no_others(recipe, capsys):
     with pytest.raises(UserError, match=r"notes\.txt: is in the way of the report's tables"):
         recipe.page(force=True)
     (folder / "notes.txt").rename(folder / "mine.csv")
-    folder.with_suffix(".html").unlink()  # then no report says that it made them
+    folder.with_suffix(".html").unlink()  # then no report owns them
     with pytest.raises(UserError, match=r"mine\.csv: is in the way of the report's tables"):
         recipe.page(force=True)
 
 
 def test_figures_and_their_numbers(tmp_path, capsys):
     """Each chart of the page as files, beside others; many speakers are folded away below one."""
-    heard = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
-    recipe, folder = make_recipe(tmp_path, heard, sound=False), tmp_path / "figures"
+    texts = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
+    recipe, folder = make_recipe(tmp_path, texts, sound=False), tmp_path / "figures"
     add_extras(recipe)
     folder.mkdir()
     (folder / "mine.svg").write_text("")
@@ -185,7 +185,7 @@ def test_figures_and_their_numbers(tmp_path, capsys):
     assert ">median of the seeds</text>" in legend and 'class="whisker"' in legend
 
 
-# ---- what it refuses
+# ---- errors
 
 
 def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(recipe, tmp_path):
@@ -202,7 +202,7 @@ def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(reci
         recipe.page()
     write_table(recipe.base / "text", dict.fromkeys(HEARD, "other words"))
     score(recipe.data, recipe.base, replications=10)
-    with pytest.raises(UserError, match="was scored against another baseline than what"):
+    with pytest.raises(UserError, match=r"was scored before .* changed"):
         recipe.page()
     (recipe.adapted / "score.json").unlink()
     with pytest.raises(UserError, match=r'score.json: is not there \(run "ia3-speech score DATA'):
@@ -233,7 +233,7 @@ def test_damaged_files_are_named(recipe, name, text, message):
         recipe.page()
 
 
-# ---- what nothing in the data can do
+# ---- hostile data
 
 
 def test_hostile_texts_and_names_stay_text(tmp_path):
@@ -247,8 +247,8 @@ def test_hostile_texts_and_names_stay_text(tmp_path):
     )
     assert not [name for _, attributes in reading.tags for name in attributes if name.startswith("on")]
     rows = {row["id"]: row for row in data_of(page)["rows"]}
-    said = [pair[0] if isinstance(pair, list) else pair for pair in rows["<b>ann-1"]["alignments"][0]]
-    assert " ".join(word for word in said if word) == HOSTILE["<b>ann-1"][0]
+    reference = [pair[0] if isinstance(pair, list) else pair for pair in rows["<b>ann-1"]["alignments"][0]]
+    assert " ".join(word for word in reference if word) == HOSTILE["<b>ann-1"][0]
     assert ("a", "<b>ann") in reading.texts
 
 

@@ -1,4 +1,4 @@
-"""The report's own computations: the top of the page in plain words, the view by word, word confidences."""
+"""The report's computations: the top of the page in plain words, the view by word, word confidences."""
 
 import json
 import re
@@ -98,7 +98,7 @@ def test_training_without_effect_and_overlap_with_training_are_warnings(helpful)
 
 @pytest.mark.parametrize("decoded", ["greedy", "lm", "hotwords", "other start"])
 def test_a_card_compares_two_systems_and_names_both(recipe, tmp_path, decoded):
-    """The change is that of the two rates beside it, with terms too."""
+    """The change is computed from the two rates beside it, with terms too."""
     (tmp_path / "terms").write_text("fever\nmetformin\nblood pressure\n")
     recipe.score(terms=tmp_path / "terms")
     folder = add_searches(recipe, terms=tmp_path / "terms")
@@ -120,11 +120,11 @@ def test_a_card_compares_two_systems_and_names_both(recipe, tmp_path, decoded):
 
 
 def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):
-    """The best system beside the base alone; of the gain, the adapter's part and that of the hot words."""
+    """The best system beside the base alone; of the gain, the parts of the adapter and of the hot words."""
     report = read(recipe, add_searches(recipe))
     write_out_of_domain(recipe)
     sentences = [*report_sentences(read(recipe, report.system.folder))]
-    rates = {one.name: one.result.all.wer for one in report.all_systems}
+    rates = {decoded.name: decoded.result.all.wer for decoded in report.all_systems}
     names = ["base", "ia3_plus_seed1", "base + LM", "ia3_plus_seed1 + LM", "ia3_plus_seed1 + LM + hot words"]
     assert [*rates] == names
     base, _, with_lm, adapted, hot = (f"{100 * rate:.1f} %" for rate in rates.values())
@@ -146,7 +146,7 @@ def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):
     ]  # fmt: skip
     warnings = [*report_warnings(report)]
     shown = report.baseline.result.all.change().bounds[1]
-    assert f"{100 * shown:+.1f}" in warnings[0]  # the adapter's change, not that of the hot words
+    assert f"{100 * shown:+.1f}" in warnings[0]  # the adapter's change, not the change by hot words
 
 
 # ---- words

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven through ChromeDriver's protocol (W3C WebDriver) with what Python has."""
+"""Chromium without a window, through ChromeDriver's protocol (W3C WebDriver) and the standard library."""
 
 import json
 import shutil
@@ -19,12 +19,12 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's key of an elem
 
 
 def found() -> dict[str, str | None]:
-    """Where the two programs are; None where they aren't."""
+    """The paths of the two programs; None for a missing program."""
     return {name: next(filter(None, map(shutil.which, names)), None) for name, names in SEARCHED.items()}
 
 
 class Browser:
-    """One ChromeDriver with one session; `stop` ends both."""
+    """A ChromeDriver with a session; `stop` ends both."""
 
     def __init__(self, folder: Path, *flags: str):
         programs = found()
@@ -97,7 +97,7 @@ class Browser:
         self.click(f'{css} option[value="{value}"]')
 
     def complaints(self) -> list[str]:
-        """What the page wrote to the console: errors, and what the policy refused."""
+        """What the page wrote to the console: errors, and refusals by the policy."""
         return [entry["message"] for entry in self.call("/se/log", type="browser")]
 
     def stop(self) -> None:

@@ -75,12 +75,11 @@ def test_the_best_system_is_registered_as_one_thing(exp, capsys):
     best(exp / "ia3_plus_seed1", "test")
     assert capsys.readouterr().out.splitlines()[-1] == "decode_hotwords_test"
     scores = read_record(place)["scores"]
-    assert [(one["set"], one.get("search")) for one in scores] == [
+    assert [(score["set"], score.get("search")) for score in scores] == [
         ("notes/test", None), ("notes/test", "LM + hot words"),
     ]  # fmt: skip
-    rates = [
-        (one.metric_type, one.metric_value) for one in ModelCard.load(place / "README.md").data.eval_results
-    ]
+    eval_results = ModelCard.load(place / "README.md").data.eval_results
+    rates = [(result.metric_type, result.metric_value) for result in eval_results]
     assert rates == [("wer", 30.0), ("cer", 7.5)]
     text = (place / "README.md").read_text()
     assert "| notes/test | 30.0 [25.0, 35.0] | base | 40.0 |" in text
@@ -98,7 +97,7 @@ def test_the_best_search(exp, rates_of_lm, on_dev, search):
         decoded(exp, name, score(wer), on="dev")
     entry = registered(exp)
     assert (entry["search"], entry["chosen_on"]) == (search, on_dev and "dev")
-    if search == "greedy":  # also where the base has a language model
+    if search == "greedy":  # even if the base has a language model
         assert SearchOptions().complete(registry.adapters_dir() / "notes") == SearchOptions("greedy")
 
 
@@ -151,7 +150,7 @@ def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
         registered(exp), registered(exp)  # the second time nothing is new
         assert registry.registered_names() == ["notes", *(f"notes@{n}" for n in range(1, number + 1))]
     assert weights_sha256(registry.resolve_adapter("notes")) == weights_sha256(exp / "ia3_plus_seed1/adapter")
-    other = tmp_path / "elsewhere"  # another corpus, or one that nobody named
+    other = tmp_path / "elsewhere"  # another corpus, or an unnamed corpus
     for corpus in ("calls", None):
         shutil.copytree(exp, other, dirs_exist_ok=True)
         save_file({"a.ia3_key": np.full(4, 1.1)}, other / "ia3_plus_seed1/adapter/ia3_speech.safetensors")

@@ -105,7 +105,7 @@ def test_tables(exp):
     assert "- out_of_domain: 10 utterances, 100 words." in text
 
 
-# ---- what adaptation did to each speaker
+# ---- the effect of adaptation on each speaker
 
 
 def adapted(folder, name, errors, train=None, **options):
@@ -158,16 +158,16 @@ def test_the_interval_is_that_of_the_score_command():
 
     texts = {f"{s}-{n}": "a b c d" for s in "abcde" for n in range(3)}
     speakers = {id: id[0] for id in texts}
-    heard = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
+    hypotheses = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
     before = {id: "a" if n % 4 else "x y" for n, id in enumerate(texts)}
-    result = score_hypotheses(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
-    own = result.by_label["speaker"]
-    numbers = [[own[s].words for s in own]]
+    result = score_hypotheses(make_data(texts, speakers), hypotheses, baseline=before, cluster="speaker")
+    by_speaker = result.by_label["speaker"]
+    numbers = [[by_speaker[s].words for s in by_speaker]]
     base = score_hypotheses(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
-    numbers += [[side[s].errors for s in own] for side in (base, own)]
-    one = Comparison(None, None, list(own), *map(np.array, numbers))
-    assert one.relative.value == pytest.approx(result.changes["wer"].relative)
-    assert one.relative.bounds == pytest.approx(result.changes["wer"].relative_ci)
+    numbers += [[side[s].errors for s in by_speaker] for side in (base, by_speaker)]
+    comparison = Comparison(None, None, list(by_speaker), *map(np.array, numbers))
+    assert comparison.relative.value == pytest.approx(result.changes["wer"].relative)
+    assert comparison.relative.bounds == pytest.approx(result.changes["wer"].relative_ci)
 
 
 def test_scatter_and_curve(speakers):
@@ -185,10 +185,10 @@ def test_scatter_and_curve(speakers):
     texts = [text.text for text in svg.iter(f"{space}text")]
     assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in texts
     curve = read_learning_curve(speakers / "curve.json")
-    assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of what it starts from
+    assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of its start
     assert [(point.amount, point.wer.value) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (speakers / "curve_2.json").exists()  # a single point is no curve
-    for k, after in ((5, [4, 4, 10]), (15, [4, 4, 9])):  # other options have a curve of their own
+    for k, after in ((5, [4, 4, 10]), (15, [4, 4, 9])):  # other options have a separate curve
         adapted(speakers, f"from_accent_k{k}_e2_seed1", after, TRAIN, k=k, init_adapter="accent", epochs=2)
     collect(speakers)
     varied = read_learning_curve(speakers / "curve_2.json")

@@ -14,9 +14,9 @@ from ia3_speech.scoring.sentences import NOT_IMPROVED
 
 @pytest.fixture(autouse=True)
 def made_here(monkeypatch):
-    """What is written says that it was made by this command."""
-    found = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
-    monkeypatch.setattr("ia3_speech.commands.results.provenance", lambda: found)
+    """The files name this command as their provenance."""
+    run = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
+    monkeypatch.setattr("ia3_speech.commands.results.provenance", lambda: run)
 
 
 def full_score(wer: float, baseline: float | None = None) -> dict:
@@ -57,7 +57,7 @@ def results(exp) -> dict:
 
 def systems(exp) -> list[tuple]:
     """The name and the seed of each row of results.json."""
-    return [(one["name"], one["system_seed"]) for one in results(exp)["results"]]
+    return [(result["name"], result["system_seed"]) for result in results(exp)["results"]]
 
 
 def filled(exp, block: str, before: str = "") -> str:
@@ -77,11 +77,11 @@ def change_score(file, **fields) -> None:
 
 def test_results_json_and_markdown(exp, capsys):
     collect(exp)
-    found = results(exp)
-    assert list(found) == ["schema", "results", "warnings", "commit", "dirty", "command"]
-    assert (found["schema"], found["warnings"], found["commit"]) == (2, [], "abc1234")
+    content = results(exp)
+    assert list(content) == ["schema", "results", "warnings", "commit", "dirty", "command"]
+    assert (content["schema"], content["warnings"], content["commit"]) == (2, [], "abc1234")
     assert systems(exp) == [("base", None), ("ia3_plus", 1), ("ia3_plus", 2), ("ia3_plus", 3)]
-    base, first = found["results"][:2]
+    base, first = content["results"][:2]
     assert (base["adapter"], base["training"], base["changes"]) == (None, None, {})
     names = ("corpus", "system", "system_seed", "search", "scale", "set", "wer", "words", "errors")
     assert [first[name] for name in names] == ["notes", "ia3_plus", 1, "greedy", 1.0, "test", 0.36, 100, 36]
@@ -133,7 +133,7 @@ def test_each_search_is_a_system_of_its_own(exp):
     dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
     write(exp / "lm.json", {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev})
     collect(exp)
-    assert [one["name"] for one in results(exp)["results"]][4:] == [
+    assert [result["name"] for result in results(exp)["results"]][4:] == [
         "base + LM", "ia3_plus + LM", "ia3_plus + LM + hot words",
     ]  # fmt: skip
     text = (exp / "RESULTS.md").read_text()
@@ -191,20 +191,20 @@ def test_word_confidences_of_each_system_and_set(exp):
 
 
 def test_overlap_and_training_without_effect_are_warnings(exp):
-    """In results.json and under the table; the sentences that training lacks have a table of their own."""
+    """In results.json and under the table; the sentences that training lacks have a separate table."""
     for place in exp.glob("*/decode_greedy_test/score.json"):
         against = 0.4 if "baseline" in json.loads(place.read_text()) else None
         change_score(place, overlap=OVERLAP, unseen_sentences=rates(0.5 if against else 0.4, against))
     train = json.loads((exp / "ia3_plus_seed3/train.json").read_text())
     write(exp / "ia3_plus_seed3/train.json", train | {"selected_epoch": 0})
     collect(exp)
-    found = results(exp)
+    content = results(exp)
     start = f"{NOT_IMPROVED} (try a lower --learning-rate)"
-    assert found["warnings"] == [
+    assert content["warnings"] == [
         {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
         {"set": None, "system": "ia3_plus_seed3", "text": start},
     ]
-    assert found["results"][1]["unseen_sentences"]["wer"] == 0.5
+    assert content["results"][1]["unseen_sentences"]["wer"] == 0.5
     assert (exp / "RESULTS.md").read_text().split("\n\n")[1:3] == [
         "| test, sentences not in training | utterances | words | compared with | before % | WER % | "
         "change % |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
@@ -214,7 +214,7 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
 
 
 def test_a_test_set_without_training_sentences_says_so(exp):
-    """A warning that holds for one system names it: adapters of speakers are trained on other sentences."""
+    """A warning about a single system names it: adapters of speakers are trained on other sentences."""
     for place in exp.glob("*/decode_greedy_test/score.json"):
         change_score(place, overlap=OVERLAP | {"common_sentences": 0, "warnings": []})
     collect(exp)
@@ -222,7 +222,7 @@ def test_a_test_set_without_training_sentences_says_so(exp):
     assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
     change_score(exp / "ia3_plus_seed1/decode_greedy_test/score.json", overlap=OVERLAP)
     collect(exp)
-    assert [one["system"] for one in results(exp)["warnings"]] == ["ia3_plus_seed1"]
+    assert [warning["system"] for warning in results(exp)["warnings"]] == ["ia3_plus_seed1"]
 
 
 TRAINING = """\
@@ -270,7 +270,7 @@ def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, caps
 
 
 def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
-    """With what all of its seeds took, its dev WER as decoded, and no table for dev."""
+    """With the time of all its seeds, its decoded dev WER, and no table for dev."""
     for set_name, scored in {"test": full_score(0.28, 0.4), "dev": full_score(0.19)}.items():
         put(exp, f"ia3_plus_average/decode_greedy_{set_name}", scored)
     averaged = {f"/elsewhere/ia3_plus_seed{seed}/adapter": "sha256" for seed in (1, 2, 3)}
@@ -284,7 +284,7 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
     row = "| ia3_plus_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
     assert f"\n{row}" in text and "| 19.0 | 9,216 parameters, 185 s | – |\n" in text
     assert "| dev |" not in text and "| scale 0.5 | 30.0" in text
-    rows = [one for one in results(exp)["results"] if one["name"] == "ia3_plus_average"]
+    rows = [result for result in results(exp)["results"] if result["name"] == "ia3_plus_average"]
     assert [row["set"] for row in rows] == ["test", "out_of_domain"]
     (mean,) = scored_systems(exp.glob("ia3_plus_average/decode_*/score.json"))
     assert mean.options["epochs"] == 8

@@ -1,4 +1,4 @@
-"""The examples in the docstrings are what the functions return."""
+"""The functions return the examples in their docstrings."""
 
 import doctest
 from importlib import import_module

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (Kaldi's lines are as long as they are)
-"""Kaldi's files to the byte, small cases written out; tests/test_score.py compares with Kaldi's own."""
+"""Kaldi's files to the byte, small cases written out; tests/test_score.py compares with Kaldi's files."""
 
 import shutil
 import subprocess
@@ -91,9 +91,9 @@ def test_ops():
     "GNU" not in subprocess.getoutput("sort --version"), reason="needs GNU sort, as Kaldi does"
 )
 def test_ops_are_in_the_order_of_gnu_sort():
-    said = {"u1": "é e ë ez è é Ez -e éz 'e e_ naïve nave", "u2": "é é e ez ez naïve nave"}
+    texts = {"u1": "é e ë ez è é Ez -e éz 'e e_ naïve nave", "u2": "é é e ez ez naïve nave"}
     text = format_ops(
-        aligned(said, {"u1": "e é ë ez e é ez -e ez e e_ nave naïve", "u2": "é e e ez é x x y"})
+        aligned(texts, {"u1": "e é ë ez e é ez -e ez e e_ nave naïve", "u2": "é e e ez é x x y"})
     )
     command = [shutil.which("sort"), "-b", "-i", "-k", "1,1", "-k", "4,4rn", "-k", "2,2", "-k", "3,3"]
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=True, env={"LC_ALL": "C"})

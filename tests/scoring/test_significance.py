@@ -1,4 +1,4 @@
-"""Intervals and tests: against real sc_stats, against what is known in theory, and exact strings."""
+"""Intervals and tests: against real sc_stats, against known theory, and exact strings."""
 
 import json
 import math
@@ -36,11 +36,11 @@ def trn(path):
 def test_mapsswe_is_that_of_sc_stats(case):
     expected = json.loads(EXPECTED.read_text())[case]
     reference, a, b = (trn(REFERENCE / f"{case}.{side}.trn") for side in ("ref", "a", "b"))
-    found = mapsswe(reference, a, b)
-    assert found.segments == expected["segments"]
+    result = mapsswe(reference, a, b)
+    assert result.segments == expected["segments"]
     for name in ("mean", "std_dev", "z"):
-        assert round(getattr(found, name), 3) == expected[name]
-    assert (found.p < 0.05) == expected["different_at_95"]
+        assert round(getattr(result, name), 3) == expected[name]
+    assert (result.p < 0.05) == expected["different_at_95"]
     errors = [pair for texts in zip(reference, a, b, strict=True) for pair in segment_errors(*texts)]
     assert sum(one for one, _ in errors) == expected["errors_a"]
     assert sum(other for _, other in errors) == expected["errors_b"]
@@ -52,11 +52,11 @@ def segments(reference, a, b):
 
 def test_a_segment_ends_after_two_words_that_both_got_right():
     assert segments("a b c d e f", "x b c d e y", "a b c d e f") == [(1, 0), (1, 0)]
-    assert segments("a b c d", "x b y d", "a b c d") == [(2, 0)]  # one good word is not enough
+    assert segments("a b c d", "x b y d", "a b c d") == [(2, 0)]  # a single good word is not enough
     assert segments("a b c d e", "x b c d e", "a b z d e") == [(1, 1)]  # both must have got it right
     assert segments("a b c d e", "x b uh c d e", "a b c d e") == [(2, 0)]  # nor with an insertion between
     assert segments("a b", "a b", "a b") == []
-    assert segments("a b", "a b", "a b uh") == [(0, 1)]  # sc_stats, too, counts what is inserted at the end
+    assert segments("a b", "a b", "a b uh") == [(0, 1)]  # sc_stats, too, counts insertions at the end
     assert segments("", "x", "") == [(1, 0)]
 
 
@@ -108,10 +108,10 @@ def test_the_standard_error_is_the_bootstraps():
 def test_kaldis_bootstrap_over_utterances():
     errors = np.tile([0, 1, 2, 3], 100)
     words = np.full(400, 10)
-    found = utterance_bootstrap(errors, words, errors + 1)
-    assert found.system.wer == pytest.approx(0.15, abs=0.0005)
-    assert found.system.margin == pytest.approx(1.96 * errors.std() / 10 / 20, rel=0.05)
-    assert found.baseline.wer == pytest.approx(0.25, abs=0.0005)
-    assert found.improvement == 1.0
+    bootstrap = utterance_bootstrap(errors, words, errors + 1)
+    assert bootstrap.system.wer == pytest.approx(0.15, abs=0.0005)
+    assert bootstrap.system.margin == pytest.approx(1.96 * errors.std() / 10 / 20, rel=0.05)
+    assert bootstrap.baseline.wer == pytest.approx(0.25, abs=0.0005)
+    assert bootstrap.improvement == 1.0
     assert utterance_bootstrap(errors, words, errors).improvement == 0.0  # equal is no improvement
     assert utterance_bootstrap(errors, words).baseline is None

@@ -14,7 +14,7 @@ TABLE = Table(
 
 
 def test_csv():
-    """Full rates, an interval in two further columns, quoted as RFC 4180 has it, nothing where missing."""
+    """Full rates, an interval in two further columns, quoted as in RFC 4180, empty if missing."""
     assert TABLE.csv() == (
         "system,WER %,WER % low,WER % high,change %,change % low,change % high,words\n"
         "base,50.0000,,,,,,1234\n"

@@ -1,4 +1,4 @@
-"""Term errors: what an occurrence is, when it is a hit, and the list's own errors."""
+"""Term errors: occurrences, hits, and errors in the list."""
 
 import pytest
 

@@ -96,7 +96,7 @@ class Running:
 
 @pytest.fixture(scope="session")
 def session():
-    """Greedy search, unless another one is registered with an adapter."""
+    """Greedy search, unless another search is registered with an adapter."""
     session = load("mini").session
     session.default_search = make_search(GREEDY, session.base)
     return session

@@ -100,7 +100,7 @@ def test_a_batch_that_is_not_full_waits_until_the_end_and_one_that_is_full_does_
     for future in futures:
         future.result(30)
     waiting = engine.submit(seconds(10), (), QueueHandle(engine))
-    engine.close()  # computes what waits, and takes nothing more
+    engine.close()  # computes the waiting pieces, and refuses new pieces
     assert waiting.result(0) and bank.batches == [[10] * 4, [10]] and not engine.alive
     for late in (lambda: engine.submit(seconds(1), (), QueueHandle(engine)), lambda: engine.call(int)):
         with pytest.raises(EngineClosed):

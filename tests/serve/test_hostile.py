@@ -23,7 +23,7 @@ from tests.serve.conftest import FILES, eventually
 MULTIPART = "multipart/form-data; boundary=limit"
 TRANSCRIBE = "/v1/audio/transcriptions"
 LARGEST = struct.pack("<I", 2**32 - 1)
-MEMORY = 500  # MB above what the process had before: two uploads are decoded at once, of 30 s at most
+MEMORY = 500  # MB more than the process had before: two uploads are decoded at once, of 30 s at most
 PATHS = [
     "..", "../up", "%2e%2e%2fetc%2fpasswd", "..%5c..%5cwindows", "/etc/passwd", "%00", "a%00b", "%ff%fe",
     "~root", "con", "a/b", "x" * 300, "x" * 9_000, "%", "%zz", "accent@1", ".lock", "store.json", "日本",
@@ -50,7 +50,7 @@ class Request:
     seconds: float = 60.0
 
     def send(self, port: int) -> tuple[int | None, bytes]:
-        """The status and the body of the answer; None where the server waits for more, or has hung up."""
+        """The status and the body of the answer; None if the server waits for more, or has hung up."""
         answer = b""
         with socket.create_connection(("127.0.0.1", port), timeout=self.seconds or 60) as client:
             try:

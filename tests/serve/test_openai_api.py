@@ -1,4 +1,4 @@
-"""OpenAI's API: its own client gets what `transcribe` writes; errors, keys and limits in OpenAI's words."""
+"""OpenAI's API: OpenAI's client gets `transcribe`'s output; errors, keys and limits in OpenAI's words."""
 
 import json
 import unicodedata
@@ -35,9 +35,9 @@ def transcribe(client, file, model="mini", **options):
 
 def test_each_format_through_openais_client(running, recordings, offline):
     client, file, expected = running.client(), recordings[1], offline(recordings[1])
-    found = transcribe(client, file)
-    assert found.text == expected.text and found.usage.type == "duration"
-    assert abs(found.usage.seconds - expected.seconds) < 1
+    result = transcribe(client, file)
+    assert result.text == expected.text and result.usage.type == "duration"
+    assert abs(result.usage.seconds - expected.seconds) < 1
     for name in ("text", "srt", "vtt"):
         written = FORMATS[name].write(expected, OutputOptions())
         assert transcribe(client, file, response_format=name) == written
@@ -83,14 +83,14 @@ def test_adapters_sums_and_the_base_share_batches(serving, adapters, recordings,
     file = recordings[0]
     full = 4.5 * len(load_audio(file)) / SAMPLE_RATE  # a batch waits until the four are there
     with serving(max_wait_ms=60_000.0, batch_seconds=full) as running, ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda model: transcribe(running.client(), file, model).text, models))
+        texts = list(pool.map(lambda model: transcribe(running.client(), file, model).text, models))
         assert running.metric("ia3_batch_adapters_sum") == 4 * running.metric("ia3_batch_rows_count") == 4
         assert running.metric("ia3_adapters_loaded") == 3 == running.metric("ia3_adapter_loads_total")
-    assert found == [offline(file, model).text for model in models] and len(set(found)) > 1
+    assert texts == [offline(file, model).text for model in models] and len(set(texts)) > 1
 
 
 def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recordings, offline):
-    """With its own language model, also where the server has none; a sum as the base is."""
+    """With its own language model, even if the server has none; a sum like the base."""
     options = SearchOptions(lm=MINI / "lm.arpa.gz", lm_weight=0.75)
     registry.register(adapters["medical"], "clinic", search_files=options.stored())
     wrong = {"lm.json": b"{}", "hotwords.txt": "naïve\n".encode()}
@@ -133,8 +133,8 @@ def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
 def test_a_prompt_is_hot_words(running, recordings, offline):
     file, plain = recordings[0], offline(recordings[0]).text
     word = max(plain.split(), key=len)
-    found = transcribe(running.client(), file, prompt=f"日本, {word.upper()}; x.").text
-    assert found == plain.replace(word, word.upper())
+    transcript = transcribe(running.client(), file, prompt=f"日本, {word.upper()}; x.").text
+    assert transcript == plain.replace(word, word.upper())
     sentence = f"This is a long sentence which has {word.upper()} in it and is no term"
     assert transcribe(running.client(), file, prompt=sentence).text == plain
 
@@ -168,10 +168,10 @@ def test_auto_chooses_by_the_audio(running, adapters, recordings, session, tmp_p
         [choice] = verbose.model_extra["gate"]
         assert choice["adapter"] == (None if model == "mini" else model) and choice["probability"] > 0.5
         assert verbose.text == texts[model] and transcribe(client, file, name).text == speech
-    registry.register(registry.adapters_dir() / "medical", "medical@1")  # the earlier one is not chosen from
+    registry.register(registry.adapters_dir() / "medical", "medical@1")  # auto ignores the earlier adapter
     verbose = transcribe(client, other, "auto", response_format="verbose_json")
     assert verbose.model_extra["gate"][0]["adapter"] == "medical"
-    soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # one person's is chosen where it is named
+    soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # a person's adapter is chosen only by name
     for name, chosen in (("auto", False), ("auto:accent,speaker42", True)):
         verbose = transcribe(client, other, name, response_format="verbose_json")
         assert (verbose.model_extra["gate"][0]["adapter"] == "speaker42") == chosen

@@ -90,7 +90,7 @@ def agree(browser: Browser, name: str) -> None:
 
 
 def read_aloud(browser: Browser, microphone: Path, recording: Path, button: str) -> None:
-    """Record what the microphone plays."""
+    """Record the microphone's sound."""
     wave = np.pad(soxr.resample(load_audio(recording), 16_000, 48_000), (48_000, 24_000))
     soundfile.write(microphone, wave, 48_000, subtype="PCM_16")
     browser.click(button)

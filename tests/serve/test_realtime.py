@@ -53,7 +53,7 @@ def send(socket, *events: dict | str) -> None:
 
 
 def next_of(socket, *kinds: str) -> dict:
-    """The next event of one of these kinds."""
+    """The next event of these kinds."""
     while (event := json.loads(socket.recv()))["type"] not in kinds:
         pass
     return event
@@ -90,7 +90,7 @@ ITEM = ["input_audio_buffer.committed", *CREATED, COMPLETED]
 
 
 def test_pauses_divide_speech_into_items(running, recordings):
-    """And what is final is what the same recogniser makes of the same stream."""
+    """And the final texts equal those of the same recogniser on the same stream."""
     waves = [load_audio(file) for file in recordings[:2]]
     data = pcm(waves[0], silence(1.5), waves[1], silence(1.5))
     recognizer = load("mini", adapter="accent", search=GREEDY).recognizer
@@ -121,8 +121,8 @@ def test_pauses_divide_speech_into_items(running, recordings):
     assert [e.previous_item_id for e in committed] == [None, *(e.item_id for e in committed[:-1])]
     for event in completed:
         deltas = [e.delta for e in events if e.type.endswith(".delta") and e.item_id == event.item_id]
-        told = "".join(deltas)
-        assert told == event.transcript or not event.transcript.startswith(told)
+        streamed = "".join(deltas)
+        assert streamed == event.transcript or not event.transcript.startswith(streamed)
     started = [event.audio_start_ms for event in events if event.type.endswith("speech_started")]
     stopped = [event.audio_end_ms for event in events if event.type.endswith("speech_stopped")]
     assert all(a < b for a, b in zip(started, stopped, strict=True)) and stopped[0] <= started[1]

@@ -182,7 +182,7 @@ def test_a_removal_that_fails_in_the_middle_is_ended_by_another(
     with serving(keys=KEYS) as running:
         running.begin("anna", ONE)
         registry.register(adapters["accent"], "anna")
-        registry.register(adapters["accent"], "anna@1@2")  # an earlier one of an earlier one
+        registry.register(adapters["accent"], "anna@1@2")  # an earlier version of an earlier version
         running.record("anna", recordings[0], key=ONE)
         with monkeypatch.context() as broken:
             broken.setattr(registry, "remove", fail)

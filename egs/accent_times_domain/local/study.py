@@ -24,7 +24,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import Overlap, find_overlap
 from ia3_speech.errors import UserError
 from ia3_speech.results.curve_files import spread
-from ia3_speech.results.notes import bullets
+from ia3_speech.results.tables import bullets
 from ia3_speech.scoring.error_rates import ErrorRates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.scorer import Score, json_value, score_hypotheses

@@ -1,4 +1,4 @@
-/* The page begins here: its language, and which section is shown. */
+/* The start of the page: its language, and the section that is shown. */
 
 import { $, chooseLanguage, loadTexts, make, refresh, state } from "./common.js";
 import { startTry } from "./try.js";

@@ -74,7 +74,7 @@ export async function decode(blob) {
   }
 }
 
-/** Play from `start` to `end`, and stop what was playing. */
+/** Stop the current sound, and play from `start` to `end`. */
 export function play(samples, start = 0, end = samples.length / RATE) {
   playing?.stop();
   player ??= new AudioContext();

@@ -13,7 +13,7 @@ export function t(name, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
 }
 
-/** `n` with as few decimals as it needs, as this language writes it. */
+/** `n` in the format of the language, with at most `digits` decimals. */
 export const number = (n, digits = 0) => n.toLocaleString(language, { maximumFractionDigits: digits });
 
 /** The sentences to read, in the language that the base writes. */
@@ -71,7 +71,7 @@ function askForKey(wrong) {
     $("key-form").onsubmit = (event) => {
       event.preventDefault();
       const key = $("key").value.trim();
-      if (!/^[\x21-\x7e]+$/.test(key)) { // no header can hold it
+      if (!/^[\x21-\x7e]+$/.test(key)) { // it can't be in a header
         $("key-fault").textContent = t("key_wrong");
         return;
       }
@@ -109,7 +109,7 @@ export async function run(button, status, work) {
   }
 }
 
-/** Read anew which voices and adapters there are. */
+/** Read the lists of voices and adapters again. */
 export async function refresh() {
   Object.assign(state, await apiJson("voices"));
   state.adapters = (await apiJson("adapters")).data.map((adapter) => adapter.id);

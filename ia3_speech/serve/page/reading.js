@@ -50,7 +50,7 @@ async function agree() {
   await readFor(name);
 }
 
-/** Show sentences to read for a voice that has begun, except those that it has read. */
+/** Show the sentences that a voice has not read yet. */
 export async function readFor(name) {
   const { items } = await apiJson(pathOf(name));
   await endReading();
@@ -151,7 +151,7 @@ function next(message) {
   showSentence();
 }
 
-/** The focus moves so that one key records, stops and keeps sentence after sentence. */
+/** Move the focus so that a single key records, stops and stores sentence after sentence. */
 function offerToRead() {
   ($("read-record").disabled ? $("sentence") : $("read-record")).focus();
 }

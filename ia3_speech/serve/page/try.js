@@ -133,7 +133,7 @@ async function take(blob, name = blob.name, samples = undefined) {
   $("results").hidden = true;
   $("transcribe").disabled = true;
   current.samples ??= await decode(blob);
-  if (speech !== current) return; // the user has chosen another meanwhile
+  if (speech !== current) return; // the user has chosen other speech meanwhile
   delete $("source").dataset.text;
   $("source").textContent = name;
   $("clock").textContent = speech.samples ? t("seconds", { seconds: number(speech.samples.length / RATE, 1) }) : "";

@@ -1,14 +1,14 @@
-/* Voices: the recordings of each, learning from them as a job on the server, its result in plain words. */
+/* Voices: their recordings, training as a job on the server, and its result in plain words. */
 
 import { $, api, apiJson, form, make, number, pathOf, refresh, run, save, state, t } from "./common.js";
 import { chooseAdapter } from "./try.js";
 
-const MIN_RECORDINGS = 5; // that a new adapter is made of
-const PER = 10; // words: the result is the number of errors in so many
+const MIN_RECORDINGS = 5; // for a new adapter
+const PER = 10; // words: the result is the number of errors in them
 const POLL = 1000; // milliseconds between two requests for the progress of a job
 let readSentences; // (name) → the page reads sentences for this voice
 
-/** `read` shows sentences to read for a voice; reading.js, which shows cards, passes it. */
+/** `read` shows sentences to read for a voice; it is a parameter since reading.js imports this module. */
 export function startVoices(read) {
   readSentences = read;
   document.addEventListener("refreshed", showVoices);
@@ -32,7 +32,7 @@ export async function showCards(place, names) {
   await Promise.all(cards.map(fill));
 }
 
-const fills = new WeakMap(); // card → how often it was filled, so that an answer that comes late is dropped
+const fills = new WeakMap(); // card → how often it was filled, so that a late answer is dropped
 
 async function fill(card) {
   const { name } = card.dataset;
