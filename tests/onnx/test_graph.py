@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_named(graph, speaker42, recordings, tmp_path):
         (changed("nan", lambda t: t[KEY].fill(np.nan), {}), "k_proj.ia3_key holds NaN"),
         (
             changed("less", lambda t: t.pop(KEY), {}),
-            r"layers\.0\.attention\.k_proj\.ia3_key, and its tensors lack",
+            r"layers\.0\.attention\.k_proj\.ia3_key, which its tensors lack",
         ),
         (changed("head", lambda t: t.update(head), {}), "lm_head.bias is of a trained head, which is no"),
     ):
@@ -175,7 +175,7 @@ def test_what_is_not_exported_is_named(run_command, tiny_folder, speaker42, proc
     config["feature_extractor"]["sampling_rate"] = 8_000
     (tiny_folder / "processor_config.json").write_text(json.dumps(config))
     done = run_command("export", "--base", tiny_folder, "--out", tmp_path / "a")
-    assert done.code == 1 and "and this base samples at 8000 Hz" in done.err
+    assert done.code == 1 and "and this base needs samples at 8000 Hz" in done.err
     reasons = {"bert": "features that its processor makes", "sew": "as many as make an even number"}
     for name, reason in reasons.items():
         base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), name)
