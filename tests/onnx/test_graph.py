@@ -176,7 +176,7 @@ def test_what_is_not_exported_is_named(run_command, tiny_folder, speaker42, proc
     (tiny_folder / "processor_config.json").write_text(json.dumps(config))
     done = run_command("export", "--base", tiny_folder, "--out", tmp_path / "a")
     assert done.code == 1 and "and this base needs samples at 8000 Hz" in done.err
-    reasons = {"bert": "features that its processor makes", "sew": "as many as make an even number"}
+    reasons = {"bert": "features that its processor makes", "sew": "samples for an even number"}
     for name, reason in reasons.items():
         base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), name)
         with pytest.raises(BaseError, match=reason):
