@@ -17,7 +17,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM, read_json
+from ia3_speech.adapters.record import STORED_HOTWORDS, STORED_LM, STORED_LM_WEIGHTS, read_json
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import Search
@@ -115,7 +115,7 @@ class SearchOptions:
         """These options; open ones get the values in the folder of an adapter or a base."""
         if self.search == "greedy":
             return self
-        weights = folder / LM_WEIGHTS
+        weights = folder / STORED_LM_WEIGHTS
         numbers = read_json(weights, StoredSearch) if weights.is_file() else {}
         stored = {name: numbers[name] for name in ("search", *BEAM_NUMBERS) if name in numbers}
         if (folder / STORED_LM).is_file():
@@ -135,14 +135,14 @@ class SearchOptions:
         files = {STORED_LM: given.pop("lm", None), STORED_HOTWORDS: given.pop("hotwords", None)}
         contents = {name: file.read_bytes() for name, file in files.items() if file}
         if contents or given:
-            contents[LM_WEIGHTS] = f"{json.dumps(given)}\n".encode()
+            contents[STORED_LM_WEIGHTS] = f"{json.dumps(given)}\n".encode()
         return contents
 
     def files(self, base_folder: Path | None) -> list[Path]:
         """The language model that `make_search` will use, or the base's own and its weights."""
         if self.search == "greedy" or self.lm is not None or base_folder is None:
             return [self.lm] if self.lm else []
-        paths = [base_folder / name for name in (STORED_LM, LM_WEIGHTS)]
+        paths = [base_folder / name for name in (STORED_LM, STORED_LM_WEIGHTS)]
         return [path for path in paths if path.is_file()]
 
 

@@ -19,7 +19,7 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import GATE, LM_WEIGHTS, SEARCH_FILES, method_of
+from ia3_speech.adapters.record import GATE, SEARCH_FILES, STORED_LM_WEIGHTS, method_of
 from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
@@ -295,7 +295,7 @@ def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:
     """Warn that sums and channels don't use the searches of their adapters."""
-    measured = [folder.name for folder in spec.folders if (folder / LM_WEIGHTS).is_file()]
+    measured = [folder.name for folder in spec.folders if (folder / STORED_LM_WEIGHTS).is_file()]
     several = spec.channels or (len(spec.terms) > 1 and not spec.choice)
     if several and measured and options.search is None and options.lm is None:
         logger.warning(

@@ -77,15 +77,17 @@ def tensors(place: Path, out: str = "exp") -> dict[str, torch.Tensor]:
     return torch.load(place / out / "checkpoints/last.pt", weights_only=True)["tensors"]
 
 
+DEV_ERRORS = Trainer.dev_errors
+
+
+def bad_at_first(trainer: Trainer) -> list[ErrorCounts]:
+    """The start counts as bad, so that an epoch is selected: of noise nothing is learnt."""
+    wrong = [ErrorCounts(words=1, substitutions=9, utterances=1)]
+    return DEV_ERRORS(trainer) if trainer.state.step else wrong
+
+
 @pytest.fixture
 def bad_start(monkeypatch) -> None:
-    """The start counts as bad, so that an epoch is selected: of noise nothing is learnt."""
-    dev_errors = Trainer.dev_errors
-
-    def bad_at_first(trainer: Trainer) -> list[ErrorCounts]:
-        wrong = [ErrorCounts(words=1, substitutions=9, utterances=1)]
-        return dev_errors(trainer) if trainer.state.step else wrong
-
     monkeypatch.setattr(Trainer, "dev_errors", bad_at_first)
 
 

@@ -358,6 +358,6 @@ def register_learnt(
     if missed:
         lines = [*files.get(record.STORED_HOTWORDS, b"").decode("utf-8").splitlines(), *missed]
         files[record.STORED_HOTWORDS] = "".join(f"{line}\n" for line in lines).encode()
-        files.setdefault(record.LM_WEIGHTS, b"{}\n")
+        files.setdefault(record.STORED_LM_WEIGHTS, b"{}\n")
     registry.register(adapter, name, keep=True, search_files=files)
     return min({*registry.registered_names()} - names, default=None)

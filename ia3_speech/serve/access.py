@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
 
-from ia3_speech.adapters.registry import KEPT
+from ia3_speech.adapters.registry import VERSION
 from ia3_speech.corrections.store import NOBODY, voice_record
 from ia3_speech.errors import UserError
 from ia3_speech.serve.errors import ApiError, invalid
@@ -79,7 +79,7 @@ class Client(BaseModel, extra="forbid"):
         """Whether a pattern matches the name, or NAME of an earlier version NAME@1, and no other key owns the
         voice."""
         adapter = unicodedata.normalize("NFC", adapter)  # as in the registry
-        names = {adapter, KEPT.sub("", adapter)}
+        names = {adapter, VERSION.sub("", adapter)}
         patterns = [unicodedata.normalize("NFC", pattern) for pattern in patterns]
         if not any(fnmatchcase(name, pattern) for name in names for pattern in patterns):
             return False

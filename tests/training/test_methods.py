@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from test_train import NO_DROPOUT, bad_start, forked, options_of, record, same, tensors
+from test_train import NO_DROPOUT, bad_at_first, bad_start, forked, options_of, record, same, tensors
 from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
@@ -68,7 +68,7 @@ def with_values(base: Base, config: dict) -> Base:
     return base
 
 
-def train_until_killed(options) -> None:
+def train_until_killed(options, bad_start: bool = False) -> None:
     """A training that is killed when it has written its first checkpoint, in the middle of an epoch."""
     checkpoint = Trainer.checkpoint
 
@@ -77,6 +77,8 @@ def train_until_killed(options) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     Trainer.checkpoint = save_and_die
+    if bad_start:
+        Trainer.dev_errors = bad_at_first
     train(options)
 
 
@@ -89,7 +91,7 @@ def test_a_run_that_was_killed_ends_with_the_same_adapter_and_decode_takes_it(
     settings = preset(method) | {"epochs": 2, "batch_seconds": 2.0, "learning_rate": 0.05}
     summary = train(options_of(place, "whole", **settings))
     killed = options_of(place, "killed", **settings, checkpoint_steps=1)
-    process = forked(train_until_killed, killed)
+    process = forked(train_until_killed, killed, True)
     process.join()
     assert process.exitcode == -signal.SIGKILL
     train(killed)
