@@ -149,7 +149,8 @@ def adapt_from_each(
     replay: Sequence[Replayed],
 ) -> dict[str | None, Adaptation]:
     """An adaptation from each start."""
-    adaptations = {start: Adaptation(start or "base", examples, parts) for start in starts}
+    # The name decides the random numbers, so that it must not depend on the directory of an adapter.
+    adaptations = {start: Adaptation(Path(start or "base").name, examples, parts) for start in starts}
     total = epochs_of([*adaptations.values()], options)
     with logging_redirect_tqdm(), Progress(total, "epoch") as progress:
         for start, adaptation in adaptations.items():

@@ -1,6 +1,7 @@
 """train without dev: a few utterances, folds that choose and judge, and one adapter of all of them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def test_every_utterance_is_decoded_by_an_adapter_not_trained_on_it(place, run_c
     assert from_adapter.code == 0, from_adapter.err
     further = json.loads((place / "further/train.json").read_text())
     assert further["base_errors"] == summary["base_errors"] and further["init_adapter"]
+    # The result doesn't depend on the directory of the adapter it starts from.
+    shutil.copytree(place / "exp/adapter", place / "elsewhere/adapter")
+    assert train(run_command, place, "moved", "data", "--init-adapter", place / "elsewhere/adapter").code == 0
+    first, second = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("further", "moved"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
     # The same again gives the same adapter; where it is current, nothing is done.
     assert train(run_command, place, "again").code == 0
     first, second = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("exp", "again"))
