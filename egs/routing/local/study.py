@@ -76,6 +76,8 @@ class Options(DecodingOptions):
     """other speech for dev; the shipped clips in it are left out"""
     unseen: str = ""
     """folders of general speech of corpora that the base's gate does not know"""
+    unseen_step: int = 1
+    """take every Nth utterance of these"""
     adapters: str = ""
     """adapters of accent, orders, telephone and notes, in this order, by name or folder (default: their
     recipes train them)"""
@@ -118,9 +120,11 @@ def main(options: Options) -> None:
             decode(study, study.exp, study.data / name, ("base", *KINDS, *WAYS))
     if study.runs(9):
         general = {"shipped": SHIPPED} | named(options.general)
-        harder = named(options.unseen) | {f"{LINE}{name}": folder for name, folder in general.items()}
-        mixed(study, study.data / "harder", harder)
-        decode(study, study.exp, study.data / "harder", ("base", "telephone", *WAYS))
+        lines = {f"{LINE}{name}": folder for name, folder in general.items()}
+        mixed(study, study.data / "harder", lines)
+        mixed(study, study.data / "unseen", named(options.unseen), step=options.unseen_step, label="source")
+        for name in ("harder", "unseen"):
+            decode(study, study.exp, study.data / name, ("base", *KINDS, *WAYS))
         accents(study, adapters["telephone"], data["telephone"])
     if study.runs(10):
         compare(study, study.exp, study.data, [*KINDS])
@@ -169,6 +173,8 @@ def mix(
     parts: Mapping[str, Path],
     without: Path | None = None,
     by: str | None = None,
+    step: int = 1,
+    label: str | None = None,
     size: Size = "full",
 ) -> None:
     """Write one data directory of several kinds of speech: Kaldi directories, or folders in LibriSpeech's
@@ -181,6 +187,8 @@ def mix(
         parts: kind → folder
         without: a data directory whose utterances are left out
         by: take only utterances whose label of this name is the kind
+        step: take every Nth utterance of each kind
+        label: an utterance's label of this name, if it has one, is its kind
         size: small keeps 12 utterances of each kind
     """
     left_out = (
@@ -192,8 +200,8 @@ def mix(
     for kind, folder in parts.items():
         part = [utterance for utterance in read_corpus(folder, False) if utterance.id not in left_out]
         part = [utterance for utterance in part if by is None or utterance.labels.get(by) == kind]
-        chosen = evenly_spaced(part, SMALL if size == "small" else len(part))
-        utterances += [with_corpus_label(utterance, kind) for utterance in chosen]
+        chosen = evenly_spaced(part[::step], SMALL if size == "small" else len(part[::step]))
+        utterances += [with_corpus_label(each, each.labels.get(label, kind)) for each in chosen]
     utterances = [
         over_line(utterance, out) if utterance.id.startswith(LINE) else utterance for utterance in utterances
     ]
