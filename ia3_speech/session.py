@@ -112,9 +112,9 @@ class Session:
                 f"{spec or 'the base'}: {self.attached} was loaded for all requests (its method has no bank; "
                 f"leave it out of load)"
             )
-        guarded = self.is_guarded(spec)
-        if spec.choice or guarded:
-            return self.routed_recognizer(replace(spec, guard=guarded), compute, hotwords)
+        spec = replace(spec, guard=self.is_guarded(spec))
+        if spec.choice or spec.guard:
+            return self.routed_recognizer(spec, compute, hotwords)
         external = compute is not None
         if not external and self.cache:
             compute = self.cache.logits
@@ -159,7 +159,7 @@ class Session:
 
     def is_guarded(self, spec: AdapterSpec) -> bool:
         """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
-        if spec.guard is False or spec == replace(BASE_ALONE, guard=spec.guard):
+        if spec.guard is False or not spec.folders:
             return False
         base_folder = Path(self.base.model.config.name_or_path)
         folders = () if spec.choice else [term.folder for term in spec.terms]
