@@ -224,7 +224,7 @@ def load(
     base: str | Path | None = None,
     *,
     adapter: str | Path | AdapterSpec | None = None,
-    guard: bool | Literal["on", "off"] | None = None,
+    guard: bool | None = None,
     bank: Mapping[str, Path] | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
@@ -287,7 +287,6 @@ def load(
     search = SearchOptions(search) if isinstance(search, str) else search
     options = replace(search or SearchOptions(), **files)
     options.check()
-    guard = {"on": True, "off": False}.get(guard, guard)
     spec = parse_adapter(adapter, split=channels == "split", guard=guard)
     if spec.choice and test_time:
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")

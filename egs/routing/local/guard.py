@@ -39,7 +39,6 @@ from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.session import Session, load
 
 KINDS = ("accent", "orders", "telephone", "notes")
-GENERAL = {"general", "shipped", "LibriSpeech"}
 SETS = ("dev", "replay", "test", "unseen")
 CHUNK, BATCH = 40, 4  # utterances that are read, and recognised, at a time
 WAYS = ("gate", "confidence", "left out", "guard")
@@ -153,8 +152,10 @@ def base_rule(dev: Sequence[dict], kinds: Sequence[str]) -> Rule:
     adapter to general speech and to the others' kinds."""
     sets = []
     for kind in kinds:
-        parts = [{kind}, GENERAL, {*kinds} - {kind}]
-        groups = [[line for line in dev if line["corpus"] in part] for part in parts]
+        others = {*kinds} - {kind}
+        groups = [[line for line in dev if line["corpus"] == kind]]
+        groups += [[line for line in dev if line["corpus"] not in KINDS]]
+        groups += [[line for line in dev if line["corpus"] in others]]
         sets += [observations(group, kind) for group in groups if group]
     scale = np.array([1.0, *np.concatenate([each.inputs for each in sets]).std(0)])
     fitted = fit_rule(sets, Rule(np.zeros(1 + len(INPUTS)), BROAD / scale))
@@ -192,6 +193,7 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
     corpora = np.array([line["corpus"] for line in lines])
     words = np.array([text_errors(line["text"], "").words for line in lines])
     unseen_voice = (corpora == "notes") & ~np.isin(speakers, [*trained])
+    unseen = np.arange(len(lines)) >= len(sets["test"])
     groups = {name: corpora == name for name in dict.fromkeys(corpora.tolist())}
     groups["notes, unseen voices"] = unseen_voice
     shares, rates, records = [], [], []
@@ -205,15 +207,14 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
             cells = [Rate(ratio(each[rows].sum(), words[rows].sum()).item()) for each in counts.values()]
             rates.append([kind, name, int(rows.sum()), *cells])
         general = ~np.isin(corpora, KINDS)
-        known = np.isin(corpora, [*GENERAL, "librispeech-train-clean-100"])
-        parts = {"known": general & known, "unknown": general & ~known, "kinds": ~general & (corpora != kind)}
+        parts = [general & ~unseen, unseen, ~general & (corpora != kind)]
         for way in ("adapter", *WAYS):
             row: list[Cell] = [kind, way, relative(counts, way, "oracle", corpora == kind, speakers)]
             row.append(relative(counts, way, "oracle", unseen_voice, speakers) if kind == "notes" else None)
-            row += [relative(counts, way, "base", rows, speakers) for rows in parts.values()]
+            row += [relative(counts, way, "base", rows, speakers) for rows in parts]
             shares.append(row)
     head = ["adapter", "chosen by", "of the oracle's gain %", "… unseen voices %"]
-    head += [f"change on {name} %" for name in ("general speech", "unknown corpora", "other kinds")]
+    head += [f"change on {name} %" for name in ("general speech", "unseen corpora", "other kinds")]
     heads = [head, ["adapter", "speech", "utterances", "base", "adapter", "oracle", *WAYS]]
     tables = [markdown_table(*pair) for pair in zip(heads, (shares, rates), strict=True)]
     weights = [[kind, *(f"{w:+.2f}" for w in of_kinds[kind]["guard"].weights)] for kind in KINDS]

@@ -9,6 +9,7 @@
     9    harder: general speech of --unseen corpora, and over a telephone line; a gate for each accent of the
          telephone's corpus
     10   compare: results.json and RESULTS.md in exp/real, and of the accents in exp/real/accents
+    11   the guard: whose text is used, by the gate, by confidence, and by both; see guard.py
 
 The label `corpus` of an utterance is its kind, or a corpus of general speech. The oracle decodes each kind
 with its adapter, and general speech with the base. A way of choosing has the share (base − way) / (base −
@@ -44,6 +45,7 @@ from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
+from ia3_speech.training.config import replay_folder
 
 # Kind of speech → its recipe and the name of the corpus there
 KINDS = {
@@ -114,6 +116,7 @@ def main(options: Options) -> None:
         dev |= {"general": options.general_dev.absolute()} if options.general_dev else {}
         test = {kind: data[kind] / ("test_adults" if kind == "accent" else "test") for kind in KINDS}
         mixed(study, study.data / "dev", dev, without=SHIPPED)
+        mixed(study, study.data / "replay", {"replay": replay_folder("shipped")})
         mixed(study, study.data / "test", test | {"shipped": SHIPPED} | named(options.general))
     if study.runs(8):
         for name in ("dev", "test"):
@@ -128,6 +131,10 @@ def main(options: Options) -> None:
         accents(study, adapters["telephone"], data["telephone"])
     if study.runs(10):
         compare(study, study.exp, study.data, [*KINDS])
+    if study.runs(11):
+        script, home = Path(__file__).with_name("guard.py"), os.environ["IA3_SPEECH_HOME"]
+        words = ["python", script, "--data", study.data, "--home", home, "--out", study.exp / "guard"]
+        study.command(words)
 
 
 def named(folders: str) -> dict[str, Path]:
