@@ -135,6 +135,9 @@ class Observations:
     inputs: np.ndarray
     errors: np.ndarray
 
+    def rows(self, rows: np.ndarray) -> "Observations":
+        return Observations(self.inputs[rows], self.errors[rows])
+
 
 def fit_rule(sets: Sequence[Observations], prior: Rule) -> Rule:
     """The rule of the highest posterior probability. Each utterance counts by how many errors the choice
@@ -206,27 +209,25 @@ def add_guard(
         UserError: the adapter or the base has no gate, or the base no rule.
     """
     base = recognizers[0].base
-    base_folder = Path(base.model.config.name_or_path)
-    prior = read_rule(base_folder, base.fingerprint)
-    general, speech = (
-        read_gate(place, base.fingerprint, f"{place}: has no gate") for place in (base_folder, folder)
-    )
+    places = Path(base.model.config.name_or_path), folder
+    prior = read_rule(places[0], base.fingerprint)
+    general, speech = (read_gate(place, base.fingerprint, f"{place}: has no gate") for place in places)
     gate = GaussianGate(general, [speech])
     observed = [observe(recognizers, gate, each, allow_pipes=allow_pipes) for each in sets]
-    errors = np.stack([each.errors.sum(0) for each in observed])  # (sets, 2)
+    write_rule(folder, fit_rule(observed, prior), base.fingerprint)
+    (base_errors, adapter_errors), (before, after) = (each.errors.sum(0) for each in observed)
     chosen = np.zeros(2)
     for fold in range(FOLDS):
         inside = [np.arange(len(each.errors)) % FOLDS == fold for each in observed]
         pairs = [*zip(observed, inside, strict=True)]
-        rule = fit_rule([Observations(each.inputs[~rows], each.errors[~rows]) for each, rows in pairs], prior)
-        chosen += [
-            errors_of(rule, Observations(each.inputs[rows], each.errors[rows])) for each, rows in pairs
-        ]
-    write_rule(folder, fit_rule(observed, prior), base.fingerprint)
-    gain, cost = errors[0, 0] - errors[0, 1], errors[1, 1] - errors[1, 0]
-    kept = f"keeps {(errors[0, 0] - chosen[0]) / gain:.0%} of the gain" if gain > 0 else "has no gain to keep"
-    costs = [(count - errors[1, 0]) / max(1, errors[1, 0]) for count in (chosen[1], errors[1, 0] + cost)]
-    return f"guard: on dev {kept}; on general speech {costs[0]:+.1%} errors, without a guard {costs[1]:+.1%}"
+        rule = fit_rule([each.rows(~rows) for each, rows in pairs], prior)
+        chosen += [errors_of(rule, each.rows(rows)) for each, rows in pairs]
+    kept = (base_errors - chosen[0]) / max(1, base_errors - adapter_errors)
+    costs = (chosen[1] / max(1, before) - 1, after / max(1, before) - 1)
+    return (
+        f"guard: keeps {kept:.0%} of the gain on dev, with {costs[0]:+.1%} errors on general speech (without "
+        f"a guard {costs[1]:+.1%})"
+    )
 
 
 def errors_of(rule: Rule, observed: Observations) -> int:
