@@ -229,8 +229,8 @@ def load(
         method: FILE.py:NAME, your method with which the adapter was trained.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
-        lm, hotwords: files of a language model and of terms, as in `SearchOptions`; they take precedence over
-            those in `search`.
+        lm: file of a language model, as in `SearchOptions`; it takes precedence over that in `search`.
+        hotwords: file of terms, likewise.
         search: options of the search; None: those registered with the adapter, else defaults.
         vad: method to find speech when longer recordings are cut: off, energy or silero; None: silero if it
             is installed, else energy.
