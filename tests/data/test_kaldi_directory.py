@@ -19,7 +19,7 @@ from ia3_speech.data.kaldi import (
     subset_data_directory,
     write_data_directory,
 )
-from ia3_speech.data.kaldi.selection import read_available_tables
+from ia3_speech.data.kaldi.directory import read_available_tables
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import DataError, UserError
 
@@ -372,7 +372,7 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
     utt2spk = "bob-1 bob\nanna-2 anna\nanna-1 anna\n"
     lay(plain, {"text": TABLES["text"].replace("\n", "\r\n"), "utt2spk": utt2spk})
     before = contents(plain)
-    write_text = datadir.repair.atomic.write_text
+    write_text = datadir.validation.atomic.write_text
 
     def killed(path, text):
         if path == plain / "utt2spk":
@@ -380,7 +380,7 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
         write_text(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(datadir.repair.atomic, "write_text", killed)
+        patch.setattr(datadir.validation.atomic, "write_text", killed)
         with pytest.raises(KeyboardInterrupt):
             fix_data_directory(plain)
     assert contents(plain)["text"] == TABLES["text"].replace("cleo-1\n", "")  # done already
