@@ -60,7 +60,7 @@ def on_page_markdown(markdown: str, page, config, files: Files) -> str:
         markdown = markdown.replace("<!-- exports -->", "\n\n".join(exports))
 
     def link(match: re.Match) -> str:
-        path = os.path.normpath(os.path.join(os.path.dirname(source), match[1]))
+        path = os.path.normpath(Path(source).parent / match[1])
         readme = f"{path}/README.md"
         target = PAGES.get(path) or PAGES.get(readme) or path.removeprefix("docs/")
         if target == path and not (ROOT / path).is_dir():  # a copy, as text where a browser would not show it
@@ -70,7 +70,7 @@ def on_page_markdown(markdown: str, page, config, files: Files) -> str:
                 files.append(File.generated(config, target, abs_src_path=str(ROOT / path)))
         elif (ROOT / path).is_dir() and target == path:
             return "]"  # a folder without a page: its name
-        return f"]({os.path.relpath(target, os.path.dirname(here) or '.')}{match[2] or ''})"
+        return f"]({os.path.relpath(target, Path(here).parent)}{match[2] or ''})"
 
     parts = FENCE.split(markdown)
     parts[::2] = [LINK.sub(link, part) for part in parts[::2]]

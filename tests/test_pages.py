@@ -33,8 +33,13 @@ WRITTEN = ("language_models", "transcribe", "dictation")
 OTHERS = sorted({file.stem for file in (ROOT / "docs").glob("*.md")} - {*WRITTEN, "reference"})
 PAGES = ["README.md", *(f"docs/{name}.md" for name in (*WRITTEN, *OTHERS))]
 SPEECH = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio"
-BLOCK = re.compile(r"^ *```(bash|console|python|yaml)(?: title=\"(\S+)\")?\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^ *```(bash|console|python|yaml)(?: title=\"(\S+)\")?\n(.*?)^ *```$", re.DOTALL | re.MULTILINE
+)
 COMMAND = re.compile(r"^\$ ((?:.*(?:\\|; do|<<'E')\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+LANGUAGE_MODELS = (
+    "ia3-speech lm doctor/train --out my.arpa.gz; cp my.arpa.gz ward.arpa.gz; echo metformin >drugs.txt"
+)
 TINY = "--base facebook/wav2vec2-base-960h"
 # Start of a line → the line that runs in its place, or options to add to it (they start with `+`).
 REPLACED = {
@@ -51,9 +56,19 @@ REPLACED = {
     "ia3-speech train --config ia3_plus": f"+ {TINY} --epochs 1 --force",
     "ia3-speech self-train": f"+ {TINY} --search greedy --epochs 1",
     "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C
+    "ia3-speech adapters register exp/clinic clinic": "+ --force",  # it is there already
+    "ia3-speech adapters register exp/ward/adapter ward --lm": "+ --force",
     "serve run": ":",  # tests/serve/test_ray.py starts Ray
     "accelerate launch": ":",  # tests/training starts two processes
     "srun": ":",
+    "job=": ":",
+    "ia3-speech calibrate speech": "ia3-speech calibrate doctor/dev --out confidence.yaml",  # a minute
+    # a minute: one point of the grid
+    "ia3-speech tune-lm": "+ --lm-weights 0.5 --word-scores 0",
+    # the name has a digest of the recording
+    "ia3-speech corrections remove anna one": (
+        "ia3-speech corrections remove anna $(ia3-speech corrections list anna | awk 'NR == 2 {print $1}')"
+    ),
     "sbatch": ":",
 }
 
@@ -106,9 +121,13 @@ def clone(tmp_path_factory, random_base) -> Path:
         noise(folder / f"music/{number % 6:02d}.wav", 1.0)
     rows = [f"{n:02d}.wav,sentence {'abcdefghijkl'[n]},speaker {n % 4}\n" for n in range(12)]
     (folder / "DIR/list.csv").write_text("".join(["file,text,speaker\n", *rows]))
-    for name in ("train", "dev", "test"):
-        (folder / "data").mkdir(exist_ok=True)
-        shutil.copytree(folder / "doctor" / ("dev" if name == "test" else name), folder / "data" / name)
+    # docs/corrections.md: recordings of anna, and a table with two faults
+    for name in ("000940086.ogg", "000940074.ogg", "000940133.ogg", *(f"monday/{n}.ogg" for n in range(3))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(sorted(SPEECH.iterdir())[len(name) + ord(name[-5]) % 7], folder / name)
+    rows = ["file,text", "000940074.ogg,dora likes rowing", "000940133.ogg,rôle", "000940999.ogg,no file"]
+    (folder / "list.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    (folder / "ten").symlink_to("recordings")
     return folder
 
 
@@ -116,19 +135,29 @@ def clone(tmp_path_factory, random_base) -> Path:
 def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
     """The environment of commands: `python` and `ia3-speech` on PATH, a registry with the recipes' adapters,
     which change nothing."""
+    for module in (
+        "xdist",
+        "peft",
+        "mkdocs",
+        "nbclient",
+    ):  # without which scripts/test.sh makes an environment
+        pytest.importorskip(module)
     home = tmp_path_factory.mktemp("home")
     wave = load_audio(clone / "audio.wav")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IA3_SPEECH_HOME", str(home))
-        for base, names in (("mini", ("medical", "mandarin", "speaker42")), (random_base, ("clinic", "accent"))):
+        for base, names in (
+            ("mini", ("medical", "mandarin", "speaker42")),
+            (random_base, ("clinic", "accent", "anna", "anna")),
+        ):
             model = load_base(base)
             speech = measure_speech(model, [wave, wave[:16_000]])  # for --adapter auto
             attach(model.model, IA3Config())
-            for name in names:
+            for name in names:  # anna twice: the first becomes anna@1
                 folder = tmp_path_factory.mktemp("adapter") / name
                 save_adapter(model.model, folder, base=model, training={"data": str(clone / "data/test")})
                 write_gate(folder, speech)
-                registry.register(folder, name)
+                registry.register(folder, name, keep=True)
                 if name == "medical":
                     for copy in ("medical", "exp/doctor/adapter", "exp/caller/adapter"):
                         shutil.copytree(folder, clone / copy)
@@ -136,7 +165,11 @@ def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
         (bin_folder / "ia3-speech").write_text('#!/bin/sh\nexec python -m ia3_speech.__main__ "$@"\n')
         (bin_folder / "ia3-speech").chmod(0o755)
         path = f"{bin_folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        yield os.environ | {"PATH": path, "IA3_SPEECH_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        subprocess.run(
+            ["bash", "-c", LANGUAGE_MODELS], cwd=clone, env=os.environ | {"PATH": path}, check=True
+        )
+        variables = {"PATH": path, "IA3_SPEECH_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        yield os.environ | variables | {"SLURM_ARRAY_TASK_ID": "1"}  # docs/clusters.md
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +186,7 @@ def run(line: str, printed: str, folder: Path, shell: dict[str, str], port: int)
             break
     line = line.replace("localhost:8000", f"localhost:{port}")
     done = subprocess.run(["bash", "-c", line], cwd=folder, env=shell, capture_output=True, text=True)
-    fails = re.search(r'no such|can\'t|"error"', printed) is not None
+    fails = re.search(r'no such|can\'t|"error"', printed) is not None and not line.startswith("cat ")
     assert (done.returncode != 0 or '"error"' in done.stdout) == fails, f"{line}\n{done.stdout}{done.stderr}"
 
 
@@ -164,6 +197,12 @@ def test_the_blocks_of_a_page_run(page, clone, shell, port):
     scripts = [content for kind, _, content in blocks if kind == "python"]
     (clone / "example.py").write_text("\n".join(scripts).replace("localhost:8000", f"localhost:{port}"))
     server = None
+    for name in ("data", "texts"):  # of the page before
+        shutil.rmtree(clone / name, ignore_errors=True)
+    sets = {"train": "train", "tr": "train", "dev": "dev", "test": "dev", "calls": "dev"}
+    for name, source in sets.items():
+        if f"data/{name}" in text:
+            shutil.copytree(clone / "doctor" / source, clone / "data" / name)
     try:
         for kind, title, content in blocks:
             if kind == "yaml":
