@@ -10,11 +10,13 @@
       $run --test-sets "test test_noise" --system ia3_plus${noise:+_noise} --train-opts "--epochs 2 $noise"
     done
     for set in test test_noise; do
-      python -m ia3_speech.score data/noise/$set exp/noise/ia3_plus_noise_seed1/decode_greedy_$set --cluster utterance \
-        --baseline exp/noise/ia3_plus_seed1/decode_greedy_$set --system ia3_plus_noise --system-seed 1 --corpus noise
+      python -m ia3_speech.score data/noise/$set exp/noise/ia3_plus_noise_seed1/decode_greedy_$set \
+        --baseline exp/noise/ia3_plus_seed1/decode_greedy_$set --cluster utterance \
+        --system ia3_plus_noise --system-seed 1 --corpus noise
     done
 
-In: a data directory and a folder of noises. Out: the directory OUT, each utterance mixed with a piece of a noise.
+In: a data directory and a folder of noises. Out: the directory OUT, each utterance mixed with
+a piece of a noise; its audio is in OUT_audio.
 """
 
 import zlib
@@ -38,10 +40,11 @@ def main(data: Path, noises: Path, out: Path, snr: float = 5.0) -> None:
         data, noises, out: as above.
         snr: signal-to-noise ratio, in dB.
     """
-    (out / "wav").mkdir(parents=True)
+    folder = out.with_name(f"{out.name}_audio").absolute()
+    folder.mkdir(parents=True)
     noise, utterances = Augmentation((snr, snr), read_waves("noises", noises)), []
     for utterance, wave in load_utterances(read_data_directory(data)):
-        file = (out / "wav" / f"{utterance.id}.wav").absolute()
+        file = folder / f"{utterance.id}.wav"
         noisy = noise.apply(wave, np.random.default_rng(zlib.crc32(utterance.id.encode())))
         soundfile.write(file, noisy, SAMPLE_RATE, subtype="FLOAT")
         utterances.append(replace(utterance, recording=utterance.id, source=str(file), start=None, end=None))
