@@ -1,15 +1,12 @@
 """Compare measures of word confidence on a dev set: which separates wrong from right words best?
 
     python scripts/bench_confidence.py ../shared/data/read_english/dev
-    python scripts/bench_confidence.py ../shared/data/english_mix --every 40
-    python scripts/bench_confidence.py ../shared/data/read_english/dev --search beam
+    python scripts/bench_confidence.py ../shared/data/english_mix --every 40 --search beam
 
-In: a data directory with text that no result is reported on, and a base. Out: a Markdown table. The words
-of a hypothesis are aligned with its logits; each measure makes one number of a word's posterior
-probabilities, from the frame of its first symbol to that of its last symbol. The two columns of each
-temperature are the area under the ROC curve, with a 95 % interval (bootstrap over utterances), and the
-share of all errors among the 10 % of the words with the lowest confidence. The entropies are those of
-Laptev and Ginsburg 2022 (arXiv 2212.08703).
+Each measure makes one number of a word's posterior probabilities, from the frame of its first symbol to that
+of its last symbol. The two columns of each temperature are the area under the ROC curve, with a 95 % interval
+(bootstrap over utterances), and the share of all errors among the 10 % of the words with the lowest
+confidence. The entropies are those of Laptev and Ginsburg 2022 (arXiv 2212.08703).
 """
 
 from collections.abc import Callable, Iterator

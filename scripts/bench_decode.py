@@ -3,11 +3,10 @@
     python scripts/bench_decode.py --data data/test --out scripts/bench_decode.md
     pip install --no-deps pyctcdecode pygtrie kenlm openai-whisper tiktoken more-itertools    the rivals
 
-In: a Kaldi directory of short utterances. Out: a Markdown table. Each system runs in its own process, on
-waveforms in memory, greedily and with the base's language model (pyctcdecode in the pipeline; beams of 50,
-equal weights). A batch of the pipeline and of onnx-asr is a number of utterances, in the directory's order;
-a batch of ours is a number of seconds, padding included, after sorting. A rival that is not installed is left
-out, and the page says so.
+Each system runs in its own process, on waveforms in memory, greedily and with the base's language model
+(pyctcdecode in the pipeline; beams of 50, equal weights). A batch of the pipeline and of onnx-asr is a number
+of utterances, in the directory's order; a batch of ours is a number of seconds, padding included, after
+sorting. A rival that is not installed is left out, and the page says so.
 """
 
 import gzip

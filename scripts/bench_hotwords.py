@@ -1,13 +1,11 @@
 """Measure hot words: term recall, false insertions, WER and time, greedy and with a language model.
 
     python scripts/bench_hotwords.py --out scripts/bench_hotwords.md
-    python scripts/bench_hotwords.py --base exp/new_base --work exp/bench_hotwords
 
-In: the corpora whose recipes list terms (medical_notes, barista_orders, minds14), read_english/dev as
-out-of-domain speech, a base, ICD-10-CM's wording. Out: Markdown tables. The hot words of a corpus are the
-terms of its test set; `with others` adds as many of ICD-10-CM as make 1,000. Heard-as forms are learned on
-the corpus's train and dev from greedy search, with read_english/train's texts as ordinary text; test is only
-searched. The logits of each set are computed once.
+In: the corpora whose recipes list terms, read_english/dev as out-of-domain speech, ICD-10-CM's wording. The
+hot words of a corpus are the terms of its test set; `with others` adds as many of ICD-10-CM as make 1,000.
+Heard-as forms are learned on the corpus's train and dev from greedy search, with read_english/train's texts
+as ordinary text; test is only searched. The logits of each set are computed once.
 """
 
 import os

@@ -2,10 +2,9 @@
 
     python scripts/bench_onnx.py --data ../shared/data/minds14/test --out scripts/bench_onnx.md
 
-In: data directories with texts. Out: a Markdown table. Each system runs in its own process, bound to one
-core, one utterance at a time. Times are seconds of that core, so that other load on the machine does not
-count: start-up from the interpreter's start to the text of a first second of audio, and the
-real-time factor of the rest. Texts are by greedy search.
+Each system runs in its own process, bound to one core, one utterance at a time. Times are seconds of that
+core: start-up from the interpreter's start to the text of a first second of audio, and the real-time factor
+of the rest. Texts are by greedy search.
 """
 
 import json

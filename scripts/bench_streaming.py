@@ -2,10 +2,9 @@
 
     python scripts/bench_streaming.py --audio ../shared/data/librispeech_237 --out scripts/bench_streaming.md
 
-In: recordings of a sentence each, joined with a second of silence. Out: a Markdown table. Portions of 0.1 s
-arrive by a simulated clock: the model's computing time is measured, and the audio that arrives meanwhile is
-fed next (as `ia3-speech live` does). The time is CPU time of one thread, so that other programs on the
-machine count little. The end of speech is the last speech of the stream's own detector.
+Recordings of a sentence each are joined with a second of silence. Portions of 0.1 s arrive by a simulated
+clock: the model's computing time is measured, in CPU time of one thread, and the audio that arrives meanwhile
+is fed next (as `ia3-speech live` does). The end of speech is the last speech of the stream's own detector.
 """
 
 import time

@@ -2,17 +2,14 @@
 
     python scripts/bench_training.py --train data/train --dev data/dev --out scripts/bench_training.md
 
-In: Kaldi directories of short utterances; the base mini, and a random base in wav2vec2-base's shape. Out:
-Markdown tables. Each system trains in its own process, so that its peak memory is its own, on the same
-utterances for two epochs: our first epoch fills the cache of features, theirs are alike. Batches hold 40
-seconds of audio, ours padding included, theirs the number of utterances that have 40 seconds on average. The
-last table trains on mini until dev's word error rate is as low as that of PEFT's IA³; its seconds are those
-of training, with an empty cache of features, without the evaluations.
+Each system trains in its own process, so that its peak memory is its own, on the same utterances for two
+epochs: our first epoch fills the cache of features. Batches hold 40 seconds of audio, ours padding included,
+theirs the number of utterances that have 40 seconds on average. The last table trains on mini until dev's
+word error rate is as low as that of PEFT's IA³; its seconds are those of training, without the evaluations.
 
-PEFT and the Trainer are used as their documentation has it: `get_peft_model` on the model, its modules by
-name, a collator that pads. "Front end frozen" adds `freeze_feature_encoder()`, without which they compute
-gradients for convolutions that don't train. Their bf16 runs all modules in bfloat16, which breaks mini's
-front end, which takes logarithms: the last table shows it.
+PEFT and the Trainer are used as their documentation has it. "Front end frozen" adds
+`freeze_feature_encoder()`, without which they compute gradients for convolutions that don't train. Their bf16
+runs all modules in bfloat16, which breaks mini's front end, which takes logarithms.
 """
 
 import tempfile

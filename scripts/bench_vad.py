@@ -2,10 +2,9 @@
 
     python scripts/bench_vad.py --data ../shared/data/read_english/dev --out scripts/bench_vad.md
 
-In: a data directory of short utterances. Out: a Markdown table. The utterances of a speaker are joined to
-one long recording, with pauses of 0.3 to 4 s between them (drawn with a fixed seed); then the same with pink
-noise at a signal-to-noise ratio of 15 dB. The reference is the joined texts, and the comparison is with the
-utterances decoded one by one.
+The utterances of a speaker are joined to one long recording, with pauses of 0.3 to 4 s between them (drawn
+with a fixed seed); then the same with pink noise at 15 dB. The comparison is with the utterances decoded one
+by one.
 """
 
 from collections.abc import Callable

@@ -2,10 +2,9 @@
 
     python scripts/bench_word_times.py ../shared/data/english_sentences.txt --out scripts/bench_word_times.md
 
-In: sentences. espeak-ng speaks them, and reports when each word begins, in recordings of 20 sentences between
-pauses. Out: a Markdown table of the words that were recognised correctly. An end is compared with the start
-of the next word where espeak-ng leaves no pause between them. scripts/bench_confidence.py measures
-confidences.
+espeak-ng speaks the sentences, and reports when each word begins, in recordings of 20 sentences between
+pauses. Words that were recognised correctly are measured; an end is compared with the start of the next word
+where espeak-ng leaves no pause between them.
 """
 
 from dataclasses import dataclass

@@ -3,14 +3,11 @@
 
     python scripts/choose_gate.py 'GENERAL_DIR GENERAL_DIR' GENERAL_DEV_DIR 'accent=DIR orders=DIR …'
 
-In: data directories of general speech; a directory of general dev speech, from which the package's test
-clips are left out; for each kind of adapted speech a folder with train and dev. Out:
-`ia3_speech/mini/gate.safetensors` of the general speech, and `scripts/choose_gate.md`. For each shrinkage
-it shows: the distance, in units of the adapter's own speech, that 98 % of every kind's dev stay below; the
-margin in nats by which an adapter must beat the base, so that at most 2 % of general dev speech gets an
-adapter; the share of each kind's dev that then gets its adapter; the temperature that fits the gate's
-probabilities to dev. The constants of `ia3_speech/routing/gate.py` are the best row; among equal rows the
-row with the greatest shrinkage, since a folder may have only twenty utterances.
+Out: `ia3_speech/mini/gate.safetensors` of the general speech, and `scripts/choose_gate.md`: for each
+shrinkage the distance, in units of the adapter's own speech, that 98 % of every kind's dev stay below; the
+margin in nats with which at most 2 % of general dev speech gets an adapter; the share of each kind's dev that
+then gets its adapter; the temperature that fits the gate's probabilities to dev. The constants of
+`ia3_speech/routing/gate.py` are the best row; of equal rows that with the greatest shrinkage.
 """
 
 from pathlib import Path

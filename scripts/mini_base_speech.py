@@ -2,15 +2,11 @@
 
     python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
 
-In: `english_mix/` and `read_english/{train,more,dev}` (Kaldi directories) and sentences. The command above
-writes two files into --cache: all recordings in one array (`waves.npy`, int16, memory-mapped) and
-`clips.json` (text, source, position in that array, starts of the words by forced alignment with an earlier
-base). Out: batches, each a function of (seed, step) only (but for espeak-ng's own noise), so that a run
-resumes at any step; and the dev sets. They leave out the voices and accents of the recipes' test speakers
-(`espeak.UNHEARD_…`).
-
-A model memorises eleven hours within ten epochs. Some clips are therefore cut: a few words of a clip,
-followed by a few words of another clip of the same source.
+In: `english_mix/` and `read_english/{train,more,dev}` (Kaldi directories) and sentences. Out: all recordings
+in --cache, with the starts of their words by forced alignment with an earlier base; batches, each a function
+of (seed, step) only (but for espeak-ng's own noise); and the dev sets. The voices and accents of the recipes'
+test speakers are left out. A model memorises eleven hours within ten epochs, so some clips are cut: a few
+words of a clip, followed by a few words of another clip of the same source.
 """
 
 import io

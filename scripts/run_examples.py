@@ -3,19 +3,10 @@
     python scripts/run_examples.py docs/transcribe.md          # writes the outputs into the page
     python scripts/run_examples.py --check docs/transcribe.md  # code 1 where one differs
 
-In a block of a Markdown page that starts with ```console, a line that starts with `$ ` is a command (a line
-that ends in a backslash is continued). The lines until the next command are its output on stdout and stderr.
-All commands of a page run in order in one folder, which contains
-
-    audio, speech        the package's out-of-domain recordings, and the data directory that they belong to
-    doctor, caller       data directories doctor/{train,dev} …, each read by a voice of espeak-ng
-    visit.wav, call.wav  the doctor dictates, with pauses; both on the telephone, the doctor on the left
-    note.wav             the same dictation, with pauses around comma and new line
-    exp/doctor, exp/caller  adapters, trained on each of them for three epochs
-    example.py           the page's Python blocks, one after another
-
-The registry of adapters is in this folder too. The script needs the package espeakng-loader (dependency
-group `demo`).
+In a block that starts with ```console, a line that starts with `$ ` is a command (a line that ends in a
+backslash is continued), and the lines until the next command are its output on stdout and stderr. All
+commands of a page run in order in one folder with the files that `prepare` makes, which is the registry of
+adapters too. The script needs the package espeakng-loader (dependency group `demo`).
 """
 
 import difflib

@@ -29,8 +29,7 @@ with w = C·√(n/N) for the real channels (n constants, N channels) and 0 for t
       └──────┬───────┘   └─────┬─────┘     └──────┬───────┘
          w = C√(n/N)         w = 0              w = 0
 
-Every stored number stays under 60,000, so fp16 holds it: where C√(n/N) would not, the convolution is scaled
-down and the norm's weight with it.
+Every stored number stays under 60,000, so that fp16 holds it.
 """
 
 from dataclasses import dataclass

@@ -4,10 +4,9 @@
     if study.runs(4):
         study.decode_and_score("base", None, study.data / "test")
 
-A study is a Python script with its own --help (`ia3_speech.cli.command`); path.sh puts this folder on
-PYTHONPATH. Long commands are jobs of $train_cmd, $decode_cmd and $score_cmd (recipes/cmd.sh), each with its
-log in EXP/log. Finished work is skipped: the commands of ia3-speech and `Study.once` record what they were
-made from.
+path.sh puts this folder on PYTHONPATH. Long commands are jobs of $train_cmd, $decode_cmd and $score_cmd
+(recipes/cmd.sh), each with its log in EXP/log. Finished work is skipped: the commands of ia3-speech and
+`Study.once` record what they were made from.
 """
 
 import fcntl

@@ -1,15 +1,11 @@
 #!/usr/bin/env python3
 """Measure sums of two adapters against the base and against both parts.
 
-    bash run.sh --accent-corpus DIR/speechocean762 --domain-corpus DIR/speech-to-intent-benchmark
-
     1-6  the recipes of the accent and of the domain: train the adapters, decode and score their own test sets
     7    decode and score each test set, and out-of-domain speech, with the other adapter and with the sums
     8    compare every system with the base and with both parts: results.json and RESULTS.md in exp/real
 
-Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all. Where sentences
-of a test set occur in the training data of either part, the utterances with other sentences have a table of
-their own.
+Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all.
 """
 
 from dataclasses import dataclass

@@ -4,13 +4,9 @@
     ordered = order({"size": "small", "coffeeDrink": "latte", "milkAmount": " soy milk"})
     sentences(ordered)    # "brew a small latte with soy milk", "can i get a small latte with soy milk", …
 
-In: the slots of an order, as label.json has them. Out: every sentence in lower case. The grammar is that of
-Picovoice's coffee maker: a lead-in, an article, size, roast and shots in any order, the drink, "with" milk
-and sugar in either order. Its article is obligatory; people leave it out, so here it is optional.
-
-    local/grammar.py DATA/test EXP/base/decode_greedy_test OUT
-
-reports how often `nearest`, which prepare.py uses in place of transcripts.tsv, selects that table's sentence.
+The grammar's article is obligatory; people leave it out, so here it is optional. `local/grammar.py DATA/test
+EXP/base/decode_greedy_test OUT` reports how often `nearest`, which prepare.py uses in place of
+transcripts.tsv, selects that table's sentence.
 """
 
 from collections.abc import Mapping

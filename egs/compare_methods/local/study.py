@@ -1,11 +1,6 @@
 #!/usr/bin/env python3
 """IA³ and other methods on one trainer, the same data and the same base.
 
-bash run.sh --corpus speech-to-intent-benchmark              coffee orders, whole: a domain
-bash run.sh --corpus DIR/speechocean762 --task accent        twenty minutes of adults: an accent
-bash run.sh --corpus DIR                                     any other corpus, as egs/TEMPLATE takes it
-bash run.sh --corpus DIR --methods 'ia3_plus lora_r4 full'   some of them; the rest may follow later
-
 1, 2  prepare and validate the data        5  choose each method's rate by dev, train its seeds
 3     time a step of each method,          6  decode and score
       and print the hours                  7  time forward passes; the learning curve

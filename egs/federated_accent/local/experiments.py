@@ -1,9 +1,8 @@
 """All experiments of the federation, one after another in one process, and their tables.
 
-In: speechocean762 in its published layout. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} for each experiment,
-EXP/central_seedN, EXP/base.json, EXP/identify.json. Finished parts are not run again. The two apps run here
-as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
-simulation or on real machines.
+Out: EXP/NAME_seedN/{rounds.jsonl, adapter} for each experiment, EXP/central_seedN, EXP/base.json,
+EXP/identify.json. Finished parts are not run again. The two apps run here as they are, on a grid that calls
+the client in this process; `flwr run` starts them on Flower's own simulation or on real machines.
 """
 
 import json

@@ -1,13 +1,8 @@
 #!/usr/bin/env python3
 """Federated adaptation to an accent: 125 speakers, whose audio stays with them; IA³ vectors alone travel.
 
-bash run.sh --corpus DIR/speechocean762                            all experiments, thirty rounds each
-bash run.sh --corpus DIR/speechocean762 --only 'ia3;lora r 4'      some of those of experiments.py
-
-1  prepare one data directory for each client
-2  run the experiments one after another, and central training
-3  measure what a server learns of a client
-4  the tables
+1  prepare one data directory for each client        3  measure what a server learns of a client
+2  run the experiments, and central training         4  the tables
 """
 
 from dataclasses import dataclass

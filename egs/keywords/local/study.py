@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 """Spoken keywords in noise, or a bank's intents: a classifier's head alone, IA³, LoRA and full fine-tuning.
 
-    bash run.sh --corpus DIR --speech-train DIR --speech-test 'DIR DIR' --noises DIR      README.md says which
-    bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents
-
     1 prepare   2 train and test each method by transformers' Trainer; register IA³'s median   3 the table
 
 Out: EXP/METHOD_rateR_seedN/{train.json, dev.npz, test.npz, background.npz, adapter/}: the probabilities of

@@ -3,9 +3,8 @@
 
     local/lm_texts.py OUT [--train DATA/train]
 
-In: ICD-10-CM's diagnoses and symptoms (chapters A to T) from simple-icd-10-cm, and drugs.tsv. Out: one per
-line, as spoken. Test sets are not read; the lists contain some of their terms, as a clinic's lists would, and
-none of their sentences. Your own list: `--lm FILE` of the recipe, a sentence or a term a line.
+Out: one per line, as spoken. Test sets are not read; the lists contain some of their terms, as a clinic's
+lists would, and none of their sentences.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Measure a gate that chooses an adapter by the audio, on four kinds of speech and on general speech.
 
-    bash run.sh --accent-corpus DIR --orders-corpus DIR --telephone-corpus DIR --notes-corpus DIR
-
     1-6  the recipes of the four kinds: their data, and where no adapters are given, their adapters
     7    mix dev and test sets; the adapters, each with its gate, in a registry of their own
     8    decode each set with the base, with each adapter, and with both ways of choosing
@@ -11,8 +9,7 @@
     10   compare: results.json and RESULTS.md in exp/real, and of the accents in exp/real/accents
 
 The label `corpus` of an utterance is its kind, or a corpus of general speech. The oracle decodes each kind
-with its adapter, and general speech with the base. A way of choosing has the share (base − way) / (base −
-oracle) of its gain, in errors on the four kinds together.
+with its adapter, and general speech with the base.
 """
 
 import os

@@ -3,13 +3,10 @@
 
     local/one_by_one.py data/speechocean762/test exp/speechocean762 --k '5 10'
 
-In: a data directory of many speakers, as stage 1 leaves it. Training uses each
-speaker's first K utterances, from the base and by folds, like a recipe with a few minutes. The base and the
-adapter then decode the speaker's other utterances. An adapter is registered if its folds have fewer errors
-than the base, also in 80 % of a bootstrap's draws; else the speaker keeps the base.
-
-Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Finished speakers are not trained again,
-so that several processes may share the work: --part 1/2.
+Training uses each speaker's first K utterances, from the base and by folds; the base and the adapter then
+decode the other utterances. An adapter is registered if its folds have fewer errors than the base, also in
+80 % of a bootstrap's draws. Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Several
+processes may share the work (--part 1/2).
 """
 
 import tempfile

@@ -1,19 +1,10 @@
 #!/usr/bin/env python3
 """Compare self-training and test-time adaptation with training on transcripts.
 
-    bash run.sh --corpus DIR                 DIR/speechocean762 and DIR/minds14, as their recipes take them
-    bash run.sh --corpus DIR --minutes 20 --tests 150 --speakers 10    a part of them
-
     1 prepare   2 plan: how many hours it takes   3 train   4 decode   5 compare: exp/<corpus>/RESULTS.md
 
-    with_transcripts    IA³ vectors trained on the texts; dev or folds select the epoch
-    self_train          without texts, by `ia3-speech self-train`
-    unfiltered          the same with --min-confidence 0: all recognised words are targets
-    suta, dsuta         at test time, IA³ vectors (ia3_speech/unsupervised/suta.py)
-    layer_norms         at test time, SUTA as published: layer norms, AdamW 2e-5, ten steps
-
-Each training leaves cpu.json, and each decoding decode.json, with cpu_seconds and audio_seconds. Processor
-time does not depend on other work on the machine; for a resumed training it is the time of the last part.
+README.md describes the systems. Each training leaves cpu.json, and each decoding decode.json, with
+cpu_seconds and audio_seconds: processor time does not depend on other work on the machine.
 """
 
 import resource
