@@ -36,4 +36,4 @@ export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
 [[ :$PATH: == *":$IA3_SPEECH_ROOT/recipes/utils:"* ]] ||
   export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH \
-    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py
+    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils:$IA3_SPEECH_ROOT/scripts${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py and benchmark.py

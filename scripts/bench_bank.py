@@ -141,10 +141,7 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
     )
     head = ["batch", "seconds, median", "least", "ratio to one adapter, median of the rounds"]
     microseconds = [[name, f"{1e6 * median(seconds):.0f}"] for name, seconds in edits.items()]
-    return [
-        markdown_table(head, rows),
-        markdown_table(["in the bank", "microseconds, median"], microseconds),
-    ]
+    return [markdown_table(head, rows), markdown_table(["in the bank", "microseconds, median"], microseconds)]
 
 
 def filled_table(shape: str, count: int, rows: int) -> list[str]:
@@ -154,7 +151,8 @@ def filled_table(shape: str, count: int, rows: int) -> list[str]:
 
     def fill(bank: Bank, seeds: range) -> tuple[list[float], float]:
         """Seconds of each addition; seconds of selecting rows afterwards."""
-        added = [seconds_of(bank.add, str(seed), adapter) for seed, adapter in zip(seeds, map(make, seeds))]
+        adapters = ((str(seed), make(seed)) for seed in seeds)
+        added = [seconds_of(bank.add, *adapter) for adapter in adapters]
         names = [str(seed) for seed in np.linspace(0, len(bank.names()) - 1, rows).astype(int)]
         return added, median(rounds({"": lambda: bank.select(names)}, EDITS)[""])
 

@@ -12,11 +12,11 @@ confidence. The entropies are those of Laptev and Ginsburg 2022 (arXiv 2212.0870
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from benchmark import Page, table
+from benchmark import Page
 from torchaudio.functional import forced_align, merge_tokens
 
 from ia3_speech.cli import command
@@ -25,14 +25,12 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import Vocabulary, normalize, required_frames
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.word_times import spell_as_recognized
-from ia3_speech.formatting import interval, percent
+from ia3_speech.formatting import percent
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.significance import percentile_interval
+from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TSALLIS = 1 / 3  # the order that the paper recommends
 REPLICATES = 1000
@@ -128,11 +126,9 @@ def main(
     correct, owner = np.array(right), np.array(owners)
     rows = [[name] for name in MEASURES]
     for temperature in temperatures:
-        words = [
-            word
-            for each, text in zip(logits, texts, strict=True)
-            for word in evidence(each, text, recognizer.base.vocabulary, temperature)
-        ]
+        words = []
+        for each, text in zip(logits, texts, strict=True):
+            words += evidence(each, text, recognizer.base.vocabulary, temperature)
         for row, measure in zip(rows, MEASURES.values(), strict=True):
             # a word without evidence is the least certain
             row += cells(np.array([float(measure(w)) if w else -np.inf for w in words]), correct, owner)
@@ -141,11 +137,11 @@ def main(
         f"{len(correct):,} words, {(~correct).sum():,} of them wrong ({percent((~correct).mean())} %)"
     )
     head = ["measure", *(name for t in temperatures for name in (f"area, T = {t:g}", "errors found"))]
-    page.write("Measures of word confidence", setup, table(head, rows))
+    page.write("Measures of word confidence", setup, markdown_table(head, rows))
 
 
 def evidence(
-    logits: "Tensor", text: str, vocabulary: Vocabulary, temperature: float
+    logits: torch.Tensor, text: str, vocabulary: Vocabulary, temperature: float
 ) -> Iterator[Evidence | None]:
     """The evidence of each word of `text`; None for words that the base cannot write."""
     words = text.split()
@@ -172,7 +168,7 @@ def evidence(
         )
 
 
-def cells(confidences: np.ndarray, right: np.ndarray, owner: np.ndarray) -> list[str]:
+def cells(confidences: np.ndarray, right: np.ndarray, owner: np.ndarray) -> list[Cell]:
     """The area with its interval, and the share of the errors among the least certain words."""
     rng = np.random.default_rng(0)
     words = [np.flatnonzero(owner == number) for number in range(owner.max() + 1)]
@@ -180,7 +176,7 @@ def cells(confidences: np.ndarray, right: np.ndarray, owner: np.ndarray) -> list
     for _ in range(REPLICATES):
         drawn = np.concatenate([words[number] for number in rng.integers(0, len(words), len(words))])
         areas.append(area_under_roc(confidences[drawn], right[drawn]))
-    area = f"{percent(area_under_roc(confidences, right))} {interval(percentile_interval(np.array(areas)))}"
+    area = Rate(area_under_roc(confidences, right), percentile_interval(np.array(areas)))
     return [area, f"{percent(share_found(confidences, right), 0)} %"]
 
 

@@ -18,10 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from benchmark import Page, in_child, log, machine, seconds_of, spread, table
+from benchmark import Page, in_child, log, machine, seconds_of
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.beam_search import BeamSearch, labels_of
@@ -29,6 +30,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import load_base
 from ia3_speech.model.location import MINI
 from ia3_speech.model.precision import choose_precision
+from ia3_speech.scoring.table import markdown_table
 
 ONE_BY_ONE = 0
 Texts = Callable[[list[np.ndarray], int], list[str]]  # waveforms, the size of a batch → texts
@@ -52,7 +54,9 @@ def main(
         counts: utterances in a batch of the pipeline and of onnx-asr; 0: one by one, without batches
         seconds: of padded audio in a batch of ours; 0: one by one
     """
-    waves = [load_utterance(utterance) for utterance in spread([*read_data_directory(data)], utterances)]
+    waves = [
+        load_utterance(utterance) for utterance in evenly_spaced([*read_data_directory(data)], utterances)
+    ]
     audio = sum(map(len, waves)) / SAMPLE_RATE
     systems: dict[str, tuple[Callable[[str, str], Texts], list[int]]] = {
         "transformers' pipeline, fp32": (pipeline_texts, counts),
@@ -77,7 +81,7 @@ def main(
     head = ["system", "batch (utterances; ours: seconds): times real time", "fastest"]
     head.append("texts as the pipeline's")
     setup = f"base {base}, {len(waves)} utterances, {audio:.0f} s, {machine()}"
-    page.write("Recognition", setup, table(head, rows, left=2))
+    page.write("Recognition", setup, markdown_table(head, rows))
 
 
 def measure(

@@ -4,10 +4,8 @@
     python scripts/bench_serve.py --replicas 1 2                                Ray Serve too
     python scripts/bench_serve.py --rates 50 100 200 400 --batch-seconds 400    on a GPU
 
-In: a folder of utterances; the adapters are random. Out: a Markdown table. Requests arrive as a Poisson
-process, each for a random adapter, and a number of clients send them; a latency counts from the arrival. All
-systems search greedily, without HTTP, and get the same requests at the same times, except at rates above a
-rate at which a system is too slow:
+Requests arrive as a Poisson process, each for a random adapter, and a number of clients send them; a latency
+counts from the arrival. All systems search greedily, without HTTP, and get the same requests:
 
     base      the engine, all requests for the base
     mixed     the engine, each request for its adapter: batches hold many
@@ -27,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from bench_bank import random_adapters
-from benchmark import ROOT, Page, log, machine, resident_bytes, table
+from benchmark import ROOT, Page, log, machine, resident_bytes
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
@@ -41,34 +39,30 @@ from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.hypotheses import GreedySearch
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions
 
 GOAL = 2.0  # seconds that 95 % of the requests may take
+HEAD = ("system", "arrivals / s", "answers / s", "p50, s", "p95, s", "audio s / s", "memory, GB")
 Answer = Callable[[np.ndarray, int], str]  # a wave and the number of its adapter → the text
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A base, adapters, and the same adapters as they are stored; the same for all systems."""
+    """What all systems share: a base, adapters and their terms in the registry; the waves, clients and
+    seconds of arrivals at each rate."""
 
     base: Base
     adapters: list[Adapter]
     terms: list[Terms]
-    batch_seconds: float
-    max_wait_ms: float
-
-
-@dataclass(frozen=True)
-class Load:
-    """The requests: waves, clients, and seconds of arrivals at each rate."""
-
     waves: list[np.ndarray]
-    adapters: int
     clients: int
     seconds: float
+    batch_seconds: float
+    max_wait_ms: float
 
 
 def main(
@@ -98,18 +92,19 @@ def main(
         max_wait_ms: of the engine
     """
     files = sorted(file for file in audio.rglob("*") if file.suffix in AUDIO_SUFFIXES)
-    load = Load([load_audio(file) for file in files], adapters, clients, seconds)
+    waves = [load_audio(file) for file in files]
     names = ["base", "mixed", "swapped", "pipeline", *(f"ray {count}" for count in replicas)]
     rows, best = [], dict.fromkeys(names, "at no rate")
     with tempfile.TemporaryDirectory() as home:
         os.environ["IA3_SPEECH_HOME"] = home
-        setup = Setup(*stored_adapters(load_base(base), adapters), batch_seconds, max_wait_ms)
+        stored = stored_adapters(load_base(base), adapters)
+        setup = Setup(*stored, waves, clients, seconds, batch_seconds, max_wait_ms)
         for name in names:
             system = ray_system(int(name[4:])) if name.startswith("ray ") else SYSTEMS[name]
             with system(setup) as answer:
-                answer(load.waves[0], 0)
+                answer(waves[0], 0)
                 for rate in rates:
-                    answers, p50, p95, speed = measure(answer, load, rate)
+                    answers, p50, p95, speed = measure(answer, setup, rate)
                     row = [f"{rate:g}", f"{answers:.2f}", f"{p50:.2f}", f"{p95:.2f}", f"{speed:.1f}"]
                     rows.append([name, *row, f"{resident_bytes() / 1e9:.2f}"])
                     log(f"{rows[-1]}")
@@ -117,14 +112,12 @@ def main(
                         best[name] = row[1]
                     if p95 > 2 * GOAL:
                         break
-    mean = np.mean([len(wave) for wave in load.waves]) / SAMPLE_RATE
+    mean = np.mean([len(wave) for wave in waves]) / SAMPLE_RATE
     page.write(
         "The server's queue",
-        f"base {base}, {len(load.waves)} utterances of {mean:.1f} s on average, {adapters} adapters, "
+        f"base {base}, {len(waves)} utterances of {mean:.1f} s on average, {adapters} adapters, "
         f"{clients} clients, {seconds:g} s of arrivals at each rate; {machine()}.",
-        table(
-            ["system", "arrivals / s", "answers / s", "p50, s", "p95, s", "audio s / s", "memory, GB"], rows
-        ),
+        markdown_table([*HEAD], rows),
         f"Most answers a second at p95 ≤ {GOAL:g} s: {', '.join(f'{n} {most}' for n, most in best.items())}.",
     )
 
@@ -141,26 +134,26 @@ def stored_adapters(base: Base, count: int) -> tuple[Base, list[Adapter], list[T
     return base, adapters, terms
 
 
-def measure(answer: Answer, load: Load, rate: float) -> tuple[float, float, float, float]:
+def measure(answer: Answer, setup: Setup, rate: float) -> tuple[float, float, float, float]:
     """Answers a second, median and 95th percentile of the latency, seconds of audio a second."""
     rng = np.random.default_rng(round(1000 * rate))
-    arrivals = np.cumsum(rng.exponential(1 / rate, max(1, round(rate * load.seconds))))
-    chosen = rng.integers(len(load.waves), size=len(arrivals))
-    voices = rng.integers(load.adapters, size=len(arrivals))
+    arrivals = np.cumsum(rng.exponential(1 / rate, max(1, round(rate * setup.seconds))))
+    chosen = rng.integers(len(setup.waves), size=len(arrivals))
+    voices = rng.integers(len(setup.adapters), size=len(arrivals))
     began = time.monotonic()
 
     def request(number: int) -> float:
-        answer(load.waves[chosen[number]], int(voices[number]))
+        answer(setup.waves[chosen[number]], int(voices[number]))
         return time.monotonic() - began - arrivals[number]
 
     futures = []
-    with ThreadPoolExecutor(load.clients) as clients:
+    with ThreadPoolExecutor(setup.clients) as clients:
         for number, arrival in enumerate(arrivals):
             time.sleep(max(0.0, began + arrival - time.monotonic()))
             futures.append(clients.submit(request, number))
         latencies = [future.result() for future in futures]
     seconds = time.monotonic() - began
-    audio = sum(len(load.waves[number]) for number in chosen) / SAMPLE_RATE
+    audio = sum(len(setup.waves[number]) for number in chosen) / SAMPLE_RATE
     return len(arrivals) / seconds, *np.percentile(latencies, (50, 95)), audio / seconds
 
 

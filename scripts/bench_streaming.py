@@ -14,7 +14,7 @@ from statistics import median, quantiles
 
 import numpy as np
 import torch
-from benchmark import Page, table
+from benchmark import Page
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
@@ -22,6 +22,7 @@ from ia3_speech.decoding.long_recordings import SEARCH_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import PAUSE_SECONDS, StreamingRecognizer
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.session import load
 
 PORTION = SAMPLE_RATE // 10  # samples that arrive at once
@@ -49,14 +50,9 @@ class Measured:
 
 
 def main(
-    *,
-    audio: Path,
-    page: Page,
-    base: str = "mini",
-    adapter: str | None = None,
-    seconds: float = 120.0,
+    *, audio: Path, page: Page, base: str = "mini", adapter: str | None = None, seconds: float = 120.0,
     pause: float = PAUSE_SECONDS,
-) -> None:
+) -> None:  # fmt: skip
     """Measure and write the table.
 
     Args:
@@ -82,7 +78,7 @@ def main(
         f"base {recognizer.base.name}, search {recognizer.search_record['search']}, one CPU thread, "
         f"torch {torch.__version__}, {number} recordings, {duration:.0f} s with silence; a piece ends after "
         f"{pause:g} s of pause.",
-        table(HEAD, rows),
+        markdown_table(HEAD, rows),
     )
 
 

@@ -24,15 +24,17 @@ import peft
 import torch
 import transformers
 from bench_bank import base_or_random
-from benchmark import Page, in_child, log, machine, spread, table
+from benchmark import Page, in_child, log, machine
 
 from ia3_speech.cli import command
+from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
@@ -117,16 +119,9 @@ class Run:
 
 
 def main(
-    *,
-    train: Path,
-    dev: Path,
-    page: Page,
-    shapes: list[str] = ["mini", "wav2vec2-base"],  # noqa: B006  (not changed)
-    utterances: int = 12,
-    race_utterances: int = 30,
-    dev_utterances: int = 24,
-    epochs: int = 4,
-) -> None:
+    *, train: Path, dev: Path, page: Page, shapes: list[str] = ["mini", "wav2vec2-base"],  # noqa: B006
+    utterances: int = 12, race_utterances: int = 30, dev_utterances: int = 24, epochs: int = 4,
+) -> None:  # fmt: skip
     """Measure and write the tables.
 
     Args:
@@ -157,14 +152,9 @@ def main(
 
 
 def measure(
-    system: System,
-    shape: str,
-    train: Path,
-    dev: Path,
-    utterances: int,
-    dev_utterances: int = 0,
+    system: System, shape: str, train: Path, dev: Path, utterances: int, dev_utterances: int = 0,
     epochs: int = 2,
-) -> Run:
+) -> Run:  # fmt: skip
     """Train a system on some utterances of train; with `dev_utterances`, evaluate after each epoch."""
     base = base_or_random(shape)
     if not system.dropout:
@@ -197,7 +187,7 @@ def measure(
 
 def examples(data: Path, base: Base, options: TrainingOptions, count: int) -> list[Example]:
     """So many utterances of a directory, evenly spaced."""
-    wanted = set(spread([utterance.id for utterance in read_data_directory(data)], count))
+    wanted = set(evenly_spaced([utterance.id for utterance in read_data_directory(data)], count))
     return read_examples(data, base, options, [1.0], lambda utterance: utterance.id in wanted)
 
 
@@ -239,12 +229,7 @@ def train_theirs(
 
 
 def train_ours(
-    _: System,
-    base: Base,
-    options: TrainingOptions,
-    train: list[Example],
-    dev: list[Example],
-    after: AfterEpoch,
+    _: Any, base: Base, options: TrainingOptions, train: list[Example], dev: list[Example], after: AfterEpoch
 ) -> None:
     """The steps of `ia3-speech train`."""
     prepare_base(base, options)
@@ -265,7 +250,7 @@ def speed_table(runs: dict[System, Run]) -> str:
         row = [system.name, f"{run.trained:,}", f"{run.rate(0):.1f} s", f"{run.rate(-1):.1f} s"]
         rows.append([*row, f"{run.rate(-1) / documented.rate(-1):.2f}", f"{run.memory / MIB:,.0f}"])
     head = ["system", "parameters", "audio a second, first epoch", "second epoch"]
-    return table([*head, "× PEFT's IA³, Trainer, fp32", "peak memory, MiB"], rows)
+    return markdown_table([*head, "× PEFT's IA³, Trainer, fp32", "peak memory, MiB"], rows)
 
 
 def race_table(runs: dict[System, Run], utterances: int) -> list[str]:
@@ -279,7 +264,10 @@ def race_table(runs: dict[System, Run], utterances: int) -> list[str]:
             cells = [f"{seconds:.1f}", f"{first.seconds_until(target) / seconds:.2f}"]
         rows.append([system.name, *cells, ", ".join(f"{wer:.1%}" for wer in run.wer)])
     title = f"## mini, {utterances} utterances, until dev's word error rate is {target:.1%}"
-    return [title, table(["system", "seconds of training", "×", "word error rate after each epoch"], rows)]
+    return [
+        title,
+        markdown_table(["system", "seconds of training", "×", "word error rate after each epoch"], rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from benchmark import Page, table
+from benchmark import Page
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.formatting import percent, with_interval
 from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 
@@ -51,10 +51,7 @@ def main(
     for name, change in (("as read", lambda wave: wave), (f"noise at {NOISE_DB:g} dB", with_noise)):
         texts = recognizer.texts([change(waves[utterance.id]) for utterance in directory])
         single = dict(zip(waves, texts, strict=True))
-        one_by_one = {
-            speaker: " ".join(single[utterance.id] for utterance in group)
-            for speaker, group in groups.items()
-        }
+        one_by_one = {name: " ".join(single[u.id] for u in group) for name, group in groups.items()}
         rows.append([name, "each utterance alone", *cells(long, one_by_one)])
         recordings = [join([waves[utterance.id] for utterance in group], change) for group in groups.values()]
         seconds = sum(map(len, recordings)) / SAMPLE_RATE
@@ -67,16 +64,14 @@ def main(
         f"utterances, {seconds / 60:.1f} minutes with pauses of {PAUSES[0]:g} to {PAUSES[1]:g} s, cut "
         f"into pieces of at most {recognizer.max_seconds:g} s. In brackets 95 % intervals over "
         "speakers; changes are relative to the utterances decoded one by one.",
-        table(HEAD, rows, left=2),
+        markdown_table(HEAD, rows),
     )
 
 
 def join(waves: list[np.ndarray], change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """One recording of several, with silence between them and around."""
     rng = np.random.default_rng(0)
-    parts = [silence(rng)]
-    for wave in waves:
-        parts += [wave, silence(rng)]
+    parts = [silence(rng), *(part for wave in waves for part in (wave, silence(rng)))]
     return change(np.concatenate(parts))
 
 
@@ -97,16 +92,11 @@ def with_noise(wave: np.ndarray) -> np.ndarray:
     return (wave + noise).astype(np.float32)
 
 
-def cells(data: DataDirectory, texts: dict[str, str], baseline: dict[str, str] | None = None) -> list[str]:
+def cells(data: DataDirectory, texts: dict[str, str], baseline: dict[str, str] | None = None) -> list[Cell]:
     """WER, its change, insertions and deletions."""
     score = score_hypotheses(data, texts, baseline=baseline)
-    change = score.changes["wer"] if baseline else None
-    return [
-        with_interval(score.wer, score.wer_ci),
-        with_interval(change.relative, change.relative_ci, signed=True) if change else "–",
-        percent(score.insertions / score.words),
-        percent(score.deletions / score.words),
-    ]
+    shares = (Rate(count / score.words) for count in (score.insertions, score.deletions))
+    return [score.rate(), score.change() if baseline else None, *shares]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import multiprocessing
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,3 @@ def resident_bytes() -> int:
     """Memory of this process on Linux; elsewhere 0."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * mmap.PAGESIZE if statm.exists() else 0
-
-
-def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` items, evenly spaced."""
-    return list(items[:: max(1, len(items) // count)][:count])

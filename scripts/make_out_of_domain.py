@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write out-of-domain speech of the package: a set that measures an adapter's cost, a set that training replays.
+"""Write the package's out-of-domain speech: to measure an adapter's cost, and to replay in training.
 
     python scripts/make_out_of_domain.py ../shared/data/read_english/dev librispeech_dev
     python scripts/make_out_of_domain.py ../shared/data/read_english/train librispeech_train --each 3 \\

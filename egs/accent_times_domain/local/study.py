@@ -85,10 +85,8 @@ def main(options: Options) -> None:
     """Measure sums of two adapters beside their parts."""
     study, seeds = Study(__file__, "real", options), range(1, options.seeds + 1)
     if options.stage <= 6:
-        for name, corpus in (
-            ("speechocean762", options.accent_corpus),
-            ("barista_orders", options.domain_corpus),
-        ):
+        corpora = {"speechocean762": options.accent_corpus, "barista_orders": options.domain_corpus}
+        for name, corpus in corpora.items():
             study.recipe(name, corpus, min(options.stop_stage, 6), out_of_domain=options.out_of_domain)
     (data, exp), (data_of_orders, exp_of_orders) = map(study.of_recipe, ("speechocean762", "barista_orders"))
     training = (data / "train", data_of_orders / "train")
@@ -129,10 +127,9 @@ def main(options: Options) -> None:
                 row = {"set": test.name, "system": system, "seed": seed or None}
                 row["adapter"] = adapter(system, seed) if seed else None
                 rows.append(row | {name: record.get(name) for name in RECORDED})
-            rates = {
-                name: [r["wer"] for (each, _), r in records.items() if each == name] for name, _ in records
-            }
-            texts.append(rate_table(test.name, scores, rates if options.seeds > 1 else {}))
+            seeds_of = {name: [records[name, seed]["wer"] for seed in seeds] for name in WEIGHTS}
+            rates = {"base": [records["base", 0]["wer"]], **seeds_of} if options.seeds > 1 else {}
+            texts.append(rate_table(test.name, scores, rates))
             texts.append(mapsswe_table(test.name, scores))
             if scores["base", ""].unseen_sentences:
                 unseen = {compared: score.unseen_sentences for compared, score in scores.items()}
@@ -146,16 +143,14 @@ def main(options: Options) -> None:
                 for (system, other), score in scores.items() if other
             ]  # fmt: skip
             base = scores["base", ""]
-            drawn = (
-                f"{base.ci_clusters} {base.ci_unit}s; changes are relative, on the same draws, and negative"
-            )
             notes.append(
                 f"{test.name}: {base.utterances} utterances, {base.words} words. In brackets 95 % intervals "
-                f"of a bootstrap over {drawn} is better."
+                f"of a bootstrap over {base.ci_clusters} {base.ci_unit}s; changes are relative, on the same "
+                "draws, and negative is better."
             )
         if options.seeds > 1:
-            of = f"Seed {shown} of {options.seeds} is shown"
-            notes.append(f"{of}: that of the accent's adapter with the median dev WER.")
+            chosen = "that of the accent's adapter with the median dev WER"
+            notes.append(f"Seed {shown} of {options.seeds} is shown: {chosen}.")
         notes.append("MAPSSWE: with a positive z the system makes fewer errors.")
         study.write_results([*texts, bullets(notes)], json_value({"systems": rows, "pairs": pairs}))
 
@@ -169,19 +164,14 @@ def compare(test: TestSet, exp: Path, seed: int) -> tuple[dict[tuple[str, str], 
     texts = {name: read_kaldi_text(test.decoded(exp, name, seed) / "text") for name in ("base", *WEIGHTS)}
     overlap = find_overlap(trained_on, directory) if trained_on else None
     terms = read_term_list(test.terms, "ctc") if test.terms else None
+    against = {system: [other for other in AGAINST if other != system] for system in WEIGHTS}
     return {
         (system, other): score_hypotheses(
-            directory,
-            texts[system],
-            baseline=texts.get(other),
-            terms=terms,
-            cluster=test.cluster,
+            directory, texts[system], baseline=texts.get(other), terms=terms, cluster=test.cluster,
             overlap=overlap,
         )
-        for system in texts
-        for other in (AGAINST if system != "base" else [""])
-        if other != system
-    }, overlap
+        for system, others in ({"base": [""]} | against).items() for other in others
+    }, overlap  # fmt: skip
 
 
 def rate_table(

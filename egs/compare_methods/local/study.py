@@ -8,8 +8,6 @@
 """
 
 import re
-import shlex
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +22,9 @@ from tables import rate_of, write_tables
 from ia3_speech.adapters.record import read_json
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.corpora import speechocean762
+from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
 from ia3_speech.errors import UserError
 
 HERE = Path(__file__).resolve().parents[1]
@@ -80,38 +80,32 @@ class Comparison(Study):
 
     def prepare_and_decode_base(self) -> None:
         """Stages 1, 2 and 4, by the recipe of the task."""
-        options = self.options
-        recipe, more = ("barista_orders" if self.task == "orders" else "TEMPLATE"), {}
+        options, corpus = self.options, self.options.corpus
         if self.task == "accent":
-            prepare = [HERE / "local/adults.py", "--minutes", str(options.minutes)]
-            more["prepare"] = shlex.join(map(str, prepare))
-        more |= {"corpus_name": self.corpus_name, "work_dir": self.work, "lm": "none", "terms": ""}
+            corpus, given = self.data / "published", {"minutes": options.minutes, "size": options.size}
+            make = partial(adults, options.corpus)
+            self.once("the adults of speechocean762", corpus, [options.corpus], make, **given)
+        recipe = "barista_orders" if self.task == "orders" else "TEMPLATE"
+        given = {"corpus_name": self.corpus_name, "work_dir": self.work, "lm": "none", "terms": ""}
         for first, last in ((1, 2), (4, 4)):
             first, last = max(first, options.stage), min(last, options.stop_stage)
             if first <= last:
-                self.recipe(recipe, options.corpus, last, stage=first, **more)
+                self.recipe(recipe, corpus, last, stage=first, **given)
             if not (self.data / "dev").is_dir():
-                hint = "with five minutes of train there is one"
-                raise UserError(f"{self.data} has no dev set, on which rates are chosen ({hint})")
+                raise UserError(f"{self.data} has no dev to choose rates on (of five minutes of train)")
 
     def train(self, out: str, method: str, *words: Word, part: Path | None = None, seeds: int = 0) -> None:
         """Train a method with its options into EXP/OUT, or with several seeds into EXP/OUT_seedN."""
         of_method, jobs = METHODS[method], "_seedJOB" * (seeds > 0)
         config = HERE / f"conf/{of_method['config']}.yaml"
+        if not config.is_file():
+            config = of_method["config"]
         line = python("train", "--base", located(self.options.base), "--dev", self.data / "dev")
-        line += [
-            "--config",
-            config if config.is_file() else of_method["config"],
-            "--train",
-            part or self.data / "train",
-        ]
+        line += ["--config", config, "--train", part or self.data / "train"]
         line += ["--placements", *of_method["placements"]] if "placements" in of_method else []
         line += [*words, "--out", self.exp / f"{out}{jobs}", *(["--seed", "JOB"] if seeds else [])]
         print(f"train {out}", flush=True)
         self.job("train", f"train_{out}{jobs}.log", line, seeds)
-
-    def train_at(self, out: str, method: str, rate: str, epochs: int, **options: Any) -> None:
-        self.train(out, method, "--patience", 99, "--learning-rate", rate, "--epochs", epochs, **options)
 
     def part(self, name: str, minutes: float) -> Path:
         """Write this many minutes of train to DATA/NAME."""
@@ -137,10 +131,10 @@ class Comparison(Study):
             if (rate := self.known.get(method)) is None:
                 dev = {}
                 for rate in METHODS[method]["rates"]:
-                    self.train_at(f"rates/{method}_rate{rate}", method, rate, self.half, seeds=1)
+                    self.train(f"rates/{method}_rate{rate}", method, *at(rate, self.half), seeds=1)
                     dev[rate] = read_json(self.exp / f"rates/{method}_rate{rate}_seed1/train.json")["dev_wer"]
                 rate = min(dev, key=dev.__getitem__)
-            self.train_at(method, method, rate, self.epochs, seeds=self.options.seeds)
+            self.train(method, method, *at(rate, self.epochs), seeds=self.options.seeds)
 
     def decode_all(self, system: str, tests: list[Path]) -> None:
         """Decode and score some sets with each seed of a system."""
@@ -159,8 +153,13 @@ class Comparison(Study):
         for method in OF_CURVE:
             rate = self.known.get(method) or str(rate_of(self.exp / f"{method}_seed1"))
             out = f"curve/{method}_{minutes:g}"
-            self.train_at(out, method, rate, epochs, part=part, seeds=self.options.seeds)
+            self.train(out, method, *at(rate, epochs), part=part, seeds=self.options.seeds)
             self.decode_all(out, self.tests[:1])
+
+
+def at(rate: str, epochs: int) -> list[Word]:
+    """Options of train."""
+    return ["--patience", 99, "--learning-rate", rate, "--epochs", epochs]
 
 
 def main(options: Options) -> None:
@@ -189,14 +188,22 @@ def main(options: Options) -> None:
         write_tables(study.exp, [*METHODS], earlier, options.seeds, amounts)
 
 
+def adults(corpus: Path, out: Path, minutes: float, size: Size) -> None:
+    """Write the adults of speechocean762, and of train this many minutes: OUT/{train,dev,test}."""
+    speechocean762.prepare(corpus, out / "whole", size)
+    for name, source in (("adults", "train"), ("dev", "dev"), ("test", "test_adults")):
+        utterances = read_data_directory(out / "whole" / source).utterances
+        write_data_directory(out / name, [u for u in utterances if speechocean762.is_adult(u)])
+    whole = sum(u.duration or 0.0 for u in read_data_directory(out / "adults").utterances) / 60
+    subset_data_directory(out / "adults", out / "train", minutes=min(minutes, whole))
+
+
 def time_forward(out: Path, adapter: Path, base: str) -> None:
     """Time a forward pass of 16 rows with one adapter, and with sixteen, relative to the base's, and write
-    them to OUT; null if the method can't.
-
-    Sixteen adapters of IA³ are in the bank; PEFT computes LoRA's mixed batches by `adapter_names`, with the
-    adapter under sixteen names. Other methods can't. The systems take turns; medians of ratios are written.
-    """
+    them to OUT, medians of ratios; null if the method can't. Sixteen adapters of IA³ are in the bank; PEFT
+    computes LoRA's mixed batches by `adapter_names`, with the adapter under sixteen names."""
     import torch
+    from benchmark import rounds
 
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.methods import load_any
@@ -228,13 +235,7 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
         runs["sixteen"] = torch.no_grad()(lambda: wrapper(batch, adapter_names=names))
         # In transformers' own forward pass, as PEFT runs it
         runs["base of sixteen"] = torch.no_grad()(lambda: alone.model(batch))
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(REPEATS + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if repeat:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
+    seconds = rounds(runs, REPEATS)
 
     def ratio(name: str, to: str) -> float | None:
         return float(np.median(np.divide(seconds[name], seconds[to]))) if name in seconds else None

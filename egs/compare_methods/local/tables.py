@@ -1,8 +1,5 @@
-"""The tables and figures of compare_methods: EXP/methods.{md,json},
-EXP/figures/{methods,curves}.{svg,pdf,csv}.
-
-In: the trainings, scores and times in EXP; EXP/methods.json of an earlier run, perhaps on another
-machine, for the methods that this run leaves out.
+"""The tables and figures of compare_methods, of the trainings, scores and times in EXP:
+EXP/methods.{md,json}, EXP/figures/{methods,curves}.{svg,pdf,csv}.
 """
 
 import math
@@ -32,7 +29,7 @@ def write_tables(
     Args:
         exp: folder of the experiment
         methods: in the table's order; those without results are left out
-        measured: EXP/methods.json of an earlier run
+        measured: EXP/methods.json of an earlier run, for the methods that this run leaves out
         seeds: of each method
         amounts: minutes of train of the learning curve
     """

@@ -205,10 +205,8 @@ def tables(exp: Path) -> Iterable[str]:
     yield markdown_table(head, rows)
     if (exp / "identify.json").exists():
         r = read_json(exp / "identify.json")
-        seen = [
-            ("one client's vectors", r["speakers"], r["identified"]),
-            ("the mean of five clients'", r["groups"], r["group identified"]),
-        ]
+        seen = [("one client's vectors", r["speakers"], r["identified"])]
+        seen.append(("the mean of five clients'", r["groups"], r["group identified"]))
         head = ["what a server sees", "of so many", "identified by the speaker's other half %", "chance %"]
         yield markdown_table(head, [[what, str(of), Rate(share), Rate(1 / of)] for what, of, share in seen])
         yield (

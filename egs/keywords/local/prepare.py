@@ -2,10 +2,9 @@
 
 In: CORPUS/keywords.csv (file, keyword, split) with the clips; folders of read speech by different readers, of
 which two seconds an utterance are the class `other`; a folder of noises. Out: data/keywords/{train,dev,test},
-each clip clean and at each SNR (test: also at −5 and −10 dB), with utt2snr and utt2place; background, the
-other speech of the test set in windows of two seconds at 10 dB; wav/. Half of the places are in train and
-dev, the others in test. A row that can't be used (an unknown keyword, no such file, silence) is named, and
-the others are written.
+each clip clean and at each SNR, with utt2snr and utt2place; background, the other speech of the test set in
+windows of two seconds at 10 dB; wav/. Half of the places are in train and dev, the others in test. A row that
+can't be used is named, and the others are written.
 """
 
 import csv
@@ -37,16 +36,9 @@ Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
 
 
 def prepare(
-    corpus: Path,
-    out: Path,
-    *,
-    speech_train: str,
-    speech_test: str,
-    noises: Path,
-    clips: int = 0,
-    hop: float = 1.0,
-    size: Size = "full",
-) -> None:
+    corpus: Path, out: Path, *, speech_train: str, speech_test: str, noises: Path, clips: int = 0,
+    hop: float = 1.0, size: Size = "full",
+) -> None:  # fmt: skip
     """Mix keywords and other speech with noise.
 
     Args:
@@ -63,9 +55,7 @@ def prepare(
     others = {"train": recordings(speech_train), "test": recordings(speech_test)}
     readers = {name: {path.stem.partition("-")[0] for path in paths} for name, paths in others.items()}
     if both := readers["train"] & readers["test"]:
-        raise UserError(
-            f"the readers {', '.join(sorted(both))} are in train and in test (give other folders)"
-        )
+        raise UserError(f"the readers {', '.join(sorted(both))} are in train and in test")
     held_out = hold_out(readers["train"])
     of_dev = [path for path in others["train"] if path.stem.partition("-")[0] in held_out]
     others |= {"train": [p for p in others["train"] if p not in set(of_dev)], "dev": of_dev}
@@ -73,26 +63,23 @@ def prepare(
     if len(places) < 2:
         raise UserError(f"{noises}: two places are needed, one for train and one for test")
     known = {"train": places[::2], "dev": places[::2], "test": places[1::2]}
-    rows = read_clips(corpus / "keywords.csv")
+    rows, small = read_clips(corpus / "keywords.csv"), size == "small"
     for name in ("train", "dev", "test"):
         number = clips if name == "train" else (clips + 1) // 2
         by_class = {label: files[: number or None] for label, files in rows[name].items()}
         average = round(np.mean([len(files) for files in rows[name].values()]))
-        by_class[OTHER] = sorted(others[name], key=lambda path: hash_order(path.stem))[
-            : number or 2 * average
-        ]
+        most = number or 2 * average
+        by_class[OTHER] = sorted(others[name], key=lambda path: hash_order(path.stem))[:most]
         noise = {path.stem: load_audio(path) for path in known[name]}
         snrs = (*SNRS, *HARDER) if name == "test" else SNRS
-        utterances = [
-            write_mixture(out / "wav" / name, clip, snr, noise) for clip in usable(by_class) for snr in snrs
-        ]
+        folder, every = out / "wav" / name, usable(by_class)
+        utterances = [write_mixture(folder, clip, snr, noise) for clip in every for snr in snrs]
         write_data_directory(out / name, utterances)
         print(f"{name}: {len(utterances)} clips of {len(by_class)} classes")
     windows = []
-    for path in others["test"][: SMALL if size == "small" else None]:
-        mixture = write_mixture(
-            out / "wav/background", (path.stem, OTHER, load_audio(path)), BACKGROUND_SNR, noise
-        )
+    for path in others["test"][: SMALL if small else None]:
+        clip = path.stem, OTHER, load_audio(path)
+        mixture = write_mixture(out / "wav/background", clip, BACKGROUND_SNR, noise)
         for start in map(float, np.arange(0, mixture.duration - CLIP / SAMPLE_RATE, hop)):
             window = {"id": f"{mixture.id}-{round(100 * start):06d}", "start": start, "duration": None}
             windows.append(replace(mixture, **window, end=start + CLIP / SAMPLE_RATE))

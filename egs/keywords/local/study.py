@@ -47,6 +47,7 @@ from ia3_speech.scoring.table import Rate, markdown_table
 LOCAL = Path(__file__).resolve().parent
 METHODS = yaml.safe_load((LOCAL.parent / "conf/methods.yaml").read_text("utf-8"))
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
+SETS = ("train", "dev", "test")
 BATCH = 16
 FALSE_ALARMS = 0.1  # an hour: one in ten
 
@@ -133,25 +134,16 @@ def train(study: Study, label: str) -> None:
     base, rates, epochs = located(options.base), options.rates, options.epochs
     if study.small:
         rates = epochs = 1
-    sets = {
-        name: list(read_data_directory(data / name, text=False))
-        for name in ("train", "dev", "test", "background")
-        if (data / name).is_dir()
-    }
+    names = [name for name in (*SETS, "background") if (data / name).is_dir()]
+    sets = {name: list(read_data_directory(data / name, text=False)) for name in names}
     classes = sorted({utterance.labels[label] for utterance in sets["train"]})
     frozen = load_classifier(base, classes)
-    rows = {
-        name: [
-            {
-                "features": frozen.features(wave, 0),
-                "label": classes.index(utterance.labels[label]),
-                "snr": utterance.labels.get("snr", "clean"),
-            }
-            for utterance, wave in load_utterances(utterances)
-        ]
-        for name, utterances in sets.items()
-    }
-    sources = [*(data / name for name in sets), *(base_files(base) or ())]
+    rows = {name: [] for name in names}
+    for name, utterances in sets.items():
+        for utterance, wave in load_utterances(utterances):
+            row = {"features": frozen.features(wave, 0), "snr": utterance.labels.get("snr", "clean")}
+            rows[name].append(row | {"label": classes.index(utterance.labels[label])})
+    sources = [*(data / name for name in names), *(base_files(base) or ())]
 
     def run(rate: float, seed: int) -> float:
         out = study.exp / f"{method}_rate{rate:g}_seed{seed}"

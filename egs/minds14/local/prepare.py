@@ -44,10 +44,8 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
         for name, chosen in divide(calls, speakers_known=False).items():
             write_set(out / name, chosen, size)
     else:
-        raise UserError(
-            f"{corpus}: neither train/ and test/ nor {', '.join(ACCENTS)}, with wav.scp and the rest of a "
-            f"Kaldi data directory (run.sh without --corpus says where they come from)"
-        )
+        layouts = f"neither train/ and test/ nor {', '.join(ACCENTS)}, as Kaldi data directories"
+        raise UserError(f"{corpus}: {layouts} (run.sh without --corpus says where they come from)")
 
 
 def calls_of(data: Path, accent: str, allow_pipes: bool) -> list[Utterance]:

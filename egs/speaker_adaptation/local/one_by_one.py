@@ -74,9 +74,8 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
     """The result of the folds on the first few, and word errors in the others before and after."""
     others = utterances[few:]
     if not others:
-        raise UserError(
-            f"{utterances[0].speaker} has {len(utterances)} utterances: with --k {few} none is left"
-        )
+        speaker, count = utterances[0].speaker, len(utterances)
+        raise UserError(f"{speaker} has {count} utterances: with --k {few} none is left")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data_directory(folder / "data", utterances[:few])

@@ -63,10 +63,8 @@ def main(
         data = read_data_directory(folder, allow_pipes=allow_pipes)
         utterances, labels = data.utterances, data.speaker_labels
     else:
-        raise UserError(
-            f"{corpus}: neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762 "
-            f"as it was published (train/, test/, WAVE/)"
-        )
+        layouts = "neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762"
+        raise UserError(f"{corpus}: {layouts} as it was published (train/, test/, WAVE/)")
     by_speaker = DataDirectory(folder, utterances).speakers
     if few := [speaker for speaker, spoken in by_speaker.items() if len(spoken) < MIN_UTTERANCES]:
         print(f"left out, with fewer than {MIN_UTTERANCES} utterances: {' '.join(few)}")
@@ -74,9 +72,8 @@ def main(
     if size == "small":
         names = evenly_spaced(names, SMALL_SPEAKERS)
         by_speaker = {name: evenly_spaced(by_speaker[name], SMALL_UTTERANCES) for name in names}
-    write_set(
-        out / "test", [utterance for name in names for utterance in by_speaker[name]], speaker_labels=labels
-    )
+    spoken = [utterance for name in names for utterance in by_speaker[name]]
+    write_set(out / "test", spoken, speaker_labels=labels)
 
 
 def record(out: Path) -> list[Utterance]:

@@ -91,11 +91,11 @@ def main(options: Options) -> None:
         study.once("stage 1, prepare", study.data, sources, prepare, **parts)
     if study.runs(2):
         plan(study.data, conditions, epochs)
-    for condition in conditions if study.runs(3) else ():
-        for system in TRAINED:
+    for condition in conditions:
+        for system in TRAINED if study.runs(3) else ():
             train(study, condition, system, epochs, options.rounds)
-    for condition in conditions if study.runs(4) else ():
-        for system in SYSTEMS:
+    for condition in conditions:
+        for system in SYSTEMS if study.runs(4) else ():
             print(f"decode {condition} with {system}", flush=True)
             decode(study.data / condition, study.exp / condition, system)
     if study.runs(5):
@@ -159,9 +159,8 @@ def decode(data: Path, exp: Path, system: str) -> None:
         if (system in TEST_TIME and suffix) or all(current):
             continue
         test = read_data_directory(folder, text=False)
-        decoded = (
-            at_test_time(system, data, test) if system in TEST_TIME else with_adapters(system, exp, test)
-        )
+        decoder = (at_test_time, data) if system in TEST_TIME else (with_adapters, exp)
+        decoded = decoder[0](system, decoder[1], test)
         for out, (result, recognizer, seconds) in zip(outs, decoded, strict=True):
             record = decoding_record(recognizer, result, folder)
             record |= {"system": system, "cpu_seconds": round(seconds, 2)}
@@ -174,14 +173,12 @@ Decoded = tuple[Decoding, Recognizer, float]  # by one search, and the processor
 
 def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
     """Decode a test set with the base, with an adapter, or with those of its speakers, search by search."""
-    options: dict[str, Any] = {}
-    adapters = None
-    if system in TRAINED and (exp / system / "all/adapter").is_dir():
-        options["adapter"] = exp / system / "all/adapter"
-    elif system in TRAINED:
+    whole, adapters = exp / system / "all/adapter", None
+    options = LOAD | ({"adapter": whole} if whole.is_dir() else {})
+    if system in TRAINED and not whole.is_dir():
         adapters = speaker_adapters(exp / system, test.utterances)
     for search in SEARCHES.values():
-        recognizer = load("mini", search=SearchOptions(search=search), **LOAD, **options).recognizer
+        recognizer = load("mini", search=SearchOptions(search=search), **options).recognizer
         started = time.process_time()
         result = decode_utterances(recognizer, test.utterances, adapters=adapters)
         yield result, recognizer, time.process_time() - started

@@ -1,8 +1,4 @@
-"""The tables of without_transcripts: the gain of each system, compared with training on transcripts.
-
-In: DATA/CONDITION/test; of each system in EXP/CONDITION decode_SEARCH/{text,decode.json}, and cpu.json where
-it was trained. Out: rows, and Markdown.
-"""
+"""The tables of without_transcripts: the gain of each system, compared with training on transcripts."""
 
 from pathlib import Path
 from typing import Any
@@ -53,9 +49,8 @@ def compare(exp: Path, search: str, test: DataDirectory) -> list[dict[str, Any]]
         # The processor's time: of training, else of decoding
         files = [*(exp / system).glob("**/all/cpu.json")] or [folder / "decode.json"]
         used = [read_json(file) for file in files]
-        row["seconds"] = sum(record["cpu_seconds"] for record in used) / sum(
-            record["audio_seconds"] for record in used
-        )
+        seconds, audio = (sum(r[name] for r in used) for name in ("cpu_seconds", "audio_seconds"))
+        row["seconds"] = seconds / audio
         rows.append(row)
     if not rows:
         raise UserError(f"{exp}: nothing has been decoded (run stages 3 and 4)")
@@ -84,8 +79,6 @@ def summary_line(data: Path, test: DataDirectory, words: int) -> str:
     parts = []
     for name, title in (("recordings", "Learnt"), ("dev", "dev")):
         if folders := sorted(data.glob(f"**/{name}")):
-            utterances = [
-                utterance for folder in folders for utterance in read_data_directory(folder, text=False)
-            ]
+            utterances = [u for folder in folders for u in read_data_directory(folder, text=False)]
             parts.append(f"{title}: {summarize(utterances)}")
     return f"{'; '.join(parts)}. Test: {summarize(test.utterances)}, {words} words.\n"
