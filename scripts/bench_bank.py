@@ -42,17 +42,9 @@ GIB = 2**30
 
 
 def main(
-    *,
-    page: Page,
-    base: str = "mini",
-    rows: int = 16,
-    seconds: float = 8.0,
-    repeats: int = 15,
-    loaded: int = 1_000,
-    filled_shape: str = "wav2vec2-base",
-    filled_adapters: int = 10_000,
-    threads: int = 0,
-) -> None:
+    *, page: Page, base: str = "mini", rows: int = 16, seconds: float = 8.0, repeats: int = 15,
+    loaded: int = 1_000, filled_adapters: int = 10_000, threads: int = 0,
+) -> None:  # fmt: skip
     """Measure and write the tables.
 
     Args:
@@ -61,7 +53,6 @@ def main(
         seconds: the longest row; the shortest is half as long
         repeats: number of rounds
         loaded: adapters in the bank while the batch is timed
-        filled_shape: shape of the base of the last table
         filled_adapters: adapters in the banks of the last table; 0 leaves the table out
         threads: of torch; 0: torch's default
     """
@@ -76,7 +67,7 @@ def main(
     )
     parts = [head, *batch_tables(model, waves, repeats, loaded)]
     if filled_adapters:
-        parts += filled_table(filled_shape, filled_adapters, rows)
+        parts += filled_table(filled_adapters, rows)
     page.write("Many adapters at once", f"base {model.name}, {machine()}", *parts)
 
 
@@ -144,9 +135,9 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
     return [markdown_table(head, rows), markdown_table(["in the bank", "microseconds, median"], microseconds)]
 
 
-def filled_table(shape: str, count: int, rows: int) -> list[str]:
+def filled_table(count: int, rows: int) -> list[str]:
     """Memory of full banks; times of selecting from an almost empty bank and from a full bank."""
-    base = base_or_random(shape)
+    base = base_or_random("wav2vec2-base")
     make, cells = random_adapters(base), []
 
     def fill(bank: Bank, seeds: range) -> tuple[list[float], float]:
@@ -168,7 +159,7 @@ def filled_table(shape: str, count: int, rows: int) -> list[str]:
     head = ["vectors", "GiB", "the process grew by, GiB", "add one, µs"]
     head += [f"select {rows} rows of {rows}, µs", f"select {rows} rows of {count:,}, µs"]
     return [
-        f"## {count:,} adapters of the shape of {shape}, {size:,} parameters each",
+        f"## {count:,} adapters of the shape of wav2vec2-base, {size:,} parameters each",
         markdown_table(head, cells),
     ]
 

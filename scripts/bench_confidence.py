@@ -32,8 +32,10 @@ from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 
+SearchName = Literal["greedy", "beam"]
 TSALLIS = 1 / 3  # the order that the paper recommends
 REPLICATES = 1000
+TEMPERATURES = (1.0, 2.0)  # divide the logits
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,7 @@ MEASURES: dict[str, Callable[[Evidence], float]] = {
 
 
 def main(
-    data: Path,
-    *,
-    page: Page,
-    every: int = 1,
-    base: str = "mini",
-    search: Literal["greedy", "beam"] = "greedy",
-    temperatures: list[float] = [1.0, 2.0],  # noqa: B006  (not changed)
+    data: Path, *, page: Page, every: int = 1, base: str = "mini", search: SearchName = "greedy"
 ) -> None:
     """Measure and write the table.
 
@@ -112,7 +108,6 @@ def main(
         every: take each n-th of its sorted utterances
         base: mini, a folder or a hub id
         search: greedy, or beam with the base's language model
-        temperatures: divide the logits
     """
     recognizer = load(base, search=SearchOptions(search), vad="off").recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
@@ -125,7 +120,7 @@ def main(
         owners += [number] * len(text.split())
     correct, owner = np.array(right), np.array(owners)
     rows = [[name] for name in MEASURES]
-    for temperature in temperatures:
+    for temperature in TEMPERATURES:
         words = []
         for each, text in zip(logits, texts, strict=True):
             words += evidence(each, text, recognizer.base.vocabulary, temperature)
@@ -136,7 +131,7 @@ def main(
         f"{data.parent.name}/{data.name}, {len(utterances)} utterances, {search} search: "
         f"{len(correct):,} words, {(~correct).sum():,} of them wrong ({percent((~correct).mean())} %)"
     )
-    head = ["measure", *(name for t in temperatures for name in (f"area, T = {t:g}", "errors found"))]
+    head = ["measure", *(name for t in TEMPERATURES for name in (f"area, T = {t:g}", "errors found"))]
     page.write("Measures of word confidence", setup, markdown_table(head, rows))
 
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,40 +33,32 @@ from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.table import markdown_table
 
 ONE_BY_ONE = 0
+COUNTS = (ONE_BY_ONE, 4, 8)  # utterances in a batch of the pipeline and of onnx-asr
+SECONDS = (ONE_BY_ONE, 10, 20, 40, 80)  # of padded audio in a batch of ours
 Texts = Callable[[list[np.ndarray], int], list[str]]  # waveforms, the size of a batch → texts
 
 
-def main(
-    *,
-    data: Path,
-    page: Page,
-    utterances: int = 40,
-    base: str = "mini",
-    counts: list[int] = [ONE_BY_ONE, 4, 8],  # noqa: B006  (not changed)
-    seconds: list[int] = [ONE_BY_ONE, 10, 20, 40, 80],  # noqa: B006
-) -> None:
+def main(*, data: Path, page: Page, utterances: int = 40, base: str = "mini") -> None:
     """Measure and write the table.
 
     Args:
         data: Kaldi directory; its texts are not used
         utterances: number of utterances, evenly spaced
         base: mini, a folder or a hub id
-        counts: utterances in a batch of the pipeline and of onnx-asr; 0: one by one, without batches
-        seconds: of padded audio in a batch of ours; 0: one by one
     """
     waves = [
         load_utterance(utterance) for utterance in evenly_spaced([*read_data_directory(data)], utterances)
     ]
     audio = sum(map(len, waves)) / SAMPLE_RATE
-    systems: dict[str, tuple[Callable[[str, str], Texts], list[int]]] = {
-        "transformers' pipeline, fp32": (pipeline_texts, counts),
-        "onnx-asr, fp32": (onnx_asr_texts, counts),
-        **{f"ours, {precision}": (our_texts, seconds) for precision in ("fp32", "bf16", "auto")},
+    systems: dict[str, tuple[Callable[[str, str], Texts], Sequence[int]]] = {
+        "transformers' pipeline, fp32": (pipeline_texts, COUNTS),
+        "onnx-asr, fp32": (onnx_asr_texts, COUNTS),
+        **{f"ours, {precision}": (our_texts, SECONDS) for precision in ("fp32", "bf16", "auto")},
     }
     if base == "mini":  # it comes with a language model
-        systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, counts[:1])
+        systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, COUNTS[:1])
         for precision in ("fp32", "bf16", "auto"):
-            systems[f"ours with the language model, {precision}"] = (our_texts, [ONE_BY_ONE, 40])
+            systems[f"ours with the language model, {precision}"] = (our_texts, (ONE_BY_ONE, 40))
     rows, of_pipeline = [], []
     for name, (make, sizes) in systems.items():
         times, texts = in_child(measure, make, name, base, sizes, waves)
@@ -85,7 +77,7 @@ def main(
 
 
 def measure(
-    make: Callable[[str, str], Texts], name: str, base: str, sizes: list[int], waves: list[np.ndarray]
+    make: Callable[[str, str], Texts], name: str, base: str, sizes: Sequence[int], waves: list[np.ndarray]
 ) -> tuple[list[float], list[str] | str]:
     """Seconds for each size of batch, and the texts; no seconds and the reason if the system is missing."""
     try:

@@ -41,6 +41,7 @@ from ia3_speech.session import load
 
 JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|in|and|or|of) ")
 OTHERS = 1000  # terms of a list with others, and of the list that is timed
+WEIGHTS = (0.5, 1.0, 1.5, 2.0)  # of `--hotword-weight`
 LISTS = 3  # of each length, on out-of-domain speech
 TIMED_EVERY = 5  # utterances of out-of-domain speech
 TIMED_ROUNDS = 3
@@ -78,15 +79,9 @@ class Set:
 
 
 def main(
-    *,
-    page: Page,
-    base: str = "mini",
-    data: Path = ROOT.parent / "shared/data",
-    work: Path = ROOT / "exp/bench_hotwords",
-    minutes: float = 13.0,
-    train_minutes: float = 25.0,
-    weights: list[float] = [0.5, 1.0, 1.5, 2.0],  # noqa: B006  (not changed)
-) -> None:
+    *, page: Page, base: str = "mini", data: Path = ROOT.parent / "shared/data",
+    work: Path = ROOT / "exp/bench_hotwords", minutes: float = 13.0, train_minutes: float = 25.0,
+) -> None:  # fmt: skip
     """Measure and write the tables.
 
     Args:
@@ -95,10 +90,9 @@ def main(
         work: keeps the prepared corpora
         minutes: of each test set, at most; of a longer set every second, third … utterance is taken
         train_minutes: the same of the sets on which heard-as forms are learned
-        weights: of `--hotword-weight`
     """
     recognizer = load(base, precision="auto", search=SearchOptions("greedy"), vad="off").recognizer
-    bench = Bench(recognizer, data, work, weights)
+    bench = Bench(recognizer, data, work)
     parts = [bench.out_of_domain(minutes)]
     for recipe, name in CORPORA.items():
         if (data / name).is_dir() and (ROOT / "egs" / recipe / "local/terms.py").is_file():
@@ -118,10 +112,10 @@ def main(
 
 
 class Bench:
-    """The base, its searches and the weights, which all tables share."""
+    """The base and its searches, which all tables share."""
 
-    def __init__(self, recognizer: Recognizer, data: Path, work: Path, weights: list[float]):
-        self.recognizer, self.data, self.work, self.weights = recognizer, data, work, weights
+    def __init__(self, recognizer: Recognizer, data: Path, work: Path):
+        self.recognizer, self.data, self.work = recognizer, data, work
         with_lm = (Path(recognizer.base.model.config.name_or_path) / "lm.arpa.gz").is_file()
         kinds = ("greedy", *["beam"] * with_lm)
         self.searches = {kind: make_search(SearchOptions(kind), recognizer.base)[0] for kind in kinds}
@@ -158,7 +152,7 @@ class Bench:
         learned = self.learn(name, source, plain, train_minutes)
         others = [term for term in self.mixed_in[: OTHERS - len(plain)] if term.text not in terms]
         test = self.read(f"{name}-test", source / "test", minutes)
-        runs = [("none", [], None), *(("terms", plain, weight) for weight in self.weights)]
+        runs = [("none", [], None), *(("terms", plain, weight) for weight in WEIGHTS)]
         runs += [("terms, heard-as", learned, HOTWORD_WEIGHT)]
         runs += [("with others", plain + others, HOTWORD_WEIGHT)]
         rows = []
@@ -193,7 +187,7 @@ class Bench:
         rows = []
         for kind, count in product(self.searches, (0, 100, OTHERS)):
             lists = [random.Random(count + n).sample(unspoken, count) for n in range(LISTS if count else 1)]
-            for weight in self.weights if count else (0.0,):
+            for weight in WEIGHTS if count else (0.0,):
                 searches = [self.search(kind, [*map(Hotword, terms)], weight) for terms in lists]
                 errors, wers, counts = zip(*map(general.errors, searches, lists), strict=True)
                 false = mean(each[FALSE] / general.hours for each in counts)

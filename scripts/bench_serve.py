@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from bench_bank import random_adapters
@@ -35,7 +34,7 @@ from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.spec import term_at
 from ia3_speech.cli import command
-from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.hypotheses import GreedySearch
@@ -45,6 +44,8 @@ from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions
 
+SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
+MAX_WAIT_MS = 20.0  # of the engine
 GOAL = 2.0  # seconds that 95 % of the requests may take
 HEAD = ("system", "arrivals / s", "answers / s", "p50, s", "p95, s", "audio s / s", "memory, GB")
 Answer = Callable[[np.ndarray, int], str]  # a wave and the number of its adapter → the text
@@ -62,43 +63,31 @@ class Setup:
     clients: int
     seconds: float
     batch_seconds: float
-    max_wait_ms: float
 
 
 def main(
-    *,
-    page: Page,
-    base: str = "mini",
-    audio: Path = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio",
-    adapters: int = 100,
-    clients: int = 32,
-    rates: list[float] = [1.5, 2.0, 2.5, 3.0, 4.0],  # noqa: B006  (not changed)
-    seconds: float = 25.0,
-    replicas: list[int] = [],  # noqa: B006
+    *, page: Page, base: str = "mini", adapters: int = 100, clients: int = 32, seconds: float = 25.0,
+    rates: list[float] = [1.5, 2.0, 2.5, 3.0, 4.0], replicas: list[int] = [],  # noqa: B006
     batch_seconds: float = 16.0,
-    max_wait_ms: float = 20.0,
-) -> None:
+) -> None:  # fmt: skip
     """Measure each system at each rate.
 
     Args:
         base: mini, a folder or a hub id
-        audio: a folder of utterances
         adapters: number of random adapters, one of which each request names
         clients: requests at the same time, at most
         rates: requests a second, one after another
         seconds: of arrivals at each rate
         replicas: numbers of replicas of Ray Serve to measure too
         batch_seconds: of padded audio in a batch
-        max_wait_ms: of the engine
     """
-    files = sorted(file for file in audio.rglob("*") if file.suffix in AUDIO_SUFFIXES)
-    waves = [load_audio(file) for file in files]
+    waves = [load_audio(file) for file in sorted((SHIPPED / "audio").iterdir())]
     names = ["base", "mixed", "swapped", "pipeline", *(f"ray {count}" for count in replicas)]
     rows, best = [], dict.fromkeys(names, "at no rate")
     with tempfile.TemporaryDirectory() as home:
         os.environ["IA3_SPEECH_HOME"] = home
         stored = stored_adapters(load_base(base), adapters)
-        setup = Setup(*stored, waves, clients, seconds, batch_seconds, max_wait_ms)
+        setup = Setup(*stored, waves, clients, seconds, batch_seconds)
         for name in names:
             system = ray_system(int(name[4:])) if name.startswith("ray ") else SYSTEMS[name]
             with system(setup) as answer:
@@ -167,7 +156,7 @@ def engine_system(mixed: bool) -> Callable:
         cache = MeteredCache(Bank(setup.base), len(setup.adapters), 1e12, metrics)
         for terms in setup.terms:  # the disk isn't measured
             cache.row(terms)
-        engine = Engine(cache, setup.batch_seconds, setup.max_wait_ms / 1000, metrics)
+        engine = Engine(cache, setup.batch_seconds, MAX_WAIT_MS / 1000, metrics)
 
         def answer(wave: np.ndarray, voice: int) -> str:
             return search(QueueHandle(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
@@ -255,7 +244,7 @@ def ray_system(replicas: int) -> Callable:
 
         search = GreedySearch(setup.base.vocabulary)
         options = EngineOptions(
-            base=setup.base.name, batch_seconds=setup.batch_seconds, max_wait_ms=setup.max_wait_ms
+            base=setup.base.name, batch_seconds=setup.batch_seconds, max_wait_ms=MAX_WAIT_MS
         )
         ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
         serve.start(proxy_location="Disabled")

@@ -43,6 +43,7 @@ from ia3_speech.training.trainer import Trainer, peak_memory_bytes
 
 PAPER = ("key", "value", "ffn")
 FIVE = (*PAPER, "ffn_output", "attention_output")
+RACE_DEV = (24, 4)  # utterances of dev, and epochs, of the last table
 RATES = {"ia3": 1e-2, "lora": 1e-3, "full": 1e-4}
 MIB = 2**20
 AfterEpoch = Callable[[float], None]
@@ -120,7 +121,7 @@ class Run:
 
 def main(
     *, train: Path, dev: Path, page: Page, shapes: list[str] = ["mini", "wav2vec2-base"],  # noqa: B006
-    utterances: int = 12, race_utterances: int = 30, dev_utterances: int = 24, epochs: int = 4,
+    utterances: int = 12, race_utterances: int = 30,
 ) -> None:  # fmt: skip
     """Measure and write the tables.
 
@@ -130,8 +131,6 @@ def main(
         shapes: bases: mini, or a random base in the shape wav2vec2-base or tiny
         utterances: of train for the first tables, evenly spaced; for other bases than mini a third of them
         race_utterances: of train for the last table; 0 leaves the table out
-        dev_utterances: of dev for the last table
-        epochs: of the last table
     """
 
     def run(systems: list[System], shape: str, count: int, *race: int) -> dict[System, Run]:
@@ -147,7 +146,7 @@ def main(
         systems = [system for system in SYSTEMS if system.dropout or shape != "mini"]
         parts += [f"## {shape}", speed_table(run(systems, shape, count))]
     if race_utterances:
-        parts += race_table(run(RACE, "mini", race_utterances, dev_utterances, epochs), race_utterances)
+        parts += race_table(run(RACE, "mini", race_utterances, *RACE_DEV), race_utterances)
     page.write("Training", machine(), *parts)
 
 

@@ -27,15 +27,12 @@ NOISE_DB = 15.0  # of speech above the noise
 HEAD = ["recordings", "`--vad`", "WER %", "change %", "insertions %", "deletions %"]
 
 
-def main(
-    *, data: Path, page: Page, base: str = "mini", adapter: str | None = None, search: str = "beam"
-) -> None:
+def main(*, data: Path, page: Page, base: str = "mini", search: str = "beam") -> None:
     """Measure and write the table.
 
     Args:
         data: a data directory with audio and texts
         base: mini, a folder or a hub id
-        adapter: a registered adapter or a folder
         search: greedy, or beam with the base's language model
     """
     directory = read_data_directory(data, spk_sort=False)
@@ -46,7 +43,7 @@ def main(
         for speaker, group in groups.items()
     ]
     long = DataDirectory(directory.path, joined)
-    recognizer = load(base, adapter=adapter, precision="auto", search=SearchOptions(search)).recognizer
+    recognizer = load(base, precision="auto", search=SearchOptions(search)).recognizer
     rows = []
     for name, change in (("as read", lambda wave: wave), (f"noise at {NOISE_DB:g} dB", with_noise)):
         texts = recognizer.texts([change(waves[utterance.id]) for utterance in directory])

@@ -32,21 +32,15 @@ Spoken = tuple[str, float | None]  # a word and its start in seconds; None where
 # word before
 
 
-def main(
-    sentences: Path, *, page: Page, base: str = "mini", lm: Path | None = None, recordings: int = 3,
-    vad: str = "energy",
-) -> None:  # fmt: skip
+def main(sentences: Path, *, page: Page, base: str = "mini", recordings: int = 3) -> None:
     """Measure and write the table.
 
     Args:
         sentences: a text file, a sentence a line
         base: mini, a folder or a hub id
-        lm: a language model, for beam search (default: greedy search)
         recordings: of 20 sentences each
-        vad: off, energy or silero
     """
-    options = SearchOptions(lm=lm) if lm else SearchOptions("greedy")
-    recognizer = load(base, search=options, vad=vad).recognizer
+    recognizer = load(base, search=SearchOptions("greedy"), vad="energy").recognizer
     errors = [time_errors(recognizer, *speak(sentences, number)) for number in range(recordings)]
     rows = []
     for name, parts in zip(("error of starts", "error of ends"), zip(*errors, strict=True), strict=True):
@@ -55,7 +49,7 @@ def main(
         rows.append([name, len(milliseconds), *percentiles])
     page.write(
         "Word times",
-        f"base {recognizer.base.name}, {recognizer.search_record['search']} search, {recordings} recordings "
+        f"base {recognizer.base.name}, greedy search, {recordings} recordings "
         f"of {SENTENCES_OF_RECORDING} sentences spoken by espeak-ng in {len(VOICES)} voices; words that were "
         "recognised correctly.",
         markdown_table(["", "words", "median", "90th percentile"], rows),

@@ -92,13 +92,9 @@ def without_held_out(lines: Iterable[str], held_out: Iterable[str]) -> Iterator[
 
 
 def main(
-    *,
-    data: Path,
-    out: Path,
-    moby_dick: Path | None = None,
-    bible: Path | None = None,
+    *, data: Path, out: Path, moby_dick: Path | None = None, bible: Path | None = None,
     only_books: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write the text.
 
     Args:

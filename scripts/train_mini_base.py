@@ -119,18 +119,6 @@ class SharedDropout(nn.Dropout1d):
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
-def parameter_groups(model, options: Options) -> list[dict]:
-    """AdamW's groups: the head, then the layers from the top down."""
-    body = model.wav2vec2
-    head = [*body.adapter.parameters(), *model.lm_head.parameters()]
-    groups = [{"params": head, "peak": options.head_rate, "name": "head"}]
-    for depth, layer in enumerate([*reversed(body.encoder.layers)][: options.upper_layers]):
-        parameters = [*layer.parameters(), *(body.encoder.layer_norm.parameters() if depth == 0 else [])]
-        rate = options.rate * options.layer_decay**depth
-        groups.append({"params": parameters, "peak": rate, "name": f"-{depth}"})
-    return groups
-
-
 def schedule(part: float) -> float:
     """Warm-up over 2 %, constant to 30 %, then a cosine to 2 % of the rate."""
     if part < 0.3:
@@ -205,7 +193,13 @@ class Trainer:
             folder = options.out / "hidden"
             upper = UpperLayers(model, material, folder, options.upper_layers, options.cached_hours)
             self.trained, self.batch_of = upper.model, upper.batch
-        self.groups = parameter_groups(model, options)
+        body = model.wav2vec2
+        head = [*body.adapter.parameters(), *model.lm_head.parameters()]
+        self.groups = [{"params": head, "peak": options.head_rate, "name": "head"}]
+        for depth, layer in enumerate([*reversed(body.encoder.layers)][: options.upper_layers]):
+            parameters = [*layer.parameters(), *(body.encoder.layer_norm.parameters() if depth == 0 else [])]
+            rate = options.rate * options.layer_decay**depth
+            self.groups.append({"params": parameters, "peak": rate, "name": f"-{depth}"})
         self.parameters = [p for g in self.groups for p in g["params"]]
         model.requires_grad_(False)
         for p in self.parameters:

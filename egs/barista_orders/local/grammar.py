@@ -68,14 +68,11 @@ def nearest(ordered: Mapping[str, str], hypothesis: str) -> str:
     """
 
     def cost(sentence: str) -> float:
-        return Levenshtein.distance(sentence, hypothesis) + (0 if has_article(sentence) else len("a ") - 0.5)
+        lead = next(lead for lead in LEADS if sentence.startswith(f"{lead} "))
+        has_article = sentence[len(lead) :].split()[0] in ARTICLES
+        return Levenshtein.distance(sentence, hypothesis) + (0 if has_article else len("a ") - 0.5)
 
     return min(sentences(ordered), key=cost)
-
-
-def has_article(sentence: str) -> bool:
-    lead = next(lead for lead in LEADS if sentence.startswith(f"{lead} "))
-    return sentence[len(lead) :].split()[0] in ARTICLES
 
 
 def main(data: Path, decoded: Path, out: Path) -> None:
