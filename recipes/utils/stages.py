@@ -65,12 +65,6 @@ class DecodingOptions(StudyOptions):
     """number of jobs that share the decoding of a set"""
     precision: Literal["no", "bf16", "auto"] = "auto"
     """precision of the computations in decoding; auto: bf16 if it is faster on this machine"""
-    decode_opts: str = ""
-    """further options of decode"""
-    train_opts: str = ""
-    """further options of train"""
-    small_opts: str = "--epochs 2"
-    """training options that --size small adds"""
     retrain: bool = False
     """train again what was trained before the data changed"""
     out_of_domain: str = "shipped"
@@ -164,7 +158,7 @@ class Study:
         options, log = self.options, "_".join(out.relative_to(self.exp).parts)
         words = python("decode", "--base", located(options.base), "--search", "greedy")
         words += ["--precision", options.precision]
-        words += [*(["--adapter", adapter] if adapter else []), *shlex.split(options.decode_opts), data, out]
+        words += [*(["--adapter", adapter] if adapter else []), data, out]
         print(f"decode {data.name} with {out.parent.name}", flush=True)
         if options.nj > 1:
             self.job("decode", f"{log}.JOB.log", [*words, "--part", f"JOB/{options.nj}"], options.nj)

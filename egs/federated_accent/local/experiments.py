@@ -127,7 +127,7 @@ def central(data: Path, out: Path, config: dict) -> None:
     write_json(out / "done.json", config)
 
 
-def identify(data: Path, exp: Path, base: str, speakers: int, size: Size) -> None:
+def identify(data: Path, exp: Path, base: str, size: Size) -> None:
     """Write how well a server can identify a client, from vectors that were trained on either half of a
     speaker's utterances.
 
@@ -136,7 +136,7 @@ def identify(data: Path, exp: Path, base: str, speakers: int, size: Size) -> Non
     in it; how far the mean of five clients' factors of LoRA is from the mean of their products; and the sizes
     of what would travel. Tomashenko et al. 2021, arXiv 2111.03777."""
     config, updates = settings(data, exp, base, size, 1), {}
-    folders = task.client_folders(data)[: 4 if size == "small" else speakers]
+    folders = task.client_folders(data)[: 4 if size == "small" else None]
     for method in ("ia3", "lora"):
         learner = task.Learner(base, method, config["seed"])
         start, rate = learner.arrays, config["rate"] if method == "ia3" else 1e-3

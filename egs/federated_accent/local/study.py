@@ -22,8 +22,6 @@ class Options(CorpusOptions):
     """number of rounds of each experiment"""
     only: str = ""
     """'NAME;NAME': run these experiments only"""
-    speakers: int = 125
-    """largest number of speakers on whom re-identification is measured"""
 
 
 def main(options: Options) -> None:
@@ -43,7 +41,7 @@ def main(options: Options) -> None:
         for seed in range(1, options.seeds + 1):
             run(study.data, study.exp, base, options.rounds, seed, wanted, options.size)
     if study.runs(3) and not (study.exp / "identify.json").is_file():
-        identify(study.data, study.exp, base, options.speakers, options.size)
+        identify(study.data, study.exp, base, options.size)
     if study.runs(4):
         study.write_results([*tables(study.exp)], {})
 

@@ -31,14 +31,14 @@ CLIP = 2 * SAMPLE_RATE  # of other speech, and the windows of the background
 SNRS = ("clean", "20", "10", "5", "0")  # dB
 HARDER = ("-5", "-10")  # dB, of the test set alone
 BACKGROUND_SNR = "10"  # as in Picovoice's wake-word benchmark
+HOP = 1.0  # seconds from one window of the background to the next
 SMALL = 4  # clips of a class with --size small
 Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
 
 
 def prepare(
-    corpus: Path, out: Path, *, speech_train: str, speech_test: str, noises: Path, clips: int = 0,
-    hop: float = 1.0, size: Size = "full",
-) -> None:  # fmt: skip
+    corpus: Path, out: Path, *, speech_train: str, speech_test: str, noises: Path, clips: int, size: Size
+) -> None:
     """Mix keywords and other speech with noise.
 
     Args:
@@ -48,7 +48,6 @@ def prepare(
         speech_test: folders of other speech to test on, by other readers
         noises: folder with a recording a place
         clips: of each class in train, and half as many in dev and in test; 0: all
-        hop: seconds from one window of the background to the next
         size: small takes a little of each set
     """
     clips = SMALL if size == "small" else clips
@@ -80,11 +79,11 @@ def prepare(
     for path in others["test"][: SMALL if small else None]:
         clip = path.stem, OTHER, load_audio(path)
         mixture = write_mixture(out / "wav/background", clip, BACKGROUND_SNR, noise)
-        for start in map(float, np.arange(0, mixture.duration - CLIP / SAMPLE_RATE, hop)):
+        for start in map(float, np.arange(0, mixture.duration - CLIP / SAMPLE_RATE, HOP)):
             window = {"id": f"{mixture.id}-{round(100 * start):06d}", "start": start, "duration": None}
             windows.append(replace(mixture, **window, end=start + CLIP / SAMPLE_RATE))
     write_data_directory(out / "background", windows)
-    print(f"background: {len(windows)} windows, {len(windows) * min(hop, 2) / 3600:.2f} hours")
+    print(f"background: {len(windows)} windows, {len(windows) * HOP / 3600:.2f} hours")
 
 
 def recordings(folders: str) -> list[Path]:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import yaml
-from prepare import prepare
+from prepare import HOP, prepare
 from stages import CorpusOptions, Study, located, python
 from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
@@ -66,8 +66,6 @@ class Options(CorpusOptions):
     """recordings of noise, one for each place"""
     clips: int = 0
     """clips of each class in train, half as many in dev and test; 0: all"""
-    hop: float = 1.0
-    """seconds from one window of the background speech to the next"""
     methods: str = " ".join(METHODS)
     """methods to compare"""
     rates: int = 3
@@ -90,7 +88,7 @@ def main(options: Options) -> None:
         if not (options.speech_train and options.speech_test and options.noises):
             raise UserError("give `speech_train`, `speech_test` and `noises`")
         speech = f"{options.speech_train} {options.speech_test}".split()
-        names = ("speech_train", "speech_test", "noises", "clips", "hop", "size")
+        names = ("speech_train", "speech_test", "noises", "clips", "size")
         parts = {name: getattr(options, name) for name in names} | {"corpus": corpus}
         sources = [corpus, *map(Path, speech), options.noises, LOCAL / "prepare.py"]
         study.once("stage 1, prepare keywords", study.data, sources, prepare, **parts)
@@ -100,7 +98,7 @@ def main(options: Options) -> None:
             median_run = runs[(len(runs) - 1) // 2]["folder"]
             study.command(python("adapters", "register", "--keep", median_run / "adapter", study.exp.name))
     if study.runs(3):
-        study.write_results([table(study.data, study.exp, options.hop)], {})
+        study.write_results([table(study.data, study.exp)], {})
 
 
 def divide(out: Path, corpus: str) -> None:
@@ -245,11 +243,11 @@ def runs_of(exp: Path, method: str) -> list[dict[str, Any]]:
     return [run for run in runs if best and run["rate"] == best["rate"]]
 
 
-def table(data: Path, exp: Path, hop: float) -> str:
+def table(data: Path, exp: Path) -> str:
     """Markdown: accuracies and F1 of each method by SNR, medians over seeds, and missed keywords."""
     background = data / "background"
     windows = len(read_data_directory(background, text=False)) if background.is_dir() else 0
-    hours, accuracies, f1s = windows * min(hop, 2) / 3600, [], []
+    hours, accuracies, f1s = windows * HOP / 3600, [], []
     for method in METHODS:
         if not (runs := runs_of(exp, method)):
             continue

@@ -59,48 +59,37 @@ EPOCHS_OF_SPEAKERS = 4
 class Options(CorpusOptions):
     """Options of the study."""
 
-    corpus_name: str = "real"
-    """name of the folders below data/ and exp/"""
     minutes: float = 0
     """minutes of speech from each train set, evenly spaced; 0: all"""
     tests: int = 0
     """utterances from each test set, evenly spaced; 0: all"""
     speakers: int = 0
     """number of speakers in the condition speakers; 0: all 85"""
-    epochs: int = 6
-    """largest number of training epochs"""
-    rounds: int = 1
-    """largest number of rounds of self-training"""
-    conditions: str = " ".join(CONDITIONS)
-    """conditions to measure"""
 
 
 def main(options: Options) -> None:
     """Measure adaptation without transcripts."""
-    conditions = options.conditions.split()
-    study = Study(__file__, options.corpus_name, options)
-    if unknown := sorted({*conditions} - {*CONDITIONS}):
-        raise UserError(f"`conditions`: there is no {unknown[0]} ({', '.join(CONDITIONS)})")
+    study = Study(__file__, "real", options)
     if options.seeds != 1 or options.base != "mini":
         raise UserError("`seeds`, `base`: this measures one seed, on mini")
-    epochs = 2 if study.small else options.epochs
+    epochs = 2 if study.small else 6
     if study.runs(1):
         sources = [options.corpus / "speechocean762", options.corpus / "minds14", Path(__file__).parent]
         names = ("minutes", "tests", "speakers", "size")
         parts = {name: getattr(options, name) for name in names} | {"corpus": str(options.corpus)}
         study.once("stage 1, prepare", study.data, sources, prepare, **parts)
     if study.runs(2):
-        plan(study.data, conditions, epochs)
-    for condition in conditions:
+        plan(study.data, epochs)
+    for condition in CONDITIONS:
         for system in TRAINED if study.runs(3) else ():
-            train(study, condition, system, epochs, options.rounds)
-    for condition in conditions:
+            train(study, condition, system, epochs)
+    for condition in CONDITIONS:
         for system in SYSTEMS if study.runs(4) else ():
             print(f"decode {condition} with {system}", flush=True)
             decode(study.data / condition, study.exp / condition, system)
     if study.runs(5):
         texts, rows = [], []
-        for condition in conditions:
+        for condition in CONDITIONS:
             test = read_data_directory(study.data / condition / "test")
             for search, title in TITLES.items():
                 of_search = compare(study.exp / condition, search, test)
@@ -110,7 +99,7 @@ def main(options: Options) -> None:
         study.write_results(texts, {"systems": rows})
 
 
-def train(study: Study, condition: str, system: str, epochs: int, rounds: int) -> None:
+def train(study: Study, condition: str, system: str, epochs: int) -> None:
     """Train a system of TRAINED on all recordings of a condition into EXP/SYSTEM/all, or on each speaker's
     into EXP/SYSTEM/SPEAKER/all; on texts without dev, few of them, with the package's configuration."""
     data, exp = study.data / condition, study.exp / condition / system
@@ -120,7 +109,7 @@ def train(study: Study, condition: str, system: str, epochs: int, rounds: int) -
         command, *words = TRAINED[system]
         if command == "self_train":
             source = folder / "recordings"
-            words += ["--data", source, "--rounds", rounds]
+            words += ["--data", source]
         else:
             source = folder / "train"
             words = [*words, "--dev", folder / "dev"] if whole else ["--config", "few"]
@@ -241,16 +230,16 @@ class LayerNorms:
 # ---- plan
 
 
-def plan(data: Path, conditions: list[str], epochs: int) -> None:
+def plan(data: Path, epochs: int) -> None:
     """Print how many hours each condition takes on this machine, at most, from the time of a forward pass."""
     base, total = load_base("mini", device="cpu"), 0.0
-    first = read_data_directory(data / conditions[0] / "test").utterances[:4]
+    first = read_data_directory(data / CONDITIONS[0] / "test").utterances[:4]
     waves = [load_utterance(utterance) for utterance in first]
     base.logits(waves[:1])
     started = time.process_time()
     base.logits(waves)
     speed = (time.process_time() - started) * 16_000 / sum(map(len, waves))  # seconds a second of audio
-    for condition in conditions:
+    for condition in CONDITIONS:
         folders = sorted((data / condition).glob("**/recordings"))
         audio, dev, test = (
             sum(u.duration or 0.0 for path in paths for u in read_data_directory(path, text=False)) / 60
