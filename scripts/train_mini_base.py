@@ -13,7 +13,6 @@ their running average is evaluated and shipped.
 import json
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +35,7 @@ from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.errors import UserError  # noqa: E402
+from ia3_speech.model.location import MINI  # noqa: E402
 from ia3_speech.model.precision import in_bfloat16  # noqa: E402
 from ia3_speech.model.sharing import structural_copy  # noqa: E402
 from ia3_speech.training.steps import seed_step  # noqa: E402
@@ -94,21 +94,6 @@ class Options:
     masks: float = 0.15
     evaluate_minutes: float = 8.0
     bf16: bool = False
-
-
-def processor():
-    """29 entries: <pad> is the blank and 0, |, ', a–z; nothing special above, no bos, no eos."""
-    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
-
-    with tempfile.TemporaryDirectory() as folder:
-        vocabulary = Path(folder) / "vocab.json"
-        vocabulary.write_text(json.dumps({c: i for i, c in enumerate(CHARACTERS)}))
-        marks = {"unk_token": "<pad>", "pad_token": "<pad>", "bos_token": None, "eos_token": None}
-        tokenizer = Wav2Vec2CTCTokenizer(
-            str(vocabulary), word_delimiter_token="|", do_lower_case=True, **marks
-        )
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
-    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
 
 
 class SharedDropout(nn.Dropout1d):
@@ -338,11 +323,13 @@ def word_errors(model, items: list[tuple[np.ndarray, str]]) -> dict[str, float]:
 
 def save(model, folder: Path, runs: list[dict]) -> None:
     """fp16 on disk, float32 when loaded; the folder loads with transformers alone."""
+    from transformers import Wav2Vec2Processor
+
     with replacing(folder) as new:
         new.mkdir()
         state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
         model.save_pretrained(new, state_dict=state)
-        processor().save_pretrained(new)
+        Wav2Vec2Processor.from_pretrained(MINI).save_pretrained(new)
         config = json.loads((new / "config.json").read_text())
         config |= {"dtype": "float32", "mask_time_prob": SHIPPED_MASKS}
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n")
