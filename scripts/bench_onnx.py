@@ -92,8 +92,10 @@ def main(
             texts = dict(zip((utterance.id for utterance in chosen), hypotheses, strict=True))
             reference = reference or texts
             score = score_hypotheses(chosen, texts, baseline=reference)
+            files_of = [f for f in base_folder(place).rglob("*") if f.suffix in (".onnx", ".safetensors")]
+            size = sum(file.stat().st_size for file in files_of)
             equal = sum(texts[id] == reference[id] for id in texts)
-            row = [name, f"{size_of(place):.0f}", f"{startup:.2f}", f"{inference / seconds:.4f}"]
+            row = [name, f"{size / 2**20:.0f}", f"{startup:.2f}", f"{inference / seconds:.4f}"]
             change = None if texts is reference else score.change()
             rows.append([*row, f"{equal} of {len(texts)}", score.rate(), change])
     head = ["system", "size, MiB", "start-up, s", "real-time factor", "texts as PyTorch's", "WER %"]
@@ -111,12 +113,6 @@ def run(setup: str, files: list[str]) -> list[Any]:
     words = [sys.executable, "-c", CHILD.format(setup=setup)]
     done = subprocess.run(words, input=json.dumps(files), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
-
-
-def size_of(place: str) -> float:
-    """MiB of the graph in a folder, or of the weights of a base."""
-    folder = base_folder(place)
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.suffix in (".onnx", ".safetensors")) / 2**20
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from bench_bank import random_adapters
@@ -82,14 +83,17 @@ def main(
         batch_seconds: of padded audio in a batch
     """
     waves = [load_audio(file) for file in sorted((SHIPPED / "audio").iterdir())]
-    names = ["base", "mixed", "swapped", "pipeline", *(f"ray {count}" for count in replicas)]
-    rows, best = [], dict.fromkeys(names, "at no rate")
+    systems: dict[str, Callable] = {
+        "base": partial(engine_system, mixed=False), "mixed": partial(engine_system, mixed=True),
+        "swapped": swapped, "pipeline": pipeline_system,
+        **{f"ray {count}": partial(ray_system, replicas=count) for count in replicas},
+    }  # fmt: skip
+    rows, best = [], dict.fromkeys(systems, "at no rate")
     with tempfile.TemporaryDirectory() as home:
         os.environ["IA3_SPEECH_HOME"] = home
         stored = stored_adapters(load_base(base), adapters)
         setup = Setup(*stored, waves, clients, seconds, batch_seconds)
-        for name in names:
-            system = ray_system(int(name[4:])) if name.startswith("ray ") else SYSTEMS[name]
+        for name, system in systems.items():
             with system(setup) as answer:
                 answer(waves[0], 0)
                 for rate in rates:
@@ -149,23 +153,20 @@ def measure(answer: Answer, setup: Setup, rate: float) -> tuple[float, float, fl
 # ---- the systems
 
 
-def engine_system(mixed: bool) -> Callable:
-    @contextmanager
-    def system(setup: Setup) -> Iterator[Answer]:
-        metrics, search = Metrics(), GreedySearch(setup.base.vocabulary)
-        cache = MeteredCache(Bank(setup.base), len(setup.adapters), 1e12, metrics)
-        for terms in setup.terms:  # the disk isn't measured
-            cache.row(terms)
-        engine = Engine(cache, setup.batch_seconds, MAX_WAIT_MS / 1000, metrics)
+@contextmanager
+def engine_system(setup: Setup, mixed: bool) -> Iterator[Answer]:
+    metrics, search = Metrics(), GreedySearch(setup.base.vocabulary)
+    cache = MeteredCache(Bank(setup.base), len(setup.adapters), 1e12, metrics)
+    for terms in setup.terms:  # the disk isn't measured
+        cache.row(terms)
+    engine = Engine(cache, setup.batch_seconds, MAX_WAIT_MS / 1000, metrics)
 
-        def answer(wave: np.ndarray, voice: int) -> str:
-            return search(QueueHandle(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
+    def answer(wave: np.ndarray, voice: int) -> str:
+        return search(QueueHandle(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
 
-        yield answer
-        engine.close()
-        detach(setup.base.model)
-
-    return system
+    yield answer
+    engine.close()
+    detach(setup.base.model)
 
 
 @dataclass(eq=False)
@@ -234,34 +235,21 @@ def pipeline_system(setup: Setup) -> Iterator[Answer]:
     yield from behind_a_queue(run, setup.batch_seconds, same=False)
 
 
-def ray_system(replicas: int) -> Callable:
-    @contextmanager
-    def system(setup: Setup) -> Iterator[Answer]:
-        import ray
-        from ray import serve
+@contextmanager
+def ray_system(setup: Setup, replicas: int) -> Iterator[Answer]:
+    import ray
+    from ray import serve
 
-        from ia3_speech.serve.ray_app import RemoteHandle, Replica
+    from ia3_speech.serve.ray_app import RemoteHandle, Replica
 
-        search = GreedySearch(setup.base.vocabulary)
-        options = EngineOptions(
-            base=setup.base.name, batch_seconds=setup.batch_seconds, max_wait_ms=MAX_WAIT_MS
-        )
-        ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
-        serve.start(proxy_location="Disabled")
-        queues = serve.run(Replica.options(num_replicas=replicas).bind(options), route_prefix=None)
-        yield (lambda wave, voice: search(RemoteHandle(queues).logits([wave], setup.terms[voice])[0]).text)
-        serve.shutdown()
-        ray.shutdown()
-
-    return system
-
-
-SYSTEMS = {
-    "base": engine_system(mixed=False),
-    "mixed": engine_system(mixed=True),
-    "swapped": swapped,
-    "pipeline": pipeline_system,
-}
+    search = GreedySearch(setup.base.vocabulary)
+    options = EngineOptions(base=setup.base.name, batch_seconds=setup.batch_seconds, max_wait_ms=MAX_WAIT_MS)
+    ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
+    serve.start(proxy_location="Disabled")
+    queues = serve.run(Replica.options(num_replicas=replicas).bind(options), route_prefix=None)
+    yield lambda wave, voice: search(RemoteHandle(queues).logits([wave], setup.terms[voice])[0]).text
+    serve.shutdown()
+    ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -341,14 +341,10 @@ def history(options: Options, row: dict) -> list[dict]:
     """The runs that made the weights: those of --init, then this run so far."""
     file = options.init / HISTORY if options.init else None
     before = json.loads(file.read_text()) if file and file.exists() else []
-    changed = []
-    for field in fields(Options):
-        value = getattr(options, field.name)
-        if field.name not in PATHS and value != field.default:
-            flag = f"--{field.name.replace('_', '-')}"
-            changed.append(flag if value is True else f"{flag} {value}")
-    changed += [f"--init ROW_{len(before)}"] if options.init else []
-    return [*before, {"command": " ".join(["train_mini_base.py", *changed]), "seed": options.seed, **row}]
+    words = iter(sys.argv[1:])  # without paths
+    flags = [word for word in words if not (word.lstrip("-") in PATHS and next(words, True))]
+    flags += ["--init", f"ROW_{len(before)}"] if options.init else []
+    return [*before, {"command": " ".join(["train_mini_base.py", *flags]), "seed": options.seed, **row}]
 
 
 def card(runs: list[dict]) -> str:

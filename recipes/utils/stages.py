@@ -219,7 +219,8 @@ def quoted(word: str) -> str:
 def median_seed(exp: Path, system: str, seeds: int) -> int:
     """The seed whose adapter in EXP/SYSTEM_seedN has the median dev WER (of an even number the lower middle
     one)."""
-    files = {seed: exp / f"{system}_seed{seed}/train.json" for seed in range(1, seeds + 1)}
-    return sorted(files, key=lambda seed: (read_json(files[seed]).get("dev_wer", 0.0), seed))[
-        (seeds - 1) // 2
-    ]
+    wer = {
+        seed: read_json(exp / f"{system}_seed{seed}/train.json").get("dev_wer", 0.0)
+        for seed in range(1, seeds + 1)
+    }
+    return sorted(wer, key=wer.__getitem__)[(seeds - 1) // 2]

@@ -11,6 +11,7 @@ Seed s of a sum is compared with seed s of its parts; one seed is shown, and the
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from stages import DecodingOptions, Study, median_seed
 
@@ -65,13 +66,11 @@ class TestSet:
     training: tuple[Path, ...]
 
     @property
-    def cluster(self) -> str | None:
-        return "utterance" if self.system == "domain" else None  # the speakers are unknown
-
-    @property
-    def terms(self) -> Path | None:
-        file = self.exp / f"terms_{self.data.name}"
-        return file if file.is_file() else None
+    def options(self) -> dict[str, Any]:
+        """Of its scores: the unit of the bootstrap (the speakers of the orders are unknown), the terms."""
+        terms = self.exp / f"terms_{self.data.name}"
+        return {"cluster": "utterance" if self.system == "domain" else None,
+                "terms": terms if terms.is_file() else None}  # fmt: skip
 
     def decoded(self, exp: Path, system: str, seed: int) -> Path:
         """The decode directory of a system: below EXP, or where the recipe of this set made it."""
@@ -107,9 +106,8 @@ def main(options: Options) -> None:
             for folder in (base, *(test.decoded(study.exp, test.system, seed) for seed in seeds)):
                 if not (folder / "score.json").is_file():
                     raise UserError(f"{folder}: its recipe has not run there (leave --stage out)")
-            score = [*(["--training", *test.training] if test.training else []),
-                     *(["--cluster", test.cluster] if test.cluster else []),
-                     *(["--terms", test.terms] if test.terms else [])]  # fmt: skip
+            score = ["--training", *test.training] if test.training else []
+            score += [word for name, value in test.options.items() if value for word in (f"--{name}", value)]
             for system, seed in product(WEIGHTS, seeds):
                 if system != test.system:
                     out = test.decoded(study.exp, system, seed)
@@ -163,13 +161,11 @@ def compare(test: TestSet, exp: Path, seed: int) -> tuple[dict[tuple[str, str], 
     )
     texts = {name: read_kaldi_text(test.decoded(exp, name, seed) / "text") for name in ("base", *WEIGHTS)}
     overlap = find_overlap(trained_on, directory) if trained_on else None
-    terms = read_term_list(test.terms, "ctc") if test.terms else None
+    options = test.options | {"overlap": overlap}
+    options["terms"] = read_term_list(options["terms"], "ctc") if options["terms"] else None
     against = {system: [other for other in AGAINST if other != system] for system in WEIGHTS}
     return {
-        (system, other): score_hypotheses(
-            directory, texts[system], baseline=texts.get(other), terms=terms, cluster=test.cluster,
-            overlap=overlap,
-        )
+        (system, other): score_hypotheses(directory, texts[system], baseline=texts.get(other), **options)
         for system, others in ({"base": [""]} | against).items() for other in others
     }, overlap  # fmt: skip
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -145,10 +146,9 @@ class Comparison(Study):
     def decode_all(self, system: str, tests: list[Path]) -> None:
         """Decode and score some sets with each seed of a system."""
         cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # the speakers are unknown
-        for seed in range(1, self.options.seeds + 1):
-            for test in tests:
-                adapter = str(self.exp / f"{system}_seed{seed}/adapter")
-                self.decode_and_score(system, seed, test, *cluster, adapter=adapter)
+        for seed, test in product(range(1, self.options.seeds + 1), tests):
+            adapter = str(self.exp / f"{system}_seed{seed}/adapter")
+            self.decode_and_score(system, seed, test, *cluster, adapter=adapter)
 
     def learning_curve(self, minutes: float) -> None:
         """ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below
@@ -221,10 +221,8 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
     waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
     alone, adapted, method = load_base(base), load_base(base), method_of(adapter)
     load_any(adapted, parse_sum(str(adapter)))
-    runs: dict[str, Callable[[], Any]] = {
-        "base": lambda: alone.logits(waves),
-        "one": lambda: adapted.logits(waves),
-    }
+    runs: dict[str, Callable[[], Any]] = {"base": lambda: alone.logits(waves)}
+    runs["one"] = lambda: adapted.logits(waves)
     if method == "ia3":
         bank = Bank(load_base(base))
         for name in names:
@@ -315,9 +313,8 @@ def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
     a seed is not scored on both sets."""
     folders = [exp / f"{name}_seed{seed}" for seed in range(1, seeds + 1)]
     folders = [folder for folder in folders if (folder / "train.json").is_file()]
-    if not folders or not all(
-        (f / f"decode_greedy_{name}/score.json").is_file() for f in folders for name in SETS
-    ):
+    decoded = [folder / f"decode_greedy_{name}/score.json" for folder in folders for name in SETS]
+    if not folders or not all(file.is_file() for file in decoded):
         return None
     trained = [read_json(folder / "train.json") for folder in folders]
     order = sorted(range(len(folders)), key=lambda at: trained[at]["dev_wer"])
@@ -353,8 +350,10 @@ def gain_chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Char
     high = math.ceil(max(point.x for point in points.values()))
     x = Axis("trained parameters", low, high, [(tick, short(10**tick)) for tick in range(low, high + 1)])
     y = rate_axis("fewer word errors on test, %", [*gains.values()])
-    ours = [point for name, point in points.items() if name.startswith("ia3")]
-    others = [point for name, point in points.items() if not name.startswith("ia3")]
+    ours, others = (
+        [point for name, point in points.items() if name.startswith("ia3") == is_ours]
+        for is_ours in (True, False)
+    )
     series = [Series(ours, "system", "IA³", line=False), Series(others, "third", "other methods", line=False)]
     caption = "The median seed of each method at its best rate on dev"
     return Chart("Gain by trained parameters", caption, x, y, series)
@@ -371,9 +370,7 @@ def measured_curve(
             done = [f for f in folders if (f / "decode_greedy_test/score.json").is_file()]
             if done:
                 curve.setdefault(name, {})[amount] = [scored(folder, "test").value for folder in done]
-    return {
-        name: by_amount | {"all": rows[name]["seeds"]} for name, by_amount in curve.items() if name in rows
-    }
+    return {name: by | {"all": rows[name]["seeds"]} for name, by in curve.items() if name in rows}
 
 
 def curve_figure(curve: Curve, base: float) -> Figure:
@@ -382,9 +379,8 @@ def curve_figure(curve: Curve, base: float) -> Figure:
     rows: list[list[Any]] = [["0 (the base)", *(Rate(base) for _ in curve)]]
     for amount in [*amounts, "all"]:
         seeds = [by_amount.get(amount) for by_amount in curve.values()]
-        rows.append(
-            [amount, *(f"{100 * median(rates):.1f} ({spread(rates)})" if rates else None for rates in seeds)]
-        )
+        cells = (f"{100 * median(rates):.1f} ({spread(rates)})" if rates else None for rates in seeds)
+        rows.append([amount, *cells])
     series = []
     for (name, by_amount), style in zip(curve.items(), ("system", "third", "baseline"), strict=False):
         drawn = [(float(amount), by_amount[amount]) for amount in amounts if amount in by_amount]

@@ -215,11 +215,8 @@ def scores(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def macro_f1(true: np.ndarray, predicted: np.ndarray, count: int) -> float:
     """The mean over classes of 2·hits / (2·hits + false alarms + misses)."""
-    each = []
-    for number in range(count):
-        hits = np.sum((true == number) & (predicted == number))
-        each.append(2 * hits / max(1, np.sum(true == number) + np.sum(predicted == number)))
-    return float(np.mean(each))
+    pairs = [(true == number, predicted == number) for number in range(count)]
+    return float(np.mean([2 * (a & b).sum() / max(1, a.sum() + b.sum()) for a, b in pairs]))
 
 
 def miss_rate(folder: Path, hours: float) -> float:

@@ -55,7 +55,6 @@ TRAINED = {
 }
 TEST_TIME = ("suta", "dsuta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam"}
-TITLES = {"greedy": "greedy", "lm": "beam search, language model"}
 LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "vad": "off"}
 STEP = 3  # forward passes that a step of training takes as long as
 EPOCHS_OF_SPEAKERS = 4
@@ -97,7 +96,8 @@ def main(options: Options) -> None:
         texts, rows = [], []
         for condition in CONDITIONS:
             test = read_data_directory(study.data / condition / "test")
-            for search, title in TITLES.items():
+            for search in SEARCHES:
+                title = "greedy" if search == "greedy" else "beam search, language model"
                 of_search = compare(study.exp / condition, search, test)
                 rows += [{"condition": condition, "search": search} | row for row in of_search]
                 texts.append(table(f"{condition}, {title}", of_search))
