@@ -18,11 +18,11 @@ import numpy as np
 import soundfile
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.data.corpora.csv_folder import DELIMITERS, read_any_utf
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.kaldi.selection import hash_order, hold_out
+from ia3_speech.data.kaldi.directory import hash_order, hold_out
 from ia3_speech.data.recordings import find_recordings
-from ia3_speech.data.spreadsheet import DELIMITERS, read_any_utf
 from ia3_speech.data.utterance import Utterance, find_problem, is_silent
 from ia3_speech.errors import AudioError, UserError
 

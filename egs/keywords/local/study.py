@@ -33,7 +33,7 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 from ia3_speech.commands.classify import load_classifier
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.kaldi.selection import split_data_directory
+from ia3_speech.data.kaldi.directory import split_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import IA3Config

@@ -29,8 +29,8 @@ from ia3_speech.errors import UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.results.conclusion import MIN_PROBABILITY
-from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.few_minutes import train_on_few
