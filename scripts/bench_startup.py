@@ -26,7 +26,9 @@ COMMANDS = {
     "ia3-speech adapters list": "adapters list",
     "ia3-speech transcribe a.wav": f"transcribe {RECORDING}",
     "ia3-speech transcribe --search greedy a.wav": f"transcribe --search greedy {RECORDING}",
-    "ia3-speech transcribe --engine onnx --base graph a.wav": f"transcribe --engine onnx --base graph {RECORDING}",
+    "ia3-speech transcribe --engine onnx --base graph a.wav": (
+        f"transcribe --engine onnx --base graph {RECORDING}"
+    ),
 }
 
 

@@ -36,6 +36,7 @@ from ia3_speech.results.systems import System, find_systems, median_of, test_set
 from ia3_speech.results.tables import warnings_of
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
+    BASE,
     BEAM,
     DEV,
     GREEDY,
@@ -47,7 +48,7 @@ from ia3_speech.scoring.record import (
     load_json,
     read_result,
 )
-from ia3_speech.scoring.sentences import NOT_IMPROVED, change_in_words, no_help
+from ia3_speech.scoring.sentences import NOT_IMPROVED, change_in_words, no_help, out_of_domain_sentence
 from ia3_speech.search import SearchOptions
 
 REGISTERED = "registered.json"  # in an experiment's folder
@@ -283,9 +284,9 @@ def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str],
     if start := shown.train.get("init_adapter"):
         gains[0] += f"; it started from {start}"
     out_of_domain = best.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
-    cost = "on other speech it was not measured"
+    cost = "The effect on other speech was not measured."
     if out_of_domain:
-        cost = change_in_words(out_of_domain.all, "on other speech the adapter", out_of_domain.baseline_label or BASE)
+        cost = out_of_domain_sentence(out_of_domain, "the adapter")
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
         notes.append(
@@ -306,12 +307,13 @@ def gain(result: Result, base: Result) -> str:
     change = change_in_words(result.all, "the adapter", result.baseline_label or BASE)
     if result.search == GREEDY:
         return change
-    both = f"{percent(base.all.wer)} → {percent(result.all.wer)} % word errors with {SEARCHES[result.search]}"
+    search = SEARCHES[result.search].removeprefix(" + ")
+    both = f"{percent(base.all.wer)} → {percent(result.all.wer)} % word errors with {search}"
     return both if result.search == HOTWORDS else f"{both}; {change}"
 
 
 def time_taken(exp: Path) -> str:
-    """`Training took 3 minutes, all 9 minutes.`, by the records of inputs.json. Of a training that was
+    """`training took 3 minutes, all 9 minutes`, by the records of inputs.json. Of a training that was
     resumed, or done in parts, train.json has the whole time."""
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
@@ -321,4 +323,4 @@ def time_taken(exp: Path) -> str:
         else:
             rest += seconds
     times = (f"{s:.0f} seconds" if s < 90 else f"{s / 60:.0f} minutes" for s in (training, training + rest))
-    return "Training took {}, all {}.".format(*times)
+    return "training took {}, all {}".format(*times)
