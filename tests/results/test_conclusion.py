@@ -207,8 +207,8 @@ def test_summary(exp, capsys):
     assert capsys.readouterr().out == (
         "Gain:   test: 40.0 → 8.0 % word errors with LM + hot words\n"
         "Cost:   On out-of-domain speech (10 utterances of 0 speakers) the adapter raises the word error "
-        "rate from 20.0 % (base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for the "
-        "speech that it was trained for.\n"
+        "rate from 20.0 % (base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for "
+        "the speech that it was trained for.\n"
         "Note:   With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % "
         "after 10.\n"
         f"Report: {exp}/report_test.html {exp}/RESULTS.md (training took 3 minutes, all 4 minutes)\n"
