@@ -120,8 +120,10 @@ def main(options: Options) -> None:
         general = {"shipped": SHIPPED} | named(options.general)
         lines = {f"{LINE}{name}": folder for name, folder in general.items()}
         mixed(study, study.data / "harder", lines)
-        mixed(study, study.data / "unseen", named(options.unseen), step=options.unseen_step, label="source")
-        for name in ("harder", "unseen"):
+        if options.unseen:
+            unseen = study.data / "unseen"
+            mixed(study, unseen, named(options.unseen), step=options.unseen_step, label="source")
+        for name in ("harder", "unseen") if options.unseen else ("harder",):
             decode(study, study.exp, study.data / name, ("base", *KINDS, *WAYS))
         accents(study, adapters["telephone"], data["telephone"])
     if study.runs(10):
@@ -216,7 +218,7 @@ def over_line(utterance: Utterance, out: Path) -> Utterance:
 def compare(study: Study, exp: Path, data: Path, kinds: list[str]) -> None:
     """Write EXP/results.json and EXP/RESULTS.md: three tables a set, and the speed."""
     texts, results = [], {}
-    for name in ("dev", "test", "harder"):
+    for name in ("dev", "test", "harder", "unseen"):
         if (exp / f"auto/decode_greedy_{name}").is_dir():
             tables, note = tables_of(exp, data / name, kinds)
             texts += [*(markdown_table(*each) for each in tables), bullets([f"{name}: {note}"])]
