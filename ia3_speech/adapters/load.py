@@ -145,6 +145,7 @@ def combine(
         tuple({target.placement for target in targets}),
         "all" if len(layers) in (0, len(layers_of(model)[1])) else format_layers(sorted(layers)),
         any(adapter.config.train_head for adapter in adapters),
+        window_of_sum(adapter.config.window for adapter in adapters),
     )
     vectors = {}
     for target in target_modules(model, config):
@@ -176,6 +177,11 @@ def weighted_sum(
         return tensors[0]
     rest = fsum([1.0, *(-weight for weight in weights)])
     return sum(w * tensor.double() for w, tensor in zip(weights, tensors, strict=True)) + rest * origin
+
+
+def window_of_sum(windows: Iterable[str | None]) -> str | None:
+    """The window of a sum of adapters: the shortest."""
+    return max(filter(None, windows), default=None)  # "short" > "30s"
 
 
 def sum_heads(heads: Sequence[tuple[Head, float]], base: Head) -> dict[str, torch.Tensor]:

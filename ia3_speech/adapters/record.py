@@ -49,6 +49,7 @@ class Config(TypedDict, total=False):
     placements: list[str]
     layers: str | int
     train_head: bool
+    window: str
     method: str
     options: dict[str, Any]
 

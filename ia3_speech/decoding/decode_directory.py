@@ -282,6 +282,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         **({"test_time": recognizer.test_time.method} if recognizer.test_time else {}),
         "confidence_scaling": recognizer.scaling and vars(recognizer.scaling),
         "normalize": "none",
+        **({"scoring": base.scoring} if base.scoring != "ctc" else {}),
         "utterances": len(result.texts),
         "bad_audio": len(result.bad),
         "without_output": sum(fault.left_out for fault in result.bad),

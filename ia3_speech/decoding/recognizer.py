@@ -18,9 +18,9 @@ from ia3_speech.data.batches import make_batches
 from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech
-from ia3_speech.decoding.word_times import Scaling, word_times
+from ia3_speech.decoding.word_times import Scaling, words_of
 from ia3_speech.errors import UserError
-from ia3_speech.model.hypotheses import Search
+from ia3_speech.model.hypotheses import Search, search_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,15 +146,17 @@ class Recognizer:
         for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
             batch_rows = [rows[index] for index in batch] if rows else None
             logits, chosen = self.choose([pieces[index][1] for index in batch], batch_rows)
-            for index, row, (recognizer, choice) in zip(batch, logits, chosen, strict=True):
-                hypothesis = recognizer.search(np.asarray(row))
-                start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
-                words: list[Word] = []
+            searches = [recognizer.search for recognizer, _ in chosen]
+            hypotheses = search_each(searches, [np.asarray(row) for row in logits])
+            for index, row, hypothesis, (recognizer, choice) in zip(
+                batch, logits, hypotheses, chosen, strict=True
+            ):
+                start, words = pieces[index][0] / SAMPLE_RATE, []
                 if with_words:
-                    words = word_times(
-                        row, hypothesis, self.base.vocabulary, frame, offset=start, duration=seconds[index],
-                        scaling=recognizer.scaling or Scaling(),
-                    )  # fmt: skip
+                    scaling = recognizer.scaling or Scaling()
+                    words = words_of(
+                        self.base, row, hypothesis, seconds[index], offset=start, scaling=scaling
+                    )
                 span = [replace(choice, start=start, end=start + seconds[index])] if choice else []
                 recognitions[index] = Recognition(hypothesis.text, tuple(words), tuple(span))
             after(batch)

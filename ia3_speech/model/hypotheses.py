@@ -48,6 +48,7 @@ class Hypothesis:
     words: tuple[TimedWord, ...] = ()
     # The part of the score from the language model and `word_score`; None: the search has no language model
     lm_score: float | None = None
+    tokens: tuple[int, ...] = ()  # of a base that writes tokens one after another
 
     @property
     def text(self) -> str:
@@ -58,6 +59,23 @@ class Hypothesis:
 # A base's output for an utterance (for CTC logits, (frames, vocabulary)) → its hypothesis. Raises SearchError
 # for a NaN.
 Search = Callable[[Logits], Hypothesis]
+
+
+def search_rows(search: Search, rows: Sequence[Logits]) -> list[Hypothesis]:
+    """The hypothesis of each row. A search with a method `many` gets all rows at once."""
+    many = getattr(search, "many", None)
+    return many(rows) if many else [search(row) for row in rows]
+
+
+def search_each(searches: Sequence[Search], rows: Sequence[Logits]) -> list[Hypothesis]:
+    """The hypothesis of each row by its search. Rows with the same search are searched together."""
+    hypotheses: list[Hypothesis | None] = [None] * len(rows)
+    for search in dict.fromkeys(map(id, searches)):
+        numbers = [number for number, each in enumerate(searches) if id(each) == search]
+        some = search_rows(searches[numbers[0]], [rows[number] for number in numbers])
+        for number, hypothesis in zip(numbers, some, strict=True):
+            hypotheses[number] = hypothesis
+    return hypotheses
 
 
 def unused_hotwords(search: Search) -> str | None:

@@ -120,6 +120,9 @@ class OnnxBase:
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
 
+    def timed(self, *_: Any) -> None:
+        """As `Base.timed`: forced alignment finds the words."""
+
     @cached_property
     def greedy(self) -> GreedySearch:
         """The search without a language model."""

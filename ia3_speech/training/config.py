@@ -47,6 +47,8 @@ class SharedOptions:
             noise
         reverb: folder of room impulse responses; each epoch convolves each training utterance with a response
         spec_augment: base: masks as in the base's configuration; off: no masks
+        window: of a Whisper base's input: short, the utterance and a second of silence; or 30s, as Whisper
+            was trained (seven times slower for short utterances); the adapter records it
         dropout: base: rates as in the base's configuration; off: 0, with which a base with dropout trains
             faster
         replay: data directory of other speech, without transcripts, on which each step penalises divergence
@@ -90,6 +92,7 @@ class SharedOptions:
     reverb: Path | None = None
     spec_augment: Literal["base", "off"] = "base"
     dropout: Literal["base", "off"] = "base"
+    window: Literal["short", "30s"] = "short"
     replay: str | None = None
     replay_weight: float = 0.6
     seed: int = 0
@@ -292,6 +295,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     """The options that decide the result. Folders are left out, since their contents are compared. Newer
     options without effect are left out too, so that an older adapter stays current."""
     without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
+    without_effect["window"] = "short"
     if not options.noise:
         without_effect["noise_snr"] = options.noise_snr
     compared = {

@@ -154,7 +154,8 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
         insert(base.model, method_config(options), options.seed)
     else:
         train_head = getattr(options, "train_head", False)
-        attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head))
+        window = options.window if "windows" in base.abilities else None
+        attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head, window))
 
 
 def refuse_unbatchable(base: Base, hint: str) -> None:

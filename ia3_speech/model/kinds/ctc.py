@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.text import Vocabulary
+from ia3_speech.data.text import Vocabulary, required_frames
 from ia3_speech.errors import AdapterError, BaseError, TextError
 from ia3_speech.model.architectures import Kernels, output_length, shortest_input
 from ia3_speech.model.attach import attachment
@@ -176,6 +176,13 @@ class CTC(Base):
         self, encoded: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]]
     ) -> torch.Tensor:
         return ctc_loss(encoded, frames, targets, self.vocabulary.blank)
+
+    def misfit(self, ids: Sequence[int], samples: int) -> str | None:
+        """It needs a frame for each symbol, and one more between two equal ones."""
+        needed = required_frames(ids)
+        if needed <= (frames := self.frames(samples)):
+            return None
+        return f"{needed} frames are needed for its text, its {samples / SAMPLE_RATE:.2f} s have {frames}"
 
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
         """`symbols`, (frames, k), the likeliest token ids, and `probabilities`, (frames, k + 1), fp16: of

@@ -1,0 +1,459 @@
+"""Whisper: an encoder of log-mel windows, with the vectors, and a frozen decoder that writes tokens (Radford
+et al. 2022, arXiv 2212.04356).
+
+In: waveforms, float32 (samples,), 16 kHz mono, of at most 30 s. Out: the encoder's output for each, (frames,
+channels), a frame each 20 ms; and from it texts, losses, word times.
+
+A window is the audio that the encoder gets:
+
+    30s      the utterance, and silence up to 30 s, as in Whisper's training; the base alone
+    short    the utterance and a second of silence, at least 2 s: four fifths less work for short utterances
+
+The published models repeat words without end in short windows, until an adapter is trained in them. An
+adapter records its window (`IA3Config.window`), so that rows of a batch may have different windows: the
+padding of shorter rows is masked in self-attention and cross-attention, so a row equals that row alone.
+"""
+
+import logging
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.errors import BaseError, SearchError
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
+from ia3_speech.model.ia3 import WINDOWS, attachment, layers_of
+from ia3_speech.model.kinds import Base
+from ia3_speech.model.kinds.ctc import SUMMARY_SYMBOLS, kl_divergence
+from ia3_speech.model.precision import compute_fast
+from ia3_speech.model.sharing import structural_copy
+
+HOP, WINDOW = 160, 400  # samples: 10 ms from one log-mel frame to the next, each over 25 ms
+FULL_FRAMES = 3000  # log-mel frames of 30 s
+SILENCE_FRAMES, MIN_FRAMES = 100, 200  # of a short window: its silence, its shortest length
+DYNAMIC_RANGE, SILENT = 2.0, -1.5  # of a log-mel window: 80 dB below its peak; the value of digital silence
+
+MAX_COMPRESSION, MIN_LOG_PROBABILITY = 2.4, -1.0  # OpenAI's limits, beyond which a text is decoded again
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # one after the other, until a text is within them
+MAX_TOKENS, TOKENS_PER_SECOND = 16, 10  # of a text: some twice as many as the fastest speech has
+REPEATED_TOKENS, REPEATS = 12, 3  # a run of tokens that is repeated so often, up to the end, is repetition
+SPACE = "Ġ"  # the tokenizer's sign of a space, with which a word begins
+
+
+@dataclass(frozen=True)
+class Tokens(Vocabulary):
+    """Whisper's byte pairs, which write every text."""
+
+    tokenizer: Any = field(default=None, compare=False, repr=False)
+    writes_pieces: ClassVar[bool] = True
+
+    @cached_property
+    def letters(self) -> dict[str, int]:
+        return {token: number for token, number in self.tokens.items() if len(token) == 1}
+
+    def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
+        return self.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    def missing(self, texts: Sequence[str]) -> Any:
+        return super().missing(())
+
+
+@dataclass
+class Whisper(Base):
+    """See the module, and `kinds.Base` for what each method returns.
+
+    Attributes:
+        window: 30s or short, of rows whose adapter records none.
+        language: a code such as en; task: transcribe, or translate into English.
+    """
+
+    window: str = "30s"
+    language: str = "en"
+    task: str = "transcribe"
+
+    kind, auto_class, scoring = "a Whisper model", "AutoModelForSpeechSeq2Seq", "english"
+    abilities = frozenset({"windows", "language"})
+    stride, minimum_samples, maximum_seconds = 2 * HOP, WINDOW, FULL_FRAMES * HOP / SAMPLE_RATE
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any, name: str) -> Self:
+        """The base of a loaded model and its processor. Raises BaseError if generation settings or the
+        tokenizer are missing."""
+        settings, tokenizer = model.generation_config, getattr(processor, "tokenizer", None)
+        if tokenizer is None:
+            raise BaseError(f"{name} is a {type(model).__name__} without a tokenizer")
+        if getattr(settings, "no_timestamps_token_id", None) is None:
+            raise BaseError(
+                f"{name}: has no generation settings of Whisper (copy generation_config.json of the "
+                f"published model into the folder)"
+            )
+        # `generate` warns of its own arguments.
+        logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
+        vocabulary = Tokens(dict(tokenizer.get_vocab()), -1, " ", "mixed", tokenizer=tokenizer)
+        return cls(name, model.eval().requires_grad_(False), processor, vocabulary, fingerprint(model))
+
+    # --- audio → the encoder's output -----------------------------------------------------------------------
+
+    @torch.no_grad()
+    def features(self, wave: np.ndarray, depth: int | None = None) -> torch.Tensor:
+        """(frames, mels) of the utterance alone: `forward` adds the window's silence."""
+        frames = min((len(wave) + WINDOW // 2 - 1) // HOP + 1, FULL_FRAMES)
+        extractor = self.processor.feature_extractor
+        padded = np.pad(wave[: FULL_FRAMES * HOP], (0, 3 * WINDOW))
+        options = {"sampling_rate": SAMPLE_RATE, "padding": False, "truncation": False}
+        mel = extractor(padded, return_tensors="pt", **options).input_features[0]
+        return mel.T[:frames].to(self.device, self.model.dtype)
+
+    def forward(
+        self, features: Sequence[torch.Tensor], depth: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The encoder's output, (batch, frames, channels), and the rows' frames."""
+        state = attachment(self.model)
+        settings = vars(state.config) if state.config else state.inserted.config if state.inserted else {}
+        windows = WINDOWS.get() or [settings.get("window")] * len(features)
+        rows = [in_window(row, each or self.window) for row, each in zip(features, windows, strict=True)]
+        model, frames = structural_copy(self.model), [len(row) // 2 for row in rows]
+        encoder = model.get_submodule(layers_of(model)[0].rpartition(".")[0])
+        encoder.forward = partial(
+            run_layers, encoder, mask=padding_mask(frames, self.device, self.model.dtype)
+        )
+        compute_fast(model, self.precision)
+        x = pad_sequence(rows, batch_first=True).transpose(1, 2)
+        x = nn.functional.gelu(encoder.conv1(x))
+        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        encoded = encoder(x + encoder.embed_positions.weight[: x.shape[1]])
+        return encoded, torch.tensor(frames, device=self.device)
+
+    # --- the encoder's output → losses ----------------------------------------------------------------------
+
+    @property
+    def is_multilingual(self) -> bool:
+        return getattr(self.model.generation_config, "is_multilingual", False)
+
+    @property
+    def prefix(self) -> list[int]:
+        """The tokens with which the decoder starts: start, language, task, no times."""
+        settings, chosen = self.model.generation_config, []
+        if self.is_multilingual:
+            chosen = [settings.lang_to_id[f"<|{self.language}|>"], settings.task_to_id[self.task]]
+        return [settings.decoder_start_token_id, *chosen, settings.no_timestamps_token_id]
+
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        return self.processor.tokenizer.eos_token_id
+
+    def token_logits(
+        self, encoded: torch.Tensor, frames: torch.Tensor, texts: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """(batch, tokens + 1, vocabulary): of each text's tokens and its end, given the tokens before."""
+        model = structural_copy(self.model)
+        mask_cross_attention(model, frames.tolist())
+        rows = [torch.tensor([*self.prefix, *ids], device=self.device) for ids in texts]
+        given = pad_sequence(rows, batch_first=True, padding_value=self.end)
+        output = model.model.decoder(input_ids=given, encoder_hidden_states=encoded, use_cache=False)
+        return model.proj_out(output.last_hidden_state[:, len(self.prefix) - 1 :])
+
+    def losses(
+        self, encoded: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """The mean cross-entropy of each text's tokens and its end."""
+        logits = self.token_logits(encoded, frames, targets).float().transpose(1, 2)
+        rows = [torch.tensor([*ids, self.end], device=self.device) for ids in targets]
+        wanted = pad_sequence(rows, batch_first=True, padding_value=-100)
+        losses = nn.functional.cross_entropy(logits, wanted, reduction="none", ignore_index=-100)
+        return losses.sum(1) / (wanted != -100).sum(1)
+
+    @torch.no_grad()
+    def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`tokens` of the greedy text, and of these and the end `symbols` and `probabilities`, as for CTC."""
+        tokens = self.greedy(row).tokens
+        row = row[None].to(self.device, self.model.dtype)
+        logits = self.token_logits(row, torch.tensor([row.shape[1]]), [tokens])[0]
+        probabilities, symbols = logits.float().softmax(-1).topk(SUMMARY_SYMBOLS)
+        rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+        probabilities = torch.cat([probabilities, rest], -1).half().cpu()
+        tokens = torch.tensor(tokens, dtype=torch.int)
+        return {"tokens": tokens, "symbols": symbols.int().cpu(), "probabilities": probabilities}
+
+    def divergence(
+        self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
+    ) -> torch.Tensor:
+        logits = self.token_logits(encoded, frames, [each["tokens"].tolist() for each in summaries])
+        symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
+        probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
+        lengths = torch.tensor([len(each["symbols"]) for each in summaries], device=self.device)
+        return kl_divergence(
+            logits, lengths, symbols.long().to(self.device), probabilities.float().to(self.device)
+        )
+
+    def misfit(self, ids: Sequence[int], samples: int) -> str | None:
+        longest = self.model.config.max_target_positions - len(self.prefix) - 1
+        if len(ids) > longest:
+            return f"its text has {len(ids)} tokens, and the decoder writes {longest}"
+        if samples > FULL_FRAMES * HOP:
+            return f"its {samples / SAMPLE_RATE:.2f} s exceed the window of {self.maximum_seconds:g} s"
+        return None
+
+    def target(self, text: str, mode: str) -> str:
+        """The text as Whisper writes: if it is in one case, with a capital and a full stop."""
+        return text if mode == "none" else written(" ".join(text.split()))
+
+    # --- the encoder's output → texts -----------------------------------------------------------------------
+
+    @cached_property
+    def greedy(self) -> "Generation":
+        return Generation(self)
+
+    @torch.no_grad()
+    def timed(self, row: torch.Tensor, hypothesis: Hypothesis, seconds: float) -> list[TimedWord]:
+        """Times by dynamic time warping of the alignment heads' cross-attention, as OpenAI's; a word's
+        confidence is the product of its tokens' probabilities."""
+        from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
+
+        if not hypothesis.words:
+            return []
+        ids, row = hypothesis.tokens, torch.as_tensor(row).to(self.device, self.model.dtype)
+        inputs: dict[int, torch.Tensor] = {}
+        with self.lock.shared():
+            model = structural_copy(self.model).eval()
+            for number, layer in enumerate(model.model.decoder.layers):
+                attention = layer.encoder_attn
+                attention.forward = partial(keep_input, inputs, number, attention.forward)
+            given = torch.tensor([[*self.prefix, *ids]], device=self.device)
+            hidden = model.model.decoder(input_ids=given, encoder_hidden_states=row[None], use_cache=False)
+            hidden = hidden.last_hidden_state[0, len(self.prefix) - 1 : -1]
+            scores = model.proj_out(hidden).float().log_softmax(-1)
+            weights = self.alignment(model, row, inputs)
+        scores = scores.gather(-1, torch.tensor(ids, device=self.device)[:, None])[:, 0].cpu()
+        frames = max(1, min(len(row), round(seconds * SAMPLE_RATE / self.stride)))
+        weights = weights[None, :, len(self.prefix) - 1 :, :frames].softmax(-1)
+        weights = (weights - weights.mean(-2, keepdim=True)) / weights.std(-2, keepdim=True, unbiased=False)
+        matrix = _median_filter(weights, self.model.config.median_filter_width)[0].mean(0)
+        tokens, times = _dynamic_time_warping(-matrix.cpu().double().numpy())
+        starts = times[np.diff(tokens, prepend=-1) > 0].tolist()  # of each token, and of the end
+        return [
+            TimedWord(
+                text, starts[first], max(starts[first], starts[last + 1] - 1),
+                float(scores[first : last + 1].sum().exp()),
+            )
+            for text, first, last in words_of(self.vocabulary, ids)
+        ]  # fmt: skip
+
+    def alignment(self, model: nn.Module, row: torch.Tensor, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
+        """(heads, tokens, frames): the scores of the alignment heads, before the softmax, by the inputs of
+        each layer's cross-attention; without such heads in the settings, of the decoder's upper half."""
+        chosen = getattr(self.model.generation_config, "alignment_heads", None)
+        layers = model.model.decoder.layers
+        upper = range(len(layers) // 2, len(layers))
+        every = [(number, head) for number in upper for head in range(layers[0].encoder_attn.num_heads)]
+        scores = []
+        for number, head in chosen or every:
+            attention = layers[number].encoder_attn
+            part = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+            queries, keys = attention.q_proj(inputs[number])[:, part], attention.k_proj(row)[:, part]
+            scores.append(attention.scaling * queries @ keys.T)
+        return torch.stack(scores).float()
+
+
+def in_window(mel: torch.Tensor, window: str) -> torch.Tensor:
+    """(frames, mels) with the silence of a window; an even number of frames."""
+    frames = FULL_FRAMES if window == "30s" else max(MIN_FRAMES, len(mel) + SILENCE_FRAMES)
+    frames = min(frames + frames % 2, FULL_FRAMES)
+    silence = (mel.max() - DYNAMIC_RANGE).clamp_min(SILENT)
+    return torch.cat([mel, silence.expand(frames - len(mel), mel.shape[1])])
+
+
+def padding_mask(frames: Sequence[int], device: Any, dtype: torch.dtype) -> torch.Tensor | None:
+    """(batch, 1, 1, frames): 0 for a row's frames, the lowest number beyond; None where all are alike."""
+    if len({*frames}) == 1:
+        return None
+    beyond = torch.arange(max(frames), device=device) >= torch.tensor(frames, device=device)[:, None]
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(beyond.shape, device=device, dtype=dtype).masked_fill(beyond, lowest)[:, None, None]
+
+
+def run_layers(encoder: nn.Module, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Replaces the forward pass of a copy's encoder: (batch, frames, channels) in and out."""
+    x = nn.functional.dropout(x, encoder.dropout, encoder.training)
+    for layer in encoder.layers:
+        x = layer(x, attention_mask=mask)
+    return encoder.layer_norm(x)
+
+
+def mask_cross_attention(model: nn.Module, frames: Sequence[int]) -> None:
+    """Let a copy's decoder ignore the encoder's output beyond each row's frames; each row may have several
+    beams."""
+    mask = padding_mask(frames, model.device, model.dtype)
+    if mask is None:
+        return
+
+    def attend(forward: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        kwargs["attention_mask"] = mask.repeat_interleave(len(x) // len(mask), 0)
+        return forward(x, *args, **kwargs)
+
+    for layer in model.model.decoder.layers:
+        layer.encoder_attn.forward = partial(attend, layer.encoder_attn.forward)
+
+
+def written(text: str) -> str:
+    """A text in one case as Whisper writes: "TAKE HER HOME" → "Take her home."; other texts are unchanged."""
+    if text not in (text.lower(), text.upper()) or not text:
+        return text
+    words = ["I" + word[1:] if word.partition("'")[0] == "i" else word for word in text.lower().split(" ")]
+    text = " ".join(words)
+    return text[0].upper() + text[1:] + "." * text[-1].isalnum()
+
+
+# --- decoding -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The search of a Whisper base, by transformers' `generate`, for a batch at once.
+
+    A text that repeats itself (it compresses by more than 2.4), that is longer than speech can be, or whose
+    tokens are improbable, is decoded again, by sampling at rising temperatures, as OpenAI does. If none is
+    better the repetition is cut off after its first occurrence.
+    """
+
+    base: Whisper = field(repr=False, compare=False)
+    beam_size: int = 1
+    again: list[str] = field(default_factory=list, repr=False, compare=False)  # texts that were decoded again
+
+    def __call__(self, row: Logits) -> Hypothesis:
+        return self.many([row])[0]
+
+    @torch.no_grad()
+    def many(self, rows: Sequence[Logits]) -> list[Hypothesis]:
+        """The hypothesis of each row of the encoder's output, (frames, channels)."""
+        if not rows:
+            return []
+        base = self.base
+        rows = [torch.as_tensor(row).to(base.device, base.model.dtype) for row in rows]
+        if any(bool(row.isnan().any()) for row in rows):
+            raise SearchError(NAN)
+        with base.lock.shared():
+            texts = self.tokens_of(rows)
+            scores = self.log_probabilities(rows, texts)
+            for number, row in enumerate(rows):
+                if not self.is_bad(texts[number], scores[number], len(row)):
+                    continue
+                self.again.append(base.vocabulary.decode(texts[number]))
+                for temperature in TEMPERATURES:
+                    (other,) = self.tokens_of([row], temperature)
+                    (score,) = self.log_probabilities([row], [other])
+                    if not self.is_bad(other, score, len(row)):
+                        texts[number] = other
+                        break
+                else:
+                    texts[number] = texts[number][: len(texts[number]) - repetition(texts[number])]
+        words = [[TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids)] for ids in texts]
+        return [Hypothesis(tuple(w), tokens=tuple(ids)) for w, ids in zip(words, texts, strict=True)]
+
+    def tokens_of(self, rows: Sequence[torch.Tensor], temperature: float = 0.0) -> list[list[int]]:
+        """The tokens of each text, without the prefix and the end."""
+        from transformers.modeling_outputs import BaseModelOutput
+
+        base, frames = self.base, [len(row) for row in rows]
+        model = structural_copy(base.model).eval()
+        mask_cross_attention(model, frames)
+        encoded = BaseModelOutput(last_hidden_state=pad_sequence(rows, batch_first=True))
+        options = {"language": base.language, "task": base.task} if base.is_multilingual else {}
+        if temperature:
+            options |= {"do_sample": True, "temperature": temperature}
+        else:
+            options |= {"do_sample": False, "num_beams": self.beam_size}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            output = model.generate(
+                encoder_outputs=encoded, max_new_tokens=max(map(self.longest, frames)),
+                return_timestamps=False, stopping_criteria=[ends_in_repetition], **options,
+            )  # fmt: skip
+        texts = []
+        for ids, count in zip(output.tolist(), frames, strict=True):
+            ids = ids[len(base.prefix) :] if ids[: len(base.prefix)] == base.prefix else ids
+            ids = ids[: ids.index(base.end)] if base.end in ids else ids
+            texts.append(ids[: self.longest(count)])
+        return texts
+
+    def longest(self, frames: int) -> int:
+        """The number of tokens after which a text is cut off."""
+        most = self.base.model.config.max_target_positions - len(self.base.prefix) - 1
+        return min(most, MAX_TOKENS + frames * self.base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
+
+    def log_probabilities(
+        self, rows: Sequence[torch.Tensor], texts: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
+        """(tokens + 1,) of each text: the log-probabilities of its tokens and its end."""
+        frames = torch.tensor([len(row) for row in rows])
+        logits = self.base.token_logits(pad_sequence([*rows], batch_first=True), frames, texts)
+        logits = logits.float().log_softmax(-1)
+        wanted = [torch.tensor([*ids, self.base.end], device=logits.device) for ids in texts]
+        return [
+            row[: len(ids)].gather(-1, ids[:, None])[:, 0].cpu()
+            for row, ids in zip(logits, wanted, strict=True)
+        ]
+
+    def is_bad(self, ids: Sequence[int], scores: torch.Tensor, frames: int) -> bool:
+        """Whether a text trips Whisper's guards."""
+        text = self.base.vocabulary.decode(ids).encode()
+        ratio = len(text) / len(zlib.compress(text)) if text else 0.0
+        return (
+            ratio > MAX_COMPRESSION
+            or repetition(ids) > 0
+            or len(ids) >= self.longest(frames)
+            or float(scores.mean()) < MIN_LOG_PROBABILITY
+        )
+
+
+def keep_input(
+    inputs: dict[int, torch.Tensor],
+    number: int,
+    forward: Callable,
+    x: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Replaces `forward` of a copy's module number `number`: it stores its input of a batch of one."""
+    inputs[number] = x[0]
+    return forward(x, *args, **kwargs)
+
+
+def words_of(vocabulary: Tokens, ids: Sequence[int]) -> list[tuple[str, int, int]]:
+    """The words of a text, each with the numbers of its first and its last token."""
+    groups: list[list[int]] = []
+    for number, token in enumerate(vocabulary.tokenizer.convert_ids_to_tokens(list(ids))):
+        if not groups or token.startswith(SPACE):
+            groups.append([])
+        groups[-1].append(number)
+    texts = [(vocabulary.decode(ids[group[0] : group[-1] + 1]), group[0], group[-1]) for group in groups]
+    return [word for word in texts if word[0]]
+
+
+def repetition(ids: Sequence[int]) -> int:
+    """How many tokens at the end of a text repeat the run of tokens before them."""
+    for length in range(1, len(ids) // REPEATS + 1):
+        count = 1
+        while ids[-(count + 1) * length : len(ids) - count * length] == ids[-length:]:
+            count += 1
+        if count >= REPEATS and count * length >= REPEATED_TOKENS:
+            return (count - 1) * length
+    return 0
+
+
+def ends_in_repetition(ids: torch.Tensor, _scores: Any, **_options: Any) -> torch.Tensor:
+    """(batch,): whether the text of a row repeats itself, which ends it (a `StoppingCriteria`)."""
+    return torch.tensor([repetition(row) > 0 for row in ids.tolist()], device=ids.device)
