@@ -141,11 +141,13 @@ def combine(
     pairs = list(zip(adapters, weights, strict=True))
     targets = {target for adapter in adapters for target in adapter.vectors}
     layers = {target.layer for target in targets if target.placement != "conv"}  # conv is below all layers
+    languages = {adapter.config.language for adapter in adapters}
     config = IA3Config(
         tuple({target.placement for target in targets}),
         "all" if len(layers) in (0, len(layers_of(model)[1])) else format_layers(sorted(layers)),
         any(adapter.config.train_head for adapter in adapters),
         window_of_sum(adapter.config.window for adapter in adapters),
+        languages.pop() if len(languages) == 1 else None,
     )
     vectors = {}
     for target in target_modules(model, config):

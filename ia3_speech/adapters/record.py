@@ -50,6 +50,7 @@ class Config(TypedDict, total=False):
     layers: str | int
     train_head: bool
     window: str
+    language: str
     method: str
     options: dict[str, Any]
 

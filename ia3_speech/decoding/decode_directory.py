@@ -286,6 +286,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "utterances": len(result.texts),
         "bad_audio": len(result.bad),
         "without_output": sum(fault.left_out for fault in result.bad),
+        **({"decoded_again": len(again)} if (again := getattr(recognizer.search, "again", [])) else {}),
         "audio_seconds": round(result.audio_seconds, 3),
         "seconds": round(result.seconds, 3),
         "real_time_factor": round(result.seconds / result.audio_seconds, 4) if result.audio_seconds else None,

@@ -104,6 +104,8 @@ class ModelOptions:
             processor or GPU, which is measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
         method: FILE.py:NAME, if the adapter was trained with this method of your own
+        window: of a Whisper base's input: 30s, as Whisper was trained, or short, the utterance and a second
+            of silence, in which an adapter has to be trained (default: the adapter's, else 30s)
     """
 
     adapter: str | None = None  # or an `AdapterSpec`, once it is parsed
@@ -113,6 +115,7 @@ class ModelOptions:
     precision: Literal["no", "bf16", "auto"] = "no"
     batch_seconds: float = BATCH_SECONDS
     method: str | None = None
+    window: Literal["30s", "short"] | None = None
 
 
 @dataclass(frozen=True)

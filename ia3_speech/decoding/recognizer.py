@@ -17,7 +17,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcript import Choice, Word
-from ia3_speech.decoding.vad import VadMethod, cut_speech
+from ia3_speech.decoding.vad import VadMethod, cut_speech, find_speech
 from ia3_speech.decoding.word_times import Scaling, words_of
 from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import Search, search_each
@@ -165,6 +165,8 @@ class Recognizer:
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
         """(first, end) of the pieces of a waveform, in samples, without long silence."""
         if is_silent(wave):  # of which a base may write letters
+            return []
+        if self.base.invents_words and self.vad != "off" and not find_speech(wave, self.vad):
             return []
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 

@@ -337,12 +337,14 @@ class IA3Config:
         layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv is below all layers
         train_head: train the CTC head too, and save it with the adapter; a classifier's head always trains
         window: of Whisper's input: 30s or short (see `kinds.whisper`); None: the base's
+        language: that a multilingual Whisper was trained to write; None: unknown
     """
 
     placements: tuple[str, ...] = ("key", "value", "ffn")
     layers: str = "all"
     train_head: bool = False
     window: str | None = None
+    language: str | None = None
 
     def __post_init__(self) -> None:
         unknown = [p for p in self.placements if p not in PLACEMENTS]
@@ -373,7 +375,7 @@ class IA3Config:
     def to_json(self) -> dict[str, Any]:
         """The configuration in JSON's types, for metadata files."""
         config = asdict(self) | {"placements": list(self.placements)}
-        return {name: value for name, value in config.items() if name != "window" or value}
+        return {name: value for name, value in config.items() if value is not None}
 
 
 def format_layers(numbers: list[int]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import fsum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -87,6 +87,7 @@ class OnnxBase:
     stride: int
     minimum_samples: int
     maximum_seconds: float | None
+    invents_words: ClassVar[bool] = False
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":

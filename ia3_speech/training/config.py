@@ -49,6 +49,9 @@ class SharedOptions:
         spec_augment: base: masks as in the base's configuration; off: no masks
         window: of a Whisper base's input: short, the utterance and a second of silence; or 30s, as Whisper
             was trained (seven times slower for short utterances); the adapter records it
+        language: of the texts, for a multilingual Whisper base; the adapter records it
+        targets: base: a Whisper base learns to write texts in one case with a capital and a full stop; asis:
+            texts as they are, and of other bases, normalised as `normalize` says
         dropout: base: rates as in the base's configuration; off: 0, with which a base with dropout trains
             faster
         replay: data directory of other speech, without transcripts, on which each step penalises divergence
@@ -93,6 +96,8 @@ class SharedOptions:
     spec_augment: Literal["base", "off"] = "base"
     dropout: Literal["base", "off"] = "base"
     window: Literal["short", "30s"] = "short"
+    language: str = "en"
+    targets: Literal["base", "asis"] = "base"
     replay: str | None = None
     replay_weight: float = 0.6
     seed: int = 0
@@ -295,7 +300,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     """The options that decide the result. Folders are left out, since their contents are compared. Newer
     options without effect are left out too, so that an older adapter stays current."""
     without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
-    without_effect["window"] = "short"
+    without_effect |= {"window": "short", "language": "en", "targets": "base"}
     if not options.noise:
         without_effect["noise_snr"] = options.noise_snr
     compared = {

@@ -45,9 +45,10 @@ class Targets:
     base: Base
     normalize: str = "ctc"
     drop_unknown: bool = False
+    as_is: bool = False
 
     def text(self, utterance: Utterance) -> str:
-        return self.base.target(utterance.text or "", self.normalize)
+        return self.base.target(utterance.text or "", self.normalize, as_is=self.as_is)
 
     def ids(self, utterance: Utterance) -> list[int]:
         """The token ids of an utterance's text."""
@@ -89,7 +90,7 @@ class Targets:
 
 
 def targets_of(base: Base, options: SharedOptions) -> Targets:
-    return Targets(base, options.normalize, options.drop_chars)
+    return Targets(base, options.normalize, options.drop_chars, options.targets == "asis")
 
 
 def read_examples(

@@ -70,6 +70,7 @@ class Base(ABC):
     auto_class: ClassVar[str]  # the class of transformers that loads a checkpoint
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     scoring: ClassVar[Mode] = "ctc"  # the normalisation of references and hypotheses
+    invents_words: ClassVar[bool] = False  # where nobody speaks, so that such audio is left out
 
     # --- of each kind ---------------------------------------------------------------------------------------
 
@@ -113,8 +114,17 @@ class Base(ABC):
     def greedy(self, row: torch.Tensor | np.ndarray) -> Hypothesis:
         """The hypothesis of a row of `logits`."""
 
-    def target(self, text: str, mode: Mode) -> str:
-        """The text that training writes for a transcript; `mode` normalises it."""
+    def configure(self, **settings: str | None) -> None:
+        """Change settings that only some kinds have (`window`, `language`); None: unchanged. Raises UserError
+        for others."""
+        for name, value in settings.items():
+            if value is not None:
+                self.require("windows" if name == "window" else name)
+                setattr(self, name, value)
+
+    def target(self, text: str, mode: Mode, *, as_is: bool = False) -> str:
+        """The text that training writes for a transcript; `mode` normalises it. `as_is`: not in the kind's
+        style."""
         return target_text(text, mode, self.vocabulary)
 
     def scoring_mode(self, mode: Mode) -> Mode:
@@ -131,7 +141,8 @@ class Base(ABC):
     def require(self, ability: Ability) -> None:
         """Raises UserError unless bases of this kind have the ability."""
         if ability not in self.abilities:
-            raise UserError(f"{self.name}: {self.kind} has no {ability} (take a CTC base)")
+            other = "Whisper" if ability in ("windows", "language") else "CTC"
+            raise UserError(f"{self.name}: {self.kind} has no {ability} (take a {other} base)")
 
     @property
     def device(self) -> torch.device:

@@ -14,6 +14,7 @@ adapter records its window (`IA3Config.window`), so that rows of a batch may hav
 padding of shorter rows is masked in self-attention and cross-attention, so a row equals that row alone.
 """
 
+import dataclasses
 import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.errors import BaseError, SearchError
+from ia3_speech.errors import BaseError, SearchError, UserError
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 from ia3_speech.model.ia3 import WINDOWS, attachment, layers_of
@@ -42,6 +43,7 @@ FULL_FRAMES = 3000  # log-mel frames of 30 s
 SILENCE_FRAMES, MIN_FRAMES = 100, 200  # of a short window: its silence, its shortest length
 DYNAMIC_RANGE, SILENT = 2.0, -1.5  # of a log-mel window: 80 dB below its peak; the value of digital silence
 
+MIN_SILENCE = 0.6  # OpenAI's limit of the probability that nobody speaks, for a text beyond the other limits
 MAX_COMPRESSION, MIN_LOG_PROBABILITY = 2.4, -1.0  # OpenAI's limits, beyond which a text is decoded again
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # one after the other, until a text is within them
 MAX_TOKENS, TOKENS_PER_SECOND = 16, 10  # of a text: some twice as many as the fastest speech has
@@ -76,14 +78,14 @@ class Whisper(Base):
 
     Attributes:
         window: 30s or short, of rows whose adapter records none.
-        language: a code such as en; task: transcribe, or translate into English.
+        language: a code such as en, of training and of the search that needs nothing else.
     """
 
     window: str = "30s"
     language: str = "en"
-    task: str = "transcribe"
 
     kind, auto_class, scoring = "a Whisper model", "AutoModelForSpeechSeq2Seq", "english"
+    invents_words = True
     abilities = frozenset({"windows", "language"})
     stride, minimum_samples, maximum_seconds = 2 * HOP, WINDOW, FULL_FRAMES * HOP / SAMPLE_RATE
 
@@ -142,13 +144,39 @@ class Whisper(Base):
     def is_multilingual(self) -> bool:
         return getattr(self.model.generation_config, "is_multilingual", False)
 
-    @property
-    def prefix(self) -> list[int]:
+    def prefix(self, language: str, task: str = "transcribe") -> tuple[int, ...]:
         """The tokens with which the decoder starts: start, language, task, no times."""
         settings, chosen = self.model.generation_config, []
         if self.is_multilingual:
-            chosen = [settings.lang_to_id[f"<|{self.language}|>"], settings.task_to_id[self.task]]
-        return [settings.decoder_start_token_id, *chosen, settings.no_timestamps_token_id]
+            chosen = [settings.lang_to_id[f"<|{language}|>"], settings.task_to_id[task]]
+        return (settings.decoder_start_token_id, *chosen, settings.no_timestamps_token_id)
+
+    def check_language(self, language: str, task: str = "transcribe") -> None:
+        """Raises UserError for a language that the model does not know, or a task that it can't do."""
+        if not self.is_multilingual and (language, task) != ("en", "transcribe"):
+            fault = f"`language={language}`" if language != "en" else f"`task={task}`"
+            raise UserError(f"{fault}: {self.name} only writes English (take a multilingual Whisper)")
+        codes = sorted(name.strip("<|>") for name in getattr(self.model.generation_config, "lang_to_id", {}))
+        if self.is_multilingual and language not in (*codes, "auto"):
+            raise UserError(f"`language={language}`: {self.name} knows auto, {', '.join(codes)}")
+
+    def first_scores(self, row: torch.Tensor) -> torch.Tensor:
+        """(vocabulary,): the scores of the token after the start, for a row of the encoder's output."""
+        first = torch.tensor([[self.model.generation_config.decoder_start_token_id]], device=self.device)
+        hidden = self.model.model.decoder(input_ids=first, encoder_hidden_states=row[None], use_cache=False)
+        return self.model.proj_out(hidden.last_hidden_state)[0, 0].float()
+
+    def spoken(self, row: torch.Tensor) -> str:
+        """The likeliest language of a row of the encoder's output."""
+        if not self.is_multilingual:
+            return "en"
+        languages, scores = self.model.generation_config.lang_to_id, self.first_scores(row)
+        return max(languages, key=lambda name: float(scores[languages[name]])).strip("<|>")
+
+    def silence(self, row: torch.Tensor) -> float:
+        """The decoder's probability that nobody speaks in a row."""
+        token = self.model.generation_config.no_timestamps_token_id - 1  # <|nospeech|>, <|nocaptions|>
+        return float(self.first_scores(row).softmax(-1)[token])
 
     @property
     def end(self) -> int:
@@ -156,15 +184,31 @@ class Whisper(Base):
         return self.processor.tokenizer.eos_token_id
 
     def token_logits(
-        self, encoded: torch.Tensor, frames: torch.Tensor, texts: Sequence[Sequence[int]]
+        self,
+        encoded: torch.Tensor,
+        frames: torch.Tensor,
+        texts: Sequence[Sequence[int]],
+        prefix: tuple[int, ...] = (),
     ) -> torch.Tensor:
         """(batch, tokens + 1, vocabulary): of each text's tokens and its end, given the tokens before."""
-        model = structural_copy(self.model)
+        model, prefix = structural_copy(self.model), prefix or self.prefix(self.language)
         mask_cross_attention(model, frames.tolist())
-        rows = [torch.tensor([*self.prefix, *ids], device=self.device) for ids in texts]
+        rows = [torch.tensor([*prefix, *ids], device=self.device) for ids in texts]
         given = pad_sequence(rows, batch_first=True, padding_value=self.end)
         output = model.model.decoder(input_ids=given, encoder_hidden_states=encoded, use_cache=False)
-        return model.proj_out(output.last_hidden_state[:, len(self.prefix) - 1 :])
+        return model.proj_out(output.last_hidden_state[:, len(prefix) - 1 :])
+
+    def log_probabilities(
+        self, rows: Sequence[torch.Tensor], texts: Sequence[Sequence[int]], prefix: tuple[int, ...]
+    ) -> list[torch.Tensor]:
+        """(tokens + 1,) of each row's text: the log-probabilities of its tokens and its end."""
+        frames = torch.tensor([len(row) for row in rows])
+        logits = self.token_logits(pad_sequence([*rows], batch_first=True), frames, texts, prefix)
+        ends = [torch.tensor([*ids, self.end], device=self.device) for ids in texts]
+        return [
+            row[: len(ids)].float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].cpu()
+            for row, ids in zip(logits, ends, strict=True)
+        ]
 
     def losses(
         self, encoded: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]]
@@ -200,22 +244,34 @@ class Whisper(Base):
         )
 
     def misfit(self, ids: Sequence[int], samples: int) -> str | None:
-        longest = self.model.config.max_target_positions - len(self.prefix) - 1
+        longest = self.model.config.max_target_positions - len(self.prefix(self.language)) - 1
         if len(ids) > longest:
             return f"its text has {len(ids)} tokens, and the decoder writes {longest}"
         if samples > FULL_FRAMES * HOP:
             return f"its {samples / SAMPLE_RATE:.2f} s exceed the window of {self.maximum_seconds:g} s"
         return None
 
-    def target(self, text: str, mode: str) -> str:
+    def target(self, text: str, mode: str, *, as_is: bool = False) -> str:
         """The text as Whisper writes: if it is in one case, with a capital and a full stop."""
-        return text if mode == "none" else written(" ".join(text.split()))
+        text = " ".join(text.split())
+        return text if as_is else written(text)
 
     # --- the encoder's output → texts -----------------------------------------------------------------------
 
     @cached_property
     def greedy(self) -> "Generation":
-        return Generation(self)
+        return Generation(self, self.language)
+
+    def search_for(
+        self, language: str | None, task: str | None, beam_size: int, terms: Sequence[str] = ()
+    ) -> tuple["Generation", dict[str, Any]]:
+        """The search, and its record for decode.json; `terms` become the prompt. Raises UserError for a
+        language or a task that the model does not know."""
+        language, task = language or self.language, task or "transcribe"
+        self.check_language(language, task)
+        search = Generation(self, language, task, beam_size).prompted(terms)
+        record = {"search": "beam" if beam_size > 1 else "greedy", "language": language, "task": task}
+        return search, record | ({"prompt": search.prompt} if terms else {})
 
     @torch.no_grad()
     def timed(self, row: torch.Tensor, hypothesis: Hypothesis, seconds: float) -> list[TimedWord]:
@@ -225,21 +281,22 @@ class Whisper(Base):
 
         if not hypothesis.words:
             return []
-        ids, row = hypothesis.tokens, torch.as_tensor(row).to(self.device, self.model.dtype)
+        ids, prefix = hypothesis.tokens, hypothesis.given
+        row = torch.as_tensor(row).to(self.device, self.model.dtype)
         inputs: dict[int, torch.Tensor] = {}
         with self.lock.shared():
             model = structural_copy(self.model).eval()
             for number, layer in enumerate(model.model.decoder.layers):
                 attention = layer.encoder_attn
                 attention.forward = partial(keep_input, inputs, number, attention.forward)
-            given = torch.tensor([[*self.prefix, *ids]], device=self.device)
+            given = torch.tensor([[*prefix, *ids]], device=self.device)
             hidden = model.model.decoder(input_ids=given, encoder_hidden_states=row[None], use_cache=False)
-            hidden = hidden.last_hidden_state[0, len(self.prefix) - 1 : -1]
+            hidden = hidden.last_hidden_state[0, len(prefix) - 1 : -1]
             scores = model.proj_out(hidden).float().log_softmax(-1)
             weights = self.alignment(model, row, inputs)
         scores = scores.gather(-1, torch.tensor(ids, device=self.device)[:, None])[:, 0].cpu()
         frames = max(1, min(len(row), round(seconds * SAMPLE_RATE / self.stride)))
-        weights = weights[None, :, len(self.prefix) - 1 :, :frames].softmax(-1)
+        weights = weights[None, :, len(prefix) - 1 :, :frames].softmax(-1)
         weights = (weights - weights.mean(-2, keepdim=True)) / weights.std(-2, keepdim=True, unbiased=False)
         matrix = _median_filter(weights, self.model.config.median_filter_width)[0].mean(0)
         tokens, times = _dynamic_time_warping(-matrix.cpu().double().numpy())
@@ -324,14 +381,24 @@ def written(text: str) -> str:
 class Generation:
     """The search of a Whisper base, by transformers' `generate`, for a batch at once.
 
-    A text that repeats itself (it compresses by more than 2.4), that is longer than speech can be, or whose
-    tokens are improbable, is decoded again, by sampling at rising temperatures, as OpenAI does. If none is
-    better the repetition is cut off after its first occurrence.
+    A text that repeats itself or compresses by more than 2.4, that is longer than speech can be, or whose
+    tokens are improbable, is decoded again by sampling, at rising temperatures, as OpenAI does. If no other
+    text is better, the repetition is cut off after its first occurrence; and there is no text if the decoder
+    says that nobody speaks.
+
+    Attributes:
+        language: a code such as en, or auto, which finds it for each row.
+        task: transcribe, or translate into English.
+        prompt: text before the utterance, with words that may occur in it.
+        again: the texts so far that were decoded again.
     """
 
     base: Whisper = field(repr=False, compare=False)
+    language: str = "en"
+    task: str = "transcribe"
     beam_size: int = 1
-    again: list[str] = field(default_factory=list, repr=False, compare=False)  # texts that were decoded again
+    prompt: str = ""
+    again: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def __call__(self, row: Logits) -> Hypothesis:
         return self.many([row])[0]
@@ -339,82 +406,102 @@ class Generation:
     @torch.no_grad()
     def many(self, rows: Sequence[Logits]) -> list[Hypothesis]:
         """The hypothesis of each row of the encoder's output, (frames, channels)."""
-        if not rows:
-            return []
         base = self.base
         rows = [torch.as_tensor(row).to(base.device, base.model.dtype) for row in rows]
         if any(bool(row.isnan().any()) for row in rows):
             raise SearchError(NAN)
+        hypotheses: list[Hypothesis | None] = [None] * len(rows)
         with base.lock.shared():
-            texts = self.tokens_of(rows)
-            scores = self.log_probabilities(rows, texts)
-            for number, row in enumerate(rows):
-                if not self.is_bad(texts[number], scores[number], len(row)):
-                    continue
-                self.again.append(base.vocabulary.decode(texts[number]))
-                for temperature in TEMPERATURES:
-                    (other,) = self.tokens_of([row], temperature)
-                    (score,) = self.log_probabilities([row], [other])
-                    if not self.is_bad(other, score, len(row)):
-                        texts[number] = other
-                        break
-                else:
-                    texts[number] = texts[number][: len(texts[number]) - repetition(texts[number])]
-        words = [[TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids)] for ids in texts]
-        return [Hypothesis(tuple(w), tokens=tuple(ids)) for w, ids in zip(words, texts, strict=True)]
+            languages = [base.spoken(row) if self.language == "auto" else self.language for row in rows]
+            for language in dict.fromkeys(languages):
+                numbers = [number for number, each in enumerate(languages) if each == language]
+                prefix = (*self.prompt_tokens, *base.prefix(language, self.task))
+                texts = self.texts([rows[number] for number in numbers], language, prefix)
+                for number, ids in zip(numbers, texts, strict=True):
+                    words = tuple(TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids))
+                    hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=prefix)
+        return hypotheses
 
-    def tokens_of(self, rows: Sequence[torch.Tensor], temperature: float = 0.0) -> list[list[int]]:
-        """The tokens of each text, without the prefix and the end."""
+    def prompted(self, terms: Sequence[str]) -> "Generation":
+        """This search with terms, which may occur in the audio, in its prompt."""
+        words = dict.fromkeys([*filter(None, self.prompt.rstrip(".").split(", ")), *terms])
+        return dataclasses.replace(self, prompt=f"{', '.join(words)}." if words else "", again=[])
+
+    @cached_property
+    def prompt_tokens(self) -> tuple[int, ...]:
+        """The prompt's tokens, at most half of what the decoder holds."""
+        if not self.prompt:
+            return ()
+        most = self.base.model.config.max_target_positions // 2 - 1
+        ids = self.base.vocabulary.encode(self.prompt)[-most:]
+        return (self.base.model.generation_config.prev_sot_token_id, *ids)
+
+    def texts(self, rows: Sequence[torch.Tensor], language: str, prefix: tuple[int, ...]) -> list[list[int]]:
+        """The tokens of each row's text, within the guards."""
+        texts = self.generate(rows, language)
+        scores = self.base.log_probabilities(rows, texts, prefix)
+        for number, row in enumerate(rows):
+            if not self.is_bad(texts[number], scores[number], row):
+                continue
+            self.again.append(self.base.vocabulary.decode(texts[number]))
+            for temperature in TEMPERATURES:
+                (other,) = self.generate([row], language, temperature)
+                (score,) = self.base.log_probabilities([row], [other], prefix)
+                if not self.is_bad(other, score, row):
+                    texts[number] = other
+                    break
+            else:
+                silent = self.base.silence(row) > MIN_SILENCE
+                texts[number] = [] if silent else without_repetition(texts[number])
+        return texts
+
+    def generate(
+        self, rows: Sequence[torch.Tensor], language: str, temperature: float = 0.0
+    ) -> list[list[int]]:
+        """The tokens of each row's text, without the prefix and the end; sampled unless `temperature` is
+        0."""
         from transformers.modeling_outputs import BaseModelOutput
 
         base, frames = self.base, [len(row) for row in rows]
         model = structural_copy(base.model).eval()
         mask_cross_attention(model, frames)
         encoded = BaseModelOutput(last_hidden_state=pad_sequence(rows, batch_first=True))
-        options = {"language": base.language, "task": base.task} if base.is_multilingual else {}
-        if temperature:
-            options |= {"do_sample": True, "temperature": temperature}
-        else:
-            options |= {"do_sample": False, "num_beams": self.beam_size}
-        with torch.random.fork_rng(devices=[]):
+        options: dict[str, Any] = {"do_sample": True, "temperature": temperature}
+        if not temperature:
+            options = {"do_sample": False, "num_beams": self.beam_size}
+        if base.is_multilingual:
+            options |= {"language": language, "task": self.task}
+        if prompt := self.prompt_tokens:
+            options["prompt_ids"] = torch.tensor(prompt, device=base.device)
+        with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
             torch.manual_seed(0)
             output = model.generate(
-                encoder_outputs=encoded, max_new_tokens=max(map(self.longest, frames)),
+                encoder_outputs=encoded, max_new_tokens=max(map(self.longest, rows)),
                 return_timestamps=False, stopping_criteria=[ends_in_repetition], **options,
             )  # fmt: skip
+        last = base.prefix(language, self.task)[-1]
         texts = []
-        for ids, count in zip(output.tolist(), frames, strict=True):
-            ids = ids[len(base.prefix) :] if ids[: len(base.prefix)] == base.prefix else ids
+        for ids, row in zip(output.tolist(), rows, strict=True):
+            ids = ids[ids.index(last) + 1 :] if last in ids else ids
             ids = ids[: ids.index(base.end)] if base.end in ids else ids
-            texts.append(ids[: self.longest(count)])
+            texts.append(ids[: self.longest(row)])
         return texts
 
-    def longest(self, frames: int) -> int:
-        """The number of tokens after which a text is cut off."""
-        most = self.base.model.config.max_target_positions - len(self.base.prefix) - 1
-        return min(most, MAX_TOKENS + frames * self.base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
+    def longest(self, row: torch.Tensor) -> int:
+        """The number of tokens after which a row's text is cut off."""
+        base = self.base
+        prefix = len(self.prompt_tokens) + len(base.prefix(base.language, self.task))
+        most = base.model.config.max_target_positions - prefix - 1
+        return min(most, MAX_TOKENS + len(row) * base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
 
-    def log_probabilities(
-        self, rows: Sequence[torch.Tensor], texts: Sequence[Sequence[int]]
-    ) -> list[torch.Tensor]:
-        """(tokens + 1,) of each text: the log-probabilities of its tokens and its end."""
-        frames = torch.tensor([len(row) for row in rows])
-        logits = self.base.token_logits(pad_sequence([*rows], batch_first=True), frames, texts)
-        logits = logits.float().log_softmax(-1)
-        wanted = [torch.tensor([*ids, self.base.end], device=logits.device) for ids in texts]
-        return [
-            row[: len(ids)].gather(-1, ids[:, None])[:, 0].cpu()
-            for row, ids in zip(logits, wanted, strict=True)
-        ]
-
-    def is_bad(self, ids: Sequence[int], scores: torch.Tensor, frames: int) -> bool:
+    def is_bad(self, ids: Sequence[int], scores: torch.Tensor, row: torch.Tensor) -> bool:
         """Whether a text trips Whisper's guards."""
         text = self.base.vocabulary.decode(ids).encode()
         ratio = len(text) / len(zlib.compress(text)) if text else 0.0
         return (
             ratio > MAX_COMPRESSION
             or repetition(ids) > 0
-            or len(ids) >= self.longest(frames)
+            or len(ids) >= self.longest(row)
             or float(scores.mean()) < MIN_LOG_PROBABILITY
         )
 
@@ -441,6 +528,11 @@ def words_of(vocabulary: Tokens, ids: Sequence[int]) -> list[tuple[str, int, int
         groups[-1].append(number)
     texts = [(vocabulary.decode(ids[group[0] : group[-1] + 1]), group[0], group[-1]) for group in groups]
     return [word for word in texts if word[0]]
+
+
+def without_repetition(ids: Sequence[int]) -> list[int]:
+    """A text that ends after the first occurrence of what it repeats."""
+    return [*ids[: len(ids) - repetition(ids)]]
 
 
 def repetition(ids: Sequence[int]) -> int:
