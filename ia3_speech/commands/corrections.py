@@ -23,9 +23,9 @@ from ia3_speech.corrections import voice
 from ia3_speech.corrections.store import only_writer, store_of
 from ia3_speech.corrections.voice import Correction
 from ia3_speech.data.audio import load_audio
+from ia3_speech.data.corpora.csv_folder import SUFFIXES, read_spreadsheet
 from ia3_speech.data.corpora.preparation import find_recording
 from ia3_speech.data.recordings import find_recordings, output_paths
-from ia3_speech.data.spreadsheet import SUFFIXES, read_spreadsheet
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns, plural
 
@@ -81,11 +81,12 @@ def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[
         return [Correction(str(source), source, text)], []
     if source.suffix.lower() in SUFFIXES:
         rows, problems = read_spreadsheet(source)
-        files = [source.parent / row["file"].replace("\\", "/") for _, row in rows]
-        return [
-            Correction(f"{source}:{line}", find_recording(file) or file, row["text"], row.get("speaker", ""))
-            for (line, row), file in zip(rows, files, strict=True)
-        ], problems
+        corrections = []
+        for where, row in rows:
+            file = source.parent / row["file"].replace("\\", "/")
+            file = find_recording(file) or file
+            corrections.append(Correction(where, file, row["text"], row.get("speaker", "")))
+        return corrections, problems
     if not source.is_dir() or recordings is None:
         raise UserError(
             f'{source}: its text is missing (corrections add NAME audio.wav "what was said"; or a .csv; or a '

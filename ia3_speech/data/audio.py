@@ -1,8 +1,7 @@
-"""Audio files: decode them to 16 kHz mono float32; change a waveform's speed.
+"""Audio files: decode them to 16 kHz mono float32, full scale ±1; change a waveform's speed.
 
 In: a path or an open binary file, of a format that libsndfile reads, or a container whose first audio track
-PyAV decodes (m4a, mp4, webm, aac, wma, amr; the extra `ia3-speech[containers]`). Out: `np.ndarray` float32
-`(samples,)` at `SAMPLE_RATE`, full scale ±1; or an `AudioError` that names the file and the reason.
+PyAV decodes (m4a, mp4, webm, aac, wma, amr; the extra `ia3-speech[containers]`).
 """
 
 import logging
@@ -166,30 +165,31 @@ def segment_of(
 
 
 def promised_excess(source: Source) -> float:
-    """The share by which a header promises more bytes than the file has; else 0. An Ogg file has no such
-    header; if it lacks its end mark (RFC 3533, section 6), a warning is logged."""
+    """The share by which the header of a WAV, RF64, W64, AIFF, AU or NIST SPHERE file promises more bytes
+    than the file has; else 0. A stream's size is unknown: 0, or close to 2³¹, 2³², 2⁶³ or 2⁶⁴."""
     head, size = head_and_size(source)
     if head[:4] == b"OggS":
-        with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
-            file.seek(max(0, size - MAX_OGG_PAGE))
-            last = file.read()
-            file.seek(0)
-        flags = last[last.rfind(b"OggS") :][5:6]
-        if flags and not flags[0] & 4:
-            logger.warning("%s: has no end mark: was it cut off? (copy it again)", source_name(source))
-    return max(0.0, promised_size(head) / max(size, 1) - 1)
-
-
-def promised_size(head: bytes) -> int:
-    """The size in bytes by a header of WAV, RF64, W64, AIFF, AU or NIST SPHERE; 0 if the header does not
-    state it, as in streams, whose sizes are close to 2³¹, 2³², 2⁶³ or 2⁶⁴."""
+        warn_of_cut_ogg(source, size)
     if head.startswith(b"NIST"):
         fields = {key: int(n) for key, n in re.findall(rb"(\w+) -\w+ (\d+)\n", head)}
         samples = fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1)
-        return samples * fields.get(b"sample_n_bytes", 2)
-    place, order = SIZE_FIELDS.get(head[:4], (slice(0), "big"))
-    size = int.from_bytes(head[place], order)
-    return size if size < (2**62 if len(head[place]) == 8 else UNKNOWN_SIZE) else 0
+        promised = samples * fields.get(b"sample_n_bytes", 2)
+    else:
+        place, order = SIZE_FIELDS.get(head[:4], (slice(0), "big"))
+        promised = int.from_bytes(head[place], order)
+        promised = promised if promised < (2**62 if len(head[place]) == 8 else UNKNOWN_SIZE) else 0
+    return max(0.0, promised / max(size, 1) - 1)
+
+
+def warn_of_cut_ogg(source: Source, size: int) -> None:
+    """An Ogg file states no length: log a warning if it lacks its end mark (RFC 3533, section 6)."""
+    with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
+        file.seek(max(0, size - MAX_OGG_PAGE))
+        last = file.read()
+        file.seek(0)
+    flags = last[last.rfind(b"OggS") :][5:6]
+    if flags and not flags[0] & 4:
+        logger.warning("%s: has no end mark: was it cut off? (copy it again)", source_name(source))
 
 
 # ---- containers ----
@@ -219,12 +219,7 @@ def mono_of_container(
 
 
 def container_blocks(source: Source, max_seconds: float, check: Callable[[], object]) -> Blocks:
-    """The blocks of the first audio track of a container.
-
-    Raises:
-        AudioError: PyAV is not installed, there is no audio track, or the file is damaged or cut off.
-        TooLong: as soon as more than `max_seconds` are decoded.
-    """
+    """The blocks of the first audio track of a container. Errors as `load_audio`."""
     name, format = source_name(source), container_format(source)
     try:
         import av

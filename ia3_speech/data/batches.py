@@ -1,6 +1,4 @@
-"""Batches of utterances of similar length, up to a number of seconds each, in an order that a seed decides.
-
-In: durations in seconds. Out: lists of indices. The order depends on (durations, max_seconds, seed, epoch)
+"""Batches of utterances of similar length, in an order that depends on (durations, max_seconds, seed, epoch)
 alone, so that a run that was killed in the middle of an epoch resumes with the next batch.
 """
 

@@ -19,12 +19,12 @@ import numpy as np
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
+from ia3_speech.data.corpora import csv_folder
+from ia3_speech.data.corpora.csv_folder import label_name
 from ia3_speech.data.kaldi.directory import DataDirectory, UtteranceIds, collapse_whitespace, write_tables
 from ia3_speech.data.kaldi.table_file import printable_text
 from ia3_speech.data.kaldi.validation import label_of_table
 from ia3_speech.data.recordings import to_waveform
-from ia3_speech.data.spreadsheet import AUDIO_COLUMNS, GENDERS, SPEAKER_COLUMNS, TEXT_COLUMNS, label_name
 from ia3_speech.data.utterance import (
     BadAudio,
     Utterance,
@@ -123,8 +123,8 @@ def extract(
     out: Path,
     bad: list[BadAudio],
 ) -> Iterator[Utterance]:
-    """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`. Paths
-    in the dataset may be relative to `base`. `bad` receives unusable and clipped rows."""
+    """Write the audio of each row below `new`, and yield its utterance with the path below `out`. Paths in
+    the dataset may be relative to `base`. `bad` receives unusable and clipped rows."""
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
@@ -155,7 +155,7 @@ def extract(
         for column in label_columns:
             value = re.sub(" +", "_", printable_text(feature_text(row, column, features)))
             if value and column in ("gender", "sex"):
-                labels["gender"] = GENDERS.get(value.lower(), value)
+                labels["gender"] = csv_folder.GENDERS.get(value.lower(), value)
             elif value:
                 labels[label_name(column)] = value
         seconds = len(wave) / SAMPLE_RATE
@@ -168,14 +168,15 @@ def extract(
 
 
 def load_rows(name: str, split: str | None, config: str | None) -> Any:
-    """One split of a dataset, as `datasets.Dataset`. Raises DataError as `convert_dataset`."""
+    """One split of a dataset, as `datasets.Dataset`."""
     import datasets
 
     path = Path(name)
-    if path.is_dir() and text_files(path):
+    if path.is_dir() and csv_folder.text_files(path):
         if split or config:
             raise DataError(f"{name}: recordings beside text files (leave out `split` and `config_name`)")
-        rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in read_text_files(path))
+        rows = csv_folder.read_text_files(path)
+        rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in rows)
         return datasets.Dataset.from_list([*rows])
     try:
         with audio_not_encoded():
@@ -199,8 +200,7 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
 
 @contextmanager
 def audio_not_encoded() -> Iterator[None]:
-    """A context in which `datasets` stores an audiofolder without torchcodec: it stores only the path and the
-    bytes of audio, but requires torchcodec for that."""
+    """A context in which `datasets` stores the paths and bytes of an audiofolder without torchcodec."""
     from datasets import Audio
 
     def encode_example(self, value):
@@ -218,14 +218,18 @@ def audio_not_encoded() -> Iterator[None]:
 
 # ---- columns ----
 
-USUAL_COLUMNS = {"audio": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS, "id": ID_COLUMNS}
+USUAL_COLUMNS = {
+    "audio": csv_folder.AUDIO_COLUMNS,
+    "text": csv_folder.TEXT_COLUMNS,
+    "speaker": csv_folder.SPEAKER_COLUMNS,
+    "id": ID_COLUMNS,
+}
 
 
 def choose_columns(
     name: str, features: Any, roles: dict[str, str | None], labels: str | None
 ) -> tuple[dict[str, str | None], list[str]]:
-    """The columns of the roles audio, text, speaker and id (in `roles`, None searches the usual names, and
-    "none" is no column), and the columns of labels. Raises DataError as `convert_dataset`."""
+    """The columns of the roles audio, text, speaker and id (None searches the usual names), and of labels."""
     import datasets
 
     available = f"it has {', '.join(features)}"
@@ -259,8 +263,7 @@ def choose_columns(
 
 
 def wave_of_cell(cell: Any, file: Path | str, row: dict, number: int) -> np.ndarray:
-    """The waveform of a cell, or of its file; if the cell is a path, the part that the row's `offset` and
-    `duration` select. Raises AudioError."""
+    """The waveform of a cell, or of its file, perhaps a part of it. Raises AudioError."""
     content = {key for key in cell if cell[key] is not None} if isinstance(cell, dict) else set()
     if cell is None or cell == "" or (isinstance(cell, dict) and not content):
         raise AudioError("the audio cell is empty")

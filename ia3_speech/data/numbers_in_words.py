@@ -1,12 +1,8 @@
 """Numbers in English text, written in words: for a base that cannot write digits.
 
-In: a transcript such as "give 2.5 mg at 38.5 °C". Out: "give two point five milligrams at thirty eight point
-five degrees celsius", and counts of the changes. Cardinals, ordinals and years are num2words's; a text
-without digits is returned as it is. It is applied to the targets of `train` and of `Base.collate`, to the
-references of `score` and `tune-lm`, and to the sentences of `lm`.
-
-Digits do not tell how a number was spoken (2015: two thousand and fifteen, twenty fifteen). The most frequent
-reading is taken, and examples are logged.
+"give 2.5 mg at 38.5 °C" → "give two point five milligrams at thirty eight point five degrees celsius".
+Cardinals, ordinals and years are num2words's. Digits do not tell how a number was spoken (2015: two thousand
+and fifteen, twenty fifteen): the most frequent reading is taken, and examples are logged.
 """
 
 import logging
@@ -190,9 +186,7 @@ def unit_of_fraction(match: re.Match) -> str:
 
 
 def fraction(match: re.Match) -> str:
-    """ "1/2" → "one half", "2 3/4" → "two and three quarters", "120/80" → "one hundred and twenty over
-    eighty".
-    """
+    """ "1/2" → "one half", "2 3/4" → "two and three quarters", "7/80" → "seven over eighty"."""
     whole, above, below = match[1], int(match[2]), int(match[3])
     if not above < below <= 10 or above == 0:
         words = f"{num2words(above)} over {num2words(below)}"

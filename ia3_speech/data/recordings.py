@@ -1,8 +1,4 @@
-"""Audio in all forms that users give: paths, folders, a pipe; arrays, tensors, bytes, cells of `datasets`.
-
-In: any of these. Out: a `Recording` for each, with its name in messages and the place of its text below an
-output folder, and a message for each missing path; `to_waveform` decodes to float32 `(samples,)` at 16 kHz.
-"""
+"""Audio in all forms that users give: paths, folders, a pipe; arrays, tensors, bytes, cells of `datasets`."""
 
 import io
 import os
@@ -14,15 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ia3_speech.data.audio import (
-    AUDIO_SUFFIXES,
-    SAMPLE_RATE,
-    audio_duration,
-    load_audio,
-    resample,
-    source_name,
-    to_mono,
-)
+from ia3_speech.data import audio as audio_files
+from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.errors import AudioError, UserError
 
 STDIN = "-"
@@ -65,7 +54,7 @@ class Recording:
 def as_recording(audio: AudioInput, sampling_rate: int = SAMPLE_RATE) -> Recording:
     """A recording of anything that `to_waveform` accepts."""
     if hasattr(audio, "read"):
-        return Recording(audio, source_name(audio))
+        return Recording(audio, audio_files.source_name(audio))
     if isinstance(audio, str | os.PathLike):
         return Recording(audio, os.fspath(audio))
     path = audio.get("path") if isinstance(audio, dict) else None
@@ -77,7 +66,7 @@ def recording_duration(recording: Recording) -> float:
     if isinstance(recording.audio, np.ndarray):
         return len(recording.audio) / SAMPLE_RATE
     try:
-        return audio_duration(recording.audio)
+        return audio_files.audio_duration(recording.audio)
     except AudioError:
         return 0.0
 
@@ -133,8 +122,8 @@ def files_below(folder: Path, bad: list[str]) -> list[Path]:
 
 
 def recordings_from_pipe(stream: BinaryIO, name: str = STDIN) -> tuple[list[Recording], list[str]]:
-    """`find_recordings` for the content of a pipe: an audio file, recognised by RIFF at its beginning (WAV)
-    or by zero bytes (all other formats); or paths, one a line. Raises UserError where it is empty."""
+    """`find_recordings` for the content of a pipe: an audio file, which begins with RIFF or holds zero bytes;
+    or paths, one a line. Raises UserError where it is empty."""
     data = stream.read()
     if data.startswith(b"RIFF") or b"\0" in data[:4096]:
         file = io.BytesIO(data)
@@ -240,8 +229,8 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
         )
     wave = wave.astype(np.float32, copy=False)
     if wave.ndim == 2:
-        return to_mono(lambda: [(wave.T, sampling_rate)], "audio")
-    return resample(wave, sampling_rate, SAMPLE_RATE)
+        return audio_files.to_mono(lambda: [(wave.T, sampling_rate)], "audio")
+    return audio_files.resample(wave, sampling_rate, SAMPLE_RATE)
 
 
 def part_numbers(part: str | None) -> tuple[int, int]:

@@ -1,8 +1,4 @@
-"""Text: normalisation, and the vocabulary of a CTC base.
-
-In: transcripts as people type them. Out: normalised text (used for references and hypotheses alike), token
-ids for training, and before any training the characters that the base's vocabulary lacks, with counts.
-"""
+"""Text: normalisation, of references and hypotheses alike, and the vocabulary of a CTC base."""
 
 import re
 import unicodedata

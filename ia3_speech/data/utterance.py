@@ -1,8 +1,7 @@
 """Utterances of a corpus (speaker, audio, text), their waveforms, and faults of a waveform.
 
-In: an `Utterance`, whose audio is a file or a shell pipe, perhaps a segment of it. Out: float32 `(samples,)`
-at 16 kHz, full scale ±1. Every command that reads a data directory loops over `load_utterances`, which finds
-missing, empty, short, NaN, clipped and silent audio, and lists all faults at the end.
+Every command that reads a data directory loops over `load_utterances`, which finds missing, empty, short,
+NaN, clipped and silent audio, and lists all faults at the end.
 """
 
 import io
@@ -77,9 +76,6 @@ def with_duration(utterance: Utterance, *, check: bool = False) -> Utterance:
 
 # The segments of a recording follow one another: its header is read once.
 header_duration = lru_cache(maxsize=1)(audio_duration)
-
-
-# ---- waveforms
 
 
 def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.ndarray:
@@ -232,12 +228,7 @@ def raise_if_unusable(
 
 
 def bad_audio_report(bad: Sequence[BadAudio], fault: str) -> str:
-    """The number of utterances with a fault, and a line for each of the first 20:
-
-    2 utterances have unusable or damaged audio:
-      anna-1: sound/anna-1.wav: empty (no bytes)
-      bob-7: sound/bob-7.wav: no such file (correct the path, or copy the audio there)
-    """
+    """`2 utterances have unusable or damaged audio:`, and a line for each of the first 20."""
     return f"{plural(len(bad), 'utterance has', 'utterances have')} {fault}:\n{list_bad_audio(bad)}"
 
 

@@ -106,6 +106,8 @@ class ModelOptions:
         method: FILE.py:NAME, if the adapter was trained with this method of your own
         window: of a Whisper base's input: 30s, as Whisper was trained, or short, the utterance and a second
             of silence, in which an adapter has to be trained (default: the adapter's, else 30s)
+        engine: onnx: ONNX Runtime, which starts in a second; --base is then the folder of a graph
+            (ia3-speech export --format onnx), and the search is greedy
     """
 
     adapter: str | None = None  # or an `AdapterSpec`, once it is parsed
@@ -116,6 +118,7 @@ class ModelOptions:
     batch_seconds: float = BATCH_SECONDS
     method: str | None = None
     window: Literal["30s", "short"] | None = None
+    engine: Literal["torch", "onnx"] = "torch"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR [--size full|small]
 
-In: a .csv, .tsv or .xlsx file at the top of FOLDER (see `spreadsheet`), with a first row of column names.
+In: a .csv or .tsv file (UTF-8 or UTF-16; commas, semicolons or TABs; Excel's `sep=;` may stand above it) or
+an .xlsx file, of which the first sheet is read, at the top of FOLDER. The first row names the columns:
 
     file      the recording, relative to FOLDER (or filename, path, audio …)
     text      its transcript (or transcription, sentence …)
@@ -19,31 +20,46 @@ other folders are the speaker's name, as in L2-ARCTIC and VCTK:
 Out: DATA_DIR/{train,dev,test}. All faults of the texts are reported at once, by line.
 """
 
+import csv
+import io
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
-from ia3_speech.data.corpora.preparation import (
-    PLACES,
-    SETS,
-    Size,
-    divide,
-    find_recording,
-    is_few,
-    is_recording,
-    recordings_by_stem,
-    remove_earlier_dev,
-    write_set,
-)
+from ia3_speech.cli import command, pip_install
+from ia3_speech.data.corpora import preparation
+from ia3_speech.data.corpora.preparation import Size, find_recording, is_few, is_recording, recordings_by_stem
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.kaldi.table_file import raise_if_any, read_utf8, unprintable_character
-from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, label_name, read_spreadsheet
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 
-TEXT_FOLDERS = ("transcript", "transcripts", "txt")
-PlacedRow = tuple[str, dict[str, str]]  # the place of a row, `list.csv:17`; its columns
+SUFFIXES = (".csv", ".tsv", ".xlsx")
+TEXT_FOLDERS = {"transcript", "transcripts", "txt"}
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB"}
+EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
+
+# Names of columns in published corpora, the most specific first; also of datasets (huggingface.py).
+AUDIO_COLUMNS = (
+    "audio", "speech", "file", "path", "audio_path", "audio_filepath", "file_name", "wav", "filename",
+    "audio_file",
+)  # fmt: skip
+TEXT_COLUMNS = (
+    "text", "transcription", "transcript", "sentence", "normalized_text", "raw_text", "utterance",
+)  # fmt: skip
+SPEAKER_COLUMNS = (
+    "speaker_id", "speaker", "spk_id", "spk", "client_id", "user_id", "user_ids", "reader_id",
+)  # fmt: skip
+SYNONYMS = {"file": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS}
+GENDERS = {
+    **dict.fromkeys(("male", "man", "male_masculine"), "m"),
+    **dict.fromkeys(("female", "woman", "female_feminine"), "f"),
+}
+# The place of a row, `list.csv:17` (in Excel the number of the row); column → text
+PlacedRow = tuple[str, dict[str, str]]
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
 
@@ -91,17 +107,17 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     if unlisted:
         such_as = min(unlisted).relative_to(corpus)
         print(f"{corpus}: {len(unlisted)} sound files have no text, such as {such_as}; they are left out")
-    divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
+    sets = sets if any(sets.values()) else None
+    divided = preparation.divide(utterances, sets, speakers_known=speakers_known)
     if "dev" not in divided:
-        remove_earlier_dev(out)
+        preparation.remove_earlier_dev(out)
     for name, chosen in divided.items():
-        write_set(out / name, chosen, size)
-    write_text(out / PLACES, places)
+        preparation.write_set(out / name, chosen, size)
+    write_text(out / preparation.PLACES, places)
 
 
 def read_rows(corpus: Path) -> tuple[list[PlacedRow], list[str]]:
-    """The rows of a folder's one CSV or Excel file, or of its text files, and their faults. Raises
-    UserError without both, and where there are several tables."""
+    """The rows of a folder's one CSV or Excel file, or of its text files, and their faults."""
     if not corpus.is_dir():
         raise UserError(f"{corpus}: there is no such folder (relative paths start at your working directory)")
     files = [path for path in corpus.iterdir() if path.suffix.lower() in SUFFIXES]
@@ -112,14 +128,51 @@ def read_rows(corpus: Path) -> tuple[list[PlacedRow], list[str]]:
         names = ", ".join(path.name for path in tables)
         number = f"{len(tables)} CSV files ({names})" if tables else "no CSV file"
         raise UserError(f"{corpus}: holds {number} at its top, and one is expected\n\n{LAYOUT}")
-    lines, problems = read_spreadsheet(tables[0])
-    return [(f"{tables[0]}:{line}", fields) for line, fields in lines], problems
+    return read_spreadsheet(tables[0])
+
+
+def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list[Path]:
+    """The audio file of each row, an absolute path; one DataError for `problems` and all further ones."""
+    places: dict[Path, str] = {}
+    for where, fields in rows:
+        name, text = fields["file"], fields["text"]
+        file = find_recording(corpus / name.replace("\\", "/")) if name else None
+        recording = file and file.resolve()
+        if recording is None:
+            hint = f"paths are relative to {corpus}"
+            problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
+        elif (other := places.setdefault(recording, where)) != where:
+            line = other.rpartition(":")[2]
+            problems.append(f"{where}: {name} is already in line {line} (remove one of them)")
+        if not normalize(text):
+            problems.append(f"{where}: no text for {name} (write it, or remove the line)")
+        elif fault := unprintable_character(" ".join(text.split())):
+            problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
+        if (split := split_of(fields)) not in (*preparation.SETS, ""):
+            problems.append(f"{where}: the split is {split!r} (train, dev or test)")
+        if fields.get("lang") == "":  # Kaldi requires this label of every utterance
+            problems.append(f"{where}: no lang for {name} (write it, or give the column another name)")
+    raise_if_any(problems)
+    return list(places)
+
+
+def split_of(fields: dict[str, str]) -> str:
+    """train, dev or test, also from Hugging Face's names; any other text as it is."""
+    split = fields.get("split", "").lower()
+    return "dev" if split in ("validation", "valid", "val") else split
+
+
+def label_name(column: str) -> str:
+    """The label for a column: letters, digits, - and _, since file names hold it."""
+    return re.sub(r"[^\w-]", "_", column)
+
+
+# ---- text files ----
 
 
 def text_files(corpus: Path) -> list[Path]:
     """The text files below folders of texts, sorted; none where the corpus has another layout."""
-    folders = {*TEXT_FOLDERS}
-    return sorted(file for file in corpus.rglob("*.txt") if folders & {*file.relative_to(corpus).parts})
+    return sorted(file for file in corpus.rglob("*.txt") if TEXT_FOLDERS & {*file.relative_to(corpus).parts})
 
 
 def read_text_files(corpus: Path) -> list[PlacedRow]:
@@ -147,35 +200,120 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
     return rows
 
 
-def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list[Path]:
-    """The audio file of each row, an absolute path; one DataError for `problems` and all further ones."""
-    places: dict[Path, str] = {}
-    for where, fields in rows:
-        name, text = fields["file"], fields["text"]
-        file = find_recording(corpus / name.replace("\\", "/")) if name else None
-        recording = file and file.resolve()
-        if recording is None:
-            hint = f"paths are relative to {corpus}"
-            problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
-        elif (other := places.setdefault(recording, where)) != where:
-            line = other.rpartition(":")[2]
-            problems.append(f"{where}: {name} is already in line {line} (remove one of them)")
-        if not normalize(text):
-            problems.append(f"{where}: no text for {name} (write it, or remove the line)")
-        elif fault := unprintable_character(" ".join(text.split())):
-            problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
-        if (split := split_of(fields)) not in (*SETS, ""):
-            problems.append(f"{where}: the split is {split!r} (train, dev or test)")
-        if fields.get("lang") == "":  # Kaldi requires this label of every utterance
-            problems.append(f"{where}: no lang for {name} (write it, or give the column another name)")
-    raise_if_any(problems)
-    return list(places)
+# ---- tables ----
 
 
-def split_of(fields: dict[str, str]) -> str:
-    """train, dev or test, also from Hugging Face's names; any other text as it is."""
-    split = fields.get("split", "").lower()
-    return "dev" if split in ("validation", "valid", "val") else split
+def read_spreadsheet(path: Path) -> tuple[list[PlacedRow], list[str]]:
+    """The rows, columns by their usual names, and a message for each row with too few or too many fields.
+
+    Raises:
+        UserError: the file cannot be read as text or as a workbook, a column has no name or the name of
+            another, a required column is missing, or there is no row.
+    """
+    problems: list[str] = []
+    if path.suffix.lower() == ".xlsx":
+        lines, hint = excel_lines(path), "remove the cells beside the table"
+    else:
+        text = read_any_utf(path)
+        separator = EXCEL_SEPARATOR.match(text)
+        delimiter = separator[1] if separator else max(DELIMITERS, key=text.lstrip().partition("\n")[0].count)
+        lines = csv_lines(path, text, delimiter, problems)
+        if separator:
+            next(lines, None)
+        hint = f'a text with a {DELIMITERS.get(delimiter, delimiter)} in it stands in quotation marks: "…"'
+    columns: list[str] = []
+    rows: list[PlacedRow] = []
+    for line, fields in lines:
+        fields = [field.strip() for field in fields]
+        if not any(fields):  # Excel writes empty rows above and below a table
+            continue
+        if not columns:
+            columns = usual_names(fields, f"{path}:{line}")
+        elif len(fields) == len(columns):
+            rows.append((f"{path}:{line}", dict(zip(columns, fields, strict=True))))
+        else:
+            problems.append(f"{path}:{line}: {len(fields)} fields for {len(columns)} columns ({hint})")
+    if not rows:
+        raise_if_any(problems)
+        raise UserError(f"{path}: holds no recording (one a line, below the line with the column names)")
+    return rows, problems
+
+
+def read_any_utf(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it."""
+    content = path.read_bytes()
+    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}:{line}: not {'UTF-16' if is_utf16 else 'UTF-8'}, byte 0x{content[error.start]:02x} "
+            f"(save it as UTF-8; in Excel: Save as, CSV UTF-8)"
+        ) from None
+
+
+def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each row; `problems` receives a quotation mark that is not closed."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            start, line = line, reader.line_num + 1
+            yield start, fields
+    except csv.Error as error:
+        problems.append(f"{path}:{line}: {error} (a quotation mark in a text is written twice)")
+
+
+def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Row number and fields of the first sheet's rows. Empty cells beside the table are dropped."""
+    try:
+        import openpyxl
+    except ImportError:
+        hint = f"{pip_install('openpyxl')}; or save it as CSV UTF-8"
+        raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
+    try:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # zipfile, XML, openpyxl …
+        raise UserError(f"{path}: not an Excel workbook: {error} (save it again, or as CSV UTF-8)") from None
+    width = 0
+    for number, cells in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
+        fields = [excel_text(cell) for cell in cells]
+        while len(fields) > width and not fields[-1].strip():
+            fields.pop()
+        width = width or len(fields)  # of the row with the column names
+        yield number, fields + [""] * (width - len(fields))
+
+
+def excel_text(value: Any) -> str:
+    """A cell as Excel shows it by default: 7 and not 7.0, TRUE and not True."""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def usual_names(columns: list[str], place: str) -> list[str]:
+    """The columns in lower case, with `file`, `text` and `speaker` in place of their synonyms."""
+    columns = [column.lower() for column in columns]
+    for name in columns:
+        if columns.count(name) > 1 or not name:
+            fault = f"two columns {name}" if name else "a column without a name"
+            raise UserError(f"{place}: {fault} (give each column a different name)")
+    for name, synonyms in SYNONYMS.items():
+        if name in columns:
+            continue
+        meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
+        if len(meant) > 1:
+            hint = f"rename one of them to {name}"
+            raise UserError(f"{place}: which column is the {name}, {' or '.join(meant)}? ({hint})")
+        if meant:
+            columns[columns.index(meant[0])] = name
+        elif name != "speaker":
+            hint = f"call it {', '.join(dict.fromkeys([name, *synonyms]))}"
+            raise UserError(f"{place}: no column {name} (the columns are {', '.join(columns)}; {hint})")
+    return columns
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from pathlib import Path
 from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
-from ia3_speech.data.kaldi.selection import DEV_SHARE
+from ia3_speech.data.kaldi.directory import DEV_SHARE
 from ia3_speech.data.kaldi.table_file import read_mapping, read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError

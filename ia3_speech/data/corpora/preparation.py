@@ -1,11 +1,10 @@
 """Shared by the preparations of corpora: find a recording, divide into train, dev and test, write a set.
 
-In: a corpus as it was published. Out: Kaldi data directories with utt2dur, and on stdout a line for each with
-its size. If the corpus has no split, a fifth of the speakers is test; a fifth of the sentences, if there are
-fewer than four speakers or unknown speakers. Without dev, 15 % of train's speakers (sentences) become dev. A
-hash of the names decides, so that the same data are always divided alike. Less than five minutes have no dev,
-and without a split train and test are both all of it: training divides it into folds, and an adapter that was
-not trained on a fold tests it.
+If a corpus has no split, a fifth of the speakers is test; a fifth of the sentences, if there are fewer than
+four speakers or unknown speakers. Without dev, 15 % of train's speakers (sentences) become dev. A hash of the
+names decides, so that the same data are always divided alike. Less than five minutes have no dev, and without
+a split train and test are both all of it: training divides it into folds, and an adapter that was not trained
+on a fold tests it.
 """
 
 import math
@@ -19,8 +18,7 @@ from typing import Literal
 
 from ia3_speech.atomic import unexpected_file
 from ia3_speech.data.audio import AUDIO_SUFFIXES
-from ia3_speech.data.kaldi.directory import is_table, summarize, write_data_directory
-from ia3_speech.data.kaldi.selection import DEV_SHARE, hold_out
+from ia3_speech.data.kaldi.directory import DEV_SHARE, hold_out, is_table, summarize, write_data_directory
 from ia3_speech.data.kaldi.table_file import raise_if_any
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
@@ -37,8 +35,8 @@ PLACES = "text_places"  # beside the sets: a recording and the place of its text
 
 def find_recording(path: Path) -> Path | None:
     """`path` if it exists, else the file of that name in another audio format (.ogg for .WAV), else None."""
-    is_there = os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
-    return path if is_there else recordings_by_stem(path.parent).get(path.stem)
+    is_file = os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
+    return path if is_file else recordings_by_stem(path.parent).get(path.stem)
 
 
 @lru_cache
@@ -53,14 +51,8 @@ def is_recording(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
-# ---- the three sets ----
-
-
 def divide(
-    utterances: Sequence[Utterance],
-    sets: dict[str, str] | None = None,
-    *,
-    speakers_known: bool = True,
+    utterances: Sequence[Utterance], sets: dict[str, str] | None = None, *, speakers_known: bool = True
 ) -> dict[str, list[Utterance]]:
     """The utterances of train, dev and test; prints the sizes of the held-out sets. Less than five minutes
     have no dev.

@@ -1,23 +1,30 @@
-"""Reads Kaldi data directories, always checked, and writes them, always as a whole; assigns ids.
+"""Reads Kaldi data directories, always checked, writes them, always as a whole, divides them; assigns ids.
 
 In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur, utt2LABEL, spk2LABEL.
-Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
+Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse. Or a smaller directory, or
+two that share no speaker (or recording, sentence, label).
+
+    ia3-speech datadir subset data/train data/train_1k --first 1000
+    ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.kaldi.table_file import fix_hint, format_table, spk2utt_of, unprintable_character
 from ia3_speech.data.kaldi.validation import check_tables, label_of_table, resolve_source, rule_of
-from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import Utterance, with_duration
 from ia3_speech.errors import DataError
 from ia3_speech.formatting import plural
 
+DEV_SHARE = 0.15  # of the speakers of train
 MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12
 
 
@@ -69,21 +76,21 @@ def read_data_directory(
         for name, table in tables.items()
     }
     texts, durations, segments = (columns.get(name, {}) for name in ("text", "utt2dur", "segments"))
+    durations = durations or ({} if segments else columns.get("reco2dur", {}))
     sources = {key: resolve_source(r.value, path) or r.value for key, r in tables.get("wav.scp", {}).items()}
-    label_tables = {name: label for name in columns if (label := label_of_table(name))}
+    labelled = {name: label for name in columns if (label := label_of_table(name))}
     utterances = []
     for id, speaker in columns["utt2spk"].items():
         recording, *times = segments.get(id, id).split()
         start, end = map(float, times) if times else (None, None)
-        duration = durations.get(id) or (None if segments else columns.get("reco2dur", {}).get(id))
-        seconds = float(duration) if duration else end - start if times else None
+        seconds = float(durations[id]) if durations else end - start if times else None
         labels = {}
-        for name, label in label_tables.items():  # sorted, spk2 before utt2, which takes precedence
+        for name, label in labelled.items():  # sorted, spk2 before utt2, which takes precedence
             if value := columns[name].get(speaker if name.startswith("spk2") else id):
                 labels[label] = value
         source, text = sources.get(recording, ""), texts.get(id)
         utterances.append(Utterance(id, speaker, recording, source, start, end, text, seconds, labels))
-    speaker_labels = {label for name, label in label_tables.items() if name.startswith("spk2")}
+    speaker_labels = {label for name, label in labelled.items() if name.startswith("spk2")}
     return DataDirectory(path, utterances, frozenset(speaker_labels or {"gender"}))
 
 
@@ -94,8 +101,8 @@ def write_data_directory(
 
     wav.scp (absolute paths), utt2spk and spk2utt are always written; text, segments and utt2dur where the
     utterances have them; and a file for each label: spk2LABEL if it is in `speaker_labels` and the same in
-    all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals. Raises DataError
-    where there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
+    all of a speaker's utterances, else utt2LABEL. Raises DataError where there is nothing to write, Kaldi
+    could not read the ids, or the folder holds other files.
     """
     path = Path(path)
     if name := atomic.unexpected_file(path, is_table):
@@ -107,7 +114,6 @@ def write_data_directory(
 
 
 def is_table(file: Path) -> bool:
-    """Whether a file is a table of a data directory."""
     return file.is_file() and bool(rule_of(file.name))
 
 
@@ -129,24 +135,23 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -
     """File name → text of each table of `utterances`; `check_tables` finds missing entries."""
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
-    known: set[str] = set()
-    for utterance in utterances:
-        for kind in ("id", "speaker", "recording"):
-            name = getattr(utterance, kind)
-            if name.split() != [name] or unprintable_character(name):
-                fault = f"the {kind} {name!r} is empty, or holds a space or an unprintable character"
-                raise DataError(f"utterance {utterance.id!r}: {fault} (use letters, digits, - and _)")
-        if utterance.id in known:
-            raise DataError(f"utterance {utterance.id} appears twice (utterance ids are unique)")
-        known.add(utterance.id)
-    durations = {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None}
+    utt2spk: dict[str, str] = {}
     sources: dict[str, str] = {}  # of recordings: absolute paths, or pipes
     for u in utterances:
+        for kind in ("id", "speaker", "recording"):
+            name = getattr(u, kind)
+            if name.split() != [name] or unprintable_character(name):
+                fault = f"the {kind} {name!r} is empty, or holds a space or an unprintable character"
+                raise DataError(f"utterance {u.id!r}: {fault} (use letters, digits, - and _)")
+        if u.id in utt2spk:
+            raise DataError(f"utterance {u.id} appears twice (utterance ids are unique)")
+        utt2spk[u.id] = u.speaker
         source = str(Path(u.source).absolute()) if u.source and not u.is_piped else u.source
         if unprintable_character(source) or source != source.strip(" \t"):
             raise DataError(f"recording {u.recording}: wav.scp cannot hold the path {source!r} (rename it)")
         if sources.setdefault(u.recording, source) != source:
             raise DataError(f"recording {u.recording} is both {sources[u.recording]} and {source}")
+    durations = {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None}
     columns = {
         "text": {u.id: collapse_whitespace(u.text) for u in utterances if u.text is not None},
         "segments": {
@@ -156,10 +161,10 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str]) -
         },
         "utt2dur": durations if len(durations) == len(utterances) else {},
         "wav.scp": {recording: source for recording, source in sources.items() if source},
-        "utt2spk": {u.id: u.speaker for u in utterances},
+        "utt2spk": utt2spk,
+        "spk2utt": spk2utt_of(utt2spk),
         **label_tables(utterances, set(speaker_labels)),
     }
-    columns["spk2utt"] = spk2utt_of(columns["utt2spk"])
     return {name: format_table(column.items()) for name, column in columns.items() if column}
 
 
@@ -249,3 +254,127 @@ def sanitize(name: str) -> str:
     """`name` in ASCII letters, digits, `_`, `.` and `-`: `Zoë Müller` → `Zoe_Muller`."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")
+
+
+# ---- subsets and splits ----
+
+
+def subset_data_directory(
+    source: Path | str, target: Path | str, *, first: int | None = None, minutes: float | None = None
+) -> DataDirectory:
+    """Write the first utterances of a data directory, or some minutes of it, as another.
+
+    Args:
+        source: a data directory.
+        target: the data directory to write.
+        first: this number of utterances from the start.
+        minutes: utterances of all speakers, ordered by a hash of their ids, until they last this long. A
+            smaller subset is a part of a larger one.
+
+    Raises:
+        DataError: `source` is not valid, or has too few utterances.
+    """
+    if (first is None) == (minutes is None):
+        raise DataError("a subset needs either `first` or `minutes`")
+    data = read_available_tables(source, target)
+    if first is None:
+        ids = first_minutes(data, minutes)
+    elif 1 <= first <= len(data):
+        ids = {utterance.id for utterance in data.utterances[:first]}
+    else:
+        raise DataError(f"{source}: `first={first}`: the directory has {len(data)} utterances")
+    return write_part(data, target, [utterance for utterance in data if utterance.id in ids])
+
+
+def read_available_tables(path: Path | str, *targets: Path | str) -> DataDirectory:
+    """Read a directory that may lack text and audio. Raises DataError if two of the folders are the same."""
+    path, folders = Path(path), {Path(folder).resolve() for folder in (path, *targets)}
+    if len(folders) <= len(targets):
+        raise DataError(f"{targets[-1]}: source and targets must be different folders (give another name)")
+    has_audio = (path / "wav.scp").exists() or (path / "segments").exists()
+    return read_data_directory(
+        path, text=(path / "text").exists(), wav=has_audio, spk_sort=False, allow_pipes=True
+    )
+
+
+def write_part(data: DataDirectory, target: Path | str, utterances: list[Utterance]) -> DataDirectory:
+    """Write some utterances of `data` as the directory `target`."""
+    write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
+    return replace(data, path=Path(target), utterances=utterances)
+
+
+def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
+    """The ids of utterances in hash order, up to the first at whose end `minutes` are full."""
+    seconds = {u.id: (with_duration(u) if u.source else u).duration for u in data}
+    if None in seconds.values():
+        raise DataError(f"{data.path}: the utterances' lengths are not known (write utt2dur)")
+    available = sum(seconds.values())
+    if not 0 < 60 * minutes <= available:
+        raise DataError(
+            f"{data.path}: `minutes={minutes:g}`: the directory holds {available / 60:.1f} minutes"
+        )
+    ids: set[str] = set()
+    total = 0.0
+    for id in sorted(seconds, key=hash_order):
+        if total < 60 * minutes:
+            ids.add(id)
+            total += seconds[id]
+    return ids
+
+
+def split_data_directory(
+    source: Path | str,
+    rest: Path | str,
+    part: Path | str,
+    *,
+    by: str = "speaker",
+    fraction: float = DEV_SHARE,
+) -> tuple[DataDirectory, DataDirectory]:
+    """Divide a data directory so that no speaker (or consultation …) is on both sides.
+
+    Args:
+        source: the data directory to divide.
+        rest: the data directory that gets the larger side (train).
+        part: the data directory that gets the held-out side (dev, test).
+        by: speaker, recording, text (the normalised sentence) or a label such as consultation.
+        fraction: the share of speakers (groups), at least one, that goes to `part`; a hash of their names
+            decides which, so that equal ids give an equal split.
+
+    Raises:
+        DataError: `source` is not valid, an utterance lacks the label, or there is only one group.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"`fraction` is {fraction}, and has to be between 0 and 1")
+    data = read_available_tables(source, rest, part)
+    group = {utterance.id: group_of(utterance, by, data) for utterance in data}
+    in_part = hold_out(group.values(), fraction)
+    if not in_part:
+        only = f"only one {by} ({min(group.values())})"
+        raise DataError(f"{source}: {only}, so no split (divide by another label)")
+    sides = [[u for u in data if (group[u.id] in in_part) == inside] for inside in (False, True)]
+    return write_part(data, rest, sides[0]), write_part(data, part, sides[1])
+
+
+def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
+    """The speaker, recording, normalised sentence or label of an utterance; DataError where it has none."""
+    if by in ("speaker", "recording"):
+        return getattr(utterance, by)
+    value = normalize(utterance.text or "") if by == "text" else utterance.labels.get(by)
+    if value is None:
+        labels = sorted({name for utterance in data for name in utterance.labels})
+        known = ", ".join(["speaker", "recording", "text", *labels])
+        if by not in labels:
+            raise DataError(f"{data.path}: `by={by}`: no utterance has such a label (take one of {known})")
+        raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (split by one of {known})")
+    return value
+
+
+def hold_out(names: Iterable[str], share: float = DEV_SHARE) -> set[str]:
+    """A share of the different names, chosen by a hash: at least one of two or more, and never all."""
+    ordered = sorted(set(names), key=hash_order)
+    return set(ordered[: min(len(ordered) - 1, max(1, round(share * len(ordered))))])
+
+
+def hash_order(name: str) -> str:
+    """A sorting key that shuffles names, independent of a seed and of other names."""
+    return hashlib.sha256(name.encode()).hexdigest()

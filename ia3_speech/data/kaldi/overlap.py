@@ -1,8 +1,6 @@
-"""Overlap of data directories: a test set and the sets that training uses, dev and train.
+"""Overlap of data directories, of their normalised texts: a test set and the sets that training uses.
 
-    ia3-speech datadir overlap data/train data/dev data/test
-
-In: data directories. Out: an `Overlap` for the scores, sentences for the user. Texts are normalised first.
+ia3-speech datadir overlap data/train data/dev data/test
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -119,11 +117,7 @@ def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
 
 
 def overlap_of_train_and_dev(train: DataDirectory, dev: DataDirectory) -> list[str]:
-    """Warnings before training; empty where dev holds nothing of train:
-
-    2 of 12 utterances of data/dev are also in data/train, such as anna-1: memorized utterances count …
-    5 of 10 sentences of data/dev occur in data/train, such as “no fever no cough”: …
-    """
+    """Warnings before training about common utterances and sentences; empty where there are none."""
     if train.path.resolve() == dev.path.resolve():
         return [
             f"{dev.path} is both train and dev: its error rate cannot tell which epoch is the best "

@@ -1,16 +1,12 @@
-"""Text files: any in UTF-8, lines of `key value…`, and a table of a data directory as Kaldi reads it.
-
-In: a file. Out: its text; key → value; or a `Table` of rows with their line numbers, and a list of
-everything that is wrong with the file.
-"""
+"""Text files: any in UTF-8, lines of `key value…`, and a table of a data directory as Kaldi reads it."""
 
 import re
 import shlex
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from ia3_speech.errors import DataError
 from ia3_speech.formatting import plural, shorten
@@ -24,9 +20,6 @@ def raise_if_any(problems: list[str]) -> None:
     """Raise one DataError for all `problems`: the first ten, a line each, and how many more there are."""
     if problems:
         raise DataError(shorten(problems, "\n"))
-
-
-# ---- any text file ----
 
 
 def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
@@ -64,26 +57,19 @@ def read_mapping(path: Path) -> dict[str, str]:
     return mapping
 
 
-# ---- a table of a data directory ----
+class Row(NamedTuple):
+    """The part of a table's line behind its key, without the white space around it."""
+
+    value: str
+    line: int  # from 1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of a table."""
-
-    key: str  # its first field: the id of an utterance, speaker or recording
-    value: str  # the rest of the line, without the white space around it
-    line: int  # the line number, from 1
-
-
-Table = dict[str, Row]  # key → its row, in the order of the file
+Table = dict[str, Row]  # the id of an utterance, speaker or recording → its row, in the order of the file
 
 
 def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
-    """Read a table as Kaldi's programs do. `problems` receives its faults:
-
-    no newline at the end, empty lines, unprintable characters (carriage return, no-break space, byte-order
-    mark), keys that appear twice (the first counts) or, if `ordered`, out of order.
+    """Read a table as Kaldi's programs do. `problems` receives its faults: no newline at the end, empty
+    lines, unprintable characters, keys that appear twice (the first counts) or, if `ordered`, out of order.
     """
     hint = fix_hint(path.parent)
     lines = read_utf8(path, keep_mark=True).split("\n")
@@ -101,16 +87,16 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
             problems.append(f"{path}:{number}: the line is empty, or begins with white space ({hint})")
             continue
         key = FIELD_SEPARATOR.split(line, maxsplit=1)[0]
-        first = table.setdefault(key, Row(key, line[len(key) :].strip(" \t"), number)).line
+        first = table.setdefault(key, Row(line[len(key) :].strip(" \t"), number)).line
         if first != number:
             problems.append(f"{path}:{number}: {key} appears twice (first in line {first}; {hint})")
     for fault, (number, *others) in unprintable.items():
         more = f", also in {plural(len(others), 'more line')}" if others else ""
         problems.append(f"{path}:{number}: {fault}{more} ({hint})")
-    for before, row in pairwise(table.values()) if ordered else ():
-        if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
-            fault = f"not sorted as LC_ALL=C sort does: {row.key} follows {before.key}"
-            problems.append(f"{path}:{row.line}: {fault} ({hint})")
+    for before, key in pairwise(table) if ordered else ():
+        if key < before:  # code points sort as the bytes of their UTF-8 do
+            fault = f"not sorted as LC_ALL=C sort does: {key} follows {before}"
+            problems.append(f"{path}:{table[key].line}: {fault} ({hint})")
             break
     return table
 

@@ -1,6 +1,9 @@
-"""The rules of a data directory: Kaldi's validate_data_dir.sh, and further rules.
+"""The rules of a data directory: Kaldi's validate_data_dir.sh, and further rules; its repair.
 
-In: a folder. Out: its tables, checked; or one DataError that lists the faults, by file and line.
+In: a folder. Out: its tables, checked, or one DataError that lists the faults, by file and line. Or the same
+folder, repaired, the originals in `.backup/`.
+
+    ia3-speech datadir fix data/train
 """
 
 import math
@@ -12,24 +15,30 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.data.kaldi.table_file import Table, fix_hint, raise_if_any, read_table, spk2utt_of
+from ia3_speech import atomic
+from ia3_speech.data.kaldi.table_file import (
+    Table,
+    fix_hint,
+    format_table,
+    printable_text,
+    raise_if_any,
+    read_table,
+    read_utf8,
+    spk2utt_of,
+    unprintable_character,
+)
 from ia3_speech.errors import DataError
+from ia3_speech.formatting import plural
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 IN_ARCHIVE = re.compile(r"\.ark:\d+(\[.*\])?$")  # as wav.ark:42 in Kaldi and ESPnet
 LABEL_FILE = re.compile(r"(utt|spk)2([\w-]+)")
 NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
-# ---- one table ----
-
 
 def parse_number(text: str) -> float:
     """A plain decimal number without a minus sign; nan for anything else, also for `1_000`."""
     return float(text) if NUMBER.fullmatch(text) else math.nan
-
-
-def is_field(value: str) -> bool:
-    return len(value.split()) == 1
 
 
 def is_segment(value: str) -> bool:
@@ -39,8 +48,8 @@ def is_segment(value: str) -> bool:
 
 CONTENTS: dict[str, Callable[[str], bool]] = {  # the content behind a key → whether a value has it
     "a value": bool,
-    "a speaker": is_field,
-    "a language": is_field,
+    "a speaker": lambda value: len(value.split()) == 1,
+    "a language": lambda value: len(value.split()) == 1,
     "a text, without <s>, </s> and #0": lambda value: not ILLEGAL.search(value),
     "a positive number": lambda value: 0 < parse_number(value) < math.inf,
     "a recording, its start and end in seconds": is_segment,
@@ -135,27 +144,25 @@ def check_tables(
     if missing:  # the checks below need these tables
         raise_if_any(missing + problems)
     for name, table in tables.items():
-        for row in table.values():
+        for key, row in table.items():
             if fault := rule_of(name).find_fault(row.value):
                 hint = f"correct the line, or {fix_hint(folder)}"
-                problems.append(f"{folder / name}:{row.line}: {row.key}: {fault} ({hint})")
+                problems.append(f"{folder / name}:{row.line}: {key}: {fault} ({hint})")
     raise_if_any(problems)  # the checks below need sound lines
-    raise_if_any(
-        missing_keys(folder, tables)
-        + order_problems(folder, tables, spk_sort)
-        + (source_problems(folder / "wav.scp", tables["wav.scp"], allow_pipes) if wav else [])
-    )
+    problems = missing_keys(folder, tables) + order_problems(folder, tables, spk_sort)
+    problems += source_problems(folder / "wav.scp", tables["wav.scp"], allow_pipes) if wav else []
+    raise_if_any(problems)
     return tables
 
 
 def missing_keys(folder: Path, tables: dict[str, Table]) -> list[str]:
     """Problems of tables that do not name the utterances, speakers, recordings of utt2spk and segments."""
     utt2spk, segments, problems = tables["utt2spk"], tables.get("segments"), []
-    speakers, recordings = {}, {}
+    speakers, recordings = {}, {}  # each with the first row that names it
     for row in utt2spk.values():
         speakers.setdefault(row.value, row)
-    for row in (segments or utt2spk).values():  # without segments an utterance is a recording
-        recordings.setdefault(row.value.split()[0] if segments else row.key, row)
+    for key, row in (segments or utt2spk).items():  # without segments an utterance is a recording
+        recordings.setdefault(row.value.split()[0] if segments else key, row)
     references = {
         "utterance": ("utt2spk", utt2spk),
         "speaker": ("utt2spk", speakers),
@@ -174,13 +181,12 @@ def missing_keys(folder: Path, tables: dict[str, Table]) -> list[str]:
 
 
 def order_problems(folder: Path, tables: dict[str, Table], spk_sort: bool) -> list[str]:
-    """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order; with
-    `spk_sort` also where utt2spk, sorted by utterance, is not sorted by speaker."""
+    """Problems of the order of utterances in spk2utt and, with `spk_sort`, of speakers in utt2spk."""
     problems, expected = [], spk2utt_of({key: row.value for key, row in tables["utt2spk"].items()})
-    for row in tables["spk2utt"].values():
+    for speaker, row in tables["spk2utt"].items():
         utterances = " ".join(row.value.split())
-        if utterances != expected.get(row.key, utterances):
-            fault = f"the utterances of {row.key} differ from utt2spk, or from its order"
+        if utterances != expected.get(speaker, utterances):
+            fault = f"the utterances of {speaker} differ from utt2spk, or from its order"
             problems.append(f"{folder / 'spk2utt'}:{row.line}: {fault} ({fix_hint(folder)})")
             break
     for before, row in pairwise(tables["utt2spk"].values()) if spk_sort else ():
@@ -212,11 +218,11 @@ def resolve_source(value: str, folder: Path) -> str | None:
 def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     """Problems of wav.scp: shell commands that are not allowed, and files that do not exist."""
     problems = []
-    pipes = [row for row in wav.values() if row.value.endswith("|")]
+    pipes = [key for key, row in wav.items() if row.value.endswith("|")]
     if pipes and not allow_pipes:
-        fault = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
+        fault = f"{pipes[0]} is a shell command, one of {len(pipes)}"
         hint = "pass `allow_pipes` if you trust this file: reading the audio runs them"
-        problems.append(f"{path}:{pipes[0].line}: {fault} ({hint})")
+        problems.append(f"{path}:{wav[pipes[0]].line}: {fault} ({hint})")
     missing = [row for row in wav.values() if resolve_source(row.value, path.parent) is None]
     if missing:
         tried = ", ".join(candidate_paths(missing[0].value, path.parent))
@@ -226,3 +232,110 @@ def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
             hint = "audio inside a Kaldi archive is not read: write it as files"
         problems.append(f"{path}:{missing[0].line}: {fault} ({hint})")
     return problems
+
+
+# ---- repair ----
+
+
+def fix_data_directory(path: Path | str) -> tuple[str, ...]:
+    """Make a data directory valid by dropping faulty lines, as Kaldi's fix_data_dir.sh does.
+
+    Lines are sorted; of two lines with one key the first is kept; malformed lines are dropped; white space
+    and line ends are corrected. An utterance is kept if utt2spk, text, wav.scp (with segments, if that
+    exists), feats.scp and utt2lang all name it and its audio file exists. The other tables are reduced to the
+    utterances kept; a table that then lacks a key is removed. spk2utt is derived from utt2spk. wav.scp gets
+    absolute paths. Files that change are first copied to `.backup/` in the directory.
+
+    Returns a message for everything that was dropped, one for the originals, and the number of utterances.
+
+    Raises:
+        DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.
+    """
+    path, notes = Path(path), []
+    names = table_names(path)
+    needed = {"utt2spk": "write it: one line `utterance speaker` for each utterance"}
+    if "segments" in names:
+        needed["wav.scp"] = "segments needs it: write it, or remove segments"
+    for name in needed.keys() - {*names}:
+        raise DataError(f"{path / name}: no such file ({needed[name]})")
+    originals = {name: read_utf8(path / name, keep_mark=True) for name in names}
+    tables = {n: usable_lines(path / n, text, notes) for n, text in originals.items() if n != "spk2utt"}
+    reduce_tables(path, tables, notes)
+    if not tables["utt2spk"]:
+        hint = "do the tables use the same ids, and is the audio there?"
+        notes.append(f"{path}: no utterance would be left, so nothing was changed ({hint})")
+        raise DataError("\n".join(notes))
+    tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
+    repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
+    changed = sorted(name for name in {*repaired, *names} if repaired.get(name) != originals.get(name))
+    # A valid table is not copied: a second run, after the first was killed half-way, does not overwrite the
+    # originals by repaired tables.
+    replaced = [name for name in changed if name in originals]
+    for name in replaced:
+        atomic.write_text(path / ".backup" / name, originals[name])
+    for name in changed:
+        if name not in repaired or (path / name).is_symlink():  # its target is elsewhere
+            (path / name).unlink()
+        if name in repaired:
+            atomic.write_text(path / name, repaired[name])
+    if replaced:
+        notes.append(f"the originals of {', '.join(replaced)} are in {path / '.backup'}")
+    out_of = {printable_text(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""}
+    return *notes, f"kept {len(tables['utt2spk'])} utterances out of {len(out_of)}"
+
+
+def usable_lines(file: Path, text: str, notes: list[str]) -> dict[str, str]:
+    """Key → value of the usable lines of a table; of two lines with one key the first counts."""
+    lines: dict[str, str] = {}
+    dropped: list[str] = []
+    for number, raw in enumerate(text.split("\n"), 1):
+        key, _, value = printable_text(raw).partition(" ")
+        if not key:
+            continue
+        value = ILLEGAL.sub("", value) if file.name == "text" else value
+        value = value.strip() if file.name == "wav.scp" else " ".join(value.split())
+        fault = "appears twice" if key in lines else rule_of(file.name).find_fault(value)
+        if fault:
+            dropped.append(f"{file}:{number}: {key}: {fault}")
+        else:
+            lines[key] = value
+    add_note(notes, dropped, "line")
+    return lines
+
+
+def reduce_tables(path: Path, tables: dict[str, dict[str, str]], notes: list[str]) -> None:
+    """Reduce all tables to the utterances that every needed table names, and whose audio exists."""
+    if wav := tables.get("wav.scp"):
+        sources = {key: resolve_source(value, path) for key, value in wav.items()}
+        usable = {key: file for key, file in sources.items() if file and not unprintable_character(file)}
+        reason = "no such file, or its path does not print"
+        missing = [f"{path / 'wav.scp'}: {key}: {reason}: {wav[key]}" for key in wav if key not in usable]
+        add_note(notes, missing, "recording")
+        tables["wav.scp"] = usable
+    recording = {key: value.split(" ")[0] for key, value in tables.get("segments", {}).items()}
+    utterances = dict(tables["utt2spk"])
+    for name, lines in tables.items():
+        rule = rule_of(name)
+        if rule.coverage == "needed":
+            by_recording = rule.indexed_by == "recording"
+            missing = [u for u in utterances if (recording.get(u, u) if by_recording else u) not in lines]
+            add_note(notes, [f"{path}: {u}: not in {name}" for u in sorted(missing)], "utterance")
+            utterances = {u: speaker for u, speaker in utterances.items() if u not in {*missing}}
+    keys_by = {
+        "utterance": set(utterances),
+        "speaker": set(utterances.values()),
+        "recording": {recording.get(u, u) for u in utterances},
+    }
+    for name, lines in list(tables.items()):
+        rule, keys = rule_of(name), keys_by[rule_of(name).indexed_by]
+        tables[name] = {key: value for key, value in lines.items() if key in keys}
+        count = len(tables[name])
+        if count < {"needed": 0, "partial": 1, "whole": len(keys)}[rule.coverage]:
+            notes.append(f"{path / name}: removed: it names {count} of {len(keys)}")
+            del tables[name]
+
+
+def add_note(notes: list[str], entries: list[str], noun: str) -> None:
+    """Add a note that quotes the first of the dropped `entries` and states their number."""
+    if entries:
+        notes.append(f"{entries[0]} ({plural(len(entries), noun)} dropped)")

@@ -21,17 +21,17 @@ def publisher(corpus, tmp_path, monkeypatch):
     archive = tmp_path / "speechocean762.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(corpus, "speechocean762")
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
     with serve({"/101/speechocean762.tar.gz": archive.read_bytes()}) as address:
         yield address
 
 
-def test_a_connection_that_breaks_goes_on_where_it_was(publisher, corpus, tmp_path, capsys):
+def test_a_connection_that_breaks_goes_on_where_it_was(publisher, corpus, tmp_path):
     Publisher.breaks = [10_000, 20_000]
     url = f"{publisher}/101/speechocean762.tar.gz"
     download.download(url, tmp_path / "fetched", "speechocean762")
     assert Publisher.asked == [None, "bytes=10000-", "bytes=30000-"]
-    assert "the connection ended early; 0.0 MB are here" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "fetched").iterdir()] == ["speechocean762"]
     for path in corpus.rglob("*.WAV"):
         copy = tmp_path / "fetched/speechocean762" / path.relative_to(corpus)
@@ -43,11 +43,9 @@ def test_a_connection_that_breaks_goes_on_where_it_was(publisher, corpus, tmp_pa
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("/101/other.tar.gz", {}, r"other\.tar\.gz: HTTP Error 404: Not Found \(see the recipe"),
+        ("/101/other.tar.gz", {}, r"other\.tar\.gz: .*404.* \(run it again later.*see the recipe"),
         ("/101/speechocean762.tar.gz", {"md5": "0" * 32},
          r"\.part: its md5 is [0-9a-f]{32}, the publisher's 0{32}"),
-        ("/101/speechocean762.tar.gz", {"name": "another"},
-         r"\.part: holds no folder another \(is it the file"),
         ("/101/cut.tar.gz", {}, r"cut\.tar\.gz\.part: cannot be unpacked: .* \(delete it and fetch it"),
         ("/101/evil.tar", {}, r"evil\.tar\.part: cannot be unpacked: .*outside the destination"),
     ],
