@@ -271,8 +271,9 @@ def load(
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     if engine == "onnx":
         torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
+        torch_only["window"] = window
         torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
-        torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
+        torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords", "language", "task")}
         torch_only["search"] = options.search == "beam"
         if name := next((name for name, value in torch_only.items() if value), None):
             raise UserError(f"`{name}` has no effect with `engine=onnx` (leave it out)")
