@@ -1,9 +1,11 @@
 """Whisper as a base: a random model of two layers for the mechanics, and the real one where ../shared is."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from tiny_models import attach_random, noise_waves, random_vectors, tiny_whisper
 
 from ia3_speech import IA3Config, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
@@ -15,6 +17,7 @@ from ia3_speech.model.ia3 import vectors
 from ia3_speech.model.kinds import whisper
 from ia3_speech.model.kinds.whisper import repetition, written
 
+SHARED = Path(__file__).parents[3] / "shared"
 PLACEMENTS = ("key", "value", "ffn", "ffn_output", "attention_output")
 WAVES = noise_waves(1.0, 2.3, 0.4)
 
@@ -194,8 +197,6 @@ def test_an_adapter_of_another_base_is_refused(base, tmp_path, folder):
 @pytest.fixture(scope="module")
 def real():
     """OpenAI's Whisper base, if IA3_SPEECH_WHISPER names its folder (../shared/models/whisper_base.py)."""
-    import os
-
     path = os.environ.get("IA3_SPEECH_WHISPER")
     if not path or not SHARED.is_dir():
         pytest.skip("no IA3_SPEECH_WHISPER")
