@@ -129,6 +129,7 @@ class SharedOptions:
             "batch_utterances": (self.batch_utterances >= 1, AT_LEAST_1),
             "adapters_per_batch": (self.adapters_per_batch >= 1, AT_LEAST_1),
             "replay_weight": (0 <= self.replay_weight < math.inf, NOT_NEGATIVE),
+            "language": (self.language != "auto", "a code such as en"),
             "speeds": (bool(self.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
             "noise_snr": (self.snr_range is not None, "two numbers such as 5,20, the lower one first"),
         }

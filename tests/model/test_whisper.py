@@ -1,15 +1,21 @@
 """Whisper as a base: a random model of two layers for the mechanics, and the real one where ../shared is."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from safetensors.torch import load_file
 from tiny_models import attach_random, noise_waves, random_vectors, tiny_whisper
 
-from ia3_speech import IA3Config, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
+from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.record import read_metadata
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
@@ -191,6 +197,51 @@ def test_an_adapter_of_another_base_is_refused(base, tmp_path, folder):
         load_adapter(base.model, tmp_path / "mini")
 
 
+# ---- commands
+
+
+@pytest.fixture
+def data(tmp_path):
+    """train and dev, a few words of noise each."""
+    for name, count in (("train", 6), ("dev", 2)):
+        utterances = []
+        for number, wave in enumerate(noise_waves(*[0.5 + 0.1 * n for n in range(count)])):
+            id, file = f"s{number % 2}-{number}", tmp_path / f"{name}{number}.wav"
+            soundfile.write(file, wave, 16_000)
+            text = ["NO", "GO ON", "YES"][number % 3]
+            utterances.append(Utterance(id, f"s{number % 2}", id, str(file), text=text))
+        write_data_directory(tmp_path / name, utterances)
+    return tmp_path
+
+
+def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, monkeypatch):
+    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    train = ["train", "--config", "whisper", "--base", folder, "--train", data / "train", "--replay", "none"]
+    run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp")
+    config = read_metadata(data / "exp/adapter").config
+    assert (config["window"], config["language"]) == ("short", "en")
+    decoded = run_command("decode", "--adapter", data / "exp/adapter", data / "dev", data / "decode")
+    record = json.loads((data / "decode/decode.json").read_text())
+    assert (record["scoring"], record["language"], record["task"]) == ("english", "en", "transcribe")
+    assert record["decoded_again"] == 2 and "2 texts repeated themselves" in decoded.err
+    assert "English normaliser" in run_command("score", data / "dev", data / "decode").out
+    assert json.loads((data / "decode/score.json").read_text())["normalize"] == "english"
+    refused = run_command("decode", "--base", folder, "--language", "xx", data / "dev", data / "other")
+    assert refused.code and "`language=xx`" not in refused.err and "--language" in refused.err
+
+
+def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, monkeypatch):
+    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
+    run_command(*train, "--out", data / "few")
+    assert read_metadata(data / "few/folds/fold1/adapter").config["window"] == "short"
+    run_command(*train, "--dev", data / "dev", "--method", "full", "--out", data / "full")
+    names = load_file(data / "full/adapter/ia3_speech.safetensors")
+    assert names and all(name.startswith("model.encoder.layer") for name in names)
+    assert read_metadata(data / "full/adapter").config["window"] == "short"
+    assert len(load(folder, adapter=data / "full/adapter").recognizer.logits(WAVES[:1])[0]) == 101
+
+
 # ---- the real model
 
 
@@ -214,3 +265,10 @@ def test_real_speech_is_written_with_times(real):
     assert [word.text for word in words] == hypothesis.text.split() and len(words) > 3
     times = np.array([(word.start, word.end) for word in words])
     assert (np.diff(times.ravel()) >= 0).all() and 0 < min(word.confidence for word in words) <= 1
+
+
+def test_noise_has_no_text(real):
+    pytest.importorskip("silero_vad")
+    asr = load(real.name)
+    noises = sorted((SHARED / "data/noises").glob("*.ogg"))
+    assert len(noises) == 10 and not "".join(result.text for result in asr.transcribe(noises))

@@ -222,20 +222,22 @@ class Whisper(Base):
 
     @torch.no_grad()
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`tokens` of the greedy text, and of these and the end `symbols` and `probabilities`, as for CTC."""
-        tokens = self.greedy(row).tokens
+        """`tokens` of the greedy text, and those `given` before; of the text's and the end `symbols` and
+        `probabilities`, as for CTC."""
+        text = self.greedy(row)
         row = row[None].to(self.device, self.model.dtype)
-        logits = self.token_logits(row, torch.tensor([row.shape[1]]), [tokens])[0]
+        logits = self.token_logits(row, torch.tensor([row.shape[1]]), [text.tokens], text.given)[0]
         probabilities, symbols = logits.float().softmax(-1).topk(SUMMARY_SYMBOLS)
         rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
         probabilities = torch.cat([probabilities, rest], -1).half().cpu()
-        tokens = torch.tensor(tokens, dtype=torch.int)
-        return {"tokens": tokens, "symbols": symbols.int().cpu(), "probabilities": probabilities}
+        ids = {name: torch.tensor(getattr(text, name), dtype=torch.int) for name in ("tokens", "given")}
+        return ids | {"symbols": symbols.int().cpu(), "probabilities": probabilities}
 
     def divergence(
         self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
     ) -> torch.Tensor:
-        logits = self.token_logits(encoded, frames, [each["tokens"].tolist() for each in summaries])
+        given = tuple(summaries[0]["given"].tolist())  # by the same search for all
+        logits = self.token_logits(encoded, frames, [each["tokens"].tolist() for each in summaries], given)
         symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
         probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
         lengths = torch.tensor([len(each["symbols"]) for each in summaries], device=self.device)
@@ -258,7 +260,7 @@ class Whisper(Base):
 
     # --- the encoder's output → texts -----------------------------------------------------------------------
 
-    @cached_property
+    @property
     def greedy(self) -> "Generation":
         return Generation(self, self.language)
 
