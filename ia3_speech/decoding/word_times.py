@@ -82,8 +82,8 @@ def words_of(
     row: Logits,
     hypothesis: Hypothesis,
     seconds: float,
-    *,
     offset: float = 0.0,
+    *,
     scaling: Scaling = Scaling(),
 ) -> list[Word]:
     """The words of a hypothesis for a row of `Base.logits`, with times and confidences; by forced alignment,

@@ -63,8 +63,8 @@ class Targets:
         """
         if not (ids := self.ids(utterance)):
             return f"{utterance.id}: no word is left of its text {utterance.text!r}"
-        fault = None if samples is None else self.base.misfit(ids, int(samples / speed))
-        return fault and f"{utterance.id}: {fault}" + f", at {speed:g} times the speed" * (speed != 1)
+        fault = None if samples is None else self.base.misfit(ids, samples, speed)
+        return fault and f"{utterance.id}: {fault}"
 
     def unknown_characters(self, utterances: Iterable[Utterance]) -> dict[str, str]:
         """Character that the base can't write → its description, the most frequent first: `'5' × 3 (as in

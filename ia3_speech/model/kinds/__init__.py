@@ -97,8 +97,9 @@ class Base(ABC):
         """(batch,): the loss of each row of `forward`, with the token ids of its text."""
 
     @abstractmethod
-    def misfit(self, ids: Sequence[int], samples: int) -> str | None:
-        """Why the token ids of a text can't be learnt from that many samples of audio, or None."""
+    def misfit(self, ids: Sequence[int], samples: int, speed: float = 1.0) -> str | None:
+        """Why the token ids of a text can't be learnt from that many samples of audio, which are played at
+        `speed`, or None."""
 
     @abstractmethod
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -177,12 +177,13 @@ class CTC(Base):
     ) -> torch.Tensor:
         return ctc_loss(encoded, frames, targets, self.vocabulary.blank)
 
-    def misfit(self, ids: Sequence[int], samples: int) -> str | None:
+    def misfit(self, ids: Sequence[int], samples: int, speed: float = 1.0) -> str | None:
         """It needs a frame for each symbol, and one more between two equal ones."""
         needed = required_frames(ids)
-        if needed <= (frames := self.frames(samples)):
+        if needed <= (frames := self.frames(int(samples / speed))):
             return None
-        return f"{needed} frames are needed for its text, its {samples / SAMPLE_RATE:.2f} s have {frames}"
+        audio = f"{samples / SAMPLE_RATE:.2f} s" + f" at {speed:g} times the speed" * (speed != 1)
+        return f"{needed} frames are needed for its text, its {audio} have {frames}"
 
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
         """`symbols`, (frames, k), the likeliest token ids, and `probabilities`, (frames, k + 1), fp16: of

@@ -245,12 +245,14 @@ class Whisper(Base):
             logits, lengths, symbols.long().to(self.device), probabilities.float().to(self.device)
         )
 
-    def misfit(self, ids: Sequence[int], samples: int) -> str | None:
+    def misfit(self, ids: Sequence[int], samples: int, speed: float = 1.0) -> str | None:
         longest = self.model.config.max_target_positions - len(self.prefix(self.language)) - 1
         if len(ids) > longest:
             return f"its text has {len(ids)} tokens, and the decoder writes {longest}"
-        if samples > FULL_FRAMES * HOP:
-            return f"its {samples / SAMPLE_RATE:.2f} s exceed the window of {self.maximum_seconds:g} s"
+        if samples / speed > FULL_FRAMES * HOP:
+            return (
+                f"its {samples / speed / SAMPLE_RATE:.2f} s exceed the window of {self.maximum_seconds:g} s"
+            )
         return None
 
     def target(self, text: str, mode: str, *, as_is: bool = False) -> str:
