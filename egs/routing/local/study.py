@@ -107,13 +107,13 @@ def main(options: Options) -> None:
         dev |= {"general": options.general_dev.absolute()} if options.general_dev else {}
         test = {kind: data[kind] / ("test_adults" if kind == "accent" else "test") for kind in KINDS}
         mixed(study, study.data / "dev", dev, without=SHIPPED)
-        mixed(study, study.data / "test", test | {"shipped": SHIPPED} | named(options.general))
+        mixed(study, study.data / "test", test | {"shipped": SHIPPED} | folders(options.general))
     if study.runs(8):
         for name in ("dev", "test"):
             decode(study, study.exp, study.data / name, ("base", *KINDS, *WAYS))
     if study.runs(9):
-        general = {"shipped": SHIPPED} | named(options.general)
-        harder = named(options.unseen) | {f"{LINE}{name}": folder for name, folder in general.items()}
+        general = {"shipped": SHIPPED} | folders(options.general)
+        harder = folders(options.unseen) | {f"{LINE}{name}": folder for name, folder in general.items()}
         mixed(study, study.data / "harder", harder)
         decode(study, study.exp, study.data / "harder", ("base", "telephone", *WAYS))
         accents(study, adapters["telephone"], data["telephone"])
@@ -121,8 +121,8 @@ def main(options: Options) -> None:
         compare(study, study.exp, study.data, [*KINDS])
 
 
-def named(folders: str) -> dict[str, Path]:
-    return {Path(folder).name: Path(folder).absolute() for folder in folders.split()}
+def folders(words: str) -> dict[str, Path]:
+    return {Path(word).name: Path(word).absolute() for word in words.split()}
 
 
 def decode(study: Study, exp: Path, data: Path, systems: tuple[str, ...]) -> None:
