@@ -51,17 +51,11 @@ CORPORA = {"medical_dictation": "medical_notes", "barista_orders": "barista_orde
 
 @dataclass(frozen=True)
 class Set:
-    """References and logits of a set.
+    """References and logits of a set."""
 
-    Attributes:
-        references: normalised words of each utterance.
-        logits: the pieces of each utterance, (frames, vocabulary).
-        hours: of audio.
-    """
-
-    references: list[list[str]]
-    logits: list[list[np.ndarray]]
-    hours: float
+    references: list[list[str]]  # normalised words of each utterance
+    logits: list[list[np.ndarray]]  # the pieces of each utterance, (frames, vocabulary)
+    hours: float  # of audio
 
     def texts(self, search: Search) -> list[list[str]]:
         """The normalised words of each utterance."""

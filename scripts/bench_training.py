@@ -51,24 +51,16 @@ AfterEpoch = Callable[[float], None]
 
 @dataclass(frozen=True)
 class System:
-    """A row of the tables.
-
-    Attributes:
-        kind: trainer (transformers') or ours.
-        method: of transformers' Trainer: ia3 and lora (PEFT's), full.
-        frozen: `freeze_feature_encoder()` was called.
-        upper: vectors in the upper half of the layers, no masks: without dropout, what is below is cached.
-        dropout: whether the base's dropout is on; mini has none.
-    """
+    """A row of the tables."""
 
     name: str
-    kind: str
-    method: str = "ia3"
+    kind: str  # trainer (transformers') or ours
+    method: str = "ia3"  # of transformers' Trainer: ia3 and lora (PEFT's), full
     precision: str = "no"
-    frozen: bool = True
+    frozen: bool = True  # `freeze_feature_encoder()` was called
     placements: tuple[str, ...] = PAPER
-    upper: bool = False
-    dropout: bool = True
+    upper: bool = False  # vectors in the upper half of the layers, no masks: what is below can be cached
+    dropout: bool = True  # whether the base's dropout is on; mini has none
     cache_gb: float = 4.0
 
 

@@ -160,17 +160,11 @@ def mix(
     out: Path, parts: Mapping[str, Path], without: Path | None = None, by: str | None = None,
     size: Size = "full",
 ) -> None:  # fmt: skip
-    """Write one data directory of several kinds of speech: Kaldi directories, or folders in LibriSpeech's
-    layout.
+    """Write one data directory of several kinds of speech (kind → Kaldi directory, or folder in LibriSpeech's
+    layout), without the utterances of another, and of each kind only those whose label `by` is the kind.
 
     The label `corpus` is the kind, as is the prefix of ids. The audio of a kind that begins with line_ is
     written again, as over a telephone line of 8 kHz with G.711's µ-law, into a folder OUT_audio.
-
-    Args:
-        parts: kind → folder
-        without: a data directory whose utterances are left out
-        by: take only utterances whose label of this name is the kind
-        size: small keeps 12 utterances of each kind
     """
     left_out = read_data_directory(without, wav=False, spk_sort=False) if without else ()
     left_out, utterances = {utterance.id for utterance in left_out}, []
