@@ -189,7 +189,7 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
 
 
 def test_summary(exp, capsys):
-    """The report's sentences; a set on which only the base was scored is left out."""
+    """Gain, cost, report, use, undo; a set on which only the base was scored is left out."""
     for place, wer, baseline in (("base", 0.2, None), ("ia3_plus_seed1", 0.3, 0.2)):
         put(exp, f"{place}/decode_greedy_out_of_domain", score(wer, baseline))
     put(exp, "base/decode_greedy_ward", score(0.5))
@@ -205,19 +205,15 @@ def test_summary(exp, capsys):
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
     assert capsys.readouterr().out == (
-        "test: On 10 utterances of 0 speakers ia3_plus_seed1 + LM + hot words has a word error rate of 8.0 "
-        "%, and base alone 40.0 %. In 100 words that is 8 errors (wrong, missing or extra words) "
-        "instead of 40. "
-        "The adapter lowers the word error rate from 20.0 % (base + LM) to 10.0 % (relative −50.0 %, 95 % "
-        "interval −60.0 to −40.0). Adding the hot words lowers the word error rate from 10.0 % "
-        "(ia3_plus_seed1 + LM) to 8.0 % (relative −20.0 %, 95 % interval −30.0 to −10.0). On out-of-domain "
-        "speech (10 utterances of 0 speakers) the adapter alone raises the word error rate from 20.0 % "
-        "(base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for the speech "
-        "that it was "
-        "trained for. Of the adapter's 3 searches this is the best on dev.\n"
-        "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
-        f"Training took 3 minutes, all 4 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
-        "Next: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n"
+        "Gain:   test: 40.0 → 8.0 % word errors with LM + hot words\n"
+        "Cost:   On out-of-domain speech (10 utterances of 0 speakers) the adapter raises the word error "
+        "rate from 20.0 % (base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for "
+        "the speech that it was trained for.\n"
+        "Note:   With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % "
+        "after 10.\n"
+        f"Report: {exp}/report_test.html {exp}/RESULTS.md (training took 3 minutes, all 4 minutes)\n"
+        "Use:    ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n"
+        "Undo:   ia3-speech adapters remove 'ward 3'\n"
     )
 
 
@@ -227,6 +223,7 @@ def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
     capsys.readouterr()
     summary(str(exp))
     lines = capsys.readouterr().out.splitlines()
-    assert "The adapter raises the word error rate from 20.0 % (base + LM) to 25.0 %" in lines[0]
-    assert f"  {refused}." in lines
-    assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"
+    assert "the adapter raises the word error rate from 20.0 % (base + LM) to 25.0 %" in lines[0]
+    assert f"Note:   {refused}." in lines
+    assert lines[-2] == f"Use:    ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"
+    assert lines[-1] == "Undo:   nothing was registered"

@@ -112,7 +112,7 @@ def test_what_is_cancelled_is_not_computed(engine, bank):
 
     def request():
         with pytest.raises(ClientLeft):
-            turn.logits([seconds(2)] * 3, ())
+            turn.logits([seconds(2)] * 3, [()] * 3)
         result.append("ended")
 
     thread = threading.Thread(target=request)
