@@ -1,7 +1,5 @@
 """architectures: every entry on a small random model: identity, liveness, gradients, mixed rows, back."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -14,11 +12,10 @@ from ia3_speech.model.architectures import ARCHITECTURES, Architecture, IA3Confi
 from ia3_speech.model.attach import is_attached, probe_input, trainable
 from ia3_speech.model.base import WAVEFORM, make_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import all_target_modules, head_of, using_rows, vectors
+from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
 from ia3_speech.training.feature_cache import frozen_depth
 
 CONVOLUTIONAL = [name for name, (model_type, _) in TINY.items() if ARCHITECTURES[model_type].convolutions]
-MELS = [name for name in TINY if name not in CONVOLUTIONAL]
 
 
 def test_every_architecture_is_tested():
@@ -144,19 +141,6 @@ def test_gradient_checkpointing_changes_no_gradient(model, reentrant):
     model.gradient_checkpointing_disable()
 
 
-@each()
-def test_a_trained_head_is_freed_and_gives_way_again(model):
-    own = model.get_submodule(head_of(model)).weight.clone()
-    attach(model, IA3Config(("value",), train_head=True), check=False)
-    names = [name for name, _ in trainable(model)][-2:]
-    assert names == [f"{head_of(model)}.weight", f"{head_of(model)}.bias"]
-    with torch.no_grad():
-        model.get_parameter(names[0]).mul_(2)
-    detach(model)
-    assert torch.equal(model.get_parameter(names[0]), own)
-    assert not model.get_parameter(names[0]).requires_grad
-
-
 # ---- the base, by architecture
 
 
@@ -232,15 +216,6 @@ def test_conv_scales_channels_after_the_norm_and_before_the_activation(model):
         assert vector.target.module.endswith("conv" if norm is None else "layer_norm")
 
 
-@each(MELS)
-def test_conv_is_refused_where_there_is_no_convolutional_feature_encoder(model):
-    with pytest.raises(
-        AdapterError, match=r"no target module for conv \(it has no convolutional feature encoder\)"
-    ):
-        attach(model, IA3Config(("key", "conv")))
-    assert not is_attached(model)
-
-
 # ---- known traps
 
 
@@ -267,15 +242,6 @@ def test_wavlms_attention_by_its_projections_is_its_attention(model):
     mixed = (scores.softmax(-1) @ heads(v, v.ia3_value)).transpose(0, 1).reshape(1, 9, 32)
     wanted = linear(mixed, out.weight, out.bias) * out.ia3_attention_output.l
     close(attention.torch_multi_head_self_attention(x, None, bias)[0], wanted)
-
-
-@each(["wavlm", "wav2vec2"])
-def test_a_deep_copy_is_independent(model):
-    attach(model, IA3Config(("key", "value")))
-    before, twin = logits(model, sound(model)), copy.deepcopy(model)
-    random_vectors(twin)
-    assert torch.equal(logits(model, sound(model)), before)
-    assert float((logits(twin, sound(twin)) - before).abs().max()) > 1e-3
 
 
 @each(["conformer", "bert", "lasr", "parakeet"])

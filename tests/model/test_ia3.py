@@ -102,21 +102,6 @@ def test_an_adapter_of_a_compiled_model(tiny_model, tmp_path):
     assert again is compiled and torch.equal(probe_logits(again), changed)
 
 
-def test_an_adapter_of_a_model_whose_layers_are_compiled(tiny_model, tmp_path):
-    """torch would go on with what it traced before there were vectors."""
-    model = tiny_model().requires_grad_(False)  # else it notices that `attach` freezes parameters
-    attach(model, IA3Config(("key", "ffn")))
-    random_vectors(model)
-    changed = probe_logits(model)
-    save_adapter(model, tmp_path / "a")
-    detach(model)
-    for layer in model.wav2vec2.encoder.layers:
-        layer.compile(backend="eager")
-    plain = probe_logits(model)
-    assert torch.equal(probe_logits(load_adapter(model, tmp_path / "a")), changed)
-    assert torch.equal(probe_logits(detach(model)), plain)
-
-
 def test_the_table_before_training(tiny_model):
     model = attach(tiny_model(), IA3Config(("ffn", "key", "value"), "0,2"))
     base = sum(p.numel() for p in model.parameters()) - 224
@@ -174,9 +159,7 @@ def test_a_base_that_computes_around_a_module_is_refused_and_left_as_it_was(tiny
         return torch.nn.functional.linear(inner, layer.output_dense.weight, layer.output_dense.bias)
 
     layer.forward = around
-    with pytest.raises(
-        AdapterError, match=r"1 of 9 IA³ vectors .*layers\.1\.feed_forward\.output_dense\.ia3_ffn "
-    ):
+    with pytest.raises(AdapterError, match=r"1 of 9 IA³ vectors .*layers\.1\.feed_forward\.output_dense"):
         attach(model, IA3Config(("key", "value", "ffn")))
     assert not is_attached(model) and not vectors(model)
     attach(model, IA3Config(("key", "value")))

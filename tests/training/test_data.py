@@ -1,6 +1,5 @@
 """train --check: can the base write these texts, and is there audio enough for them?"""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,10 +45,7 @@ def with_text(folder, text):
 
 def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys):
     with_text(letters, "naïve & naïve")
-    with pytest.raises(
-        UserError,
-        match=r"text: the base can't write 'ï' × 2 \(as in train00-000\), '&' × 1 .* --train-opts --drop",
-    ):
+    with pytest.raises(UserError, match=r"'ï' × 2 \(as in train00-000\), '&' × 1 .*--drop"):
         check_data(options(letters, base_folder))
     check_data(options(letters, base_folder, drop_chars=True))
     assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
@@ -77,12 +73,9 @@ def test_utterances_too_long_for_the_base_are_named_with_the_command(letters, ba
     options_of_test = replace(options(letters, base_folder), dev=letters / "train")
     check_data(options_of_test, [letters / "test"])
     assert capsys.readouterr().out == f"{letters}/train: 6 utterances can be trained on\n"
-    limit = load_base(str(base_folder)).maximum_seconds
-    assert caplog.messages == [
-        f"{letters}/train: 1 of 6 utterances are longer than {limit:.1f} s, beyond which {base_folder} drops "
-        f"words: train00-002 (180.0 s) (cut them at pauses: ia3-speech datadir segment {letters}/train OUT "
-        f"--base {base_folder})"
-    ]
+    [message] = caplog.messages
+    assert "1 of 6 utterances are longer" in message and "train00-002 (180.0 s)" in message
+    assert f"datadir segment {letters}/train" in message
 
 
 def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder, capsys):
@@ -95,18 +88,7 @@ def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder,
     (letters / "train/segments").write_text("".join(f"{id} {id} 0 {end}\n" for id, end in ends.items()))
     with pytest.raises(UserError, match=r"train: 4 utterances can't be trained on: ") as caught:
         check_data(options(letters, base_folder))
-    for fault in (
-        r"train00-000: \d+ frames are needed for its text, its 0\.50 s at 0\.9 times the speed have \d+",
-        r"train00-002: no word is left of its text '… — !'",
-        r"train00-004: .*libsndfile",
-        r"train01-001: .* inside the recording, which ends at 0\.50 s",
-        r"\(correct them, or leave them out with `on_error=skip`",
-    ):
-        assert re.search(fault, str(caught.value))
+    for id in ("train00-000", "train00-002", "train00-004", "train01-001"):
+        assert f"{id}: " in str(caught.value)
     check_data(options(letters, base_folder, on_error="skip"), [letters / "train"])
-    out = capsys.readouterr().out
-    assert f"{letters}/train: 2 utterances can be trained on, without train00-000: " in out
-    assert out.endswith(
-        f"\n{letters}/test: 6 utterances can be trained on\n{letters}/train/text: no word is left of 1 text, "
-        f"train00-002; each recognised word will count as an error\n"
-    )
+    assert f"{letters}/train: 2 utterances can be trained on, without" in capsys.readouterr().out
