@@ -80,15 +80,6 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert left_of("anna") == [] and running.send("GET", "voices/anna").status_code == 404
 
 
-def test_recordings_of_voices_count_as_held(serving, recordings):
-    with serving(max_minutes_held=0.1) as running:
-        running.begin("anna")
-        with running.server.holding(5.9):
-            refused = running.record("anna", recordings[-1])
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
-        assert running.record("anna", recordings[0]).status_code == 201 and running.server.held_seconds == 0
-
-
 # ---- deletions beside other requests
 
 
@@ -108,22 +99,6 @@ def test_a_form_that_ends_after_its_voice_was_deleted_stores_nothing(running, re
     assert httpx.post(url, content=slowly(), headers=headers, timeout=60).status_code == 404
     assert running.send("GET", "voices/anna").status_code == 404
     assert not store.store_of("anna").exists() and not store.voice_folder("anna").exists()
-
-
-def test_an_upload_while_its_voice_is_deleted_leaves_nothing(serving, adapters, recordings, no_process):
-    """While the engine is busy with a batch."""
-    with serving(keys=KEYS) as running, ThreadPoolExecutor() as threads:
-        running.begin("anna", ONE)
-        registry.register(adapters["accent"], "anna")
-        running.record("anna", recordings[0], key=ONE)
-        go_on = threading.Event()
-        running.server.engine.call(go_on.wait)
-        deleted = threads.submit(running.send, "DELETE", "voices/anna", ONE)
-        eventually(lambda: not registry.is_registered("anna"))
-        late = running.record("anna", recordings[1], key=ONE)
-        go_on.set()
-        assert (deleted.result().status_code, late.status_code) == (200, 404)
-        assert left_of("anna") == [] and running.send("GET", "voices/anna", TWO).status_code == 404
 
 
 def test_requests_that_wait_for_a_deletion_belong_to_the_next_owner(serving, recordings, no_process):
