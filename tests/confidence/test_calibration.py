@@ -117,22 +117,19 @@ def test_the_mini_base_is_calibrated_for_its_own_searches():
     assert load("mini", search=SearchOptions(lm_weight=0.6)).recognizer.scaling is None
 
 
-def test_the_scaling_of_another_base_is_not_used(calibrated, tiny_folder, tiny_model, caplog):
+def test_the_scaling_of_another_base_or_a_damaged_one_is_not_used(
+    calibrated, tiny_folder, tiny_model, caplog
+):
     place = calibrated(None, GREEDY)
     tiny_model(seed=1).save_pretrained(tiny_folder)
     assert load(tiny_folder).recognizer.scaling is None
     assert f"{place}: is of another base, and is not used" in caplog.text
     calibrated(None, GREEDY)
-    assert load(tiny_folder).recognizer.scaling
-
-
-@pytest.mark.parametrize("content", ["{", '{"greedy": {"slope": "a"}}', '{"greedy": 2}', '{"greedy": {}}'])
-def test_a_damaged_scaling_is_named(calibrated, tiny_folder, content):
-    place = calibrated(None, GREEDY)
-    kept = json.loads(place.read_text())
-    place.write_text(content if content == "{" else json.dumps(kept | json.loads(content)))
-    with pytest.raises(UserError, match=r"confidence.json: .* writes it again"):
-        load(tiny_folder)
+    stored = json.loads(place.read_text())
+    for content in ("{", json.dumps(stored | {"greedy": {"slope": "a"}})):
+        place.write_text(content)
+        with pytest.raises(UserError, match=r"confidence.json: .* writes it again"):
+            load(tiny_folder)
 
 
 def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, run_command):
@@ -155,8 +152,3 @@ def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, run_command):
     after = read_confidences(out / "hyp.ctm")
     words = lambda confidences: [[word for word, _ in row] for row in confidences.values()]  # noqa: E731
     assert words(after) == words(before) and after != before
-    (base / "confidence.json").write_text(json.dumps(kept | {"beam": kept["greedy"] | {"bias": 3.0}}))
-    assert "up to date" in run_command(*decode).out  # another search's scaling is not its own
-    phrase = " ".join(next(text.split()[1:3] for text in (out / "text").read_text().splitlines()))
-    (tmp_path / "terms.txt").write_text(f"{phrase}\n")
-    assert run_command(*calibrate, 1, "--hotwords", tmp_path / "terms.txt").code == 0

@@ -51,10 +51,6 @@ def test_of_equal_pauses_the_last_is_taken_and_an_early_one_is_ignored():
     assert quietest(wave[:1000], 900, 950) == 950  # too short for a window of 0.2 s: the latest
 
 
-def test_a_base_with_relative_positions_has_no_maximum(tiny_base):
-    assert tiny_base().maximum_seconds is tiny_base("hubert").maximum_seconds is None
-
-
 def test_an_utterance_in_pieces_is_its_audio(tmp_path):
     """As dev decoding in training cuts: each piece is an utterance, a segment of the same recording."""
     wave = noise(12)

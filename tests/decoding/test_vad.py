@@ -102,6 +102,5 @@ def test_silero_finds_speech_and_no_noise(shared_data, monkeypatch):
     assert choose_method(None) == "silero"
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
     assert choose_method(None) == "energy"
-    message = r"^`vad=silero` needs two packages \(in the clone: .*pip install -e '\.\[vad\]'"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"\[vad\]"):
         choose_method("silero")

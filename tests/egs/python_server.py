@@ -2,7 +2,8 @@
 
 `python` and `python3` of `folder` send their words, environment, working directory, stdin, stdout and stderr
 to the server, which runs them in a fork of itself, and exit with its code. This is for scripts of egs/ and
-for `-m ia3_speech.…`; the real Python runs all else. A fork whose caller is killed is killed with its children.
+for `-m ia3_speech.…`; the real Python runs all else. A fork whose caller is killed is killed, with
+its children.
 """
 
 import atexit
