@@ -185,7 +185,7 @@ def test_labels_can_not_break_the_card(tmp_path):
 
 
 SCORE = {"schema": 1, "data": "data/x/test", "wer": 0.4, "by_label": {}, "system": "ward", "system_seed": 1}
-SCORE |= {"search": "greedy", "scale": 1.0, "set": "test", "corpus": None, "changes": {}}
+SCORE |= {"search": "greedy", "scale": 1.0, "set": "test", "corpus": None, "changes": {}, "data_sha256": "1"}
 
 
 def test_a_score_with_a_search_of_its_own_is_not_on_the_hubs_boards(tmp_path):
