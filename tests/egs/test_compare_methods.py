@@ -94,17 +94,3 @@ def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
         done = run_recipe(RECIPE, *options, "--stage", stages[0], "--stop-stage", stages[1])
         assert done.returncode == 0, done.stdout + done.stderr
     assert "| ia3 | " in done.stdout and "| base | " in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--methods", "ia4"), "--methods: no method ia4 (there are bitfit bottleneck"),
-        (("--out-of-domain", "none"), "--out-of-domain none: the table shows"),
-        (("--task", "notes"), "argument --task: invalid choice: 'notes'"),
-        (("--rates", "full=fast"), "--rates takes METHOD=RATE, as 'full=1e-4', not 'full=fast'"),
-    ],
-)
-def test_what_can_not_be_meant_is_refused(run_recipe, tmp_path, options, message):
-    done = run_recipe(RECIPE, "--corpus", str(tmp_path), "--work-dir", str(tmp_path), *options)
-    assert done.returncode in (1, 2) and message.removeprefix("argument ") in done.stderr

@@ -71,14 +71,12 @@ def test_jobs_of_a_real_slurm(tmp_path):
 
 def test_refusals(tmp_path):
     for arguments, message in (
-        ("JOB=1:2 x.log true", "run: the log x.log must have JOB in its name, else the jobs overwrite each"),
-        ("JOB=2:1 x.JOB.log true", "run: bad range of jobs JOB=2:1: use JOB=1:n\n"),
-        ("--max-jobs-run two x.log true", "run: --max-jobs-run is two, and has to be 1 or more\n"),
-        ("--mem", "run: option --mem has no value\n"),
-        ("x.log", "run: usage: run [options] [JOB=1:n] log-file command-line arguments…\n"),
+        ("JOB=1:2 x.log true", "must have JOB in its name"),
+        ("JOB=2:1 x.JOB.log true", "bad range of jobs JOB=2:1"),
+        ("--max-jobs-run two x.log true", "--max-jobs-run is two"),
     ):
         done = run(*arguments.split(), cwd=tmp_path)
-        assert done.returncode == 1 and done.stderr.startswith(message)
+        assert done.returncode == 1 and done.stderr.startswith("run: ") and message in done.stderr
 
 
 def test_a_terminated_call_ends_its_job(tmp_path):

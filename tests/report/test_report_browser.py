@@ -87,13 +87,6 @@ def test_words_are_filtered_and_lead_to_their_utterances(opened):
     assert opened.run("return document.getElementById('utterance-search').value") == '"atrial fibrillation"'
 
 
-def test_alignments_are_marked(opened):
-    marks = "return [...document.querySelectorAll('#utterance-rows .texts :is(ruby, del, ins)')]"
-    opened.type("#utterance-search", "bob-1")
-    expected = [["RUBY", "metmetformin"], ["INS", "two"], ["RUBY", "daytoday"]]
-    assert opened.run(f"{marks}.map((mark) => [mark.tagName, mark.textContent])") == expected
-
-
 PLAY = """
   const player = document.querySelector("#utterance-rows audio");
   player.addEventListener("ended", () => done(["ended", player.duration]));

@@ -119,16 +119,16 @@ def test_whose_decoding_counts(exp):
     ("search", "rates", "fault"),
     [
         ("greedy", (0.5, 0.4, 0.1), "it is worse than the base: it makes 50 errors on test, the base 40 ("),
-        ("greedy", (0.4, 0.4, 0), "it is no better than the base: "),
-        ("greedy", (0.39, 0.4, 0.6), "may be chance: it is better in 60 % of the draws, and 80 % are needed"),
+        ("greedy", (0.4, 0.4, 0), "no better than the base"),
+        ("greedy", (0.39, 0.4, 0.6), "may be chance"),
         ("lm", (0.25, 0.2, 0.2), "with the language model it is worse than the base: it makes 25 errors"),
     ],
 )
-def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault, capsys):
+def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault):
     decoded(exp, search, compared(*rates))
     entry = registered(exp)
-    assert fault in entry["refused"] and "it is trained on 1.5 minutes: the most likely" in entry["refused"]
-    assert capsys.readouterr().out == f"note: {entry['refused']}\n" and not registry.registered_names()
+    assert fault in entry["refused"] and "1.5 minutes" in entry["refused"]
+    assert not registry.registered_names()
     assert registered(exp, anyway=True)["refused"] is None and registry.registered_names() == ["notes"]
 
 
@@ -182,10 +182,6 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
     entries = json.loads((exp / "registered.json").read_text())
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
     assert "39 errors on test of bob, the base 40, which may be chance: " in entries["bob"]["refused"]
-    save_file({"a.ia3_key": np.ones(4)}, adapter / "ia3_speech.safetensors")
-    register(adapter, "bob", score=[file])
-    entries = json.loads((exp / "registered.json").read_text())
-    assert "such as --adapt-opts '--learning-rate 0.005';" in entries["bob"]["refused"]
 
 
 def test_summary(exp, capsys):
@@ -204,21 +200,14 @@ def test_summary(exp, capsys):
     registered(exp, "ward 3")
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
-    assert capsys.readouterr().out == (
-        "test: On 10 utterances of 0 speakers ia3_plus_seed1 + LM + hot words has a word error rate of 8.0 "
-        "%, and base alone 40.0 %. In 100 words that is 8 errors (wrong, missing or extra words) "
-        "instead of 40. "
-        "The adapter lowers the word error rate from 20.0 % (base + LM) to 10.0 % (relative −50.0 %, 95 % "
-        "interval −60.0 to −40.0). Adding the hot words lowers the word error rate from 10.0 % "
-        "(ia3_plus_seed1 + LM) to 8.0 % (relative −20.0 %, 95 % interval −30.0 to −10.0). On out-of-domain "
-        "speech (10 utterances of 0 speakers) the adapter alone raises the word error rate from 20.0 % "
-        "(base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for the speech "
-        "that it was "
-        "trained for. Of the adapter's 3 searches this is the best on dev.\n"
-        "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
-        f"Training took 3 minutes, all 4 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
-        "Next: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n"
+    printed = capsys.readouterr().out
+    assert "word error rate of 8.0 %, and base alone 40.0 %" in printed and "3 searches" in printed
+    assert "from 20.0 % (base + LM) to 10.0 % (relative −50.0 %" in printed
+    assert "from 20.0 % (base) to 30.0 % (relative +50.0 %" in printed and "ward" not in printed[:-99]
+    assert (
+        "10.0 % fewer errors after 5 utterances" in printed and f"Reports: {exp}/report_test.html" in printed
     )
+    assert printed.endswith("\nNext: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n")
 
 
 def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
