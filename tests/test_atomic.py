@@ -33,16 +33,6 @@ def test_after_an_error_the_old_file_or_folder_is_unchanged(tmp_path):
     assert names(tmp_path) == ["file", "folder"]
 
 
-def test_a_link_stays_and_its_target_is_replaced(tmp_path):
-    (tmp_path / "scratch").mkdir()
-    (tmp_path / "exp").symlink_to(tmp_path / "scratch")
-    with replacing(tmp_path / "exp") as new:
-        new.mkdir()
-        (new / "a").write_text("a")
-    assert (tmp_path / "exp").is_symlink()
-    assert names(tmp_path / "scratch") == ["a"]
-
-
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -87,15 +77,3 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     write_text(tmp_path / f".{long}.abcd1_34/old/mine", "the only copy")
     remove_leftovers(tmp_path / f"{long}bc")
     assert (tmp_path / f".{long}.abcd1_34/old/mine").read_text() == "the only copy"
-
-
-def test_the_folder_of_a_living_process_is_no_leftover(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "adapter", "0"])
-    assert killed.returncode == -9 and len(names(tmp_path)) == 1
-    with replacing(tmp_path / "adapter") as new:
-        new.mkdir()
-        assert len(names(tmp_path)) == 2
-        remove_leftovers(tmp_path / "adapter")
-        assert new.is_dir() and names(tmp_path) == [new.parent.name]
-        (new / "a").write_text("a")
-    assert names(tmp_path) == ["adapter"] and names(tmp_path / "adapter") == ["a"]

@@ -112,15 +112,6 @@ def test_bad_words_are_named_in_one_line_without_pythons_types(words, message, c
         assert line.startswith("error: ") and line.endswith("--help lists the options)\n") and message in line
 
 
-def test_whispers_flags_get_a_hint(capsys):
-    def transcribe(*files: str, base: str = "mini", format: str = "text"):
-        """With the flags of `transcribe`."""
-
-    for theirs, ours in (("--model", "--base"), ("--output_format", "--format")):
-        assert outcome(transcribe, theirs, "x") == 2
-        assert f"(Whisper's {theirs.replace('_', '-')} is {ours} here; --help" in capsys.readouterr().err
-
-
 def test_errors_of_the_user(capsys):
     def wrong(file_name: str = ""):
         raise UserError(
@@ -160,16 +151,6 @@ def test_wrong_files_of_options(tmp_path, capsys, text, message):
     (tmp_path / "options.yaml").write_text(text)
     assert outcome(options, "--config", str(tmp_path / "options.yaml")) == 2
     assert message in capsys.readouterr().err
-
-
-def test_texts_of_a_file_stay_as_they_are_written(tmp_path, capsys):
-    """YAML 1.1 reads 0024 as 20, and no as false. A list in the file takes no words of the line."""
-    file = tmp_path / "texts.yaml"
-    file.write_text("adapter: 0024\nlabels: {a: 0024, b: 4}\nnames: [on, 1:30, 1e3]\n")
-    assert outcome(options, "--config", str(file)) == 0
-    assert capsys.readouterr().out == "False 0.1 0024 ['on', '1:30', '1e3'] {'a': '0024', 'b': 4}\n"
-    file.write_text("names: [a]\n")
-    assert outcome(beside, "soup", "--config", str(file)) == 0
 
 
 def test_help_shows_flags_as_people_type_them(capsys):

@@ -12,7 +12,7 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance
-from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
+from ia3_speech.decoding.decode_directory import Decoding, write_decode_directory
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.scoring.ctm import read_confidences
@@ -143,26 +143,6 @@ def test_bad_audio_is_listed_and_the_rest_decoded(run, data, tiny_folder, tmp_pa
     assert (found["utterances"], found["bad_audio"], found["without_output"]) == (5, 3, 2)
     assert found["audio_seconds"] == 4.0 and found["base"]["name"] == str(tiny_folder)
     assert found["adapter"] is None and found["real_time_factor"] > 0
-
-
-def test_pipes_only_when_they_are_allowed(run, data, tiny_folder, tmp_path):
-    folder = data({"s1-a": noise(1)})
-    (folder / "wav.scp").write_text(f"s1-a cat {tmp_path / 's1-a.wav'} |\n")
-    code, err = run("--base", tiny_folder, folder, tmp_path / "out")
-    assert code == 1 and "--allow-pipes" in err and not (tmp_path / "out").exists()
-    assert run("--allow-pipes", "--base", tiny_folder, folder, tmp_path / "out") == (0, "")
-    assert len((tmp_path / "out/text").read_text().split()) > 1
-
-
-def test_a_segment_says_what_its_stretch_says_alone(tmp_path, tiny_folder):
-    wave, source = noise(3), str(tmp_path / "r.wav")
-    soundfile.write(source, wave, SAMPLE_RATE, subtype="FLOAT")
-    recognizer = load(tiny_folder).recognizer
-    times = ((0.0, 1.0), (1.0, 2.5))
-    segments = [Utterance(f"s-{end}", "s", "r", source, start=start, end=end) for start, end in times]
-    found = decode_utterances(recognizer, segments).texts
-    parts = [wave[:SAMPLE_RATE], wave[SAMPLE_RATE : SAMPLE_RATE * 5 // 2]]
-    assert list(found.values()) == recognizer.texts(parts) and all(found.values())
 
 
 # ---- bases, adapters, limits

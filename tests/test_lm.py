@@ -49,16 +49,6 @@ def test_a_model_of_files_and_directories(run_command, tmp_path, directory):
     assert gzip.decompress(out.read_bytes()).startswith(b"\\data\\\nngram 1=13\n")
 
 
-def test_numbers_are_in_words_as_in_training(run_command, tmp_path):
-    (tmp_path / "notes.txt").write_text("Give 2.5 mg, then 2.5 mg\nno number\nThe 2nd day\n")
-    files = (tmp_path / "notes.txt", "--base", "a/b", "--out", tmp_path / "a.arpa")
-    words = {"give", "two", "point", "five", "milligrams", "then", "no", "number", "the", "second", "day"}
-    assert "3 numbers in 2 of 3 texts" in run_command("lm", *files).err
-    assert set(read_arpa(tmp_path / "a.arpa").vocabulary[3:]) == words
-    assert "in words" not in run_command("lm", *files, "--normalize", "none").err
-    assert "2nd" in read_arpa(tmp_path / "a.arpa").vocabulary
-
-
 def test_a_mixture_with_a_text_and_the_base_s_own_model(run_command, tmp_path, tiny_folder):
     """Weights by dev and perplexity go into the summary; the second time nothing is estimated."""
     (tmp_path / "own.txt").write_text(TEXT + "38.5 degrees\n")
@@ -235,15 +225,3 @@ def test_learned_forms_are_checked_and_used(run_command, tmp_path, heard, tiny_f
     out.write_text("Deximet\n")  # another list: decoded again
     run_command(*decode, *common, 0.001)
     assert json.loads(record.read_text())["terms"] == 1
-
-
-def test_what_cannot_be_learned_from_is_named(run_command, tmp_path, heard):
-    terms, gone = tmp_path / "terms", tmp_path / "gone"
-    for words in ((*heard, gone), (*heard, terms, "--text", gone), ("hotwords", "check", gone)):
-        refused = run_command(*words)
-        assert refused.code == 1 and f"{gone}: cannot be read" in refused.err
-    terms.write_text("fever\n---\n")
-    assert "terms:2: " in run_command(*heard, terms).err
-    (tmp_path / "heard/text").write_text("s-0 he takes\n")
-    refused = run_command(*heard, terms)
-    assert refused.code == 1 and "has no utterance s-1" in refused.err

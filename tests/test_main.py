@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 from ia3_speech.__main__ import COMMANDS, main
 
 LOADED = """
@@ -28,14 +26,6 @@ def test_the_overview_is_the_same_however_it_is_asked_for(capsys):
     assert (done.returncode, done.stdout, done.stderr) == (0, overview, "")
     assert "example: ia3-speech transcribe --adapter speaker42 audio.wav" in overview
     assert all(f"\n  {name} " in overview for name in COMMANDS)
-
-
-def test_an_unknown_command(capsys):
-    for name, hint in (("decod", "do you mean decode?"), ("xyz", "ia3-speech --help lists them")):
-        with pytest.raises(SystemExit) as ended:
-            main([name])
-        assert ended.value.code == 2
-        assert capsys.readouterr().err == f"error: there is no command {name} ({hint})\n"
 
 
 def run(lines: list[str]) -> tuple[list[str], list[str]]:

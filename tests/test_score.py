@@ -1,6 +1,5 @@
 """The score command and its API: files, score.json, labels, clusters, baseline, difficult inputs."""
 
-import inspect
 import json
 import re
 import shutil
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import command
-from ia3_speech.commands.score import format_result, main
+from ia3_speech.commands.score import main
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
@@ -187,17 +186,6 @@ def test_terms_by_category(place):
     assert score["by_label"]["accent"]["welsh"]["terms_by_category"]["drug"]["term_error_rate"] is None
 
 
-def test_nothing_said_nothing_heard(place, capsys):
-    write_lines(Path("data/test/text"), dict.fromkeys(TEXT, ""))
-    write_lines(Path("exp/decode/text"), dict.fromkeys(TEXT, "") | {"ann-1": "uh"})
-    Path("terms.txt").write_text("uh\tnoise\n")
-    score = scored(terms=Path("terms.txt"), baseline=Path("exp/decode"))
-    assert (score["wer"], score["wer_ci"], score["errors"], score["words"]) == (None, None, 1, 0)
-    assert (score["cer"], score["term_error_rate"], score["terms"]["false"]) == (None, None, 1)
-    assert score["changes"]["wer"]["relative_ci"] is None
-    assert capsys.readouterr().out.startswith("%WER nan [ 1 / 0, 1 ins, 0 del, 0 sub ]\n")
-
-
 SPOKEN = st.text("ab é", max_size=8)
 
 
@@ -284,14 +272,6 @@ def test_word_confidences_are_measured_where_decode_wrote_them(place, capsys):
     Path("exp/decode/hyp.ctm").write_text(ctm)
     with pytest.raises(UserError, match=r"decode\.json: is not JSON"):
         scored()
-
-
-def test_what_is_printed(place, capsys):
-    """The example in the docstring; then terms, and a baseline that lacks hypotheses."""
-    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
-    main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/base"))
-    printed = capsys.readouterr().out.rstrip("\n").partition("\n\n")[2]
-    assert printed in inspect.getdoc(format_result)
 
 
 def test_a_digit_in_one_hypothesis_changes_that_utterance_alone(place):

@@ -22,7 +22,6 @@ from ia3_speech.cli import command
 from ia3_speech.commands.lm import main as lm
 from ia3_speech.commands.transcribe import main
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.errors import AudioError, UserError
 from ia3_speech.session import load
@@ -185,26 +184,6 @@ def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
         assert line.startswith(f"{name}: ") and problem in line
 
 
-def test_files_of_a_folder_that_are_not_transcribed_are_named(run, audio, tiny_folder):
-    """Other formats, such as a dictation machine's; but not files that hold no sound."""
-    unread, others = (
-        ["a.dss", "b.DS2", "deep/data:h.mpeg"],
-        ["notes.txt", "song.mid", "film.srt", ".hidden.dss"],
-    )
-    audio("in/deep/good.wav")
-    for name in unread + others:
-        Path("in", name).write_bytes(b"?")
-    Path("empty").mkdir()
-    Path(audio("kaldi/a.wav")).rename("kaldi/wav.scp")
-    code, out, err = run("--base", tiny_folder, "in", "empty", "kaldi")
-    assert code == 1 and out.startswith("in/deep/good.wav\t")
-    names = [line.partition(": not read, ")[0] for line in err.splitlines() if "not read" in line]
-    assert names == sorted(f"in/{name}" for name in unread)
-    assert "empty: no audio files in this folder" in err and "kaldi: is a Kaldi data directory" in err
-    names = ["a\0b", "x" * 5000, ""]  # that no file can have
-    assert find_recordings(names) == ([], [f"{name}: no such file or folder" for name in names])
-
-
 # ---- stdin
 
 
@@ -231,14 +210,6 @@ def test_other_sound_broken_sound_and_nothing_on_stdin(run, tiny_folder, audio):
     code, out, err = run("--base", tiny_folder, stdin=b"RIFF and no more")
     assert (code, out) == (1, "") and err.startswith("-: is not audio")
     assert "stdin is empty" in run(stdin=b"\n \n").err
-
-
-def test_paths_on_stdin(run, audio, tiny_folder):
-    audio("a.wav")
-    audio("d/b c.wav", seed=1)
-    a, b = texts(tiny_folder, "a.wav", "d/b c.wav")
-    found = run("--base", tiny_folder, stdin=b"a.wav\r\n\nd\nnone.wav")
-    assert found == (1, f"a.wav\t{a}\nd/b c.wav\t{b}\n", "none.wav: no such file or folder\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no such file names")
@@ -331,19 +302,6 @@ def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):
     assert names == [registry.adapters_dir() / "speaker42"], "the earlier version has left"
 
 
-def test_a_language_model_and_hot_words_by_name(tiny_folder, tmp_path):
-    (tmp_path / "terms.txt").write_text("metformin\n")
-    (tmp_path / "text").write_text("no fever\n")
-    lm(str(tmp_path / "text"), out=tmp_path / "lm.arpa.gz")
-    files = {"lm": str(tmp_path / "lm.arpa.gz"), "hotwords": tmp_path / "terms.txt"}
-    record = load(tiny_folder, **files, search=SearchOptions(beam_size=7)).recognizer.search_record
-    assert {name: record[name] for name in files} == {name: str(file) for name, file in files.items()}
-    assert record["beam_size"] == 7
-    for name, value in {"lm": "none.arpa", "search": "grdy", "test_time": "sta"}.items():
-        with pytest.raises(UserError, match=name):
-            load(tiny_folder, **{name: value})
-
-
 def test_a_column_of_datasets_that_needs_torchcodec(audio, tiny_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchcodec", None)
     monkeypatch.setattr(datasets.config, "TORCHCODEC_AVAILABLE", False)
@@ -353,18 +311,6 @@ def test_a_column_of_datasets_that_needs_torchcodec(audio, tiny_folder, monkeypa
         asr.transcribe(rows["audio"])
     rows = rows.cast_column("audio", datasets.Audio(decode=False))
     assert [result.text for result in asr.transcribe(rows["audio"])] == texts(tiny_folder, "a.wav")
-
-
-def test_bad_recordings(audio, tiny_folder):
-    audio("a.wav")
-    asr = load(tiny_folder)
-    with pytest.raises(AudioError, match=r"^short\.wav: too short"):
-        asr.transcribe(["a.wav", audio("short.wav", 0.005)])
-    with pytest.raises(AudioError, match=r"^array: empty"):
-        asr.transcribe(noise(0))
-    good, bad = asr.transcribe(["a.wav", "none.wav"], on_error="skip")
-    assert good.usable and good.text and good.problem is None
-    assert not bad.usable and bad.text == "" and bad.problem.startswith("no such file")
 
 
 # ---- as a user runs it

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
-from ia3_speech.confidence.fitting import right_words
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
@@ -19,7 +18,6 @@ from ia3_speech.errors import UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
 from ia3_speech.model.base import load_base
-from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.search import SearchOptions, make_search
 from ia3_speech.session import load
@@ -36,13 +34,6 @@ def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, run_comman
     assert float(after[0]) < float(before[0])
     # By greedy search both errors (4.6 and 6.0 %) are about what chance makes of some 500 calibrated words.
     assert search == "greedy" or float(after[1]) < float(before[1]) / 3
-
-
-def test_a_word_is_right_by_what_it_is_once_normalised():
-    heard = ["X-ray", "Deximet", "now", "wrong-ray"]
-    words = [("a", TimedWord(word, 0, 1)) for word in heard] + [("b", TimedWord("No", 0, 1))]
-    references = {"a": ["x", "ray", "deximet", "of", "ray"], "b": ["no"]}
-    assert [*right_words(references, words)] == [True, True, False, False, True]
 
 
 # ---- kept with a base or an adapter

@@ -61,13 +61,6 @@ def test_the_area_is_that_of_all_pairs():
     assert np.isnan(area_under_roc(confidences, np.ones(200, bool)))
 
 
-def test_of_equally_certain_words_the_reviewer_sees_some_by_chance():
-    right = np.array([False] * 5 + [True] * 15)
-    assert share_found(np.full(20, 0.5), right) == pytest.approx(0.1)
-    assert share_found(np.array([0.1] * 4 + [0.9] * 16), right) == pytest.approx(2 / 5)  # two of four words
-    assert share_found(np.linspace(0, 1, 20), np.ones(20, bool)) == 0
-
-
 def test_the_interval_draws_clusters():
     rng = np.random.default_rng(0)
     confidences = rng.random(2000)

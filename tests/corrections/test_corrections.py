@@ -161,17 +161,6 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
         learn()
 
 
-def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place, monkeypatch):
-    search = {"hotwords.txt": b"metformin\n", "lm.json": b"{}\n"}
-    clinic = registry.register(place / "exp/anna", "clinic", search_files=search)
-    (clinic / GATE).write_bytes(b"of the clinic's speech")
-    shutil.copytree(place / "exp/anna/adapter", place / "learnt")
-    assert voice.register_learnt("bert", place / "learnt", [], ["letrozole"], str(clinic)) is None
-    files = registry.file_contents(registry.adapters_dir() / "bert")
-    assert files["hotwords.txt"] == b"metformin\nletrozole\n" and files["lm.json"] == b"{}\n"
-    assert GATE not in files
-
-
 def test_a_store_is_read_whole_while_it_is_replaced():
     stored = [Utterance(id, "anna", id, f"{id}.flac", text="no", duration=2.0) for id in "abc"]
     (store.store_of("anna") / "audio").mkdir(parents=True)

@@ -12,7 +12,6 @@ from ia3_speech.decoding.segments import make_segments, written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
 from ia3_speech.dictation.grammar import read_grammar
-from ia3_speech.errors import UserError
 
 DICTATION = make_dictation()
 
@@ -303,21 +302,6 @@ def test_rules_of_the_user(tmp_path):
 def test_parts_switched_off(off, written):
     spoken = "on monday five milligrams full stop blood pressure one hundred and twenty over eighty"
     assert make_dictation(off=off).write(f"{spoken} new paragraph yes") == written
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("unit: {}", ":1: there is no section 'unit'"), ("rules: {a b: c}\nunits: [mg]", ":2: units: a map"),
-        ("names: [a\n", ": is not YAML"), ("rules: {a: [b]}", ":1: a text"),
-        ('commands:\n  "\\n": x', ":2: a"),
-    ],
-)  # fmt: skip
-def test_faults_of_rules(tmp_path, text, message):
-    rules = tmp_path / "clinic.yaml"
-    rules.write_text(text)
-    with pytest.raises(UserError, match=re.escape(f"{rules}{message}")):
-        make_dictation(rules)
 
 
 def test_the_command(run_command, tmp_path):

@@ -131,21 +131,6 @@ def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
     )
 
 
-def test_agreement_of_narrowing_with_the_transcripts(local, copy, tmp_path, capsys):
-    local.prepare.main(with_transcripts(copy), tmp_path / "out")
-    (tmp_path / "decoded").mkdir()
-    (tmp_path / "decoded/text").write_text(
-        f"{uuid(2)} get me an iced mockha with cream and sugar\n"
-        f"{uuid(5)} may i have a medium rost medium mocha\n"
-    )
-    capsys.readouterr()
-    local.grammar.main(tmp_path / "out/test", tmp_path / "decoded", tmp_path / "agreement")
-    first = capsys.readouterr().out
-    assert "transcripts.tsv in 1 of 2 orders (50.0 %); 2 of 17 words differ (11.8 %).\n" in first
-    other = "'may i have a medium roast medium mocha', not 'may i have a medium medium roast mocha'"
-    assert (tmp_path / "agreement").read_text() == f"{first}{uuid(5)}: {other}\n"
-
-
 # ---- the real corpus
 
 

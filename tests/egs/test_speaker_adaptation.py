@@ -9,7 +9,6 @@ from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
-from ia3_speech.scoring.table import cell_text
 from tests.test_train import NO_DROPOUT, record
 
 RECIPE = "speaker_adaptation"
@@ -25,14 +24,6 @@ def kaldi(folder, counts):
     return folder / "data"
 
 
-def test_a_data_directory_keeps_its_labels_and_loses_speakers_with_little(local, tmp_path, capsys):
-    local.prepare.main(str(kaldi(tmp_path, {"ann": 6, "bob": 4})), tmp_path / "out")
-    data = read_data_directory(tmp_path / "out/test")
-    assert list(data.speakers) == ["ann"] and len(data) == 6
-    assert {utterance.labels["room"] for utterance in data} == {"a"}
-    assert "left out, with fewer than 5 utterances: bob\n" in capsys.readouterr().out
-
-
 def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local, tmp_path, monkeypatch):
     monkeypatch.setattr(local.prepare, "MIN_UTTERANCES", 2)
     corpus = corpus_files.speechocean762(tmp_path / "corpus")
@@ -43,21 +34,6 @@ def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local
     mine, theirs = (read_data_directory(tmp_path / name) for name in ("train/test", "theirs/dev"))
     assert [u.id for u in mine] == [u.id for u in theirs]
     assert sorted(speaker[0] for speaker in mine.speakers) == ["0", "1"]  # a child and an adult
-
-
-def test_a_person_whose_adapter_is_not_registered_keeps_the_base(local, tmp_path):
-    better = {"words": 30, "base_errors": 20, "errors": 10, "better": 0.99}
-    doubtful = better | {"errors": 19, "better": 0.7}
-    people = ("ann", 50, 40, better), ("bob", 40, 44, doubtful), ("cat", 10, 11, better | {"better": 0.9})
-    for name, before, after, folds in people:
-        person = {"test_words": 100, "before": before, "after": after, "folds": folds}
-        (tmp_path / f"{name}.json").write_text(json.dumps(person))
-    rows = [[*map(cell_text, row)] for row in local.one_by_one.rows(tmp_path, 5)]
-    assert [row[:5] for row in rows] == [
-        ["5", "3", "33.3", *last] for last in (["–", "100"], ["80", "67"], ["95", "33"])
-    ]
-    assert [row[5].partition(" ")[0] for row in rows] == ["-5.0", "-9.0", "-10.0"]
-    assert [row[6:] for row in rows] == [["67", "10"], ["33", "10"], ["0", "0"]]
 
 
 def test_each_person_is_trained_and_tested_on_other_utterances(

@@ -14,7 +14,6 @@ from ia3_speech.live.audio import (
     WIDTHS,
     Converter,
     Microphone,
-    SampleFormat,
     raw_format,
     read_wav_header,
     stream_samples,
@@ -60,17 +59,6 @@ def test_the_header_may_not_know_the_length(size, caplog):
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8"])
-def test_chunks_before_and_behind_the_samples_are_left_out(subtype, caplog):
-    wave = noise()[:7999] if subtype == "PCM_U8" else noise()
-    data = wav(wave, subtype=subtype)
-    at = data.index(b"data")
-    chunk = b"LIST" + struct.pack("<I", 100) + 100 * b"\x7f"
-    listed = data[:at] + b"LIST" + struct.pack("<I", 5) + b"INFOx\0" + data[at:] + chunk
-    np.testing.assert_array_equal(streamed(listed), load_audio(io.BytesIO(data)))
-    assert not caplog.messages
-
-
 def test_raw_samples_and_half_of_one_at_the_end():
     wave = np.array([0, 16384, -32768, 32767], "<i2")
     np.testing.assert_allclose(streamed(wave.tobytes() + b"\x01", raw=16_000), [0, 0.5, -1, 32767 / 32768])
@@ -111,12 +99,6 @@ def test_faults_of_a_stream(data, message):
     with pytest.raises(AudioError, match=r"^stdin: ") as caught:
         streamed(data)
     assert message in str(caught.value)
-
-
-def test_samples_come_as_soon_as_they_are_there():
-    parts = iter([b"\0" * 100, b"\0" * 60, b""])
-    sizes = [len(item) for item in stream_samples(lambda _: next(parts), SampleFormat(SAMPLE_RATE))]
-    assert sizes == [50, 30, 0]
 
 
 def test_the_missing_extra_and_the_missing_library_are_named(monkeypatch):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stand_in_microphone import microphone_that_plays, sounddevice
+from stand_in_microphone import microphone_that_plays
 
-from ia3_speech.commands.live import CLEAR_LINE, Inbox, LiveOutput, interruption
+from ia3_speech.commands.live import CLEAR_LINE, LiveOutput, interruption
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.session import load
@@ -46,18 +46,6 @@ def test_a_line_for_each_sentence(run_command, tiny_folder):
         stdin = data[44:] if "--raw" in flags else data
         result = run_command(command, "--base", tiny_folder, *flags, stdin=stdin)
         assert (result.code, result.out, result.err) == (0, "".join(f"{text}\n" for text in texts), "")
-
-
-def test_speech_that_is_never_cut(run_command, tiny_folder, tmp_path):
-    """By default after 15 s. Hot words that do not occur are named."""
-    (tmp_path / "terms.txt").write_text("pneumonoultramicroscopic\n")
-    words = ("--search", "greedy", "--hotwords", tmp_path / "terms.txt", "--hotword-weight", 0.01)
-    flags, data, ends = ("--base", tiny_folder, "--format", "json", *words), wav(babble(20.0)), []
-    for limit in ((), ("--max-seconds", "inf")):
-        result = run_command("live", *flags, *limit, stdin=data)
-        assert "terms.txt: none of its 1 term was recognised" in result.err
-        ends.append([json.loads(line)["end"] for line in result.out.splitlines()])
-    assert len(ends[0]) == 2 and ends[1] == [pytest.approx(20.0, abs=0.1)]
 
 
 def test_json(run_command, tiny_folder):
@@ -116,28 +104,6 @@ def test_a_second_ctrl_c_ends_at_once():
         assert state == [signal.SIGINT]
         os.kill(os.getpid(), signal.SIGINT)
         signal.pause()
-
-
-def test_a_microphone_loses_audio_while_the_model_is_slow():
-    inbox = Inbox()
-    for _ in range(inbox.portions.maxsize + 3):
-        inbox.put_or_lose(np.zeros(1600, np.float32))
-    assert inbox.lost_samples == 3 * 1600
-    assert len(inbox.take()) == inbox.portions.maxsize * 1600 and len(inbox.take()) == 0
-
-
-def test_a_microphone_that_stops_is_an_error(run_command, tiny_folder, monkeypatch):
-    class InputStream:
-        def __init__(self, finished_callback, **_):
-            self.start = finished_callback
-
-        def close(self):
-            pass
-
-    monkeypatch.setitem(sys.modules, "sounddevice", sounddevice(InputStream, 16_000.0))
-    result = run_command("live", "--base", tiny_folder, "--mic")
-    assert (result.code, result.out) == (1, "")
-    assert result.err == "error: --mic: Desk has stopped (was it unplugged?)\n"
 
 
 # ---- the command in a pipe

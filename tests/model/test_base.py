@@ -97,13 +97,6 @@ def test_a_checkpoint_that_lacks_a_tensor(tiny_folder):
         load_base(tiny_folder)
 
 
-def test_a_checkpoint_of_an_attached_model_is_refused(tiny_model, tiny_folder):
-    """transformers would leave the vectors out without a word."""
-    attach(tiny_model()).save_pretrained(tiny_folder)
-    with pytest.raises(BaseError, match=r"holds IA³ vectors beside its weights.*adapters export"):
-        load_base(tiny_folder)
-
-
 def test_logits_are_without_dropout_and_masks_in_train_mode_too(tiny_base):
     base = tiny_base(mask_time_prob=0.5, hidden_dropout=0.5)
     several = noise_waves(1.0)
@@ -164,18 +157,6 @@ def test_the_fingerprint_of_an_old_checkpoint(tiny_model, tmp_path):
     assert any(key.endswith("weight_g") for key in tensors)
     save_file(tensors, file, {"format": "pt"})
     assert fingerprint(AutoModelForCTC.from_pretrained(tmp_path)) == fingerprint(model)
-
-
-def test_the_digest_does_not_depend_on_threads():
-    """A weight norm is folded with other roundings by other numbers of threads: adapters would be refused."""
-    threads, digests = torch.get_num_threads(), set()
-    try:
-        for number in (1, 2, 3):
-            torch.set_num_threads(number)
-            digests.add(load_base("mini").fingerprint["sha256"])
-    finally:
-        torch.set_num_threads(threads)
-    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -98,17 +97,6 @@ def test_nothing_is_left_behind():
     assert base.model.config._attn_implementation == "sdpa"
     base.precision = "no"
     assert torch.equal(before, base.logits(wave)[0])
-
-
-def test_threads_compute_in_bfloat16_side_by_side():
-    """Each pass has its own configuration, which says how attention is computed."""
-    base = load_base("mini")
-    base.precision = "bf16"
-    waves = [noise_waves(seconds) for seconds in (0.5, 3.0, 1.0, 2.0)]
-    alone = [base.logits(wave)[0] for wave in waves]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda n: base.logits(waves[n % 4])[0], range(40)))
-    assert all(torch.equal(logits, alone[n % 4]) for n, logits in enumerate(found))
 
 
 @pytest.mark.parametrize("padding", [0, 5, 128, 256, 400])

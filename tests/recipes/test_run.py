@@ -90,15 +90,6 @@ def test_a_terminated_call_ends_its_job(tmp_path):
     assert process.returncode == 128 + 15
 
 
-def test_lines_that_a_reader_waits_for_are_shown(tmp_path):
-    said = "loading\\nepoch 1: loss 2\\nabout 3 minutes\\nfold 2 of 4\\n"
-    said += "exp/a: was made from other inputs (x)\\nstep 4\\n"
-    done = run("x.log", "printf", said, cwd=tmp_path)
-    shown = ("epoch 1: loss 2", "about 3 minutes", "fold 2 of 4", "exp/a: was made from other inputs (x)")
-    assert done.stdout == "".join(f"    {line}\n" for line in shown)
-    assert "\nloading\nepoch 1: loss 2\n" in (tmp_path / "x.log").read_text()
-
-
 def test_the_log_of_the_work_outlives_a_run_that_finds_it_up_to_date(tmp_path):
     assert run("x.log", "echo", "work", cwd=tmp_path).returncode == 0
     before = (tmp_path / "x.log").read_text(), (tmp_path / "x.log").stat().st_mtime_ns

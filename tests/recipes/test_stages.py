@@ -77,24 +77,6 @@ def test_two_runs_in_one_folder_wait_for_each_other(tmp_path):
     assert second.communicate("\n")[0] == "at work\ndone\n"
 
 
-def test_where_a_path_of_the_line_is_meant(tmp_path):
-    for folder in ("stood/data/notes", "stood/mini", "recipe/recordings"):
-        (tmp_path / folder).mkdir(parents=True)
-    script = f"""
-    IA3_SPEECH_START_DIR={tmp_path}/stood IA3_SPEECH_ROOT=/root
-    . {RECIPES}/utils/stages.sh
-    for path in data/notes data/notes:40 /data/notes recordings mini facebook/wav2vec2-base "" .; do
-      from_start "$path"
-    done
-    """
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path / "recipe", capture_output=True, text=True)
-    notes = f"{tmp_path}/stood/data/notes"
-    assert done.stdout.split("\n") == [
-        notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
-        f"{tmp_path}/stood", "",
-    ]  # fmt: skip
-
-
 def test_a_step_shows_progress_as_it_comes_where_there_is_no_terminal(tmp_path):
     """Line by line: the second one is written when the first has been read."""
     script = f"""

@@ -58,13 +58,6 @@ def test_links_are_quoted(tmp_path, name, link):
     assert linked_audio([utterance(file, 1.5, 3.25)], tmp_path) == {"a": link + "#t=1.5,3.25"}
 
 
-def test_what_has_no_link(tmp_path):
-    (tmp_path / "a.sph").write_bytes(b"")
-    (tmp_path / "folder.wav").mkdir()
-    sources = ["", "cat a.wav |", tmp_path / "none.wav", tmp_path / "a.sph", tmp_path / "folder.wav"]
-    assert linked_audio([utterance(source, name=str(n)) for n, source in enumerate(sources)], tmp_path) == {}
-
-
 def test_pipes_run_only_where_allowed(tmp_path, caplog):
     touched = tmp_path / "touched"
     assert embedded_audio([utterance(f"touch {touched} |")], allow_pipes=False) == {}

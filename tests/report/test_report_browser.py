@@ -2,8 +2,7 @@
 
 import pytest
 
-from ia3_speech.commands.report import main
-from tests.report.conftest import HEARD, HOSTILE, add_extras, add_searches, make_recipe
+from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe
 from tests.report.webdriver import Browser, found
 
 pytestmark = pytest.mark.skipif(
@@ -59,20 +58,6 @@ def test_sorting_and_filters(opened):
     opened.click("#utterance-reset")
     opened.type("#utterance-search", "fever cough")
     assert opened.run(IDS) == ["cat-10"]
-
-
-def test_any_two_systems_can_be_compared(browser, tmp_path):
-    recipe = make_recipe(tmp_path, HEARD)
-    main(recipe.data, add_searches(recipe), out=tmp_path / "report.html")
-    browser.open(tmp_path / "report.html")
-    compared = "ia3_plus_seed1 + LM 56.3 %, ia3_plus_seed1 + LM + hot words 37.5 %"
-    assert browser.run(FOUND).endswith(compared)
-    browser.choose("select[data-system='0']", "0")
-    browser.choose("select[data-system='1']", "2")
-    assert browser.run(FOUND).endswith("WER: base 31.3 %, base + LM 25.0 %")
-    browser.choose("#utterance-shown", "better")
-    assert browser.run(IDS) == ["ann-2"]
-    assert browser.complaints() == []
 
 
 def test_words_are_filtered_and_lead_to_their_utterances(opened):

@@ -132,17 +132,6 @@ def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault):
     assert registered(exp, anyway=True)["refused"] is None and registry.registered_names() == ["notes"]
 
 
-def test_the_remedy_that_fits(exp):
-    put(exp, GREEDY, compared(0.4, 0.4, 0))
-    suspicious = {"swapped": "a.wav, list.csv:5", "noise": "b.wav"}
-    write(exp / "ia3_plus_seed1/train.json", {"selected_epoch": 2, "suspicious": suspicious})
-    refused = registered(exp)["refused"]
-    assert "check the transcripts: swapped (a.wav, list.csv:5), noise (b.wav);" in refused
-    write(exp / "ia3_plus_seed1/train.json", {"selected_epoch": 0, "dev_wer": 0.3, "seed": 1})
-    lower = "try a lower learning rate, such as --train-opts '--learning-rate 0.005';"
-    assert lower in registered(exp)["refused"]
-
-
 def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
     registered(exp)
     for number, value in ((1, 1.4), (2, 1.3)):
@@ -208,14 +197,3 @@ def test_summary(exp, capsys):
         "10.0 % fewer errors after 5 utterances" in printed and f"Reports: {exp}/report_test.html" in printed
     )
     assert printed.endswith("\nNext: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n")
-
-
-def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
-    decoded(exp, "lm", compared(0.25, 0.2, 0.2))
-    refused = registered(exp)["refused"]
-    capsys.readouterr()
-    summary(str(exp))
-    lines = capsys.readouterr().out.splitlines()
-    assert "The adapter raises the word error rate from 20.0 % (base + LM) to 25.0 %" in lines[0]
-    assert f"  {refused}." in lines
-    assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"

@@ -5,8 +5,7 @@ import json
 import pytest
 from records import made, put, rates, score, terms, write
 
-from ia3_speech.commands.results import collect, fill, select, show, stale
-from ia3_speech.errors import UserError
+from ia3_speech.commands.results import collect, fill, stale
 from ia3_speech.inputs import Inputs
 from ia3_speech.results.systems import scored_systems
 from ia3_speech.scoring.sentences import NOT_IMPROVED
@@ -150,25 +149,6 @@ def test_each_search_is_a_system_of_its_own(exp):
     assert "ia3_plus + LM 0.5 and 1.5 a word" in text and "of ia3_plus + LM against base + LM:" in text
 
 
-def test_names_come_from_records_whatever_the_folders_are_called(exp):
-    for name in ("base", "ia3_plus_seed1"):
-        (exp / name / "decode_greedy_test").rename(exp / name / "x")
-    (exp / "base").rename(exp / "b")
-    (exp / "ia3_plus_seed1").rename(exp / "s")
-    collect(exp)
-    assert systems(exp) == [("base", None), ("ia3_plus", 1), ("ia3_plus", 2), ("ia3_plus", 3)]
-
-
-def test_scores_of_the_first_release_ask_for_a_new_score(exp):
-    file = exp / "ia3_plus_seed1/decode_greedy_test/score.json"
-    old = {
-        name: value for name, value in json.loads(file.read_text()).items() if name in full_score(0.36, 0.4)
-    }
-    write(file, old | {"data": "data/test", "baseline_dir": None})
-    with pytest.raises(UserError, match=r"ia3_plus_seed1.*score\.json: .* \(run stages 4 to 7 again, or"):
-        collect(exp)
-
-
 OVERLAP = {
     "training": ["data/train"], "speakers": 4, "common_speakers": 0, "sentences": 10, "common_sentences": 6,
     "utterances": 10, "unseen_utterances": 4,
@@ -208,18 +188,6 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
     text = (exp / "RESULTS.md").read_text()
     assert "| ia3_plus | 10 | 100 | base | 40.0 | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |" in text
     assert text.count("- **Warning:** ") == 2
-
-
-def test_a_test_set_without_training_sentences_says_so(exp):
-    """A warning about a single system names it: adapters of speakers are trained on other sentences."""
-    for place in exp.glob("*/decode_greedy_test/score.json"):
-        change_score(place, overlap=OVERLAP | {"common_sentences": 0, "warnings": []})
-    collect(exp)
-    text = (exp / "RESULTS.md").read_text()
-    assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
-    change_score(exp / "ia3_plus_seed1/decode_greedy_test/score.json", overlap=OVERLAP)
-    collect(exp)
-    assert [warning["system"] for warning in results(exp)["warnings"]] == ["ia3_plus_seed1"]
 
 
 TRAINING = """\
@@ -284,18 +252,6 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
     assert mean.options["epochs"] == 8
 
 
-def test_median_of_seeds(exp, capsys):
-    select(exp, "ia3_plus")
-    select(exp, "ia3_plus", seeds=1)
-    for seed, dev_wer in ((1, 0.9), (2, 0.0)):  # of several systems the best on average
-        write(exp / f"other_seed{seed}/train.json", {"dev_wer": dev_wer, "seed": seed})
-    write(exp / "other_seed1_old/train.json", {"seed": 1})
-    select(exp, "other ia3_plus")
-    select(exp, "other", seeds=2)
-    shown = ["ia3_plus_seed3", "ia3_plus_seed1", "ia3_plus_seed3", "other_seed2"]
-    assert capsys.readouterr().out.split() == shown
-
-
 def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):
     for name in ("train", "dev"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -319,15 +275,3 @@ def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, bloc
     """What was measured on another machine is worth more than nothing."""
     assert filled(exp, block, "older numbers\n") == "older numbers\n"
     assert "its block stays as it is" in capsys.readouterr().out
-
-
-def test_errors_name_the_remedy(exp):
-    page = exp / "page.md"
-    page.write_text("no block\n")
-    with pytest.raises(UserError, match=r"page\.md: no block to fill"):
-        fill(page)
-    for ask in (lambda: filled(exp, ". graphs"), lambda: show(exp, "systems graphs")):
-        with pytest.raises(UserError, match="'graphs'"):
-            ask()
-    with pytest.raises(UserError, match=r"other_seed1: not trained yet"):
-        select(exp, "other")

@@ -82,17 +82,6 @@ def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine
     assert last_long == len(batches) - 1
 
 
-def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
-    lengths = [1, 2, 5, 9, 10, 12, 14, 1.5, 6, 13]
-    futures = [engine.submit(seconds(length), (), QueueHandle(engine)) for length in lengths]
-    bank.go.set()
-    for future in futures:
-        future.result(30)
-    assert sorted(length for batch in bank.batches[1:] for length in batch) == sorted(lengths)
-    for batch in bank.batches:
-        assert max(batch) <= 2 * min(batch) and len(batch) * max(batch) <= 40
-
-
 def test_a_row_that_fails_fails_alone(engine, bank):
     futures = [engine.submit(seconds(length), (), QueueHandle(engine)) for length in (5, 6, 7, 8, 9)]
     gone = engine.submit(seconds(6), (Term("an adapter", Path("nowhere")),), QueueHandle(engine))

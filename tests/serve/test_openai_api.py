@@ -109,15 +109,6 @@ def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
     assert json.loads(response.text.split("\n\n")[-2][6:])["text"] == events[-1].text
 
 
-def test_a_prompt_is_hot_words(running, recordings, offline):
-    file, plain = recordings[0], offline(recordings[0]).text
-    word = max(plain.split(), key=len)
-    transcript = transcribe(running.client(), file, prompt=f"日本, {word.upper()}; x.").text
-    assert transcript == plain.replace(word, word.upper())
-    sentence = f"This is a long sentence which has {word.upper()} in it and is no term"
-    assert transcribe(running.client(), file, prompt=sentence).text == plain
-
-
 def test_models(running):
     client = running.client()
     models = list(client.models.list())

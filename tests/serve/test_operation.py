@@ -78,15 +78,6 @@ def test_a_shutdown_finishes_accepted_requests(serving, adapters, recordings, mo
     assert not running.server.engine.alive and not running.server.bank.names()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [("--max-adapters 0", "--max-adapters is 0"), ("--key-file nowhere.yaml", "no such file")],
-)
-def test_wrong_options(run_command, words, message):
-    done = run_command("serve", *words.split())
-    assert done.code == 1 and message in done.err
-
-
 # ---- clients that leave
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
-from ia3_speech.model.base import load_base
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.data import check_data, read_examples
+from ia3_speech.training.data import check_data
 
 
 @pytest.fixture
@@ -49,20 +48,6 @@ def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys
         check_data(options(letters, base_folder))
     check_data(options(letters, base_folder, drop_chars=True))
     assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
-
-
-def test_a_text_that_fits_a_slower_copy_is_one_to_train_on(letters, base_folder, capsys):
-    base, slow = load_base(base_folder, device="cpu"), options(letters, base_folder, speeds=[0.9, 1.0])
-    samples = len(load_utterance(read_data_directory(letters / "train").utterances[0]))
-    frames = base.frames(int(samples / 0.9))
-    assert frames > base.frames(samples)
-    with_text(letters, ("ab" * frames)[:frames])
-    assert len(read_examples(letters / "train", base, slow, slow.speeds)) == 6
-    check_data(slow)
-    assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
-    with_text(letters, ("ab" * frames)[: base.frames(samples)])
-    with pytest.raises(UserError, match=r"at 1\.1 times the speed have"):
-        check_data(options(letters, base_folder, speeds=[1.1]))
 
 
 def test_utterances_too_long_for_the_base_are_named_with_the_command(letters, base_folder, capsys, caplog):

@@ -6,10 +6,9 @@ import warnings
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
 import yaml
-from test_train import NO_DROPOUT, bad_at_first, bad_start, forked, options_of, record, same, tensors
+from test_train import bad_at_first, bad_start, forked, options_of, record, same, tensors
 from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
@@ -18,10 +17,8 @@ from ia3_speech.adapters.methods import METHODS, insert, load_any, save_method
 from ia3_speech.adapters.record import read_metadata, read_record, write_record
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.cli import CONFIGURATIONS
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import AdapterError
-from ia3_speech.model.base import WAVEFORM, Base, make_base
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.model.base import Base, make_base
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
 
@@ -167,28 +164,6 @@ def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
     base = tiny_base()
     load_any(base, parse_sum(tmp_path / "theirs"))
     assert torch.equal(base.model(values).logits, written.eval()(values).logits)
-
-
-@pytest.mark.parametrize(
-    ("method", "changes", "depth"),
-    [
-        ("lora", {"layers": "1-2"}, 1),
-        ("bottleneck", {"layers": "2"}, 2),
-        ("bitfit", {"layers": "1-2"}, 1),
-        ("full", {"layers": "2"}, 2),
-        ("full", {}, None),
-        ("prompt", {}, None),
-        ("peft", {"options": {"peft_type": "LORA", "target_modules": ["conv_layers.1.conv"]}}, WAVEFORM),
-    ],
-)
-def test_layers_below_the_lowest_parameter_are_computed_once(method, changes, depth, tiny_base, tmp_path):
-    base = with_values(tiny_base(mask_time_prob=0.0, **NO_DROPOUT, **STABLE), config_of(method, **changes))
-    assert frozen_depth(base) == depth
-    soundfile.write(tmp_path / "a.wav", 0.1 * WAVES[0], 16_000, subtype="FLOAT")
-    utterance = Utterance("a", "s", "a", str(tmp_path / "a.wav"), duration=len(WAVES[0]) / 16_000)
-    logits, _ = FeatureCache(base, depth, 2**20).logits([utterance])
-    expected, _ = FeatureCache(base, WAVEFORM, 2**20).logits([utterance])
-    assert torch.equal(logits, expected)
 
 
 # ---- what is refused
