@@ -31,7 +31,7 @@ from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.config import TrainingOptions, plain_options
 from ia3_speech.training.data import read_examples
-from ia3_speech.training.run import run_lock, train
+from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
@@ -353,13 +353,6 @@ def test_vectors_are_held_near_one(options, expected, place):
 
 
 # ---- what can't be learnt
-
-
-def test_a_second_run_in_the_same_folder_is_refused(place):
-    message = r"exp: another run is writing to it \(wait until it has ended"
-    with run_lock(place / "exp"), pytest.raises(TrainingError, match=message):
-        train(options_of(place))
-    assert not list((place / "exp").iterdir())
 
 
 def words_of_command(place: Path, **changes: object) -> list[object]:

@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 from xml.etree import ElementTree
 
-import datasets
 import jiwer
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from ia3_speech.commands.lm import main as lm
 from ia3_speech.commands.transcribe import main
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.transcript import Transcript
-from ia3_speech.errors import AudioError, UserError
+from ia3_speech.errors import UserError
 from ia3_speech.session import load
 from tests.test_decode import noise
 
@@ -300,17 +299,6 @@ def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):
         asr.transcribe(path, adapter="nobody")
     names = asr.session.cache.bank.names()
     assert names == [registry.adapters_dir() / "speaker42"], "the earlier version has left"
-
-
-def test_a_column_of_datasets_that_needs_torchcodec(audio, tiny_folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchcodec", None)
-    monkeypatch.setattr(datasets.config, "TORCHCODEC_AVAILABLE", False)
-    rows = datasets.Dataset.from_dict({"audio": [audio("a.wav", 1.25)]})
-    rows, asr = rows.cast_column("audio", datasets.Audio()), load(tiny_folder)
-    with pytest.raises(AudioError, match=r"torchcodec.*Audio\(decode=False\)"):
-        asr.transcribe(rows["audio"])
-    rows = rows.cast_column("audio", datasets.Audio(decode=False))
-    assert [result.text for result in asr.transcribe(rows["audio"])] == texts(tiny_folder, "a.wav")
 
 
 # ---- as a user runs it

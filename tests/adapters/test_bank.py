@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import TINY, tiny, tiny_processor
 
-from ia3_speech import Bank, attach, detach, load_base
+from ia3_speech import Bank, detach, load_base
 from ia3_speech.adapters.load import attach_adapter, combine
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.errors import AdapterError, UnknownAdapter
@@ -287,15 +287,3 @@ def test_names_that_are_none(tiny_base):
     with pytest.raises(AdapterError, match=r"medicl: no adapter .*nearest names: medical"):
         bank.logits(WAVES[:1], ["scots+medicl:0.5"])
     assert bank.logits(WAVES[:1], ["scots"])  # and the bank goes on
-
-
-def test_one_model_carries_one_thing(tiny_base):
-    base = tiny_base()
-    attach(base.model)
-    with pytest.raises(AdapterError, match=r"tiny carries an adapter already \(call detach"):
-        Bank(base)
-    detach(base.model)
-    bank = make_bank(base)
-    attach_adapter(base.model, random_adapter(base.model, 2), check=False)
-    with pytest.raises(AdapterError, match="tiny carries another adapter"):
-        bank.logits(WAVES[:1], ["a"])

@@ -1,7 +1,5 @@
 """adapters.card: the text to the letter, what the Hub makes of it, and that it tells no paths."""
 
-import json
-
 import pytest
 from huggingface_hub import ModelCard
 
@@ -172,22 +170,3 @@ def test_labels_can_not_break_the_card(tmp_path):
 
 SCORE = {"schema": 1, "data": "data/x/test", "wer": 0.4, "by_label": {}, "system": "ward", "system_seed": 1}
 SCORE |= {"search": "greedy", "scale": 1.0, "set": "test", "corpus": None, "changes": {}, "data_sha256": "1"}
-
-
-def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
-    """Each as a quotation below the table of scores."""
-    unseen = {"utterances": 4, "wer": 0.5, "changes": {"wer": {"baseline": 0.52}}}
-    overlap = {"warnings": ["6 of 10 sentences of the test set occur in training"], "by_speaker": True}
-    score = SCORE | {"overlap": overlap | {"speakers": 85}, "unseen_sentences": unseen}
-    (tmp_path / "score.json").write_text(json.dumps(score))
-    summary = card.score_summary(tmp_path / "score.json")
-    with_lm = summary | {"search": "LM", "compared_with": "base + LM"}
-    training = RECORD["training"] | {"selected_epoch": 0}
-    text = card.model_card(RECORD | {"scores": [summary, with_lm], "training": training}, SIZES)
-    lines = [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")]
-    for line, words in zip(
-        lines,
-        ("no epoch", "6 of 10 sentences", "85 speakers", "the base alone", "with LM", "base + LM"),
-        strict=True,
-    ):
-        assert words in line

@@ -255,17 +255,3 @@ def test_a_wrong_base_is_refused_with_both_names(tiny_model, tmp_path):
     for other, name in ((tiny_model(seed=5), "Wav2Vec2ForCTC"), (tiny_model("hubert"), "HubertForCTC")):
         with pytest.raises(AdapterError, match=f"another base, .*Wav2Vec2ForCTC.*; this base is {name}"):
             load_adapter(other, tmp_path / "a")
-
-
-def test_what_is_not_to_be_saved_leaves_the_older_adapter(tiny_model, tmp_path):
-    model = attach_random(tiny_model(), *THREE)
-    save_adapter(model, tmp_path / "a")
-    before = (tmp_path / "a" / PEFT_WEIGHTS).read_bytes()
-    with torch.no_grad():
-        next(iter(vectors(model).values())).l[0] = float("inf")
-    with pytest.raises(AdapterError, match="not saved"):
-        save_adapter(model, tmp_path / "a")
-    with pytest.raises(AdapterError, match="no IA³ vectors to save"):
-        save_adapter(detach(model), tmp_path / "a")
-    assert (tmp_path / "a" / PEFT_WEIGHTS).read_bytes() == before
-    assert names(tmp_path) == ["a"]

@@ -185,15 +185,3 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
 
 
 # ---- removing
-
-
-def test_a_link_goes_and_what_it_leads_to_stays(adapter):
-    source, other = adapter(), adapter(2.0, "other")
-    registry.adapters_dir().mkdir(parents=True)
-    before = registry.file_contents(source)
-    for change in (lambda: registry.remove("scots"), lambda: registry.register(other, "scots", force=True)):
-        (registry.adapters_dir() / "scots").symlink_to(source)
-        change()
-        assert registry.file_contents(source) == before
-        assert not (registry.adapters_dir() / "scots").is_symlink()
-    assert registry.registered_names() == ["scots"]

@@ -226,14 +226,6 @@ def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     assert (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("allowed", [
-    {"text": TABLES["text"].replace("there", "می\u200cخواهم क्\u200dष <s>x x#0 a</s>b <unk>")},
-    {"text": TABLES["text"].replace(" ", "\t"), "utt2dur": EACH.format("1e-1")},
-])  # fmt: skip
-def test_allowed_tables(plain, allowed):
-    assert len(read_data_directory(lay(plain, allowed))) == 4
-
-
 @pytest.mark.parametrize(("flag", "tables"), [
     ("--no-text", {"text": None}),
     ("--no-wav", {"wav.scp": None}),
@@ -367,15 +359,6 @@ def test_split(many, tmp_path, capsys, by, fraction, taken):
 
 
 # ---- the command ----
-
-
-def test_check_audio_names_unusable_files(plain, sounds, tmp_path, capsys):
-    """Without the flag no audio is opened."""
-    (tmp_path / "broken.wav").write_bytes(b"no sound")
-    lay(plain, {"wav.scp": scp(sounds, IDS).replace(f"{sounds}/bob-1.wav", f"{tmp_path}/broken.wav")})
-    assert run(capsys, "validate", plain)[0] == 0
-    code, out, err = run(capsys, "validate", "--check-audio", plain)
-    assert (code, out) == (1, "") and "bob-1: " in err
 
 
 # ---- damaged directories go through every command: refused in words or put right, never half

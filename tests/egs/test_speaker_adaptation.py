@@ -5,8 +5,7 @@ import json
 import corpus_files
 import pytest
 
-from ia3_speech.data.corpora import speechocean762
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from tests.test_train import NO_DROPOUT, record
@@ -22,18 +21,6 @@ def kaldi(folder, counts):
     utterances = [Utterance(id, id[:3], id, source, text="some words", labels={"room": "a"}) for id in ids]
     write_data_directory(folder / "data", utterances)
     return folder / "data"
-
-
-def test_speechocean762_gives_test_speakers_or_the_accent_recipe_s_dev_set(local, tmp_path, monkeypatch):
-    monkeypatch.setattr(local.prepare, "MIN_UTTERANCES", 2)
-    corpus = corpus_files.speechocean762(tmp_path / "corpus")
-    local.prepare.main(str(corpus), tmp_path / "test")
-    assert list(read_data_directory(tmp_path / "test/test").speakers) == ["0024", "1030"]
-    local.prepare.main(str(corpus), tmp_path / "train", "train")
-    speechocean762.prepare(corpus, tmp_path / "theirs")
-    mine, theirs = (read_data_directory(tmp_path / name) for name in ("train/test", "theirs/dev"))
-    assert [u.id for u in mine] == [u.id for u in theirs]
-    assert sorted(speaker[0] for speaker in mine.speakers) == ["0", "1"]  # a child and an adult
 
 
 def test_each_person_is_trained_and_tested_on_other_utterances(

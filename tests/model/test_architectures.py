@@ -12,7 +12,7 @@ from ia3_speech.model.architectures import ARCHITECTURES, IA3Config, noise
 from ia3_speech.model.attach import is_attached, probe_input, trainable
 from ia3_speech.model.base import WAVEFORM, make_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
+from ia3_speech.model.ia3 import all_target_modules, vectors
 
 CONVOLUTIONAL = [name for name, (model_type, _) in TINY.items() if ARCHITECTURES[model_type].convolutions]
 
@@ -166,19 +166,6 @@ def test_frames_and_samples_agree_with_the_model(base):
     assert [base.frames(base.samples(n)) for n in (step, 10 * step)] == [step, 10 * step]
     assert base.frames(base.samples(10 * step) - 1) == 9 * step
     assert base.samples(11 * step) - base.samples(10 * step) == base.stride * step
-
-
-@each(CONVOLUTIONAL)
-def test_front_ends_run_one_by_one_and_still_know_their_row(model, base):
-    attach(model, IA3Config(("conv", "value")), check=False)
-    several, drawn, alone = noise_waves(0.5, 0.8), [], []
-    for row, wave in enumerate(several):
-        drawn.append(random_vectors(model, seed=row))
-        alone.append(base.logits([wave])[0])
-    rows = {v.l: torch.stack([row[name] for row in drawn])[:, None] for name, v in vectors(model).items()}
-    with using_rows(rows):
-        for row, expected in zip(base.logits(several), alone, strict=True):
-            close(row, expected)
 
 
 # ---- conv

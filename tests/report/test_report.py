@@ -88,17 +88,6 @@ def test_the_numbers_are_those_of_score(recipe):
     assert "6 utterances of 3 speakers · 16 words · ia3_plus_seed1 compared with base" in text
 
 
-def test_the_title_is_the_adapter_and_the_corpus(recipe):
-    assert "<title>ia3_plus_seed1, tested on test</title>" in recipe.page()
-    add_extras(recipe)
-    file = recipe.exp / "ia3_plus_seed1/adapter/ia3_speech.json"
-    record = {"labels": {}, "base": "mini", "training": {"data": "/home/ann/data/orders/train"}}
-    file.write_text(json.dumps(record))
-    assert "<title>IA³ adapter trained on orders, tested on test</title>" in recipe.page()
-    file.write_text(json.dumps(record | {"labels": {"accent": "scottish"}}))
-    assert "<title>IA³ adapter: accent scottish, tested on test</title>" in recipe.page()
-
-
 def test_how_it_was_decoded(recipe):
     """decode.json of the base, and of a sum of adapters; decoded by another tool there is none."""
     record = {"command": "python -m x", "base": {"name": "mini", "sha256": "0123456789abcdef"}}

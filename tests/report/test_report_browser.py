@@ -100,20 +100,3 @@ def test_nothing_from_the_data_runs(browser, tmp_path):
     elements = "document.querySelectorAll('main :is(img, script:not([type]), iframe)')"
     assert browser.run(f"return {elements}.length") == 0
     assert browser.complaints() == []
-
-
-def test_thousands_of_utterances_come_a_page_at_a_time(browser, tmp_path):
-    many = {
-        f"s{n % 30:02d}-{n:04d}": ("no fever today", "no fever to day", "no fever") for n in range(1, 2001)
-    }
-    recipe = make_recipe(tmp_path, many, sound=False, replications=10)
-    recipe.page()
-    browser.open(recipe.adapted / "report.html")
-    assert len(browser.run(IDS)) == 50
-    browser.click("#utterance-next")
-    position = "return document.getElementById('utterance-position').textContent"
-    assert browser.run(position) == "Page 2 of 40"
-    browser.choose("#utterance-page-size", "200")
-    browser.choose("select[data-label=speaker]", "s07")
-    assert (len(browser.run(IDS)), browser.run(position)) == (67, "Page 1 of 1")
-    assert browser.complaints() == []

@@ -1,7 +1,6 @@
 """What an experiment costs on out-of-domain speech, its trade-off and its learning curves, and speakers."""
 
 import json
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -46,17 +45,6 @@ def exp(tmp_path) -> Path:
             train = {"dev_wer": 0.5, "seed": seed, "audio_seconds": 60.0 * minutes}
             system(f"curve/minutes_{minutes}_seed{seed}", wer + seed / 100, None, train)
     return folder
-
-
-def test_without_points_the_files_go(exp):
-    """The base and the adapter alone are no trade-off: every recipe has both on out-of-domain speech."""
-    collect(exp)
-    for folder in ("curve", "ia3_plus_seed3/scale_0.5", "ia3_plus_slow_seed1"):
-        shutil.rmtree(exp / folder)
-    collect(exp)
-    assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()
-    text = (exp / "RESULTS.md").read_text()
-    assert "| out-of-domain speech |" in text and "| scale" not in text
 
 
 TABLES = """\

@@ -5,8 +5,7 @@ import json
 import pytest
 from records import made, put, rates, score, terms, write
 
-from ia3_speech.commands.results import collect, fill, stale
-from ia3_speech.inputs import Inputs
+from ia3_speech.commands.results import collect, fill
 from ia3_speech.results.systems import scored_systems
 from ia3_speech.scoring.sentences import NOT_IMPROVED
 
@@ -250,18 +249,6 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
     assert [row["set"] for row in rows] == ["test", "out_of_domain"]
     (mean,) = scored_systems(exp.glob("ia3_plus_average/decode_*/score.json"))
     assert mean.options["epochs"] == 8
-
-
-def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):
-    for name in ("train", "dev"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "text").write_text("a one")
-    for seed in (1, 2):
-        trained_on = Inputs({name: tmp_path / "data" / name for name in ("train", "dev")})
-        trained_on.record(exp / f"ia3_plus_seed{seed}")
-        (tmp_path / "data/train/text").write_text("a two")
-    stale(exp, tmp_path / "data")
-    assert capsys.readouterr().out == f"{exp}/ia3_plus_seed1\n"
 
 
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp):

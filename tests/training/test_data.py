@@ -1,6 +1,5 @@
 """train --check: can the base write these texts, and is there audio enough for them?"""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,19 +47,6 @@ def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys
         check_data(options(letters, base_folder))
     check_data(options(letters, base_folder, drop_chars=True))
     assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
-
-
-def test_utterances_too_long_for_the_base_are_named_with_the_command(letters, base_folder, capsys, caplog):
-    """A three-minute dictation is a warning, as it is in training; decoding cuts a test set."""
-    long = np.random.default_rng(1).standard_normal(180 * 16_000).astype(np.float32)
-    for name in ("train00-002", "test00-002"):
-        soundfile.write(letters / f"{name}.wav", 0.1 * long, 16_000)
-    options_of_test = replace(options(letters, base_folder), dev=letters / "train")
-    check_data(options_of_test, [letters / "test"])
-    assert capsys.readouterr().out == f"{letters}/train: 6 utterances can be trained on\n"
-    [message] = caplog.messages
-    assert "1 of 6 utterances are longer" in message and "train00-002 (180.0 s)" in message
-    assert f"datadir segment {letters}/train" in message
 
 
 def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder, capsys):
