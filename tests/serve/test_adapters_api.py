@@ -241,7 +241,6 @@ ATTACK = f"""
 
 
 def test_no_record_makes_the_server_train_on_another_keys_recordings(serving, adapters, recordings, tmp_path):
-    """With anna's recordings there would be enough to train."""
     folder = shutil.copytree(adapters["medical"], tmp_path / "evil")
     data = str(registry.home() / "corrections/anna/data")
     training = {"data": data, "trained_on": ["a"], "audio": ["0"], "corrections": {"a": 1}, "seed": 1}
@@ -252,9 +251,8 @@ def test_no_record_makes_the_server_train_on_another_keys_recordings(serving, ad
         assert (stored["base"], stored["training"]) == ("mini", {"dataset": "data", "seed": 1})
         registry.register(folder, "bank2")
         shutil.copy(folder / METADATA, registry.adapters_dir() / "bank2")  # from before uploads were cleaned
-        for name, key, files in (("anna", ANNA, recordings[:6]), ("bank2", BANK, recordings[6:9])):
+        for name, key in (("anna", ANNA), ("bank2", BANK)):
             running.begin(name, key)
-            for number, file in enumerate(files):
-                assert running.record(name, file, f"{'very ' * number}short", key).status_code == 201
-        with pytest.raises(UserError, match="bank2: 3 utterances can't be divided"):
-            voice.learn_voice("bank2", running.server.jobs.base, start=None)
+            assert running.record(name, recordings[0], "short", key).status_code == 201
+        mine = registry.adapters_dir() / "bank2"
+        assert voice.trained_on_without(voice.read_store("bank2"), mine) == []
