@@ -203,6 +203,7 @@ def load(
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     method: str | None = None,
+    engine: Literal["torch", "onnx"] = "torch",
     max_seconds: float | None = None,
     lm: str | Path | None = None,
     hotwords: str | Path | None = None,
@@ -227,10 +228,11 @@ def load(
             compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         method: FILE.py:NAME, your method with which the adapter was trained.
+        engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
-        lm, hotwords: files of a language model and of terms, as in `SearchOptions`; they take precedence over
-            those in `search`.
+        lm: file of a language model, as in `SearchOptions`; it takes precedence over that in `search`.
+        hotwords: file of terms, likewise.
         search: options of the search; None: those registered with the adapter, else defaults.
         vad: method to find speech when longer recordings are cut: off, energy or silero; None: silero if it
             is installed, else energy.
@@ -260,6 +262,16 @@ def load(
     spec = parse_adapter(adapter, split=channels == "split")
     if spec.choice and test_time:
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
+    if engine == "onnx":
+        torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
+        torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
+        torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
+        torch_only["search"] = options.search == "beam"
+        if name := next((name for name, value in torch_only.items() if value), None):
+            raise UserError(f"`{name}` has no effect with `engine=onnx` (leave it out)")
+        from ia3_speech.onnx.session import load as load_graph
+
+        return load_graph(base, spec, max_seconds=max_seconds, vad=vad, post_process=post_process)
     warn_of_unused_searches(spec, options)
     from ia3_speech.adapters.load import base_of
     from ia3_speech.adapters.methods import add_user_method, load_any

@@ -10,7 +10,7 @@ has its vectors, as arrays; missing vectors are ones in the graph.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import fsum
 from pathlib import Path
@@ -25,7 +25,9 @@ from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.decoding.vad import VadMethod
 from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
@@ -37,11 +39,23 @@ MODEL, DESCRIPTION = "model.onnx", "graph.json"
 Vectors = Mapping[str, np.ndarray]
 
 
-def load(folder: Path | str) -> Transcriber:
-    """A transcriber with a graph; each request names its adapter. Raises UserError if the folder holds no
-    graph, or it is damaged."""
+def load(
+    folder: Path | str | None,
+    spec: AdapterSpec = AdapterSpec(),  # noqa: B008  (immutable)
+    *,
+    max_seconds: float | None = None,
+    vad: VadMethod | None = None,
+    post_process: PostProcessor | None = None,
+) -> Transcriber:
+    """A transcriber with a graph, and with an adapter or one for each request; see `ia3_speech.load`. Raises
+    UserError if the folder holds no graph, or it is damaged."""
+    if folder is None:
+        hint = "ia3-speech export --format onnx --base mini --out graph"
+        raise UserError(f"`engine=onnx` needs the folder of a graph as `base` ({hint})")
     session = GraphSession(OnnxBase.load(Path(folder)))
-    return Transcriber(session.recognizer(AdapterSpec()), session=session)
+    recognizer = session.recognizer(spec)
+    recognizer = replace(recognizer, max_seconds=max_seconds or recognizer.max_seconds, vad=vad or "energy")
+    return Transcriber(recognizer, post_process, session=session)
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
 
 
 def test_summary(exp, capsys):
-    """The report's sentences; a set on which only the base was scored is left out."""
+    """Gain, cost, report, use, undo; a set on which only the base was scored is left out."""
     for place, wer, baseline in (("base", 0.2, None), ("ia3_plus_seed1", 0.3, 0.2)):
         put(exp, f"{place}/decode_greedy_out_of_domain", score(wer, baseline))
     put(exp, "base/decode_greedy_ward", score(0.5))
@@ -189,11 +189,19 @@ def test_summary(exp, capsys):
     registered(exp, "ward 3")
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
-    printed = capsys.readouterr().out
-    assert "word error rate of 8.0 %, and base alone 40.0 %" in printed and "3 searches" in printed
-    assert "from 20.0 % (base + LM) to 10.0 % (relative −50.0 %" in printed
-    assert "from 20.0 % (base) to 30.0 % (relative +50.0 %" in printed and "ward" not in printed[:-99]
-    assert (
-        "10.0 % fewer errors after 5 utterances" in printed and f"Reports: {exp}/report_test.html" in printed
-    )
-    assert printed.endswith("\nNext: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n")
+    gain, cost, note, report, use, undo = capsys.readouterr().out.splitlines()
+    assert gain == "Gain:   test: 40.0 → 8.0 % word errors with LM + hot words"
+    assert "from 20.0 % (base) to 30.0 % (relative +50.0 %" in cost
+    assert "10.0 % fewer errors after 5 utterances" in note and f"{exp}/report_test.html" in report
+    assert use == "Use:    ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'"
+    assert undo == "Undo:   ia3-speech adapters remove 'ward 3'"
+
+
+def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
+    decoded(exp, "lm", compared(0.25, 0.2, 0.2))
+    refused = registered(exp)["refused"]
+    capsys.readouterr()
+    summary(str(exp))
+    lines = capsys.readouterr().out.splitlines()
+    assert "from 20.0 % (base + LM) to 25.0 %" in lines[0] and f"Note:   {refused}." in lines
+    assert lines[-2] == f"Use:    ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"

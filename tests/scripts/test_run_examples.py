@@ -1,4 +1,4 @@
-"""run_examples.py: outputs of a page's commands, without the speech that it makes for docs/transcribe.md."""
+"""run_examples.py: outputs of a page's commands, without the speech and the adapters that it makes."""
 
 from pathlib import Path
 
@@ -32,7 +32,8 @@ def run_examples(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import run_examples
 
-    monkeypatch.setattr(run_examples, "prepare", lambda folder: None)
+    monkeypatch.setattr(run_examples, "make_speech", lambda folder: None)
+    monkeypatch.setattr(run_examples, "train_adapters", lambda folder: None)
     return run_examples
 
 

@@ -163,7 +163,7 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
         for recording, sentence in zip(recordings[:6], sentences, strict=False):
             assert stored[sentence].duration > len(load_audio(recording)) / 16_000
         result = learn(browser)
-        assert result.startswith("Of 10 words ") and result.endswith("The new adapter is in use."), result
+        assert result.startswith("Of 10 words ") and result.endswith("Your voice is in use now."), result
         assert registry.is_registered("anna")
         check_accessibility(browser)
 
@@ -174,7 +174,7 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
         eventually(browser, "document.querySelectorAll('#columns .card').length === 2")
         eventually(browser, "document.querySelectorAll('#wave-words span').length")
         heads = browser.run("return [...document.querySelectorAll('#columns h3')].map((h) => h.textContent)")
-        assert heads == ["Base", "anna"]
+        assert heads == ["Standard recognition", "anna"]
         check_accessibility(browser)
         browser.run("document.querySelector('#correct-text').value = arguments[0]", sentences[6])
         browser.click("#correct-consent")
