@@ -5,12 +5,11 @@
     ia3-speech decode --part 3/8 data/test DECODE_DIR  # for each part; then once without --part
 
 In: a Kaldi data directory (its `text` is not used), a base, perhaps an adapter, or one for each speaker. Out:
-DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}; decoding/decode_directory.py describes them.
-hyp.ctm holds the times and confidences of the words, from a forced alignment of each hypothesis.
+DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}. hyp.ctm holds the times and confidences of the
+words, from a forced alignment of each hypothesis.
 
-Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, all output is written,
-and the exit code is 1, also if the same command is repeated and finds the output up to date. Clipped audio is
-listed too, but decoded, and does not change the exit code.
+Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, and the exit code is 1,
+also if the same command is repeated. Clipped audio is listed too, but decoded, with exit code 0.
 """
 
 import shutil
@@ -21,18 +20,8 @@ from pathlib import Path
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json
 from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.decoding.decode_directory import (
-    PARTS_FOLDER,
-    bad_audio_message,
-    decode_utterances,
-    decoding_record,
-    finished_parts,
-    gather_parts,
-    part_inputs,
-    read_for_decoding,
-    speaker_adapters,
-    write_decode_directory,
-)
+from ia3_speech.decoding import decode_directory
+from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
 from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTimeOptions
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
@@ -83,7 +72,7 @@ def main(
     search_options.check()
     has_hotwords = search_options.hotwords is not None  # apart from those registered with the adapter
     scaling, spec = confidence_options.scaling, parse_adapter(adapter)
-    directory = read_for_decoding(data, allow_pipes)
+    directory = decode_directory.read_for_decoding(data, allow_pipes)
     adapters = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     terms = dict.fromkeys(term for each in adapters.values() for term in each.terms)
     every = AdapterSpec(tuple(terms)) if adapters else spec
@@ -115,39 +104,33 @@ def main(
     out, utterances = decode_dir, directory.utterances
     if part:
         out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
-        inputs = part_inputs(inputs, part, directory)
+        inputs = decode_directory.part_inputs(inputs, part, directory)
         if inputs.is_current(out, force):
             return 0
-    elif parts := finished_parts(decode_dir, inputs, directory):
-        record = gather_parts(parts, decode_dir, [utterance.id for utterance in utterances])
+    elif parts := decode_directory.finished_parts(decode_dir, inputs, directory):
+        record = decode_directory.gather_parts(parts, decode_dir, [utterance.id for utterance in utterances])
         bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
-        print(
-            f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"
-        )
+        texts = plural(record["utterances"], "utterance")
+        print(f"{decode_dir / 'text'}: {texts}{bad}, of {len(parts)} parts")
         inputs.record(decode_dir)
         shutil.rmtree(decode_dir / PARTS_FOLDER)
         return int(record["without_output"] > 0)
-    options = {
-        "adapter": spec,
-        "base": wanted if adapters else base,
-        "max_seconds": max_seconds,
-        "vad": "off",
-        "scaling": scaling,
-    }
+    options = {"adapter": spec, "base": wanted if adapters else base, "max_seconds": max_seconds}
+    options |= {"vad": "off", "scaling": scaling}
     transcriber = load(**vars(model_options) | vars(test_time_options) | options, search=search_options)
     recognizer = transcriber.recognizer
     if adapters:  # each may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
         for each in dict.fromkeys(adapters.values()):  # load them, so that errors come before the work
             transcriber.session.recognizer(each)
-    result = decode_utterances(
+    result = decode_directory.decode_utterances(
         recognizer, utterances, adapters=adapters or None, allow_pipes=allow_pipes, with_words=True
     )
-    record = decoding_record(recognizer, result, data)
+    record = decode_directory.decoding_record(recognizer, result, data)
     if adapter_per_speaker:
         name = f"{len(every.terms)} adapters, by utterance"
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
-    write_decode_directory(result, utterances, out, record)
+    decode_directory.write_decode_directory(result, utterances, out, record)
     minutes = result.audio_seconds / 60
     texts = plural(len(result.texts), "utterance")
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
@@ -155,7 +138,7 @@ def main(
     for message in filter(None, [unused, not adapters and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
-        print(bad_audio_message(result, out), file=sys.stderr)
+        print(decode_directory.bad_audio_message(result, out), file=sys.stderr)
     inputs.record(out)
     return int(record["without_output"] > 0 and not part)
 

@@ -7,8 +7,7 @@
                                 └→ Replica  the queue and the bank, a GPU each: waves → logits
 
 In: options as NAME=VALUE. Out: a Ray Serve application. Ray sends the pieces of a request to a replica that
-has its adapters (`serve.multiplexed`). There `engine` makes the batches, since a batch of Ray's would have a
-single adapter. When a replica ends, another replica repeats its requests.
+has its adapters (`serve.multiplexed`). When a replica ends, another replica repeats its requests.
 """
 
 import asyncio
