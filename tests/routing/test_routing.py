@@ -153,7 +153,7 @@ def test_the_front_end_is_computed_once_and_rows_are_as_if_they_were_named(tiny_
     expected, seen, calls = bank.logits(waves, names), [], []
     front_end = bank.base.model.wav2vec2.feature_extractor
     handle = front_end.register_forward_pre_hook(lambda *_: calls.append(1))
-    found = bank.logits(waves, lambda features: seen.extend(features) or names)
+    found = bank.logits(waves, lambda features: seen.extend(features) or [[name] for name in names])
     handle.remove()
     assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
     assert [len(one) for one in seen] == [bank.base.frames(len(wave)) for wave in waves]
@@ -211,7 +211,8 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     router = load(two, adapter="auto").recognizer
     assert [term.name for term in router.spec.terms] == ["high", "low"]
     for kind in ("low", "high"):
-        [(recognizer, choice)] = router.router([router.base.features(sound(kind, 77))])
+        [candidates] = router.router([router.base.features(sound(kind, 77))])
+        [recognizer], (_, choice) = candidates.recognizers, candidates.choose([], {})
         assert choice.adapter == kind and ("hotwords" in recognizer.search_record) == (kind == "high")
     with pytest.raises(UserError, match=r"^ann: has no gate, .*ia3-speech adapters gate ann --data DIR"):
         load(two, adapter="auto:ann,low")
