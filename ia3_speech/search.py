@@ -77,9 +77,6 @@ class SearchOptions:
             hotwords learn finds them; default: the adapter's own)
         hotword_weight: bonus in nats for each character of a term beyond the fourth: a higher one finds more
             of the terms, also where they were not spoken (default: 2.0)
-        language: of a multilingual Whisper base: a code such as de; auto finds it for each recording, or
-            piece of it (default: the adapter's, else en)
-        task: of a multilingual Whisper base: transcribe, or translate into English (default: transcribe)
     """
 
     search: Literal["greedy", "beam"] | None = None
@@ -90,8 +87,6 @@ class SearchOptions:
     beam_size: int | None = None
     hotwords: Path | None = None
     hotword_weight: float | None = None
-    language: str | None = None
-    task: Literal["transcribe", "translate"] | None = None
 
     def check(self) -> None:
         """Raises UserError for options that contradict each other, and for values out of range."""
@@ -159,19 +154,19 @@ def hotwords_of(options: SearchOptions) -> "list[Hotword]":
     return read_hotwords(options.hotwords)
 
 
-def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
+def make_search(
+    options: SearchOptions, base: "Base", language: str | None = None
+) -> tuple[Search, dict[str, Any]]:
     """The search, and its record for decode.json: method, model and weights of a beam search, hot words. The
-    language model may be in the base's folder. Raises UserError if the options contradict each other, or the
-    language model cannot be used."""
+    language model may be in the base's folder. `language`: that a Whisper base's adapter records. Raises
+    UserError if the options contradict each other, or the language model cannot be used."""
     options.check()
     if "language" in base.abilities:
         if options.lm not in (None, NO_LM):
             base.require("a language model")
         beam_size = options.beam_size or (5 if options.search == "beam" else 1)
         terms = [term.text for term in hotwords_of(options)]
-        return base.search_for(options.language, options.task, beam_size, terms)
-    if options.language or options.task:
-        base.require("language")
+        return base.search_for(language, beam_size, terms)
     if options.hotwords is not None:
         base.require("hot words")
     hotwords = options.hotwords  # a base has no hot words

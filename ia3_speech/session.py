@@ -244,6 +244,8 @@ def load(
     batch_seconds: float = BATCH_SECONDS,
     method: str | None = None,
     window: Literal["30s", "short"] | None = None,
+    language: str | None = None,
+    task: Literal["transcribe", "translate"] | None = None,
     engine: Literal["torch", "onnx"] = "torch",
     max_seconds: float | None = None,
     lm: str | Path | None = None,
@@ -272,6 +274,8 @@ def load(
         batch_seconds: padded seconds of audio that go through the model at once.
         method: FILE.py:NAME, your method with which the adapter was trained.
         window: of a Whisper base's input, for adapters that record none: 30s (default), or short.
+        language: that a multilingual Whisper writes: a code, or auto; None: the adapter's, else en.
+        task: of a multilingual Whisper: transcribe (default), or translate into English.
         engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
@@ -308,9 +312,9 @@ def load(
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     if engine == "onnx":
         torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
-        torch_only["window"] = window
+        torch_only |= {"window": window, "language": language, "task": task}
         torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
-        torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords", "language", "task")}
+        torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
         torch_only["search"] = options.search == "beam"
         if name := next((name for name, value in torch_only.items() if value), None):
             raise UserError(f"`{name}` has no effect with `engine=onnx` (leave it out)")
@@ -326,7 +330,7 @@ def load(
     if bank:  # its first adapter records the base
         base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
     loaded = base_of(spec, base, dtype=dtype, device=device)
-    loaded.configure(window=window)
+    loaded.configure(window=window, language=language, task=task)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
@@ -350,7 +354,7 @@ def stored_search(
 ) -> "tuple[Search, dict[str, Any]]":
     """The search of an adapter: the options, then what is registered in its folder, then its language."""
     options = options.complete(folder) if folder else options
-    return make_search(replace(options, language=options.language or language), base)
+    return make_search(options, base, language)
 
 
 def language_of(spec: AdapterSpec) -> str | None:

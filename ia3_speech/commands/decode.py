@@ -93,10 +93,9 @@ def main(
          "max_seconds": max_seconds, "dtype": model_options.dtype, "precision": model_options.precision,
          "calibrations": stored_calibrations(base_folder(wanted), every, searches) or None}
         | vars(confidence_options)
-        | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")
-           and (value or name not in ("language", "task"))}
+        | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
         | {name: value for name, value in vars(test_time_options).items() if value}
-        | ({"window": model_options.window} if model_options.window else {})
+        | {name: value for name in ("window", "language", "task") if (value := getattr(model_options, name))}
         | ({"guard": True} if spec.guard else {}),
     )  # fmt: skip
     whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))

@@ -20,7 +20,7 @@ from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech, find_speech
 from ia3_speech.decoding.word_times import Scaling, words_of
 from ia3_speech.errors import UserError
-from ia3_speech.model.hypotheses import Hypothesis, Search, search_each
+from ia3_speech.model.hypotheses import Hypothesis, Search, search_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -176,21 +176,23 @@ class Recognizer:
             waves = [pieces[index][1] for index in batch]
             if self.router is None or rows:
                 logits = self.logits(waves, batch_rows)
-                hypotheses = search_each([self.search] * len(logits), [np.asarray(row) for row in logits])
+                hypotheses = search_rows(self.search, [np.asarray(row) for row in logits])
                 for index, *pair in zip(batch, logits, hypotheses, strict=True):
                     recognitions[index] = self.recognition(*pair, *pieces[index], with_words)
             else:
                 logits, candidates = self.candidates(waves)
-                logits = list(logits)
-                searches = [recognizer.search for each in candidates for recognizer in each.recognizers]
-                hypotheses = search_each(searches, [np.asarray(row) for row in logits])
-                pairs = zip(logits, hypotheses, strict=True)
                 for index, each in zip(batch, candidates, strict=True):
                     several = len(each.recognizers) > 1
                     unchosen[index] = (
                         each,
                         [
-                            recognizer.recognition(*next(pairs), *pieces[index], with_words, several)
+                            recognizer.recognition(
+                                row := next(logits),
+                                recognizer.search(np.asarray(row)),
+                                *pieces[index],
+                                with_words,
+                                several,
+                            )
                             for recognizer in each.recognizers
                         ],
                     )

@@ -69,17 +69,6 @@ def search_rows(search: Search, rows: Sequence[Logits]) -> list[Hypothesis]:
     return many(rows) if many else [search(row) for row in rows]
 
 
-def search_each(searches: Sequence[Search], rows: Sequence[Logits]) -> list[Hypothesis]:
-    """The hypothesis of each row by its search. Rows with the same search are searched together."""
-    hypotheses: list[Hypothesis | None] = [None] * len(rows)
-    for search in dict.fromkeys(map(id, searches)):
-        numbers = [number for number, each in enumerate(searches) if id(each) == search]
-        some = search_rows(searches[numbers[0]], [rows[number] for number in numbers])
-        for number, hypothesis in zip(numbers, some, strict=True):
-            hypotheses[number] = hypothesis
-    return hypotheses
-
-
 def unused_hotwords(search: Search) -> str | None:
     """A note for the end of a run that recognised no hot word; else None."""
     unused = getattr(search, "unused", None)  # of lm/hotword_search.py

@@ -149,7 +149,6 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
         switch_off_dropout(base)
     settings = {}
     if "windows" in base.abilities:
-        base.check_language(options.language)
         base.configure(language=options.language)
         settings = {"window": options.window, "language": options.language}
     if options.init_adapter:

@@ -116,11 +116,11 @@ class Base(ABC):
         """The hypothesis of a row of `logits`."""
 
     def configure(self, **settings: str | None) -> None:
-        """Change settings that only some kinds have (`window`, `language`); None: unchanged. Raises UserError
-        for others."""
+        """Change settings that only some kinds have (`window`, `language`, `task`); None: unchanged. Raises
+        UserError for others."""
         for name, value in settings.items():
             if value is not None:
-                self.require("windows" if name == "window" else name)
+                self.require("windows" if name == "window" else "language")
                 setattr(self, name, value)
 
     def target(self, text: str, mode: Mode, *, as_is: bool = False) -> str:

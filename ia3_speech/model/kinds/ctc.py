@@ -188,18 +188,12 @@ class CTC(Base):
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
         """`symbols`, (frames, k), the likeliest token ids, and `probabilities`, (frames, k + 1), fp16: of
         these, and of all others together."""
-        probabilities, symbols = row.softmax(-1).topk(min(SUMMARY_SYMBOLS, row.shape[-1] - 1))
-        rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-        probabilities = torch.cat([probabilities, rest], -1).half().cpu()
-        return {"symbols": symbols.int().cpu(), "probabilities": probabilities}
+        return likeliest_symbols(row)
 
     def divergence(
         self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
     ) -> torch.Tensor:
-        symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
-        probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
-        symbols, probabilities = symbols.long().to(self.device), probabilities.float().to(self.device)
-        return kl_divergence(encoded[:, : symbols.shape[1]], frames, symbols, probabilities)
+        return divergence_from(encoded, frames, summaries)
 
     def greedy(self, row: Logits) -> Hypothesis:
         return GreedySearch(self.vocabulary)(row)
@@ -233,6 +227,24 @@ def ctc_loss(
         log_probabilities, flat, frames, lengths, blank=blank, reduction="none", zero_infinity=True
     )
     return losses / lengths
+
+
+def likeliest_symbols(logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    """(frames, vocabulary) → `symbols` and `probabilities`, as `CTC.summary` describes them."""
+    probabilities, symbols = logits.float().softmax(-1).topk(min(SUMMARY_SYMBOLS, logits.shape[-1] - 1))
+    rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+    probabilities = torch.cat([probabilities, rest], -1).half().cpu()
+    return {"symbols": symbols.int().cpu(), "probabilities": probabilities}
+
+
+def divergence_from(
+    logits: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
+) -> torch.Tensor:
+    """`kl_divergence` of logits (batch, frames, vocabulary) and the base's `likeliest_symbols`."""
+    symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
+    probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
+    symbols, probabilities = symbols.long().to(logits.device), probabilities.float().to(logits.device)
+    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, probabilities)
 
 
 def kl_divergence(

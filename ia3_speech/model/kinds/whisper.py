@@ -34,7 +34,7 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 from ia3_speech.model.ia3 import WINDOWS, attachment, layers_of
 from ia3_speech.model.kinds import Base
-from ia3_speech.model.kinds.ctc import SUMMARY_SYMBOLS, kl_divergence
+from ia3_speech.model.kinds.ctc import divergence_from, likeliest_symbols
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy
 
@@ -78,11 +78,13 @@ class Whisper(Base):
 
     Attributes:
         window: 30s or short, of rows whose adapter records none.
-        language: a code such as en, of training and of the search that needs nothing else.
+        language: a code such as en; auto; None: an adapter's, else en.
+        task: transcribe, or translate into English.
     """
 
     window: str = "30s"
-    language: str = "en"
+    language: str | None = None
+    task: str = "transcribe"
 
     kind, auto_class, scoring = "a Whisper model", "AutoModelForSpeechSeq2Seq", "english"
     invents_words = True
@@ -128,9 +130,8 @@ class Whisper(Base):
         rows = [in_window(row, each or self.window) for row, each in zip(features, windows, strict=True)]
         model, frames = structural_copy(self.model), [len(row) // 2 for row in rows]
         encoder = model.get_submodule(layers_of(model)[0].rpartition(".")[0])
-        encoder.forward = partial(
-            run_layers, encoder, mask=padding_mask(frames, self.device, self.model.dtype)
-        )
+        mask = padding_mask(frames, self.device, self.model.dtype)
+        encoder.forward = partial(run_layers, encoder, mask=mask)
         compute_fast(model, self.precision)
         x = pad_sequence(rows, batch_first=True).transpose(1, 2)
         x = nn.functional.gelu(encoder.conv1(x))
@@ -144,27 +145,29 @@ class Whisper(Base):
     def is_multilingual(self) -> bool:
         return getattr(self.model.generation_config, "is_multilingual", False)
 
-    def prefix(self, language: str, task: str = "transcribe") -> tuple[int, ...]:
+    def prefix(self, language: str | None = None) -> tuple[int, ...]:
         """The tokens with which the decoder starts: start, language, task, no times."""
+        language = language or self.language or "en"
         settings, chosen = self.model.generation_config, []
         if self.is_multilingual:
-            chosen = [settings.lang_to_id[f"<|{language}|>"], settings.task_to_id[task]]
+            chosen = [settings.lang_to_id[f"<|{language}|>"], settings.task_to_id[self.task]]
         return (settings.decoder_start_token_id, *chosen, settings.no_timestamps_token_id)
 
-    def check_language(self, language: str, task: str = "transcribe") -> None:
-        """Raises UserError for a language that the model does not know, or a task that it can't do."""
-        if not self.is_multilingual and (language, task) != ("en", "transcribe"):
-            fault = f"`language={language}`" if language != "en" else f"`task={task}`"
+    def configure(self, **settings: str | None) -> None:
+        """Also raises UserError for a language that the model does not know, or a task that it can't do."""
+        super().configure(**settings)
+        chosen = (self.language or "en", self.task)
+        if not self.is_multilingual and chosen != ("en", "transcribe"):
+            fault = f"`task={self.task}`" if chosen[0] == "en" else f"`language={self.language}`"
             raise UserError(f"{fault}: {self.name} only writes English (take a multilingual Whisper)")
         codes = sorted(name.strip("<|>") for name in getattr(self.model.generation_config, "lang_to_id", {}))
-        if self.is_multilingual and language not in (*codes, "auto"):
-            raise UserError(f"`language={language}`: {self.name} knows auto, {', '.join(codes)}")
+        if self.is_multilingual and chosen[0] not in (*codes, "auto"):
+            raise UserError(f"`language={self.language}`: {self.name} knows auto, {', '.join(codes)}")
 
     def first_scores(self, row: torch.Tensor) -> torch.Tensor:
         """(vocabulary,): the scores of the token after the start, for a row of the encoder's output."""
-        first = torch.tensor([[self.model.generation_config.decoder_start_token_id]], device=self.device)
-        hidden = self.model.model.decoder(input_ids=first, encoder_hidden_states=row[None], use_cache=False)
-        return self.model.proj_out(hidden.last_hidden_state)[0, 0].float()
+        start = (self.model.generation_config.decoder_start_token_id,)
+        return self.token_logits(row[None], torch.tensor([len(row)]), [()], start)[0, 0].float()
 
     def spoken(self, row: torch.Tensor) -> str:
         """The likeliest language of a row of the encoder's output."""
@@ -189,21 +192,24 @@ class Whisper(Base):
         frames: torch.Tensor,
         texts: Sequence[Sequence[int]],
         prefix: tuple[int, ...] = (),
+        inputs: dict[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """(batch, tokens + 1, vocabulary): of each text's tokens and its end, given the tokens before."""
-        model, prefix = structural_copy(self.model), prefix or self.prefix(self.language)
-        mask_cross_attention(model, frames.tolist())
+        """(batch, tokens + 1, vocabulary): of each text's tokens and its end, given the tokens before.
+        `inputs`: as for `wrap_cross_attention`."""
+        model, prefix = structural_copy(self.model), prefix or self.prefix()
+        wrap_cross_attention(model, frames.tolist(), inputs)
         rows = [torch.tensor([*prefix, *ids], device=self.device) for ids in texts]
         given = pad_sequence(rows, batch_first=True, padding_value=self.end)
         output = model.model.decoder(input_ids=given, encoder_hidden_states=encoded, use_cache=False)
         return model.proj_out(output.last_hidden_state[:, len(prefix) - 1 :])
 
     def log_probabilities(
-        self, rows: Sequence[torch.Tensor], texts: Sequence[Sequence[int]], prefix: tuple[int, ...]
+        self, rows: Sequence[torch.Tensor], texts: Sequence[Sequence[int]], *options: Any
     ) -> list[torch.Tensor]:
-        """(tokens + 1,) of each row's text: the log-probabilities of its tokens and its end."""
+        """(tokens + 1,) of each row's text: the log-probabilities of its tokens and its end. `options`: of
+        `token_logits`."""
         frames = torch.tensor([len(row) for row in rows])
-        logits = self.token_logits(pad_sequence([*rows], batch_first=True), frames, texts, prefix)
+        logits = self.token_logits(pad_sequence([*rows], batch_first=True), frames, texts, *options)
         ends = [torch.tensor([*ids, self.end], device=self.device) for ids in texts]
         return [
             row[: len(ids)].float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].cpu()
@@ -227,26 +233,19 @@ class Whisper(Base):
         text = self.greedy(row)
         row = row[None].to(self.device, self.model.dtype)
         logits = self.token_logits(row, torch.tensor([row.shape[1]]), [text.tokens], text.given)[0]
-        probabilities, symbols = logits.float().softmax(-1).topk(SUMMARY_SYMBOLS)
-        rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-        probabilities = torch.cat([probabilities, rest], -1).half().cpu()
         ids = {name: torch.tensor(getattr(text, name), dtype=torch.int) for name in ("tokens", "given")}
-        return ids | {"symbols": symbols.int().cpu(), "probabilities": probabilities}
+        return ids | likeliest_symbols(logits)
 
     def divergence(
         self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
     ) -> torch.Tensor:
         given = tuple(summaries[0]["given"].tolist())  # by the same search for all
         logits = self.token_logits(encoded, frames, [each["tokens"].tolist() for each in summaries], given)
-        symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
-        probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
         lengths = torch.tensor([len(each["symbols"]) for each in summaries], device=self.device)
-        return kl_divergence(
-            logits, lengths, symbols.long().to(self.device), probabilities.float().to(self.device)
-        )
+        return divergence_from(logits, lengths, summaries)
 
     def misfit(self, ids: Sequence[int], samples: int, speed: float = 1.0) -> str | None:
-        longest = self.model.config.max_target_positions - len(self.prefix(self.language)) - 1
+        longest = self.model.config.max_target_positions - len(self.prefix("en")) - 1
         if len(ids) > longest:
             return f"its text has {len(ids)} tokens, and the decoder writes {longest}"
         if samples / speed > FULL_FRAMES * HOP:
@@ -264,17 +263,15 @@ class Whisper(Base):
 
     @property
     def greedy(self) -> "Generation":
-        return Generation(self, self.language)
+        return Generation(self, self.language or "en")
 
     def search_for(
-        self, language: str | None, task: str | None, beam_size: int, terms: Sequence[str] = ()
+        self, language: str | None, beam_size: int, terms: Sequence[str] = ()
     ) -> tuple["Generation", dict[str, Any]]:
-        """The search, and its record for decode.json; `terms` become the prompt. Raises UserError for a
-        language or a task that the model does not know."""
-        language, task = language or self.language, task or "transcribe"
-        self.check_language(language, task)
-        search = Generation(self, language, task, beam_size).prompted(terms)
-        record = {"search": "beam" if beam_size > 1 else "greedy", "language": language, "task": task}
+        """The search, and its record for decode.json; `terms` become the prompt. `language`: an adapter's."""
+        search = Generation(self, self.language or language or "en", beam_size).prompted(terms)
+        record = {"search": "beam" if beam_size > 1 else "greedy"}
+        record |= {"language": search.language, "task": self.task}
         return search, record | ({"prompt": search.prompt} if terms else {})
 
     @torch.no_grad()
@@ -286,45 +283,32 @@ class Whisper(Base):
         if not hypothesis.words:
             return []
         ids, prefix = hypothesis.tokens, hypothesis.given
-        row = torch.as_tensor(row).to(self.device, self.model.dtype)
-        inputs: dict[int, torch.Tensor] = {}
+        row, inputs = torch.as_tensor(row).to(self.device, self.model.dtype), {}
         with self.lock.shared():
-            model = structural_copy(self.model).eval()
-            for number, layer in enumerate(model.model.decoder.layers):
-                attention = layer.encoder_attn
-                attention.forward = partial(keep_input, inputs, number, attention.forward)
-            given = torch.tensor([[*prefix, *ids]], device=self.device)
-            hidden = model.model.decoder(input_ids=given, encoder_hidden_states=row[None], use_cache=False)
-            hidden = hidden.last_hidden_state[0, len(prefix) - 1 : -1]
-            scores = model.proj_out(hidden).float().log_softmax(-1)
-            weights = self.alignment(model, row, inputs)
-        scores = scores.gather(-1, torch.tensor(ids, device=self.device)[:, None])[:, 0].cpu()
+            (scores,) = self.log_probabilities([row], [ids], prefix, inputs)
+            weights = self.alignment(row, inputs)
         frames = max(1, min(len(row), round(seconds * SAMPLE_RATE / self.stride)))
         weights = weights[None, :, len(prefix) - 1 :, :frames].softmax(-1)
         weights = (weights - weights.mean(-2, keepdim=True)) / weights.std(-2, keepdim=True, unbiased=False)
         matrix = _median_filter(weights, self.model.config.median_filter_width)[0].mean(0)
         tokens, times = _dynamic_time_warping(-matrix.cpu().double().numpy())
         starts = times[np.diff(tokens, prepend=-1) > 0].tolist()  # of each token, and of the end
-        return [
-            TimedWord(
-                text, starts[first], max(starts[first], starts[last + 1] - 1),
-                float(scores[first : last + 1].sum().exp()),
-            )
-            for text, first, last in words_of(self.vocabulary, ids)
-        ]  # fmt: skip
+        words = []
+        for text, first, last in words_of(self.vocabulary, ids):
+            end = max(starts[first], starts[last + 1] - 1)
+            words.append(TimedWord(text, starts[first], end, float(scores[first : last + 1].sum().exp())))
+        return words
 
-    def alignment(self, model: nn.Module, row: torch.Tensor, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
+    def alignment(self, row: torch.Tensor, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
         """(heads, tokens, frames): the scores of the alignment heads, before the softmax, by the inputs of
         each layer's cross-attention; without such heads in the settings, of the decoder's upper half."""
-        chosen = getattr(self.model.generation_config, "alignment_heads", None)
-        layers = model.model.decoder.layers
+        layers, scores = self.model.model.decoder.layers, []
         upper = range(len(layers) // 2, len(layers))
         every = [(number, head) for number in upper for head in range(layers[0].encoder_attn.num_heads)]
-        scores = []
-        for number, head in chosen or every:
+        for number, head in getattr(self.model.generation_config, "alignment_heads", None) or every:
             attention = layers[number].encoder_attn
             part = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
-            queries, keys = attention.q_proj(inputs[number])[:, part], attention.k_proj(row)[:, part]
+            queries, keys = attention.q_proj(inputs[number])[0, :, part], attention.k_proj(row)[:, part]
             scores.append(attention.scaling * queries @ keys.T)
         return torch.stack(scores).float()
 
@@ -354,19 +338,22 @@ def run_layers(encoder: nn.Module, x: torch.Tensor, mask: torch.Tensor | None) -
     return encoder.layer_norm(x)
 
 
-def mask_cross_attention(model: nn.Module, frames: Sequence[int]) -> None:
+def wrap_cross_attention(
+    model: nn.Module, frames: Sequence[int], inputs: dict[int, torch.Tensor] | None = None
+) -> None:
     """Let a copy's decoder ignore the encoder's output beyond each row's frames; each row may have several
-    beams."""
+    beams. `inputs` gets the input of each layer's cross-attention."""
     mask = padding_mask(frames, model.device, model.dtype)
-    if mask is None:
-        return
 
-    def attend(forward: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        kwargs["attention_mask"] = mask.repeat_interleave(len(x) // len(mask), 0)
+    def attend(number: int, forward: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if mask is not None:
+            kwargs["attention_mask"] = mask.repeat_interleave(len(x) // len(mask), 0)
+        if inputs is not None:
+            inputs[number] = x
         return forward(x, *args, **kwargs)
 
-    for layer in model.model.decoder.layers:
-        layer.encoder_attn.forward = partial(attend, layer.encoder_attn.forward)
+    for number, layer in enumerate(model.model.decoder.layers):
+        layer.encoder_attn.forward = partial(attend, number, layer.encoder_attn.forward)
 
 
 def written(text: str) -> str:
@@ -392,14 +379,12 @@ class Generation:
 
     Attributes:
         language: a code such as en, or auto, which finds it for each row.
-        task: transcribe, or translate into English.
         prompt: text before the utterance, with words that may occur in it.
         again: the texts so far that were decoded again.
     """
 
     base: Whisper = field(repr=False, compare=False)
     language: str = "en"
-    task: str = "transcribe"
     beam_size: int = 1
     prompt: str = ""
     again: list[str] = field(default_factory=list, repr=False, compare=False)
@@ -419,7 +404,7 @@ class Generation:
             languages = [base.spoken(row) if self.language == "auto" else self.language for row in rows]
             for language in dict.fromkeys(languages):
                 numbers = [number for number, each in enumerate(languages) if each == language]
-                prefix = (*self.prompt_tokens, *base.prefix(language, self.task))
+                prefix = (*self.prompt_tokens, *base.prefix(language))
                 texts = self.texts([rows[number] for number in numbers], language, prefix)
                 for number, ids in zip(numbers, texts, strict=True):
                     words = tuple(TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids))
@@ -456,7 +441,8 @@ class Generation:
                     break
             else:
                 silent = self.base.silence(row) > MIN_SILENCE
-                texts[number] = [] if silent else without_repetition(texts[number])
+                end = 0 if silent else len(texts[number]) - repetition(texts[number])
+                texts[number] = texts[number][:end]
         return texts
 
     def generate(
@@ -468,13 +454,13 @@ class Generation:
 
         base, frames = self.base, [len(row) for row in rows]
         model = structural_copy(base.model).eval()
-        mask_cross_attention(model, frames)
+        wrap_cross_attention(model, frames)
         encoded = BaseModelOutput(last_hidden_state=pad_sequence(rows, batch_first=True))
         options: dict[str, Any] = {"do_sample": True, "temperature": temperature}
         if not temperature:
             options = {"do_sample": False, "num_beams": self.beam_size}
         if base.is_multilingual:
-            options |= {"language": language, "task": self.task}
+            options |= {"language": language, "task": base.task}
         if prompt := self.prompt_tokens:
             options["prompt_ids"] = torch.tensor(prompt, device=base.device)
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
@@ -483,7 +469,7 @@ class Generation:
                 encoder_outputs=encoded, max_new_tokens=max(map(self.longest, rows)),
                 return_timestamps=False, stopping_criteria=[ends_in_repetition], **options,
             )  # fmt: skip
-        last = base.prefix(language, self.task)[-1]
+        last = base.model.generation_config.no_timestamps_token_id
         texts = []
         for ids, row in zip(output.tolist(), rows, strict=True):
             ids = ids[ids.index(last) + 1 :] if last in ids else ids
@@ -494,7 +480,7 @@ class Generation:
     def longest(self, row: torch.Tensor) -> int:
         """The number of tokens after which a row's text is cut off."""
         base = self.base
-        prefix = len(self.prompt_tokens) + len(base.prefix(base.language, self.task))
+        prefix = len(self.prompt_tokens) + len(base.prefix("en"))
         most = base.model.config.max_target_positions - prefix - 1
         return min(most, MAX_TOKENS + len(row) * base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
 
@@ -510,19 +496,6 @@ class Generation:
         )
 
 
-def keep_input(
-    inputs: dict[int, torch.Tensor],
-    number: int,
-    forward: Callable,
-    x: torch.Tensor,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """Replaces `forward` of a copy's module number `number`: it stores its input of a batch of one."""
-    inputs[number] = x[0]
-    return forward(x, *args, **kwargs)
-
-
 def words_of(vocabulary: Tokens, ids: Sequence[int]) -> list[tuple[str, int, int]]:
     """The words of a text, each with the numbers of its first and its last token."""
     groups: list[list[int]] = []
@@ -532,11 +505,6 @@ def words_of(vocabulary: Tokens, ids: Sequence[int]) -> list[tuple[str, int, int
         groups[-1].append(number)
     texts = [(vocabulary.decode(ids[group[0] : group[-1] + 1]), group[0], group[-1]) for group in groups]
     return [word for word in texts if word[0]]
-
-
-def without_repetition(ids: Sequence[int]) -> list[int]:
-    """A text that ends after the first occurrence of what it repeats."""
-    return [*ids[: len(ids) - repetition(ids)]]
 
 
 def repetition(ids: Sequence[int]) -> int:
