@@ -110,7 +110,8 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
                 record["gate"] = {kind: round(float(log_odds[kind][n]), 4) for kind in KINDS}
                 record["auto"] = {kind: int(chosen[kind][n]) for kind in KINDS}
                 for system, each in systems.items():
-                    recognition = each.recognition(next(rows), 0, wave, True)
+                    hypothesis = each.search(np.asarray(row := next(rows)))
+                    recognition = each.recognition(row, hypothesis, 0, wave, True)
                     confidences = [round(word.confidence, 5) for word in recognition.words]
                     record[system] = {"text": recognition.text, "confidences": confidences}
                 records.append(json.dumps(record, ensure_ascii=False) + "\n")
