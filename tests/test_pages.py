@@ -40,6 +40,7 @@ COMMAND = re.compile(r"^\$ ((?:.*(?:\\|; do|<<'E')\n)*.*)\n((?:(?!\$ ).*\n)*)", 
 LANGUAGE_MODELS = (
     "ia3-speech lm doctor/train --out my.arpa.gz; cp my.arpa.gz ward.arpa.gz; echo metformin >drugs.txt"
 )
+FIVE = ("key", "value", "ffn", "ffn_output", "attention_output")  # of ia3_plus
 TINY = "--base facebook/wav2vec2-base-960h"
 # Start of a line → the line that runs in its place, or options to add to it (they start with `+`).
 REPLACED = {
@@ -54,7 +55,7 @@ REPLACED = {
     # a small random base in place of mini: seconds instead of minutes
     "ia3-speech train --config few": f"+ {TINY} --epochs 1",
     "ia3-speech train --config ia3_plus": f"+ {TINY} --epochs 1 --force",
-    "ia3-speech self-train": f"+ {TINY} --search greedy --epochs 1",
+    "ia3-speech self-train": f"+ {TINY} --epochs 1",
     "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C
     "ia3-speech adapters register exp/clinic clinic": "+ --force",  # it is there already
     "ia3-speech adapters register exp/ward/adapter ward --lm": "+ --force",
@@ -152,10 +153,10 @@ def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
         ):
             model = load_base(base)
             speech = measure_speech(model, [wave, wave[:16_000]])  # for --adapter auto
-            attach(model.model, IA3Config())
+            attach(model.model, IA3Config(placements=FIVE))
             for name in names:  # anna twice: the first becomes anna@1
                 folder = tmp_path_factory.mktemp("adapter") / name
-                save_adapter(model.model, folder, base=model, training={"data": str(clone / "data/test")})
+                save_adapter(model.model, folder, base=model, training={"data": str(clone / "doctor/dev")})
                 write_gate(folder, speech)
                 registry.register(folder, name, keep=True)
                 if name == "medical":
