@@ -103,7 +103,7 @@ def clone(tmp_path_factory, random_base) -> Path:
 
     make_speech(folder)
     wave = load_audio(SPEECH / "422-122949-0030.ogg")  # 3 seconds
-    for name in ("audio.wav", "a.wav", "new.wav", "unknown.wav", "visits/anna/1.wav", "calls/1.wav"):
+    for name in ("audio.wav", "a.wav", "new.wav", "unknown.wav", "visits/anna/1.wav"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, wave, 16_000)
     soundfile.write(folder / "note.flac", wave, 16_000)
@@ -113,8 +113,9 @@ def clone(tmp_path_factory, random_base) -> Path:
     for number, (id, text) in enumerate(texts):
         source = next(SPEECH.glob(f"{id}.*"))
         shutil.copy(source, folder / f"{number:02d}{source.suffix}")
-        (folder / "recordings").mkdir(exist_ok=True)
-        shutil.copy(source, folder / f"recordings/{number:02d}{source.suffix}")
+        for place in ("recordings", "calls")[: 2 if number < 4 else 1]:
+            (folder / place).mkdir(exist_ok=True)
+            shutil.copy(source, folder / f"{place}/{number:02d}{source.suffix}")
         rows.append(f"{number:02d}{source.suffix},{text.lower()}\n")
     (folder / "recordings/list.csv").write_text("".join(rows))
     for number in range(12):
@@ -154,9 +155,10 @@ def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
             model = load_base(base)
             speech = measure_speech(model, [wave, wave[:16_000]])  # for --adapter auto
             attach(model.model, IA3Config(placements=FIVE))
-            for name in names:  # anna twice: the first becomes anna@1
+            for number, name in enumerate(names):  # anna twice: the first becomes anna@1
                 folder = tmp_path_factory.mktemp("adapter") / name
-                save_adapter(model.model, folder, base=model, training={"data": str(clone / "doctor/dev")})
+                labels, training = {"domain": f"example {number}"}, {"data": str(clone / "doctor/dev")}
+                save_adapter(model.model, folder, base=model, labels=labels, training=training)
                 write_gate(folder, speech)
                 registry.register(folder, name, keep=True)
                 if name == "medical":
