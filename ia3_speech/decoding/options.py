@@ -119,6 +119,24 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class GuardOptions:
+    """Guard
+
+    Args:
+        guard: on: use the base's text where it is surer than the adapter's, so that an adapter costs little
+            on other speech: docs/adaptation.md (default: on for a registered adapter and for auto, where that
+            is possible; off in decode)
+    """
+
+    guard: Literal["on", "off"] | None = None
+
+    @property
+    def wish(self) -> bool | None:
+        """As `AdapterSpec.guard`."""
+        return self.guard and self.guard == "on"
+
+
+@dataclass(frozen=True)
 class TestTimeOptions:
     """Adaptation without transcripts
 

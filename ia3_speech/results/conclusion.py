@@ -1,5 +1,4 @@
-"""The end of a recipe: an adapter's best search, whether the adapter is registered, and the last lines, which
-show the gain, the cost and the command to try.
+"""The end of a recipe: an adapter's best search, its registration, and the last lines.
 
 In: an adapter, and its results on the test set and on dev: greedy, and perhaps with a language model and with
 hot words. Out: the adapter in the registry, with the search that is the best on dev; or a sentence that gives
@@ -11,8 +10,7 @@ the reason and a remedy. EXP/registered.json stores both, for the last lines:
 An adapter is registered if it makes fewer errors than the base, greedy and with the language model, and is
 better in at least 80 % of the draws of Kaldi's bootstrap over utterances (Bisani and Ney 2004). For a
 speaker's adapter, only the speaker's utterances count, and the probability is computed from the interval of
-the change, with a normal distribution. The last lines are the report's sentences on each test set, the time,
-the files, and the command to try next.
+the change, with a normal distribution.
 """
 
 import math
