@@ -8,8 +8,6 @@ recordings, texts, adapters (NAME, NAME@1, …) and jobs are deleted, even while
 Copies elsewhere stay: a data directory in an experiment, a pushed adapter, the files of `train --replay`.
 """
 
-import os
-
 from ia3_speech.adapters import registry
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns
@@ -44,7 +42,7 @@ def remove(name: str) -> None:
     """
     from ia3_speech.corrections.store import remove_voice
 
-    print(remove_voice(name, f"user {os.environ.get('SUDO_USER') or os.environ.get('USER', '-')}"))
+    print(remove_voice(name))
 
 
 COMMAND = {"list": list_stored, "remove": remove}
