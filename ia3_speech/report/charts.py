@@ -291,9 +291,6 @@ def scatter_before_and_after(
     return Chart(title, f"{len(dots)} {what}: {counts}", x, y, series)
 
 
-# ---- files
-
-
 def check_picture(path: Path) -> None:
     """Raises UserError for a suffix that is not in SUFFIXES, or that needs CairoSVG, which is missing."""
     if path.suffix.lower() not in SUFFIXES:

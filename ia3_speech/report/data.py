@@ -98,11 +98,7 @@ class ReportData:
 
 
 def read_report(
-    data: Path,
-    decode_dir: Path,
-    baseline: Path | None = None,
-    training: Path | None = None,
-    curve: Path | None = None,
+    data: Path, decode_dir: Path, baseline: Path | None = None, training: Path | None = None
 ) -> ReportData:
     """Read a decode directory, its baseline, and the files beside it in place of paths that are not given.
 
@@ -110,7 +106,7 @@ def read_report(
         UserError: a given path does not exist, `decode_dir` was not scored, or not against the baseline, a
             file is damaged, or the files do not belong together.
     """
-    for path in filter(None, (baseline, training, curve)):
+    for path in filter(None, (baseline, training)):
         if not path.exists():
             raise UserError(f"{path}: there is no such file or folder")
     system, folder = read_decoded_system(decode_dir), decode_dir.absolute().parent
@@ -132,8 +128,7 @@ def read_report(
     if unknown := [name for name in system.references if name not in by_id]:
         hint = "is it the right set?"
         raise UserError(f"{data}: utterance {unknown[0]} of {system.folder} is not in it ({hint})")
-    given = {"training": training, "curve": curve}
-    files = find_files(system.result, folder, beside) | {name: path for name, path in given.items() if path}
+    files = find_files(system.result, folder, beside) | ({"training": training} if training else {})
     files = {name: path for name, path in files.items() if path and path.exists()}
     if not system.result.terms:
         files.pop("terms", None)

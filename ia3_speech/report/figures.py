@@ -170,9 +170,6 @@ def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str,
     return {"labels": labels, "note": note} if labels else {}
 
 
-# ---- files
-
-
 @dataclass(frozen=True)
 class Figure:
     """A chart with its numbers."""

@@ -209,9 +209,6 @@ def median_of(systems: Sequence[System]) -> System:
     return ordered[(len(systems) - 1) // 2]
 
 
-# ---- the effect of adaptation on each speaker
-
-
 @dataclass(frozen=True)
 class Comparison:
     """A system beside another system, speaker by speaker; the arrays are (speakers,)."""

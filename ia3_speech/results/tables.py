@@ -253,9 +253,6 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
     return markdown_table(head, lines)
 
 
-# ---- warnings and provenance
-
-
 def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
     """The warnings of results.json: the set, the system's folder (None: all systems), and a sentence.
 

@@ -138,8 +138,6 @@ def change_rate(change: Change | None) -> Rate:
     return Rate(change.relative, change.relative_ci, signed=True) if change else Rate(None, signed=True)
 
 
-# ---- tables
-
 COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {  # further columns are fields of `ErrorRates`
     "WER %": ErrorRates.rate,
     "before %": ErrorRates.before,
@@ -197,9 +195,6 @@ def terms_table(terms: Mapping[str, TermErrorRate], with_baseline: bool) -> Tabl
         changed = [Rate(row.change and row.change.baseline), change_rate(row.change)] * with_baseline
         rows.append([category or "all", row.reference, row.missed, row.false, row.rate, *changed])
     return Table("terms", "Terms [95 % interval]", head, rows)
-
-
-# ---- computation
 
 
 def normalized_words(text: str, mode: str) -> list[str]:

@@ -190,7 +190,7 @@ def test_figures_and_their_numbers(tmp_path, capsys):
 
 def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(recipe, tmp_path):
     with pytest.raises(UserError, match="there is no such file or folder"):
-        recipe.page(curve=tmp_path / "none.json")
+        recipe.page(training=tmp_path / "none.jsonl")
     with pytest.raises(UserError, match=r"was scored without a baseline \(run .* --baseline"):
         main(recipe.data, recipe.base, baseline=recipe.adapted)
     other = make_recipe(tmp_path / "other", {"dan-1": ("no", "no", "no")}, sound=False)
