@@ -129,8 +129,7 @@ class Inputs:
 
 
 def refuse_others(out: Path) -> None:
-    """Raise UserError if `out` is a file, or holds files that training did not write, except Kaldi's logs:
-    `force` would delete them later."""
+    """Raise UserError if `out` is a file, or holds files that `force` would delete, except Kaldi's logs."""
     entries = [*out.iterdir()] if out.is_dir() else []  # first: another part of the run may begin meanwhile
     if read_inputs(out):
         return

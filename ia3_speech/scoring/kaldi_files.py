@@ -98,8 +98,7 @@ def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
 
 
 def single_precision_percent(part: int, whole: int) -> float:
-    """Percentage in compute-wer's single precision, which decides how a half is rounded; nan if `whole` is
-    0."""
+    """Percentage in compute-wer's single precision, which rounds halves otherwise; nan if `whole` is 0."""
     return float(np.float32(100.0 * float(np.float32(part)) / float(np.float32(whole)))) if whole else np.nan
 
 
