@@ -19,8 +19,15 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import GATE, SEARCH_FILES, STORED_LM_WEIGHTS, method_of
-from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter, term_at
+from ia3_speech.adapters.record import (
+    GATE,
+    GUARD,
+    SEARCH_FILES,
+    STORED_LM_WEIGHTS,
+    method_of,
+    read_metadata,
+)
+from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
     from ia3_speech.model.hypotheses import Search
     from ia3_speech.routing.gate import GaussianGate
+    from ia3_speech.routing.guard import Guard
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +93,9 @@ class Session:
 
             self.settings["test_time"] = Suta(test_time, cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
-        self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
+        self.stored_search = lru_cache(MAX_SEARCHES)(
+            lambda folder, _, language: stored_search(search, base, folder, language)
+        )
         self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
 
     def recognizer(
@@ -106,12 +116,13 @@ class Session:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
                 the model for all requests.
         """
-        if self.attached and spec != self.attached:
+        if self.attached and spec.terms != self.attached.terms:
             raise UserError(
                 f"{spec or 'the base'}: {self.attached} was loaded for all requests (its method has no bank; "
                 f"leave it out of load)"
             )
-        if spec.choice:
+        spec = replace(spec, guard=self.is_guarded(spec))
+        if spec.choice or spec.guard:
             return self.routed_recognizer(spec, compute, hotwords)
         external = compute is not None
         if not external and self.cache:
@@ -120,7 +131,9 @@ class Session:
                 self.cache.row(each.terms)
         search, record = self.search(spec)
         scaling = self.find_scaling(spec, record, lenient=external)
-        if hotwords:
+        if hotwords and "language" in self.base.abilities:
+            search = search.prompted([term.text for term in hotwords])
+        elif hotwords:
             from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
             weight = self.options.hotword_weight
@@ -132,13 +145,13 @@ class Session:
     def routed_recognizer(
         self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]"
     ) -> Recognizer:
-        """The recogniser that chooses among the adapters of `spec` for each recording."""
+        """The recogniser that chooses among the base and the adapters of `spec` for each piece of audio."""
         from ia3_speech.routing.router import Router
 
         def recognizer_of(chosen: AdapterSpec) -> Recognizer:
             return self.recognizer(chosen, compute=compute, hotwords=hotwords)
 
-        chosen, gate = self.gate(spec)
+        chosen, gate, guards = self.gate(spec)
         if compute is None:
             usable = []
             for term in chosen.terms:  # errors are reported before any audio is recognised
@@ -150,9 +163,34 @@ class Session:
                         raise
                     logger.warning("%s: is not chosen: %s", term.name, error)
             if len(usable) < len(chosen.terms):
-                chosen, gate = self.gate(replace(spec, terms=tuple(usable)))
-        router = Router(chosen, gate, recognizer_of)
-        return replace(recognizer_of(BASE_ALONE), spec=chosen, router=router)
+                chosen, gate, guards = self.gate(replace(spec, terms=tuple(usable)))
+        router, base = Router(chosen, gate, recognizer_of, guards), recognizer_of(BASE_ALONE)
+        rows = router.rows
+        return replace(base, spec=chosen, router=router, batch_seconds=base.batch_seconds / rows)
+
+    def is_guarded(self, spec: AdapterSpec) -> bool:
+        """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
+        if spec.guard is False or not spec.folders:
+            return False
+        base_folder = Path(self.base.model.config.name_or_path)
+        folders = () if spec.choice else [term.folder for term in spec.terms]
+        reasons = {
+            "a guard chooses between the base and one adapter (or give auto), not sums, or channels": not (
+                spec.is_single or spec.choice == AUTO
+            ),
+            "`test_time` adapts the base, too": bool(self.settings.get("test_time")),
+            "its method has no bank": any(method_of(folder) != "ia3" for folder in folders),
+            "it has no gate (ia3-speech adapters gate adds it)": not all(
+                (folder / GATE).is_file() for folder in folders
+            ),
+            f"{self.base.name} has no {GATE}, or no {GUARD}": not all(
+                (base_folder / name).is_file() for name in (GATE, GUARD)
+            ),
+        }
+        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        if reason and spec.guard:
+            raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
+        return reason is None
 
     def search(self, spec: AdapterSpec) -> "tuple[Search, dict[str, Any]]":
         """The search of an adapter, whatever its weight, and the search's record for decode.json. The
@@ -160,9 +198,10 @@ class Session:
         channels have the base's search."""
         folder = spec.terms[0].folder if len(spec.terms) == 1 else None
         files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
-        if not files:
+        language = language_of(spec) if "language" in self.base.abilities else None
+        if not files and not language:
             return self.default_search
-        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files))
+        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files), language)
 
     @cached_property
     def default_search(self) -> "tuple[Search, dict[str, Any]]":
@@ -185,24 +224,28 @@ class Session:
                 raise
             return None
 
-    def gate(self, spec: AdapterSpec) -> "tuple[AdapterSpec, GaussianGate]":
-        """As `routing.router.make_gate`; read again when the file of an adapter's gate has changed."""
-        files = [term.folder / GATE for term in spec.terms]
-        return self.cached_gate(
-            spec, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
-        )
+    def gate(self, spec: AdapterSpec) -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":
+        """As `routing.router.make_gate`; read again when the file of an adapter's gate or guard has
+        changed."""
+        files = [term.folder / name for term in spec.terms for name in (GATE, GUARD)]
+        stamps = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+        return self.cached_gate(spec, stamps)
 
 
 def load(
     base: str | Path | None = None,
     *,
     adapter: str | Path | AdapterSpec | None = None,
+    guard: bool | None = None,
     bank: Mapping[str, Path] | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     method: str | None = None,
+    window: Literal["30s", "short"] | None = None,
+    language: str | None = None,
+    task: Literal["transcribe", "translate"] | None = None,
     engine: Literal["torch", "onnx"] = "torch",
     max_seconds: float | None = None,
     lm: str | Path | None = None,
@@ -221,6 +264,8 @@ def load(
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone, or
             an adapter with each request; left=agent,right=caller: an adapter for each channel; auto: for each
             recording a registered adapter or none, by its audio; auto:accent,medical: one of these or none.
+        guard: use the base's text where it is surer than the adapter's; None: for a registered adapter and
+            for auto, where that is possible; True: for any single adapter, or an error.
         bank: names and folders of many adapters, for `Recognizer.texts`, in place of `adapter`.
         device: a torch device; None: CUDA if there is one.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
@@ -228,6 +273,9 @@ def load(
             compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         method: FILE.py:NAME, your method with which the adapter was trained.
+        window: of a Whisper base's input, for adapters that record none: 30s (default), or short.
+        language: that a multilingual Whisper writes: a code, or auto; None: the adapter's, else en.
+        task: of a multilingual Whisper: transcribe (default), or translate into English.
         engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
@@ -259,11 +307,12 @@ def load(
     search = SearchOptions(search) if isinstance(search, str) else search
     options = replace(search or SearchOptions(), **files)
     options.check()
-    spec = parse_adapter(adapter, split=channels == "split")
+    spec = parse_adapter(adapter, split=channels == "split", guard=guard)
     if spec.choice and test_time:
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     if engine == "onnx":
         torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
+        torch_only |= {"window": window, "language": language, "task": task}
         torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
         torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
         torch_only["search"] = options.search == "beam"
@@ -281,6 +330,7 @@ def load(
     if bank:  # its first adapter records the base
         base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
     loaded = base_of(spec, base, dtype=dtype, device=device)
+    loaded.configure(window=window, language=language, task=task)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
@@ -296,10 +346,25 @@ def load(
     recognizer = session.recognizer(spec)
     if bank:  # each of its adapters may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
-    return Transcriber(recognizer, post_process, channels == "split", session)
+    return Transcriber(recognizer, post_process, channels == "split", session, guard)
 
 
-def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate]":
+def stored_search(
+    options: SearchOptions, base: "Base", folder: Path | None, language: str | None
+) -> "tuple[Search, dict[str, Any]]":
+    """The search of an adapter: the options, then what is registered in its folder, then its language."""
+    options = options.complete(folder) if folder else options
+    return make_search(options, base, language)
+
+
+def language_of(spec: AdapterSpec) -> str | None:
+    """The language that all adapters of a spec record; None if there is none."""
+    records = [read_metadata(folder) for folder in spec.folders]
+    languages = {record.config.get("language") for record in records if record}
+    return languages.pop() if len(languages) == 1 else None
+
+
+def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":
     from ia3_speech.routing.router import make_gate
 
     return make_gate(spec, base)

@@ -17,16 +17,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, read_json
 from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
 from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding import decode_directory
 from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
-from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTimeOptions
+from ia3_speech.decoding.options import ConfidenceOptions, GuardOptions, ModelOptions, TestTimeOptions
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
-from ia3_speech.model.hypotheses import unused_hotwords
+from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
@@ -41,6 +41,7 @@ def main(
     part: str | None = None,
     force: bool = False,
     model_options: ModelOptions = ModelOptions(),  # noqa: B008  (immutable)
+    guard_options: GuardOptions = GuardOptions(),  # noqa: B008  (immutable)
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
     confidence_options: ConfidenceOptions = ConfidenceOptions(),  # noqa: B008  (immutable)
     test_time_options: TestTimeOptions = TestTimeOptions(),  # noqa: B008  (immutable)
@@ -71,18 +72,18 @@ def main(
     part = part and f"{number}/{count}"  # not 01/08
     search_options.check()
     has_hotwords = search_options.hotwords is not None  # apart from those registered with the adapter
-    scaling, spec = confidence_options.scaling, parse_adapter(adapter)
+    scaling, spec = confidence_options.scaling, parse_adapter(adapter, guard=guard_options.wish or False)
     directory = decode_directory.read_for_decoding(data, allow_pipes)
     adapters = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     terms = dict.fromkeys(term for each in adapters.values() for term in each.terms)
     every = AdapterSpec(tuple(terms)) if adapters else spec
-    if len(spec.terms) == 1 and not spec.choice:
+    if len(spec.terms) == 1 and not (spec.choice or spec.guard):  # each candidate has its search
         search_options = search_options.complete(spec.terms[0].folder)
     wanted = every.base(base)
     gate = {}
-    if spec.choice:  # the files that decide the choice, and the searches of the adapters
+    if spec.choice or spec.guard:  # the files that decide the choice, and the searches of the adapters
         folders = [*spec.folders, *filter(None, [base_folder(wanted)])]
-        files = [folder / name for folder in folders for name in (GATE, *SEARCH_FILES)]
+        files = [folder / name for folder in folders for name in (GATE, GUARD, *SEARCH_FILES)]
         gate = {"gate": [file for file in files if file.is_file()]}
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(
@@ -93,7 +94,9 @@ def main(
          "calibrations": stored_calibrations(base_folder(wanted), every, searches) or None}
         | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
-        | {name: value for name, value in vars(test_time_options).items() if value},
+        | {name: value for name, value in vars(test_time_options).items() if value}
+        | {name: value for name in ("window", "language", "task") if (value := getattr(model_options, name))}
+        | ({"guard": True} if spec.guard else {}),
     )  # fmt: skip
     whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))
     if inputs.is_current(decode_dir, force or not whole):
@@ -135,7 +138,8 @@ def main(
     texts = plural(len(result.texts), "utterance")
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
     unused = has_hotwords and unused_hotwords(recognizer.search)
-    for message in filter(None, [unused, not adapters and uncalibrated(recognizer)]):
+    again = decoded_again(recognizer.search)
+    for message in filter(None, [unused, again, not adapters and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
         print(decode_directory.bad_audio_message(result, out), file=sys.stderr)

@@ -22,7 +22,7 @@ transcribed; the exit code is 0 for --mic, and 130 for a pipe, whose rest is not
 
 For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
 and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
---format. There is no --language: a base writes the language that it was trained on.
+--format. A CTC base writes the language that it was trained on; --language and --task are for Whisper bases.
 """
 
 import os
@@ -55,6 +55,7 @@ from ia3_speech.decoding.formats import (
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,
+    GuardOptions,
     InputOptions,
     LiveOptions,
     ModelOptions,
@@ -63,7 +64,7 @@ from ia3_speech.decoding.options import (
 )
 from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.errors import UserError
-from ia3_speech.model.hypotheses import unused_hotwords
+from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 
@@ -79,6 +80,7 @@ def main(
     input_options: InputOptions,
     live_options: LiveOptions,
     model_options: ModelOptions,
+    guard_options: GuardOptions,
     search_options: SearchOptions,
     output_options: OutputOptions,
     dictation_options: DictationOptions,
@@ -93,7 +95,8 @@ def main(
     """
     search_options.check()
     check_output(output_options)
-    spec = parse_adapter(model_options.adapter, split=input_options.channels == "split")
+    split = input_options.channels == "split"
+    spec = parse_adapter(model_options.adapter, split=split, guard=guard_options.wish)
     live_options.check(files, live=live_options.active)
     from ia3_speech.confidence.storage import uncalibrated
 
@@ -106,6 +109,7 @@ def main(
         return live(
             live_options=live_options,
             model_options=replace(model_options, adapter=spec),
+            guard_options=guard_options,
             search_options=search_options,
             dictation_options=dictation_options,
             format=output_options.format,
@@ -173,7 +177,8 @@ def main(
     shown = shown or output_options.review_below is not None
     recognizer = transcriber.recognizer
     unused = search_options.hotwords and not spec.choice and unused_hotwords(recognizer.search)
-    for message in filter(None, [unused, shown and uncalibrated(recognizer)]):
+    again = decoded_again(recognizer.search)
+    for message in filter(None, [unused, again, shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)
 

@@ -45,9 +45,3 @@ def test_outputs_are_written_below_their_commands(run_examples, tmp_path, capsys
     assert "\n-old\n" in said and said.endswith(f"{page}: an output has changed\n")
     assert run_examples.main(page) == 0 and page.read_text() == WRITTEN
     assert run_examples.main(page, check=True) == 0
-
-
-def test_a_command_that_fails_is_named_and_long_outputs_are_cut(run_examples, tmp_path, capsys):
-    block = run_examples.with_outputs("$ seq 40; exit 3\n", tmp_path)
-    assert block.splitlines()[-2:] == ["30", "…"]
-    assert capsys.readouterr().err == "exit code 3: seq 40; exit 3\n\n"
