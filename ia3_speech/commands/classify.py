@@ -3,12 +3,9 @@
     ia3-speech classify --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence of each file
     ia3-speech classify --adapter keywords --format json clips/ {"path", "label", "confidence"}
 
-In: the files that `transcribe` reads, at any sampling rate; each file is a clip, and is not cut. Out: the
-likeliest class, by its name in the adapter, and its softmax probability. Clips that are silent or can't be
-used are listed on stderr; the others are classified, and the exit code is 1.
-
-In Python, a classifier is an encoder with a head over its classes, which is trained and saved with the
-vectors:
+Each file is a clip, and is not cut. The confidence is the softmax probability. Clips that are silent or can't
+be used are listed on stderr; the others are classified, and the exit code is 1. In Python, a classifier is an
+encoder with a head over its classes, which is trained and saved with the vectors:
 
     base = load_classifier("mini", ["alexa", "computer", "other"])
     model = attach(base.model)                         # transformers' Trainer trains it, with base.collate
@@ -70,8 +67,7 @@ def main(
         try:
             confidences = classifier.logits([wave])[0].softmax(0)
         except UserError:
-            limit = classifier.maximum_seconds
-            bad.append(f"{path}: longer than {limit:g} s, the base's limit (cut it)")
+            bad.append(f"{path}: longer than {classifier.maximum_seconds:g} s, the base's limit (cut it)")
             continue
         label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
         result = {"path": path, "label": label, "confidence": confidence}
@@ -90,7 +86,6 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
     Raises:
         AdapterError: an adapter is not a classifier's, two have different classes, or weights don't add up to
             1, which would add a share of the random new head.
-        BaseError: the base can't be loaded.
     """
     from ia3_speech.adapters.load import attach_adapter, read_sum
 

@@ -3,7 +3,6 @@
     ia3-speech tune-lm data/dev --lm clinic.arpa.gz --adapter clinic --out clinic_search.yaml
     ia3-speech decode --config clinic_search.yaml --adapter clinic data/test exp/clinic/decode_lm
 
-In: a data directory used for neither training nor testing, a language model, a base and perhaps an adapter.
 Out: the WER of every pair of weights, and a YAML file that `decode` and `transcribe` take as --config. The
 audio goes through the model once; all weights are tried on the same logits.
 """
@@ -100,8 +99,7 @@ def main(
 def tune(
     recognizer: Recognizer, data: Path, searches: Mapping[Weights, SearchOptions], allow_pipes: bool
 ) -> tuple[float, dict[Weights, float]]:
-    """The word error rate of greedy search on a data directory with text, a fraction, and the rate of each
-    beam search by its weights. Only the recogniser's logits are used. Raises as `dev_logits`."""
+    """The word error rate of greedy search on a data directory, and of each beam search by its weights."""
     from rapidfuzz.distance import Levenshtein
     from tqdm import tqdm
 

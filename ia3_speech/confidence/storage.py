@@ -1,7 +1,5 @@
-"""Scalings of word confidences, stored with a base or an adapter for each search.
-
-In: a scaling from `calibrate`. Out: an entry under "confidence" in an adapter's ia3_speech.json, or in
-confidence.json in a base's folder. Its key describes the search:
+"""Scalings of word confidences, stored with a base (confidence.json in its folder) or an adapter (under
+"confidence" in ia3_speech.json), for each search. The key describes the search:
 
     {"greedy": {"slope": 0.91, "bias": 0.2, "data": "clinic/dev", "words": 494, "calibration_error": 0.03},
      "beam lm=0acb5f7d1266 lm_weight=0.5 word_score=0.75 unknown_word_score=-10 beam_size=50": {…}}
@@ -104,13 +102,12 @@ def uncalibrated(recognizer: "Recognizer") -> str | None:
 
 
 def is_of_base(file: Path, base: "Base") -> bool:
-    """Whether a base's confidence.json was written for this base."""
     return same_base(json.loads(file.read_text("utf-8")).get("fingerprint", {}), base.fingerprint)
 
 
 def storage_file(base: "Base", spec: AdapterSpec) -> Path:
-    """The file of a scaling: the record of the adapter, or, without an adapter, a file of the base. Raises
-    UserError if the adapter is a sum, or has no record of ours; or the base is no folder."""
+    """The file of a scaling. Raises UserError if the adapter is a sum or has no record of ours; or, without
+    an adapter, if the base is no folder."""
     if spec.terms:
         if not spec.is_single:
             raise UserError("`store` needs a single adapter: a sum has no folder (take `out`)")

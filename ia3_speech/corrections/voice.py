@@ -1,8 +1,5 @@
-"""A voice: recordings with checked texts, and an adapter that is trained on them.
-
-In: recordings and texts under the name of an adapter, registered or still to be trained. Out: their store
-(`ia3-speech corrections --help` names the folder), and an adapter, which is registered if cross-validation
-prefers it.
+"""A voice: recordings with checked texts, and an adapter that is trained on them, and registered if
+cross-validation prefers it.
 """
 
 import hashlib

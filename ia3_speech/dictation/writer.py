@@ -1,7 +1,7 @@
 """Writes dictated words by a grammar, from left to right, each as soon as no later word can change it.
 
-In: words with times. Out: `Piece`s of the written text. At each word the first match applies: a rule of the
-user, a name, a command, a number with its unit or after "blood pressure"; else the word itself.
+At each word the first match applies: a rule of the user, a name, a command, a number with its unit or after
+"blood pressure"; else the word itself.
 
 Ambiguous words stay words. Digits are written only if all adjacent number words are one number (`numbers`),
 and no word beside them may belong to it: "one oh five", "two fifty", "at this point five", "one to two

@@ -1,9 +1,7 @@
-"""Live audio: a pipe that is still being written, or a microphone → samples as they come.
+"""Live audio: a pipe that is still being written, or a microphone → float32 `(samples,)`, 16 kHz mono.
 
-In: a function that reads bytes, of a WAV stream or of 16-bit little-endian samples alone; or the computer's
-audio input. Out: portions of float32 `(samples,)`, 16 kHz mono, as `audio.load_audio` gives a whole file.
-A WAV stream's header may say that its length is unknown (0, or close to 2³¹ or 2³²), as arecord, sox and
-ffmpeg write it into a pipe.
+A pipe holds a WAV stream, whose length may be unknown (0, or close to 2³¹ or 2³²: arecord, sox, ffmpeg), or
+16-bit little-endian samples alone.
 """
 
 import io
@@ -16,14 +14,8 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.cli import pip_install
-from ia3_speech.data.audio import (
-    CANCELLED,
-    RATES,
-    SAMPLE_RATE,
-    UNKNOWN_SIZE,
-    channel_of_cancelling,
-    energies,
-)
+from ia3_speech.data import audio
+from ia3_speech.data.audio import RATES, SAMPLE_RATE
 from ia3_speech.errors import AudioError
 
 logger = logging.getLogger(__name__)
@@ -83,7 +75,7 @@ def read_wav_header(read: Read) -> SampleFormat:
         raise AudioError(f"stdin: damaged WAV header: {error}") from None
     if subtype not in WIDTHS:
         raise AudioError(f"stdin: WAV samples in the encoding {subtype} are not read ({CONVERT})")
-    is_unknown = size == 0 or size >= UNKNOWN_SIZE
+    is_unknown = size == 0 or size >= audio.UNKNOWN_SIZE
     return SampleFormat(rate, channels, subtype, None if is_unknown else size)
 
 
@@ -136,9 +128,10 @@ class Converter:
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """`(frames, channels)` → `(samples,)`."""
         mono = frames.mean(axis=1)
-        channel = channel_of_cancelling(energies(mono, frames)) if frames.shape[1] > 1 else None
+        energies = audio.energies(mono, frames)
+        channel = audio.channel_of_cancelling(energies) if frames.shape[1] > 1 else None
         if channel is not None and self.channel is None:
-            logger.warning(CANCELLED, "stdin")
+            logger.warning(audio.CANCELLED, "stdin")
             self.channel = channel
         # Decided for each portion: hum may cancel, and the speech after it not.
         mono = mono if channel is None else frames[:, self.channel]
@@ -180,9 +173,8 @@ class Microphone:
         self.device, self.name, self.rate = info["index"], info["name"], info["default_samplerate"]
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
-        """Start the recording, at the rate of the device. A thread of PortAudio calls `put` with each
-        portion, as of `stream_samples`, and `finish` when the device has stopped. Raises AudioError if the
-        device cannot be opened."""
+        """Start the recording. A thread of PortAudio calls `put` with each portion, as of `stream_samples`,
+        and `finish` when the device has stopped. Raises AudioError if the device cannot be opened."""
         convert = Converter(self.rate)
         try:
             self.stream = self.sounddevice.InputStream(

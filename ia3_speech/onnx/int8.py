@@ -1,11 +1,10 @@
 """A graph with its encoder in int8, by ONNX Runtime's quantiser, calibrated on real speech.
 
-In: a graph in float32. Out: the file of a graph whose encoder layers' linear modules multiply int8 by int8,
-with a scale for each output channel; front end, feature projection and head stay in float32, as in
-`model.int8`: with a rounded feature projection mini loses every word. The activations' scales are fixed
-beforehand, by their range in real speech (static quantisation), so a row does not depend on its neighbours. A
-module whose input has outliers stays in float32 too: if the range is more than 256 times the mean absolute
-value, a step of int8 is wider than most values (LLM.int8, Dettmers et al. 2022, arXiv 2208.07339).
+The linear modules of the encoder's layers multiply int8 by int8, with a scale for each output channel; the
+rest stays in float32, as in `model.int8`. The activations' scales are fixed by their range in real speech
+(static quantisation), so a row does not depend on its neighbours. A module whose input has outliers stays in
+float32 too: if the range is more than 256 times the mean absolute value, a step of int8 is wider than most
+values (LLM.int8, Dettmers et al. 2022, arXiv 2208.07339).
 """
 
 import logging
@@ -109,12 +108,11 @@ def measure_ranges(graph: Path, tensors: set[str], inputs: Sequence[str]) -> dic
 
 
 class CalibrationClips:
-    """The clips one by one, with the interface of `onnxruntime.quantization.CalibrationDataReader`."""
+    """The clips one by one, then None; the interface of `quantization.CalibrationDataReader`."""
 
     def __init__(self, inputs: Sequence[str]):
         waves = map(load_audio, sorted(SPEECH.iterdir()))
         self.feeds = (dict(zip(inputs, (w[None], np.array([len(w)])), strict=False)) for w in waves)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next clip, by the inputs' names; None after the last."""
         return next(self.feeds, None)

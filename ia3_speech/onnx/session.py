@@ -4,8 +4,7 @@
     base.logits(waves, [None, base.vectors(parse_sum("speaker42"))])        [(frames, V)] for each wave
 
 In: a folder with `model.onnx` and `graph.json`, which names the inputs. Out: the `Transcriber` that
-`ia3_speech.load` gives, with greedy search. Its base is base and bank for a `Recognizer`: each row of a batch
-has its vectors, as arrays; missing vectors are ones in the graph.
+`ia3_speech.load` gives, with greedy search. Each row of a batch has its vectors; missing vectors are ones.
 """
 
 import os
@@ -38,8 +37,7 @@ Vectors = Mapping[str, np.ndarray]
 
 
 def load(folder: Path | str) -> Transcriber:
-    """A transcriber with a graph; each request names its adapter. Raises UserError if the folder holds no
-    graph, or it is damaged."""
+    """A transcriber with a graph; each request names its adapter. Raises UserError if there is no graph."""
     session = GraphSession(OnnxBase.load(Path(folder)))
     return Transcriber(session.recognizer(AdapterSpec()), session=session)
 
@@ -66,12 +64,11 @@ class GraphSession:
 
 @dataclass(frozen=True)
 class VectorInput:
-    """An input of the graph, (N, size): a vector for each row, at a side of a module ("in", "out"). Its name
-    is also the vector's name in our adapter files."""
+    """An input of the graph, (N, size): a vector for each row."""
 
-    name: str
+    name: str  # also the vector's name in our adapter files
     module: str
-    side: str
+    side: str  # "in" or "out"
     size: int
 
 
@@ -122,7 +119,6 @@ class OnnxBase:
 
     @cached_property
     def greedy(self) -> GreedySearch:
-        """The search without a language model."""
         return GreedySearch(self.vocabulary)
 
     def logits(
@@ -181,8 +177,7 @@ class OnnxBase:
 
     def read(self, folder: Path) -> dict[str, np.ndarray]:
         """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError if it is of another base
-        (both are named) or of another method, holds a head, lacks a vector of its record, or has a vector
-        without an input in the graph, of another length, or not finite."""
+        or method, holds a head, lacks a vector of its record, or has a vector that fits no input."""
         if (method := method_of(folder)) != "ia3":
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
         metadata = read_metadata(folder)
@@ -225,7 +220,7 @@ class OnnxBase:
         return {each.name: each.size for each in self.inputs}
 
     def check_vectors(self, subject: Path | str, vectors: Vectors) -> None:
-        """Raises AdapterError, whose message begins with `subject`, unless each array fits an input."""
+        """Raise AdapterError, whose message begins with `subject`, unless each array fits an input."""
         for name, array in vectors.items():
             fault, size = "", self.sizes.get(name)
             if size is None:
