@@ -81,12 +81,7 @@ def main(
 
 
 def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | None = None) -> "Base":
-    """A classifier with its adapter, or a sum of adapters with the same classes.
-
-    Raises:
-        AdapterError: an adapter is not a classifier's, two have different classes, or weights don't add up to
-            1, which would add a share of the random new head.
-    """
+    """A classifier with its adapter, or a sum of adapters with the same classes."""
     from ia3_speech.adapters.load import attach_adapter, read_sum
 
     spec = parse_sum(adapter)
@@ -96,7 +91,7 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
             f"{spec}: records no classes, or different classes (classify takes adapters of classifiers; "
             f"transcribe takes those of recognisers)"
         )
-    if not isclose(fsum(term.weight for term in spec.terms), 1):
+    if not isclose(fsum(term.weight for term in spec.terms), 1):  # the rest would be the new head's
         raise AdapterError(f"{spec}: the weights of classifiers have to add up to 1")
     classifier = load_classifier(spec.base(base), classes, device=device)
     attach_adapter(classifier.model, read_sum(classifier.model, spec))

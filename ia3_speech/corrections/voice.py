@@ -181,21 +181,14 @@ def speaker_of(adapter: Path) -> str:
 
 @dataclass(frozen=True)
 class Learnt:
-    """The result of training on corrections.
+    """The result of training on corrections."""
 
-    Attributes:
-        kept: whether the new adapter is better, and therefore registered.
-        comparison: a sentence with the errors of both adapters.
-        summary: of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words);
-            if there was an adapter, also `general`: the errors of both on speech of other people, and its
-            number of words.
-        earlier: the new name of the earlier adapter, if the new one took its name.
-    """
-
-    kept: bool
-    comparison: str
+    kept: bool  # whether the new adapter is better, and therefore registered
+    comparison: str  # a sentence with the errors of both adapters
+    # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words); if there was
+    # an adapter, also `general`: the errors of both on speech of other people, and its number of words
     summary: dict[str, Any]
-    earlier: str | None = None
+    earlier: str | None = None  # the new name of the earlier adapter, if the new one took its name
 
 
 def learn_voice(
@@ -224,9 +217,8 @@ def learn_voice(
             labels = adapter_labels(record.read_record(adapter)) if adapter else {"speaker": name}
             changes = {"init_adapter": start, "labels": labels} | ({"epochs": epochs} if epochs else {})
             base = base or (adapter and record.recorded_base(adapter)) or "mini"
-            learnt = train_and_compare(
-                adapter, few_options(base, work / "data", work / "exp", **changes), new
-            )
+            options = few_options(base, work / "data", work / "exp", **changes)
+            learnt = train_and_compare(adapter, options, new)
             if learnt.kept:
                 missed = learnt.summary["missed"]
                 earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
@@ -263,8 +255,8 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 
 
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
-    """Train, and compare with the old adapter (without one: with the start or the base) on the corrections
-    that are new to it, with the base on all, and with the old adapter on speech of other people."""
+    """Train, and compare with the old adapter (else the start or the base) on the corrections that are new to
+    it, with the base on all, and with the old adapter on speech of other people."""
     from ia3_speech.model.base import load_base
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import prepare, train_on_few
@@ -330,12 +322,8 @@ def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> l
 def register_learnt(
     name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str], start: str | None
 ) -> str | None:
-    """Register the new adapter with the missed terms as hot words.
-
-    It gets the language model, hot words and gate of the earlier adapter, which becomes NAME@1, or the next
-    free number; if there is none, the language model and hot words of its start. Returns the new name of the
-    earlier adapter, or None.
-    """
+    """Register the new adapter, with the missed terms as hot words, and the language model, hot words and
+    gate of the earlier adapter (else of its start, without a gate). Returns the earlier's new name."""
     earlier = registered(name) if registry.is_registered(name) else None
     metadata, data = record.read_record(adapter), earlier and registry.training_data(earlier)
     metadata["training"] |= {

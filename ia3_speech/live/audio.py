@@ -5,7 +5,6 @@ A pipe holds a WAV stream, whose length may be unknown (0, or close to 2³¹ or 
 """
 
 import io
-import logging
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,11 +13,8 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.cli import pip_install
-from ia3_speech.data import audio
-from ia3_speech.data.audio import RATES, SAMPLE_RATE
+from ia3_speech.data.audio import RATES, SAMPLE_RATE, UNKNOWN_SIZE, Mixer
 from ia3_speech.errors import AudioError
-
-logger = logging.getLogger(__name__)
 
 PORTION_SECONDS = 0.1  # of audio that is read at once
 WIDTHS = {  # libsndfile's name of an encoding → bytes of a sample
@@ -75,7 +71,7 @@ def read_wav_header(read: Read) -> SampleFormat:
         raise AudioError(f"stdin: damaged WAV header: {error}") from None
     if subtype not in WIDTHS:
         raise AudioError(f"stdin: WAV samples in the encoding {subtype} are not read ({CONVERT})")
-    is_unknown = size == 0 or size >= audio.UNKNOWN_SIZE
+    is_unknown = size == 0 or size >= UNKNOWN_SIZE
     return SampleFormat(rate, channels, subtype, None if is_unknown else size)
 
 
@@ -123,18 +119,11 @@ class Converter:
         import soxr
 
         self.resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32")
-        self.channel: int | None = None  # used where the channels cancel each other
+        self.mix = Mixer("stdin")
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """`(frames, channels)` → `(samples,)`."""
-        mono = frames.mean(axis=1)
-        energies = audio.energies(mono, frames)
-        channel = audio.channel_of_cancelling(energies) if frames.shape[1] > 1 else None
-        if channel is not None and self.channel is None:
-            logger.warning(audio.CANCELLED, "stdin")
-            self.channel = channel
-        # Decided for each portion: hum may cancel, and the speech after it not.
-        mono = mono if channel is None else frames[:, self.channel]
+        mono = self.mix(frames)
         return self.resampler.resample_chunk(mono) if self.resampler else mono
 
     def flush(self) -> np.ndarray:

@@ -38,28 +38,8 @@ Vectors = Mapping[str, np.ndarray]
 
 def load(folder: Path | str) -> Transcriber:
     """A transcriber with a graph; each request names its adapter. Raises UserError if there is no graph."""
-    session = GraphSession(OnnxBase.load(Path(folder)))
-    return Transcriber(session.recognizer(AdapterSpec()), session=session)
-
-
-@dataclass(frozen=True)
-class GraphSession:
-    """The counterpart of `session.Session` for a graph."""
-
-    base: "OnnxBase"
-
-    def recognizer(self, spec: AdapterSpec) -> Recognizer:
-        """The recogniser of a request. Raises UserError for a choice by audio, and as `OnnxBase.read`."""
-        if spec.choice or spec.channels:
-            raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
-        vectors = self.base.vectors(spec)
-        return Recognizer(
-            self.base,
-            spec,
-            compute=lambda waves, _: self.base.logits(waves, [vectors] * len(waves)),
-            max_seconds=self.base.maximum_seconds or MAXIMUM_SECONDS,
-            vad="energy",
-        )
+    base = OnnxBase.load(Path(folder))
+    return Transcriber(base.recognizer(AdapterSpec()), session=base)
 
 
 @dataclass(frozen=True)
@@ -105,6 +85,19 @@ class OnnxBase:
         record["vocabulary"]["special"] = sorted(self.vocabulary.special)
         del record["folder"]
         write_json(self.folder / DESCRIPTION, record)
+
+    def recognizer(self, spec: AdapterSpec) -> Recognizer:
+        """The recogniser of a request. Raises UserError for a choice by audio, and as `read`."""
+        if spec.choice or spec.channels:
+            raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
+        vectors = self.vectors(spec)
+        return Recognizer(
+            self,
+            spec,
+            compute=lambda waves, _: self.logits(waves, [vectors] * len(waves)),
+            max_seconds=self.maximum_seconds or MAXIMUM_SECONDS,
+            vad="energy",
+        )
 
     @cached_property
     def session(self) -> Any:

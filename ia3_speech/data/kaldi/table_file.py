@@ -23,11 +23,11 @@ def raise_if_any(problems: list[str]) -> None:
 
 
 def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
-    """The text of a UTF-8 file.
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it.
 
     Args:
         hint: the remedy where the file cannot be read.
-        keep_mark: leave the byte-order mark in the text, if the file begins with one.
+        keep_mark: read UTF-8 alone, and leave its byte-order mark in the text.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8; the message names the line of the first fault.
@@ -36,12 +36,13 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}{hint and f' ({hint})'}") from None
+    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff")) and not keep_mark
     try:
-        return data.decode("utf-8" if keep_mark else "utf-8-sig")
+        return data.decode("utf-16" if is_utf16 else "utf-8" if keep_mark else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))}"
-        raise DataError(f"{path}:{line}: not UTF-8 ({hint})") from None
+        raise DataError(f"{path}:{line}: not UTF-8 ({hint}; in Excel: Save as, CSV UTF-8)") from None
 
 
 def read_mapping(path: Path) -> dict[str, str]:

@@ -110,7 +110,7 @@ def test_all_faults_are_named_by_line(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "encoding", "message"),
     [
-        (["file,text", "a.wav,caf\u00e9"], "latin-1", r"csv:2: not UTF-8, byte 0xe9 \(save it as"),
+        (["file,text", "a.wav,caf\u00e9"], "latin-1", r"csv:2: not UTF-8 \(convert it.*Save as, CSV UTF-8"),
         (["file;text", "a.wav"], "utf-8", r"csv:2: 1 fields for 2 columns \(a text with a semicolon"),
         (["file,text", 'a.wav,"two', "b.wav,three"], "utf-8", r"csv:2: unexpected end of data \(a quotation"),
         (["clip,text", "a.wav,two"], "utf-8", r"csv:1: no column file \(the columns are clip, text; call it "
