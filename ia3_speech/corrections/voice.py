@@ -330,16 +330,15 @@ def register_learnt(
         "data": data and str(data),
         "corrections": {utterance.id: checksum(utterance) for utterance in corrections},
     }
-    replaced = {file.name for file in registry.adapter_files(adapter)} | {*record.FILES} - {record.GATE}
-    beside = (
-        [file for file in registry.adapter_files(earlier) if file.name not in replaced] if earlier else []
-    )
-    if not earlier and (folder := start_folder(start)):
-        beside = [file for file in registry.adapter_files(folder) if file.name in record.SEARCH_FILES]
-    if earlier and record.GATE not in replaced and "gate" in (old := record.read_record(earlier)):
+    source, files = earlier or start_folder(start), {}
+    for file in registry.adapter_files(source) if source else ():
+        is_gate = earlier and file.name == record.GATE and not (adapter / record.GATE).exists()
+        if is_gate or file.name in record.SEARCH_FILES:
+            files[file.name] = file.read_bytes()
+    if record.GATE in files and "gate" in (old := record.read_record(earlier)):
         metadata["gate"] = old["gate"]
     record.write_record(adapter, metadata)
-    names, files = {*registry.registered_names(), name}, {file.name: file.read_bytes() for file in beside}
+    names = {*registry.registered_names(), name}
     if missed:
         lines = [*files.get(record.STORED_HOTWORDS, b"").decode("utf-8").splitlines(), *missed]
         files[record.STORED_HOTWORDS] = "".join(f"{line}\n" for line in lines).encode()

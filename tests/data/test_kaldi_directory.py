@@ -464,7 +464,7 @@ def test_the_same_speakers_always_fall_alike(many, tmp_path):
         ("subset", "a subset needs either --first or --minutes"),
         ("subset --first 61", "--first 61: the directory has 60 utterances"),
         ("subset --minutes 9", "--minutes 9: the directory holds 1.0 minutes"),
-        ("split a --by accent", "no utterance has such a label (take one of speaker, recording, text, cons"),
+        ("split a --by accent", " has no accent (--by is one of speaker, recording, text, cons"),
         ("split a --by room", "only one room (hall), so no split"),
         ("split a --fraction 1", "--fraction is 1.0, and has to be between 0 and 1"),
     ],

@@ -45,11 +45,7 @@ MAX_SECONDS = 15.0
 
 
 def prepare(
-    corpus: Path,
-    out: Path,
-    reader: str | None = None,
-    longest: float = MAX_SECONDS,
-    size: Size = "full",
+    corpus: Path, out: Path, reader: str | None = None, longest: float = MAX_SECONDS, size: Size = "full"
 ) -> None:
     """Write OUT/{train,dev,test}.
 
