@@ -122,14 +122,7 @@ def tune(
 
 
 def format_rates(greedy: float, rates: Mapping[Weights, float], best: Weights) -> str:
-    """A table for people:
-
-    WER %              word score
-    LM weight       0    0.75     1.5
-    0.2          31.2    30.9    30.8
-    0.5          29.9    28.8    28.9
-    greedy search: 44.0 %; best: 28.8 % with --lm-weight 0.5 --word-score 0.75
-    """
+    """A table for people: the rate for each LM weight (rows) and word score, and a line on the best."""
     scores = sorted({score for _, score in rates})
     lines = [f"{'WER %':<14}word score", f"{'LM weight':<10}" + "".join(f"{score:>8g}" for score in scores)]
     for weight in sorted({weight for weight, _ in rates}):

@@ -255,8 +255,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 
 
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
-    """Train, and compare with the old adapter (else the start or the base) on the corrections that are new to
-    it, with the base on all, and with the old adapter on speech of other people."""
+    """Train, and compare with the old adapter (else the start or the base), and on all with the base."""
     from ia3_speech.model.base import load_base
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import prepare, train_on_few
@@ -300,8 +299,7 @@ def start_folder(start: str | None) -> Path | None:
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
-    """Words of MIN_HOTWORD_LETTERS or more that are in several references and correct in no hypothesis.
-    `utterances`: the words of (reference, hypothesis) of each."""
+    """Long words in several references of `utterances`, (reference, hypothesis), correct in no hypothesis."""
     counts = Counter(word for reference, _ in utterances for word in {*reference})
     pairs = (words for utterance in utterances for words in align(*utterance))
     correct = {reference for reference, hypothesis in pairs if reference == hypothesis}
@@ -322,8 +320,7 @@ def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> l
 def register_learnt(
     name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str], start: str | None
 ) -> str | None:
-    """Register the new adapter, with the missed terms as hot words, and the language model, hot words and
-    gate of the earlier adapter (else of its start, without a gate). Returns the earlier's new name."""
+    """Register the new adapter, with missed terms as hot words. Returns the earlier adapter's new name."""
     earlier = registered(name) if registry.is_registered(name) else None
     metadata, data = record.read_record(adapter), earlier and registry.training_data(earlier)
     metadata["training"] |= {

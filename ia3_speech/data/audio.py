@@ -257,8 +257,7 @@ def container_blocks(source: Source, max_seconds: float, check: Callable[[], obj
 
 
 def open_sound_file(source: Source):
-    """A `soundfile.SoundFile` of the source. Raises AudioError with the reason: missing, a folder, a Git LFS
-    pointer, a Kaldi archive, an unknown format."""
+    """A `soundfile.SoundFile` of the source. Raises AudioError with the reason."""
     import soundfile
 
     try:

@@ -136,12 +136,7 @@ class Microphone:
     """The computer's audio input, by PortAudio (the package sounddevice, extra ia3-speech[mic])."""
 
     def __init__(self, device: str | None = None):
-        """Args:
-            device: its number, or a part of its name; None: the system's choice.
-
-        Raises:
-            AudioError: sounddevice or PortAudio is not installed, or there is no such input device.
-        """
+        """`device` is its number, or a part of its name; None: the system's choice. Raises AudioError."""
         try:
             import sounddevice
         except (ImportError, OSError):  # on Linux PortAudio is a library of the system

@@ -167,8 +167,7 @@ class StreamingRecognizer:
     # ---- texts
 
     def final_event(self, samples: int) -> StreamEvent:
-        """The text of the first `samples` of the current piece, as `Recognizer.texts` gives it; the piece
-        then begins after them."""
+        """The text of the first `samples` of the current piece, which then begins after them."""
         wave, start, text, words = self.wave[:samples], self.first, "", ()
         if samples >= self.recognizer.base.minimum_samples:
             [recognition] = self.recognizer.recognize_pieces([(start, wave)], None, self.with_words)
@@ -187,8 +186,7 @@ class StreamingRecognizer:
         return [StreamEvent(text, self.first / SAMPLE_RATE, self.end / SAMPLE_RATE, False)]
 
     def current_logits(self) -> "Tensor | None":
-        """Logits (frames, vocabulary) of the current piece so far, of which only the newest are computed;
-        None where the piece is too short."""
+        """Logits (frames, vocabulary) of the current piece so far; None where the piece is too short."""
         import torch
 
         base = self.recognizer.base

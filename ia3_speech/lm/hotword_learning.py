@@ -82,8 +82,7 @@ def learn_forms(
 
 
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:
-    """Each occurrence of a term in a reference, with the hypothesis there: "" if it is empty, or if less than
-    half of the term's letters are aligned with letters."""
+    """Each occurrence of a term in a reference, with the hypothesis there; "" if little is aligned."""
     occurrences = find_terms(reference, terms)
     if not occurrences:
         return

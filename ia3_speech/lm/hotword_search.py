@@ -30,7 +30,7 @@ from ia3_speech.model.hypotheses import Hypothesis, Logits, Search, TimedWord
 HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md compares weights
 UNCOUNTED = 4  # characters: most words of so few have neighbours in every text (left, leg; heady, head)
 SHORT_SHARE = 0.2  # share of a short term's characters that count nevertheless
-PIECE = 0.5  # count of a word piece
+PIECE = 0.5  # count of a word piece, since a wrong piece costs as much as a wrong letter
 FORCED = -100.0  # logit of the symbols that a forced term excludes
 COMMENT = "# "  # "#hashtag" is a term
 MISSING_HINT = "give a file with a term on each line; ia3-speech hotwords learn writes such a file"
@@ -125,17 +125,14 @@ def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
 
 
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
-    """The number of characters with a bonus: those after the fourth, or a fifth of all if that is more. With
-    a bonus for each character, as in the paper, short terms replace similar ordinary words. A word piece
-    counts half, since a wrong piece costs as much as a wrong letter."""
+    """The number of characters with a bonus; if all had it, short terms would replace similar words."""
     if vocabulary.writes_pieces:
         return PIECE * len(symbols)
     return max(len(symbols) - UNCOUNTED, SHORT_SHARE * len(symbols))
 
 
 def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int, ...]]:
-    """The spellings of a form: normalised as in training, with hyphens as spaces and without them; and
-    unchanged, if the base distinguishes capitals from small letters."""
+    """The spellings of a form: normalised, with hyphens as spaces and without them; and perhaps unchanged."""
     spoken = verbalize_numbers(form) if needs_words(vocabulary.letters) else form
     ways = [normalize(spoken), normalize(spoken.translate(DASHES))]
     ways += [form] if vocabulary.cased == "mixed" else []

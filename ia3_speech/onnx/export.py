@@ -96,8 +96,7 @@ def frames_after(lengths: torch.Tensor, kernels: Kernels) -> torch.Tensor:
 
 
 def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """x with mean 0 and variance 1 along its last axis, over the `count` values `inside` the row; 0
-    elsewhere."""
+    """x with mean 0 and variance 1 along its last axis over the `count` values `inside`; 0 elsewhere."""
     mean = (x * inside).sum(-1, keepdim=True) / count
     centred = (x - mean) * inside
     return centred / (centred.square().sum(-1, keepdim=True) / count + epsilon).sqrt()
@@ -126,8 +125,7 @@ def group_norm_within(norm: nn.GroupNorm, frames: torch.Tensor, x: torch.Tensor)
 
 
 def depthwise_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
-    """The output of `conv` of x (N, channels, frames), in two dimensions, for which ONNX Runtime has a
-    depthwise kernel: it takes a ninth of the time."""
+    """`conv` of x (N, channels, frames) in two dimensions, for which ONNX Runtime has a depthwise kernel."""
     weight, padding = conv.weight[:, :, None], (0, *conv.padding)
     y = nn.functional.conv2d(x[:, :, None], weight, conv.bias, padding=padding, groups=conv.groups)
     return y[:, :, 0]
@@ -251,8 +249,7 @@ def write_description(folder: Path, base: Base) -> None:
 
 
 def token_lines(base: Base) -> str:
-    """A line `symbol number` for each symbol, by number; the delimiter is SentencePiece's mark of a word's
-    beginning."""
+    """A line `symbol number` for each symbol, by number; the delimiter is SentencePiece's mark of a word."""
     tokens, delimiter = base.vocabulary.tokens, base.vocabulary.delimiter
     names = {base.vocabulary.blank: "<blk>", tokens.get(delimiter): WORD_START}
     symbols = sorted(tokens, key=tokens.get)

@@ -68,11 +68,9 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
 
 
 def with_separate_scales(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The graph, with scales that differ in the last bits for modules that round the same input.
-
-    If two scales are equal, as for keys and values, ONNX Runtime rounds once for both, and then finds no pair
-    to fuse with the product: it multiplies in float32, by weights that it expands in each run.
-    """
+    """The graph, with scales that differ in the last bits for modules that round the same input."""
+    # If two scales are equal, as for keys and values, ONNX Runtime rounds once for both, and then finds no
+    # pair to fuse with the product: it multiplies in float32, by weights that it expands in each run.
     from onnx import numpy_helper
 
     scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

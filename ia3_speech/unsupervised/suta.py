@@ -131,8 +131,7 @@ class AudioPiece:
 
 
 def suta_loss(logits: torch.Tensor, blank: int) -> torch.Tensor:
-    """α · entropy + (1 − α) · class confusion of (frames, vocabulary), see the module; 0 where all frames are
-    blank."""
+    """α · entropy + (1 − α) · class confusion of (frames, vocabulary); 0 where all frames are blank."""
     probabilities = (logits / TEMPERATURE).softmax(-1)
     spoken = probabilities[logits.argmax(-1) != blank]
     if not len(spoken):
