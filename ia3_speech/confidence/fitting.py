@@ -61,7 +61,7 @@ def right_words(
 
 
 def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
-    """Slope and bias by maximum a posteriori, from (words,) arrays; Fisher scoring with steps of at most 1."""
+    """Slope and bias by maximum a posteriori, from (words,) arrays; Fisher scoring, steps of at most 1."""
     known = confidences > 0
     odds, right = log_odds(confidences[known]), right[known]
     parameters = np.zeros(2)  # log slope, bias
