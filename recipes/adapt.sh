@@ -15,9 +15,8 @@
 #   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
 #   9 register   the selected adapter, under its name, with the search that is the best on dev; where it does not help, it says so instead
 #
-# A command of ia3-speech that makes something records what it was made from (inputs.json), and is a job of $train_cmd or
-# $decode_cmd, with a log of its own; every other command stands behind $once, which records that for it. So
-# finished work is not repeated, a killed run is resumed, and changes are noticed.
+# Each command records what its output was made from, itself (inputs.json) or by $once: finished work is not repeated, a killed
+# run is resumed, and changes are noticed. Long commands are jobs of $train_cmd or $decode_cmd, each with a log of its own.
 _option_files+=("${BASH_SOURCE[0]}")
 . stages.sh
 

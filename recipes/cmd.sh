@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Source this: how jobs are started. `run` starts them on this machine, `slurm` as jobs of Slurm (docs/clusters.md). Or
-# put the site's own queue.pl or slurm.pl here (or in a recipe's cmd.sh), with its options; they are called as Kaldi calls them:
-#   $cmd [--mem 4G] [--gpu 1] [--num-threads n] [--max-jobs-run n] JOB=1:n exp/log/x.JOB.log command …
+# Source this: how jobs are started. `run` starts them on this machine, `slurm` as jobs of Slurm (docs/clusters.md); a site's
+# own queue.pl or slurm.pl is called as Kaldi calls it, `$cmd [--mem 4G] [--gpu 1] JOB=1:n exp/log/x.JOB.log command …`:
 #
 #   export train_cmd="slurm --mem 8G --gpu 1"
 #   export decode_cmd="slurm --mem 4G"           # with --nj 8 a set is decoded in eight such jobs

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Source this: it finds the Python that has ia3_speech and puts the recipes' tools on PATH. Each egs/*/path.sh
-# is one line that sources it (Kaldi's queue.pl starts its jobs with `. ./path.sh`). It may be sourced twice.
-# scripts/environment.sh says which Python it is, and makes the clone's environment on first use.
+# Source this: it finds the Python that has ia3_speech (scripts/environment.sh) and puts the recipes' tools on PATH. Kaldi's
+# queue.pl starts its jobs with `. ./path.sh`. It may be sourced twice.
 
 unset CDPATH # cd would look there first
 IA3_SPEECH_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -36,4 +35,4 @@ export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
 [[ :$PATH: == *":$IA3_SPEECH_ROOT/recipes/utils:"* ]] ||
   export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH \
-    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py
+    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils:$IA3_SPEECH_ROOT/scripts${PYTHONPATH:+:$PYTHONPATH} # studies import stages.py and benchmark.py

@@ -3,10 +3,9 @@
     python scripts/bench_bank.py --out scripts/bench_bank.md
     python scripts/bench_bank.py --base wav2vec2-base       random weights in that shape; or tiny
 
-In: a base; the adapters are random. Out: Markdown tables. Three models that share their weights run in each
-round: the base, the base with one attached adapter, the bank with another adapter for each row. A ratio is
-the median of the rounds' ratios. The last table fills a bank of wav2vec2-base's shape, in float32 and in
-bfloat16.
+The adapters are random. In each round run three models that share their weights: the base, the base with one
+attached adapter, the bank with another adapter for each row. A ratio is the median of the rounds' ratios. The
+last table fills a bank of wav2vec2-base's shape.
 """
 
 import copy
@@ -16,7 +15,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from benchmark import Page, machine, resident_bytes, rounds, seconds_of, table
+from benchmark import Page, machine, resident_bytes, rounds, seconds_of
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.load import attach_adapter
@@ -28,6 +27,7 @@ from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base, make_base
 from ia3_speech.model.location import MINI
+from ia3_speech.scoring.table import markdown_table
 
 SHAPES = {
     "wav2vec2-base": {},  # transformers' defaults
@@ -42,17 +42,9 @@ GIB = 2**30
 
 
 def main(
-    *,
-    page: Page,
-    base: str = "mini",
-    rows: int = 16,
-    seconds: float = 8.0,
-    repeats: int = 15,
-    loaded: int = 1_000,
-    filled_shape: str = "wav2vec2-base",
-    filled_adapters: int = 10_000,
-    threads: int = 0,
-) -> None:
+    *, page: Page, base: str = "mini", rows: int = 16, seconds: float = 8.0, repeats: int = 15,
+    loaded: int = 1_000, filled_adapters: int = 10_000, threads: int = 0,
+) -> None:  # fmt: skip
     """Measure and write the tables.
 
     Args:
@@ -61,7 +53,6 @@ def main(
         seconds: the longest row; the shortest is half as long
         repeats: number of rounds
         loaded: adapters in the bank while the batch is timed
-        filled_shape: shape of the base of the last table
         filled_adapters: adapters in the banks of the last table; 0 leaves the table out
         threads: of torch; 0: torch's default
     """
@@ -71,12 +62,12 @@ def main(
     samples = np.linspace(seconds / 2, seconds, rows) * SAMPLE_RATE
     rng = np.random.default_rng(0)
     waves = [rng.standard_normal(int(n)).astype("float32") for n in samples]
-    parts = [
-        f"## A batch of {rows} rows, {seconds / 2:g} to {seconds:g} s, {max(loaded, rows):,} adapters loaded",
-        *batch_tables(model, waves, repeats, loaded),
-    ]
+    head = (
+        f"## A batch of {rows} rows, {seconds / 2:g} to {seconds:g} s, {max(loaded, rows):,} adapters loaded"
+    )
+    parts = [head, *batch_tables(model, waves, repeats, loaded)]
     if filled_adapters:
-        parts += filled_table(filled_shape, filled_adapters, rows)
+        parts += filled_table(filled_adapters, rows)
     page.write("Many adapters at once", f"base {model.name}, {machine()}", *parts)
 
 
@@ -89,12 +80,6 @@ def base_or_random(name: str) -> Base:
     torch.manual_seed(0)
     model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=29, pad_token_id=0, **SHAPES[name]))
     return make_base(model, Wav2Vec2Processor.from_pretrained(MINI), f"random {name}")
-
-
-def with_shared_weights(base: Base) -> Base:
-    """A base with new modules over the same weights, so that it can have other vectors."""
-    tensors = [*base.model.parameters(), *base.model.buffers()]
-    return replace(base, model=copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors}))
 
 
 def random_adapters(base: Base) -> Callable[[int], Adapter]:
@@ -112,7 +97,8 @@ def random_adapters(base: Base) -> Callable[[int], Adapter]:
 def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int) -> list[str]:
     """A batch of the base, of one attached adapter and of the bank; then edits of the bank."""
     make = random_adapters(base)
-    attached, banked = with_shared_weights(base), with_shared_weights(base)
+    shared = {id(tensor): tensor for tensor in [*base.model.parameters(), *base.model.buffers()]}
+    attached, banked = (replace(base, model=copy.deepcopy(base.model, shared.copy())) for _ in range(2))
     attach_adapter(attached.model, make(0))
     bank = Bank(banked)
     for seed in range(max(loaded, len(waves))):
@@ -144,23 +130,20 @@ def batch_tables(base: Base, waves: list[np.ndarray], repeats: int, loaded: int)
         EDITS,
         rotate=False,
     )
-    return [
-        table(["batch", "seconds, median", "least", "ratio to one adapter, median of the rounds"], rows),
-        table(
-            ["in the bank", "microseconds, median"], [[n, f"{1e6 * median(t):.0f}"] for n, t in edits.items()]
-        ),
-    ]
+    head = ["batch", "seconds, median", "least", "ratio to one adapter, median of the rounds"]
+    microseconds = [[name, f"{1e6 * median(seconds):.0f}"] for name, seconds in edits.items()]
+    return [markdown_table(head, rows), markdown_table(["in the bank", "microseconds, median"], microseconds)]
 
 
-def filled_table(shape: str, count: int, rows: int) -> list[str]:
+def filled_table(count: int, rows: int) -> list[str]:
     """Memory of full banks; times of selecting from an almost empty bank and from a full bank."""
-    base = base_or_random(shape)
+    base = base_or_random("wav2vec2-base")
     make, cells = random_adapters(base), []
 
     def fill(bank: Bank, seeds: range) -> tuple[list[float], float]:
         """Seconds of each addition; seconds of selecting rows afterwards."""
         adapters = ((str(seed), make(seed)) for seed in seeds)
-        added = [seconds_of(lambda pair=pair: bank.add(*pair)) for pair in adapters]
+        added = [seconds_of(bank.add, *adapter) for adapter in adapters]
         names = [str(seed) for seed in np.linspace(0, len(bank.names()) - 1, rows).astype(int)]
         return added, median(rounds({"": lambda: bank.select(names)}, EDITS)[""])
 
@@ -175,7 +158,10 @@ def filled_table(shape: str, count: int, rows: int) -> list[str]:
     size = sum(vector.numel() for vector in make(0).vectors.values())
     head = ["vectors", "GiB", "the process grew by, GiB", "add one, µs"]
     head += [f"select {rows} rows of {rows}, µs", f"select {rows} rows of {count:,}, µs"]
-    return [f"## {count:,} adapters of the shape of {shape}, {size:,} parameters each", table(head, cells)]
+    return [
+        f"## {count:,} adapters of the shape of wav2vec2-base, {size:,} parameters each",
+        markdown_table(head, cells),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,25 +1,22 @@
 """Compare measures of word confidence on a dev set: which separates wrong from right words best?
 
     python scripts/bench_confidence.py ../shared/data/read_english/dev
-    python scripts/bench_confidence.py ../shared/data/english_mix --every 40
-    python scripts/bench_confidence.py ../shared/data/read_english/dev --search beam
+    python scripts/bench_confidence.py ../shared/data/english_mix --every 40 --search beam
 
-In: a data directory with text that no result is reported on, and a base. Out: a Markdown table. The words
-of a hypothesis are aligned with its logits; each measure makes one number of a word's posterior
-probabilities, from the frame of its first symbol to that of its last symbol. The two columns of each
-temperature are the area under the ROC curve, with a 95 % interval (bootstrap over utterances), and the
-share of all errors among the 10 % of the words with the lowest confidence. The entropies are those of
-Laptev and Ginsburg 2022 (arXiv 2212.08703).
+Each measure makes one number of a word's posterior probabilities, from the frame of its first symbol to that
+of its last symbol. The two columns of each temperature are the area under the ROC curve, with a 95 % interval
+(bootstrap over utterances), and the share of all errors among the 10 % of the words with the lowest
+confidence. The entropies are those of Laptev and Ginsburg 2022 (arXiv 2212.08703).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from benchmark import Page, table
+from benchmark import Page
 from torchaudio.functional import forced_align, merge_tokens
 
 from ia3_speech.cli import command
@@ -28,17 +25,17 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import Vocabulary, normalize, required_frames
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.word_times import spell_as_recognized
-from ia3_speech.formatting import interval, percent
+from ia3_speech.formatting import percent
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.significance import percentile_interval
+from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+SearchName = Literal["greedy", "beam"]
 TSALLIS = 1 / 3  # the order that the paper recommends
 REPLICATES = 1000
+TEMPERATURES = (1.0, 2.0)  # divide the logits
 
 
 @dataclass(frozen=True)
@@ -102,13 +99,7 @@ MEASURES: dict[str, Callable[[Evidence], float]] = {
 
 
 def main(
-    data: Path,
-    *,
-    page: Page,
-    every: int = 1,
-    base: str = "mini",
-    search: Literal["greedy", "beam"] = "greedy",
-    temperatures: list[float] = [1.0, 2.0],  # noqa: B006  (not changed)
+    data: Path, *, page: Page, every: int = 1, base: str = "mini", search: SearchName = "greedy"
 ) -> None:
     """Measure and write the table.
 
@@ -117,7 +108,6 @@ def main(
         every: take each n-th of its sorted utterances
         base: mini, a folder or a hub id
         search: greedy, or beam with the base's language model
-        temperatures: divide the logits
     """
     recognizer = load(base, search=SearchOptions(search), vad="off").recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
@@ -130,12 +120,10 @@ def main(
         owners += [number] * len(text.split())
     correct, owner = np.array(right), np.array(owners)
     rows = [[name] for name in MEASURES]
-    for temperature in temperatures:
-        words = [
-            word
-            for each, text in zip(logits, texts, strict=True)
-            for word in evidence(each, text, recognizer.base.vocabulary, temperature)
-        ]
+    for temperature in TEMPERATURES:
+        words = []
+        for each, text in zip(logits, texts, strict=True):
+            words += evidence(each, text, recognizer.base.vocabulary, temperature)
         for row, measure in zip(rows, MEASURES.values(), strict=True):
             # a word without evidence is the least certain
             row += cells(np.array([float(measure(w)) if w else -np.inf for w in words]), correct, owner)
@@ -143,12 +131,12 @@ def main(
         f"{data.parent.name}/{data.name}, {len(utterances)} utterances, {search} search: "
         f"{len(correct):,} words, {(~correct).sum():,} of them wrong ({percent((~correct).mean())} %)"
     )
-    head = ["measure", *(name for t in temperatures for name in (f"area, T = {t:g}", "errors found"))]
-    page.write("Measures of word confidence", setup, table(head, rows))
+    head = ["measure", *(name for t in TEMPERATURES for name in (f"area, T = {t:g}", "errors found"))]
+    page.write("Measures of word confidence", setup, markdown_table(head, rows))
 
 
 def evidence(
-    logits: "Tensor", text: str, vocabulary: Vocabulary, temperature: float
+    logits: torch.Tensor, text: str, vocabulary: Vocabulary, temperature: float
 ) -> Iterator[Evidence | None]:
     """The evidence of each word of `text`; None for words that the base cannot write."""
     words = text.split()
@@ -175,7 +163,7 @@ def evidence(
         )
 
 
-def cells(confidences: np.ndarray, right: np.ndarray, owner: np.ndarray) -> list[str]:
+def cells(confidences: np.ndarray, right: np.ndarray, owner: np.ndarray) -> list[Cell]:
     """The area with its interval, and the share of the errors among the least certain words."""
     rng = np.random.default_rng(0)
     words = [np.flatnonzero(owner == number) for number in range(owner.max() + 1)]
@@ -183,7 +171,7 @@ def cells(confidences: np.ndarray, right: np.ndarray, owner: np.ndarray) -> list
     for _ in range(REPLICATES):
         drawn = np.concatenate([words[number] for number in rng.integers(0, len(words), len(words))])
         areas.append(area_under_roc(confidences[drawn], right[drawn]))
-    area = f"{percent(area_under_roc(confidences, right))} {interval(percentile_interval(np.array(areas)))}"
+    area = Rate(area_under_roc(confidences, right), percentile_interval(np.array(areas)))
     return [area, f"{percent(share_found(confidences, right), 0)} %"]
 
 

@@ -3,11 +3,10 @@
     python scripts/bench_decode.py --data data/test --out scripts/bench_decode.md
     pip install --no-deps pyctcdecode pygtrie kenlm openai-whisper tiktoken more-itertools    the rivals
 
-In: a Kaldi directory of short utterances. Out: a Markdown table. Each system runs in its own process, on
-waveforms in memory, greedily and with the base's language model (pyctcdecode in the pipeline; beams of 50,
-equal weights). A batch of the pipeline and of onnx-asr is a number of utterances, in the directory's order;
-a batch of ours is a number of seconds, padding included, after sorting. A rival that is not installed is left
-out, and the page says so.
+Each system runs in its own process, on waveforms in memory, greedily and with the base's language model
+(pyctcdecode in the pipeline; beams of 50, equal weights). A batch of the pipeline and of onnx-asr is a number
+of utterances, in the directory's order; a batch of ours is a number of seconds, padding included, after
+sorting. A rival that is not installed is left out, and the page says so.
 """
 
 import gzip
@@ -15,14 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from benchmark import Page, in_child, log, machine, seconds_of, spread, table
+from benchmark import Page, in_child, log, machine, seconds_of
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.beam_search import BeamSearch, labels_of
@@ -30,40 +30,35 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import load_base
 from ia3_speech.model.location import MINI
 from ia3_speech.model.precision import choose_precision
+from ia3_speech.scoring.table import markdown_table
 
 ONE_BY_ONE = 0
+COUNTS = (ONE_BY_ONE, 4, 8)  # utterances in a batch of the pipeline and of onnx-asr
+SECONDS = (ONE_BY_ONE, 10, 20, 40, 80)  # of padded audio in a batch of ours
 Texts = Callable[[list[np.ndarray], int], list[str]]  # waveforms, the size of a batch → texts
 
 
-def main(
-    *,
-    data: Path,
-    page: Page,
-    utterances: int = 40,
-    base: str = "mini",
-    counts: list[int] = [ONE_BY_ONE, 4, 8],  # noqa: B006  (not changed)
-    seconds: list[int] = [ONE_BY_ONE, 10, 20, 40, 80],  # noqa: B006
-) -> None:
+def main(*, data: Path, page: Page, utterances: int = 40, base: str = "mini") -> None:
     """Measure and write the table.
 
     Args:
         data: Kaldi directory; its texts are not used
         utterances: number of utterances, evenly spaced
         base: mini, a folder or a hub id
-        counts: utterances in a batch of the pipeline and of onnx-asr; 0: one by one, without batches
-        seconds: of padded audio in a batch of ours; 0: one by one
     """
-    waves = [load_utterance(utterance) for utterance in spread([*read_data_directory(data)], utterances)]
+    waves = [
+        load_utterance(utterance) for utterance in evenly_spaced([*read_data_directory(data)], utterances)
+    ]
     audio = sum(map(len, waves)) / SAMPLE_RATE
-    systems: dict[str, tuple[Callable[[str, str], Texts], list[int]]] = {
-        "transformers' pipeline, fp32": (pipeline_texts, counts),
-        "onnx-asr, fp32": (onnx_asr_texts, counts),
-        **{f"ours, {precision}": (our_texts, seconds) for precision in ("fp32", "bf16", "auto")},
+    systems: dict[str, tuple[Callable[[str, str], Texts], Sequence[int]]] = {
+        "transformers' pipeline, fp32": (pipeline_texts, COUNTS),
+        "onnx-asr, fp32": (onnx_asr_texts, COUNTS),
+        **{f"ours, {precision}": (our_texts, SECONDS) for precision in ("fp32", "bf16", "auto")},
     }
     if base == "mini":  # it comes with a language model
-        systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, counts[:1])
+        systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, COUNTS[:1])
         for precision in ("fp32", "bf16", "auto"):
-            systems[f"ours with the language model, {precision}"] = (our_texts, [ONE_BY_ONE, 40])
+            systems[f"ours with the language model, {precision}"] = (our_texts, (ONE_BY_ONE, 40))
     rows, of_pipeline = [], []
     for name, (make, sizes) in systems.items():
         times, texts = in_child(measure, make, name, base, sizes, waves)
@@ -78,11 +73,11 @@ def main(
     head = ["system", "batch (utterances; ours: seconds): times real time", "fastest"]
     head.append("texts as the pipeline's")
     setup = f"base {base}, {len(waves)} utterances, {audio:.0f} s, {machine()}"
-    page.write("Recognition", setup, table(head, rows, left=2))
+    page.write("Recognition", setup, markdown_table(head, rows))
 
 
 def measure(
-    make: Callable[[str, str], Texts], name: str, base: str, sizes: list[int], waves: list[np.ndarray]
+    make: Callable[[str, str], Texts], name: str, base: str, sizes: Sequence[int], waves: list[np.ndarray]
 ) -> tuple[list[float], list[str] | str]:
     """Seconds for each size of batch, and the texts; no seconds and the reason if the system is missing."""
     try:

@@ -1,13 +1,11 @@
 """Measure hot words: term recall, false insertions, WER and time, greedy and with a language model.
 
     python scripts/bench_hotwords.py --out scripts/bench_hotwords.md
-    python scripts/bench_hotwords.py --base exp/new_base --work exp/bench_hotwords
 
-In: the corpora whose recipes list terms (medical_notes, barista_orders, minds14), read_english/dev as
-out-of-domain speech, a base, ICD-10-CM's wording. Out: Markdown tables. The hot words of a corpus are the
-terms of its test set; `with others` adds as many of ICD-10-CM as make 1,000. Heard-as forms are learned on
-the corpus's train and dev from greedy search, with read_english/train's texts as ordinary text; test is only
-searched. The logits of each set are computed once.
+In: the corpora whose recipes list terms, read_english/dev as out-of-domain speech, ICD-10-CM's wording. The
+hot words of a corpus are the terms of its test set; `with others` adds as many of ICD-10-CM as make 1,000.
+Heard-as forms are learned on the corpus's train and dev from greedy search, with read_english/train's texts
+as ordinary text; test is only searched. The logits of each set are computed once.
 """
 
 import os
@@ -18,12 +16,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil
 from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
-from benchmark import ROOT, Page, log, table
+from benchmark import ROOT, Page, log
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -35,12 +34,14 @@ from ia3_speech.lm.hotword_learning import learn_forms
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordSearch
 from ia3_speech.model.hypotheses import Search
 from ia3_speech.scoring.alignment import align, count_errors
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
 from ia3_speech.search import SearchOptions, make_search
 from ia3_speech.session import load
 
 JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|in|and|or|of) ")
 OTHERS = 1000  # terms of a list with others, and of the list that is timed
+WEIGHTS = (0.5, 1.0, 1.5, 2.0)  # of `--hotword-weight`
 LISTS = 3  # of each length, on out-of-domain speech
 TIMED_EVERY = 5  # utterances of out-of-domain speech
 TIMED_ROUNDS = 3
@@ -64,11 +65,8 @@ class Set:
 
     def texts(self, search: Search) -> list[list[str]]:
         """The normalised words of each utterance."""
-
-        def text(piece: np.ndarray) -> str:
-            return search(piece.astype("float32")).text
-
-        return [normalize(" ".join(map(text, pieces))).split() for pieces in self.logits]
+        texts = [[search(piece.astype("float32")).text for piece in pieces] for pieces in self.logits]
+        return [normalize(" ".join(text)).split() for text in texts]
 
     def errors(self, search: Search, terms: Sequence[str]) -> tuple[int, float, np.ndarray]:
         """Word errors, WER in percent, and the counts of terms: REFERENCE, MISSED, FALSE."""
@@ -81,15 +79,9 @@ class Set:
 
 
 def main(
-    *,
-    page: Page,
-    base: str = "mini",
-    data: Path = ROOT.parent / "shared/data",
-    work: Path = ROOT / "exp/bench_hotwords",
-    minutes: float = 13.0,
-    train_minutes: float = 25.0,
-    weights: list[float] = [0.5, 1.0, 1.5, 2.0],  # noqa: B006  (not changed)
-) -> None:
+    *, page: Page, base: str = "mini", data: Path = ROOT.parent / "shared/data",
+    work: Path = ROOT / "exp/bench_hotwords", minutes: float = 13.0, train_minutes: float = 25.0,
+) -> None:  # fmt: skip
     """Measure and write the tables.
 
     Args:
@@ -98,10 +90,9 @@ def main(
         work: keeps the prepared corpora
         minutes: of each test set, at most; of a longer set every second, third … utterance is taken
         train_minutes: the same of the sets on which heard-as forms are learned
-        weights: of `--hotword-weight`
     """
     recognizer = load(base, precision="auto", search=SearchOptions("greedy"), vad="off").recognizer
-    bench = Bench(recognizer, data, work, weights)
+    bench = Bench(recognizer, data, work)
     parts = [bench.out_of_domain(minutes)]
     for recipe, name in CORPORA.items():
         if (data / name).is_dir() and (ROOT / "egs" / recipe / "local/terms.py").is_file():
@@ -113,23 +104,21 @@ def main(
         f"base {base} ({recognizer.base.fingerprint['sha256'][:12]}). The default weight is "
         f"{HOTWORD_WEIGHT:g}. Recall: the share of the references' terms that are recognised in full; false: "
         "terms in the hypotheses that were not spoken, per hour. The terms are those of the recipe's list "
-        "that occur in the references of test; a list that is written "
-        "without test has more terms that are never spoken (`with others`).",
+        "that occur in the references of test; a list that is written without test has more terms that are "
+        "never spoken (`with others`).",
         *parts,
         bench.time(),
     )
 
 
 class Bench:
-    """The base, its searches and the weights, which all tables share."""
+    """The base and its searches, which all tables share."""
 
-    def __init__(self, recognizer: Recognizer, data: Path, work: Path, weights: list[float]):
-        self.recognizer, self.data, self.work, self.weights = recognizer, data, work, weights
+    def __init__(self, recognizer: Recognizer, data: Path, work: Path):
+        self.recognizer, self.data, self.work = recognizer, data, work
         with_lm = (Path(recognizer.base.model.config.name_or_path) / "lm.arpa.gz").is_file()
-        self.searches = {
-            kind: make_search(SearchOptions(kind), recognizer.base)[0]
-            for kind in ("greedy", *["beam"] * with_lm)
-        }
+        kinds = ("greedy", *["beam"] * with_lm)
+        self.searches = {kind: make_search(SearchOptions(kind), recognizer.base)[0] for kind in kinds}
         self.others = icd_terms()
         self.mixed_in = [Hotword(term) for term in random.Random(0).sample(self.others, OTHERS)]
 
@@ -163,27 +152,21 @@ class Bench:
         learned = self.learn(name, source, plain, train_minutes)
         others = [term for term in self.mixed_in[: OTHERS - len(plain)] if term.text not in terms]
         test = self.read(f"{name}-test", source / "test", minutes)
-        runs = [("terms", plain, weight) for weight in self.weights]
+        runs = [("none", [], None), *(("terms", plain, weight) for weight in WEIGHTS)]
         runs += [("terms, heard-as", learned, HOTWORD_WEIGHT)]
         runs += [("with others", plain + others, HOTWORD_WEIGHT)]
-        searches = []
-        for kind in self.searches:
-            searches.append((kind, "none", "–", self.search(kind)))
-            searches += [
-                (kind, label, f"{weight:g}", self.search(kind, hotwords, weight))
-                for label, hotwords, weight in runs
-            ]
         rows = []
-        for *cells, search in searches:
-            _, wer, counts = test.errors(search, terms)
+        for kind, (label, hotwords, weight) in product(self.searches, runs):
+            _, wer, counts = test.errors(self.search(kind, hotwords, weight), terms)
             recall = 100 * (1 - counts[MISSED] / counts[REFERENCE]) if counts[REFERENCE] else np.nan
-            rows.append([*cells, f"{recall:.1f}", f"{counts[FALSE] / test.hours:.1f}", f"{wer:.1f}"])
+            row = [kind, label, weight and f"{weight:g}", f"{recall:.1f}"]
+            rows.append([*row, f"{counts[FALSE] / test.hours:.1f}", f"{wer:.1f}"])
             log(f"{rows[-1]}")
         forms = sum(len(term.heard_as) for term in learned)
         return (
             f"## {name}\n\n{len(test.references)} utterances of test, {60 * test.hours:.0f} minutes; "
             f"{len(terms)} terms; {forms} heard-as forms, learned on train and dev.\n\n"
-            + table(["search", "hot words", "weight", "recall %", "false / h", "WER %"], rows, left=2)
+            + markdown_table(["search", "hot words", "weight", "recall %", "false / h", "WER %"], rows)
         )
 
     def learn(self, name: str, source: Path, terms: list[Hotword], minutes: float) -> list[Hotword]:
@@ -202,49 +185,44 @@ class Bench:
         spoken = f" {' | '.join(' '.join(words) for words in general.references)} "
         unspoken = [term for term in self.others if f" {term} " not in spoken]
         rows = []
-        for kind in self.searches:
-            for count in (0, 100, OTHERS):
-                lists = [
-                    random.Random(count + n).sample(unspoken, count) for n in range(LISTS if count else 1)
-                ]
-                for weight in self.weights if count else (0.0,):
-                    searches = [self.search(kind, [*map(Hotword, terms)], weight) for terms in lists]
-                    errors, wers, counts = zip(*map(general.errors, searches, lists), strict=True)
-                    false = mean(each[FALSE] / general.hours for each in counts)
-                    cells = [kind, count, f"{weight:g}", f"{false:.1f}", f"{mean(errors):.1f}"]
-                    rows.append([*cells, ", ".join(map(str, errors)), f"{mean(wers):.2f}"])
-                    log(f"{rows[-1]}")
+        for kind, count in product(self.searches, (0, 100, OTHERS)):
+            lists = [random.Random(count + n).sample(unspoken, count) for n in range(LISTS if count else 1)]
+            for weight in WEIGHTS if count else (0.0,):
+                searches = [self.search(kind, [*map(Hotword, terms)], weight) for terms in lists]
+                errors, wers, counts = zip(*map(general.errors, searches, lists), strict=True)
+                false = mean(each[FALSE] / general.hours for each in counts)
+                cells = [kind, count, f"{weight:g}", f"{false:.1f}", f"{mean(errors):.1f}"]
+                rows.append([*cells, ", ".join(map(str, errors)), f"{mean(wers):.2f}"])
+                log(f"{rows[-1]}")
         head = ["search", "terms", "weight", "false / h", "word errors", "of each list", "WER %"]
         return (
             f"## Out-of-domain speech\n\nread_english/dev, {len(general.references)} utterances; {LISTS} "
             "lists of ICD-10-CM's terms that are not spoken there, drawn at random, and their mean.\n\n"
-            + table(head, rows)
+            + markdown_table(head, rows)
         )
 
     def time(self) -> str:
         """The cost of 1,000 terms and of the beam, in processor time, when utterances are transcribed."""
         data = self.data / "read_english/dev"
         utterances = read_data_directory(data, spk_sort=False).utterances[::TIMED_EVERY]
-        names = {"greedy": "greedy search", "beam": "beam search"}
         searches = {}
         for kind in self.searches:
-            searches[names[kind]] = self.search(kind)
-            searches[f"{names[kind]} with {OTHERS:,} terms"] = self.search(kind, self.mixed_in)
+            searches[f"{kind} search"] = self.search(kind)
+            searches[f"{kind} search with {OTHERS:,} terms"] = self.search(kind, self.mixed_in)
         times: dict[str, list[float]] = {name: [] for name in searches}
-        for _ in range(TIMED_ROUNDS):
-            for name, search in searches.items():
-                start = time.process_time()
-                decoding = decode_utterances(replace(self.recognizer, search=search), utterances)
-                times[name].append(time.process_time() - start)
+        for _, (name, search) in product(range(TIMED_ROUNDS), searches.items()):
+            start = time.process_time()
+            decoding = decode_utterances(replace(self.recognizer, search=search), utterances)
+            times[name].append(time.process_time() - start)
         greedy = median(times["greedy search"])
-        rows = [
-            [name, f"{median(seconds):.2f}", f"{100 * (median(seconds) / greedy - 1):+.1f}"]
-            for name, seconds in times.items()
-        ]
+        rows = []
+        for name, seconds in times.items():
+            more = f"{100 * (median(seconds) / greedy - 1):+.1f}"
+            rows.append([name, f"{median(seconds):.2f}", more])
         return (
             f"## Time\n\n{decoding.audio_seconds:.0f} seconds of read_english/dev, --precision auto, "
             f"processor time, median of {TIMED_ROUNDS} rounds.\n\n"
-            + table(["search", "seconds", "% more than greedy search"], rows)
+            + markdown_table(["search", "seconds", "% more than greedy search"], rows)
         )
 
 

@@ -2,10 +2,9 @@
 
     python scripts/bench_onnx.py --data ../shared/data/minds14/test --out scripts/bench_onnx.md
 
-In: data directories with texts. Out: a Markdown table. Each system runs in its own process, bound to one
-core, one utterance at a time. Times are seconds of that core, so that other load on the machine does not
-count: start-up from the interpreter's start to the text of a first second of audio, and the
-real-time factor of the rest. Texts are by greedy search.
+Each system runs in its own process, bound to one core, one utterance at a time. Times are seconds of that
+core: start-up from the interpreter's start to the text of a first second of audio, and the real-time factor
+of the rest. Texts are by greedy search.
 """
 
 import json
@@ -17,14 +16,15 @@ from typing import Any
 
 import onnxruntime
 import torch
-from benchmark import Page, spread, table
+from benchmark import Page
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
+from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.formatting import with_interval
 from ia3_speech.model.location import base_folder
 from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.table import markdown_table
 
 # Code that defines `texts`, a function of a list of waveforms, in the process of a system; {0} is the base,
 # or the folder of the graph that `ia3-speech export` wrote with the format and the dtype beside it.
@@ -61,14 +61,9 @@ print(json.dumps([started, time.process_time() - before, hypotheses]))
 
 
 def main(
-    *,
-    data: list[Path],
-    page: Page,
-    utterances: int = 100,
-    longest: float = 30.0,
-    base: str = "mini",
+    *, data: list[Path], page: Page, utterances: int = 100, longest: float = 30.0, base: str = "mini",
     work: Path | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Measure and write the table.
 
     Args:
@@ -80,7 +75,7 @@ def main(
     """
     every = [each for path in data for each in read_data_directory(path, spk_sort=False)]
     every = [each for each in every if audio_duration(each.source) <= longest]
-    chosen = DataDirectory(data[0], spread(every, utterances))
+    chosen = DataDirectory(data[0], evenly_spaced(every, utterances))
     files = [str(utterance.source) for utterance in chosen]
     seconds, rows, reference = sum(map(audio_duration, files)), [], {}
     with TemporaryDirectory() as temporary:
@@ -88,49 +83,29 @@ def main(
             place = base
             if format:
                 place = str((work or Path(temporary)) / f"{format}-{dtype}")
-                export(base, format, dtype, Path(place))
-            startup, inference, hypotheses = run(
-                code.format(place, scripts=str(Path(__file__).parent)), files
-            )
+                words = ["--base", base, "--format", format, "--dtype", dtype, "--out", place]
+                if not Path(place).exists():
+                    line = [sys.executable, "-m", "ia3_speech.export", *words]
+                    subprocess.run(line, check=True, stdout=sys.stderr)
+            code = code.format(place, scripts=str(Path(__file__).parent))
+            startup, inference, hypotheses = run(code, files)
             texts = dict(zip((utterance.id for utterance in chosen), hypotheses, strict=True))
             reference = reference or texts
             score = score_hypotheses(chosen, texts, baseline=reference)
-            change, equal = score.changes["wer"], sum(texts[id] == reference[id] for id in texts)
-            rows.append(
-                [
-                    name,
-                    f"{size_of(place):.0f}",
-                    f"{startup:.2f}",
-                    f"{inference / seconds:.4f}",
-                    f"{equal} of {len(texts)}",
-                    with_interval(score.wer, score.wer_ci),
-                    "–" if texts is reference
-                    else with_interval(change.relative, change.relative_ci, signed=True),
-                ]
-            )  # fmt: skip
-    head = [
-        "system",
-        "size, MiB",
-        "start-up, s",
-        "real-time factor",
-        "texts as PyTorch's",
-        "WER %",
-        "change %",
-    ]
+            files_of = [f for f in base_folder(place).rglob("*") if f.suffix in (".onnx", ".safetensors")]
+            size = sum(file.stat().st_size for file in files_of)
+            equal = sum(texts[id] == reference[id] for id in texts)
+            row = [name, f"{size / 2**20:.0f}", f"{startup:.2f}", f"{inference / seconds:.4f}"]
+            change = None if texts is reference else score.change()
+            rows.append([*row, f"{equal} of {len(texts)}", score.rate(), change])
+    head = ["system", "size, MiB", "start-up, s", "real-time factor", "texts as PyTorch's", "WER %"]
     page.write(
         "ONNX beside PyTorch and onnx-asr",
         f"base {base}, {len(files)} utterances of {', '.join('/'.join(path.parts[-2:]) for path in data)}, "
         f"{seconds:.0f} s, greedy search; torch {torch.__version__}, onnxruntime {onnxruntime.__version__}. "
         "Times are of one core. Changes of the WER are relative to PyTorch in float32, with 95 % intervals.",
-        table(head, rows),
+        markdown_table([*head, "change %"], rows),
     )
-
-
-def export(base: str, format: str, dtype: str, out: Path) -> None:
-    """`ia3-speech export`, unless the folder exists."""
-    if not out.exists():
-        words = ["--base", base, "--format", format, "--dtype", dtype, "--out", str(out)]
-        subprocess.run([sys.executable, "-m", "ia3_speech.export", *words], check=True, stdout=sys.stderr)
 
 
 def run(setup: str, files: list[str]) -> list[Any]:
@@ -138,12 +113,6 @@ def run(setup: str, files: list[str]) -> list[Any]:
     words = [sys.executable, "-c", CHILD.format(setup=setup)]
     done = subprocess.run(words, input=json.dumps(files), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
-
-
-def size_of(place: str) -> float:
-    """MiB of the graph in a folder, or of the weights of a base."""
-    folder = base_folder(place)
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.suffix in (".onnx", ".safetensors")) / 2**20
 
 
 if __name__ == "__main__":

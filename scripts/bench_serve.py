@@ -4,10 +4,8 @@
     python scripts/bench_serve.py --replicas 1 2                                Ray Serve too
     python scripts/bench_serve.py --rates 50 100 200 400 --batch-seconds 400    on a GPU
 
-In: a folder of utterances; the adapters are random. Out: a Markdown table. Requests arrive as a Poisson
-process, each for a random adapter, and a number of clients send them; a latency counts from the arrival. All
-systems search greedily, without HTTP, and get the same requests at the same times, except at rates above a
-rate at which a system is too slow:
+Requests arrive as a Poisson process, each for a random adapter, and a number of clients send them; a latency
+counts from the arrival. All systems search greedily, without HTTP, and get the same requests:
 
     base      the engine, all requests for the base
     mixed     the engine, each request for its adapter: batches hold many
@@ -23,11 +21,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 from bench_bank import random_adapters
-from benchmark import ROOT, Page, log, machine, resident_bytes, table
+from benchmark import ROOT, Page, log, machine, resident_bytes
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
@@ -37,79 +35,69 @@ from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.spec import term_at
 from ia3_speech.cli import command
-from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.hypotheses import GreedySearch
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import EngineOptions
 
+SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
+MAX_WAIT_MS = 20.0  # of the engine
 GOAL = 2.0  # seconds that 95 % of the requests may take
+HEAD = ("system", "arrivals / s", "answers / s", "p50, s", "p95, s", "audio s / s", "memory, GB")
 Answer = Callable[[np.ndarray, int], str]  # a wave and the number of its adapter → the text
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A base, adapters, and the same adapters as they are stored; the same for all systems."""
+    """What all systems share: a base, adapters and their terms in the registry; the waves, clients and
+    seconds of arrivals at each rate."""
 
     base: Base
     adapters: list[Adapter]
     terms: list[Terms]
-    batch_seconds: float
-    max_wait_ms: float
-
-
-@dataclass(frozen=True)
-class Load:
-    """The requests: waves, clients, and seconds of arrivals at each rate."""
-
     waves: list[np.ndarray]
-    adapters: int
     clients: int
     seconds: float
+    batch_seconds: float
 
 
 def main(
-    *,
-    page: Page,
-    base: str = "mini",
-    audio: Path = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio",
-    adapters: int = 100,
-    clients: int = 32,
-    rates: list[float] = [1.5, 2.0, 2.5, 3.0, 4.0],  # noqa: B006  (not changed)
-    seconds: float = 25.0,
-    replicas: list[int] = [],  # noqa: B006
+    *, page: Page, base: str = "mini", adapters: int = 100, clients: int = 32, seconds: float = 25.0,
+    rates: list[float] = [1.5, 2.0, 2.5, 3.0, 4.0], replicas: list[int] = [],  # noqa: B006
     batch_seconds: float = 16.0,
-    max_wait_ms: float = 20.0,
-) -> None:
+) -> None:  # fmt: skip
     """Measure each system at each rate.
 
     Args:
         base: mini, a folder or a hub id
-        audio: a folder of utterances
         adapters: number of random adapters, one of which each request names
         clients: requests at the same time, at most
         rates: requests a second, one after another
         seconds: of arrivals at each rate
         replicas: numbers of replicas of Ray Serve to measure too
         batch_seconds: of padded audio in a batch
-        max_wait_ms: of the engine
     """
-    files = sorted(file for file in audio.rglob("*") if file.suffix in AUDIO_SUFFIXES)
-    load = Load([load_audio(file) for file in files], adapters, clients, seconds)
-    names = ["base", "mixed", "swapped", "pipeline", *(f"ray {count}" for count in replicas)]
-    rows, best = [], dict.fromkeys(names, "at no rate")
+    waves = [load_audio(file) for file in sorted((SHIPPED / "audio").iterdir())]
+    systems: dict[str, Callable] = {
+        "base": partial(engine_system, mixed=False), "mixed": partial(engine_system, mixed=True),
+        "swapped": swapped, "pipeline": pipeline_system,
+        **{f"ray {count}": partial(ray_system, replicas=count) for count in replicas},
+    }  # fmt: skip
+    rows, best = [], dict.fromkeys(systems, "at no rate")
     with tempfile.TemporaryDirectory() as home:
         os.environ["IA3_SPEECH_HOME"] = home
-        setup = Setup(*stored_adapters(load_base(base), adapters), batch_seconds, max_wait_ms)
-        for name in names:
-            system = ray_system(int(name[4:])) if name.startswith("ray ") else SYSTEMS[name]
+        stored = stored_adapters(load_base(base), adapters)
+        setup = Setup(*stored, waves, clients, seconds, batch_seconds)
+        for name, system in systems.items():
             with system(setup) as answer:
-                answer(load.waves[0], 0)
+                answer(waves[0], 0)
                 for rate in rates:
-                    answers, p50, p95, speed = measure(answer, load, rate)
+                    answers, p50, p95, speed = measure(answer, setup, rate)
                     row = [f"{rate:g}", f"{answers:.2f}", f"{p50:.2f}", f"{p95:.2f}", f"{speed:.1f}"]
                     rows.append([name, *row, f"{resident_bytes() / 1e9:.2f}"])
                     log(f"{rows[-1]}")
@@ -117,14 +105,12 @@ def main(
                         best[name] = row[1]
                     if p95 > 2 * GOAL:
                         break
-    mean = np.mean([len(wave) for wave in load.waves]) / SAMPLE_RATE
+    mean = np.mean([len(wave) for wave in waves]) / SAMPLE_RATE
     page.write(
         "The server's queue",
-        f"base {base}, {len(load.waves)} utterances of {mean:.1f} s on average, {adapters} adapters, "
+        f"base {base}, {len(waves)} utterances of {mean:.1f} s on average, {adapters} adapters, "
         f"{clients} clients, {seconds:g} s of arrivals at each rate; {machine()}.",
-        table(
-            ["system", "arrivals / s", "answers / s", "p50, s", "p95, s", "audio s / s", "memory, GB"], rows
-        ),
+        markdown_table([*HEAD], rows),
         f"Most answers a second at p95 ≤ {GOAL:g} s: {', '.join(f'{n} {most}' for n, most in best.items())}.",
     )
 
@@ -141,49 +127,46 @@ def stored_adapters(base: Base, count: int) -> tuple[Base, list[Adapter], list[T
     return base, adapters, terms
 
 
-def measure(answer: Answer, load: Load, rate: float) -> tuple[float, float, float, float]:
+def measure(answer: Answer, setup: Setup, rate: float) -> tuple[float, float, float, float]:
     """Answers a second, median and 95th percentile of the latency, seconds of audio a second."""
     rng = np.random.default_rng(round(1000 * rate))
-    arrivals = np.cumsum(rng.exponential(1 / rate, max(1, round(rate * load.seconds))))
-    chosen = rng.integers(len(load.waves), size=len(arrivals))
-    voices = rng.integers(load.adapters, size=len(arrivals))
+    arrivals = np.cumsum(rng.exponential(1 / rate, max(1, round(rate * setup.seconds))))
+    chosen = rng.integers(len(setup.waves), size=len(arrivals))
+    voices = rng.integers(len(setup.adapters), size=len(arrivals))
     began = time.monotonic()
 
     def request(number: int) -> float:
-        answer(load.waves[chosen[number]], int(voices[number]))
+        answer(setup.waves[chosen[number]], int(voices[number]))
         return time.monotonic() - began - arrivals[number]
 
     futures = []
-    with ThreadPoolExecutor(load.clients) as clients:
+    with ThreadPoolExecutor(setup.clients) as clients:
         for number, arrival in enumerate(arrivals):
             time.sleep(max(0.0, began + arrival - time.monotonic()))
             futures.append(clients.submit(request, number))
         latencies = [future.result() for future in futures]
     seconds = time.monotonic() - began
-    audio = sum(len(load.waves[number]) for number in chosen) / SAMPLE_RATE
+    audio = sum(len(setup.waves[number]) for number in chosen) / SAMPLE_RATE
     return len(arrivals) / seconds, *np.percentile(latencies, (50, 95)), audio / seconds
 
 
 # ---- the systems
 
 
-def engine_system(mixed: bool) -> Callable:
-    @contextmanager
-    def system(setup: Setup) -> Iterator[Answer]:
-        metrics, search = Metrics(), GreedySearch(setup.base.vocabulary)
-        cache = MeteredCache(Bank(setup.base), len(setup.adapters), 1e12, metrics)
-        for terms in setup.terms:  # the disk isn't measured
-            cache.row(terms)
-        engine = Engine(cache, setup.batch_seconds, setup.max_wait_ms / 1000, metrics)
+@contextmanager
+def engine_system(setup: Setup, mixed: bool) -> Iterator[Answer]:
+    metrics, search = Metrics(), GreedySearch(setup.base.vocabulary)
+    cache = MeteredCache(Bank(setup.base), len(setup.adapters), 1e12, metrics)
+    for terms in setup.terms:  # the disk isn't measured
+        cache.row(terms)
+    engine = Engine(cache, setup.batch_seconds, MAX_WAIT_MS / 1000, metrics)
 
-        def answer(wave: np.ndarray, voice: int) -> str:
-            return search(QueueHandle(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
+    def answer(wave: np.ndarray, voice: int) -> str:
+        return search(QueueHandle(engine).logits([wave], setup.terms[voice] if mixed else ())[0]).text
 
-        yield answer
-        engine.close()
-        detach(setup.base.model)
-
-    return system
+    yield answer
+    engine.close()
+    detach(setup.base.model)
 
 
 @dataclass(eq=False)
@@ -252,34 +235,21 @@ def pipeline_system(setup: Setup) -> Iterator[Answer]:
     yield from behind_a_queue(run, setup.batch_seconds, same=False)
 
 
-def ray_system(replicas: int) -> Callable:
-    @contextmanager
-    def system(setup: Setup) -> Iterator[Answer]:
-        import ray
-        from ray import serve
+@contextmanager
+def ray_system(setup: Setup, replicas: int) -> Iterator[Answer]:
+    import ray
+    from ray import serve
 
-        from ia3_speech.serve.ray_app import RemoteHandle, Replica
+    from ia3_speech.serve.ray_app import RemoteHandle, Replica
 
-        search = GreedySearch(setup.base.vocabulary)
-        options = EngineOptions(
-            base=setup.base.name, batch_seconds=setup.batch_seconds, max_wait_ms=setup.max_wait_ms
-        )
-        ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
-        serve.start(proxy_location="Disabled")
-        queues = serve.run(Replica.options(num_replicas=replicas).bind(options), route_prefix=None)
-        yield (lambda wave, voice: search(RemoteHandle(queues).logits([wave], setup.terms[voice])[0]).text)
-        serve.shutdown()
-        ray.shutdown()
-
-    return system
-
-
-SYSTEMS = {
-    "base": engine_system(mixed=False),
-    "mixed": engine_system(mixed=True),
-    "swapped": swapped,
-    "pipeline": pipeline_system,
-}
+    search = GreedySearch(setup.base.vocabulary)
+    options = EngineOptions(base=setup.base.name, batch_seconds=setup.batch_seconds, max_wait_ms=MAX_WAIT_MS)
+    ray.init("local", num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
+    serve.start(proxy_location="Disabled")
+    queues = serve.run(Replica.options(num_replicas=replicas).bind(options), route_prefix=None)
+    yield lambda wave, voice: search(RemoteHandle(queues).logits([wave], setup.terms[voice])[0]).text
+    serve.shutdown()
+    ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
     python scripts/bench_streaming.py --audio ../shared/data/librispeech_237 --out scripts/bench_streaming.md
 
-In: recordings of a sentence each, joined with a second of silence. Out: a Markdown table. Portions of 0.1 s
-arrive by a simulated clock: the model's computing time is measured, and the audio that arrives meanwhile is
-fed next (as `ia3-speech live` does). The time is CPU time of one thread, so that other programs on the
-machine count little. The end of speech is the last speech of the stream's own detector.
+Recordings of a sentence each are joined with a second of silence. Portions of 0.1 s arrive by a simulated
+clock: the model's computing time is measured, in CPU time of one thread, and the audio that arrives meanwhile
+is fed next (as `ia3-speech live` does). The end of speech is the last speech of the stream's own detector.
 """
 
 import time
@@ -15,7 +14,7 @@ from statistics import median, quantiles
 
 import numpy as np
 import torch
-from benchmark import Page, table
+from benchmark import Page
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
@@ -23,6 +22,7 @@ from ia3_speech.decoding.long_recordings import SEARCH_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.live.streaming import PAUSE_SECONDS, StreamingRecognizer
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.session import load
 
 PORTION = SAMPLE_RATE // 10  # samples that arrive at once
@@ -49,32 +49,22 @@ class Measured:
     ages: list[float] = field(default_factory=list)
 
 
-def main(
-    *,
-    audio: Path,
-    page: Page,
-    base: str = "mini",
-    adapter: str | None = None,
-    seconds: float = 120.0,
-    pause: float = PAUSE_SECONDS,
-) -> None:
+def main(*, audio: Path, page: Page, base: str = "mini", seconds: float = 120.0) -> None:
     """Measure and write the table.
 
     Args:
         audio: a folder of recordings, a sentence each
         base: mini, a folder or a hub id
-        adapter: a registered adapter or a folder
         seconds: of recordings that are used, at most
-        pause: seconds without speech that end a piece
     """
     torch.set_num_threads(1)
     wave, number = joined(audio, seconds)
     duration = len(wave) / SAMPLE_RATE
-    recognizer = load(base, adapter=adapter, device="cpu").recognizer
+    recognizer = load(base, device="cpu").recognizer
     recognizer.texts([wave[:SAMPLE_RATE]])  # the first call is slower than all others
     rows = []
     for partial in (0.5, 1.0, None):
-        measured = measure(recognizer, wave, pause, partial)
+        measured = measure(recognizer, wave, partial)
         row = [f"{partial:g} s" if partial else "none", len(measured.latencies)]
         row += [f"{measured.computed / duration:.3f}", *median_and_90(measured.latencies)]
         rows.append([*row, f"{median(measured.computing):.2f}", *median_and_90(measured.ages)])
@@ -82,8 +72,8 @@ def main(
         "Live transcription",
         f"base {recognizer.base.name}, search {recognizer.search_record['search']}, one CPU thread, "
         f"torch {torch.__version__}, {number} recordings, {duration:.0f} s with silence; a piece ends after "
-        f"{pause:g} s of pause.",
-        table(HEAD, rows),
+        f"{PAUSE_SECONDS:g} s of pause.",
+        markdown_table(HEAD, rows),
     )
 
 
@@ -101,9 +91,9 @@ def joined(folder: Path, seconds: float) -> tuple[np.ndarray, int]:
     return np.concatenate(parts), len(parts) // 2
 
 
-def measure(recognizer: Recognizer, wave: np.ndarray, pause: float, partial: float | None) -> Measured:
+def measure(recognizer: Recognizer, wave: np.ndarray, partial: float | None) -> Measured:
     """Feed the stream by the simulated clock."""
-    stream = StreamingRecognizer(recognizer, pause_seconds=pause, partial_seconds=partial)
+    stream = StreamingRecognizer(recognizer, partial_seconds=partial)
     measured, now, first = Measured(), 0.0, 0
     while first < len(wave):
         now = max(now, min(first + PORTION, len(wave)) / SAMPLE_RATE)  # until there is something
@@ -117,7 +107,7 @@ def measure(recognizer: Recognizer, wave: np.ndarray, pause: float, partial: flo
             if not event.final:
                 measured.ages.append(now - event.end)
             elif event.end - event.start < stream.limit_seconds - SEARCH_SECONDS:  # else it was too long
-                measured.latencies.append(now - (event.end - pause / 2))
+                measured.latencies.append(now - (event.end - PAUSE_SECONDS / 2))
                 measured.computing.append(computed)
     return measured
 

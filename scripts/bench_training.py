@@ -2,17 +2,14 @@
 
     python scripts/bench_training.py --train data/train --dev data/dev --out scripts/bench_training.md
 
-In: Kaldi directories of short utterances; the base mini, and a random base in wav2vec2-base's shape. Out:
-Markdown tables. Each system trains in its own process, so that its peak memory is its own, on the same
-utterances for two epochs: our first epoch fills the cache of features, theirs are alike. Batches hold 40
-seconds of audio, ours padding included, theirs the number of utterances that have 40 seconds on average. The
-last table trains on mini until dev's word error rate is as low as that of PEFT's IA³; its seconds are those
-of training, with an empty cache of features, without the evaluations.
+Each system trains in its own process, so that its peak memory is its own, on the same utterances for two
+epochs: our first epoch fills the cache of features. Batches hold 40 seconds of audio, ours padding included,
+theirs the number of utterances that have 40 seconds on average. The last table trains on mini until dev's
+word error rate is as low as that of PEFT's IA³; its seconds are those of training, without the evaluations.
 
-PEFT and the Trainer are used as their documentation has it: `get_peft_model` on the model, its modules by
-name, a collator that pads. "Front end frozen" adds `freeze_feature_encoder()`, without which they compute
-gradients for convolutions that don't train. Their bf16 runs all modules in bfloat16, which breaks mini's
-front end, which takes logarithms: the last table shows it.
+PEFT and the Trainer are used as their documentation has it. "Front end frozen" adds
+`freeze_feature_encoder()`, without which they compute gradients for convolutions that don't train. Their bf16
+runs all modules in bfloat16, which breaks mini's front end, which takes logarithms.
 """
 
 import tempfile
@@ -27,15 +24,17 @@ import peft
 import torch
 import transformers
 from bench_bank import base_or_random
-from benchmark import Page, in_child, log, machine, spread, table
+from benchmark import Page, in_child, log, machine
 
 from ia3_speech.cli import command
+from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import switch_off_dropout
@@ -44,6 +43,7 @@ from ia3_speech.training.trainer import Trainer, peak_memory_bytes
 
 PAPER = ("key", "value", "ffn")
 FIVE = (*PAPER, "ffn_output", "attention_output")
+RACE_DEV = (24, 4)  # utterances of dev, and epochs, of the last table
 RATES = {"ia3": 1e-2, "lora": 1e-3, "full": 1e-4}
 MIB = 2**20
 AfterEpoch = Callable[[float], None]
@@ -120,16 +120,9 @@ class Run:
 
 
 def main(
-    *,
-    train: Path,
-    dev: Path,
-    page: Page,
-    shapes: list[str] = ["mini", "wav2vec2-base"],  # noqa: B006  (not changed)
-    utterances: int = 12,
-    race_utterances: int = 30,
-    dev_utterances: int = 24,
-    epochs: int = 4,
-) -> None:
+    *, train: Path, dev: Path, page: Page, shapes: list[str] = ["mini", "wav2vec2-base"],  # noqa: B006
+    utterances: int = 12, race_utterances: int = 30,
+) -> None:  # fmt: skip
     """Measure and write the tables.
 
     Args:
@@ -138,8 +131,6 @@ def main(
         shapes: bases: mini, or a random base in the shape wav2vec2-base or tiny
         utterances: of train for the first tables, evenly spaced; for other bases than mini a third of them
         race_utterances: of train for the last table; 0 leaves the table out
-        dev_utterances: of dev for the last table
-        epochs: of the last table
     """
 
     def run(systems: list[System], shape: str, count: int, *race: int) -> dict[System, Run]:
@@ -155,19 +146,14 @@ def main(
         systems = [system for system in SYSTEMS if system.dropout or shape != "mini"]
         parts += [f"## {shape}", speed_table(run(systems, shape, count))]
     if race_utterances:
-        parts += race_table(run(RACE, "mini", race_utterances, dev_utterances, epochs), race_utterances)
+        parts += race_table(run(RACE, "mini", race_utterances, *RACE_DEV), race_utterances)
     page.write("Training", machine(), *parts)
 
 
 def measure(
-    system: System,
-    shape: str,
-    train: Path,
-    dev: Path,
-    utterances: int,
-    dev_utterances: int = 0,
+    system: System, shape: str, train: Path, dev: Path, utterances: int, dev_utterances: int = 0,
     epochs: int = 2,
-) -> Run:
+) -> Run:  # fmt: skip
     """Train a system on some utterances of train; with `dev_utterances`, evaluate after each epoch."""
     base = base_or_random(shape)
     if not system.dropout:
@@ -200,7 +186,7 @@ def measure(
 
 def examples(data: Path, base: Base, options: TrainingOptions, count: int) -> list[Example]:
     """So many utterances of a directory, evenly spaced."""
-    wanted = set(spread([utterance.id for utterance in read_data_directory(data)], count))
+    wanted = set(evenly_spaced([utterance.id for utterance in read_data_directory(data)], count))
     return read_examples(data, base, options, [1.0], lambda utterance: utterance.id in wanted)
 
 
@@ -242,12 +228,7 @@ def train_theirs(
 
 
 def train_ours(
-    _: System,
-    base: Base,
-    options: TrainingOptions,
-    train: list[Example],
-    dev: list[Example],
-    after: AfterEpoch,
+    _: Any, base: Base, options: TrainingOptions, train: list[Example], dev: list[Example], after: AfterEpoch
 ) -> None:
     """The steps of `ia3-speech train`."""
     prepare_base(base, options)
@@ -268,7 +249,7 @@ def speed_table(runs: dict[System, Run]) -> str:
         row = [system.name, f"{run.trained:,}", f"{run.rate(0):.1f} s", f"{run.rate(-1):.1f} s"]
         rows.append([*row, f"{run.rate(-1) / documented.rate(-1):.2f}", f"{run.memory / MIB:,.0f}"])
     head = ["system", "parameters", "audio a second, first epoch", "second epoch"]
-    return table([*head, "× PEFT's IA³, Trainer, fp32", "peak memory, MiB"], rows)
+    return markdown_table([*head, "× PEFT's IA³, Trainer, fp32", "peak memory, MiB"], rows)
 
 
 def race_table(runs: dict[System, Run], utterances: int) -> list[str]:
@@ -282,7 +263,10 @@ def race_table(runs: dict[System, Run], utterances: int) -> list[str]:
             cells = [f"{seconds:.1f}", f"{first.seconds_until(target) / seconds:.2f}"]
         rows.append([system.name, *cells, ", ".join(f"{wer:.1%}" for wer in run.wer)])
     title = f"## mini, {utterances} utterances, until dev's word error rate is {target:.1%}"
-    return [title, table(["system", "seconds of training", "×", "word error rate after each epoch"], rows)]
+    return [
+        title,
+        markdown_table(["system", "seconds of training", "×", "word error rate after each epoch"], rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
     python scripts/bench_vad.py --data ../shared/data/read_english/dev --out scripts/bench_vad.md
 
-In: a data directory of short utterances. Out: a Markdown table. The utterances of a speaker are joined to
-one long recording, with pauses of 0.3 to 4 s between them (drawn with a fixed seed); then the same with pink
-noise at a signal-to-noise ratio of 15 dB. The reference is the joined texts, and the comparison is with the
-utterances decoded one by one.
+The utterances of a speaker are joined to one long recording, with pauses of 0.3 to 4 s between them (drawn
+with a fixed seed); then the same with pink noise at 15 dB. The comparison is with the utterances decoded one
+by one.
 """
 
 from collections.abc import Callable
@@ -13,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from benchmark import Page, table
+from benchmark import Page
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.formatting import percent, with_interval
 from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 
@@ -28,15 +27,12 @@ NOISE_DB = 15.0  # of speech above the noise
 HEAD = ["recordings", "`--vad`", "WER %", "change %", "insertions %", "deletions %"]
 
 
-def main(
-    *, data: Path, page: Page, base: str = "mini", adapter: str | None = None, search: str = "beam"
-) -> None:
+def main(*, data: Path, page: Page, base: str = "mini", search: str = "beam") -> None:
     """Measure and write the table.
 
     Args:
         data: a data directory with audio and texts
         base: mini, a folder or a hub id
-        adapter: a registered adapter or a folder
         search: greedy, or beam with the base's language model
     """
     directory = read_data_directory(data, spk_sort=False)
@@ -47,15 +43,12 @@ def main(
         for speaker, group in groups.items()
     ]
     long = DataDirectory(directory.path, joined)
-    recognizer = load(base, adapter=adapter, precision="auto", search=SearchOptions(search)).recognizer
+    recognizer = load(base, precision="auto", search=SearchOptions(search)).recognizer
     rows = []
     for name, change in (("as read", lambda wave: wave), (f"noise at {NOISE_DB:g} dB", with_noise)):
         texts = recognizer.texts([change(waves[utterance.id]) for utterance in directory])
         single = dict(zip(waves, texts, strict=True))
-        one_by_one = {
-            speaker: " ".join(single[utterance.id] for utterance in group)
-            for speaker, group in groups.items()
-        }
+        one_by_one = {name: " ".join(single[u.id] for u in group) for name, group in groups.items()}
         rows.append([name, "each utterance alone", *cells(long, one_by_one)])
         recordings = [join([waves[utterance.id] for utterance in group], change) for group in groups.values()]
         seconds = sum(map(len, recordings)) / SAMPLE_RATE
@@ -68,16 +61,14 @@ def main(
         f"utterances, {seconds / 60:.1f} minutes with pauses of {PAUSES[0]:g} to {PAUSES[1]:g} s, cut "
         f"into pieces of at most {recognizer.max_seconds:g} s. In brackets 95 % intervals over "
         "speakers; changes are relative to the utterances decoded one by one.",
-        table(HEAD, rows, left=2),
+        markdown_table(HEAD, rows),
     )
 
 
 def join(waves: list[np.ndarray], change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """One recording of several, with silence between them and around."""
     rng = np.random.default_rng(0)
-    parts = [silence(rng)]
-    for wave in waves:
-        parts += [wave, silence(rng)]
+    parts = [silence(rng), *(part for wave in waves for part in (wave, silence(rng)))]
     return change(np.concatenate(parts))
 
 
@@ -98,16 +89,11 @@ def with_noise(wave: np.ndarray) -> np.ndarray:
     return (wave + noise).astype(np.float32)
 
 
-def cells(data: DataDirectory, texts: dict[str, str], baseline: dict[str, str] | None = None) -> list[str]:
+def cells(data: DataDirectory, texts: dict[str, str], baseline: dict[str, str] | None = None) -> list[Cell]:
     """WER, its change, insertions and deletions."""
     score = score_hypotheses(data, texts, baseline=baseline)
-    change = score.changes["wer"] if baseline else None
-    return [
-        with_interval(score.wer, score.wer_ci),
-        with_interval(change.relative, change.relative_ci, signed=True) if change else "–",
-        percent(score.insertions / score.words),
-        percent(score.deletions / score.words),
-    ]
+    shares = (Rate(count / score.words) for count in (score.insertions, score.deletions))
+    return [score.rate(), score.change() if baseline else None, *shares]
 
 
 if __name__ == "__main__":

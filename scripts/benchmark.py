@@ -1,11 +1,11 @@
-"""The harness of the benchmarks in scripts/: rounds, processes, tables and the Markdown page.
+"""The harness of the benchmarks in scripts/: rounds, processes and the Markdown page.
 
     def main(*, data: Path, page: Page, base: str = "mini") -> None:
         times = rounds({"ours": ours, "theirs": theirs}, repeats=5)
         rows = [[name, f"{median(seconds):.2f}"] for name, seconds in times.items()]
-        page.write("Recognition", f"base {base}, {machine()}", table(["system", "seconds"], rows))
+        page.write("Recognition", f"base {base}, {machine()}", markdown_table(["system", "seconds"], rows))
 
-A benchmark imports this module before the library, so that it measures the library of this clone.
+Import this module before the library, so that the library of this clone is measured.
 """
 
 import mmap
@@ -13,7 +13,7 @@ import multiprocessing
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,6 @@ def machine() -> str:
     return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
-    """A Markdown table, whose first `left` columns are aligned to the left. Cells are written by `str`."""
-    marks = ["---" if number < left else "---:" for number in range(len(head))]
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in (head, marks, *rows))
-
-
 def log(line: str) -> None:
     """Print progress on stderr."""
     print(line, file=sys.stderr, flush=True)
@@ -99,10 +93,10 @@ def rounds(functions: Mapping[str, Callable], repeats: int, rotate: bool = True)
     return times
 
 
-def seconds_of(function: Callable) -> float:
+def seconds_of(function: Callable, *arguments: Any) -> float:
     """Wall-clock seconds of a call, until the GPU is done."""
     start = time.perf_counter()
-    function()
+    function(*arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
@@ -119,8 +113,3 @@ def resident_bytes() -> int:
     """Memory of this process on Linux; elsewhere 0."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * mmap.PAGESIZE if statm.exists() else 0
-
-
-def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` items, evenly spaced."""
-    return list(items[:: max(1, len(items) // count)][:count])

@@ -3,14 +3,11 @@
 
     python scripts/choose_gate.py 'GENERAL_DIR GENERAL_DIR' GENERAL_DEV_DIR 'accent=DIR orders=DIR …'
 
-In: data directories of general speech; a directory of general dev speech, from which the package's test
-clips are left out; for each kind of adapted speech a folder with train and dev. Out:
-`ia3_speech/mini/gate.safetensors` of the general speech, and `scripts/choose_gate.md`. For each shrinkage
-it shows: the distance, in units of the adapter's own speech, that 98 % of every kind's dev stay below; the
-margin in nats by which an adapter must beat the base, so that at most 2 % of general dev speech gets an
-adapter; the share of each kind's dev that then gets its adapter; the temperature that fits the gate's
-probabilities to dev. The constants of `ia3_speech/routing/gate.py` are the best row; among equal rows the
-row with the greatest shrinkage, since a folder may have only twenty utterances.
+Out: `ia3_speech/mini/gate.safetensors` of the general speech, and `scripts/choose_gate.md`: for each
+shrinkage the distance, in units of the adapter's own speech, that 98 % of every kind's dev stay below; the
+margin in nats with which at most 2 % of general dev speech gets an adapter; the share of each kind's dev that
+then gets its adapter; the temperature that fits the gate's probabilities to dev. The constants of
+`ia3_speech/routing/gate.py` are the best row; of equal rows that with the greatest shrinkage.
 """
 
 from pathlib import Path
@@ -29,12 +26,9 @@ from ia3_speech.routing.gate import MAX_SECONDS, GaussianGate, speech_statistics
 from ia3_speech.scoring.table import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "scripts/choose_gate.md"
 SHIPPED = ROOT / "ia3_speech/out_of_domain/librispeech_dev"
-MAX_UTTERANCES = {
-    "general": 510,
-    "train": 430,
-    "dev": 122,
-}  # utterances that are read of each set, evenly spaced
+MAX_UTTERANCES = {"general": 510, "train": 430, "dev": 122}  # that are read of each set, evenly spaced
 SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5)
 TEMPERATURES = np.geomspace(1, 30, 60)
 HEAD = """\
@@ -50,14 +44,13 @@ MAX_TOUCHED = 0.02  # of general dev speech
 MAX_FAR = 0.02  # of any kind's dev speech
 
 
-def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "scripts/choose_gate.md") -> None:
+def main(general: str, general_dev: Path, kinds: str) -> None:
     """Write the gate of mini, and the table.
 
     Args:
         general: data directories, with spaces between them
         general_dev: data directory
         kinds: NAME=DIR, with spaces between them, DIR with train and dev
-        out: the Markdown file
     """
     base = load_base("mini")
     folders = dict(kind.split("=", 1) for kind in kinds.split())
@@ -70,10 +63,7 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
     rows = []
     for shrinkage in SHRINKAGES:
         gate = GaussianGate(statistics[0], statistics[1:], shrinkage, max_distance=1.0)
-        ratios = [
-            gate.distances(points)[:, kind] / gate.max_distances[kind]
-            for kind, points in enumerate(dev[1:], 1)
-        ]
+        ratios = [gate.distances(p)[:, kind] / gate.max_distances[kind] for kind, p in enumerate(dev[1:], 1)]
         farthest = max(float(np.quantile(ratio, 1 - MAX_FAR)) for ratio in ratios)
         gate.max_distances *= farthest
         scores = [gate.scores(points) for points in dev]  # nats, the base's first
@@ -95,8 +85,8 @@ def main(general: str, general_dev: Path, kinds: str, out: Path = ROOT / "script
         for sets in (train, dev)
     )
     text = markdown_table(head, rows)
-    write_text(out, f"{HEAD}\n{text}\n- Utterances: {counts}; of dev: {dev_counts}.\n")
-    print(out.read_text("utf-8"), end="")
+    write_text(PAGE, f"{HEAD}\n{text}\n- Utterances: {counts}; of dev: {dev_counts}.\n")
+    print(text)
 
 
 def points_of(base: Base, data: Path, use: str) -> np.ndarray:

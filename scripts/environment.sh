@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
-# Source this, then `use_environment MODULE…` puts a Python that has these modules first on PATH.
-#
-# The active environment is used as it is where it has them. Otherwise it is the clone's .venv, which is made on
-# first use from pyproject.toml and its dependency groups: by uv where it is installed, else by `python3 -m venv`
-# and pip. The file .venv/ia3_speech_setup holds "unfinished" while packages are being installed, and afterwards
-# the checksum of the pyproject.toml that was installed: an interrupted set-up is made again, and an environment
-# that pyproject.toml has outgrown is brought up to date.
+# Source this, then `use_environment MODULE…` puts a Python that has these modules first on PATH: that of the active
+# environment, or of the clone's .venv, which uv, or `python3 -m venv` and pip, make on first use. .venv/ia3_speech_setup
+# holds "unfinished" while packages are being installed, and afterwards the checksum of pyproject.toml: an interrupted
+# set-up is made again, and an environment that pyproject.toml has outgrown is brought up to date.
 
 _ia3_root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 _ia3_venv=$_ia3_root/.venv
@@ -49,11 +46,7 @@ set_up_environment() {
   is_current && return
   local installer=pip python="" quiet=--quiet
   [[ ! -t 2 ]] || quiet=""
-  if command -v uv >/dev/null; then
-    installer=uv
-  else
-    python=$(find_python) || return 1
-  fi
+  if command -v uv >/dev/null; then installer=uv; else python=$(find_python) || return 1; fi
   if [[ -e $_ia3_venv || -L $_ia3_venv ]] &&
     { is_unfinished || ! has_modules "$_ia3_venv/bin/python" ia3_speech torch; }; then
     if is_foreign; then

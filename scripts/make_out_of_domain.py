@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""Write the out-of-domain speech of the package: a set that measures the cost of an adapter, and a set that
-training replays.
+"""Write the package's out-of-domain speech: to measure an adapter's cost, and to replay in training.
 
     python scripts/make_out_of_domain.py ../shared/data/read_english/dev librispeech_dev
     python scripts/make_out_of_domain.py ../shared/data/read_english/train librispeech_train --each 3 \\
         --shortest 4 --longest 10 --without 1673,1988,2078,2412,2803,652,777,84
 
-In: a Kaldi data directory of Ogg Opus files. Out: `ia3_speech/out_of_domain/NAME`, a Kaldi data directory
-with its audio: of each speaker clips of some seconds, evenly spaced through the sorted ids, or the shortest
-clips of a speaker with too few. The files are copied, so that nothing is encoded twice. Paths in wav.scp
-are relative to the directory. The speakers left out of librispeech_train are those of dev-clean.
+In: a Kaldi data directory of Ogg Opus files, which are copied, not encoded again. Out:
+`ia3_speech/out_of_domain/NAME`, a Kaldi data directory with its audio: of each speaker clips of some seconds,
+evenly spaced through the sorted ids, or the shortest clips. Without: the speakers of dev-clean.
 """
 
 import shutil

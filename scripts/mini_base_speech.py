@@ -2,15 +2,11 @@
 
     python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
 
-In: `english_mix/` and `read_english/{train,more,dev}` (Kaldi directories) and sentences. The command above
-writes two files into --cache: all recordings in one array (`waves.npy`, int16, memory-mapped) and
-`clips.json` (text, source, position in that array, starts of the words by forced alignment with an earlier
-base). Out: batches, each a function of (seed, step) only (but for espeak-ng's own noise), so that a run
-resumes at any step; and the dev sets. They leave out the voices and accents of the recipes' test speakers
-(`espeak.UNHEARD_…`).
-
-A model memorises eleven hours within ten epochs. Some clips are therefore cut: a few words of a clip,
-followed by a few words of another clip of the same source.
+In: `english_mix/` and `read_english/{train,more,dev}` (Kaldi directories) and sentences. Out: all recordings
+in --cache, with the starts of their words by forced alignment with an earlier base; batches, each a function
+of (seed, step) only (but for espeak-ng's own noise); and the dev sets. The voices and accents of the recipes'
+test speakers are left out. A model memorises eleven hours within ten epochs, so some clips are cut: a few
+words of a clip, followed by a few words of another clip of the same source.
 """
 
 import io
@@ -87,18 +83,6 @@ def read_kaldi(folder: Path, source: str | None = None) -> list[Clip]:
     return clips
 
 
-def read_clips(data: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
-    """(train, {name of a dev set: its clips}) of english_mix and read_english; prints what it leaves out."""
-    mix = read_kaldi(data / "english_mix")
-    train = [clip for i, clip in enumerate(mix) if i % DEV_EVERY]
-    train += read_kaldi(data / "read_english/train", "librispeech") + read_kaldi(data / "read_english/more")
-    usable = [c for c in train if MIN_SECONDS <= len(c.wave) / SAMPLE_RATE <= MAX_SECONDS]
-    left_out = {c.name for c in train} - {c.name for c in usable}
-    print(f"{len(train)} clips; left out, not {MIN_SECONDS} to {MAX_SECONDS} s long:", *left_out)
-    dev = read_kaldi(data / "read_english/dev", "dev")
-    return usable, {"read_english_dev": dev, "english_mix_dev": mix[::DEV_EVERY]}
-
-
 def main(*, data: Path, cache: Path, aligner: str) -> None:
     """Decode and align the recordings once, for train_mini_base.py: `read_cache` reads it.
 
@@ -109,21 +93,28 @@ def main(*, data: Path, cache: Path, aligner: str) -> None:
     """
     from transformers import Wav2Vec2ForCTC
 
-    train, dev = read_clips(data)
-    word_cuts(Wav2Vec2ForCTC.from_pretrained(aligner, dtype=torch.float32).eval(), train)
+    mix = read_kaldi(data / "english_mix")
+    train = [clip for i, clip in enumerate(mix) if i % DEV_EVERY]
+    train += read_kaldi(data / "read_english/train", "librispeech") + read_kaldi(data / "read_english/more")
+    usable = [c for c in train if MIN_SECONDS <= len(c.wave) / SAMPLE_RATE <= MAX_SECONDS]
+    left_out = {c.name for c in train} - {c.name for c in usable}
+    print(f"{len(train)} clips; left out, not {MIN_SECONDS} to {MAX_SECONDS} s long:", *left_out)
+    word_cuts(Wav2Vec2ForCTC.from_pretrained(aligner, dtype=torch.float32).eval(), usable)
+    sets = {"train": usable, "read_english_dev": read_kaldi(data / "read_english/dev", "dev")}
+    sets["english_mix_dev"] = mix[::DEV_EVERY]
     cache.mkdir(parents=True, exist_ok=True)
     rows, at = [], 0
-    for where, clips in {"train": train, **dev}.items():
+    for where, clips in sets.items():
         for c in clips:
             row = {"set": where, "name": c.name, "source": c.source, "text": c.text, "cuts": c.cuts}
             rows.append(row | {"start": at, "end": at + len(c.wave)})
             at += len(c.wave)
-    np.save(cache / "waves.npy", np.concatenate([c.wave for clips in (train, *dev.values()) for c in clips]))
+    np.save(cache / "waves.npy", np.concatenate([c.wave for clips in sets.values() for c in clips]))
     (cache / "clips.json").write_text(json.dumps(rows))
 
 
 def read_cache(cache: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
-    """What `read_clips` returned, with word cuts; the samples stay on disk until they are used."""
+    """The clips of train, {name of a dev set: its clips}; the samples stay on disk until they are used."""
     waves = np.load(cache / "waves.npy", mmap_mode="r")
     sets: dict[str, list[Clip]] = {}
     for row in json.loads((cache / "clips.json").read_text()):

@@ -10,11 +10,8 @@
     ia3-speech lm a.txt --mix b.arpa.gz c.arpa.gz --dev $data/read_english/dev --prune 1e-7 --digits 2 \\
         --out ia3_speech/mini/lm.arpa.gz
 
-In: `english_sentences.txt` (addresses of US presidents), the transcripts of `read_english/{train,more}` and
-`english_mix` (without its dev utterances), "Moby Dick" and the King James Bible. Out: one sentence per
-line, without sentences that share four words in a row with a transcript of a held-out set (read_english/dev,
-librispeech_237, speechocean762, barista_orders, medical_notes, minds14) where such sequences make up more
-than 40 % of the sentence.
+Out: one sentence per line, without sentences that share four words in a row with a transcript of a held-out
+set where such sequences make up more than 40 % of the sentence.
 """
 
 import csv
@@ -95,13 +92,9 @@ def without_held_out(lines: Iterable[str], held_out: Iterable[str]) -> Iterator[
 
 
 def main(
-    *,
-    data: Path,
-    out: Path,
-    moby_dick: Path | None = None,
-    bible: Path | None = None,
+    *, data: Path, out: Path, moby_dick: Path | None = None, bible: Path | None = None,
     only_books: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write the text.
 
     Args:

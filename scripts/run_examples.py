@@ -3,19 +3,10 @@
     python scripts/run_examples.py docs/transcribe.md          # writes the outputs into the page
     python scripts/run_examples.py --check docs/transcribe.md  # code 1 where one differs
 
-In a block of a Markdown page that starts with ```console, a line that starts with `$ ` is a command (a line
-that ends in a backslash is continued). The lines until the next command are its output on stdout and stderr.
-All commands of a page run in order in one folder, which contains
-
-    audio, speech        the package's out-of-domain recordings, and the data directory that they belong to
-    doctor, caller       data directories doctor/{train,dev} …, each read by a voice of espeak-ng
-    visit.wav, call.wav  the doctor dictates, with pauses; both on the telephone, the doctor on the left
-    note.wav             the same dictation, with pauses around comma and new line
-    exp/doctor, exp/caller  adapters, trained on each of them for three epochs
-    example.py           the page's Python blocks, one after another
-
-The registry of adapters is in this folder too. The script needs the package espeakng-loader (dependency
-group `demo`).
+In a block that starts with ```console, a line that starts with `$ ` is a command (a line that ends in a
+backslash is continued), and the lines until the next command are its output on stdout and stderr. All
+commands of a page run in order in one folder with the files that `prepare` makes, which is the registry of
+adapters too. The script needs the package espeakng-loader (dependency group `demo`).
 """
 
 import difflib
@@ -24,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -73,20 +65,13 @@ SENTENCES = {
     ),
 }
 PAUSE_SECONDS, NOISE = 0.8, 1e-3  # after phrases; of full scale, since no room is silent
-VISIT = (  # phrase, pause after it
-    ("no fever comma blood pressure one hundred and thirty over eighty", PAUSE_SECONDS),
-    ("full stop increase metformin to five hundred", PAUSE_SECONDS),
-    ("milligrams twice a day full stop", PAUSE_SECONDS),
-    ("new line review in two weeks full stop", PAUSE_SECONDS),
+VISIT = (  # phrases, the doctor's
+    "no fever comma blood pressure one hundred and thirty over eighty",
+    "full stop increase metformin to five hundred",
+    "milligrams twice a day full stop",
+    "new line review in two weeks full stop",
 )
-NOTE = (
-    ("no fever", 0.5),
-    ("comma", 0.5),
-    ("blood pressure one hundred and thirty over eighty", PAUSE_SECONDS),
-    *VISIT[1:3],
-    ("new line", PAUSE_SECONDS),
-    ("review in two weeks full stop", PAUSE_SECONDS),
-)
+NOTE = ("blood pressure one hundred and thirty over eighty", *VISIT[1:3], "new line", VISIT[3][9:])
 CALL = (  # in turn, the doctor first
     "how is your blood pressure today",
     "it is high and i have no fever",
@@ -107,7 +92,9 @@ def prepare(folder: Path) -> None:
             recorded = synthesize([(utterance, voice) for utterance in spoken], out / "audio" / name)
             write_data_directory(out / name, recorded)
     espeak = Espeak()
-    for name, phrases in (("visit", VISIT), ("note", NOTE)):
+    pauses = {"visit": [*product(VISIT, [PAUSE_SECONDS])]}
+    pauses["note"] = [("no fever", 0.5), ("comma", 0.5), *product(NOTE, [PAUSE_SECONDS])]
+    for name, phrases in pauses.items():
         waves = [speak(espeak, text, "doctor", seconds) for text, seconds in phrases]
         write_wave(folder / f"{name}.wav", np.concatenate(waves))
     call = []  # (samples, 2) of each phrase

@@ -6,8 +6,7 @@
 #   bash scripts/slurm.sh                        egs/speaker_adaptation's twelve voices, both ways, in eight jobs
 #   bash scripts/slurm.sh sbatch --wait a.sh     any command, with Slurm's own in it
 #
-# As root. munged, slurmctld and slurmd run from a folder of their own, and end with the command. The node pretends to
-# have eight processors and 64 GB, so that as many jobs run at once.
+# As root. The node pretends to have eight processors and 64 GB, so that as many jobs run at once.
 set -euo pipefail
 root=$(CDPATH="" cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PATH=$PATH:/usr/sbin

@@ -1,29 +1,22 @@
 """Train the mini base: Whisper base's encoder in a plain `Wav2Vec2ForCTC`, fine-tuned with CTC on English.
 
-    python ../shared/models/whisper_base.py exp/whisper-base  # where the hub can't be reached
     python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
-    python scripts/train_mini_base.py --data ../shared/data --cache exp/speech --whisper exp/whisper-base \
-        --out exp/mini_base --minutes 120
+    python scripts/train_mini_base.py --data ../shared/data --cache exp/speech --out exp/mini_base
 
-In: the recordings of `english_mix/` and `read_english/` (`mini_base_speech.py`), `english_sentences.txt`
-(spoken on the fly by espeak-ng and flite), Whisper's encoder. Out, in --out: `best/` (fp16 model.safetensors,
-processor files, model card: the base as it ships, to be copied to ia3_speech/mini), `checkpoint.pt` (a killed
-run resumes from it), `log.jsonl`. `--init FOLDER` starts from an earlier result.
-
-With --upper-layers the head and that many layers train on hidden states that are computed once. A run without
-it then trains the whole encoder, with rates that fall from layer to layer downwards: high rates there make
-the encoder forget other voices. The weights also decay towards where they started (L2-SP, arXiv
-1802.01483), and their running average is evaluated and shipped.
+In: the recordings that `mini_base_speech.py` wrote, sentences for espeak-ng and flite, Whisper's encoder.
+Out, in --out: `best/` (the base as it ships, to be copied to ia3_speech/mini), `checkpoint.pt` (a killed run
+resumes from it), `log.jsonl`. Learning rates fall from layer to layer downwards: high rates there make the
+encoder forget other voices. The weights also decay towards where they started (L2-SP, arXiv 1802.01483), and
+their running average is evaluated and shipped.
 """
 
 import json
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +35,7 @@ from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.errors import UserError  # noqa: E402
+from ia3_speech.model.location import MINI  # noqa: E402
 from ia3_speech.model.precision import in_bfloat16  # noqa: E402
 from ia3_speech.model.sharing import structural_copy  # noqa: E402
 from ia3_speech.training.steps import seed_step  # noqa: E402
@@ -51,11 +45,8 @@ PATHS = ("data", "cache", "whisper", "out", "init")  # options that the model ca
 SHIPPED_MASKS = 0.05  # mask_time_prob of the shipped configuration
 DECAY_TO_START = 0.2  # times the learning rate
 PIECES = 0.4  # share of clips of which a few words are cut out
-DEV_WEIGHTS = {
-    "read_english_dev": 0.6,
-    "english_mix_dev": 0.25,
-    "espeak_dev": 0.15,
-}  # of the WER that selects
+# Of the WER that selects
+DEV_WEIGHTS = {"read_english_dev": 0.6, "english_mix_dev": 0.25, "espeak_dev": 0.15}
 CARD = ROOT / "scripts/mini_base_card.md"
 
 
@@ -68,8 +59,8 @@ class Options:
         cache: folder that mini_base_speech.py wrote
         whisper: Whisper encoder, a folder or a hub id
         out: where best/, checkpoint.pt and log.jsonl go
-        upper_layers: train only the head and this many upper layers (0: the head), on hidden states that are
-            computed once and kept in --out
+        upper_layers: train only the head and this many upper layers, on hidden states that are computed once
+            and stay in --out
         cached_hours: hours of augmented speech whose hidden states are kept
         minutes: of training in the whole schedule (all runs of one --out together)
         init: start from this folder (an earlier best/) instead of the transplant
@@ -105,32 +96,12 @@ class Options:
     bf16: bool = False
 
 
-def processor():
-    """29 entries: <pad> is the blank and 0, |, ', a–z; nothing special above, no bos, no eos."""
-    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+class SharedDropout(nn.Dropout1d):
+    """Dropout of whole channels, one draw for all frames of an utterance (variational, arXiv 1512.05287).
+    A draw for every element takes a third of a training step on a CPU."""
 
-    with tempfile.TemporaryDirectory() as folder:
-        vocabulary = Path(folder) / "vocab.json"
-        vocabulary.write_text(json.dumps({c: i for i, c in enumerate(CHARACTERS)}))
-        marks = {"unk_token": "<pad>", "pad_token": "<pad>", "bos_token": None, "eos_token": None}
-        tokenizer = Wav2Vec2CTCTokenizer(
-            str(vocabulary), word_delimiter_token="|", do_lower_case=True, **marks
-        )
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
-    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
-
-
-def parameter_groups(model, options: Options) -> list[dict]:
-    """AdamW's groups: the head, then the layers from the top down."""
-    body = model.wav2vec2
-    layers = [*reversed(body.encoder.layers)][: options.upper_layers]
-    head = [*body.adapter.parameters(), *model.lm_head.parameters()]
-    groups = [{"params": head, "peak": options.head_rate, "name": "head"}]
-    for depth, layer in enumerate(layers):
-        parameters = [*layer.parameters(), *(body.encoder.layer_norm.parameters() if depth == 0 else [])]
-        rate = options.rate * options.layer_decay**depth
-        groups.append({"params": parameters, "peak": rate, "name": f"-{depth}"})
-    return groups
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 def schedule(part: float) -> float:
@@ -155,82 +126,65 @@ class UpperLayers:
     speech, which the layers below compute once, as files in `folder`."""
 
     def __init__(self, model, material: TrainingSpeech, folder: Path, layers: int, hours: float):
-        self.model, self.folder = model, folder
-        below = len(model.wav2vec2.encoder.layers) - layers
-        self.layers = model.wav2vec2.encoder.layers[below:]
+        self.model, self.folder = structural_copy(model), folder
+        body = self.model.wav2vec2
+        below = len(body.encoder.layers) - layers
         folder.mkdir(exist_ok=True)
         file = folder / "batches.json"
         if not file.exists():
-            self.compute(material, hours)
-            file.write_text(str(self.count))
+            file.write_text(str(self.compute(model, material, hours, below)))
         self.count = int(file.read_text())
+        body.feature_extractor.forward = lambda hidden: hidden.transpose(1, 2)
+        body.feature_projection.forward = lambda hidden: (hidden, hidden)
+        body.masked_spec_embed = nn.Parameter(torch.zeros_like(body.masked_spec_embed), requires_grad=False)
+        body.encoder.layers = body.encoder.layers[below:]
+        body.encoder.pos_conv_embed = nn.Module()
+        body.encoder.pos_conv_embed.forward = torch.zeros_like
 
     @torch.no_grad()
-    def compute(self, material: TrainingSpeech, hours: float) -> None:
+    def compute(self, model, material: TrainingSpeech, hours: float, below: int) -> int:
+        """Write the batches; returns their number."""
         from safetensors.torch import save_file
 
-        body = structural_copy(self.model).eval().wav2vec2
-        encoder = body.encoder
-        encoder.pos_conv_embed = Sinusoid(sinusoid_of(encoder.pos_conv_embed))
-        encoder.forward = torch.autocast("cpu", torch.bfloat16)(encoder.forward)
+        body = structural_copy(model).eval().wav2vec2
+        body.encoder.pos_conv_embed = Sinusoid(sinusoid_of(body.encoder.pos_conv_embed))
+        body.encoder.forward = torch.autocast("cpu", torch.bfloat16)(body.encoder.forward)
+        body.encoder.layers, body.encoder.layer_norm = body.encoder.layers[:below], nn.Identity()
         body.adapter = None
-        if self.layers:
-            encoder.layers = encoder.layers[: -len(self.layers)]
-            encoder.layer_norm = nn.Identity()
-        seconds, self.count, started = 0.0, 0, time.monotonic()
-        for waves, lengths, labels in prefetched(material.batch, 50_000_000):
+        seconds = 0.0
+        for count, (waves, lengths, labels) in enumerate(prefetched(material.batch, 50_000_000)):
             if seconds >= hours * 3600:
-                break
+                return count
             mask = torch.arange(waves.shape[1]) < lengths[:, None]
-            hidden = body(waves, attention_mask=mask.long()).last_hidden_state
-            frames = self.model._get_feat_extract_output_lengths(lengths, add_adapter=False)
-            file = self.folder / f"{self.count}.safetensors"
-            state = {"hidden": hidden.bfloat16(), "frames": frames, "labels": labels, "samples": lengths}
-            save_file({k: v.contiguous() for k, v in state.items()}, file)
+            hidden = body(waves, attention_mask=mask.long()).last_hidden_state.bfloat16()
+            state = {"hidden": hidden.contiguous(), "lengths": lengths, "labels": labels.contiguous()}
+            save_file(state, self.folder / f"{count}.safetensors")
             seconds += float(lengths.sum()) / SAMPLE_RATE
-            self.count += 1
-            if self.count % 200 == 0:
-                print(f"{seconds / 3600:.1f} h computed in {time.monotonic() - started:.0f} s", flush=True)
 
-    def batch(self, step: int) -> dict[str, torch.Tensor]:
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The batch of a step; each epoch has another order."""
         from safetensors.torch import load_file
 
         order = np.random.default_rng(step // self.count).permutation(self.count)
-        return load_file(self.folder / f"{order[step % self.count]}.safetensors")
-
-    def loss(self, batch: dict[str, torch.Tensor], masks: float) -> torch.Tensor:
-        from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
-
-        model, hidden = self.model, batch["hidden"]
-        mask = torch.arange(hidden.shape[1]) < batch["frames"][:, None]
-        if masks:
-            hidden = hidden.clone()
-            span = model.config.mask_time_length
-            hidden[torch.from_numpy(_compute_mask_indices(mask.shape, masks, span, mask.long(), 2))] = 0
-        with torch.autocast("cpu", torch.bfloat16):
-            for layer in self.layers:
-                hidden = layer(hidden, attention_mask=torch.where(mask, 0.0, -1e4)[:, None, None].bfloat16())
-                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-            if self.layers:
-                hidden = model.wav2vec2.encoder.layer_norm(hidden)
-            hidden = model.wav2vec2.adapter(hidden)
-            logits = model.lm_head(model.dropout(hidden)).float()
-        labels = batch["labels"]
-        lengths = model._get_feat_extract_output_lengths(batch["samples"])
-        targets, lengths_of_targets = labels.masked_select(labels >= 0), (labels >= 0).sum(1)
-        logs = logits.log_softmax(-1).transpose(0, 1)
-        return nn.functional.ctc_loss(logs, targets, lengths, lengths_of_targets, zero_infinity=True)
+        state = load_file(self.folder / f"{order[step % self.count]}.safetensors")
+        return state["hidden"].float(), state["lengths"], state["labels"]
 
 
 class Trainer:
     def __init__(self, model, material: TrainingSpeech, devs: dict, options: Options):
-        self.upper = None
+        self.model, self.devs, self.options = model, devs, options
+        self.trained, self.batch_of = model, material.batch  # what trains, and its batches
         if options.upper_layers is not None:
             folder = options.out / "hidden"
-            self.upper = UpperLayers(model, material, folder, options.upper_layers, options.cached_hours)
-        self.model, self.material, self.devs, self.options = model, material, devs, options
-        self.groups = parameter_groups(model, options)
+            upper = UpperLayers(model, material, folder, options.upper_layers, options.cached_hours)
+            self.trained, self.batch_of = upper.model, upper.batch
+        body = model.wav2vec2
+        head = [*body.adapter.parameters(), *model.lm_head.parameters()]
+        self.groups = [{"params": head, "peak": options.head_rate, "name": "head"}]
+        for depth, layer in enumerate([*reversed(body.encoder.layers)][: options.upper_layers]):
+            parameters = [*layer.parameters(), *(body.encoder.layer_norm.parameters() if depth == 0 else [])]
+            rate = options.rate * options.layer_decay**depth
+            self.groups.append({"params": parameters, "peak": rate, "name": f"-{depth}"})
         self.parameters = [p for g in self.groups for p in g["params"]]
         model.requires_grad_(False)
         for p in self.parameters:
@@ -242,15 +196,16 @@ class Trainer:
         self.start = [p.detach().clone() for p in self.parameters]
         self.average = [p.detach().clone() for p in self.parameters]
         self.positions = model.wav2vec2.encoder.pos_conv_embed
-        self.low_precision = [model.wav2vec2.encoder, model.wav2vec2.adapter]
-        self.forwards = [module.forward for module in self.low_precision]
         self.sinusoid = Sinusoid(sinusoid_of(self.positions))
+        model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
+        body = self.trained.wav2vec2
+        self.forwards = {module: module.forward for module in (body.encoder, body.adapter)}
         self.step, self.elapsed, self.best, self.audio = 0, 0.0, float("inf"), 0.0
         self.losses: list[float] = []
 
     def run(self) -> None:
         evaluated, end = self.elapsed, self.options.minutes * 60
-        batches = prefetched(self.upper.batch if self.upper else self.material.batch, self.step)
+        batches = prefetched(self.batch_of, self.step)
         while self.elapsed < end:
             tick = time.monotonic()
             self.train_step(next(batches))
@@ -273,13 +228,9 @@ class Trainer:
                 p.requires_grad_(not alone)
         late = self.elapsed > 0.85 * options.minutes * 60
         model.config.mask_time_prob = SHIPPED_MASKS if late else options.masks
-        if self.upper:
-            lengths = batch["samples"]
-            loss = self.upper.loss(batch, model.config.mask_time_prob)
-        else:
-            waves, lengths, labels = batch
-            mask = torch.arange(waves.shape[1]) < lengths[:, None]
-            loss = model(waves, attention_mask=mask.long(), labels=labels).loss
+        features, lengths, labels = batch
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        loss = self.trained(features, attention_mask=mask.long(), labels=labels).loss
         if not torch.isfinite(loss):
             raise UserError(f"step {self.step}: the loss is {loss.item()}; the last checkpoint is unchanged")
         loss.backward()
@@ -297,12 +248,11 @@ class Trainer:
         self.audio += float(lengths.sum()) / SAMPLE_RATE
 
     def mode(self, training: bool) -> None:
-        """Replace the positional convolution by its table; in training with --bf16, run the encoder in
-        bfloat16. The front end can't: its logarithm and large constants need float32."""
-        self.model.train(training)
-        self.model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
-        for module, forward in zip(self.low_precision, self.forwards, strict=True):
-            low = training and self.options.bf16 and not self.upper
+        """In training with --bf16, run the encoder in bfloat16. The front end can't: its logarithm and large
+        constants need float32."""
+        self.trained.train(training)
+        for module, forward in self.forwards.items():
+            low = training and self.options.bf16
             module.forward = partial(in_bfloat16, forward, "cpu") if low else forward
 
     def evaluate(self) -> None:
@@ -315,32 +265,29 @@ class Trainer:
         started = time.monotonic()
         scores = {name: word_errors(self.model, items) for name, items in self.devs.items()}
         dev = float(sum(DEV_WEIGHTS[name] * s["wer"] for name, s in scores.items()))
-        row = {"step": self.step, "minutes": round(self.elapsed / 60, 1)}
-        row |= {"hours_heard": round(self.audio / 3600, 2)}
-        row |= {"loss": round(float(np.mean(self.losses[-100:])), 4) if self.losses else None}
-        row |= {"dev": round(dev, 4), "best": round(min(dev, self.best), 4)}
-        row |= {"seconds_to_evaluate": round(time.monotonic() - started)}
+        row = {
+            "step": self.step, "minutes": round(self.elapsed / 60, 1),
+            "hours_heard": round(self.audio / 3600, 2), "loss": round(float(np.mean(self.losses[-100:])), 4),
+            "dev": round(dev, 4), "best": round(min(dev, self.best), 4),
+            "seconds_to_evaluate": round(time.monotonic() - started),
+        }  # fmt: skip
         row |= {f"{n}_{k}": round(v, 4) for n, s in scores.items() for k, v in s.items()}
         if dev < self.best:
             self.best = dev
             self.model.wav2vec2.encoder.pos_conv_embed = self.positions
             save(self.model, self.options.out / "best", history(self.options, row))
+            self.model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
         with torch.no_grad():
             for p, mine in zip(self.parameters, trained, strict=True):
                 p.copy_(mine)
         print(json.dumps(row), flush=True)
         with (self.options.out / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
-        self.checkpoint()
-
-    def checkpoint(self) -> None:
         state = {
-            "parameters": [p.detach() for p in self.parameters],
-            "average": self.average,
-            "start": self.start,
+            "parameters": [p.detach() for p in self.parameters], "average": self.average, "start": self.start,
             "optimizer": self.optimizer.state_dict(),
             "numbers": [self.step, self.elapsed, self.best, self.audio],
-        }
+        }  # fmt: skip
         with replacing(self.options.out / "checkpoint.pt") as new:
             torch.save(state, new)
 
@@ -376,11 +323,13 @@ def word_errors(model, items: list[tuple[np.ndarray, str]]) -> dict[str, float]:
 
 def save(model, folder: Path, runs: list[dict]) -> None:
     """fp16 on disk, float32 when loaded; the folder loads with transformers alone."""
+    from transformers import Wav2Vec2Processor
+
     with replacing(folder) as new:
         new.mkdir()
         state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
         model.save_pretrained(new, state_dict=state)
-        processor().save_pretrained(new)
+        Wav2Vec2Processor.from_pretrained(MINI).save_pretrained(new)
         config = json.loads((new / "config.json").read_text())
         config |= {"dtype": "float32", "mask_time_prob": SHIPPED_MASKS}
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -392,14 +341,10 @@ def history(options: Options, row: dict) -> list[dict]:
     """The runs that made the weights: those of --init, then this run so far."""
     file = options.init / HISTORY if options.init else None
     before = json.loads(file.read_text()) if file and file.exists() else []
-    changed = []
-    for field in fields(Options):
-        value = getattr(options, field.name)
-        if field.name not in PATHS and value != field.default:
-            flag = f"--{field.name.replace('_', '-')}"
-            changed.append(flag if value is True else f"{flag} {value}")
-    changed += [f"--init ROW_{len(before)}"] if options.init else []
-    return [*before, {"command": " ".join(["train_mini_base.py", *changed]), "seed": options.seed, **row}]
+    words = iter(sys.argv[1:])  # without paths
+    flags = [word for word in words if not (word.lstrip("-") in PATHS and next(words, True))]
+    flags += ["--init", f"ROW_{len(before)}"] if options.init else []
+    return [*before, {"command": " ".join(["train_mini_base.py", *flags]), "seed": options.seed, **row}]
 
 
 def card(runs: list[dict]) -> str:
@@ -424,27 +369,14 @@ def main(options: Options) -> None:
     else:
         chosen = np.random.default_rng(options.seed).choice(len(clips), 40, replace=False)  # for the fit
         model = transplant(options.whisper, [clips[i].normalized() for i in chosen])
-    set_dropout(model, options.dropout)
+    for layer in model.wav2vec2.encoder.layers:  # the configuration that ships has 0
+        layer.dropout = layer.feed_forward.output_dropout = SharedDropout(options.dropout)
+        layer.feed_forward.intermediate_dropout = SharedDropout(options.dropout)
+    model.dropout = SharedDropout(options.dropout)
     material = TrainingSpeech(clips, sentences, options.seed, options.batch_seconds, PIECES)
     trainer = Trainer(model, material, dev_sets(dev, of_dev), options)
     trainer.resume()
     trainer.run()
-
-
-class SharedDropout(nn.Dropout1d):
-    """Dropout of whole channels, one draw for all frames of an utterance (variational, arXiv 1512.05287).
-    A draw for every element takes a third of a training step on a CPU."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
-
-
-def set_dropout(model, p: float) -> None:
-    """Set dropout in the modules; the configuration that ships has 0."""
-    for layer in model.wav2vec2.encoder.layers:
-        layer.dropout = layer.feed_forward.output_dropout = SharedDropout(p)
-        layer.feed_forward.intermediate_dropout = SharedDropout(p)
-    model.dropout = SharedDropout(p)
 
 
 if __name__ == "__main__":

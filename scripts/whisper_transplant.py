@@ -2,10 +2,9 @@
 
     model = transplant("openai/whisper-tiny.en", waves)      # waves: some 30 utterances for one ridge fit
 
-Both encoders make one frame each 20 ms and share the pre-norm transformer layer. They differ in what stands
-before it: Whisper takes 80 log-mel bands and adds sinusoids, Wav2Vec2 takes the waveform through four
-convolutions, each with a layer norm and a GELU, and learns positions by convolution. So the log-mel
-spectrogram, the sinusoids, and the ways around six layer norms are written out as weights:
+Both encoders make one frame each 20 ms and share the pre-norm transformer layer. Whisper takes 80 log-mel
+bands and adds sinusoids; Wav2Vec2 takes the waveform through four convolutions, each with a layer norm and a
+GELU, and learns positions by convolution. So the spectrogram and the sinusoids are written out as weights:
 
     waveform, zero mean, unit variance
       │  conv 0   400 taps, stride 160: Hann-windowed cosines and sines of 201 bins, each with both signs
@@ -13,24 +12,16 @@ spectrogram, the sinusoids, and the ways around six layer norms are written out 
       │  conv 1   1 tap: M_b, the rectified bins under mel filter b, compared with six thresholds t
       │  GELU     GELU((M_b − t)/(t/2)): hinges, of which a logarithm is a weighted sum (ridge fit)
       │  conv 2   3 taps: Whisper's first convolution times that fit
-      │  GELU     ┌──────────────┐
-      │  conv 3   │ Whisper's own│ 3 taps, stride 2
-      │  GELU     └──────────────┘
+      │  conv 3   3 taps, stride 2: Whisper's own
       │  feature projection: undoes its layer norm, takes the mean off, adds the offset −D
       ├──────► positional convolution: Σ of (sinusoid's increments / −D) · (−D) = the sinusoid ; bias +D
       ▼   +  ◄─┘
     transformer layers and the final norm, copied
 
 **Transparent layer norm.** y = (z − mean)/std · w + b. Extra channels hold constants ±C so large that they
-alone make the std, and the real channels sum to zero (by signs in conv 0, by balance channels elsewhere):
-with w = C·√(n/N) for the real channels (n constants, N channels) and 0 for the others, y = z.
-
-       real z (small)     balance: −Σz      +C +C … −C −C
-      └──────┬───────┘   └─────┬─────┘     └──────┬───────┘
-         w = C√(n/N)         w = 0              w = 0
-
-Every stored number stays under 60,000, so fp16 holds it: where C√(n/N) would not, the convolution is scaled
-down and the norm's weight with it.
+alone make the std, and the real channels sum to zero (by signs in conv 0, by balance channels, −Σz,
+elsewhere): with w = C·√(n/N) for the real channels (n constants, N channels) and 0 for the others, y = z.
+Every stored number stays under 60,000, so that fp16 holds it.
 """
 
 from dataclasses import dataclass
@@ -151,16 +142,17 @@ def write_transparent(
     layer.layer_norm.bias.zero_()
 
 
-def mel_sums(layer: nn.Module, whisper: Whisper, wave: np.ndarray) -> np.ndarray:
-    """(samples,) → (frames, 80): M, the rectified bins under each mel filter (amplitudes, not powers)."""
-    rectified = layer(torch.from_numpy(wave)[None, None])[0, : 4 * BINS].reshape(4, BINS, -1).sum(0)
-    return rectified.T.numpy() @ np.sqrt(whisper.mel)
-
-
 def write_log_mel(convs: nn.ModuleList, whisper: Whisper, waves: list[np.ndarray]) -> None:
     """Conv 1: hinges on the mel sums. Conv 2, 3: Whisper's, the first times the fit log-mel ≈ A·hinges+c."""
-    sums = np.concatenate([mel_sums(convs[0], whisper, wave) for wave in waves])
-    targets = np.concatenate([aligned_log_mel(whisper, wave) for wave in waves])
+    sums, targets = [], []
+    for wave in waves:  # M: the rectified bins under each mel filter (amplitudes, not powers)
+        rectified = convs[0](torch.from_numpy(wave)[None, None])[0, : 4 * BINS].reshape(4, BINS, -1).sum(0)
+        sums.append(rectified.T.numpy() @ np.sqrt(whisper.mel))
+        # Whisper's log-mel on the frames of conv 0, whose frame j is centred at 160·j + 200 (FFT / 2): cut so
+        # that Whisper's frame 1 is centred there too; its frame 0 looks into a reflection.
+        padded = np.concatenate([np.zeros(HOP, np.float32), wave, np.zeros(FFT, np.float32)])
+        targets.append(whisper.log_mel(padded[FFT // 2 :])[1 : (len(wave) - FFT) // HOP + 2])
+    sums, targets = np.concatenate(sums), np.concatenate(targets)
     top = np.quantile(sums, 0.999, axis=0)
     bottom = np.maximum(np.quantile(sums, 0.02, axis=0), top / 300)
     thresholds = bottom * (top / bottom) ** (np.arange(HINGES)[:, None] / HINGES)  # (6, 80)
@@ -197,14 +189,6 @@ def write_log_mel(convs: nn.ModuleList, whisper: Whisper, waves: list[np.ndarray
 def zeros(layer: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     """Weight (out, in, taps) and bias (out,) of a convolution, all zero."""
     return np.zeros(tuple(layer.conv.weight.shape)), np.zeros(layer.conv.out_channels)
-
-
-def aligned_log_mel(whisper: Whisper, wave: np.ndarray) -> np.ndarray:
-    """Whisper's log-mel on the frames of conv 0, whose frame j is centred at 160·j + 200 (FFT / 2)."""
-    frames = (len(wave) - FFT) // HOP + 1
-    # Cut so that Whisper's frame 1 is centred there too: its frame 0 looks into a reflection.
-    padded = np.concatenate([np.zeros(HOP, np.float32), wave, np.zeros(FFT, np.float32)])
-    return whisper.log_mel(padded[FFT // 2 :])[1 : frames + 1]
 
 
 def write_projection(projection: nn.Module) -> None:
@@ -267,22 +251,14 @@ def sinusoid_of(positional: nn.Module) -> torch.Tensor:
 
 def copy_layers(encoder: nn.Module, whisper: nn.Module) -> None:
     """The same pre-norm layer under other names; Whisper's key projection has no bias."""
-    names = {
-        "attention.q_proj": "self_attn.q_proj",
-        "attention.k_proj": "self_attn.k_proj",
-        "attention.v_proj": "self_attn.v_proj",
-        "attention.out_proj": "self_attn.out_proj",
-        "layer_norm": "self_attn_layer_norm",
-        "feed_forward.intermediate_dense": "fc1",
-        "feed_forward.output_dense": "fc2",
-        "final_layer_norm": "final_layer_norm",
-    }
+    projections = {f"attention.{name}_proj": f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")}
+    names = projections | {
+        "layer_norm": "self_attn_layer_norm", "final_layer_norm": "final_layer_norm",
+        "feed_forward.intermediate_dense": "fc1", "feed_forward.output_dense": "fc2",
+    }  # fmt: skip
+    pairs = [(encoder.layer_norm, whisper.layer_norm)]
     for ours, theirs in zip(encoder.layers, whisper.layers, strict=True):
-        for name, source in names.items():
-            copy_module(ours.get_submodule(name), theirs.get_submodule(source))
-    copy_module(encoder.layer_norm, whisper.layer_norm)
-
-
-def copy_module(ours: nn.Module, theirs: nn.Module) -> None:
-    ours.weight.copy_(theirs.weight)
-    ours.bias.zero_() if theirs.bias is None else ours.bias.copy_(theirs.bias)
+        pairs += [(ours.get_submodule(name), theirs.get_submodule(other)) for name, other in names.items()]
+    for ours, theirs in pairs:
+        ours.weight.copy_(theirs.weight)
+        ours.bias.zero_() if theirs.bias is None else ours.bias.copy_(theirs.bias)

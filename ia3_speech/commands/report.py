@@ -7,20 +7,18 @@ percent, and the bounds of an interval have separate columns. --figures DIR writ
 
 Included if they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
 decode_greedy_out_of_domain/score.json beside DECODE_DIR; the texts of base and adapter decoded with other
-searches; curve.json and trade_off.json in the folder above (results/curve_files.py documents their formats).
-Audio files are linked; --embed-audio copies them into the page. A browser prints a single page of it: the
-sentences, the error rates and the notes.
+searches; curve.json and trade_off.json in the folder above. Audio files are linked; --embed-audio copies them
+into the page. A browser prints a single page of it: the sentences, the error rates and the notes.
 """
 
 from pathlib import Path
 
-from ia3_speech.adapters.record import read_summary
 from ia3_speech.atomic import write_text
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.charts import HINT
-from ia3_speech.report.data import find_report_files, read_report_data
+from ia3_speech.report.data import read_report
 from ia3_speech.report.figures import report_figures, write_figures
 from ia3_speech.report.page import make_page, title_of_record
 from ia3_speech.report.tables import report_tables, tables_folder, write_table_files
@@ -55,27 +53,18 @@ def main(
             without .html
         force: write the page again even if its inputs are the same as before
     """
-    files = find_report_files(decode_dir, baseline, training, curve)
+    report = read_report(data, decode_dir, baseline, training, curve)
     out = out or decode_dir / "report.html"
-    adapter = files.get("adapter")
-    folders = [decode_dir, *files["others"], *([files["baseline"]] if "baseline" in files else [])]
+    decoded = [report.system, *report.others, *([report.baseline] if report.baseline else [])]
     names = ("text", "score.json", "decode.json", CONFIDENCES)
-    decoded = {
-        "decode_dir": [folder / name for folder in folders for name in names],
-        "adapter": sorted(adapter.glob("*.safetensors")) if adapter else None,
-    }
-    others = {name: file for name, file in files.items() if name not in ("others", "baseline")}
-    inputs = Inputs(
-        {"data": data} | others | decoded,
-        {
-            "embed_audio": embed_audio,
-            "allow_pipes": allow_pipes or None,
-            "title": adapter and title_of_record(read_summary(adapter)),
-        },
-    )
+    sources = {"data": data, "decode_dir": [system.folder / name for system in decoded for name in names]}
+    sources |= report.files
+    if adapter := report.files.get("adapter"):  # a title is all that the page has of its record
+        sources["adapter"] = sorted(adapter.glob("*.safetensors"))
+    options = {"embed_audio": embed_audio, "allow_pipes": allow_pipes or None}
+    inputs = Inputs(sources, options | {"title": adapter and title_of_record(report.adapter)})
     if inputs.is_current(out, force or figures is not None or not tables_folder(out).is_dir()):
         return
-    report = read_report_data(data, files)
     if embed_audio:
         players = embedded_audio(report.utterances, allow_pipes=allow_pipes)
     else:

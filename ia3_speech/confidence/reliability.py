@@ -5,7 +5,6 @@ Confidences are calibrated if 70 % of all words with a confidence of 70 % are ri
 reviews transcripts.
 """
 
-import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.ctm import CONFIDENCES, read_confidences
 from ia3_speech.scoring.error_rates import label_value, normalized_words
+from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.scorer import Score
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
@@ -128,10 +128,10 @@ def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
     confidences, right, names = match_confidences(alignments, read_confidences(ctm), score.normalize)
     if not len(right):
         return None
+    scaling = load_json(decoding, None).get("confidence_scaling")
     try:
-        record = json.loads(decoding.read_text("utf-8")) if decoding.is_file() else {}
-        scaling = record.get("confidence_scaling") and Scaling(**record["confidence_scaling"])
-    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        scaling = scaling and Scaling(**scaling)
+    except TypeError as error:
         hint = "ia3-speech decode --force writes it again"
         raise UserError(f"{decoding}: is not a record of decode: {error} ({hint})") from error
     cluster_of = {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored}

@@ -193,7 +193,9 @@ def write_decode_directory(
     lines = ["\t".join(part.translate(flat) for part in (b.utterance, b.file, b.reason)) for b in result.bad]
     contents = {
         "text": format_kaldi_text(result.texts),
-        "hyp.trn": format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances),
+        "hyp.trn": format_trn(
+            {u.id: result.texts[u.id] for u in utterances}, {u.id: u.speaker for u in utterances}
+        ),
         "bad_audio": "".join(f"{line}\n" for line in lines),
     }
     if result.words:

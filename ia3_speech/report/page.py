@@ -9,7 +9,6 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
-from statistics import median
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,17 +16,15 @@ from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, other_method, set_name
 from ia3_speech.formatting import percent, plural
-from ia3_speech.report import browse, diagrams
-from ia3_speech.report.charts import scatter_before_and_after
+from ia3_speech.report import browse, figures
 from ia3_speech.report.data import ReportData
-from ia3_speech.report.spectrogram import changed_most, draw_utterance
+from ia3_speech.report.spectrogram import draw_largest_changes
 from ia3_speech.report.tables import shown_cell
 from ia3_speech.report.vector_chart import draw_vectors
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import HOTWORDS
 from ia3_speech.scoring.sentences import (
     NOT_IMPROVED,
-    few_clusters_sentence,
     interval_sentences,
     missing_sentence,
     reliability_sentence,
@@ -38,8 +35,6 @@ from ia3_speech.scoring.sentences import (
 )
 from ia3_speech.scoring.table import Rate, Table
 
-MAX_OPEN = 12  # values of a label that are shown unfolded
-MIN_SCATTER = 8  # values that a scatter plot needs
 EXPERIMENT_SECTIONS = [  # id, heading, charts; a table may have the name of the first chart
     ("training", "Training", ("training_loss", "dev_wer")),
     ("curve", "Learning curve", ("learning_curve",)),
@@ -107,15 +102,15 @@ def make_sections(
         sections["words"] = Section("Words", "words", words_content(report))
     if report.with_confidences:
         sections["confidence"] = Section("Word confidences", "confidence", confidence_content(report))
-    if labels := labels_content(report, tables):
+    if labels := figures.labels_content(report, tables):
         sections["labels"] = Section("Speakers and labels", "labels", labels)
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
-    if pictures := [*spectrograms(report, allow_pipes)]:
+    if pictures := [*draw_largest_changes(report, allow_pipes)]:
         names = [(report.start or report.baseline).name, report.system.name]
         content = {"pictures": pictures, "names": names}
         sections["spectrograms"] = Section("Largest changes", "spectrograms", content)
-    charts = diagrams.experiment_charts(report)
+    charts = figures.experiment_charts(report)
     for id, heading, names in EXPERIMENT_SECTIONS:
         if shown := [charts[name] for name in names if name in charts]:
             content = {"charts": shown, "table": tables.get(names[0])}
@@ -185,7 +180,7 @@ def report_sentences(report: ReportData) -> Iterator[str]:
 def report_warnings(report: ReportData) -> Iterator[str]:
     """Sentences without full stops, the most important first: training without effect, overlap with training,
     small test sets."""
-    if report.training and report.training[-1].selected == 0:
+    if report.training and report.training[-1]["selected_epoch"] == 0:
         yield NOT_IMPROVED
     result = report.system.result
     yield from result.warnings
@@ -242,16 +237,6 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
     }
 
 
-def spectrograms(report: ReportData, allow_pipes: bool) -> Iterator[dict[str, Any]]:
-    """The spectrograms of the utterances that changed most, with their words in time."""
-    systems = [report.start or report.baseline, report.system]
-    for utterance, words in changed_most(report):
-        if picture := draw_utterance(utterance, words, allow_pipes):
-            caption = " → ".join(plural(system.errors(utterance.id), "error") for system in systems)
-            text = report.system.references[utterance.id]
-            yield {"id": utterance.id, "caption": caption, "reference": text, "picture": picture}
-
-
 def confidence_content(report: ReportData) -> dict[str, Any]:
     """Whether confidences are probabilities and find the errors: a reliability diagram of each system."""
     sentences, charts = {}, []
@@ -261,28 +246,5 @@ def confidence_content(report: ReportData) -> dict[str, Any]:
         if scaling := confidences["scaling"]:
             calibrated = f"Calibrated with slope {scaling['slope']:g}, bias {scaling['bias']:g}."
         sentences[system.name] = f"{reliability_sentence(confidences)} {calibrated}"
-        charts.append(diagrams.reliability_chart(report, system))
+        charts.append(figures.reliability_chart(report, system))
     return {"sentences": sentences, "charts": charts, "unit": report.system.result.all.ci_unit}
-
-
-def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
-    """The table of each label with several values; many values are folded away below a scatter plot."""
-    labels = []
-    for table in [table for name, table in tables.items() if name.startswith("by_")]:
-        label = table.head[0]
-        result = report.system.result
-        rows = {value: result.by_label[label][value] for value, *_ in table.rows}
-        rates, summary, chart = [row.wer for row in rows.values()], "", None
-        if len(rows) > MAX_OPEN:
-            ends = f"from {percent(min(rates))} to {percent(max(rates))} %"
-            summary = f"{len(rows)} values, median WER {percent(median(rates))} %, {ends}"
-        if report.baseline and len(rows) >= MIN_SCATTER:
-            values = [(value, row.changes["wer"].baseline, row.wer, row.words) for value, row in rows.items()]
-            names = [system.name for system in report.systems]
-            what = "speakers" if label == "speaker" else f"values of {label}"
-            chart = scatter_before_and_after(f"WER by {label}", what, names, values)
-        few = {value for value, row in rows.items() if result.is_marked(label, row)}
-        labels.append({"table": table, "summary": summary, "chart": chart, "few": few})
-    unit = report.system.result.all.ci_unit
-    note = few_clusters_sentence(unit) if any(label["few"] for label in labels) else ""
-    return {"labels": labels, "note": note} if labels else {}

@@ -14,15 +14,16 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.errors import AudioError
-from ia3_speech.formatting import percent
+from ia3_speech.formatting import percent, plural
 from ia3_speech.report.charts import element, picture, write_picture
 from ia3_speech.report.data import DecodedSystem, ReportData
 from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
@@ -146,23 +147,32 @@ def png(image: np.ndarray) -> bytes:
 # ---- of a report
 
 
-def changed_most(report: ReportData) -> Iterator[tuple[Utterance, dict[str, list[PlottedWord]]]]:
-    """The utterances whose words have times and whose errors changed most, from the base alone (else the
-    baseline) to the system, with the words of both."""
+def draw_largest_changes(report: ReportData, allow_pipes: bool = False) -> Iterator[dict[str, Any]]:
+    """Pictures (id, caption, reference, picture) of the utterances whose words have times and whose errors
+    changed most, from the base alone (else the baseline) to the system, with the words of both. Utterances
+    whose audio can't be read are left out."""
     before, after = report.start or report.baseline, report.system
     if not before:
         return
     files = [side.folder / CONFIDENCES for side in (before, after)]
     timed = [read_words(file) if file.is_file() else {} for file in files]
-    changes = {u.id: abs(after.errors(u.id) - before.errors(u.id)) for u in report.utterances}
+    errors = {u.id: (before.errors(u.id), after.errors(u.id)) for u in report.utterances}
+    changes = {name: abs(last - first) for name, (first, last) in errors.items()}
     ordered = sorted(report.utterances, key=lambda utterance: (-changes[utterance.id], utterance.id))
     for utterance in [utterance for utterance in ordered if changes[utterance.id]][:MAX_PICTURES]:
-        rows = {
-            side.name: plotted(side, utterance.id, words.get(utterance.id, ()))
-            for side, words in zip((before, after), timed, strict=True)
-        }
-        if any(rows.values()):
-            yield utterance, rows
+        id = utterance.id
+        sides = zip((before, after), timed, strict=True)
+        rows = {side.name: plotted(side, id, words.get(id, ())) for side, words in sides}
+        if not any(rows.values()):
+            continue
+        try:
+            wave = load_utterance(utterance, allow_pipes=allow_pipes)
+        except AudioError as error:
+            logger.warning("%s: no spectrogram", error)
+            continue
+        caption = " → ".join(plural(count, "error") for count in errors[id])
+        picture = draw_spectrogram(wave, rows, f"Spectrogram of {id}")
+        yield {"id": id, "caption": caption, "reference": after.references[id], "picture": picture}
 
 
 def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> list[PlottedWord]:
@@ -177,15 +187,3 @@ def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> 
         rows.append(PlottedWord(word.text, word.start, word.end, word.confidence, wrong))
         place += len(parts)
     return rows
-
-
-def draw_utterance(
-    utterance: Utterance, rows: Mapping[str, Sequence[PlottedWord]], allow_pipes: bool = False
-) -> Markup | None:
-    """The picture of an utterance; None if its audio can't be used."""
-    try:
-        wave = load_utterance(utterance, allow_pipes=allow_pipes)
-    except AudioError as error:
-        logger.warning("%s: no spectrogram", error)
-        return None
-    return draw_spectrogram(wave, rows, f"Spectrogram of {utterance.id}")

@@ -32,7 +32,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural, shorten
 from ia3_speech.inputs import RECORD
 from ia3_speech.results.curve_files import gain_of_others
-from ia3_speech.results.systems import System, find_systems, load_json, median_of, test_sets
+from ia3_speech.results.systems import System, find_systems, median_of, test_sets
 from ia3_speech.results.tables import warnings_of
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
@@ -44,6 +44,7 @@ from ia3_speech.scoring.record import (
     OUT_OF_DOMAIN,
     SEARCHES,
     Result,
+    load_json,
     read_result,
 )
 from ia3_speech.scoring.sentences import NOT_IMPROVED, no_help, summary_sentences
@@ -98,19 +99,17 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         stored = search_options(system, chosen).stored()
         if "corrections" in registered.get("training", {}):
             command = shlex.join(["ia3-speech", "adapters", "register", "--keep", str(adapter), name])
-            print(
-                f"{name}: not replaced: the registered adapter includes corrections ({command} replaces it)"
-            )
+            corrected = "the registered adapter includes corrections"
+            print(f"{name}: not replaced: {corrected} ({command} replaces it)")
         else:
             corpora = {score.get("corpus") for score in registered.get("scores") or ()} - {None}
             registry.register(adapter, name, keep=first.record["corpus"] in corpora, search_files=stored)
             print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
-    before = load_json(record) if record.is_file() else {}
+    entries = load_json(record, None)
+    entries.pop(name, None)  # the newest is the last
     entry = {"system": system.name, "speaker": speaker, "set": first.set, "refused": refused}
-    entries = {other: before[other] for other in before if other != name} | {name: entry | chosen._asdict()}
-    if [*entries.items()] != [*before.items()]:  # the newest is the last
-        write_json(record, entries)
+    write_json(record, entries | {name: entry | chosen._asdict()})
     if refused and not of_speaker:
         print(f"note: {refused}")
 
@@ -210,15 +209,14 @@ def probability_better(rates: ErrorRates) -> float:
 def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
     """The most likely remedy: another learning rate, other texts, more recordings."""
     folders = [system, *System(system.name, system.name, None, GREEDY, system).averaged_seeds]
-    records = [load_json(folder / "train.json") for folder in folders if (folder / "train.json").is_file()]
-    train = records[0] if (system / "train.json").is_file() else {}
+    train, *of_seeds = [load_json(folder / "train.json", None) for folder in folders]
     if train.get("selected_epoch") == 0 or all((t == 1).all() for t in read_weights(adapter).values()):
         options = system / "config.yaml"
         rate = yaml.safe_load(options.read_text("utf-8"))["learning_rate"] if options.is_file() else None
         flag = "--adapt-opts" if of_speaker else "--train-opts"  # of speakers.sh, of adapt.sh
         lower = f"such as {flag} '--learning-rate {rate / 4:g}'" if rate else f"with {flag}"
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
-    if suspicious := next(filter(None, (record.get("suspicious") for record in records)), {}):
+    if suspicious := next(filter(None, (record.get("suspicious") for record in (train, *of_seeds))), {}):
         named = shorten([f"{name} ({place})" for name, place in suspicious.items()], most=MAX_NAMED)
         return f"hypothesis and transcript of these recordings disagree; check the transcripts: {named}"
     seconds = train.get("audio_seconds", LITTLE_SPEECH)
@@ -241,7 +239,7 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
     options = ""
     for exp in map(Path, exps):
         systems = find_systems(exp)
-        entries = load_json(exp / REGISTERED) if (exp / REGISTERED).is_file() else {}
+        entries = load_json(exp / REGISTERED, None)
         if entries and not next(reversed(entries.values()))["speaker"]:
             entries = dict([entries.popitem()])  # the newest name
         names = [name for name, entry in entries.items() if not entry["refused"]]
@@ -312,12 +310,9 @@ def time_taken(exp: Path) -> str:
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
         seconds = load_json(file).get("seconds") or 0.0
-        if file.name == RECORD and (trained := file.with_name("train.json")).is_file():
-            training += max(seconds, load_json(trained).get("seconds") or 0.0)
+        if file.name == RECORD and (trained := load_json(file.with_name("train.json"), None)):
+            training += max(seconds, trained.get("seconds") or 0.0)
         else:
             rest += seconds
-    return f"Training took {in_minutes(training)}, all {in_minutes(training + rest)}."
-
-
-def in_minutes(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    times = (f"{s:.0f} seconds" if s < 90 else f"{s / 60:.0f} minutes" for s in (training, training + rest))
+    return "Training took {}, all {}.".format(*times)

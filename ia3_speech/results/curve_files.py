@@ -11,14 +11,12 @@
 Rates are fractions; the bounds lo and hi are null without an interval. A learning curve may count
 `utterances` instead of `minutes`; then it names the `systems` of its points. The setting of a trade-off's
 point is the scale of the adapter, or an option in which another training differs, such as `replay-weight`.
-recipes/study.sh and speakers.sh train and decode the adapters of the points. RESULTS.md and the report show
-the same tables.
+recipes/study.sh and speakers.sh train and decode the adapters of the points.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Literal, NamedTuple
@@ -27,27 +25,10 @@ from ia3_speech.atomic import write_json
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import numeric_order, percent
 from ia3_speech.model.location import BASE_CURVE, base_folder
-from ia3_speech.results.systems import System, is_current, load_json, median_of, scored_systems, start_of
+from ia3_speech.results.systems import System, is_current, median_of, scored_systems, start_of
 from ia3_speech.scoring.error_rates import Json
-from ia3_speech.scoring.record import DEV, GREEDY, OUT_OF_DOMAIN, Result, read_result
+from ia3_speech.scoring.record import DEV, GREEDY, OUT_OF_DOMAIN, Result, load_json, read_result
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
-
-
-class Epoch(NamedTuple):
-    """One epoch of a training; number 0 is the start."""
-
-    number: int
-    loss: float | None  # the mean CTC loss; the start has none
-    dev_wer: float
-    selected: int  # the epoch whose adapter is selected after this epoch
-
-
-class LearningCurvePoint(NamedTuple):
-    """The WER after adaptation to an amount of audio."""
-
-    amount: float  # minutes or utterances
-    seed: int
-    wer: Rate
 
 
 class LearningCurve(NamedTuple):
@@ -55,14 +36,13 @@ class LearningCurve(NamedTuple):
 
     unit: Literal["minutes", "utterances"]
     base: Rate
-    points: list[LearningCurvePoint]  # in order of amount and seed
     set: str  # name of the test set; empty if unknown
+    points: dict[float, list[tuple[int, Rate]]]  # amount → seeds with their WERs, in order
 
     @property
-    def by_amount(self) -> list[tuple[float, list[LearningCurvePoint]]]:
-        """Each amount with the points of its seeds."""
-        grouped = groupby(self.points, key=lambda point: point.amount)
-        return [(amount, list(points)) for amount, points in grouped]
+    def medians(self) -> dict[float, float]:
+        """Amount → the median WER of its seeds."""
+        return {amount: median(rate.value for _, rate in seeds) for amount, seeds in self.points.items()}
 
 
 class TradeOffPoint(NamedTuple):
@@ -72,11 +52,6 @@ class TradeOffPoint(NamedTuple):
     value: str
     in_domain: Rate
     out_of_domain: Rate
-
-    @property
-    def name(self) -> str:
-        """`scale 0.5` or `replay-weight 1`."""
-        return f"{self.setting} {self.value}"
 
 
 class TradeOff(NamedTuple):
@@ -98,21 +73,24 @@ def reading(file: Path) -> Iterator[None]:
         raise UserError(f"{file}: is not in its format: {error!r} (damaged: make it again)") from error
 
 
-def read_training_log(file: Path) -> list[Epoch]:
-    """The epochs of metrics.jsonl."""
+def read_training_log(file: Path) -> list[Json]:
+    """The lines of metrics.jsonl, without other entries than the four above."""
+    names = ("epoch", "loss", "dev_wer", "selected_epoch")
     with reading(file):
-        rows = map(json.loads, file.read_text("utf-8").splitlines())
-        return [Epoch(row["epoch"], row["loss"], row["dev_wer"], row["selected_epoch"]) for row in rows]
+        return [
+            {name: row[name] for name in names}
+            for row in map(json.loads, file.read_text("utf-8").splitlines())
+        ]
 
 
 def read_learning_curve(file: Path) -> LearningCurve:
     """A learning curve."""
-    content = load_json(file)
+    content, points = load_json(file), {}
     with reading(file):
         unit = "utterances" if "utterances" in content["points"][0] else "minutes"
-        points = [LearningCurvePoint(row[unit], row["seed"], read_rate(row)) for row in content["points"]]
-        points.sort(key=lambda point: (point.amount, point.seed))
-        return LearningCurve(unit, read_rate(content["base"]), points, content.get("set", ""))
+        for row in sorted(content["points"], key=lambda row: (row[unit], row["seed"])):
+            points.setdefault(row[unit], []).append((row["seed"], read_rate(row)))
+        return LearningCurve(unit, read_rate(content["base"]), content.get("set", ""), points)
 
 
 def read_trade_off(file: Path) -> TradeOff:
@@ -127,7 +105,6 @@ def read_trade_off(file: Path) -> TradeOff:
 
 
 def read_rate(row: Json, prefix: str = "") -> Rate:
-    """The fields wer, lo and hi, after `prefix`."""
     low, high = (row.get(f"{prefix}{name}") for name in ("lo", "hi"))
     return Rate(float(row[f"{prefix}wer"]), None if low is None else (low, high))
 
@@ -139,10 +116,10 @@ def learning_curve_table(curve: LearningCurve) -> Table:
     """The median of the seeds, their range, and the change of the median, by amount of audio."""
     base = curve.base.value
     rows: list[list[Cell]] = [["0 (the base)", None, Rate(base), None, None]]
-    for amount, points in curve.by_amount:
-        rates = [point.wer.value for point in points]
-        change = Rate(median(rates) / base - 1 if base else None, signed=True)
-        rows.append([f"{amount:g}", str(len(rates)), Rate(median(rates)), change, spread(rates)])
+    for amount, wer in curve.medians.items():
+        rates = [rate.value for _, rate in curve.points[amount]]
+        change = Rate(wer / base - 1 if base else None, signed=True)
+        rows.append([f"{amount:g}", str(len(rates)), Rate(wer), change, spread(rates)])
     head = [f"{curve.unit} to adapt on", "seeds", f"{curve.set} WER %, median".lstrip(), "change %"]
     head.append("WER % of the seeds")
     return Table("learning_curve", "Change of the median relative to the base", head, rows)
@@ -160,18 +137,17 @@ def gain_of_others(base: str) -> str:
     if not folder or not (folder / BASE_CURVE).is_file():
         return ""
     curve = read_learning_curve(folder / BASE_CURVE)
-    rates = {amount: median(point.wer.value for point in points) for amount, points in curve.by_amount}
-    gains = {amount: 1 - rate / curve.base.value for amount, rate in rates.items()}
+    gains = {amount: percent(1 - wer / curve.base.value) for amount, wer in curve.medians.items()}
     (first, gain), *others = gains.items()
-    more = "".join(f", {percent(gain)} % after {amount:g}" for amount, gain in others)
-    gain = f"{percent(gain)} % fewer errors after {first:g} utterances of their own"
+    more = "".join(f", {gain} % after {amount:g}" for amount, gain in others)
+    gain = f"{gain} % fewer errors after {first:g} utterances of their own"
     return f"With this base {curve.set or 'others'} made {gain}{more}."
 
 
 def trade_off_table(trade_off: TradeOff) -> Table:
     """In-domain and out-of-domain WER of the scaled adapter, and of adapters trained with other options."""
     head = ["adapter", f"{trade_off.in_domain} WER %", f"{trade_off.out_of_domain} WER %"]
-    rows = [[point.name, point.in_domain, point.out_of_domain] for point in trade_off.points]
+    rows = [[f"{setting} {value}", *rates] for setting, value, *rates in trade_off.points]
     return Table("trade_off", f"WER {INTERVAL}", head, rows)
 
 
@@ -250,6 +226,18 @@ def changed_options(system: System, other: System) -> list[tuple[str, str]]:
     return [(name.replace("_", "-"), value) for name, value in zip(names, values, strict=True)]
 
 
+def learning_curve(
+    unit: str, set_name: str, base: System, adapted: Sequence[tuple[float, System]], **names: list[str]
+) -> Json:
+    """The contents of a curve.json, with a point for each (amount, system)."""
+    points = [
+        {unit: amount, "seed": system.seed} | rate_fields(system.results[set_name])
+        for amount, system in adapted
+    ]
+    points.sort(key=lambda point: (point[unit], point["seed"]))
+    return {"set": set_name, **names, "base": rate_fields(base.results[set_name]), "points": points}
+
+
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
     """WER by minutes of training speech, from EXP/curve/*; None without such trainings.
 
@@ -266,13 +254,8 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
         if system.seed is not None and set_name in system.results
         and system.method_options == parts[0].method_options
     ]  # fmt: skip
-    points = [
-        {"minutes": round(system.train["audio_seconds"] / 60, 1), "seed": system.seed}
-        | rate_fields(system.results[set_name])
-        for system in (*parts, *whole)
-    ]
-    points.sort(key=lambda point: (point["minutes"], point["seed"]))
-    return {"set": set_name, "base": rate_fields(systems[0].results[set_name]), "points": points}
+    points = [(round(system.train["audio_seconds"] / 60, 1), system) for system in (*parts, *whole)]
+    return learning_curve("minutes", set_name, systems[0], points)
 
 
 def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
@@ -287,15 +270,8 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
     curves = []
     for adapted in members.values():
         if len({system.options.get("k") for system in adapted}) > 1:
-            start = start_of(adapted[0], systems)
-            points = [
-                {"utterances": system.train["utterances"], "seed": system.seed}
-                | rate_fields(system.results["test"])
-                for system in adapted
-            ]
-            points.sort(key=lambda point: point["utterances"])
-            names = [*dict.fromkeys(system.name for system in adapted)]
-            base = rate_fields(start.results["test"])
-            curves.append((start.is_base, {"set": "test", "systems": names, "base": base, "points": points}))
+            start, names = start_of(adapted[0], systems), [*dict.fromkeys(system.name for system in adapted)]
+            points = [(system.train["utterances"], system) for system in adapted]
+            curves.append((start.is_base, learning_curve("utterances", "test", start, points, systems=names)))
     curves.sort(key=lambda curve: curve[0])
     return {f"curve{f'_{n}' if n > 1 else ''}.json": curve for n, (_, curve) in enumerate(curves, 1)}

@@ -6,7 +6,6 @@ Out: `System`s, the base first; each search is a separate system, `base + LM`. F
 also `Comparison`s with the base and with their start, speaker by speaker.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,16 @@ from ia3_speech.errors import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
 from ia3_speech.scoring.error_rates import Json
-from ia3_speech.scoring.record import BASE, DEV, GREEDY, OUT_OF_DOMAIN, SEARCHES, Result, read_results
+from ia3_speech.scoring.record import (
+    BASE,
+    DEV,
+    GREEDY,
+    OUT_OF_DOMAIN,
+    SEARCHES,
+    Result,
+    load_json,
+    read_result,
+)
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Rate
 
@@ -54,8 +62,7 @@ class System:
         """train.json; empty for the base; for a mean of seeds, the sum of their times."""
         if seeds := [load_json(seed / "train.json") for seed in self.averaged_seeds]:
             return {"trainable": seeds[0]["trainable"], "seconds": sum(seed["seconds"] for seed in seeds)}
-        file = self.folder / "train.json"
-        return load_json(file) if file.is_file() else {}
+        return load_json(self.folder / "train.json", None)
 
     @cached_property
     def averaged_seeds(self) -> list[Path]:
@@ -93,16 +100,6 @@ class System:
         return next((record for place in places if (record := read_inputs(place))), {})
 
 
-def load_json(path: Path) -> Json:
-    """The JSON object in a file. Raises UserError for a missing or damaged file."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there yet (run the earlier stages)") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON: {error} (damaged: make it again)") from None
-
-
 def trained_systems(files: Iterable[Path]) -> list[System]:
     """The trainings with a seed, from their train.json files; the name of NAME_seedN is NAME."""
     systems = []
@@ -117,7 +114,8 @@ def trained_systems(files: Iterable[Path]) -> list[System]:
 def scored_systems(files: Iterable[Path]) -> list[System]:
     """The systems of these score.json files."""
     systems: dict[tuple, System] = {}
-    for result in sorted(read_results(files), key=lambda result: (result.set == OUT_OF_DOMAIN, result.set)):
+    results = map(read_result, sorted(files))
+    for result in sorted(results, key=lambda result: (result.set == OUT_OF_DOMAIN, result.set)):
         folder = result.folder.parent
         key = (folder, result.name, result.seed)
         system = System(result.name, result.system, result.seed, result.search, folder)

@@ -18,9 +18,9 @@ from ia3_speech.results.curve_files import (
     spread,
     trade_off_table,
 )
-from ia3_speech.results.systems import Comparison, System, comparisons, load_json, median_of, test_sets
+from ia3_speech.results.systems import System, comparisons, median_of, test_sets
 from ia3_speech.scoring.error_rates import ErrorRates, Json, change_rate, compared_rows, rates_table
-from ia3_speech.scoring.record import BASE, GREEDY, HOTWORDS, LM, OUT_OF_DOMAIN, read_result
+from ia3_speech.scoring.record import BASE, GREEDY, HOTWORDS, LM, OUT_OF_DOMAIN, load_json, read_result
 from ia3_speech.scoring.sentences import (
     MARK,
     NOT_IMPROVED,
@@ -201,25 +201,18 @@ def speaker_table(systems: Sequence[System], set_name: str) -> str:
     """The effect of adapters on each of many speakers, against the base and against their start."""
     head = ["speakers", "compared with", "before %", "WER %", "change %", "median speaker, points"]
     head += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
-    return markdown_table(head, [speaker_line(compared) for compared in comparisons(systems, set_name)])
-
-
-def speaker_line(compared: Comparison) -> list[Cell]:
-    words, train, changes = compared.words.sum(), compared.system.train, compared.changes
-    unchanged = train["not_improved"]
-    speakers = len({name.partition("/")[0] for name in unchanged})  # SPEAKER/FOLD
-    return [
-        compared.system.name,
-        compared.against.name,
-        Rate(compared.before.sum() / words),
-        Rate(compared.after.sum() / words),
-        compared.relative,
-        Rate(median(changes), signed=True),
-        *(Rate(share.mean(), digits=0) for share in (changes < 0, changes == 0, changes > 0)),
-        str(len(compared.speakers)),
-        f"{median(compared.words):.0f}",
-        f"{len(unchanged)} of {train['adapters']} folds, {speakers} speakers",
-    ]
+    lines = []
+    for compared in comparisons(systems, set_name):
+        words, train, changes = compared.words.sum(), compared.system.train, compared.changes
+        unchanged = train["not_improved"]
+        speakers = len({name.partition("/")[0] for name in unchanged})  # SPEAKER/FOLD
+        line: list[Cell] = [compared.system.name, compared.against.name]
+        line += [Rate(errors.sum() / words) for errors in (compared.before, compared.after)]
+        line += [compared.relative, Rate(median(changes), signed=True)]
+        line += [Rate(share.mean(), digits=0) for share in (changes < 0, changes == 0, changes > 0)]
+        line += [str(len(compared.speakers)), f"{median(compared.words):.0f}"]
+        lines.append([*line, f"{len(unchanged)} of {train['adapters']} folds, {speakers} speakers"])
+    return markdown_table(head, lines)
 
 
 def speakers_forgetting_table(systems: Sequence[System]) -> str:
@@ -241,14 +234,13 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
     head += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     lines = []
     for set_name in sets:
-        for system in systems:
-            measured = system.results[set_name].confidences if set_name in system.results else None
-            if measured:
-                words = measured["words"]
-                line: list[Cell] = [system.name, set_name, words, Rate(measured["errors"] / words)]
-                line += [Rate(measured["calibration_error"])]
-                line += [Rate(measured["found"], measured["found_ci"], digits=0), Rate(measured["area"])]
-                lines.append([*line, "yes" if measured["scaling"] else "no"])
+        scored = [system for system in systems if set_name in system.results]
+        for system in [system for system in scored if system.results[set_name].confidences]:
+            measured = system.results[set_name].confidences
+            line: list[Cell] = [system.name, set_name, measured["words"]]
+            line += [Rate(measured["errors"] / measured["words"]), Rate(measured["calibration_error"])]
+            line += [Rate(measured["found"], measured["found_ci"], digits=0), Rate(measured["area"])]
+            lines.append([*line, "yes" if measured["scaling"] else "no"])
     return markdown_table(head, lines)
 
 

@@ -1,17 +1,16 @@
 """Count the errors of a hypothesis (by jiwer), and align it with its reference as Kaldi and sclite do.
 
-In: two sequences of words. Out: the counted errors (`ErrorCounts`), or the aligned pairs. An utterance often
-has several alignments of minimal cost. They have the same total of errors, but may divide it differently
-among insertions, deletions and substitutions. Error rates use jiwer's division. Kaldi's and sclite's files
-need the alignments that these programs choose:
+In: two sequences of words. Out: the counted errors (`ErrorCounts`), or the aligned pairs. Alignments of
+minimal cost have the same total of errors, but may divide it differently among insertions, deletions and
+substitutions. Error rates use jiwer's division; Kaldi's and sclite's files need these programs' alignments:
 
     reference    a  b  *         COMPUTE_WER   the %WER line      1 insertion, 1 deletion
     hypothesis   *  b  c         ALIGN_TEXT    per_utt, ops …     2 substitutions
                                  SCLITE        MAPSSWE            costs 4/3/3: 1 insertion, 1 deletion
 
 All three fill the same table of costs (Levenshtein) and trace a path back from its end; an `AlignmentRule`
-holds the costs and decides between steps of equal cost. Kaldi's compute-wer counts errors while it fills the
-table instead, but it carries each count along the step that the rule takes backwards, so the totals agree.
+holds the costs and decides between steps of equal cost. Kaldi's compute-wer carries its counts along the step
+that the rule takes backwards, so the totals agree.
 """
 
 import math

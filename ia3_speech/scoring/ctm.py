@@ -53,10 +53,8 @@ def read_words(path: Path) -> dict[str, list[CtmWord]]:
         except ValueError:
             is_probability = False
         if not is_probability:
-            raise UserError(
-                f"{path}:{number}: is not `utterance channel start duration word confidence`, with a "
-                f"confidence of 0 to 1 (ia3-speech decode --force writes it again)"
-            )
+            form = "`utterance channel start duration word confidence`, with a confidence of 0 to 1"
+            raise UserError(f"{path}:{number}: is not {form} (ia3-speech decode --force writes it again)")
         words.setdefault(utterance, []).append(entry)
     return words
 

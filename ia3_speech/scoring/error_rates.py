@@ -1,11 +1,8 @@
 """Error rates of a set of utterances, with 95 % intervals, and their changes against a baseline.
 
 In: aligned and counted utterances. Out: WER, CER, MER, WIL and term error rate (`ErrorRates`), as in
-score.json, and rows of tables.
-
-WER, CER and term error rate are sums of errors divided by sums of reference words, characters or terms, or
-nan without any. Intervals are from a bootstrap over clusters (see `significance`), which is paired for
-changes.
+score.json, and rows of tables. WER, CER and term error rate are sums of errors divided by sums of reference
+words, characters or terms, or nan without any. Intervals are from a bootstrap over clusters.
 """
 
 import math
@@ -143,9 +140,7 @@ def change_rate(change: Change | None) -> Rate:
 
 # ---- tables
 
-COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {
-    "utterances": lambda rates: rates.utterances,
-    "words": lambda rates: rates.words,
+COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {  # further columns are fields of `ErrorRates`
     "WER %": ErrorRates.rate,
     "before %": ErrorRates.before,
     "change %": ErrorRates.change,
@@ -155,9 +150,6 @@ COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {
     "WIL %": lambda rates: Rate(rates.wil),
     "term errors %": lambda rates: rates.rate("term_error_rate"),
     "term errors change %": lambda rates: rates.change("term_error_rate"),
-    "substitutions": lambda rates: rates.substitutions,
-    "deletions": lambda rates: rates.deletions,
-    "insertions": lambda rates: rates.insertions,
 }
 
 
@@ -168,13 +160,16 @@ def rates_table(
 
     Args:
         name, caption: of the table.
-        head: the head of the names' column, then keys of COLUMNS or of the rows' further cells.
+        head: the head of the names' column, then keys of COLUMNS, fields, or keys of the rows' further cells.
         rows: name, rates, and further cells by the head of their column.
     """
-    cells = [
-        [label, *(more[column] if column in more else COLUMNS[column](rates) for column in head[1:])]
-        for label, rates, more in rows
-    ]
+
+    def cell(column: str, rates: ErrorRates, more: Mapping[str, Cell]) -> Cell:
+        if column in more:
+            return more[column]
+        return COLUMNS[column](rates) if column in COLUMNS else getattr(rates, column)
+
+    cells = [[label, *(cell(column, *row) for column in head[1:])] for label, *row in rows]
     return Table(name, caption, head, cells)
 
 
@@ -223,9 +218,8 @@ def text_errors(reference: str | None, hypothesis: str) -> ErrorCounts:
 
 def label_value(utterance: ScoredUtterance, label: str) -> str:
     """The value of a label, "(none)" if it is missing; "speaker" and "utterance" (the id) are labels."""
-    if label in ("speaker", "utterance"):
-        return utterance.speaker if label == "speaker" else utterance.id
-    return utterance.labels.get(label, "(none)")
+    labels = utterance.labels | {"speaker": utterance.speaker, "utterance": utterance.id}
+    return labels.get(label, "(none)")
 
 
 def compute_error_rates(
@@ -263,16 +257,15 @@ def compute_error_rates(
     wer, wer_ci, wer_change = rate("errors", "words")
     cer, cer_ci, cer_change = rate("character errors", "characters")
     counted = ("utterances", "words", "insertions", "deletions", "substitutions", "mer", "wil", "ser")
+    summed = ("missing", "characters", "character_errors")
     result = ErrorRates(
         **{name: getattr(total, name) for name in counted},
-        missing=sum(utterance.missing for utterance in scored),
+        **{name: sum(getattr(utterance, name) for utterance in scored) for name in summed},
         errors=total.total,
         wer=wer,
         wer_ci=wer_ci,
         ci_unit=unit,
         ci_clusters=len(set(clusters)),
-        characters=sum(utterance.characters for utterance in scored),
-        character_errors=sum(utterance.character_errors for utterance in scored),
         cer=cer,
         cer_ci=cer_ci,
     )
@@ -281,9 +274,7 @@ def compute_error_rates(
     if terms:
         result.terms = pooled = term_error_rate(0)
         result.term_error_rate, result.term_error_rate_ci = pooled.term_error_rate, pooled.term_error_rate_ci
-        result.terms_by_category = {
-            name: term_error_rate(row) for row, name in enumerate(terms.categories, start=1)
-        }
+        result.terms_by_category = {n: term_error_rate(row) for row, n in enumerate(terms.categories, 1)}
         if pooled.change:
             result.changes["term_error_rate"] = pooled.change
     return result

@@ -15,7 +15,7 @@ from the details and, in their default mode, from the score; this difference is 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +34,15 @@ OPERATION_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "
 def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap: UtteranceBootstrap) -> str:
     """Write all files listed above into the decode directory `folder`; → compute-wer's three lines."""
     details = folder / "scoring_kaldi/wer_details"
-    pairs = {utterance.id: utterance.pairs for utterance in scored}
-    speakers = {utterance.id: utterance.speaker for utterance in scored}
+    pairs, speakers = {u.id: u.pairs for u in scored}, {u.id: u.speaker for u in scored}
     references = {utterance.id: " ".join(utterance.reference) for utterance in scored}
     hypotheses = {utterance.id: " ".join(utterance.hypothesis) for utterance in scored}
-    missing = sum(utterance.missing for utterance in scored)
     errors = (count_as_kaldi(utterance.reference, utterance.hypothesis) for utterance in scored)
-    wer = format_wer_lines(sum(errors, ErrorCounts()), missing)
+    wer = format_wer_lines(sum(errors, ErrorCounts()), sum(utterance.missing for utterance in scored))
     files = {
         folder / "wer_1_0.0": wer,
-        folder / "ref.trn": format_trn((name, speakers[name], text) for name, text in references.items()),
-        folder / "hyp.trn": format_trn((name, speakers[name], text) for name, text in hypotheses.items()),
+        folder / "ref.trn": format_trn(references, speakers),
+        folder / "hyp.trn": format_trn(hypotheses, speakers),
         folder / "scoring_kaldi/best_wer": f"{wer.splitlines()[0]} {folder}/wer_1_0.0\n",
         folder / "scoring_kaldi/test_filt.txt": format_kaldi_text(references),
         folder / "scoring_kaldi/penalty_0.0/1.txt": format_kaldi_text(hypotheses),
@@ -188,8 +186,7 @@ def printable(word: str) -> bytes:
     return bytes(byte for byte in word.encode() if 0x20 <= byte < 0x7F)
 
 
-def format_trn(utterances: Iterable[tuple[str, str, str]]) -> str:
-    """sclite's transcript format, from (utterance id, speaker, text): `words (speaker-utterance)` a line."""
-    return "".join(
-        f"{text} ({speaker}-{utterance})".lstrip() + "\n" for utterance, speaker, text in utterances
-    )
+def format_trn(texts: Mapping[str, str], utt2spk: Mapping[str, str]) -> str:
+    """sclite's transcript format, from {utterance id: text}: `words (speaker-utterance)` a line."""
+    lines = (f"{text} ({utt2spk[utterance]}-{utterance})" for utterance, text in texts.items())
+    return "".join(f"{line.lstrip()}\n" for line in lines)

@@ -1,7 +1,7 @@
 """The record of a result: a score.json, which identifies the system, seed, search and test set of its rates.
 
-In: the arguments of `ia3-speech score`, or a score.json. Out: the fields that identify a result, or a
-`Result`.
+In: the arguments of `ia3-speech score`, or a score.json. Out: the fields that identify a result (never the
+path of its folder), or a `Result`.
 
     corpus         the recipe's name of it; null if unknown
     system         base, or the name of the training
@@ -12,16 +12,12 @@ In: the arguments of `ia3-speech score`, or a score.json. Out: the fields that i
     base, adapter  names and digests, copied from decode.json
     data_sha256    digest of the data directory's tables
     compared_with  the fields corpus to adapter of the baseline; null without a baseline
-
-A result is identified by these fields only, never by the path of a folder.
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ia3_speech.errors import UserError
 from ia3_speech.scoring.error_rates import ErrorRates, Json, TermErrorRate
@@ -43,13 +39,10 @@ def identify(
     system_seed: int | None = None,
     corpus: str | None = None,
 ) -> Json:
-    """The fields that identify a result, without the digest of the data.
-
-    A name that is not given is copied from an earlier score.json, or else from decode.json. Raises UserError
-    if decode.json is damaged.
-    """
-    decoded = read_if_there(decode_dir / "decode.json")
-    scored = read_if_there(decode_dir / "score.json")
+    """The fields that identify a result, without the digest of the data. A name that is not given is copied
+    from an earlier score.json, or else from decode.json. Raises UserError for a damaged file."""
+    decoded = load_json(decode_dir / "decode.json", None)
+    scored = load_json(decode_dir / "score.json", None)
     adapter = decoded.get("adapter")
     name = (adapter["name"] if adapter else BASE) if "base" in decoded else str(decode_dir)
     terms = (adapter or {}).get("terms", ())
@@ -69,15 +62,20 @@ def identify(
     }
 
 
-def read_if_there(file: Path) -> Json:
-    """A JSON object that decode or score wrote; empty without a file. Raises UserError for a damaged file."""
-    try:
-        record = json.loads(file.read_text("utf-8"))
-        return record if isinstance(record, dict) else {}
-    except FileNotFoundError:
+def load_json(file: Path, hint: str | None = "run the earlier stages") -> Json:
+    """The JSON object in a file. Raises UserError for a damaged file, or for a missing file, with a hint;
+    without a hint a missing file is empty."""
+    if hint is None and not file.is_file():
         return {}
+    try:
+        record = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{file}: is not there ({hint})") from None
     except ValueError as error:
-        raise UserError(f"{file}: {error} (damaged: ia3-speech decode --force writes it again)") from None
+        raise UserError(f"{file}: is not JSON: {error} (damaged: make it again)") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{file}: is not a JSON object (damaged: make it again)")
+    return record
 
 
 @dataclass(frozen=True)
@@ -152,10 +150,9 @@ class Result:
     def is_against(self, baseline: "Result") -> bool:
         """Whether this was scored against `baseline` as it is now, on the same data."""
         then, now = self.record.get("baseline") or {}, baseline.record
-        same_data = self.record.get("data_sha256") == now.get("data_sha256")
-        return same_data and all(
-            then.get(name) == now[name] for name in ("utterances", "words", "errors", "wer")
-        )
+        counts = ("utterances", "words", "errors", "wer")
+        same_data = self.record["data_sha256"] == now["data_sha256"]
+        return same_data and all(then.get(name) == now[name] for name in counts)
 
     @property
     def few_clusters(self) -> bool:
@@ -163,11 +160,8 @@ class Result:
         return self.record["ci_clusters"] < FEW_CLUSTERS
 
     def is_marked(self, label: str, rates: ErrorRates) -> bool:
-        """Whether the interval of a label's value is from too few clusters.
-
-        Each value of the clusters' label (each speaker) is a single cluster and needs no mark. For another
-        value with a single cluster, the bootstrap draws utterances.
-        """
+        """Whether the interval of a label's value is from too few clusters. Each value of the clusters' label
+        (each speaker) is a single cluster and needs no mark."""
         unit = self.record["ci_unit"]
         return label != unit and (rates.ci_unit != unit or rates.ci_clusters < FEW_CLUSTERS)
 
@@ -205,34 +199,11 @@ def name_of(identity: Json, with_seed: bool = False) -> str:
 
 
 def read_result(file: Path) -> Result:
-    """The result in a score.json. Raises UserError for a missing file or another schema.
-
-    ia3-speech 0.1 did not record the identity of a result: it is read from decode.json then.
-    """
-    try:
-        record: Any = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        hint = f'run "ia3-speech score DATA {file.parent}" first'
-        raise UserError(f"{file}: is not there ({hint})") from None
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    """The result in a score.json. Raises UserError for a missing file or another format."""
+    record = load_json(file, f'run "ia3-speech score DATA {file.parent}" first')
+    if record.get("schema") != SCHEMA:
         raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
-    if "system" not in record:
-        set_name = Path(record["data"]).name
-        record = identify(file.parent, set_name) | record
-        record["compared_with"] = record.get("baseline_dir") and identify(
-            Path(record["baseline_dir"]), set_name
-        )
+    if "data_sha256" not in record:  # ia3-speech 0.1 wrote it
+        hint = "run stages 4 to 7 again, or ia3-speech score --system NAME --force"
+        raise UserError(f"{file}: does not say which system it is of ({hint})")
     return Result(record, file.parent)
-
-
-def read_results(files: Iterable[Path]) -> list[Result]:
-    """The results of score.json files, in order of their paths. Raises UserError for a file of ia3-speech
-    0.1, which did not record the identity of a result."""
-    results = [read_result(file) for file in sorted(files)]
-    for result in results:
-        if "data_sha256" not in result.record:
-            hint = "run stages 4 to 7 again, or ia3-speech score --system NAME --force"
-            raise UserError(f"{result.folder}/score.json: does not say which system it is of ({hint})")
-    return results

@@ -100,19 +100,15 @@ def score_hypotheses(
         for index, utterance in enumerate(scored):
             groups.setdefault(label_value(utterance, label), []).append(index)
         by_label[label] = {value: rates_of(indices) for value, indices in sorted(groups.items())}
+    errors, words = ([getattr(u.errors, count) for u in scored] for count in ("total", "words"))
+    errors_before = baseline_scored and [utterance.errors.total for utterance in baseline_scored]
     result = Score(
         **vars(rates_of(range(len(scored)))),
         normalize=normalize,
         replications=replications,
         seed=seed,
         by_label=by_label,
-        wer_bootci=utterance_bootstrap(
-            [utterance.errors.total for utterance in scored],
-            [utterance.errors.words for utterance in scored],
-            baseline_scored and [utterance.errors.total for utterance in baseline_scored],
-            replications,
-            seed,
-        ),
+        wer_bootci=utterance_bootstrap(errors, words, errors_before, replications, seed),
         overlap=overlap,
         scored=scored,
     )
@@ -121,11 +117,8 @@ def score_hypotheses(
         result.unseen_sentences = rates_of(unseen)
     if baseline_scored is not None:
         result.baseline = compute_error_rates(baseline_scored, None, terms, unit, replications, seed)
-        result.mapsswe = mapsswe(
-            [utterance.reference for utterance in scored],
-            [utterance.hypothesis for utterance in baseline_scored],
-            [utterance.hypothesis for utterance in scored],
-        )
+        before, after = ([u.hypothesis for u in side] for side in (baseline_scored, scored))
+        result.mapsswe = mapsswe([utterance.reference for utterance in scored], before, after)
     return result
 
 
@@ -134,9 +127,8 @@ def score_utterances(
 ) -> list[ScoredUtterance]:
     """Normalise, align and count every utterance. Raises UserError as `score_hypotheses` does."""
     if not any(utterance.id in hypotheses for utterance in data):
-        raise UserError(
-            f"{data.path}: none of its utterances has a hypothesis (is it the set that was decoded?)"
-        )
+        hint = "is it the set that was decoded?"
+        raise UserError(f"{data.path}: none of its utterances has a hypothesis ({hint})")
     scored = []
     for utterance in data:
         reference = normalized_words(utterance.text, normalize)
@@ -174,15 +166,12 @@ def cluster_unit(scored: Sequence[ScoredUtterance], cluster: str | None) -> str:
 
 def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Write score.json and return its contents; `provenance`: the sources of the scored texts."""
-    fields = {name: value for name, value in vars(score).items() if name != "scored"}
-    if score.baseline is None:
-        del fields["baseline"], fields["mapsswe"]
-    if score.overlap is None:
-        del fields["overlap"], fields["unseen_sentences"]
-    else:
+    absent = {"scored"} | ({"baseline", "mapsswe"} if score.baseline is None else set())
+    absent |= {"overlap", "unseen_sentences"} if score.overlap is None else set()
+    absent |= {"confidences"} if score.confidences is None else set()
+    fields = {name: value for name, value in vars(score).items() if name not in absent}
+    if score.overlap:
         fields["overlap"] = score.overlap.record()
-    if score.confidences is None:
-        del fields["confidences"]
     record = {"schema": SCHEMA, **provenance, **json_value(fields)}
     write_json(file, record)
     return record

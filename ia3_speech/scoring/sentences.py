@@ -24,9 +24,6 @@ MARK = "*"  # of a row whose interval is from few clusters
 NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter is as it started"
 
 
-# ---- changes
-
-
 def summary_sentences(
     result: Result, baseline: Result | None, start: Result | None = None, out_of_domain: Result | None = None
 ) -> Iterator[str]:
@@ -120,9 +117,6 @@ def direction(bounds: Bounds) -> str:
     return "better" if bounds[1] < 0 else "worse"
 
 
-# ---- whether an adapter helps
-
-
 def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, minimum: float) -> str:
     """Why an adapter is not known to help, without a full stop; empty if it helps.
 
@@ -143,9 +137,6 @@ def no_help(rates: ErrorRates, with_lm: bool, place: str, probability: float, mi
         draws = f"{percent(probability, 0)} % of the draws, and {percent(minimum, 0)} % are needed"
         return f"{subject} makes {counts}, which may be chance: it is better in {draws}"
     return ""
-
-
-# ---- warnings about rates
 
 
 def size_warnings(result: Result, name: str) -> Iterator[str]:
@@ -177,9 +168,6 @@ def missing_sentence(count: int, system: str) -> str:
     """The number of missing hypotheses, and its effect."""
     missing = plural(count, "hypothesis is", "hypotheses are")
     return f"{missing} missing from {system}: all their words count as deleted."
-
-
-# ---- the method
 
 
 def few_clusters_sentence(unit: str) -> str:
@@ -224,9 +212,6 @@ def reliability_sentence(confidences: Json) -> str:
         f"Word confidences: calibration error {percent(confidences['calibration_error'])} %; the least "
         f"certain 10 % of the words hold {share} % of the errors."
     )
-
-
-# ---- on a model card
 
 
 def score_sentences(score: Mapping[str, Any]) -> Iterator[str]:

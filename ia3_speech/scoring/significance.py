@@ -1,20 +1,13 @@
 """Confidence intervals and tests: is one system better than another, or is the difference due to chance?
 
-In: counted errors, or texts. Out: intervals (lower bound, upper bound), and test results as dataclasses.
+In: counted errors, or texts. Out: intervals (lower bound, upper bound), and test results as dataclasses. All
+draws are seeded.
 
-- Bootstrap over clusters. Errors of a speaker are correlated, so a bootstrap that draws single utterances
-  gives intervals that are too narrow. This bootstrap draws whole speakers (or consultations); the interval
-  reaches from the 2.5th to the 97.5th percentile of the replicates. Two systems are compared on the same
-  replicates, so the comparison is paired. With fewer than about ten clusters these intervals are still too
-  narrow, so results show the number of clusters.
-- Kaldi's bootstrap over utterances (compute-wer-bootci), for comparison with Kaldi's results.
-- MAPSSWE, the matched pairs sentence-segment word error test of NIST's SCTK (sc_stats).
-
-All draws are seeded: the same input gives the same numbers.
-
-Sources: Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
-ICASSP 2004; Gillick and Cox, "Some statistical issues in the comparison of speech recognition algorithms",
-ICASSP 1989.
+- Bootstrap over clusters: errors of a speaker are correlated, so whole speakers (or consultations) are drawn.
+  The interval reaches from the 2.5th to the 97.5th percentile of the replicates. A comparison of two systems
+  is paired: it uses the same replicates. With fewer than about ten clusters these intervals are too narrow.
+- Kaldi's bootstrap over utterances (compute-wer-bootci): Bisani and Ney, ICASSP 2004.
+- MAPSSWE, the matched pairs test of NIST's SCTK (sc_stats): Gillick and Cox, ICASSP 1989.
 """
 
 import math
@@ -110,10 +103,8 @@ class UtteranceBootstrap:
         """
         lines = []
         for number, side in enumerate(filter(None, (self.baseline, self.system)), start=1):
-            low, high = 100 * (side.wer - side.margin), 100 * (side.wer + side.margin)
-            lines.append(
-                f"Set{number}: %WER {100 * side.wer:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]\n"
-            )
+            low, wer, high = (100 * (side.wer + sign * side.margin) for sign in (-1, 0, 1))
+            lines.append(f"Set{number}: %WER {wer:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]\n")
         if self.improvement is not None:
             lines.append(f"Probability of Set2 improving Set1: {100 * self.improvement:.2f}\n")
         return "".join(lines)
@@ -134,11 +125,8 @@ def utterance_bootstrap(
     system = normal_interval(ratio(sums["errors"], sums["words"]))
     if baseline_errors is None:
         return UtteranceBootstrap(system)
-    return UtteranceBootstrap(
-        system,
-        baseline=normal_interval(ratio(sums["baseline"], sums["words"])),
-        improvement=float(np.mean(sums["errors"] < sums["baseline"])),
-    )
+    baseline = normal_interval(ratio(sums["baseline"], sums["words"]))
+    return UtteranceBootstrap(system, baseline, float(np.mean(sums["errors"] < sums["baseline"])))
 
 
 def normal_interval(replicates: np.ndarray) -> BootCI:
@@ -194,14 +182,9 @@ def mapsswe(
     are not counted. If neither system makes an error, z is 0 and p is 1. Raises ValueError if the lists
     differ in length.
     """
-    differences = np.array(
-        [
-            a - b
-            for utterance in zip(references, hypotheses_a, hypotheses_b, strict=True)
-            for a, b in segment_errors(*utterance)
-        ],
-        dtype=np.float64,
-    )
+    utterances = zip(references, hypotheses_a, hypotheses_b, strict=True)
+    errors = [counts for utterance in utterances for counts in segment_errors(*utterance)]
+    differences = np.array([a - b for a, b in errors], dtype=np.float64)
     segments = len(differences)
     mean = float(differences.mean()) if segments else 0.0
     std_dev = float(differences.std(ddof=1)) if segments > 1 else 0.0

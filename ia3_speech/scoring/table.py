@@ -74,18 +74,18 @@ class Table:
                   words  WER %  [95 % interval]
         all          14  35.71   [25.00, 66.67]
         """
+
+        def parts(cell: Cell) -> tuple[str, str]:
+            if not isinstance(cell, Rate):
+                return cell_text(cell), ""
+            return cell.parts if cell.signed else replace(cell, digits=digits).parts
+
         columns = []
         for head, cells, with_bounds in self.columns():
-            rates = [
-                replace(cell, digits=cell.digits if cell.signed else digits)
-                if isinstance(cell, Rate)
-                else None
-                for cell in cells
-            ]
-            texts = zip(cells, rates, strict=True)
-            columns.append([head, *(rate.parts[0] if rate else cell_text(cell) for cell, rate in texts)])
+            texts, bounds = zip(*map(parts, cells), strict=True)
+            columns.append([head, *texts])
             if with_bounds:
-                columns.append([INTERVAL, *((rate and rate.parts[1]) or MISSING for rate in rates)])
+                columns.append([INTERVAL, *(text or MISSING for text in bounds)])
         return "".join(f"{line}\n" for line in in_columns(zip(*columns, strict=True)))
 
     def columns(self) -> Iterator[tuple[str, list[Cell], bool]]:
@@ -104,8 +104,10 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """
     if not rows:
         return ""
-    texts = [[markdown_text(cell_text(cell)) if not isinstance(cell, Rate) else str(cell) for cell in row]
-             for row in (head, *rows)]  # fmt: skip
+    texts = [
+        [str(cell) if isinstance(cell, Rate) else markdown_text(cell_text(cell)) for cell in row]
+        for row in (head, *rows)
+    ]
     texts.insert(1, ["---", *["---:"] * (len(head) - 1)])
     return "".join(f"| {' | '.join(line)} |\n" for line in texts)
 

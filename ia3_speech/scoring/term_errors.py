@@ -5,16 +5,11 @@ In: a term list with a term (a word or a phrase) in each line, followed by any c
     atrial fibrillation<TAB>condition
     metformin<TAB>drug<TAB>unseen
 
-Out: for each utterance the numbers of occurrences in the reference, of missed occurrences and of false
-occurrences, over all terms and by category.
-
-- Occurrences are searched from left to right, the longest term first, and do not overlap: in "type two
-  diabetes" the term "diabetes" does not occur again, so a garbled phrase is a single error.
-- An occurrence in the reference is a hit if all its words are aligned as correct and are adjacent in the
-  hypothesis (in the alignment of per_utt). Otherwise it is missed.
-- An occurrence in the hypothesis is false unless, in the same way, the reference has all its words there.
-- Term error rate = (missed + false) / occurrences in the reference. It may exceed 1; it is nan without
-  occurrences. An occurrence counts once among all terms and once in each category of its term.
+Out: for each utterance the occurrences in the reference, the missed and the false occurrences, over all terms
+and by category. They are searched from left to right, the longest term first, without overlap. An occurrence
+in the reference is missed unless all its words are aligned as correct and are adjacent in the hypothesis; an
+occurrence in the hypothesis is false unless the same holds of the reference. Term error rate = (missed +
+false) / occurrences in the reference; it may exceed 1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -111,8 +106,5 @@ def match_terms(pairs: Sequence[Pair], terms: TermList) -> Iterator[tuple[TermWo
             positions.append(position if word == other else None)
         position += other is not None
     for start, term in find_terms(words, terms):
-        first = positions[start]
-        yield (
-            term,
-            first is not None and positions[start : start + len(term)] == [*range(first, first + len(term))],
-        )
+        matched, first = positions[start : start + len(term)], positions[start]
+        yield term, first is not None and matched == [*range(first, first + len(term))]

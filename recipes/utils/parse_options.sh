@@ -2,16 +2,13 @@
 # Kaldi's option parsing: source it after the defaults are set as shell variables.
 #
 #   stage=1         # N: start at this stage
-#   use_lm=false    # true: rescore with the language model
 #   . parse_options.sh || exit 1
 #
 # `--name value` sets $name where a script has given it a default; a dash in a name is an underscore. Anything else is
-# refused: `--name=value`, an unknown name, a missing value, and, where the default is true or false, any other value.
-# `--config FILE` (relative to where the user stood) is sourced first, wherever it stands, and is weaker than the line.
-# `--help` prints $help_message and a line for each option that is explained as above, in the script that was started or in
-# one that noted itself in _option_files: `--stage N   start at this stage [1]`. What is left are the positional
-# arguments, $1 $2 … The rules are those of Kaldi's utils/parse_options.sh; values are never evaluated, so that
-# quotes, $ and spaces in them are safe.
+# refused: an unknown name, a missing value, and, where the default is true or false, any other value. `--config FILE`
+# (relative to where the user stood) is sourced first and is weaker than the line. `--help` prints $help_message and a line
+# for each option that is explained as above, in the script that was started or in one that noted itself in _option_files.
+# What is left are the positional arguments, $1 $2 … Values are never evaluated, so that quotes, $ and spaces are safe.
 
 _po_fail() { echo "$0: $*" >&2; return 1; }
 

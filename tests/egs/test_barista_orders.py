@@ -190,5 +190,5 @@ def test_the_real_corpus(local, shared_data, tmp_path):
     for data in real.values():
         for order in data:
             assert order.text in local.grammar.sentences(order.labels)
-            if order.id[0] in "0123" or not local.grammar.has_article(order.text):
+            if order.id[0] in "0123" or not {"a", "an"} & {*order.text.split()}:
                 assert local.grammar.nearest(order.labels, order.text) == order.text

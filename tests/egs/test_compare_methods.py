@@ -12,7 +12,7 @@ from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 RECIPE = "compare_methods"
-MODULES = ("tables",)
+MODULES = ("study",)
 WER = {"base": 0.5, "ia3_plus_seed1": 0.25, "ia3_plus_seed2": 0.375, "head_seed1": 0.375}
 
 
@@ -42,14 +42,14 @@ def rows_of(exp):
 
 
 def test_rows_of_an_earlier_run_stand_beside_those_of_this_run(local, exp):
-    local.tables.write_tables(exp, ["ia3_plus", "lora_r4", "full"], None, 2, [])
+    local.study.write_tables(exp, ["ia3_plus", "lora_r4", "full"], None, 2, [])
     rows = json.loads((exp / "methods.json").read_text())["methods"]
     assert list(rows) == ["ia3_plus"] and rows["ia3_plus"]["no_gain_at"] == "0.9"
     # Another machine had full fine-tuning, and ia3_plus, which is measured anew here.
     full = rows["ia3_plus"] | {"test": [0.125, 0.0, 0.25], "trained": 19_000_000, "commit": "abc1234"}
     earlier = {"full": full, "ia3_plus": rows["ia3_plus"] | {"rate": 7}}
     write_json(exp / "earlier.json", {"methods": earlier})
-    local.tables.write_tables(exp, ["ia3_plus", "lora_r4", "head", "full"], exp / "earlier.json", 2, [])
+    local.study.write_tables(exp, ["ia3_plus", "lora_r4", "head", "full"], exp / "earlier.json", 2, [])
     table = rows_of(exp)
     assert [*table] == ["method", "---", "base", "ia3_plus", "head", "full"]
     shown = "24,576 | 99,000 | 0.50 | 1024 | 25.0 [0.0, 50.0] | 25.0 to 37.5 | 67"
@@ -62,7 +62,7 @@ def test_rows_of_an_earlier_run_stand_beside_those_of_this_run(local, exp):
 def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
     for seed, system in enumerate(("ia3_plus_seed1", "head_seed1"), 1):
         shutil.copytree(exp / system, exp / f"curve/ia3_plus_5_seed{seed}")
-    local.tables.write_tables(exp, ["ia3_plus"], None, 2, ["5"])
+    local.study.write_tables(exp, ["ia3_plus"], None, 2, ["5"])
     assert (exp / "methods.md").read_text().splitlines()[-5:] == [
         "| minutes of train | ia3_plus: test WER %, median (range of seeds) |",
         "| --- | ---: |",
@@ -74,7 +74,7 @@ def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
     shutil.copy(exp / "methods.json", exp / "earlier.json")
     for seed in (1, 2):
         (exp / f"curve/ia3_plus_5_seed{seed}").rename(exp / f"curve/ia3_plus_20_seed{seed}")
-    local.tables.write_tables(exp, ["ia3_plus"], exp / "earlier.json", 2, ["20"])
+    local.study.write_tables(exp, ["ia3_plus"], exp / "earlier.json", 2, ["20"])
     assert "| 5 | 31.2 (25.0 to 37.5) |\n| 20 | 31.2 (25.0 to 37.5) |" in (exp / "methods.md").read_text()
     assert (exp / "figures/curves.svg").is_file()
 

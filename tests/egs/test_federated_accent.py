@@ -109,7 +109,7 @@ def test_the_experiments_run_small(local, data, tmp_path, random_base):
         experiments.run(data, exp, str(random_base), 30, 1, names, "small")
     nobody = load_file(exp / "nobody_seed1/adapter/adapter_model.safetensors")
     assert all((vector == 1).all() for vector in nobody.values())
-    experiments.identify(data, exp, str(random_base), 3, "small")
+    experiments.identify(data, exp, str(random_base), "small")
     record = json.loads((exp / "identify.json").read_text())
     assert record["speakers"] == 3 and record["lora gap"] > 0 and 0 <= record["identified"] <= 1
     table = "".join(experiments.tables(exp))

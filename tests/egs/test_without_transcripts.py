@@ -9,7 +9,7 @@ from ia3_speech.data.utterance import Utterance
 
 SHIPPED = Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev"
 RECIPE = "without_transcripts"
-MODULES = ("tables",)
+MODULES = ("study",)
 
 SAID = {"ann-1": "one two three four", "bob-1": "five six"}
 HEARD = {  # one word wrong for each x
@@ -47,5 +47,5 @@ def test_the_table(local, tmp_path, capsys):
     other = exp / "accent/with_transcripts/decode_greedy_other"
     other.mkdir()
     (other / "text").write_text("".join(f"{utterance.id}\n" for utterance in others))  # nothing was heard
-    rows = local.tables.compare(exp / "accent", "greedy", utterances)
-    assert local.tables.table("accent, greedy", rows) == TABLE
+    rows = local.study.compare(exp / "accent", "greedy", utterances)
+    assert local.study.table("accent, greedy", rows) == TABLE

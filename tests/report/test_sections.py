@@ -8,7 +8,7 @@ import pytest
 
 from ia3_speech.commands.score import main as score_main
 from ia3_speech.report.browse import count_words
-from ia3_speech.report.data import find_report_files, read_report_data
+from ia3_speech.report.data import read_report
 from ia3_speech.report.page import rate_cards, report_sentences, report_warnings
 from ia3_speech.report.tables import systems_table
 from ia3_speech.scoring.ctm import ctm_line
@@ -24,7 +24,7 @@ def helpful(tmp_path):
 
 
 def read(recipe, folder=None):
-    return read_report_data(recipe.data, find_report_files(folder or recipe.adapted))
+    return read_report(recipe.data, folder or recipe.adapted)
 
 
 # ---- in plain words

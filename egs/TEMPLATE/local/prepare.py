@@ -1,14 +1,9 @@
 #!/usr/bin/env python3
-"""Prepare your own recordings. (Your corpus card goes here.)
+"""Prepare your own recordings. (Your corpus card goes here: what, where, by whom, how long, licence.)
 
     local/prepare.py CORPUS_DIR OUT_DIR [--size full|small] [--base BASE]
 
-    What      what is said, where, by how many people, how it was recorded
-    Hours     as the preparation prints them
-    Licence   who may do what with it
-
-In: a folder of recordings with a CSV file, or with a text file for each; a Kaldi data directory, or a folder
-with the Kaldi directories train, test and perhaps dev; README.md describes them. Out: the data directories
+In: a folder of recordings, or Kaldi data directories; README.md describes them. Out: the data directories
 OUT_DIR/{train,dev,test}, of less than five minutes without dev. Recordings of train and dev that are longer
 than the base can process are cut at pauses, with their texts (ia3-speech datadir segment).
 """

@@ -1,20 +1,17 @@
 #!/usr/bin/env python3
 """Measure sums of two adapters against the base and against both parts.
 
-    bash run.sh --accent-corpus DIR/speechocean762 --domain-corpus DIR/speech-to-intent-benchmark
-
     1-6  the recipes of the accent and of the domain: train the adapters, decode and score their own test sets
     7    decode and score each test set, and out-of-domain speech, with the other adapter and with the sums
     8    compare every system with the base and with both parts: results.json and RESULTS.md in exp/real
 
-Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all. Where sentences
-of a test set occur in the training data of either part, the utterances with other sentences have a table of
-their own.
+Seed s of a sum is compared with seed s of its parts; one seed is shown, and the range of all.
 """
 
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from stages import DecodingOptions, Study, median_seed
 
@@ -69,13 +66,11 @@ class TestSet:
     training: tuple[Path, ...]
 
     @property
-    def cluster(self) -> str | None:
-        return "utterance" if self.system == "domain" else None  # the speakers are unknown
-
-    @property
-    def terms(self) -> Path | None:
-        file = self.exp / f"terms_{self.data.name}"
-        return file if file.is_file() else None
+    def options(self) -> dict[str, Any]:
+        """Of its scores: the unit of the bootstrap (the speakers of the orders are unknown), the terms."""
+        terms = self.exp / f"terms_{self.data.name}"
+        return {"cluster": "utterance" if self.system == "domain" else None,
+                "terms": terms if terms.is_file() else None}  # fmt: skip
 
     def decoded(self, exp: Path, system: str, seed: int) -> Path:
         """The decode directory of a system: below EXP, or where the recipe of this set made it."""
@@ -89,10 +84,8 @@ def main(options: Options) -> None:
     """Measure sums of two adapters beside their parts."""
     study, seeds = Study(__file__, "real", options), range(1, options.seeds + 1)
     if options.stage <= 6:
-        for name, corpus in (
-            ("speechocean762", options.accent_corpus),
-            ("barista_orders", options.domain_corpus),
-        ):
+        corpora = {"speechocean762": options.accent_corpus, "barista_orders": options.domain_corpus}
+        for name, corpus in corpora.items():
             study.recipe(name, corpus, min(options.stop_stage, 6), out_of_domain=options.out_of_domain)
     (data, exp), (data_of_orders, exp_of_orders) = map(study.of_recipe, ("speechocean762", "barista_orders"))
     training = (data / "train", data_of_orders / "train")
@@ -113,9 +106,8 @@ def main(options: Options) -> None:
             for folder in (base, *(test.decoded(study.exp, test.system, seed) for seed in seeds)):
                 if not (folder / "score.json").is_file():
                     raise UserError(f"{folder}: its recipe has not run there (leave --stage out)")
-            score = [*(["--training", *test.training] if test.training else []),
-                     *(["--cluster", test.cluster] if test.cluster else []),
-                     *(["--terms", test.terms] if test.terms else [])]  # fmt: skip
+            score = ["--training", *test.training] if test.training else []
+            score += [word for name, value in test.options.items() if value for word in (f"--{name}", value)]
             for system, seed in product(WEIGHTS, seeds):
                 if system != test.system:
                     out = test.decoded(study.exp, system, seed)
@@ -133,10 +125,9 @@ def main(options: Options) -> None:
                 row = {"set": test.name, "system": system, "seed": seed or None}
                 row["adapter"] = adapter(system, seed) if seed else None
                 rows.append(row | {name: record.get(name) for name in RECORDED})
-            rates = {
-                name: [r["wer"] for (each, _), r in records.items() if each == name] for name, _ in records
-            }
-            texts.append(rate_table(test.name, scores, rates if options.seeds > 1 else {}))
+            seeds_of = {name: [records[name, seed]["wer"] for seed in seeds] for name in WEIGHTS}
+            rates = {"base": [records["base", 0]["wer"]], **seeds_of} if options.seeds > 1 else {}
+            texts.append(rate_table(test.name, scores, rates))
             texts.append(mapsswe_table(test.name, scores))
             if scores["base", ""].unseen_sentences:
                 unseen = {compared: score.unseen_sentences for compared, score in scores.items()}
@@ -150,16 +141,14 @@ def main(options: Options) -> None:
                 for (system, other), score in scores.items() if other
             ]  # fmt: skip
             base = scores["base", ""]
-            drawn = (
-                f"{base.ci_clusters} {base.ci_unit}s; changes are relative, on the same draws, and negative"
-            )
             notes.append(
                 f"{test.name}: {base.utterances} utterances, {base.words} words. In brackets 95 % intervals "
-                f"of a bootstrap over {drawn} is better."
+                f"of a bootstrap over {base.ci_clusters} {base.ci_unit}s; changes are relative, on the same "
+                "draws, and negative is better."
             )
         if options.seeds > 1:
-            of = f"Seed {shown} of {options.seeds} is shown"
-            notes.append(f"{of}: that of the accent's adapter with the median dev WER.")
+            chosen = "that of the accent's adapter with the median dev WER"
+            notes.append(f"Seed {shown} of {options.seeds} is shown: {chosen}.")
         notes.append("MAPSSWE: with a positive z the system makes fewer errors.")
         study.write_results([*texts, bullets(notes)], json_value({"systems": rows, "pairs": pairs}))
 
@@ -172,20 +161,13 @@ def compare(test: TestSet, exp: Path, seed: int) -> tuple[dict[tuple[str, str], 
     )
     texts = {name: read_kaldi_text(test.decoded(exp, name, seed) / "text") for name in ("base", *WEIGHTS)}
     overlap = find_overlap(trained_on, directory) if trained_on else None
-    terms = read_term_list(test.terms, "ctc") if test.terms else None
+    options = test.options | {"overlap": overlap}
+    options["terms"] = read_term_list(options["terms"], "ctc") if options["terms"] else None
+    against = {system: [other for other in AGAINST if other != system] for system in WEIGHTS}
     return {
-        (system, other): score_hypotheses(
-            directory,
-            texts[system],
-            baseline=texts.get(other),
-            terms=terms,
-            cluster=test.cluster,
-            overlap=overlap,
-        )
-        for system in texts
-        for other in (AGAINST if system != "base" else [""])
-        if other != system
-    }, overlap
+        (system, other): score_hypotheses(directory, texts[system], baseline=texts.get(other), **options)
+        for system, others in ({"base": [""]} | against).items() for other in others
+    }, overlap  # fmt: skip
 
 
 def rate_table(

@@ -4,13 +4,9 @@
     ordered = order({"size": "small", "coffeeDrink": "latte", "milkAmount": " soy milk"})
     sentences(ordered)    # "brew a small latte with soy milk", "can i get a small latte with soy milk", …
 
-In: the slots of an order, as label.json has them. Out: every sentence in lower case. The grammar is that of
-Picovoice's coffee maker: a lead-in, an article, size, roast and shots in any order, the drink, "with" milk
-and sugar in either order. Its article is obligatory; people leave it out, so here it is optional.
-
-    local/grammar.py DATA/test EXP/base/decode_greedy_test OUT
-
-reports how often `nearest`, which prepare.py uses in place of transcripts.tsv, selects that table's sentence.
+The grammar's article is obligatory; people leave it out, so here it is optional. `local/grammar.py DATA/test
+EXP/base/decode_greedy_test OUT` reports how often `nearest`, which prepare.py uses in place of
+transcripts.tsv, selects that table's sentence.
 """
 
 from collections.abc import Mapping
@@ -72,14 +68,11 @@ def nearest(ordered: Mapping[str, str], hypothesis: str) -> str:
     """
 
     def cost(sentence: str) -> float:
-        return Levenshtein.distance(sentence, hypothesis) + (0 if has_article(sentence) else len("a ") - 0.5)
+        lead = next(lead for lead in LEADS if sentence.startswith(f"{lead} "))
+        has_article = sentence[len(lead) :].split()[0] in ARTICLES
+        return Levenshtein.distance(sentence, hypothesis) + (0 if has_article else len("a ") - 0.5)
 
     return min(sentences(ordered), key=cost)
-
-
-def has_article(sentence: str) -> bool:
-    lead = next(lead for lead in LEADS if sentence.startswith(f"{lead} "))
-    return sentence[len(lead) :].split()[0] in ARTICLES
 
 
 def main(data: Path, decoded: Path, out: Path) -> None:

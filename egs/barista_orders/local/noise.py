@@ -1,21 +1,24 @@
 #!/usr/bin/env python
-"""Does training with --noise help? A noisy test set, and noises of other places for training.
+"""A noisy copy of a test set, to measure what training with --noise gains (RESULTS.md).
 
-    data=data/barista_orders exp=exp/barista_orders/noise
-    local/noise.py $data/test NOISES $data/noise                  writes $data/noise/{test,places}
-    train="python -m ia3_speech.train --config ia3_plus --replay shipped --train $data/train --dev $data/dev"
-    $train --seed 1 --out $exp/without
-    $train --seed 1 --out $exp/with --noise $data/noise/places --noise-snr 5,20
-    for system in without with; do for set in test noise/test; do
-      decode_dir=$exp/$system/decode_${set%%/*}
-      python -m ia3_speech.decode --search greedy --adapter $exp/$system $data/$set $decode_dir
-      python -m ia3_speech.score --cluster utterance $data/$set $decode_dir
-    done; done
+    mkdir -p data/noises/{train,test}; cp NOISES/* data/noises/train
+    mv data/noises/train/{city,rain}.ogg data/noises/test
+    run="bash run.sh --corpus CORPUS --corpus-name noise --out-of-domain none --lm none --stop-stage 6"
+    $run --stop-stage 1
+    python local/noise.py data/noise/test data/noises/test data/noise/test_noise
+    for noise in "" "--noise data/noises/train --noise-snr 5,20"; do
+      $run --test-sets "test test_noise" --system ia3_plus${noise:+_noise} --train-opts "--epochs 2 $noise"
+    done
+    for set in test test_noise; do
+      python -m ia3_speech.score data/noise/$set exp/noise/ia3_plus_noise_seed1/decode_greedy_$set \
+        --baseline exp/noise/ia3_plus_seed1/decode_greedy_$set --cluster utterance \
+        --system ia3_plus_noise --system-seed 1 --corpus noise
+    done
 
-Out: OUT/test, each utterance with a piece of a place kept aside; OUT/places, the other places.
+In: a data directory and a folder of noises. Out: the directory OUT, each utterance mixed with
+a piece of a noise; its audio is in OUT_audio.
 """
 
-import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -27,33 +30,25 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterances
-from ia3_speech.errors import UserError
 from ia3_speech.training.augmentation import Augmentation, read_waves
 
 
-def main(data: Path, noises: Path, out: Path, aside: str = "city,rain", snr: float = 5.0) -> None:
-    """Write the noisy test set, and the noises for training.
+def main(data: Path, noises: Path, out: Path, snr: float = 5.0) -> None:
+    """Write the noisy copy.
 
     Args:
-        data, noises: the test set; a folder with a recording a place.
-        out: OUT/test and OUT/places are written.
-        aside: places for the test set alone.
-        snr: of the test set, in dB.
+        data, noises, out: as above.
+        snr: signal-to-noise ratio, in dB.
     """
-    missing = {*aside.split(",")} - {file.stem for file in noises.iterdir()}
-    if missing or out.exists():
-        raise UserError(f"{noises}: has no {min(missing)}" if missing else f"{out}: exists (delete it)")
-    for name in ("places", "aside", "wav"):
-        (out / name).mkdir(parents=True)
-    for file in noises.iterdir():
-        shutil.copy(file, out / ("aside" if file.stem in aside.split(",") else "places"))
-    noise, utterances = Augmentation((snr, snr), read_waves("noises", out / "aside")), []
+    folder = out.with_name(f"{out.name}_audio").absolute()
+    folder.mkdir(parents=True)
+    noise, utterances = Augmentation((snr, snr), read_waves("noises", noises)), []
     for utterance, wave in load_utterances(read_data_directory(data)):
-        file = (out / "wav" / f"{utterance.id}.wav").absolute()
+        file = folder / f"{utterance.id}.wav"
         noisy = noise.apply(wave, np.random.default_rng(zlib.crc32(utterance.id.encode())))
         soundfile.write(file, noisy, SAMPLE_RATE, subtype="FLOAT")
         utterances.append(replace(utterance, recording=utterance.id, source=str(file), start=None, end=None))
-    write_data_directory(out / "test", utterances)
+    write_data_directory(out, utterances)
 
 
 if __name__ == "__main__":

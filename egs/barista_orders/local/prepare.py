@@ -1,24 +1,12 @@
 #!/usr/bin/env python3
-"""Prepare the coffee orders of Picovoice's speech-to-intent benchmark.
+"""Prepare the coffee orders of Picovoice's speech-to-intent benchmark (README.md has the corpus card).
 
     local/prepare.py CORPUS_DIR OUT_DIR [--base mini] [--size full|small]
 
-Corpus card
-
-    What      619 orders for a coffee machine ("can i have a small light roast latte with soy milk"), spoken
-              by more than 50 people of the crowd, about ten each; 16 kHz; seconds of silence around most
-    Text      not published. What was ordered is (the slots), and grammar.py finds a sentence for it
-    Sets      with transcripts.tsv, its train and test; else a third of the orders is test, by a hash of what
-              was ordered. dev: 15 % of the orders of train. So no sentence is in two sets. Who speaks is not
-              published: people are likely to be in all sets; each recording counts as a speaker of its own
-    Labels    utt2drink, utt2size, utt2roast, utt2shots, utt2milk, utt2sugar: the slots that an order has
-    Licence   Apache-2.0, https://github.com/Picovoice/speech-to-intent-benchmark
-
 In: data/label/label.json, data/speech/clean/UUID.wav, or the same names with another suffix; perhaps
-transcripts.tsv (file, split, transcript), a table by others. Without it the base decodes everything, and the
-text is the sentence of the grammar that is nearest to its hypothesis. References of the test set are then
-biased towards the base, whose WER looks smaller than it is. Out: OUT_DIR/{train,dev,test}, and
-OUT_DIR/heard, the hypotheses of the base, if it was used.
+transcripts.tsv (file, split, transcript). Without it the base decodes everything, and the text is the
+sentence of the grammar that is nearest to its hypothesis, and a third of the orders is test. Out:
+OUT_DIR/{train,dev,test}, with the slots as labels, and OUT_DIR/heard, the hypotheses, if there are any.
 """
 
 import json

@@ -1,36 +1,38 @@
 #!/usr/bin/env python3
 """IA³ and other methods on one trainer, the same data and the same base.
 
-bash run.sh --corpus speech-to-intent-benchmark              coffee orders, whole: a domain
-bash run.sh --corpus DIR/speechocean762 --task accent        twenty minutes of adults: an accent
-bash run.sh --corpus DIR                                     any other corpus, as egs/TEMPLATE takes it
-bash run.sh --corpus DIR --methods 'ia3_plus lora_r4 full'   some of them; the rest may follow later
-
 1, 2  prepare and validate the data        5  choose each method's rate by dev, train its seeds
 3     time a step of each method,          6  decode and score
       and print the hours                  7  time forward passes; the learning curve
 4     decode and score with the base       8  tables and figures
 """
 
+import math
 import re
-import shlex
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
 import yaml
 from stages import CorpusOptions, DecodingOptions, Study, Word, located, python
-from tables import rate_of, write_tables
 
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json
+from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.corpora import speechocean762
+from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
 from ia3_speech.errors import UserError
+from ia3_speech.inputs import provenance, read_inputs
+from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
+from ia3_speech.report.figures import Figure, write_figures
+from ia3_speech.results.curve_files import spread
+from ia3_speech.scoring.table import Rate, Table
 
 HERE = Path(__file__).resolve().parents[1]
 METHODS = yaml.load((HERE / "conf/methods.yaml").read_text("utf-8"), yaml.BaseLoader)
@@ -85,38 +87,32 @@ class Comparison(Study):
 
     def prepare_and_decode_base(self) -> None:
         """Stages 1, 2 and 4, by the recipe of the task."""
-        options = self.options
-        recipe, more = ("barista_orders" if self.task == "orders" else "TEMPLATE"), {}
+        options, corpus = self.options, self.options.corpus
         if self.task == "accent":
-            prepare = [HERE / "local/adults.py", "--minutes", str(options.minutes)]
-            more["prepare"] = shlex.join(map(str, prepare))
-        more |= {"corpus_name": self.corpus_name, "work_dir": self.work, "lm": "none", "terms": ""}
+            corpus, given = self.data / "published", {"minutes": options.minutes, "size": options.size}
+            make = partial(adults, options.corpus)
+            self.once("the adults of speechocean762", corpus, [options.corpus], make, **given)
+        recipe = "barista_orders" if self.task == "orders" else "TEMPLATE"
+        given = {"corpus_name": self.corpus_name, "work_dir": self.work, "lm": "none", "terms": ""}
         for first, last in ((1, 2), (4, 4)):
             first, last = max(first, options.stage), min(last, options.stop_stage)
             if first <= last:
-                self.recipe(recipe, options.corpus, last, stage=first, **more)
+                self.recipe(recipe, corpus, last, stage=first, **given)
             if not (self.data / "dev").is_dir():
-                hint = "with five minutes of train there is one"
-                raise UserError(f"{self.data} has no dev set, on which rates are chosen ({hint})")
+                raise UserError(f"{self.data} has no dev to choose rates on (of five minutes of train)")
 
     def train(self, out: str, method: str, *words: Word, part: Path | None = None, seeds: int = 0) -> None:
         """Train a method with its options into EXP/OUT, or with several seeds into EXP/OUT_seedN."""
         of_method, jobs = METHODS[method], "_seedJOB" * (seeds > 0)
         config = HERE / f"conf/{of_method['config']}.yaml"
+        if not config.is_file():
+            config = of_method["config"]
         line = python("train", "--base", located(self.options.base), "--dev", self.data / "dev")
-        line += [
-            "--config",
-            config if config.is_file() else of_method["config"],
-            "--train",
-            part or self.data / "train",
-        ]
+        line += ["--config", config, "--train", part or self.data / "train"]
         line += ["--placements", *of_method["placements"]] if "placements" in of_method else []
         line += [*words, "--out", self.exp / f"{out}{jobs}", *(["--seed", "JOB"] if seeds else [])]
         print(f"train {out}", flush=True)
         self.job("train", f"train_{out}{jobs}.log", line, seeds)
-
-    def train_at(self, out: str, method: str, rate: str, epochs: int, **options: Any) -> None:
-        self.train(out, method, "--patience", 99, "--learning-rate", rate, "--epochs", epochs, **options)
 
     def part(self, name: str, minutes: float) -> Path:
         """Write this many minutes of train to DATA/NAME."""
@@ -142,18 +138,17 @@ class Comparison(Study):
             if (rate := self.known.get(method)) is None:
                 dev = {}
                 for rate in METHODS[method]["rates"]:
-                    self.train_at(f"rates/{method}_rate{rate}", method, rate, self.half, seeds=1)
+                    self.train(f"rates/{method}_rate{rate}", method, *at(rate, self.half), seeds=1)
                     dev[rate] = read_json(self.exp / f"rates/{method}_rate{rate}_seed1/train.json")["dev_wer"]
                 rate = min(dev, key=dev.__getitem__)
-            self.train_at(method, method, rate, self.epochs, seeds=self.options.seeds)
+            self.train(method, method, *at(rate, self.epochs), seeds=self.options.seeds)
 
     def decode_all(self, system: str, tests: list[Path]) -> None:
         """Decode and score some sets with each seed of a system."""
         cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # the speakers are unknown
-        for seed in range(1, self.options.seeds + 1):
-            for test in tests:
-                adapter = str(self.exp / f"{system}_seed{seed}/adapter")
-                self.decode_and_score(system, seed, test, *cluster, adapter=adapter)
+        for seed, test in product(range(1, self.options.seeds + 1), tests):
+            adapter = str(self.exp / f"{system}_seed{seed}/adapter")
+            self.decode_and_score(system, seed, test, *cluster, adapter=adapter)
 
     def learning_curve(self, minutes: float) -> None:
         """ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below
@@ -164,8 +159,13 @@ class Comparison(Study):
         for method in OF_CURVE:
             rate = self.known.get(method) or str(rate_of(self.exp / f"{method}_seed1"))
             out = f"curve/{method}_{minutes:g}"
-            self.train_at(out, method, rate, epochs, part=part, seeds=self.options.seeds)
+            self.train(out, method, *at(rate, epochs), part=part, seeds=self.options.seeds)
             self.decode_all(out, self.tests[:1])
+
+
+def at(rate: str, epochs: int) -> list[Word]:
+    """Options of train."""
+    return ["--patience", 99, "--learning-rate", rate, "--epochs", epochs]
 
 
 def main(options: Options) -> None:
@@ -194,14 +194,22 @@ def main(options: Options) -> None:
         write_tables(study.exp, [*METHODS], earlier, options.seeds, amounts)
 
 
+def adults(corpus: Path, out: Path, minutes: float, size: Size) -> None:
+    """Write the adults of speechocean762, and of train this many minutes: OUT/{train,dev,test}."""
+    speechocean762.prepare(corpus, out / "whole", size)
+    for name, source in (("adults", "train"), ("dev", "dev"), ("test", "test_adults")):
+        utterances = read_data_directory(out / "whole" / source).utterances
+        write_data_directory(out / name, [u for u in utterances if speechocean762.is_adult(u)])
+    whole = sum(u.duration or 0.0 for u in read_data_directory(out / "adults").utterances) / 60
+    subset_data_directory(out / "adults", out / "train", minutes=min(minutes, whole))
+
+
 def time_forward(out: Path, adapter: Path, base: str) -> None:
     """Time a forward pass of 16 rows with one adapter, and with sixteen, relative to the base's, and write
-    them to OUT; null if the method can't.
-
-    Sixteen adapters of IA³ are in the bank; PEFT computes LoRA's mixed batches by `adapter_names`, with the
-    adapter under sixteen names. Other methods can't. The systems take turns; medians of ratios are written.
-    """
+    them to OUT, medians of ratios; null if the method can't. Sixteen adapters of IA³ are in the bank; PEFT
+    computes LoRA's mixed batches by `adapter_names`, with the adapter under sixteen names."""
     import torch
+    from benchmark import rounds
 
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.methods import load_any
@@ -213,10 +221,8 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
     waves, names = [row.astype(np.float32) for row in rows], [f"voice{row}" for row in range(BATCH)]
     alone, adapted, method = load_base(base), load_base(base), method_of(adapter)
     load_any(adapted, parse_sum(str(adapter)))
-    runs: dict[str, Callable[[], Any]] = {
-        "base": lambda: alone.logits(waves),
-        "one": lambda: adapted.logits(waves),
-    }
+    runs: dict[str, Callable[[], Any]] = {"base": lambda: alone.logits(waves)}
+    runs["one"] = lambda: adapted.logits(waves)
     if method == "ia3":
         bank = Bank(load_base(base))
         for name in names:
@@ -233,19 +239,159 @@ def time_forward(out: Path, adapter: Path, base: str) -> None:
         runs["sixteen"] = torch.no_grad()(lambda: wrapper(batch, adapter_names=names))
         # In transformers' own forward pass, as PEFT runs it
         runs["base of sixteen"] = torch.no_grad()(lambda: alone.model(batch))
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(REPEATS + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if repeat:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
+    seconds = rounds(runs, REPEATS)
 
     def ratio(name: str, to: str) -> float | None:
         return float(np.median(np.divide(seconds[name], seconds[to]))) if name in seconds else None
 
     to = "base of sixteen" if "base of sixteen" in runs else "base"
     write_json(out, {"one": ratio("one", "base"), "sixteen": ratio("sixteen", to)})
+
+
+# ---- tables
+
+
+SETS = ("test", "out_of_domain")
+Curve = dict[str, dict[str, list[float]]]  # method → minutes of train, or "all" → test WER of each seed
+
+
+def write_tables(
+    exp: Path, methods: list[str], measured: Path | None, seeds: int, amounts: list[str]
+) -> None:
+    """Write the tables and figures, and print the tables.
+
+    Args:
+        exp: folder of the experiment
+        methods: in the table's order; those without results are left out
+        measured: EXP/methods.json of an earlier run, for the methods that this run leaves out
+        seeds: of each method
+        amounts: minutes of train of the learning curve
+    """
+    earlier = read_json(measured) if measured else {"methods": {}}
+    rows = earlier["methods"]
+    for name in methods:
+        if row := measured_row(exp, name, seeds):
+            rows[name] = row
+    rows = {name: rows[name] for name in methods if name in rows}
+    base = {name: scored(exp / "base", name) for name in SETS}
+    gains = {name: 1 - row["test"][0] / base["test"].value for name, row in rows.items()}
+    head = ["method", "trained", "bytes", "s a step", "peak MB", "test WER %", "of the seeds"]
+    head += ["gain, % of full", "out-of-domain WER %", "rate", "no gain at", "forward, one", "sixteen"]
+    first = ["base", *[None] * 4, base["test"], None, None, base["out_of_domain"], None, None, "1.00", "1.00"]
+    lines: list[list[Any]] = [first]
+    for name, row in rows.items():
+        line = [name, row["trained"], row["bytes"], f"{row['step']:.2f}", f"{row['peak'] / 2**20:.0f}"]
+        line += [Rate(row["test"][0], row["test"][1:]), spread(row["seeds"])]
+        line += [f"{100 * gains[name] / gains['full']:.0f}" if "full" in rows else None]
+        line += [Rate(row["other"][0], row["other"][1:]), f"{row['rate']:g}", row["no_gain_at"] or None]
+        lines.append(line + [f"{row[way]:.2f}" if row[way] else None for way in ("one", "sixteen")])
+    table = Table("methods", "Methods", head, lines)
+    commits = dict.fromkeys(f"`{row['command']}` (commit {row['commit']})" for row in rows.values())
+    figures = [Figure("methods", gain_chart(rows, gains).svg_file, table)]
+    text = table.markdown + "".join(f"\n- {line}" for line in commits) + "\n" * bool(commits)
+    if curve := measured_curve(exp, rows, seeds, amounts, earlier.get("curve") or {}):
+        figures.append(curve_figure(curve, base["test"].value))
+        text += "\n" + figures[1].table.markdown
+    write_json(exp / "methods.json", {"methods": rows, "curve": curve})
+    write_text(exp / "methods.md", text)
+    write_figures(exp / "figures", figures)
+    print(f"{text}The table is in {exp}/methods.md, the figure in {exp}/figures.")
+
+
+def scored(folder: Path, set_name: str) -> Rate:
+    record = read_json(folder / f"decode_greedy_{set_name}/score.json")
+    return Rate(record["wer"], record["wer_ci"])
+
+
+def rate_of(folder: Path) -> float:
+    """The learning rate of a training."""
+    return yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["learning_rate"]
+
+
+def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
+    """A method's row of the table: the seed with the median dev WER, and the test WER of all seeds; None if
+    a seed is not scored on both sets."""
+    folders = [exp / f"{name}_seed{seed}" for seed in range(1, seeds + 1)]
+    folders = [folder for folder in folders if (folder / "train.json").is_file()]
+    decoded = [folder / f"decode_greedy_{name}/score.json" for folder in folders for name in SETS]
+    if not folders or not all(file.is_file() for file in decoded):
+        return None
+    trained = [read_json(folder / "train.json") for folder in folders]
+    order = sorted(range(len(folders)), key=lambda at: trained[at]["dev_wer"])
+    shown = order[(len(order) - 1) // 2]
+    folder, train = folders[shown], trained[shown]
+    test, other = (scored(folder, name) for name in SETS)
+    tried = sorted((exp / "rates").glob(f"{name}_rate*_seed1/train.json"))
+    failed = [rate_of(file.parent) for file in tried if not read_json(file)["selected_epoch"]]
+    record = provenance() | read_inputs(folder)  # of when it was trained, if that is known
+    return {
+        "trained": train["trainable"], "bytes": train["bytes"], "peak": train["peak_memory_bytes"],
+        "step": read_json(exp / f"timed/{name}/train.json")["seconds_per_step"],
+        "test": [test.value, *(test.bounds or ())], "other": [other.value, *(other.bounds or ())],
+        "seeds": [scored(folder, "test").value for folder in folders],
+        "rate": rate_of(folder), "no_gain_at": ", ".join(f"{rate:g}" for rate in failed),
+        **read_json(exp / f"forward/{name}.json"),
+        "command": record["command"], "commit": record["commit"],
+    }  # fmt: skip
+
+
+def short(number: int) -> str:
+    """100000 → "100 k"."""
+    return f"{number // 1_000_000} M" if number >= 1_000_000 else f"{number // 1_000} k"
+
+
+def gain_chart(rows: dict[str, dict[str, Any]], gains: dict[str, float]) -> Chart:
+    """Gain against the number of trained parameters, on a logarithmic axis."""
+    points = {
+        name: Point(math.log10(row["trained"]), gains[name], f"{name}: {row['trained']:,}", text=name)
+        for name, row in rows.items()
+    }
+    low = math.floor(min(point.x for point in points.values()))
+    high = math.ceil(max(point.x for point in points.values()))
+    x = Axis("trained parameters", low, high, [(tick, short(10**tick)) for tick in range(low, high + 1)])
+    y = rate_axis("fewer word errors on test, %", [*gains.values()])
+    ours, others = (
+        [point for name, point in points.items() if name.startswith("ia3") == is_ours]
+        for is_ours in (True, False)
+    )
+    series = [Series(ours, "system", "IA³", line=False), Series(others, "third", "other methods", line=False)]
+    caption = "The median seed of each method at its best rate on dev"
+    return Chart("Gain by trained parameters", caption, x, y, series)
+
+
+def measured_curve(
+    exp: Path, rows: dict[str, dict[str, Any]], seeds: int, amounts: list[str], earlier: Curve
+) -> Curve:
+    """The learning curves of the methods in `rows`, with what an earlier run measured; empty without any."""
+    curve = {name: dict(by_amount) for name, by_amount in earlier.items()}
+    for name in rows:
+        for amount in amounts:
+            folders = [exp / f"curve/{name}_{amount}_seed{seed}" for seed in range(1, seeds + 1)]
+            done = [f for f in folders if (f / "decode_greedy_test/score.json").is_file()]
+            if done:
+                curve.setdefault(name, {})[amount] = [scored(folder, "test").value for folder in done]
+    return {name: by | {"all": rows[name]["seeds"]} for name, by in curve.items() if name in rows}
+
+
+def curve_figure(curve: Curve, base: float) -> Figure:
+    """WER by minutes of train: median and range of the seeds, as lines and, with all of train, a table."""
+    amounts = sorted({amount for by_amount in curve.values() for amount in by_amount} - {"all"}, key=float)
+    rows: list[list[Any]] = [["0 (the base)", *(Rate(base) for _ in curve)]]
+    for amount in [*amounts, "all"]:
+        seeds = [by_amount.get(amount) for by_amount in curve.values()]
+        cells = (f"{100 * median(rates):.1f} ({spread(rates)})" if rates else None for rates in seeds)
+        rows.append([amount, *cells])
+    series = []
+    for (name, by_amount), style in zip(curve.items(), ("system", "third", "baseline"), strict=False):
+        drawn = [(float(amount), by_amount[amount]) for amount in amounts if amount in by_amount]
+        points = [Point(minutes, median(rates), bounds=(min(rates), max(rates))) for minutes, rates in drawn]
+        series.append(Series([Point(0, base), *points], style, name))
+    ticks = [(float(amount), amount) for amount in ["0", *amounts]]
+    x = Axis("minutes of train", 0, float(amounts[-1]), ticks)
+    y = rate_axis("WER on test, %", [0.0, *(point.y for line in series for point in line.points)])
+    drawing = Chart("Learning curves", "Medians and ranges of the seeds", x, y, series)
+    head = ["minutes of train", *(f"{name}: test WER %, median (range of seeds)" for name in curve)]
+    return Figure("curves", drawing.svg_file, Table("curves", "Learning curves", head, rows))
 
 
 if __name__ == "__main__":

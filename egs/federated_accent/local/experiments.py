@@ -1,9 +1,8 @@
 """All experiments of the federation, one after another in one process, and their tables.
 
-In: speechocean762 in its published layout. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} for each experiment,
-EXP/central_seedN, EXP/base.json, EXP/identify.json. Finished parts are not run again. The two apps run here
-as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
-simulation or on real machines.
+Out: EXP/NAME_seedN/{rounds.jsonl, adapter} for each experiment, EXP/central_seedN, EXP/base.json,
+EXP/identify.json. Finished parts are not run again. The two apps run here as they are, on a grid that calls
+the client in this process; `flwr run` starts them on Flower's own simulation or on real machines.
 """
 
 import json
@@ -128,7 +127,7 @@ def central(data: Path, out: Path, config: dict) -> None:
     write_json(out / "done.json", config)
 
 
-def identify(data: Path, exp: Path, base: str, speakers: int, size: Size) -> None:
+def identify(data: Path, exp: Path, base: str, size: Size) -> None:
     """Write how well a server can identify a client, from vectors that were trained on either half of a
     speaker's utterances.
 
@@ -137,7 +136,7 @@ def identify(data: Path, exp: Path, base: str, speakers: int, size: Size) -> Non
     in it; how far the mean of five clients' factors of LoRA is from the mean of their products; and the sizes
     of what would travel. Tomashenko et al. 2021, arXiv 2111.03777."""
     config, updates = settings(data, exp, base, size, 1), {}
-    folders = task.client_folders(data)[: 4 if size == "small" else speakers]
+    folders = task.client_folders(data)[: 4 if size == "small" else None]
     for method in ("ia3", "lora"):
         learner = task.Learner(base, method, config["seed"])
         start, rate = learner.arrays, config["rate"] if method == "ia3" else 1e-3
@@ -206,10 +205,8 @@ def tables(exp: Path) -> Iterable[str]:
     yield markdown_table(head, rows)
     if (exp / "identify.json").exists():
         r = read_json(exp / "identify.json")
-        seen = [
-            ("one client's vectors", r["speakers"], r["identified"]),
-            ("the mean of five clients'", r["groups"], r["group identified"]),
-        ]
+        seen = [("one client's vectors", r["speakers"], r["identified"])]
+        seen.append(("the mean of five clients'", r["groups"], r["group identified"]))
         head = ["what a server sees", "of so many", "identified by the speaker's other half %", "chance %"]
         yield markdown_table(head, [[what, str(of), Rate(share), Rate(1 / of)] for what, of, share in seen])
         yield (

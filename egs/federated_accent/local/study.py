@@ -1,13 +1,8 @@
 #!/usr/bin/env python3
 """Federated adaptation to an accent: 125 speakers, whose audio stays with them; IA³ vectors alone travel.
 
-bash run.sh --corpus DIR/speechocean762                            all experiments, thirty rounds each
-bash run.sh --corpus DIR/speechocean762 --only 'ia3;lora r 4'      some of those of experiments.py
-
-1  prepare one data directory for each client
-2  run the experiments one after another, and central training
-3  measure what a server learns of a client
-4  the tables
+1  prepare one data directory for each client        3  measure what a server learns of a client
+2  run the experiments, and central training         4  the tables
 """
 
 from dataclasses import dataclass
@@ -27,8 +22,6 @@ class Options(CorpusOptions):
     """number of rounds of each experiment"""
     only: str = ""
     """'NAME;NAME': run these experiments only"""
-    speakers: int = 125
-    """largest number of speakers on whom re-identification is measured"""
 
 
 def main(options: Options) -> None:
@@ -48,7 +41,7 @@ def main(options: Options) -> None:
         for seed in range(1, options.seeds + 1):
             run(study.data, study.exp, base, options.rounds, seed, wanted, options.size)
     if study.runs(3) and not (study.exp / "identify.json").is_file():
-        identify(study.data, study.exp, base, options.speakers, options.size)
+        identify(study.data, study.exp, base, options.size)
     if study.runs(4):
         study.write_results([*tables(study.exp)], {})
 

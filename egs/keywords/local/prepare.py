@@ -2,10 +2,9 @@
 
 In: CORPUS/keywords.csv (file, keyword, split) with the clips; folders of read speech by different readers, of
 which two seconds an utterance are the class `other`; a folder of noises. Out: data/keywords/{train,dev,test},
-each clip clean and at each SNR (test: also at −5 and −10 dB), with utt2snr and utt2place; background, the
-other speech of the test set in windows of two seconds at 10 dB; wav/. Half of the places are in train and
-dev, the others in test. A row that can't be used (an unknown keyword, no such file, silence) is named, and
-the others are written.
+each clip clean and at each SNR, with utt2snr and utt2place; background, the other speech of the test set in
+windows of two seconds at 10 dB; wav/. Half of the places are in train and dev, the others in test. A row that
+can't be used is named, and the others are written.
 """
 
 import csv
@@ -33,20 +32,13 @@ CLIP = 2 * SAMPLE_RATE  # of other speech, and the windows of the background
 SNRS = ("clean", "20", "10", "5", "0")  # dB
 HARDER = ("-5", "-10")  # dB, of the test set alone
 BACKGROUND_SNR = "10"  # as in Picovoice's wake-word benchmark
+HOP = 1.0  # seconds from one window of the background to the next
 SMALL = 4  # clips of a class with --size small
 Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
 
 
 def prepare(
-    corpus: Path,
-    out: Path,
-    *,
-    speech_train: str,
-    speech_test: str,
-    noises: Path,
-    clips: int = 0,
-    hop: float = 1.0,
-    size: Size = "full",
+    corpus: Path, out: Path, *, speech_train: str, speech_test: str, noises: Path, clips: int, size: Size
 ) -> None:
     """Mix keywords and other speech with noise.
 
@@ -57,16 +49,13 @@ def prepare(
         speech_test: folders of other speech to test on, by other readers
         noises: folder with a recording a place
         clips: of each class in train, and half as many in dev and in test; 0: all
-        hop: seconds from one window of the background to the next
         size: small takes a little of each set
     """
     clips = SMALL if size == "small" else clips
     others = {"train": recordings(speech_train), "test": recordings(speech_test)}
     readers = {name: {path.stem.partition("-")[0] for path in paths} for name, paths in others.items()}
     if both := readers["train"] & readers["test"]:
-        raise UserError(
-            f"the readers {', '.join(sorted(both))} are in train and in test (give other folders)"
-        )
+        raise UserError(f"the readers {', '.join(sorted(both))} are in train and in test")
     held_out = hold_out(readers["train"])
     of_dev = [path for path in others["train"] if path.stem.partition("-")[0] in held_out]
     others |= {"train": [p for p in others["train"] if p not in set(of_dev)], "dev": of_dev}
@@ -74,31 +63,28 @@ def prepare(
     if len(places) < 2:
         raise UserError(f"{noises}: two places are needed, one for train and one for test")
     known = {"train": places[::2], "dev": places[::2], "test": places[1::2]}
-    rows = read_clips(corpus / "keywords.csv")
+    rows, small = read_clips(corpus / "keywords.csv"), size == "small"
     for name in ("train", "dev", "test"):
         number = clips if name == "train" else (clips + 1) // 2
         by_class = {label: files[: number or None] for label, files in rows[name].items()}
         average = round(np.mean([len(files) for files in rows[name].values()]))
-        by_class[OTHER] = sorted(others[name], key=lambda path: hash_order(path.stem))[
-            : number or 2 * average
-        ]
+        most = number or 2 * average
+        by_class[OTHER] = sorted(others[name], key=lambda path: hash_order(path.stem))[:most]
         noise = {path.stem: load_audio(path) for path in known[name]}
         snrs = (*SNRS, *HARDER) if name == "test" else SNRS
-        utterances = [
-            write_mixture(out / "wav" / name, clip, snr, noise) for clip in usable(by_class) for snr in snrs
-        ]
+        folder, every = out / "wav" / name, usable(by_class)
+        utterances = [write_mixture(folder, clip, snr, noise) for clip in every for snr in snrs]
         write_data_directory(out / name, utterances)
         print(f"{name}: {len(utterances)} clips of {len(by_class)} classes")
     windows = []
-    for path in others["test"][: SMALL if size == "small" else None]:
-        mixture = write_mixture(
-            out / "wav/background", (path.stem, OTHER, load_audio(path)), BACKGROUND_SNR, noise
-        )
-        for start in map(float, np.arange(0, mixture.duration - CLIP / SAMPLE_RATE, hop)):
+    for path in others["test"][: SMALL if small else None]:
+        clip = path.stem, OTHER, load_audio(path)
+        mixture = write_mixture(out / "wav/background", clip, BACKGROUND_SNR, noise)
+        for start in map(float, np.arange(0, mixture.duration - CLIP / SAMPLE_RATE, HOP)):
             window = {"id": f"{mixture.id}-{round(100 * start):06d}", "start": start, "duration": None}
             windows.append(replace(mixture, **window, end=start + CLIP / SAMPLE_RATE))
     write_data_directory(out / "background", windows)
-    print(f"background: {len(windows)} windows, {len(windows) * min(hop, 2) / 3600:.2f} hours")
+    print(f"background: {len(windows)} windows, {len(windows) * HOP / 3600:.2f} hours")
 
 
 def recordings(folders: str) -> list[Path]:

@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 """Spoken keywords in noise, or a bank's intents: a classifier's head alone, IA³, LoRA and full fine-tuning.
 
-    bash run.sh --corpus DIR --speech-train DIR --speech-test 'DIR DIR' --noises DIR      README.md says which
-    bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents
-
     1 prepare   2 train and test each method by transformers' Trainer; register IA³'s median   3 the table
 
 Out: EXP/METHOD_rateR_seedN/{train.json, dev.npz, test.npz, background.npz, adapter/}: the probabilities of
@@ -24,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import yaml
-from prepare import prepare
+from prepare import HOP, prepare
 from stages import CorpusOptions, Study, located, python
 from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
@@ -50,6 +47,7 @@ from ia3_speech.scoring.table import Rate, markdown_table
 LOCAL = Path(__file__).resolve().parent
 METHODS = yaml.safe_load((LOCAL.parent / "conf/methods.yaml").read_text("utf-8"))
 HEAD, HEAD_RATE = ("projector.", "classifier."), 1e-3
+SETS = ("train", "dev", "test")
 BATCH = 16
 FALSE_ALARMS = 0.1  # an hour: one in ten
 
@@ -68,8 +66,6 @@ class Options(CorpusOptions):
     """recordings of noise, one for each place"""
     clips: int = 0
     """clips of each class in train, half as many in dev and test; 0: all"""
-    hop: float = 1.0
-    """seconds from one window of the background speech to the next"""
     methods: str = " ".join(METHODS)
     """methods to compare"""
     rates: int = 3
@@ -92,7 +88,7 @@ def main(options: Options) -> None:
         if not (options.speech_train and options.speech_test and options.noises):
             raise UserError("give `speech_train`, `speech_test` and `noises`")
         speech = f"{options.speech_train} {options.speech_test}".split()
-        names = ("speech_train", "speech_test", "noises", "clips", "hop", "size")
+        names = ("speech_train", "speech_test", "noises", "clips", "size")
         parts = {name: getattr(options, name) for name in names} | {"corpus": corpus}
         sources = [corpus, *map(Path, speech), options.noises, LOCAL / "prepare.py"]
         study.once("stage 1, prepare keywords", study.data, sources, prepare, **parts)
@@ -102,7 +98,7 @@ def main(options: Options) -> None:
             median_run = runs[(len(runs) - 1) // 2]["folder"]
             study.command(python("adapters", "register", "--keep", median_run / "adapter", study.exp.name))
     if study.runs(3):
-        study.write_results([table(study.data, study.exp, options.hop)], {})
+        study.write_results([table(study.data, study.exp)], {})
 
 
 def divide(out: Path, corpus: str) -> None:
@@ -136,25 +132,16 @@ def train(study: Study, label: str) -> None:
     base, rates, epochs = located(options.base), options.rates, options.epochs
     if study.small:
         rates = epochs = 1
-    sets = {
-        name: list(read_data_directory(data / name, text=False))
-        for name in ("train", "dev", "test", "background")
-        if (data / name).is_dir()
-    }
+    names = [name for name in (*SETS, "background") if (data / name).is_dir()]
+    sets = {name: list(read_data_directory(data / name, text=False)) for name in names}
     classes = sorted({utterance.labels[label] for utterance in sets["train"]})
     frozen = load_classifier(base, classes)
-    rows = {
-        name: [
-            {
-                "features": frozen.features(wave, 0),
-                "label": classes.index(utterance.labels[label]),
-                "snr": utterance.labels.get("snr", "clean"),
-            }
-            for utterance, wave in load_utterances(utterances)
-        ]
-        for name, utterances in sets.items()
-    }
-    sources = [*(data / name for name in sets), *(base_files(base) or ())]
+    rows = {name: [] for name in names}
+    for name, utterances in sets.items():
+        for utterance, wave in load_utterances(utterances):
+            row = {"features": frozen.features(wave, 0), "snr": utterance.labels.get("snr", "clean")}
+            rows[name].append(row | {"label": classes.index(utterance.labels[label])})
+    sources = [*(data / name for name in names), *(base_files(base) or ())]
 
     def run(rate: float, seed: int) -> float:
         out = study.exp / f"{method}_rate{rate:g}_seed{seed}"
@@ -228,11 +215,8 @@ def scores(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def macro_f1(true: np.ndarray, predicted: np.ndarray, count: int) -> float:
     """The mean over classes of 2·hits / (2·hits + false alarms + misses)."""
-    each = []
-    for number in range(count):
-        hits = np.sum((true == number) & (predicted == number))
-        each.append(2 * hits / max(1, np.sum(true == number) + np.sum(predicted == number)))
-    return float(np.mean(each))
+    pairs = [(true == number, predicted == number) for number in range(count)]
+    return float(np.mean([2 * (a & b).sum() / max(1, a.sum() + b.sum()) for a, b in pairs]))
 
 
 def miss_rate(folder: Path, hours: float) -> float:
@@ -256,11 +240,11 @@ def runs_of(exp: Path, method: str) -> list[dict[str, Any]]:
     return [run for run in runs if best and run["rate"] == best["rate"]]
 
 
-def table(data: Path, exp: Path, hop: float) -> str:
+def table(data: Path, exp: Path) -> str:
     """Markdown: accuracies and F1 of each method by SNR, medians over seeds, and missed keywords."""
     background = data / "background"
     windows = len(read_data_directory(background, text=False)) if background.is_dir() else 0
-    hours, accuracies, f1s = windows * min(hop, 2) / 3600, [], []
+    hours, accuracies, f1s = windows * HOP / 3600, [], []
     for method in METHODS:
         if not (runs := runs_of(exp, method)):
             continue

@@ -23,11 +23,9 @@ from ia3_speech.data.numbers_in_words import verbalize_numbers
 
 TERM_SECTIONS = ("drug", "chronic", "acute", "cancer", "injury", "procedure")
 OF_DRUGS = {
-    "drug dose": "{name} {dose}",
-    "drug for": "{name} for {indication}",
-    "drug to": "{name} to {dose}",
-}
-OF_DRUGS["medication"] = "{name} {dose} {route} {frequency}"
+    "drug dose": "{name} {dose}", "drug for": "{name} for {indication}", "drug to": "{name} to {dose}",
+    "medication": "{name} {dose} {route} {frequency}",
+}  # fmt: skip
 MAX_WORDS = 20  # words; at a dictation's pace some ten seconds
 
 
@@ -71,11 +69,17 @@ class Grammar:
     """A grammar file with the drugs and the conditions."""
 
     def __init__(self, folder: Path) -> None:
+        import simple_icd_10_cm
+
         self.sections, self.keys = read_sections(folder / "dictation.grammar")
         self.patterns = self.sections.pop("sentence")
         self.impossible = [re.compile(pattern) for pattern in self.sections.pop("impossible", [])]
         self.drugs = {drug.name: drug for drug in read_drugs(folder / "drugs.tsv")}
-        self.sections |= read_conditions(folder / "conditions.tsv") | {"drug": list(self.drugs)}
+        kinds: dict[str, list[str]] = {}  # chronic, acute, … → spoken wordings, each once
+        for code, kind in rows(folder / "conditions.tsv"):
+            kinds.setdefault(kind, []).append(spoken(simple_icd_10_cm.get_description(code)))
+        self.sections |= {kind: [*dict.fromkeys(texts)] for kind, texts in kinds.items()}
+        self.sections["drug"] = [*self.drugs]
         terms = {term for name in TERM_SECTIONS for term in self.sections[name]}
         self.new_terms = [term for term in sorted(terms) if held_out(term, 3)]
         words = "|".join(sorted(map(re.escape, self.new_terms), key=len, reverse=True))
@@ -158,13 +162,3 @@ def rows(path: Path) -> Iterator[list[str]]:
 
 def read_drugs(path: Path) -> list[Drug]:
     return [Drug(name, doses.split("|"), *others) for name, doses, *others in rows(path)]
-
-
-def read_conditions(path: Path) -> dict[str, list[str]]:
-    """Kind (chronic, acute, …) → spoken wordings, each once."""
-    import simple_icd_10_cm
-
-    kinds: dict[str, list[str]] = {}
-    for code, kind in rows(path):
-        kinds.setdefault(kind, []).append(spoken(simple_icd_10_cm.get_description(code)))
-    return {kind: list(dict.fromkeys(texts)) for kind, texts in kinds.items()}

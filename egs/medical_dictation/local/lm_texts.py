@@ -3,12 +3,10 @@
 
     local/lm_texts.py OUT [--train DATA/train]
 
-In: ICD-10-CM's diagnoses and symptoms (chapters A to T) from simple-icd-10-cm, and drugs.tsv. Out: one per
-line, as spoken. Test sets are not read; the lists contain some of their terms, as a clinic's lists would, and
-none of their sentences. Your own list: `--lm FILE` of the recipe, a sentence or a term a line.
+Out: one per line, as spoken. Test sets are not read; the lists contain some of their terms, as a clinic's
+lists would, and none of their sentences.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from grammar import read_drugs
@@ -21,17 +19,13 @@ from ia3_speech.data.numbers_in_words import verbalize_numbers
 HERE = Path(__file__).parent
 
 
-def prescriptions() -> Iterator[str]:
-    """Each drug with each dose, how it is taken, and what for."""
-    for drug in read_drugs(HERE / "drugs.tsv"):
-        for amount in drug.doses:
-            yield f"{drug.name} {verbalize_numbers(amount)} {drug.route} {drug.frequency}"
-        yield f"{drug.name} for {drug.indication}"
-
-
 def main(out: Path, train: Path | None = None) -> None:
     """Write OUT, each line once, in the order of the lists; TRAIN, which recipes pass, is not read."""
-    lines = [line for line in dict.fromkeys([*prescriptions(), *map(spoken, diagnoses())]) if line]
+    texts = []
+    for drug in read_drugs(HERE / "drugs.tsv"):
+        texts += [f"{drug.name} {verbalize_numbers(d)} {drug.route} {drug.frequency}" for d in drug.doses]
+        texts.append(f"{drug.name} for {drug.indication}")
+    lines = [line for line in dict.fromkeys([*texts, *map(spoken, diagnoses())]) if line]
     write_text(out, "".join(f"{line}\n" for line in lines))
     print(f"{out}: {len(lines):,} lines of ICD-10-CM and drugs.tsv")
 

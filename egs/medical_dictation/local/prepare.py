@@ -1,24 +1,11 @@
 #!/usr/bin/env python3
-"""Make the demonstration corpus of the medical dictation recipe; nothing is downloaded.
+"""Make the demonstration corpus of the recipe for medical dictation (README.md has the corpus card).
 
-    local/prepare.py espeak OUT_DIR [--size full|small]
+    local/prepare.py espeak OUT_DIR [--size full|small]     # made here; nothing is downloaded
     local/prepare.py CORPUS OUT_DIR [--size full|small]     # Kaldi directories; nothing is added
 
-Corpus card of `espeak`
-
-    What      English medical dictation, one sentence an utterance, read by a speech synthesiser
-    Speakers  22 "physicians": voices of espeak-ng in two accents that the mini base never heard, and one
-              more, speaker42, for speaker adaptation. Train, dev and test differ in voices and sentences
-    Hours     about 0.3 train, 0.05 dev, 0.2 test
-    Text      a grammar in our own wording (dictation.grammar, drugs.tsv); diagnoses in the wording of
-              ICD-10-CM (public domain), from simple-icd-10-cm. A third of the terms and an eighth of the
-              sentence patterns occur in test alone; utt2wording says which utterances have such a pattern
-    Labels    utt2accent, utt2voice, utt2wording, spk2gender
-    Licence   text Apache-2.0, as this repository; espeak-ng puts no terms on the sound that it makes
-    Caution   synthetic speech: it shows that the recipe works, not how well it will for people
-
-Out: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,test}: the 15 sentences that speaker42 gives
-to adapt to, and sentences of theirs to test on.
+Out: OUT_DIR/{train,dev,test}, with the labels accent, voice, wording and gender, and
+OUT_DIR/speaker42/{train,test}: the 15 sentences that speaker42 gives to adapt to, and sentences to test on.
 """
 
 from itertools import cycle

@@ -3,14 +3,10 @@
 
     local/terms.py DATA/test TERMS [--train DATA/train]
 
-In: the references of a test set (and of train), drugs.tsv, the procedures of dictation.grammar,
-stop_words.txt and ICD-10-CM's wording from simple-icd-10-cm. Out: the terms that occur in the references, for
-`ia3-speech score --terms`: `cystoscopy<TAB>procedure<TAB>only in test`.
-
-- icd: a part of an ICD-10-CM description of two to four words ("urinary tract infection"), or one word of its
-  diagnoses and symptoms (chapters A to T), without the stop list. British spelling counts ("haematuria").
-- drug, procedure: terms of our lists.
-- only in test: terms that don't occur in train's references. Hypotheses are not read.
+In: the references of a test set (and of train), drugs.tsv, dictation.grammar, stop_words.txt, ICD-10-CM. Out:
+the terms that occur in the references, for `ia3-speech score --terms`: `cystoscopy<TAB>procedure<TAB>only in
+test`. An `icd` term is a part of a description of two to four words ("urinary tract infection"), or one word
+of its diagnoses and symptoms, without the stop list. British spelling counts ("haematuria").
 """
 
 import re

@@ -1,9 +1,6 @@
 """Official and written wording made speakable: ICD-10-CM descriptions, and numbers as words.
 
-    spoken("Type 2 diabetes mellitus with diabetic chronic kidney disease")
-        → "type two diabetes mellitus with diabetic chronic kidney disease"
-
-The result has only a-z, the apostrophe and single spaces, so that every character model can write it.
+spoken("Type 2 diabetes mellitus")    # type two diabetes mellitus: a-z, apostrophe and single spaces
 """
 
 import re

@@ -1,16 +1,7 @@
 #!/usr/bin/env python3
-"""MInDS-14: calls to a bank, as Kaldi data directories.
+"""MInDS-14, calls to a bank, as Kaldi data directories (README.md has the corpus card).
 
     local/prepare.py CORPUS OUT_DIR [--size full|small]
-
-    What      people say in a few words why they call their bank, on telephone lines of 8 kHz; 14 intents;
-              here the English of Australia, Britain and the United States
-    Hours     some 600 calls a country
-    Speakers  not named: a call counts as a speaker
-    Texts     the publisher's, partly a machine's and wrong in places
-    Licence   CC BY 4.0
-    Citation  Gerz et al. 2021, "Multilingual and Cross-Lingual Intent Detection from Spoken Data", EMNLP,
-              arXiv 2104.08524
 
 In: CORPUS/{train,test} and perhaps CORPUS/dev, Kaldi data directories with utt2accent and utt2intent; or
 CORPUS/{en-AU,en-GB,en-US}, as `ia3-speech datadir from-dataset` writes them. Out: OUT_DIR/{train,dev,test}.
@@ -53,10 +44,8 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
         for name, chosen in divide(calls, speakers_known=False).items():
             write_set(out / name, chosen, size)
     else:
-        raise UserError(
-            f"{corpus}: neither train/ and test/ nor {', '.join(ACCENTS)}, with wav.scp and the rest of a "
-            f"Kaldi data directory (run.sh without --corpus says where they come from)"
-        )
+        layouts = f"neither train/ and test/ nor {', '.join(ACCENTS)}, as Kaldi data directories"
+        raise UserError(f"{corpus}: {layouts} (run.sh without --corpus says where they come from)")
 
 
 def calls_of(data: Path, accent: str, allow_pipes: bool) -> list[Utterance]:

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Measure a gate that chooses an adapter by the audio, on four kinds of speech and on general speech.
 
-    bash run.sh --accent-corpus DIR --orders-corpus DIR --telephone-corpus DIR --notes-corpus DIR
-
     1-6  the recipes of the four kinds: their data, and where no adapters are given, their adapters
     7    mix dev and test sets; the adapters, each with its gate, in a registry of their own
     8    decode each set with the base, with each adapter, and with both ways of choosing
@@ -11,8 +9,7 @@
     10   compare: results.json and RESULTS.md in exp/real, and of the accents in exp/real/accents
 
 The label `corpus` of an utterance is its kind, or a corpus of general speech. The oracle decodes each kind
-with its adapter, and general speech with the base. A way of choosing has the share (base − way) / (base −
-oracle) of its gain, in errors on the four kinds together.
+with its adapter, and general speech with the base.
 """
 
 import os
@@ -100,9 +97,7 @@ def main(options: Options) -> None:
         kind: exp / f"ia3_plus_seed{median_seed(exp, 'ia3_plus', options.seeds)}/adapter"
         for kind, (_, exp) in places.items()
     }  # fmt: skip
-    os.environ["IA3_SPEECH_HOME"] = str(
-        study.exp / "home"
-    )  # these four adapters alone, under the names of their kinds
+    os.environ["IA3_SPEECH_HOME"] = str(study.exp / "home")  # holds these four adapters alone
     if study.runs(7):
         for kind, adapter in adapters.items():
             study.command(python("adapters", "register", adapter, kind, "--force"))
@@ -157,20 +152,14 @@ def accents(study: Study, adapter: Path, data: Path) -> None:
 
 def mixed(study: Study, out: Path, parts: Mapping[str, Path], **options: Path | str) -> None:
     """Write OUT of these parts, unless that is done."""
-    make, shown = (
-        partial(mix, parts=parts, size=study.options.size),
-        {kind: str(at) for kind, at in parts.items()},
-    )
-    study.once(f"mix {out.name} of {', '.join(shown)}", out, [*parts.values()], make, **options)
+    make = partial(mix, parts={**parts}, size=study.options.size)
+    study.once(f"mix {out.name} of {', '.join(parts)}", out, [*parts.values()], make, **options)
 
 
 def mix(
-    out: Path,
-    parts: Mapping[str, Path],
-    without: Path | None = None,
-    by: str | None = None,
+    out: Path, parts: Mapping[str, Path], without: Path | None = None, by: str | None = None,
     size: Size = "full",
-) -> None:
+) -> None:  # fmt: skip
     """Write one data directory of several kinds of speech: Kaldi directories, or folders in LibriSpeech's
     layout.
 
@@ -183,20 +172,16 @@ def mix(
         by: take only utterances whose label of this name is the kind
         size: small keeps 12 utterances of each kind
     """
-    left_out = (
-        {utterance.id for utterance in read_data_directory(without, wav=False, spk_sort=False)}
-        if without
-        else set()
-    )
-    utterances = []
+    left_out = read_data_directory(without, wav=False, spk_sort=False) if without else ()
+    left_out, utterances = {utterance.id for utterance in left_out}, []
     for kind, folder in parts.items():
-        part = [utterance for utterance in read_corpus(folder, False) if utterance.id not in left_out]
-        part = [utterance for utterance in part if by is None or utterance.labels.get(by) == kind]
-        chosen = evenly_spaced(part, SMALL if size == "small" else len(part))
-        utterances += [with_corpus_label(utterance, kind) for utterance in chosen]
-    utterances = [
-        over_line(utterance, out) if utterance.id.startswith(LINE) else utterance for utterance in utterances
-    ]
+        part = [
+            utterance for utterance in read_corpus(folder, False)
+            if utterance.id not in left_out and (by is None or utterance.labels.get(by) == kind)
+        ]  # fmt: skip
+        for utterance in evenly_spaced(part, SMALL if size == "small" else len(part)):
+            labelled = with_corpus_label(utterance, kind)
+            utterances.append(over_line(labelled, out) if kind.startswith(LINE) else labelled)
     write_data_directory(out, sorted(utterances, key=lambda utterance: utterance.id))
     print(f"{out}: {summarize(utterances)}")
 
@@ -220,10 +205,7 @@ def compare(study: Study, exp: Path, data: Path, kinds: list[str]) -> None:
     for name in ("dev", "test", "harder"):
         if (exp / f"auto/decode_greedy_{name}").is_dir():
             tables, note = tables_of(exp, data / name, kinds)
-            texts += [
-                *(markdown_table(head, rows) for head, rows in tables if rows),
-                bullets([f"{name}: {note}"]),
-            ]
+            texts += [*(markdown_table(*each) for each in tables), bullets([f"{name}: {note}"])]
             results[name] = [
                 dict(zip(head, map(str, row), strict=True)) for head, rows in tables for row in rows
             ]

@@ -3,13 +3,10 @@
 
     local/one_by_one.py data/speechocean762/test exp/speechocean762 --k '5 10'
 
-In: a data directory of many speakers, as stage 1 leaves it. Training uses each
-speaker's first K utterances, from the base and by folds, like a recipe with a few minutes. The base and the
-adapter then decode the speaker's other utterances. An adapter is registered if its folds have fewer errors
-than the base, also in 80 % of a bootstrap's draws; else the speaker keeps the base.
-
-Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Finished speakers are not trained again,
-so that several processes may share the work: --part 1/2.
+Training uses each speaker's first K utterances, from the base and by folds; the base and the adapter then
+decode the other utterances. An adapter is registered if its folds have fewer errors than the base, also in
+80 % of a bootstrap's draws. Out: EXP/one_by_one/kK/SPEAKER.json, and EXP/one_by_one/RESULTS.md. Several
+processes may share the work (--part 1/2).
 """
 
 import tempfile
@@ -32,8 +29,8 @@ from ia3_speech.errors import UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.results.conclusion import MIN_PROBABILITY
-from ia3_speech.results.systems import load_json
 from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.significance import relative_change
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.few_minutes import train_on_few
@@ -77,9 +74,8 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
     """The result of the folds on the first few, and word errors in the others before and after."""
     others = utterances[few:]
     if not others:
-        raise UserError(
-            f"{utterances[0].speaker} has {len(utterances)} utterances: with --k {few} none is left"
-        )
+        speaker, count = utterances[0].speaker, len(utterances)
+        raise UserError(f"{speaker} has {count} utterances: with --k {few} none is left")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data_directory(folder / "data", utterances[:few])

@@ -5,22 +5,10 @@
     local/prepare.py DATA_DIR OUT_DIR                            # a Kaldi data directory
     local/prepare.py CORPUS_DIR OUT_DIR [--speakers train]       # speechocean762 as it was published
 
-Corpus card of `espeak`
-
-    What      sentences of eight words at most, one an utterance, read by a speech synthesiser
-    Speakers  12, 20 sentences each: six voice variants of espeak-ng that the mini base never heard, each in
-              an accent that it never heard and in one that it did
-    Hours     about 0.2
-    Text      the grammar of egs/medical_dictation; no sentence is said twice
-    Labels    spk2accent, spk2voice, spk2gender
-    Licence   text Apache-2.0, as this repository; espeak-ng puts no terms on the sound that it makes
-    Caution   synthetic speech: it shows that the recipe works, not how well it will for people. All voices
-              speak of one field, so a part of the gain is that field's
-
-Of speechocean762 (its card: ia3_speech/data/corpora/speechocean762.py) the published test speakers are
-taken; with --speakers train those of the published train speakers who are that recipe's dev set. Speakers
-with fewer than five utterances are left out and named. `small` keeps three speakers with twelve utterances
-each.
+`espeak` has 12 speakers with 20 sentences each of egs/medical_dictation's grammar: six voice variants that
+the mini base never heard, each in an accent that it never heard and in another accent. Of speechocean762 the
+published test speakers are taken; with --speakers train those of the train speakers who are that recipe's dev
+set. Speakers with fewer than five utterances are left out and named. `small` keeps three speakers.
 """
 
 from itertools import cycle
@@ -75,10 +63,8 @@ def main(
         data = read_data_directory(folder, allow_pipes=allow_pipes)
         utterances, labels = data.utterances, data.speaker_labels
     else:
-        raise UserError(
-            f"{corpus}: neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762 "
-            f"as it was published (train/, test/, WAVE/)"
-        )
+        layouts = "neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762"
+        raise UserError(f"{corpus}: {layouts} as it was published (train/, test/, WAVE/)")
     by_speaker = DataDirectory(folder, utterances).speakers
     if few := [speaker for speaker, spoken in by_speaker.items() if len(spoken) < MIN_UTTERANCES]:
         print(f"left out, with fewer than {MIN_UTTERANCES} utterances: {' '.join(few)}")
@@ -86,9 +72,8 @@ def main(
     if size == "small":
         names = evenly_spaced(names, SMALL_SPEAKERS)
         by_speaker = {name: evenly_spaced(by_speaker[name], SMALL_UTTERANCES) for name in names}
-    write_set(
-        out / "test", [utterance for name in names for utterance in by_speaker[name]], speaker_labels=labels
-    )
+    spoken = [utterance for name in names for utterance in by_speaker[name]]
+    write_set(out / "test", spoken, speaker_labels=labels)
 
 
 def record(out: Path) -> list[Utterance]:

@@ -1,6 +1,6 @@
 """Prepare the data of three conditions of adaptation without transcripts, from two corpora.
 
-In: CORPUS/speechocean762 and CORPUS/minds14 (cards: egs/speechocean762, egs/minds14). Out, below OUT:
+In: CORPUS/speechocean762 and CORPUS/minds14. Out, below OUT:
 
     accent, telephone    train, dev, test (of speechocean762 the adults), and recordings: train without texts
     speakers             test: the last five utterances of each test speaker of speechocean762; SPEAKER/train
@@ -60,9 +60,8 @@ def prepare(
         for speaker, utterances in read_data_directory(published["accent"] / name).speakers.items()
     }
     chosen = choose(sorted(by_speaker), speakers)
-    write(
-        out / "speakers/test", [utterance for speaker in chosen for utterance in by_speaker[speaker][ADAPT:]]
-    )
+    tested = [utterance for speaker in chosen for utterance in by_speaker[speaker][ADAPT:]]
+    write(out / "speakers/test", tested)
     for speaker in chosen:
         adapted_on = by_speaker[speaker][:ADAPT]
         write(out / f"speakers/{check_name(speaker)}/train", adapted_on)

@@ -1,19 +1,10 @@
 #!/usr/bin/env python3
 """Compare self-training and test-time adaptation with training on transcripts.
 
-    bash run.sh --corpus DIR                 DIR/speechocean762 and DIR/minds14, as their recipes take them
-    bash run.sh --corpus DIR --minutes 20 --tests 150 --speakers 10    a part of them
-
     1 prepare   2 plan: how many hours it takes   3 train   4 decode   5 compare: exp/<corpus>/RESULTS.md
 
-    with_transcripts    IA³ vectors trained on the texts; dev or folds select the epoch
-    self_train          without texts, by `ia3-speech self-train`
-    unfiltered          the same with --min-confidence 0: all recognised words are targets
-    suta, dsuta         at test time, IA³ vectors (ia3_speech/unsupervised/suta.py)
-    layer_norms         at test time, SUTA as published: layer norms, AdamW 2e-5, ten steps
-
-Each training leaves cpu.json, and each decoding decode.json, with cpu_seconds and audio_seconds. Processor
-time does not depend on other work on the machine; for a resumed training it is the time of the last part.
+README.md describes the systems. Each training leaves cpu.json, and each decoding decode.json, with
+cpu_seconds and audio_seconds: processor time does not depend on other work on the machine.
 """
 
 import resource
@@ -27,12 +18,13 @@ import numpy as np
 import torch
 from prepare import prepare
 from stages import SHIPPED, CorpusOptions, Study, python
-from tables import SYSTEMS, compare, summary_line, table
 
 from ia3_speech import load, load_base
+from ia3_speech.adapters.record import read_json
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.decode_directory import (
     Decoding,
@@ -46,6 +38,11 @@ from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, read_inputs
 from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import GreedySearch
+from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.scoring.kaldi_files import read_kaldi_text
+from ia3_speech.scoring.significance import relative_change, sums_by_cluster
+from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.unsupervised import suta
 
@@ -58,7 +55,6 @@ TRAINED = {
 }
 TEST_TIME = ("suta", "dsuta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam"}
-TITLES = {"greedy": "greedy", "lm": "beam search, language model"}
 LOAD: dict[str, Any] = {"device": "cpu", "precision": "auto", "vad": "off"}
 STEP = 3  # forward passes that a step of training takes as long as
 EPOCHS_OF_SPEAKERS = 4
@@ -68,50 +64,40 @@ EPOCHS_OF_SPEAKERS = 4
 class Options(CorpusOptions):
     """Options of the study."""
 
-    corpus_name: str = "real"
-    """name of the folders below data/ and exp/"""
     minutes: float = 0
     """minutes of speech from each train set, evenly spaced; 0: all"""
     tests: int = 0
     """utterances from each test set, evenly spaced; 0: all"""
     speakers: int = 0
     """number of speakers in the condition speakers; 0: all 85"""
-    epochs: int = 6
-    """largest number of training epochs"""
-    rounds: int = 1
-    """largest number of rounds of self-training"""
-    conditions: str = " ".join(CONDITIONS)
-    """conditions to measure"""
 
 
 def main(options: Options) -> None:
     """Measure adaptation without transcripts."""
-    conditions = options.conditions.split()
-    study = Study(__file__, options.corpus_name, options)
-    if unknown := sorted({*conditions} - {*CONDITIONS}):
-        raise UserError(f"`conditions`: there is no {unknown[0]} ({', '.join(CONDITIONS)})")
+    study = Study(__file__, "real", options)
     if options.seeds != 1 or options.base != "mini":
         raise UserError("`seeds`, `base`: this measures one seed, on mini")
-    epochs = 2 if study.small else options.epochs
+    epochs = 2 if study.small else 6
     if study.runs(1):
         sources = [options.corpus / "speechocean762", options.corpus / "minds14", Path(__file__).parent]
         names = ("minutes", "tests", "speakers", "size")
         parts = {name: getattr(options, name) for name in names} | {"corpus": str(options.corpus)}
         study.once("stage 1, prepare", study.data, sources, prepare, **parts)
     if study.runs(2):
-        plan(study.data, conditions, epochs)
-    for condition in conditions if study.runs(3) else ():
-        for system in TRAINED:
-            train(study, condition, system, epochs, options.rounds)
-    for condition in conditions if study.runs(4) else ():
-        for system in SYSTEMS:
+        plan(study.data, epochs)
+    for condition in CONDITIONS:
+        for system in TRAINED if study.runs(3) else ():
+            train(study, condition, system, epochs)
+    for condition in CONDITIONS:
+        for system in SYSTEMS if study.runs(4) else ():
             print(f"decode {condition} with {system}", flush=True)
             decode(study.data / condition, study.exp / condition, system)
     if study.runs(5):
         texts, rows = [], []
-        for condition in conditions:
+        for condition in CONDITIONS:
             test = read_data_directory(study.data / condition / "test")
-            for search, title in TITLES.items():
+            for search in SEARCHES:
+                title = "greedy" if search == "greedy" else "beam search, language model"
                 of_search = compare(study.exp / condition, search, test)
                 rows += [{"condition": condition, "search": search} | row for row in of_search]
                 texts.append(table(f"{condition}, {title}", of_search))
@@ -119,7 +105,7 @@ def main(options: Options) -> None:
         study.write_results(texts, {"systems": rows})
 
 
-def train(study: Study, condition: str, system: str, epochs: int, rounds: int) -> None:
+def train(study: Study, condition: str, system: str, epochs: int) -> None:
     """Train a system of TRAINED on all recordings of a condition into EXP/SYSTEM/all, or on each speaker's
     into EXP/SYSTEM/SPEAKER/all; on texts without dev, few of them, with the package's configuration."""
     data, exp = study.data / condition, study.exp / condition / system
@@ -129,7 +115,7 @@ def train(study: Study, condition: str, system: str, epochs: int, rounds: int) -
         command, *words = TRAINED[system]
         if command == "self_train":
             source = folder / "recordings"
-            words += ["--data", source, "--rounds", rounds]
+            words += ["--data", source]
         else:
             source = folder / "train"
             words = [*words, "--dev", folder / "dev"] if whole else ["--config", "few"]
@@ -168,9 +154,8 @@ def decode(data: Path, exp: Path, system: str) -> None:
         if (system in TEST_TIME and suffix) or all(current):
             continue
         test = read_data_directory(folder, text=False)
-        decoded = (
-            at_test_time(system, data, test) if system in TEST_TIME else with_adapters(system, exp, test)
-        )
+        decoder = (at_test_time, data) if system in TEST_TIME else (with_adapters, exp)
+        decoded = decoder[0](system, decoder[1], test)
         for out, (result, recognizer, seconds) in zip(outs, decoded, strict=True):
             record = decoding_record(recognizer, result, folder)
             record |= {"system": system, "cpu_seconds": round(seconds, 2)}
@@ -183,14 +168,12 @@ Decoded = tuple[Decoding, Recognizer, float]  # by one search, and the processor
 
 def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
     """Decode a test set with the base, with an adapter, or with those of its speakers, search by search."""
-    options: dict[str, Any] = {}
-    adapters = None
-    if system in TRAINED and (exp / system / "all/adapter").is_dir():
-        options["adapter"] = exp / system / "all/adapter"
-    elif system in TRAINED:
+    whole, adapters = exp / system / "all/adapter", None
+    options = LOAD | ({"adapter": whole} if whole.is_dir() else {})
+    if system in TRAINED and not whole.is_dir():
         adapters = speaker_adapters(exp / system, test.utterances)
     for search in SEARCHES.values():
-        recognizer = load("mini", search=SearchOptions(search=search), **LOAD, **options).recognizer
+        recognizer = load("mini", search=SearchOptions(search=search), **options).recognizer
         started = time.process_time()
         result = decode_utterances(recognizer, test.utterances, adapters=adapters)
         yield result, recognizer, time.process_time() - started
@@ -253,16 +236,16 @@ class LayerNorms:
 # ---- plan
 
 
-def plan(data: Path, conditions: list[str], epochs: int) -> None:
+def plan(data: Path, epochs: int) -> None:
     """Print how many hours each condition takes on this machine, at most, from the time of a forward pass."""
     base, total = load_base("mini", device="cpu"), 0.0
-    first = read_data_directory(data / conditions[0] / "test").utterances[:4]
+    first = read_data_directory(data / CONDITIONS[0] / "test").utterances[:4]
     waves = [load_utterance(utterance) for utterance in first]
     base.logits(waves[:1])
     started = time.process_time()
     base.logits(waves)
     speed = (time.process_time() - started) * 16_000 / sum(map(len, waves))  # seconds a second of audio
-    for condition in conditions:
+    for condition in CONDITIONS:
         folders = sorted((data / condition).glob("**/recordings"))
         audio, dev, test = (
             sum(u.duration or 0.0 for path in paths for u in read_data_directory(path, text=False)) / 60
@@ -281,6 +264,77 @@ def plan(data: Path, conditions: list[str], epochs: int) -> None:
             print(f"{condition}: {systems}: {minutes:.0f} minutes of audio, {minutes * speed / 60:.2f} h")
             total += minutes * speed / 60
     print(f"in all {total:.1f} h, where the machine does nothing else ({speed:.2f} s for a pass of a second)")
+
+
+# ---- tables
+
+
+SYSTEMS = ("base", "with_transcripts", "self_train", "unfiltered", "suta", "dsuta", "layer_norms")
+HEAD = ("WER %", "change %", "share of the gain with transcripts %", "speakers better %", "worse %",
+        "other speech WER %", "s a second")  # fmt: skip
+
+
+def compare(exp: Path, search: str, test: DataDirectory) -> list[dict[str, Any]]:
+    """A row for each system that was decoded by this search, the base first. The change is relative to the
+    base, with a paired 95 % interval over speakers."""
+    errors, rows, certain = {}, [], None
+    for system in SYSTEMS:
+        folder = exp / system / f"decode_{search}"
+        if not (folder / "decode.json").is_file():
+            continue
+        counts = errors_of(test, folder)
+        errors[system] = np.array([count.total for count in counts])
+        total = sum(counts, ErrorCounts())
+        row: dict[str, Any] = {"system": system, "wer": total.wer, "words": total.words}
+        if system != "base":
+            sides = {"before": errors["base"], "after": errors[system]}
+            sums = sums_by_cluster(sides, [utterance.speaker for utterance in test])
+            change = sums["after"] - sums["before"]
+            row["change"], row["change_ci"] = relative_change(sums["before"], sums["after"])
+            row |= {"better": float((change < 0).mean()), "worse": float((change > 0).mean())}
+            row["speakers"] = len(change)
+        if system == "with_transcripts" and row["change_ci"][1] < 0:
+            certain = row["change"]
+        elif certain is not None:
+            row["share"] = row["change"] / certain + 0.0  # no −0
+        if (other := exp / system / f"decode_{search}_other").is_dir():
+            row["other"] = sum(errors_of(read_data_directory(SHIPPED), other), ErrorCounts()).wer
+        # The processor's time: of training, else of decoding
+        files = [*(exp / system).glob("**/all/cpu.json")] or [folder / "decode.json"]
+        used = [read_json(file) for file in files]
+        seconds, audio = (sum(r[name] for r in used) for name in ("cpu_seconds", "audio_seconds"))
+        row["seconds"] = seconds / audio
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{exp}: nothing has been decoded (run stages 3 and 4)")
+    return rows
+
+
+def errors_of(test: DataDirectory, decoded: Path) -> list[ErrorCounts]:
+    """The word errors of each utterance."""
+    texts = read_kaldi_text(decoded / "text")
+    return [text_errors(utterance.text, texts[utterance.id]) for utterance in test]
+
+
+def table(title: str, rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = [
+        [row["system"], Rate(row["wer"]), Rate(row.get("change"), row.get("change_ci"), signed=True),
+         *(Rate(row.get(name), digits=0) for name in ("share", "better", "worse")), Rate(row.get("other")),
+         f"{row['seconds']:.2f}"]
+        for row in rows
+    ]  # fmt: skip
+    return markdown_table([title, *HEAD], lines)
+
+
+def summary_line(data: Path, test: DataDirectory, words: int) -> str:
+    """A sentence on a condition: how much speech trains, selects the epoch, and tests."""
+    parts = []
+    for name, title in (("recordings", "Learnt"), ("dev", "dev")):
+        if folders := sorted(data.glob(f"**/{name}")):
+            utterances = [u for folder in folders for u in read_data_directory(folder, text=False)]
+            parts.append(f"{title}: {summarize(utterances)}")
+    return f"{'; '.join(parts)}. Test: {summarize(test.utterances)}, {words} words.\n"
 
 
 if __name__ == "__main__":

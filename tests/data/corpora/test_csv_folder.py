@@ -108,26 +108,19 @@ def test_all_faults_are_named_by_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "encoding", "message"),
+    ("lines", "message"),
     [
-        (["file,text", "a.wav,caf\u00e9"], "latin-1", r"csv:2: not UTF-8 \(convert it.*Save as, CSV UTF-8"),
-        (["file;text", "a.wav"], "utf-8", r"csv:2: 1 fields for 2 columns \(a text with a semicolon"),
-        (["file,text", 'a.wav,"two', "b.wav,three"], "utf-8", r"csv:2: unexpected end of data \(a quotation"),
-        (["clip,text", "a.wav,two"], "utf-8", r"csv:1: no column file \(the columns are clip, text; call it "
-                                              r"file, audio, speech, path, .*\)$"),
-        (["file,text", "d.wav,two", "a.wav,x"], "utf-8", r"/d\.wav: is not audio that libsndfile reads"),
-        (["path,audio,text", "a,a,two"], "utf-8", r"csv:1: which column is the file, path or audio\? "),
-        (["file,text,text", "a.wav,two,two"], "utf-8", r"csv:1: two columns text \(give each"),
-        (["file,text,lang", "a.wav,one,en", "b.wav,two,"], "utf-8", r"csv:3: no lang for b\.wav \(write it"),
-        (["", "clip;text"], "utf-8", r"csv:2: no column file \(the columns are clip, text;"),
-        (["file,text,", "a.wav,two,"], "utf-8", r"csv:1: a column without a name \(give each"),
-        (["file,text"], "utf-8", r"csv: holds no recording \(one a line"),
-        (["file,text,split", "a.wav,one,train", "b.wav,two,"], "utf-8", r"split says '', 'train' \(each"),
-        (["file,text", "a.wav,the same", "b.wav,The same!"], "utf-8", r"out/\w+: no utterance is left"),
+        (["file;text", "a.wav"], r"csv:2: 1 fields for 2 columns"),
+        (["file,text", 'a.wav,"two', "b.wav,three"], r"csv:2: unexpected end of data"),
+        (["", "clip;text"], r"csv:2: no column file"),
+        (["file,text", "d.wav,two", "a.wav,x"], r"/d\.wav: is not audio"),
+        (["path,audio,text", "a,a,two"], r"csv:1: which column is the file"),
+        (["file,text,lang", "a.wav,one,en", "b.wav,two,"], r"csv:3: no lang for b\.wav"),
+        (["file,text", "a.wav,the same", "b.wav,The same!"], r"out/\w+: no utterance is left"),
     ],
-)  # fmt: skip
-def test_faults_are_named(tmp_path, lines, encoding, message):
-    folder = make_corpus(tmp_path / "mine", lines, encoding, files=["a.wav", "b.wav", "c.wav"])
+)
+def test_faults_are_named(tmp_path, lines, message):
+    folder = make_corpus(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
     (folder / "d.wav").write_text("no sound")
     with pytest.raises(UserError, match=message):
         prepared(folder, tmp_path)
@@ -180,24 +173,15 @@ def test_faults_of_a_workbook(tmp_path, monkeypatch):
     folder = workbook(tmp_path / "mine", rows)
     with pytest.raises(UserError, match=r"list.xlsx:4: 3 fields for 2 .*\n.*list.xlsx:3: no text for b.wav"):
         prepared(folder, tmp_path)
-    (folder / "list.xlsx").write_bytes(b"no zip")
-    with pytest.raises(UserError, match=r"list\.xlsx: not an Excel workbook: "):
-        prepared(folder, tmp_path)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(UserError, match=r"list\.xlsx: .* needs openpyxl \(.*pip install openpyxl"):
+    with pytest.raises(UserError, match="openpyxl"):
         prepared(folder, tmp_path)
 
 
 def test_one_csv_file_is_expected(tmp_path):
     folder = make_corpus(tmp_path / "mine", plain(3))
     shutil.copy(folder / "list.csv", folder / "other.TSV")
-    (tmp_path / "empty").mkdir()
-    messages = {
-        "mine": r"holds 2 CSV files \(list\.csv, other\.TSV\) at its top, and one is",
-        "nothing": "nothing: there is no such folder",
-        "empty": r"(?s)holds no CSV file at its top.*file,text,speaker,accent",
-    }
-    for name, message in messages.items():
+    for name, message in (("mine", r"list\.csv, other\.TSV"), ("nothing", "no such folder")):
         with pytest.raises(UserError, match=message):
             prepared(tmp_path / name, tmp_path)
 
@@ -217,10 +201,3 @@ def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     named_dev = make_corpus(tmp_path / "named", ["file,text", *(f"dev/{n}.wav,sentence {n}" for n in "abc")])
     csv_folder.prepare(named_dev, named_dev)  # recordings in a folder of the name of a set stay
     assert len(read_data_directory(named_dev / "train")) == 3 == len([*(named_dev / "dev").iterdir()])
-
-
-def test_an_empty_recording_is_named(tmp_path):
-    folder = make_corpus(tmp_path / "mine", plain(9))
-    noise(folder / "wavs/03.wav", 0.0)
-    with pytest.raises(UserError, match=r"mine/wavs/03\.wav: empty \(no samples\)$"):
-        prepared(folder, tmp_path)

@@ -71,15 +71,6 @@ def test_three_chapters_are_the_three_sets(corpus, tmp_path):
     assert (tmp_path / "out/train/spk2gender").read_text() == "1089 m\n"
 
 
-def test_train_and_dev_go_without_long_utterances(tmp_path, capsys):
-    corpus = make_corpus(tmp_path, {"14-1": 3, "14-2": 4, "14-3": 2})
-    for place in ("14/1/14-1-0001", "14/3/14-3-0000"):
-        noise(corpus / f"test-clean/{place}.flac", 3.0)
-    librispeech.prepare(corpus, tmp_path / "out", longest=2.0)
-    assert "train: 1 of 3 are longer than 2 s\n" in capsys.readouterr().out
-    assert [len(utterances) for utterances in ids(tmp_path / "out").values()] == [2, 4, 2]
-
-
 def test_faults_of_a_corpus_are_named(corpus, tmp_path):
     for reader in (None, "42"):
         with pytest.raises(UserError, match=r"holds 2 readers \(choose one with `reader`\): 237 1089"):

@@ -9,8 +9,7 @@ import ia3_speech
 from ia3_speech.commands.datadir import validate
 from ia3_speech.data.corpora import out_of_domain
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.utterance import Utterance, with_duration
-from ia3_speech.errors import UserError
+from ia3_speech.data.utterance import Utterance
 
 
 @pytest.fixture
@@ -51,22 +50,6 @@ def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(mix, reader
     }  # fmt: skip
     said = f"{tmp_path}/general: 5 utterances, 3 speakers, 0.1 minutes\n"
     assert capsys.readouterr().out == said
-
-
-def test_folders_without_speech(mix, tmp_path):
-    faults = {"sound": "no out-of-domain speech", "mix:0": "no out-of-domain speech"}
-    for corpora, message in (faults | {f"mix\n{tmp_path}/again/mix": "another corpus is called mix"}).items():
-        with pytest.raises(UserError, match=message):
-            out_of_domain.prepare(f"{tmp_path}/{corpora}", tmp_path / "general")
-    assert not (tmp_path / "general").exists()
-
-
-def test_lengths_are_those_of_segments_and_a_pipes_is_not_known(tmp_path):
-    sound, pipe = str(noise(tmp_path / "a.wav", 2.0)), "cat a.wav |"
-    cases = [((sound,), 2.0), ((sound, 0.5), 1.5), ((sound, 0.5, 1.25), 0.75)]
-    for (source, *times), seconds in [*cases, ((pipe,), None), ((pipe, 0.5, 1.25), 0.75)]:
-        assert with_duration(Utterance("a-1", "a", "a-1", source, *times)).duration == seconds
-    assert with_duration(Utterance("a-1", "a", "a-1", sound, duration=9.0)).duration == 9.0
 
 
 @pytest.mark.parametrize(

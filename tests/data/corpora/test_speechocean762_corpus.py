@@ -89,12 +89,3 @@ def test_a_single_absent_file_is_an_error(copy, tmp_path):
     with pytest.raises(UserError, match=fault):
         speechocean762.prepare(copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_broken_table_and_another_folder_are_named(copy, tmp_path):
-    _, *rest = (copy / "train/text").read_text().splitlines()
-    (copy / "train/text").write_text("\n".join(["000010000", *rest]) + "\n")
-    with pytest.raises(UserError, match=r"text:1: 000010000 has no value"):
-        speechocean762.prepare(copy, tmp_path / "out")
-    with pytest.raises(UserError, match=r"(?s)not the corpus as it was published.*OpenSLR 101.*WAVE/SPEAKER"):
-        speechocean762.prepare(tmp_path, tmp_path / "out")
