@@ -9,7 +9,6 @@ weights and hot words with which it was measured. A sum of adapters has no scali
 use its base's.
 """
 
-import json
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from ia3_speech.atomic import write_json
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import digest_of
+from ia3_speech.scoring.record import load_json
 
 if TYPE_CHECKING:
     from ia3_speech.confidence.reliability import Calibration
@@ -56,11 +56,8 @@ def stored_calibrations(
     stored: Any = {}
     if spec != AdapterSpec():
         stored = read_summary(spec.terms[0].folder).get("confidence") if spec.is_single else {}
-    elif base_folder and (file := base_folder / BASE_CONFIDENCE).is_file():
-        try:
-            stored = json.loads(file.read_text("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{file}: {error} {WRITE_AGAIN}") from None
+    elif base_folder:
+        stored = load_json(base_folder / BASE_CONFIDENCE, None)
     if not isinstance(stored, dict):
         return {}
     return {key: entry for key, entry in stored.items() if key.partition(" ")[0] in searches}
@@ -102,7 +99,7 @@ def uncalibrated(recognizer: "Recognizer") -> str | None:
 
 
 def is_of_base(file: Path, base: "Base") -> bool:
-    return same_base(json.loads(file.read_text("utf-8")).get("fingerprint", {}), base.fingerprint)
+    return same_base(load_json(file).get("fingerprint", {}), base.fingerprint)
 
 
 def storage_file(base: "Base", spec: AdapterSpec) -> Path:

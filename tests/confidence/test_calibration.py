@@ -131,7 +131,7 @@ def test_a_damaged_scaling_is_named(calibrated, tiny_folder, content):
     place = calibrated(None, GREEDY)
     kept = json.loads(place.read_text())
     place.write_text(content if content == "{" else json.dumps(kept | json.loads(content)))
-    with pytest.raises(UserError, match=r"confidence.json: .* writes it again"):
+    with pytest.raises(UserError, match=r"confidence.json: .* again"):
         load(tiny_folder)
 
 
