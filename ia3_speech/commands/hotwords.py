@@ -14,11 +14,10 @@ from pathlib import Path
 
 from ia3_speech.atomic import write_text
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.error_rates import normalized_words
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 SENTENCES_HINT = "--text takes text files with a sentence on each line"
 
