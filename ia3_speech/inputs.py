@@ -72,10 +72,8 @@ class Inputs:
             names += [name for name in sorted({*values, *before}) if values.get(name) != before.get(name)]
         changed = ", ".join(names) if record else ""
         if resume and changed and not force:
-            raise UserError(
-                f"{out}: holds a run from other inputs ({changed}): choose another `out`, or give `force` to "
-                f"delete it and train again"
-            )
+            hint = "choose another `out`, or give `force` to delete it and train again"
+            raise UserError(f"{out}: holds a run from other inputs ({changed}): {hint}")
         if record and not changed and record["finished"] and out.exists() and not force:
             print(f"{out}: up to date")
             return True

@@ -19,8 +19,8 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import GATE, SEARCH_FILES, STORED_LM_WEIGHTS, method_of
-from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter, term_at
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of
+from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Compute, Recognizer
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
     from ia3_speech.model.hypotheses import Search
     from ia3_speech.routing.gate import GaussianGate
+    from ia3_speech.routing.guard import Guard
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +107,13 @@ class Session:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
                 the model for all requests.
         """
-        if self.attached and spec != self.attached:
+        if self.attached and spec.terms != self.attached.terms:
             raise UserError(
                 f"{spec or 'the base'}: {self.attached} was loaded for all requests (its method has no bank; "
                 f"leave it out of load)"
             )
-        if spec.choice:
+        spec = replace(spec, guard=self.is_guarded(spec))
+        if spec.choice or spec.guard:
             return self.routed_recognizer(spec, compute, hotwords)
         external = compute is not None
         if not external and self.cache:
@@ -132,13 +134,13 @@ class Session:
     def routed_recognizer(
         self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]"
     ) -> Recognizer:
-        """The recogniser that chooses among the adapters of `spec` for each recording."""
+        """The recogniser that chooses among the base and the adapters of `spec` for each piece of audio."""
         from ia3_speech.routing.router import Router
 
         def recognizer_of(chosen: AdapterSpec) -> Recognizer:
             return self.recognizer(chosen, compute=compute, hotwords=hotwords)
 
-        chosen, gate = self.gate(spec)
+        chosen, gate, guards = self.gate(spec)
         if compute is None:
             usable = []
             for term in chosen.terms:  # errors are reported before any audio is recognised
@@ -150,9 +152,34 @@ class Session:
                         raise
                     logger.warning("%s: is not chosen: %s", term.name, error)
             if len(usable) < len(chosen.terms):
-                chosen, gate = self.gate(replace(spec, terms=tuple(usable)))
-        router = Router(chosen, gate, recognizer_of)
-        return replace(recognizer_of(BASE_ALONE), spec=chosen, router=router)
+                chosen, gate, guards = self.gate(replace(spec, terms=tuple(usable)))
+        router, base = Router(chosen, gate, recognizer_of, guards), recognizer_of(BASE_ALONE)
+        rows = router.rows
+        return replace(base, spec=chosen, router=router, batch_seconds=base.batch_seconds / rows)
+
+    def is_guarded(self, spec: AdapterSpec) -> bool:
+        """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
+        if spec.guard is False or not spec.folders:
+            return False
+        base_folder = Path(self.base.model.config.name_or_path)
+        folders = () if spec.choice else [term.folder for term in spec.terms]
+        reasons = {
+            "a guard chooses between the base and one adapter (or give auto), not sums, or channels": not (
+                spec.is_single or spec.choice == AUTO
+            ),
+            "`test_time` adapts the base, too": bool(self.settings.get("test_time")),
+            "its method has no bank": any(method_of(folder) != "ia3" for folder in folders),
+            "it has no gate (ia3-speech adapters gate adds it)": not all(
+                (folder / GATE).is_file() for folder in folders
+            ),
+            f"{self.base.name} has no {GATE}, or no {GUARD}": not all(
+                (base_folder / name).is_file() for name in (GATE, GUARD)
+            ),
+        }
+        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        if reason and spec.guard:
+            raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
+        return reason is None
 
     def search(self, spec: AdapterSpec) -> "tuple[Search, dict[str, Any]]":
         """The search of an adapter, whatever its weight, and the search's record for decode.json. The
@@ -185,24 +212,26 @@ class Session:
                 raise
             return None
 
-    def gate(self, spec: AdapterSpec) -> "tuple[AdapterSpec, GaussianGate]":
-        """As `routing.router.make_gate`; read again when the file of an adapter's gate has changed."""
-        files = [term.folder / GATE for term in spec.terms]
-        return self.cached_gate(
-            spec, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
-        )
+    def gate(self, spec: AdapterSpec) -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":
+        """As `routing.router.make_gate`; read again when the file of an adapter's gate or guard has
+        changed."""
+        files = [term.folder / name for term in spec.terms for name in (GATE, GUARD)]
+        stamps = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
+        return self.cached_gate(spec, stamps)
 
 
 def load(
     base: str | Path | None = None,
     *,
     adapter: str | Path | AdapterSpec | None = None,
+    guard: bool | None = None,
     bank: Mapping[str, Path] | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     method: str | None = None,
+    engine: Literal["torch", "onnx"] = "torch",
     max_seconds: float | None = None,
     lm: str | Path | None = None,
     hotwords: str | Path | None = None,
@@ -220,6 +249,8 @@ def load(
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone, or
             an adapter with each request; left=agent,right=caller: an adapter for each channel; auto: for each
             recording a registered adapter or none, by its audio; auto:accent,medical: one of these or none.
+        guard: use the base's text where it is surer than the adapter's; None: for a registered adapter and
+            for auto, where that is possible; True: for any single adapter, or an error.
         bank: names and folders of many adapters, for `Recognizer.texts`, in place of `adapter`.
         device: a torch device; None: CUDA if there is one.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.
@@ -227,10 +258,11 @@ def load(
             compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         method: FILE.py:NAME, your method with which the adapter was trained.
+        engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
-        lm, hotwords: files of a language model and of terms, as in `SearchOptions`; they take precedence over
-            those in `search`.
+        lm: file of a language model, as in `SearchOptions`; it takes precedence over that in `search`.
+        hotwords: file of terms, likewise.
         search: options of the search; None: those registered with the adapter, else defaults.
         vad: method to find speech when longer recordings are cut: off, energy or silero; None: silero if it
             is installed, else energy.
@@ -257,9 +289,19 @@ def load(
     search = SearchOptions(search) if isinstance(search, str) else search
     options = replace(search or SearchOptions(), **files)
     options.check()
-    spec = parse_adapter(adapter, split=channels == "split")
+    spec = parse_adapter(adapter, split=channels == "split", guard=guard)
     if spec.choice and test_time:
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
+    if engine == "onnx":
+        torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
+        torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
+        torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
+        torch_only["search"] = options.search == "beam"
+        if name := next((name for name, value in torch_only.items() if value), None):
+            raise UserError(f"`{name}` has no effect with `engine=onnx` (leave it out)")
+        from ia3_speech.onnx.session import load as load_graph
+
+        return load_graph(base, spec, max_seconds=max_seconds, vad=vad, post_process=post_process)
     warn_of_unused_searches(spec, options)
     from ia3_speech.adapters.load import base_of
     from ia3_speech.adapters.methods import add_user_method, load_any
@@ -284,10 +326,10 @@ def load(
     recognizer = session.recognizer(spec)
     if bank:  # each of its adapters may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
-    return Transcriber(recognizer, post_process, channels == "split", session)
+    return Transcriber(recognizer, post_process, channels == "split", session, guard)
 
 
-def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate]":
+def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":
     from ia3_speech.routing.router import make_gate
 
     return make_gate(spec, base)

@@ -1,11 +1,11 @@
-"""Run the commands of a page's console blocks, and write their outputs below them.
+"""Run the commands of pages' console blocks, and write their outputs below them.
 
-    python scripts/run_examples.py docs/transcribe.md          # writes the outputs into the page
-    python scripts/run_examples.py --check docs/transcribe.md  # code 1 where one differs
+    cd docs; python ../scripts/run_examples.py language_models.md transcribe.md dictation.md
+    python ../scripts/run_examples.py --check dictation.md       code 1 where an output differs
 
 In a block that starts with ```console, a line that starts with `$ ` is a command (a line that ends in a
 backslash is continued), and the lines until the next command are its output on stdout and stderr. All
-commands of a page run in order in one folder with the files that `prepare` makes, which is the registry of
+commands run in order in one folder with the files that `make_speech` makes, which is the registry of
 adapters too. The script needs the package espeakng-loader (dependency group `demo`).
 """
 
@@ -71,7 +71,8 @@ VISIT = (  # phrases, the doctor's
     "milligrams twice a day full stop",
     "new line review in two weeks full stop",
 )
-NOTE = ("blood pressure one hundred and thirty over eighty", *VISIT[1:3], "new line", VISIT[3][9:])
+NOTE = ("blood pressure one hundred and thirty over eighty", *VISIT[1:3], "new line")
+NOTE += ("review in two weeks full stop",)
 CALL = (  # in turn, the doctor first
     "how is your blood pressure today",
     "it is high and i have no fever",
@@ -80,8 +81,8 @@ CALL = (  # in turn, the doctor first
 )
 
 
-def prepare(folder: Path) -> None:
-    """Make the files of the commands' folder, except example.py."""
+def make_speech(folder: Path) -> None:
+    """Make the files of the commands' folder, except example.py and the adapters."""
     (folder / "audio").symlink_to(AUDIO)
     (folder / "speech").symlink_to(AUDIO.parent)
     for speaker, voice in VOICES.items():
@@ -102,6 +103,10 @@ def prepare(folder: Path) -> None:
         wave = speak(espeak, text, ("doctor", "caller")[number % 2], PAUSE_SECONDS)
         call.append(np.stack([wave, 0 * wave][:: -1 if number % 2 else 1], axis=1))
     write_wave(folder / "call.wav", np.concatenate(call))
+
+
+def train_adapters(folder: Path) -> None:
+    """Train exp/doctor and exp/caller."""
     for speaker in VOICES:
         sets = f"--train {speaker}/train --dev {speaker}/dev --out exp/{speaker}"
         line = f"ia3-speech train --config ia3_plus --precision no --epochs 3 {sets}"
@@ -147,25 +152,29 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, check=False, **pipes)
 
 
-def main(page: Path, check: bool = False) -> int:
-    """Run the commands of a page and write their outputs into it.
+def main(*pages: Path, check: bool = False) -> int:
+    """Run the commands of pages and write their outputs into them.
 
     Args:
-        page: a Markdown file
+        pages: Markdown files; the commands of a page find what those before it wrote
         check: write nothing; code 1 where an output differs
     """
-    text = page.read_text("utf-8")
+    changed = 0
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
-        (Path(folder) / "example.py").write_text("\n".join(PYTHON.findall(text)), "utf-8")
-        new = BLOCK.sub(lambda block: with_outputs(block[0], Path(folder)), text)
-    if not check:
-        write_text(page, new)
-    elif new != text:
-        lines = difflib.unified_diff(text.splitlines(), new.splitlines(), "the page", "now", n=1, lineterm="")
-        print(*lines, f"{page}: an output has changed", sep="\n", file=sys.stderr)
-        return 1
-    return 0
+        make_speech(Path(folder))
+        train_adapters(Path(folder))
+        for page in pages:
+            text = page.read_text("utf-8")
+            (Path(folder) / "example.py").write_text("\n".join(PYTHON.findall(text)), "utf-8")
+            new = BLOCK.sub(lambda block: with_outputs(block[0], Path(folder)), text)
+            if not check:
+                write_text(page, new)
+            elif new != text:
+                names = text.splitlines(), new.splitlines(), "the page", "now"
+                lines = difflib.unified_diff(*names, n=1, lineterm="")
+                print(*lines, f"{page}: an output has changed", sep="\n", file=sys.stderr)
+                changed = 1
+    return changed
 
 
 if __name__ == "__main__":

@@ -7,5 +7,5 @@
 set -euo pipefail
 CDPATH="" cd "$(dirname "$0")/.."
 . scripts/environment.sh
-use_environment ia3_speech torch pytest xdist pytest_timeout hypothesis peft
+use_environment ia3_speech torch pytest xdist pytest_timeout hypothesis peft mkdocs nbclient
 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec python -m pytest "$@"

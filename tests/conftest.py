@@ -40,7 +40,7 @@ settings.load_profile("ia3_speech")
 # The longest files first, so that no worker waits long for another at the end.
 FIRST = (
     "tests/egs/test_medical_dictation.py",
-    "tests/test_readme.py",
+    "tests/test_pages.py",
     "tests/test_train.py",
     "tests/egs/",
     "tests/speakers/",

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainingArguments
 from ia3_speech import AdapterCallback, Bank, attach, detach, load_adapter, merge, save_adapter, unmerge
 from ia3_speech.adapters.registry import register
 from ia3_speech.commands.classify import load_classifier
-from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.errors import AdapterError
 from ia3_speech.model.attach import trainable
 
 CLASSES = ["alexa", "computer", "other"]
@@ -98,16 +98,3 @@ def test_transformers_trainer_trains_it_and_classify_uses_it(folder, tmp_path, r
     ]
     assert all(0.4 < line["confidence"] <= 1 for line in lines)
     assert done.code == 1 and "silence.wav: silent" in done.err and "missing.wav: no such file" in done.err
-
-
-def test_what_is_no_classifier_is_refused(folder, tmp_path, run_command, tiny_base):
-    recogniser = tiny_base()
-    save_adapter(attach(recogniser.model), tmp_path / "ctc", base=recogniser)
-    soundfile.write(tmp_path / "a.wav", WAVES[0], 16_000)
-    done = run_command("classify", "--adapter", tmp_path / "ctc", tmp_path / "a.wav")
-    assert done.code == 1 and "records no classes" in done.err
-    save_adapter(attach(load_classifier(folder, CLASSES).model), tmp_path / "a")
-    done = run_command("classify", "--adapter", f"{tmp_path / 'a'}:0.5", tmp_path / "a.wav")
-    assert done.code == 1 and "the weights of classifiers have to add up to 1" in done.err
-    with pytest.raises(BaseError, match="no encoder that transformers can load as a classifier"):
-        load_classifier(tmp_path, CLASSES)

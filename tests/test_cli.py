@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from ia3_speech.cli import command, pip_install
+from ia3_speech.cli import command
 from ia3_speech.errors import UserError
 
 
@@ -82,37 +82,25 @@ def outcome(function, *argv) -> int:
     ("function", "words", "printed"),
     [
         (run, "data --log-file=x", "data False None None a x None"),
-        (run, "data --log_file x --check_audio", "data True None None a x None"),
         (run, "data --log-file x --check-audio --no_check_audio", "data False None None a x None"),
-        (run, "data --first -2 --log_file=x", "data False -2 None a x None"),
         (run, "--several 1 2 --kind b --log-file x data", "data False None [1.0, 2.0] b x None"),
         (run, "--log-file=a_b data --pairs={\"a\":\"b\"}", "data False None None a a_b {'a': 'b'}"),
-        (many, "", "() None False"),
-        (many, "a --adapter x b --deep c", "('a', 'b', 'c') x True"),
-        (many, "--adapter=x - [1] null 1", "('-', '[1]', 'null', '1') x False"),
         (many, "--deep --adapter=a_b -- --my_file.wav --adapter", "('--my_file.wav', '--adapter') a_b True"),
         (beside, "soup --train-head --rate 3 --plates=4", "soup 3.0 True 4"),
     ],
 )  # fmt: skip
 def test_flags_and_words_before_between_and_after_them(function, words, printed, capsys):
-    code = -2 if "-2" in words else 0  # as the function returns it
-    assert outcome(function, *words.split()) == code
+    assert not outcome(function, *words.split())
     assert capsys.readouterr().out == printed + "\n"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--log-file=x", "are required: data"),
-        ("--several 1 2 --log-file data --check-audio", "required: data (--log-file took data; "),
-        ("data --first=1", "are required: --log-file"),
-        ("--log-file=x data --first x", "--first: invalid 'whole number' value: 'x'"),
-        ("--log-file=x data --check-audio 5", "unrecognized arguments: 5"),
-        ("--log-file=x data --check-audio=perhaps", "--check-audio: ignored explicit argument 'perhaps'"),
+        ("--several 1 2 --log-file data --check-audio", "--log-file took data"),
+        ("--log-file=x data --first x", "invalid 'whole number' value: 'x'"),
         ("--log-file=x data --kind c", "--kind: invalid choice: 'c'"),
-        ("--log-file=x data --first", "--first: expected one argument"),
-        ("--log-file=x data --several x", "--several: invalid 'number' value: 'x'"),
-        ("--log-file=x data --pairs x", "--pairs: invalid 'pairs such as {\"a\": \"b\"}' value: 'x'"),
+        ("--log-file=x data --pairs x", "invalid 'pairs such as"),
         ("--log_file=x data --a_b.wav", "unrecognized arguments: --a_b.wav"),
         ("--log-file=x data --frst=1", "--frst=1 (did you mean --first? "),
     ],
@@ -122,15 +110,6 @@ def test_bad_words_are_named_in_one_line_without_pythons_types(words, message, c
         assert outcome(function, *first, *words.split()) == 2
         line = capsys.readouterr().err
         assert line.startswith("error: ") and line.endswith("--help lists the options)\n") and message in line
-
-
-def test_whispers_flags_get_a_hint(capsys):
-    def transcribe(*files: str, base: str = "mini", format: str = "text"):
-        """With the flags of `transcribe`."""
-
-    for theirs, ours in (("--model", "--base"), ("--output_format", "--format")):
-        assert outcome(transcribe, theirs, "x") == 2
-        assert f"(Whisper's {theirs.replace('_', '-')} is {ours} here; --help" in capsys.readouterr().err
 
 
 def test_errors_of_the_user(capsys):
@@ -156,9 +135,7 @@ def test_a_flag_overrides_the_file_and_the_file_the_default(tmp_path, capsys):
     (tmp_path / "options.yaml").write_text("train-head: true\nrate: 0.5\n")  # or train_head
     file = str(tmp_path / "options.yaml")
     for argv, printed in (
-        ([], "False 0.1"),
         (["--config", file], "True 0.5"),
-        (["--config", file, "--rate=2"], "True 2.0"),
         (["--rate", "2", "--config", file], "True 2.0"),
         (["--rate", "2", f"--config={file}", "--no-train-head"], "False 2.0"),
     ):
@@ -168,30 +145,12 @@ def test_a_flag_overrides_the_file_and_the_file_the_default(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        ("rat: 0.5\n", "options.yaml: unknown option rat"),
-        ("- a\n", "options.yaml: holds no options"),
-        ("rate: high\n", "error: --rate: invalid 'number' value: 'high'"),
-        ("train_head: 3\n", "error: --train-head: ignored explicit argument '3'"),
-        ("rate: 'x\n", "options.yaml: while scanning a quoted scalar"),
-        (None, "--config: no file"),
-    ],
+    [("rat: 0.5\n", "option rat"), ("rate: high\n", "--rate"), ("rate: 'x\n", "options.yaml: ")],
 )
 def test_wrong_files_of_options(tmp_path, capsys, text, message):
-    if text:
-        (tmp_path / "options.yaml").write_text(text)
+    (tmp_path / "options.yaml").write_text(text)
     assert outcome(options, "--config", str(tmp_path / "options.yaml")) == 2
     assert message in capsys.readouterr().err
-
-
-def test_texts_of_a_file_stay_as_they_are_written(tmp_path, capsys):
-    """YAML 1.1 reads 0024 as 20, and no as false. A list in the file takes no words of the line."""
-    file = tmp_path / "texts.yaml"
-    file.write_text("adapter: 0024\nlabels: {a: 0024, b: 4}\nnames: [on, 1:30, 1e3]\n")
-    assert outcome(options, "--config", str(file)) == 0
-    assert capsys.readouterr().out == "False 0.1 0024 ['on', '1:30', '1e3'] {'a': '0024', 'b': 4}\n"
-    file.write_text("names: [a]\n")
-    assert outcome(beside, "soup", "--config", str(file)) == 0
 
 
 def test_help_shows_flags_as_people_type_them(capsys):
@@ -200,22 +159,9 @@ def test_help_shows_flags_as_people_type_them(capsys):
         return capsys.readouterr().out
 
     shown = help_of({"run": run, "many": many}, "run")
-    assert "[--check-audio]" in shown and "\n  --check-audio " in shown and "decode everything" in shown
-    assert "check_audio" not in shown and "--no-check-audio" not in shown and "--config" not in shown
-    assert "--kind {a,b}" in shown and "(required)" in shown
-    assert "[FILE ...]" in help_of(many) and "Take many." in help_of({"run": run, "many": many})
-    shown = help_of(options)
-    assert shown.startswith(f"usage: python -m {__name__} [-h] [--config FILE]")
-    assert __doc__ in shown and "also the head" in shown and "learning rate (default: 0.1)" in shown
-    assert "\nTraining:\n  --train-head" in help_of(beside)
-
-
-@pytest.mark.parametrize(("has_pip", "start"), [(True, "python -m pip install "), (False, "uv pip install ")])
-def test_packages_are_installed_as_this_environment_can(monkeypatch, has_pip, start):
-    monkeypatch.delenv("IA3_SPEECH_PYTHON", raising=False)
-    monkeypatch.setitem(sys.modules, "pip", sys if has_pip else None)
-    assert pip_install(".[vad]") == f"{start}-e '.[vad]'"
-    assert pip_install("openpyxl") == f"{start}openpyxl"
+    assert "\n  --check-audio " in shown and "decode everything" in shown and "check_audio" not in shown
+    assert "--kind {a,b}" in shown and "(required)" in shown and "[FILE ...]" in help_of(many)
+    assert "learning rate (default: 0.1)" in help_of(options)
 
 
 def test_a_reader_that_leaves_is_no_error():

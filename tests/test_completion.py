@@ -65,8 +65,3 @@ def test_fish(tmp_path, names):
         words = offered("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", file, line)
         words = [word.rpartition("=")[2] for word in words if not Path(word.rstrip("/")).exists()]
         assert {*expected} <= {*words} and len(words) < 30, line
-
-
-@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
-def test_zsh_reads_its_script(tmp_path):
-    subprocess.run(["zsh", "-fn", script("zsh", tmp_path)], check=True)

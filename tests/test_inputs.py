@@ -1,9 +1,6 @@
 """ia3_speech.inputs: outputs belong to inputs by content, and commands say what they do about it."""
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,6 @@ from filelock import FileLock
 
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, digest_of, read_inputs, tables_of
-from ia3_speech.model.location import base_files, base_folder
 
 
 def data_directory(folder: Path, audio: bytes = b"sound") -> Path:
@@ -45,15 +41,8 @@ def test_a_data_directory_counts_with_its_audio_wherever_it_lies(tmp_path):
     os.utime(tmp_path / "two/data/a 1.wav", (0, 0))
     (two / ".backup").mkdir()
     (two / ".backup/text").write_text("a hullo\n")
-    assert digest_of(two) == first  # dates and hidden files don't count
     data_directory(tmp_path / "two", audio=b"noise")
     assert digest_of(two) != first  # another recording of equal length
-    scp = (two / "wav.scp").read_text().replace(" ", "\t", 1)
-    (two / "wav.scp").write_text(scp)
-    noise = digest_of(two)
-    data_directory(tmp_path / "two", audio=b"other")
-    (two / "wav.scp").write_text(scp)
-    assert digest_of(two) != noise  # a TAB is a separator, too
     assert digest_of(tables_of(two)) == digest_of(tables_of(one))
     data_directory(tmp_path / "two")
     (two / "utt2accent").write_text("a scottish\n")
@@ -102,79 +91,40 @@ def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
 
 def test_training_writes_to_no_folder_of_others_and_force_deletes_none(tmp_path):
     data = data_directory(tmp_path)
-    with pytest.raises(UserError, match=r"`force` would delete .*, which this run reads"):
+    with pytest.raises(UserError, match="which this run reads"):
         inputs_of(data).is_current(tmp_path, force=True, resume=True)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other/notes.txt").write_text("of years")
     (tmp_path / "other/config.yaml").write_text("of another program")
-    for out, force in (
-        (tmp_path / "other", True),
-        (tmp_path / "other", False),
-        (tmp_path / "data/a 1.wav", False),
-    ):
-        with pytest.raises(UserError, match="is not empty, and not a training's folder"):
-            inputs_of(data).is_current(out, force=force, resume=True)
-    assert data.is_dir() and (tmp_path / "other/notes.txt").is_file()
-    assert not any(tmp_path.rglob("*inputs.json"))
+    for force in (True, False):
+        with pytest.raises(UserError, match="not a training's folder"):
+            inputs_of(data).is_current(tmp_path / "other", force=force, resume=True)
+    assert data.is_dir() and (tmp_path / "other/config.yaml").is_file()
     out = tmp_path / "out"
-    for folder in ("log", ".inputs.json.k3x_9abc"):  # where Kaldi's run.pl writes, and another part begins
-        (out / folder).mkdir(parents=True)
-    (out / ".lock.2-8").touch()
-    assert not inputs_of(data).is_current(out, force=True, resume=True)
-    assert (out / "log").is_dir()
-    with FileLock(out / ".lock"), pytest.raises(UserError, match="out: another run is writing to it"):
+    (out / "log").mkdir(parents=True)  # where Kaldi's run.pl writes
+    assert not inputs_of(data).is_current(out, force=True, resume=True) and (out / "log").is_dir()
+    with FileLock(out / ".lock"), pytest.raises(UserError, match="another run is writing to it"):
         inputs_of(data).is_current(out, force=True, resume=True)
     assert (out / "inputs.json").is_file()
 
 
-def test_where_bases_lie(tmp_path):
-    assert base_folder("mini").name == "mini"
-    for name in ("config.json", "lm.arpa.gz", "lm.json", "MODEL_CARD.md"):
-        (tmp_path / name).write_text(name)
-    assert base_folder(str(tmp_path)) == tmp_path
-    assert base_files(str(tmp_path)) == [tmp_path / "config.json"]  # logits do not hang on the others
-    assert base_files("facebook/wav2vec2-base-960h") is None
-
-
 # ---- the wrapper for commands that know nothing of this
-
-
-@pytest.fixture
-def run(run_command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: run_command("inputs", *words)
-
 
 COMMAND = ("--", "bash", "-c", "cat input >>log; [[ $(<input) != bad ]] || exit 7; cp input out")
 
 
-def test_a_command_is_run_once_for_its_inputs(run, tmp_path):
+def test_a_command_is_run_once_for_its_inputs(run_command, tmp_path, monkeypatch):
+    def run(*words):
+        return run_command("inputs", *words)
+
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "input").write_text("x\n")
     assert run("out", "input", *COMMAND).code == 0
     assert run("out", "input", *COMMAND).out == "out: up to date\n"
-    assert (tmp_path / "log").read_text() == "x\n"
     (tmp_path / "input").write_text("y\n")
-    assert run("valid/train", "--", "true").code == 0 and (tmp_path / "valid/train").is_file()  # an empty one
-    assert run("--", "true").code == 2
     assert "(changed: input)" in run("out", "input", *COMMAND).err
     assert (tmp_path / "log").read_text() == "x\ny\n"
     edited = "cp input edited; echo new >input"  # while it runs: that is not what it has read
     assert run("edited", "input", "--", "bash", "-c", edited).code == 0
     assert "(changed: input)" in run("edited", "input", "--", "bash", "-c", edited).err
-    (tmp_path / "input").write_text("bad\n")  # one that fails leaves no record
+    (tmp_path / "input").write_text("bad\n")  # a command that fails leaves no record
     assert run("out", "input", *COMMAND).code == run("out", "input", *COMMAND).code == 7
-
-
-def test_a_clone_around_the_environment_is_not_the_programs(tmp_path):
-    package = tmp_path / "venv/site-packages/ia3_speech"
-    package.mkdir(parents=True)
-    for name in ("__init__", "atomic", "cli", "errors", "inputs"):
-        shutil.copy(Path(base_folder("mini")).with_name(f"{name}.py"), package)
-    run = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
-    subprocess.run(["git", "init"], **run)
-    me = ("-c", "user.name=me", "-c", "user.email=me@here")
-    subprocess.run(["git", *me, "commit", "--allow-empty", "--message", "mine"], **run)
-    environment = os.environ | {"PYTHONPATH": str(package.parent)}
-    ask = "from ia3_speech import inputs; print(inputs.__file__, inputs.provenance())"
-    answer = subprocess.run([sys.executable, "-c", ask], env=environment, **run).stdout
-    assert answer.startswith(str(package)) and "'commit': None, 'dirty': False" in answer

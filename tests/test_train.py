@@ -31,7 +31,7 @@ from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.config import TrainingOptions, plain_options
 from ia3_speech.training.data import read_examples
-from ia3_speech.training.run import run_lock, train
+from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
@@ -291,19 +291,6 @@ def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, 
         train(options_of(place, **standard))
 
 
-def test_a_fault_deletes_nothing_that_force_would(place, run_command):
-    words = ["train", "--base", place / "base", "--train", place / "train", "--dev", place / "dev"]
-    words += ["--out", place / "exp", "--epochs", "1"]
-    assert run_command(*words, "--labels", '{"speaker": 42}').code == 0
-    adapter = read_metadata(place / "exp/adapter")
-    assert adapter.labels == {"speaker": "42"}
-    text = (place / "train/text").read_text()
-    (place / "train/text").write_text(text.replace("yes", "ЖЖ", 1))
-    for wrong in ([], ["--seed", "-1"]):
-        result = run_command(*words, *wrong, "--force")
-        assert result.code == 1 and read_metadata(place / "exp/adapter") == adapter, result.err
-
-
 def test_who_was_learnt_from_stays_in_the_labels(place):
     """What is made of a person's adapter is data about that person, and guarded as such."""
     train(options_of(place, "start", epochs=1, labels={"speaker": "042", "domain": "medical"}))
@@ -368,24 +355,9 @@ def test_vectors_are_held_near_one(options, expected, place):
 # ---- what can't be learnt
 
 
-def test_a_second_run_in_the_same_folder_is_refused(place):
-    message = r"exp: another run is writing to it \(wait until it has ended"
-    with run_lock(place / "exp"), pytest.raises(TrainingError, match=message):
-        train(options_of(place))
-    assert not list((place / "exp").iterdir())
-
-
 def words_of_command(place: Path, **changes: object) -> list[object]:
     flags = {"base": place / "base", "train": place / "train", "dev": place / "dev", "out": place / "exp"}
     return [word for name, value in (flags | changes).items() for word in (f"--{name}", value)]
-
-
-def test_a_loss_that_is_no_number_stops_the_run(place, bad_start):
-    trainer = trainer_of(place)
-    with torch.no_grad():
-        next(iter(trainer.parameters.values())).fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"step 0: the loss is nan on s.*the last checkpoint is kept"):
-        trainer.run()
 
 
 def train_on_a_full_disk(words: list[str], bytes_left: int, messages: Path) -> None:

@@ -76,7 +76,7 @@ class LoadedAdapter:
 # A row's adapter: a name, a sum such as `scots:0.7+medical`, or (name, weight) pairs; None is the base.
 Row = str | None | tuple[tuple[Hashable, float], ...]
 Names = Sequence[Row]
-ChooseNames = Callable[[Sequence[torch.Tensor]], Names]
+ChooseNames = Callable[[Sequence[torch.Tensor]], Sequence[Names]]
 
 
 class Bank:
@@ -294,7 +294,8 @@ class Bank:
 
         Args:
             names: as for `rows`; or a function from the front end's output for each wave, (frames, channels),
-                which is computed once, below every vector.
+                which is computed once, below every vector, to the names of one row or more for each wave; the
+                tensors of a wave's rows follow each other.
             any_length: as for `Base.logits`.
 
         Raises:
@@ -305,7 +306,14 @@ class Bank:
         if callable(names):
             with self.base.lock.shared():
                 features = [self.base.features(wave) for wave in waves]
-            names = names(features)
+            groups = names(features)
+            owners = [number for number, group in enumerate(groups) for _ in group]
+            waves, features = [waves[n] for n in owners], [features[n] for n in owners]
+            names = [name for group in groups for name in group]
+        elif len(shared := {id(wave): wave for wave in waves}) < len(waves):  # rows of the same wave
+            with self.base.lock.shared():
+                computed = {key: self.base.features(wave) for key, wave in shared.items()}
+            features = [computed[id(wave)] for wave in waves]
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
         if not len(waves):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Terms = tuple[Term, ...]
-# The front end's outputs for waveforms, (frames, channels) each → the terms of each waveform.
-ChooseTerms = Callable[[Sequence["Tensor"]], Sequence[Terms]]
+# The front end's outputs for waveforms, (frames, channels) each → the terms of each waveform's rows.
+ChooseTerms = Callable[[Sequence["Tensor"]], Sequence[Sequence[Terms]]]
 
 
 class AdapterCache:
@@ -43,9 +43,9 @@ class AdapterCache:
         self.lock = Lock()
 
     def logits(self, waves: Sequence[np.ndarray], rows: Sequence[Terms] | ChooseTerms) -> "list[Tensor]":
-        """One (frames, vocabulary) tensor for each waveform, with its row's terms; see `Bank.logits`."""
+        """One (frames, vocabulary) tensor for each row; see `Bank.logits`."""
         if callable(rows):
-            names = lambda features: [self.row(terms) for terms in rows(features)]  # noqa: E731
+            names = lambda features: [[self.row(terms) for terms in group] for group in rows(features)]  # noqa: E731
         else:
             names = [self.row(terms) for terms in rows]
         return self.bank.logits(waves, names, any_length=True)

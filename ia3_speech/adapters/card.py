@@ -2,9 +2,9 @@
 
     ia3-speech adapters card exp/NAME/adapter --name NAME --score exp/NAME/decode/score.json
 
-In: an adapter's record (`ia3_speech.json`), its parameters by placement, and score.json files.
-Out: Markdown; the same input gives the same text. It may be published, so it holds no path of this machine:
-only the names of a base's folder and of a data directory, and `base_model` only if it is a hub id.
+In: an adapter's record (`ia3_speech.json`), its parameters by placement, and score.json files. Out: Markdown.
+It may be published, so it holds no path of this machine: only the names of a base's folder and of a data
+directory, and `base_model` only if it is a hub id.
 """
 
 import json
@@ -79,21 +79,19 @@ def update_card(
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record = read_record(folder)
+    record, card = read_record(folder), folder / CARD
     new = [score_summary(file) for file in score_files]
-    sets = [(score["set"], score.get("search")) for score in new]
-    if twice := [name for (name, _), count in Counter(sets).items() if count > 1]:
-        raise UserError(
-            f"two of the scores are of sets named {twice[0]}, and one would be lost (move the data into "
-            f"folders data/NAME/)"
-        )
-    earlier = [score for score in record.get("scores") or [] if score["set"] not in dict(sets)]
+    sets = Counter((score["set"], score.get("search")) for score in new)
+    if twice := [name for (name, _), count in sets.items() if count > 1]:
+        hint = "move the data into folders data/NAME/"
+        raise UserError(f"two of the scores are of sets named {twice[0]}, and one would be lost ({hint})")
+    earlier = [score for score in record.get("scores") or [] if score["set"] not in dict(sets.keys())]
     if new and earlier + new != record.get("scores"):
         record |= {"scores": earlier + new}
         write_record(folder, record)
-    if overwrite or not (card := folder / CARD).is_file() or GENERATED in card.read_text("utf-8", "replace"):
-        write_text(folder / CARD, card_of(folder, record, name))
-    return folder / CARD
+    if overwrite or not card.is_file() or GENERATED in card.read_text("utf-8", "replace"):
+        write_text(card, card_of(folder, record, name))
+    return card
 
 
 def card_of(folder: Path, record: Mapping[str, Any], name: str | None) -> str:
@@ -118,7 +116,7 @@ def score_summary(file: Path) -> dict[str, Any]:
     corpus = score.get("corpus")
     name = f"{corpus}/{result.set}" if corpus else set_name(score.get("data") or result.set)
     summary = {"set": name, "corpus": corpus} | {name: score.get(name) for name in names}
-    summary |= {"base_wer": change.get("baseline")}
+    summary["base_wer"] = change.get("baseline")
     if result.search != GREEDY:
         search = SEARCHES[result.search].removeprefix(" + ")
         summary |= {"search": search, "compared_with": result.baseline_label}
@@ -132,9 +130,6 @@ def score_summary(file: Path) -> dict[str, Any]:
         rates = {name: unseen[name] for name in ("utterances", "wer")}
         summary["unseen_sentences"] = rates | {"base_wer": base_wer}
     return summary
-
-
-# --- names that may be published ----------------------------------------------------------------------------
 
 
 def set_name(path: str) -> str:
@@ -160,9 +155,6 @@ def base_name(base: str | None) -> str:
     return last if last and last != "mini" else "unnamed"  # `mini` means the shipped base
 
 
-# --- the text -----------------------------------------------------------------------------------------------
-
-
 def model_card(
     record: Mapping[str, Any], counts: Mapping[str, int], *, name: str | None = None, peft: bool = True
 ) -> str:
@@ -178,15 +170,15 @@ def model_card(
     parts = [
         f"# {markdown_text(name or card_title(record))}",
         introduction(counts, record),
-        *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
+        f"> **Data about a person.** {BIOMETRIC}" if is_biometric(record) else "",
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{score_notes(record)}",
         f"## Use\n\n{usage_section(record, name, peft)}",
-        *([GATE_REVEALS.format(plural(gate.get("utterances", 0), "utterance"))] if gate else []),
+        GATE_REVEALS.format(plural(gate.get("utterances", 0), "utterance")) if gate else "",
         GENERATED,
     ]
     front = card_data(record, name, peft).to_yaml()
-    return f"---\n{front}\n---\n" + "".join(f"\n{part}\n" for part in parts)
+    return f"---\n{front}\n---\n" + "".join(f"\n{part}\n" for part in parts if part)
 
 
 def card_data(record: Mapping[str, Any], name: str | None, peft: bool) -> "ModelCardData":
@@ -227,10 +219,8 @@ def hub_results(score: Mapping[str, Any]) -> "Iterator[EvalResult]":
             label += f" (95 % interval {low}-{high})"
             args = {"interval": [low, high], "level": 95, "resampled": score.get("ci_unit")}
         if score.get(metric) is not None:
-            value = round(100 * score[metric], 2)
-            yield EvalResult(
-                **task, metric_type=metric, metric_value=value, metric_name=label, metric_args=args
-            )
+            measured = {"metric_type": metric, "metric_value": round(100 * score[metric], 2)}
+            yield EvalResult(**task, **measured, metric_name=label, metric_args=args)
 
 
 def card_title(record: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@
     ia3_speech.json                                     base, placements, speaker, scores
     README.md                                           the same for people and the Hub (see `card`)
     gate.safetensors                                    perhaps: statistics of its speech (see `routing`)
+    guard.json                                          perhaps: when its text is better than the base's
 
 In: an adapter's folder, ours or PEFT's. Out: its record: for loading (`read_metadata`), as JSON for changes
 (`read_record`), or for lists, empty if it can't be read (`read_summary`).
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 SCHEMA = 1  # of ia3_speech.json
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-CARD, GATE = "README.md", "gate.safetensors"
-FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE)  # all files of an adapter
+CARD, GATE, GUARD = "README.md", "gate.safetensors", "guard.json"
+FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE, GUARD)  # all files of an adapter
 STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS)  # of its search, registered beside it
 DAMAGED = "(damaged: copy the adapter again)"

@@ -54,6 +54,8 @@ class AdapterSpec:
     choice: Literal["auto", "auto-sum"] | None = None  # a gate chooses one term, or weights, by the audio
     all_registered: bool = False  # the choice is among all registered adapters, not among named ones
     channels: tuple[tuple[str, "AdapterSpec"], ...] = ()
+    # Use the base's text where it is surer (`routing.guard`). None: where the adapter can be guarded
+    guard: bool | None = False
 
     def __str__(self) -> str:
         if self.channels:
@@ -67,6 +69,14 @@ class AdapterSpec:
     def is_single(self) -> bool:
         """Whether this is a single adapter, without arithmetic."""
         return len(self.terms) == 1 and self.terms[0].weight == 1 and not self.choice
+
+    def guarded(self, guard: bool | None) -> "AdapterSpec":
+        """This spec with the user's wish for a guard. Without a wish (None), sums, channels, and adapters
+        that are not registered have none."""
+        if guard is None:
+            registered = self.is_single and self.terms[0].folder.parent == registry.adapters_dir()
+            guard = None if registered or self.choice == AUTO else False
+        return replace(self, guard=guard)
 
     @property
     def folders(self) -> list[Path]:
@@ -151,11 +161,14 @@ def finite_number(text: str) -> float | None:
 # --- parsing ------------------------------------------------------------------------------------------------
 
 
-def parse_adapter(adapter: "str | Path | AdapterSpec | None", *, split: bool = False) -> AdapterSpec:
+def parse_adapter(
+    adapter: "str | Path | AdapterSpec | None", *, split: bool = False, guard: bool | None = False
+) -> AdapterSpec:
     """The spec of a user's expression; None is the base alone, and a spec is returned as it is.
 
     Args:
         split: the channels of a recording are transcribed separately, so each may have its adapter.
+        guard: as `AdapterSpec.guard`; with None, only a registered adapter or a choice by audio is guarded.
 
     Raises:
         UnknownAdapter: there is no adapter of a name or path; the message proposes the nearest names.
@@ -166,7 +179,8 @@ def parse_adapter(adapter: "str | Path | AdapterSpec | None", *, split: bool = F
         return adapter or BASE_ALONE
     text = str(adapter)
     if not CHANNEL.match(text):
-        return parse_choice(text) if is_auto(text) else parse_sum(text)
+        spec = parse_choice(text) if is_auto(text) else parse_sum(text)
+        return spec.guarded(guard)
     if not split:
         raise UserError(f"`adapter={text}` names channels (transcribe them separately: `channels=split`)")
     channels: dict[str, AdapterSpec] = {}
@@ -175,7 +189,7 @@ def parse_adapter(adapter: "str | Path | AdapterSpec | None", *, split: bool = F
         if not match or match[1] in channels or not match[2].strip():
             raise UserError(f'`adapter={text}`: "{part}" is not CHANNEL=ADAPTER (left=agent,right=caller)')
         channels[match[1]] = parse_sum(match[2].strip())
-    return AdapterSpec(channels=tuple(channels.items()))
+    return AdapterSpec(channels=tuple(channels.items())).guarded(guard)
 
 
 def parse_sum(

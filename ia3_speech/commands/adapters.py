@@ -23,13 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
-from ia3_speech.adapters.card import (
-    BIOMETRIC,
-    card_title,
-    is_biometric,
-    score_line,
-    update_card,
-)
+from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
 from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_metadata, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
@@ -56,9 +50,8 @@ def list_(format: Literal["text", "json"] = "text") -> None:
         rows.insert(0, [name.upper() for name in COLUMNS])
         print("\n".join(in_columns(rows, left=range(len(COLUMNS)))))
     else:
-        print(
-            f"no adapter is registered in {registry.adapters_dir()} (register FOLDER NAME)", file=sys.stderr
-        )
+        where = registry.adapters_dir()
+        print(f"no adapter is registered in {where} (register FOLDER NAME)", file=sys.stderr)
 
 
 def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | None = None) -> None:

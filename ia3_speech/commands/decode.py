@@ -5,12 +5,11 @@
     ia3-speech decode --part 3/8 data/test DECODE_DIR  # for each part; then once without --part
 
 In: a Kaldi data directory (its `text` is not used), a base, perhaps an adapter, or one for each speaker. Out:
-DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}; decoding/decode_directory.py describes them.
-hyp.ctm holds the times and confidences of the words, from a forced alignment of each hypothesis.
+DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}. hyp.ctm holds the times and confidences of the
+words, from a forced alignment of each hypothesis.
 
-Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, all output is written,
-and the exit code is 1, also if the same command is repeated and finds the output up to date. Clipped audio is
-listed too, but decoded, and does not change the exit code.
+Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, and the exit code is 1,
+also if the same command is repeated. Clipped audio is listed too, but decoded, with exit code 0.
 """
 
 import shutil
@@ -18,22 +17,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.adapters.record import GATE, SEARCH_FILES, read_json
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, read_json
 from ia3_speech.adapters.spec import AdapterSpec, parse_adapter, tensor_files_of
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.decoding.decode_directory import (
-    PARTS_FOLDER,
-    bad_audio_message,
-    decode_utterances,
-    decoding_record,
-    finished_parts,
-    gather_parts,
-    part_inputs,
-    read_for_decoding,
-    speaker_adapters,
-    write_decode_directory,
-)
-from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTimeOptions
+from ia3_speech.decoding import decode_directory
+from ia3_speech.decoding.decode_directory import PARTS_FOLDER, speaker_adapters
+from ia3_speech.decoding.options import ConfidenceOptions, GuardOptions, ModelOptions, TestTimeOptions
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
@@ -52,6 +41,7 @@ def main(
     part: str | None = None,
     force: bool = False,
     model_options: ModelOptions = ModelOptions(),  # noqa: B008  (immutable)
+    guard_options: GuardOptions = GuardOptions(),  # noqa: B008  (immutable)
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
     confidence_options: ConfidenceOptions = ConfidenceOptions(),  # noqa: B008  (immutable)
     test_time_options: TestTimeOptions = TestTimeOptions(),  # noqa: B008  (immutable)
@@ -82,18 +72,18 @@ def main(
     part = part and f"{number}/{count}"  # not 01/08
     search_options.check()
     has_hotwords = search_options.hotwords is not None  # apart from those registered with the adapter
-    scaling, spec = confidence_options.scaling, parse_adapter(adapter)
-    directory = read_for_decoding(data, allow_pipes)
+    scaling, spec = confidence_options.scaling, parse_adapter(adapter, guard=guard_options.wish or False)
+    directory = decode_directory.read_for_decoding(data, allow_pipes)
     adapters = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     terms = dict.fromkeys(term for each in adapters.values() for term in each.terms)
     every = AdapterSpec(tuple(terms)) if adapters else spec
-    if len(spec.terms) == 1 and not spec.choice:
+    if len(spec.terms) == 1 and not (spec.choice or spec.guard):  # each candidate has its search
         search_options = search_options.complete(spec.terms[0].folder)
     wanted = every.base(base)
     gate = {}
-    if spec.choice:  # the files that decide the choice, and the searches of the adapters
+    if spec.choice or spec.guard:  # the files that decide the choice, and the searches of the adapters
         folders = [*spec.folders, *filter(None, [base_folder(wanted)])]
-        files = [folder / name for folder in folders for name in (GATE, *SEARCH_FILES)]
+        files = [folder / name for folder in folders for name in (GATE, GUARD, *SEARCH_FILES)]
         gate = {"gate": [file for file in files if file.is_file()]}
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(
@@ -104,7 +94,8 @@ def main(
          "calibrations": stored_calibrations(base_folder(wanted), every, searches) or None}
         | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
-        | {name: value for name, value in vars(test_time_options).items() if value},
+        | {name: value for name, value in vars(test_time_options).items() if value}
+        | ({"guard": True} if spec.guard else {}),
     )  # fmt: skip
     whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))
     if inputs.is_current(decode_dir, force or not whole):
@@ -115,39 +106,33 @@ def main(
     out, utterances = decode_dir, directory.utterances
     if part:
         out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
-        inputs = part_inputs(inputs, part, directory)
+        inputs = decode_directory.part_inputs(inputs, part, directory)
         if inputs.is_current(out, force):
             return 0
-    elif parts := finished_parts(decode_dir, inputs, directory):
-        record = gather_parts(parts, decode_dir, [utterance.id for utterance in utterances])
+    elif parts := decode_directory.finished_parts(decode_dir, inputs, directory):
+        record = decode_directory.gather_parts(parts, decode_dir, [utterance.id for utterance in utterances])
         bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
-        print(
-            f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"
-        )
+        texts = plural(record["utterances"], "utterance")
+        print(f"{decode_dir / 'text'}: {texts}{bad}, of {len(parts)} parts")
         inputs.record(decode_dir)
         shutil.rmtree(decode_dir / PARTS_FOLDER)
         return int(record["without_output"] > 0)
-    options = {
-        "adapter": spec,
-        "base": wanted if adapters else base,
-        "max_seconds": max_seconds,
-        "vad": "off",
-        "scaling": scaling,
-    }
+    options = {"adapter": spec, "base": wanted if adapters else base, "max_seconds": max_seconds}
+    options |= {"vad": "off", "scaling": scaling}
     transcriber = load(**vars(model_options) | vars(test_time_options) | options, search=search_options)
     recognizer = transcriber.recognizer
     if adapters:  # each may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
         for each in dict.fromkeys(adapters.values()):  # load them, so that errors come before the work
             transcriber.session.recognizer(each)
-    result = decode_utterances(
+    result = decode_directory.decode_utterances(
         recognizer, utterances, adapters=adapters or None, allow_pipes=allow_pipes, with_words=True
     )
-    record = decoding_record(recognizer, result, data)
+    record = decode_directory.decoding_record(recognizer, result, data)
     if adapter_per_speaker:
         name = f"{len(every.terms)} adapters, by utterance"
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
-    write_decode_directory(result, utterances, out, record)
+    decode_directory.write_decode_directory(result, utterances, out, record)
     minutes = result.audio_seconds / 60
     texts = plural(len(result.texts), "utterance")
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
@@ -155,7 +140,7 @@ def main(
     for message in filter(None, [unused, not adapters and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
-        print(bad_audio_message(result, out), file=sys.stderr)
+        print(decode_directory.bad_audio_message(result, out), file=sys.stderr)
     inputs.record(out)
     return int(record["without_output"] > 0 and not part)
 

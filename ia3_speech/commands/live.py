@@ -34,7 +34,7 @@ import numpy as np
 from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
-from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
+from ia3_speech.decoding.options import DictationOptions, GuardOptions, LiveOptions, ModelOptions
 from ia3_speech.errors import UserError
 from ia3_speech.live.audio import PORTION_SECONDS, Microphone, raw_format, read_wav_header, stream_samples
 from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
@@ -53,6 +53,7 @@ def main(
     *,
     live_options: LiveOptions,
     model_options: ModelOptions,
+    guard_options: GuardOptions,
     search_options: SearchOptions,
     dictation_options: DictationOptions,
     format: str = "text",
@@ -68,7 +69,8 @@ def main(
     """
     live_options.check()
     search_options.check()
-    model_options = replace(model_options, adapter=parse_adapter(model_options.adapter))
+    spec = parse_adapter(model_options.adapter, guard=guard_options.wish)
+    model_options = replace(model_options, adapter=spec)
     post_process = make_post_process(dictation_options, format)
     sys.stdout.reconfigure(encoding="utf-8")
     output = LiveOutput(sys.stdout, format, live_options.partials)
@@ -226,7 +228,8 @@ class LiveOutput:
         record = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
         record |= {"end": round(event.end, 3), "text": event.text}
         record |= {} if event.raw_text is None else {"raw_text": event.raw_text}
-        return json.dumps(record | self.system, ensure_ascii=False)
+        gate = {"gate": [event.choice.record]} if event.choice else {}
+        return json.dumps(record | self.system | gate, ensure_ascii=False)
 
     def close(self) -> None:
         """Leave the terminal on an empty line."""

@@ -169,16 +169,15 @@ def filled_block(file: Path, block: re.Match) -> str:
     head, path, words, _, end = block.groups()
     wanted, _, only = words.partition(" only ")
     parts = known_parts(wanted, f"{file}: a block asks for")
-    exp = file.parent / path
+    exp, text = file.parent / path, ""
     if exp.is_file():
-        return head + exp.read_text(encoding="utf-8") + end
-    if not exp.is_dir():
-        print(f"{exp}: not there, its block stays as it is")
-        return block[0]
-    systems = find_systems(exp, only.split())
-    text = "" if only and len(systems) == 1 else markdown(systems, parts or STANDARD)
+        text = exp.read_text(encoding="utf-8")
+    elif exp.is_dir():
+        systems = find_systems(exp, only.split())
+        text = "" if only and len(systems) == 1 else markdown(systems, parts or STANDARD)
     if not text:
-        print(f"{exp}: has nothing of {only or wanted.strip()}, its block stays as it is")
+        fault = f"has nothing of {only or wanted.strip()}" if exp.is_dir() else "not there"
+        print(f"{exp}: {fault}, its block stays as it is")
         return block[0]
     return head + text + end
 

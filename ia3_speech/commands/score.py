@@ -3,15 +3,10 @@
     ia3-speech score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
 
 In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
-if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's and
-sclite's files (scoring/kaldi_files.py). With --out DIR these go to DIR, and DECODE_DIR does not change.
-
-- References and hypotheses are normalised alike (`--normalize`), numbers in words, each text on its own. A
-  missing hypothesis counts as empty: its words are deletions. jiwer counts the errors.
-- 95 % intervals are percentiles of a bootstrap over consultations if every utterance has that label, else
-  over speakers (`--cluster`), and over utterances if there is only a single cluster.
-- A change is system − baseline, so a negative change is an improvement; `relative` divides it by the
-  baseline's rate. Their intervals are paired: they use the same replicates of both systems.
+if there are any. Out: a table on stdout, and in DECODE_DIR (or --out DIR) `score.json` and Kaldi's and
+sclite's files. References and hypotheses are normalised alike (`--normalize`), numbers in words; a missing
+hypothesis counts as empty. 95 % intervals are percentiles of a bootstrap over consultations if each utterance
+has that label, else over speakers (`--cluster`). A change is system − baseline, paired: negative is better.
 """
 
 import dataclasses
@@ -29,21 +24,15 @@ from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import percent, plural
+from ia3_speech.formatting import percent, plural, shorten
 from ia3_speech.inputs import Inputs, digest_of, tables_of
+from ia3_speech.scoring import sentences
 from ia3_speech.scoring.ctm import CONFIDENCES
 from ia3_speech.scoring.error_rates import ErrorRates, rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files
 from ia3_speech.scoring.record import Result, identify
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
-from ia3_speech.scoring.sentences import (
-    MARK,
-    few_clusters_sentence,
-    interval_sentences,
-    missing_sentence,
-    no_overlap_sentence,
-    reliability_sentence,
-)
+from ia3_speech.scoring.sentences import MARK
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
 
@@ -97,22 +86,17 @@ def main(
     """
     from ia3_speech.confidence.reliability import measure_decode_directory
 
-    if replications < 1:
-        raise UserError("--replications: at least 1")
-    if seed < 0:
-        raise UserError("--seed: at least 0")
+    if replications < 1 or seed < 0:
+        raise UserError("--replications: at least 1; --seed: at least 0")
     if training and training_per_speaker:
         raise UserError("give --training, or --training-per-speaker")
     for flag, path in (("--baseline", baseline and baseline / "text"), ("--terms", terms)):
         if path and not path.is_file():  # `Inputs` would treat it as not given
             raise UserError(f"{flag}: {path}: no such file")
     directory = read_data_directory(data, wav=False, spk_sort=False)
-    sources: dict[str, Any] = {
-        "data": tables_of(data),
-        "text": decode_dir / "text",
-        "baseline": baseline and baseline / "text",
-        "terms": terms,
-    }
+    before = baseline and baseline / "text"
+    sources: dict[str, Any] = {"data": tables_of(data), "text": decode_dir / "text"}
+    sources |= {"baseline": before, "terms": terms}
     if (decode_dir / CONFIDENCES).is_file():
         sources["confidences"] = decode_dir / CONFIDENCES
     if training:
@@ -153,10 +137,10 @@ def main(
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
     provenance |= identity | {"data_sha256": digest_of(tables_of(data))}
     provenance["compared_with"] = baseline and identify(baseline, set_name)
-    kaldi_lines = write_kaldi_files(out, score.scored, score.wer_bootci)
+    print(write_kaldi_files(out, score.scored, score.wer_bootci))
     record = write_score(out / "score.json", score, provenance)
     inputs.record(out / "scoring_kaldi")
-    print(f"{kaldi_lines}\n{format_result(Result(record, out))}", end="")
+    print(format_result(Result(record, out)), end="")
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
@@ -165,15 +149,11 @@ def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
     for task in map(read_json, sorted(folder.glob(TASKS))):
         adapted_on |= dict.fromkeys(task["texts"], task["trained_on"])
     if not adapted_on:
-        raise UserError(
-            f"{folder}: no SPEAKER/foldN/task.json that tested an utterance (run ia3-speech speakers with "
-            f"--folds 4)"
-        )
+        hint = "run ia3-speech speakers with --folds 4"
+        raise UserError(f"{folder}: no SPEAKER/foldN/task.json that tested an utterance ({hint})")
     if unknown := set().union(*adapted_on.values()) - {utterance.id for utterance in data}:
-        raise UserError(
-            f"{folder}: adapters were trained on utterance {min(unknown)}, which is not in {data.path} "
-            f"(is it the data that `ia3-speech speakers` was given?)"
-        )
+        fault = f"adapters were trained on utterance {min(unknown)}, which is not in {data.path}"
+        raise UserError(f"{folder}: {fault} (is it the data that `ia3-speech speakers` was given?)")
     return adapted_on
 
 
@@ -182,8 +162,7 @@ def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
     path, ids = folder / "text", {utterance.id for utterance in data}
     texts = read_kaldi_text(path)
     if missing := sorted(ids - set(texts)):
-        named = ", ".join(missing[:MAX_NAMED]) + (" …" if len(missing) > MAX_NAMED else "")
-        count = plural(len(missing), "utterance")
+        named, count = shorten(missing, most=MAX_NAMED), plural(len(missing), "utterance")
         logger.warning("%s: no hypothesis for %s, all their words count as deleted: %s", path, count, named)
     if others := set(texts) - ids:
         logger.warning("%s: %s not in %s, not scored", path, plural(len(others), "utterance"), data.path)
@@ -246,25 +225,25 @@ def label_ranges(result: Result) -> Iterator[str]:
 
 def notes(result: Result) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings."""
-    method, *too_narrow = interval_sentences(result)
+    method, *too_narrow = sentences.interval_sentences(result)
     yield f"Rates in percent. {method}"
     yield from too_narrow
     if any(name.endswith(MARK) for name, _ in listed_rows(result)):
-        yield few_clusters_sentence(result.all.ci_unit)
+        yield sentences.few_clusters_sentence(result.all.ci_unit)
     if result.has_baseline:
         yield "Change: relative to the baseline, paired; negative is better."
     if test := result.record.get("mapsswe"):
         segments = plural(test["segments"], "segment")
         yield f"MAPSSWE, baseline against system: {segments}, z = {test['z']:.3f}, p = {test['p']:.3g}"
     yield from (f"Warning: {text}." for text in result.warnings)
-    if sentence := no_overlap_sentence(result):
+    if sentence := sentences.no_overlap_sentence(result):
         yield sentence
     if result.confidences:
-        yield reliability_sentence(result.confidences)
+        yield sentences.reliability_sentence(result.confidences)
     yield f"Kaldi's bootstrap over utterances:\n{result.bootstrap}".rstrip("\n")
     for name, rates in (("system", result.record), ("baseline", result.record.get("baseline"))):
         if rates and rates["missing"]:
-            yield missing_sentence(rates["missing"], f"the {name}")
+            yield sentences.missing_sentence(rates["missing"], f"the {name}")
 
 
 COMMAND = main

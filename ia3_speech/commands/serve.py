@@ -9,13 +9,10 @@ Then, with curl or any OpenAI client:
     curl -F model=mini -F file=@audio.wav localhost:8000/v1/audio/transcriptions
     curl -F model=accent:0.5+medical:0.5 -F response_format=srt -F file=@audio.wav \\
         localhost:8000/v1/audio/transcriptions
-    curl localhost:8000/v1/models
 
-A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters
-share a batch, long recordings are cut and do not delay short recordings, adapters are loaded on first use.
-Other endpoints: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list,
-remove), /metrics, /healthz, /readyz, /openapi.json. After SIGTERM, accepted requests are finished. See
-docs/serve.md. """
+A request's model is the base, a registered adapter or a sum of adapters, which is loaded on first use. Other
+endpoints: /v1/models, /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters, /metrics,
+/healthz, /readyz, /openapi.json. After SIGTERM, accepted requests are finished. See docs/serve.md. """
 
 import logging
 import socket

@@ -16,11 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.adapters.record import GATE, GUARD
+from ia3_speech.adapters.spec import AdapterSpec, term_at
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.errors import TrainingError
 from ia3_speech.formatting import plural
-from ia3_speech.training.config import TrainingOptions, check_options, training_inputs
+from ia3_speech.model.location import base_folder
+from ia3_speech.search import SearchOptions
+from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +101,29 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
         utterances = sets["train"].utterances
         add_gate_of_training(options.out, options.base, utterances, allow_pipes=options.allow_pipes)
+    guard = add_guard_of_training(options, sets["dev"]) if options.method == "ia3" and options.dev else None
     inputs.record(options.out)
-    print(*report(options, summary), sep="\n")
+    print(*report(options, summary), *filter(None, [guard]), sep="\n")
+
+
+def add_guard_of_training(options: TrainingOptions, dev: DataDirectory) -> str | None:
+    """Fit the guard of OUT/adapter to dev and the package's general speech; returns what it keeps and costs.
+    None if the base or the adapter has no gate, or the base no rule."""
+    folders = [options.out / "adapter", base_folder(options.base)]
+    if (
+        not all(folder and (folder / GATE).is_file() for folder in folders)
+        or not (folders[1] / GUARD).is_file()
+    ):
+        return None
+    from ia3_speech.model.base import load_base
+    from ia3_speech.routing.guard import add_guard
+    from ia3_speech.session import Session
+
+    session = Session(load_base(options.base, device=options.device), SearchOptions("greedy"))
+    term = term_at(options.out.name, folders[0])
+    recognizers = [session.recognizer(AdapterSpec(terms)) for terms in ((), (term,))]
+    sets = [dev.utterances, read_data_directory(replay_folder("shipped"), spk_sort=False).utterances]
+    return add_guard(folders[0], recognizers, sets, allow_pipes=options.allow_pipes)
 
 
 def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:

@@ -55,6 +55,7 @@ from ia3_speech.decoding.formats import (
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,
+    GuardOptions,
     InputOptions,
     LiveOptions,
     ModelOptions,
@@ -79,6 +80,7 @@ def main(
     input_options: InputOptions,
     live_options: LiveOptions,
     model_options: ModelOptions,
+    guard_options: GuardOptions,
     search_options: SearchOptions,
     output_options: OutputOptions,
     dictation_options: DictationOptions,
@@ -93,7 +95,8 @@ def main(
     """
     search_options.check()
     check_output(output_options)
-    spec = parse_adapter(model_options.adapter, split=input_options.channels == "split")
+    split = input_options.channels == "split"
+    spec = parse_adapter(model_options.adapter, split=split, guard=guard_options.wish)
     live_options.check(files, live=live_options.active)
     from ia3_speech.confidence.storage import uncalibrated
 
@@ -106,6 +109,7 @@ def main(
         return live(
             live_options=live_options,
             model_options=replace(model_options, adapter=spec),
+            guard_options=guard_options,
             search_options=search_options,
             dictation_options=dictation_options,
             format=output_options.format,

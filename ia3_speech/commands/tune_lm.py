@@ -82,7 +82,8 @@ def main(
     )  # fmt: skip
     if out and inputs.is_current(out, force):
         return
-    recognizer = load(**vars(model_options), search=SearchOptions("greedy"), vad="off").recognizer
+    options = vars(model_options) | {"adapter": spec, "search": SearchOptions("greedy"), "vad": "off"}
+    recognizer = load(**options).recognizer
     greedy, rates = tune(recognizer, data, searches, allow_pipes)
     best = min(rates, key=rates.__getitem__)  # of equal rates, that of the smallest weights
     print(format_rates(greedy, rates, best))

@@ -104,6 +104,8 @@ class ModelOptions:
             processor or GPU, which is measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
         method: FILE.py:NAME, if the adapter was trained with this method of your own
+        engine: onnx: ONNX Runtime, which starts in a second; --base is then the folder of a graph
+            (ia3-speech export --format onnx), and the search is greedy
     """
 
     adapter: str | None = None  # or an `AdapterSpec`, once it is parsed
@@ -113,6 +115,25 @@ class ModelOptions:
     precision: Literal["no", "bf16", "auto"] = "no"
     batch_seconds: float = BATCH_SECONDS
     method: str | None = None
+    engine: Literal["torch", "onnx"] = "torch"
+
+
+@dataclass(frozen=True)
+class GuardOptions:
+    """Guard
+
+    Args:
+        guard: on: use the base's text where it is surer than the adapter's, so that an adapter costs little
+            on other speech: docs/adaptation.md (default: on for a registered adapter and for auto, where that
+            is possible; off in decode)
+    """
+
+    guard: Literal["on", "off"] | None = None
+
+    @property
+    def wish(self) -> bool | None:
+        """As `AdapterSpec.guard`."""
+        return self.guard and self.guard == "on"
 
 
 @dataclass(frozen=True)

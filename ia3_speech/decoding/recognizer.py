@@ -8,7 +8,7 @@ searches. `session.Session.recognizer` makes a recogniser for an adapter.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,11 +34,11 @@ POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches:
 Key = TypeVar("Key")
 # A waveform's adapter: the terms of a spec, or a row of the session's bank.
 Row = Any
-# The front end's outputs for waveforms, (frames, channels) each → the recogniser of each, and the choice.
-Router = Callable[[Sequence["Tensor"]], Sequence[tuple["Recognizer", Choice]]]
-# Waveforms and their rows (or a function from the front end's outputs to the rows) → logits of each, (frames,
-# vocabulary).
+# Waveforms and their rows (or a function from the front end's outputs to the rows of each) → logits of each
+# row, (frames, vocabulary).
 Compute = Callable[[Sequence[np.ndarray], Any], "list[Tensor]"]
+# What a recording's earlier pieces say on the next: the probability of each of a router's recognisers.
+Memory = dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,26 @@ class Recognition:
     text: str  # "" if nothing was recognised
     words: tuple[Word, ...] = ()  # with times in the recording and confidences, if they were asked for
     choices: tuple[Choice, ...] = ()  # of a router, for each piece
+    confidences: tuple[float, ...] = ()  # of the words, not calibrated, for a router
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The recognisers of a piece of audio, and the choice among their recognitions: its number, and what it
+    is called. It reads and updates the recording's memory."""
+
+    recognizers: Sequence["Recognizer"]
+    choose: Callable[[Sequence[Recognition], Memory], tuple[int, Choice]]
+
+
+class Router(Protocol):
+    """Chooses the recogniser of each piece of audio: `routing.router.Router`."""
+
+    def __call__(self, features: Sequence["Tensor"]) -> Sequence[Candidates]:
+        """The candidates of each piece, from the front end's outputs, (frames, channels) each."""
+
+    def likely(self, memory: Memory) -> "Recognizer":
+        """The recogniser that is likely to be chosen for the next piece of a recording."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class Recognizer:
     search: Search | None = None  # from logits to words; None: greedy search
     search_record: Mapping[str, Any] = field(default_factory=lambda: {"search": "greedy"})  # for decode.json
     scaling: Scaling | None = None  # of the words' confidences; None: they are not calibrated
-    router: Router | None = None  # chooses the recogniser of each waveform: its adapter, search and scaling
+    router: Router | None = None  # chooses the recogniser of each piece: its adapter, search and scaling
     compute: Compute | None = None  # logits of rows; None: the base's model as it is
     test_time: Any = None  # adapts vectors to each piece of audio (`unsupervised.suta.Suta`)
     batch_seconds: float = BATCH_SECONDS  # as for `session.load`, like `vad`
@@ -111,7 +131,7 @@ class Recognizer:
             advance(finished, sum(len(pieces[index][1]) for index in batch) / SAMPLE_RATE)
 
         rows = [rows[number] for number in owners] if rows else None
-        recognitions = iter(self.recognize_pieces(pieces, rows, with_words, after))
+        recognitions = iter(self.recognize_pieces(pieces, rows, with_words, after, owners))
         results = []
         for parts in cuts:
             of_wave = [next(recognitions) for _ in parts]
@@ -124,11 +144,11 @@ class Recognizer:
     def stream(self, wave: np.ndarray, advance: Callable[[float], Any] = lambda _: None) -> Iterator[Word]:
         """The words of a waveform as soon as they are recognised, some minutes of audio at a time. `advance`
         is called after each batch, with its seconds."""
-        pieces = ((first, wave[first:end]) for first, end in self.cut(wave))
+        pieces, memories = ((first, wave[first:end]) for first, end in self.cut(wave)), {}
         for pool in pools(pieces, STREAMED_BATCHES * self.batch_seconds):
             seconds = [len(samples) / SAMPLE_RATE for _, samples in pool]
             after = lambda batch, seconds=seconds: advance(sum(seconds[index] for index in batch))  # noqa: E731
-            for recognition in self.recognize_pieces(pool, None, True, after):
+            for recognition in self.recognize_pieces(pool, None, True, after, memories=memories):
                 yield from recognition.words
 
     def recognize_pieces(
@@ -137,28 +157,60 @@ class Recognizer:
         rows: Sequence[Row] | None,
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
+        owners: Sequence[int] | None = None,
+        memories: dict[int, Memory] | None = None,
     ) -> list[Recognition]:
         """The recognition of pieces that are short enough: (first sample in the recording, samples) of each.
-        `after` is called with each batch, as numbers of pieces."""
+
+        Args:
+            after: called with each batch, as numbers of pieces.
+            owners: the number of each piece's recording; None: all are of recording 0.
+            memories: of the recordings' earlier pieces, for a router.
+        """
         recognitions: list[Recognition | None] = [None] * len(pieces)
+        unchosen: dict[int, tuple[Candidates, list[Recognition]]] = {}
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
         batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
         for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
             batch_rows = [rows[index] for index in batch] if rows else None
-            logits, chosen = self.choose([pieces[index][1] for index in batch], batch_rows)
-            for index, row, (recognizer, choice) in zip(batch, logits, chosen, strict=True):
-                hypothesis = recognizer.search(np.asarray(row))
-                start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
-                words: list[Word] = []
-                if with_words:
-                    words = word_times(
-                        row, hypothesis, self.base.vocabulary, frame, offset=start, duration=seconds[index],
-                        scaling=recognizer.scaling or Scaling(),
-                    )  # fmt: skip
-                span = [replace(choice, start=start, end=start + seconds[index])] if choice else []
-                recognitions[index] = Recognition(hypothesis.text, tuple(words), tuple(span))
+            waves = [pieces[index][1] for index in batch]
+            if self.router is None or rows:
+                for index, row in zip(batch, self.logits(waves, batch_rows), strict=True):
+                    recognitions[index] = self.recognition(row, *pieces[index], with_words)
+            else:
+                logits, candidates = self.candidates(waves)
+                for index, each in zip(batch, candidates, strict=True):
+                    several = len(each.recognizers) > 1
+                    unchosen[index] = (
+                        each,
+                        [
+                            recognizer.recognition(next(logits), *pieces[index], with_words, several)
+                            for recognizer in each.recognizers
+                        ],
+                    )
             after(batch)
+        memories = {} if memories is None else memories
+        for index, (each, alternatives) in sorted(unchosen.items()):
+            memory = memories.setdefault(owners[index] if owners else 0, {})
+            number, choice = each.choose(alternatives, memory)
+            start = pieces[index][0] / SAMPLE_RATE
+            choices = (replace(choice, start=start, end=start + seconds[index]),)
+            recognitions[index] = replace(alternatives[number], choices=choices)
         return recognitions
+
+    def recognition(
+        self, row: "Tensor", first: int, samples: np.ndarray, with_words: bool, with_confidences: bool = False
+    ) -> Recognition:
+        """The recognition of a piece that begins at sample `first`, from its logits."""
+        hypothesis = self.search(np.asarray(row))
+        seconds = {"offset": first / SAMPLE_RATE, "duration": len(samples) / SAMPLE_RATE}
+        place = (row, hypothesis, self.base.vocabulary, self.base.stride / SAMPLE_RATE)
+        words = word_times(*place, **seconds, scaling=self.scaling or Scaling()) if with_words else []
+        confidences: tuple[float, ...] = ()
+        if with_confidences:
+            plain = words if with_words and not self.scaling else word_times(*place, **seconds)
+            confidences = tuple(word.confidence for word in plain)
+        return Recognition(hypothesis.text, tuple(words), confidences=confidences)
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
         """(first, end) of the pieces of a waveform, in samples, without long silence."""
@@ -166,19 +218,15 @@ class Recognizer:
             return []
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
-    def choose(
-        self, waves: Sequence[np.ndarray], rows: Sequence[Row] | None
-    ) -> "tuple[list[Tensor], list[tuple[Recognizer, Choice | None]]]":
-        """As `logits`; and for each waveform its recogniser, and the router's choice."""
-        if self.router is None or rows:
-            return self.logits(waves, rows), [(self, None)] * len(waves)
-        chosen: list[tuple[Recognizer, Choice | None]] = []
+    def candidates(self, waves: Sequence[np.ndarray]) -> "tuple[Iterator[Tensor], list[Candidates]]":
+        """The router's candidates for each waveform, and the logits of all, one after another."""
+        candidates: list[Candidates] = []
 
-        def choose_rows(features: "Sequence[Tensor]") -> list[Row]:
-            chosen.extend(self.router(features))
-            return [recognizer.spec.terms for recognizer, _ in chosen]
+        def choose_rows(features: "Sequence[Tensor]") -> list[list[Row]]:
+            candidates.extend(self.router(features))
+            return [[recognizer.spec.terms for recognizer in each.recognizers] for each in candidates]
 
-        return self.logits(waves, choose_rows), chosen
+        return iter(self.logits(waves, choose_rows)), candidates
 
     def logits(self, waves: Sequence[np.ndarray], rows: Any = None) -> "list[Tensor]":
         """A (frames, vocabulary) tensor for each waveform, which is not cut. Raises UserError if memory runs

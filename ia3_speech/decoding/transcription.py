@@ -48,6 +48,7 @@ class Transcriber:
     post_process: PostProcessor | None = None
     split: bool = False  # transcribe the channels of a recording separately, and merge their segments by time
     session: Recognizers | None = None  # for requests with other adapters
+    guard: bool | None = None  # of these requests, as for `load`
 
     def with_adapter(self, adapter: str | Path | AdapterSpec) -> "Transcriber":
         """This transcriber with an adapter (a name, a folder, a sum), which is loaded on first use, and again
@@ -57,7 +58,7 @@ class Transcriber:
             UserError: there is no such adapter, it is of another base, or an adapter of another method than
                 IA³ was loaded for all requests.
         """
-        spec = parse_adapter(adapter, split=self.split)
+        spec = parse_adapter(adapter, split=self.split, guard=self.guard)
         return replace(self, recognizer=self.session.recognizer(spec))
 
     def transcribe(

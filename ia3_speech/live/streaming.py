@@ -29,9 +29,9 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
-from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.recognizer import Memory, Recognizer
 from ia3_speech.decoding.segments import PAUSE_SECONDS, PostProcessor, RunningText
-from ia3_speech.decoding.transcript import Word
+from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import SpeechDetector
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class StreamEvent:
     final: bool  # whether the piece is finished; else its text may still change
     words: tuple[Word, ...] = ()  # of a final text, with times in the stream, where they are asked for
     raw_text: str | None = None  # the recognised words, where a post-processor wrote `text`
+    choice: Choice | None = None  # of a final text's adapter, where one was chosen
 
 
 class StreamingRecognizer:
@@ -92,12 +93,19 @@ class StreamingRecognizer:
         self.wave = np.zeros(0, np.float32)  # samples from `first` on
         self.first = self.end = 0  # of the current piece, in samples of the stream; evaluated up to `end`
         self.last_speech = 0  # the end of the last speech, in samples of the stream
+        self.memory: Memory = {}  # of a router's choices
         self.forget_partial()
 
     def forget_partial(self) -> None:
         """Forget the logits and the text of the last piece, since a new piece begins."""
         self.kept: Tensor | None = None  # logits (frames, vocabulary) from the beginning of the piece
         self.text, self.partial_end = "", self.first
+
+    @property
+    def likely(self) -> Recognizer:
+        """The recogniser of partial texts: a router's choice so far, else the stream's."""
+        router = self.recognizer.router
+        return router.likely(self.memory) if router else self.recognizer
 
     @property
     def speaking(self) -> bool:
@@ -168,18 +176,21 @@ class StreamingRecognizer:
 
     def final_event(self, samples: int) -> StreamEvent:
         """The text of the first `samples` of the current piece, which then begins after them."""
-        wave, start, text, words = self.wave[:samples], self.first, "", ()
+        wave, start, text, words, choice = self.wave[:samples], self.first, "", (), None
         if samples >= self.recognizer.base.minimum_samples:
-            [recognition] = self.recognizer.recognize_pieces([(start, wave)], None, self.with_words)
-            text, words = recognition.text, recognition.words
+            [recognition] = self.recognizer.recognize_pieces(
+                [(start, wave)], None, self.with_words, memories={0: self.memory}
+            )
+            text, words, choice = recognition.text, recognition.words, next(iter(recognition.choices), None)
         self.drop(samples)
-        return StreamEvent(text, start / SAMPLE_RATE, (start + samples) / SAMPLE_RATE, True, words)
+        end = (start + samples) / SAMPLE_RATE
+        return StreamEvent(text, start / SAMPLE_RATE, end, True, words, choice=choice)
 
     def partial_event(self) -> list[StreamEvent]:
         """The text of the current piece so far, if it has changed."""
         self.partial_end = self.end
         logits = self.current_logits()
-        text = self.text if logits is None else self.recognizer.search(logits).text
+        text = self.text if logits is None else self.likely.search(logits).text
         if text == self.text:
             return []
         self.text = text
@@ -197,7 +208,7 @@ class StreamingRecognizer:
         wave = self.wave[start * base.stride : self.end - self.first]
         if len(wave) < base.minimum_samples:
             return self.kept
-        new = self.recognizer.logits([wave])[0][kept - start :]
+        new = self.likely.logits([wave])[0][kept - start :]
         logits = new if self.kept is None else torch.cat([self.kept, new])
         right = round(RIGHT_SECONDS * SAMPLE_RATE / base.stride)
         self.kept = logits[: max(kept, len(logits) - right)]

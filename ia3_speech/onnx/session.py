@@ -9,7 +9,7 @@ In: a folder with `model.onnx` and `graph.json`, which names the inputs. Out: th
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import fsum
 from pathlib import Path
@@ -24,7 +24,9 @@ from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.decoding.vad import VadMethod
 from ia3_speech.errors import AdapterError, UserError
 from ia3_speech.formatting import shorten
 from ia3_speech.model.architectures import IA3Config
@@ -36,10 +38,23 @@ MODEL, DESCRIPTION = "model.onnx", "graph.json"
 Vectors = Mapping[str, np.ndarray]
 
 
-def load(folder: Path | str) -> Transcriber:
-    """A transcriber with a graph; each request names its adapter. Raises UserError if there is no graph."""
+def load(
+    folder: Path | str | None,
+    spec: AdapterSpec = AdapterSpec(),  # noqa: B008  (immutable)
+    *,
+    max_seconds: float | None = None,
+    vad: VadMethod | None = None,
+    post_process: PostProcessor | None = None,
+) -> Transcriber:
+    """A transcriber with a graph, and with an adapter or one for each request; see `ia3_speech.load`. Raises
+    UserError if the folder holds no graph, or it is damaged."""
+    if folder is None:
+        hint = "ia3-speech export --format onnx --base mini --out graph"
+        raise UserError(f"`engine=onnx` needs the folder of a graph as `base` ({hint})")
     base = OnnxBase.load(Path(folder))
-    return Transcriber(base.recognizer(AdapterSpec()), session=base)
+    recognizer = base.recognizer(spec)
+    recognizer = replace(recognizer, max_seconds=max_seconds or recognizer.max_seconds, vad=vad or "energy")
+    return Transcriber(recognizer, post_process, session=base)
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,16 @@ In: report data. Out: JSON values. Of utterances:
      "rows": [{"id", "speaker", "labels", "seconds", "audio", "alignments": [[…], […]]}, …]}
 
 `compared` are the systems that are shown at first. A system's alignment is a list of: a word (correct),
-[reference, hypothesis] (substitution), [reference, null] (deletion) and [null, hypothesis] (insertion),
-aligned as in Kaldi's per_utt. Of words:
+[reference, hypothesis] (substitution), [reference, null] (deletion) and [null, hypothesis] (insertion). Of
+words:
 
     {"systems": ["base", "ia3_plus"],
      "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "gain": 6, "term": "drug",
                "instead": ["met 5, met for 2", "met 1"]}]}
 
 `correct` and `instead` have a value for each system, the baseline first. `term` is null for a word that is in
-no term, else its categories, or `term` if the list has no categories. A word is correct if it is aligned with
-itself. A term of several words has a row too: it is correct if all its words are, with nothing between them.
-Insertions belong to no reference word and are not counted.
+no term, else its categories, or `term`. A term of several words has a row too: it is correct if all its words
+are, with nothing between them. Insertions are not counted.
 """
 
 import base64
@@ -24,7 +23,7 @@ import io
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +31,6 @@ from urllib.parse import quote
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.report.data import ReportData
-from ia3_speech.scoring.alignment import Pair
 from ia3_speech.scoring.term_errors import find_terms, match_terms
 
 logger = logging.getLogger("ia3_speech.report")
@@ -76,9 +74,6 @@ def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dic
     return players
 
 
-# ---- utterances
-
-
 def utterance_rows(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
     """The JSON value described above. `players`: {utterance id: src of its player}."""
     systems = report.all_systems
@@ -89,7 +84,10 @@ def utterance_rows(report: ReportData, players: Mapping[str, str]) -> dict[str, 
             "labels": utterance.labels,
             "seconds": utterance.duration,
             "audio": players.get(utterance.id),
-            "alignments": [compact_alignment(system.alignments[utterance.id]) for system in systems],
+            "alignments": [
+                [pair[0] if pair[0] == pair[1] else [*pair] for pair in system.alignments[utterance.id]]
+                for system in systems
+            ],
         }
         for utterance in report.utterances
     ]
@@ -113,17 +111,6 @@ def label_choices(report: ReportData) -> dict[str, dict[str, str]]:
         if 1 < len(names) <= MAX_CHOICES:
             values.setdefault(label, names)
     return {label: {"": "all"} | {name: name for name in sorted(names)} for label, names in values.items()}
-
-
-def compact_alignment(pairs: Sequence[Pair]) -> list[Any]:
-    """
-    >>> compact_alignment([("no", "know"), ("fever", "fever"), (None, "now")])
-    [['no', 'know'], 'fever', [None, 'now']]
-    """
-    return [pair[0] if pair[0] == pair[1] else [*pair] for pair in pairs]
-
-
-# ---- words
 
 
 def count_words(report: ReportData) -> list[dict[str, Any]]:

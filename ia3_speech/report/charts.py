@@ -153,20 +153,16 @@ class Chart:
     @property
     def svg_file(self) -> str:
         """An SVG file: styles, a white background, description and legend above the plot area."""
-        lines = wrap(self.description, LINE)
+        lines, shapes = wrap(self.description, LINE), []
         above = HEAD * (len(lines) + bool(self.legend))
-        heads = [
-            element("text", line, x=LEFT, y=HEAD * (number + 1) - above - 6, class_="head")
-            for number, line in enumerate(lines)
-        ]
-        legend = []
+        for number, line in enumerate(lines, 1):
+            shapes.append(element("text", line, x=LEFT, y=HEAD * number - above - 6, class_="head"))
         for number, (name, style) in enumerate(self.legend):
             left = LEFT + 140 * number
-            legend.append(element("circle", cx=left + 4, cy=-10, r=4, class_=f"dot {style}"))
-            legend.append(element("text", name, x=left + 12, y=-6))
-        title = f"{self.title}. {self.description}"
-        shapes, size = [*heads, *legend, *self.shapes], (WIDTH, HEIGHT + above)
-        return f"{picture(shapes, *size, title, top=-above, scale=1.5, style=STYLE)}\n"
+            shapes.append(element("circle", cx=left + 4, cy=-10, r=4, class_=f"dot {style}"))
+            shapes.append(element("text", name, x=left + 12, y=-6))
+        title, size = f"{self.title}. {self.description}", (WIDTH, HEIGHT + above)
+        return f"{picture([*shapes, *self.shapes], *size, title, top=-above, scale=1.5, style=STYLE)}\n"
 
 
 def diagonal(end: float) -> Series:

@@ -21,18 +21,9 @@ from ia3_speech.report.data import ReportData
 from ia3_speech.report.spectrogram import draw_largest_changes
 from ia3_speech.report.tables import shown_cell
 from ia3_speech.report.vector_chart import draw_vectors
+from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import Json
 from ia3_speech.scoring.record import HOTWORDS
-from ia3_speech.scoring.sentences import (
-    NOT_IMPROVED,
-    interval_sentences,
-    missing_sentence,
-    reliability_sentence,
-    significance_sentence,
-    size_of,
-    size_warnings,
-    summary_sentences,
-)
 from ia3_speech.scoring.table import Rate, Table
 
 EXPERIMENT_SECTIONS = [  # id, heading, charts; a table may have the name of the first chart
@@ -79,7 +70,7 @@ def make_page(
     return environment.get_template("page.html.jinja").render(
         report=report,
         title=f"{adapter_title(report)}, tested on {set_name(result.record['data'])}",
-        facts=f"{size_of(result)} · {words} · {report.system.name}{compared}",
+        facts=f"{sentences.size_of(result)} · {words} · {report.system.name}{compared}",
         sentences=[*report_sentences(report)],
         warnings=[*report_warnings(report)][:1],
         cards=rate_cards(report),
@@ -174,21 +165,21 @@ def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
 def report_sentences(report: ReportData) -> Iterator[str]:
     """The sentences of `summary_sentences` on the system."""
     baseline, start = (system and system.result for system in (report.baseline, report.start))
-    return summary_sentences(report.system.result, baseline, start, report.out_of_domain)
+    return sentences.summary_sentences(report.system.result, baseline, start, report.out_of_domain)
 
 
 def report_warnings(report: ReportData) -> Iterator[str]:
     """Sentences without full stops, the most important first: training without effect, overlap with training,
     small test sets."""
     if report.training and report.training[-1]["selected_epoch"] == 0:
-        yield NOT_IMPROVED
+        yield sentences.NOT_IMPROVED
     result = report.system.result
     yield from result.warnings
     # The system without hot words shows the adapter's gain
     measured = report.baseline.result if report.baseline and result.search == HOTWORDS else result
-    yield from size_warnings(measured, "the test set")
+    yield from sentences.size_warnings(measured, "the test set")
     if report.out_of_domain:
-        yield from size_warnings(report.out_of_domain, "the out-of-domain set")
+        yield from sentences.size_warnings(report.out_of_domain, "the out-of-domain set")
 
 
 # ---- contents of the sections
@@ -196,16 +187,16 @@ def report_warnings(report: ReportData) -> Iterator[str]:
 
 def result_notes(report: ReportData) -> Iterator[str]:
     result, baseline = report.system.result, report.baseline
-    yield from interval_sentences(result)
+    yield from sentences.interval_sentences(result)
     if baseline:
         coloured = "" if result.few_clusters else "; coloured where the interval excludes 0"
         against = "what each system is compared with" if report.others else baseline.name
         yield f"Changes are relative to {against}, paired; negative is better{coloured}."
-        if sentence := significance_sentence(result, report.system.name, baseline.name):
+        if sentence := sentences.significance_sentence(result, report.system.name, baseline.name):
             yield sentence
     for system in reversed(report.systems):
         if missing := system.result.all.missing:
-            yield missing_sentence(missing, system.name)
+            yield sentences.missing_sentence(missing, system.name)
 
 
 def words_content(report: ReportData) -> dict[str, Any]:
@@ -239,12 +230,12 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
 
 def confidence_content(report: ReportData) -> dict[str, Any]:
     """Whether confidences are probabilities and find the errors: a reliability diagram of each system."""
-    sentences, charts = {}, []
+    texts, charts = {}, []
     for system in report.with_confidences:
         confidences = system.result.confidences
         calibrated = "Not calibrated (ia3-speech calibrate does it on a dev set)."
         if scaling := confidences["scaling"]:
             calibrated = f"Calibrated with slope {scaling['slope']:g}, bias {scaling['bias']:g}."
-        sentences[system.name] = f"{reliability_sentence(confidences)} {calibrated}"
+        texts[system.name] = f"{sentences.reliability_sentence(confidences)} {calibrated}"
         charts.append(figures.reliability_chart(report, system))
-    return {"sentences": sentences, "charts": charts, "unit": report.system.result.all.ci_unit}
+    return {"sentences": texts, "charts": charts, "unit": report.system.result.all.ci_unit}

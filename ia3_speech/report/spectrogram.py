@@ -135,16 +135,12 @@ def png(image: np.ndarray) -> bytes:
     rows, columns = image.shape
     pixels = b"".join(b"\0" + row.tobytes() for row in image)  # filter type 0 before each row
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checksum = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+    def chunk(content: bytes) -> bytes:  # of which the first four bytes are its kind
+        return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
 
     header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)  # 8 bits, greyscale
-    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(pixels, 9)), chunk(b"IEND", b"")]
+    chunks = map(chunk, (b"IHDR" + header, b"IDAT" + zlib.compress(pixels, 9), b"IEND"))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-# ---- of a report
 
 
 def draw_largest_changes(report: ReportData, allow_pipes: bool = False) -> Iterator[dict[str, Any]]:

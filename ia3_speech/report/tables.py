@@ -29,9 +29,6 @@ def report_tables(report: ReportData) -> dict[str, Table]:
     return {re.sub(r"[^\w.-]", "_", table.name): table for table in tables}
 
 
-# ---- rates
-
-
 def systems_table(report: ReportData) -> Table:
     """Error rates of all systems, and the changes of the WER from the systems that they are compared with."""
     head = ["system", "WER %", "CER %", *["term errors %"] * bool(report.system.result.terms)]
@@ -52,14 +49,13 @@ def tables_by_label(report: ReportData) -> Iterator[Table]:
     labels = report.system.result.by_label
     names = [f"{system.name} WER %" for system in report.systems] + ["change %"] * bool(report.baseline)
     for label in sorted(labels, key=lambda label: (label != "speaker", label)):
-        values = sorted(
-            (value for value, row in labels[label].items() if row.wer is not None), key=numeric_order
-        )
+        values = [value for value, row in labels[label].items() if row.wer is not None]
         sides = [system.result.by_label[label] for system in report.systems]
+        values = sorted(values, key=numeric_order)
         rows = compared_rows((value, [side[value] for side in sides]) for value in values)
         if len(rows) > 1:
-            caption = f"WER by {label} {INTERVAL}"
-            yield Table(f"by_{label}", caption, [label, "utterances", "words", *names], rows)
+            head = [label, "utterances", "words", *names]
+            yield Table(f"by_{label}", f"WER by {label} {INTERVAL}", head, rows)
 
 
 def words_table(report: ReportData) -> Table:
@@ -92,9 +88,6 @@ def utterances_table(report: ReportData) -> Table:
     return Table("utterances", "Utterances", [*head, "reference", *names], rows)
 
 
-# ---- files
-
-
 def tables_folder(page: Path) -> Path:
     """`exp/report_test.html` → `exp/report_test`."""
     return page.with_suffix("") if page.suffix else page.with_name(f"{page.name}_tables")
@@ -114,9 +107,6 @@ def write_table_files(page: Path, tables: Mapping[str, Table]) -> None:
         new.mkdir()
         for name, table in tables.items():
             (new / f"{name}.csv").write_text(table.csv(), "utf-8", newline="")
-
-
-# ---- cells of the page
 
 
 def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:

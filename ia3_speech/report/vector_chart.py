@@ -2,10 +2,9 @@
 
     ia3-speech adapters show speaker42 --plot speaker42.svg
 
-In: vectors from `weights.vectors_in`. Out: an `<svg>` element, for a file or the HTML report, with a row for
-each layer, the lowest at the bottom, and a column for each placement. In each cell a thin line spans the
-middle 90 % of the parameters, a bar the middle half, and a tick marks the median; below 1 is blue (inhibits),
-above 1 is red (amplifies).
+In: vectors from `weights.vectors_in`. Out: an `<svg>` element with a row for each layer, the lowest at the
+bottom, and a column for each placement. In each cell a thin line spans the middle 90 % of the parameters, a
+bar the middle half, and a tick marks the median; below 1 is blue (inhibits), above 1 is red (amplifies).
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,4 @@
-"""The end of a recipe: an adapter's best search, whether the adapter is registered, and the last lines, which
-show the gain, the cost and the command to try.
+"""The end of a recipe: an adapter's best search, its registration, and the last lines.
 
 In: an adapter, and its results on the test set and on dev: greedy, and perhaps with a language model and with
 hot words. Out: the adapter in the registry, with the search that is the best on dev; or a sentence that gives
@@ -11,8 +10,7 @@ the reason and a remedy. EXP/registered.json stores both, for the last lines:
 An adapter is registered if it makes fewer errors than the base, greedy and with the language model, and is
 better in at least 80 % of the draws of Kaldi's bootstrap over utterances (Bisani and Ney 2004). For a
 speaker's adapter, only the speaker's utterances count, and the probability is computed from the interval of
-the change, with a normal distribution. The last lines are the report's sentences on each test set, the time,
-the files, and the command to try next.
+the change, with a normal distribution.
 """
 
 import math
@@ -29,13 +27,14 @@ from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural, shorten
+from ia3_speech.formatting import percent, plural, shorten
 from ia3_speech.inputs import RECORD
 from ia3_speech.results.curve_files import gain_of_others
 from ia3_speech.results.systems import System, find_systems, median_of, test_sets
 from ia3_speech.results.tables import warnings_of
 from ia3_speech.scoring.error_rates import ErrorRates, Json
 from ia3_speech.scoring.record import (
+    BASE,
     BEAM,
     DEV,
     GREEDY,
@@ -47,7 +46,7 @@ from ia3_speech.scoring.record import (
     load_json,
     read_result,
 )
-from ia3_speech.scoring.sentences import NOT_IMPROVED, no_help, summary_sentences
+from ia3_speech.scoring.sentences import NOT_IMPROVED, change_in_words, no_help, out_of_domain_sentence
 from ia3_speech.search import SearchOptions
 
 REGISTERED = "registered.json"  # in an experiment's folder
@@ -229,36 +228,42 @@ def find_hint(adapter: Path, system: Path, of_speaker: bool) -> str:
 
 
 def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str = "audio.wav") -> None:
-    """Print the gain, the cost, and the command that uses the best measured system.
+    """Print the gain, the cost, the report, and the commands that use the adapter and remove it.
 
     Args:
         exps: folders of experiments, of which the last is the most specific
         transcribe: the transcribe command to print
         sample: the recording to print in that command
     """
-    options = ""
+    options, registered, notes = "", [], []
     for exp in map(Path, exps):
         systems = find_systems(exp)
         entries = load_json(exp / REGISTERED, None)
         if entries and not next(reversed(entries.values()))["speaker"]:
             entries = dict([entries.popitem()])  # the newest name
         names = [name for name, entry in entries.items() if not entry["refused"]]
-        print("\n".join(last_lines(systems, entries)))
+        gains, cost, noted = outcome(systems, entries)
+        print(*(f"Gain:   {gain}" for gain in gains), f"Cost:   {cost}", sep="\n")
+        notes += noted
         if names:
             options = f"--adapter {shlex.quote(names[-1])} "
+            registered += names
         elif not options and any(system.is_base and system.search == LM for system in systems):
             options = f"--config {shlex.quote(str((exp / 'base/lm_search.yaml').absolute()))} "
+    print(*(f"Note:   {note}." for note in notes), sep="\n", end="\n" * bool(notes))
     for file in (Path(exp) / "transcripts" for exp in exps):
         print(file.read_text("utf-8") if file.is_file() else "", end="")
     reports = [str(file) for exp in exps for file in sorted(Path(exp).glob("report_*.html"))]
-    tables = " ".join(f"{exp}/RESULTS.md" for exp in exps)
-    print(f"{time_taken(Path(exps[0]))} Tables: {tables}. Reports: {' '.join(reports)}")
-    print(f"Next: {transcribe} {options}{shlex.quote(sample)}")
+    tables = [f"{exp}/RESULTS.md" for exp in exps]
+    print(f"Report: {' '.join([*reports, *tables])} ({time_taken(Path(exps[0]))})")
+    print(f"Use:    {transcribe} {options}{shlex.quote(sample)}")
+    undo = [shlex.join(["ia3-speech", "adapters", "remove", name]) for name in registered[-MAX_NAMED:]]
+    print(f"Undo:   {'; '.join(undo) or 'nothing was registered'}")
 
 
-def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
-    """The lines of an experiment: the gain on each test set and the cost on other speech, a warning, the
-    adapters that were not registered."""
+def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str], str, list[str]]:
+    """The gain on each test set, the cost on other speech, and notes: a refusal or a warning, and what more
+    speech gave others."""
     adapted = [system for system in systems if system.search == GREEDY and system.results]
     adapted = [system for system in adapted if not system.is_base]
     if not adapted:
@@ -270,42 +275,43 @@ def last_lines(systems: list[System], entries: dict[str, Json]) -> list[str]:
     shown = (named or means or [median_of(seeds)])[0]
     by_search = {system.search: system for system in systems if system.folder == shown.folder}
     best = by_search.get(newest["search"] if newest else GREEDY, shown)
-    lines = []
+    gains, notes = [], []
     for set_name in [name for name in test_sets(systems) if name in shown.results][:MAX_SETS]:
         system = best if set_name in best.results else shown
-        result, base_alone = system.results[set_name], systems[0].results[set_name]
-        results = [other.results[set_name] for other in systems if set_name in other.results]
-        baseline = next((other for other in results if other.label == result.baseline_label), None)
-        start = None if baseline is base_alone else base_alone
-        out_of_domain = system.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
-        sentences = summary_sentences(result, baseline, start, out_of_domain)
-        lines.append(f"{set_name}: {' '.join(sentences)}")
-    if newest and not newest["refused"]:
-        if newest["measured"] == 1:
-            lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
-        elif newest["chosen_on"]:
-            lines[0] += f" Of the adapter's {newest['measured']} searches this is the best on dev."
-        else:
-            lines[0] += " No dev set chose the search: the language model is used, as without an adapter."
+        gains.append(f"{set_name}: {gain(system.results[set_name], systems[0].results[set_name])}")
     if start := shown.train.get("init_adapter"):
-        lines[0] += f" It started from {start}."
-    if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
-        lines.append(f"  {sentence}")
+        gains[0] += f"; it started from {start}"
+    out_of_domain = best.results.get(OUT_OF_DOMAIN) or by_search[GREEDY].results.get(OUT_OF_DOMAIN)
+    cost = "The effect on other speech was not measured."
+    if out_of_domain:
+        cost = out_of_domain_sentence(out_of_domain, "the adapter")
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest["speaker"]:
-        lines.append(
-            f"  {len(refused)} of {plural(len(entries), 'adapter')} are not known to be better than the "
-            f"base, and not registered: {shorten(refused, most=MAX_NAMED)} ({REGISTERED} says why)."
+        notes.append(
+            f"{len(refused)} of {plural(len(entries), 'adapter')} are not known to be better than the base, "
+            f"and not registered: {shorten(refused, most=MAX_NAMED)} ({REGISTERED} says why)"
         )
     elif refused:
-        lines.append(f"  {entries[refused[0]]['refused']}.")
+        notes.append(entries[refused[0]]["refused"])
     elif warnings := warnings_of([systems[0], shown], test_sets(systems)):
-        lines.append(f"  Warning: {warnings[0]['text']}.")
-    return lines
+        notes.append(f"warning: {warnings[0]['text']}")
+    if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
+        notes.append(sentence.removesuffix("."))
+    return gains, cost, notes
+
+
+def gain(result: Result, base: Result) -> str:
+    """`40.0 → 8.0 % word errors with LM + hot words; the adapter lowers the word error rate from …`."""
+    change = change_in_words(result.all, "the adapter", result.baseline_label or BASE)
+    if result.search == GREEDY:
+        return change
+    search = SEARCHES[result.search].removeprefix(" + ")
+    both = f"{percent(base.all.wer)} → {percent(result.all.wer)} % word errors with {search}"
+    return both if result.search == HOTWORDS else f"{both}; {change}"
 
 
 def time_taken(exp: Path) -> str:
-    """`Training took 3 minutes, all 9 minutes.`, by the records of inputs.json. Of a training that was
+    """`training took 3 minutes, all 9 minutes`, by the records of inputs.json. Of a training that was
     resumed, or done in parts, train.json has the whole time."""
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
@@ -315,4 +321,4 @@ def time_taken(exp: Path) -> str:
         else:
             rest += seconds
     times = (f"{s:.0f} seconds" if s < 90 else f"{s / 60:.0f} minutes" for s in (training, training + rest))
-    return "Training took {}, all {}.".format(*times)
+    return "training took {}, all {}".format(*times)

@@ -167,12 +167,17 @@ def order_in_tables(system: System) -> tuple:
 
 def outdated(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
     """Seeds whose inputs differ from those of the newest seed, and means that are older than their seeds."""
+
+    def without_seed(record: Json) -> Json:
+        options = {name: value for name, value in record.get("options", {}).items() if name != "seed"}
+        return {"inputs": record.get("inputs"), "options": options}
+
     trained = [system for system in systems if system.search == GREEDY]
     for name in dict.fromkeys(system.name for system in trained if system.seed is not None):
         seeds = [system for system in trained if system.name == name]
         newest = max((seed.record for seed in seeds), key=lambda record: record.get("finished") or "")
         for seed in seeds:
-            if inputs_without_seed(seed.record) != inputs_without_seed(newest):
+            if without_seed(seed.record) != without_seed(newest):
                 yield seed, "other seeds were made of other inputs since"
         folders = {seed.folder for seed in seeds}
         for mean in [system for system in trained if folders & {*system.averaged_seeds}]:
@@ -180,22 +185,13 @@ def outdated(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
                 yield mean, "its seeds were trained again since"
 
 
-def inputs_without_seed(record: Json) -> Json:
-    """Inputs and options of a record, without the seed."""
-    options = {name: value for name, value in record.get("options", {}).items() if name != "seed"}
-    return {"inputs": record.get("inputs"), "options": options}
-
-
 def drop_other_baselines(systems: Sequence[System]) -> None:
     """Drop results that were scored on other data, or against a baseline that has changed since."""
     for system in sorted(systems, key=order_in_tables):  # a baseline before the systems compared with it
         for name, result in [*system.results.items()]:
             if not is_current(result, systems):
-                print(
-                    f"{system.name} ({system.folder}): left out on {name}, scored against another "
-                    f"baseline than stands there now (run the stages from 4 on)",
-                    file=sys.stderr,
-                )
+                fault = "scored against another baseline than stands there now (run the stages from 4 on)"
+                print(f"{system.name} ({system.folder}): left out on {name}, {fault}", file=sys.stderr)
                 del system.results[name]
 
 

@@ -3,7 +3,7 @@
 Of a system with several seeds, the tables show the seed with the median dev WER, and the range of all seeds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -11,16 +11,20 @@ from statistics import fmean, median
 
 import yaml
 
-from ia3_speech.results.curve_files import (
-    learning_curve_table,
-    read_learning_curve,
-    read_trade_off,
-    spread,
-    trade_off_table,
-)
+from ia3_speech.results import curve_files
+from ia3_speech.results.curve_files import spread
 from ia3_speech.results.systems import System, comparisons, median_of, test_sets
 from ia3_speech.scoring.error_rates import ErrorRates, Json, change_rate, compared_rows, rates_table
-from ia3_speech.scoring.record import BASE, GREEDY, HOTWORDS, LM, OUT_OF_DOMAIN, load_json, read_result
+from ia3_speech.scoring.record import (
+    BASE,
+    GREEDY,
+    HOTWORDS,
+    LM,
+    OUT_OF_DOMAIN,
+    Result,
+    load_json,
+    read_result,
+)
 from ia3_speech.scoring.sentences import (
     MARK,
     NOT_IMPROVED,
@@ -54,14 +58,14 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
     if "forgetting" in parts:
         texts.append(forgetting_table([system for system in shown if OUT_OF_DOMAIN in system.results]))
         texts.append(speakers_forgetting_table(shown))
-        if (exp / "trade_off.json").is_file():
-            texts.append(trade_off_table(read_trade_off(exp / "trade_off.json")).markdown)
+        if (file := exp / "trade_off.json").is_file():
+            texts.append(curve_files.trade_off_table(curve_files.read_trade_off(file)).markdown)
         sets = [*sets, OUT_OF_DOMAIN]
     if "confidences" in parts:
         texts.append(reliability_table(shown, list(dict.fromkeys([*sets, OUT_OF_DOMAIN]))))
     if "curve" in parts and (exp / "curve.json").is_file():
-        curve = read_learning_curve(exp / "curve.json")
-        texts += [learning_curve_table(curve).markdown] if curve.unit == "minutes" else []
+        curve = curve_files.read_learning_curve(exp / "curve.json")
+        texts += [curve_files.learning_curve_table(curve).markdown] if curve.unit == "minutes" else []
     if "training" in parts:
         texts.append(training_table(groups))
     if "provenance" in parts:
@@ -143,18 +147,26 @@ def term_table(systems: Sequence[System], set_name: str) -> str:
     return markdown_table(["terms", "occurrences", "base %", *compared_heads(systems[1:], "")], lines)
 
 
+def label_rows(
+    results: Sequence[Result], label: str, prefix: str = ""
+) -> Iterator[tuple[str, list[ErrorRates]]]:
+    """The values of a label, with marks, and their rates in each result."""
+    for value, rates in results[0].by_label.get(label, {}).items():
+        mark = f" {MARK}" * results[0].is_marked(label, rates)
+        yield f"{prefix}{value}{mark}", [result.by_label[label][value] for result in results]
+
+
 def label_table(systems: Sequence[System], set_name: str) -> str:
     """WER by label; for a label with many values, the median."""
     if len(systems) < 2:
         return ""
     results = [system.results[set_name] for system in systems]
-    rows: list[tuple[str, Sequence[ErrorRates]]] = []
+    rows: list[tuple[str, list[ErrorRates]]] = []
     for label, values in results[0].by_label.items():
         if len(values) > MAX_VALUES:
             rows += median_row(label, [result.by_label[label] for result in results])
-        for value, rates in values.items() if 1 < len(values) <= MAX_VALUES else ():
-            name = f"{label}: {value}" + f" {MARK}" * results[0].is_marked(label, rates)
-            rows.append((name, [result.by_label[label][value] for result in results]))
+        elif len(values) > 1:
+            rows += label_rows(results, label, f"{label}: ")
     return compared_table("by label", systems, set_name, rows, with_intervals=False)
 
 
@@ -175,10 +187,7 @@ def forgetting_table(systems: Sequence[System]) -> str:
     if len(systems) < 2:
         return ""
     results = [system.results[OUT_OF_DOMAIN] for system in systems]
-    rows = [("all", [result.all for result in results])]
-    for name, rates in results[0].by_label.get("corpus", {}).items():
-        marked = name + f" {MARK}" * results[0].is_marked("corpus", rates)
-        rows.append((marked, [result.by_label["corpus"][name] for result in results]))
+    rows = [("all", [result.all for result in results]), *label_rows(results, "corpus")]
     return compared_table("out-of-domain speech", systems, OUT_OF_DOMAIN, rows, with_intervals=True)
 
 

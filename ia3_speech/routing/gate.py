@@ -47,6 +47,7 @@ SHRINKAGE = 0.1  # share of the diagonal in the covariance
 MARGIN = 5.24  # nats by which an adapter must be likelier than the base
 MAX_DISTANCE = 2.12  # squared, from an adapter's mean, in units of the mean squared distance of its speech
 TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
+MAX_LOG_ODDS = 10.0  # that a guard's rule gets
 MAX_CHANNELS = 2_048  # of a base's front end
 TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
 # fp16 may lower an eigenvalue of the correlations by this; shrinkage makes up for it.
@@ -249,6 +250,12 @@ class GaussianGate:
         the point is too far from the adapter's speech."""
         distances = self.distances(points)
         return np.where(distances > self.max_distances, -np.inf, -0.5 * distances)
+
+    def log_odds(self, points: np.ndarray) -> np.ndarray:
+        """(utterances, d) → (utterances,): of the first adapter against the base, at most MAX_LOG_ODDS in
+        either direction; here no point is too far from the adapter's speech."""
+        base, adapter = self.distances(points).T[:2]
+        return np.clip((0.5 * (base - adapter) - MARGIN) / TEMPERATURE, -MAX_LOG_ODDS, MAX_LOG_ODDS)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, 1 + adapters): of the base, and of each adapter."""

@@ -8,8 +8,7 @@
 
 In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
 To a key, an adapter that it may not use does not exist: no list, error or response time shows its name.
-A voice that was made on the page belongs to the name of its key, whatever the patterns of other keys; a new
-key with the same name has the same voices.
+A voice that was made on the page belongs to the name of its key, whatever the patterns of other keys.
 """
 
 import hashlib
@@ -60,14 +59,6 @@ class Client(BaseModel, extra="forbid"):
         if not re.fullmatch("[0-9a-f]{64}", hashed := key[len(HASHED) :].lower()):
             raise ValueError(f"{HASHED} needs the 64 hex digits of a SHA-256")
         return hashed
-
-    @field_validator("manage", mode="before")
-    @classmethod
-    def refuse_flag(cls, manage: Any) -> Any:
-        """In 0.1.0 `manage: true` meant all of `adapters`: a user of a shared adapter could delete it."""
-        if isinstance(manage, bool):
-            raise ValueError('list the names that the key may change, such as manage: [dr-01, "dr-01-*"]')
-        return manage
 
     def may_use(self, adapter: str) -> bool:
         return self.may_access(adapter, [*self.adapters, *self.manage])

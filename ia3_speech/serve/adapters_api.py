@@ -23,12 +23,13 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
-from ia3_speech.adapters.record import CARD, FILES, GATE
+from ia3_speech.adapters.record import CARD, FILES, GATE, GUARD
 from ia3_speech.adapters.spec import Term
 from ia3_speech.commands.adapters import describe_adapter
 from ia3_speech.corrections.store import only_writer
 from ia3_speech.errors import NameTaken, StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
+from ia3_speech.routing.guard import read_rule
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden, overloaded, unknown_model
@@ -136,6 +137,8 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
             json.dumps(describe_adapter(folder), allow_nan=False)  # as in the API's answers
             if (folder / GATE).is_file():
                 read_gate(folder, base.fingerprint, "", channels_of(base))
+            if (folder / GUARD).is_file():
+                read_rule(folder, base.fingerprint)
             # Between batches, since `read_adapter` reads the model's modules.
             server.engine.call(lambda: read_adapter(base.model, folder)).result()
         except EngineClosed:

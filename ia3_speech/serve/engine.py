@@ -82,15 +82,15 @@ class QueueHandle:
         for future in self.futures:
             future.cancel()
 
-    def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> "list[Tensor]":
-        """A (frames, vocabulary) tensor for each wave; blocks until they are computed.
+    def logits(self, waves: Sequence[np.ndarray], rows: Sequence[Terms]) -> "list[Tensor]":
+        """A (frames, vocabulary) tensor for each wave, with its row's terms; blocks until they are computed.
 
         Raises:
             ClientLeft: `cancel` was called.
             EngineClosed: the engine has ended.
             AdapterError: an adapter can't be loaded.
         """
-        self.futures = [self.engine.submit(wave, terms, self) for wave in waves]
+        self.futures = [self.engine.submit(*pair, self) for pair in zip(waves, rows, strict=True)]
         try:
             if self.cancelled:
                 raise CancelledError
@@ -265,11 +265,9 @@ def compute_in_queue(handle: QueueHandle, base: "Base") -> "Compute":
     def compute(waves: Sequence[np.ndarray], rows: "Sequence[Terms] | ChooseTerms") -> "list[Tensor]":
         if callable(rows):  # a gate needs only the front end, not the queue
             with base.lock.shared():
-                rows = rows([base.features(wave) for wave in waves])
-        logits = {}
-        for terms in dict.fromkeys(rows):
-            numbers = [number for number, row in enumerate(rows) if row == terms]
-            logits |= zip(numbers, handle.logits([waves[n] for n in numbers], terms), strict=True)
-        return [logits[number] for number in range(len(waves))]
+                groups = rows([base.features(wave) for wave in waves])
+            waves = [wave for wave, group in zip(waves, groups, strict=True) for _ in group]
+            rows = [terms for group in groups for terms in group]
+        return handle.logits(waves, rows)
 
     return compute

@@ -5,10 +5,9 @@
     voices/anna/report.json     by the process: {"progress": {"epoch": 2, "epochs": 4, "share": 0.4}}, then
                                 {"result": {"kept": true, "words": 60, "base_errors": 24, …}}, or a reason
 
-In: names of voices. Out: adapters by `voice.learn_voice`, in the registry; the voices' folders are beside it.
-A new server continues with queued jobs, and repeats a job that was running. The process is
-`python -m ia3_speech.serve.jobs NAME BASE EPOCHS START`; it ends with its standard input. If it leaves
-temporary files, the next process that locks the store deletes them. Only the holder of that lock writes here.
+In: names of voices. Out: adapters by `voice.learn_voice`, in the registry. A new server continues with queued
+jobs, and repeats a job that was running. The process ends with its standard input. Only the holder of the
+lock of a store writes here.
 """
 
 import _thread

@@ -46,13 +46,14 @@ class Models:
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
         self.fits = lru_cache(MAX_COMPARED)(self.compare_bases)
 
-    def select(self, name: str, client: Client) -> AdapterSpec:
-        """The adapters of a model's name. Raises ApiError: 404 if this client has no such model."""
+    def select(self, name: str, client: Client, guard: bool | None = None) -> AdapterSpec:
+        """The adapters of a model's name, with a request's wish for a guard. Raises ApiError: 404 if this
+        client has no such model."""
         if name == self.base_id:
             return AdapterSpec()
         if target := self.aliases.get(name):
             try:
-                return self.select(target, client)
+                return self.select(target, client, guard)
             except ApiError:  # its message may contain a name that this client can't use
                 raise unknown_model(name) from None
         if len(name) > MAX_NAME:
@@ -82,6 +83,12 @@ class Models:
                 self.session.gate(spec)
             except UserError:  # its message may name a folder
                 raise no_choice(name) from None
+        spec = spec.guarded(guard)
+        try:
+            self.session.is_guarded(spec)
+        except UserError:
+            message = "A guard chooses between the base and one adapter, or by auto, where both have gates."
+            raise bad_value("guard", f"{name} can't be guarded. {message}") from None
         return spec
 
     def choosable(self, client: Client) -> list[Term]:

@@ -48,6 +48,9 @@ class TranscriptionForm(BaseModel):
     temperature: float = Field(0.0, ge=0, le=1)
     stream: bool = False
     dictation: bool = Field(False, description="write punctuation and doses as in a text (not OpenAI's)")
+    guard: bool | None = Field(
+        None, description="false: the adapter's text also where the base's is surer (not OpenAI's)"
+    )
 
     def check(self) -> None:
         """Raises ApiError for fields that exclude each other."""
@@ -68,7 +71,7 @@ async def create_transcription(
     """Transcribe a file."""
     form.check()
     language = check_language(form.language, server.language)
-    model = await asyncio.to_thread(server.models.select, form.model, client)
+    model = await asyncio.to_thread(server.models.select, form.model, client, form.guard)
     wave = await decode_audio(request, form.file)
     request.state.audio_seconds = len(wave) / SAMPLE_RATE
     hotwords = [*terms_of(form.prompt), *form.keywords]

@@ -7,8 +7,7 @@
                                 └→ Replica  the queue and the bank, a GPU each: waves → logits
 
 In: options as NAME=VALUE. Out: a Ray Serve application. Ray sends the pieces of a request to a replica that
-has its adapters (`serve.multiplexed`). There `engine` makes the batches, since a batch of Ray's would have a
-single adapter. When a replica ends, another replica repeats its requests.
+has its adapters (`serve.multiplexed`). When a replica ends, another replica repeats its requests.
 """
 
 import asyncio
@@ -69,7 +68,7 @@ class Replica:
         self.engine = Engine(self.cache, options.batch_seconds, options.max_wait_ms / 1000, metrics)
 
     async def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
-        """As `QueueHandle.logits`."""
+        """As `QueueHandle.logits`, for waves with the same terms."""
         if model := serve.get_multiplexed_model_id():
             await self.place(model)
         handle = QueueHandle(self.engine)
@@ -108,8 +107,16 @@ class RemoteHandle:
         if self.response:
             self.response.cancel()
 
-    def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
+    def logits(self, waves: Sequence[np.ndarray], rows: Sequence[Terms]) -> list[Tensor]:
         """As `QueueHandle.logits`; blocks, in a thread of the request."""
+        logits = {}
+        for terms in dict.fromkeys(rows):
+            numbers = [number for number, row in enumerate(rows) if row == terms]
+            logits |= zip(numbers, self.logits_with(terms, [waves[n] for n in numbers]), strict=True)
+        return [logits[number] for number in range(len(waves))]
+
+    def logits_with(self, terms: Terms, waves: Sequence[np.ndarray]) -> list[Tensor]:
+        """A tensor for each wave, from a replica that has these adapters."""
         model = "+".join(f"{term.name}:{term.weight!r}" for term in terms)
         replicas = self.replicas.options(multiplexed_model_id=model)
         for _ in range(TRIES):

@@ -50,6 +50,7 @@ class Transcription(BaseModel):
     language: str | None = None
     prompt: str | None = None
     keywords: list[str] | None = None
+    guard: bool | None = None  # not OpenAI's, as in the API for files
 
 
 class TurnDetection(BaseModel):
@@ -232,7 +233,8 @@ class Session:
         """A stream with a session's model and turn detection. Raises ApiError."""
         transcription, turns = input.transcription or Transcription(), input.turn_detection
         state = self.socket.state
-        model = await asyncio.to_thread(self.server.models.select, self.model_name(input), state.client)
+        arguments = (self.model_name(input), state.client, transcription.guard)
+        model = await asyncio.to_thread(self.server.models.select, *arguments)
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
         recognizer = await in_thread(self.server.recognizer_for, model, state.handle, hotwords)

@@ -6,11 +6,9 @@
     GET /v1/voices/NAME                      its recordings, the progress of the job, its result
     DELETE /v1/voices/NAME[/recordings/ID]   the whole voice, also while it learns; or a single recording
 
-A voice is a name with recordings and their texts, in the store of `ia3-speech corrections`. A new name is a
-new voice; the name of a registered adapter collects corrections for it. With keys, a new voice belongs to the
-key that began it; an administrator's key may list the names of all voices, and delete each voice. A request
-that stores in a voice, or queues it, holds the lock of its store, and is authorized again there: while it
-waited, the voice may have been deleted, and begun by another key.
+A new name is a new voice, which belongs to the key that began it; the name of a registered adapter collects
+corrections for it. A request that stores in a voice, or queues it, holds the lock of its store, and is
+authorized again there: while it waited, the voice may have been deleted, and begun by another key.
 """
 
 import asyncio
@@ -24,16 +22,8 @@ from pydantic import BaseModel, Field
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.corrections import voice
-from ia3_speech.corrections.store import (
-    REMOVED,
-    VOICE,
-    only_writer,
-    remove_voice,
-    voice_folder,
-    voice_names,
-    voice_record,
-)
+from ia3_speech.corrections import store, voice
+from ia3_speech.corrections.store import only_writer, voice_names, voice_record
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
@@ -129,14 +119,14 @@ def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: Cl
     record = voice_record(name)
     if form.new and not record.get("made") and (is_adapter or name in voices_of(client)):
         raise ApiError(409, f"There is already an adapter {name}.", "name_taken", "name")
-    if not record or REMOVED in record:
+    if not record or store.REMOVED in record:
         with only_writer(name):  # raises StoreLocked while the voice is being deleted
             server.check_name(name, client)  # another key may have been faster
             is_adapter = registry.is_registered(name)
             owner = None if server.access.file is None or is_adapter else client.name
             record = {"owner": owner, "consent": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
             record |= {"made": not is_adapter}
-            atomic.write_json(voice_folder(name) / VOICE, record | voice_record(name))
+            atomic.write_json(store.voice_folder(name) / store.VOICE, record | voice_record(name))
     return describe_voice(name)
 
 
@@ -151,7 +141,7 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     """Delete a voice, also while it learns, and the adapters that were made of it. An adapter that is older
     than the voice stays, unless an administrator's key deletes it."""
     name = known_voice(name, voice_names()) if client.admin else existing_voice(name, server, client)
-    for version in remove_voice(name, f"key {client.name}", adapter=client.admin).adapters:
+    for version in store.remove_voice(name, f"key {client.name}", adapter=client.admin).adapters:
         server.forget(version)
     server.session.cached_gate.cache_clear()
     return {"id": name, "object": "voice", "deleted": True}
@@ -168,12 +158,12 @@ async def add_recording(
     """Store a recording and its text; a repeated recording gets the new text."""
     wave = await decode_audio(request, form.file)
 
-    def store() -> dict[str, Any]:
+    def store_recording() -> dict[str, Any]:
         with changing(name, server, client):
             id = voice.store_recording(name, wave, form.text, server.session.base)
         return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
-    return await asyncio.to_thread(store)
+    return await asyncio.to_thread(store_recording)
 
 
 @router.delete("/v1/voices/{name}/recordings/{id}")

@@ -288,7 +288,7 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
         f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
         f"{plural(summary['selected_epoch'], 'epoch')}, scale {summary['scale']:g}{start}; "
         f"{summary['seconds']:.0f} s",
-        f"By adapters not trained on the utterance: {before} → {after} errors of {words} words (WER "
+        f"On held-out utterances: {before} → {after} errors of {words} words (WER "
         f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
         f"{percent(summary['better'], 0)} % of the bootstrap's draws)",
     ]

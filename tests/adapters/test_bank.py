@@ -7,13 +7,12 @@ import pytest
 import torch
 from tiny_models import TINY, tiny, tiny_processor
 
-from ia3_speech import Bank, attach, detach, load_base
+from ia3_speech import Bank, detach, load_base
 from ia3_speech.adapters.load import attach_adapter, combine
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.errors import AdapterError, UnknownAdapter
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import is_attached
 from ia3_speech.model.base import WAVEFORM, make_base
 from ia3_speech.model.ia3 import vectors
 
@@ -180,23 +179,6 @@ def test_edits_leave_the_other_rows_alone(tiny_base):
     assert not torch.equal(rows[1], before[1]) and torch.equal(rows[2], before[2])
 
 
-def test_target_modules_that_no_adapter_uses_leave_the_model(tiny_base):
-    base = tiny_base()
-    before, names = base.logits(WAVES[:2]), list(base.model.state_dict())
-    bank = Bank(base)
-    bank.add("a", random_adapter(base.model, 1, ("key",), "0"))
-    bank.add("b", random_adapter(base.model, 2, ("ffn_output", "conv"), "2"))
-    a = bank.logits(WAVES[:2], ["a", "b"])[0]
-    assert len(vectors(base.model)) == 1 + 1 + 3
-    bank.drop("b")
-    assert [v.target.placement for v in vectors(base.model).values()] == ["key"]
-    assert torch.equal(bank.logits(WAVES[:2], ["a", None])[0], a)
-    bank.drop("a")
-    assert bank.nbytes == 0 and not is_attached(base.model) and list(base.model.state_dict()) == names
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in base.model.modules())
-    assert all(map(torch.equal, base.logits(WAVES[:2]), before))
-
-
 # ---- threads
 
 
@@ -305,15 +287,3 @@ def test_names_that_are_none(tiny_base):
     with pytest.raises(AdapterError, match=r"medicl: no adapter .*nearest names: medical"):
         bank.logits(WAVES[:1], ["scots+medicl:0.5"])
     assert bank.logits(WAVES[:1], ["scots"])  # and the bank goes on
-
-
-def test_one_model_carries_one_thing(tiny_base):
-    base = tiny_base()
-    attach(base.model)
-    with pytest.raises(AdapterError, match=r"tiny carries an adapter already \(call detach"):
-        Bank(base)
-    detach(base.model)
-    bank = make_bank(base)
-    attach_adapter(base.model, random_adapter(base.model, 2), check=False)
-    with pytest.raises(AdapterError, match="tiny carries another adapter"):
-        bank.logits(WAVES[:1], ["a"])

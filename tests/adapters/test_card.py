@@ -1,7 +1,5 @@
 """adapters.card: the text to the letter, what the Hub makes of it, and that it tells no paths."""
 
-import json
-
 import pytest
 from huggingface_hub import ModelCard
 
@@ -160,20 +158,6 @@ def test_a_base_is_named_only_where_others_can_find_it(tmp_path, monkeypatch, ba
     assert "ann" not in text and "/home" not in text
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/home/ann/data/medical_notes/test/", "medical_notes/test"),
-        ("/home/ann/test", "test"),
-        ("D:\\data\\clinic\\test", "clinic/test"),
-        ("/data/clinic/data", "clinic/data"),
-        ("", "unnamed"),
-    ],
-)
-def test_a_data_directory_is_named_without_what_stands_above_data(path, name):
-    assert card.set_name(path) == name
-
-
 def test_labels_can_not_break_the_card(tmp_path):
     labels = {"domain": "a|b\n# not a title\n---\n<script>", "speaker": ""}
     text = card.model_card(RECORD | {"labels": labels}, SIZES)
@@ -186,32 +170,3 @@ def test_labels_can_not_break_the_card(tmp_path):
 
 SCORE = {"schema": 1, "data": "data/x/test", "wer": 0.4, "by_label": {}, "system": "ward", "system_seed": 1}
 SCORE |= {"search": "greedy", "scale": 1.0, "set": "test", "corpus": None, "changes": {}, "data_sha256": "1"}
-
-
-def test_a_score_with_a_search_of_its_own_is_not_on_the_hubs_boards(tmp_path):
-    """It can't be reproduced from the published files."""
-    for search, named in (("greedy", None), ("lm", "LM"), ("hotwords", "LM + hot words")):
-        (tmp_path / "score.json").write_text(json.dumps(SCORE | {"search": search, "corpus": "clinic"}))
-        summary = card.score_summary(tmp_path / "score.json")
-        assert (summary["set"], summary.get("search")) == ("clinic/test", named)
-        front = card.card_data(RECORD | {"scores": [summary]}, None, True).to_dict()
-        assert ("model-index" in front) == (named is None)
-
-
-def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
-    """Each as a quotation below the table of scores."""
-    unseen = {"utterances": 4, "wer": 0.5, "changes": {"wer": {"baseline": 0.52}}}
-    overlap = {"warnings": ["6 of 10 sentences of the test set occur in training"], "by_speaker": True}
-    score = SCORE | {"overlap": overlap | {"speakers": 85}, "unseen_sentences": unseen}
-    (tmp_path / "score.json").write_text(json.dumps(score))
-    summary = card.score_summary(tmp_path / "score.json")
-    with_lm = summary | {"search": "LM", "compared_with": "base + LM"}
-    training = RECORD["training"] | {"selected_epoch": 0}
-    text = card.model_card(RECORD | {"scores": [summary, with_lm], "training": training}, SIZES)
-    lines = [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")]
-    for line, words in zip(
-        lines,
-        ("no epoch", "6 of 10 sentences", "85 speakers", "the base alone", "with LM", "base + LM"),
-        strict=True,
-    ):
-        assert words in line

@@ -255,30 +255,3 @@ def test_a_wrong_base_is_refused_with_both_names(tiny_model, tmp_path):
     for other, name in ((tiny_model(seed=5), "Wav2Vec2ForCTC"), (tiny_model("hubert"), "HubertForCTC")):
         with pytest.raises(AdapterError, match=f"another base, .*Wav2Vec2ForCTC.*; this base is {name}"):
             load_adapter(other, tmp_path / "a")
-
-
-WITHOUT = '{"schema": 1, "base": "", "fingerprint": {}, "config": {}}'
-NO_MARK = '{"schema": 1, "base": "", "fingerprint": 1, "config": {"placements": ["key"], "layers": "all"}}'
-
-
-@pytest.mark.parametrize("text", ["{", '{"schema": 1}', '{"schema": 99}', WITHOUT, NO_MARK])
-def test_damaged_metadata(tiny_model, tmp_path, text):
-    save_adapter(attach_random(tiny_model(), *THREE), tmp_path / "a")
-    (tmp_path / "a" / METADATA).write_text(text)
-    model = tiny_model()
-    with pytest.raises(AdapterError, match=METADATA.replace(".", r"\.")):
-        load_adapter(model, tmp_path / "a")
-
-
-def test_what_is_not_to_be_saved_leaves_the_older_adapter(tiny_model, tmp_path):
-    model = attach_random(tiny_model(), *THREE)
-    save_adapter(model, tmp_path / "a")
-    before = (tmp_path / "a" / PEFT_WEIGHTS).read_bytes()
-    with torch.no_grad():
-        next(iter(vectors(model).values())).l[0] = float("inf")
-    with pytest.raises(AdapterError, match="not saved"):
-        save_adapter(model, tmp_path / "a")
-    with pytest.raises(AdapterError, match="no IA³ vectors to save"):
-        save_adapter(detach(model), tmp_path / "a")
-    assert (tmp_path / "a" / PEFT_WEIGHTS).read_bytes() == before
-    assert names(tmp_path) == ["a"]

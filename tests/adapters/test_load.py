@@ -13,11 +13,10 @@ from tiny_models import attach_random
 from ia3_speech import IA3Config, detach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.io import adapter_of
-from ia3_speech.adapters.load import attach_adapter, combine, labels_of_trained, read_sum, weighted_sum
-from ia3_speech.adapters.record import METADATA, Adapter, Metadata, read_metadata, recorded_base
+from ia3_speech.adapters.load import attach_adapter, combine, read_sum, weighted_sum
+from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.errors import AdapterError
 from ia3_speech.model import ia3
 
 NOISE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
@@ -137,12 +136,6 @@ def test_heads_add_up_from_the_bases_own(tiny_model):
     assert same(combine(model, [a, b, c], [0.7, -0.4, 2.0]), total)
 
 
-def test_one_persons_training_data_are_a_label():
-    assert labels_of_trained(None, {"domain": "ward"}, ["a", "a"]) == {"domain": "ward", "speaker": "a"}
-    assert labels_of_trained(None, {"speaker": "042"}, ["a"]) == {"speaker": "042"}
-    assert labels_of_trained(None, {}, ["a", "b"]) == labels_of_trained(None, {}) == {}
-
-
 def test_labels_that_all_share_and_every_speaker(tiny_model):
     model = tiny_model()
     adapters = [make(model, seed, "key", layers="1") for seed in range(4)]
@@ -195,23 +188,6 @@ def test_sums_are_transcribed_with(pair):
     assert text(adapter="accent:1") == text(adapter="medical:0+accent") == accent
 
 
-def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path, run_command):
-    """A PEFT folder is a term like any other, and with `combine` ours; an adapter of another base is none."""
-    theirs = tmp_path / "made/accent"
-    (theirs / METADATA).unlink()
-    model = load_base(pair).model
-    assert recorded_base(theirs) == str(pair)
-    found, ours = (read_sum(model, parse_sum(f"{a}+medical:2")) for a in (theirs, "accent"))
-    assert same(found, ours) and found.metadata.base == str(pair) and found.metadata.labels == {}
-    assert run_command("adapters", "combine", theirs, "--out", "x").code == 0
-    metadata, record = read_metadata(Path("x")), read_metadata(registry.adapters_dir() / "accent")
-    assert (metadata.base, metadata.config) == (str(pair), record.config)
-    assert metadata.fingerprint == record.fingerprint
-    save_adapter(attach_random(tiny_model(seed=5), "key"), tmp_path / "other")
-    with pytest.raises(AdapterError, match=r"/other was trained on another base, .*; this base is Wav2Vec2"):
-        load(adapter=f"accent+{tmp_path / 'other'}")
-
-
 # ---- the command
 
 
@@ -237,13 +213,6 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run_command, pair):
         f"{home / 'clinic'}: medical+accent:-1, {count:,} parameters\n"
     )
     assert same(adapter_of(load_adapter(model, "clinic")), read_sum(model, parse_sum("medical+accent:-1")))
-
-
-def test_combine_average(run_command, pair):
-    model, home = load_base(pair).model, registry.adapters_dir()
-    words = ["--average", home / "accent", home / "medical", "--out", "mean"]
-    assert run_command("adapters", "combine", *words).out.startswith("mean: accent:0.5+medical:0.5, ")
-    assert same(read_sum(model, parse_sum("mean")), read_sum(model, parse_sum("accent:0.5+medical:0.5")))
 
 
 def test_combine_replaces_nothing_unasked(run_command, pair):

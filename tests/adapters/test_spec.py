@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.registry import register
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter, parse_sum
-from ia3_speech.errors import UnknownAdapter, UserError
+from ia3_speech.errors import UserError
 
 
 @pytest.fixture
@@ -100,15 +100,3 @@ def test_a_spec_changes_with_the_files_of_its_adapter(registered, adapter):
     assert parse_sum("accent") == before
     register(adapter(2.0, "other"), "accent", force=True)
     assert parse_sum("accent") != before
-
-
-def test_the_hub_is_asked_once_for_a_name(registered, monkeypatch):
-    asked = []
-    monkeypatch.setattr(registry, "resolve_adapter", lambda name: asked.append(name) or missing(name))
-    with pytest.raises(UnknownAdapter):
-        parse_sum("user/name")
-    assert asked == ["user/name"]
-
-
-def missing(name: str):
-    raise UnknownAdapter(f"{name}: not on the Hub")

@@ -10,13 +10,8 @@ from safetensors.numpy import save_file
 
 from ia3_speech.adapters.record import read_record, read_summary
 from ia3_speech.adapters.weights import (
-    Spread,
-    count_by_placement,
-    format_spreads,
     placement_of,
     read_weights,
-    spreads,
-    vectors_in,
 )
 from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import ARCHITECTURES
@@ -34,29 +29,11 @@ TENSORS = {  # PEFT's names and ours
 }
 
 
-def test_vectors_in_order():
-    layers = [(vector.layer, vector.placement) for vector in vectors_in(TENSORS)]
-    assert layers == [(0, "conv"), (2, "key"), (2, "ffn"), (2, "ffn_output"), (10, "key"), (None, "else")]
-    sizes = {"key": 10, "ffn": 7, "ffn_output": 5, "conv": 3, "else": 2, "head": 20}
-    assert count_by_placement(TENSORS) == sizes
-
-
 def test_a_modules_last_name_tells_the_placement_in_every_architecture():
     for architecture in ARCHITECTURES.values():
         for placement, specs in architecture.targets.items():
             for spec in specs:
                 assert placement_of(f"body.layers.0.{spec.module}", spec.side) == placement
-
-
-def test_the_table():
-    rows = spreads(vectors_in({name: TENSORS[name] for name in list(TENSORS)[:2]}))
-    assert rows[0] == Spread(2, "key", 5, 1.5, 1.5, 1.5, 0.0, 1.0)
-    assert format_spreads(rows) == (
-        "LAYER  PLACEMENT  PARAMETERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
-        "    2  key                 5  1.500  1.500  1.500       0.0%     100.0%\n"
-        "   10  key                 5  0.500  0.910  1.200      40.0%      20.0%\n"
-        "  all  key                10  0.500  1.205  1.500      20.0%      60.0%"
-    )
 
 
 def test_reading(tmp_path):

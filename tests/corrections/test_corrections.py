@@ -12,7 +12,7 @@ import torch
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import GATE, METADATA, OWN_WEIGHTS, read_record, write_record
+from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.commands import corrections as corrections
 from ia3_speech.corrections import store, voice
 from ia3_speech.data.utterance import Utterance
@@ -84,21 +84,11 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
 
 def test_unusable_corrections_are_named_by_line_and_the_rest_is_stored(place, run_command):
     table = place / "audio/new/table.csv"
-    rows = ["file,text", "0.wav,no fever", "gone.wav,no", "1.wav,größer", "2.wav,?", "broken.wav,no"]
-    rows += ["0.wav,no", f"3.wav,{30 * 'long '}", f"{300 * 'x'}.wav,no"]
+    rows = ["file,text", "0.wav,no fever", "gone.wav,no", "1.wav,größer", "2.wav,?", "0.wav,no"]
     table.write_text("\n".join(rows), "utf-8")
-    (table.parent / "broken.wav").write_text("no audio")
     result = run_command("corrections", "add", "anna", table)
     assert result.code == 1 and stored() == {"0": "no fever"}
-    faults = [
-        "3: .*/gone.wav: no such file",
-        "4: the base can't write 'ö' × 1 .*'ß' × 1 ",
-        "5: 2.wav: no word is left of its text '\\?'",
-        "6: .*/broken.wav: is not audio",
-        f"7: the same recording as {table}:2 ",
-        "8: 3.wav: .* frames are needed",
-        "9: .*xx.wav: File name too long",
-    ]
+    faults = ["3: .*no such file", "4: .*'ö'", "5: .*no word is left", f"6: the same recording as {table}:2 "]
     for fault, line in zip(faults, result.err.splitlines(), strict=True):
         assert re.match(f"{table}:{fault}", line), line
 
@@ -169,35 +159,6 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
     assert sorted(path.name for path in store.store_of("anna").iterdir()) == ["audio", "data"]
     with pytest.raises(UserError, match="nothing new"):
         learn()
-
-    corrections.add("anna", [str(place / "audio/new/0.wav"), "never"])  # another text is new
-    for utterance in [u for u in voice.read_store("anna") if u.text == "no"][:2]:
-        corrections.remove("anna", utterance.id)
-    shutil.rmtree(place / "data")  # what it was trained on is gone
-    with pytest.raises(UserError, match="anna: 3 utterances can't be divided into folds"):
-        learn()
-    assert "training data do not exist any more" in capsys.readouterr().out
-
-
-def test_a_new_voice_stands_on_the_adapter_that_it_starts_from(place, monkeypatch):
-    search = {"hotwords.txt": b"metformin\n", "lm.json": b"{}\n"}
-    clinic = registry.register(place / "exp/anna", "clinic", search_files=search)
-    (clinic / GATE).write_bytes(b"of the clinic's speech")
-    shutil.copytree(place / "exp/anna/adapter", place / "learnt")
-    assert voice.register_learnt("bert", place / "learnt", [], ["letrozole"], str(clinic)) is None
-    files = registry.file_contents(registry.adapters_dir() / "bert")
-    assert files["hotwords.txt"] == b"metformin\nletrozole\n" and files["lm.json"] == b"{}\n"
-    assert GATE not in files
-    base = load_base(place / "base")
-    for number in range(5):
-        wave, _ = soundfile.read(place / f"data/audio/train/{number}.wav", dtype="float32")
-        voice.store_recording("carl", wave, "no" if number else "never", base)
-    (place / "cwd/clinic").mkdir(parents=True)  # which is not the start
-    for file in (METADATA, OWN_WEIGHTS):
-        (place / "cwd/clinic" / file).write_text("{}")
-    monkeypatch.chdir(place / "cwd")
-    learnt = voice.learn_voice("carl", str(place / "base"), start="clinic")
-    assert learnt.summary["init_adapter"] == str(clinic)
 
 
 def test_a_store_is_read_whole_while_it_is_replaced():

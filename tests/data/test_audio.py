@@ -18,7 +18,7 @@ from ia3_speech.data.audio import (
     load_channels,
     resample,
 )
-from ia3_speech.data.utterance import BadAudio, Utterance, find_problem, load_utterance, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
 from ia3_speech.errors import AudioError, TooLong
 
 RATE = SAMPLE_RATE
@@ -169,22 +169,6 @@ def test_pipes_run_once_a_recording_and_only_where_allowed(tmp_path):
     failing = utterance("spk-2", "echo no such tape >&2; exit 3 |")
     with pytest.raises(AudioError, match=r"failed with code 3: no such tape"):
         load_utterance(failing, allow_pipes=True)
-
-
-@pytest.mark.parametrize(
-    ("wave", "reason", "fatal"),
-    [
-        (np.zeros(0), "empty (no samples)", True),
-        (np.zeros(160), "too short (0.010 s, 0.025 s are needed)", True),
-        (np.append(tone(), [np.nan, np.inf]), "2 samples are NaN or infinite", True),
-        (np.clip(10 * tone(), -1, 1), "clipped (78.8 % of the samples are flat at full scale)",
-         False),
-        (np.full(RATE, 5e-5), "silent (is the microphone or the right channel recorded?)", False),
-    ],
-)  # fmt: skip
-def test_problems(wave, reason, fatal):
-    result = find_problem(wave.astype(np.float32), 400)
-    assert (result.reason, result.fatal) == (reason, fatal)
 
 
 def test_unusable_audio_is_named_or_skipped(tmp_path):

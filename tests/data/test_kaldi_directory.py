@@ -15,7 +15,6 @@ from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.kaldi import (
     fix_data_directory,
     read_data_directory,
-    split_data_directory,
     subset_data_directory,
     write_data_directory,
 )
@@ -154,16 +153,6 @@ def test_segments_and_a_gender_that_kaldi_would_refuse_to_the_byte(tmp_path, mon
 # ---- read ----
 
 
-def test_durations_of_utterances_recordings_and_segments(plain, cut, sounds):
-    lay(plain, {"reco2dur": "".join(f"{name} 1.5\n" for name in IDS)})
-    assert [u.duration for u in read_data_directory(plain)] == [1.5] * 4
-    lay(plain, {"utt2dur": "".join(f"{name} 2\n" for name in IDS)})
-    assert [u.duration for u in read_data_directory(plain)] == [2.0] * 4
-    bob = read_data_directory(lay(cut, {"reco2dur": "tape1 9\ntape2 9\n"})).utterances[2]
-    assert (bob.recording, bob.source) == ("tape2", f"{sounds}/tape2.wav")
-    assert (bob.start, bob.end, bob.duration) == (0.25, 1.0, 0.75)
-
-
 def test_labels_of_utterances_and_speakers(plain):
     """Any utt2LABEL and spk2LABEL; the utterance's own counts; some may be without; order is free."""
     lay(plain, {
@@ -225,13 +214,6 @@ def test_refusals(plain, tables, message):
     assert ("audio inside a Kaldi archive is not read" in lines) == ("ark" in message)
 
 
-def test_refusals_of_segments_and_of_files_that_are_not_text(cut, plain):
-    segments = SEGMENTS["segments"].replace("0.5 1.0", "1.0 0.5")
-    assert refusal(cut, {"segments": segments}).startswith("{d}/segments:2: anna-2: 'tape1 1.0 0.5'")
-    (plain / "text").write_bytes(TEXT.encode("latin-1"))
-    assert refusal(plain, {}).startswith("{d}/text:2: not UTF-8")
-
-
 def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     """And then they run only if the audio is read."""
     pipe = "{0} touch {1}/ran; cat {2}/{0}.wav |\n"
@@ -242,14 +224,6 @@ def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     assert not (tmp_path / "ran").exists()
     assert run(capsys, "validate", "--allow-pipes", "--check-audio", plain)[0] == 0
     assert (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("allowed", [
-    {"text": TABLES["text"].replace("there", "می\u200cخواهم क्\u200dष <s>x x#0 a</s>b <unk>")},
-    {"text": TABLES["text"].replace(" ", "\t"), "utt2dur": EACH.format("1e-1")},
-])  # fmt: skip
-def test_allowed_tables(plain, allowed):
-    assert len(read_data_directory(lay(plain, allowed))) == 4
 
 
 @pytest.mark.parametrize(("flag", "tables"), [
@@ -352,17 +326,6 @@ def test_subset(plain, tmp_path, capsys, flags, ids):
     assert part.utterances == [u for u in read_data_directory(plain) if u.id in ids]
 
 
-def test_a_directory_is_not_written_over_its_source(plain, tmp_path, capsys):
-    (tmp_path / "link").symlink_to(plain)
-    before = contents(plain)
-    for words in (("subset", plain, tmp_path / "link", "--first", "1"),
-                  ("split", plain, tmp_path / "link", tmp_path / "dev"),
-                  ("split", plain, tmp_path / "dev", tmp_path / "dev")):  # fmt: skip
-        code, _, err = run(capsys, *words)
-        assert code == 1 and "source and targets must be different folders" in err
-    assert contents(plain) == before
-
-
 # ---- split ----
 
 
@@ -395,43 +358,7 @@ def test_split(many, tmp_path, capsys, by, fraction, taken):
     assert out.splitlines()[1] == f"{part}" and abs(len(part) - taken) <= 6
 
 
-def test_the_same_speakers_always_fall_alike(many, tmp_path):
-    """A hash of their names decides: speakers who leave the corpus move nobody to the test side."""
-    part = split_data_directory(many, tmp_path / "a", tmp_path / "b", fraction=0.25)[1]
-    assert sorted(part.speakers) == ["s07", "s08", "s11", "s13", "s15"]
-    few = {*part.speakers, "s01", "s02", "s03"}
-    write_data_directory(tmp_path / "few", [u for u in read_data_directory(many) if u.speaker in few])
-    again = split_data_directory(tmp_path / "few", tmp_path / "a", tmp_path / "b", fraction=0.5)[1]
-    assert set(again.speakers) < set(part.speakers) and len(again.speakers) == 4
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("subset --first 61", "--first 61: the directory has 60 utterances"),
-        ("subset --minutes 9", "--minutes 9: the directory holds 1.0 minutes"),
-        ("split a --fraction 1", "--fraction is 1.0, and has to be between 0 and 1"),
-    ],
-)
-def test_impossible_parts(many, tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.chdir(tmp_path)
-    lay(many, {"utt2room": "".join(f"{u.id} hall\n" for u in read_data_directory(many))})
-    command, *flags = words.split()
-    code, out, err = run(capsys, command, many, "part", *flags)
-    assert (code, out) == (1, "") and message in err
-    assert {path.name for path in tmp_path.iterdir()} == {"many", "x.wav"}
-
-
 # ---- the command ----
-
-
-def test_check_audio_names_unusable_files(plain, sounds, tmp_path, capsys):
-    """Without the flag no audio is opened."""
-    (tmp_path / "broken.wav").write_bytes(b"no sound")
-    lay(plain, {"wav.scp": scp(sounds, IDS).replace(f"{sounds}/bob-1.wav", f"{tmp_path}/broken.wav")})
-    assert run(capsys, "validate", plain)[0] == 0
-    code, out, err = run(capsys, "validate", "--check-audio", plain)
-    assert (code, out) == (1, "") and "bob-1: " in err
 
 
 # ---- damaged directories go through every command: refused in words or put right, never half

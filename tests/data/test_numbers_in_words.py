@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words, verbalize_numbers
+from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.data.utterance import Utterance
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WITHOUT_DIGITS = Vocabulary({"<pad>": 0, "|": 1, "'": 2} | {c: n for n, c in enumerate(LETTERS, 3)}, blank=0)
@@ -58,17 +57,6 @@ def test_texts_without_digits_are_left_as_they_are(text):
 @given(st.text(alphabet="0123456789.,:/-%°C$£x+ ½amstkg'²"))
 def test_no_digit_is_left(text):
     assert not any(c in "0123456789½" for c in verbalize_numbers(text))
-
-
-def test_changes_are_logged_with_counts(caplog):
-    texts = ["take 9 at 38.5 °C", "take nine", "9 or 9", None]
-    utterances = [Utterance(str(n), "spk", str(n), "", text=text) for n, text in enumerate(texts)]
-    assert [utterance.text for utterance in numbers_in_words(utterances, "data/train/text")] == [
-        "take nine at thirty eight point five degrees celsius", "take nine", "nine or nine", None,
-    ]  # fmt: skip
-    [message] = caplog.messages
-    assert message.startswith("data/train/text: 4 numbers in 2 of 4 texts were written in words, ")
-    assert "9 → nine (3 ×), 38.5 °C → thirty eight point five degrees celsius (1 ×)" in message
 
 
 def test_only_english_without_digits_needs_words():

@@ -37,18 +37,6 @@ def test_inputs_that_hold_audio(tmp_path):
         assert is_one_recording(cell) == (not isinstance(cell, list))
 
 
-def test_rates_and_channels():
-    twice = np.repeat(WAVE, 2)
-    stereo = np.stack([twice, twice])
-    cells = [
-        {"array": stereo, "sampling_rate": 2 * SAMPLE_RATE}, Decoder(torch.tensor(stereo), 2 * SAMPLE_RATE),
-    ]  # fmt: skip
-    mono = to_waveform(twice, sampling_rate=2 * SAMPLE_RATE)
-    assert len(mono) == SAMPLE_RATE
-    for cell in cells:
-        assert np.array_equal(to_waveform(cell), mono)
-
-
 @pytest.mark.parametrize(
     ("cell", "message"),
     [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_models import PIECE_TOKENIZERS
 from transformers import Wav2Vec2CTCTokenizer
 
-from ia3_speech.data.text import Vocabulary, normalize, required_frames
+from ia3_speech.data.text import Vocabulary, normalize
 from ia3_speech.errors import TextError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -86,13 +86,6 @@ def test_from_a_tokenizer_of_capitals(tmp_path):
     assert vocabulary.decode([1, 3, *vocabulary.encode("me"), 2]) == "me"
 
 
-def test_tokenizers_that_cannot_be_used(tmp_path):
-    with pytest.raises(TextError, match="holds no letters"):
-        Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "3": 3}))
-    with pytest.raises(TextError, match=r"word pieces \(ba, …\), and its tokenizer, a Wav2Vec2CTCTokenizer"):
-        Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "ba": 3}))
-
-
 @pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
 def test_a_tokenizer_of_word_pieces(kind):
     piece_tokenizer = PIECE_TOKENIZERS[kind]()
@@ -107,10 +100,3 @@ def test_a_tokenizer_of_word_pieces(kind):
     with pytest.raises(TextError, match="the base cannot write 5"):
         vocabulary.encode("the 5 cats")
     assert vocabulary.decode(vocabulary.encode("the 5 cats", drop_unknown=True)) == "the cats"
-
-
-@pytest.mark.parametrize(
-    ("ids", "frames"), [([], 0), ([3], 1), ([3, 4], 2), ([3, 3], 3), ([14, 14, 14, 5], 6)]
-)
-def test_required_frames(ids, frames):
-    assert required_frames(ids) == frames

@@ -5,9 +5,8 @@ import pytest
 import soundfile
 
 from ia3_speech.adapters.spec import parse_adapter
-from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.transcription import channel_names
-from ia3_speech.errors import AudioError, UserError
+from ia3_speech.errors import UserError
 from ia3_speech.session import load
 
 
@@ -45,16 +44,6 @@ def test_one_adapter_or_none_for_both(call, tiny_folder, speaker42):
     one = load(adapter="speaker42", channels="split").transcribe(call / "call.wav")
     assert one.text == both.transcribe((call / "call.wav").read_bytes()).text
     assert load(tiny_folder, channels="split").transcribe(call / "call.wav").text != one.text
-
-
-def test_what_has_no_channels(call, tiny_folder):
-    asr = load(tiny_folder, channels="split")
-    with pytest.raises(AudioError, match=r"left\.wav: has a single channel"):
-        asr.transcribe(call / "left.wav")
-    with pytest.raises(AudioError, match="array: only the channels of files can be split"):
-        asr.transcribe(np.zeros(SAMPLE_RATE, np.float32))
-    with pytest.raises(ValueError, match="take transcribe"):
-        next(asr.stream(call / "call.wav"))
 
 
 def test_names(speaker42):

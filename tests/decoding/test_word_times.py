@@ -65,13 +65,6 @@ def test_a_word_keeps_the_confidence_and_the_frames_that_a_search_gives_it():
     ]  # fmt: skip
 
 
-def test_words_that_the_base_cannot_write_stand_between_their_neighbours():
-    words = times_of(logits_of("a_____|____b"), "a xyz b", scaling=Scaling(bias=2.0))
-    assert [w.text for w in words] == ["a", "xyz", "b"] and words[1].confidence == 0
-    assert words[0].end <= words[1].start < words[1].end <= words[2].start
-    assert [w.text for w in times_of(logits_of("ab"), "abababab b")] == ["abababab", "b"]
-
-
 @settings(max_examples=150, deadline=None)
 @example("a x a", 16, 0)  # a word that cannot be written, where its neighbours are two frames apart
 @given(st.text("ab' x", max_size=24), st.integers(1, 60), st.integers(0, 99))

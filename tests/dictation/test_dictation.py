@@ -12,7 +12,6 @@ from ia3_speech.decoding.segments import make_segments, written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
 from ia3_speech.dictation.grammar import read_grammar
-from ia3_speech.errors import UserError
 
 DICTATION = make_dictation()
 
@@ -65,30 +64,16 @@ take two five hundred milligram tablets
 dispense one hundred five milligram tablets
 two and a half milligrams
 one point zero milligrams
-two point five zero grams
 five comma two milligrams
-one stroke five milligrams
-vitamin b twelve micrograms
-one comma zero five milligrams
-novomix thirty units
-one gram and a half
 at eight hundred five milligrams were given
-blood pressure one hundred and twenty over eighty two tablets given
 vitamin d three thousand units
 on day one hundred milligrams
 in two thousand five milligrams were given
 grew five gram negative rods
-minus five milligrams
-ten minus five degrees
-negative for one in five
-infuse blood pressure one hundred over sixty minutes
 blood pressure ten over twenty
 blood pressure one ninety over sixty
-blood pressure one hundred and twenty over eighty to ninety
 came to a full stop
 the second one in a two week period
-in the sigmoid colon no mass slash polyp
-a dash of milk and a new line of treatment
 march second at ten thirty a m in twenty twenty four
 grade two j eighteen point nine room one oh one
 no comma shaped bacilli
@@ -244,7 +229,6 @@ def with_bars(text: str) -> list[Word]:
     [
         ("no fever | full stop the dose is five hundred | milligrams",
          {"no fever full stop": "No fever.", "the dose is five hundred milligrams": "The dose is 500 mg"}),
-        ("no fever ' comma ' no cough", {"no fever comma no cough": "No fever, no cough"}),
         ("no fever comma ' no cough ' comma rest", {"no fever comma no cough comma rest":
                                                     "No fever comma no cough comma rest"}),
         ("plan | colon | new line | rest | period", {"plan colon new line": "Plan:", "rest period": "Rest."}),
@@ -252,13 +236,9 @@ def with_bars(text: str) -> list[Word]:
                                                          "open bracket mild close bracket": "(mild)"}),
         ("no mass full stop | colon | normal", {"no mass full stop": "No mass.", "colon": "Colon",
                                                 "normal": "normal"}),
-        ("a follow ' hyphen ' up", {"a follow hyphen up": "A follow-up"}),
-        ("bed twenty | five milligrams", {"bed twenty": "Bed twenty", "five milligrams": "five milligrams"}),
         ("blood pressure | ninety | over sixty", {"blood pressure": "Blood pressure",
                                                   "ninety over sixty": "90/60"}),
         ("new line | no fever", {"new line no fever": "No fever"}),
-        ("new line | new line", {}),
-        ("perforated | colon", {"perforated colon": "Perforated:"}),
     ],
 )  # fmt: skip
 def test_pauses_and_segments(spoken, segments):
@@ -324,37 +304,10 @@ def test_parts_switched_off(off, written):
     assert make_dictation(off=off).write(f"{spoken} new paragraph yes") == written
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("unit: {}", ":1: there is no section 'unit'"), ("rules: {a b: c}\nunits: [mg]", ":2: units: a map"),
-        ("names: [a\n", ": is not YAML"), ("", ": holds no grammar"), ("? [a, b]\n: c", ":1: a text is exp"),
-        ("labels: type", ":1: a list of words"), ("rules: {a: [b]}", ":1: a text"),
-        ("names: [' ']", ":1: a text"), ('commands:\n  "\\n": x', ":2: a word"),
-        ("rules:\n  '{n} mg': '{number} mg'", ":2: '{n} mg' and '{number} mg' need {number}, as a word"),
-    ],
-)  # fmt: skip
-def test_faults_of_rules(tmp_path, text, message):
-    rules = tmp_path / "clinic.yaml"
-    rules.write_text(text)
-    with pytest.raises(UserError, match=re.escape(f"{rules}{message}")):
-        make_dictation(rules)
-
-
-def test_faults_of_options(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere.yaml: cannot be read: No such file or directory \(a YAML"):
-        make_dictation(tmp_path / "nowhere.yaml")
-    with pytest.raises(UserError, match="`dictation_off`: 'perod' is no part and no command"):
-        make_dictation(off="perod")
-
-
 def test_the_command(run_command, tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("no fever full stop five grams\n\nyes new paragraph no\n")
     done = run_command("dictation", "--raw", notes)
     assert done.out == "no fever full stop five grams\tNo fever. 5 g\n\t\nyes new paragraph no\tYes⏎⏎No\n"
-    missing = run_command("dictation", "none.txt")
-    hint = "(a text file, or - for stdin)"
-    assert missing.err == f"error: none.txt: cannot be read: No such file or directory {hint}\n"
-    latin = run_command("dictation", stdin="café full stop\n".encode("latin-1"))
-    assert latin.err == "error: stdin: not UTF-8 (convert it, for example with iconv -f LATIN1)\n"
+    assert "not UTF-8" in run_command("dictation", stdin="café full stop\n".encode("latin-1")).err
+    assert "'perod'" in run_command("dictation", notes, "--dictation-off", "perod").err

@@ -10,7 +10,6 @@ from corpus_files import content
 
 from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
 
 RECIPE = "barista_orders"
 MODULES = ("prepare", "grammar", "terms")
@@ -89,19 +88,6 @@ def test_all_sentences_of_an_order(local):
     assert local.grammar.nearest(coffee, "i want dark roast coffee") == "i want dark roast coffee"
 
 
-def test_an_order_that_the_grammar_lacks_is_named(local, copy, tmp_path):
-    labels = json.loads((copy / "data/label/label.json").read_text())
-    for slots, fault in (
-        ({"coffeeDrink": "latte", "cup": "big"}, "the slot 'cup' is not one of size, roast"),
-        ({"size": "small"}, "there is no coffeeDrink"),
-    ):
-        labels[f"{uuid(1)}.wav"]["slots"] = slots
-        (copy / "data/label/label.json").write_text(json.dumps(labels))
-        message = rf"label\.json: {uuid(1)}\.wav: {fault}.* \(correct it, or take it out\)"
-        with pytest.raises(UserError, match=message):
-            local.prepare.main(copy, tmp_path / "out")
-
-
 # ---- the tiny corpus, without transcripts: the base listens
 
 
@@ -143,34 +129,6 @@ def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
         "cream\tmilk\tonly in test\niced mocha\tdrink\tonly in test\nmedium\tsize\tonly in test\n"
         "medium roast\troast\tonly in test\nmocha\tdrink\tonly in test\nsugar\tsugar\n"
     )
-
-
-def test_agreement_of_narrowing_with_the_transcripts(local, copy, tmp_path, capsys):
-    local.prepare.main(with_transcripts(copy), tmp_path / "out")
-    (tmp_path / "decoded").mkdir()
-    (tmp_path / "decoded/text").write_text(
-        f"{uuid(2)} get me an iced mockha with cream and sugar\n"
-        f"{uuid(5)} may i have a medium rost medium mocha\n"
-    )
-    capsys.readouterr()
-    local.grammar.main(tmp_path / "out/test", tmp_path / "decoded", tmp_path / "agreement")
-    first = capsys.readouterr().out
-    assert "transcripts.tsv in 1 of 2 orders (50.0 %); 2 of 17 words differ (11.8 %).\n" in first
-    other = "'may i have a medium roast medium mocha', not 'may i have a medium medium roast mocha'"
-    assert (tmp_path / "agreement").read_text() == f"{first}{uuid(5)}: {other}\n"
-
-
-@pytest.mark.parametrize(
-    ("number", "line", "message"),
-    [
-        (1, "file,split,transcript", r"tsv:1: the columns are not file, split, transcript"),
-        (3, "a.wav\tdev\tbrew a coffee", r"tsv:3: not a file, train or test, a transcript"),
-        (4, f"{uuid(2)}.wav\ttest\tget me tea", r"tsv:4: 'get me tea' is no sentence of the grammar"),
-    ],
-)
-def test_a_broken_table_of_transcripts_is_named(local, copy, tmp_path, number, line, message):
-    with pytest.raises(UserError, match=message):
-        local.prepare.main(with_transcripts(copy, (number, line)), tmp_path / "out")
 
 
 # ---- the real corpus

@@ -59,26 +59,6 @@ def test_rows_of_an_earlier_run_stand_beside_those_of_this_run(local, exp):
     assert (exp / "figures/methods.csv").read_text().count("\n") == 5
 
 
-def test_a_learning_curve_has_the_seeds_and_all_of_train(local, exp):
-    for seed, system in enumerate(("ia3_plus_seed1", "head_seed1"), 1):
-        shutil.copytree(exp / system, exp / f"curve/ia3_plus_5_seed{seed}")
-    local.study.write_tables(exp, ["ia3_plus"], None, 2, ["5"])
-    assert (exp / "methods.md").read_text().splitlines()[-5:] == [
-        "| minutes of train | ia3_plus: test WER %, median (range of seeds) |",
-        "| --- | ---: |",
-        "| 0 (the base) | 50.0 |",
-        "| 5 | 31.2 (25.0 to 37.5) |",
-        "| all | 31.2 (25.0 to 37.5) |",
-    ]
-    # Another machine measures on: the curve goes with the rows.
-    shutil.copy(exp / "methods.json", exp / "earlier.json")
-    for seed in (1, 2):
-        (exp / f"curve/ia3_plus_5_seed{seed}").rename(exp / f"curve/ia3_plus_20_seed{seed}")
-    local.study.write_tables(exp, ["ia3_plus"], exp / "earlier.json", 2, ["20"])
-    assert "| 5 | 31.2 (25.0 to 37.5) |\n| 20 | 31.2 (25.0 to 37.5) |" in (exp / "methods.md").read_text()
-    assert (exp / "figures/curves.svg").is_file()
-
-
 def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
     """Most stages with IA³, in a folder whose name a shell would read."""
     corpus = tmp_path / "Anna's notes & more"
@@ -94,17 +74,3 @@ def test_a_run_on_kaldi_directories(run_recipe, tmp_path, random_base):
         done = run_recipe(RECIPE, *options, "--stage", stages[0], "--stop-stage", stages[1])
         assert done.returncode == 0, done.stdout + done.stderr
     assert "| ia3 | " in done.stdout and "| base | " in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--methods", "ia4"), "--methods: no method ia4 (there are bitfit bottleneck"),
-        (("--out-of-domain", "none"), "--out-of-domain none: the table shows"),
-        (("--task", "notes"), "argument --task: invalid choice: 'notes'"),
-        (("--rates", "full=fast"), "--rates takes METHOD=RATE, as 'full=1e-4', not 'full=fast'"),
-    ],
-)
-def test_what_can_not_be_meant_is_refused(run_recipe, tmp_path, options, message):
-    done = run_recipe(RECIPE, "--corpus", str(tmp_path), "--work-dir", str(tmp_path), *options)
-    assert done.returncode in (1, 2) and message.removeprefix("argument ") in done.stderr

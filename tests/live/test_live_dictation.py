@@ -57,30 +57,6 @@ def test_final_texts_join_to_the_text_of_the_whole(pieces):
         assert (event.start, event.end) == (event.words[0].start, event.words[-1].end)
 
 
-def test_a_text_is_final_once_nothing_behind_it_can_change_it():
-    dictation = PostProcessed(DICTATION, partials=True)
-    first, second, third, fourth = recognized(
-        "no fever", "full stop the dose is five hundred", "milligrams", "he has no cough"
-    )
-    assert [*dictation.events([StreamEvent("no fe", 0, 0.6, False)])] == [StreamEvent("No fe", 0, 0.6, False)]
-    assert [*dictation.events([first])] == [StreamEvent("No fever", 0, 1.0, False)]
-    events = [*dictation.events([second])]
-    assert [(e.text, e.start, e.end, e.final) for e in events] == [
-        ("No fever.", 0.0, 3.0, True),
-        ("The dose is five hundred", 3.0, 5.5, False),
-    ]
-    partial = StreamEvent("milli", 6.5, 7.0, False)
-    assert [e.text for e in dictation.events([partial])] == ["The dose is five hundred milli"]
-    assert [e.text for e in dictation.events([third])] == ["The dose is 500 mg"]
-    assert [*dictation.events([partial])] and not [*dictation.events([partial])]  # told once
-    events = [*dictation.events([fourth])]
-    assert [(e.text, e.raw_text, e.final) for e in events] == [
-        ("The dose is 500 mg", "the dose is five hundred milligrams", True),
-        ("he has no cough", None, False),
-    ]
-    assert [e.text for e in dictation.flush()] == ["he has no cough"]
-
-
 def test_dictated_line_breaks_are_printed():
     output = LiveOutput(io.StringIO(), "dictation")
     output.show(final_events(["pressure of two", "new line", "review", "new paragraph next visit"]))

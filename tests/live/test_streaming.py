@@ -101,14 +101,6 @@ def test_pieces_end_in_pauses_and_hold_the_speech(recognizer):
     assert all(a.end <= b.start for a, b in pairwise(finals(events)))
 
 
-def test_words_of_final_texts_have_their_times_in_the_stream(recognizer):
-    for event in run(StreamingRecognizer(recognizer, with_words=True), sentences(), 16_000):
-        assert [word.text for word in event.words] == (event.text.split() if event.final else [])
-        times = [time for word in event.words for time in (word.start, word.end)]
-        assert times == sorted(times)
-        assert all(event.start - 1e-6 <= time <= event.end + 1e-6 for time in times)
-
-
 # ---- partial texts
 
 
@@ -166,11 +158,3 @@ def test_memory_and_work_are_bounded(recognizer, monkeypatch):
     window = CONTEXT_SECONDS + RIGHT_SECONDS + PARTIAL_SECONDS + 0.2
     assert max(computed) <= max(window, recognizer.max_seconds) * SAMPLE_RATE
     assert sum(computed) <= (window / PARTIAL_SECONDS + 1) * 61 * SAMPLE_RATE
-
-
-def test_silence_is_no_text_and_after_the_end_a_new_stream_begins(recognizer):
-    stream = StreamingRecognizer(recognizer)
-    for quiet in (np.zeros(20 * SAMPLE_RATE, np.float32), silence(20)):
-        assert run(stream, quiet, 1600) == []
-    first = run(stream, sentences(), 1600)
-    assert run(stream, sentences(), 37_000)[-1] == first[-1] and stream.flush() == []

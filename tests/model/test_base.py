@@ -1,9 +1,6 @@
 """base: found, fingerprinted, and a row alone equals that row in a batch, for each architecture."""
 
-import json
-
 import pytest
-import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import attach_random, noise_waves, tiny
@@ -11,14 +8,14 @@ from tiny_models import attach_random, noise_waves, tiny
 from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.record import same_base
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import Classifier, make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import GreedySearch
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.feature_cache import frozen_depth
 
 # ---- alone = in a batch
 
@@ -71,45 +68,15 @@ def test_what_augmentation_allows_to_be_computed_once(tiny_base, options, depth)
     assert frozen_depth(base) == depth
 
 
-def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path):
-    base, utterances = tiny_base(), []
-    for i, wave in enumerate(noise_waves(0.5, 0.5, 0.5)):
-        soundfile.write(tmp_path / f"{i}.wav", wave, 16_000, subtype="FLOAT")
-        # The ids of train and dev may coincide.
-        utterances.append(Utterance("u", "s", "u", str(tmp_path / f"{i}.wav")))
-    size = base.features(noise_waves(0.5)[0]).nbytes
-    cache = FeatureCache(base, None, 2 * size)
-    first = [cache.get(u) for u in utterances]
-    assert [key[0] for key in cache.stored] == [u.source for u in utterances[:2]]
-    assert cache.stored_bytes == 2 * size and not torch.equal(*first[:2])
-    off = FeatureCache(base, None, 0)
-    for utterance, features in zip(utterances, first, strict=True):
-        assert torch.equal(cache.get(utterance), features) and torch.equal(off.get(utterance), features)
-    assert not off.stored
-    assert len(cache.get(utterances[0], 0.5)) > 1.9 * len(first[0])
-
-
 # ---- found, or not
 
 
-def test_a_folder_in_the_hubs_format(tiny_model, processor, tmp_path):
-    model = tiny_model("hubert")
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    base = load_base(tmp_path)
-    assert base.fingerprint == fingerprint(model)
-    assert base.vocabulary.blank == 0
-    assert not base.model.training and not any(p.requires_grad for p in base.model.parameters())
-
-
 def test_bases_that_are_none(tiny_model, processor, tmp_path):
-    with pytest.raises(
-        BaseError, match=r"no base 'nobody/nothing': it is not mini, there is no folder .*nobody/nothing"
-    ):
+    with pytest.raises(BaseError, match="no base 'nobody/nothing'"):
         load_base("nobody/nothing")
-    with pytest.raises(BaseError, match="holds no CTC model that transformers can load"):
+    with pytest.raises(BaseError, match="holds no CTC model"):
         load_base(tmp_path)
-    with pytest.raises(BaseError, match="`dtype` is 'int4', not one of float32"):
+    with pytest.raises(BaseError, match="`dtype` is 'int4'"):
         load_base(tmp_path, dtype="int4")
     with pytest.raises(BaseError, match="not a CTC model with a tokenizer"):
         make_base(tiny_model().wav2vec2, processor, "body alone")
@@ -130,13 +97,6 @@ def test_a_checkpoint_that_lacks_a_tensor(tiny_folder):
         load_base(tiny_folder)
 
 
-def test_a_checkpoint_of_an_attached_model_is_refused(tiny_model, tiny_folder):
-    """transformers would leave the vectors out without a word."""
-    attach(tiny_model()).save_pretrained(tiny_folder)
-    with pytest.raises(BaseError, match=r"holds IA³ vectors beside its weights.*adapters export"):
-        load_base(tiny_folder)
-
-
 def test_logits_are_without_dropout_and_masks_in_train_mode_too(tiny_base):
     base = tiny_base(mask_time_prob=0.5, hidden_dropout=0.5)
     several = noise_waves(1.0)
@@ -144,18 +104,6 @@ def test_logits_are_without_dropout_and_masks_in_train_mode_too(tiny_base):
     base.model.train()
     assert torch.equal(base.logits(several)[0], expected)
     assert base.model.training and base.logits([]) == []
-
-
-def test_word_pieces_that_the_tokenizer_cannot_cut_are_refused(tiny_model, processor, tmp_path):
-    """They would be learnt letter by letter, and dropped from what the base says."""
-    pieces = [f"▁{a}{b}" for a in "abcdefgh" for b in "nrst"] + ["er", "ing", "tion"]
-    tokens = processor.tokenizer.get_vocab() | {piece: 29 + n for n, piece in enumerate(pieces)}
-    (tmp_path / "vocab.json").write_text(json.dumps(tokens))
-    names = {"pad_token": "<pad>", "unk_token": "<pad>", "bos_token": None, "eos_token": None}
-    tokenizer = type(processor.tokenizer)(str(tmp_path / "vocab.json"), **names)
-    both = type(processor)(processor.feature_extractor, tokenizer)
-    with pytest.raises(BaseError, match=r"medasr: .*writes word pieces \(er, ing, tion, …\), and its"):
-        make_base(tiny_model(), both, "medasr")
 
 
 def test_pickled_weights_are_not_opened(tiny_folder):
@@ -209,18 +157,6 @@ def test_the_fingerprint_of_an_old_checkpoint(tiny_model, tmp_path):
     assert any(key.endswith("weight_g") for key in tensors)
     save_file(tensors, file, {"format": "pt"})
     assert fingerprint(AutoModelForCTC.from_pretrained(tmp_path)) == fingerprint(model)
-
-
-def test_the_digest_does_not_depend_on_threads():
-    """A weight norm is folded with other roundings by other numbers of threads: adapters would be refused."""
-    threads, digests = torch.get_num_threads(), set()
-    try:
-        for number in (1, 2, 3):
-            torch.set_num_threads(number)
-            digests.add(load_base("mini").fingerprint["sha256"])
-    finally:
-        torch.set_num_threads(threads)
-    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.errors import SearchError
 from ia3_speech.model.hypotheses import GreedySearch, TimedWord, collapse
 
 SYMBOLS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
@@ -71,11 +70,3 @@ def test_symbols_beyond_the_vocabulary_say_nothing_and_the_blank_is_the_vocabula
     shifted = Vocabulary({"a": 0, "b": 1, "|": 2, "<pad>": 3}, blank=3, delimiter="|")
     logits = np.eye(4, dtype=np.float32)[[0, 3, 0, 2, 1, 1, 3]]
     assert GreedySearch(shifted)(logits).text == "aa b"
-
-
-def test_what_cannot_be_read(vocabulary):
-    logits = logits_of("abc")
-    logits[1, 5] = np.nan
-    for broken in (logits, torch.from_numpy(logits)):
-        with pytest.raises(SearchError, match="the model's output holds NaN"):
-            GreedySearch(vocabulary)(broken)

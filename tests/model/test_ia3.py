@@ -10,8 +10,8 @@ from ia3_speech import attach, detach, load_adapter, merge, save_adapter, unmerg
 from ia3_speech.adapters.record import read_metadata
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config, format_layers
-from ia3_speech.model.attach import is_attached, trainable
-from ia3_speech.model.ia3 import parameter_table, vectors
+from ia3_speech.model.attach import is_attached
+from ia3_speech.model.ia3 import vectors
 
 # ---- identity, and back
 
@@ -76,14 +76,6 @@ def test_detached_the_model_trains_as_it_did(tiny_model):
     assert {name for name, p in model.named_parameters() if p.requires_grad} == wanting
 
 
-def test_attaching_in_inference_mode_works(tiny_model):
-    model = tiny_model()
-    with torch.inference_mode():
-        attach(model, IA3Config(("key", "ffn")))
-    model(torch.zeros(1, 16_000)).logits.sum().backward()
-    assert all(p.grad is not None for _, p in trainable(model))
-
-
 def test_an_adapter_of_a_compiled_model(tiny_model, tmp_path):
     """Its architecture is the model's; and what was compiled before the adapter came does not hide it."""
     compiled = torch.compile(tiny_model(), backend="eager")
@@ -100,34 +92,6 @@ def test_an_adapter_of_a_compiled_model(tiny_model, tmp_path):
     assert torch.equal(probe_logits(compiled), plain)
     again = load_adapter(compiled, tmp_path / "a")
     assert again is compiled and torch.equal(probe_logits(again), changed)
-
-
-def test_an_adapter_of_a_model_whose_layers_are_compiled(tiny_model, tmp_path):
-    """torch would go on with what it traced before there were vectors."""
-    model = tiny_model().requires_grad_(False)  # else it notices that `attach` freezes parameters
-    attach(model, IA3Config(("key", "ffn")))
-    random_vectors(model)
-    changed = probe_logits(model)
-    save_adapter(model, tmp_path / "a")
-    detach(model)
-    for layer in model.wav2vec2.encoder.layers:
-        layer.compile(backend="eager")
-    plain = probe_logits(model)
-    assert torch.equal(probe_logits(load_adapter(model, tmp_path / "a")), changed)
-    assert torch.equal(probe_logits(detach(model)), plain)
-
-
-def test_the_table_before_training(tiny_model):
-    model = attach(tiny_model(), IA3Config(("ffn", "key", "value"), "0,2"))
-    base = sum(p.numel() for p in model.parameters()) - 224
-    share = [f"{n / base:.4%}" for n in (64, 64, 96, 224)]
-    assert parameter_table(model) == (
-        "placement  layers  parameters  share of the base\n"
-        f"key        0,2             64  {share[0]}\n"
-        f"value      0,2             64  {share[1]}\n"
-        f"ffn        0,2             96  {share[2]}\n"
-        f"all                       224  {share[3]} of {base:,}"
-    )
 
 
 # ---- where
@@ -174,20 +138,7 @@ def test_a_base_that_computes_around_a_module_is_refused_and_left_as_it_was(tiny
         return torch.nn.functional.linear(inner, layer.output_dense.weight, layer.output_dense.bias)
 
     layer.forward = around
-    with pytest.raises(
-        AdapterError, match=r"1 of 9 IA³ vectors .*layers\.1\.feed_forward\.output_dense\.ia3_ffn "
-    ):
+    with pytest.raises(AdapterError, match=r"1 of 9 IA³ vectors .*layers\.1\.feed_forward\.output_dense"):
         attach(model, IA3Config(("key", "value", "ffn")))
     assert not is_attached(model) and not vectors(model)
     attach(model, IA3Config(("key", "value")))
-
-
-def test_a_detached_gradient_is_found(tiny_model):
-    model = tiny_model()
-    attention = model.wav2vec2.encoder.layers[0].attention
-    attention.out_proj.forward = lambda x: torch.nn.functional.linear(
-        x.detach(), attention.out_proj.weight, attention.out_proj.bias
-    )
-    with pytest.raises(AdapterError, match=r"layers\.0\.attention\.k_proj\.ia3_key"):
-        attach(model, IA3Config(("key", "value"), "0"))
-    assert not is_attached(model)

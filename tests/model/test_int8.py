@@ -11,7 +11,7 @@ from ia3_speech import Bank, attach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.errors import AdapterError, UserError
+from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.ia3 import architecture_of, layers_of
 from ia3_speech.model.int8 import Int8Linear, quantize
@@ -65,14 +65,6 @@ def test_its_adapter_is_for_the_base_in_any_precision(tiny_folder, tmp_path, cap
     assert not caplog.text
     recognizer = load(tiny_folder, adapter=tmp_path / "a", dtype="int8").recognizer
     assert isinstance(recognizer.base.model.wav2vec2.encoder.layers[0].attention.k_proj, Int8Linear)
-
-
-def test_what_cannot_be_rounded_is_refused():
-    with pytest.raises(UserError, match="WavLM's attention uses its weights without calling the modules"):
-        rounded("wavlm")
-    model = tiny("wav2vec2").half()
-    with pytest.raises(UserError, match=r"int8 is for float32 on the CPU, and this base is torch\.float16"):
-        quantize(model, layers_of(model)[1])
 
 
 def test_rows_in_int8_are_independent_of_their_batch(base_folder, shared_data):

@@ -2,14 +2,12 @@
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny_models import TINY, noise_waves, tiny, tiny_processor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ia3_speech import attach, load_base
 from ia3_speech.model import ia3
@@ -61,23 +59,6 @@ def test_bfloat16_in_the_layers_of_every_kind(processor, name):
     assert torch.cosine_similarity(plain, fast, dim=0) > 0.9 and not torch.equal(plain, fast)
 
 
-def test_attention_stays_in_bfloat16_beside_a_padded_row():
-    """The mask, which is added to its scores, does not make them float32."""
-
-    class Softmaxes(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if function is torch.ops.aten._softmax.default:
-                seen.append(args[0].dtype)
-            return function(*args, **(kwargs or {}))
-
-    base, seen = load_base("mini"), []
-    base.precision = "bf16"
-    with Softmaxes():
-        rows = base.logits(noise_waves(1.0, 0.7))
-    assert set(seen) == {torch.bfloat16}
-    assert all(bool(row.isfinite().all()) for row in rows)
-
-
 def test_auto_is_bfloat16_where_it_is_faster_here(monkeypatch):
     """By what was measured once, and stands in the user's cache: a flag of the processor says little."""
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
@@ -90,46 +71,15 @@ def test_auto_is_bfloat16_where_it_is_faster_here(monkeypatch):
     for seconds, expected in (([2.3, 3.9], "no"), ([1.0, 0.95], "no"), ([1.0, 0.5], "bf16")):
         cache.write_text(json.dumps({what: seconds, "another": [1.0, 1.0]}))
         assert choose_precision("auto", model)[0] == expected
-    for damaged in ("", "[]", f'{{"{what}": [1.0]}}', f'{{"{what}": ["x", null]}}'):
+    for damaged in ("", "[]", f'{{"{what}": ["x", null]}}'):
         cache.write_text(damaged)
         choose_precision("auto", model)
         assert json.loads(cache.read_text())[what][0] > 0
-    cache.unlink()
-    cache.mkdir()  # nothing can be written there
-    assert choose_precision("auto", model)[0] in ("no", "bf16")
     assert [choose_precision(given, model)[0] for given in ("no", "bf16")] == ["no", "bf16"]
     assert choose_precision("auto", model, "int8")[0] == "no"
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
     assert choose_precision("auto", model) == ("no", "cpu has no instructions for bfloat16")
-
-
-def test_nothing_is_left_behind():
-    base = load_base("mini")
-    wave = noise_waves(0.5)
-    before = base.logits(wave)[0]
-    base.precision = "bf16"
-    assert not torch.equal(before, base.logits(wave)[0])
-    layer = ia3.layers_of(base.model)[1][0]
-    handle = layer.register_forward_hook(lambda *_: 1 / 0)  # in the middle of a pass
-    with pytest.raises(ZeroDivisionError):
-        base.logits(wave)
-    handle.remove()
-    assert not torch.is_autocast_enabled("cpu")
-    assert base.model.config._attn_implementation == "sdpa"
-    base.precision = "no"
-    assert torch.equal(before, base.logits(wave)[0])
-
-
-def test_threads_compute_in_bfloat16_side_by_side():
-    """Each pass has its own configuration, which says how attention is computed."""
-    base = load_base("mini")
-    base.precision = "bf16"
-    waves = [noise_waves(seconds) for seconds in (0.5, 3.0, 1.0, 2.0)]
-    alone = [base.logits(wave)[0] for wave in waves]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda n: base.logits(waves[n % 4])[0], range(40)))
-    assert all(torch.equal(logits, alone[n % 4]) for n, logits in enumerate(found))
 
 
 @pytest.mark.parametrize("padding", [0, 5, 128, 256, 400])

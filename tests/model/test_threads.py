@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tiny_models import attach_random, noise_waves, tiny, tiny_processor
+from tiny_models import noise_waves, tiny, tiny_processor
 
-from ia3_speech import Bank, load, load_base, save_adapter
+from ia3_speech import Bank
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.architectures import IA3Config
@@ -63,20 +63,6 @@ def wrong_results(base) -> int:
         return a == b if isinstance(a[0], str) else all(map(torch.equal, a, b))
 
     return sum(not equal(result, alone[number % 18]) for number, result in enumerate(together))
-
-
-def test_four_threads_each_with_its_requests_adapter(tiny_folder, tmp_path, one_thread_each):
-    names = [None, *(str(tmp_path / name) for name in ("a", "b")), f"{tmp_path / 'a'}:0.5"]
-    for seed, name in enumerate(names[1:3], 1):
-        save_adapter(
-            attach_random(load_base(tiny_folder).model, "key", "ffn", seed=seed, low=-20, high=20), name
-        )
-    asr, wave = load(tiny_folder), WAVES[1]
-    alone = [load(tiny_folder, adapter=name).transcribe(wave).text for name in names]
-    assert len(set(alone)) > 2
-    with ThreadPoolExecutor(THREADS) as pool:
-        together = list(pool.map(lambda n: asr.transcribe(wave, adapter=names[n % 4]).text, range(CALLS)))
-    assert together == [alone[n % 4] for n in range(CALLS)]
 
 
 @pytest.mark.parametrize("train", [False, True])

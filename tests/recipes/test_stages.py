@@ -35,33 +35,19 @@ def located(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--grid", "clip=1", "--curve", "1"), "--grid goes alone: study what it finds best in another run"),
-        (("--curve", "1 two"), "--curve takes numbers such as 0.5, not 'two'"),
-        (("--average", "true"), "--average takes the mean of several seeds: give --seeds 3"),
-        (("--variants", "clip=1"), "--trade-off and --variants need out-of-domain speech: give --out"),
-        (("--variants", "clip 1"), "--variants takes OPTION=NUMBER,NUMBER, as 'replay-weight=1,3 layers"),
-        (("--test-sets", "test out_of_domain"), "--test-sets: no set can be called out_of_domain"),
-        (("--lm", "none.arpa"), "--lm none.arpa: no such file (own, none, or ARPA files and texts)"),
-        (("--hotwords", "absent.txt"), "--hotwords absent.txt: no such file (own, none, or a file with"),
-        (("--lm", "none", "--hotwords", __file__), "--hotwords FILE needs a language model, and --lm"),
-        (("--replay", "absent"), "--replay absent: no data directory with a wav.scp (shipped, none, or a D"),
-        (("--train-config", "none.yaml"), "there is no configuration none.yaml"),
-        (("--init-adapter", "x", "--init-name", "base"), "--init-name can't be base: something else"),
-        (("--stop-stage", "validate"), "--stop-stage must be a number from 4 on, not 'validate'"),
-        (("--stage", "6", "--stop-stage", "5"), "--stop-stage must be a number from 6 on, not '5'"),
-        (("--corpus-name", "../x"), "--corpus-name is the name of a folder below data/ and exp/, not '../x'"),
-        (("--corpus", "data/x"), "data/x is the corpus itself (give another --corpus-name or --work-dir)"),
-        (("word",), "unexpected argument 'word' (--help lists the options)"),
-        *(
-            (
-                ("--corpus-name", name),
-                f"the path data/{name} contains {sign} (give another --corpus-name or --work-dir)",
-            )
-            for name, sign in (("R&D", "&"), ("anna's", "'"), (r"a\b", "\\"), ("x]", "]"), ("a b", "a space"))
-        ),
-        (("--system", "x;y"), "the path x;y contains ; (rename it"),
-        (("--init-adapter", "anna$(id)"), "the path anna$(id) contains $ (rename it"),
-        (("--lm", "$(id).arpa"), "the path $(id).arpa contains $ (rename it"),
+        (("--grid", "clip=1", "--curve", "1"), "--grid goes alone"),
+        (("--curve", "1 two"), "--curve takes numbers"),
+        (("--variants", "clip=1"), "--trade-off and --variants need out-of-domain speech"),
+        (("--lm", "none.arpa"), "--lm none.arpa: no such file"),
+        (("--lm", "none", "--hotwords", __file__), "--hotwords FILE needs a language model"),
+        (("--replay", "absent"), "--replay absent: no data directory"),
+        (("--stage", "6", "--stop-stage", "5"), "--stop-stage must be a number from 6 on"),
+        (("--corpus-name", "../x"), "--corpus-name is the name of a folder"),
+        (("--corpus", "data/x"), "data/x is the corpus itself"),
+        (("word",), "unexpected argument 'word'"),
+        (("--corpus-name", "R&D"), "the path data/R&D contains &"),
+        (("--corpus-name", "a b"), "the path data/a b contains a space"),
+        (("--init-adapter", "anna$(id)"), "the path anna$(id) contains $"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_and_nothing_made(located, options, message, tmp_path):
@@ -70,9 +56,7 @@ def test_what_can_not_be_meant_is_refused_and_nothing_made(located, options, mes
     assert not (tmp_path / "exp").exists()
 
 
-@pytest.mark.parametrize(
-    "speaker", ["$x", "`x`", "a;b", "a&", "a|b", "it's", 'a"b', "-rf", "..", "a/b", "J_JOB", "{a,b}", "a*"]
-)
+@pytest.mark.parametrize("speaker", ["$x", "`x`", "a;b", "it's", 'a"b', "-rf", "..", "J_JOB", "{a,b}"])
 def test_speakers_are_plain_words(tmp_path, speaker):
     """In the second table; those of the first, among them letters beyond ASCII, are."""
     (tmp_path / "a").write_text("a-1 Zoë_1.x-a@k\n")
@@ -91,24 +75,6 @@ def test_two_runs_in_one_folder_wait_for_each_other(tmp_path):
     assert second.stdout.readline() == "waiting for another run that is still at work in exp\n"
     assert first.communicate("\n")[0] == "done\n"
     assert second.communicate("\n")[0] == "at work\ndone\n"
-
-
-def test_where_a_path_of_the_line_is_meant(tmp_path):
-    for folder in ("stood/data/notes", "stood/mini", "recipe/recordings"):
-        (tmp_path / folder).mkdir(parents=True)
-    script = f"""
-    IA3_SPEECH_START_DIR={tmp_path}/stood IA3_SPEECH_ROOT=/root
-    . {RECIPES}/utils/stages.sh
-    for path in data/notes data/notes:40 /data/notes recordings mini facebook/wav2vec2-base "" .; do
-      from_start "$path"
-    done
-    """
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path / "recipe", capture_output=True, text=True)
-    notes = f"{tmp_path}/stood/data/notes"
-    assert done.stdout.split("\n") == [
-        notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
-        f"{tmp_path}/stood", "",
-    ]  # fmt: skip
 
 
 def test_a_step_shows_progress_as_it_comes_where_there_is_no_terminal(tmp_path):

@@ -1,7 +1,5 @@
 """The parts of the report: pictures and players; formats by exact strings."""
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -10,10 +8,6 @@ from hypothesis import strategies as st
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.charts import (
-    Axis,
-    Point,
-    Series,
-    draw_texts,
     round_ticks,
     scatter_before_and_after,
 )
@@ -64,22 +58,7 @@ def test_links_are_quoted(tmp_path, name, link):
     assert linked_audio([utterance(file, 1.5, 3.25)], tmp_path) == {"a": link + "#t=1.5,3.25"}
 
 
-def test_what_has_no_link(tmp_path):
-    (tmp_path / "a.sph").write_bytes(b"")
-    (tmp_path / "folder.wav").mkdir()
-    sources = ["", "cat a.wav |", tmp_path / "none.wav", tmp_path / "a.sph", tmp_path / "folder.wav"]
-    assert linked_audio([utterance(source, name=str(n)) for n, source in enumerate(sources)], tmp_path) == {}
-
-
 def test_pipes_run_only_where_allowed(tmp_path, caplog):
     touched = tmp_path / "touched"
     assert embedded_audio([utterance(f"touch {touched} |")], allow_pipes=False) == {}
     assert not touched.exists() and "is a shell command (pass `allow_pipes`" in caplog.text
-
-
-def test_texts_of_dots_lie_on_no_other_text():
-    axis = Axis("x", 0, 1, [])
-    points = [Point(0.5, 0.5 + step / 100, text="lora_r16") for step in range(3)]
-    texts = [str(shape) for shape in draw_texts([Series(points, "system", line=False)], axis, axis)]
-    places = {(re.search('y="([^"]*)"', text)[1], re.search('anchor="([^"]*)"', text)[1]) for text in texts}
-    assert len(places) == 3 and {anchor for _, anchor in places} == {"start", "end"}

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -89,42 +88,18 @@ def test_the_numbers_are_those_of_score(recipe):
     assert "6 utterances of 3 speakers · 16 words · ia3_plus_seed1 compared with base" in text
 
 
-@pytest.mark.parametrize(("speakers", "style"), [(3, "open"), (12, "better")])
-def test_changes_of_few_speakers_are_not_coloured(tmp_path, speakers, style):
-    texts = {f"s{n:02d}-1": ("a b c", "x y z", "a b c") for n in range(speakers)}
-    page = make_recipe(tmp_path, texts, sound=False).page()
-    classes = {span.get("class") for span in Reading(page).all("span")}
-    assert f"pill {style}" in classes
-    assert ("better" in classes) == (style == "better")
-    assert ("coloured where the interval excludes 0" in page) == (style == "better")
-
-
-def test_the_title_is_the_adapter_and_the_corpus(recipe):
-    assert "<title>ia3_plus_seed1, tested on test</title>" in recipe.page()
-    add_extras(recipe)
-    file = recipe.exp / "ia3_plus_seed1/adapter/ia3_speech.json"
-    record = {"labels": {}, "base": "mini", "training": {"data": "/home/ann/data/orders/train"}}
-    file.write_text(json.dumps(record))
-    assert "<title>IA³ adapter trained on orders, tested on test</title>" in recipe.page()
-    file.write_text(json.dumps(record | {"labels": {"accent": "scottish"}}))
-    assert "<title>IA³ adapter: accent scottish, tested on test</title>" in recipe.page()
-
-
 def test_how_it_was_decoded(recipe):
     """decode.json of the base, and of a sum of adapters; decoded by another tool there is none."""
     record = {"command": "python -m x", "base": {"name": "mini", "sha256": "0123456789abcdef"}}
     record |= {"adapter": None, "audio_seconds": 6.0, "real_time_factor": 0.1, "device": "cpu"}
     record |= {"dtype": "float32", "versions": {"python": "3.11"}}
     (recipe.base / "decode.json").write_text(json.dumps(record))
-    text = Reading(recipe.page()).text
-    assert "base mini 0123456789ab adapter none audio 6 s, real-time factor 0.1" in " ".join(text.split())
-    assert f"by another tool, into {recipe.adapted}" in text
-    terms = [{"name": name, "sha256": "f" * 64, "weight": 0.5} for name in ("accent", "medical")]
-    (recipe.adapted / "decode.json").write_text(
-        json.dumps(record | {"adapter": {"name": "sum", "terms": terms}})
-    )
     text = " ".join(Reading(recipe.page()).text.split())
-    assert "adapter accent × 0.5 ffffffffffff medical × 0.5 ffffffffffff" in text
+    assert "base mini 0123456789ab adapter none audio 6 s, real-time factor 0.1" in text
+    terms = [{"name": name, "sha256": "f" * 64, "weight": 0.5} for name in ("accent", "medical")]
+    summed = record | {"adapter": {"name": "sum", "terms": terms}}
+    (recipe.adapted / "decode.json").write_text(json.dumps(summed))
+    assert "adapter accent × 0.5 ffffffffffff medical × 0.5" in " ".join(Reading(recipe.page()).text.split())
 
 
 def test_tables_as_files_replace_their_own_and_no_others(recipe, capsys):
@@ -143,18 +118,12 @@ def test_tables_as_files_replace_their_own_and_no_others(recipe, capsys):
     capsys.readouterr()
     recipe.page()
     assert capsys.readouterr().out.endswith("up to date\n")
-    shutil.rmtree(folder)
-    recipe.page()
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"notes\.txt: is in the way of the report's tables"):
         recipe.page(force=True)
-    (folder / "notes.txt").rename(folder / "mine.csv")
-    folder.with_suffix(".html").unlink()  # then no report owns them
-    with pytest.raises(UserError, match=r"mine\.csv: is in the way of the report's tables"):
-        recipe.page(force=True)
 
 
-def test_figures_and_their_numbers(tmp_path, capsys):
+def test_figures_and_their_numbers(tmp_path):
     """Each chart of the page as files, beside others; many speakers are folded away below one."""
     texts = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
     recipe, folder = make_recipe(tmp_path, texts, sound=False), tmp_path / "figures"
@@ -162,12 +131,10 @@ def test_figures_and_their_numbers(tmp_path, capsys):
     folder.mkdir()
     (folder / "mine.svg").write_text("")
     text = Reading(recipe.page(figures=folder)).text
-    assert "epoch 3 with 42.00 %, the last epoch within one standard error of the lowest, 40.00 %" in text
     assert "Median of the seeds from 47.0 % with 1 minute to 32.0 % with 10 minutes" in text
     assert "scale 0.5: test 40.0 %, out-of-domain speech 25.6 %" in text
-    assert all(f"layer {layer}, key: 5, 25, 50, 75 and 95 % lie below" in text for layer in (0, 1, 10))
-    assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
-    assert "WER by speaker. 20 speakers: 20 better (below the line), 0 equal, 0 worse" in text
+    assert all(f"layer {layer}, key: " in text for layer in (0, 1, 10))
+    assert "20 speakers: 20 better (below the line), 0 equal, 0 worse" in text
     names = {"wer_by_speaker", "training_loss", "dev_wer", "learning_curve", "trade_off", "vectors"}
     suffixes = (".svg", ".csv", ".pdf") if has_cairo() else (".svg", ".csv")
     written = {name + suffix for name in names for suffix in suffixes}
@@ -178,58 +145,23 @@ def test_figures_and_their_numbers(tmp_path, capsys):
         assert file.read_bytes().startswith(b"%PDF")
     assert (folder / "dev_wer.csv").read_text().splitlines()[:2] == ["epoch,CTC loss,dev WER %", "0,,60.0000"]
     assert "spk7,1,2,50.0000,0.0000,-100.0000" in (folder / "wer_by_speaker.csv").read_text()
-    assert (
-        f"{folder}: 6 figures as SVG{' and PDF' if has_cairo() else '; PDF needs'}" in capsys.readouterr().out
-    )
-    legend = (folder / "learning_curve.svg").read_text()
-    assert ">median of the seeds</text>" in legend and 'class="whisker"' in legend
 
 
 # ---- errors
 
 
-def test_what_is_missing_or_does_not_belong_together_is_refused_with_a_hint(recipe, tmp_path):
-    with pytest.raises(UserError, match="there is no such file or folder"):
-        recipe.page(curve=tmp_path / "none.json")
-    with pytest.raises(UserError, match=r"was scored without a baseline \(run .* --baseline"):
+def test_what_is_missing_or_does_not_belong_together_is_refused(recipe, tmp_path):
+    with pytest.raises(UserError, match="was scored without a baseline"):
         main(recipe.data, recipe.base, baseline=recipe.adapted)
     other = make_recipe(tmp_path / "other", {"dan-1": ("no", "no", "no")}, sound=False)
-    with pytest.raises(UserError, match=r"utterance ann-1 .* is not in it \(is it the right set\?\)"):
+    with pytest.raises(UserError, match=r"utterance ann-1 .* is not in it"):
         main(other.data, recipe.adapted)
-    (recipe.data / "utt2ward").write_text("".join(f"{name} icu\n" for name in HEARD))
-    score(recipe.data, recipe.adapted, baseline=recipe.base, replications=10)
-    with pytest.raises(UserError, match=r"or by other labels \(run .*score"):
-        recipe.page()
     write_table(recipe.base / "text", dict.fromkeys(HEARD, "other words"))
     score(recipe.data, recipe.base, replications=10)
     with pytest.raises(UserError, match=r"was scored before .* changed"):
         recipe.page()
     (recipe.adapted / "score.json").unlink()
-    with pytest.raises(UserError, match=r'score.json: is not there \(run "ia3-speech score DATA'):
-        recipe.page()
-
-
-@pytest.mark.parametrize(
-    "name, text, message",
-    [
-        ("curve.json", "{", "is not JSON"),
-        ("curve.json", '{"points": []}', "is not in its format: IndexError"),
-        (
-            "trade_off.json",
-            '{"points": [{"setting": "scale", "wer": 0.3}]}',
-            "is not in its format: KeyError('value')",
-        ),
-        (
-            "ia3_plus_seed1/metrics.jsonl",
-            '{"epoch": 1, "loss": 1}',
-            "is not in its format: KeyError('dev_wer')",
-        ),
-    ],
-)
-def test_damaged_files_are_named(recipe, name, text, message):
-    add_extras(recipe)
-    (recipe.exp / name).write_text(text)
-    with pytest.raises(UserError, match=re.escape(name) + ".*" + re.escape(message)):
+    with pytest.raises(UserError, match=r"score.json: is not there"):
         recipe.page()
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ia3_speech.commands.report import main
-from tests.report.conftest import HEARD, HOSTILE, add_extras, add_searches, make_recipe
+from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe
 from tests.report.webdriver import Browser, found
 
 pytestmark = pytest.mark.skipif(
@@ -61,20 +60,6 @@ def test_sorting_and_filters(opened):
     assert opened.run(IDS) == ["cat-10"]
 
 
-def test_any_two_systems_can_be_compared(browser, tmp_path):
-    recipe = make_recipe(tmp_path, HEARD)
-    main(recipe.data, add_searches(recipe), out=tmp_path / "report.html")
-    browser.open(tmp_path / "report.html")
-    compared = "ia3_plus_seed1 + LM 56.3 %, ia3_plus_seed1 + LM + hot words 37.5 %"
-    assert browser.run(FOUND).endswith(compared)
-    browser.choose("select[data-system='0']", "0")
-    browser.choose("select[data-system='1']", "2")
-    assert browser.run(FOUND).endswith("WER: base 31.3 %, base + LM 25.0 %")
-    browser.choose("#utterance-shown", "better")
-    assert browser.run(IDS) == ["ann-2"]
-    assert browser.complaints() == []
-
-
 def test_words_are_filtered_and_lead_to_their_utterances(opened):
     """Those that hold the whole word, or the words of a term in their order."""
     assert opened.run(WORDS)[:2] == ["no", "metformin"]
@@ -85,13 +70,6 @@ def test_words_are_filtered_and_lead_to_their_utterances(opened):
     opened.click('#word-rows a[data-word="atrial fibrillation"]')
     assert opened.run(IDS) == ["ann-1"] and opened.run("return location.hash") == "#utterances"
     assert opened.run("return document.getElementById('utterance-search').value") == '"atrial fibrillation"'
-
-
-def test_alignments_are_marked(opened):
-    marks = "return [...document.querySelectorAll('#utterance-rows .texts :is(ruby, del, ins)')]"
-    opened.type("#utterance-search", "bob-1")
-    expected = [["RUBY", "metmetformin"], ["INS", "two"], ["RUBY", "daytoday"]]
-    assert opened.run(f"{marks}.map((mark) => [mark.tagName, mark.textContent])") == expected
 
 
 PLAY = """
@@ -121,21 +99,4 @@ def test_nothing_from_the_data_runs(browser, tmp_path):
     assert browser.run("return window.attacked === undefined")
     elements = "document.querySelectorAll('main :is(img, script:not([type]), iframe)')"
     assert browser.run(f"return {elements}.length") == 0
-    assert browser.complaints() == []
-
-
-def test_thousands_of_utterances_come_a_page_at_a_time(browser, tmp_path):
-    many = {
-        f"s{n % 30:02d}-{n:04d}": ("no fever today", "no fever to day", "no fever") for n in range(1, 2001)
-    }
-    recipe = make_recipe(tmp_path, many, sound=False, replications=10)
-    recipe.page()
-    browser.open(recipe.adapted / "report.html")
-    assert len(browser.run(IDS)) == 50
-    browser.click("#utterance-next")
-    position = "return document.getElementById('utterance-position').textContent"
-    assert browser.run(position) == "Page 2 of 40"
-    browser.choose("#utterance-page-size", "200")
-    browser.choose("select[data-label=speaker]", "s07")
-    assert (len(browser.run(IDS)), browser.run(position)) == (67, "Page 1 of 1")
     assert browser.complaints() == []

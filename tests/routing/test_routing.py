@@ -16,7 +16,6 @@ import ia3_speech
 from ia3_speech import Bank, IA3Config, attach, load, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE
-from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -92,19 +91,6 @@ def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
         measure_speech(base, [sound("low", 0)])
 
 
-def test_another_bases_gate_and_a_damaged_one_are_refused(tiny_base, tmp_path):
-    base = tiny_base()
-    write_gate(tmp_path, measure_speech(base, (sound("low", seed) for seed in range(3))))
-    with pytest.raises(UserError, match="is of another base"):
-        read_gate(tmp_path, tiny_base(seed=1).fingerprint, "")
-    tensors = load_file(tmp_path / GATE)
-    save_file(tensors, tmp_path / GATE, {"gate": json.dumps({"schema": 1, "depth": "front_end"})})
-    for content in ((tmp_path / GATE).read_bytes(), b"half"):
-        (tmp_path / GATE).write_bytes(content)
-        with pytest.raises(UserError, match="adapters gate writes it again"):
-            read_gate(tmp_path, base.fingerprint, "")
-
-
 FAULTS = {  # what is wrong with a gate → its tensors and its record, made so
     "channels": lambda tensors, _: tensors.update(mean=np.zeros(12_000, np.float32)),
     "other base": lambda tensors, _: tensors.update({name: tensors[name][:3] for name in tensors}),
@@ -125,16 +111,20 @@ def damage_gate(folder: Path, fault: str) -> None:
     save_file(tensors, folder / GATE, {"gate": json.dumps(record)})
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_an_unusable_gate_is_named_and_left_out(two, fault, caplog):
-    damage_gate(registry.adapters_dir() / "low", fault)
-    tracemalloc.start()
-    assert [term.name for term in load(two, adapter="auto").recognizer.spec.terms] == ["high"]
-    assert tracemalloc.get_traced_memory()[1] < 100e6
-    tracemalloc.stop()
-    assert "low/gate.safetensors: " in caplog.text
-    with pytest.raises(UserError, match="damaged: ia3-speech adapters gate writes it again"):
-        load(two, adapter="auto:low")
+def test_an_unusable_gate_is_named_and_left_out(two, caplog):
+    gate = registry.adapters_dir() / "low" / GATE
+    whole = gate.read_bytes()
+    for fault in FAULTS:
+        gate.write_bytes(whole)
+        damage_gate(gate.parent, fault)
+        caplog.clear()
+        tracemalloc.start()
+        assert [term.name for term in load(two, adapter="auto").recognizer.spec.terms] == ["high"]
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+        tracemalloc.stop()
+        assert "low/gate.safetensors: " in caplog.text
+        with pytest.raises(UserError, match="adapters gate writes it again"):
+            load(two, adapter="auto:low")
 
 
 def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():
@@ -163,7 +153,7 @@ def test_the_front_end_is_computed_once_and_rows_are_as_if_they_were_named(tiny_
     expected, seen, calls = bank.logits(waves, names), [], []
     front_end = bank.base.model.wav2vec2.feature_extractor
     handle = front_end.register_forward_pre_hook(lambda *_: calls.append(1))
-    found = bank.logits(waves, lambda features: seen.extend(features) or names)
+    found = bank.logits(waves, lambda features: seen.extend(features) or [[name] for name in names])
     handle.remove()
     assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
     assert [len(one) for one in seen] == [bank.base.frames(len(wave)) for wave in waves]
@@ -209,9 +199,6 @@ def test_decode_says_what_it_chose_also_in_parts(two, tmp_path, run_command):
     adapter = json.loads((tmp_path / "decoded/decode.json").read_text())["adapter"]
     assert adapter["name"] == "auto" and [term["name"] for term in adapter["terms"]] == ["high", "low"]
     assert run_command(*command).out.endswith("up to date\n")
-    add_gate = ("adapters", "gate", "low", "--data", tmp_path / "low/data")
-    write_data_directory(tmp_path / "low/data", list(read_data_directory(tmp_path / "low/data"))[:15])
-    assert run_command(*add_gate).code == 0 and "up to date" not in run_command(*command).out
 
 
 def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, tmp_path, run_command):
@@ -224,7 +211,8 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     router = load(two, adapter="auto").recognizer
     assert [term.name for term in router.spec.terms] == ["high", "low"]
     for kind in ("low", "high"):
-        [(recognizer, choice)] = router.router([router.base.features(sound(kind, 77))])
+        [candidates] = router.router([router.base.features(sound(kind, 77))])
+        [recognizer], (_, choice) = candidates.recognizers, candidates.choose([], {})
         assert choice.adapter == kind and ("hotwords" in recognizer.search_record) == (kind == "high")
     with pytest.raises(UserError, match=r"^ann: has no gate, .*ia3-speech adapters gate ann --data DIR"):
         load(two, adapter="auto:ann,low")
@@ -234,7 +222,7 @@ def test_who_is_chosen_is_searched_as_registered_and_a_person_only_by_name(two, 
     assert "# ann\n" in card and "what the base's front end makes of 24 utterances" in card
 
 
-def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog):
+def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command):
     with pytest.raises(UserError, match="no adapter to choose from is registered"):
         load(tiny_folder, adapter="auto")
     add_adapter(tiny_folder, "low", 1)
@@ -243,32 +231,11 @@ def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command, caplog
     run_command("adapters", "gate", "low", "--data", data_of(tmp_path / "low", "low"))
     with pytest.raises(UserError, match=r"gate of out-of-domain speech.*FOLDER_OF_THE_BASE"):
         load(tiny_folder, adapter="auto")
-    for names, fault in {
-        "low,nobody": "nobody: no adapter has",
-        "low:0.5+low:0.5": "or a sum",
-        "": "or a sum",
-    }.items():
+    for names, fault in {"low,nobody": "nobody: no adapter has", "low:0.5+low:0.5": "or a sum"}.items():
         with pytest.raises(UserError, match=fault):
             load(tiny_folder, adapter=f"auto:{names}")
-    record = registry.adapters_dir() / "low/ia3_speech.json"
-    ia3s = record.read_text()
-    record.write_text(json.dumps(json.loads(ia3s) | {"config": {"method": "lora"}}))
-    with pytest.raises(UserError, match=r"^low: its method is lora, and auto chooses only among"):
-        load(tiny_folder, adapter="auto:low")
-    record.write_text(ia3s)
     with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
         load("mini", adapter="auto:low")
-    (registry.adapters_dir() / "low" / GATE).write_bytes(b"xx")  # a damaged gate is left out
-    run_command("adapters", "gate", tiny_folder, "--data", tmp_path / "low/data")
-    add_adapter(tiny_folder, "high", 2)
-    run_command("adapters", "gate", "high", "--data", data_of(tmp_path / "high", "high"))
-    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.spec.terms] == ["high"]
-    assert "low/gate.safetensors: " in caplog.text
-    [weights] = tensor_files(registry.adapters_dir() / "high")
-    save_file({name: np.full_like(vector, np.nan) for name, vector in load_file(weights).items()}, weights)
-    run_command("adapters", "gate", "low", "--data", tmp_path / "low/data")
-    assert [term.name for term in load(tiny_folder, adapter="auto").recognizer.spec.terms] == ["low"]
-    assert "high: is not chosen: " in caplog.text
 
 
 def test_real_speech(shared_data, tmp_path, run_command):

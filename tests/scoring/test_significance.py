@@ -103,15 +103,3 @@ def test_the_standard_error_is_the_bootstraps():
     assert standard_error(errors, words) == pytest.approx(drawn, rel=0.03)
     assert standard_error([1, 2], [2, 4]) == 0  # every utterance has the same rate
     assert math.isnan(standard_error([], []))
-
-
-def test_kaldis_bootstrap_over_utterances():
-    errors = np.tile([0, 1, 2, 3], 100)
-    words = np.full(400, 10)
-    bootstrap = utterance_bootstrap(errors, words, errors + 1)
-    assert bootstrap.system.wer == pytest.approx(0.15, abs=0.0005)
-    assert bootstrap.system.margin == pytest.approx(1.96 * errors.std() / 10 / 20, rel=0.05)
-    assert bootstrap.baseline.wer == pytest.approx(0.25, abs=0.0005)
-    assert bootstrap.improvement == 1.0
-    assert utterance_bootstrap(errors, words, errors).improvement == 0.0  # equal is no improvement
-    assert utterance_bootstrap(errors, words).baseline is None

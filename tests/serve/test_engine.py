@@ -13,7 +13,7 @@ from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache
 from ia3_speech.adapters.spec import Term, find_registered
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, QueueHandle
+from ia3_speech.serve.engine import Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 
@@ -80,51 +80,6 @@ def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine
     last_long = max(n for n, batch in enumerate(batches) if 15 in batch)
     assert any(15 in batch for batch in batches[:3]), "and forty short ones do not hold up the recording"
     assert last_long == len(batches) - 1
-
-
-def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
-    lengths = [1, 2, 5, 9, 10, 12, 14, 1.5, 6, 13]
-    futures = [engine.submit(seconds(length), (), QueueHandle(engine)) for length in lengths]
-    bank.go.set()
-    for future in futures:
-        future.result(30)
-    assert sorted(length for batch in bank.batches[1:] for length in batch) == sorted(lengths)
-    for batch in bank.batches:
-        assert max(batch) <= 2 * min(batch) and len(batch) * max(batch) <= 40
-
-
-def test_a_batch_that_is_not_full_waits_until_the_end_and_one_that_is_full_does_not(bank):
-    bank.go.set()
-    engine = make_engine(bank, 3600.0)
-    futures = [engine.submit(seconds(10), (), QueueHandle(engine)) for _ in range(4)]
-    for future in futures:
-        future.result(30)
-    waiting = engine.submit(seconds(10), (), QueueHandle(engine))
-    engine.close()  # computes the waiting pieces, and refuses new pieces
-    assert waiting.result(0) and bank.batches == [[10] * 4, [10]] and not engine.alive
-    for late in (lambda: engine.submit(seconds(1), (), QueueHandle(engine)), lambda: engine.call(int)):
-        with pytest.raises(EngineClosed):
-            late()
-
-
-def test_what_is_cancelled_is_not_computed(engine, bank):
-    turn, result = QueueHandle(engine), []
-
-    def request():
-        with pytest.raises(ClientLeft):
-            turn.logits([seconds(2)] * 3, ())
-        result.append("ended")
-
-    thread = threading.Thread(target=request)
-    thread.start()
-    while len(turn.futures) < 3:
-        thread.join(0.01)
-    turn.cancel()
-    thread.join(30)
-    other = engine.submit(seconds(2.5), (), QueueHandle(engine))
-    bank.go.set()
-    other.result(30)
-    assert result and bank.batches == [[1], [2.5]]
 
 
 def test_a_row_that_fails_fails_alone(engine, bank):

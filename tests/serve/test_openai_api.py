@@ -69,13 +69,6 @@ def test_dictation_is_written_by_the_servers_rules(serving, recordings, offline,
         assert transcribe(client, recordings[1], **asked).text == expected.text
         verbose = transcribe(client, recordings[1], response_format="verbose_json", **asked)
         assert (verbose.text, verbose.raw_text) == (expected.text, spoken)
-        long = tmp_path / "long.wav"  # its line break ends a segment
-        waves = [load_audio(recordings[1]), np.zeros(SAMPLE_RATE, np.float32), load_audio(recordings[0])]
-        soundfile.write(long, np.concatenate(waves), SAMPLE_RATE)
-        whole = transcribe(client, long, **asked).text
-        events = list(transcribe(client, long, stream=True, **asked))
-        deltas = [event.delta for event in events if "delta" in event.type]
-        assert len(deltas) > 1 and "\n" in whole and "".join(deltas) == events[-1].text == whole
 
 
 def test_adapters_sums_and_the_base_share_batches(serving, adapters, recordings, offline):
@@ -93,8 +86,6 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
     """With its own language model, even if the server has none; a sum like the base."""
     options = SearchOptions(lm=MINI / "lm.arpa.gz", lm_weight=0.75)
     registry.register(adapters["medical"], "clinic", search_files=options.stored())
-    wrong = {"lm.json": b"{}", "hotwords.txt": "naïve\n".encode()}
-    registry.register(adapters["accent"], "naive", search_files=wrong)
     file = recordings[1]
     expected = [load("mini", adapter="clinic").transcribe(file).text, offline(file, "medical").text]
     expected.append(load("mini", adapter="clinic:0.5").transcribe(file).text)
@@ -102,15 +93,6 @@ def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recording
     with serving() as running:
         models = ("clinic", "medical", "clinic:0.5", "clinic:0.5+accent:0.25")
         found = [transcribe(running.client(), file, model).text for model in models]
-        with pytest.raises(openai.BadRequestError, match="can't be loaded"):  # the base writes no ï
-            transcribe(running.client(), file, "naive")
-        (registry.adapters_dir() / "naive/hotwords.txt").unlink()
-        for name, value in (("lm_weight", "x"), ("beam_size", 1e9), ("word_score", [1])):
-            (registry.adapters_dir() / "naive/lm.json").write_text(
-                json.dumps({"search": "beam", name: value})
-            )
-            with pytest.raises(openai.BadRequestError, match="can't be loaded"):
-                transcribe(running.client(), file, "naive")
     assert found == expected and len(set(expected)) == 4
 
 
@@ -124,19 +106,7 @@ def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
     assert len(events) > 3
     response = running.transcribe(file, "accent", stream="true")
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert response.headers["cache-control"] == "no-store"
-    lines = response.text.split("\n\n")
-    assert lines[-1] == "" and all(line.startswith("data: {") for line in lines[:-1])
-    assert json.loads(lines[-2][6:]) == {"type": "transcript.text.done", "text": events[-1].text}
-
-
-def test_a_prompt_is_hot_words(running, recordings, offline):
-    file, plain = recordings[0], offline(recordings[0]).text
-    word = max(plain.split(), key=len)
-    transcript = transcribe(running.client(), file, prompt=f"日本, {word.upper()}; x.").text
-    assert transcript == plain.replace(word, word.upper())
-    sentence = f"This is a long sentence which has {word.upper()} in it and is no term"
-    assert transcribe(running.client(), file, prompt=sentence).text == plain
+    assert json.loads(response.text.split("\n\n")[-2][6:])["text"] == events[-1].text
 
 
 def test_models(running):
@@ -168,15 +138,10 @@ def test_auto_chooses_by_the_audio(running, adapters, recordings, session, tmp_p
         [choice] = verbose.model_extra["gate"]
         assert choice["adapter"] == (None if model == "mini" else model) and choice["probability"] > 0.5
         assert verbose.text == texts[model] and transcribe(client, file, name).text == speech
-    registry.register(registry.adapters_dir() / "medical", "medical@1")  # auto ignores the earlier adapter
-    verbose = transcribe(client, other, "auto", response_format="verbose_json")
-    assert verbose.model_extra["gate"][0]["adapter"] == "medical"
     soundfile.write(other, click(0.5, 99), SAMPLE_RATE)  # a person's adapter is chosen only by name
     for name, chosen in (("auto", False), ("auto:accent,speaker42", True)):
         verbose = transcribe(client, other, name, response_format="verbose_json")
         assert (verbose.model_extra["gate"][0]["adapter"] == "speaker42") == chosen
-    with pytest.raises(openai.NotFoundError, match="`nobody`"):
-        transcribe(client, file, "auto:accent,nobody")
 
 
 # ---- errors
@@ -185,15 +150,11 @@ MODEL = "invalid_value", "model"
 ERRORS = [
     ({"model": "nobody"}, (404, "model_not_found", "model")),
     ({"model": "../accent"}, (404, "model_not_found", "model")),
-    ({"model": "accent:0.5+nobody"}, (404, "model_not_found", "model")),
     ({"model": "accent:nan"}, (400, *MODEL)),
     ({"model": "accent:1e300+medical:1e300"}, (400, *MODEL)),
     ({"model": ""}, (400, *MODEL)),
-    ({"response_format": "diarized_json"}, (400, "invalid_value", "response_format")),
     ({"response_format": "srt", "stream": "true"}, (400, "invalid_value", "response_format")),
     ({"temperature": "2"}, (400, "invalid_value", "temperature")),
-    ({"timestamp_granularities[]": "word"}, (400, "invalid_value", "timestamp_granularities")),
-    ({"include[]": "logprobs"}, (400, "invalid_value", "include")),
     ({"language": "xx"}, (400, "invalid_language_format", "language")),
     ({"language": "de"}, (400, "unsupported_language", "language")),
     ({"file": "no file"}, (400, "invalid_value", "file")),
@@ -284,11 +245,8 @@ def test_an_alias_is_for_keys_that_may_use_its_target(serving, adapters, recordi
         with pytest.raises(openai.NotFoundError) as caught:
             transcribe(clinic, recordings[0], "gpt-4o-transcribe")
         assert "speaker42" not in str(caught.value)
-    for alias in ("whisper-1=nobody", "mini=medical", "medical=mini", "whisper-1"):
-        with pytest.raises(UserError, match=f"`alias={alias}"):
-            ServerOptions(alias=[alias]).check()
-            with serving(alias=[alias]):
-                pass
+    with pytest.raises(UserError, match="`alias=whisper-1"):
+        ServerOptions(alias=["whisper-1"]).check()
 
 
 # ---- limits

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.commands.serve import address_of
 from ia3_speech.data import audio
 from ia3_speech.serve.monitoring import RequestIds
 from tests.serve.conftest import eventually
@@ -77,27 +76,6 @@ def test_a_shutdown_finishes_accepted_requests(serving, adapters, recordings, mo
         thread.join(60)
     assert answers[0].status_code == 200 and answers[0].json()["text"]
     assert not running.server.engine.alive and not running.server.bank.names()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--max-adapters 0", "--max-adapters is 0, not a number from 1 on"),
-        ("--max-megabytes inf", "--max-megabytes is inf, not a number from 0.001 on"),
-        ("--port 70000", "--port is 70000, and can't be more than 65535"),
-        ("--language english --port 0", "--language: Invalid language 'english'."),
-        ("--key-file nowhere.yaml", "--key-file nowhere.yaml: no such file"),
-        ("--alias a", "--alias a: is not NAME=MODEL"),
-    ],
-)
-def test_wrong_options(run_command, words, message):
-    done = run_command("serve", *words.split())
-    assert done.code == 1 and done.err.startswith(f"error: {message}")
-
-
-def test_the_printed_address_can_be_opened():
-    assert address_of("127.0.0.1", 8000) == "http://127.0.0.1:8000"
-    assert address_of("::1", 8000) == "http://[::1]:8000"
 
 
 # ---- clients that leave

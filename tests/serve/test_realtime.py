@@ -150,22 +150,13 @@ def test_without_turn_detection_a_commit_ends_an_item(running, recordings, offli
 
 
 WRONG = [
-    ("no json", "invalid_value", None),
-    ("[1]", "invalid_value", None),
     ("[" * 100_000, "invalid_value", None),
     ({"type": 1}, "invalid_value", "type"),
-    ('{"type": ' + 900 * "[" + 900 * "]" + "}", "invalid_value", "type"),
-    ({"type": "response.create"}, "invalid_value", "type"),
     (update(None), "invalid_value", "session"),
     (update({"type": "realtime"}), "invalid_value", "session.type"),
-    (update({"type": "transcription", "audio": 1}), "invalid_value", "session.audio"),
-    (update(session(format={"type": "audio/pcm", "rate": 8000})), "invalid_value", None),
     (update(session(turn_detection={"silence_duration_ms": -1})), "invalid_value", None),
-    (update(session(transcription={"model": ["x"]})), "invalid_value", None),
     (update(session(transcription={"model": "nobody"})), "model_not_found", "model"),
     (update(session(transcription={"language": "de"})), "unsupported_language", None),
-    ({"type": "input_audio_buffer.append"}, "invalid_value", "audio"),
-    ({"type": "input_audio_buffer.append", "audio": "???"}, "invalid_value", "audio"),
     ({"type": "input_audio_buffer.append", "audio": "AAAA"}, "invalid_value", "audio"),
 ]
 

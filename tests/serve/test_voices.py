@@ -1,12 +1,9 @@
 """/v1/voices: a voice begins with consent, its recordings are stored, a job learns, everything is deleted."""
 
 import io
-import json
 import os
-import shutil
 import threading
 import time
-import unicodedata
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +12,7 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.corrections import store, voice
-from ia3_speech.serve.app import PAGE
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
 from tests.serve.conftest import SENTENCE, eventually
 
@@ -80,15 +75,6 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process, 
     assert left_of("anna") == [] and running.send("GET", "voices/anna").status_code == 404
 
 
-def test_recordings_of_voices_count_as_held(serving, recordings):
-    with serving(max_minutes_held=0.1) as running:
-        running.begin("anna")
-        with running.server.holding(5.9):
-            refused = running.record("anna", recordings[-1])
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
-        assert running.record("anna", recordings[0]).status_code == 201 and running.server.held_seconds == 0
-
-
 # ---- deletions beside other requests
 
 
@@ -108,22 +94,6 @@ def test_a_form_that_ends_after_its_voice_was_deleted_stores_nothing(running, re
     assert httpx.post(url, content=slowly(), headers=headers, timeout=60).status_code == 404
     assert running.send("GET", "voices/anna").status_code == 404
     assert not store.store_of("anna").exists() and not store.voice_folder("anna").exists()
-
-
-def test_an_upload_while_its_voice_is_deleted_leaves_nothing(serving, adapters, recordings, no_process):
-    """While the engine is busy with a batch."""
-    with serving(keys=KEYS) as running, ThreadPoolExecutor() as threads:
-        running.begin("anna", ONE)
-        registry.register(adapters["accent"], "anna")
-        running.record("anna", recordings[0], key=ONE)
-        go_on = threading.Event()
-        running.server.engine.call(go_on.wait)
-        deleted = threads.submit(running.send, "DELETE", "voices/anna", ONE)
-        eventually(lambda: not registry.is_registered("anna"))
-        late = running.record("anna", recordings[1], key=ONE)
-        go_on.set()
-        assert (deleted.result().status_code, late.status_code) == (200, 404)
-        assert left_of("anna") == [] and running.send("GET", "voices/anna", TWO).status_code == 404
 
 
 def test_requests_that_wait_for_a_deletion_belong_to_the_next_owner(serving, recordings, no_process):
@@ -196,28 +166,6 @@ def test_a_removal_that_fails_in_the_middle_is_ended_by_another(
 
 
 # ---- names and owners
-
-
-def test_an_adapter_that_was_there_before_the_voice_is_as_it_was(serving, adapters, recordings, tmp_path):
-    ward = registry.adapters_dir() / "ward"
-    with serving() as running:
-        registry.register(adapters["medical"], "ward")
-        before = registry.file_contents(ward)
-        assert running.begin("ward").json()["made"] is False
-        running.record("ward", recordings[0])
-        shutil.copytree(adapters["accent"], tmp_path / "learnt")
-        for checksum in range(2):
-            record = read_record(adapters["accent"]) | {"training": {"corrections": {"a": checksum}}}
-            write_record(tmp_path / "learnt", record)
-            registry.register(tmp_path / "learnt", "ward", keep=True)
-        assert {"ward", "ward@1", "ward@2"} <= {*registry.registered_names()}
-        assert running.send("DELETE", "voices/ward").status_code == 200
-        assert [name for name in registry.registered_names() if "ward" in name] == ["ward"]
-        assert registry.file_contents(ward) == before and not store.is_stored("ward")
-        composed, decomposed = "zoé", unicodedata.normalize("NFD", "zoé")
-        registry.register(adapters["accent"], composed)
-        assert running.begin(decomposed, new="true").status_code == 409, "it is the same name"
-        assert not running.begin(decomposed).json()["made"]
 
 
 def test_no_answer_tells_that_another_key_has_a_name(serving, adapters, recordings, no_process):
@@ -386,14 +334,3 @@ def test_the_page_loads_nothing_from_elsewhere(running):
         assert httpx.get(f"{running.url}/page/{name}").status_code == 200
     for name in ("..%2fapp.py", "%2e%2e", "nothing.js", "app.py"):
         assert httpx.get(f"{running.url}/page/{name}").status_code == 404
-
-
-def test_both_languages_have_all_texts():
-    texts = json.loads((PAGE / "texts.json").read_text("utf-8"))
-    english = texts.pop("en")
-    scripts = "".join(file.read_text("utf-8") for file in PAGE.iterdir() if file.suffix in (".js", ".html"))
-    assert len(texts.pop("sentences")["en"]) == 15
-    languages = texts.pop("languages").keys() - {"en"}
-    assert languages == texts.keys() and all(texts[name].keys() == english.keys() for name in languages)
-    computed = ("job_", "no_microphone", "too_")
-    assert [name for name in english if f'"{name}"' not in scripts and not name.startswith(computed)] == []

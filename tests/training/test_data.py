@@ -1,19 +1,16 @@
 """train --check: can the base write these texts, and is there audio enough for them?"""
 
-import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
-from ia3_speech.model.base import load_base
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.data import check_data, read_examples
+from ia3_speech.training.data import check_data
 
 
 @pytest.fixture
@@ -46,43 +43,10 @@ def with_text(folder, text):
 
 def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys):
     with_text(letters, "naïve & naïve")
-    with pytest.raises(
-        UserError,
-        match=r"text: the base can't write 'ï' × 2 \(as in train00-000\), '&' × 1 .* --train-opts --drop",
-    ):
+    with pytest.raises(UserError, match=r"'ï' × 2 \(as in train00-000\), '&' × 1 .*--drop"):
         check_data(options(letters, base_folder))
     check_data(options(letters, base_folder, drop_chars=True))
     assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
-
-
-def test_a_text_that_fits_a_slower_copy_is_one_to_train_on(letters, base_folder, capsys):
-    base, slow = load_base(base_folder, device="cpu"), options(letters, base_folder, speeds=[0.9, 1.0])
-    samples = len(load_utterance(read_data_directory(letters / "train").utterances[0]))
-    frames = base.frames(int(samples / 0.9))
-    assert frames > base.frames(samples)
-    with_text(letters, ("ab" * frames)[:frames])
-    assert len(read_examples(letters / "train", base, slow, slow.speeds)) == 6
-    check_data(slow)
-    assert "train: 6 utterances can be trained on\n" in capsys.readouterr().out
-    with_text(letters, ("ab" * frames)[: base.frames(samples)])
-    with pytest.raises(UserError, match=r"at 1\.1 times the speed have"):
-        check_data(options(letters, base_folder, speeds=[1.1]))
-
-
-def test_utterances_too_long_for_the_base_are_named_with_the_command(letters, base_folder, capsys, caplog):
-    """A three-minute dictation is a warning, as it is in training; decoding cuts a test set."""
-    long = np.random.default_rng(1).standard_normal(180 * 16_000).astype(np.float32)
-    for name in ("train00-002", "test00-002"):
-        soundfile.write(letters / f"{name}.wav", 0.1 * long, 16_000)
-    options_of_test = replace(options(letters, base_folder), dev=letters / "train")
-    check_data(options_of_test, [letters / "test"])
-    assert capsys.readouterr().out == f"{letters}/train: 6 utterances can be trained on\n"
-    limit = load_base(str(base_folder)).maximum_seconds
-    assert caplog.messages == [
-        f"{letters}/train: 1 of 6 utterances are longer than {limit:.1f} s, beyond which {base_folder} drops "
-        f"words: train00-002 (180.0 s) (cut them at pauses: ia3-speech datadir segment {letters}/train OUT "
-        f"--base {base_folder})"
-    ]
 
 
 def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder, capsys):
@@ -95,18 +59,7 @@ def test_unusable_utterances_are_named_at_once_or_left_out(letters, base_folder,
     (letters / "train/segments").write_text("".join(f"{id} {id} 0 {end}\n" for id, end in ends.items()))
     with pytest.raises(UserError, match=r"train: 4 utterances can't be trained on: ") as caught:
         check_data(options(letters, base_folder))
-    for fault in (
-        r"train00-000: \d+ frames are needed for its text, its 0\.50 s at 0\.9 times the speed have \d+",
-        r"train00-002: no word is left of its text '… — !'",
-        r"train00-004: .*libsndfile",
-        r"train01-001: .* inside the recording, which ends at 0\.50 s",
-        r"\(correct them, or leave them out with `on_error=skip`",
-    ):
-        assert re.search(fault, str(caught.value))
+    for id in ("train00-000", "train00-002", "train00-004", "train01-001"):
+        assert f"{id}: " in str(caught.value)
     check_data(options(letters, base_folder, on_error="skip"), [letters / "train"])
-    out = capsys.readouterr().out
-    assert f"{letters}/train: 2 utterances can be trained on, without train00-000: " in out
-    assert out.endswith(
-        f"\n{letters}/test: 6 utterances can be trained on\n{letters}/train/text: no word is left of 1 text, "
-        f"train00-002; each recognised word will count as an error\n"
-    )
+    assert f"{letters}/train: 2 utterances can be trained on, without" in capsys.readouterr().out

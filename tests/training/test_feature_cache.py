@@ -9,7 +9,7 @@ from tiny_models import TINY, tiny, tiny_processor
 from ia3_speech.model.attach import attach, detach
 from ia3_speech.model.base import make_base
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.feature_cache import has_dropout, has_masks
+from ia3_speech.training.feature_cache import has_dropout
 from ia3_speech.training.run import prepare_base
 
 MASKS = {"mask_time_prob": 0.6, "mask_time_length": 10, "mask_feature_prob": 0.0, "mask_time_min_masks": 1}
@@ -34,16 +34,6 @@ def test_a_batch_shorter_than_a_mask_is_not_masked(kind):
     with pytest.raises(ValueError, match="mask_length"):
         masked(short)
     assert "_mask_hidden_states" not in vars(model.base_model)
-
-
-def test_random_parts_of_a_base(tiny_base, processor):
-    assert not has_masks(make_base(tiny("parakeet"), tiny_processor("parakeet", processor.tokenizer), "tiny"))
-    rates = ["hidden", "attention", "activation", "feat_proj", "final"]
-    off = {f"{name}_dropout": 0.0 for name in rates} | {"mask_time_prob": 0.0}
-    assert not has_dropout(tiny_base(**off)) and not has_masks(tiny_base(**off))
-    assert all(has_dropout(tiny_base(**off | {f"{name}_dropout": 0.1})) for name in rates)
-    assert has_masks(tiny_base(**off | {"mask_feature_prob": 0.1}))
-    assert not has_masks(tiny_base(**off | {"mask_time_prob": 0.1, "apply_spec_augment": False}))
 
 
 @pytest.mark.parametrize("kind", TINY)

@@ -6,22 +6,19 @@ import warnings
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
 import yaml
-from test_train import NO_DROPOUT, bad_at_first, bad_start, forked, options_of, record, same, tensors
+from test_train import bad_at_first, bad_start, forked, options_of, record, same, tensors
 from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
 from ia3_speech.adapters.merge import export_terms
-from ia3_speech.adapters.methods import METHODS, add_user_method, insert, load_any, save_method
+from ia3_speech.adapters.methods import METHODS, insert, load_any, save_method
 from ia3_speech.adapters.record import read_metadata, read_record, write_record
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.cli import CONFIGURATIONS
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.model.base import WAVEFORM, Base, make_base
-from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.errors import AdapterError
+from ia3_speech.model.base import Base, make_base
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
 
@@ -83,28 +80,28 @@ def train_until_killed(options, bad_start: bool = False) -> None:
 
 
 @pytest.mark.parametrize("method", [*PRESETS, "peft"])
-def test_a_run_that_was_killed_ends_with_the_same_adapter_and_decode_takes_it(
-    method, place, bad_start, run_command, monkeypatch
-):
+def test_a_method_trains_and_decode_takes_it(method, place, bad_start, run_command, monkeypatch):
+    """A killed run ends with the same adapter: methods share the loop, so two are killed."""
     monkeypatch.chdir(place)
     (place / "oft.json").write_text('{"peft_type": "OFT", "oft_block_size": 4, "target_modules": ["q_proj"]}')
     settings = preset(method) | {"epochs": 2, "batch_seconds": 2.0, "learning_rate": 0.05}
     summary = train(options_of(place, "whole", **settings))
-    killed = options_of(place, "killed", **settings, checkpoint_steps=1)
-    process = forked(train_until_killed, killed, True)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    train(killed)
-    assert same(tensors(place, "whole"), tensors(place, "killed"))
-    files = [next((place / run / "adapter").glob("*.safetensors")) for run in ("whole", "killed")]
-    assert files[0].read_bytes() == files[1].read_bytes() and summary["bytes"] == files[0].stat().st_size
+    if method in ("lora", "bottleneck"):
+        killed = options_of(place, "killed", **settings, checkpoint_steps=1)
+        process = forked(train_until_killed, killed, True)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        train(killed)
+        assert same(tensors(place, "whole"), tensors(place, "killed"))
+    [file] = (place / "whole/adapter").glob("*.safetensors")
+    assert summary["bytes"] == file.stat().st_size
     assert summary["trainable"] == sum(tensor.numel() for tensor in tensors(place, "whole").values())
-    done = run_command("decode", "--adapter", place / "killed", place / "dev", place / "decode")
+    done = run_command("decode", "--adapter", place / "whole", place / "dev", place / "decode")
     assert done.code == 0, done.err
     text = load(place / "base", adapter=place / "whole").transcribe(place / "audio/dev/0.wav").text
     assert f"s0-00 {text}".strip() in (place / "decode/text").read_text().splitlines()
-    card = (place / "whole/adapter/README.md").read_text()
     name = read_metadata(place / "whole/adapter").config["method"]
+    card = (place / "whole/adapter/README.md").read_text()
     assert f"by {name}" in card and "IA³" not in card
 
 
@@ -128,14 +125,6 @@ def test_a_users_method_as_documented(place, run_command, monkeypatch):
     assert "no method gain.py:gain" in run_command(*decode[:-1], "again").err
     changed = run_command("train", *words)
     assert changed.code == 1 and "holds a run from other inputs (method)" in changed.err
-    for method, message in (
-        ("gone.py:gain", "gone.py"), ("bad.py:gain", "bad.py"), ("bad.py:lora", "there is a method lora"),
-        ("empty.py:gain", "no attribute 'gain'"),
-    ):  # fmt: skip
-        (place / "bad.py").write_text("def gain(:")
-        (place / "empty.py").write_text("")
-        with pytest.raises(UserError, match=message):
-            add_user_method(method)
 
 
 @pytest.mark.parametrize(
@@ -177,35 +166,6 @@ def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
     assert torch.equal(base.model(values).logits, written.eval()(values).logits)
 
 
-@pytest.mark.parametrize(
-    ("method", "changes", "depth"),
-    [
-        ("lora", {"layers": "1-2"}, 1),
-        ("bottleneck", {"layers": "2"}, 2),
-        ("bitfit", {"layers": "1-2"}, 1),
-        ("full", {"layers": "2"}, 2),
-        ("full", {}, None),
-        ("prompt", {}, None),
-        ("peft", {"options": {"peft_type": "LORA", "target_modules": ["conv_layers.1.conv"]}}, WAVEFORM),
-    ],
-)
-def test_layers_below_the_lowest_parameter_are_computed_once(method, changes, depth, tiny_base, tmp_path):
-    base = with_values(tiny_base(mask_time_prob=0.0, **NO_DROPOUT, **STABLE), config_of(method, **changes))
-    assert frozen_depth(base) == depth
-    soundfile.write(tmp_path / "a.wav", 0.1 * WAVES[0], 16_000, subtype="FLOAT")
-    utterance = Utterance("a", "s", "a", str(tmp_path / "a.wav"), duration=len(WAVES[0]) / 16_000)
-    logits, _ = FeatureCache(base, depth, 2**20).logits([utterance])
-    expected, _ = FeatureCache(base, WAVEFORM, 2**20).logits([utterance])
-    assert torch.equal(logits, expected)
-
-
-def test_a_prompt_starts_where_the_encoders_input_is(tiny_base):
-    model = tiny_base().model
-    model.wav2vec2.feature_projection.projection.bias.data.fill_(16.0)
-    (prompt,) = insert(model, config_of("prompt")).parameters.values()
-    assert abs(float(prompt.detach().mean()) - 16) < 1
-
-
 # ---- what is refused
 
 
@@ -234,15 +194,12 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"method": "lorra"}, "no method lorra .there are ia3, lora, dora"),
-        ({"method": "prompt", "options": {"frame": 3}}, "prompt on Wav2Vec2ForCTC: .*unexpected keyword"),
+        ({"method": "lorra"}, "no method lorra"),
+        ({"method": "prompt", "options": {"frame": 3}}, "unexpected keyword"),
         ({"method": "bottleneck"}, "its layers take no adapter"),
         ({"method": "head", "layers": "0"}, "nothing trains"),
-        ({"options": {"rr": 3}}, "lora on Wav2Vec2ForCTC: LORA has no option rr"),
-        ({"options": {"target_modules": ["unused"]}}, "lora on Wav2Vec2ForCTC: no effect of wav2vec2"),
-        ({"options": {"target_modules": ["nowhere"]}}, "lora on Wav2Vec2ForCTC: .*not found"),
-        ({"method": "peft:prompt_tuning", "options": {"peft_type": "PROMPT_TUNING"}}, "take `method=prompt`"),
-        ({"method": "peft:poly", "options": {"peft_type": "POLY"}}, "peft:poly on .*: task_ids should not"),
+        ({"options": {"rr": 3}}, "LORA has no option rr"),
+        ({"options": {"target_modules": ["unused"]}}, "no effect of wav2vec2"),
     ],
 )
 def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, message, tiny_base):

@@ -15,7 +15,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.model.kinds.ctc import kl_divergence
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.replay import draw_replay, read_replay, replay_digest, replay_losses
+from ia3_speech.training.replay import read_replay, replay_digest, replay_losses
 from ia3_speech.training.run import train
 
 __all__ = ["place"]  # a fixture
@@ -68,16 +68,6 @@ def test_replay_keeps_the_output_near_the_base(place, other):
     assert 0 < losses[0] < 0.5 * losses[1]
     train(replay_options(place, "without", replay=None, **head))
     assert same(tensors(place, "free"), tensors(place, "without"))
-
-
-def test_a_step_replays_a_quarter_of_a_batch_by_seed_and_step(place, other):
-    options = replay_options(place, "drawn")
-    replay = read_replay(load_base(options.base), options)
-    steps = [draw_replay(replay, 16.0, 3, step) for step in range(6)]
-    drawn = [[piece.utterance.id for piece in pieces] for pieces in steps]
-    assert all(len(ids) == 3 == len(set(ids)) for ids in drawn) and len({*map(tuple, drawn)}) > 3
-    assert [piece.utterance.id for piece in draw_replay(replay, 16.0, 3, 2)] == drawn[2]
-    assert len(draw_replay(replay, 2.0, 3, 0)) == 1
 
 
 def test_summaries_of_the_base_are_computed_once(place, other, monkeypatch):

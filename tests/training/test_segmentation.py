@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.text import Vocabulary
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding import word_times
 from ia3_speech.decoding.long_recordings import best_cuts
@@ -19,8 +18,6 @@ from ia3_speech.decoding.word_times import forced_path
 from ia3_speech.model.base import load_base
 from ia3_speech.training.segmentation import (
     align_recording,
-    align_words,
-    segment_data_directory,
     segment_recording,
 )
 
@@ -56,14 +53,6 @@ def test_cuts_are_few_and_lie_in_the_longest_pauses():
     assert best_cuts(starts, ends, starts, ends, 6.0) == [(0, 4), (5, 5)]
     assert best_cuts(starts, ends, starts, ends, 5.0) == [(0, 2), (3, 4), (5, 5)]
     assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
-
-
-def test_unwritable_words_join_their_neighbour():
-    vocabulary = Vocabulary({"_": 0, "|": 1, "a": 2, "b": 3}, blank=0)
-    scores = random_log_probabilities(12, 4, 0).numpy()
-    alignment = align_words(scores, np.arange(12) / 50, ["\u65e5", "a", "\u672c", "b"], vocabulary, 320)
-    assert alignment.words == ["\u65e5 a \u672c", "b"]
-    assert alignment.ends[0] <= alignment.starts[1]
 
 
 @pytest.fixture
@@ -116,28 +105,3 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_com
     listed = (tmp_path / "out.dropped.txt").read_text()
     assert "a-1, " in listed and "zebras" in listed
     assert "1 long recordings became " in result.out and f"(listed in {tmp_path}/out.dropped" in result.out
-
-
-def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_base, caplog):
-    """25 recordings with too much text; a short one, not read; a pipe, whose audio alone tells."""
-    waves = {"long": np.tile(PAUSE + 0.01, 8), "short": PAUSE + 0.01, "unread": PAUSE + np.nan}
-    for name, wave in waves.items():
-        soundfile.write(tmp_path / f"{name}.wav", wave, SAMPLE_RATE, subtype="FLOAT")
-    long, short, unread = (str(tmp_path / f"{name}.wav") for name in waves)
-    utterances = [
-        Utterance(f"a-{n:02d}", "a", f"a-{n:02d}", long, text="far too much " * 20) for n in range(25)
-    ]
-    utterances.append(Utterance("b-1", "b", "b-1", unread, text="so", duration=9.0))  # which is wrong
-    utterances.append(Utterance("b-2", "b", "b-2", f"cat {short} |", text="so"))
-    write_data_directory(tmp_path / "in", utterances)
-    source, target, base = tmp_path / "in", tmp_path / "out", tiny_base()
-    count, _ = segment_data_directory(source, target, base, max_seconds=1.0, allow_pipes=True)
-    written = read_data_directory(target, allow_pipes=True)
-    assert [(u.id, u.duration) for u in written] == [("b-1", 0.25), ("b-2", 0.25)]
-    lines = (tmp_path / "out.dropped.txt").read_text().splitlines()
-    assert count == 25 and [line[:6] for line in lines] == [f"a-{n:02d}, " for n in range(25)]
-    assert "symbols do not fit into" in lines[0] and len(caplog.messages) == 1
-    assert caplog.messages[0].endswith(f" and 5 more (listed in {target}.dropped.txt)")
-    write_data_directory(source, utterances[-2:])
-    segment_data_directory(source, target, base, allow_pipes=True)
-    assert not (tmp_path / "out.dropped.txt").exists()

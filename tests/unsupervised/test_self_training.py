@@ -17,9 +17,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.search import SearchOptions
 from ia3_speech.unsupervised import self_training
-from ia3_speech.unsupervised.options import SelfTrainingOptions
 from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
 HEARD = [
@@ -51,27 +49,6 @@ def test_words_not_confirmed_at_other_speeds_are_no_labels():
     assert [word for word in words if word.confidence] == [w for w in WORDS if w.text not in ("denies", "no")]
     assert not any(word.confidence for word in self_training.confirmed(WORDS, ""))
     assert self_training.confirmed((), "fever") == ()
-
-
-@pytest.mark.parametrize(
-    ("greedy", "beam", "criterion"),
-    [
-        # Of twenty words sixteen are missing, and two may.
-        ("no fever no cough", "no fever no cough", 14 / 18),
-        (" ".join(19 * ["no"]), " ".join(18 * ["no"] + ["fever"]), 1 / 19),  # one word fewer is no error
-        ("", "", 1.0),
-    ],
-)
-def test_silence_does_not_agree_with_itself(tmp_path, monkeypatch, greedy, beam, criterion):
-    texts = {"greedy": greedy, "beam": beam}
-    monkeypatch.setattr(
-        self_training.SelfTraining,
-        "decode",
-        lambda run, file, held_out, adapter, search: Decoding({"a": texts[search]}),
-    )
-    options = SelfTrainingOptions(data=tmp_path / "data", out=tmp_path / "out")
-    run, held_out = self_training.SelfTraining(options, SearchOptions()), [Utterance("a", "s", "a", "a.wav")]
-    assert run.disagreement(tmp_path, held_out, None, 20) == pytest.approx(criterion)
 
 
 @pytest.fixture
@@ -154,13 +131,7 @@ def test_a_folder_of_recordings_some_of_which_can_not_be_read(place, run_command
     result = self_train(run_command, place, data="audio/data")
     assert result.code == 0 and "2 recordings left out" in result.err, result.err
     assert "broken.wav" in result.err and "dictation.dss: not read" in result.err
-    summary = json.loads((place / "exp/train.json").read_text())
-    assert summary["recordings"] == 22 and len(summary["left_out"]) == 2
-    for name in [*folder.iterdir()]:
-        if name.name != "broken.wav":
-            name.unlink()
-    result = self_train(run_command, place, data="audio/data", out="none")
-    assert result.code == 1 and "no recording can be used" in result.err
+    assert json.loads((place / "exp/train.json").read_text())["recordings"] == 22
 
 
 def test_of_silence_noise_and_music_nothing_is_learnt(tmp_path, run_command, base_folder, shared_data):

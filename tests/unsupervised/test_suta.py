@@ -13,7 +13,6 @@ from tiny_models import attach_random
 from ia3_speech import load, load_base, save_adapter
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.model.hypotheses import Hypothesis
 from ia3_speech.unsupervised import suta
 from ia3_speech.unsupervised.suta import ENTROPY_WEIGHT, suta_loss
 
@@ -64,33 +63,11 @@ def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monke
     assert all(torch.equal(after[name], tensor) for name, tensor in state.items())
 
 
-def test_the_language_model_chooses_the_step():
-    candidates = [torch.full((2, 3), score) for score in (1.0, 3.0, 2.0)]
-    search = lambda logits: Hypothesis((), float(logits[0, 0]))  # noqa: E731
-    assert suta.choose_step(search, candidates) == 1
-    assert suta.choose_step(lambda _: Hypothesis(), candidates) == 2  # without one: after all of them
-
-
 def test_threads_do_not_change_results(random_base):
     asr = load(random_base, test_time="dsuta")
     alone = [asr.transcribe([wave]) for wave in waves()]
     with ThreadPoolExecutor(3) as pool:
         assert [*pool.map(lambda wave: asr.transcribe([wave]), waves())] == alone
-
-
-def test_slow_vectors_follow_a_speaker_and_are_left_when_they_do_not_help(random_base):
-    recognizer = load(random_base, test_time="dsuta").recognizer.fresh()
-    reset = load(random_base, test_time="suta").recognizer
-    recordings = waves(7)
-    logits = [recognizer.logits([wave])[0] for wave in recordings]
-    equal = [torch.equal(a, reset.logits([wave])[0]) for a, wave in zip(logits, recordings, strict=True)]
-    assert equal == [True] * 5 + [False] * 2
-    assert torch.equal(recognizer.fresh().logits([recordings[6]])[0], reset.logits([recordings[6]])[0])
-    memory = recognizer.test_time
-    memory.slow = {vector: 40 * row for vector, row in memory.slow.items()}  # of another speaker, say
-    for wave in recordings[2:5]:
-        recognizer.logits([wave])
-    assert memory.pieces == 10 and not memory.slow
 
 
 def test_decode_remembers_a_speaker_and_no_other(random_base, tmp_path, run_command):

@@ -49,21 +49,13 @@ class Options(DecodingOptions):
 
 @dataclass(frozen=True)
 class TestSet:
-    """A test set of one of the recipes.
+    """A test set of one of the recipes."""
 
-    Attributes:
-        name: in the tables, and of the folders below EXP.
-        data: its data directory.
-        exp: of its recipe.
-        system: whose adapter this recipe trained, accent or domain.
-        training: data directories of both adapters; empty for out-of-domain speech.
-    """
-
-    name: str
-    data: Path
-    exp: Path
-    system: str
-    training: tuple[Path, ...]
+    name: str  # in the tables, and of the folders below EXP
+    data: Path  # its data directory
+    exp: Path  # of its recipe
+    system: str  # whose adapter this recipe trained, accent or domain
+    training: tuple[Path, ...]  # data directories of both adapters; empty for out-of-domain speech
 
     @property
     def options(self) -> dict[str, Any]:

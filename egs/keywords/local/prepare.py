@@ -40,17 +40,7 @@ Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
 def prepare(
     corpus: Path, out: Path, *, speech_train: str, speech_test: str, noises: Path, clips: int, size: Size
 ) -> None:
-    """Mix keywords and other speech with noise.
-
-    Args:
-        corpus: folder with keywords.csv
-        out: folder of the data directories
-        speech_train: folders of other speech to train on
-        speech_test: folders of other speech to test on, by other readers
-        noises: folder with a recording a place
-        clips: of each class in train, and half as many in dev and in test; 0: all
-        size: small takes a little of each set
-    """
+    """Mix keywords and other speech with noise, by the study's options."""
     clips = SMALL if size == "small" else clips
     others = {"train": recordings(speech_train), "test": recordings(speech_test)}
     readers = {name: {path.stem.partition("-")[0] for path in paths} for name, paths in others.items()}

@@ -7,6 +7,7 @@
     9    harder: general speech of --unseen corpora, and over a telephone line; a gate for each accent of the
          telephone's corpus
     10   compare: results.json and RESULTS.md in exp/real, and of the accents in exp/real/accents
+    11   the guard: whose text is used, by the gate, by confidence, and by both; see guard.py
 
 The label `corpus` of an utterance is its kind, or a corpus of general speech. The oracle decodes each kind
 with its adapter, and general speech with the base.
@@ -41,6 +42,7 @@ from ia3_speech.results.tables import bullets
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
+from ia3_speech.training.config import replay_folder
 
 # Kind of speech → its recipe and the name of the corpus there
 KINDS = {
@@ -73,6 +75,8 @@ class Options(DecodingOptions):
     """other speech for dev; the shipped clips in it are left out"""
     unseen: str = ""
     """folders of general speech of corpora that the base's gate does not know"""
+    unseen_step: int = 1
+    """take every Nth utterance of these"""
     adapters: str = ""
     """adapters of accent, orders, telephone and notes, in this order, by name or folder (default: their
     recipes train them)"""
@@ -107,22 +111,31 @@ def main(options: Options) -> None:
         dev |= {"general": options.general_dev.absolute()} if options.general_dev else {}
         test = {kind: data[kind] / ("test_adults" if kind == "accent" else "test") for kind in KINDS}
         mixed(study, study.data / "dev", dev, without=SHIPPED)
+        mixed(study, study.data / "replay", {"replay": replay_folder("shipped")})
         mixed(study, study.data / "test", test | {"shipped": SHIPPED} | named(options.general))
     if study.runs(8):
         for name in ("dev", "test"):
             decode(study, study.exp, study.data / name, ("base", *KINDS, *WAYS))
     if study.runs(9):
         general = {"shipped": SHIPPED} | named(options.general)
-        harder = named(options.unseen) | {f"{LINE}{name}": folder for name, folder in general.items()}
-        mixed(study, study.data / "harder", harder)
-        decode(study, study.exp, study.data / "harder", ("base", "telephone", *WAYS))
+        lines = {f"{LINE}{name}": folder for name, folder in general.items()}
+        mixed(study, study.data / "harder", lines)
+        if options.unseen:
+            unseen = study.data / "unseen"
+            mixed(study, unseen, named(options.unseen), step=options.unseen_step, label="source")
+        for name in ("harder", "unseen") if options.unseen else ("harder",):
+            decode(study, study.exp, study.data / name, ("base", *KINDS, *WAYS))
         accents(study, adapters["telephone"], data["telephone"])
     if study.runs(10):
         compare(study, study.exp, study.data, [*KINDS])
+    if study.runs(11):
+        script, home = Path(__file__).with_name("guard.py"), os.environ["IA3_SPEECH_HOME"]
+        words = ["python", script, "--data", study.data, "--home", home, "--out", study.exp / "guard"]
+        study.command(words)
 
 
-def named(folders: str) -> dict[str, Path]:
-    return {Path(folder).name: Path(folder).absolute() for folder in folders.split()}
+def named(words: str) -> dict[str, Path]:
+    return {Path(word).name: Path(word).absolute() for word in words.split()}
 
 
 def decode(study: Study, exp: Path, data: Path, systems: tuple[str, ...]) -> None:
@@ -158,19 +171,15 @@ def mixed(study: Study, out: Path, parts: Mapping[str, Path], **options: Path | 
 
 def mix(
     out: Path, parts: Mapping[str, Path], without: Path | None = None, by: str | None = None,
+    step: int = 1, label: str | None = None,
     size: Size = "full",
 ) -> None:  # fmt: skip
-    """Write one data directory of several kinds of speech: Kaldi directories, or folders in LibriSpeech's
-    layout.
+    """Write one data directory of several kinds of speech (kind → Kaldi directory, or folder in LibriSpeech's
+    layout), without the utterances of another; of each kind every `step`th utterance, only those whose
+    label `by` is the kind. An utterance's `label`, if it has one, is its kind.
 
     The label `corpus` is the kind, as is the prefix of ids. The audio of a kind that begins with line_ is
     written again, as over a telephone line of 8 kHz with G.711's µ-law, into a folder OUT_audio.
-
-    Args:
-        parts: kind → folder
-        without: a data directory whose utterances are left out
-        by: take only utterances whose label of this name is the kind
-        size: small keeps 12 utterances of each kind
     """
     left_out = read_data_directory(without, wav=False, spk_sort=False) if without else ()
     left_out, utterances = {utterance.id for utterance in left_out}, []
@@ -178,9 +187,9 @@ def mix(
         part = [
             utterance for utterance in read_corpus(folder, False)
             if utterance.id not in left_out and (by is None or utterance.labels.get(by) == kind)
-        ]  # fmt: skip
+        ][::step]  # fmt: skip
         for utterance in evenly_spaced(part, SMALL if size == "small" else len(part)):
-            labelled = with_corpus_label(utterance, kind)
+            labelled = with_corpus_label(utterance, utterance.labels.get(label, kind))
             utterances.append(over_line(labelled, out) if kind.startswith(LINE) else labelled)
     write_data_directory(out, sorted(utterances, key=lambda utterance: utterance.id))
     print(f"{out}: {summarize(utterances)}")
@@ -202,7 +211,7 @@ def over_line(utterance: Utterance, out: Path) -> Utterance:
 def compare(study: Study, exp: Path, data: Path, kinds: list[str]) -> None:
     """Write EXP/results.json and EXP/RESULTS.md: three tables a set, and the speed."""
     texts, results = [], {}
-    for name in ("dev", "test", "harder"):
+    for name in ("dev", "test", "harder", "unseen"):
         if (exp / f"auto/decode_greedy_{name}").is_dir():
             tables, note = tables_of(exp, data / name, kinds)
             texts += [*(markdown_table(*each) for each in tables), bullets([f"{name}: {note}"])]

@@ -181,7 +181,15 @@ function column(heading, result, differing) {
   const text = make("p", { className: "words", lang: state.language ?? "" }, ...words.flatMap((word) => [word, " "]));
   text.onkeydown = moveAmong;
   if (!words.length) text.textContent = t("nothing_heard");
-  return make("div", { className: "card" }, make("h3", { textContent: heading }), text);
+  const note = make("p", { className: "quiet", textContent: guardNote(result) });
+  return make("div", { className: "card" }, make("h3", { textContent: heading }), text, note);
+}
+
+/** Whether a guarded adapter's text was used; "" without a guard. */
+function guardNote({ gate = [], model }) {
+  const used = gate.filter((piece) => piece.adapter).length;
+  const key = used === gate.length ? "guard_with" : used ? "guard_partly" : "guard_without";
+  return gate.length ? t(key, { model }) : "";
 }
 
 function wordButton(word, differs, first) {

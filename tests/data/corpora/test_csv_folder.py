@@ -1,7 +1,5 @@
 """A folder of recordings with a CSV file, and all that people get wrong in one."""
 
-import shutil
-import sys
 from string import ascii_lowercase
 
 import pytest
@@ -166,24 +164,6 @@ def test_an_excel_workbook(tmp_path):
     expected = {f"{n}-{n}": f"text {'abcdefgh'[n]}" for n in range(8)}
     assert {item.id: item.text for item in result} == {"7-a": "one"} | expected
     assert {item.labels["room"] for item in result} == {"1", "TRUE", "FALSE"}
-
-
-def test_faults_of_a_workbook(tmp_path, monkeypatch):
-    rows = [["file", "text"], ["a.wav", "one"], ["b.wav", None], ["c.wav", "x", "y"]]
-    folder = workbook(tmp_path / "mine", rows)
-    with pytest.raises(UserError, match=r"list.xlsx:4: 3 fields for 2 .*\n.*list.xlsx:3: no text for b.wav"):
-        prepared(folder, tmp_path)
-    monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(UserError, match="openpyxl"):
-        prepared(folder, tmp_path)
-
-
-def test_one_csv_file_is_expected(tmp_path):
-    folder = make_corpus(tmp_path / "mine", plain(3))
-    shutil.copy(folder / "list.csv", folder / "other.TSV")
-    for name, message in (("mine", r"list\.csv, other\.TSV"), ("nothing", "no such folder")):
-        with pytest.raises(UserError, match=message):
-            prepared(tmp_path / name, tmp_path)
 
 
 def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):

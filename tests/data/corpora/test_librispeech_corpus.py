@@ -61,16 +61,6 @@ def test_one_chapter_is_cut_by_the_order_of_its_utterances(corpus, tmp_path):
     }
 
 
-def test_three_chapters_are_the_three_sets(corpus, tmp_path):
-    librispeech.prepare(corpus / "test-clean/1089", tmp_path / "out")
-    assert ids(tmp_path / "out") == {
-        "train": ["1089-2-0000", "1089-2-0001"],
-        "dev": ["1089-10-0000", "1089-10-0001", "1089-10-0002"],
-        "test": ["1089-134691-0000"],
-    }
-    assert (tmp_path / "out/train/spk2gender").read_text() == "1089 m\n"
-
-
 def test_faults_of_a_corpus_are_named(corpus, tmp_path):
     for reader in (None, "42"):
         with pytest.raises(UserError, match=r"holds 2 readers \(choose one with `reader`\): 237 1089"):

@@ -1,6 +1,5 @@
 """speechocean762's preparation, on a tiny corpus in the published layout and on the real one."""
 
-import json
 import shutil
 
 import corpus_files
@@ -8,7 +7,6 @@ import pytest
 from corpus_files import content
 
 from ia3_speech.data.corpora import speechocean762
-from ia3_speech.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +52,6 @@ def test_the_sets_to_the_byte(prepared, corpus):
     )
 
 
-def test_marks_become_labels_in_the_experts_bands(copy, tmp_path):
-    marks = {"010300000": {"accuracy": 8, "fluency": 9}, "010300001": {"accuracy": 2.4, "fluency": 3.6}}
-    (copy / "resource").mkdir()
-    (copy / "resource/scores.json").write_text(json.dumps(marks))
-    speechocean762.prepare(copy, tmp_path / "out")
-    result = content(tmp_path / "out/test_adults")
-    assert result["utt2accuracy"] == ["1030-010300000 07-08", "1030-010300001 00-02"]
-    assert result["utt2fluency"] == ["1030-010300000 08-10", "1030-010300001 04-05"]
-    assert not (tmp_path / "out/train/utt2accuracy").exists()
-
-
 # ---- what is not there
 
 
@@ -79,13 +66,3 @@ def test_whole_speakers_may_be_absent_and_are_named(copy, tmp_path, capsys):
     )
     assert said in (tmp_path / "out/prepare.log").read_text()
     assert said in capsys.readouterr().out
-
-
-def test_a_single_absent_file_is_an_error(copy, tmp_path):
-    (copy / "WAVE/SPEAKER0001/000010001.WAV").unlink()
-    fault = (
-        r"train/wav\.scp: speaker 0001 lacks 1 of 2 files, such as WAVE/SPEAKER0001/000010001\.WAV \(fetch"
-    )
-    with pytest.raises(UserError, match=fault):
-        speechocean762.prepare(copy, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

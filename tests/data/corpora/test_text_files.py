@@ -6,7 +6,7 @@ from corpus_files import noise
 from ia3_speech.data.corpora.csv_folder import prepare
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import DataError, UserError
+from ia3_speech.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
 
@@ -43,16 +43,3 @@ def test_each_layout(tmp_path, layout):
     assert sum(map(len, speakers)) == (5 if named else 10)
     with pytest.raises(DataError, match="leave out `split`"):
         convert_dataset(str(folder), tmp_path / "data2", split="train")
-
-
-def test_files_without_partner_are_counted_and_an_empty_text_is_named(tmp_path, capsys):
-    folder = corpus(tmp_path / "corpus", "VCTK")
-    noise(folder / "wav48/ABA/a0_mic2.flac", 1.0)
-    noise(folder / "wav48/p315/a0_mic1.flac", 1.0)
-    (folder / "txt/ABA/a9.txt").write_text("nobody said so")
-    prepare(folder, tmp_path / "out")
-    out = capsys.readouterr().out
-    assert "txt/ABA/a9.txt" in out and "wav48/ABA/a0_mic2.flac" in out
-    (folder / "txt/ABA/a1.txt").write_text(" \n")
-    with pytest.raises(UserError, match=r"ABA/a1\.txt:1: no text for .*a1_mic1\.flac"):
-        prepare(folder, tmp_path / "out")

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Measure the guard: whose text is used, the base's or an adapter's, by the gate, by confidence, and by both.
+
+    python local/guard.py --data data/real --home exp/real/home --out exp/real/guard
+
+In: the mixed sets of study.py (dev, replay, test, unseen), and a registry with the adapters of the four
+kinds, each with its gate. Out: OUT/SET.jsonl, a line for each utterance with the texts and confidences of the
+base and of each adapter; OUT/guard.json, the rule of the base, fitted to the dev sets of all four;
+results.json and RESULTS.md. Nothing is recognised twice, so that another fit takes seconds.
+
+The rule of an adapter ("guard") is fitted as `train` does it, to its dev set and the shipped general speech,
+with a prior of the other three adapters; "left out" is that prior alone, which has seen nothing of the
+adapter's corpus. The oracle decodes an adapter's own kind with the adapter, and other speech with the base.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.corpora.preparation import evenly_spaced
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.decoding.recognizer import Candidates
+from ia3_speech.inputs import provenance
+from ia3_speech.routing.gate import utterance_point
+from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, write_rule
+from ia3_speech.routing.router import make_gate
+from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.table import Cell, Rate, markdown_table
+from ia3_speech.session import Session, load
+
+KINDS = ("accent", "orders", "telephone", "notes")
+SETS = ("dev", "replay", "test", "unseen")
+CHUNK, BATCH = 40, 4  # utterances that are read, and recognised, at a time
+WAYS = ("gate", "confidence", "left out", "guard")
+BROAD = 10.0  # deviations, in units of 1 / the input's deviation, of the prior of the base's rule
+SPREAD = 0.5  # the same for the prior of an adapter's rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the measurement."""
+
+    data: Path
+    """folder with the mixed sets"""
+    home: Path
+    """IA3_SPEECH_HOME with the adapters accent, orders, telephone and notes, each with its gate"""
+    out: Path
+    """folder to write"""
+    per_corpus: int = 0
+    """utterances of each corpus of a set, evenly spaced (0: all)"""
+
+
+def main(options: Options) -> None:
+    """Recognise the sets, fit the rules, and write the tables."""
+    os.environ["IA3_SPEECH_HOME"] = str(options.home.absolute())
+    options.out.mkdir(parents=True, exist_ok=True)
+    session: Session | None = None
+    for name in SETS:
+        if (options.data / name).is_dir():
+            session = recognize(session, options, name)
+    sets = {name: read_lines(options.out / f"{name}.jsonl") for name in SETS}
+    write_results(options.out, {name: lines for name, lines in sets.items() if lines})
+
+
+# ---- what base and adapters recognise
+
+
+def recognize(session: Session | None, options: Options, name: str) -> Session | None:
+    """Append to OUT/SET.jsonl the utterances that it lacks; returns the session, if one was needed. All
+    systems share a batch, and what the front end computes. Utterances that would be cut are left out."""
+    file = options.out / f"{name}.jsonl"
+    known = {line["id"] for line in read_lines(file)}
+    missing = [each for each in chosen_utterances(options, name) if each.id not in known]
+    if not missing:
+        return session
+    session = session or load("mini", search="greedy", precision="auto").session
+    specs = {"base": BASE_ALONE} | {kind: parse_adapter(kind) for kind in KINDS}
+    gates = {kind: make_gate(specs[kind], session.base)[1] for kind in KINDS}
+    systems = {name: replace(session.recognizer(spec), scaling=None) for name, spec in specs.items()}
+    points: list[np.ndarray] = []
+
+    def every_system(features: Sequence) -> list[Candidates]:
+        points[:] = [utterance_point(frames) for frames in features]
+        return [Candidates([*systems.values()], None) for _ in features]
+
+    recognizer = replace(systems["base"], router=every_system)
+    for first in range(0, len(missing), CHUNK):
+        pairs = [*load_utterances(missing[first : first + CHUNK], on_error="skip", progress=False)]
+        pairs = [pair for pair in pairs if len(pair[1]) <= recognizer.max_seconds * SAMPLE_RATE]
+        pairs.sort(key=lambda pair: len(pair[1]))
+        for start in range(0, len(pairs), BATCH):
+            batch = pairs[start : start + BATCH]
+            rows, _ = recognizer.candidates([wave for _, wave in batch])
+            log_odds = {kind: gate.log_odds(np.stack(points)) for kind, gate in gates.items()}
+            chosen = {kind: gate.probabilities(np.stack(points)).argmax(1) for kind, gate in gates.items()}
+            records = []
+            for n, (utterance, wave) in enumerate(batch):
+                record = {"id": utterance.id, "speaker": utterance.speaker, "text": utterance.text}
+                record |= {"corpus": utterance.labels["corpus"], "seconds": len(wave) / SAMPLE_RATE}
+                record["gate"] = {kind: round(float(log_odds[kind][n]), 4) for kind in KINDS}
+                record["auto"] = {kind: int(chosen[kind][n]) for kind in KINDS}
+                for system, each in systems.items():
+                    recognition = each.recognition(next(rows), 0, wave, True)
+                    confidences = [round(word.confidence, 5) for word in recognition.words]
+                    record[system] = {"text": recognition.text, "confidences": confidences}
+                records.append(json.dumps(record, ensure_ascii=False) + "\n")
+            with file.open("a", encoding="utf-8") as lines:
+                lines.writelines(records)
+        print(f"{name}: {min(first + CHUNK, len(missing))} of {len(missing)}", flush=True)
+    return session
+
+
+def chosen_utterances(options: Options, name: str) -> list[Utterance]:
+    """The utterances of a set, or so many of each corpus."""
+    utterances = list(read_data_directory(options.data / name, spk_sort=False))
+    corpora: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        corpora.setdefault(utterance.labels["corpus"], []).append(utterance)
+    count = options.per_corpus or len(utterances)
+    return [each for part in corpora.values() for each in evenly_spaced(part, count)]
+
+
+def read_lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+
+
+# ---- rules
+
+
+def observations(lines: Sequence[dict], kind: str) -> Observations:
+    """The inputs of an adapter's rule, and the errors of the base and with the adapter."""
+    inputs = [
+        inputs_of(line["gate"][kind], line["base"]["confidences"], line[kind]["confidences"])
+        for line in lines
+    ]
+    errors = [[text_errors(line["text"], line[s]["text"]).total for s in ("base", kind)] for line in lines]
+    return Observations(np.array(inputs), np.array(errors))
+
+
+def base_rule(dev: Sequence[dict], kinds: Sequence[str]) -> Rule:
+    """The rule of the base, for any adapter: fitted to the dev sets of these adapters' kinds, and for each
+    adapter to general speech and to the others' kinds."""
+    sets = []
+    for kind in kinds:
+        others = {*kinds} - {kind}
+        groups = [[line for line in dev if line["corpus"] == kind]]
+        groups += [[line for line in dev if line["corpus"] not in KINDS]]
+        groups += [[line for line in dev if line["corpus"] in others]]
+        sets += [observations(group, kind) for group in groups if group]
+    scale = np.array([1.0, *np.concatenate([each.inputs for each in sets]).std(0)])
+    fitted = fit_rule(sets, Rule(np.zeros(1 + len(INPUTS)), BROAD / scale))
+    return Rule(fitted.weights, SPREAD / scale)
+
+
+def rules(sets: dict[str, list[dict]]) -> dict[str, dict[str, Rule]]:
+    """For each kind the rule "left out", which has seen nothing of it, and the rule of `train`."""
+    found = {}
+    for kind in KINDS:
+        prior = base_rule(sets["dev"], [other for other in KINDS if other != kind])
+        own = [line for line in sets["dev"] if line["corpus"] == kind]
+        fitted = fit_rule([observations(own, kind), observations(sets["replay"], kind)], prior)
+        found[kind] = {"left out": prior, "guard": fitted}
+    return found
+
+
+# ---- tables
+
+
+def chosen(lines: Sequence[dict], kind: str, of_kind: dict[str, Rule]) -> dict[str, np.ndarray]:
+    """Way → whether each utterance gets the adapter's text."""
+    inputs = observations(lines, kind).inputs
+    ways = {"gate": np.array([line["auto"][kind] == 1 for line in lines])}
+    ways["confidence"] = inputs[:, INPUTS.index("log_confidence")] > 0
+    return ways | {name: rule.log_odds(inputs) > 0 for name, rule in of_kind.items()}
+
+
+def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
+    """Write OUT/guard.json, OUT/results.json and OUT/RESULTS.md."""
+    write_rule(out, base_rule(sets["dev"], KINDS), load("mini").recognizer.base.fingerprint)
+    of_kinds, lines = rules(sets), sets["test"] + sets["unseen"]
+    trained = {line["speaker"] for line in sets["dev"] if line["corpus"] == "notes"}
+    speakers = np.array([line["speaker"] for line in lines])
+    corpora = np.array([line["corpus"] for line in lines])
+    words = np.array([text_errors(line["text"], "").words for line in lines])
+    unseen_voice = (corpora == "notes") & ~np.isin(speakers, [*trained])
+    unseen = np.arange(len(lines)) >= len(sets["test"])
+    groups = {name: corpora == name for name in dict.fromkeys(corpora.tolist())}
+    groups["notes, unseen voices"] = unseen_voice
+    shares, rates, records = [], [], []
+    for kind in KINDS:
+        errors = observations(lines, kind).errors
+        ways = chosen(lines, kind, of_kinds[kind])
+        counts = {"base": errors[:, 0], "adapter": errors[:, 1]}
+        counts["oracle"] = np.where(corpora == kind, errors[:, 1], errors[:, 0])
+        counts |= {way: np.where(use, errors[:, 1], errors[:, 0]) for way, use in ways.items()}
+        for name, rows in groups.items():
+            cells = [Rate(ratio(each[rows].sum(), words[rows].sum()).item()) for each in counts.values()]
+            rates.append([kind, name, int(rows.sum()), *cells])
+        general = ~np.isin(corpora, KINDS)
+        parts = [general & ~unseen, unseen, ~general & (corpora != kind)]
+        for way in ("adapter", *WAYS):
+            row: list[Cell] = [kind, way, relative(counts, way, "oracle", corpora == kind, speakers)]
+            row.append(relative(counts, way, "oracle", unseen_voice, speakers) if kind == "notes" else None)
+            row += [relative(counts, way, "base", rows, speakers) for rows in parts]
+            shares.append(row)
+    head = ["adapter", "chosen by", "of the oracle's gain %", "… unseen voices %"]
+    head += [f"change on {name} %" for name in ("general speech", "unseen corpora", "other kinds")]
+    heads = [head, ["adapter", "speech", "utterances", "base", "adapter", "oracle", *WAYS]]
+    tables = [markdown_table(*pair) for pair in zip(heads, (shares, rates), strict=True)]
+    weights = [[kind, *(f"{w:+.2f}" for w in of_kinds[kind]["guard"].weights)] for kind in KINDS]
+    weights.append(["base", *(f"{w:+.2f}" for w in base_rule(sets["dev"], KINDS).weights)])
+    tables.append(markdown_table(["rule", "constant", *INPUTS], weights))
+    for head, table in zip(heads, (shares, rates), strict=True):
+        records += [dict(zip(head, map(str, row), strict=True)) for row in table]
+    record = provenance()
+    line = f"`{record['command']}` (commit {record['commit']}{' with changes' * record['dirty']})\n"
+    write_json(out / "results.json", {"schema": 1, "rows": records} | record)
+    write_text(out / "RESULTS.md", text := "\n".join([*tables, line]))
+    print(text, end="")
+
+
+def relative(
+    counts: dict[str, np.ndarray], way: str, to: str, rows: np.ndarray, speakers: np.ndarray
+) -> Rate | None:
+    """On these rows: of `to` "oracle" the share of its gain, of "base" the change of its errors, with an
+    interval over speakers."""
+    if not rows.any():
+        return None
+    signed = to == "base"
+    whole = counts["base"] if signed else counts["base"] - counts["oracle"]
+    change = counts[way] - counts["base"] if signed else counts["base"] - counts[way]
+    columns = {"change": change[rows], "whole": whole[rows]}
+    draws = bootstrap_sums(sums_by_cluster(columns, speakers[rows]))
+    value = ratio(columns["change"].sum(), columns["whole"].sum()).item()
+    return Rate(value, percentile_interval(ratio(draws["change"], draws["whole"]) + 0.0), signed=signed)
+
+
+if __name__ == "__main__":
+    command(main)

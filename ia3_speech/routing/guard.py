@@ -1,0 +1,237 @@
+"""The guard: an adapter can stay on, since each piece of audio gets the base's text where that is surer.
+
+    guard = read_guard(term, base, channels)
+    guard.rule.log_odds(inputs_of(gate, base_confidences, adapter_confidences))     > 0: the adapter's text
+
+In: a piece that the base and the adapter have recognised, and the gate's view of its audio. Out: the log-odds
+that the adapter's text has fewer errors, a logistic rule of a few numbers (`INPUTS`). The gate knows voices
+and microphones, and confidences know subjects; neither is enough alone (egs/routing/RESULTS.md). Two whole
+models were chosen from by confidence in arXiv 2306.15824.
+
+The base's folder has a rule, fitted over the adapters of the recipes by egs/routing. `train` fits an
+adapter's rule to its dev set and to the general speech of the package, with the base's rule as prior, so that
+few utterances change little. guard.json holds numbers alone.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ia3_speech.adapters.record import GUARD, is_number, same_base
+from ia3_speech.atomic import write_json
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.errors import UserError
+from ia3_speech.routing.gate import MAX_SECONDS, GaussianGate, read_gate, utterance_point
+from ia3_speech.scoring.error_rates import text_errors
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
+
+SCHEMA = 1
+# Of the adapter minus the base: mean confidence, mean log confidence
+INPUTS = ("gate", "confidence", "log_confidence")
+MAX_WEIGHT = 1e3  # of an input
+MIN_CONFIDENCE = 1e-3  # of a word, before the logarithm
+MAX_UTTERANCES = 200  # of a set that a rule is fitted to, evenly spaced
+STEPS = 50  # of the fit: some ten are enough
+FOLDS = 5  # of the estimate of what a rule keeps and costs
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A logistic rule: the log-odds that an adapter's text has fewer errors than the base's.
+
+    Attributes:
+        weights: (1 + inputs,), of a constant and of each input.
+        deviations: (1 + inputs,), the standard deviations of a Gaussian prior on the weights of an adapter's
+            rule; None for an adapter.
+    """
+
+    weights: np.ndarray
+    deviations: np.ndarray | None = None
+
+    def log_odds(self, inputs: np.ndarray) -> np.ndarray:
+        """(…, inputs) → (…,)."""
+        return self.weights[0] + inputs @ self.weights[1:]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What guards an adapter: its rule, and a gate that compares its speech with general speech alone."""
+
+    rule: Rule
+    gate: GaussianGate
+
+
+def inputs_of(gate: float, base: Sequence[float], adapter: Sequence[float]) -> np.ndarray:
+    """(inputs,): see INPUTS.
+
+    Args:
+        gate: the gate's log-odds, by `GaussianGate.log_odds`.
+        base, adapter: the confidences, not calibrated, of the words of each text; no words are a word of
+            confidence 0.
+    """
+    words = [np.array(confidences or [0.0]) for confidences in (base, adapter)]
+    means, logs = zip(*((c.mean(), np.log(c.clip(MIN_CONFIDENCE)).mean()) for c in words), strict=True)
+    return np.array([gate, means[1] - means[0], logs[1] - logs[0]])
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+def write_rule(folder: Path, rule: Rule, fingerprint: dict[str, Any]) -> None:
+    """Write guard.json into the folder of an adapter or of a base."""
+    record = {"schema": SCHEMA, "fingerprint": fingerprint, "inputs": [*INPUTS]}
+    record["weights"] = [round(float(weight), 6) for weight in rule.weights]
+    if rule.deviations is not None:
+        record["deviations"] = [round(float(deviation), 6) for deviation in rule.deviations]
+    write_json(folder / GUARD, record)
+
+
+def read_rule(folder: Path, fingerprint: dict[str, Any]) -> Rule:
+    """The rule in the folder of an adapter or a base. Raises UserError if it is damaged, or of another
+    base."""
+    file = folder / GUARD
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        if record["schema"] != SCHEMA or record["inputs"] != [*INPUTS]:
+            raise ValueError("written by another version of ia3-speech")
+        if not same_base(dict(record["fingerprint"]), fingerprint):
+            raise ValueError("of another base")
+        rows = [record["weights"], record.get("deviations", [1.0] * (1 + len(INPUTS)))]
+        for row, least in zip(rows, (-MAX_WEIGHT, 0), strict=True):
+            if len(row) != 1 + len(INPUTS) or not all(is_number(n) and least <= n <= MAX_WEIGHT for n in row):
+                raise ValueError("holds no weights")
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: {error} (delete it: the base's rule takes its place)") from None
+    weights, deviations = map(np.array, rows)
+    return Rule(weights, deviations if "deviations" in record else None)
+
+
+def rule_of(folder: Path, base: "Base") -> Rule:
+    """The rule of an adapter, or the base's. Raises UserError as `read_rule`."""
+    has_rule = (folder / GUARD).is_file()
+    return read_rule(folder if has_rule else Path(base.model.config.name_or_path), base.fingerprint)
+
+
+# --- the fit ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Utterances that a base and an adapter have recognised.
+
+    Attributes:
+        inputs: (utterances, inputs).
+        errors: (utterances, 2), word errors of the base and with the adapter.
+    """
+
+    inputs: np.ndarray
+    errors: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> "Observations":
+        return Observations(self.inputs[rows], self.errors[rows])
+
+
+def fit_rule(sets: Sequence[Observations], prior: Rule) -> Rule:
+    """The rule of the highest posterior probability. Each utterance counts by how many errors the choice
+    changes; of several sets (the adapter's speech, general speech) each counts as much as the others.
+
+    Args:
+        prior: a base's rule.
+    """
+    gains = [each.errors[:, 0] - each.errors[:, 1] for each in sets]
+    counts = [np.abs(gain).sum() for gain in gains]
+    mass = sum(counts) / len(sets)
+    pairs = zip(gains, counts, strict=True)
+    weights = np.concatenate([np.abs(gain) * mass / max(count, 1) for gain, count in pairs])
+    better = np.concatenate(gains) > 0
+    x = np.concatenate([np.insert(each.inputs, 0, 1.0, axis=1) for each in sets])
+    precision, w = prior.deviations**-2.0, prior.weights.copy()
+    for _ in range(STEPS):  # Newton's method, with steps of at most 1
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        gradient = x.T @ (weights * (better - p)) - precision * (w - prior.weights)
+        information = (x * (weights * p * (1 - p))[:, None]).T @ x + np.diag(precision)
+        step = np.linalg.solve(information, gradient)
+        w += step / max(1.0, np.abs(step).max())
+    return Rule(w.clip(-MAX_WEIGHT, MAX_WEIGHT))
+
+
+def observe(
+    recognizers: Sequence[Recognizer],
+    gate: GaussianGate,
+    utterances: Sequence[Utterance],
+    *,
+    allow_pipes: bool = False,
+) -> Observations:
+    """Recognise utterances, without damaged audio, with the base and with an adapter.
+
+    Args:
+        recognizers: of the base, and of the adapter.
+        gate: of the adapter, as a guard has it.
+    """
+    base = recognizers[0].base
+    options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
+    chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
+    chosen, waves = zip(*load_utterances(chosen, on_error="skip", **options), strict=True)
+    points = [utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves]
+    plain = [replace(recognizer, scaling=None) for recognizer in recognizers]
+    pairs = [*zip(*(recognizer.recognize(waves, with_words=True) for recognizer in plain), strict=True)]
+    confidences = [[[word.confidence for word in each.words] for each in pair] for pair in pairs]
+    log_odds = gate.log_odds(np.stack(points))
+    inputs = [inputs_of(*row) for row in zip(log_odds, *zip(*confidences, strict=True), strict=True)]
+    rows = zip(chosen, pairs, strict=True)
+    errors = [[text_errors(utterance.text, each.text).total for each in pair] for utterance, pair in rows]
+    return Observations(np.array(inputs), np.array(errors))
+
+
+def add_guard(
+    folder: Path,
+    recognizers: Sequence[Recognizer],
+    sets: Sequence[Sequence[Utterance]],
+    *,
+    allow_pipes: bool = False,
+) -> str:
+    """Fit the rule of an adapter and write it. Returns what it keeps and costs, by cross-validation.
+
+    Args:
+        folder: the adapter's, with its gate.
+        recognizers: as for `observe`.
+        sets: a dev set of the adapter's speech, and general speech, with their texts.
+
+    Raises:
+        UserError: the adapter or the base has no gate, or the base no rule.
+    """
+    base = recognizers[0].base
+    places = Path(base.model.config.name_or_path), folder
+    prior = read_rule(places[0], base.fingerprint)
+    general, speech = (read_gate(place, base.fingerprint, f"{place}: has no gate") for place in places)
+    gate = GaussianGate(general, [speech])
+    observed = [observe(recognizers, gate, each, allow_pipes=allow_pipes) for each in sets]
+    write_rule(folder, fit_rule(observed, prior), base.fingerprint)
+    (base_errors, adapter_errors), (before, after) = (each.errors.sum(0) for each in observed)
+    chosen = np.zeros(2)
+    for fold in range(FOLDS):
+        inside = [np.arange(len(each.errors)) % FOLDS == fold for each in observed]
+        pairs = [*zip(observed, inside, strict=True)]
+        rule = fit_rule([each.rows(~rows) for each, rows in pairs], prior)
+        chosen += [errors_of(rule, each.rows(rows)) for each, rows in pairs]
+    kept = (base_errors - chosen[0]) / max(1, base_errors - adapter_errors)
+    costs = (chosen[1] / max(1, before) - 1, after / max(1, before) - 1)
+    return (
+        f"guard: keeps {kept:.0%} of the gain on dev, with {costs[0]:+.1%} errors on general speech (without "
+        f"a guard {costs[1]:+.1%})"
+    )
+
+
+def errors_of(rule: Rule, observed: Observations) -> int:
+    """The errors of the texts that a rule chooses."""
+    return int(
+        np.where(rule.log_odds(observed.inputs) > 0, observed.errors[:, 1], observed.errors[:, 0]).sum()
+    )

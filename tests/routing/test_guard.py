@@ -1,0 +1,217 @@
+"""The guard: base or adapter, piece by piece; the rule, its file, its fit, and what refuses a guard."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from test_routing import KINDS, add_adapter, data_of, sound, tiny_folder, two  # noqa: F401
+
+from ia3_speech import load
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import GUARD
+from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.errors import UserError
+from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, read_rule, write_rule
+from ia3_speech.session import Session
+
+EVERY = {"gate": 1.0, "confidence": 0.0, "log_confidence": 0.0}
+
+
+def rule(constant: float = 0.0, **weights: float) -> Rule:
+    """A base's rule."""
+    named = EVERY | weights
+    return Rule(np.array([constant, *(named[name] for name in INPUTS)]), np.full(1 + len(INPUTS), 0.5))
+
+
+@pytest.fixture
+def guarded(two, monkeypatch) -> Path:  # noqa: F811
+    """A base with a gate and a rule, and the registered adapters `low` and `high`; the gate is never sure."""
+    session = Session(load(two).recognizer.base)
+    write_rule(two, rule(), session.base.fingerprint)
+    monkeypatch.setattr("ia3_speech.routing.router.SURE", 1.1)
+    return two
+
+
+def texts(base: Path, wave: np.ndarray, **options) -> str:
+    return load(base, max_seconds=2.0, vad="off", **options).transcribe(wave).text
+
+
+# ---- the texts
+
+
+def test_without_a_guard_all_is_as_before_and_with_a_guard_each_text_is_one_of_the_two(guarded):
+    wave = np.concatenate([sound(kind, seed, 2.0) for seed, kind in enumerate([*KINDS, "low", "general"])])
+    base, off = load(guarded, max_seconds=2.0, vad="off"), {"max_seconds": 2.0, "vad": "off"}
+    asr = load(guarded, adapter="low", guard=False, **off)
+    assert asr.recognizer.router is None and asr.recognizer.spec == parse_adapter("low")
+    pieces = [wave[first:end] for first, end in asr.recognizer.cut(wave)]
+    alone = {name: [t.transcribe(p).text for p in pieces] for name, t in {None: base, "low": asr}.items()}
+    assert asr.transcribe(wave).text == " ".join(filter(None, alone["low"]))
+    for constant, expected in ((-30.0, None), (30.0, "low"), (0.0, "either")):
+        write_rule(guarded, rule(constant), base.recognizer.base.fingerprint)
+        result = load(guarded, adapter="low", **off).transcribe(wave)
+        chosen = [choice.adapter for choice in result.choices]
+        assert len(chosen) == len(pieces) and (expected == "either" or {*chosen} == {expected})
+        assert result.text == " ".join(filter(None, (alone[name][n] for n, name in enumerate(chosen))))
+        assert all(0.4 < choice.probability <= 1 for choice in result.choices)
+        assert result.adapter == "low"
+
+
+def test_rows_of_a_guard_equal_rows_alone_and_share_the_front_end(guarded):
+    recognizer = load(guarded, adapter="low").recognizer
+    waves = [sound("low", 1), sound("general", 2, 0.7)]
+    session = load(guarded).session
+    alone = [
+        session.recognizer(parse_adapter(name)).logits([wave])[0] for wave in waves for name in (None, "low")
+    ]
+    logits, candidates = recognizer.candidates(waves)
+    assert [[each.name for each in one.recognizers] for one in candidates] == [[None, "low"]] * 2
+    for row, expected in zip(logits, alone, strict=True):
+        np.testing.assert_allclose(row, expected, atol=2e-4)
+
+
+def test_the_base_and_the_adapter_are_searched_as_registered(guarded):
+    (registry.adapters_dir() / "low/hotwords.txt").write_text("metformin\n")
+    (registry.adapters_dir() / "low/lm.json").write_text("{}\n")
+    router = load(guarded, adapter="low").recognizer.router
+    [candidates] = router([router.recognizer(0).base.features(sound("low", 1))])
+    assert ["hotwords" in each.search_record for each in candidates.recognizers] == [False, True]
+
+
+def test_earlier_pieces_of_a_recording_count_and_other_recordings_dont(guarded):
+    router = load(guarded, adapter="low").recognizer.router
+    memory: dict[int, float] = {}
+    for log_odds, expected in ((3.0, "low"), (-0.5, "low"), (-0.5, None), (0.1, None)):
+        candidates = router.guarded(np.array([log_odds]))
+        recognized = [each.recognize([sound("general", 3)])[0] for each in candidates.recognizers]
+        _, choice = candidates.choose(recognized, memory)
+        assert choice.adapter == expected or len(memory) == 2
+        if log_odds == 0.1:
+            assert candidates.choose(recognized, {})[1].adapter == "low"
+    assert router.likely({}).name == "low" and router.likely({0: 0.9, 1: 0.1}).name is None
+
+
+def test_where_the_gate_is_sure_one_row_is_computed(guarded, monkeypatch):
+    monkeypatch.setattr("ia3_speech.routing.router.SURE", 0.9)
+    router = load(guarded, adapter="low").recognizer.router
+    names = [[each.name for each in router.guarded(np.array([x])).recognizers] for x in (5.0, 0.0, -5.0)]
+    assert names == [["low"], [None, "low"], [None]]
+    auto = load(guarded, adapter="auto").recognizer.router
+    names = [[each.name for each in auto.guarded(np.array(x)).recognizers] for x in ([9.0, 0], [1.0, 1.0])]
+    assert names == [["high"], [None, "high", "low"]]
+
+
+def test_auto_is_guarded_too(guarded):
+    asr, plain = load(guarded, adapter="auto"), load(guarded)
+    assert len(asr.recognizer.router.guards) == 2
+    for kind in KINDS:
+        result = asr.transcribe(sound(kind, 90))
+        assert result.choices[0].adapter == (None if kind == "general" else kind)
+        assert result.text == plain.transcribe(sound(kind, 90), adapter=result.choices[0].adapter).text
+    assert not load(guarded, adapter="auto", guard=False).recognizer.router.guards
+
+
+def test_commands_say_which_and_decode_is_not_guarded_by_default(guarded, tmp_path, run_command):
+    file = tmp_path / "a.wav"
+    soundfile.write(file, sound("low", 5), SAMPLE_RATE)
+    command = ("transcribe", "--base", guarded, "--adapter", "low", "--format", "json", file)
+    record = json.loads(run_command(*command).out)
+    assert record["adapter"] == "low" and record["gate"][0]["adapter"] == "low"
+    assert "gate" not in json.loads(run_command(*command, "--guard", "off").out)
+    data = data_of(tmp_path / "test", "low", first=50, count=2)
+    for number, options in enumerate(([], ["--guard", "on"])):
+        out = tmp_path / f"decoded{number}"
+        assert run_command("decode", "--base", guarded, "--adapter", "low", *options, data, out).code == 0
+        assert (out / "gate").is_file() == bool(options)
+
+
+# ---- what can't be guarded
+
+
+def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded, tmp_path):
+    add_adapter(guarded, "gateless", 3)
+    folder = registry.adapters_dir() / "low"
+    cases = {"low:0.5+high:0.5": "sums", "low:0.5": "sums", "gateless": "no gate", "auto-sum": "sums"}
+    for name, reason in cases.items():
+        with pytest.raises(UserError, match=rf"`guard`: .* can't be guarded: .*{reason}"):
+            load(guarded, adapter=name, guard=True)
+        router = load(guarded, adapter=name).recognizer.router
+        assert router is None or not router.guards
+    with pytest.raises(UserError, match="`test_time` adapts"):
+        load(guarded, adapter="low", guard=True, test_time="suta")
+    with pytest.raises(UserError, match="channels"):
+        load(guarded, adapter="left=low", guard=True, channels="split")
+    assert load(guarded, adapter="low", test_time="suta").recognizer.router is None
+    moved = tmp_path / "moved"
+    folder.rename(moved), moved.rename(folder)
+    assert load(guarded, adapter=str(guarded / "low_adapter")).recognizer.router is None  # not registered
+    assert load(guarded, guard=True).recognizer.spec == replace(BASE_ALONE)
+    (guarded / GUARD).unlink()
+    assert load(guarded, adapter="low").recognizer.router is None
+    with pytest.raises(UserError, match=r"or no guard\.json"):
+        load(guarded, adapter="low", guard=True)
+
+
+def test_int8_and_silence(guarded):
+    asr = load(guarded, adapter="low", dtype="int8")
+    assert asr.transcribe(sound("low", 1)).choices[0].adapter == "low"
+    silent = load(guarded, adapter="low").transcribe(np.zeros(SAMPLE_RATE, np.float32))
+    assert (silent.text, silent.choices) == ("", ())
+
+
+FAULTS = {
+    "no JSON": lambda record: "{",
+    "no object": lambda record: [],
+    "text": lambda record: record | {"weights": ["1"] * len(record["weights"])},
+    "not finite": lambda record: record | {"weights": [float("nan")] * len(record["weights"])},
+    "huge": lambda record: record | {"weights": [1e300] * len(record["weights"])},
+    "too few": lambda record: record | {"weights": record["weights"][1:]},
+    "other inputs": lambda record: record | {"inputs": ["gate"]},
+    "other base": lambda record: record | {"fingerprint": record["fingerprint"] | {"sha256": "0" * 64}},
+    "no fingerprint": lambda record: record | {"fingerprint": 3},
+    "deviation": lambda record: record | {"deviations": [-1.0] * len(record["weights"])},
+    "schema": lambda record: record | {"schema": 2},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_rule_is_refused(guarded, fault):
+    file = registry.adapters_dir() / "low" / GUARD
+    record = FAULTS[fault](json.loads((guarded / GUARD).read_text()))
+    file.write_text(record if isinstance(record, str) else json.dumps(record))
+    with pytest.raises(UserError, match=r"low/guard\.json: .*delete it: the base's rule takes its place"):
+        load(guarded, adapter="low")
+    assert load(guarded, adapter="low", guard=False).recognizer.router is None
+    assert [term.name for term in load(guarded, adapter="auto").recognizer.spec.terms] == ["high"]
+
+
+# ---- the rule
+
+
+def test_a_rule_comes_back_and_no_words_are_no_confidence(tmp_path, tiny_base):
+    base = tiny_base()
+    write_rule(tmp_path, rule(0.25, gate=1.5), base.fingerprint)
+    again = read_rule(tmp_path, base.fingerprint)
+    np.testing.assert_allclose(again.weights, rule(0.25, gate=1.5).weights)
+    np.testing.assert_allclose(again.deviations, 0.5)
+    none, some = inputs_of(0.0, [], [0.9, 0.8]), inputs_of(0.0, [0.9, 0.8], [0.9, 0.8])
+    assert np.isfinite(none).all() and (none[1:] > 0).all() and not some.any()
+
+
+def test_a_fit_finds_what_helps_and_few_utterances_stay_near_the_prior():
+    random = np.random.default_rng(0)
+    truth = np.array([0.5, 0.0, 8.0, 0.0])
+    inputs = random.normal(0, [3, 0.3, 0.3], (3000, 3))
+    better = random.random(3000) < 1 / (1 + np.exp(-(truth[0] + inputs @ truth[1:])))
+    errors = np.stack([np.where(better, 2, 0), np.where(better, 0, 2)], 1)
+    prior = Rule(np.array([0.0, 1.0, 0.0, 0.0]), np.array([1.0, 0.5, 5.0, 5.0]))
+    fitted = fit_rule([Observations(inputs, errors)], prior).weights
+    np.testing.assert_allclose(fitted, truth, atol=0.8)
+    few = fit_rule([Observations(inputs[:3], 1 - errors[:3])], prior)
+    assert np.abs(few.weights - prior.weights).max() < np.abs(fitted - prior.weights).max() / 3
+    equal = Observations(inputs[:5], np.ones((5, 2)))
+    np.testing.assert_allclose(fit_rule([equal], prior).weights, prior.weights)
