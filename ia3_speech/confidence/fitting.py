@@ -15,7 +15,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.word_times import Scaling, log_odds, probability, word_times
+from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words_of
 from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import align
 
@@ -37,7 +37,7 @@ def calibrate(
             hypothesis = recognizer.search(logits)
             for word in hypothesis.words:  # a phrase becomes words, as in `word_times`
                 words += [(name, replace(word, text=part)) for part in word.text.split()]
-            timed = word_times(logits, hypothesis, base.vocabulary, base.stride / SAMPLE_RATE)
+            timed = words_of(base, logits, hypothesis, len(logits) * base.stride / SAMPLE_RATE)
             confidences += [word.confidence for word in timed]
     if not words:
         return None

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import fsum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -79,6 +79,7 @@ class OnnxBase:
     stride: int
     minimum_samples: int
     maximum_seconds: float | None
+    invents_words: ClassVar[bool] = False
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":
@@ -124,6 +125,9 @@ class OnnxBase:
         if hasattr(os, "sched_getaffinity"):  # taskset or a container may allow fewer cores than there are
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
+
+    def timed(self, *_: Any) -> None:
+        """As `Base.timed`: forced alignment finds the words."""
 
     @cached_property
     def greedy(self) -> GreedySearch:
