@@ -21,8 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.atomic import write_text
-from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_as_kaldi, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
@@ -56,22 +54,6 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
     for path, text in files.items():
         write_text(path, text)
     return wer
-
-
-def read_kaldi_text(path: Path) -> dict[str, str]:
-    """A Kaldi text file, `utterance-id words…` a line, as {utterance id: text}; the words may be missing.
-    Raises UserError for a missing file, text that is not UTF-8, an empty line, or an utterance that occurs
-    twice."""
-    content = read_utf8(path, "ia3-speech decode writes it")
-    texts: dict[str, str] = {}
-    for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
-        utterance, *text = line.split(maxsplit=1) or [""]
-        if not utterance:
-            raise UserError(f"{path}:{number}: an empty line (expected an utterance id and its words)")
-        if utterance in texts:
-            raise UserError(f"{path}:{number}: utterance {utterance} occurs twice")
-        texts[utterance] = "".join(text).strip()
-    return texts
 
 
 def format_kaldi_text(texts: Mapping[str, str]) -> str:
