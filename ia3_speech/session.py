@@ -19,7 +19,14 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of
+from ia3_speech.adapters.record import (
+    GATE,
+    GUARD,
+    SEARCH_FILES,
+    STORED_LM_WEIGHTS,
+    method_of,
+    read_metadata,
+)
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
@@ -86,7 +93,9 @@ class Session:
 
             self.settings["test_time"] = Suta(test_time, cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
-        self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
+        self.stored_search = lru_cache(MAX_SEARCHES)(
+            lambda folder, _, language: stored_search(search, base, folder, language)
+        )
         self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
 
     def recognizer(
@@ -122,7 +131,9 @@ class Session:
                 self.cache.row(each.terms)
         search, record = self.search(spec)
         scaling = self.find_scaling(spec, record, lenient=external)
-        if hotwords:
+        if hotwords and "language" in self.base.abilities:
+            search = search.prompted([term.text for term in hotwords])
+        elif hotwords:
             from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
             weight = self.options.hotword_weight
@@ -187,9 +198,10 @@ class Session:
         channels have the base's search."""
         folder = spec.terms[0].folder if len(spec.terms) == 1 else None
         files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
-        if not files:
+        language = language_of(spec) if "language" in self.base.abilities else None
+        if not files and not language:
             return self.default_search
-        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files))
+        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files), language)
 
     @cached_property
     def default_search(self) -> "tuple[Search, dict[str, Any]]":
@@ -231,6 +243,9 @@ def load(
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     method: str | None = None,
+    window: Literal["30s", "short"] | None = None,
+    language: str | None = None,
+    task: Literal["transcribe", "translate"] | None = None,
     engine: Literal["torch", "onnx"] = "torch",
     max_seconds: float | None = None,
     lm: str | Path | None = None,
@@ -258,6 +273,9 @@ def load(
             compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         method: FILE.py:NAME, your method with which the adapter was trained.
+        window: of a Whisper base's input, for adapters that record none: 30s (default), or short.
+        language: that a multilingual Whisper writes: a code, or auto; None: the adapter's, else en.
+        task: of a multilingual Whisper: transcribe (default), or translate into English.
         engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
@@ -294,6 +312,7 @@ def load(
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     if engine == "onnx":
         torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
+        torch_only |= {"window": window, "language": language, "task": task}
         torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
         torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
         torch_only["search"] = options.search == "beam"
@@ -311,6 +330,7 @@ def load(
     if bank:  # its first adapter records the base
         base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
     loaded = base_of(spec, base, dtype=dtype, device=device)
+    loaded.configure(window=window, language=language, task=task)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
@@ -327,6 +347,21 @@ def load(
     if bank:  # each of its adapters may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
     return Transcriber(recognizer, post_process, channels == "split", session, guard)
+
+
+def stored_search(
+    options: SearchOptions, base: "Base", folder: Path | None, language: str | None
+) -> "tuple[Search, dict[str, Any]]":
+    """The search of an adapter: the options, then what is registered in its folder, then its language."""
+    options = options.complete(folder) if folder else options
+    return make_search(options, base, language)
+
+
+def language_of(spec: AdapterSpec) -> str | None:
+    """The language that all adapters of a spec record; None if there is none."""
+    records = [read_metadata(folder) for folder in spec.folders]
+    languages = {record.config.get("language") for record in records if record}
+    return languages.pop() if len(languages) == 1 else None
 
 
 def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from corpus_files import noise
+from tiny_models import tiny_whisper
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
@@ -58,6 +59,7 @@ REPLACED = {
     "ia3-speech self-train": f"+ {TINY} --epochs 1",
     "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C
     "ia3-speech adapters register exp/clinic clinic": "+ --force",  # it is there already
+    "ia3-speech adapters register exp/clinic/adapter clinic": "+ --force",
     "ia3-speech adapters register exp/ward/adapter ward --lm": "+ --force",
     "curl -s -F name=ward": "+ -F replace=true",
     "curl -s -F epochs=4": ":",  # five recordings are needed; tests/serve/test_voices.py learns
@@ -99,6 +101,8 @@ def clone(tmp_path_factory, random_base) -> Path:
         outputs = shutil.ignore_patterns("data", "exp", "__pycache__")
         shutil.copytree(ROOT / "egs" / recipe, folder / "egs" / recipe, ignore=outputs)
     shutil.copytree(random_base, folder / "facebook/wav2vec2-base-960h")  # in place of the hub
+    for part in tiny_whisper():
+        part.save_pretrained(folder / "openai/whisper-base")
     sys.path.insert(0, str(ROOT / "scripts"))
     pytest.importorskip("espeakng_loader")
     from run_examples import make_speech
