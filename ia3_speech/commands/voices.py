@@ -3,9 +3,8 @@
     ia3-speech voices list
     ia3-speech voices remove dr-01      when a person leaves: deletes everything
 
-A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. In: a name. Out: its
-recordings, texts, adapters (NAME, NAME@1, …) and jobs are deleted, even while a server runs or trains.
-Copies elsewhere stay: a data directory in an experiment, a pushed adapter, the files of `train --replay`.
+A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. Copies elsewhere stay: a
+data directory in an experiment, a pushed adapter, the files of `train --replay`.
 """
 
 import os

@@ -1,11 +1,9 @@
 """The store of a voice's recordings and record: folders, lock, deletion.
 
-    corrections/anna/         the recordings and their texts (voice.py), beside the registry
-    corrections/.anna.lock    held by a process that writes there or learns
-    voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
-    voices/anna/*.json        the state of its last job (serve/jobs.py)
-
-In: a name. Out: a folder, a lock, or the deletion that `ia3-speech voices`, the page and the server ask for.
+corrections/anna/         the recordings and their texts (voice.py), beside the registry
+corrections/.anna.lock    held by a process that writes there or learns
+voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
+voices/anna/*.json        the state of its last job (serve/jobs.py)
 """
 
 import _thread
@@ -58,7 +56,6 @@ def voice_names() -> list[str]:
 
 
 def recordings_of(name: str) -> list[Path]:
-    """The audio files of a voice."""
     return [*(store_of(name) / "audio").glob("*.flac")]
 
 
@@ -130,13 +127,12 @@ def interrupted_by_removal(name: str) -> Iterator[None]:
 
 
 class Removal(NamedTuple):
-    """Counts and names of a deleted voice: recordings; adapters, earlier versions too; files on consent and
-    jobs."""
+    """The data of a deleted voice."""
 
     name: str
     recordings: int
-    adapters: list[str]
-    files: int
+    adapters: list[str]  # earlier versions too
+    files: int  # on consent and jobs
 
     def __str__(self) -> str:
         return (

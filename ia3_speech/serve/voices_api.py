@@ -68,8 +68,7 @@ def voices_of(client: Client) -> list[str]:
 
 
 def existing_voice(name: str, server: ServerOf, client: ClientOf) -> str:
-    """A voice that this client may change. Raises the same ApiError 404 if it does not exist or is another
-    key's."""
+    """A voice that this client may change; the same ApiError 404 if it is missing or another key's."""
     check_training(server)
     return known_voice(name, voices_of(client))
 
@@ -100,8 +99,7 @@ def changing(name: str, server: Server, client: Client) -> Iterator[None]:
 
 @router.get("/v1/voices")
 def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """The base, whether this key may train, and its voices: the page's first request. An administrator's key
-    also gets the names of all voices."""
+    """The base, whether this key may train, and its voices; for an administrator's key, all voices."""
     training = server.training and bool(client.manage)
     data = [{"name": name} for name in voices_of(client)] if training else []
     answer = {"base": server.models.base_id, "language": server.language, "training": training, "data": data}
