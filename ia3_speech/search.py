@@ -162,7 +162,8 @@ def make_search(
     UserError if the options contradict each other, or the language model cannot be used."""
     options.check()
     if "language" in base.abilities:
-        if options.lm not in (None, NO_LM):
+        weights = (options.lm_weight, options.word_score, options.unknown_word_score)
+        if options.lm not in (None, NO_LM) or weights != (None, None, None):
             base.require("a language model")
         beam_size = options.beam_size or (5 if options.search == "beam" else 1)
         terms = [term.text for term in hotwords_of(options)]

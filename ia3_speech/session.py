@@ -104,6 +104,7 @@ class Session:
         *,
         compute: Compute | None = None,
         hotwords: "Sequence[Hotword]" = (),
+        language: str | None = None,
     ) -> Recognizer:
         """The recogniser of a request. Its adapters are loaded on first use, and again if their files have
         changed.
@@ -111,6 +112,7 @@ class Session:
         Args:
             compute: computes the logits, and loads the adapters, in place of this session.
             hotwords: of this request, in addition to those of its search.
+            language: of this request, for a Whisper base.
 
         Raises:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
@@ -123,7 +125,7 @@ class Session:
             )
         spec = replace(spec, guard=self.is_guarded(spec))
         if spec.choice or spec.guard:
-            return self.routed_recognizer(spec, compute, hotwords)
+            return self.routed_recognizer(spec, compute, hotwords, language)
         external = compute is not None
         if not external and self.cache:
             compute = self.cache.logits
@@ -131,8 +133,8 @@ class Session:
                 self.cache.row(each.terms)
         search, record = self.search(spec)
         scaling = self.find_scaling(spec, record, lenient=external)
-        if hotwords and "language" in self.base.abilities:
-            search = search.prompted([term.text for term in hotwords])
+        if "language" in self.base.abilities:
+            search = search.prompted([term.text for term in hotwords], language)
         elif hotwords:
             from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
@@ -143,13 +145,13 @@ class Session:
         return Recognizer(self.base, spec, search, record, scaling, compute=compute, **self.settings)
 
     def routed_recognizer(
-        self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]"
+        self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]", language: str | None
     ) -> Recognizer:
         """The recogniser that chooses among the base and the adapters of `spec` for each piece of audio."""
         from ia3_speech.routing.router import Router
 
         def recognizer_of(chosen: AdapterSpec) -> Recognizer:
-            return self.recognizer(chosen, compute=compute, hotwords=hotwords)
+            return self.recognizer(chosen, compute=compute, hotwords=hotwords, language=language)
 
         chosen, gate, guards = self.gate(spec)
         if compute is None:

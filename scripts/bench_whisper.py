@@ -2,21 +2,21 @@
 
     python scripts/bench_whisper.py --base openai/whisper-base --adapter clinic --recording lecture.wav
 
-In: a Whisper base, an adapter that was trained in short windows, and a recording of at least 25 s, whose
-beginnings are the utterances. Out: a table in bench_whisper.md: transformers' pipeline, faster-whisper in
-float32 and int8 if `--ctranslate` names its model, ours with the base in 30-second windows and with the
-adapter in short windows; and a batch of 16 rows with the adapter.
+The adapter was trained in short windows, and the utterances are the beginnings of the recording. Out: a table
+of transformers' pipeline, faster-whisper in float32 and int8 if `--ctranslate` names its model, ours with the
+base in 30-second windows and with the adapter in short windows; and a batch of 16 rows with the adapter.
 """
 
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark import Page, machine, rounds, table
+from benchmark import Page, machine, rounds
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.model.base import read_pretrained
+from ia3_speech.scoring.table import markdown_table
 from ia3_speech.session import load
 
 SECONDS = (3, 10, 25)
@@ -24,13 +24,7 @@ ROWS = 16  # of the batch
 
 
 def main(
-    *,
-    page: Page,
-    base: str,
-    adapter: str,
-    recording: Path,
-    ctranslate: str | None = None,
-    repeats: int = 5,
+    *, page: Page, base: str, adapter: str, recording: Path, ctranslate: str | None = None, repeats: int = 5
 ) -> None:
     """Measure and write the table.
 
@@ -68,7 +62,8 @@ def main(
             count = ROWS if name.endswith("rows") else 1
             rows[name].append(f"{median(values) / count:.2f}")
     head = ["system", *(f"{seconds} s" for seconds in SECONDS)]
-    page.write("Whisper: seconds an utterance", f"base {base}, {machine()}", table(head, [*rows.values()]))
+    setup = f"base {base}, {machine()}"
+    page.write("Whisper: seconds an utterance", setup, markdown_table(head, [*rows.values()]))
 
 
 if __name__ == "__main__":

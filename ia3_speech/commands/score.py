@@ -22,6 +22,7 @@ from typing import Any, Literal
 from ia3_speech.adapters.record import read_json
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import percent, plural, shorten
@@ -29,7 +30,7 @@ from ia3_speech.inputs import Inputs, digest_of, tables_of
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.ctm import CONFIDENCES
 from ia3_speech.scoring.error_rates import ErrorRates, rates_table, terms_table
-from ia3_speech.scoring.kaldi_files import read_kaldi_text, write_kaldi_files
+from ia3_speech.scoring.kaldi_files import write_kaldi_files
 from ia3_speech.scoring.record import Result, identify
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
 from ia3_speech.scoring.sentences import MARK

@@ -172,6 +172,27 @@ def test_repetition_is_found_at_the_end_alone():
     assert repetition([5] * 12) == 11 and repetition([5] * 11) == 0 and repetition([]) == 0
 
 
+def test_the_language_is_checked_and_found_for_each_row(base):
+    base.configure(language="de", window="short", task="translate")
+    assert base.greedy.language == "de" and base.prefix() == (257, 259, 260, 263)
+    for language in ("xx", "klingon"):
+        with pytest.raises(UserError, match=f"`language={language}`: tiny knows auto, de, en"):
+            base.configure(language=language)
+    base.language, base.task = "auto", "transcribe"
+    rows = base.logits(WAVES)
+    search, record = base.search_for(None, 1, ["metformin"])
+    texts = search.many(rows)
+    assert record["language"] == "auto" and record["prompt"] == "metformin."
+    for row, text in zip(rows, texts, strict=True):
+        assert text.given[-4:] == base.prefix(base.spoken(row)) and text.given[0] == 262
+        assert search.many([row]) == [text]
+    base.model.generation_config.is_multilingual = False
+    with pytest.raises(UserError, match=r"`language=de`: tiny only writes English"):
+        base.configure(language="de")
+    with pytest.raises(UserError, match="a CTC model has no language"):
+        load_base("mini").configure(language="de")
+
+
 def test_other_kinds_abilities_are_refused_by_name(base):
     for ability in ("a language model", "ONNX", "live input"):
         with pytest.raises(UserError, match=f"tiny: a Whisper model has no {ability}"):

@@ -35,11 +35,11 @@ from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.errors import UserError
 from ia3_speech.results.tables import bullets
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.config import replay_folder

@@ -156,13 +156,17 @@ class Whisper(Base):
     def configure(self, **settings: str | None) -> None:
         """Also raises UserError for a language that the model does not know, or a task that it can't do."""
         super().configure(**settings)
-        chosen = (self.language or "en", self.task)
-        if not self.is_multilingual and chosen != ("en", "transcribe"):
-            fault = f"`task={self.task}`" if chosen[0] == "en" else f"`language={self.language}`"
+        self.check_language(self.language or "en")
+
+    def check_language(self, language: str) -> None:
+        """Raises UserError for a language that the model does not know, or the base's task if it can't do
+        that."""
+        if not self.is_multilingual and (language, self.task) != ("en", "transcribe"):
+            fault = f"`task={self.task}`" if language == "en" else f"`language={language}`"
             raise UserError(f"{fault}: {self.name} only writes English (take a multilingual Whisper)")
         codes = sorted(name.strip("<|>") for name in getattr(self.model.generation_config, "lang_to_id", {}))
-        if self.is_multilingual and chosen[0] not in (*codes, "auto"):
-            raise UserError(f"`language={self.language}`: {self.name} knows auto, {', '.join(codes)}")
+        if self.is_multilingual and language not in (*codes, "auto"):
+            raise UserError(f"`language={language}`: {self.name} knows auto, {', '.join(codes)}")
 
     def first_scores(self, row: torch.Tensor) -> torch.Tensor:
         """(vocabulary,): the scores of the token after the start, for a row of the encoder's output."""
@@ -411,10 +415,14 @@ class Generation:
                     hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=prefix)
         return hypotheses
 
-    def prompted(self, terms: Sequence[str]) -> "Generation":
-        """This search with terms, which may occur in the audio, in its prompt."""
+    def prompted(self, terms: Sequence[str], language: str | None = None) -> "Generation":
+        """This search with terms, which may occur in the audio, in its prompt, and in another language."""
+        if not (terms or language):
+            return self
+        self.base.check_language(language := language or self.language)
         words = dict.fromkeys([*filter(None, self.prompt.rstrip(".").split(", ")), *terms])
-        return dataclasses.replace(self, prompt=f"{', '.join(words)}." if words else "", again=[])
+        prompt = f"{', '.join(words)}." if words else ""
+        return dataclasses.replace(self, language=language, prompt=prompt, again=[])
 
     @cached_property
     def prompt_tokens(self) -> tuple[int, ...]:
