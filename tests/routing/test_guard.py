@@ -14,8 +14,18 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GUARD
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
-from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, read_rule, write_rule
+from ia3_speech.routing.guard import (
+    INPUTS,
+    Observations,
+    Rule,
+    add_guard,
+    fit_rule,
+    inputs_of,
+    read_rule,
+    write_rule,
+)
 from ia3_speech.session import Session
 
 EVERY = {"gate": 1.0, "confidence": 0.0, "log_confidence": 0.0}
@@ -225,3 +235,13 @@ def test_a_fit_finds_what_helps_and_few_utterances_stay_near_the_prior():
     assert np.abs(few.weights - prior.weights).max() < np.abs(fitted - prior.weights).max() / 3
     equal = Observations(inputs[:5], np.ones((5, 2)))
     np.testing.assert_allclose(fit_rule([equal], prior).weights, prior.weights)
+
+
+def test_training_fits_the_rule_of_an_adapter(guarded, tmp_path):
+    session, folder = load(guarded).session, registry.adapters_dir() / "low"
+    (folder / GUARD).unlink()
+    recognizers = [session.recognizer(parse_adapter(name)) for name in (None, "low")]
+    sets = [list(read_data_directory(data_of(tmp_path / kind, kind, 60, 6))) for kind in ("low", "general")]
+    assert add_guard(folder, recognizers, sets).startswith("guard: keeps ")
+    assert read_rule(folder, session.base.fingerprint).deviations is None
+    assert load(guarded, adapter="low").recognizer.router.guards
