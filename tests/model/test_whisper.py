@@ -180,9 +180,9 @@ def test_the_language_is_checked_and_found_for_each_row(base):
             base.configure(language=language)
     base.language, base.task = "auto", "transcribe"
     rows = base.logits(WAVES)
-    search, record = base.search_for(None, 1, ["metformin"])
+    search, record = base.search_for(1, ["metformin"])
     texts = search.many(rows)
-    assert record["language"] == "auto" and record["prompt"] == "metformin."
+    assert search.language == "auto" and record["prompt"] == "metformin."
     for row, text in zip(rows, texts, strict=True):
         assert text.given[-4:] == base.prefix(base.spoken(row)) and text.given[0] == 262
         assert search.many([row]) == [text]
