@@ -4,17 +4,12 @@
     if __name__ == "__main__":
         command(main)
 
-The signature and the docstrings define the flags and their help; argparse parses the words. A `UserError` is
-printed as a line that begins with `error:`, and the process exits with code 1. A command line that does not
-parse gives code 2.
-
-The library's errors name a parameter in backticks, with its value if that matters. The command line prints
-the flag in its place, if the command has a flag for a parameter of that name:
+The signature and the docstrings define the flags and their help. A `UserError` is printed as a line that
+begins with `error:`, with exit code 1; a command line that does not parse gives code 2. The library's errors
+name a parameter in backticks, with its value if that matters; the command line prints its flag instead:
 
     raise UserError("`lm_weight` needs `lm` (leave out `search=greedy`)")
     error: --lm-weight needs --lm (leave out --search greedy)
-
-A command that prints an error and continues calls `message_of(error)` for the same text.
 """
 
 import argparse

@@ -6,12 +6,10 @@
     …                              # the work
     inputs.record(decode_dir)      # writes DECODE_DIR/inputs.json, last
 
-Inputs are compared by content, not by place or date: a file by its SHA-256, a folder by its files, a Kaldi
-data directory by its tables and by the audio in wav.scp. A change of the program does not count.
+Inputs are compared by content: a file by its SHA-256, a folder by its files, a Kaldi data directory by its
+tables and by the audio in wav.scp. For any command, this runs it unless it has made OUT from these inputs:
 
     python -m ia3_speech.inputs OUT [INPUT …] -- COMMAND …
-
-does this for any command: it runs the command unless the command has made OUT from these inputs.
 """
 
 import hashlib
@@ -131,8 +129,7 @@ class Inputs:
 
 
 def refuse_others(out: Path) -> None:
-    """Raise UserError if `out` is a file, or holds files that training did not write, except Kaldi's logs:
-    `force` would delete them later."""
+    """Raise UserError if `out` is a file, or holds files that `force` would delete, except Kaldi's logs."""
     entries = [*out.iterdir()] if out.is_dir() else []  # first: another part of the run may begin meanwhile
     if read_inputs(out):
         return

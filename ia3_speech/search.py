@@ -23,6 +23,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import Search
 
 if TYPE_CHECKING:
+    from ia3_speech.lm.hotword_search import Hotword
     from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -107,9 +108,7 @@ class SearchOptions:
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("`hotword_weight` needs `hotwords`, a file")
         if self.hotwords is not None:
-            from ia3_speech.lm.hotword_search import read_hotwords
-
-            read_hotwords(self.hotwords)  # raises before a base is loaded
+            hotwords_of(self)  # raises before a base is loaded
 
     def complete(self, folder: Path) -> "SearchOptions":
         """These options; open ones get the values in the folder of an adapter or a base."""
@@ -146,11 +145,29 @@ class SearchOptions:
         return [path for path in paths if path.is_file()]
 
 
-def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
+def hotwords_of(options: SearchOptions) -> "list[Hotword]":
+    """The terms of the options' file."""
+    if options.hotwords is None:
+        return []
+    from ia3_speech.lm.hotword_search import read_hotwords
+
+    return read_hotwords(options.hotwords)
+
+
+def make_search(
+    options: SearchOptions, base: "Base", language: str | None = None
+) -> tuple[Search, dict[str, Any]]:
     """The search, and its record for decode.json: method, model and weights of a beam search, hot words. The
-    language model may be in the base's folder. Raises UserError if the options contradict each other, or the
-    language model cannot be used."""
+    language model may be in the base's folder. `language`: that a Whisper base's adapter records. Raises
+    UserError if the options contradict each other, or the language model cannot be used."""
     options.check()
+    if "language" in base.abilities:
+        weights = (options.lm_weight, options.word_score, options.unknown_word_score)
+        if options.lm not in (None, NO_LM) or weights != (None, None, None):
+            base.require("a language model")
+        beam_size = options.beam_size or (5 if options.search == "beam" else 1)
+        terms = [term.text for term in hotwords_of(options)]
+        return base.search_for(language, beam_size, terms)
     if options.hotwords is not None:
         base.require("hot words")
     hotwords = options.hotwords  # a base has no hot words
@@ -168,9 +185,9 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
         record |= {name: getattr(search, name) for name in BEAM_NUMBERS}
     if options.hotwords is None:
         return search, record
-    from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch, read_hotwords
+    from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
     weight = HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
-    hotwords = read_hotwords(options.hotwords)
+    hotwords = hotwords_of(options)
     record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords)}
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record

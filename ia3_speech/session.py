@@ -19,7 +19,14 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of
+from ia3_speech.adapters.record import (
+    GATE,
+    GUARD,
+    SEARCH_FILES,
+    STORED_LM_WEIGHTS,
+    method_of,
+    read_metadata,
+)
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
@@ -86,7 +93,9 @@ class Session:
 
             self.settings["test_time"] = Suta(test_time, cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
-        self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
+        self.stored_search = lru_cache(MAX_SEARCHES)(
+            lambda folder, _, language: stored_search(search, base, folder, language)
+        )
         self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
 
     def recognizer(
@@ -95,6 +104,7 @@ class Session:
         *,
         compute: Compute | None = None,
         hotwords: "Sequence[Hotword]" = (),
+        language: str | None = None,
     ) -> Recognizer:
         """The recogniser of a request. Its adapters are loaded on first use, and again if their files have
         changed.
@@ -102,6 +112,7 @@ class Session:
         Args:
             compute: computes the logits, and loads the adapters, in place of this session.
             hotwords: of this request, in addition to those of its search.
+            language: of this request, for a Whisper base.
 
         Raises:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
@@ -114,7 +125,7 @@ class Session:
             )
         spec = replace(spec, guard=self.is_guarded(spec))
         if spec.choice or spec.guard:
-            return self.routed_recognizer(spec, compute, hotwords)
+            return self.routed_recognizer(spec, compute, hotwords, language)
         external = compute is not None
         if not external and self.cache:
             compute = self.cache.logits
@@ -122,7 +133,9 @@ class Session:
                 self.cache.row(each.terms)
         search, record = self.search(spec)
         scaling = self.find_scaling(spec, record, lenient=external)
-        if hotwords:
+        if "language" in self.base.abilities:
+            search = search.prompted([term.text for term in hotwords], language)
+        elif hotwords:
             from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
             weight = self.options.hotword_weight
@@ -132,13 +145,13 @@ class Session:
         return Recognizer(self.base, spec, search, record, scaling, compute=compute, **self.settings)
 
     def routed_recognizer(
-        self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]"
+        self, spec: AdapterSpec, compute: Compute | None, hotwords: "Sequence[Hotword]", language: str | None
     ) -> Recognizer:
         """The recogniser that chooses among the base and the adapters of `spec` for each piece of audio."""
         from ia3_speech.routing.router import Router
 
         def recognizer_of(chosen: AdapterSpec) -> Recognizer:
-            return self.recognizer(chosen, compute=compute, hotwords=hotwords)
+            return self.recognizer(chosen, compute=compute, hotwords=hotwords, language=language)
 
         chosen, gate, guards = self.gate(spec)
         if compute is None:
@@ -161,22 +174,19 @@ class Session:
         """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
         if spec.guard is False or not spec.folders:
             return False
-        base_folder = Path(self.base.model.config.name_or_path)
         folders = () if spec.choice else [term.folder for term in spec.terms]
-        reasons = {
-            "a guard chooses between the base and one adapter (or give auto), not sums, or channels": not (
-                spec.is_single or spec.choice == AUTO
-            ),
-            "`test_time` adapts the base, too": bool(self.settings.get("test_time")),
-            "its method has no bank": any(method_of(folder) != "ia3" for folder in folders),
-            "it has no gate (ia3-speech adapters gate adds it)": not all(
-                (folder / GATE).is_file() for folder in folders
-            ),
-            f"{self.base.name} has no {GATE}, or no {GUARD}": not all(
-                (base_folder / name).is_file() for name in (GATE, GUARD)
-            ),
-        }
-        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        base_folder = Path(self.base.model.config.name_or_path)
+        files = [*(folder / GATE for folder in folders), base_folder / GATE, base_folder / GUARD]
+        missing = next((file for file in files if not file.is_file()), None)
+        reason = missing and f"{missing} is missing (ia3-speech adapters gate writes gates)"
+        if not (spec.is_single or spec.choice == AUTO):
+            reason = (
+                "a guard chooses between the base and one adapter, or by auto, not among sums or channels"
+            )
+        elif self.settings.get("test_time"):
+            reason = "`test_time` adapts the base, too"
+        elif any(method_of(folder) != "ia3" for folder in folders):
+            reason = "its method is not IA³"
         if reason and spec.guard:
             raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
         return reason is None
@@ -187,9 +197,10 @@ class Session:
         channels have the base's search."""
         folder = spec.terms[0].folder if len(spec.terms) == 1 else None
         files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
-        if not files:
+        language = language_of(spec) if "language" in self.base.abilities else None
+        if not files and not language:
             return self.default_search
-        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files))
+        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files), language)
 
     @cached_property
     def default_search(self) -> "tuple[Search, dict[str, Any]]":
@@ -231,6 +242,9 @@ def load(
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     method: str | None = None,
+    window: Literal["30s", "short"] | None = None,
+    language: str | None = None,
+    task: Literal["transcribe", "translate"] | None = None,
     engine: Literal["torch", "onnx"] = "torch",
     max_seconds: float | None = None,
     lm: str | Path | None = None,
@@ -258,6 +272,9 @@ def load(
             compute everything in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         method: FILE.py:NAME, your method with which the adapter was trained.
+        window: of a Whisper base's input, for adapters that record none: 30s (default), or short.
+        language: that a multilingual Whisper writes: a code, or auto; None: the adapter's, else en.
+        task: of a multilingual Whisper: transcribe (default), or translate into English.
         engine: onnx: `base` is the folder of a graph, which ONNX Runtime computes; torch is not loaded.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
@@ -294,6 +311,7 @@ def load(
         raise UserError(f"{spec} chooses among adapters as they are (leave out `test_time`)")
     if engine == "onnx":
         torch_only = {"device": device, "method": method, "test_time": test_time, "bank": bank}
+        torch_only |= {"window": window, "language": language, "task": task}
         torch_only |= {"dtype": dtype != "float32", "precision": precision != "no"}
         torch_only |= {name: getattr(options, name) for name in ("lm", "hotwords")}
         torch_only["search"] = options.search == "beam"
@@ -311,6 +329,7 @@ def load(
     if bank:  # its first adapter records the base
         base = AdapterSpec(tuple(term_at(*pair) for pair in [*bank.items()][:1])).base(base)
     loaded = base_of(spec, base, dtype=dtype, device=device)
+    loaded.configure(window=window, language=language, task=task)
     loaded.precision, loaded.precision_reason = choose_precision(precision, loaded.model, loaded.dtype)
     if precision == "auto":
         logger.info("precision %s: %s", loaded.precision, loaded.precision_reason)
@@ -327,6 +346,21 @@ def load(
     if bank:  # each of its adapters may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
     return Transcriber(recognizer, post_process, channels == "split", session, guard)
+
+
+def stored_search(
+    options: SearchOptions, base: "Base", folder: Path | None, language: str | None
+) -> "tuple[Search, dict[str, Any]]":
+    """The search of an adapter: the options, then what is registered in its folder, then its language."""
+    options = options.complete(folder) if folder else options
+    return make_search(options, base, language)
+
+
+def language_of(spec: AdapterSpec) -> str | None:
+    """The language that all adapters of a spec record; None if there is none."""
+    records = [read_metadata(folder) for folder in spec.folders]
+    languages = {record.config.get("language") for record in records if record}
+    return languages.pop() if len(languages) == 1 else None
 
 
 def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":

@@ -30,7 +30,7 @@ prefix=speaker          # NAME: the adapter of speaker 0024 is registered as NAM
 adapt_speakers() {
   expand_grid from 7
   lock "$exp"
-  local start n seed set variant kinds="" small="" starts="base ${init_adapter:+$init_name}"
+  local start n seed set variant folder kinds="" small="" starts="base ${init_adapter:+$init_name}"
   local -A kind_opts
   [[ $size == full ]] || small=$small_opts
   score_opts="--cluster speaker $score_opts" sets="test${out_of_domain:+ out_of_domain}"
@@ -72,7 +72,11 @@ adapt_speakers() {
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.results collect "$exp"
-    for kind in $kinds; do report_on $kind; done
+    for kind in $kinds; do # the report on its median seed, with the learning curve where there are several --k
+      folder=$(python -m ia3_speech.results select "$exp" "$kind" --seeds "$seeds")
+      step "stage 8, report on $kind" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $report_opts \
+        --out "$exp/report_$kind.html"
+    done
   fi
 
   if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
@@ -84,7 +88,7 @@ adapt_speakers() {
 
 # adapt_and_score SYSTEM OPTION…: stages 5 to 7 of one system.
 adapt_and_score() {
-  local system=$1 adapter adapt log=$exp/log/adapt_$1 out=$exp/$1
+  local system=$1 adapter adapters adapt log=$exp/log/adapt_$1 out=$exp/$1
   adapt="python -m ia3_speech.speakers --base $base --data $data/test --folds $folds ${*:2} --out $out
     --decode-dir $out/decode_greedy_test $pipes $text_opts $small $adapt_opts"
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
@@ -92,7 +96,8 @@ adapt_and_score() {
     [[ $nj == 1 ]] || step "stage 5, gather the parts of $system" $decode_cmd "$log.gather.log" $adapt
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ] && [[ -n $out_of_domain ]]; then
-    for adapter in $(random_fifth "$out"/*/fold1/adapter); do
+    adapters=("$out"/*/fold1/adapter) # of which a fifth decodes it, at least one, always the same ones
+    for adapter in $(printf '%s\n' "${adapters[@]}" | shuf -n $(((${#adapters[@]} + 4) / 5)) --random-source=<(yes) | sort); do
       adapter=${adapter#"$exp"/}
       decode_and_score 6 "${adapter%/adapter}" greedy out_of_domain
     done
@@ -101,17 +106,6 @@ adapt_and_score() {
     step "stage 7, score test with $system" $score_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
       "$data/test" "$out/decode_greedy_test" $score_opts $(name_system "$system") --training-per-speaker "$out" --baseline "$exp/base/decode_greedy_test"
   fi
-}
-
-# random_fifth PATH…: a fifth of them, at least one; always the same ones.
-random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=<(yes) | sort; }
-
-# report_on KIND: the report on the median seed of a kind of system, with the learning curve where there are several --k.
-report_on() {
-  local folder
-  folder=$(python -m ia3_speech.results select "$exp" "$1" --seeds "$seeds")
-  step "stage 8, report on $1" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $report_opts \
-    --out "$exp/report_$1.html"
 }
 
 register_speakers() {

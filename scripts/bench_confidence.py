@@ -40,21 +40,13 @@ TEMPERATURES = (1.0, 2.0)  # divide the logits
 
 @dataclass(frozen=True)
 class Evidence:
-    """The logits of a hypothesis's word.
+    """The logits of a hypothesis's word."""
 
-    Attributes:
-        frames: (frames, vocabulary) posterior probabilities of its frames.
-        blank: the blank's column.
-        path: (frames,) log-probabilities of the best path's symbols in these frames.
-        peaks: log-probability of each of its symbols, where it is highest.
-        sides: the same of the delimiters beside the word.
-    """
-
-    frames: np.ndarray
-    blank: int
-    path: np.ndarray
-    peaks: np.ndarray
-    sides: np.ndarray
+    frames: np.ndarray  # (frames, vocabulary) posterior probabilities of its frames
+    blank: int  # the blank's column
+    path: np.ndarray  # (frames,) log-probabilities of the best path's symbols in these frames
+    peaks: np.ndarray  # log-probability of each of its symbols, where it is highest
+    sides: np.ndarray  # the same of the delimiters beside the word
 
     @property
     def spoken(self) -> np.ndarray:

@@ -65,7 +65,7 @@ def main(*, data: Path, page: Page, utterances: int = 40, base: str = "mini") ->
         if not times:
             rows.append([name, "", "", texts])
             continue
-        of_pipeline = texts if name.startswith("transformers") else of_pipeline
+        of_pipeline = texts if make is pipeline_texts else of_pipeline
         speeds = ", ".join(f"{size or 'one'}: {audio / t:.1f}" for size, t in zip(sizes, times, strict=True))
         equal = f"{sum(map(str.__eq__, texts, of_pipeline))} of {len(waves)}"
         rows.append([name, speeds, f"{audio / min(times):.1f}", equal])
@@ -123,8 +123,8 @@ def onnx_asr_texts(_: str, base: str) -> Texts:
     recognize = load_onnx_asr(folder)
 
     def texts(waves: list[np.ndarray], size: int) -> list[str]:
-        size = size or 1
-        return [t for first in range(0, len(waves), size) for t in recognize(waves[first : first + size])]
+        batches = (waves[first : first + (size or 1)] for first in range(0, len(waves), size or 1))
+        return [text for batch in batches for text in recognize(batch)]
 
     return texts
 
@@ -136,10 +136,7 @@ def our_texts(name: str, base: str) -> Texts:
     loaded.precision, _ = choose_precision(precision, loaded.model, loaded.dtype)
     search = BeamSearch(loaded.vocabulary, MINI / "lm.arpa.gz") if "language model" in name else None
 
-    def texts(waves: list[np.ndarray], seconds: int) -> list[str]:
-        return Recognizer(loaded, search=search, batch_seconds=seconds or 1e-3).texts(waves)
-
-    return texts
+    return lambda waves, size: Recognizer(loaded, search=search, batch_seconds=size or 1e-3).texts(waves)
 
 
 if __name__ == "__main__":

@@ -11,24 +11,26 @@ import os
 import resource
 import subprocess
 import sys
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmark import ROOT, Page, machine, rounds, table
+from benchmark import ROOT, Page, machine, rounds
 
 from ia3_speech.cli import command
+from ia3_speech.scoring.table import markdown_table
 
 RECORDING = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio/422-122949-0030.ogg"
+ONNX = "--engine onnx --base graph"
 COMMANDS = {
     "ia3-speech --help": "--help",
     "ia3-speech transcribe --help": "transcribe --help",
     "ia3-speech adapters list": "adapters list",
     "ia3-speech transcribe a.wav": f"transcribe {RECORDING}",
     "ia3-speech transcribe --search greedy a.wav": f"transcribe --search greedy {RECORDING}",
-    "ia3-speech transcribe --engine onnx --base graph a.wav": (
-        f"transcribe --engine onnx --base graph {RECORDING}"
-    ),
+    "ia3-speech transcribe --engine onnx --base graph a.wav": f"transcribe {ONNX} {RECORDING}",
 }
 
 
@@ -39,29 +41,22 @@ def main(*, page: Page, before: Path | None = None, repeats: int = 5) -> None:
         before: a checkout of an earlier commit, without the engine onnx
         repeats: processes of each command
     """
+    clones = [*filter(None, (before, ROOT))]
     with TemporaryDirectory() as work:
-        graph = Path(work) / "graph"
-        run(ROOT, f"export --format onnx --base mini --out {graph}", work)
-        systems, seconds = {}, {}
-        for name, line in COMMANDS.items():
-            for clone in filter(None, (before, ROOT)):
-                if clone == ROOT or "--engine" not in line:
-                    words = line
-                    seconds[clone, name] = []
-                    systems[clone, name] = lambda clone=clone, words=words, name=name: seconds[
-                        clone, name
-                    ].append(run(clone, words, work))
-        rounds(systems, repeats=repeats)
+        run(ROOT, f"export --format onnx --base mini --out {Path(work) / 'graph'}", work)
+        seconds = {pair: [] for pair in product(COMMANDS, clones) if pair[1] == ROOT or ONNX not in pair[0]}
+
+        def measure(name: str, clone: Path) -> None:
+            seconds[name, clone].append(run(clone, COMMANDS[name], work))
+
+        rounds({pair: partial(measure, *pair) for pair in seconds}, repeats=repeats)
     rows = []
     for name in COMMANDS:
-        values = [seconds.get((clone, name), [])[1:] for clone in ((before, ROOT) if before else (ROOT,))]
-        rows.append([f"`{name}`", *(f"{median(each):.2f}" if each else "–" for each in values)])
+        values = [seconds.get((name, clone), [])[1:] for clone in clones]
+        rows.append([f"`{name}`", *(f"{median(each):.2f}" if each else None for each in values)])
     head = ["command", *(["before, s"] if before else []), "now, s"]
-    page.write(
-        "Start-up",
-        f"processor seconds, median of {repeats}, base mini, 3 s of audio, {machine()}",
-        table(head, rows),
-    )
+    setup = f"processor seconds, median of {repeats}, base mini, 3 s of audio, {machine()}"
+    page.write("Start-up", setup, markdown_table(head, rows))
 
 
 def run(clone: Path, line: str, work: str) -> float:

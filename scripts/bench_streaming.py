@@ -34,19 +34,12 @@ HEAD = [
 
 @dataclass
 class Measured:
-    """Seconds of one run over the stream. A piece that was cut because it was too long has no latency.
+    """Seconds of one run over the stream. A piece that was cut because it was too long has no latency."""
 
-    Attributes:
-        computed: by the model, in all.
-        latencies: of each final text, from the end of speech.
-        computing: the part of each latency that was spent computing, not waiting for the pause.
-        ages: of each partial text, from the last audio that it contains.
-    """
-
-    computed: float = 0.0
-    latencies: list[float] = field(default_factory=list)
-    computing: list[float] = field(default_factory=list)
-    ages: list[float] = field(default_factory=list)
+    computed: float = 0.0  # by the model, in all
+    latencies: list[float] = field(default_factory=list)  # of each final text, from the end of speech
+    computing: list[float] = field(default_factory=list)  # the computing part of each latency
+    ages: list[float] = field(default_factory=list)  # of each partial text, from the last audio it contains
 
 
 def main(*, audio: Path, page: Page, base: str = "mini", seconds: float = 120.0) -> None:

@@ -51,24 +51,16 @@ AfterEpoch = Callable[[float], None]
 
 @dataclass(frozen=True)
 class System:
-    """A row of the tables.
-
-    Attributes:
-        kind: trainer (transformers') or ours.
-        method: of transformers' Trainer: ia3 and lora (PEFT's), full.
-        frozen: `freeze_feature_encoder()` was called.
-        upper: vectors in the upper half of the layers, no masks: without dropout, what is below is cached.
-        dropout: whether the base's dropout is on; mini has none.
-    """
+    """A row of the tables."""
 
     name: str
-    kind: str
-    method: str = "ia3"
+    kind: str  # trainer (transformers') or ours
+    method: str = "ia3"  # of transformers' Trainer: ia3 and lora (PEFT's), full
     precision: str = "no"
-    frozen: bool = True
+    frozen: bool = True  # `freeze_feature_encoder()` was called
     placements: tuple[str, ...] = PAPER
-    upper: bool = False
-    dropout: bool = True
+    upper: bool = False  # vectors in the upper half of the layers, no masks: what is below can be cached
+    dropout: bool = True  # whether the base's dropout is on; mini has none
     cache_gb: float = 4.0
 
 
@@ -93,10 +85,9 @@ SYSTEMS = [
     *both("ours, five placements, upper half, no dropout", "ours", **UPPER, dropout=False),
 ]
 RACE = [
-    system
-    for system in SYSTEMS
+    system for system in SYSTEMS
     if system.dropout and (system.kind == "trainer" or (system.cache_gb and system.precision == "auto"))
-]
+]  # fmt: skip
 
 
 @dataclass
@@ -108,10 +99,6 @@ class Run:
     wer: list[float] = field(default_factory=list)
     trained: int = 0  # parameters
     memory: int = 0  # bytes
-
-    def rate(self, epoch: int) -> float:
-        """Seconds of audio trained on in a second."""
-        return self.audio / self.seconds[epoch]
 
     def seconds_until(self, wer: float) -> float | None:
         """Seconds of training to the end of the first epoch after which dev's WER is that low."""
@@ -177,7 +164,7 @@ def measure(
             references = [normalize(example.utterance.text) for example in dev_examples]
             run.wer.append(jiwer.wer(references, [*map(normalize, texts)]))
 
-    train_with = {"trainer": train_theirs, "ours": train_ours}[system.kind]
+    train_with = train_theirs if system.kind == "trainer" else train_ours
     train_with(system, base, options, train_examples, dev_examples, after_epoch)
     run.trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
     run.memory = peak_memory_bytes()
@@ -246,8 +233,10 @@ def speed_table(runs: dict[System, Run]) -> str:
     documented = next(run for system, run in runs.items() if not system.frozen)
     rows = []
     for system, run in runs.items():
-        row = [system.name, f"{run.trained:,}", f"{run.rate(0):.1f} s", f"{run.rate(-1):.1f} s"]
-        rows.append([*row, f"{run.rate(-1) / documented.rate(-1):.2f}", f"{run.memory / MIB:,.0f}"])
+        first, second = (run.audio / seconds for seconds in (run.seconds[0], run.seconds[-1]))
+        row = [system.name, f"{run.trained:,}", f"{first:.1f} s", f"{second:.1f} s"]
+        ratio = second / (documented.audio / documented.seconds[-1])
+        rows.append([*row, f"{ratio:.2f}", f"{run.memory / MIB:,.0f}"])
     head = ["system", "parameters", "audio a second, first epoch", "second epoch"]
     return markdown_table([*head, "× PEFT's IA³, Trainer, fp32", "peak memory, MiB"], rows)
 

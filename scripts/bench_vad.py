@@ -68,13 +68,13 @@ def main(*, data: Path, page: Page, base: str = "mini", search: str = "beam") ->
 def join(waves: list[np.ndarray], change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """One recording of several, with silence between them and around."""
     rng = np.random.default_rng(0)
-    parts = [silence(rng), *(part for wave in waves for part in (wave, silence(rng)))]
+
+    def silence() -> np.ndarray:
+        """Noise at -66 dB of full scale, as of a quiet room."""
+        return rng.normal(0, 5e-4, round(rng.uniform(*PAUSES) * SAMPLE_RATE)).astype(np.float32)
+
+    parts = [silence(), *(part for wave in waves for part in (wave, silence()))]
     return change(np.concatenate(parts))
-
-
-def silence(rng: np.random.Generator) -> np.ndarray:
-    """Noise at -66 dB of full scale, as of a quiet room."""
-    return rng.normal(0, 5e-4, round(rng.uniform(*PAUSES) * SAMPLE_RATE)).astype(np.float32)
 
 
 def with_noise(wave: np.ndarray) -> np.ndarray:

@@ -41,13 +41,8 @@ class Page:
     out: Path | None = None
 
     def write(self, title: str, setup: str, *parts: str) -> None:
-        """Print a section, and write it to `out`.
-
-        Args:
-            title: of the page, where there is none yet.
-            setup: data, options and machine; stands behind the command and the commit.
-            parts: Markdown.
-        """
+        """Print a section, and write it to `out`: the command, `setup` (data, options, machine), Markdown;
+        `title` is that of the page, where there is none yet."""
         command, record = typed_command(), provenance()
         commit = f"commit {record['commit'] or 'unknown'}{' with changes' if record['dirty'] else ''}"
         section = "\n\n".join([f"`{command}` ({commit}): {setup}", *(part.strip() for part in parts)])
@@ -103,8 +98,8 @@ def seconds_of(function: Callable, *arguments: Any) -> float:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's result in a child process, which has its own memory, threads and models.
-    The parent may have imported modules, but run nothing."""
+    """The function's result in a child process, which has its own memory, threads and models. The parent may
+    have imported modules, but run nothing."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(function, arguments)
 

@@ -103,7 +103,7 @@ def loss(scores: list[np.ndarray], temperature: float) -> float:
     losses = []
     for kind, nats in enumerate(scores):
         scaled = np.maximum(nats, nats.max(1, keepdims=True) - FLOOR) / temperature
-        losses.append(float((np.logaddexp.reduce(scaled, axis=1) - scaled[:, kind]).mean()))
+        losses.append((np.logaddexp.reduce(scaled, axis=1) - scaled[:, kind]).mean())
     return float(np.mean(losses))
 
 

@@ -29,7 +29,7 @@ from mini_base_speech import DEV_EVERY, spell  # noqa: E402
 
 from ia3_speech.atomic import write_text  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.scoring.kaldi_files import read_kaldi_text  # noqa: E402
+from ia3_speech.data.kaldi.table_file import read_kaldi_text  # noqa: E402
 
 SHARED_WORDS = 4  # in a row
 SHARED_PART = 0.4  # of a sentence's words

@@ -71,7 +71,8 @@ VISIT = (  # phrases, the doctor's
     "milligrams twice a day full stop",
     "new line review in two weeks full stop",
 )
-NOTE = ("blood pressure one hundred and thirty over eighty", *VISIT[1:3], "new line", VISIT[3][9:])
+NOTE = ("blood pressure one hundred and thirty over eighty", *VISIT[1:3], "new line")
+NOTE += ("review in two weeks full stop",)
 CALL = (  # in turn, the doctor first
     "how is your blood pressure today",
     "it is high and i have no fever",

@@ -163,3 +163,38 @@ def parakeet_tokenizer() -> Any:
 
 
 PIECE_TOKENIZERS = {"lasr": lasr_tokenizer, "parakeet": parakeet_tokenizer}
+
+
+def tiny_whisper(seed: int = 0) -> tuple[torch.nn.Module, Any]:
+    """A random Whisper of two layers, whose decoder writes single bytes, and its processor."""
+    import transformers as hf
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    vocab = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    tokenizer = hf.WhisperTokenizer(vocab=vocab | {"<|endoftext|>": 256}, merges=[])
+    names = ["startoftranscript", "en", "de", "translate", "transcribe", "startofprev", "notimestamps"]
+    names = [f"<|{name}|>" for name in names]
+    tokenizer.add_tokens(names, special_tokens=True)
+    ids = dict(zip(names, tokenizer.convert_tokens_to_ids(names), strict=True))
+    sizes = {f"{part}_{name}": n for part in ("encoder", "decoder") for name, n in
+             (("layers", 2), ("attention_heads", 2), ("ffn_dim", 24))}  # fmt: skip
+    special = {"pad_token_id": 256, "bos_token_id": 256, "eos_token_id": 256, "decoder_start_token_id": 257}
+    config = hf.WhisperConfig(
+        vocab_size=264, d_model=16, num_mel_bins=8, suppress_tokens=None, begin_suppress_tokens=None,
+        **sizes, **special,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = hf.WhisperForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embed_positions" not in name:
+                parameter.mul_(8)
+            elif parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn(parameter.shape))
+    model.generation_config = hf.GenerationConfig(
+        is_multilingual=True, lang_to_id={"<|en|>": ids["<|en|>"], "<|de|>": ids["<|de|>"]},
+        task_to_id={name: ids[f"<|{name}|>"] for name in ("translate", "transcribe")},
+        no_timestamps_token_id=ids["<|notimestamps|>"], prev_sot_token_id=ids["<|startofprev|>"],
+        return_timestamps=False, max_length=448, **special,
+    )  # fmt: skip
+    return model, hf.WhisperProcessor(hf.WhisperFeatureExtractor(feature_size=8), tokenizer)

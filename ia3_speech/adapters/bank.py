@@ -40,7 +40,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ia3_speech.adapters.io import check_base, check_fit
-from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum
+from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum, window_of_sum
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.registry import MAX_NEAREST
 from ia3_speech.adapters.spec import parse_expression, parse_sum
@@ -71,6 +71,7 @@ class LoadedAdapter:
     # (parameters,): these vectors, one after another in the order of the model's target modules
     values: torch.Tensor
     head: Head  # its head's parameters by their names in the model; empty if it has none
+    window: str | None = None  # as `IA3Config.window`
 
 
 # A row's adapter: a name, a sum such as `scots:0.7+medical`, or (name, weight) pairs; None is the base.
@@ -208,7 +209,7 @@ class Bank:
             flat = [adapter.vectors[t].flatten() for t in self.sizes if t in targets]
             values = torch.cat([torch.empty(0), *flat]).to(device, self.dtype)
             head = {name: tensor.to(device, torch.float32) for name, tensor in adapter.head.items()}
-            new = LoadedAdapter(targets, values, head)
+            new = LoadedAdapter(targets, values, head, adapter.config.window)
         users = +users
         used = frozenset().union(*users)
         any_loaded = bool(new or self.loaded.keys() - {name})
@@ -346,18 +347,18 @@ class Bank:
             with self.base.lock.exclusive():
                 self.insert_vectors(list(self.columns))
         with self.base.lock.shared():
-            values, heads = self.select(names)
+            values, heads, windows = self.select(names)
             token = self.heads.set(heads)
             try:
-                with using_rows({self.vectors[target].l: rows for target, rows in values.items()}):
+                with using_rows({self.vectors[target].l: rows for target, rows in values.items()}, windows):
                     yield
             finally:
                 self.heads.reset(token)
 
     @torch.no_grad()
-    def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head]]:
-        """The rows of a batch: target module → (batch, 1, d), fp32; each row's head, empty for the base's. A
-        sum is computed as `load.combine` does it."""
+    def select(self, names: Names) -> tuple[dict[TargetModule, torch.Tensor], list[Head], list[str | None]]:
+        """The rows of a batch: target module → (batch, 1, d), fp32; each row's head, empty for the base's,
+        and window. A sum is computed as `load.combine` does it."""
         values: dict[Row, torch.Tensor] = {}
         with self.loaded_lock:
             rows = {name: self.adapters_of(name) for name in dict.fromkeys(names)}
@@ -369,7 +370,8 @@ class Bank:
         heads = {name: sum_heads(pairs, base) if pairs else {} for name, pairs in with_heads.items()}
         values = torch.stack([values[name] for name in names])[:, None]
         heads = [heads[name] for name in names]
-        return {target: values[..., columns] for target, columns in self.columns.items()}, heads
+        windows = [window_of_sum(adapter.window for adapter, _ in rows[name]) for name in names]
+        return {target: values[..., columns] for target, columns in self.columns.items()}, heads, windows
 
     def widen(self, adapter: LoadedAdapter) -> torch.Tensor:
         """(parameters,): an adapter's vectors in the order of `columns`, ones where it has none."""

@@ -279,12 +279,7 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 
 
 def score_table(record: Mapping[str, Any]) -> str:
-    """The table of test sets. Intervals are bootstraps over the units in the last column.
-
-    | test set | WER % | compared with | before % | change % | CER % | words | resampled |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | clinic/test | 48.7 [46.0, 51.5] | base | 67.6 | -28.0 [-31.2, -24.8] | 21.7 | 10,844 | speakers |
-    """
+    """The table of test sets. Intervals are bootstraps over the units in the last column."""
     head = ["test set", "WER %", "compared with", "before %", "change %", "CER %", "words", "resampled"]
     rows = [
         [

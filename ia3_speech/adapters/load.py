@@ -141,10 +141,13 @@ def combine(
     pairs = list(zip(adapters, weights, strict=True))
     targets = {target for adapter in adapters for target in adapter.vectors}
     layers = {target.layer for target in targets if target.placement != "conv"}  # conv is below all layers
+    languages = {adapter.config.language for adapter in adapters}
     config = IA3Config(
         tuple({target.placement for target in targets}),
         "all" if len(layers) in (0, len(layers_of(model)[1])) else format_layers(sorted(layers)),
         any(adapter.config.train_head for adapter in adapters),
+        window_of_sum(adapter.config.window for adapter in adapters),
+        languages.pop() if len(languages) == 1 else None,
     )
     vectors = {}
     for target in target_modules(model, config):
@@ -176,6 +179,11 @@ def weighted_sum(
         return tensors[0]
     rest = fsum([1.0, *(-weight for weight in weights)])
     return sum(w * tensor.double() for w, tensor in zip(weights, tensors, strict=True)) + rest * origin
+
+
+def window_of_sum(windows: Iterable[str | None]) -> str | None:
+    """The window of a sum of adapters: the shortest."""
+    return max(filter(None, windows), default=None)  # "short" > "30s"
 
 
 def sum_heads(heads: Sequence[tuple[Head, float]], base: Head) -> dict[str, torch.Tensor]:

@@ -230,7 +230,7 @@ def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> st
         f"tags:\n- ia3\n- ia3-speech\n---\n\n"
         f"# {name} with {adapter} merged into it\n\n"
         f"An ordinary transformers checkpoint ({type(merged.model).__name__}, {merged.dtype}): "
-        f"`AutoModelForCTC` and `AutoProcessor` load it, and nothing else is needed.\n\n"
+        f"`{merged.auto_class}` and `AutoProcessor` load it, and nothing else is needed.\n\n"
         f"- base: {name} ({describe_base(merged.fingerprint)}); its licence applies here too\n"
         f"- adapter: {adapter} ({'; '.join(parts)})\n{label_lines}"
         f"- merged by ia3-speech {ia3_speech.__version__}: each weight times its vector, rounded once. The "

@@ -47,6 +47,7 @@ Config = dict[str, Any]  # method, placements, layers, options: see `config.meth
 Parameters = dict[str, nn.Parameter]  # by name in the model
 NOISE = 0.1  # the largest change of a parameter by which its effect is proven
 BELOW_LAYERS = ("{body}.feature_projection", "{body}.encoder.pos_conv_embed")
+BELOW_LAYERS += tuple(f"{{body}}.encoder.{name}" for name in ("conv1", "conv2", "embed_positions"))  # Whisper
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # raised by PEFT, or torch
 
 
@@ -134,7 +135,7 @@ def is_chosen(model: nn.Module, config: Config, name: str) -> bool:
     numbers = IA3Config(layers=config["layers"]).layer_numbers(len(layers))
     if name.startswith(f"{path}."):
         return int(name.removeprefix(f"{path}.").partition(".")[0]) in numbers
-    paths = (architecture_of(model).input.front_end or "-", *BELOW_LAYERS)
+    paths = (architecture_of(model).input.front_end or "-", *BELOW_LAYERS, "{body}.decoder")
     return config["layers"] == "all" and not name.startswith(tuple(f"{path_in(model, p)}." for p in paths))
 
 
@@ -171,7 +172,8 @@ def insert_bottleneck(model: nn.Module, config: Config, adapter_attn_dim: int = 
 def insert_prompt(model: nn.Module, config: Config, frames: int = 16) -> Parameters:
     """Learned frames before the encoder's input, whose output is dropped. They start at the input's mean:
     zeros are far from any input of the mini base, which contains a constant that counts positions."""
-    if not architecture_of(model).layers.startswith("{body}.encoder."):
+    architecture = architecture_of(model)
+    if architecture.kind != "ctc" or not architecture.layers.startswith("{body}.encoder."):
         raise ValueError("its encoder takes no frames, so no prompt can precede them")
     path = layers_of(model)[0].rpartition(".")[0]
     encoder = model.get_submodule(path)

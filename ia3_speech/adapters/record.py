@@ -50,6 +50,8 @@ class Config(TypedDict, total=False):
     placements: list[str]
     layers: str | int
     train_head: bool
+    window: str
+    language: str
     method: str
     options: dict[str, Any]
 

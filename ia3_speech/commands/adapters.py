@@ -212,7 +212,8 @@ def gate(adapter: str, *, data: Path, base: str | None = None, allow_pipes: bool
         base: mini, a folder or a hub id (default: the base that the adapter records).
         allow_pipes: run the shell commands that wav.scp holds.
     """
-    is_base = (Path(adapter) / "config.json").is_file() and not registry.is_adapter(Path(adapter))
+    folder = Path(adapter)
+    is_base = (folder / "config.json").is_file() and not registry.is_adapter(folder)
     spec = AdapterSpec(() if is_base else (term_at(adapter, registry.resolve_adapter(adapter)),))
     from ia3_speech.adapters.io import check_base  # loads torch
     from ia3_speech.adapters.load import base_of
@@ -220,15 +221,15 @@ def gate(adapter: str, *, data: Path, base: str | None = None, allow_pipes: bool
     from ia3_speech.routing.gate import add_gate
     from ia3_speech.routing.router import refuse_other_method
 
-    folder = Path(adapter) if is_base else spec.terms[0].folder
-    if not is_base:
+    if is_base:
+        loaded = base_of(spec, adapter)
+    else:
+        folder = spec.terms[0].folder
         refuse_other_method(adapter, folder)
-    loaded = base_of(spec, adapter if is_base else base)
-    if not is_base:
+        loaded = base_of(spec, base)
         check_base(adapter, read_metadata(folder), loaded.fingerprint)
-    name = registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances
-    count = add_gate(folder, loaded, utterances, name, allow_pipes=allow_pipes)
+    count = add_gate(folder, loaded, utterances, registered_name(folder), allow_pipes=allow_pipes)
     print(f"{folder / GATE}: of {plural(count, 'utterance')}")
 
 

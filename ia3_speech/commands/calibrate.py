@@ -3,12 +3,10 @@
     ia3-speech calibrate data/dev --adapter clinic --store
     ia3-speech transcribe --adapter clinic --format json a.wav
 
-In: a data directory with audio and text, a base and perhaps an adapter. Out: the slope and bias of the words'
-log-odds (Platt 1999) that minimise the cross-entropy of "this word is right", and a table of confidence
-against the share of right words (a reliability diagram in numbers). --store stores them with the adapter or
+Out: the slope and bias of the words' log-odds (Platt 1999) that minimise the cross-entropy of "this word is
+right", and a table of confidence against the share of right words. --store stores them with the adapter or
 base, and `decode` and `transcribe` use them for the same language model, weights and hot words; --out writes
-a YAML file that both take as --config. Transcripts do not depend on them. `score` shows how reliable the
-confidences are on a test set.
+a YAML file that both take as --config. Transcripts do not depend on them.
 """
 
 from pathlib import Path

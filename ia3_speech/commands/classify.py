@@ -3,12 +3,9 @@
     ia3-speech classify --adapter keywords clip.wav             PATH<TAB>label<TAB>confidence of each file
     ia3-speech classify --adapter keywords --format json clips/ {"path", "label", "confidence"}
 
-In: the files that `transcribe` reads, at any sampling rate; each file is a clip, and is not cut. Out: the
-likeliest class, by its name in the adapter, and its softmax probability. Clips that are silent or can't be
-used are listed on stderr; the others are classified, and the exit code is 1.
-
-In Python, a classifier is an encoder with a head over its classes, which is trained and saved with the
-vectors:
+Each file is a clip, and is not cut. The confidence is the softmax probability. Clips that are silent or can't
+be used are listed on stderr; the others are classified, and the exit code is 1. In Python, a classifier is an
+encoder with a head over its classes, which is trained and saved with the vectors:
 
     base = load_classifier("mini", ["alexa", "computer", "other"])
     model = attach(base.model)                         # transformers' Trainer trains it, with base.collate
@@ -70,8 +67,7 @@ def main(
         try:
             confidences = classifier.logits([wave])[0].softmax(0)
         except UserError:
-            limit = classifier.maximum_seconds
-            bad.append(f"{path}: longer than {limit:g} s, the base's limit (cut it)")
+            bad.append(f"{path}: longer than {classifier.maximum_seconds:g} s, the base's limit (cut it)")
             continue
         label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
         result = {"path": path, "label": label, "confidence": confidence}
@@ -85,13 +81,7 @@ def main(
 
 
 def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | None = None) -> "Base":
-    """A classifier with its adapter, or a sum of adapters with the same classes.
-
-    Raises:
-        AdapterError: an adapter is not a classifier's, two have different classes, or weights don't add up to
-            1, which would add a share of the random new head.
-        BaseError: the base can't be loaded.
-    """
+    """A classifier with its adapter, or a sum of adapters with the same classes."""
     from ia3_speech.adapters.load import attach_adapter, read_sum
 
     spec = parse_sum(adapter)
@@ -101,7 +91,7 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
             f"{spec}: records no classes, or different classes (classify takes adapters of classifiers; "
             f"transcribe takes those of recognisers)"
         )
-    if not isclose(fsum(term.weight for term in spec.terms), 1):
+    if not isclose(fsum(term.weight for term in spec.terms), 1):  # the rest would be the new head's
         raise AdapterError(f"{spec}: the weights of classifiers have to add up to 1")
     classifier = load_classifier(spec.base(base), classes, device=device)
     attach_adapter(classifier.model, read_sum(classifier.model, spec))

@@ -10,8 +10,7 @@
 
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
 spk2LABEL. A relative path in wav.scp is looked up in the working directory, the data directory's parent and
-the data directory. Directories are written with absolute paths and replace an older directory as a whole;
-tables of other tools (feats.scp, cmvn.scp …) are left out.
+the data directory. Directories are written with absolute paths, without tables of other tools (feats.scp …).
 """
 
 import logging

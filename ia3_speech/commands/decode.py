@@ -26,7 +26,7 @@ from ia3_speech.decoding.options import ConfidenceOptions, GuardOptions, ModelOp
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
-from ia3_speech.model.hypotheses import unused_hotwords
+from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.model.location import base_files, base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
@@ -95,6 +95,7 @@ def main(
         | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
         | {name: value for name, value in vars(test_time_options).items() if value}
+        | {name: value for name in ("window", "language", "task") if (value := getattr(model_options, name))}
         | ({"guard": True} if spec.guard else {}),
     )  # fmt: skip
     whole = all((decode_dir / name).is_file() for name in ("text", "decode.json"))
@@ -137,7 +138,8 @@ def main(
     texts = plural(len(result.texts), "utterance")
     print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
     unused = has_hotwords and unused_hotwords(recognizer.search)
-    for message in filter(None, [unused, not adapters and uncalibrated(recognizer)]):
+    again = decoded_again(recognizer.search)
+    for message in filter(None, [unused, again, not adapters and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
         print(decode_directory.bad_audio_message(result, out), file=sys.stderr)

@@ -17,10 +17,7 @@ from ia3_speech.errors import UserError
 
 
 def main(
-    *files: str,
-    dictation_rules: Path | None = None,
-    dictation_off: str = "",
-    raw: bool = False,
+    *files: str, dictation_rules: Path | None = None, dictation_off: str = "", raw: bool = False
 ) -> None:
     """Write dictated text.
 

@@ -4,8 +4,8 @@
     ia3-speech export --format onnx_adapter --adapter speaker42 --out speaker42.onnx_adapter
     ia3-speech export --format sherpa-onnx --adapter speaker42 --out phone        merged, for another program
 
-In: a base, and an adapter where one is to be merged. Out: a folder (see `onnx.export`), or a file of
-vectors. A checkpoint for transformers is written by `ia3-speech adapters export`.
+Out: a folder (see `onnx.export`), or a file of vectors. `ia3-speech adapters export` writes a checkpoint for
+transformers.
 """
 
 from pathlib import Path

@@ -5,9 +5,8 @@
     ia3-speech hotwords check clinic.hotwords --base mini
     ia3-speech transcribe --hotwords clinic.hotwords audio.wav
 
-A hot-word file has one term per line, with optional further fields separated by TABs: a weight (1 is the
-default), then the forms in which the term is heard. `learn` finds such forms in the errors of a system: texts
-that it writes for a spoken term, but seldom elsewhere.
+A hot-word file has one term per line; after TABs perhaps a weight, and the forms in which the term is heard.
+`learn` finds such forms: texts that a system writes for a spoken term, but seldom elsewhere.
 """
 
 import sys
@@ -15,11 +14,10 @@ from pathlib import Path
 
 from ia3_speech.atomic import write_text
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.error_rates import normalized_words
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 SENTENCES_HINT = "--text takes text files with a sentence on each line"
 
@@ -53,13 +51,12 @@ def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Pa
 
 def read_word_pairs(data: Path, decode_dir: Path) -> list[tuple[list[str], list[str]]]:
     """(reference, hypothesis) of each utterance as words, normalised as `score` normalises them."""
-    hypotheses = read_kaldi_text(decode_dir / "text")
-    pairs = []
+    hypotheses, pairs = read_kaldi_text(decode_dir / "text"), []
     for utterance in read_data_directory(data, wav=False, spk_sort=False):
         if utterance.id not in hypotheses:
             raise UserError(f"{decode_dir / 'text'}: has no utterance {utterance.id} of {data}")
-        texts = (utterance.text or "", hypotheses[utterance.id])
-        pairs.append(tuple(normalized_words(text, "ctc") for text in texts))
+        reference, hypothesis = utterance.text or "", hypotheses[utterance.id]
+        pairs.append((normalized_words(reference, "ctc"), normalized_words(hypothesis, "ctc")))
     return pairs
 
 

@@ -11,12 +11,9 @@ line, and with --partials unfinished text too:
 
     {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever", "adapter": null, "base": "mini"}
 
-Audio is read while the model computes; if the machine is too slow, there are fewer partial texts, and the
-same final texts.
-
-Ctrl-C or SIGTERM ends the input; the audio up to then is transcribed and printed. The exit code is 0 if
-Ctrl-C ended a microphone, which ends in no other way, 130 if it ended a pipe before its end, and 143 after
-SIGTERM. A second Ctrl-C ends at once.
+If the machine is too slow, there are fewer partial texts, and the same final texts. Ctrl-C or SIGTERM ends
+the input; the audio up to then is transcribed and printed. The exit code is 0 if Ctrl-C ended a microphone,
+130 if it ended a pipe before its end, and 143 after SIGTERM. A second Ctrl-C ends at once.
 """
 
 import json
@@ -203,27 +200,16 @@ def interruption() -> Iterator[list[int]]:
 
 
 class LiveOutput:
-    """Prints texts as they come.
-
-    Attributes:
-        partials: whether partial texts are wanted; text formats always show them, but only on a terminal.
-        system: the adapter and the base, for JSON.
-    """
+    """Prints texts as they come: lines or JSON objects. Raises UserError for options that can't be used."""
 
     def __init__(self, stream: TextIO, format: str = "text", partials: bool = False):
-        """Args:
-            format: text, txt or dictation: a line for each final text, or several where line breaks were
-                dictated; json or jsonl: an object.
-
-        Raises:
-            UserError: no such format, or --partials without JSON and terminal.
-        """
         if format not in (*TEXT, *JSON):
             raise UserError(f"--format {format}: live input is written as {' or '.join((*TEXT, *JSON))}")
         is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         if partials and format in TEXT and not is_terminal:
             raise UserError("--partials needs --format json, or a terminal")
-        self.stream, self.format, self.system = stream, format, {}
+        self.stream, self.format = stream, format
+        self.system: dict[str, str | None] = {}  # the adapter and the base, for JSON
         self.in_place = is_terminal and format in TEXT
         self.partials = partials or self.in_place
 
@@ -239,7 +225,6 @@ class LiveOutput:
             self.stream.flush()
 
     def record(self, event: StreamEvent) -> str:
-        """One JSON object, on one line."""
         record = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
         record |= {"end": round(event.end, 3), "text": event.text}
         record |= {} if event.raw_text is None else {"raw_text": event.raw_text}

@@ -4,9 +4,8 @@
     ia3-speech lm data/train --mix leaflets.txt --base mini --dev data/dev --out clinic.arpa.gz
 
 In: text files with one sentence per line, or Kaldi data directories, whose `text` is read. Out: an
-interpolated modified Kneser-Ney model as an ARPA file, gzipped if its name ends in .gz; with --mix or --base,
-its mixture with other models. Texts are normalised as in training, with numbers in words, because the search
-finds a word only in the form in which the base writes it.
+interpolated modified Kneser-Ney model; with --mix or --base, its mixture with other models. Texts are
+normalised as in training, with numbers in words: the search finds words as the base writes them.
 """
 
 from collections.abc import Iterator
@@ -16,14 +15,12 @@ from typing import Literal
 from ia3_speech.adapters.card import hub_id
 from ia3_speech.adapters.record import STORED_LM
 from ia3_speech.atomic import write_json
-from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data import text as normalization
+from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
 from ia3_speech.data.numbers_in_words import texts_in_words
-from ia3_speech.data.text import normalize as normalize_text
-from ia3_speech.data.text import normalize_in_words
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs
 from ia3_speech.model.location import base_folder
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 MISSING_HINT = "give a text file with a sentence on each line, or a data directory"
 
@@ -89,9 +86,8 @@ def main(
     if not (held_out := list(sentences(dev)) if dev else []) and dev:
         raise UserError(f"--dev {dev}: contains no words")
     models = [ngram.estimate(sentences(*map(Path, texts)), order)]
-    models += [
-        read_arpa(path) if is_arpa(path) else ngram.estimate(sentences(path), order) for path in sources
-    ]
+    for path in sources:
+        models.append(read_arpa(path) if is_arpa(path) else ngram.estimate(sentences(path), order))
     model, weights = models[0], [1.0]
     if sources:
         weights = ngram.mixture_weights(models, held_out) if held_out else [1 / len(models)] * len(models)
@@ -122,17 +118,15 @@ def text_of(source: Path) -> Path:
 
 
 def read_sentences(source: Path, normalize: Literal["ctc", "english", "none"]) -> Iterator[list[str]]:
-    """The words of each line of a text file, or of each utterance of a data directory; logs numbers that are
-    written in words."""
+    """The words of each line of a text file, or of each utterance of a data directory, numbers in words."""
     file = text_of(source)
     if source.is_dir():
         lines = [*read_kaldi_text(file).values()]
     else:
         lines = read_utf8(file, MISSING_HINT).splitlines()
-    write = normalize_text
     if normalize != "none":
-        lines, write = texts_in_words(lines, str(file), "as by a base without digits"), normalize_in_words
-    yield from filter(None, (write(line, normalize).split() for line in lines))
+        lines = texts_in_words(lines, str(file), "as by a base without digits")  # which logs them
+    yield from filter(None, (normalization.normalize_in_words(line, normalize).split() for line in lines))
 
 
 COMMAND = main

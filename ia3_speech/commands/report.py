@@ -30,7 +30,6 @@ def main(
     decode_dir: Path,
     baseline: Path | None = None,
     training: Path | None = None,
-    curve: Path | None = None,
     embed_audio: bool = False,
     allow_pipes: bool = False,
     figures: Path | None = None,
@@ -44,7 +43,6 @@ def main(
         decode_dir: its decode directory, already scored
         baseline: the decode directory to compare with (default: the baseline of DECODE_DIR's score)
         training: metrics.jsonl of the adapter's training (default: beside DECODE_DIR)
-        curve: learning curve (default: curve.json in the folder above)
         embed_audio: copy the audio into the page, about 25 kB per second of audio
         allow_pipes: run the shell commands in wav.scp, for spectrograms and --embed-audio
         figures: also write each chart into this folder: NAME.svg, NAME.pdf (extra ia3-speech[figures]) and
@@ -53,7 +51,7 @@ def main(
             without .html
         force: write the page again even if its inputs are the same as before
     """
-    report = read_report(data, decode_dir, baseline, training, curve)
+    report = read_report(data, decode_dir, baseline, training)
     out = out or decode_dir / "report.html"
     decoded = [report.system, *report.others, *([report.baseline] if report.baseline else [])]
     names = ("text", "score.json", "decode.json", CONFIDENCES)

@@ -4,9 +4,10 @@
 
 In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
 if there are any. Out: a table on stdout, and in DECODE_DIR (or --out DIR) `score.json` and Kaldi's and
-sclite's files. References and hypotheses are normalised alike (`--normalize`), numbers in words; a missing
-hypothesis counts as empty. 95 % intervals are percentiles of a bootstrap over consultations if each utterance
-has that label, else over speakers (`--cluster`). A change is system − baseline, paired: negative is better.
+sclite's files. References and hypotheses are normalised alike (`--normalize`; by Whisper's English normaliser
+if the base is a Whisper), numbers in words; a missing hypothesis counts as empty. 95 % intervals are
+percentiles of a bootstrap over consultations if each utterance has that label, else over speakers
+(`--cluster`). A change is system − baseline, paired: negative is better.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from typing import Any, Literal
 from ia3_speech.adapters.record import read_json
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import percent, plural, shorten
@@ -28,7 +30,7 @@ from ia3_speech.inputs import Inputs, digest_of, tables_of
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.ctm import CONFIDENCES
 from ia3_speech.scoring.error_rates import ErrorRates, rates_table, terms_table
-from ia3_speech.scoring.kaldi_files import read_kaldi_text, write_kaldi_files
+from ia3_speech.scoring.kaldi_files import write_kaldi_files
 from ia3_speech.scoring.record import Result, identify
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
 from ia3_speech.scoring.sentences import MARK
@@ -47,7 +49,7 @@ def main(
     decode_dir: Path,
     baseline: Path | None = None,
     terms: Path | None = None,
-    normalize: Literal["ctc", "english", "none"] = "ctc",
+    normalize: Literal["ctc", "english", "none"] | None = None,
     cluster: str | None = None,
     training: list[Path] | None = None,
     training_per_speaker: Path | None = None,
@@ -66,7 +68,8 @@ def main(
         decode_dir: decode directory with the hypotheses in `text`
         baseline: another decode directory of the same data, to compare with
         terms: file with one term (word or phrase) per line, and after TABs its categories
-        normalize: text normalisation of both sides
+        normalize: text normalisation of both sides (default: english, Whisper's, for hypotheses of a Whisper
+            base, else ctc)
         cluster: unit that the bootstrap draws: speaker, utterance or a label (default: consultation, else
             speaker)
         training: data directories that the system was trained on: a warning names sentences and speakers that
@@ -92,6 +95,11 @@ def main(
     for flag, path in (("--baseline", baseline and baseline / "text"), ("--terms", terms)):
         if path and not path.is_file():  # `Inputs` would treat it as not given
             raise UserError(f"{flag}: {path}: no such file")
+    if normalize is None:
+        decoded = decode_dir / "decode.json"
+        normalize = read_json(decoded).get("scoring", "ctc") if decoded.is_file() else "ctc"
+        if normalize == "english":
+            print("both sides normalised by Whisper's English normaliser, as for all Whisper bases")
     directory = read_data_directory(data, wav=False, spk_sort=False)
     before = baseline and baseline / "text"
     sources: dict[str, Any] = {"data": tables_of(data), "text": decode_dir / "text"}

@@ -6,11 +6,9 @@
 
 First, the base (or the adapter to start from) decodes the recordings by beam search with a language model.
 Words that have enough confidence, and are recognised again when the audio is played slower and faster, become
-the targets of training. Transcripts are not read, and texts are written only to OUT. Writes OUT/{config.yaml,
-adapter/, metrics.jsonl, train.json} as `train` does, and the targets
-(ia3_speech/unsupervised/self_training.py). If nothing can be learnt, as from silence or music, the adapter
-equals the start, and a note says why. Recordings that can't be read are named and left out. An interrupted
-run resumes.
+the targets of training. Transcripts are not read. Writes OUT/{config.yaml, adapter/, metrics.jsonl,
+train.json} as `train` does, and the targets (ia3_speech/unsupervised/self_training.py). If nothing can be
+learnt, as from silence or music, the adapter equals the start. An interrupted run resumes.
 """
 
 from typing import Any

@@ -17,9 +17,7 @@ Several machines: `--part 3/8` takes the third of eight shares of the speakers; 
 without --part collects the results.
 
 Cross-validation on its training utterances chooses the number of epochs and the distance from the start for
-each adapter; if nothing is better than the start, the adapter equals the start, and the log says so
-(training/cross_validation.py). Finished adapters are not trained again: an interrupted run resumes with the
-remaining speakers.
+each adapter (training/cross_validation.py). An interrupted run resumes with the remaining speakers.
 """
 
 from ia3_speech.data.kaldi import read_data_directory

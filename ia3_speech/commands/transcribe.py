@@ -22,7 +22,7 @@ transcribed; the exit code is 0 for --mic, and 130 for a pipe, whose rest is not
 
 For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
 and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
---format. There is no --language: a base writes the language that it was trained on.
+--format. A CTC base writes the language that it was trained on; --language and --task are for Whisper bases.
 """
 
 import os
@@ -64,7 +64,7 @@ from ia3_speech.decoding.options import (
 )
 from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.errors import UserError
-from ia3_speech.model.hypotheses import unused_hotwords
+from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load, make_post_process
 
@@ -177,7 +177,8 @@ def main(
     shown = shown or output_options.review_below is not None
     recognizer = transcriber.recognizer
     unused = search_options.hotwords and not spec.choice and unused_hotwords(recognizer.search)
-    for message in filter(None, [unused, shown and uncalibrated(recognizer)]):
+    again = decoded_again(recognizer.search)
+    for message in filter(None, [unused, again, shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)
 

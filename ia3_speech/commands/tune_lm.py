@@ -3,7 +3,6 @@
     ia3-speech tune-lm data/dev --lm clinic.arpa.gz --adapter clinic --out clinic_search.yaml
     ia3-speech decode --config clinic_search.yaml --adapter clinic data/test exp/clinic/decode_lm
 
-In: a data directory used for neither training nor testing, a language model, a base and perhaps an adapter.
 Out: the WER of every pair of weights, and a YAML file that `decode` and `transcribe` take as --config. The
 audio goes through the model once; all weights are tried on the same logits.
 """
@@ -101,8 +100,7 @@ def main(
 def tune(
     recognizer: Recognizer, data: Path, searches: Mapping[Weights, SearchOptions], allow_pipes: bool
 ) -> tuple[float, dict[Weights, float]]:
-    """The word error rate of greedy search on a data directory with text, a fraction, and the rate of each
-    beam search by its weights. Only the recogniser's logits are used. Raises as `dev_logits`."""
+    """The word error rate of greedy search on a data directory, and of each beam search by its weights."""
     from rapidfuzz.distance import Levenshtein
     from tqdm import tqdm
 
@@ -125,14 +123,7 @@ def tune(
 
 
 def format_rates(greedy: float, rates: Mapping[Weights, float], best: Weights) -> str:
-    """A table for people:
-
-    WER %              word score
-    LM weight       0    0.75     1.5
-    0.2          31.2    30.9    30.8
-    0.5          29.9    28.8    28.9
-    greedy search: 44.0 %; best: 28.8 % with --lm-weight 0.5 --word-score 0.75
-    """
+    """A table for people: the rate for each LM weight (rows) and word score, and a line on the best."""
     scores = sorted({score for _, score in rates})
     lines = [f"{'WER %':<14}word score", f"{'LM weight':<10}" + "".join(f"{score:>8g}" for score in scores)]
     for weight in sorted({weight for weight, _ in rates}):

@@ -3,12 +3,9 @@
     ia3-speech voices list
     ia3-speech voices remove dr-01      when a person leaves: deletes everything
 
-A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. In: a name. Out: its
-recordings, texts, adapters (NAME, NAME@1, …) and jobs are deleted, even while a server runs or trains.
-Copies elsewhere stay: a data directory in an experiment, a pushed adapter, the files of `train --replay`.
+A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. Copies elsewhere stay: a
+data directory in an experiment, a pushed adapter, the files of `train --replay`.
 """
-
-import os
 
 from ia3_speech.adapters import registry
 from ia3_speech.errors import UserError
@@ -44,7 +41,7 @@ def remove(name: str) -> None:
     """
     from ia3_speech.corrections.store import remove_voice
 
-    print(remove_voice(name, f"user {os.environ.get('SUDO_USER') or os.environ.get('USER', '-')}"))
+    print(remove_voice(name))
 
 
 COMMAND = {"list": list_stored, "remove": remove}

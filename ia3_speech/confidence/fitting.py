@@ -1,8 +1,6 @@
-"""Calibration of word confidences: a scaling that makes them probabilities, fitted on a dev set.
+"""Calibration of word confidences: slope and bias of their log-odds (see `Scaling`), fitted on a dev set.
 
-In: a dev set with text, a recogniser. Out: the slope and bias of the words' log-odds (see `Scaling`), and
-measures of how well confidences separate right words from wrong words. The texts, and the order of words by
-confidence, never change.
+The texts, and the order of words by confidence, never change.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +15,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.decode_directory import dev_logits
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.word_times import Scaling, log_odds, probability, word_times
+from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words_of
 from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import align
 
@@ -39,7 +37,7 @@ def calibrate(
             hypothesis = recognizer.search(logits)
             for word in hypothesis.words:  # a phrase becomes words, as in `word_times`
                 words += [(name, replace(word, text=part)) for part in word.text.split()]
-            timed = word_times(logits, hypothesis, base.vocabulary, base.stride / SAMPLE_RATE)
+            timed = words_of(base, logits, hypothesis, len(logits) * base.stride / SAMPLE_RATE)
             confidences += [word.confidence for word in timed]
     if not words:
         return None
@@ -53,8 +51,7 @@ def calibrate(
 def right_words(
     references: Mapping[str, Sequence[str]], words: Sequence[tuple[str, TimedWord]]
 ) -> Iterator[bool]:
-    """For each recognised word, with its utterance, whether all its normalised parts (`X-ray`: x ray) are in
-    the reference."""
+    """Whether all normalised parts (`X-ray`: x ray) of each recognised word are in the reference."""
     for name, group in groupby(words, lambda pair: pair[0]):
         parts = [normalize(word.text).split() for _, word in group]
         hypothesis = [part for each in parts for part in each]
@@ -64,8 +61,7 @@ def right_words(
 
 
 def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
-    """Slope and bias by maximum a posteriori, for (words,) confidences and whether each word is right; close
-    to 1 and 0 for few words. By Fisher scoring with steps of at most 1."""
+    """Slope and bias by maximum a posteriori, from (words,) arrays; Fisher scoring, steps of at most 1."""
     known = confidences > 0
     odds, right = log_odds(confidences[known]), right[known]
     parameters = np.zeros(2)  # log slope, bias
@@ -80,14 +76,7 @@ def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
 
 
 def format_calibration(calibration: Calibration) -> str:
-    """A table for people:
-
-    slope 0.91, bias 0.2: 2,247 words, 812 wrong; cross-entropy 0.71 bits a word, calibration error 3.1%
-    wrong words are separated from right words with an area under the ROC curve of 0.886
-    the least certain 10% of the words contain 24% of the errors
-    mean confidence    words    right
-                 7%      512       9%
-    """
+    """A table for people: the measures in sentences, then `mean confidence    words    right` of each bin."""
     lines = [
         f"{calibration.scaling}: {calibration.words:,} words, {calibration.errors:,} wrong; cross-entropy "
         f"{calibration.cross_entropy:.2f} bits a word, calibration error {calibration.calibration_error:.1%}",

@@ -1,8 +1,5 @@
 """Reliability of word confidences: calibration and ranking.
 
-In: the confidences that decode wrote (hyp.ctm) and the aligned utterances of the score, or arrays. Out: a
-`Calibration`.
-
 Confidences are calibrated if 70 % of all words with a confidence of 70 % are right (Guo et al. 2017, arXiv
 1706.04599). They rank words well if the least certain words contain the errors, which helps a person who
 reviews transcripts.
@@ -91,11 +88,8 @@ def share_found(confidences: np.ndarray, right: np.ndarray) -> float:
 
 
 def shares_found(confidences: np.ndarray, right: np.ndarray, times: Iterable[np.ndarray]) -> np.ndarray:
-    """`share_found` for each replicate, (replicates,); `times` gives (words,) counts of the words in each
-    replicate. NaN without errors.
-
-    The reviewer sees 10 % of the words, at least one; equally certain words are drawn at random.
-    """
+    """`share_found` for each replicate, (replicates,), NaN without errors; `times` gives (words,) counts of
+    the words in each. The reviewer sees at least one word; equally certain words are drawn at random."""
     levels, level = np.unique(confidences, return_inverse=True)
     shares = []
     for weights in times:
@@ -111,8 +105,7 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: Iterable[np.
 def found_interval(
     confidences: np.ndarray, right: np.ndarray, clusters: Sequence[Hashable], replications: int, seed: int
 ) -> Interval:
-    """The 95 % interval of `share_found`, by a bootstrap over the words' clusters; None if there is only one
-    cluster."""
+    """The 95 % interval of `share_found`, by a bootstrap over clusters of words; None for one cluster."""
     indices: dict[Hashable, int] = {}
     owner = np.array([indices.setdefault(cluster, len(indices)) for cluster in clusters], dtype=np.int64)
     if len(indices) < 2:
@@ -126,13 +119,8 @@ def found_interval(
 
 
 def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
-    """The calibration of the confidences of a decode directory; None if decode wrote no confidences, or no
-    words. Raises UserError if hyp.ctm or decode.json is damaged.
-
-    Args:
-        folder: with hyp.ctm, and decode.json, which records the scaling.
-        score: of its hypotheses.
-    """
+    """The calibration of the confidences of a decode directory, whose hypotheses have the `score`; None if
+    decode wrote no confidences, or no words. Raises UserError if hyp.ctm or decode.json is damaged."""
     ctm, decoding = folder / CONFIDENCES, folder / "decode.json"
     if not ctm.is_file():
         return None
@@ -157,12 +145,8 @@ def match_confidences(
     confidences: Mapping[str, Sequence[tuple[str, float]]],
     normalize: str,
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Join the words of the alignments with their confidences, from `ctm.read_confidences`.
-
-    Returns:
-        (words,) confidences, (words,) whether the word is in the reference, and the utterance id of each;
-        without words that a filter or the text normalisation has changed.
-    """
+    """(words,) confidences, (words,) whether the word is in the reference, and the utterance id of each,
+    without words that a filter or the text normalisation has changed."""
     rows: list[tuple[float, bool, str]] = []
     for name, pairs in alignments.items():
         scored = [(word, reference == word) for reference, word in pairs if word is not None]

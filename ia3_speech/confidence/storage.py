@@ -1,7 +1,5 @@
-"""Scalings of word confidences, stored with a base or an adapter for each search.
-
-In: a scaling from `calibrate`. Out: an entry under "confidence" in an adapter's ia3_speech.json, or in
-confidence.json in a base's folder. Its key describes the search:
+"""Scalings of word confidences, stored with a base (confidence.json in its folder) or an adapter (under
+"confidence" in ia3_speech.json), for each search. The key describes the search:
 
     {"greedy": {"slope": 0.91, "bias": 0.2, "data": "clinic/dev", "words": 494, "calibration_error": 0.03},
      "beam lm=0acb5f7d1266 lm_weight=0.5 word_score=0.75 unknown_word_score=-10 beam_size=50": {…}}
@@ -11,7 +9,6 @@ weights and hot words with which it was measured. A sum of adapters has no scali
 use its base's.
 """
 
-import json
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -25,6 +22,7 @@ from ia3_speech.atomic import write_json
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import digest_of
+from ia3_speech.scoring.record import load_json
 
 if TYPE_CHECKING:
     from ia3_speech.confidence.reliability import Calibration
@@ -58,11 +56,8 @@ def stored_calibrations(
     stored: Any = {}
     if spec != AdapterSpec():
         stored = read_summary(spec.terms[0].folder).get("confidence") if spec.is_single else {}
-    elif base_folder and (file := base_folder / BASE_CONFIDENCE).is_file():
-        try:
-            stored = json.loads(file.read_text("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{file}: {error} {WRITE_AGAIN}") from None
+    elif base_folder:
+        stored = load_json(base_folder / BASE_CONFIDENCE, None)
     if not isinstance(stored, dict):
         return {}
     return {key: entry for key, entry in stored.items() if key.partition(" ")[0] in searches}
@@ -104,13 +99,12 @@ def uncalibrated(recognizer: "Recognizer") -> str | None:
 
 
 def is_of_base(file: Path, base: "Base") -> bool:
-    """Whether a base's confidence.json was written for this base."""
-    return same_base(json.loads(file.read_text("utf-8")).get("fingerprint", {}), base.fingerprint)
+    return same_base(load_json(file).get("fingerprint", {}), base.fingerprint)
 
 
 def storage_file(base: "Base", spec: AdapterSpec) -> Path:
-    """The file of a scaling: the record of the adapter, or, without an adapter, a file of the base. Raises
-    UserError if the adapter is a sum, or has no record of ours; or the base is no folder."""
+    """The file of a scaling. Raises UserError if the adapter is a sum or has no record of ours; or, without
+    an adapter, if the base is no folder."""
     if spec.terms:
         if not spec.is_single:
             raise UserError("`store` needs a single adapter: a sum has no folder (take `out`)")

@@ -1,15 +1,12 @@
 """The store of a voice's recordings and record: folders, lock, deletion.
 
-    corrections/anna/         the recordings and their texts (voice.py), beside the registry
-    corrections/.anna.lock    held by a process that writes there or learns
-    voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
-    voices/anna/*.json        the state of its last job (serve/jobs.py)
-
-In: a name. Out: a folder, a lock, or the deletion that `ia3-speech voices`, the page and the server ask for.
+corrections/anna/         the recordings and their texts (voice.py), beside the registry
+corrections/.anna.lock    held by a process that writes there or learns
+voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
+voices/anna/*.json        the state of its last job (serve/jobs.py)
 """
 
 import _thread
-import logging
 import shutil
 import threading
 from collections.abc import Iterator
@@ -22,8 +19,6 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json, read_summary
 from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.formatting import plural
-
-logger = logging.getLogger(__name__)
 
 VOICE = "voice.json"
 REMOVED = "removed"  # in VOICE, while a voice is being deleted
@@ -58,7 +53,6 @@ def voice_names() -> list[str]:
 
 
 def recordings_of(name: str) -> list[Path]:
-    """The audio files of a voice."""
     return [*(store_of(name) / "audio").glob("*.flac")]
 
 
@@ -130,13 +124,12 @@ def interrupted_by_removal(name: str) -> Iterator[None]:
 
 
 class Removal(NamedTuple):
-    """Counts and names of a deleted voice: recordings; adapters, earlier versions too; files on consent and
-    jobs."""
+    """The data of a deleted voice."""
 
     name: str
     recordings: int
-    adapters: list[str]
-    files: int
+    adapters: list[str]  # earlier versions too
+    files: int  # on consent and jobs
 
     def __str__(self) -> str:
         return (
@@ -145,14 +138,13 @@ class Removal(NamedTuple):
         )
 
 
-def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
+def remove_voice(name: str, *, adapter: bool = True) -> Removal:
     """Delete everything that is stored of a voice; its training is interrupted.
 
     The voice is marked first, so that nothing more is stored in it, and its record is deleted last: after an
     interruption the rest still belongs to its owner, and another call deletes it.
 
     Args:
-        by: the person who deletes it, for the log.
         adapter: delete the adapter and its earlier versions. Otherwise, if the adapter is older than the
             voice, only the versions that were trained on corrections are deleted; the newest of the others
             takes the name again.
@@ -189,6 +181,4 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
         (folder / VOICE).unlink()
         folder.rmdir()
-    removal = Removal(name, recordings, adapters, len(files) + bool(record))
-    logger.info("%s, by %s", removal, by)
-    return removal
+    return Removal(name, recordings, adapters, len(files) + bool(record))

@@ -1,8 +1,5 @@
-"""A voice: recordings with checked texts, and an adapter that is trained on them.
-
-In: recordings and texts under the name of an adapter, registered or still to be trained. Out: their store
-(`ia3-speech corrections --help` names the folder), and an adapter, which is registered if cross-validation
-prefers it.
+"""A voice: recordings with checked texts, and an adapter that is trained on them, and registered if
+cross-validation prefers it.
 """
 
 import hashlib
@@ -184,21 +181,14 @@ def speaker_of(adapter: Path) -> str:
 
 @dataclass(frozen=True)
 class Learnt:
-    """The result of training on corrections.
+    """The result of training on corrections."""
 
-    Attributes:
-        kept: whether the new adapter is better, and therefore registered.
-        comparison: a sentence with the errors of both adapters.
-        summary: of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words);
-            if there was an adapter, also `general`: the errors of both on speech of other people, and its
-            number of words.
-        earlier: the new name of the earlier adapter, if the new one took its name.
-    """
-
-    kept: bool
-    comparison: str
+    kept: bool  # whether the new adapter is better, and therefore registered
+    comparison: str  # the errors of both adapters, in words
+    # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words); if there was
+    # an adapter, also `general`: the errors of both on speech of other people, and its number of words
     summary: dict[str, Any]
-    earlier: str | None = None
+    earlier: str | None = None  # the new name of the earlier adapter, if the new one took its name
 
 
 def learn_voice(
@@ -227,9 +217,8 @@ def learn_voice(
             labels = adapter_labels(record.read_record(adapter)) if adapter else {"speaker": name}
             changes = {"init_adapter": start, "labels": labels} | ({"epochs": epochs} if epochs else {})
             base = base or (adapter and record.recorded_base(adapter)) or "mini"
-            learnt = train_and_compare(
-                adapter, few_options(base, work / "data", work / "exp", **changes), new
-            )
+            options = few_options(base, work / "data", work / "exp", **changes)
+            learnt = train_and_compare(adapter, options, new)
             if learnt.kept:
                 missed = learnt.summary["missed"]
                 earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
@@ -266,8 +255,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 
 
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
-    """Train, and compare with the old adapter (without one: with the start or the base) on the corrections
-    that are new to it, with the base on all, and with the old adapter on speech of other people."""
+    """Train, and compare with the old adapter (else the start or the base), and on all with the base."""
     from ia3_speech.model.base import load_base
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import prepare, train_on_few
@@ -289,8 +277,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     base_errors, errors = summary["base_errors"], summary["errors"]
     summary["missed"] = new_hotwords(earlier, missed_terms(words), base)
     comparison = (
-        f"in {plural(len(new), 'new correction')} it made {before} errors, adapters not trained on them make "
-        f"{after}; in all utterances the base makes {base_errors}, and those adapters {errors}"
+        f"errors on held-out utterances: {plural(len(new), 'new correction')} {before} → {after}; all "
+        f"utterances {base_errors} (base) → {errors}"
     )
     is_better = after < before and errors < base_errors
     if adapter and is_better:
@@ -300,7 +288,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
             measures = measure_all(prepare(base, options, str(folder)), others, options.normalize)
             counts.append(sum(measure.errors for measure in measures))
         summary["general"] = [*counts, sum(measure.words for measure in measures)]
-        comparison += f"; in speech of other people it made {counts[0]}, and the new one {counts[1]}"
+        comparison += f"; other people's speech {counts[0]} → {counts[1]}"
         is_better = counts[1] <= MAX_OUT_OF_DOMAIN_ERRORS * counts[0]
     return Learnt(is_better, comparison, summary)
 
@@ -311,8 +299,7 @@ def start_folder(start: str | None) -> Path | None:
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
-    """Words of MIN_HOTWORD_LETTERS or more that are in several references and correct in no hypothesis.
-    `utterances`: the words of (reference, hypothesis) of each."""
+    """Long words in several references of `utterances`, (reference, hypothesis), correct in no hypothesis."""
     counts = Counter(word for reference, _ in utterances for word in {*reference})
     pairs = (words for utterance in utterances for words in align(*utterance))
     correct = {reference for reference, hypothesis in pairs if reference == hypothesis}
@@ -333,28 +320,22 @@ def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> l
 def register_learnt(
     name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str], start: str | None
 ) -> str | None:
-    """Register the new adapter with the missed terms as hot words.
-
-    It gets the language model, hot words and gate of the earlier adapter, which becomes NAME@1, or the next
-    free number; if there is none, the language model and hot words of its start. Returns the new name of the
-    earlier adapter, or None.
-    """
+    """Register the new adapter, with missed terms as hot words. Returns the earlier adapter's new name."""
     earlier = registered(name) if registry.is_registered(name) else None
     metadata, data = record.read_record(adapter), earlier and registry.training_data(earlier)
     metadata["training"] |= {
         "data": data and str(data),
         "corrections": {utterance.id: checksum(utterance) for utterance in corrections},
     }
-    replaced = {file.name for file in registry.adapter_files(adapter)} | {*record.FILES} - {record.GATE}
-    beside = (
-        [file for file in registry.adapter_files(earlier) if file.name not in replaced] if earlier else []
-    )
-    if not earlier and (folder := start_folder(start)):
-        beside = [file for file in registry.adapter_files(folder) if file.name in record.SEARCH_FILES]
-    if earlier and record.GATE not in replaced and "gate" in (old := record.read_record(earlier)):
+    source, files = earlier or start_folder(start), {}
+    for file in registry.adapter_files(source) if source else ():
+        is_gate = earlier and file.name == record.GATE and not (adapter / record.GATE).exists()
+        if is_gate or file.name in record.SEARCH_FILES:
+            files[file.name] = file.read_bytes()
+    if record.GATE in files and "gate" in (old := record.read_record(earlier)):
         metadata["gate"] = old["gate"]
     record.write_record(adapter, metadata)
-    names, files = {*registry.registered_names(), name}, {file.name: file.read_bytes() for file in beside}
+    names = {*registry.registered_names(), name}
     if missed:
         lines = [*files.get(record.STORED_HOTWORDS, b"").decode("utf-8").splitlines(), *missed]
         files[record.STORED_HOTWORDS] = "".join(f"{line}\n" for line in lines).encode()

@@ -39,7 +39,6 @@ HEAD = 1024  # bytes that hold any header; the size of a NIST SPHERE header
 MAX_OGG_PAGE = 65_307  # bytes
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes; a larger size in a header means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
-CANCELLED = "%s: the channels cancel each other (opposite phase), so the loudest is taken"
 MAX_OVERSHOOT_SECONDS = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
 MAX_MISSING_SECONDS = 0.5  # by which a recording may be shorter than its header says
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo
@@ -81,7 +80,7 @@ def load_audio(
         wave = decode(source, is_stream or Path(source).stat().st_mtime_ns, max_seconds, check)
         first, count = segment_of(source, SAMPLE_RATE, len(wave), start, end)
         return wave[first : first + count]
-    return to_mono(lambda: read_blocks(source, start, end, max_seconds, check), source_name(source))
+    return to_mono(read_blocks(source, start, end, max_seconds, check), source_name(source))
 
 
 def load_channels(source: Source) -> list[np.ndarray]:
@@ -213,7 +212,7 @@ def mono_of_container(
     source: Source, version: int, max_seconds: float, check: Callable[[], object]
 ) -> np.ndarray:
     """A whole container, float32 `(samples,)` at 16 kHz: its segments are read one after another."""
-    wave = to_mono(lambda: container_blocks(source, max_seconds, check), source_name(source))
+    wave = to_mono(container_blocks(source, max_seconds, check), source_name(source))
     wave.flags.writeable = False
     return wave
 
@@ -258,8 +257,7 @@ def container_blocks(source: Source, max_seconds: float, check: Callable[[], obj
 
 
 def open_sound_file(source: Source):
-    """A `soundfile.SoundFile` of the source. Raises AudioError with the reason: missing, a folder, a Git LFS
-    pointer, a Kaldi archive, an unknown format."""
+    """A `soundfile.SoundFile` of the source. Raises AudioError with the reason."""
     import soundfile
 
     try:
@@ -311,36 +309,31 @@ def library_message(error: Exception) -> str:
 # ---- channels and rates ----
 
 
-def to_mono(read: Callable[[], Blocks], name: str) -> np.ndarray:
-    """The mean of the channels of all blocks, float32 `(samples,)` at 16 kHz. If the channels cancel each
-    other (a cable with swapped wires), `read` is called again for the loudest channel."""
-    energy = np.zeros(1)
-
-    def means() -> Blocks:
-        nonlocal energy
-        for block, rate in read():
-            mean = block
-            if block.shape[1] > 1:
-                mean = block.mean(axis=1, keepdims=True)
-                energy = energy + energies(mean, block)
-            yield mean, rate
-
-    wave = resample_blocks(means())
-    if (channel := channel_of_cancelling(energy)) is not None:
-        logger.warning(CANCELLED, name)
-        wave = resample_blocks((block[:, [channel]], rate) for block, rate in read())
-    return wave[:, 0]
+def to_mono(blocks: Blocks, name: str) -> np.ndarray:
+    """All blocks joined, their channels mixed, float32 `(samples,)` at 16 kHz."""
+    mix = Mixer(name)
+    return resample_blocks((mix(block)[:, None], rate) for block, rate in blocks)[:, 0]
 
 
-def energies(mean: np.ndarray, wave: np.ndarray) -> np.ndarray:
-    """The energy of the channels' mean, and of each channel of `(frames, channels)`: `(1 + channels,)`."""
-    return np.array([np.square(mean).sum(), *np.square(wave).sum(axis=0)], np.float64)
+class Mixer:
+    """Mixes channels, block by block: their mean; or, where they cancel each other (a cable with swapped
+    wires), the loudest. Decided for each block: hum may cancel, and the speech after it not."""
 
+    def __init__(self, name: str):
+        self.name, self.channel = name, None
 
-def channel_of_cancelling(energy: np.ndarray) -> int | None:
-    """The loudest channel if the channels cancel each other, by `energies`; else None."""
-    mean, *channels = energy
-    return int(np.argmax(channels)) if mean * len(channels) < CANCELLED_SHARE * sum(channels) else None
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        """`(frames, channels)` → `(frames,)`."""
+        mean, energies = block.mean(axis=1), np.square(block).sum(axis=0, dtype=np.float64)
+        energy = np.square(mean).sum(dtype=np.float64) * len(energies)
+        if len(energies) == 1 or energy >= CANCELLED_SHARE * energies.sum():
+            return mean
+        if self.channel is None:
+            logger.warning(
+                "%s: the channels cancel each other (opposite phase), so the loudest is taken", self.name
+            )
+            self.channel = int(energies.argmax())
+        return block[:, self.channel]
 
 
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:

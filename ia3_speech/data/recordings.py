@@ -229,7 +229,7 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
         )
     wave = wave.astype(np.float32, copy=False)
     if wave.ndim == 2:
-        return audio_files.to_mono(lambda: [(wave.T, sampling_rate)], "audio")
+        return audio_files.to_mono([(wave.T, sampling_rate)], "audio")
     return audio_files.resample(wave, sampling_rate, SAMPLE_RATE)
 
 

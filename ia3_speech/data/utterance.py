@@ -148,8 +148,7 @@ def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) 
 
 
 def run_pipe(command: str) -> bytes:
-    """The output of a shell command (with the `|` at its end, as in wav.scp). Raises an AudioError with the
-    last line of its stderr where it fails."""
+    """The output of a shell command (with the `|` at its end, as in wav.scp). Raises AudioError."""
     done = subprocess.run(
         command.rstrip().removesuffix("|"), shell=True, capture_output=True, stdin=subprocess.DEVNULL
     )

@@ -104,6 +104,11 @@ class ModelOptions:
             processor or GPU, which is measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
         method: FILE.py:NAME, if the adapter was trained with this method of your own
+        window: of a Whisper base's input: 30s, as Whisper was trained, or short, the utterance and a second
+            of silence, in which an adapter has to be trained (default: the adapter's, else 30s)
+        language: of a multilingual Whisper base: a code such as de; auto finds it for each recording, or
+            piece of it (default: the adapter's, else en)
+        task: of a multilingual Whisper base: transcribe, or translate into English (default: transcribe)
         engine: onnx: ONNX Runtime, which starts in a second; --base is then the folder of a graph
             (ia3-speech export --format onnx), and the search is greedy
     """
@@ -115,6 +120,9 @@ class ModelOptions:
     precision: Literal["no", "bf16", "auto"] = "no"
     batch_seconds: float = BATCH_SECONDS
     method: str | None = None
+    window: Literal["30s", "short"] | None = None
+    language: str | None = None
+    task: Literal["transcribe", "translate"] | None = None
     engine: Literal["torch", "onnx"] = "torch"
 
 

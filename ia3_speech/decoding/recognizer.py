@@ -17,10 +17,10 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcript import Choice, Word
-from ia3_speech.decoding.vad import VadMethod, cut_speech
-from ia3_speech.decoding.word_times import Scaling, word_times
+from ia3_speech.decoding.vad import VadMethod, cut_speech, find_speech
+from ia3_speech.decoding.word_times import Scaling, words_of
 from ia3_speech.errors import UserError
-from ia3_speech.model.hypotheses import Search
+from ia3_speech.model.hypotheses import Hypothesis, Search, search_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,8 +175,10 @@ class Recognizer:
             batch_rows = [rows[index] for index in batch] if rows else None
             waves = [pieces[index][1] for index in batch]
             if self.router is None or rows:
-                for index, row in zip(batch, self.logits(waves, batch_rows), strict=True):
-                    recognitions[index] = self.recognition(row, *pieces[index], with_words)
+                logits = self.logits(waves, batch_rows)
+                hypotheses = search_rows(self.search, [np.asarray(row) for row in logits])
+                for index, *pair in zip(batch, logits, hypotheses, strict=True):
+                    recognitions[index] = self.recognition(*pair, *pieces[index], with_words)
             else:
                 logits, candidates = self.candidates(waves)
                 for index, each in zip(batch, candidates, strict=True):
@@ -184,7 +186,13 @@ class Recognizer:
                     unchosen[index] = (
                         each,
                         [
-                            recognizer.recognition(next(logits), *pieces[index], with_words, several)
+                            recognizer.recognition(
+                                row := next(logits),
+                                recognizer.search(np.asarray(row)),
+                                *pieces[index],
+                                with_words,
+                                several,
+                            )
                             for recognizer in each.recognizers
                         ],
                     )
@@ -199,22 +207,28 @@ class Recognizer:
         return recognitions
 
     def recognition(
-        self, row: "Tensor", first: int, samples: np.ndarray, with_words: bool, with_confidences: bool = False
+        self,
+        row: "Tensor",
+        hypothesis: Hypothesis,
+        first: int,
+        samples: np.ndarray,
+        with_words: bool,
+        with_confidences: bool = False,
     ) -> Recognition:
-        """The recognition of a piece that begins at sample `first`, from its logits."""
-        hypothesis = self.search(np.asarray(row))
-        seconds = {"offset": first / SAMPLE_RATE, "duration": len(samples) / SAMPLE_RATE}
-        place = (row, hypothesis, self.base.vocabulary, self.base.stride / SAMPLE_RATE)
-        words = word_times(*place, **seconds, scaling=self.scaling or Scaling()) if with_words else []
+        """The recognition of a piece that begins at sample `first`, from its logits and their hypothesis."""
+        place = (self.base, row, hypothesis, len(samples) / SAMPLE_RATE, first / SAMPLE_RATE)
+        words = words_of(*place, scaling=self.scaling or Scaling()) if with_words else []
         confidences: tuple[float, ...] = ()
         if with_confidences:
-            plain = words if with_words and not self.scaling else word_times(*place, **seconds)
+            plain = words if with_words and not self.scaling else words_of(*place)
             confidences = tuple(word.confidence for word in plain)
         return Recognition(hypothesis.text, tuple(words), confidences=confidences)
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
         """(first, end) of the pieces of a waveform, in samples, without long silence."""
         if is_silent(wave):  # of which a base may write letters
+            return []
+        if self.base.invents_words and self.vad != "off" and not find_speech(wave, self.vad):
             return []
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 

@@ -22,12 +22,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from math import isfinite
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary, required_frames
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.model.hypotheses import Hypothesis, Logits, collapse
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
 
 START_FRAMES, END_FRAMES = 1, 2  # from a word's start to its first symbol, from its last symbol to its end
 MAX_CELLS = 2**28  # frames × tokens of an alignment: some ten minutes of speech, 0.2 GB
@@ -70,6 +75,29 @@ def log_odds(confidences: np.ndarray) -> np.ndarray:
 
 def probability(log_odds: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -log_odds))
+
+
+def words_of(
+    base: "Base",
+    row: Logits,
+    hypothesis: Hypothesis,
+    seconds: float,
+    offset: float = 0.0,
+    *,
+    scaling: Scaling = Scaling(),
+) -> list[Word]:
+    """The words of a hypothesis for a row of `Base.logits`, with times and confidences; by forced alignment,
+    unless the base's kind finds them itself. `seconds`: of the piece; `offset`: its start, in seconds."""
+    frame = base.stride / SAMPLE_RATE
+    timed = base.timed(row, hypothesis, seconds)
+    if timed is None:
+        options = {"offset": offset, "duration": seconds, "scaling": scaling}
+        return word_times(row, hypothesis, base.vocabulary, frame, **options)
+    edges = [(min(word.first * frame, seconds), min((word.last + 1) * frame, seconds)) for word in timed]
+    return [
+        Word(word.text, offset + start, offset + end, float(scaling(word.confidence)))
+        for word, (start, end) in zip(timed, edges, strict=True)
+    ]
 
 
 def word_times(

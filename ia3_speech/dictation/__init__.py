@@ -4,9 +4,8 @@
     dictation.write("temperature thirty eight point five degrees celsius full stop no cough")
     # 'Temperature 38.5 °C. No cough'
 
-In: the words of a transcript, with times. Out: pieces of written text (`segments.PostProcessor`). Ambiguous
-words stay words: a wrong dose is worse than a dose in words. A reader of the written text speaks the same
-words again. conf/dictation.yaml lists commands, units and names.
+Ambiguous words stay words: a wrong dose is worse than a dose in words. A reader of the written text speaks
+the same words again. conf/dictation.yaml lists commands, units and names.
 """
 
 from pathlib import Path

@@ -1,8 +1,4 @@
-"""The grammar of dictation: a YAML file that lists commands, units and names.
-
-In: `ia3_speech/conf/dictation.yaml`, and perhaps a user's file of rules. Out: a `Grammar`, checked. The error
-for a faulty file names the file and the line.
-"""
+"""The grammar of dictation: a YAML file that lists commands, units and names; the user's rules are added."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace

@@ -1,11 +1,7 @@
-"""Numbers in standard wording: words → digits, or None where the words are anything else.
+"""Numbers in standard wording → digits: "two hundred and fifty" → 250, "nought point five" → 0.5.
 
-    read_number(["two", "hundred", "and", "fifty"])           # "250"
-    read_number(["nought", "point", "five"])                  # "0.5"
-    read_number(["two", "fifty"]), read_number(["one", "oh", "five"]), read_number(["point", "five"])   # None
-
-Standard wording is the reading of the digits, so that ambiguous words stay words. Digits follow ISMP's list
-of error-prone dose designations: 1,000; never .5 or 1.0.
+"two fifty", "one oh five" and "point five" are ambiguous. Digits follow ISMP's list of error-prone dose
+designations: 1,000; never .5 or 1.0.
 """
 
 import re
@@ -36,10 +32,7 @@ def is_number_word(word: str) -> bool:
 
 
 def read_number(words: Sequence[str]) -> str | None:
-    """The digits of a number below 10⁹ in standard wording, if that is all that `words` hold.
-
-    Decimals are single digits behind "point", the last digit is not zero, and "point" has a number before it.
-    """
+    """The digits of a number below 10⁹ in standard wording; None where `words` hold anything else."""
     text = re.sub(r"\b(nought|naught)\b", DIGITS[0], " ".join(words).replace("-", " "))
     whole, point, rest = text.partition(" point ")
     decimals = rest.split()

@@ -1,7 +1,7 @@
 """Writes dictated words by a grammar, from left to right, each as soon as no later word can change it.
 
-In: words with times. Out: `Piece`s of the written text. At each word the first match applies: a rule of the
-user, a name, a command, a number with its unit or after "blood pressure"; else the word itself.
+At each word the first match applies: a rule of the user, a name, a command, a number with its unit or after
+"blood pressure"; else the word itself.
 
 Ambiguous words stay words. Digits are written only if all adjacent number words are one number (`numbers`),
 and no word beside them may belong to it: "one oh five", "two fifty", "at this point five", "one to two
@@ -74,22 +74,15 @@ class Dictation:
 
 
 class DictationWriter:
-    """The writer of one text; see `segments.Writer`. Places are numbers of words.
-
-    Attributes:
-        words: all added words.
-        place: the place of the next word to be written.
-        text, first: the text of the incomplete piece, and the place of its first word.
-        last: the token that was written last.
-        capital: whether the next word begins a sentence.
-    """
+    """The writer of one text; see `segments.Writer`. Places are numbers of words."""
 
     def __init__(self, dictation: Dictation) -> None:
         self.dictation = dictation
         self.words: tuple[Word, ...] = ()  # a tuple, so that a shallow copy of the writer is independent
-        self.place = self.first = 0
-        self.text, self.last = "", Token("", 0)
-        self.capital, self.ended = True, False
+        self.place = 0  # of the next word to be written
+        self.text, self.first = "", 0  # the incomplete piece, and the place of its first word
+        self.last = Token("", 0)  # that was written
+        self.capital, self.ended = True, False  # whether the next word begins a sentence; whether all came
 
     def add(self, words: Sequence[Word]) -> list[Piece]:
         self.words = (*self.words, *words)
@@ -253,8 +246,7 @@ class DictationWriter:
         return symbol, end
 
     def may_be_several(self, place: int, unit: int, end: int) -> bool:
-        """Whether words of a number may count the things after it, and after its unit, which ends at `end`:
-        "thirty five milligram tablets"."""
+        """Whether words of a number may count the things after its unit: "thirty five milligram tablets"."""
         is_plural = self.at(end - 1).endswith("s") or self.at(unit) in ("percent", "per")
         if unit - place == 1 or (is_plural and unit < end) or self.at(place - 1) in ("a", "an"):
             return False

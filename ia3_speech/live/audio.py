@@ -1,13 +1,10 @@
-"""Live audio: a pipe that is still being written, or a microphone → samples as they come.
+"""Live audio: a pipe that is still being written, or a microphone → float32 `(samples,)`, 16 kHz mono.
 
-In: a function that reads bytes, of a WAV stream or of 16-bit little-endian samples alone; or the computer's
-audio input. Out: portions of float32 `(samples,)`, 16 kHz mono, as `audio.load_audio` gives a whole file.
-A WAV stream's header may say that its length is unknown (0, or close to 2³¹ or 2³²), as arecord, sox and
-ffmpeg write it into a pipe.
+A pipe holds a WAV stream, whose length may be unknown (0, or close to 2³¹ or 2³²: arecord, sox, ffmpeg), or
+16-bit little-endian samples alone.
 """
 
 import io
-import logging
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,17 +13,8 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.cli import pip_install
-from ia3_speech.data.audio import (
-    CANCELLED,
-    RATES,
-    SAMPLE_RATE,
-    UNKNOWN_SIZE,
-    channel_of_cancelling,
-    energies,
-)
+from ia3_speech.data.audio import RATES, SAMPLE_RATE, UNKNOWN_SIZE, Mixer
 from ia3_speech.errors import AudioError
-
-logger = logging.getLogger(__name__)
 
 PORTION_SECONDS = 0.1  # of audio that is read at once
 WIDTHS = {  # libsndfile's name of an encoding → bytes of a sample
@@ -131,17 +119,11 @@ class Converter:
         import soxr
 
         self.resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32")
-        self.channel: int | None = None  # used where the channels cancel each other
+        self.mix = Mixer("stdin")
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """`(frames, channels)` → `(samples,)`."""
-        mono = frames.mean(axis=1)
-        channel = channel_of_cancelling(energies(mono, frames)) if frames.shape[1] > 1 else None
-        if channel is not None and self.channel is None:
-            logger.warning(CANCELLED, "stdin")
-            self.channel = channel
-        # Decided for each portion: hum may cancel, and the speech after it not.
-        mono = mono if channel is None else frames[:, self.channel]
+        mono = self.mix(frames)
         return self.resampler.resample_chunk(mono) if self.resampler else mono
 
     def flush(self) -> np.ndarray:
@@ -154,12 +136,7 @@ class Microphone:
     """The computer's audio input, by PortAudio (the package sounddevice, extra ia3-speech[mic])."""
 
     def __init__(self, device: str | None = None):
-        """Args:
-            device: its number, or a part of its name; None: the system's choice.
-
-        Raises:
-            AudioError: sounddevice or PortAudio is not installed, or there is no such input device.
-        """
+        """`device` is its number, or a part of its name; None: the system's choice. Raises AudioError."""
         try:
             import sounddevice
         except (ImportError, OSError):  # on Linux PortAudio is a library of the system
@@ -180,9 +157,8 @@ class Microphone:
         self.device, self.name, self.rate = info["index"], info["name"], info["default_samplerate"]
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
-        """Start the recording, at the rate of the device. A thread of PortAudio calls `put` with each
-        portion, as of `stream_samples`, and `finish` when the device has stopped. Raises AudioError if the
-        device cannot be opened."""
+        """Start the recording. A thread of PortAudio calls `put` with each portion, as of `stream_samples`,
+        and `finish` when the device has stopped. Raises AudioError if the device cannot be opened."""
         convert = Converter(self.rate)
         try:
             self.stream = self.sounddevice.InputStream(

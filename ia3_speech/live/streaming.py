@@ -58,11 +58,7 @@ class StreamEvent:
 
 
 class StreamingRecognizer:
-    """Turns a stream of audio into texts, with a recogniser's base, adapters and search.
-
-    Attributes:
-        recognizer: its `max_seconds` limits a piece; where it has none, 15 s do.
-    """
+    """Turns a stream of audio into texts, with a recogniser's base, adapters and search."""
 
     def __init__(
         self,
@@ -74,6 +70,7 @@ class StreamingRecognizer:
     ):
         """
         Args:
+            recognizer: its `max_seconds` limits a piece; where it has none, 15 s do.
             pause_seconds: without speech, after which a piece ends; infinite: only its length ends a piece.
             partial_seconds: of audio between partial texts; None: no partial texts, and no work for them.
             with_words: find the words of final texts, with times and confidences.
@@ -178,8 +175,7 @@ class StreamingRecognizer:
     # ---- texts
 
     def final_event(self, samples: int) -> StreamEvent:
-        """The text of the first `samples` of the current piece, as `Recognizer.texts` gives it; the piece
-        then begins after them."""
+        """The text of the first `samples` of the current piece, which then begins after them."""
         wave, start, text, words, choice = self.wave[:samples], self.first, "", (), None
         if samples >= self.recognizer.base.minimum_samples:
             [recognition] = self.recognizer.recognize_pieces(
@@ -201,8 +197,7 @@ class StreamingRecognizer:
         return [StreamEvent(text, self.first / SAMPLE_RATE, self.end / SAMPLE_RATE, False)]
 
     def current_logits(self) -> "Tensor | None":
-        """Logits (frames, vocabulary) of the current piece so far, of which only the newest are computed;
-        None where the piece is too short."""
+        """Logits (frames, vocabulary) of the current piece so far; None where the piece is too short."""
         import torch
 
         base = self.recognizer.base
@@ -225,19 +220,12 @@ class PostProcessed:
 
     A final text waits until no later word can change it; a partial text is of everything that is not final
     yet. The final texts, with a blank behind each that does not end in a dictated line break, are the whole.
-
-    Attributes:
-        partials: whether partial texts are wanted.
-        current: the partial text of the current piece, as it was recognised.
-        shown: the last partial text; "" after a final text.
     """
 
     def __init__(self, post_process: PostProcessor | None, *, partials: bool) -> None:
-        """Args:
-        post_process: None: events stay as they are.
-        """
-        self.text = RunningText(post_process) if post_process else None
-        self.partials = partials
+        self.text = RunningText(post_process) if post_process else None  # else events stay as they are
+        self.partials = partials  # whether they are wanted
+        # The recognised partial text of the current piece; the last partial text, "" after a final text.
         self.current = self.shown = ""
 
     def events(self, recognized: Iterable[StreamEvent]) -> Iterator[StreamEvent]:

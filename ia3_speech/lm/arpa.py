@@ -1,6 +1,4 @@
-r"""ARPA files: the text format of back-off n-gram models.
-
-In: a file, gzipped or not. Out: an `NgramModel`; and the reverse. The format is SRILM's ngram-format(5):
+r"""ARPA files, gzipped or not: the text format of back-off n-gram models, SRILM's ngram-format(5).
 
     \data\
     ngram 1=4
@@ -36,15 +34,11 @@ def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
                 if length > 1:
                     texts = texts[order.history] + " " + np.array(model.vocabulary, object)[order.word]
                 out.write(f"\n\\{length}-grams:\n".encode())
-                longest = length == len(model.orders)
                 rows = zip(order.log_probability.tolist(), texts, order.log_backoff.tolist(), strict=True)
-                lines = (
-                    f"{format_log(p, digits)}\t{text}\n"
-                    if longest or text == SPECIAL[END]
-                    else f"{format_log(p, digits)}\t{text}\t{format_log(backoff, digits)}\n"
-                    for p, text, backoff in rows
-                )
-                out.write("".join(lines).encode())
+                for p, text, backoff in rows:
+                    is_history = length < len(model.orders) and text != SPECIAL[END]
+                    weight = f"\t{format_log(backoff, digits)}" if is_history else ""
+                    out.write(f"{format_log(p, digits)}\t{text}{weight}\n".encode())
             out.write(b"\n\\end\\\n")
 
 
@@ -89,10 +83,9 @@ def read_arpa(path: Path | str) -> NgramModel:
 def is_arpa(path: Path) -> bool:
     r"""Whether a file is a language model, not a text: it begins with \data\, or its name ends in .arpa or
     .gz (`read_arpa` reports a damaged file)."""
-    if path.name.endswith((".arpa", ".gz")):
-        return True
-    if not path.is_file():
-        return False
+    is_named = path.name.endswith((".arpa", ".gz"))
+    if is_named or not path.is_file():
+        return is_named
     with path.open("rb") as file:
         return file.read(64).lstrip().startswith((b"\\data\\", b"mmap lm "))
 

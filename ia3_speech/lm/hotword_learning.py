@@ -1,7 +1,4 @@
-"""Heard-as forms of terms, from the errors of a system.
-
-In: references and hypotheses of the same utterances, and terms. Out: the system's texts for a spoken term
-("dexa medi" for "Deximet"), their counts there, and their counts elsewhere.
+"""Heard-as forms of terms, from the errors of a system: its texts for a spoken term ("dexa medi": Deximet).
 
 References and hypotheses are aligned by characters, because a system often writes a term as more or fewer
 words. A word of the hypothesis belongs to a term if more than half of its letters are aligned with the
@@ -49,9 +46,7 @@ class LearnedForms:
 
 
 def learn_forms(
-    terms: Sequence[Hotword],
-    utterances: Sequence[tuple[Words, Words]],
-    text: Iterable[Words] = (),
+    terms: Sequence[Hotword], utterances: Sequence[tuple[Words, Words]], text: Iterable[Words] = ()
 ) -> LearnedForms:
     """Learn the forms in which a system writes terms.
 
@@ -87,8 +82,7 @@ def learn_forms(
 
 
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:
-    """Each occurrence of a term in a reference, with the hypothesis there: "" if it is empty, or if less than
-    half of the term's letters are aligned with letters."""
+    """Each occurrence of a term in a reference, with the hypothesis there; "" if little is aligned."""
     occurrences = find_terms(reference, terms)
     if not occurrences:
         return
@@ -120,10 +114,8 @@ def count_forms(
         return Counter(phrase for phrase in phrases if phrase in forms)
 
     total: Counter[str] = Counter()
-    for reference, hypothesis in utterances:
+    for reference, hypothesis in (*utterances, *((words, ()) for words in text)):
         total += occurrences(reference) | occurrences(hypothesis)
-    for words in text:
-        total += occurrences(words)
     return total
 
 

@@ -1,14 +1,14 @@
-"""Hot words: the file of a user's terms, and a search that writes them.
+"""Hot words: a search that writes the terms of a user's file.
 
-In: a file with a term on each line; after TABs perhaps a weight, and perhaps forms in which it is heard:
+A term on each line; after TABs perhaps a weight, and perhaps forms in which it is heard:
 
     atrial fibrillation
     Deximet<TAB>1.5<TAB>dexa medi<TAB>dixie met
     X-ray<TAB><TAB>ex ray
 
-Out: a `HotwordSearch` around greedy or beam search. In the frames of a spotted term (hotword_spotting.py) the
-inner search can choose only the term's symbols, so a language model has the term as context; the term is then
-written as in the file. Empty lines and lines that begin with `# ` are comments.
+Empty lines and lines that begin with `# ` are comments. In the frames of a spotted term (hotword_spotting.py)
+the inner search, greedy or beam, can choose only the term's symbols, so a language model has the term as
+context; the term is then written as in the file.
 """
 
 import math
@@ -30,7 +30,7 @@ from ia3_speech.model.hypotheses import Hypothesis, Logits, Search, TimedWord
 HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md compares weights
 UNCOUNTED = 4  # characters: most words of so few have neighbours in every text (left, leg; heady, head)
 SHORT_SHARE = 0.2  # share of a short term's characters that count nevertheless
-PIECE = 0.5  # count of a word piece
+PIECE = 0.5  # count of a word piece, since a wrong piece costs as much as a wrong letter
 FORCED = -100.0  # logit of the symbols that a forced term excludes
 COMMENT = "# "  # "#hashtag" is a term
 MISSING_HINT = "give a file with a term on each line; ia3-speech hotwords learn writes such a file"
@@ -125,17 +125,14 @@ def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
 
 
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
-    """The number of characters with a bonus: those after the fourth, or a fifth of all if that is more. With
-    a bonus for each character, as in the paper, short terms replace similar ordinary words. A word piece
-    counts half, since a wrong piece costs as much as a wrong letter."""
+    """The number of characters with a bonus; if all had it, short terms would replace similar words."""
     if vocabulary.writes_pieces:
         return PIECE * len(symbols)
     return max(len(symbols) - UNCOUNTED, SHORT_SHARE * len(symbols))
 
 
 def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int, ...]]:
-    """The spellings of a form: normalised as in training, with hyphens as spaces and without them; and
-    unchanged, if the base distinguishes capitals from small letters."""
+    """The spellings of a form: normalised, with hyphens as spaces and without them; and perhaps unchanged."""
     spoken = verbalize_numbers(form) if needs_words(vocabulary.letters) else form
     ways = [normalize(spoken), normalize(spoken.translate(DASHES))]
     ways += [form] if vocabulary.cased == "mixed" else []
@@ -167,8 +164,7 @@ class HotwordSearch:
 
     def __call__(self, logits: Logits) -> Hypothesis:
         """See `hypotheses.Search`."""
-        spotted = self.spotter.spot(logits)
-        if spotted:
+        if spotted := self.spotter.spot(logits):
             logits = np.array(logits, dtype=np.float32)
             force_terms(logits, spotted)
         hypothesis = self.search(logits)
@@ -195,13 +191,12 @@ def force_terms(logits: np.ndarray, spotted: Sequence[SpottedTerm]) -> None:
 def merge_terms(
     words: Sequence[TimedWord], spotted: Sequence[SpottedTerm], hotwords: Sequence[Hotword]
 ) -> tuple[TimedWord, ...]:
-    """The words of a search of forced logits, in order; each spotted term, as its file writes it, replaces
-    the words whose middle is within it."""
-    merged = [
-        word
-        for word in words
-        if not any(term.first <= (word.first + word.last) / 2 <= term.last for term in spotted)
-    ]
+    """The words in order; each spotted term, as its file writes it, replaces words whose middle it holds."""
+    merged = []
+    for word in words:
+        middle = (word.first + word.last) / 2
+        if not any(term.first <= middle <= term.last for term in spotted):
+            merged.append(word)
     for term in spotted:
         # If a term is written differently than it was heard ("B12"), no alignment of its text finds its times
         # and confidence: exp(score) are the odds of the term against the best path in these frames.

@@ -2,10 +2,10 @@
 
     spotted = Spotter(spellings, vocabulary).spot(logits)     # (frames, vocabulary) → [SpottedTerm, …]
 
-In: logits of an utterance. Out: the spoken terms, with their frames. Every spelling is a path through a
-prefix tree of CTC states, a symbol and the blank after it, and a Viterbi search runs over all paths at once
-(token passing: Andrusenko et al. 2024, arXiv 2406.07096). A path begins after a word delimiter, or with a
-piece that starts a word, and ends before another. Its cost is its loss against the best path:
+Every spelling is a path through a prefix tree of CTC states, a symbol and the blank after it, and a Viterbi
+search runs over all paths at once (token passing: Andrusenko et al. 2024, arXiv 2406.07096). A path begins
+after a word delimiter, or with a piece that starts a word, and ends before another. Its cost is its loss
+against the best path:
 
     cost  = Σ_t (max_k logits[t, k] − logits[t, path_t])     nats; 0: greedy search writes the term anyway
     score = bonus − cost                                     the term is taken if this is positive
@@ -54,13 +54,7 @@ class SpottedTerm:
 
 
 class Spotter:
-    """Finds terms in logits, by a tree of their spellings.
-
-    Args:
-        spellings: of the terms, in symbols of `vocabulary`; of two with the same symbols the first is used,
-            and spellings without a bonus are not used.
-        vocabulary: of the base.
-    """
+    """Finds terms in logits, by a tree of their spellings; of two with the same symbols the first is used."""
 
     def __init__(self, spellings: Iterable[Spelling], vocabulary: Vocabulary):
         self.vocabulary = vocabulary
@@ -117,12 +111,9 @@ class Spotter:
         return np.zeros(len(losses), np.float32), after
 
     def search(self, losses: np.ndarray) -> list[tuple[int, int, int, float]]:
-        """The spellings with the largest sum of scores: for each the node of the tree where it ends, the
-        frames of the boundaries before (-1 at the beginning) and after it, and its score.
-
-        In a node a path is in its symbol or in the blank after it; of paths in the same state the best
-        remains, with its boundary. A path's score includes the scores of the terms before it.
-        """
+        """Node, boundary before (-1 at the beginning), boundary after and score of the chosen spellings."""
+        # In a node a path is in its symbol or in the blank after it; of paths in the same state the best
+        # remains, with its boundary. A path's score includes the scores of the terms before it.
         blank, nodes_in_all = self.vocabulary.blank, len(self.symbol)
         before, after = self.boundaries(losses)
         in_symbol, in_blank = (np.full(nodes_in_all, NEVER) for _ in range(2))
@@ -182,18 +173,14 @@ class Spotter:
 
 
 class TermSchedule:
-    """Terms without overlap whose scores have the largest sum (weighted interval scheduling), frame by frame.
-
-    Two terms may share the frame of the boundary between them.
-    """
+    """Terms without overlap whose scores have the largest sum (weighted interval scheduling)."""
 
     def __init__(self, frames: int):
         self.sums = np.zeros(frames + 2)  # entry f + 1: of terms whose boundary is at frame f or before
         self.last: list[tuple[int, int, float] | None] = [None] * (frames + 2)
 
     def offer(self, frame: int, nodes: np.ndarray, before: np.ndarray, sums: np.ndarray) -> None:
-        """Terms that end at the boundary in `frame`, if any, with the frames of the boundaries before them,
-        and the sums of their scores and those of the terms before."""
+        """Terms that end at the boundary in `frame`, if any; `sums` include the scores of terms before."""
         self.sums[frame + 1] = self.sums[frame]
         if len(nodes) and sums[best := int(sums.argmax())] > self.sums[frame + 1]:
             score = float(sums[best]) - self.sums[before[best] + 1]

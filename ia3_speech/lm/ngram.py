@@ -2,17 +2,15 @@
 
     model = prune(mix([estimate(sentences, order=3), read_arpa("general.arpa.gz")], [0.8, 0.2]), 1e-8)
 
-In: sentences. Out: a back-off model, which `arpa` writes and reads. Estimation is interpolated modified
-Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling",
-TR-10-98, equations 24 to 27) with the conventions of KenLM's `lmplz`, with which the tests compare every
-number: n-grams that begin a sentence keep their counts, unigrams are interpolated with the uniform
-distribution, and `<unk>` gets the uniform share. No Python package that installs without a compiler on every
-supported Python estimates this model (kaldingram estimates unmodified Kneser-Ney, kenlm's wheels only query).
-The code is NumPy throughout: a million words take a few seconds.
+Estimation is interpolated modified Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of Smoothing
+Techniques for Language Modeling", TR-10-98, equations 24 to 27) with the conventions of KenLM's `lmplz`, with
+which the tests compare every number: n-grams that begin a sentence keep their counts, unigrams are
+interpolated with the uniform distribution, and `<unk>` gets the uniform share. No package that installs
+without a compiler estimates this model (kenlm's wheels only query).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,17 +40,18 @@ class Order:
         return len(self.word)
 
 
-@dataclass
 class NgramModel:
-    """A back-off n-gram model."""
+    """A back-off n-gram model.
 
-    # The words by their ids; the first three are <unk>, <s> and </s>. Each is a unigram.
-    vocabulary: list[str]
-    orders: list[Order]  # unigrams first
-    ids: dict[str, int] = field(init=False, repr=False)
+    Attributes:
+        vocabulary: the words by their ids; the first three are <unk>, <s> and </s>. Each is a unigram.
+        orders: unigrams first.
+        ids: word → id.
+    """
 
-    def __post_init__(self) -> None:
-        self.ids = {word: number for number, word in enumerate(self.vocabulary)}
+    def __init__(self, vocabulary: list[str], orders: list[Order]):
+        self.vocabulary, self.orders = vocabulary, orders
+        self.ids = {word: number for number, word in enumerate(vocabulary)}
 
     def counts(self) -> list[int]:
         """The number of n-grams of each length."""
@@ -126,9 +125,7 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
 
 
 def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order], list[np.ndarray]]:
-    """All n-grams up to a length, without probabilities, and their counts in a `stream` of ids, (words of the
-    text,), each sentence from START to END; no n-gram crosses a sentence's end. Each of the `words` of the
-    vocabulary is a unigram."""
+    """All n-grams of up to `order` ids within sentences, and their counts in a `stream` of `words` words."""
     sentence = np.cumsum(stream == START)
     at = stream.astype(np.int64)  # index of the n-gram that begins here, of the length before
     counts = [np.bincount(at, minlength=words)]
@@ -151,17 +148,13 @@ def unigrams(words: int) -> Order:
 
 
 def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndarray]:
-    """Kneser-Ney's counts: the number of different words before an n-gram, except for the longest n-grams.
-
-    N-grams that begin with <s> have no word before them and keep their counts. The count of <s> itself, which
-    is never predicted, is 0.
-    """
+    """Kneser-Ney's counts: the number of different words before an n-gram, except for the longest n-grams."""
     adjusted = [counts[-1]]
     for length in range(len(model.orders) - 1, 0, -1):
         different = np.bincount(suffixes(model, length + 1), minlength=len(model.orders[length - 1]))
-        first = model.ngrams(length)[:, 0]
+        first = model.ngrams(length)[:, 0]  # n-grams that begin with <s> keep their counts
         adjusted.insert(0, np.where((first == START) & (length > 1), counts[length - 1], different))
-    adjusted[0][START] = 0
+    adjusted[0][START] = 0  # it is never predicted
     return adjusted
 
 
@@ -233,8 +226,7 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
 
 
 def sharing_unknown(models: Sequence[NgramModel]) -> list[NgramModel]:
-    """The models; each divides its probability of <unk> among <unk> and the words that only the others have,
-    so that it sums to one over the words of all."""
+    """The models; each divides its probability of <unk> among <unk> and the words that only others have."""
     words, shared = set().union(*(model.vocabulary for model in models)), []
     for model in models:
         share = np.log10(1 + len(words) - len(model.vocabulary))
@@ -246,11 +238,8 @@ def sharing_unknown(models: Sequence[NgramModel]) -> list[NgramModel]:
 
 
 def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[str]]) -> list[float]:
-    """The weights of a mixture of the models that fits the sentences best, by expectation maximisation.
-
-    Then each model gets MIN_WEIGHT and a share of the rest: words that only one model has must stay possible,
-    even if the sentences are few and don't contain them.
-    """
+    """The weights of a mixture that fits the sentences best, by expectation maximisation, each at least
+    MIN_WEIGHT: words that only one model has must stay possible, even if the sentences don't contain them."""
     p = np.stack([10.0 ** model.word_scores(sentences) for model in sharing_unknown(models)])
     weights = np.full(len(models), 1 / len(models))
     for _ in range(100):
@@ -271,9 +260,8 @@ def renormalise(model: NgramModel) -> None:
 
 
 def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mass of each history of n-grams of a length for words that do not follow it in the model: 1 − Σ p(w
-    | history) over the words that follow it, and 1 − Σ p(w | history without its first word) over the same
-    words; both (histories,)."""
+    """The mass of each history, (histories,), for words that do not follow it in the model: 1 − Σ p(w |
+    history) over the words that do, and 1 − Σ p(w | history without its first word) over the same words."""
     order = model.orders[length - 1]
     histories = len(model.orders[length - 2])
     shorter = model.score(model.ngrams(length)[:, 1:])

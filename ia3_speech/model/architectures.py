@@ -91,20 +91,21 @@ def layer_targets(attention: str, networks: str) -> dict[str, tuple[TargetSpec, 
 
     Args:
         attention: self-attention, then its projections: key, value, query, output.
-        networks: the two linear layers of a feed-forward network, then the networks: a Conformer has two,
-            whose outputs are scaled before they are halved.
+        networks: the two linear layers of a feed-forward network, then the networks, if they are modules: a
+            Conformer has two, whose outputs are scaled before they are halved.
     """
     attention_module, *projections = attention.split()
     key, value, query, output = ((TargetSpec(f"{attention_module}.{name}", "out"),) for name in projections)
     inner, outer, *blocks = networks.split()
+    blocks = [f"{block}." for block in blocks] or [""]
     return {
         "key": key,
         "value": value,
-        "ffn": tuple(TargetSpec(f"{block}.{outer}", "in") for block in blocks),
-        "ffn_output": tuple(TargetSpec(f"{block}.{outer}", "out") for block in blocks),
+        "ffn": tuple(TargetSpec(f"{block}{outer}", "in") for block in blocks),
+        "ffn_output": tuple(TargetSpec(f"{block}{outer}", "out") for block in blocks),
         "attention_output": output,
         "query": query,
-        "ffn_inner": tuple(TargetSpec(f"{block}.{inner}", "out") for block in blocks),
+        "ffn_inner": tuple(TargetSpec(f"{block}{inner}", "out") for block in blocks),
     }
 
 
@@ -135,6 +136,15 @@ def noise(*shape: int) -> "torch.Tensor":
     import torch
 
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def whisper_probe(config: Any) -> "dict[str, torch.Tensor]":
+    """A window of noise as log-mel features of 10 ms, and the decoder's first token."""
+    import torch
+
+    first = torch.tensor([[config.decoder_start_token_id]])
+    mel = noise(config.num_mel_bins, 2 * config.max_source_positions)
+    return {"input_features": mel, "decoder_input_ids": first}
 
 
 # --- lengths of features and logits -------------------------------------------------------------------------
@@ -259,6 +269,16 @@ NEMO = Architecture(
     head="ctc_head",
 )
 
+# Vectors in the encoder alone: its decoder is frozen.
+WHISPER = Architecture(
+    layers="{body}.encoder.layers",
+    targets=layer_targets("self_attn k_proj v_proj q_proj out_proj", "fc1 fc2"),
+    probe=whisper_probe,
+    head="proj_out",
+    kind="whisper",
+    input=AudioInput(lambda *_: [], lambda _: [], argument="input_features"),
+)
+
 # transformers' config.model_type → its architecture.
 ARCHITECTURES: dict[str, Architecture] = {
     "wav2vec2": WAV2VEC2,
@@ -302,6 +322,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         padding_sensitive=(),
         skips_layers=False,
     ),
+    "whisper": WHISPER,
 }
 
 # --- the positions of an adapter's vectors ------------------------------------------------------------------
@@ -315,11 +336,15 @@ class IA3Config:
         placements: any of key, value, ffn, ffn_output, attention_output, conv
         layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv is below all layers
         train_head: train the CTC head too, and save it with the adapter; a classifier's head always trains
+        window: of Whisper's input: 30s or short (see `kinds.whisper`); None: the base's
+        language: that a multilingual Whisper was trained to write; None: unknown
     """
 
     placements: tuple[str, ...] = ("key", "value", "ffn")
     layers: str = "all"
     train_head: bool = False
+    window: str | None = None
+    language: str | None = None
 
     def __post_init__(self) -> None:
         unknown = [p for p in self.placements if p not in PLACEMENTS]
@@ -329,6 +354,8 @@ class IA3Config:
         object.__setattr__(self, "placements", tuple(p for p in PLACEMENTS if p in self.placements))
         if not self.placements and not self.train_head:
             raise AdapterError("`placements` is empty and `train_head` is off: nothing would be trained")
+        if self.window not in (None, "30s", "short"):
+            raise AdapterError(f"`window` is {self.window!r}, and has to be 30s or short")
 
     def layer_numbers(self, count: int) -> list[int]:
         """The layers of a model with `count` layers, ascending. Raises AdapterError outside 0 … count − 1."""
@@ -347,7 +374,8 @@ class IA3Config:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration in JSON's types, for metadata files."""
-        return asdict(self) | {"placements": list(self.placements)}
+        config = asdict(self) | {"placements": list(self.placements)}
+        return {name: value for name, value in config.items() if value is not None}
 
 
 def format_layers(numbers: list[int]) -> str:

@@ -21,6 +21,7 @@ from ia3_speech.model.ia3 import PREFIX, architecture_of, layers_of
 from ia3_speech.model.int8 import quantize
 from ia3_speech.model.kinds import WAVEFORM, Base
 from ia3_speech.model.kinds.ctc import CTC, Classifier
+from ia3_speech.model.kinds.whisper import Whisper
 from ia3_speech.model.location import base_folder, full_name
 
 __all__ = ["WAVEFORM", "Base", "Classifier", "load_base"]
@@ -29,12 +30,12 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 DTYPES["int8"] = torch.float32  # of the tensors that are not rounded
 
 # `Architecture.kind` → the class of its bases
-KINDS: dict[str, type[Base]] = {"ctc": CTC}
+KINDS: dict[str, type[Base]] = {"ctc": CTC, "whisper": Whisper}
 
 
 @torch.inference_mode(False)
 def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str | None = None) -> Base:
-    """Load a CTC base by name: `mini`, a folder, or a hub id.
+    """Load a base by name: `mini`, a folder, or a hub id.
 
     Args:
         dtype: float32, float16, bfloat16; or int8, on a CPU, for the encoder's linear modules (see `int8`).
@@ -42,7 +43,7 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
 
     Raises:
         BaseError: there is no such device; the base is not found (the message names the places that were
-            searched), is not a CTC model, has no tokenizer, or lacks a weight, which transformers would draw
+            searched), is no recogniser, has no tokenizer, or lacks a weight, which transformers would draw
             at random (the head of a base that was never fine-tuned).
     """
     if dtype not in DTYPES:
@@ -100,7 +101,7 @@ def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         if is_folder:
-            raise BaseError(f"{folder} holds no CTC model that transformers can load: {reason}") from error
+            raise BaseError(f"{folder} holds no recogniser that transformers can load: {reason}") from error
         raise BaseError(
             f"no base {str(name)!r}: it is not mini, there is no folder {Path(name).absolute()}, and the "
             f"Hub does not have it: {reason}"

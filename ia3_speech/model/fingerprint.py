@@ -35,6 +35,8 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     refuse_merged(model)
     config = encoder_config(model.config)
     names = {"layers": "num_hidden_layers", "hidden": "hidden_size", "ffn": "intermediate_size"}
+    if not hasattr(config, names["ffn"]):  # Whisper's name
+        names["ffn"] = "encoder_ffn_dim"
     sizes = {name: getattr(config, attribute) for name, attribute in names.items()}
     if is_recogniser(model):
         sizes["vocabulary"] = model.config.vocab_size

@@ -17,6 +17,7 @@ import numpy as np
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.errors import SearchError
+from ia3_speech.formatting import shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +49,8 @@ class Hypothesis:
     words: tuple[TimedWord, ...] = ()
     # The part of the score from the language model and `word_score`; None: the search has no language model
     lm_score: float | None = None
+    tokens: tuple[int, ...] = ()  # of a base that writes tokens one after another, and those given before
+    given: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -60,10 +63,26 @@ class Hypothesis:
 Search = Callable[[Logits], Hypothesis]
 
 
+def search_rows(search: Search, rows: Sequence[Logits]) -> list[Hypothesis]:
+    """The hypothesis of each row. A search with a method `many` gets all rows at once."""
+    many = getattr(search, "many", None)
+    return many(rows) if many else [search(row) for row in rows]
+
+
 def unused_hotwords(search: Search) -> str | None:
     """A note for the end of a run that recognised no hot word; else None."""
     unused = getattr(search, "unused", None)  # of lm/hotword_search.py
     return unused() if unused else None
+
+
+def decoded_again(search: Search) -> str | None:
+    """A note for the end of a run about texts that tripped the search's guards; else None."""
+    texts = getattr(search, "again", None)  # of kinds/whisper.py
+    if not texts:
+        return None
+    return (
+        f"{len(texts)} texts repeated themselves or were improbable, and were decoded again: {shorten(texts)}"
+    )
 
 
 @dataclass(frozen=True)

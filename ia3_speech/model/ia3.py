@@ -10,7 +10,7 @@ Each vector is a small module inside the module that it scales, and acts through
 names, weights and the base's state dictionary stay as they are.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -54,16 +54,20 @@ class TargetModule:
 # (or this task of asyncio) computes.
 Rows = Mapping[nn.Parameter, torch.Tensor]
 ROWS: ContextVar[Rows | None] = ContextVar("rows", default=None)
+# The window of each of these rows, as `IA3Config.window`
+WINDOWS: ContextVar[Sequence[str | None] | None] = ContextVar("windows", default=None)
 
 
 @contextmanager
-def using_rows(rows: Rows) -> Iterator[None]:
-    """Within the context, and only in this thread, use `rows` in place of the vectors that they name."""
-    token = ROWS.set({**(ROWS.get() or {}), **rows})
+def using_rows(rows: Rows, windows: Sequence[str | None] | None = None) -> Iterator[None]:
+    """Within the context, and only in this thread, use `rows` in place of the vectors that they name, and
+    `windows` in place of the attached adapter's."""
+    tokens = ROWS.set({**(ROWS.get() or {}), **rows}), WINDOWS.set(windows)
     try:
         yield
     finally:
-        ROWS.reset(token)
+        ROWS.reset(tokens[0])
+        WINDOWS.reset(tokens[1])
 
 
 class IA3Vector(nn.Module):

@@ -5,13 +5,10 @@ files of the folders that we, onnx-asr, sherpa-onnx and transformers.js read.
                         → logits (N, frames, V), frames (N,)
     without             samples (N, T), perhaps lengths (N,) → log probabilities (N, frames, V)
 
-In: a base of `load_base`, whose model is changed and has no other use afterwards. Out: an `onnx.ModelProto`
-in float32. Samples are 16 kHz, full scale ±1; the graph normalises them, if the base needs that. A row in a
-batch equals the row alone, as with `Base.forward`: normalisations over time count only the row's samples and
-frames, attention is masked, and convolutions that reach across a row's end find zeros there.
-
-A vector has a default, ones, as ONNX allows for an input that is an initializer too; so ONNX Runtime's own
-adapters (`add_active_adapter`) work.
+Samples are 16 kHz, full scale ±1; the graph normalises them, if the base needs that. A row in a batch equals
+the row alone: normalisations over time count only the row's samples and frames, attention is masked, and
+convolutions that reach across a row's end find zeros there. The default of a vector is ones (an input that is
+an initializer too), so ONNX Runtime's own adapters (`add_active_adapter`) work.
 
     onnx             model.onnx graph.json                      `ia3_speech.onnx.load`; every vector an input
     onnx-asr         model.onnx vocab.txt config.json           its type `wav2vec2-ctc` (after release 0.12)
@@ -59,13 +56,8 @@ TRACED_SAMPLES = (16_000, 12_000)  # of the rows that trace the graph
 
 
 class SpeechGraph(nn.Module):
-    """The traced module: `Base.forward` of a padded batch, using only operations on tensors.
-
-    Args:
-        base: its model has vectors, if these are inputs.
-        with_vectors: return logits and the rows' frames; else log probabilities, which are blank after a
-            row's end.
-    """
+    """The traced module: `Base.forward` of a padded batch, using only operations on tensors. It returns
+    logits and the rows' frames; without vectors log probabilities, which are blank after a row's end."""
 
     def __init__(self, base: Base, with_vectors: bool):
         super().__init__()
@@ -104,23 +96,15 @@ def frames_after(lengths: torch.Tensor, kernels: Kernels) -> torch.Tensor:
 
 
 def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """x with mean 0 and variance 1 along its last axis, over the `count` values `inside` the row; 0
-    elsewhere."""
+    """x with mean 0 and variance 1 along its last axis over the `count` values `inside`; 0 elsewhere."""
     mean = (x * inside).sum(-1, keepdim=True) / count
     centred = (x - mean) * inside
     return centred / (centred.square().sum(-1, keepdim=True) / count + epsilon).sqrt()
 
 
 def mask_convolutions(base: Base, lengths: torch.Tensor, frames: torch.Tensor) -> None:
-    """Let the base's model compute each row as if it were alone.
-
-    It does the work of `kinds.ctc.zero_padding` for numbers of frames that are tensors; and group norms of
-    the front end, which `Base.forward` runs utterance by utterance, count only a row's frames.
-
-    Args:
-        lengths: samples of the rows.
-        frames: of the front end.
-    """
+    """Let the base's model compute each row, of `lengths` samples and `frames` of the front end, as if it
+    were alone: as `kinds.ctc.zero_padding`, and group norms of the front end count only a row's frames."""
     model = base.model
     for path in base.architecture.padding_sensitive:
         for number, module in enumerate(modules_at(model, path_in(model, path))):
@@ -141,8 +125,7 @@ def group_norm_within(norm: nn.GroupNorm, frames: torch.Tensor, x: torch.Tensor)
 
 
 def depthwise_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
-    """The output of `conv`, (N, channels, frames) in and out, computed in two dimensions, for which ONNX
-    Runtime has a depthwise kernel: it takes a ninth of the time of mini's 1,536 taps at 3.5 s."""
+    """`conv` of x (N, channels, frames) in two dimensions, for which ONNX Runtime has a depthwise kernel."""
     weight, padding = conv.weight[:, :, None], (0, *conv.padding)
     y = nn.functional.conv2d(x[:, :, None], weight, conv.bias, padding=padding, groups=conv.groups)
     return y[:, :, 0]
@@ -151,7 +134,7 @@ def depthwise_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
 def make_graph(
     base: Base, inputs: Sequence[str], outputs: Sequence[str], *, with_vectors: bool
 ) -> "onnx.ModelProto":
-    """The base as a graph, see the module.
+    """The base as a graph in float32, see the module. The base's model has no other use afterwards.
 
     Args:
         inputs: names of samples and lengths; without a name for lengths every row is as long as the batch.
@@ -220,7 +203,7 @@ def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
         written.export_adapter(str(new))
 
 
-# --- folders ------------------------------------------------------------------------------------------------
+# ---- folders ----
 
 
 @dataclass(frozen=True)
@@ -266,8 +249,7 @@ def write_description(folder: Path, base: Base) -> None:
 
 
 def token_lines(base: Base) -> str:
-    """A line `symbol number` for each symbol, by number; the delimiter is SentencePiece's mark of a word's
-    beginning."""
+    """A line `symbol number` for each symbol, by number; the delimiter is SentencePiece's mark of a word."""
     tokens, delimiter = base.vocabulary.tokens, base.vocabulary.delimiter
     names = {base.vocabulary.blank: "<blk>", tokens.get(delimiter): WORD_START}
     symbols = sorted(tokens, key=tokens.get)
@@ -292,25 +274,16 @@ def write_transformers_js(folder: Path, base: Base) -> None:
     # Special tokens are dropped before repeats are merged, so the blank must not be special.
     special = {n: t for t, n in vocabulary.tokens.items() if t in vocabulary.special and t != blank}
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    tokenizer = {
+    symbols = {"pad_token": blank, "word_delimiter_token": vocabulary.delimiter}
+    tokenizer = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor")) | {
         "version": "1.0",
-        "truncation": None,
-        "padding": None,
         "added_tokens": [{"id": n, "content": token, **flags} for n, token in sorted(special.items())],
-        "normalizer": None,
-        "pre_tokenizer": None,
-        "post_processor": None,
-        "decoder": {
-            "type": "CTC", "pad_token": blank, "word_delimiter_token": vocabulary.delimiter, "cleanup": True,
-        },
+        "decoder": {"type": "CTC", "cleanup": True, **symbols},
         "model": {"type": "WordLevel", "vocab": vocabulary.tokens, "unk_token": blank},
-    }  # fmt: skip
+    }
     write_json(folder / "tokenizer.json", tokenizer)
-    write_json(
-        folder / "tokenizer_config.json",
-        {"tokenizer_class": "Wav2Vec2CTCTokenizer", "pad_token": blank, "unk_token": blank}
-        | {"word_delimiter_token": vocabulary.delimiter, "clean_up_tokenization_spaces": False},
-    )
+    config = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "unk_token": blank, **symbols}
+    write_json(folder / "tokenizer_config.json", config | {"clean_up_tokenization_spaces": False})
     write_json(folder / "preprocessor_config.json", extractor.to_dict() | {"sampling_rate": SAMPLE_RATE})
     write_json(folder / "config.json", base.model.config.to_dict() | {"_name_or_path": ""})
 

@@ -1,11 +1,10 @@
 """A graph with its encoder in int8, by ONNX Runtime's quantiser, calibrated on real speech.
 
-In: a graph in float32. Out: the file of a graph whose encoder layers' linear modules multiply int8 by int8,
-with a scale for each output channel; front end, feature projection and head stay in float32, as in
-`model.int8`: with a rounded feature projection mini loses every word. The activations' scales are fixed
-beforehand, by their range in real speech (static quantisation), so a row does not depend on its neighbours. A
-module whose input has outliers stays in float32 too: if the range is more than 256 times the mean absolute
-value, a step of int8 is wider than most values (LLM.int8, Dettmers et al. 2022, arXiv 2208.07339).
+The linear modules of the encoder's layers multiply int8 by int8, with a scale for each output channel; the
+rest stays in float32, as in `model.int8`. The activations' scales are fixed by their range in real speech
+(static quantisation), so a row does not depend on its neighbours. A module whose input has outliers stays in
+float32 too: if the range is more than 256 times the mean absolute value, a step of int8 is wider than most
+values (LLM.int8, Dettmers et al. 2022, arXiv 2208.07339).
 """
 
 import logging
@@ -69,11 +68,9 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
 
 
 def with_separate_scales(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The graph, with scales that differ in the last bits for modules that round the same input.
-
-    If two scales are equal, as for keys and values, ONNX Runtime rounds once for both, and then finds no pair
-    to fuse with the product: it multiplies in float32, by weights that it expands in each run.
-    """
+    """The graph, with scales that differ in the last bits for modules that round the same input."""
+    # If two scales are equal, as for keys and values, ONNX Runtime rounds once for both, and then finds no
+    # pair to fuse with the product: it multiplies in float32, by weights that it expands in each run.
     from onnx import numpy_helper
 
     scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -109,12 +106,11 @@ def measure_ranges(graph: Path, tensors: set[str], inputs: Sequence[str]) -> dic
 
 
 class CalibrationClips:
-    """The clips one by one, with the interface of `onnxruntime.quantization.CalibrationDataReader`."""
+    """The clips one by one, then None; the interface of `quantization.CalibrationDataReader`."""
 
     def __init__(self, inputs: Sequence[str]):
         waves = map(load_audio, sorted(SPEECH.iterdir()))
         self.feeds = (dict(zip(inputs, (w[None], np.array([len(w)])), strict=False)) for w in waves)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next clip, by the inputs' names; None after the last."""
         return next(self.feeds, None)

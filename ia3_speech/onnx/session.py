@@ -4,8 +4,7 @@
     base.logits(waves, [None, base.vectors(parse_sum("speaker42"))])        [(frames, V)] for each wave
 
 In: a folder with `model.onnx` and `graph.json`, which names the inputs. Out: the `Transcriber` that
-`ia3_speech.load` gives, with greedy search. Its base is base and bank for a `Recognizer`: each row of a batch
-has its vectors, as arrays; missing vectors are ones in the graph.
+`ia3_speech.load` gives, with greedy search. Each row of a batch has its vectors; missing vectors are ones.
 """
 
 import os
@@ -14,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import fsum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,40 +51,19 @@ def load(
     if folder is None:
         hint = "ia3-speech export --format onnx --base mini --out graph"
         raise UserError(f"`engine=onnx` needs the folder of a graph as `base` ({hint})")
-    session = GraphSession(OnnxBase.load(Path(folder)))
-    recognizer = session.recognizer(spec)
+    base = OnnxBase.load(Path(folder))
+    recognizer = base.recognizer(spec)
     recognizer = replace(recognizer, max_seconds=max_seconds or recognizer.max_seconds, vad=vad or "energy")
-    return Transcriber(recognizer, post_process, session=session)
-
-
-@dataclass(frozen=True)
-class GraphSession:
-    """The counterpart of `session.Session` for a graph."""
-
-    base: "OnnxBase"
-
-    def recognizer(self, spec: AdapterSpec) -> Recognizer:
-        """The recogniser of a request. Raises UserError for a choice by audio, and as `OnnxBase.read`."""
-        if spec.choice or spec.channels:
-            raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
-        vectors = self.base.vectors(spec)
-        return Recognizer(
-            self.base,
-            spec,
-            compute=lambda waves, _: self.base.logits(waves, [vectors] * len(waves)),
-            max_seconds=self.base.maximum_seconds or MAXIMUM_SECONDS,
-            vad="energy",
-        )
+    return Transcriber(recognizer, post_process, session=base)
 
 
 @dataclass(frozen=True)
 class VectorInput:
-    """An input of the graph, (N, size): a vector for each row, at a side of a module ("in", "out"). Its name
-    is also the vector's name in our adapter files."""
+    """An input of the graph, (N, size): a vector for each row."""
 
-    name: str
+    name: str  # also the vector's name in our adapter files
     module: str
-    side: str
+    side: str  # "in" or "out"
     size: int
 
 
@@ -101,6 +79,7 @@ class OnnxBase:
     stride: int
     minimum_samples: int
     maximum_seconds: float | None
+    invents_words: ClassVar[bool] = False
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":
@@ -123,6 +102,19 @@ class OnnxBase:
         del record["folder"]
         write_json(self.folder / DESCRIPTION, record)
 
+    def recognizer(self, spec: AdapterSpec) -> Recognizer:
+        """The recogniser of a request. Raises UserError for a choice by audio, and as `read`."""
+        if spec.choice or spec.channels:
+            raise UserError(f"{spec}: a graph takes an adapter or a sum (load the base itself)")
+        vectors = self.vectors(spec)
+        return Recognizer(
+            self,
+            spec,
+            compute=lambda waves, _: self.logits(waves, [vectors] * len(waves)),
+            max_seconds=self.maximum_seconds or MAXIMUM_SECONDS,
+            vad="energy",
+        )
+
     @cached_property
     def session(self) -> Any:
         """The graph in ONNX Runtime, without its warning for each vector that has a default."""
@@ -134,9 +126,11 @@ class OnnxBase:
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
         return onnxruntime.InferenceSession(self.folder / MODEL, options)
 
+    def timed(self, *_: Any) -> None:
+        """As `Base.timed`: forced alignment finds the words."""
+
     @cached_property
     def greedy(self) -> GreedySearch:
-        """The search without a language model."""
         return GreedySearch(self.vocabulary)
 
     def logits(
@@ -195,8 +189,7 @@ class OnnxBase:
 
     def read(self, folder: Path) -> dict[str, np.ndarray]:
         """An adapter's arrays from its folder, ours or PEFT's. Raises AdapterError if it is of another base
-        (both are named) or of another method, holds a head, lacks a vector of its record, or has a vector
-        without an input in the graph, of another length, or not finite."""
+        or method, holds a head, lacks a vector of its record, or has a vector that fits no input."""
         if (method := method_of(folder)) != "ia3":
             raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
         metadata = read_metadata(folder)
@@ -239,7 +232,7 @@ class OnnxBase:
         return {each.name: each.size for each in self.inputs}
 
     def check_vectors(self, subject: Path | str, vectors: Vectors) -> None:
-        """Raises AdapterError, whose message begins with `subject`, unless each array fits an input."""
+        """Raise AdapterError, whose message begins with `subject`, unless each array fits an input."""
         for name, array in vectors.items():
             fault, size = "", self.sizes.get(name)
             if size is None:

@@ -94,9 +94,9 @@ class Axis:
     high: float
     ticks: Sequence[tuple[float, str]]  # values and their labels
 
-    def position(self, value: float) -> float:
-        """0 at `low`, 1 at `high`."""
-        return (value - self.low) / (self.high - self.low)
+    def pixel(self, value: float, start: float, end: float) -> float:
+        """The place of a value, `start` at `low` and `end` at `high`."""
+        return round(start + (end - start) * (value - self.low) / (self.high - self.low), 1)
 
 
 @dataclass(frozen=True)
@@ -202,23 +202,15 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [float(round(number * step, 10)) for number in range(first, last + 1)]
 
 
-def x_pixel(axis: Axis, value: float) -> float:
-    return round(LEFT + (RIGHT - LEFT) * axis.position(value), 1)
-
-
-def y_pixel(axis: Axis, value: float) -> float:
-    return round(BOTTOM - (BOTTOM - TOP) * axis.position(value), 1)
-
-
 def draw_axes(x: Axis, y: Axis) -> list[Markup]:
     """Both axes with ticks, labels and titles, and the grid lines of y."""
     shapes = []
     for value, text in y.ticks:
-        height = y_pixel(y, value)
+        height = y.pixel(value, BOTTOM, TOP)
         shapes.append(element("line", x1=LEFT, x2=RIGHT, y1=height, y2=height, class_="grid"))
         shapes.append(element("text", text, x=LEFT - 7, y=height + 4, text_anchor="end"))
     for value, text in x.ticks:
-        place = x_pixel(x, value)
+        place = x.pixel(value, LEFT, RIGHT)
         shapes.append(element("line", x1=place, x2=place, y1=BOTTOM, y2=BOTTOM + 4, class_="axis"))
         shapes.append(element("text", text, x=place, y=BOTTOM + 18, text_anchor="middle"))
     middle, centre = (LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2
@@ -234,14 +226,15 @@ def draw_axes(x: Axis, y: Axis) -> list[Markup]:
 def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
     """The line of a series, then for each dot its whisker and the dot."""
     shapes = []
-    places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in series.points]
+    places = [(x.pixel(point.x, LEFT, RIGHT), y.pixel(point.y, BOTTOM, TOP)) for point in series.points]
     if series.line and len(places) > 1:
         path = " ".join(f"{left:g},{top:g}" for left, top in places)
         shapes.append(element("polyline", points=path, class_=f"line {series.style}"))
     for point, (left, top) in zip(series.points if series.dots else (), places, strict=False):
         if point.bounds:
-            ends = y_pixel(y, max(point.bounds[0], y.low)), y_pixel(y, min(point.bounds[1], y.high))
-            shapes.append(element("line", x1=left, x2=left, y1=ends[0], y2=ends[1], class_="whisker"))
+            ends = max(point.bounds[0], y.low), min(point.bounds[1], y.high)
+            y1, y2 = (y.pixel(end, BOTTOM, TOP) for end in ends)
+            shapes.append(element("line", x1=left, x2=left, y1=y1, y2=y2, class_="whisker"))
         title, dot = element("title", point.title), {"cx": left, "cy": top, "r": round(point.radius, 2)}
         shapes.append(element("circle", title, **dot, class_=f"dot {series.style}"))
     return shapes
@@ -250,7 +243,7 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 def draw_texts(series: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
     """The texts of dots, each on the first of six sides on which it covers no dot and no other text."""
     points = [point for drawn in series if drawn.dots for point in drawn.points]
-    places = [(x_pixel(x, point.x), y_pixel(y, point.y)) for point in points]
+    places = [(x.pixel(point.x, LEFT, RIGHT), y.pixel(point.y, BOTTOM, TOP)) for point in points]
     taken, shapes = [(left - 4, left + 4, top - 4, top + 4) for left, top in places], []
     for point, (left, top) in zip(points, places, strict=True):
         length, sides = 7 * len(point.text), []
@@ -289,9 +282,6 @@ def scatter_before_and_after(
     counts = f"{len(better) - equal} better (below the line), {equal} equal, {len(worse)} worse"
     series = [diagonal(x.high), Series(better, "system", line=False), Series(worse, "third", line=False)]
     return Chart(title, f"{len(dots)} {what}: {counts}", x, y, series)
-
-
-# ---- files
 
 
 def check_picture(path: Path) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.results import curve_files
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.error_rates import Json
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.record import BASE, GREEDY, OUT_OF_DOMAIN, SEARCHES, Result, load_json, read_result
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
@@ -98,11 +98,7 @@ class ReportData:
 
 
 def read_report(
-    data: Path,
-    decode_dir: Path,
-    baseline: Path | None = None,
-    training: Path | None = None,
-    curve: Path | None = None,
+    data: Path, decode_dir: Path, baseline: Path | None = None, training: Path | None = None
 ) -> ReportData:
     """Read a decode directory, its baseline, and the files beside it in place of paths that are not given.
 
@@ -110,7 +106,7 @@ def read_report(
         UserError: a given path does not exist, `decode_dir` was not scored, or not against the baseline, a
             file is damaged, or the files do not belong together.
     """
-    for path in filter(None, (baseline, training, curve)):
+    for path in filter(None, (baseline, training)):
         if not path.exists():
             raise UserError(f"{path}: there is no such file or folder")
     system, folder = read_decoded_system(decode_dir), decode_dir.absolute().parent
@@ -132,8 +128,7 @@ def read_report(
     if unknown := [name for name in system.references if name not in by_id]:
         hint = "is it the right set?"
         raise UserError(f"{data}: utterance {unknown[0]} of {system.folder} is not in it ({hint})")
-    given = {"training": training, "curve": curve}
-    files = find_files(system.result, folder, beside) | {name: path for name, path in given.items() if path}
+    files = find_files(system.result, folder, beside) | ({"training": training} if training else {})
     files = {name: path for name, path in files.items() if path and path.exists()}
     if not system.result.terms:
         files.pop("terms", None)

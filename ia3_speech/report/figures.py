@@ -105,8 +105,7 @@ def ends_of(rate: Rate) -> list[float]:
 
 
 def trade_off_chart(trade_off: TradeOff) -> Chart:
-    """In-domain against out-of-domain WER: the adapter scaled from 0 (the base) to 1, and adapters trained
-    with an option changed, a line for each option."""
+    """In-domain against out-of-domain WER: a line for the scaled adapter, and for each changed option."""
     dots: dict[str, list[Point]] = {}
     for setting, value, in_domain, other in trade_off.points:
         title = f"{setting} {value}: {trade_off.in_domain} {percent(in_domain.value)} %, "
@@ -168,9 +167,6 @@ def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str,
         labels.append({"table": table, "summary": summary, "chart": chart, "few": few})
     note = few_clusters_sentence(result.all.ci_unit) if any(label["few"] for label in labels) else ""
     return {"labels": labels, "note": note} if labels else {}
-
-
-# ---- files
 
 
 @dataclass(frozen=True)

@@ -137,8 +137,7 @@ def title_of_record(record: Json) -> str:
 
 
 def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
-    """For each error rate `46.3 % → 40.0 %`, from the base alone, searched greedily, to the system, and the
-    relative change, with the interval of score.json if that compares the same systems."""
+    """For each error rate `46.3 % → 40.0 %`, from the base alone to the system, and the relative change."""
     rates, against = report.system.result.all, report.start or report.baseline
     names = {"wer": "Word error rate", "cer": "Character error rate", "term_error_rate": "Term error rate"}
     for name, heading in names.items():
@@ -169,8 +168,7 @@ def report_sentences(report: ReportData) -> Iterator[str]:
 
 
 def report_warnings(report: ReportData) -> Iterator[str]:
-    """Sentences without full stops, the most important first: training without effect, overlap with training,
-    small test sets."""
+    """Sentences without full stops: training without effect, overlap with training, small test sets."""
     if report.training and report.training[-1]["selected_epoch"] == 0:
         yield sentences.NOT_IMPROVED
     result = report.system.result

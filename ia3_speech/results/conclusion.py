@@ -90,7 +90,7 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         sets = {read_result(file).set for file in score}
         files = [
             result.folder / "score.json"
-            for result in results_in(system)
+            for result in map(read_result, sorted(system.glob("*/score.json")))
             if result.search == chosen.search != first.search and result.set in sets
         ]
         update_card(adapter, registry.check_name(name), [*score, *files])
@@ -127,15 +127,10 @@ def best(system: Path, set_name: str) -> None:
 # ---- the best
 
 
-def results_in(system: Path) -> list[Result]:
-    """A system's results of all searches and sets."""
-    return [read_result(file) for file in sorted(system.glob("*/score.json"))]
-
-
 def measured_searches(system: Path, set_name: str, adapter: Path) -> dict[str, Result]:
     """Search → result on a set, of the adapter as it is now, or of the adapters of its training's folds."""
     measured, sha256 = {}, weights_sha256(adapter)
-    for result in results_in(system):
+    for result in map(read_result, sorted(system.glob("*/score.json"))):
         if result.set != set_name:
             continue
         used = result.record["adapter"] or {}
@@ -311,8 +306,7 @@ def gain(result: Result, base: Result) -> str:
 
 
 def time_taken(exp: Path) -> str:
-    """`training took 3 minutes, all 9 minutes`, by the records of inputs.json. Of a training that was
-    resumed, or done in parts, train.json has the whole time."""
+    """`training took 3 minutes, all 9 minutes`; train.json has the time of all parts of a training."""
     training = rest = 0.0
     for file in exp.rglob("*inputs.json"):
         seconds = load_json(file).get("seconds") or 0.0

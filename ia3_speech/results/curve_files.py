@@ -126,13 +126,7 @@ def learning_curve_table(curve: LearningCurve) -> Table:
 
 
 def gain_of_others(base: str) -> str:
-    """A sentence on the gain of other speakers with this base; empty without a measurement.
-
-    learning_curve.json in the folder of a base is the curve.json of egs/speaker_adaptation with several --k;
-    its `set` names the speakers.
-
-    With this base others made 5.1 % fewer errors after 5 utterances of their own, 10.2 % after 10.
-    """
+    """A sentence on the gain of other speakers, by BASE_CURVE in the base's folder, whose set names them."""
     folder = base_folder(base)
     if not folder or not (folder / BASE_CURVE).is_file():
         return ""
@@ -177,8 +171,7 @@ def write_curves(exp: Path, systems: Sequence[System]) -> None:
 
 
 def trade_off(systems: Sequence[System]) -> Json | None:
-    """The scaled adapter, from 0 (the base) to 1, and adapters that were trained with an option changed;
-    None without these."""
+    """The scaled adapter, from 0 (the base) to 1, and trainings with an option changed; else None."""
     trained = [system for system in systems if system.method_options and not system.of_speakers]
     scaled: dict[Path, dict[float, dict[str, Result]]] = {}  # folder of a system → scale → set → result
     for system in trained:
@@ -239,10 +232,7 @@ def learning_curve(
 
 
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
-    """WER by minutes of training speech, from EXP/curve/*; None without such trainings.
-
-    The last points are the systems that were trained on all of train with the same options.
-    """
+    """WER by minutes of training speech, of EXP/curve/* and the same training on all of train; else None."""
     parts = scored_systems(exp.glob("curve/*/*/score.json"))
     set_name = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), "")
     parts = [part for part in parts if is_current(part.results.get(set_name), systems)]
@@ -259,9 +249,8 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
 
 
 def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
-    """Name of a file → learning curve, for each start and options with several numbers of utterances a
-    speaker. curve.json is the first curve that starts from an adapter (`init_adapter`), if any. The base of a
-    curve is the start of its adapters."""
+    """Name of a file → learning curve of speakers' adapters with the same start, which is its base, and the
+    same options but `k`. curve.json is the first curve that starts from an adapter, if any."""
     members: dict[str, list[System]] = {}  # start and options → systems
     for system in systems:
         if system.of_speakers and "test" in system.results:

@@ -124,15 +124,12 @@ def scored_systems(files: Iterable[Path]) -> list[System]:
 
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
-    """The base first, then a starting adapter if there is one, then the trainings, by name and seed.
-
-    Systems that are no longer current, by the records of inputs.json, are left out and named on stderr.
+    """The base first, then a starting adapter if there is one, then the trainings, by name and seed. Systems
+    that are no longer current, by the records of inputs.json, are left out and named on stderr. Raises
+    UserError if the base is not scored.
 
     Args:
         only: patterns of names, or of folders (ia3_plus_seed1); the base is always included.
-
-    Raises:
-        UserError: the base is not scored.
     """
     systems = scored_systems(exp.glob("*/*/score.json"))
     if not any(system.is_base and system.search == GREEDY for system in systems):
@@ -207,9 +204,6 @@ def median_of(systems: Sequence[System]) -> System:
     """The seed with the median dev WER; without a dev set, the middle seed."""
     ordered = sorted(systems, key=lambda system: (system.train.get("dev_wer", 0.0), system.seed or 0))
     return ordered[(len(systems) - 1) // 2]
-
-
-# ---- the effect of adaptation on each speaker
 
 
 @dataclass(frozen=True)

@@ -112,12 +112,7 @@ def compared_table(
     rows: Sequence[tuple[str, Sequence[ErrorRates]]],
     with_intervals: bool,
 ) -> str:
-    """A row for each part of a set: the base beside the other systems, and an explanation of marks.
-
-    | by label | utterances | words | base WER % | ia3_plus WER % | change % |
-    | --- | ---: | ---: | ---: | ---: | ---: |
-    | accent: scots | 440 | 3,155 | 67.1 | 49.2 | -26.7 [-33.3, -19.6] |
-    """
+    """A row for each part of a set: the base beside the other systems, and an explanation of marks."""
     head = [first, "utterances", "words", "base WER %", *compared_heads(systems[1:])]
     table = markdown_table(head, compared_rows(rows, with_intervals))
     if any(name.endswith(MARK) for name, _ in rows):
@@ -253,9 +248,6 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
     return markdown_table(head, lines)
 
 
-# ---- warnings and provenance
-
-
 def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
     """The warnings of results.json: the set, the system's folder (None: all systems), and a sentence.
 
@@ -332,11 +324,7 @@ def commands(systems: Iterable[System]) -> list[str]:
 
 
 def language_model_note(systems: Sequence[System]) -> str:
-    """The weights of its parts, and of each system's search; empty if no language model was built.
-
-    Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
-    8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
-    """
+    """The weights of its parts, and of each system's search; empty if no language model was built."""
     with_lm = [system for system in systems if system.search == LM]
     file = with_lm[0].folder.parent / "lm.json" if with_lm else None
     if file is None or not file.is_file():

@@ -75,10 +75,6 @@ class TermErrorRate:
         """The values in a score.json."""
         return cls(**record | {"change": record["change"] and Change(**record["change"])})
 
-    @property
-    def rate(self) -> Rate:
-        return Rate(self.term_error_rate, self.term_error_rate_ci)
-
 
 @dataclass(kw_only=True)
 class ErrorRates:
@@ -138,8 +134,6 @@ def change_rate(change: Change | None) -> Rate:
     return Rate(change.relative, change.relative_ci, signed=True) if change else Rate(None, signed=True)
 
 
-# ---- tables
-
 COLUMNS: dict[str, Callable[[ErrorRates], Cell]] = {  # further columns are fields of `ErrorRates`
     "WER %": ErrorRates.rate,
     "before %": ErrorRates.before,
@@ -194,12 +188,10 @@ def terms_table(terms: Mapping[str, TermErrorRate], with_baseline: bool) -> Tabl
     head += ["before %", "change %"] * with_baseline
     rows: list[list[Cell]] = []
     for category, row in terms.items():
+        rate = Rate(row.term_error_rate, row.term_error_rate_ci)
         changed = [Rate(row.change and row.change.baseline), change_rate(row.change)] * with_baseline
-        rows.append([category or "all", row.reference, row.missed, row.false, row.rate, *changed])
+        rows.append([category or "all", row.reference, row.missed, row.false, rate, *changed])
     return Table("terms", "Terms [95 % interval]", head, rows)
-
-
-# ---- computation
 
 
 def normalized_words(text: str, mode: str) -> list[str]:

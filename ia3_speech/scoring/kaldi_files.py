@@ -21,8 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.atomic import write_text
-from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_as_kaldi, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
@@ -58,22 +56,6 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
     return wer
 
 
-def read_kaldi_text(path: Path) -> dict[str, str]:
-    """A Kaldi text file, `utterance-id words…` a line, as {utterance id: text}; the words may be missing.
-    Raises UserError for a missing file, text that is not UTF-8, an empty line, or an utterance that occurs
-    twice."""
-    content = read_utf8(path, "ia3-speech decode writes it")
-    texts: dict[str, str] = {}
-    for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
-        utterance, *text = line.split(maxsplit=1) or [""]
-        if not utterance:
-            raise UserError(f"{path}:{number}: an empty line (expected an utterance id and its words)")
-        if utterance in texts:
-            raise UserError(f"{path}:{number}: utterance {utterance} occurs twice")
-        texts[utterance] = "".join(text).strip()
-    return texts
-
-
 def format_kaldi_text(texts: Mapping[str, str]) -> str:
     """{utterance id: text} as a Kaldi text file; an empty text is a line with only the id."""
     return "".join(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
@@ -98,8 +80,7 @@ def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
 
 
 def single_precision_percent(part: int, whole: int) -> float:
-    """Percentage in compute-wer's single precision, which decides how a half is rounded; nan if `whole` is
-    0."""
+    """Percentage in compute-wer's single precision, which rounds halves otherwise; nan if `whole` is 0."""
     return float(np.float32(100.0 * float(np.float32(part)) / float(np.float32(whole)))) if whole else np.nan
 
 

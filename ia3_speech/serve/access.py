@@ -83,8 +83,7 @@ class Client(BaseModel, extra="forbid"):
         return owner in (None, self.name, self.key)
 
     def count_request(self, rate: float) -> None:
-        """Count a request towards a limit of `rate` per minute, a bucket that fills steadily. Raises ApiError
-        429."""
+        """Count a request towards `rate` per minute, a bucket that fills steadily. Raises ApiError 429."""
         now, capacity = time.monotonic(), max(1.0, rate)
         filled = capacity if self._left is None else self._left + (now - self._since) * rate / 60
         self._left, self._since = min(capacity, filled), now

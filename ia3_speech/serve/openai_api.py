@@ -75,7 +75,8 @@ async def create_transcription(
     wave = await decode_audio(request, form.file)
     request.state.audio_seconds = len(wave) / SAMPLE_RATE
     hotwords = [*terms_of(form.prompt), *form.keywords]
-    recognizer = await in_thread(server.recognizer_for, model, request.state.handle, hotwords)
+    code = language_code(form.language) if form.language else None
+    recognizer = await in_thread(server.recognizer_for, model, request.state.handle, hotwords, code)
     transcriber = Transcriber(recognizer, server.dictation if form.dictation else None)
     if form.stream:
         return StreamingResponse(events_of(transcriber, wave), media_type="text/event-stream")

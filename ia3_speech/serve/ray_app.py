@@ -88,8 +88,7 @@ class Replica:
         return [term.name for term in self.cache.loaded.values()]
 
     def check_health(self) -> None:
-        """Called by Ray every few seconds. Raises EngineClosed if the engine has ended, so that Ray replaces
-        the replica; unloads adapters that were removed or replaced."""
+        """Called by Ray every few seconds: an ended engine raises; removed adapters are unloaded."""
         if not self.engine.alive:
             raise EngineClosed
         self.engine.forget_removed()

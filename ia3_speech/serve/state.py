@@ -123,11 +123,12 @@ class Server:
             self.held_seconds = round(self.held_seconds - seconds, 9)  # 0 again, when nothing is held
 
     def recognizer_for(
-        self, spec: AdapterSpec, handle: QueueHandle, hotwords: Sequence[str] = ()
+        self, spec: AdapterSpec, handle: QueueHandle, hotwords: Sequence[str] = (), code: str | None = None
     ) -> Recognizer:
         """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and
-        repeated spellings, are left out."""
+        repeated spellings, are left out. `code`: the language, for a Whisper base."""
         base = self.session.base
         short = (word for word in hotwords[:MAX_HOTWORDS] if len(word) <= MAX_HOTWORD_LENGTH)
         known = usable(map(Hotword, dict.fromkeys(short)), base.vocabulary)
-        return self.session.recognizer(spec, compute=compute_in_queue(handle, base), hotwords=known)
+        compute, language = compute_in_queue(handle, base), code if "language" in base.abilities else None
+        return self.session.recognizer(spec, compute=compute, hotwords=known, language=language)

@@ -12,6 +12,7 @@ authorized again there: while it waited, the voice may have been deleted, and be
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.state import Server
 
+logger = logging.getLogger(__name__)
 router = APIRouter(route_class=FormRoute)
 
 
@@ -68,8 +70,7 @@ def voices_of(client: Client) -> list[str]:
 
 
 def existing_voice(name: str, server: ServerOf, client: ClientOf) -> str:
-    """A voice that this client may change. Raises the same ApiError 404 if it does not exist or is another
-    key's."""
+    """A voice that this client may change; the same ApiError 404 if it is missing or another key's."""
     check_training(server)
     return known_voice(name, voices_of(client))
 
@@ -100,8 +101,7 @@ def changing(name: str, server: Server, client: Client) -> Iterator[None]:
 
 @router.get("/v1/voices")
 def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """The base, whether this key may train, and its voices: the page's first request. An administrator's key
-    also gets the names of all voices."""
+    """The base, whether this key may train, and its voices; for an administrator's key, all voices."""
     training = server.training and bool(client.manage)
     data = [{"name": name} for name in voices_of(client)] if training else []
     answer = {"base": server.models.base_id, "language": server.language, "training": training, "data": data}
@@ -141,7 +141,9 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     """Delete a voice, also while it learns, and the adapters that were made of it. An adapter that is older
     than the voice stays, unless an administrator's key deletes it."""
     name = known_voice(name, voice_names()) if client.admin else existing_voice(name, server, client)
-    for version in store.remove_voice(name, f"key {client.name}", adapter=client.admin).adapters:
+    removal = store.remove_voice(name, adapter=client.admin)
+    logger.info("%s, by key %s", removal, client.name)
+    for version in removal.adapters:
         server.forget(version)
     server.session.cached_gate.cache_clear()
     return {"id": name, "object": "voice", "deleted": True}

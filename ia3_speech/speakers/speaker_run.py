@@ -1,7 +1,7 @@
 """Trains an adapter for each speaker of a data directory in one process (`ia3-speech speakers`).
 
-In: `SpeakerOptions`. Out: the files that commands/speakers.py lists. An adapter with a task.json is complete,
-and is not trained again: the record of OUT tells whether it belongs to these inputs (ia3_speech/inputs.py).
+An adapter with a task.json is complete, and is not trained again: the record of OUT tells whether it belongs
+to these inputs (ia3_speech/inputs.py).
 """
 
 import logging
@@ -26,16 +26,9 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.speakers.options import SpeakerOptions
+from ia3_speech.training import cross_validation
 from ia3_speech.training.config import to_yaml
-from ia3_speech.training.cross_validation import (
-    Adaptation,
-    FoldResult,
-    adapt,
-    count_record,
-    divide_into_folds,
-    epochs_of,
-    setting_record,
-)
+from ia3_speech.training.cross_validation import Adaptation, FoldResult
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import cache_for
 from ia3_speech.training.multi_adapter import load_vectors
@@ -114,7 +107,7 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
             counts = [len(adaptation.training_examples(part)) for part in parts]
         else:
             chosen = [example for example in examples if example.speeds][: options.k]
-            adaptation = Adaptation(check_name(speaker), chosen, divide_into_folds(chosen))
+            adaptation = Adaptation(check_name(speaker), chosen, cross_validation.divide_into_folds(chosen))
             counts = [len(chosen)]
         parts = adaptation.parts
         if len(parts) < 2 or not all(adaptation.training_examples(part) for part in parts):
@@ -144,10 +137,11 @@ def train_all(
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
     cache = cache_for(base, options)
-    with logging_redirect_tqdm(), Progress(epochs_of(adaptations, options), "epoch") as progress:
+    epochs = cross_validation.epochs_of(adaptations, options)
+    with logging_redirect_tqdm(), Progress(epochs, "epoch") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
             group = adaptations[first : first + options.adapters_per_batch]
-            adapt(group, options, cache, replay, progress)
+            cross_validation.adapt(group, options, cache, replay, progress)
             start = group[0].trainings[options.learning_rate][0].vectors[0]
             for adaptation in group:
                 names = adapter_names(adaptation)
@@ -165,17 +159,16 @@ def train_all(
 
 
 def fold_record(base: Base, result: FoldResult, options: SpeakerOptions) -> dict[str, Any]:
-    """The training of a fold, and the hypotheses for its held-out utterances. Utterances beyond the base's
-    maximum input duration are cut at pauses, as in `ia3-speech decode`."""
+    """The training of a fold, and the hypotheses for its held-out utterances."""
     texts, limit = {measure.utterance: measure.text for measure in result.measures}, base.maximum_seconds
     for example in result.fold.held_out:
-        if limit and example.seconds > limit:
+        if limit and example.seconds > limit:  # cut at pauses, as in `ia3-speech decode`
             wave = load_utterance(example.utterance, allow_pipes=options.allow_pipes)
             [texts[example.utterance.id]] = Recognizer(base, max_seconds=limit).texts([wave])
     return {
         "trained_on": [example.utterance.id for example in result.fold.train_examples],
-        **setting_record(result.rate, result.setting),
-        **count_record([result]),
+        **cross_validation.setting_record(result.rate, result.setting),
+        **cross_validation.count_record([result]),
         "texts": texts,
     }
 

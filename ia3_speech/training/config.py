@@ -47,6 +47,11 @@ class SharedOptions:
             noise
         reverb: folder of room impulse responses; each epoch convolves each training utterance with a response
         spec_augment: base: masks as in the base's configuration; off: no masks
+        window: of a Whisper base's input: short, the utterance and a second of silence; or 30s, as Whisper
+            was trained (seven times slower for short utterances); the adapter records it
+        language: of the texts, for a multilingual Whisper base; the adapter records it
+        targets: base: a Whisper base learns to write texts in one case with a capital and a full stop; asis:
+            texts as they are, and of other bases, normalised as `normalize` says
         dropout: base: rates as in the base's configuration; off: 0, with which a base with dropout trains
             faster
         replay: data directory of other speech, without transcripts, on which each step penalises divergence
@@ -90,6 +95,9 @@ class SharedOptions:
     reverb: Path | None = None
     spec_augment: Literal["base", "off"] = "base"
     dropout: Literal["base", "off"] = "base"
+    window: Literal["short", "30s"] = "short"
+    language: str = "en"
+    targets: Literal["base", "asis"] = "base"
     replay: str | None = None
     replay_weight: float = 0.6
     seed: int = 0
@@ -121,6 +129,7 @@ class SharedOptions:
             "batch_utterances": (self.batch_utterances >= 1, AT_LEAST_1),
             "adapters_per_batch": (self.adapters_per_batch >= 1, AT_LEAST_1),
             "replay_weight": (0 <= self.replay_weight < math.inf, NOT_NEGATIVE),
+            "language": (self.language != "auto", "a code such as en"),
             "speeds": (bool(self.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
             "noise_snr": (self.snr_range is not None, "two numbers such as 5,20, the lower one first"),
         }
@@ -292,6 +301,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     """The options that decide the result. Folders are left out, since their contents are compared. Newer
     options without effect are left out too, so that an older adapter stays current."""
     without_effect = {"method": "ia3", "method_options": {}, "dropout": "base", "trust_region": 0.0}
+    without_effect |= {"window": "short", "language": "en", "targets": "base"}
     if not options.noise:
         without_effect["noise_snr"] = options.noise_snr
     compared = {

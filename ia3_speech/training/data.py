@@ -14,7 +14,7 @@ from pathlib import Path
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
-from ia3_speech.data.text import normalize, required_frames, target_text, writing_hint
+from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration
 from ia3_speech.errors import AudioError, TrainingError
 from ia3_speech.formatting import plural, shorten
@@ -45,17 +45,17 @@ class Targets:
     base: Base
     normalize: str = "ctc"
     drop_unknown: bool = False
+    as_is: bool = False
 
     def text(self, utterance: Utterance) -> str:
-        return target_text(utterance.text or "", self.normalize, self.base.vocabulary)
+        return self.base.target(utterance.text or "", self.normalize, as_is=self.as_is)
 
     def ids(self, utterance: Utterance) -> list[int]:
         """The token ids of an utterance's text."""
         return self.base.vocabulary.encode(self.text(utterance), drop_unknown=self.drop_unknown)
 
     def fault(self, utterance: Utterance, samples: int | None, speed: float = 1.0) -> str | None:
-        """Why CTC can't learn an utterance's text, or None. It needs a frame for each symbol, and one more
-        between two equal ones.
+        """Why training can't learn an utterance's text, or None (see `Base.misfit`).
 
         Args:
             samples: the length of its audio; None: unknown.
@@ -63,11 +63,8 @@ class Targets:
         """
         if not (ids := self.ids(utterance)):
             return f"{utterance.id}: no word is left of its text {utterance.text!r}"
-        needed = required_frames(ids)
-        if samples is None or needed <= (frames := self.base.frames(int(samples / speed))):
-            return None
-        audio = f"{samples / SAMPLE_RATE:.2f} s" + f" at {speed:g} times the speed" * (speed != 1)
-        return f"{utterance.id}: {needed} frames are needed for its text, its {audio} have {frames}"
+        fault = None if samples is None else self.base.misfit(ids, samples, speed)
+        return fault and f"{utterance.id}: {fault}"
 
     def unknown_characters(self, utterances: Iterable[Utterance]) -> dict[str, str]:
         """Character that the base can't write → its description, the most frequent first: `'5' × 3 (as in
@@ -93,7 +90,7 @@ class Targets:
 
 
 def targets_of(base: Base, options: SharedOptions) -> Targets:
-    return Targets(base, options.normalize, options.drop_chars)
+    return Targets(base, options.normalize, options.drop_chars, options.targets == "asis")
 
 
 def read_examples(

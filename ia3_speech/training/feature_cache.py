@@ -23,6 +23,7 @@ from ia3_speech.model import ia3
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import WAVEFORM, Base
+from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.training.augmentation import Augmentation, read_augmentation
 from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example
@@ -169,5 +170,5 @@ class FeatureCache:
     def texts(self, utterances: Sequence[Utterance]) -> list[str]:
         """The hypothesis of each utterance, by greedy search."""
         logits, frames = self.logits(utterances)
-        rows = zip(logits.float().cpu(), frames.tolist(), strict=True)
-        return [self.base.greedy(row[:n]).text for row, n in rows]
+        rows = [row[:n] for row, n in zip(logits.float().cpu(), frames.tolist(), strict=True)]
+        return [hypothesis.text for hypothesis in search_rows(self.base.greedy, rows)]

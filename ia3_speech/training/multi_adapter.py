@@ -30,6 +30,7 @@ from ia3_speech.data.text import normalize
 from ia3_speech.formatting import plural
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
+from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example
@@ -229,9 +230,10 @@ def measure_batch(cache: FeatureCache, examples: Sequence[Example], mode: str) -
     """Measures of utterances with the vectors in use; `mode` normalises the texts."""
     logits, frames = cache.logits([example.utterance for example in examples])
     losses = cache.base.losses(logits, frames, [example.ids for example in examples]).tolist()
-    measures = []
-    for row, length, loss, e in zip(logits.float().cpu(), frames.tolist(), losses, examples, strict=True):
-        text = cache.base.greedy(row[:length]).text
+    rows = [row[:n] for row, n in zip(logits.float().cpu(), frames.tolist(), strict=True)]
+    texts = [hypothesis.text for hypothesis in search_rows(cache.base.greedy, rows)]
+    measures, mode = [], cache.base.scoring_mode(mode)
+    for text, loss, e in zip(texts, losses, examples, strict=True):
         reference = normalize(e.utterance.text or "", mode).split()
         errors = count_errors(reference, normalize(text, mode).split())
         loss = loss if math.isfinite(loss) else math.inf

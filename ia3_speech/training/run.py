@@ -147,14 +147,18 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
         base.model.config.apply_spec_augment = False
     if options.dropout == "off":
         switch_off_dropout(base)
+    settings = {}
+    if "windows" in base.abilities:
+        base.configure(language=options.language)
+        settings = {"window": options.window, "language": options.language}
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
     elif getattr(options, "method", "ia3") != "ia3":
         add_user_method(options.method)
-        insert(base.model, method_config(options), options.seed)
+        insert(base.model, method_config(options) | settings, options.seed)
     else:
         train_head = getattr(options, "train_head", False)
-        attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head))
+        attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head, **settings))
 
 
 def refuse_unbatchable(base: Base, hint: str) -> None:

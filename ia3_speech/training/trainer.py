@@ -291,7 +291,7 @@ class Trainer:
         utterance_texts: list[list[str]] = [[] for _ in self.dev]
         for (number, _), text in zip(self.dev_pieces, texts, strict=True):
             utterance_texts[number].append(text)
-        mode = self.options.normalize
+        mode = self.base.scoring_mode(self.options.normalize)
         return [
             count_errors(
                 normalize(e.utterance.text or "", mode).split(), normalize(" ".join(pieces), mode).split()

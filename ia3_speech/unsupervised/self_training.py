@@ -8,25 +8,17 @@ metrics.jsonl as `train` writes them; and for each round
     round1/exp/     its training, as `train` writes it
 
 Pseudo-labels are words that a recogniser is sure of, and recognises again when the audio is played slower and
-faster: whole utterances, else the parts in which all words fulfil this:
+faster (Kahn et al. 2020, arXiv 1909.09116; Khurana et al. 2021, arXiv 2011.13439): whole utterances, else the
+parts in which all words fulfil this:
 
     the patient    denies     chest    pain       words
     the patient    the knees  chest    pain       at 0.9 times the speed; another decoding at 1.1
        .93  .95       .81       .68     .91       confidences, which `calibrate` makes probabilities
     |-----------|          |---------------|      two parts: "the patient" and "chest pain"
 
-Wrong words in the targets teach the recogniser its own errors (confirmation bias: Kahn et al. 2020,
-"Self-training for end-to-end speech recognition", arXiv 1909.09116, whose filter accepts whole utterances).
-Confidence alone misses many of them on speech that the recogniser does not know, where it is sure of wrong
-words. Agreement needs no calibration (Khurana et al. 2021, arXiv 2011.13439, whose copies differ by dropout;
-egs/without_transcripts/README.md measures each).
-
 Each round labels the recordings with the adapter of the last round, the first with the start, and trains anew
-from the start, to the end of its epochs. There are no texts to choose a round by. A better recogniser's
-greedy text is nearer to its own text with a language model: the criterion is the word error rate between
-both, on every fifth recording (of fewer than fifty, every third), which is held out: on its own labels, any
-adapter agrees with itself. The start's text would be a worse reference: on dev of speechocean762 an adapter
-with a tenth fewer errors was further from it than the start, also where the start was certain.
+from the start. A better recogniser's greedy text is nearer to its own text with a language model: the word
+error rate between both, on held-out recordings, chooses the round.
 """
 
 import logging
@@ -140,8 +132,8 @@ class SelfTraining:
             return summary
 
     def label(self, file: Path, utterances: Sequence[Utterance], adapter: str | None) -> Decoding:
-        """The words that the base with an adapter recognises by beam search; a word that it does not
-        recognise at each of SPEEDS too has no confidence. Without a filter the speeds are left out."""
+        """The words that the base with an adapter recognises by beam search, without confidence in those
+        that it does not recognise at each of SPEEDS too (if there is a filter)."""
         decoding = self.decode(file, utterances, adapter, "beam")
         for speed in SPEEDS if self.options.min_confidence else ():
             again = self.decode(file.with_suffix(f".{speed}.json"), utterances, adapter, "beam", speed)
@@ -159,7 +151,7 @@ class SelfTraining:
         """The hypotheses of the base with an adapter; stored in `file`, and read there if it exists."""
         if not file.is_file():
             options = self.options
-            searched = replace(self.search, search=search) if search == "beam" else SearchOptions("greedy")
+            searched = replace(self.search, search="beam") if search == "beam" else SearchOptions("greedy")
             model = {"adapter": adapter, "device": options.device, "precision": options.precision}
             recognizer = load(options.base, search=searched, **model).recognizer
             reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
@@ -174,8 +166,7 @@ class SelfTraining:
     def train_rounds(
         self, utterances: Sequence[Utterance], decoding: Decoding
     ) -> tuple[list[dict[str, Any]], int, str]:
-        """Train the rounds. Returns their records, the number of the best (0: the start), and the reason if
-        it is 0. `decoding` is the start's."""
+        """Train the rounds. Returns their records, the number of the best (0: the start), and why it is 0."""
         options, rounds, selected = self.options, [], 0
         note = "no round came nearer to its own text with a language model than the start"
         few = len(utterances) < FEW
@@ -224,8 +215,7 @@ class SelfTraining:
         self, folder: Path, held_out: Sequence[Utterance], adapter: str | None, words: int
     ) -> float:
         """The word error rate of a recogniser's greedy text against its text by beam search. Words missing to
-        90 % of the start's number, `words`, are errors, since silence agrees with itself. (In noise, a better
-        recogniser may recognise fewer words: 3 % fewer in telephone calls, with 7 points of WER gained.)"""
+        90 % of the start's number, `words`, are errors, since silence agrees with itself."""
         greedy = self.decode(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
         beam = self.decode(folder / "held_out_beam.json", held_out, adapter, "beam").texts
         counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
@@ -319,8 +309,8 @@ def confident_labels(
     min_confidence: float,
     maximum_seconds: float | None,
 ) -> list[Utterance]:
-    """Labelled utterances: whole utterances in which each word has the confidence `min_confidence`; of other
-    utterances, and of utterances beyond `maximum_seconds`, the parts of two words or more that have it."""
+    """Labelled utterances: whole ones in which each word has the confidence `min_confidence`; of others, and
+    of utterances beyond `maximum_seconds`, the parts of two words or more that have it."""
     maximum, labels, ids = maximum_seconds or MAXIMUM_SECONDS, [], ids_of(utterances)
     for utterance in utterances:
         if not (words := decoding.words.get(utterance.id)):

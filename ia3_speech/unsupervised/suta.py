@@ -3,15 +3,15 @@
     load("mini", test_time="suta").transcribe("audio.wav")
     ia3-speech transcribe --test-time dsuta --adapter mandarin calls/*.wav      the recordings of one speaker
 
-In: a piece of audio, and the vectors that its request starts from (its adapter's, else ones). Out: its logits
-after some steps of AdamW on those vectors, which lower (SUTA: Lin et al. 2022, arXiv 2203.14222)
+Some steps of AdamW on the vectors of a request's adapter (else ones) lower, for each piece of audio (SUTA:
+Lin et al. 2022, arXiv 2203.14222),
 
     α · mean H(p_t) + (1 − α) · C        p_t = softmax(logits_t / T)
 
 H is the entropy, the mean over the frames whose likeliest symbol is not the blank; C, the minimum class
 confusion, is the sum off the diagonal of Pᵀ P, each row scaled to a sum of 1, divided by the number of
-symbols (Jin et al. 2020, arXiv 1912.03699; over all frames). α and T are as published. Published for layer
-norms are ten steps at 2e-5; IA³ vectors were better with five at 1e-2 (egs/without_transcripts/README.md).
+symbols (Jin et al. 2020, arXiv 1912.03699; over all frames). α and T are as published. Five steps at 1e-2
+were better for IA³ vectors than the published ten at 2e-5 for layer norms.
 
     suta    each piece from the request's start
     dsuta   from slow vectors, which take a step on the last five pieces whenever there are five new ones, and
@@ -19,11 +19,8 @@ norms are ten steps at 2e-5; IA³ vectors were better with five at 1e-2 (egs/wit
             arXiv 2406.11064, whose reset compares with the statistics of the last hundred)
 
 With a language model adaptation may hurt, since the logits become too sure to be corrected (SUTA-LM, arXiv
-2506.11121, which chooses the number of steps for each utterance). Here a text is searched for after each
-step, and the text with the best score of the language model is taken.
-
-The vectors belong to the request: only its forward passes use them (`ia3.using_rows`), and nothing in the
-model changes, however many threads share it.
+2506.11121). So a text is searched for after each step, and the text with the best score of the language model
+is taken. Only the request's forward passes use its vectors (`ia3.using_rows`).
 """
 
 from collections import deque
@@ -56,15 +53,11 @@ Rows = dict[nn.Parameter, torch.Tensor]
 
 
 class Suta:
-    """Test-time adaptation, see the module. `fresh` makes another for each request and each speaker.
-
-    Args:
-        cache: of the adapters; its bank gets an adapter of ones, the start of requests without an adapter.
-    """
+    """Test-time adaptation, see the module. `fresh` makes another for each request and each speaker."""
 
     def __init__(self, method: Literal["suta", "dsuta"], cache: "AdapterCache"):
         self.method, self.cache = method, cache
-        if START not in cache.bank:
+        if START not in cache.bank:  # of requests without an adapter
             model, config = cache.bank.base.model, IA3Config(ADAPTED)
             ones = {t: torch.ones(vector_size(model, t)) for t in target_modules(model, config)}
             cache.bank.add(START, Adapter(START, config, ones))
@@ -118,11 +111,7 @@ class Suta:
 
 
 class AudioPiece:
-    """A piece of audio by its features below the lowest adapted vector.
-
-    Args:
-        wave: float32 (samples,), 16 kHz.
-    """
+    """A piece of audio, (samples,) at 16 kHz, by its features below the lowest adapted vector."""
 
     def __init__(self, base: Base, wave: np.ndarray):
         base.require("test-time adaptation")
@@ -142,8 +131,7 @@ class AudioPiece:
 
 
 def suta_loss(logits: torch.Tensor, blank: int) -> torch.Tensor:
-    """α · entropy + (1 − α) · class confusion of (frames, vocabulary), see the module; 0 where all frames are
-    blank."""
+    """α · entropy + (1 − α) · class confusion of (frames, vocabulary); 0 where all frames are blank."""
     probabilities = (logits / TEMPERATURE).softmax(-1)
     spoken = probabilities[logits.argmax(-1) != blank]
     if not len(spoken):

@@ -73,12 +73,8 @@ class DecodingOptions(StudyOptions):
 
 
 class Study:
-    """Where the data and the results of a study are, and how its stages run.
-
-    Attributes:
-        data, exp: folders of the data directories and of the results, absolute.
-        small: whether --size is small.
-    """
+    """Where the data directories and the results of a study are (`data` and `exp`, absolute), and how its
+    stages run."""
 
     def __init__(self, script: str, corpus: str, options: StudyOptions):
         """Create EXP/log, and wait until no other run works in EXP. `corpus` names the folders
@@ -168,12 +164,8 @@ class Study:
         self, system: str, seed: int | None, data: Path, *score: Word, adapter: str | None = None,
         out: Path | None = None, base: Path | None = None,
     ) -> None:  # fmt: skip
-        """Decode a set, and score it with further options.
-
-        Args:
-            out: decode directory (default: EXP/SYSTEM_seedN/decode_greedy_SET)
-            base: that of the base (default: EXP/base/decode_greedy_SET)
-        """
+        """Decode a set into `out` (default: EXP/SYSTEM_seedN/decode_greedy_SET), and score it with further
+        options against `base`, the base's decode directory (default: EXP/base/decode_greedy_SET)."""
         out = out or self.decoded(system, seed, data.name)
         base = base or self.decoded("base", None, data.name)
         self.decode(out, data, adapter)

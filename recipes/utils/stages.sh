@@ -35,7 +35,7 @@ fail() { echo "error: $*" >&2; exit 1; }
 from_start() {
   if [[ $1 == shipped ]]; then
     echo "$IA3_SPEECH_ROOT/ia3_speech/out_of_domain/librispeech_dev"
-  elif [[ $1 == /* || $1 =~ ^(mini|ia3|ia3_plus|few|)$ || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
+  elif [[ $1 == /* || $1 =~ ^(mini|ia3|ia3_plus|few|whisper|)$ || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
     echo "$1"
   else
     echo "$(realpath "$IA3_SPEECH_START_DIR/${1%:*}")${1#"${1%:*}"}"
@@ -103,11 +103,19 @@ locate() {
   once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
   [[ -n $init_name || ! $init_adapter =~ ^[A-Za-z0-9_-]+$ ]] || init_name=$init_adapter
   init_name=${init_name:-start}
+  # A Whisper base has a training configuration of its own, and no n-gram model.
+  if [[ $base != mini && ${train_config-} == ia3_plus ]] && is_whisper; then train_config=whisper lm=none; fi
   check_options
   for path in ${init_adapter//+/ }; do python -m ia3_speech.adapters show "${path%:*}" >/dev/null; done
   ! declare -F check_study >/dev/null || check_study
   [[ -n $work_dir || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "data/ and exp/ are in ${PWD#"$IA3_SPEECH_START_DIR"/}"
   finished=()
+}
+
+# is_whisper: whether the base is one.
+is_whisper() {
+  python -c 'import sys; from transformers import AutoConfig as A; sys.exit(A.from_pretrained(sys.argv[1]).model_type != "whisper")' \
+    "$base" 2>/dev/null
 }
 
 # check_options: the options of adapt.sh, before anything is made; other recipes for locate have a check of their own.

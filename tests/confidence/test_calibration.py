@@ -119,7 +119,7 @@ def test_the_scaling_of_another_base_or_a_damaged_one_is_not_used(
     stored = json.loads(place.read_text())
     for content in ("{", json.dumps(stored | {"greedy": {"slope": "a"}})):
         place.write_text(content)
-        with pytest.raises(UserError, match=r"confidence.json: .* writes it again"):
+        with pytest.raises(UserError, match=r"confidence.json: .* again"):
             load(tiny_folder)
 
 

@@ -19,11 +19,11 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import Overlap, find_overlap
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.errors import UserError
 from ia3_speech.results.curve_files import spread
 from ia3_speech.results.tables import bullets
 from ia3_speech.scoring.error_rates import ErrorRates
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.scorer import Score, json_value, score_hypotheses
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.scoring.term_errors import read_term_list
@@ -49,21 +49,13 @@ class Options(DecodingOptions):
 
 @dataclass(frozen=True)
 class TestSet:
-    """A test set of one of the recipes.
+    """A test set of one of the recipes."""
 
-    Attributes:
-        name: in the tables, and of the folders below EXP.
-        data: its data directory.
-        exp: of its recipe.
-        system: whose adapter this recipe trained, accent or domain.
-        training: data directories of both adapters; empty for out-of-domain speech.
-    """
-
-    name: str
-    data: Path
-    exp: Path
-    system: str
-    training: tuple[Path, ...]
+    name: str  # in the tables, and of the folders below EXP
+    data: Path  # its data directory
+    exp: Path  # of its recipe
+    system: str  # whose adapter this recipe trained, accent or domain
+    training: tuple[Path, ...]  # data directories of both adapters; empty for out-of-domain speech
 
     @property
     def options(self) -> dict[str, Any]:

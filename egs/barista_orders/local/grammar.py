@@ -18,8 +18,8 @@ from rapidfuzz.distance import Levenshtein
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 LEADS = (
     "brew", "can i get", "can i have", "i want", "get me", "give me", "i'd like", "make me", "may i have",

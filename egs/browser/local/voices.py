@@ -35,17 +35,14 @@ def main(site: Path, adapters: list[str]) -> int:
             spec = parse_sum(adapter)
             (term,) = spec.terms
             base.vectors(spec)
+            if short_name(term) in voices:
+                raise UserError(f"{adapter}: another voice is called {short_name(term)} too")
         except (UserError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             faults = 1
             continue
-        if short_name(term) in voices:
-            print(f"error: {adapter}: another voice is called {short_name(term)} too", file=sys.stderr)
-            faults = 1
-            continue
-        file = weights_file(term.folder)
         (site / "voices").mkdir(exist_ok=True)
-        shutil.copy(file, site / "voices" / f"{short_name(term)}.safetensors")
+        shutil.copy(weights_file(term.folder), site / "voices" / f"{short_name(term)}.safetensors")
         voices.append(short_name(term))
     (site / "voices.json").write_text(json.dumps(voices), "utf-8")
     print(f"{site}: {base.name} with {', '.join(voices) or 'no voice'}")

@@ -258,15 +258,8 @@ Curve = dict[str, dict[str, list[float]]]  # method → minutes of train, or "al
 def write_tables(
     exp: Path, methods: list[str], measured: Path | None, seeds: int, amounts: list[str]
 ) -> None:
-    """Write the tables and figures, and print the tables.
-
-    Args:
-        exp: folder of the experiment
-        methods: in the table's order; those without results are left out
-        measured: EXP/methods.json of an earlier run, for the methods that this run leaves out
-        seeds: of each method
-        amounts: minutes of train of the learning curve
-    """
+    """Write the tables and figures, and print the tables: of `methods` in this order those with results, also
+    from `measured`, an earlier run's methods.json; `amounts` are the minutes of the learning curve."""
     earlier = read_json(measured) if measured else {"methods": {}}
     rows = earlier["methods"]
     for name in methods:

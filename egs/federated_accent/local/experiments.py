@@ -200,8 +200,8 @@ def tables(exp: Path) -> Iterable[str]:
             row = [name, str(config["rounds"]), str(len(runs)), Rate(test[0], test[1:]), share, sent, curve]
             rows.append(row)
     head = ["experiment", "rounds", "seeds", "test WER %", "of central's gain %"]
-    head.append("bytes a client and round, each way")
-    head.append(f"WER % after round, each {task.CURVE}th utterance, seed 1")
+    head += ["bytes a client and round, each way"]
+    head += [f"WER % after round, each {task.CURVE}th utterance, seed 1"]
     yield markdown_table(head, rows)
     if (exp / "identify.json").exists():
         r = read_json(exp / "identify.json")

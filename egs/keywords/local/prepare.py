@@ -18,10 +18,11 @@ import numpy as np
 import soundfile
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.data.corpora.csv_folder import DELIMITERS, read_any_utf
+from ia3_speech.data.corpora.csv_folder import DELIMITERS
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import hash_order, hold_out
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import Utterance, find_problem, is_silent
 from ia3_speech.errors import AudioError, UserError
@@ -39,17 +40,7 @@ Clip = tuple[str, str, np.ndarray]  # id, class, samples (n,)
 def prepare(
     corpus: Path, out: Path, *, speech_train: str, speech_test: str, noises: Path, clips: int, size: Size
 ) -> None:
-    """Mix keywords and other speech with noise.
-
-    Args:
-        corpus: folder with keywords.csv
-        out: folder of the data directories
-        speech_train: folders of other speech to train on
-        speech_test: folders of other speech to test on, by other readers
-        noises: folder with a recording a place
-        clips: of each class in train, and half as many in dev and in test; 0: all
-        size: small takes a little of each set
-    """
+    """Mix keywords and other speech with noise, by the study's options."""
     clips = SMALL if size == "small" else clips
     others = {"train": recordings(speech_train), "test": recordings(speech_test)}
     readers = {name: {path.stem.partition("-")[0] for path in paths} for name, paths in others.items()}
@@ -99,7 +90,7 @@ def read_clips(file: Path) -> dict[str, dict[str, list[Path]]]:
     named. Raises UserError where there is no such file."""
     if not file.is_file():
         raise UserError(f"{file}: no such file (columns file, keyword, split: train, dev or test)")
-    text = read_any_utf(file)
+    text = read_utf8(file)
     reader = csv.DictReader(io.StringIO(text), delimiter=max(DELIMITERS, key=text.partition("\n")[0].count))
     if missing := {"file", "keyword", "split"} - {*(reader.fieldnames or ())}:
         raise UserError(f"{file}:1: no column {min(missing)}")

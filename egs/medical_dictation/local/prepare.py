@@ -44,10 +44,9 @@ def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False)
         kaldi.prepare(Path(corpus), out, size, allow_pipes)
         return
     texts, speakers = draw_texts(SENTENCES[size]), read_speakers()
-    of_speaker42 = texts["speaker42"]
     for name in ("train", "dev", "test"):
         record(texts[name], speakers[name], out / name)
-    for name, sentences in (("train", of_speaker42[:15]), ("test", of_speaker42[15:])):
+    for name, sentences in (("train", texts["speaker42"][:15]), ("test", texts["speaker42"][15:])):
         record(sentences, speakers["speaker42"], out / "speaker42" / name)
 
 

@@ -35,11 +35,11 @@ from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.errors import UserError
 from ia3_speech.results.tables import bullets
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.config import replay_folder
@@ -134,8 +134,8 @@ def main(options: Options) -> None:
         study.command(words)
 
 
-def named(folders: str) -> dict[str, Path]:
-    return {Path(folder).name: Path(folder).absolute() for folder in folders.split()}
+def named(words: str) -> dict[str, Path]:
+    return {Path(word).name: Path(word).absolute() for word in words.split()}
 
 
 def decode(study: Study, exp: Path, data: Path, systems: tuple[str, ...]) -> None:
@@ -174,19 +174,12 @@ def mix(
     step: int = 1, label: str | None = None,
     size: Size = "full",
 ) -> None:  # fmt: skip
-    """Write one data directory of several kinds of speech: Kaldi directories, or folders in LibriSpeech's
-    layout.
+    """Write one data directory of several kinds of speech (kind → Kaldi directory, or folder in LibriSpeech's
+    layout), without the utterances of another; of each kind every `step`th utterance, only those whose
+    label `by` is the kind. An utterance's `label`, if it has one, is its kind.
 
     The label `corpus` is the kind, as is the prefix of ids. The audio of a kind that begins with line_ is
     written again, as over a telephone line of 8 kHz with G.711's µ-law, into a folder OUT_audio.
-
-    Args:
-        parts: kind → folder
-        without: a data directory whose utterances are left out
-        by: take only utterances whose label of this name is the kind
-        step: take every Nth utterance of each kind
-        label: an utterance's label of this name, if it has one, is its kind
-        size: small keeps 12 utterances of each kind
     """
     left_out = read_data_directory(without, wav=False, spk_sort=False) if without else ()
     left_out, utterances = {utterance.id for utterance in left_out}, []

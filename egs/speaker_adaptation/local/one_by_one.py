@@ -10,6 +10,7 @@ processes may share the work (--part 1/2).
 """
 
 import tempfile
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from ia3_speech.cli import command
 from ia3_speech.corrections.voice import few_options
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.recordings import part_numbers
-from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
@@ -55,15 +55,13 @@ def main(
         part: 1/2 takes the first of two shares of the speakers, and writes no table
     """
     number, count = part_numbers(part)
-    speakers = read_data_directory(data).speakers
-    recogniser, numbers = load_base(base), [int(few) for few in k.split()]
-    for few in numbers:
-        for speaker in sorted(speakers)[number - 1 :: count]:
-            spoken = sorted(speakers[speaker], key=attrgetter("id"))
-            file = exp / f"one_by_one/k{few}/{check_name(speaker)}.json"
-            if not file.is_file():
-                print(f"{speaker}, {few} utterances", flush=True)
-                write_json(file, adapt(recogniser, spoken, few, seed))
+    speakers, loaded, numbers = read_data_directory(data).speakers, load_base(base), [*map(int, k.split())]
+    for few, speaker in product(numbers, sorted(speakers)[number - 1 :: count]):
+        spoken = sorted(speakers[speaker], key=attrgetter("id"))
+        file = exp / f"one_by_one/k{few}/{check_name(speaker)}.json"
+        if not file.is_file():
+            print(f"{speaker}, {few} utterances", flush=True)
+            write_json(file, adapt(loaded, spoken, few, seed))
     if not part:
         text = markdown_table(HEAD, [row for few in numbers for row in rows(exp / f"one_by_one/k{few}", few)])
         write_text(exp / "one_by_one/RESULTS.md", text)
@@ -86,7 +84,7 @@ def adapt(base: Base, utterances: list[Utterance], few: int, seed: int) -> dict[
         load_adapter(base.model, folder / "exp/adapter", check=False)
         after = errors(base, others)
         detach(base.model)
-    words = sum(len(normalize(utterance.text or "", "ctc").split()) for utterance in others)
+    words = sum(text_errors(utterance.text, "").words for utterance in others)
     folds = {name: summary[name] for name in FOLDS}
     return {"test_words": words, "before": before, "after": after, "folds": folds}
 
@@ -108,12 +106,12 @@ def rows(folder: Path, few: int) -> list[list[Cell]]:
     for needed in DRAWS:
         registered = fewer & (better >= needed) if needed else np.ones(len(people), dtype=bool)
         changed = np.where(registered, after, before)
-        change = Rate(*relative_change(before, changed), signed=True)
         largest = float(((changed - before) / np.maximum(before, 1)).max())
         shares = [needed, registered.mean(), (changed > before).mean(), max(largest, 0.0)]
         needs, adapted, worse, loss = (Rate(share, digits=0) for share in shares)
-        line = [few, len(people), Rate(before.sum() / words.sum()), needs, adapted]
-        lines.append([*line, change, worse, loss])
+        change = Rate(*relative_change(before, changed), signed=True)
+        wer = Rate(before.sum() / words.sum())
+        lines.append([few, len(people), wer, needs, adapted, change, worse, loss])
     return lines
 
 

@@ -27,15 +27,12 @@ MIN_UTTERANCES = 5  # utterances of a speaker
 SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12
 SENTENCES, MAX_WORDS = 20, 8  # of each espeak voice; words
 SEED = 762
+Speakers = Literal["test", "train"]
 WOMEN = ("f5", "belinda", "shelby")
 
 
 def main(
-    corpus: str,
-    out: Path,
-    speakers: Literal["test", "train"] = "test",
-    size: Size = "full",
-    allow_pipes: bool = False,
+    corpus: str, out: Path, speakers: Speakers = "test", size: Size = "full", allow_pipes: bool = False
 ) -> None:
     """Write OUT/test.
 

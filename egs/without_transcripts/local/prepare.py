@@ -28,16 +28,7 @@ SMALL = {"minutes": 2.0, "tests": 12, "speakers": 2}
 def prepare(
     corpus: str, out: Path, minutes: float = 0, tests: int = 0, speakers: int = 0, size: Size = "full"
 ) -> None:
-    """Write OUT/{accent,telephone,speakers}.
-
-    Args:
-        corpus: a folder with speechocean762 and minds14
-        out: where the data directories go
-        minutes: of each train, evenly spaced; 0: all
-        tests: utterances of each test, and a half of it of each dev, evenly spaced; 0: all
-        speakers: evenly spaced; 0: all
-        size: small: two minutes, twelve utterances, two speakers
-    """
+    """Write OUT/{accent,telephone,speakers}, by the study's options; of each dev half as many as of test."""
     if size == "small":
         minutes, tests, speakers = SMALL.values()
     published = {"accent": out / "published/speechocean762", "telephone": out / "published/minds14"}

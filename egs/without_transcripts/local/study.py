@@ -25,14 +25,9 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.decode_directory import (
-    Decoding,
-    decode_utterances,
-    decoding_record,
-    speaker_adapters,
-    write_decode_directory,
-)
+from ia3_speech.decoding import decode_directory
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.inputs import Inputs, read_inputs
@@ -40,7 +35,6 @@ from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import GreedySearch
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import relative_change, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.search import SearchOptions
@@ -157,13 +151,13 @@ def decode(data: Path, exp: Path, system: str) -> None:
         decoder = (at_test_time, data) if system in TEST_TIME else (with_adapters, exp)
         decoded = decoder[0](system, decoder[1], test)
         for out, (result, recognizer, seconds) in zip(outs, decoded, strict=True):
-            record = decoding_record(recognizer, result, folder)
+            record = decode_directory.decoding_record(recognizer, result, folder)
             record |= {"system": system, "cpu_seconds": round(seconds, 2)}
-            write_decode_directory(result, test.utterances, out, record)
+            decode_directory.write_decode_directory(result, test.utterances, out, record)
             inputs.record(out)
 
 
-Decoded = tuple[Decoding, Recognizer, float]  # by one search, and the processor's seconds
+Decoded = tuple[decode_directory.Decoding, Recognizer, float]  # by one search, and the processor's seconds
 
 
 def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
@@ -171,11 +165,11 @@ def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decod
     whole, adapters = exp / system / "all/adapter", None
     options = LOAD | ({"adapter": whole} if whole.is_dir() else {})
     if system in TRAINED and not whole.is_dir():
-        adapters = speaker_adapters(exp / system, test.utterances)
+        adapters = decode_directory.speaker_adapters(exp / system, test.utterances)
     for search in SEARCHES.values():
         recognizer = load("mini", search=SearchOptions(search=search), **options).recognizer
         started = time.process_time()
-        result = decode_utterances(recognizer, test.utterances, adapters=adapters)
+        result = decode_directory.decode_utterances(recognizer, test.utterances, adapters=adapters)
         yield result, recognizer, time.process_time() - started
 
 
@@ -186,7 +180,7 @@ def at_test_time(system: str, data: Path, test: DataDirectory) -> Iterator[Decod
     recognizer = load("mini", search=SearchOptions(search="beam"), test_time=method, **LOAD).recognizer
     norms = LayerNorms(recognizer.base) if system == "layer_norms" else None
     searches = {"greedy": GreedySearch(recognizer.base.vocabulary), "lm": recognizer.search}
-    results, started = [Decoding({}) for _ in searches], time.process_time()
+    results, started = [decode_directory.Decoding({}) for _ in searches], time.process_time()
     for speaker, utterances in test.speakers.items():
         vectors, earlier = recognizer.fresh().test_time, data / speaker / "recordings"
         before = read_data_directory(earlier, text=False) if system == "dsuta" and earlier.is_dir() else ()

@@ -214,7 +214,7 @@ def read_spreadsheet(path: Path) -> tuple[list[PlacedRow], list[str]]:
     if path.suffix.lower() == ".xlsx":
         lines, hint = excel_lines(path), "remove the cells beside the table"
     else:
-        text = read_any_utf(path)
+        text = read_utf8(path)
         separator = EXCEL_SEPARATOR.match(text)
         delimiter = separator[1] if separator else max(DELIMITERS, key=text.lstrip().partition("\n")[0].count)
         lines = csv_lines(path, text, delimiter, problems)
@@ -237,20 +237,6 @@ def read_spreadsheet(path: Path) -> tuple[list[PlacedRow], list[str]]:
         raise_if_any(problems)
         raise UserError(f"{path}: holds no recording (one a line, below the line with the column names)")
     return rows, problems
-
-
-def read_any_utf(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it."""
-    content = path.read_bytes()
-    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"{path}:{line}: not {'UTF-16' if is_utf16 else 'UTF-8'}, byte 0x{content[error.start]:02x} "
-            f"(save it as UTF-8; in Excel: Save as, CSV UTF-8)"
-        ) from None
 
 
 def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:

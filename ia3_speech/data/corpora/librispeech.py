@@ -29,7 +29,7 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
 from ia3_speech.data.kaldi.directory import DEV_SHARE
-from ia3_speech.data.kaldi.table_file import read_mapping, read_utf8
+from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 
@@ -45,11 +45,7 @@ MAX_SECONDS = 15.0
 
 
 def prepare(
-    corpus: Path,
-    out: Path,
-    reader: str | None = None,
-    longest: float = MAX_SECONDS,
-    size: Size = "full",
+    corpus: Path, out: Path, reader: str | None = None, longest: float = MAX_SECONDS, size: Size = "full"
 ) -> None:
     """Write OUT/{train,dev,test}.
 
@@ -116,7 +112,7 @@ def reader_of(transcript: Path) -> str:
 def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance]:
     """The utterances of one .trans.txt, in order, with `labels` and the label chapter."""
     reader, chapter = transcript.name.removesuffix(".trans.txt").split("-")
-    for id, text in sorted(read_mapping(transcript).items()):
+    for id, text in sorted(read_kaldi_text(transcript).items()):
         file = find_recording(transcript.parent / f"{id}.flac")
         if file is None:
             raise UserError(

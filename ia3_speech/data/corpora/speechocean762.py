@@ -27,7 +27,7 @@ from pathlib import Path
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
-from ia3_speech.data.kaldi.table_file import read_mapping
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
@@ -112,10 +112,10 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
     """
     folder = corpus / name
     names = ("wav.scp", "text", "utt2spk", "spk2gender", "spk2age")
-    tables = {table: read_mapping(folder / table) for table in names}
+    tables = {table: read_kaldi_text(folder / table, "unpack the corpus again") for table in names}
 
     def lookup(table: str, key: str) -> str:
-        if key not in tables[table]:
+        if not tables[table].get(key):
             raise UserError(f"{folder / table}: has no line for {key} (unpack the corpus again)")
         return tables[table][key]
 

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 from ia3_speech import atomic
@@ -313,13 +314,9 @@ def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
         raise DataError(
             f"{data.path}: `minutes={minutes:g}`: the directory holds {available / 60:.1f} minutes"
         )
-    ids: set[str] = set()
-    total = 0.0
-    for id in sorted(seconds, key=hash_order):
-        if total < 60 * minutes:
-            ids.add(id)
-            total += seconds[id]
-    return ids
+    ids = sorted(seconds, key=hash_order)
+    starts = accumulate((seconds[id] for id in ids), initial=0.0)
+    return {id for id, start in zip(ids, starts, strict=False) if start < 60 * minutes}
 
 
 def split_data_directory(
@@ -363,9 +360,7 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
     if value is None:
         labels = sorted({name for utterance in data for name in utterance.labels})
         known = ", ".join(["speaker", "recording", "text", *labels])
-        if by not in labels:
-            raise DataError(f"{data.path}: `by={by}`: no utterance has such a label (take one of {known})")
-        raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (split by one of {known})")
+        raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (`by` is one of {known})")
     return value
 
 

@@ -23,11 +23,11 @@ def raise_if_any(problems: list[str]) -> None:
 
 
 def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
-    """The text of a UTF-8 file.
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it.
 
     Args:
         hint: the remedy where the file cannot be read.
-        keep_mark: leave the byte-order mark in the text, if the file begins with one.
+        keep_mark: read UTF-8 alone, and leave its byte-order mark in the text.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8; the message names the line of the first fault.
@@ -36,25 +36,28 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}{hint and f' ({hint})'}") from None
+    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff")) and not keep_mark
     try:
-        return data.decode("utf-8" if keep_mark else "utf-8-sig")
+        return data.decode("utf-16" if is_utf16 else "utf-8" if keep_mark else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))}"
-        raise DataError(f"{path}:{line}: not UTF-8 ({hint})") from None
+        raise DataError(f"{path}:{line}: not UTF-8 ({hint}; in Excel: Save as, CSV UTF-8)") from None
 
 
-def read_mapping(path: Path) -> dict[str, str]:
-    """Key → value of lines `key value…`, in any order, with spaces or TABs between. Raises DataError."""
-    mapping: dict[str, str] = {}
-    for number, line in enumerate(read_utf8(path).splitlines(), 1):
-        key, *value = FIELD_SEPARATOR.split(line.strip(), maxsplit=1)
-        if key and not value:
-            raise DataError(f"{path}:{number}: {key} has no value (a line is `key value`)")
-        if key in mapping:
-            raise DataError(f"{path}:{number}: {key} appears twice (remove one of its lines)")
-        mapping |= {key: value[0]} if key else {}
-    return mapping
+def read_kaldi_text(path: Path, hint: str = "ia3-speech decode writes it") -> dict[str, str]:
+    """Key → value of the lines of a Kaldi file, `utterance-id words…`; the words may be missing. Raises
+    DataError for a missing file, text that is not UTF-8, an empty line, or a key that occurs twice."""
+    content = read_utf8(path, hint)
+    texts: dict[str, str] = {}
+    for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
+        key, *value = line.split(maxsplit=1) or [""]
+        if not key:
+            raise DataError(f"{path}:{number}: an empty line (expected an id, and words or a value)")
+        if key in texts:
+            raise DataError(f"{path}:{number}: {key} occurs twice (remove one of the lines)")
+        texts[key] = "".join(value).strip()
+    return texts
 
 
 class Row(NamedTuple):

@@ -202,8 +202,7 @@ def order_problems(folder: Path, tables: dict[str, Table], spk_sort: bool) -> li
 
 
 def candidate_paths(value: str, folder: Path) -> list[str]:
-    """The absolute paths that an entry of wav.scp can mean: below the working directory (as in Kaldi), below
-    the data directory's parent, or below the data directory."""
+    """The absolute paths that an entry of wav.scp can mean; in Kaldi only the first."""
     bases = (Path.cwd(), folder.absolute().parent, folder.absolute())
     return list(dict.fromkeys(os.path.join(base, value) for base in bases))  # noqa: PTH118
 

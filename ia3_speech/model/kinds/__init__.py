@@ -2,10 +2,12 @@
 
     features(wave)       the output of the frozen part for an utterance, which a caller may store
     forward(features)    the output of the rest, with the vectors, for a batch; with gradients
+    target(text)         the text that it learns to write; `misfit` tells why it can't
     losses(…)            of a batch with its target ids
     summary(row)         the base's output for an utterance, to be stored …
     divergence(…)        … and the distance of the adapted model from it (replay)
     greedy(row)          the hypothesis of an utterance, by the search that needs nothing else
+    timed(row, …)        its words with times and confidences, if the kind finds them in its own way
     abilities            what else the kind can do; `require` raises UserError for other abilities
 
 To add a kind, write a subclass of `Base` in a file of this folder, and an entry of KINDS in model/base.py.
@@ -21,10 +23,10 @@ import torch
 from torch import nn
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.text import Vocabulary
+from ia3_speech.data.text import Mode, Vocabulary, target_text
 from ia3_speech.errors import BaseError, UserError
 from ia3_speech.model.architectures import Architecture, AudioInput
-from ia3_speech.model.hypotheses import Hypothesis
+from ia3_speech.model.hypotheses import Hypothesis, TimedWord
 from ia3_speech.model.ia3 import ROWS, architecture_of
 from ia3_speech.model.int8 import dtype_of, is_int8
 from ia3_speech.model.sharing import SharedLock, structural_copy
@@ -32,8 +34,9 @@ from ia3_speech.model.sharing import SharedLock, structural_copy
 WAVEFORM = -1  # the depth at which nothing is computed yet: the processor's output
 
 Ability = Literal[
-    "a language model", "hot words", "live input", "ONNX", "test-time adaptation", "segmentation"
-]
+    "a language model", "hot words", "live input", "ONNX", "test-time adaptation", "segmentation",
+    "windows", "language",
+]  # fmt: skip
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Base(ABC):
     kind: ClassVar[str]  # in messages: "a CTC model"
     auto_class: ClassVar[str]  # the class of transformers that loads a checkpoint
     abilities: ClassVar[frozenset[Ability]] = frozenset()
+    scoring: ClassVar[Mode] = "ctc"  # the normalisation of references and hypotheses
+    invents_words: ClassVar[bool] = False  # where nobody speaks, so that such audio is left out
 
     # --- of each kind ---------------------------------------------------------------------------------------
 
@@ -92,6 +97,11 @@ class Base(ABC):
         """(batch,): the loss of each row of `forward`, with the token ids of its text."""
 
     @abstractmethod
+    def misfit(self, ids: Sequence[int], samples: int, speed: float = 1.0) -> str | None:
+        """Why the token ids of a text can't be learnt from that many samples of audio, which are played at
+        `speed`, or None."""
+
+    @abstractmethod
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
         """The base's output for an utterance, a row of `logits`, as named tensors on the CPU."""
 
@@ -105,12 +115,35 @@ class Base(ABC):
     def greedy(self, row: torch.Tensor | np.ndarray) -> Hypothesis:
         """The hypothesis of a row of `logits`."""
 
+    def configure(self, **settings: str | None) -> None:
+        """Change settings that only some kinds have (`window`, `language`, `task`); None: unchanged. Raises
+        UserError for others."""
+        for name, value in settings.items():
+            if value is not None:
+                self.require("windows" if name == "window" else "language")
+                setattr(self, name, value)
+
+    def target(self, text: str, mode: Mode, *, as_is: bool = False) -> str:
+        """The text that training writes for a transcript; `mode` normalises it. `as_is`: not in the kind's
+        style."""
+        return target_text(text, mode, self.vocabulary)
+
+    def scoring_mode(self, mode: Mode) -> Mode:
+        """`mode`; instead of the default, which is CTC's, the normalisation of this kind."""
+        return self.scoring if mode == "ctc" else mode
+
+    def timed(self, row: torch.Tensor, hypothesis: Hypothesis, seconds: float) -> list[TimedWord] | None:
+        """The words of a row's hypothesis with frames and confidences; None: forced alignment of `logits`
+        finds them (`decoding.word_times`). `seconds`: of the row's audio."""
+        return None
+
     # --- of all kinds ---------------------------------------------------------------------------------------
 
     def require(self, ability: Ability) -> None:
         """Raises UserError unless bases of this kind have the ability."""
         if ability not in self.abilities:
-            raise UserError(f"{self.name}: {self.kind} has no {ability} (take a CTC base)")
+            other = "Whisper" if ability in ("windows", "language") else "CTC"
+            raise UserError(f"{self.name}: {self.kind} has no {ability} (take a {other} base)")
 
     @property
     def device(self) -> torch.device:
@@ -138,7 +171,8 @@ class Base(ABC):
         features: Sequence[torch.Tensor] | None = None,
     ) -> list[torch.Tensor]:
         """The output of `forward` for each wave, fp32 on the CPU, equal to that wave alone: logits (frames,
-        vocabulary) of a CTC base, (classes,) of a classifier.
+        vocabulary) of a CTC base, (classes,) of a classifier, the encoder's output (frames, channels) of
+        Whisper.
 
         Dropout and masks are off, even if a Trainer has left the model in train mode. Any number of threads
         may call it. In int8, rows run one by one: the last bit of a float depends on the batch's shape and

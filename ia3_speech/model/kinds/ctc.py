@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.text import Vocabulary
+from ia3_speech.data.text import Vocabulary, required_frames
 from ia3_speech.errors import AdapterError, BaseError, TextError
 from ia3_speech.model.architectures import Kernels, output_length, shortest_input
 from ia3_speech.model.attach import attachment
@@ -177,21 +177,23 @@ class CTC(Base):
     ) -> torch.Tensor:
         return ctc_loss(encoded, frames, targets, self.vocabulary.blank)
 
+    def misfit(self, ids: Sequence[int], samples: int, speed: float = 1.0) -> str | None:
+        """It needs a frame for each symbol, and one more between two equal ones."""
+        needed = required_frames(ids)
+        if needed <= (frames := self.frames(int(samples / speed))):
+            return None
+        audio = f"{samples / SAMPLE_RATE:.2f} s" + f" at {speed:g} times the speed" * (speed != 1)
+        return f"{needed} frames are needed for its text, its {audio} have {frames}"
+
     def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
         """`symbols`, (frames, k), the likeliest token ids, and `probabilities`, (frames, k + 1), fp16: of
         these, and of all others together."""
-        probabilities, symbols = row.softmax(-1).topk(min(SUMMARY_SYMBOLS, row.shape[-1] - 1))
-        rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-        probabilities = torch.cat([probabilities, rest], -1).half().cpu()
-        return {"symbols": symbols.int().cpu(), "probabilities": probabilities}
+        return likeliest_symbols(row)
 
     def divergence(
         self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
     ) -> torch.Tensor:
-        symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
-        probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
-        symbols, probabilities = symbols.long().to(self.device), probabilities.float().to(self.device)
-        return kl_divergence(encoded[:, : symbols.shape[1]], frames, symbols, probabilities)
+        return divergence_from(encoded, frames, summaries)
 
     def greedy(self, row: Logits) -> Hypothesis:
         return GreedySearch(self.vocabulary)(row)
@@ -225,6 +227,24 @@ def ctc_loss(
         log_probabilities, flat, frames, lengths, blank=blank, reduction="none", zero_infinity=True
     )
     return losses / lengths
+
+
+def likeliest_symbols(logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    """(frames, vocabulary) → `symbols` and `probabilities`, as `CTC.summary` describes them."""
+    probabilities, symbols = logits.float().softmax(-1).topk(min(SUMMARY_SYMBOLS, logits.shape[-1] - 1))
+    rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+    probabilities = torch.cat([probabilities, rest], -1).half().cpu()
+    return {"symbols": symbols.int().cpu(), "probabilities": probabilities}
+
+
+def divergence_from(
+    logits: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
+) -> torch.Tensor:
+    """`kl_divergence` of logits (batch, frames, vocabulary) and the base's `likeliest_symbols`."""
+    symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
+    probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
+    symbols, probabilities = symbols.long().to(logits.device), probabilities.float().to(logits.device)
+    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, probabilities)
 
 
 def kl_divergence(

@@ -1,0 +1,531 @@
+"""Whisper: an encoder of log-mel windows, with the vectors, and a frozen decoder that writes tokens (Radford
+et al. 2022, arXiv 2212.04356).
+
+In: waveforms, float32 (samples,), 16 kHz mono, of at most 30 s. Out: the encoder's output for each, (frames,
+channels), a frame each 20 ms; and from it texts, losses, word times.
+
+A window is the audio that the encoder gets:
+
+    30s      the utterance, and silence up to 30 s, as in Whisper's training; the base alone
+    short    the utterance and a second of silence, at least 2 s: four fifths less work for short utterances
+
+The published models repeat words without end in short windows, until an adapter is trained in them. An
+adapter records its window (`IA3Config.window`), so that rows of a batch may have different windows: the
+padding of shorter rows is masked in self-attention and cross-attention, so a row equals that row alone.
+"""
+
+import dataclasses
+import logging
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.errors import BaseError, SearchError, UserError
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
+from ia3_speech.model.ia3 import WINDOWS, attachment, layers_of
+from ia3_speech.model.kinds import Base
+from ia3_speech.model.kinds.ctc import divergence_from, likeliest_symbols
+from ia3_speech.model.precision import compute_fast
+from ia3_speech.model.sharing import structural_copy
+
+HOP, WINDOW = 160, 400  # samples: 10 ms from one log-mel frame to the next, each over 25 ms
+FULL_FRAMES = 3000  # log-mel frames of 30 s
+SILENCE_FRAMES, MIN_FRAMES = 100, 200  # of a short window: its silence, its shortest length
+DYNAMIC_RANGE, SILENT = 2.0, -1.5  # of a log-mel window: 80 dB below its peak; the value of digital silence
+
+MIN_SILENCE = 0.6  # OpenAI's limit of the probability that nobody speaks, for a text beyond the other limits
+MAX_COMPRESSION, MIN_LOG_PROBABILITY = 2.4, -1.0  # OpenAI's limits, beyond which a text is decoded again
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # one after the other, until a text is within them
+MAX_TOKENS, TOKENS_PER_SECOND = 16, 10  # of a text: some twice as many as the fastest speech has
+REPEATED_TOKENS, REPEATS = 12, 3  # a run of tokens that is repeated so often, up to the end, is repetition
+SPACE = "Ġ"  # the tokenizer's sign of a space, with which a word begins
+
+
+@dataclass(frozen=True)
+class Tokens(Vocabulary):
+    """Whisper's byte pairs, which write every text."""
+
+    tokenizer: Any = field(default=None, compare=False, repr=False)
+    writes_pieces: ClassVar[bool] = True
+
+    @cached_property
+    def letters(self) -> dict[str, int]:
+        return {token: number for token, number in self.tokens.items() if len(token) == 1}
+
+    def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
+        return self.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    def missing(self, texts: Sequence[str]) -> Any:
+        return super().missing(())
+
+
+@dataclass
+class Whisper(Base):
+    """See the module, and `kinds.Base` for what each method returns.
+
+    Attributes:
+        window: 30s or short, of rows whose adapter records none.
+        language: a code such as en; auto; None: an adapter's, else en.
+        task: transcribe, or translate into English.
+    """
+
+    window: str = "30s"
+    language: str | None = None
+    task: str = "transcribe"
+
+    kind, auto_class, scoring = "a Whisper model", "AutoModelForSpeechSeq2Seq", "english"
+    invents_words = True
+    abilities = frozenset({"windows", "language"})
+    stride, minimum_samples, maximum_seconds = 2 * HOP, WINDOW, FULL_FRAMES * HOP / SAMPLE_RATE
+
+    @classmethod
+    def wrap(cls, model: nn.Module, processor: Any, name: str) -> Self:
+        """The base of a loaded model and its processor. Raises BaseError if generation settings or the
+        tokenizer are missing."""
+        settings, tokenizer = model.generation_config, getattr(processor, "tokenizer", None)
+        if tokenizer is None:
+            raise BaseError(f"{name} is a {type(model).__name__} without a tokenizer")
+        if getattr(settings, "no_timestamps_token_id", None) is None:
+            raise BaseError(
+                f"{name}: has no generation settings of Whisper (copy generation_config.json of the "
+                f"published model into the folder)"
+            )
+        # `generate` warns of its own arguments.
+        logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
+        vocabulary = Tokens(dict(tokenizer.get_vocab()), -1, " ", "mixed", tokenizer=tokenizer)
+        return cls(name, model.eval().requires_grad_(False), processor, vocabulary, fingerprint(model))
+
+    # --- audio → the encoder's output -----------------------------------------------------------------------
+
+    @torch.no_grad()
+    def features(self, wave: np.ndarray, depth: int | None = None) -> torch.Tensor:
+        """(frames, mels) of the utterance alone: `forward` adds the window's silence."""
+        frames = min((len(wave) + WINDOW // 2 - 1) // HOP + 1, FULL_FRAMES)
+        extractor = self.processor.feature_extractor
+        padded = np.pad(wave[: FULL_FRAMES * HOP], (0, 3 * WINDOW))
+        options = {"sampling_rate": SAMPLE_RATE, "padding": False, "truncation": False}
+        mel = extractor(padded, return_tensors="pt", **options).input_features[0]
+        return mel.T[:frames].to(self.device, self.model.dtype)
+
+    def forward(
+        self, features: Sequence[torch.Tensor], depth: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The encoder's output, (batch, frames, channels), and the rows' frames."""
+        state = attachment(self.model)
+        settings = vars(state.config) if state.config else state.inserted.config if state.inserted else {}
+        windows = WINDOWS.get() or [settings.get("window")] * len(features)
+        rows = [in_window(row, each or self.window) for row, each in zip(features, windows, strict=True)]
+        model, frames = structural_copy(self.model), [len(row) // 2 for row in rows]
+        encoder = model.get_submodule(layers_of(model)[0].rpartition(".")[0])
+        mask = padding_mask(frames, self.device, self.model.dtype)
+        encoder.forward = partial(run_layers, encoder, mask=mask)
+        compute_fast(model, self.precision)
+        x = pad_sequence(rows, batch_first=True).transpose(1, 2)
+        x = nn.functional.gelu(encoder.conv1(x))
+        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        encoded = encoder(x + encoder.embed_positions.weight[: x.shape[1]])
+        return encoded, torch.tensor(frames, device=self.device)
+
+    # --- the encoder's output → losses ----------------------------------------------------------------------
+
+    @property
+    def is_multilingual(self) -> bool:
+        return getattr(self.model.generation_config, "is_multilingual", False)
+
+    def prefix(self, language: str | None = None) -> tuple[int, ...]:
+        """The tokens with which the decoder starts: start, language, task, no times."""
+        language = language or self.language or "en"
+        settings, chosen = self.model.generation_config, []
+        if self.is_multilingual:
+            chosen = [settings.lang_to_id[f"<|{language}|>"], settings.task_to_id[self.task]]
+        return (settings.decoder_start_token_id, *chosen, settings.no_timestamps_token_id)
+
+    def configure(self, **settings: str | None) -> None:
+        """Also raises UserError for a language that the model does not know, or a task that it can't do."""
+        super().configure(**settings)
+        self.check_language(self.language or "en")
+
+    def check_language(self, language: str) -> None:
+        """Raises UserError for a language that the model does not know, or the base's task if it can't do
+        that."""
+        if not self.is_multilingual and (language, self.task) != ("en", "transcribe"):
+            fault = f"`task={self.task}`" if language == "en" else f"`language={language}`"
+            raise UserError(f"{fault}: {self.name} only writes English (take a multilingual Whisper)")
+        codes = sorted(name.strip("<|>") for name in getattr(self.model.generation_config, "lang_to_id", {}))
+        if self.is_multilingual and language not in (*codes, "auto"):
+            raise UserError(f"`language={language}`: {self.name} knows auto, {', '.join(codes)}")
+
+    def first_scores(self, row: torch.Tensor) -> torch.Tensor:
+        """(vocabulary,): the scores of the token after the start, for a row of the encoder's output."""
+        start = (self.model.generation_config.decoder_start_token_id,)
+        return self.token_logits(row[None], torch.tensor([len(row)]), [()], start)[0, 0].float()
+
+    def spoken(self, row: torch.Tensor) -> str:
+        """The likeliest language of a row of the encoder's output."""
+        if not self.is_multilingual:
+            return "en"
+        languages, scores = self.model.generation_config.lang_to_id, self.first_scores(row)
+        return max(languages, key=lambda name: float(scores[languages[name]])).strip("<|>")
+
+    def silence(self, row: torch.Tensor) -> float:
+        """The decoder's probability that nobody speaks in a row."""
+        token = self.model.generation_config.no_timestamps_token_id - 1  # <|nospeech|>, <|nocaptions|>
+        return float(self.first_scores(row).softmax(-1)[token])
+
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        return self.processor.tokenizer.eos_token_id
+
+    def token_logits(
+        self,
+        encoded: torch.Tensor,
+        frames: torch.Tensor,
+        texts: Sequence[Sequence[int]],
+        prefix: tuple[int, ...] = (),
+        inputs: dict[int, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """(batch, tokens + 1, vocabulary): of each text's tokens and its end, given the tokens before.
+        `inputs`: as for `wrap_cross_attention`."""
+        model, prefix = structural_copy(self.model), prefix or self.prefix()
+        wrap_cross_attention(model, frames.tolist(), inputs)
+        rows = [torch.tensor([*prefix, *ids], device=self.device) for ids in texts]
+        given = pad_sequence(rows, batch_first=True, padding_value=self.end)
+        output = model.model.decoder(input_ids=given, encoder_hidden_states=encoded, use_cache=False)
+        return model.proj_out(output.last_hidden_state[:, len(prefix) - 1 :])
+
+    def log_probabilities(
+        self, rows: Sequence[torch.Tensor], texts: Sequence[Sequence[int]], *options: Any
+    ) -> list[torch.Tensor]:
+        """(tokens + 1,) of each row's text: the log-probabilities of its tokens and its end. `options`: of
+        `token_logits`."""
+        frames = torch.tensor([len(row) for row in rows])
+        logits = self.token_logits(pad_sequence([*rows], batch_first=True), frames, texts, *options)
+        ends = [torch.tensor([*ids, self.end], device=self.device) for ids in texts]
+        return [
+            row[: len(ids)].float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].cpu()
+            for row, ids in zip(logits, ends, strict=True)
+        ]
+
+    def losses(
+        self, encoded: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """The mean cross-entropy of each text's tokens and its end."""
+        logits = self.token_logits(encoded, frames, targets).float().transpose(1, 2)
+        rows = [torch.tensor([*ids, self.end], device=self.device) for ids in targets]
+        wanted = pad_sequence(rows, batch_first=True, padding_value=-100)
+        losses = nn.functional.cross_entropy(logits, wanted, reduction="none", ignore_index=-100)
+        return losses.sum(1) / (wanted != -100).sum(1)
+
+    @torch.no_grad()
+    def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`tokens` of the greedy text, and those `given` before; of the text's and the end `symbols` and
+        `probabilities`, as for CTC."""
+        text = self.greedy(row)
+        row = row[None].to(self.device, self.model.dtype)
+        logits = self.token_logits(row, torch.tensor([row.shape[1]]), [text.tokens], text.given)[0]
+        ids = {name: torch.tensor(getattr(text, name), dtype=torch.int) for name in ("tokens", "given")}
+        return ids | likeliest_symbols(logits)
+
+    def divergence(
+        self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
+    ) -> torch.Tensor:
+        given = tuple(summaries[0]["given"].tolist())  # by the same search for all
+        logits = self.token_logits(encoded, frames, [each["tokens"].tolist() for each in summaries], given)
+        lengths = torch.tensor([len(each["symbols"]) for each in summaries], device=self.device)
+        return divergence_from(logits, lengths, summaries)
+
+    def misfit(self, ids: Sequence[int], samples: int, speed: float = 1.0) -> str | None:
+        longest = self.model.config.max_target_positions - len(self.prefix("en")) - 1
+        if len(ids) > longest:
+            return f"its text has {len(ids)} tokens, and the decoder writes {longest}"
+        if samples / speed > FULL_FRAMES * HOP:
+            return (
+                f"its {samples / speed / SAMPLE_RATE:.2f} s exceed the window of {self.maximum_seconds:g} s"
+            )
+        return None
+
+    def target(self, text: str, mode: str, *, as_is: bool = False) -> str:
+        """The text as Whisper writes: if it is in one case, with a capital and a full stop."""
+        text = " ".join(text.split())
+        return text if as_is else written(text)
+
+    # --- the encoder's output → texts -----------------------------------------------------------------------
+
+    @property
+    def greedy(self) -> "Generation":
+        return Generation(self, self.language or "en")
+
+    def search_for(
+        self, language: str | None, beam_size: int, terms: Sequence[str] = ()
+    ) -> tuple["Generation", dict[str, Any]]:
+        """The search, and its record for decode.json; `terms` become the prompt. `language`: an adapter's."""
+        search = Generation(self, self.language or language or "en", beam_size).prompted(terms)
+        record = {"search": "beam" if beam_size > 1 else "greedy"}
+        record |= {"language": search.language, "task": self.task}
+        return search, record | ({"prompt": search.prompt} if terms else {})
+
+    @torch.no_grad()
+    def timed(self, row: torch.Tensor, hypothesis: Hypothesis, seconds: float) -> list[TimedWord]:
+        """Times by dynamic time warping of the alignment heads' cross-attention, as OpenAI's; a word's
+        confidence is the product of its tokens' probabilities."""
+        from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
+
+        if not hypothesis.words:
+            return []
+        ids, prefix = hypothesis.tokens, hypothesis.given
+        row, inputs = torch.as_tensor(row).to(self.device, self.model.dtype), {}
+        with self.lock.shared():
+            (scores,) = self.log_probabilities([row], [ids], prefix, inputs)
+            weights = self.alignment(row, inputs)
+        frames = max(1, min(len(row), round(seconds * SAMPLE_RATE / self.stride)))
+        weights = weights[None, :, len(prefix) - 1 :, :frames].softmax(-1)
+        weights = (weights - weights.mean(-2, keepdim=True)) / weights.std(-2, keepdim=True, unbiased=False)
+        matrix = _median_filter(weights, self.model.config.median_filter_width)[0].mean(0)
+        tokens, times = _dynamic_time_warping(-matrix.cpu().double().numpy())
+        starts = times[np.diff(tokens, prepend=-1) > 0].tolist()  # of each token, and of the end
+        words = []
+        for text, first, last in words_of(self.vocabulary, ids):
+            end = max(starts[first], starts[last + 1] - 1)
+            words.append(TimedWord(text, starts[first], end, float(scores[first : last + 1].sum().exp())))
+        return words
+
+    def alignment(self, row: torch.Tensor, inputs: dict[int, torch.Tensor]) -> torch.Tensor:
+        """(heads, tokens, frames): the scores of the alignment heads, before the softmax, by the inputs of
+        each layer's cross-attention; without such heads in the settings, of the decoder's upper half."""
+        layers, scores = self.model.model.decoder.layers, []
+        upper = range(len(layers) // 2, len(layers))
+        every = [(number, head) for number in upper for head in range(layers[0].encoder_attn.num_heads)]
+        for number, head in getattr(self.model.generation_config, "alignment_heads", None) or every:
+            attention = layers[number].encoder_attn
+            part = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+            queries, keys = attention.q_proj(inputs[number])[0, :, part], attention.k_proj(row)[:, part]
+            scores.append(attention.scaling * queries @ keys.T)
+        return torch.stack(scores).float()
+
+
+def in_window(mel: torch.Tensor, window: str) -> torch.Tensor:
+    """(frames, mels) with the silence of a window; an even number of frames."""
+    frames = FULL_FRAMES if window == "30s" else max(MIN_FRAMES, len(mel) + SILENCE_FRAMES)
+    frames = min(frames + frames % 2, FULL_FRAMES)
+    silence = (mel.max() - DYNAMIC_RANGE).clamp_min(SILENT)
+    return torch.cat([mel, silence.expand(frames - len(mel), mel.shape[1])])
+
+
+def padding_mask(frames: Sequence[int], device: Any, dtype: torch.dtype) -> torch.Tensor | None:
+    """(batch, 1, 1, frames): 0 for a row's frames, the lowest number beyond; None where all are alike."""
+    if len({*frames}) == 1:
+        return None
+    beyond = torch.arange(max(frames), device=device) >= torch.tensor(frames, device=device)[:, None]
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(beyond.shape, device=device, dtype=dtype).masked_fill(beyond, lowest)[:, None, None]
+
+
+def run_layers(encoder: nn.Module, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Replaces the forward pass of a copy's encoder: (batch, frames, channels) in and out."""
+    x = nn.functional.dropout(x, encoder.dropout, encoder.training)
+    for layer in encoder.layers:
+        x = layer(x, attention_mask=mask)
+    return encoder.layer_norm(x)
+
+
+def wrap_cross_attention(
+    model: nn.Module, frames: Sequence[int], inputs: dict[int, torch.Tensor] | None = None
+) -> None:
+    """Let a copy's decoder ignore the encoder's output beyond each row's frames; each row may have several
+    beams. `inputs` gets the input of each layer's cross-attention."""
+    mask = padding_mask(frames, model.device, model.dtype)
+
+    def attend(number: int, forward: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if mask is not None:
+            kwargs["attention_mask"] = mask.repeat_interleave(len(x) // len(mask), 0)
+        if inputs is not None:
+            inputs[number] = x
+        return forward(x, *args, **kwargs)
+
+    for number, layer in enumerate(model.model.decoder.layers):
+        layer.encoder_attn.forward = partial(attend, number, layer.encoder_attn.forward)
+
+
+def written(text: str) -> str:
+    """A text in one case as Whisper writes: "TAKE HER HOME" → "Take her home."; other texts are unchanged."""
+    if text not in (text.lower(), text.upper()) or not text:
+        return text
+    words = ["I" + word[1:] if word.partition("'")[0] == "i" else word for word in text.lower().split(" ")]
+    text = " ".join(words)
+    return text[0].upper() + text[1:] + "." * text[-1].isalnum()
+
+
+# --- decoding -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The search of a Whisper base, by transformers' `generate`, for a batch at once.
+
+    A text that repeats itself or compresses by more than 2.4, that is longer than speech can be, or whose
+    tokens are improbable, is decoded again by sampling, at rising temperatures, as OpenAI does. If no other
+    text is better, the repetition is cut off after its first occurrence; and there is no text if the decoder
+    says that nobody speaks.
+
+    Attributes:
+        language: a code such as en, or auto, which finds it for each row.
+        prompt: text before the utterance, with words that may occur in it.
+        again: the texts so far that were decoded again.
+    """
+
+    base: Whisper = field(repr=False, compare=False)
+    language: str = "en"
+    beam_size: int = 1
+    prompt: str = ""
+    again: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def __call__(self, row: Logits) -> Hypothesis:
+        return self.many([row])[0]
+
+    @torch.no_grad()
+    def many(self, rows: Sequence[Logits]) -> list[Hypothesis]:
+        """The hypothesis of each row of the encoder's output, (frames, channels)."""
+        base = self.base
+        rows = [torch.as_tensor(row).to(base.device, base.model.dtype) for row in rows]
+        if any(bool(row.isnan().any()) for row in rows):
+            raise SearchError(NAN)
+        hypotheses: list[Hypothesis | None] = [None] * len(rows)
+        with base.lock.shared():
+            languages = [base.spoken(row) if self.language == "auto" else self.language for row in rows]
+            for language in dict.fromkeys(languages):
+                numbers = [number for number, each in enumerate(languages) if each == language]
+                prefix = (*self.prompt_tokens, *base.prefix(language))
+                texts = self.texts([rows[number] for number in numbers], language, prefix)
+                for number, ids in zip(numbers, texts, strict=True):
+                    words = tuple(TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids))
+                    hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=prefix)
+        return hypotheses
+
+    def prompted(self, terms: Sequence[str], language: str | None = None) -> "Generation":
+        """This search with terms, which may occur in the audio, in its prompt, and in another language."""
+        if not (terms or language):
+            return self
+        self.base.check_language(language := language or self.language)
+        words = dict.fromkeys([*filter(None, self.prompt.rstrip(".").split(", ")), *terms])
+        prompt = f"{', '.join(words)}." if words else ""
+        return dataclasses.replace(self, language=language, prompt=prompt, again=[])
+
+    @cached_property
+    def prompt_tokens(self) -> tuple[int, ...]:
+        """The prompt's tokens, at most half of what the decoder holds."""
+        if not self.prompt:
+            return ()
+        most = self.base.model.config.max_target_positions // 2 - 1
+        ids = self.base.vocabulary.encode(self.prompt)[-most:]
+        return (self.base.model.generation_config.prev_sot_token_id, *ids)
+
+    def texts(self, rows: Sequence[torch.Tensor], language: str, prefix: tuple[int, ...]) -> list[list[int]]:
+        """The tokens of each row's text, within the guards."""
+        texts = self.generate(rows, language)
+        scores = self.base.log_probabilities(rows, texts, prefix)
+        for number, row in enumerate(rows):
+            if not self.is_bad(texts[number], scores[number], row):
+                continue
+            self.again.append(self.base.vocabulary.decode(texts[number]))
+            for temperature in TEMPERATURES:
+                (other,) = self.generate([row], language, temperature)
+                (score,) = self.base.log_probabilities([row], [other], prefix)
+                if not self.is_bad(other, score, row):
+                    texts[number] = other
+                    break
+            else:
+                silent = self.base.silence(row) > MIN_SILENCE
+                end = 0 if silent else len(texts[number]) - repetition(texts[number])
+                texts[number] = texts[number][:end]
+        return texts
+
+    def generate(
+        self, rows: Sequence[torch.Tensor], language: str, temperature: float = 0.0
+    ) -> list[list[int]]:
+        """The tokens of each row's text, without the prefix and the end; sampled unless `temperature` is
+        0."""
+        from transformers.modeling_outputs import BaseModelOutput
+
+        base, frames = self.base, [len(row) for row in rows]
+        model = structural_copy(base.model).eval()
+        wrap_cross_attention(model, frames)
+        encoded = BaseModelOutput(last_hidden_state=pad_sequence(rows, batch_first=True))
+        options: dict[str, Any] = {"do_sample": True, "temperature": temperature}
+        if not temperature:
+            options = {"do_sample": False, "num_beams": self.beam_size}
+        if base.is_multilingual:
+            options |= {"language": language, "task": base.task}
+        if prompt := self.prompt_tokens:
+            options["prompt_ids"] = torch.tensor(prompt, device=base.device)
+        with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            output = model.generate(
+                encoder_outputs=encoded, max_new_tokens=max(map(self.longest, rows)),
+                return_timestamps=False, stopping_criteria=[ends_in_repetition], **options,
+            )  # fmt: skip
+        last = base.model.generation_config.no_timestamps_token_id
+        texts = []
+        for ids, row in zip(output.tolist(), rows, strict=True):
+            ids = ids[ids.index(last) + 1 :] if last in ids else ids
+            ids = ids[: ids.index(base.end)] if base.end in ids else ids
+            texts.append(ids[: self.longest(row)])
+        return texts
+
+    def longest(self, row: torch.Tensor) -> int:
+        """The number of tokens after which a row's text is cut off."""
+        base = self.base
+        prefix = len(self.prompt_tokens) + len(base.prefix("en"))
+        most = base.model.config.max_target_positions - prefix - 1
+        return min(most, MAX_TOKENS + len(row) * base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
+
+    def is_bad(self, ids: Sequence[int], scores: torch.Tensor, row: torch.Tensor) -> bool:
+        """Whether a text trips Whisper's guards."""
+        text = self.base.vocabulary.decode(ids).encode()
+        ratio = len(text) / len(zlib.compress(text)) if text else 0.0
+        return (
+            ratio > MAX_COMPRESSION
+            or repetition(ids) > 0
+            or len(ids) >= self.longest(row)
+            or float(scores.mean()) < MIN_LOG_PROBABILITY
+        )
+
+
+def words_of(vocabulary: Tokens, ids: Sequence[int]) -> list[tuple[str, int, int]]:
+    """The words of a text, each with the numbers of its first and its last token."""
+    groups: list[list[int]] = []
+    for number, token in enumerate(vocabulary.tokenizer.convert_ids_to_tokens(list(ids))):
+        if not groups or token.startswith(SPACE):
+            groups.append([])
+        groups[-1].append(number)
+    texts = [(vocabulary.decode(ids[group[0] : group[-1] + 1]), group[0], group[-1]) for group in groups]
+    return [word for word in texts if word[0]]
+
+
+def repetition(ids: Sequence[int]) -> int:
+    """How many tokens at the end of a text repeat the run of tokens before them."""
+    for length in range(1, len(ids) // REPEATS + 1):
+        count = 1
+        while ids[-(count + 1) * length : len(ids) - count * length] == ids[-length:]:
+            count += 1
+        if count >= REPEATS and count * length >= REPEATED_TOKENS:
+            return (count - 1) * length
+    return 0
+
+
+def ends_in_repetition(ids: torch.Tensor, _scores: Any, **_options: Any) -> torch.Tensor:
+    """(batch,): whether the text of a row repeats itself, which ends it (a `StoppingCriteria`)."""
+    return torch.tensor([repetition(row) > 0 for row in ids.tolist()], device=ids.device)

@@ -1,0 +1,295 @@
+"""Whisper as a base: a random model of two layers for the mechanics, and the real one where ../shared is."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from tiny_models import attach_random, noise_waves, random_vectors, tiny_whisper
+
+from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
+from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.record import read_metadata
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.errors import AdapterError, BaseError, UserError
+from ia3_speech.model.base import make_base
+from ia3_speech.model.hypotheses import search_rows
+from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.kinds import whisper
+from ia3_speech.model.kinds.whisper import repetition, written
+
+SHARED = Path(__file__).parents[3] / "shared"
+PLACEMENTS = ("key", "value", "ffn", "ffn_output", "attention_output")
+WAVES = noise_waves(1.0, 2.3, 0.4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint, as the hub has it."""
+    path = tmp_path_factory.mktemp("whisper")
+    model, processor = tiny_whisper()
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def base(monkeypatch):
+    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))  # random texts trip the guards
+    return make_base(*tiny_whisper(), "tiny")
+
+
+def close(found, wanted) -> None:
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
+
+
+def examples(base) -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
+    encoded, frames = base.forward([base.features(wave) for wave in WAVES])
+    return encoded, frames, [base.vocabulary.encode(text) for text in ("Take her home.", "No.", "It is I.")]
+
+
+def test_the_encoder_and_the_loss_are_those_of_transformers(base):
+    """In 30-second windows, as published."""
+    mel = base.processor.feature_extractor(WAVES, sampling_rate=16_000, return_tensors="pt").input_features
+    encoded, frames, ids = examples(base)
+    close(encoded, base.model.model.encoder(mel).last_hidden_state)
+    for row, text in enumerate(ids):
+        given = torch.tensor([[*base.prefix("en"), *text]])
+        labels = torch.tensor([[*[-100] * (len(base.prefix("en")) - 1), *text, base.end]])
+        wanted = base.model(input_features=mel[row : row + 1], decoder_input_ids=given, labels=labels).loss
+        close(base.losses(encoded, frames, ids)[row], wanted)
+
+
+@pytest.mark.parametrize("window", ["30s", "short"])
+def test_a_row_equals_that_row_alone(base, window):
+    base.window = window
+    attach_random(base.model)
+    together = base.logits(WAVES)
+    texts = search_rows(base.greedy, together) if window == "short" else []
+    _, frames, ids = examples(base)
+    losses = base.losses(*examples(base))
+    assert frames.tolist() == ([1500] * 3 if window == "30s" else [101, 166, 100])
+    for number, wave in enumerate(WAVES):
+        (alone,) = base.logits([wave])
+        close(together[number], alone)
+        assert not texts or search_rows(base.greedy, [alone]) == [texts[number]]
+        encoded, frames = base.forward([base.features(wave)])
+        close(base.losses(encoded, frames, [ids[number]])[0], losses[number])
+
+
+def test_only_the_encoders_vectors_learn_and_each_has_an_effect(base):
+    before = base.logits(WAVES)
+    attach(base.model, IA3Config(PLACEMENTS, window="short"))  # raises where a vector has no effect
+    assert all(name.startswith("model.encoder.layers.") for name in vectors(base.model))
+    assert examples(base)[1].tolist() == [101, 166, 100]  # the adapter's window
+    base.losses(*examples(base)).sum().backward()
+    for name, vector in vectors(base.model).items():
+        assert bool(vector.l.grad.any()), name
+    assert not [name for name, p in base.model.named_parameters() if p.grad is not None and "ia3" not in name]
+    detach(base.model)
+    assert all(map(torch.equal, base.logits(WAVES), before))
+
+
+def test_the_base_does_not_diverge_from_itself(base):
+    base.window = "short"
+    summaries = [base.summary(row) for row in base.logits(WAVES)]
+    encoded, frames, _ = examples(base)
+    assert float(base.divergence(encoded, frames, summaries).abs().max()) < 1e-3
+    attach_random(base.model)
+    encoded, frames, _ = examples(base)
+    assert float(base.divergence(encoded, frames, summaries).min()) > 1e-3
+
+
+def test_merged_equals_unmerged_and_comes_back(base):
+    attach_random(base.model)
+    before, weights = base.logits(WAVES), {n: p.clone() for n, p in base.model.named_parameters()}
+    merge(base.model)
+    for merged, unmerged in zip(base.logits(WAVES), before, strict=True):
+        close(merged, unmerged)
+    unmerge(base.model)
+    assert all(torch.equal(p, weights[n]) for n, p in base.model.named_parameters())
+
+
+def test_a_saved_adapter_is_peft_s_too(base, tmp_path):
+    peft = pytest.importorskip("peft")
+    attach_random(base.model, "key", "value", "ffn")
+    save_adapter(base.model, tmp_path / "adapter", base=base)
+    wanted = base.logits(WAVES)
+    base = make_base(*tiny_whisper(), "tiny")
+    load_adapter(base.model, tmp_path / "adapter")
+    assert all(map(torch.equal, base.logits(WAVES), wanted))
+    model, processor = tiny_whisper()
+    wrapped = peft.PeftModel.from_pretrained(model, str(tmp_path / "adapter"))
+    config = wrapped.peft_config["default"]
+    assert len(config.target_modules) == 6 and all("encoder" in name for name in config.target_modules)
+    mel = processor.feature_extractor(WAVES, sampling_rate=16_000, return_tensors="pt").input_features
+    for found, each in zip(wrapped.model.model.encoder(mel).last_hidden_state, wanted, strict=True):
+        close(found, each)
+
+
+def test_a_bank_gives_each_row_its_adapter_and_its_window(base, tmp_path):
+    for name, window in (("short", "short"), ("long", "30s")):
+        attach(base.model, IA3Config(PLACEMENTS, window=window), check=False)
+        random_vectors(base.model, len(name))
+        save_adapter(base.model, tmp_path / name, base=base)
+        detach(base.model)
+    alone = []
+    for name, wave in zip((None, "short", "long"), WAVES, strict=True):
+        if name:
+            load_adapter(base.model, tmp_path / name)
+        alone += base.logits([wave])
+        detach(base.model)
+    bank = Bank(base)
+    bank.add("short", tmp_path / "short")
+    bank.add("long", tmp_path / "long")
+    rows = bank.logits(WAVES, [None, "short", "long"])
+    assert [len(row) for row in rows] == [1500, 166, 1500]
+    for row, wanted in zip(rows, alone, strict=True):
+        close(row, wanted)
+    assert len(bank.logits(WAVES[1:2], ["short:0.5+long:0.5"])[0]) == 166  # a sum has the shortest window
+
+
+def test_texts_in_one_case_are_written_as_whisper_writes():
+    assert written("TAKE HER HOME") == "Take her home."
+    assert written("i think i'll stay in it") == "I think I'll stay in it."
+    assert written("Dr. Who?") == "Dr. Who?" and written("") == ""
+
+
+def test_a_text_that_does_not_fit_is_named(base):
+    assert base.misfit([1] * 20, 16_000) is None
+    assert base.misfit([1] * 500, 16_000) == "its text has 500 tokens, and the decoder writes 443"
+    assert base.misfit([1], 500_000) == "its 31.25 s exceed the window of 30 s"
+
+
+def test_repetition_is_found_at_the_end_alone():
+    assert repetition([1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9]) == 0
+    assert repetition([7, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]) == 8
+    assert repetition([5] * 12) == 11 and repetition([5] * 11) == 0 and repetition([]) == 0
+
+
+def test_the_language_is_checked_and_found_for_each_row(base):
+    base.configure(language="de", window="short", task="translate")
+    assert base.greedy.language == "de" and base.prefix() == (257, 259, 260, 263)
+    for language in ("xx", "klingon"):
+        with pytest.raises(UserError, match=f"`language={language}`: tiny knows auto, de, en"):
+            base.configure(language=language)
+    base.language, base.task = "auto", "transcribe"
+    rows = base.logits(WAVES)
+    search, record = base.search_for(None, 1, ["metformin"])
+    texts = search.many(rows)
+    assert record["language"] == "auto" and record["prompt"] == "metformin."
+    for row, text in zip(rows, texts, strict=True):
+        assert text.given[-4:] == base.prefix(base.spoken(row)) and text.given[0] == 262
+        assert search.many([row]) == [text]
+    base.model.generation_config.is_multilingual = False
+    with pytest.raises(UserError, match=r"`language=de`: tiny only writes English"):
+        base.configure(language="de")
+    with pytest.raises(UserError, match="a CTC model has no language"):
+        load_base("mini").configure(language="de")
+
+
+def test_other_kinds_abilities_are_refused_by_name(base):
+    for ability in ("a language model", "ONNX", "live input"):
+        with pytest.raises(UserError, match=f"tiny: a Whisper model has no {ability}"):
+            base.require(ability)
+
+
+def test_a_folder_without_generation_settings_or_tokenizer_is_refused(folder, tmp_path):
+    assert load_base(folder).kind == "a Whisper model"
+    model, processor = tiny_whisper()
+    model.generation_config = type(model.generation_config)()
+    with pytest.raises(BaseError, match="no generation settings of Whisper"):
+        make_base(model, processor, "tiny")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(BaseError, match=r"tokenizer|processor"):
+        load_base(tmp_path)
+
+
+def test_an_adapter_of_another_base_is_refused(base, tmp_path, folder):
+    mini = load_base("mini")
+    attach(mini.model, check=False)
+    save_adapter(mini.model, tmp_path / "mini", base=mini)
+    with pytest.raises(AdapterError, match="another base, mini"):
+        load_adapter(base.model, tmp_path / "mini")
+
+
+# ---- commands
+
+
+@pytest.fixture
+def data(tmp_path):
+    """train and dev, a few words of noise each."""
+    for name, count in (("train", 6), ("dev", 2)):
+        utterances = []
+        for number, wave in enumerate(noise_waves(*[0.5 + 0.1 * n for n in range(count)])):
+            id, file = f"s{number % 2}-{number}", tmp_path / f"{name}{number}.wav"
+            soundfile.write(file, wave, 16_000)
+            text = ["NO", "GO ON", "YES"][number % 3]
+            utterances.append(Utterance(id, f"s{number % 2}", id, str(file), text=text))
+        write_data_directory(tmp_path / name, utterances)
+    return tmp_path
+
+
+def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, monkeypatch):
+    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    train = ["train", "--config", "whisper", "--base", folder, "--train", data / "train", "--replay", "none"]
+    run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp")
+    config = read_metadata(data / "exp/adapter").config
+    assert (config["window"], config["language"]) == ("short", "en")
+    decoded = run_command("decode", "--adapter", data / "exp/adapter", data / "dev", data / "decode")
+    record = json.loads((data / "decode/decode.json").read_text())
+    assert (record["scoring"], record["language"], record["task"]) == ("english", "en", "transcribe")
+    assert record["decoded_again"] == 2 and "2 texts repeated themselves" in decoded.err
+    assert "English normaliser" in run_command("score", data / "dev", data / "decode").out
+    assert json.loads((data / "decode/score.json").read_text())["normalize"] == "english"
+    refused = run_command("decode", "--base", folder, "--language", "xx", data / "dev", data / "other")
+    assert refused.code and "`language=xx`" not in refused.err and "--language" in refused.err
+
+
+def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, monkeypatch):
+    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
+    run_command(*train, "--out", data / "few")
+    assert read_metadata(data / "few/folds/fold1/adapter").config["window"] == "short"
+    run_command(*train, "--dev", data / "dev", "--method", "full", "--out", data / "full")
+    names = load_file(data / "full/adapter/ia3_speech.safetensors")
+    assert names and all(name.startswith("model.encoder.layer") for name in names)
+    assert read_metadata(data / "full/adapter").config["window"] == "short"
+    assert len(load(folder, adapter=data / "full/adapter").recognizer.logits(WAVES[:1])[0]) == 101
+
+
+# ---- the real model
+
+
+@pytest.fixture(scope="module")
+def real():
+    """OpenAI's Whisper base, if IA3_SPEECH_WHISPER names its folder (../shared/models/whisper_base.py)."""
+    path = os.environ.get("IA3_SPEECH_WHISPER")
+    if not path or not SHARED.is_dir():
+        pytest.skip("no IA3_SPEECH_WHISPER")
+    return load_base(path)
+
+
+def test_real_speech_is_written_with_times(real):
+    from ia3_speech.data.audio import load_audio
+    from ia3_speech.decoding.word_times import words_of
+
+    wave = load_audio(next((SHARED / "data/librispeech_237").rglob("*-0001.flac")))
+    (row,) = real.logits([wave])
+    hypothesis = real.greedy(row)
+    words = words_of(real, row, hypothesis, len(wave) / 16_000)
+    assert [word.text for word in words] == hypothesis.text.split() and len(words) > 3
+    times = np.array([(word.start, word.end) for word in words])
+    assert (np.diff(times.ravel()) >= 0).all() and 0 < min(word.confidence for word in words) <= 1
+
+
+def test_noise_has_no_text(real):
+    pytest.importorskip("silero_vad")
+    asr = load(real.name)
+    noises = sorted((SHARED / "data/noises").glob("*.ogg"))
+    assert len(noises) == 10 and not "".join(result.text for result in asr.transcribe(noises))
