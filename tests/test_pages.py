@@ -54,9 +54,9 @@ REPLACED = {
     "bash egs/medical_dictation/run.sh": "+ --size small --stop-stage 1",
     "bash egs/TEMPLATE/run.sh": "+ --stop-stage 3 --out-of-domain none",
     # a small random base in place of mini: seconds instead of minutes
-    "ia3-speech train --config few": f"+ {TINY} --epochs 1",
+    "ia3-speech train --config few": f"+ {TINY} --epochs 1 --replay none",
     "ia3-speech train --config ia3_plus": f"+ {TINY} --epochs 1 --force",
-    "ia3-speech self-train": f"+ {TINY} --epochs 1",
+    "ia3-speech self-train": f"+ {TINY} --epochs 1 --replay none",
     "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C
     "ia3-speech adapters register exp/clinic clinic": "+ --force",  # it is there already
     "ia3-speech adapters register exp/clinic/adapter clinic": "+ --force",
