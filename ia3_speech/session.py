@@ -174,22 +174,19 @@ class Session:
         """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
         if spec.guard is False or not spec.folders:
             return False
-        base_folder = Path(self.base.model.config.name_or_path)
         folders = () if spec.choice else [term.folder for term in spec.terms]
-        reasons = {
-            "a guard chooses between the base and one adapter (or give auto), not sums, or channels": not (
-                spec.is_single or spec.choice == AUTO
-            ),
-            "`test_time` adapts the base, too": bool(self.settings.get("test_time")),
-            "its method has no bank": any(method_of(folder) != "ia3" for folder in folders),
-            "it has no gate (ia3-speech adapters gate adds it)": not all(
-                (folder / GATE).is_file() for folder in folders
-            ),
-            f"{self.base.name} has no {GATE}, or no {GUARD}": not all(
-                (base_folder / name).is_file() for name in (GATE, GUARD)
-            ),
-        }
-        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        base_folder = Path(self.base.model.config.name_or_path)
+        files = [*(folder / GATE for folder in folders), base_folder / GATE, base_folder / GUARD]
+        missing = next((file for file in files if not file.is_file()), None)
+        reason = missing and f"{missing} is missing (ia3-speech adapters gate writes gates)"
+        if not (spec.is_single or spec.choice == AUTO):
+            reason = (
+                "a guard chooses between the base and one adapter, or by auto, not among sums or channels"
+            )
+        elif self.settings.get("test_time"):
+            reason = "`test_time` adapts the base, too"
+        elif any(method_of(folder) != "ia3" for folder in folders):
+            reason = "its method is not IA³"
         if reason and spec.guard:
             raise UserError(f"`guard`: {spec} can't be guarded: {reason}")
         return reason is None

@@ -70,8 +70,9 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
             voice.write_store(name, [*stored.values()])
     print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
     again = known + len(taken) - len(stored)
-    print(f"{name}: {plural(len(taken), 'correction')} taken, of which {again} replace an earlier text; "
-          f"{len(stored)} in all (ia3-speech corrections learn {name})")  # fmt: skip
+    replaced = f", {again} of them in place of an earlier text" if again else ""
+    print(f"{name}: {plural(len(taken), 'correction')} stored{replaced}; {len(stored)} in all. "
+          f"Next: ia3-speech corrections learn {name}")  # fmt: skip
     return int(bool(problems))
 
 
@@ -155,11 +156,11 @@ def learn_corrections(name: str) -> None:
     learnt = voice.learn_voice(name)
     print(*cross_validation_report(f"new {name}", learnt.summary), sep="\n")
     if learnt.kept:
-        print(f"{name} is the new adapter now, and {learnt.earlier} the earlier one: {learnt.comparison}")
+        print(f"{name} is replaced by the new adapter; the old one is {learnt.earlier}; {learnt.comparison}")
         if missed := learnt.summary["missed"]:
             print(f"new hot words, since they were never recognised: {', '.join(missed)}")
     else:
-        print(f"{name} is not replaced, and its corrections stay: {learnt.comparison}")
+        print(f"{name} stays as it is, since the new adapter is not better; {learnt.comparison}")
 
 
 COMMAND = {"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove}

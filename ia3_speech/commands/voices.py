@@ -7,8 +7,6 @@ A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech correction
 data directory in an experiment, a pushed adapter, the files of `train --replay`.
 """
 
-import os
-
 from ia3_speech.adapters import registry
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns
@@ -43,7 +41,7 @@ def remove(name: str) -> None:
     """
     from ia3_speech.corrections.store import remove_voice
 
-    print(remove_voice(name, f"user {os.environ.get('SUDO_USER') or os.environ.get('USER', '-')}"))
+    print(remove_voice(name))
 
 
 COMMAND = {"list": list_stored, "remove": remove}

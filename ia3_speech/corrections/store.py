@@ -7,7 +7,6 @@ voices/anna/*.json        the state of its last job (serve/jobs.py)
 """
 
 import _thread
-import logging
 import shutil
 import threading
 from collections.abc import Iterator
@@ -20,8 +19,6 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json, read_summary
 from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.formatting import plural
-
-logger = logging.getLogger(__name__)
 
 VOICE = "voice.json"
 REMOVED = "removed"  # in VOICE, while a voice is being deleted
@@ -141,14 +138,13 @@ class Removal(NamedTuple):
         )
 
 
-def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
+def remove_voice(name: str, *, adapter: bool = True) -> Removal:
     """Delete everything that is stored of a voice; its training is interrupted.
 
     The voice is marked first, so that nothing more is stored in it, and its record is deleted last: after an
     interruption the rest still belongs to its owner, and another call deletes it.
 
     Args:
-        by: the person who deletes it, for the log.
         adapter: delete the adapter and its earlier versions. Otherwise, if the adapter is older than the
             voice, only the versions that were trained on corrections are deleted; the newest of the others
             takes the name again.
@@ -185,6 +181,4 @@ def remove_voice(name: str, by: str, *, adapter: bool = True) -> Removal:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
         (folder / VOICE).unlink()
         folder.rmdir()
-    removal = Removal(name, recordings, adapters, len(files) + bool(record))
-    logger.info("%s, by %s", removal, by)
-    return removal
+    return Removal(name, recordings, adapters, len(files) + bool(record))

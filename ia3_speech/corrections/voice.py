@@ -184,7 +184,7 @@ class Learnt:
     """The result of training on corrections."""
 
     kept: bool  # whether the new adapter is better, and therefore registered
-    comparison: str  # a sentence with the errors of both adapters
+    comparison: str  # the errors of both adapters, in words
     # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words); if there was
     # an adapter, also `general`: the errors of both on speech of other people, and its number of words
     summary: dict[str, Any]
@@ -277,8 +277,8 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     base_errors, errors = summary["base_errors"], summary["errors"]
     summary["missed"] = new_hotwords(earlier, missed_terms(words), base)
     comparison = (
-        f"in {plural(len(new), 'new correction')} it made {before} errors, adapters not trained on them make "
-        f"{after}; in all utterances the base makes {base_errors}, and those adapters {errors}"
+        f"errors on held-out utterances: {plural(len(new), 'new correction')} {before} → {after}; all "
+        f"utterances {base_errors} (base) → {errors}"
     )
     is_better = after < before and errors < base_errors
     if adapter and is_better:
@@ -288,7 +288,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
             measures = measure_all(prepare(base, options, str(folder)), others, options.normalize)
             counts.append(sum(measure.errors for measure in measures))
         summary["general"] = [*counts, sum(measure.words for measure in measures)]
-        comparison += f"; in speech of other people it made {counts[0]}, and the new one {counts[1]}"
+        comparison += f"; other people's speech {counts[0]} → {counts[1]}"
         is_better = counts[1] <= MAX_OUT_OF_DOMAIN_ERRORS * counts[0]
     return Learnt(is_better, comparison, summary)
 

@@ -12,6 +12,7 @@ authorized again there: while it waited, the voice may have been deleted, and be
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.state import Server
 
+logger = logging.getLogger(__name__)
 router = APIRouter(route_class=FormRoute)
 
 
@@ -139,7 +141,9 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     """Delete a voice, also while it learns, and the adapters that were made of it. An adapter that is older
     than the voice stays, unless an administrator's key deletes it."""
     name = known_voice(name, voice_names()) if client.admin else existing_voice(name, server, client)
-    for version in store.remove_voice(name, f"key {client.name}", adapter=client.admin).adapters:
+    removal = store.remove_voice(name, adapter=client.admin)
+    logger.info("%s, by key %s", removal, client.name)
+    for version in removal.adapters:
         server.forget(version)
     server.session.cached_gate.cache_clear()
     return {"id": name, "object": "voice", "deleted": True}

@@ -65,7 +65,7 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
 
     shutil.copy(audio, place / "again.wav")  # the same recording
     result = run_command("corrections", "add", "anna", place / "again.wav", "no cough")
-    assert result.out.startswith("anna: 1 correction taken, of which 1 replace an earlier text; 1 in all")
+    assert result.out.startswith("anna: 1 correction stored, 1 of them in place of an earlier text; 1 in all")
     assert stored() == {"0": "no cough"}
     listed = run_command("corrections", "list", "anna").out.splitlines()[1]
     assert listed.split(maxsplit=3) == [utterance.id, "0.5", "no", "no cough"]
@@ -141,15 +141,15 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
         corrections.learn_corrections("anna")
         return capsys.readouterr().out
 
-    assert "anna is not replaced" in learn(rate=1e-30)
+    assert "anna stays as it is" in learn(rate=1e-30)
     assert registry.registered_names() == ["anna"] and registry.file_contents(folder) == before
 
     monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 0.0)
     printed = learn()
-    assert "anna is not replaced" in printed and "; in speech of other people it made" in printed
+    assert "anna stays as it is" in printed and "; other people's speech " in printed
     monkeypatch.setattr(voice, "MAX_OUT_OF_DOMAIN_ERRORS", 1.1)
 
-    assert "anna is the new adapter now, and anna@1 the earlier one" in learn()
+    assert "anna is replaced by the new adapter; the old one is anna@1" in learn()
     assert registry.file_contents(registry.adapters_dir() / "anna@1") == before
     assert (folder / "hotwords.txt").read_text() == "metformin\n"
     old = {f"s{number % 2}-{number:02d}" for number in range(5)}  # the sixth was corrected

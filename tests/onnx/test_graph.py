@@ -92,6 +92,30 @@ def test_it_runs_without_torch(graph, speaker42, recordings):
     assert (done.stdout, done.stderr) == (f"{text}\nset()\n", "")
 
 
+def test_the_command_runs_without_torch(graph, speaker42, recordings, random_base):
+    """With the same text as PyTorch; options that a graph does not have are refused."""
+    script = (
+        "import sys; from ia3_speech.commands import run\n"
+        "try: run('transcribe', sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    words = ["--engine", "onnx", "--adapter", "speaker42", str(recordings[0])]
+
+    def ended(*options: str) -> tuple[str, str]:
+        line = [sys.executable, "-c", script, *options, *words]
+        done = subprocess.run(line, capture_output=True, text=True)
+        return done.stdout, done.stderr
+
+    expected = load(random_base, adapter="speaker42", search="greedy").transcribe(recordings[0]).text
+    assert ended("--base", str(graph)) == (f"{expected}\n0 False\n", "")
+    for options, message in (
+        (("--base", str(graph), "--search", "beam"), "--search has no effect with --engine onnx"),
+        (("--base", str(graph), "--dtype", "int8"), "--dtype has no effect with --engine onnx"),
+        ((), "--engine onnx needs the folder of a graph as --base"),
+    ):
+        assert message in ended(*options)[1]
+
+
 def test_onnx_runtimes_own_adapter(graph, speaker42, tmp_path, run_command):
     file = tmp_path / "speaker42.onnx_adapter"
     done = run_command("export", "--format", "onnx_adapter", "--adapter", "speaker42", "--out", file)

@@ -32,7 +32,7 @@ from ia3_speech.decoding.recognizer import Candidates
 from ia3_speech.inputs import provenance
 from ia3_speech.routing.gate import utterance_point
 from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, write_rule
-from ia3_speech.routing.router import make_gate
+from ia3_speech.routing.router import MAX_ADAPTERS, SURE, make_gate
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
@@ -41,7 +41,7 @@ from ia3_speech.session import Session, load
 KINDS = ("accent", "orders", "telephone", "notes")
 SETS = ("dev", "replay", "test", "unseen")
 CHUNK, BATCH = 40, 4  # utterances that are read, and recognised, at a time
-WAYS = ("gate", "confidence", "left out", "guard")
+WAYS = ("gate", "confidence", "left out", "guard", "guard, gate first")
 BROAD = 10.0  # deviations, in units of 1 / the input's deviation, of the prior of the base's rule
 SPREAD = 0.5  # the same for the prior of an adapter's rule
 
@@ -110,7 +110,8 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
                 record["gate"] = {kind: round(float(log_odds[kind][n]), 4) for kind in KINDS}
                 record["auto"] = {kind: int(chosen[kind][n]) for kind in KINDS}
                 for system, each in systems.items():
-                    recognition = each.recognition(next(rows), 0, wave, True)
+                    hypothesis = each.search(np.asarray(row := next(rows)))
+                    recognition = each.recognition(row, hypothesis, 0, wave, True)
                     confidences = [round(word.confidence, 5) for word in recognition.words]
                     record[system] = {"text": recognition.text, "confidences": confidences}
                 records.append(json.dumps(record, ensure_ascii=False) + "\n")
@@ -181,7 +182,23 @@ def chosen(lines: Sequence[dict], kind: str, of_kind: dict[str, Rule]) -> dict[s
     inputs = observations(lines, kind).inputs
     ways = {"gate": np.array([line["auto"][kind] == 1 for line in lines])}
     ways["confidence"] = inputs[:, INPUTS.index("log_confidence")] > 0
-    return ways | {name: rule.log_odds(inputs) > 0 for name, rule in of_kind.items()}
+    ways |= {name: rule.log_odds(inputs) > 0 for name, rule in of_kind.items()}
+    sure, gate = is_sure(lines, kind), inputs[:, INPUTS.index("gate")]
+    return ways | {"guard, gate first": np.where(sure, gate > 0, ways["guard"])}
+
+
+def is_sure(lines: Sequence[dict], kind: str) -> np.ndarray:
+    """Whether the gate is sure of each utterance, so that one row is enough."""
+    return np.abs([line["gate"][kind] for line in lines]) >= np.log(SURE / (1 - SURE))
+
+
+def chosen_among_all(lines: Sequence[dict], of_kinds: dict[str, dict[str, Rule]]) -> np.ndarray:
+    """(utterances,): what a guarded `auto` chooses for each, the number of a kind from 1 on; 0: the base."""
+    scores = [of_kinds[kind]["guard"].log_odds(observations(lines, kind).inputs) for kind in KINDS]
+    gates = np.array([[line["gate"][kind] for kind in KINDS] for line in lines])
+    likeliest = np.argsort(np.argsort(-gates, 1), 1) < MAX_ADAPTERS
+    scores = np.where(likeliest, np.stack(scores, 1), -np.inf)
+    return np.insert(scores, 0, 0.0, axis=1).argmax(1)
 
 
 def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
@@ -213,6 +230,12 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
             row.append(relative(counts, way, "oracle", unseen_voice, speakers) if kind == "notes" else None)
             row += [relative(counts, way, "base", rows, speakers) for rows in parts]
             shares.append(row)
+    everything = np.stack([counts["base"], *(observations(lines, k).errors[:, 1] for k in KINDS)], 1)
+    right = np.array([KINDS.index(corpus) + 1 if corpus in KINDS else 0 for corpus in corpora])
+    columns = {"base": 0, "oracle": right, "guard": chosen_among_all(lines, of_kinds)}
+    counts = {name: everything[np.arange(len(lines)), column] for name, column in columns.items()}
+    row = ["auto", "guard", relative(counts, "guard", "oracle", ~general, speakers), None]
+    shares.append([*row, *(relative(counts, "guard", "base", rows, speakers) for rows in parts[:2]), None])
     head = ["adapter", "chosen by", "of the oracle's gain %", "… unseen voices %"]
     head += [f"change on {name} %" for name in ("general speech", "unseen corpora", "other kinds")]
     heads = [head, ["adapter", "speech", "utterances", "base", "adapter", "oracle", *WAYS]]
@@ -220,6 +243,10 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
     weights = [[kind, *(f"{w:+.2f}" for w in of_kinds[kind]["guard"].weights)] for kind in KINDS]
     weights.append(["base", *(f"{w:+.2f}" for w in base_rule(sets["dev"], KINDS).weights)])
     tables.append(markdown_table(["rule", "constant", *INPUTS], weights))
+    one_row = [
+        [k, *(Rate(is_sure(lines, k)[rows].mean()) for rows in (corpora == k, general))] for k in KINDS
+    ]
+    tables.append(markdown_table(["the gate is sure of", "its own speech %", "general speech %"], one_row))
     for head, table in zip(heads, (shares, rates), strict=True):
         records += [dict(zip(head, map(str, row), strict=True)) for row in table]
     record = provenance()
