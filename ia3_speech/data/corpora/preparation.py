@@ -86,7 +86,7 @@ def divide(
                 f"test, and train and test must occur; or leave the column out)"
             )
     elif is_few(utterances):
-        print("less than five minutes: train and test hold all of it, and cross-validation evaluates the adapter")
+        print("less than five minutes: train and test hold all of it; cross-validation evaluates the adapter")
         return {"train": [*utterances], "test": [*utterances]}
     else:
         test = held_out("test", utterances, TEST_SHARE)
