@@ -154,12 +154,10 @@ def hotwords_of(options: SearchOptions) -> "list[Hotword]":
     return read_hotwords(options.hotwords)
 
 
-def make_search(
-    options: SearchOptions, base: "Base", language: str | None = None
-) -> tuple[Search, dict[str, Any]]:
+def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
     """The search, and its record for decode.json: method, model and weights of a beam search, hot words. The
-    language model may be in the base's folder. `language`: that a Whisper base's adapter records. Raises
-    UserError if the options contradict each other, or the language model cannot be used."""
+    language model may be in the base's folder. Raises UserError if the options contradict each other, or the
+    language model cannot be used."""
     options.check()
     if "language" in base.abilities:
         weights = (options.lm_weight, options.word_score, options.unknown_word_score)
@@ -167,7 +165,7 @@ def make_search(
             base.require("a language model")
         beam_size = options.beam_size or (5 if options.search == "beam" else 1)
         terms = [term.text for term in hotwords_of(options)]
-        return base.search_for(language, beam_size, terms)
+        return base.search_for(beam_size, terms)
     if options.hotwords is not None:
         base.require("hot words")
     hotwords = options.hotwords  # a base has no hot words

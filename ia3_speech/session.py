@@ -93,9 +93,7 @@ class Session:
 
             self.settings["test_time"] = Suta(test_time, cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
-        self.stored_search = lru_cache(MAX_SEARCHES)(
-            lambda folder, _, language: stored_search(search, base, folder, language)
-        )
+        self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
         self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
 
     def recognizer(
@@ -134,7 +132,9 @@ class Session:
         search, record = self.search(spec)
         scaling = self.find_scaling(spec, record, lenient=external)
         if "language" in self.base.abilities:
+            language = language or self.base.language or language_of(spec)
             search = search.prompted([term.text for term in hotwords], language)
+            record = record | {"language": search.language}
         elif hotwords:
             from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch
 
@@ -198,10 +198,9 @@ class Session:
         channels have the base's search."""
         folder = spec.terms[0].folder if len(spec.terms) == 1 else None
         files = [file for name in SEARCH_FILES if folder and (file := folder / name).is_file()]
-        language = language_of(spec) if "language" in self.base.abilities else None
-        if not files and not language:
+        if not files:
             return self.default_search
-        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files), language)
+        return self.stored_search(folder, tuple(file.stat().st_mtime_ns for file in files))
 
     @cached_property
     def default_search(self) -> "tuple[Search, dict[str, Any]]":
@@ -347,14 +346,6 @@ def load(
     if bank:  # each of its adapters may have another scaling
         recognizer = replace(recognizer, scaling=scaling)
     return Transcriber(recognizer, post_process, channels == "split", session, guard)
-
-
-def stored_search(
-    options: SearchOptions, base: "Base", folder: Path | None, language: str | None
-) -> "tuple[Search, dict[str, Any]]":
-    """The search of an adapter: the options, then what is registered in its folder, then its language."""
-    options = options.complete(folder) if folder else options
-    return make_search(options, base, language)
 
 
 def language_of(spec: AdapterSpec) -> str | None:

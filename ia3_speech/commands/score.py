@@ -31,7 +31,7 @@ from ia3_speech.scoring import sentences
 from ia3_speech.scoring.ctm import CONFIDENCES
 from ia3_speech.scoring.error_rates import ErrorRates, rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files
-from ia3_speech.scoring.record import Result, identify
+from ia3_speech.scoring.record import Result, identify, load_json
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
 from ia3_speech.scoring.sentences import MARK
 from ia3_speech.scoring.significance import REPLICATIONS
@@ -96,8 +96,7 @@ def main(
         if path and not path.is_file():  # `Inputs` would treat it as not given
             raise UserError(f"{flag}: {path}: no such file")
     if normalize is None:
-        decoded = decode_dir / "decode.json"
-        normalize = read_json(decoded).get("scoring", "ctc") if decoded.is_file() else "ctc"
+        normalize = load_json(decode_dir / "decode.json", None).get("scoring", "ctc")
         if normalize == "english":
             print("both sides normalised by Whisper's English normaliser, as for all Whisper bases")
     directory = read_data_directory(data, wav=False, spk_sort=False)

@@ -105,10 +105,11 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
             registry.register(adapter, name, keep=first.record["corpus"] in corpora, search_files=stored)
             print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
-    entries = load_json(record, None)
-    entries.pop(name, None)  # the newest is the last
+    before = load_json(record, None)
     entry = {"system": system.name, "speaker": speaker, "set": first.set, "refused": refused}
-    write_json(record, entries | {name: entry | chosen._asdict()})
+    entries = {other: before[other] for other in before if other != name} | {name: entry | chosen._asdict()}
+    if [*entries.items()] != [*before.items()]:  # the newest is the last
+        write_json(record, entries)
     if refused and not of_speaker:
         print(f"note: {refused}")
 

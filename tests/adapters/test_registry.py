@@ -64,9 +64,6 @@ def test_a_name_never_leads_out_of_the_store(name):
         assert len(good) <= 64 and "/" not in good and good[0] != "."
 
 
-# ---- where the registry is
-
-
 # ---- look-up
 
 
@@ -182,6 +179,3 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
     assert [process.communicate()[1] for process in processes] == [""] * 3
     assert seen and registry.file_contents(registry.adapters_dir() / "a") in wanted
     assert files(registry.adapters_dir()) == [".lock", "a"]
-
-
-# ---- removing

@@ -358,9 +358,6 @@ def test_split(many, tmp_path, capsys, by, fraction, taken):
     assert out.splitlines()[1] == f"{part}" and abs(len(part) - taken) <= 6
 
 
-# ---- the command ----
-
-
 # ---- damaged directories go through every command: refused in words or put right, never half
 
 MORE_TABLES = {

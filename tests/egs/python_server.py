@@ -89,6 +89,8 @@ def run(words: list[str], environment: dict[str, str], folder: str) -> int:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if hub := sys.modules.get("huggingface_hub.constants"):  # it reads the environment when it is imported
+        hub.HF_HUB_OFFLINE = environment.get("HF_HUB_OFFLINE") == "1"
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         stream = io.TextIOWrapper(io.FileIO(number, "w" if number else "r", closefd=False))
         stream.reconfigure(line_buffering=True)

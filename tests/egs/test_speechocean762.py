@@ -14,7 +14,7 @@ def test_the_recipe_fetches_and_goes_on(run_recipe, tmp_path):
         tar.add(corpus, "speechocean762")
     options = ("--download", "fetched", "--stop-stage", "1", "--work-dir", "work", "--size", "small")
     with serve({"/101/speechocean762.tar.gz": (tmp_path / "speechocean762.tar.gz").read_bytes()}) as address:
-        done = run_recipe("speechocean762", *options, cwd=tmp_path, OPENSLR=address)
+        done = run_recipe("speechocean762", *options, cwd=tmp_path, OPENSLR=address, HF_HUB_OFFLINE="0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
         f"{tmp_path}/fetched/speechocean762: unpacked (sha256 of speechocean762.tar.gz: "

@@ -39,7 +39,7 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_bas
     name = "my_notes__Anna_s_"
     assert f"my notes (Anna's) is called {name} below data/ and exp/\n" in done.stdout
     assert stages[:2] == [f"stage 1, prepare {name}", f"stage 2, validate {name}"] and len(stages) == 3
-    assert "    less than five minutes: train and test are all of it" in done.stdout
+    assert "    less than five minutes: train and test hold all of it" in done.stdout
     assert len(read_data_directory(clone / "egs/clinic/data" / name / "train").speakers) == 4
     (tmp_path / "terms.txt").write_text("seven\n")
     done = run_recipe(str(clone / "egs/clinic"), *options, "--hotwords", str(tmp_path / "terms.txt"))

@@ -228,6 +228,3 @@ def test_a_conformers_ffn_is_both_networks_and_its_output_is_scaled_before_the_h
         last = model.get_submodule(inner.target.module)
         x = noise(3, last.in_features)
         close(last(x), linear(x * inner.l, last.weight, last.bias) * outer.l)
-
-
-# ---- architectures that are not in the table

@@ -74,7 +74,7 @@ def test_what_augmentation_allows_to_be_computed_once(tiny_base, options, depth)
 def test_bases_that_are_none(tiny_model, processor, tmp_path):
     with pytest.raises(BaseError, match="no base 'nobody/nothing'"):
         load_base("nobody/nothing")
-    with pytest.raises(BaseError, match="holds no CTC model"):
+    with pytest.raises(BaseError, match="holds no recogniser"):
         load_base(tmp_path)
     with pytest.raises(BaseError, match="`dtype` is 'int4'"):
         load_base(tmp_path, dtype="int4")

@@ -26,7 +26,7 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
         out: where the data directories go
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: wav.scp may hold shell commands; those of train and dev are run, to measure the audio
-        base: whose maximum input duration counts, and which aligns text and audio
+        base: whose maximum input duration counts, and which aligns text and audio (mini, if it is a Whisper)
     """
     layout = kaldi if kaldi.is_kaldi(corpus) else csv_folder
     layout.prepare(corpus, out, size, allow_pipes)
@@ -34,9 +34,14 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
     from ia3_speech.training.segmentation import segment_data_directory
 
     loaded = load_base(base)
+    maximum = loaded.maximum_seconds
+    if "segmentation" not in loaded.abilities:  # a Whisper base
+        loaded = load_base("mini")
     ids = [read_data_directory(out / name, allow_pipes=allow_pipes).utterances for name in ("train", "test")]
     for data in filter(Path.is_dir, (out / "train", out / "dev")):
-        count, result = segment_data_directory(data, data, loaded, allow_pipes=allow_pipes)
+        count, result = segment_data_directory(
+            data, data, loaded, max_seconds=maximum, allow_pipes=allow_pipes
+        )
         if count:
             print(f"{data}: {result}")
     if ids[0] == ids[1]:  # less than five minutes, judged by folds

@@ -165,13 +165,13 @@ def base_rule(dev: Sequence[dict], kinds: Sequence[str]) -> Rule:
 
 def rules(sets: dict[str, list[dict]]) -> dict[str, dict[str, Rule]]:
     """For each kind the rule "left out", which has seen nothing of it, and the rule of `train`."""
-    found = {}
+    by_adapter = {}
     for kind in KINDS:
         prior = base_rule(sets["dev"], [other for other in KINDS if other != kind])
-        own = [line for line in sets["dev"] if line["corpus"] == kind]
-        fitted = fit_rule([observations(own, kind), observations(sets["replay"], kind)], prior)
-        found[kind] = {"left out": prior, "guard": fitted}
-    return found
+        speech = [line for line in sets["dev"] if line["corpus"] == kind]
+        fitted = fit_rule([observations(speech, kind), observations(sets["replay"], kind)], prior)
+        by_adapter[kind] = {"left out": prior, "guard": fitted}
+    return by_adapter
 
 
 # ---- tables

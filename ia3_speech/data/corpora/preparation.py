@@ -86,14 +86,14 @@ def divide(
                 f"test, and train and test must occur; or leave the column out)"
             )
     elif is_few(utterances):
-        print("less than five minutes: train and test are all of it, and adaptation is evaluated by folds")
+        print("less than five minutes: train and test hold all of it; cross-validation evaluates the adapter")
         return {"train": [*utterances], "test": [*utterances]}
     else:
         test = held_out("test", utterances, TEST_SHARE)
         sets = {u.id: "test" if u.id in test else "train" for u in utterances}
     divided = {name: [u for u in utterances if sets[u.id] == name] for name in SETS}
     if not divided["dev"] and is_few(divided["train"]):
-        print("less than five minutes of train: folds take the place of dev")
+        print("less than five minutes of train: cross-validation takes the place of dev")
         del divided["dev"]
     elif not divided["dev"]:
         dev = held_out("dev", divided["train"], DEV_SHARE)

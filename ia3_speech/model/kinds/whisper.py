@@ -269,13 +269,10 @@ class Whisper(Base):
     def greedy(self) -> "Generation":
         return Generation(self, self.language or "en")
 
-    def search_for(
-        self, language: str | None, beam_size: int, terms: Sequence[str] = ()
-    ) -> tuple["Generation", dict[str, Any]]:
-        """The search, and its record for decode.json; `terms` become the prompt. `language`: an adapter's."""
-        search = Generation(self, self.language or language or "en", beam_size).prompted(terms)
-        record = {"search": "beam" if beam_size > 1 else "greedy"}
-        record |= {"language": search.language, "task": self.task}
+    def search_for(self, beam_size: int, terms: Sequence[str] = ()) -> tuple["Generation", dict[str, Any]]:
+        """The search, and its record for decode.json; `terms` become the prompt."""
+        search = dataclasses.replace(self.greedy, beam_size=beam_size).prompted(terms)
+        record = {"search": "beam" if beam_size > 1 else "greedy", "task": self.task}
         return search, record | ({"prompt": search.prompt} if terms else {})
 
     @torch.no_grad()

@@ -172,7 +172,7 @@ def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     csv_folder.prepare(make_corpus(tmp_path / "mine", plain(20)), tmp_path / "out")
     train, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "test"))
     assert len(train) == 20 and [u.id for u in train] == [u.id for u in test]
-    assert not (tmp_path / "out/dev").exists() and "evaluated by folds" in capsys.readouterr().out
+    assert not (tmp_path / "out/dev").exists() and "cross-validation evaluates" in capsys.readouterr().out
     lines = plain(20)
     split = [f"{line},{'split' if not n else 'test' if n > 15 else 'train'}" for n, line in enumerate(lines)]
     csv_folder.prepare(make_corpus(tmp_path / "divided", split), tmp_path / "other")
