@@ -25,6 +25,7 @@ REMOVED = "removed"  # in VOICE, while a voice is being deleted
 LOCK_SECONDS = 3.0  # a writer waits for another writer
 REMOVAL_SECONDS = 60.0  # a removal waits for the end of the training that it interrupts
 POLL_SECONDS = 0.2  # between two checks whether the voice is being deleted
+REPEAT_SECONDS = 5.0  # after which an interruption is repeated: a library may swallow the exception
 NOBODY = "-"  # the owner of voices of clients without a key
 
 
@@ -109,7 +110,8 @@ def interrupted_by_removal(name: str) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(POLL_SECONDS):
             if voice_record(name).get(REMOVED):
-                return _thread.interrupt_main()
+                _thread.interrupt_main()
+                ended.wait(REPEAT_SECONDS)
 
     if threading.current_thread() is threading.main_thread():
         threading.Thread(target=watch, daemon=True).start()
