@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from ia3_speech.lm.hotword_search import Hotword
     from ia3_speech.model.base import Base
     from ia3_speech.model.hypotheses import Search
-    from ia3_speech.routing.gate import GaussianGate
-    from ia3_speech.routing.guard import Guard
+    from ia3_speech.routing.router import Gates
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ class Session:
             self.settings["test_time"] = Suta(test_time, cache)
         # A changed file makes a new search or gate: the last argument holds the modification times.
         self.stored_search = lru_cache(MAX_SEARCHES)(lambda f, _: make_search(search.complete(f), base))
-        self.cached_gate = lru_cache(MAX_GATES)(lambda spec, _: gate_of(spec, base))
+        self.cached_gates = lru_cache(MAX_GATES)(lambda spec, _: gates_of(spec, base))
 
     def recognizer(
         self,
@@ -121,7 +120,8 @@ class Session:
                 f"{spec or 'the base'}: {self.attached} was loaded for all requests (its method has no bank; "
                 f"leave it out of load)"
             )
-        spec = replace(spec, guard=self.is_guarded(spec))
+        if not (spec.choice and spec.guard is None):  # then an adapter's own rule decides, piece by piece
+            spec = replace(spec, guard=self.is_guarded(spec))
         if spec.choice or spec.guard:
             return self.routed_recognizer(spec, compute, hotwords, language)
         external = compute is not None
@@ -153,10 +153,10 @@ class Session:
         def recognizer_of(chosen: AdapterSpec) -> Recognizer:
             return self.recognizer(chosen, compute=compute, hotwords=hotwords, language=language)
 
-        chosen, gate, guards = self.gate(spec)
+        gates = self.gates(spec)
         if compute is None:
             usable = []
-            for term in chosen.terms:  # errors are reported before any audio is recognised
+            for term in gates.spec.terms:  # errors are reported before any audio is recognised
                 try:
                     recognizer_of(AdapterSpec((term,)))
                     usable.append(term)
@@ -164,11 +164,11 @@ class Session:
                     if not spec.all_registered:
                         raise
                     logger.warning("%s: is not chosen: %s", term.name, error)
-            if len(usable) < len(chosen.terms):
-                chosen, gate, guards = self.gate(replace(spec, terms=tuple(usable)))
-        router, base = Router(chosen, gate, recognizer_of, guards), recognizer_of(BASE_ALONE)
-        rows = router.rows
-        return replace(base, spec=chosen, router=router, batch_seconds=base.batch_seconds / rows)
+            if len(usable) < len(gates.spec.terms):
+                gates = self.gates(replace(spec, terms=tuple(usable)))
+        router, base = Router(gates, recognizer_of), recognizer_of(BASE_ALONE)
+        seconds = base.batch_seconds / router.rows
+        return replace(base, spec=gates.spec, router=router, batch_seconds=seconds)
 
     def is_guarded(self, spec: AdapterSpec) -> bool:
         """Whether a request is guarded. Raises UserError if its user asks for a guard that is impossible."""
@@ -223,12 +223,12 @@ class Session:
                 raise
             return None
 
-    def gate(self, spec: AdapterSpec) -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":
-        """As `routing.router.make_gate`; read again when the file of an adapter's gate or guard has
+    def gates(self, spec: AdapterSpec) -> "Gates":
+        """As `routing.router.make_gates`; read again when the file of an adapter's gate or guard has
         changed."""
         files = [term.folder / name for term in spec.terms for name in (GATE, GUARD)]
         stamps = tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files)
-        return self.cached_gate(spec, stamps)
+        return self.cached_gates(spec, stamps)
 
 
 def load(
@@ -355,10 +355,10 @@ def language_of(spec: AdapterSpec) -> str | None:
     return languages.pop() if len(languages) == 1 else None
 
 
-def gate_of(spec: AdapterSpec, base: "Base") -> "tuple[AdapterSpec, GaussianGate | None, list[Guard]]":
-    from ia3_speech.routing.router import make_gate
+def gates_of(spec: AdapterSpec, base: "Base") -> "Gates":
+    from ia3_speech.routing.router import make_gates
 
-    return make_gate(spec, base)
+    return make_gates(spec, base)
 
 
 def warn_of_unused_searches(spec: AdapterSpec, options: SearchOptions) -> None:

@@ -25,11 +25,13 @@ from ia3_speech.adapters.card import (
     base_name,
     card_of,
     is_biometric,
+    may_identify,
     set_name,
 )
 from ia3_speech.adapters.record import (
     CARD,
     FILES,
+    GATE,
     METADATA,
     OWN_WEIGHTS,
     PEFT_CONFIG,
@@ -122,9 +124,10 @@ def push(
 
 
 def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = None) -> None:
-    """Copy the files of an adapter that may leave this machine, or enter it: no language model and no hot
-    words; from the record of its training only numbers and PUBLIC entries; with the card of an adapter
-    `name`. A second copy changes nothing. Raises AdapterError if the adapter is damaged."""
+    """Copy the files of an adapter that may leave this machine, or enter it: no language model, no hot words,
+    nothing by which a person is recognised; from the record of its training only numbers and PUBLIC entries;
+    with the card of an adapter `name`. A second copy changes nothing. Raises AdapterError if the adapter is
+    damaged."""
     record = read_record(folder) if (folder / METADATA).exists() else {"base": peft_base(folder) or ""}
     local, training = record.get("base", ""), record.get("training", {})
     record |= {"base": base or (base_name(local) if local else "")}
@@ -133,8 +136,11 @@ def copy_publishable(folder: Path, copies: Path, name: str, base: str | None = N
         record["training"] = {key: training[key] for key in training if key in numbers or key in PUBLIC}
         if data := training.get("data"):
             record["training"]["dataset"] = set_name(data)
+    is_voice_print = may_identify(record)  # the person agreed to its use here, not elsewhere
+    if is_voice_print:
+        del record["gate"]
     for file in FILES:
-        if (folder / file).is_file():
+        if (folder / file).is_file() and not (file == GATE and is_voice_print):
             shutil.copyfile(folder / file, copies / file)
     if (copies / METADATA).exists():
         write_record(copies, record)

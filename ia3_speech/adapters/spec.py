@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.card import is_biometric
+from ia3_speech.adapters.card import is_biometric, may_identify
 from ia3_speech.adapters.record import read_summary, recorded_base
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.errors import AdapterError, UnknownAdapter, UserError
@@ -72,9 +72,10 @@ class AdapterSpec:
 
     def guarded(self, guard: bool | None) -> "AdapterSpec":
         """This spec with the user's wish for a guard. Without a wish (None), only a registered adapter may
-        have one."""
+        have one, and those that auto chooses from."""
         registered = self.is_single and self.terms[0].folder.parent == registry.adapters_dir()
-        return replace(self, guard=False if guard is None and not registered else guard)
+        may_have = registered or self.choice == AUTO
+        return replace(self, guard=False if guard is None and not may_have else guard)
 
     @property
     def folders(self) -> list[Path]:
@@ -252,8 +253,8 @@ def parse_choice(
         if not (terms := tuple((registered or choosable_adapters)())):
             raise UnknownAdapter(
                 f"{text}: no adapter to choose from is registered in {registry.adapters_dir()} "
-                f"(ia3-speech adapters register FOLDER NAME; a person's adapter is chosen only by name: "
-                f"{AUTO}:speaker42)"
+                f"(ia3-speech adapters register FOLDER NAME; a person's adapter is chosen only by name, "
+                f"{AUTO}:speaker42, or if they agreed: ia3-speech adapters gate NAME --identify yes)"
             )
         return AdapterSpec(terms, choice, all_registered=True)
     specs = [parse_sum(name.strip(), find, unknown) for name in names.split(",") if name.strip()]
@@ -263,10 +264,12 @@ def parse_choice(
 
 
 def choosable_adapters() -> list[Term]:
-    """All registered adapters except earlier versions (NAME@1) and adapters of a single person."""
+    """All registered adapters except earlier versions (NAME@1), and adapters of people who did not agree to
+    be recognised by their voice."""
     names = [name for name in registry.registered_names() if "@" not in name]
     terms = [term_at(name, registry.adapters_dir() / name) for name in names]
-    return [term for term in terms if not is_biometric(read_summary(term.folder))]
+    records = {term: read_summary(term.folder) for term in terms}
+    return [term for term, record in records.items() if not is_biometric(record) or may_identify(record)]
 
 
 def find_registered(name: str) -> Term | None:

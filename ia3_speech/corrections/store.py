@@ -2,13 +2,15 @@
 
 corrections/anna/         the recordings and their texts (voice.py), beside the registry
 corrections/.anna.lock    held by a process that writes there or learns
-voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings
+voices/anna/voice.json    owner, date of consent, whether the adapter was made of the recordings, and the date
+                          from which `auto` may recognise the person by their voice
 voices/anna/*.json        the state of its last job (serve/jobs.py)
 """
 
 import _thread
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,8 @@ from typing import Any, NamedTuple
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import read_json, read_summary
+from ia3_speech.adapters.card import may_identify, update_card
+from ia3_speech.adapters.record import GATE, read_json, read_summary, write_record
 from ia3_speech.errors import StoreLocked, UserError
 from ia3_speech.formatting import plural
 
@@ -41,7 +44,8 @@ def voice_folder(name: str) -> Path:
 
 def voice_record(name: str) -> dict[str, Any]:
     """owner (the name of a key, or None), consent (date), made (whether its adapter was made on the page),
-    removed (whether it is being deleted); empty for an adapter that has not begun there."""
+    identify (date of the consent to be recognised, or None), removed (whether it is being deleted); empty for
+    an adapter that has not begun there."""
     file = None if registry.name_fault(name) else voice_folder(name) / VOICE
     return read_json(file) if file and file.is_file() else {}
 
@@ -61,6 +65,37 @@ def versions_of(name: str) -> list[str]:
     """The registered names of the adapter and its earlier versions, even damaged ones, sorted."""
     folders = registry.adapters_dir().glob("*")
     return sorted(folder.name for folder in folders if registry.VERSION.sub("", folder.name) == name)
+
+
+def now() -> str:
+    """The time in UTC: 2026-01-31T12:00:00Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def agreed(name: str) -> bool:
+    """Whether the person of a voice agreed that `auto` recognises them, on the page or by `adapters gate`."""
+    by_adapter = may_identify(read_summary(registry.adapters_dir() / name))
+    return by_adapter or bool(voice_record(name).get("identify"))
+
+
+def agree(name: str, agrees: bool) -> None:
+    """Store in a voice's record whether the person agrees that `auto` recognises them. If not, delete what
+    they are recognised by, of earlier versions of the adapter too. Raises StoreLocked."""
+    with only_writer(name):
+        if record := voice_record(name):
+            atomic.write_json(voice_folder(name) / VOICE, record | {"identify": now() if agrees else None})
+        if not agrees:
+            delete_voice_prints(name)
+
+
+def delete_voice_prints(name: str) -> None:
+    with registry.without_writers():
+        for version in versions_of(name):
+            folder = registry.adapters_dir() / version
+            if may_identify(record := read_summary(folder)):
+                (folder / GATE).unlink(missing_ok=True)
+                write_record(folder, {key: value for key, value in record.items() if key != "gate"})
+                update_card(folder, version)
 
 
 def is_stored(name: str) -> bool:
@@ -176,6 +211,7 @@ def remove_voice(name: str, *, adapter: bool = True) -> Removal:
             with suppress(registry.UnknownAdapter):  # damaged
                 registry.remove(version)
             shutil.rmtree(registry.adapters_dir() / version, ignore_errors=True)
+        delete_voice_prints(name)  # of the adapters that stay
         if name in adapters and (earlier := versions_of(name)):
             registry.rename(max(earlier, key=lambda version: (len(version), version)), name)
         files = [file for file in folder.iterdir() if file.name != VOICE]

@@ -4,6 +4,7 @@ cross-validation prefers it.
 
 import hashlib
 import io
+import logging
 import shutil
 import sys
 import threading
@@ -18,7 +19,7 @@ from ia3_speech import atomic
 from ia3_speech.adapters import record, registry
 from ia3_speech.adapters.card import adapter_labels
 from ia3_speech.cli import CONFIGURATIONS
-from ia3_speech.corrections.store import interrupted_by_removal, only_writer, store_of
+from ia3_speech.corrections.store import agreed, interrupted_by_removal, only_writer, store_of
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ia3_speech.model.base import Base
+
+logger = logging.getLogger(__name__)
 
 OUT_OF_DOMAIN = Path(__file__).parents[1] / "out_of_domain/librispeech_dev"  # speech of other people
 OUT_OF_DOMAIN_STEP = 3  # every third of its 30 utterances is decoded: a minute, of six readers
@@ -185,8 +188,9 @@ class Learnt:
 
     kept: bool  # whether the new adapter is better, and therefore registered
     comparison: str  # the errors of both adapters, in words
-    # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words); if there was
-    # an adapter, also `general`: the errors of both on speech of other people, and its number of words
+    # Of `few_minutes.train_on_few`, with `missed` (see `missed_terms`; without known hot words) and `unlike`
+    # (utterances that may be of another person); if there was an adapter, also `general`: the errors of both
+    # on speech of other people, and its number of words
     summary: dict[str, Any]
     earlier: str | None = None  # the new name of the earlier adapter, if the new one took its name
 
@@ -195,7 +199,8 @@ def learn_voice(
     name: str, base: str | None = None, start: str | None = NEAREST, epochs: int | None = None
 ) -> Learnt:
     """Adapt again to all recordings of a name (see `ia3-speech corrections learn --help`). If no adapter has
-    the name, the first adapter is registered if it makes fewer errors than the base.
+    the name, the first adapter is registered if it makes fewer errors than the base. An adapter of another
+    base is replaced if the new one makes fewer errors than its base, and than the old one on the old base.
 
     Args:
         base: the base to adapt; None: the adapter's base, mini for a new adapter.
@@ -208,7 +213,10 @@ def learn_voice(
         start = str(registered(start))  # as a name, the working directory would be searched first
     with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
-        new = new_to(adapter, corrections) if adapter else {utterance.id for utterance in corrections}
+        moves = adapter is not None and is_of_another_base(adapter, base)
+        new = {utterance.id for utterance in corrections}
+        if adapter and not moves:
+            new = new_to(adapter, corrections)
         if not new:
             raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
         try:
@@ -218,7 +226,14 @@ def learn_voice(
             changes = {"init_adapter": start, "labels": labels} | ({"epochs": epochs} if epochs else {})
             base = base or (adapter and record.recorded_base(adapter)) or "mini"
             options = few_options(base, work / "data", work / "exp", **changes)
-            learnt = train_and_compare(adapter, options, new)
+            learnt = train_and_compare(None if moves else adapter, options, new)
+            if moves:
+                learnt = compare_with_old_base(adapter, learnt, corrections, options)
+            if learnt.kept and agreed(name):
+                from ia3_speech.model.base import load_base
+                from ia3_speech.routing.gate import add_gate
+
+                add_gate(work / "exp/adapter", load_base(base), corrections, name, identify=True)
             if learnt.kept:
                 missed = learnt.summary["missed"]
                 earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
@@ -228,6 +243,36 @@ def learn_voice(
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def is_of_another_base(adapter: Path, base: str | None) -> bool:
+    """Whether an adapter was trained on another base than this."""
+    from ia3_speech.model.base import load_base
+
+    if base in (None, record.recorded_base(adapter)):
+        return False
+    return not record.same_base(record.read_record(adapter)["fingerprint"], load_base(base).fingerprint)
+
+
+def compare_with_old_base(
+    adapter: Path, learnt: Learnt, corrections: Sequence[Utterance], options: TrainingOptions
+) -> Learnt:
+    """What was learnt on a new base; it is kept only if its WER is below that of the adapter on its old base,
+    on the same held-out utterances: by its record, or folds are trained again there. If the old base is gone,
+    only the new base is compared."""
+    from ia3_speech.training.few_minutes import train_on_few
+
+    old, training = record.recorded_base(adapter), record.read_record(adapter).get("training", {})
+    is_recorded = "folds" in training and {*training.get("trained_on", ())} == {*learnt.summary["trained_on"]}
+    if not is_recorded or new_to(adapter, corrections):
+        try:
+            training = train_on_few(replace(options, base=old, out=options.out.with_name("exp_old")))
+        except UserError as error:
+            return replace(learnt, comparison=f"{learnt.comparison}; the old base can't be used: {error}")
+    errors, words = training["errors"], training["words"]
+    is_better = learnt.kept and learnt.summary["errors"] / learnt.summary["words"] < errors / words
+    comparison = f"{learnt.comparison}; on the old base {errors} of {words} words"
+    return replace(learnt, kept=is_better, comparison=comparison)
 
 
 def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOptions:
@@ -257,6 +302,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[str]) -> Learnt:
     """Train, and compare with the old adapter (else the start or the base), and on all with the base."""
     from ia3_speech.model.base import load_base
+    from ia3_speech.routing.people import unlike_the_others
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_minutes import prepare, train_on_few
     from ia3_speech.training.multi_adapter import measure_all
@@ -264,11 +310,17 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
+    unlike = unlike_the_others(base, [*read_data_directory(options.train, spk_sort=False)])
+    if unlike:
+        logger.warning(
+            "note: %s may be of another person, or another microphone, than the other recordings (if that is "
+            "wrong, delete them: corrections remove)", ", ".join(unlike)
+        )  # fmt: skip
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
     earlier = adapter or start_folder(options.init_adapter)
     cache = prepare(base, options, earlier and str(earlier))
     before = sum(measure.errors for measure in measure_all(cache, examples, options.normalize))
-    summary = train_on_few(options)
+    summary = train_on_few(options) | {"unlike": unlike}
     files = (options.out / "folds").glob("*/task.json")
     texts = {id: text for file in files for id, text in record.read_json(file)["texts"].items()}
     pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
@@ -328,8 +380,12 @@ def register_learnt(
         "corrections": {utterance.id: checksum(utterance) for utterance in corrections},
     }
     source, files = earlier or start_folder(start), {}
+    keeps_gate = earlier and not (adapter / record.GATE).exists()
+    if keeps_gate:
+        fingerprint = record.read_record(earlier)["fingerprint"]
+        keeps_gate = record.same_base(fingerprint, metadata["fingerprint"])
     for file in registry.adapter_files(source) if source else ():
-        is_gate = earlier and file.name == record.GATE and not (adapter / record.GATE).exists()
+        is_gate = keeps_gate and file.name == record.GATE
         if is_gate or file.name in record.SEARCH_FILES:
             files[file.name] = file.read_bytes()
     if record.GATE in files and "gate" in (old := record.read_record(earlier)):
@@ -338,6 +394,7 @@ def register_learnt(
     names = {*registry.registered_names(), name}
     if missed:
         lines = [*files.get(record.STORED_HOTWORDS, b"").decode("utf-8").splitlines(), *missed]
+        lines = dict.fromkeys(lines)
         files[record.STORED_HOTWORDS] = "".join(f"{line}\n" for line in lines).encode()
         files.setdefault(record.STORED_LM_WEIGHTS, b"{}\n")
     registry.register(adapter, name, keep=True, search_files=files)

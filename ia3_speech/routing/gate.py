@@ -9,6 +9,8 @@ channel of the base's front end, below every vector. Out: the number, mean and c
 file holds no audio, text or single utterance. Statistics of several adapters are pooled by addition, without
 training. For other points: probabilities, the base's first.
 
+Of a person who agreed to be recognised by their voice the file holds the points themselves, see `people`.
+
 Each kind of speech is a Gaussian around its mean. All share a covariance, pooled from the folders (a linear
 discriminant; Fisher 1936) and shrunk towards its diagonal, since a folder may have only some twenty
 utterances. An adapter must be likelier than the base by a margin, and a point far from an adapter's speech
@@ -19,7 +21,7 @@ numbers, chosen on dev.
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,7 @@ TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
 MAX_LOG_ODDS = 10.0  # that a guard's rule gets
 MAX_CHANNELS = 2_048  # of a base's front end
 TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
+POINTS = {"points": "F16"}  # in place of these, of a person who may be recognised
 # fp16 may lower an eigenvalue of the correlations by this; shrinkage makes up for it.
 ROUNDING = SHRINKAGE / 2
 CONSTANT = 1e-3  # share of the mean variance: the variance of a channel that never changes
@@ -64,12 +67,14 @@ class SpeechStatistics:
         count: number of utterances.
         mean: (d,).
         scatter: (d, d), Σ (x − mean)(x − mean)ᵀ.
+        points: (utterances, d), of a person who may be recognised by them; else None.
     """
 
     fingerprint: dict[str, Any]
     count: int
     mean: np.ndarray
     scatter: np.ndarray
+    points: np.ndarray | None = None
 
 
 def utterance_point(features: "Tensor") -> np.ndarray:
@@ -77,13 +82,19 @@ def utterance_point(features: "Tensor") -> np.ndarray:
     return features.detach().float().std(0, unbiased=False).double().cpu().numpy()
 
 
-def measure_speech(base: "Base", waves: Iterable[np.ndarray]) -> SpeechStatistics:
-    """The statistics of utterances, float32 (samples,), 16 kHz; `base` carries no vectors. Raises UserError
-    for fewer than two utterances."""
-    points = np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves])
+def measure_speech(base: "Base", waves: Iterable[np.ndarray], *, identify: bool = False) -> SpeechStatistics:
+    """The statistics of utterances, float32 (samples,), 16 kHz; `base` carries no vectors. With `identify`
+    they hold the points. Raises UserError for fewer than two utterances."""
+    points = points_of(base, waves)
     if len(points) < 2:
         raise UserError(f"{len(points)} utterances are too few for a gate (it needs two)")
-    return speech_statistics(base.fingerprint, points)
+    speech = speech_statistics(base.fingerprint, points)
+    return replace(speech, points=points) if identify else speech
+
+
+def points_of(base: "Base", waves: Iterable[np.ndarray]) -> np.ndarray:
+    """(utterances, d): the point of each waveform."""
+    return np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves])
 
 
 def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> SpeechStatistics:
@@ -99,21 +110,26 @@ def write_gate(folder: Path, speech: SpeechStatistics) -> None:
     """Write gate.safetensors into the folder of an adapter or of a base.
 
     It holds `mean` and `deviation`, (d,), fp32, and `correlation`, the upper triangle of the matrix,
-    (d·(d − 1)/2,), fp16: 300 kB for 544 channels; in the header, as JSON, schema, fingerprint, depth and
-    utterances.
+    (d·(d − 1)/2,), fp16: 300 kB for 544 channels; or `points`, (utterances, d), fp16: 1 kB an utterance. In
+    the header, as JSON, are schema, fingerprint, depth and utterances.
     """
     from safetensors.numpy import save_file
 
+    record = {"schema": SCHEMA, "depth": "front_end", "utterances": speech.count}
+    record["fingerprint"] = speech.fingerprint
+    tensors = moments(speech) if speech.points is None else {"points": speech.points.astype(np.float16)}
+    with replacing(folder / GATE) as new:
+        save_file(tensors, new, {"gate": json.dumps(record)})
+
+
+def moments(speech: SpeechStatistics) -> dict[str, np.ndarray]:
+    """TENSORS."""
     covariance = speech.scatter / (speech.count - 1)
     deviation = np.sqrt(np.diag(covariance))
     scale = np.where(deviation > 0, deviation, 1.0)  # 1 for a channel that never changes
     correlation = (covariance / np.outer(scale, scale))[np.triu_indices(len(scale), 1)]
     tensors = {"mean": speech.mean.astype(np.float32), "deviation": deviation.astype(np.float32)}
-    tensors["correlation"] = correlation.astype(np.float16)
-    record = {"schema": SCHEMA, "depth": "front_end", "utterances": speech.count}
-    record["fingerprint"] = speech.fingerprint
-    with replacing(folder / GATE) as new:
-        save_file(tensors, new, {"gate": json.dumps(record)})
+    return tensors | {"correlation": correlation.astype(np.float16)}
 
 
 def add_gate(
@@ -122,6 +138,7 @@ def add_gate(
     utterances: Sequence[Utterance],
     name: str | None = None,
     *,
+    identify: bool = False,
     allow_pipes: bool = False,
 ) -> int:
     """Write the gate of an adapter, or of a base, from utterances without their texts, and note it in the
@@ -130,16 +147,18 @@ def add_gate(
     Args:
         base: without vectors.
         name: the adapter's, for its card.
+        identify: the utterances are of one person, who agreed to be recognised by them.
         allow_pipes: run shell commands in wav.scp.
     """
     chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     waves = load_utterances(chosen, on_error="skip", **options)
-    speech = measure_speech(base, (wave for _, wave in waves))
+    speech = measure_speech(base, (wave for _, wave in waves), identify=identify)
     with without_writers():  # a registered adapter may be replaced meanwhile
         write_gate(folder, speech)
         if (folder / METADATA).exists():
-            write_record(folder, read_record(folder) | {"gate": {"utterances": speech.count}})
+            gate = {"utterances": speech.count} | ({"identify": True} if identify else {})
+            write_record(folder, read_record(folder) | {"gate": gate})
             update_card(folder, name)
     return speech.count
 
@@ -188,19 +207,26 @@ def read_gate(
             if not same_base(fingerprint, base):
                 bases = f"{describe_base(fingerprint)}); this base is {describe_base(base)}"
                 raise UserError(f"{file}: is of another base ({bases}")
-            slices = [tensors.get_slice(name) for name in TENSORS]  # nothing is allocated yet
+            types = POINTS if [*POINTS] == [*tensors.keys()] else TENSORS
+            slices = [tensors.get_slice(name) for name in types]  # nothing is allocated yet
             shapes = [each.get_shape() for each in slices]
-            size = channels or min(shapes[0][0], MAX_CHANNELS)
-            if shapes != [[size], [size], [size * (size - 1) // 2]]:
+            size = channels or min(shapes[0][-1], MAX_CHANNELS)
+            expected = [[count, size]] if types is POINTS else [[size], [size], [size * (size - 1) // 2]]
+            if shapes != expected:
                 raise ValueError(f"its tensors are not of {size} channels")
-            if [each.get_dtype() for each in slices] != [*TENSORS.values()]:  # float64 could overflow
+            if [each.get_dtype() for each in slices] != [*types.values()]:  # float64 could overflow
                 raise ValueError("its tensors are of another type")
-            mean, deviation, correlation = (tensors.get_tensor(name).astype(np.float64) for name in TENSORS)
+            if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES):
+                raise ValueError("holds no number of utterances")
+            values = [tensors.get_tensor(name).astype(np.float64) for name in types]
+        if not all(np.isfinite(value).all() for value in values):
+            raise ValueError("holds no numbers of speech")
+        if types is POINTS:
+            return replace(speech_statistics(fingerprint, values[0]), points=values[0])
+        mean, deviation, correlation = values
         matrix = np.eye(size)
         matrix[np.triu_indices(size, 1)] = correlation
         matrix += np.triu(matrix, 1).T
-        if not (type(count) is int and 2 <= count <= 2 * MAX_UTTERANCES and np.isfinite(mean).all()):
-            raise ValueError("holds no numbers of speech")
         if not ((deviation >= 0) & (deviation < np.inf)).all() or not (np.abs(correlation) <= 1).all():
             raise ValueError("holds no deviations and correlations")
         np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises if it is no correlation matrix

@@ -1,32 +1,35 @@
 """From a spec to the recogniser of each piece of audio: `--adapter auto`, and adapters with a guard.
 
-    spec, gate = make_gate(parse_adapter("auto"), base)
-    router = Router(spec, gate, recognizer_of)                      # see `session.Session`
+    gates = make_gates(parse_adapter("auto"), base)
+    router = Router(gates, recognizer_of)                           # see `session.Session`
     router(features)           candidates of each piece: a recogniser with medical, Choice("medical", 0.98)
 
 In: adapters with their gates, and a base with a gate of out-of-domain speech. Out: for each piece its
-candidates, which are recognisers with their searches and scalings. The gate alone chooses one of them, by the
-audio. With guards each is recognised, and the rules choose, by how sure the texts are (see `guard`); the gate
-then only leaves out who is unlikely, and chooses where it is sure.
+candidates, which are recognisers with their searches and scalings. The audio answers two questions: which
+kind of speech is it (`gate`), and which person speaks, of those who agreed to be recognised (`people`)? The
+adapters of both are summed: medical+anna. With guards each candidate is recognised, and the rules choose, by
+how sure the texts are (see `guard`); the gate then only leaves out who is unlikely, and chooses where it is
+sure.
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.adapters.card import other_method
-from ia3_speech.adapters.record import read_summary, same_base
+from ia3_speech.adapters.card import is_biometric, other_method
+from ia3_speech.adapters.record import GUARD, read_summary, same_base
 from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec
 from ia3_speech.decoding.recognizer import Candidates, Memory, Recognition, Recognizer
 from ia3_speech.decoding.transcript import Choice
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate, channels_of, read_gate, utterance_point
 from ia3_speech.routing.guard import Guard, inputs_of, rule_of
+from ia3_speech.routing.people import People, read_background
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,38 +44,57 @@ SURE = 0.999  # a gate's probability from which on no rule is asked
 STAY = 0.9  # probability that the next piece of a recording needs the same adapter
 
 
+@dataclass(frozen=True)
+class Gates:
+    """What a router chooses by.
+
+    Attributes:
+        spec: of the adapters to choose from: first those of a kind of speech, then those of people.
+        gate: of the former.
+        people: of the latter.
+        guards: of all, in their order; None: the adapter has no rule that the request asks for.
+    """
+
+    spec: AdapterSpec
+    gate: GaussianGate
+    people: People
+    guards: Sequence[Guard | None]
+
+
 class Router:
     """Chooses an adapter or the base for each piece of audio; for `auto-sum` a sum of the adapters, whose
     weights are the gate's probabilities.
 
     Args:
-        spec, gate: of `make_gate`; with guards no gate is needed.
+        gates: of `make_gates`.
         recognizer_of: makes the recogniser of a spec when it is first a candidate.
-        guards: of the adapters of `spec`, in their order; empty: the gate alone chooses.
     """
 
-    def __init__(
-        self,
-        spec: AdapterSpec,
-        gate: GaussianGate | None,
-        recognizer_of: Callable[[AdapterSpec], Recognizer],
-        guards: Sequence[Guard] = (),
-    ):
-        self.spec, self.gate, self.recognizer_of, self.guards = spec, gate, recognizer_of, guards
-        self.recognizers: dict[int, Recognizer] = {}  # 0: the base's
+    def __init__(self, gates: Gates, recognizer_of: Callable[[AdapterSpec], Recognizer]):
+        self.gates, self.spec, self.guards = gates, gates.spec, gates.guards
+        self.recognizer_of = recognizer_of
+        self.kinds = len(self.spec.terms) - len(gates.people)  # adapters of a kind of speech
+        self.recognizers: dict[int, Recognizer] = {}
 
     def __call__(self, features: "Sequence[Tensor]") -> list[Candidates]:
         """The candidates of each piece, from the front end's outputs, (frames, channels) each."""
         points = np.stack([utterance_point(frames) for frames in features])
-        if not self.guards:
-            return [self.chosen_by_gate(row) for row in self.gate.probabilities(points)]
-        log_odds = np.stack([guard.gate.log_odds(points) for guard in self.guards], 1)
-        return [self.guarded(row) for row in log_odds]
+        people = self.gates.people.probabilities(points)
+        log_odds = np.full((len(points), len(self.guards)), -np.inf)
+        for number, guard in enumerate(self.guards[: self.kinds]):
+            if guard:
+                log_odds[:, number] = guard.gate.log_odds(points)
+        log_odds[:, self.kinds :] = self.gates.people.log_odds(people)
+        if self.spec.guard:
+            return [self.guarded(row) for row in log_odds]
+        rows = zip(self.gates.gate.probabilities(points), people, log_odds, strict=True)
+        return [self.chosen_by_gate(*row) for row in rows]
 
     @property
     def rows(self) -> int:
         """The largest number of candidates of a piece."""
-        return 1 + min(MAX_ADAPTERS, len(self.guards))
+        guarded = sum(guard is not None for guard in self.guards)
+        return 1 + min(MAX_ADAPTERS if self.spec.guard else 1, guarded)
 
     def likely(self, memory: Memory) -> Recognizer:
         """The recogniser that is likely to be chosen for the next piece of a recording: the last choice, at
@@ -81,25 +103,41 @@ class Router:
         return self.recognizer(max(memory, key=memory.get) if memory else first)
 
     def recognizer(self, number: int) -> Recognizer:
-        """The recogniser of the base (0), or of an adapter."""
+        """The recogniser of the base (0), of an adapter, or of the sum that has this number."""
         if number not in self.recognizers:
-            terms = self.spec.terms[number - 1 : number]
+            count = len(self.spec.terms)
+            numbers = (number,) if number <= count else divmod(number, 1 + count)
+            terms = tuple(self.spec.terms[n - 1] for n in numbers if n)
             self.recognizers[number] = self.recognizer_of(AdapterSpec(terms))
         return self.recognizers[number]
 
-    def chosen_by_gate(self, probabilities: np.ndarray) -> Candidates:
-        """A single candidate, for the probabilities of a piece, (1 + adapters,)."""
-        best = int(probabilities.argmax())
+    def chosen_by_gate(self, kinds: np.ndarray, people: np.ndarray, log_odds: np.ndarray) -> Candidates:
+        """The candidate of a piece, with the base if its adapter has a rule.
+
+        Args:
+            kinds: (1 + adapters of a kind,), probabilities, the base's first.
+            people: (1 + people,), likewise, the stranger's first.
+            log_odds: (adapters,).
+        """
+        kind, person = int(kinds.argmax()), int(people.argmax())
+        person_number = person and self.kinds + person
+        both = kind and person_number
+        best = kind * (1 + len(self.spec.terms)) + person_number if both else kind or person_number
+        if not both and best and self.guards[best - 1]:
+            numbers = [0, best]
+            return Candidates([*map(self.recognizer, numbers)], partial(self.choose, log_odds, numbers))
         recognizer = self.recognizer(best)
         if self.spec.choice == AUTO_SUM:
-            weights = [round(float(weight), 2) for weight in probabilities[1:]]
+            is_person = (np.arange(1, len(people)) == person).astype(float)
+            weights = [round(float(weight), 2) for weight in (*kinds[1:], *is_person)]
             pairs = zip(self.spec.terms, weights, strict=True)
             terms = (replace(term, weight=weight) for term, weight in pairs if weight >= MIN_WEIGHT)
             recognizer = self.recognizer_of(AdapterSpec(tuple(terms)))
-        choice = Choice(recognizer.name, float(probabilities[best]))
+        choice = Choice(recognizer.name, float(kinds[kind] * people[person]))
 
         def choose(_: Sequence[Recognition], memory: Memory) -> tuple[int, Choice]:
-            memory.update(dict.fromkeys(range(len(probabilities)), 0.0) | {best: 1.0})
+            memory.clear()
+            memory.update(dict.fromkeys(range(1 + len(self.spec.terms)), 0.0) | {best: 1.0})
             return 0, choice
 
         return Candidates([recognizer], choose)
@@ -109,7 +147,7 @@ class Router:
         log-odds of a piece, (adapters,)."""
         probabilities = softmax(np.insert(log_odds, 0, 0.0))
         best = int(probabilities.argmax())
-        likeliest = sorted(1 + np.argsort(-log_odds)[:MAX_ADAPTERS])
+        likeliest = sorted(1 + n for n in np.argsort(-log_odds)[:MAX_ADAPTERS] if log_odds[n] > -np.inf)
         numbers = [best] if probabilities[best] >= SURE else [0, *map(int, likeliest)]
         choose = partial(self.choose, log_odds, numbers)
         return Candidates([self.recognizer(number) for number in numbers], choose)
@@ -132,6 +170,7 @@ class Router:
                 scores[number] = self.guards[number - 1].rule.log_odds(inputs)
         before = np.array([memory.get(number, 1 / len(scores)) for number in range(len(scores))])
         probabilities = softmax(scores + np.log(STAY * before + (1 - STAY) / len(scores)))
+        memory.clear()
         memory.update(enumerate(probabilities.tolist()))
         best = max(range(len(numbers)), key=lambda n: probabilities[numbers[n]])
         probability = float(probabilities[numbers[best]])
@@ -144,15 +183,16 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return scores / scores.sum()
 
 
-def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGate | None, list[Guard]]:
-    """The spec of the adapters to choose from: the named adapters; if none are named, the registered adapters
-    of this base with a gate. And their gate, or a guard of each.
+def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
+    """The gates of the adapters to choose from: the named adapters; if none are named, the registered
+    adapters of this base with a gate.
 
     Raises:
         UserError: there is no adapter to choose from; a named adapter, or the base, has no gate (or, with
             guards, no rule), or a damaged one, or one of another base.
     """
-    channels, usable = channels_of(base), []
+    channels, kinds, people = channels_of(base), [], []
+    background = None
     for term in spec.terms:
         summary = read_summary(term.folder)
         is_of_base = same_base(summary.get("fingerprint", {}), base.fingerprint)
@@ -165,24 +205,28 @@ def make_gate(spec: AdapterSpec, base: "Base") -> tuple[AdapterSpec, GaussianGat
         )
         try:
             speech = read_gate(term.folder, base.fingerprint, missing, channels)
-            usable.append((term, speech, rule_of(term.folder, base) if spec.guard else None))
+            if spec.all_registered and is_biometric(summary) and speech.points is None:
+                raise UserError(f"{term.name}: holds nothing by which auto may recognise the person")
+            has_rule = spec.guard or (spec.guard is None and (term.folder / GUARD).is_file())
+            rule = rule_of(term.folder, base) if has_rule else None
+            is_person = spec.choice and speech.points is not None
+            background = background or (read_background(base, channels) if is_person else None)
+            (people if is_person else kinds).append((term, speech, rule))
         except UserError as error:
             if not spec.all_registered:
                 raise
             logger.warning("%s", error)
-    if not usable:
+    if not (usable := [*kinds, *people]):
         raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered")
     missing = (
         f"{base.name}: has no gate of out-of-domain speech, which auto needs to recognise that no adapter "
         f"fits (ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from speech of many people)"
     )
     general = read_gate(Path(base.model.config.name_or_path), base.fingerprint, missing, channels)
-    terms, speech, rules = zip(*usable, strict=True)
-    spec = replace(spec, terms=terms)
-    if not spec.guard:
-        return spec, GaussianGate(general, speech), []
-    pairs = zip(rules, speech, strict=True)
-    return spec, None, [Guard(rule, GaussianGate(general, [each])) for rule, each in pairs]
+    gate = GaussianGate(general, [speech for _, speech, _ in kinds])
+    guards = [rule and Guard(rule, GaussianGate(general, [speech])) for _, speech, rule in usable]
+    spec = replace(spec, terms=tuple(term for term, _, _ in usable))
+    return Gates(spec, gate, People(background, [speech for _, speech, _ in people]), guards)
 
 
 def refuse_other_method(adapter: str, folder: Path) -> None:

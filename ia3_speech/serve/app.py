@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ia3_speech import __version__
+from ia3_speech.adapters import registry
 from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, api_error
@@ -85,11 +86,15 @@ def make_app(server: Server) -> FastAPI:
 
 
 async def unload_removed(server: Server) -> None:
-    """Unload adapters that another process has removed, every few seconds."""
+    """Unload adapters that another process has removed, and gates with them, every few seconds."""
+    names: list[str] = []
     while server.engine.alive:
         await asyncio.sleep(UNLOAD_SECONDS)
         with suppress(EngineClosed):
             await asyncio.to_thread(server.engine.forget_removed)
+        known, names = names, await asyncio.to_thread(registry.registered_names)
+        if {*known} - {*names}:
+            server.session.cached_gates.cache_clear()  # what removed people were recognised by
 
 
 async def page(name: str = "index.html") -> Response:

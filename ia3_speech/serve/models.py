@@ -80,7 +80,7 @@ class Models:
             raise bad_value("model", f"{others[0]} was trained on another base than {self.base_id}.")
         if spec.choice:
             try:
-                self.session.gate(spec)
+                self.session.gates(spec)
             except UserError:  # its message may name a folder
                 raise no_choice(name) from None
         spec = spec.guarded(guard)
@@ -126,7 +126,9 @@ class Models:
 
 
 def no_choice(name: str) -> ApiError:
-    message = "needs adapters with a gate (one person's only as auto:NAME), and a base with one."
+    message = (
+        "needs adapters with a gate (one person's as auto:NAME, or if they agreed), and a base with one."
+    )
     return bad_value("model", f"{name}: the choice by audio {message}")
 
 

@@ -13,9 +13,8 @@ authorized again there: while it waited, the voice may have been deleted, and be
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Request, UploadFile
@@ -25,6 +24,8 @@ from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.corrections import store, voice
 from ia3_speech.corrections.store import only_writer, voice_names, voice_record
+from ia3_speech.errors import UserError
+from ia3_speech.routing.gate import add_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
@@ -36,11 +37,13 @@ router = APIRouter(route_class=FormRoute)
 
 
 class VoiceForm(BaseModel):
-    """A new voice; `new` refuses the name of an adapter that was not made of this voice."""
+    """A new voice; `new` refuses the name of an adapter that was not made of this voice. `identify` says
+    whether the person agrees that `auto` recognises them; left out, nothing changes."""
 
     name: str
     consent: bool
     new: bool = False
+    identify: bool | None = None
 
 
 class RecordingForm(BaseModel):
@@ -110,7 +113,7 @@ def list_voices(server: ServerOf, client: ClientOf) -> dict[str, Any]:
 
 @router.post("/v1/voices", status_code=201)
 def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: ClientOf) -> dict[str, Any]:
-    """Begin a voice; an existing voice does not change."""
+    """Begin a voice; of an existing voice only `identify` changes."""
     check_training(server)
     name = server.check_name(voice_name(form.name), client)
     if not form.consent:
@@ -124,10 +127,22 @@ def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: Cl
             server.check_name(name, client)  # another key may have been faster
             is_adapter = registry.is_registered(name)
             owner = None if server.access.file is None or is_adapter else client.name
-            record = {"owner": owner, "consent": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            record |= {"made": not is_adapter}
+            record = {"owner": owner, "consent": store.now(), "made": not is_adapter}
             atomic.write_json(store.voice_folder(name) / store.VOICE, record | voice_record(name))
+    if form.identify is not None:
+        with changing(name, server, client):
+            change_identification(name, server, form.identify)
     return describe_voice(name)
+
+
+def change_identification(name: str, server: Server, agrees: bool) -> None:
+    """Let `auto` recognise the person of a voice, or delete what they are recognised by."""
+    if agrees and registry.is_registered(name):
+        with suppress(UserError):  # too few recordings: after the next training
+            folder, recordings = registry.adapters_dir() / name, voice.read_store(name)
+            add_gate(folder, server.session.base, recordings, name, identify=True)
+    store.agree(name, agrees)
+    server.session.cached_gates.cache_clear()
 
 
 @router.get("/v1/voices/{name}")
@@ -145,7 +160,7 @@ def delete_voice(name: str, server: ServerOf, client: ClientOf) -> dict[str, Any
     logger.info("%s, by key %s", removal, client.name)
     for version in removal.adapters:
         server.forget(version)
-    server.session.cached_gate.cache_clear()
+    server.session.cached_gates.cache_clear()
     return {"id": name, "object": "voice", "deleted": True}
 
 
@@ -196,9 +211,10 @@ def cancel_learning(name: VoiceOf, server: ServerOf) -> dict[str, Any]:
 
 
 def describe_voice(name: str) -> dict[str, Any]:
-    """recordings, seconds, items (id, text, seconds), adapter, made, job (of `read_job`)."""
+    """recordings, seconds, items (id, text, seconds), adapter, made, identify, job (of `read_job`)."""
     stored = voice.read_store(name)
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
     record = {"name": name, "object": "voice", "recordings": len(items), "items": items}
     record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": read_job(name) or None}
-    return record | {"adapter": registry.is_registered(name), "made": bool(voice_record(name).get("made"))}
+    record |= {"adapter": registry.is_registered(name), "identify": store.agreed(name)}
+    return record | {"made": bool(voice_record(name).get("made"))}

@@ -32,7 +32,7 @@ from ia3_speech.decoding.recognizer import Candidates
 from ia3_speech.inputs import provenance
 from ia3_speech.routing.gate import utterance_point
 from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, write_rule
-from ia3_speech.routing.router import MAX_ADAPTERS, SURE, make_gate
+from ia3_speech.routing.router import MAX_ADAPTERS, SURE, make_gates
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
@@ -85,7 +85,7 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
         return session
     session = session or load("mini", search="greedy", precision="auto").session
     specs = {"base": BASE_ALONE} | {kind: parse_adapter(kind) for kind in KINDS}
-    gates = {kind: make_gate(specs[kind], session.base)[1] for kind in KINDS}
+    gates = {kind: make_gates(specs[kind], session.base).gate for kind in KINDS}
     systems = {name: replace(session.recognizer(spec), scaling=None) for name, spec in specs.items()}
     points: list[np.ndarray] = []
 

@@ -45,7 +45,8 @@ export function startReading() {
 
 async function agree() {
   const name = $("voice-name").value.trim();
-  await apiJson("voices", { method: "POST", body: form({ name, consent: "true", new: "true" }) });
+  const identify = $("consent-identify").checked;
+  await apiJson("voices", { method: "POST", body: form({ name, consent: "true", new: "true", identify }) });
   await refresh();
   await readFor(name);
 }

@@ -1,0 +1,204 @@
+"""Recognises which person speaks, of those who agreed to it, or that none of them does.
+
+    background = fit_background(fingerprint, points, speakers)       people.safetensors, in a base's folder
+    People(background, speech).probabilities(points)                 of a stranger, and of each person
+    unlike_the_others(base, utterances)                utterances of a voice that may be another person's
+
+In: the points of each person's utterances (`SpeechStatistics.points`), and a background: how points differ
+within many people and between them. Out: probabilities for other points, the stranger's first.
+
+The background is a linear discriminant (Fisher 1936) with a shrunk covariance: its directions have variance 1
+within people, and `between` among people. A ratio of Gaussians says how much likelier a point is of a
+person than of a stranger; it counts how uncertain the mean of few utterances is (two-covariance model,
+Brümmer and de Villiers 2010). egs/voices chose the numbers, on people who are in no test.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ia3_speech.adapters.record import PEOPLE, same_base
+from ia3_speech.atomic import replacing
+from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.errors import UserError
+from ia3_speech.routing.gate import CONSTANT, MAX_CHANNELS, MAX_LOG_ODDS, SpeechStatistics, points_of
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
+
+SCHEMA = 1
+SHRINKAGE = 0.5  # share of the diagonal in the covariance within people
+MAX_DIRECTIONS = 100  # of the discriminant
+MIN_PEOPLE = 10  # of a background
+TENSORS = {"mean": "F32", "projection": "F32", "between": "F32"}
+MARGIN = -7.0  # nats by which a person must be likelier than a stranger; more with more people
+TEMPERATURE = 6.0  # by which nats are divided before they become probabilities
+MIN_UTTERANCES = 5  # of a voice that is searched for other people
+UNLIKE = -20.0  # nats, of an utterance against the others of a voice
+
+
+@dataclass(frozen=True)
+class Background:
+    """How points differ within people, and between them.
+
+    Attributes:
+        fingerprint: of the base with this front end.
+        mean: (d,), of many people.
+        projection: (d, k), onto directions in which the variance within people is 1.
+        between: (k,), the variance between people.
+    """
+
+    fingerprint: dict[str, Any]
+    mean: np.ndarray
+    projection: np.ndarray
+    between: np.ndarray
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(utterances, d) → (utterances, k)."""
+        return (points - self.mean) @ self.projection
+
+    def log_ratios(self, points: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """(utterances, people): nats by which a point is likelier to be of a person than of a stranger.
+
+        Args:
+            points: (utterances, k).
+            means: (people, k), of `counts` utterances of each person.
+            counts: (people,).
+        """
+        total = 1 + self.between
+        known = self.between / (self.between + 1 / counts[:, None])  # (people, k), of a mean
+        variances = 1 + known / counts[:, None]
+        distances = ((points[:, None] - known * means) ** 2 / variances).sum(2)
+        strangers = (points**2 / total).sum(1, keepdims=True)
+        return 0.5 * (strangers - distances + np.log(total / variances).sum(1))
+
+
+def fit_background(fingerprint: dict[str, Any], points: np.ndarray, speakers: np.ndarray) -> Background:
+    """The background of points, (utterances, d), of speakers, (utterances,). Raises UserError for too few."""
+    names, rows, counts = np.unique(speakers, return_inverse=True, return_counts=True)
+    if len(names) < MIN_PEOPLE or len(points) < 2 * len(names):
+        raise UserError(f"{len(names)} speakers are too few (it takes {MIN_PEOPLE}, with several utterances)")
+    means = np.stack([points[rows == number].mean(0) for number in range(len(names))])
+    inside = points - means[rows]
+    covariance = inside.T @ inside / (len(points) - len(names))
+    spread = means - means.mean(0)
+    between = spread.T @ spread / (len(names) - 1) - covariance * (1 / counts).mean()
+    variances = np.diag(covariance) + CONSTANT * np.diag(covariance).mean()
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(variances)
+    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
+    values, vectors = np.linalg.eigh(whitening.T @ between @ whitening)
+    best = np.argsort(-values)[: min(MAX_DIRECTIONS, int((values > 0).sum()))]
+    return Background(fingerprint, means.mean(0), whitening @ vectors[:, best], values[best])
+
+
+def add_background(
+    folder: Path, base: "Base", utterances: Sequence[Utterance], *, allow_pipes: bool = False
+) -> int:
+    """Write the background of a base, from utterances of many people; returns the number of utterances,
+    without damaged audio. Raises UserError as `fit_background`."""
+    options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
+    loaded, waves = zip(*load_utterances(utterances, on_error="skip", **options), strict=True)
+    speakers = np.array([utterance.speaker for utterance in loaded])
+    write_background(folder, fit_background(base.fingerprint, points_of(base, waves), speakers))
+    return len(loaded)
+
+
+def write_background(folder: Path, background: Background) -> None:
+    """Write people.safetensors into the folder of a base: 130 kB for 544 channels."""
+    from safetensors.numpy import save_file
+
+    tensors = {name: getattr(background, name).astype(np.float32, order="C") for name in TENSORS}
+    record = {"schema": SCHEMA, "fingerprint": background.fingerprint}
+    with replacing(folder / PEOPLE) as new:
+        save_file(tensors, new, {"people": json.dumps(record)})
+
+
+def read_background(base: "Base", channels: int | None = None) -> Background:
+    """The background of a base. Raises UserError if it has none, or it is damaged or of another base.
+
+    Args:
+        channels: of the base's front end; None: the file's number, up to MAX_CHANNELS.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = Path(base.model.config.name_or_path) / PEOPLE
+    if not file.is_file():
+        raise UserError(
+            f"{base.name}: has no statistics of voices, which auto needs to recognise people (ia3-speech "
+            f"adapters gate FOLDER_OF_THE_BASE --identify yes --data DIR adds them, of many people)"
+        )
+    try:
+        with safe_open(file, "np") as tensors:
+            record = json.loads((tensors.metadata() or {})["people"])
+            fingerprint = dict(record["fingerprint"])
+            if record["schema"] != SCHEMA or not same_base(fingerprint, base.fingerprint):
+                raise ValueError("of another base, or written by another version of ia3-speech")
+            slices = [tensors.get_slice(name) for name in TENSORS]  # nothing is allocated yet
+            size = channels or min(slices[0].get_shape()[0], MAX_CHANNELS)
+            count = min(slices[2].get_shape()[0], MAX_DIRECTIONS)
+            if [each.get_shape() for each in slices] != [[size], [size, count], [count]]:
+                raise ValueError(f"its tensors are not of {size} channels")
+            if [each.get_dtype() for each in slices] != [*TENSORS.values()]:
+                raise ValueError("its tensors are of another type")
+            mean, projection, between = (tensors.get_tensor(name).astype(np.float64) for name in TENSORS)
+        if not all(np.isfinite(each).all() for each in (mean, projection, between)) or (between < 0).any():
+            raise ValueError("holds no numbers of speech")
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: {error} (damaged: ia3-speech adapters gate writes it again)") from error
+    return Background(fingerprint, mean, projection, between)
+
+
+class People:
+    """See the module. Without people everybody is a stranger.
+
+    Args:
+        background: of the base; None is enough without people.
+        speech: of each person, with points.
+    """
+
+    def __init__(self, background: Background | None, speech: Sequence[SpeechStatistics]):
+        self.background, self.counts = background, np.array([person.count for person in speech])
+        if background:
+            self.means = background.project(np.array([person.mean for person in speech]))
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def probabilities(self, points: np.ndarray) -> np.ndarray:
+        """(utterances, d) → (utterances, 1 + people): of a stranger, and of each person."""
+        scores = np.zeros((len(points), 1 + len(self)))
+        if len(self):
+            ratios = self.background.log_ratios(self.background.project(points), self.means, self.counts)
+            scores[:, 1:] = (ratios - MARGIN) / TEMPERATURE - np.log(len(self))
+        scores = np.exp(scores - scores.max(1, keepdims=True))
+        return scores / scores.sum(1, keepdims=True)
+
+    def log_odds(self, probabilities: np.ndarray) -> np.ndarray:
+        """(utterances, 1 + people) → (utterances, people): of the person who is recognised against the
+        stranger, at most MAX_LOG_ODDS; -inf for all others."""
+        stranger, people = probabilities[:, :1], probabilities[:, 1:]
+        odds = np.log(np.maximum(people, 1e-12) / np.maximum(stranger, 1e-12)).clip(max=MAX_LOG_ODDS)
+        return np.where(people == probabilities.max(1, keepdims=True), odds, -np.inf)
+
+
+def unlike_the_others(base: "Base", utterances: Sequence[Utterance]) -> list[str]:
+    """The ids of a voice's utterances that sound unlike the others: of another person, or another microphone.
+    Empty if there are too few utterances, or the base, which carries no vectors, has no background."""
+    folder = Path(base.model.config.name_or_path)
+    if not (folder / PEOPLE).is_file() or len(utterances) < MIN_UTTERANCES:
+        return []
+    background = read_background(base)
+    pairs = load_utterances(utterances, on_error="skip", minimum_samples=base.minimum_samples, progress=False)
+    loaded, waves = zip(*pairs, strict=True)
+    points = background.project(points_of(base, waves))
+    others = len(points) - 1
+    means = (points.sum(0) - points) / others
+    ratios = [
+        background.log_ratios(point[None], mean[None], np.array([others])).item()
+        for point, mean in zip(points, means, strict=True)
+    ]
+    return [each.id for each, ratio in zip(loaded, ratios, strict=True) if ratio < UNLIKE]
