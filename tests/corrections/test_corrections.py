@@ -19,7 +19,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.few_minutes import training_utterances
+from ia3_speech.training.starts import training_utterances
 from tests.test_train import NO_DROPOUT, record
 
 
