@@ -168,9 +168,9 @@ def chosen_texts(
     texts, chosen = {}, []
     spoken = {u.speaker: [v for v in utterances if v.speaker == u.speaker] for u in utterances}
     for utterance in utterances:
-        its = spoken[utterance.speaker]
-        heard = its[(its.index(utterance) + 1) % len(its)]
-        errors = {start: text_errors(heard.text, of[heard.id]).total for start, of in untrained.items()}
+        sentences = spoken[utterance.speaker]
+        other = sentences[(sentences.index(utterance) + 1) % len(sentences)]
+        errors = {start: text_errors(other.text, of[other.id]).total for start, of in untrained.items()}
         start = min(errors, key=errors.__getitem__) if k else "none"
         texts[utterance.id] = untrained[start][utterance.id]
         chosen.append(start)
