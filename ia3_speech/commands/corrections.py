@@ -132,12 +132,9 @@ def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
     adapter = voice.registered(name)
     if n < 1:
         raise UserError(f"`n` is {n}, and has to be at least 1")
-    if texts == "shipped":
-        sentences = json.loads(PAGE_TEXTS.read_text("utf-8"))["sentences"]["en"]
-    else:
-        sentences = read_utf8(
-            Path(texts), "a text file with a sentence on each line, or shipped"
-        ).splitlines()
+    sentences = json.loads(PAGE_TEXTS.read_text("utf-8"))["sentences"]["en"]
+    if texts != "shipped":
+        sentences = read_utf8(Path(texts), "a sentence on each line; or shipped").splitlines()
     session = Session(load_base(recorded_base(adapter) or "mini", device="cpu"), SearchOptions("greedy"))
     recognizer = session.recognizer(AdapterSpec((term_at(name, adapter),)))
     stored = [*load_utterances(voice.read_store(name))]

@@ -28,17 +28,13 @@ def letter_pairs(text: str) -> list[str]:
 
 def expected_errors(text: str, words: Sequence[Word]) -> list[float]:
     """Of each letter pair of a text, the expected error (0 to 1) in the recogniser's words."""
-    doubts = [1 - word.confidence for word in words for _ in f"{word.text} "]
-    letters = f" {normalize(text)} "
-    errors, place = [], 0
-    for letter, hypothesis in align(
-        [*letters[1:]], [c for word in words for c in f"{normalize(word.text)} "]
-    ):
+    letters = [(c, 1 - word.confidence) for word in words for c in f"{normalize(word.text)} "]
+    doubts, errors = iter([doubt for _, doubt in letters]), [0.0]
+    for letter, hypothesis in align([*f"{normalize(text)} "], [c for c, _ in letters]):
+        doubt = next(doubts) if hypothesis is not None else 1.0
         if letter is not None:
-            doubt = doubts[min(place, len(doubts) - 1)] if doubts else 1.0
-            errors.append(1.0 if letter != hypothesis else doubt)
-        place += hypothesis is not None
-    return [max(pair) for pair in pairwise([errors[0], *errors])]
+            errors.append(doubt if letter == hypothesis else 1.0)
+    return [max(pair) for pair in pairwise(errors)]
 
 
 def choose_sentences(

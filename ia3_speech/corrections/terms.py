@@ -33,9 +33,7 @@ def differences(heard: Sequence[str], meant: Sequence[str]) -> dict[str, list[st
     """What was meant → what was recognised in its place, where lines differ. Raises UserError if nothing
     differs, or the numbers of lines do."""
     if len(heard) != len(meant):
-        raise UserError(
-            f"`heard` has {len(heard)} lines and `meant` {len(meant)} (keep the lines as they are)"
-        )
+        raise UserError(f"`heard` has {len(heard)} lines, and `meant` {len(meant)} (keep the lines)")
     terms: dict[str, list[str]] = {}
     for before, after in zip(heard, meant, strict=True):
         old, new = before.split(), after.split()

@@ -202,7 +202,7 @@ def test_edited_texts_make_hot_words_that_do_not_hurt(place, run_command):
     rows = "drug allergies\t\tdrugalogies\nallergies\t\ta lergies\n"
     assert (folder / "hotwords.txt").read_text() == rows
     (place / "meant.txt").write_text("the drug allergies\n")
-    assert "2 lines and --meant 1 " in run_command("corrections", "add", "anna", *files).err
+    assert "2 lines, and --meant 1 " in run_command("corrections", "add", "anna", *files).err
     for words in (["--heard", "a"], [], ["--heard", "a", "--meant", "b", "a.wav", "b"]):
         assert "what is the correction?" in run_command("corrections", "add", "anna", *words).err
     assert (
