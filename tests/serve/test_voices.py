@@ -238,7 +238,7 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         for key, start in ((TWO, "nearest:accent,medical"), (ONE, "nearest:accent,anna,medical")):
             name = f"own-{key}"
             running.begin(name, key)
-            shown = running.send("POST", f"voices/{name}/learn", key).json()["job"]
+            shown = running.send("POST", f"voices/{name}/learn", key, epochs=1).json()["job"]
             assert shown["start"] == read_job(name)["start"] == start, "no adapter of another key's"
         state = store.voice_folder(f"own-{TWO}") / STATE
         state.write_text(state.read_text().replace("medical", "anna"))

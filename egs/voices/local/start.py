@@ -39,7 +39,6 @@ FOLDS = 4
 PER_PERSON = 20  # sentences
 FEW = {"learning_rate": 2e-2, "epochs": 4, "replay": "shipped", "replay_weight": 1.5}  # as conf/few.yaml
 PLACEMENTS = ["key", "value", "ffn", "ffn_output", "attention_output"]
-BEGIN, END = "<!-- start.py -->", "<!-- end of start.py -->"
 HEAD = ("people", "sentences", "start", "WER %", "change %", "worse off %", "worst change %", "base chosen %")
 
 
@@ -111,11 +110,15 @@ def main(options: Options) -> None:
                 speakers(out, options.out / "data" / kind, start, folds=FOLDS, k=k)
     rows = [row for kind in ("accented", "readers") for row in rows_of(options.out, kind, starts, ks)]
     write_json(options.out / "start.json", {"rows": rows})
-    text = f"{BEGIN}\n## Where a new voice starts\n\n{markdown_table(HEAD, [*map(cells, rows)])}{END}\n"
-    before, _, rest = (options.results.read_text("utf-8") if options.results.is_file() else "").partition(
-        BEGIN
-    )
-    write_text(options.results, before + text + rest.partition(f"{END}\n")[2])
+    table = markdown_table(HEAD, [*map(cells, rows)])
+    write_section(options.results, "start.py", f"## Where a new voice starts\n\n{table}")
+
+
+def write_section(page: Path, script: str, text: str) -> None:
+    """Print a text, and put it into a page, in place of the section that the script wrote earlier."""
+    begin, end = f"<!-- {script} -->\n", f"<!-- end of {script} -->\n"
+    before, _, rest = (page.read_text("utf-8") if page.is_file() else "").partition(begin)
+    write_text(page, before + begin + text + end + rest.partition(end)[2])
     print(text)
 
 

@@ -5,8 +5,8 @@
 
 Each test person has 20 sentences: 15 to choose from, and 5 to test on. The suggested order chooses five by
 coverage, then five by the errors of the base and the adapter's doubts in those (corrections/suggest.py).
-Training is that of `ia3-speech train --config few`, from the base. Out: OUT/ORDER_seedS/SPEAKER_kK.json, the
-table suggest.md, and the section of RESULTS.md. Finished trainings are not repeated.
+Training is that of `ia3-speech train --config few`, from the base. Out: OUT/ORDER_seedS/SPEAKER_kK.json, and
+the section of RESULTS.md. Finished trainings are not repeated.
 """
 
 import tempfile
@@ -17,11 +17,11 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from start import of_people
+from start import of_people, write_section
 
 from ia3_speech.adapters.load import load_adapter
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json, write_text
+from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 from ia3_speech.corrections.suggest import choose_sentences
 from ia3_speech.corrections.voice import few_options
@@ -39,7 +39,6 @@ from ia3_speech.training.few_minutes import train_on_few
 ORDERS = ("suggested", "random", "longest", "listed")
 KS = (5, 10)
 TESTS = 5
-BEGIN, END = "<!-- suggest.py -->", "<!-- end of suggest.py -->"
 HEAD = ("sentences", "order", "people", "base WER %", "WER %", "change against random %")
 
 
@@ -114,13 +113,7 @@ def main(options: Options) -> None:
             counts = {name: n for name, n in read_json(file).items() if name != "read"}
             records.setdefault((k, order), {}).setdefault(speaker, Counter()).update(counts)
     text = markdown_table(HEAD, [row(records, k, order) for k, order in product(KS, ORDERS)])
-    write_text(options.out / "suggest.md", text)
-    section = f"{BEGIN}\n## Which sentences to read\n\n{text}{END}\n"
-    before, _, rest = (options.results.read_text("utf-8") if options.results.is_file() else "").partition(
-        BEGIN
-    )
-    write_text(options.results, before + section + rest.partition(f"{END}\n")[2])
-    print(section)
+    write_section(options.results, "suggest.py", f"## Which sentences to read\n\n{text}")
 
 
 def row(records: dict[tuple[int, str], dict[str, Counter]], k: int, order: str) -> list[object]:
