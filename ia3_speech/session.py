@@ -177,6 +177,7 @@ class Session:
         folders = () if spec.choice else [term.folder for term in spec.terms]
         base_folder = Path(self.base.model.config.name_or_path)
         files = [*(folder / GATE for folder in folders), base_folder / GATE, base_folder / GUARD]
+        files += [folder / GUARD for folder in folders if spec.guard is None]
         missing = next((file for file in files if not file.is_file()), None)
         reason = missing and f"{missing} is missing (ia3-speech adapters gate writes gates)"
         if not (spec.is_single or spec.choice == AUTO):
@@ -262,8 +263,8 @@ def load(
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone, or
             an adapter with each request; left=agent,right=caller: an adapter for each channel; auto: for each
             recording a registered adapter or none, by its audio; auto:accent,medical: one of these or none.
-        guard: use the base's text where it is surer than the adapter's; None: for a registered adapter and
-            for auto, where that is possible; True: for any single adapter, or an error.
+        guard: use the base's text where it is surer than the adapter's; None: for a registered adapter whose
+            training has fitted a rule (guard.json); True: for any single adapter, and auto, or an error.
         bank: names and folders of many adapters, for `Recognizer.texts`, in place of `adapter`.
         device: a torch device; None: CUDA if there is one.
         dtype: number format of the base's weights: float32, float16, bfloat16, or int8 on a CPU.

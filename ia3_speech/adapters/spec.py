@@ -54,7 +54,7 @@ class AdapterSpec:
     choice: Literal["auto", "auto-sum"] | None = None  # a gate chooses one term, or weights, by the audio
     all_registered: bool = False  # the choice is among all registered adapters, not among named ones
     channels: tuple[tuple[str, "AdapterSpec"], ...] = ()
-    # Use the base's text where it is surer (`routing.guard`). None: where the adapter can be guarded
+    # Use the base's text where it is surer (`routing.guard`). None: where the adapter has a rule of its own
     guard: bool | None = False
 
     def __str__(self) -> str:
@@ -71,12 +71,10 @@ class AdapterSpec:
         return len(self.terms) == 1 and self.terms[0].weight == 1 and not self.choice
 
     def guarded(self, guard: bool | None) -> "AdapterSpec":
-        """This spec with the user's wish for a guard. Without a wish (None), sums, channels, and adapters
-        that are not registered have none."""
-        if guard is None:
-            registered = self.is_single and self.terms[0].folder.parent == registry.adapters_dir()
-            guard = None if registered or self.choice == AUTO else False
-        return replace(self, guard=guard)
+        """This spec with the user's wish for a guard. Without a wish (None), only a registered adapter may
+        have one."""
+        registered = self.is_single and self.terms[0].folder.parent == registry.adapters_dir()
+        return replace(self, guard=False if guard is None and not registered else guard)
 
     @property
     def folders(self) -> list[Path]:
@@ -168,7 +166,7 @@ def parse_adapter(
 
     Args:
         split: the channels of a recording are transcribed separately, so each may have its adapter.
-        guard: as `AdapterSpec.guard`; with None, only a registered adapter or a choice by audio is guarded.
+        guard: as `AdapterSpec.guard`; with None, only a registered adapter may be guarded.
 
     Raises:
         UnknownAdapter: there is no adapter of a name or path; the message proposes the nearest names.

@@ -132,8 +132,8 @@ class GuardOptions:
 
     Args:
         guard: on: use the base's text where it is surer than the adapter's, so that an adapter costs little
-            on other speech: docs/adaptation.md (default: on for a registered adapter and for auto, where that
-            is possible; off in decode)
+            on other speech: docs/adaptation.md (default: on for a registered adapter for which train has
+            fitted a rule, guard.json; off in decode, and for auto)
     """
 
     guard: Literal["on", "off"] | None = None

@@ -236,7 +236,7 @@ def data(tmp_path):
 
 
 def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
     train = ["train", "--config", "whisper", "--base", folder, "--train", data / "train", "--replay", "none"]
     run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp")
     config = read_metadata(data / "exp/adapter").config
@@ -252,7 +252,7 @@ def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, mon
 
 
 def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
     train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
     run_command(*train, "--out", data / "few")
     assert read_metadata(data / "few/folds/fold1/adapter").config["window"] == "short"

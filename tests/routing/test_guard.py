@@ -14,8 +14,18 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GUARD
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
-from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, read_rule, write_rule
+from ia3_speech.routing.guard import (
+    INPUTS,
+    Observations,
+    Rule,
+    add_guard,
+    fit_rule,
+    inputs_of,
+    read_rule,
+    write_rule,
+)
 from ia3_speech.session import Session
 
 EVERY = {"gate": 1.0, "confidence": 0.0, "log_confidence": 0.0}
@@ -31,7 +41,8 @@ def rule(constant: float = 0.0, **weights: float) -> Rule:
 def guarded(two, monkeypatch) -> Path:  # noqa: F811
     """A base with a gate and a rule, and the registered adapters `low` and `high`; the gate is never sure."""
     session = Session(load(two).recognizer.base)
-    write_rule(two, rule(), session.base.fingerprint)
+    for folder in (two, *(registry.adapters_dir() / name for name in ("low", "high"))):
+        write_rule(folder, rule(), session.base.fingerprint)
     monkeypatch.setattr("ia3_speech.routing.router.SURE", 1.1)
     return two
 
@@ -52,7 +63,7 @@ def test_without_a_guard_all_is_as_before_and_with_a_guard_each_text_is_one_of_t
     alone = {name: [t.transcribe(p).text for p in pieces] for name, t in {None: base, "low": asr}.items()}
     assert asr.transcribe(wave).text == " ".join(filter(None, alone["low"]))
     for constant, expected in ((-30.0, None), (30.0, "low"), (0.0, "either")):
-        write_rule(guarded, rule(constant), base.recognizer.base.fingerprint)
+        write_rule(registry.adapters_dir() / "low", rule(constant), base.recognizer.base.fingerprint)
         result = load(guarded, adapter="low", **off).transcribe(wave)
         chosen = [choice.adapter for choice in result.choices]
         assert len(chosen) == len(pieces) and (expected == "either" or {*chosen} == {expected})
@@ -100,19 +111,19 @@ def test_where_the_gate_is_sure_one_row_is_computed(guarded, monkeypatch):
     router = load(guarded, adapter="low").recognizer.router
     names = [[each.name for each in router.guarded(np.array([x])).recognizers] for x in (5.0, 0.0, -5.0)]
     assert names == [["low"], [None, "low"], [None]]
-    auto = load(guarded, adapter="auto").recognizer.router
+    auto = load(guarded, adapter="auto", guard=True).recognizer.router
     names = [[each.name for each in auto.guarded(np.array(x)).recognizers] for x in ([9.0, 0], [1.0, 1.0])]
     assert names == [["high"], [None, "high", "low"]]
 
 
 def test_auto_is_guarded_too(guarded):
-    asr, plain = load(guarded, adapter="auto"), load(guarded)
+    asr, plain = load(guarded, adapter="auto", guard=True), load(guarded)
     assert len(asr.recognizer.router.guards) == 2
     for kind in KINDS:
         result = asr.transcribe(sound(kind, 90))
         assert result.choices[0].adapter == (None if kind == "general" else kind)
         assert result.text == plain.transcribe(sound(kind, 90), adapter=result.choices[0].adapter).text
-    assert not load(guarded, adapter="auto", guard=False).recognizer.router.guards
+    assert not load(guarded, adapter="auto").recognizer.router.guards
 
 
 def test_commands_say_which_and_decode_is_not_guarded_by_default(guarded, tmp_path, run_command):
@@ -155,6 +166,9 @@ def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded, tmp
     folder.rename(moved), moved.rename(folder)
     assert load(guarded, adapter=str(guarded / "low_adapter")).recognizer.router is None  # not registered
     assert load(guarded, guard=True).recognizer.spec == replace(BASE_ALONE)
+    (folder / GUARD).unlink()
+    assert load(guarded, adapter="low").recognizer.router is None
+    assert load(guarded, adapter="low", guard=True).recognizer.router.guards  # by the base's rule
     (guarded / GUARD).unlink()
     assert load(guarded, adapter="low").recognizer.router is None
     with pytest.raises(UserError, match=r"guard\.json is missing"):
@@ -191,7 +205,8 @@ def test_a_damaged_rule_is_refused(guarded, fault):
     with pytest.raises(UserError, match=r"low/guard\.json: .*delete it: the base's rule takes its place"):
         load(guarded, adapter="low")
     assert load(guarded, adapter="low", guard=False).recognizer.router is None
-    assert [term.name for term in load(guarded, adapter="auto").recognizer.spec.terms] == ["high"]
+    asr = load(guarded, adapter="auto", guard=True)
+    assert [term.name for term in asr.recognizer.spec.terms] == ["high"]
 
 
 # ---- the rule
@@ -220,3 +235,13 @@ def test_a_fit_finds_what_helps_and_few_utterances_stay_near_the_prior():
     assert np.abs(few.weights - prior.weights).max() < np.abs(fitted - prior.weights).max() / 3
     equal = Observations(inputs[:5], np.ones((5, 2)))
     np.testing.assert_allclose(fit_rule([equal], prior).weights, prior.weights)
+
+
+def test_training_fits_the_rule_of_an_adapter(guarded, tmp_path):
+    session, folder = load(guarded).session, registry.adapters_dir() / "low"
+    (folder / GUARD).unlink()
+    recognizers = [session.recognizer(parse_adapter(name)) for name in (None, "low")]
+    sets = [list(read_data_directory(data_of(tmp_path / kind, kind, 60, 6))) for kind in ("low", "general")]
+    assert add_guard(folder, recognizers, sets).startswith("guard: keeps ")
+    assert read_rule(folder, session.base.fingerprint).deviations is None
+    assert load(guarded, adapter="low").recognizer.router.guards

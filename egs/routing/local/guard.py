@@ -42,7 +42,7 @@ KINDS = ("accent", "orders", "telephone", "notes")
 SETS = ("dev", "replay", "test", "unseen")
 CHUNK, BATCH = 40, 4  # utterances that are read, and recognised, at a time
 WAYS = ("gate", "confidence", "left out", "guard", "guard, gate first")
-BROAD = 10.0  # deviations, in units of 1 / the input's deviation, of the prior of the base's rule
+BROAD = 1.0  # deviations, in units of 1 / the input's deviation, of the prior of the base's rule
 SPREAD = 0.5  # the same for the prior of an adapter's rule
 
 
