@@ -145,8 +145,7 @@ def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
     if not (usable := [text for text in unread if not missing([normalize(text)])]):
         raise UserError(f"{texts}: holds no sentence that {name} has not read and that the base can write")
     print(*choose_sentences(usable, known, n), sep="\n")
-    gain = further_gain(read_summary(adapter).get("training", {}), n)
-    if gain is not None:
+    if gain := further_gain(read_summary(adapter).get("training", {}), n):
         print(f"{n} more would remove about {percent(gain, 0)} % of the errors", file=sys.stderr)
 
 

@@ -66,11 +66,12 @@ def choose_sentences(
     return chosen
 
 
-def further_gain(training: dict[str, Any], n: int) -> float | None:
-    """The share of the errors that `n` more utterances would remove, if errors fall as a power of the number
-    of utterances, by an adapter's record of its training; None if that has no errors of folds, or no gain."""
-    before, after, utterances = (training.get(key) for key in ("base_errors", "errors", "utterances"))
-    if not (before and after and utterances and after < before):
-        return None
+def further_gain(training: dict[str, Any], n: int) -> float:
+    """The share of the errors that `n` more utterances would remove, by an adapter's record of its training,
+    if errors fall as a power of the number of utterances; 0 without a gain so far."""
+    counts = [training.get(key) for key in ("base_errors", "errors", "utterances")]
+    if not all(type(count) is int and count > 0 for count in counts) or counts[1] >= counts[0]:
+        return 0.0
+    before, after, utterances = counts
     power = math.log(before / after) / math.log1p(utterances)
     return 1 - ((1 + utterances) / (1 + utterances + n)) ** power

@@ -188,9 +188,9 @@ def save_best(
     chosen, first = choose_starts(starts, candidates), next(iter(candidates.values()))
     whole = chosen.pop(None, None)
     results = [candidates[start].unbiased[n] for n, start in chosen.items()]
-    adapters = [(*pair, [pair[1]]) for pair in zip(chosen.values(), results, strict=True)]
-    if not first.folds_only:
-        adapters = [(whole, candidates[whole], results)]
+    adapters = [(whole, candidates.get(whole), results)]
+    if first.folds_only:
+        adapters = [(start, result, [result]) for start, result in zip(chosen.values(), results, strict=True)]
     names, seconds = adapter_names(first), sum(adaptation.seconds for adaptation in candidates.values())
     for name, (start, trained, measured) in zip(names, adapters, strict=True):
         at_start(start)

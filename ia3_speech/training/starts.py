@@ -18,7 +18,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base
-from ia3_speech.training.config import SharedOptions, is_nearest
+from ia3_speech.training.config import NEAREST, SharedOptions
 from ia3_speech.training.cross_validation import Adaptation, adapt
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, cache_for
@@ -82,53 +82,44 @@ def errors_of_starts(
 ) -> Errors:
     """The errors of the start of the options; or, of nearest, of the base (`measures`), of the adapters to
     try, and of the mean of adapters with the same label (accent, domain). `data`: the data directory."""
-    start, base_errors = options.init_adapter, {m.utterance: m.errors for m in measures}
-    if not is_nearest(start):
-        return {start: base_errors}
-    kinds: dict[str, list[str]] = {}
-    for name, kind in startable_adapters(base, examples, start, data).items():
-        kinds.setdefault(kind, []).append(name)
-    names = [name for of_kind in kinds.values() for name in of_kind]
-    for of_kind in kinds.values():
-        current = [name for name in of_kind if not VERSION.search(name)]
-        names += ["+".join(f"{name}:{1 / len(current):.4g}" for name in current)] * (len(current) > 1)
-    errors: Errors = {None: base_errors}
-    for name in names:
-        try:
-            measured = measure_all(prepare(base, options, name), examples, options.normalize)
-            errors[name] = {measure.utterance: measure.errors for measure in measured}
-        except UserError as error:  # the adapter is damaged
-            logger.warning("note: %s is not tried as a start: %s", name, error)
-    for name, counts in errors.items():
-        logger.info("%s: %d errors", name or "the base", sum(counts.values()))
-    return errors
-
-
-def startable_adapters(base: Base, examples: Sequence[Example], nearest: str, data: Path) -> dict[str, str]:
-    """Name → label (accent, domain or ""), of the adapters of this base that `nearest` names."""
+    errors: Errors = {None: {measure.utterance: measure.errors for measure in measures}}
+    nearest, colon, listed = str(options.init_adapter).partition(":")
+    if nearest != NEAREST:
+        return {options.init_adapter: errors[None]}
     ids, audio, kinds = {example.utterance.id for example in examples}, digests(examples), {}
-    listed = nearest.partition(":")[2].split(",") if ":" in nearest else None
-    for name in registered_names():
-        if listed is not None and name not in listed:
-            continue
+
+    def measure(name: str) -> None:
+        measured = measure_all(prepare(base, options, name), examples, options.normalize)
+        errors[name] = {measure.utterance: measure.errors for measure in measured}
+
+    for name in [name for name in registered_names() if not colon or name in listed.split(",")]:
         folder = adapters_dir() / name
         try:
             metadata = read_metadata(folder)
             other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
             if other or not same_base(metadata.fingerprint, base.fingerprint):
                 continue
-            config, training = metadata.ia3_config, metadata.training
+            config, training, labels = metadata.ia3_config, metadata.training, metadata.labels
             learnt = (
                 not audio.isdisjoint(training.get("audio", ()))
                 or ids & training_utterances(folder)
                 or training.get("data") == str(data)
             )
+            if learnt or "speaker" in labels or config.train_head or "conv" in config.placements:
+                continue
+            measure(name)
         except UserError as error:  # the adapter is damaged, or its data have changed
             logger.warning("note: %s is not tried as a start: %s", name, error)
             continue
-        if not (learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements):
-            kinds[name] = next((label for label in ("accent", "domain") if label in metadata.labels), "")
-    return kinds
+        if not VERSION.search(name):
+            kind = next((label for label in ("accent", "domain") if label in labels), "")
+            kinds.setdefault(kind, []).append(name)
+    for names in kinds.values():
+        if len(names) > 1:
+            measure("+".join(f"{name}:{1 / len(names):.4g}" for name in names))
+    for name, counts in errors.items():
+        logger.info("%s: %d errors", name or "the base", sum(counts.values()))
+    return errors
 
 
 def digests(examples: Sequence[Example]) -> set[str]:
