@@ -39,7 +39,11 @@ PAGE_TEXTS = Path(__file__).parents[1] / "serve/page/texts.json"
 
 
 def add(
-    *corrections: str, recordings: Path | None = None, heard: str | None = None, meant: str | None = None
+    name: str,
+    *corrections: str,
+    recordings: Path | None = None,
+    heard: str | None = None,
+    meant: str | None = None,
 ) -> int:
     """Store recordings with their correct texts, for `corrections learn`; or texts alone.
 
@@ -50,22 +54,21 @@ def add(
     unless they make more errors in its stored recordings; and the texts are stored for a language model.
 
     Args:
-        corrections: a registered adapter; then a recording and its text; or a table (.csv, .tsv, .xlsx) with
-            the columns file and text; or, with --recordings, a folder of .txt files (delete unchecked ones);
-            or nothing, with --heard and --meant.
+        name: a registered adapter.
+        corrections: a recording and its text; or a table (.csv, .tsv, .xlsx) with the columns file and text;
+            or, with --recordings, a folder of .txt files (delete unchecked ones).
         recordings: the folder of the recordings that the .txt files belong to.
         heard: a recognised text, or a file of such texts, a line each.
         meant: the text that is right, or a file with the same number of lines.
     """
     from ia3_speech.model.base import load_base
 
-    name, *correction = corrections or ("",)
-    if (heard is None) != (meant is None) or (heard is None) != bool(correction):
+    if (heard is None) != (meant is None) or (heard is None) != bool(corrections):
         hint = "give a recording and its text; or --heard and --meant"
-        raise UserError(f"corrections add {name or 'NAME'}: what is the correction? ({hint})")
+        raise UserError(f"corrections add {name}: what is the correction? ({hint})")
     if heard is not None:
         return add_texts(name, heard, meant)
-    adapter, (source, *text) = voice.registered(name), correction
+    adapter, (source, *text) = voice.registered(name), corrections
     entries, problems = read_corrections(Path(source), " ".join(text), recordings)
     with only_writer(name):
         base = load_base(recorded_base(adapter) or "mini", device="cpu")

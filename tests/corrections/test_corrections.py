@@ -131,8 +131,8 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
     (folder / "hotwords.txt").write_text("metformin\n")  # registered with it
     before, few_options = registry.file_contents(folder), voice.few_options
     for number in range(4):
-        corrections.add("anna", [str(place / f"audio/new/{number}.wav"), "no"])
-    corrections.add("anna", [str(place / "data/audio/train/5.wav"), "no"])  # of the old data
+        corrections.add("anna", str(place / f"audio/new/{number}.wav"), "no")
+    corrections.add("anna", str(place / "data/audio/train/5.wav"), "no")  # of the old data
     ids = {utterance.id for utterance in voice.read_store("anna")}
 
     def learn(rate: float = 0.3) -> str:
