@@ -179,7 +179,10 @@ class Session:
         files = [*(folder / GATE for folder in folders), base_folder / GATE, base_folder / GUARD]
         files += [folder / GUARD for folder in folders if spec.guard is None]
         missing = next((file for file in files if not file.is_file()), None)
-        reason = missing and f"{missing} is missing (ia3-speech adapters gate writes gates)"
+        hint = (
+            "ia3-speech adapters gate writes it" if missing and missing.name == GATE else "no rule was fitted"
+        )
+        reason = missing and f"{missing} is missing ({hint})"
         if not (spec.is_single or spec.choice == AUTO):
             reason = (
                 "a guard chooses between the base and one adapter, or by auto, not among sums or channels"

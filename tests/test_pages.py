@@ -42,6 +42,7 @@ LANGUAGE_MODELS = (
     "ia3-speech lm doctor/train --out my.arpa.gz; cp my.arpa.gz ward.arpa.gz; echo metformin >drugs.txt"
 )
 FIVE = ("key", "value", "ffn", "ffn_output", "attention_output")  # of ia3_plus
+PEOPLE = ("ann", "bert", "carl")  # of docs/adaptation.md
 TINY = "--base facebook/wav2vec2-base-960h"
 # Start of a line → the line that runs in its place, or options to add to it (they start with `+`).
 REPLACED = {
@@ -156,7 +157,7 @@ def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IA3_SPEECH_HOME", str(home))
         for base, names in (
-            ("mini", ("medical", "mandarin", "speaker42")),
+            ("mini", ("medical", "mandarin", "speaker42", *PEOPLE)),
             (random_base, ("clinic", "accent", "anna", "anna")),
         ):
             model = load_base(base)
@@ -164,7 +165,8 @@ def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
             attach(model.model, IA3Config(placements=FIVE))
             for number, name in enumerate(names):  # anna twice: the first becomes anna@1
                 folder = tmp_path_factory.mktemp("adapter") / name
-                labels, training = {"domain": f"example {number}"}, {"data": str(clone / "doctor/dev")}
+                labels = {"speaker": name} if name in PEOPLE else {"domain": f"example {number}"}
+                training = {"data": str(clone / "doctor/dev")}
                 save_adapter(model.model, folder, base=model, labels=labels, training=training)
                 write_gate(folder, speech)
                 registry.register(folder, name, keep=True)

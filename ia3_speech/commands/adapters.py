@@ -303,9 +303,12 @@ def combine(
     name: str | None = None,
     base: str | None = None,
     average: bool = False,
+    consent: bool = False,
     force: bool = False,
 ) -> None:
     """Write the sum of adapters as an adapter, into a folder or into the registry.
+
+    An average has the gates of all its adapters in one, if all have gates, so that `auto` can choose it.
 
     Args:
         adapters: names and paths, optionally with weights, such as accent:0.7+medical:0.5 or
@@ -314,6 +317,8 @@ def combine(
         name: register it under this name
         base: mini, a folder or a hub id (default: the base that the adapters record)
         average: give every adapter the same weight, 1 divided by their number
+        consent: with --average, confirm that the people whose adapters these are agree to a common adapter:
+            it has no label of a speaker, so that auto and nearest (training) may choose it
         force: replace an older adapter
     """
     terms = [term for word in adapters for term in parse_sum(word).terms]
@@ -321,6 +326,8 @@ def combine(
         if weighted := [term for term in terms if term.weight != 1]:
             raise AdapterError(f"--average sets the weights (leave out that of {weighted[0]})")
         terms = [replace(term, name=short_name(term), weight=1 / len(terms)) for term in terms]
+    if consent and not average:
+        raise UserError("--consent is for a mean of several people's adapters: it needs --average")
     spec = AdapterSpec(tuple(terms))
     if (out is None) == (name is None):
         raise UserError("say where to write it: --out FOLDER, or --name NAME to register it")
@@ -331,10 +338,13 @@ def combine(
     elif out.exists() and not force:
         raise UserError(f"{out}: holds another adapter (replace it with --force)")
     from ia3_speech.adapters.load import save_sum  # loads torch
+    from ia3_speech.routing.gate import merge_gates
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary) / "adapter"
-        adapter = save_sum(spec, folder, base=base)
+        adapter = save_sum(spec, folder, base=base, consent=consent)
+        if average and all((term.folder / GATE).is_file() for term in terms):
+            merge_gates(folder, spec.folders, name)
         target = out or registry.register(folder, name, force=force)
     parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
     print(f"{target}: {spec}, {plural(parameters, 'parameter')}")

@@ -3,6 +3,8 @@
     ia3-speech corrections add anna audio.wav "what was said"     a recording
     ia3-speech corrections add anna table.csv                     columns file, text and perhaps speaker
     ia3-speech corrections add anna texts --recordings folder     .txt files as transcribe --output-dir writes
+    ia3-speech corrections add anna --heard "drugalogies" --meant "drug allergies"     without a recording
+    ia3-speech corrections suggest anna --n 5                     sentences to read next
     ia3-speech corrections learn anna                             registers the new adapter if it is better
     ia3-speech corrections list anna
     ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all corrections
@@ -13,11 +15,13 @@ Recordings of a voice are personal: no other user can open that folder, nothing 
 deletes it. An adapter that was trained on them stays; `ia3-speech voices remove NAME` deletes that too.
 """
 
+import json
+import os
 import sys
 from pathlib import Path
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import recorded_base
+from ia3_speech.adapters.record import read_summary, recorded_base
 from ia3_speech.cli import message_of
 from ia3_speech.corrections import voice
 from ia3_speech.corrections.store import only_writer, store_of
@@ -25,33 +29,53 @@ from ia3_speech.corrections.voice import Correction
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.corpora.csv_folder import SUFFIXES, read_spreadsheet
 from ia3_speech.data.corpora.preparation import find_recording
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.recordings import find_recordings, output_paths
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import in_columns, plural
+from ia3_speech.formatting import in_columns, percent, plural
+from ia3_speech.search import SearchOptions
+
+PAGE_TEXTS = Path(__file__).parents[1] / "serve/page/texts.json"
 
 
-def add(name: str, correction: list[str], recordings: Path | None = None) -> int:
-    """Store recordings with their correct texts, for `corrections learn`.
+def add(
+    name: str,
+    *corrections: str,
+    recordings: Path | None = None,
+    heard: str | None = None,
+    meant: str | None = None,
+) -> int:
+    """Store recordings with their correct texts, for `corrections learn`; or texts alone.
 
     Unusable recordings are listed on stderr, the others are stored, and the exit code is 1. A recording that
     is stored already, under any file name, gets the new text. `corrections --help` names the folders.
 
+    Without a recording, no adapter is trained: where --heard and --meant differ, the adapter gets hot words,
+    unless they make more errors in its stored recordings; and the texts are stored for a language model.
+
     Args:
         name: a registered adapter.
-        correction: a recording and its text; or a table (.csv, .tsv, .xlsx) with the columns file
-            and text; or, with --recordings, a folder of .txt files (delete unchecked ones).
+        corrections: a recording and its text; or a table (.csv, .tsv, .xlsx) with the columns file and text;
+            or, with --recordings, a folder of .txt files (delete unchecked ones).
         recordings: the folder of the recordings that the .txt files belong to.
+        heard: a recognised text, or a file of such texts, a line each.
+        meant: the text that is right, or a file with the same number of lines.
     """
     from ia3_speech.model.base import load_base
 
-    adapter, (source, *text) = voice.registered(name), correction
-    corrections, problems = read_corrections(Path(source), " ".join(text), recordings)
+    if (heard is None) != (meant is None) or (heard is None) != bool(corrections):
+        hint = "give a recording and its text; or --heard and --meant"
+        raise UserError(f"corrections add {name}: what is the correction? ({hint})")
+    if heard is not None:
+        return add_texts(name, heard, meant)
+    adapter, (source, *text) = voice.registered(name), corrections
+    entries, problems = read_corrections(Path(source), " ".join(text), recordings)
     with only_writer(name):
         base = load_base(recorded_base(adapter) or "mini", device="cpu")
         speaker = voice.speaker_of(adapter)
         stored = {utterance.id[-voice.DIGEST :]: utterance for utterance in voice.read_store(name)}
         known, taken = len(stored), {}
-        for entry in corrections:
+        for entry in entries:
             file, where = entry.file, entry.where
             try:
                 if not file.is_file():
@@ -74,6 +98,58 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
     print(f"{name}: {plural(len(taken), 'correction')} stored{replaced}; {len(stored)} in all. "
           f"Next: ia3-speech corrections learn {name}")  # fmt: skip
     return int(bool(problems))
+
+
+def add_texts(name: str, heard: str, meant: str) -> int:
+    """Make hot words from the differences of texts or files; see `add`."""
+    from ia3_speech.corrections.terms import TEXTS, add_terms
+
+    def lines(side: str) -> list[str]:
+        is_file = len(os.fsencode(side)) < 256 and Path(side).is_file()
+        return read_utf8(Path(side), "").splitlines() if is_file else [side]
+
+    added, refused = add_terms(name, lines(heard), lines(meant))
+    for term in added:
+        print(f"hot word {term.text}, recognised as: {', '.join(term.heard_as)}")
+    for text, reason in refused.items():
+        print(f"left out: {text}: {reason}", file=sys.stderr)
+    print(f"{name}: {plural(len(added), 'hot word')}; for a language model: {store_of(name) / TEXTS}")
+    return int(bool(refused))
+
+
+def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
+    """Print the sentences from which the recogniser of a voice would learn most.
+
+    Args:
+        name: a registered adapter, with or without corrections.
+        texts: a file with a sentence on each line; shipped: the page's sentences.
+        n: number of sentences.
+    """
+    from ia3_speech.adapters.spec import AdapterSpec, term_at
+    from ia3_speech.corrections.suggest import choose_sentences, further_gain
+    from ia3_speech.data.text import normalize
+    from ia3_speech.data.utterance import load_utterances
+    from ia3_speech.model.base import load_base
+    from ia3_speech.session import Session
+
+    adapter = voice.registered(name)
+    if n < 1:
+        raise UserError(f"`n` is {n}, and has to be at least 1")
+    sentences = json.loads(PAGE_TEXTS.read_text("utf-8"))["sentences"]["en"]
+    if texts != "shipped":
+        sentences = read_utf8(Path(texts), "a sentence on each line; or shipped").splitlines()
+    session = Session(load_base(recorded_base(adapter) or "mini", device="cpu"), SearchOptions("greedy"))
+    recognizer = session.recognizer(AdapterSpec((term_at(name, adapter),)))
+    stored = [*load_utterances(voice.read_store(name))]
+    recognitions = recognizer.recognize([wave for _, wave in stored], with_words=True)
+    known = [(u.text, r.words) for (u, _), r in zip(stored, recognitions, strict=True)]
+    read, missing = {normalize(text) for text, _ in known}, session.base.vocabulary.missing
+    unread = [text for text in sentences if (plain := normalize(text)) and plain not in read]
+    if not (usable := [text for text in unread if not missing([normalize(text)])]):
+        raise UserError(f"{texts}: holds no sentence that {name} has not read and that the base can write")
+    print(*choose_sentences(usable, known, n), sep="\n")
+    if gain := further_gain(read_summary(adapter).get("training", {}), n):
+        print(f"{n} more would remove about {percent(gain, 0)} % of the errors", file=sys.stderr)
 
 
 def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
@@ -163,4 +239,10 @@ def learn_corrections(name: str) -> None:
         print(f"{name} stays as it is, since the new adapter is not better; {learnt.comparison}")
 
 
-COMMAND = {"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove}
+COMMAND = {
+    "add": add,
+    "suggest": suggest,
+    "learn": learn_corrections,
+    "list": list_corrections,
+    "remove": remove,
+}

@@ -17,14 +17,15 @@ Several machines: `--part 3/8` takes the third of eight shares of the speakers; 
 without --part collects the results.
 
 Cross-validation on its training utterances chooses the number of epochs and the distance from the start for
-each adapter (training/cross_validation.py). An interrupted run resumes with the remaining speakers.
+each adapter (training/cross_validation.py); with `--init-adapter nearest`, the start too
+(training/starts.py). An interrupted run resumes with the remaining speakers.
 """
 
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import percent, plural
 from ia3_speech.speakers.options import SpeakerOptions
-from ia3_speech.training.config import check_options, training_inputs
+from ia3_speech.training.config import check_options, is_nearest, training_inputs
 
 
 def main(options: SpeakerOptions) -> None:
@@ -32,7 +33,8 @@ def main(options: SpeakerOptions) -> None:
     if options.part and options.force:
         raise UserError(f"--force would delete the results of other parts: delete {options.out} yourself")
     # An unknown adapter is reported before torch is loaded.
-    inputs = training_inputs(options, {"data": options.data})
+    chosen = {"start": options.init_adapter} if is_nearest(options.init_adapter) else {}
+    inputs = training_inputs(options, {"data": options.data}, **chosen)
     # Faults are named before anything is deleted.
     read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
     if options.force and options.out.exists():
@@ -51,6 +53,10 @@ def main(options: SpeakerOptions) -> None:
         f"{options.out}: {adapters} for {speakers}, "
         f"{summary['improved']} improved on their start, {summary['wall_seconds']:.0f} s"
     )
+    if (before := summary["base_errors"]) > (errors := summary["start_errors"]):
+        starts = ", ".join(f"{count} from {start}" for start, count in summary["starts"].items())
+        gain = percent((before - errors) / before, 0)
+        print(f"starts: {starts}; {gain} % fewer errors than the base before the first sentence")
 
 
 COMMAND = main

@@ -178,7 +178,9 @@ def main(
     recognizer = transcriber.recognizer
     unused = search_options.hotwords and not spec.choice and unused_hotwords(recognizer.search)
     again = decoded_again(recognizer.search)
-    for message in filter(None, [unused, again, shown and uncalibrated(recognizer)]):
+    greedy = output_options.alternatives and recognizer.search_record.get("search") == "greedy"
+    hint = greedy and not spec.choice and "no alternatives, since the search is greedy (take --search beam)"
+    for message in filter(None, [unused, again, hint, shown and uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     return close_batch(len(sources) - len(unusable), bad + unusable, failures)
 

@@ -30,7 +30,7 @@ from ia3_speech.data.utterance import Utterance, find_problem, is_silent, load_u
 from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import align, count_errors
-from ia3_speech.training.config import NEAREST, TrainingOptions
+from ia3_speech.training.config import NEAREST, TrainingOptions, is_nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,7 +209,7 @@ def learn_voice(
         epochs: of training; None: as in the recipes.
     """
     adapter = registered(name) if registry.is_registered(name) else None
-    if start and start != NEAREST:
+    if start and not is_nearest(start):
         start = str(registered(start))  # as a name, the working directory would be searched first
     with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
@@ -281,7 +281,7 @@ def few_options(base: str, data: Path, out: Path, **changes: Any) -> TrainingOpt
     import yaml
 
     few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
-    few |= {"init_adapter": NEAREST, "drop_chars": True, "on_error": "skip"}
+    few |= {"drop_chars": True, "on_error": "skip"}
     return TrainingOptions(base=base, train=data, out=out, **few | changes)
 
 
@@ -304,9 +304,10 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     from ia3_speech.model.base import load_base
     from ia3_speech.routing.people import unlike_the_others
     from ia3_speech.training.data import read_examples
-    from ia3_speech.training.few_minutes import prepare, train_on_few
+    from ia3_speech.training.few_minutes import train_on_few
     from ia3_speech.training.multi_adapter import measure_all
     from ia3_speech.training.segmentation import segment_data_directory
+    from ia3_speech.training.starts import prepare
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
@@ -347,7 +348,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
 
 def start_folder(start: str | None) -> Path | None:
     """The folder of the adapter to start from; None if the base or the nearest is the start."""
-    return Path(start) if start and start != NEAREST else None
+    return Path(start) if start and not is_nearest(start) else None
 
 
 def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:

@@ -26,6 +26,7 @@ from ia3_speech.errors import SearchError, UserError
 from ia3_speech.model.hypotheses import NAN, Hypothesis, Logits, TimedWord
 
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
+MAX_TEXTS = 20  # of an utterance that a hypothesis holds
 READING = Lock()  # held while a model is read and standard error is discarded
 
 
@@ -78,7 +79,9 @@ class BeamSearch:
         beams = self.decoder.decode_beams(log_probabilities, beam_width=self.beam_size)
         _, _, words, acoustic_score, score = beams[0]
         lm_score = None if self.lm is None else score - acoustic_score
-        return Hypothesis(tuple(TimedWord(text, first, end - 1) for text, (first, end) in words), lm_score)
+        others = tuple((text, other - score) for text, *_, other in beams[1:MAX_TEXTS])
+        timed = tuple(TimedWord(text, first, end - 1) for text, (first, end) in words)
+        return Hypothesis(timed, lm_score, others)
 
 
 def labels_of(vocabulary: Vocabulary) -> dict[int, str]:

@@ -115,7 +115,11 @@ def to_json(transcript: Transcript, options: OutputOptions) -> str:
         record |= {"task": "transcribe", "language": None, "duration": round(transcript.seconds, 3)}
         record |= {"segments": segments}
     if transcript.segments is not None and options.word_timestamps:
-        record["words"] = [word_record(w, s.channel) for s in transcript.segments for w in s.words]
+        record["words"] = [
+            word_record(word, segment.channel, options.alternatives)
+            for segment in transcript.segments
+            for word in segment.words
+        ]
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
@@ -135,7 +139,7 @@ def segment_line(
     record = {"path": transcript.record()["path"], "id": number, **times_of(segment), "text": segment.text}
     record |= {"confidence": round(segment.confidence, 4), **raw_text_and_channel(segment)}
     if options.word_timestamps:
-        record["words"] = [word_record(word, None) for word in segment.words]
+        record["words"] = [word_record(word, None, options.alternatives) for word in segment.words]
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
@@ -156,8 +160,10 @@ def verbose_segment(number: int, segment: TranscriptSegment) -> dict[str, Any]:
     }
 
 
-def word_record(word: Word, channel: str | None) -> dict[str, Any]:
+def word_record(word: Word, channel: str | None, alternatives: int = 0) -> dict[str, Any]:
+    """word, start, end, confidence; perhaps at most `alternatives` alternatives, and the channel."""
     record = {"word": word.text, **times_of(word), "confidence": round(word.confidence, 4)}
+    record |= {"alternatives": [*texts]} if (texts := word.alternatives[:alternatives]) else {}
     return record | ({"channel": channel} if channel else {})
 
 
@@ -325,6 +331,10 @@ def check_output(options: OutputOptions) -> None:
     if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
         raise UserError(f"`review_below={limit:g}`: has to be from 0 to 1, and is for text, txt and csv")
     part_numbers(options.part)
+    if options.alternatives < 0 or (options.alternatives and not set(formats) & {"json", "jsonl"}):
+        raise UserError(
+            f"`alternatives={options.alternatives}`: has to be 0 or more, and is for json and jsonl"
+        )
     # Whisper's command lines ask for word times to lay out subtitles, which have times in any case.
     if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
         raise UserError(f"`word_timestamps` has no effect on {format_option} (take json or jsonl)")

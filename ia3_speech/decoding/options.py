@@ -177,6 +177,8 @@ class OutputOptions:
             csv's column review
         word_timestamps: list the words, with times and confidences, in json and jsonl; ctm and textgrid
             always have them
+        alternatives: also list this many alternatives, the likeliest first, of each word of which the
+            recogniser is unsure, in json and jsonl; of beam search alone
         max_line_width: largest number of characters in a subtitle's line (default: each segment is one line)
         max_line_count: largest number of lines in a subtitle; with --max-line-width, subtitles are filled
             across segments (default: as many as a segment needs)
@@ -191,10 +193,15 @@ class OutputOptions:
     part: str | None = None
     review_below: float | None = None
     word_timestamps: bool = False
+    alternatives: int = 0
     max_line_width: int | None = None
     max_line_count: int | None = None
     highlight_words: bool = False
     plot: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.alternatives:
+            object.__setattr__(self, "word_timestamps", True)
 
     @property
     def full_json(self) -> bool:

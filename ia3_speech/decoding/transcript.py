@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+UNSURE = 0.6  # words of a lower confidence have alternatives
+
 
 @dataclass(frozen=True)
 class Word:
@@ -16,6 +18,8 @@ class Word:
     end: float
     confidence: float  # 0 to 1; see `word_times`
     tokens: tuple[int, ...] = ()  # the base's symbols that spell it
+    # Of a beam search, if the confidence is below UNSURE: other texts in its place, the likeliest first
+    alternatives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary, required_frames
-from ia3_speech.decoding.transcript import Word
+from ia3_speech.decoding.transcript import UNSURE, Word
 from ia3_speech.model.hypotheses import Hypothesis, Logits, collapse
 
 if TYPE_CHECKING:
@@ -92,7 +92,14 @@ def words_of(
     timed = base.timed(row, hypothesis, seconds)
     if timed is None:
         options = {"offset": offset, "duration": seconds, "scaling": scaling}
-        return word_times(row, hypothesis, base.vocabulary, frame, **options)
+        words = word_times(row, hypothesis, base.vocabulary, frame, **options)
+        if not (hypothesis.others and any(word.confidence < UNSURE for word in words)):
+            return words
+        texts = hypothesis.alternatives()
+        return [
+            replace(word, alternatives=texts.get(number, ())) if word.confidence < UNSURE else word
+            for number, word in enumerate(words)
+        ]
     edges = [(min(word.first * frame, seconds), min((word.last + 1) * frame, seconds)) for word in timed]
     return [
         Word(word.text, offset + start, offset + end, float(scaling(word.confidence)))

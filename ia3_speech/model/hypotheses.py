@@ -8,8 +8,11 @@ frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Tempo
 3.2. It does not sum over alignments and uses neither lexicon nor language model.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -49,6 +52,8 @@ class Hypothesis:
     words: tuple[TimedWord, ...] = ()
     # The part of the score from the language model and `word_score`; None: the search has no language model
     lm_score: float | None = None
+    # Less likely texts, the likeliest first, and their scores relative to this hypothesis, in nats
+    others: tuple[tuple[str, float], ...] = ()
     tokens: tuple[int, ...] = ()  # of a base that writes tokens one after another, and those given before
     given: tuple[int, ...] = ()
 
@@ -56,6 +61,17 @@ class Hypothesis:
     def text(self) -> str:
         """The words, separated by spaces."""
         return " ".join(word.text for word in self.words)
+
+    def alternatives(self) -> dict[int, tuple[str, ...]]:
+        """Number of a word of `text` → what the other texts have in its place, the likeliest first."""
+        words, weights = self.text.split(), {}
+        for text, score in self.others:
+            other = text.split()
+            for kind, first, last, begin, end in SequenceMatcher(None, words, other, False).get_opcodes():
+                if kind == "replace" and last - first == 1:
+                    of_word = weights.setdefault(first, Counter())
+                    of_word[" ".join(other[begin:end])] += math.exp(score)
+        return {number: tuple(text for text, _ in c.most_common()) for number, c in weights.items()}
 
 
 # A base's output for an utterance (for CTC logits, (frames, vocabulary)) → its hypothesis. Raises SearchError

@@ -174,6 +174,26 @@ def add_gate_of_training(out: Path, base: str, utterances: Sequence[Utterance], 
         logger.warning("%s: has no gate, so `adapter=auto` can't choose it: %s", adapter, error)
 
 
+def merge_gates(folder: Path, adapters: Sequence[Path], name: str | None = None) -> None:
+    """Write the gate of a mean of adapters, in which all have the same weight, and note it in the card.
+    Raises UserError as `read_gate`.
+
+    Args:
+        folder: of the mean.
+        adapters: folders of the adapters, all with gates.
+        name: the mean's, for its card.
+    """
+    record = read_record(folder)
+    gates = [read_gate(adapter, record["fingerprint"], "") for adapter in adapters]
+    means = np.array([gate.mean for gate in gates])
+    within = sum(gate.scatter / (gate.count - 1) for gate in gates) / len(gates)
+    count = min(sum(gate.count for gate in gates), 2 * MAX_UTTERANCES)
+    scatter = (count - 1) * (within + np.cov(means.T, bias=True))
+    write_gate(folder, SpeechStatistics(record["fingerprint"], count, means.mean(0), scatter))
+    write_record(folder, record | {"gate": {"utterances": count}})
+    update_card(folder, name)
+
+
 def channels_of(base: "Base") -> int:
     """The number of channels of a base's front end."""
     return base.features(np.zeros(base.minimum_samples, np.float32)).shape[1]

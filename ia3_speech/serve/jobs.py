@@ -37,7 +37,8 @@ STATE, REPORT = "state.json", "report.json"
 POLL_SECONDS = 5.0  # between searches for jobs that other servers have queued
 UNFINISHED = ("queued", "running")
 STATES = (*UNFINISHED, "done", "failed", "cancelled")
-RESULTS = ("words", "base_errors", "errors", "general", "missed", "unlike")  # of a summary, for the page
+# Of a summary, for the page
+RESULTS = ("words", "base_errors", "start_errors", "errors", "init_adapter", "general", "missed", "unlike")
 GRACE_SECONDS = 10.0  # for an interrupted process to delete its temporary files
 
 
@@ -56,11 +57,10 @@ class Jobs:
 
     Args:
         base: of new voices.
-        start: of new voices, an argument of `learn_voice`.
     """
 
-    def __init__(self, base: str, start: str | None):
-        self.base, self.start, self.root = base, start or "", voice_folder("x").parent
+    def __init__(self, base: str):
+        self.base, self.root = base, voice_folder("x").parent
         self.changing, self.wake = threading.Lock(), threading.Event()
         self.closing, self.cancelled, self.process, self.learning = False, False, None, ""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Jobs:
         self.wake.set()
 
     def add(self, name: str, epochs: int | None, start: str | None = None) -> None:
-        """Queue a voice, whose training begins with the vectors of `start`. Raises ApiError 409 if it is
+        """Queue a voice, whose training has this `start`, as `learn_voice`. Raises ApiError 409 if it is
         already queued or running."""
         with only_writer(name):
             if read_job(name).get("state") in UNFINISHED:
@@ -134,7 +134,7 @@ class Jobs:
                 return
             self.write(name, "running")
             command = [sys.executable, "-m", "ia3_speech.serve.jobs", name, self.base]
-            command += [str(job.get("epochs") or ""), str(job.get("start") or self.start)]
+            command += [str(job.get("epochs") or ""), str(job.get("start") or "")]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             self.learning, self.cancelled = name, False
             # In its own session: a signal that ends the server (Ctrl-C, systemd) must not fail the job.

@@ -27,6 +27,7 @@ from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.session import Session
+from ia3_speech.training.config import NEAREST
 
 MAX_NAME = 256  # characters of a sum
 MAX_COMPARED = 10_000  # adapters with stored results of this comparison
@@ -93,8 +94,17 @@ class Models:
 
     def choosable(self, client: Client) -> list[Term]:
         """The adapters that `auto` chooses from for a client."""
+        return [term for term in self.shareable(client) if (term.folder / GATE).is_file()]
+
+    def shareable(self, client: Client) -> list[Term]:
+        """The adapters of no person that fit the base and that the client may use."""
         terms = [term for term in choosable_adapters() if client.may_use(term.name)]
-        return [t for t in terms if self.fits(t.folder, t.stamp) and (t.folder / GATE).is_file()]
+        return [term for term in terms if self.fits(term.folder, term.stamp)]
+
+    def start(self, client: Client) -> str | None:
+        """The start of a training for a client: the best of the base and the adapters that it may use."""
+        names = [term.name for term in self.shareable(client) if "," not in term.name]
+        return f"{NEAREST}:{','.join(names)}" if names else None
 
     def usable_aliases(self, client: Client) -> Iterator[str]:
         """The further names of models that the client may use."""

@@ -48,6 +48,7 @@ class TranscriptionForm(BaseModel):
     temperature: float = Field(0.0, ge=0, le=1)
     stream: bool = False
     dictation: bool = Field(False, description="write punctuation and doses as in a text (not OpenAI's)")
+    alternatives: int = Field(0, ge=0, le=10, description="of each unsure word (verbose_json; not OpenAI's)")
     guard: bool | None = Field(
         None, description="false: the adapter's text also where the base's is surer (not OpenAI's)"
     )
@@ -113,7 +114,7 @@ def response_of(transcript: Transcript, form: TranscriptionForm, language: str) 
     if "segment" in granularities:
         record["segments"] = [verbose_segment(n, s) for n, s in enumerate(transcript.segments or ())]
     if "word" in granularities:
-        record["words"] = [word_record(word, None) for word in transcript.words]
+        record["words"] = [word_record(word, None, form.alternatives) for word in transcript.words]
     if transcript.raw_text is not None:  # of dictation; not OpenAI's, as the gate
         record["raw_text"] = transcript.raw_text
     if transcript.choices:

@@ -25,7 +25,6 @@ from ia3_speech.serve.models import MeteredCache, Models, language_code
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.options import LOOPBACK, EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.session import Session
-from ia3_speech.training.config import NEAREST
 
 DECODERS = 2  # uploads that are decoded at once
 MAX_HOTWORDS, MAX_HOTWORD_LENGTH = 100, 200  # of a request; characters. Others are left out.
@@ -53,9 +52,8 @@ class Server:
         self.dictation = make_dictation(server.dictation_rules)
         # For users of this machine only: see `app.Entrance.authorize`.
         self.local = server.key_file is None and server.host in LOOPBACK
-        start = None if server.key_file else NEAREST  # a key may not start from others' adapters
         self.training = server.training
-        self.jobs = Jobs(session.base.name, start) if server.training else None
+        self.jobs = Jobs(session.base.name) if server.training else None
         # Blocking functions run in these (`asyncio.to_thread`).
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)

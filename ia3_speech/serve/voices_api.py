@@ -13,6 +13,7 @@ authorized again there: while it waited, the voice may have been deleted, and be
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from ia3_speech.serve.errors import ApiError, bad_value, forbidden
 from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.state import Server
+from ia3_speech.training.config import NEAREST
 
 logger = logging.getLogger(__name__)
 router = APIRouter(route_class=FormRoute)
@@ -132,7 +134,7 @@ def begin_voice(form: Annotated[VoiceForm, File()], server: ServerOf, client: Cl
     if form.identify is not None:
         with changing(name, server, client):
             change_identification(name, server, form.identify)
-    return describe_voice(name)
+    return describe_voice(name, client)
 
 
 def change_identification(name: str, server: Server, agrees: bool) -> None:
@@ -146,9 +148,9 @@ def change_identification(name: str, server: Server, agrees: bool) -> None:
 
 
 @router.get("/v1/voices/{name}")
-def show_voice(name: VoiceOf) -> dict[str, Any]:
+def show_voice(name: VoiceOf, client: ClientOf) -> dict[str, Any]:
     """The recordings of a voice, and its job."""
-    return describe_voice(name)
+    return describe_voice(name, client)
 
 
 @router.delete("/v1/voices/{name}")
@@ -199,22 +201,27 @@ def start_learning(
     if form.start:
         server.models.adapter(form.start, client)  # raises ApiError
     with changing(name, server, client):
-        server.jobs.add(name, form.epochs, form.start)
-    return describe_voice(name)
+        server.jobs.add(name, form.epochs, form.start or server.models.start(client))
+    return describe_voice(name, client)
 
 
 @router.delete("/v1/voices/{name}/learn")
-def cancel_learning(name: VoiceOf, server: ServerOf) -> dict[str, Any]:
+def cancel_learning(name: VoiceOf, server: ServerOf, client: ClientOf) -> dict[str, Any]:
     """Cancel the job of a voice; the recordings and the adapter do not change."""
     server.jobs.cancel(name)
-    return describe_voice(name)
+    return describe_voice(name, client)
 
 
-def describe_voice(name: str) -> dict[str, Any]:
-    """recordings, seconds, items (id, text, seconds), adapter, made, identify, job (of `read_job`)."""
-    stored = voice.read_store(name)
+def describe_voice(name: str, client: Client) -> dict[str, Any]:
+    """recordings, seconds, items (id, text, seconds), adapter, made, identify, job (of `read_job`, without
+    the starts that the client may not use: the job may be another key's)."""
+    stored, job = voice.read_store(name), read_job(name)
+    for entries, key in ((job, "start"), (job.get("result") or {}, "init_adapter")):
+        terms = re.split("[+,]", str(entries.get(key) or "").removeprefix(f"{NEAREST}:"))
+        if not all(client.may_use(term.partition(":")[0]) for term in terms if term):
+            entries[key] = None
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
     record = {"name": name, "object": "voice", "recordings": len(items), "items": items}
-    record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": read_job(name) or None}
+    record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": job or None}
     record |= {"adapter": registry.is_registered(name), "identify": store.agreed(name)}
     return record | {"made": bool(voice_record(name).get("made"))}

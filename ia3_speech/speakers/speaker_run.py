@@ -6,8 +6,10 @@ to these inputs (ia3_speech/inputs.py).
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from statistics import median
 from typing import Any
 
@@ -27,13 +29,22 @@ from ia3_speech.errors import UserError
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.training import cross_validation
-from ia3_speech.training.config import to_yaml
+from ia3_speech.training.config import is_nearest, to_yaml
 from ia3_speech.training.cross_validation import Adaptation, FoldResult
 from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.feature_cache import cache_for
-from ia3_speech.training.multi_adapter import load_vectors
+from ia3_speech.training.feature_cache import FeatureCache
+from ia3_speech.training.multi_adapter import load_vectors, measure_all
 from ia3_speech.training.replay import Replayed, read_replay
-from ia3_speech.training.run import prepare_base, refuse_unbatchable, run_lock, run_record
+from ia3_speech.training.run import run_lock, run_record
+from ia3_speech.training.starts import (
+    Errors,
+    Start,
+    adapt_from_each,
+    choose_starts,
+    errors_of_starts,
+    prepare,
+    starts_of_folds,
+)
 from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
@@ -44,8 +55,10 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 
     Returns:
         The contents of train.json: adapters, speakers, utterances (the median of an adapter), improved
-        (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD), trainable (parameters
-        of an adapter), seed, precision and its reason, seconds (of all adapters), wall_seconds (of this run).
+        (adapters that improved on the start), not_improved (their names, SPEAKER/FOLD), starts (start →
+        adapters), start_errors and base_errors (on held-out utterances; without nearest, both of the start),
+        trainable (parameters of an adapter), seed, precision and its reason, seconds (of all adapters),
+        wall_seconds (of this run).
 
     Raises:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
@@ -54,9 +67,9 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     with run_lock(options.out, ("config.yaml", "train.json"), options.part):
         base = load_base(options.base, device=options.device)
         replay = read_replay(base, options)
-        prepare_base(base, options)
+        chosen = is_nearest(options.init_adapter)
+        cache = prepare(base, options, None if chosen else options.init_adapter)
         options = replace(options, precision=base.precision)
-        refuse_unbatchable(base, "use ia3-speech train, speaker by speaker")
         data = read_data_directory(options.data, spk_sort=False, allow_pipes=options.allow_pipes)
         part, parts = part_numbers(options.part)
         speakers = {*[*data.speakers][part - 1 :: parts]}
@@ -72,7 +85,11 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         left = [a for a in adaptations if not done.issuperset(adapter_names(a))]
         logger.info("%d adapters for %d speakers, %d to do", len(names), len(adaptations), len(left))
         started = time.monotonic()
-        train_all(base, left, options, replay)
+        if left:
+            unlearnt = [example for adaptation in left for example in adaptation.examples]
+            measures = measure_all(cache, unlearnt, options.normalize) if chosen else []
+            errors = errors_of_starts(base, unlearnt, options, measures, options.data)
+            train_all(base, left, errors, options, replay)
         records = [read_json(options.out / name / "task.json") for name in names]
         summary = run_record(base, options, examples) | {
             "adapters": len(names),
@@ -80,6 +97,9 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
             "utterances": median(len(record["trained_on"]) for record in records),
             "improved": sum(record["selected_epoch"] > 0 for record in records),
             "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
+            "starts": dict(Counter(record["init_adapter"] or "the base" for record in records)),
+            "start_errors": sum(record["start_errors"] for record in records),
+            "base_errors": sum(record.get("base_errors", record["start_errors"]) for record in records),
             "seconds": round(sum(record["seconds"] for record in records), 1),
             "wall_seconds": round(time.monotonic() - started, 1),
         }
@@ -133,29 +153,57 @@ def adapter_names(adaptation: Adaptation) -> list[str]:
 
 
 def train_all(
-    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, replay: Sequence[Replayed]
+    base: Base,
+    adaptations: list[Adaptation],
+    errors: Errors,
+    options: SpeakerOptions,
+    replay: Sequence[Replayed],
 ) -> None:
     """Train and save the adapters of `adapters_per_batch` speakers at a time."""
-    cache = cache_for(base, options)
-    epochs = cross_validation.epochs_of(adaptations, options)
+    starts = [starts_of_folds(adaptation, errors) for adaptation in adaptations]
+    candidates = [
+        {start: replace(adaptation, trainings={}) for of_fold in of_speaker.values() for start in of_fold}
+        for adaptation, of_speaker in zip(adaptations, starts, strict=True)
+    ]
+    at_start = lru_cache(1)(partial(prepare, base, options))  # most often all have the same start
+    epochs = cross_validation.epochs_of([a for each in candidates for a in each.values()], options)
     with logging_redirect_tqdm(), Progress(epochs, "epoch") as progress:
         for first in range(0, len(adaptations), options.adapters_per_batch):
-            group = adaptations[first : first + options.adapters_per_batch]
-            cross_validation.adapt(group, options, cache, replay, progress)
-            start = group[0].trainings[options.learning_rate][0].vectors[0]
-            for adaptation in group:
-                names = adapter_names(adaptation)
-                if adaptation.folds_only:
-                    for name, result in zip(names, adaptation.unbiased, strict=True):
-                        load_vectors(base, result.vectors)
-                        seconds = round(adaptation.seconds / len(names), 2)
-                        save(base, name, options, fold_record(base, result, options) | {"seconds": seconds})
-                else:
-                    load_vectors(base, adaptation.vectors)
-                    record = adaptation.record(adaptation.unbiased)
-                    save(base, names[0], options, record | {"texts": {}})
-                adaptation.trainings.clear()
-            load_vectors(base, start)
+            group = slice(first, first + options.adapters_per_batch)
+            adapt_from_each(candidates[group], options, at_start, replay, progress)
+            for of_speaker, trained in zip(starts[group], candidates[group], strict=True):
+                save_best(base, of_speaker, trained, errors, at_start, options)
+                trained.clear()
+
+
+def save_best(
+    base: Base,
+    starts: dict[int | None, list[Start]],
+    candidates: dict[Start, Adaptation],
+    errors: Errors,
+    at_start: Callable[[Start], FeatureCache],
+    options: SpeakerOptions,
+) -> None:
+    """Save the adapters of a speaker, each from the candidate that cross-validation prefers."""
+    chosen, first = choose_starts(starts, candidates), next(iter(candidates.values()))
+    whole = chosen.pop(None, None)
+    results = [candidates[start].unbiased[n] for n, start in chosen.items()]
+    adapters = [(whole, candidates.get(whole), results)]
+    if first.folds_only:
+        adapters = [(start, result, [result]) for start, result in zip(chosen.values(), results, strict=True)]
+    names, seconds = adapter_names(first), sum(adaptation.seconds for adaptation in candidates.values())
+    for name, (start, trained, measured) in zip(names, adapters, strict=True):
+        at_start(start)
+        load_vectors(base, trained.vectors)
+        if first.folds_only:
+            record = fold_record(base, trained, options)
+        else:
+            record = trained.record(measured) | {"texts": {}}
+        if is_nearest(options.init_adapter):
+            held_out = [measure.utterance for result in measured for measure in result.measures]
+            record["base_errors"] = sum(errors[None][id] for id in held_out)
+        save(base, name, start, options, record | {"seconds": round(seconds / len(names), 2)})
+        load_vectors(base, candidates[start].trainings[options.learning_rate][0].vectors[0])
 
 
 def fold_record(base: Base, result: FoldResult, options: SpeakerOptions) -> dict[str, Any]:
@@ -173,13 +221,13 @@ def fold_record(base: Base, result: FoldResult, options: SpeakerOptions) -> dict
     }
 
 
-def save(base: Base, name: str, options: SpeakerOptions, record: dict[str, Any]) -> None:
+def save(base: Base, name: str, start: Start, options: SpeakerOptions, record: dict[str, Any]) -> None:
     """Write the adapter in the base's model, then task.json, which marks the adapter as complete."""
     speaker, _, fold = name.partition("/")
-    training = {"fold": fold, "data": str(options.data), "init_adapter": options.init_adapter} | record
+    training = {"fold": fold, "data": str(options.data), "init_adapter": start} | record
     if not record["selected_epoch"]:
         logger.warning("%s: no setting improved on the start, so the adapter equals it", name)
-    labels = labels_of_trained(options.init_adapter, {"speaker": speaker})
+    labels = labels_of_trained(start, {"speaker": speaker})
     without_texts = {key: value for key, value in training.items() if key != "texts"}
     folder = options.out / name / "adapter"
     save_adapter(base.model, folder, base=base, labels=labels, training=without_texts)

@@ -20,7 +20,7 @@ from ia3_speech.model.location import base_files, base_folder
 
 PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
 PLACEMENTS = ("key", "value", "ffn")  # by default
-NEAREST = "nearest"  # as init_adapter, without dev: the registered adapter with the fewest errors
+NEAREST = "nearest"  # as init_adapter, without dev: see training/starts.py
 AT_LEAST_1, POSITIVE, NOT_NEGATIVE = "at least 1", "above 0, and finite", "0 or more, and finite"
 
 
@@ -31,8 +31,9 @@ class SharedOptions:
     Attributes:
         base: mini, a folder, or a hub id
         init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from the
-            base; nearest, without dev only: the registered adapter with the fewest errors on train, if
-            cross-validation prefers that start (each fold chooses by the other folds alone)
+            base (none); nearest, without dev only: from the adapter, or the mean of the adapters of a kind,
+            with the fewest errors on train, if cross-validation prefers that start (each fold chooses by the
+            other folds alone); nearest:NAME,NAME tries only these; a person's adapter is never tried
         placements: modules that get vectors, such as key value; there are key, value, ffn, ffn_output,
             attention_output, and conv (not if several adapters are trained side by side)
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
@@ -116,6 +117,8 @@ class SharedOptions:
     def __post_init__(self) -> None:
         if self.replay == "none":
             object.__setattr__(self, "replay", None)
+        if self.init_adapter == "none":
+            object.__setattr__(self, "init_adapter", None)
 
     def allowed(self) -> dict[str, tuple[bool, str]]:
         """Option → whether its value is allowed, and which values are."""
@@ -217,7 +220,7 @@ class TrainingOptions(SharedOptions):
             for name, value in neutral.items()
             if getattr(self, name) != value
         }
-        if self.dev and self.init_adapter == NEAREST:
+        if self.dev and is_nearest(self.init_adapter):
             faults["init_adapter"] = (False, "an adapter, since `dev` is given")
         if self.dev is None and "conv" in self.placements:
             faults["placements"] = (False, "without conv, since `dev` is not given")
@@ -232,6 +235,11 @@ class TrainingOptions(SharedOptions):
             "checkpoint_steps": (self.checkpoint_steps >= 1, AT_LEAST_1),
             **faults,
         }
+
+
+def is_nearest(start: str | None) -> bool:
+    """Whether a start is chosen: `nearest`, or `nearest:accent,medical`."""
+    return str(start).partition(":")[0] == NEAREST
 
 
 def check_options(options: SharedOptions) -> None:
@@ -323,7 +331,7 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
 def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
     """The inputs that decide an adapter: data directories by name, base, start, options, and `more`. Raises
     UnknownAdapter where there is no such `init_adapter`."""
-    start = options.init_adapter if options.init_adapter != NEAREST else None
+    start = None if is_nearest(options.init_adapter) else options.init_adapter
     spec = parse_sum(start) if start else AdapterSpec()
     folders = {"noise": options.noise, "reverb": options.reverb}
     folders["replay"] = replay_folder(options.replay) if options.replay else None

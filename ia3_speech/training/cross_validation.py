@@ -104,7 +104,7 @@ class Adaptation:
         """Word errors and loss with the setting that the folds choose, without the excluded fold."""
         rate, setting = self.choice(excluded)
         folds = [fold for number, fold in enumerate(self.trainings[rate]) if number != excluded]
-        return merit(folds, setting)
+        return merit(folds, setting, self.k)
 
     @property
     def unbiased(self) -> list[FoldResult]:

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import log
 from pathlib import Path
 from statistics import median
@@ -22,30 +23,32 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
-from ia3_speech.adapters.record import read_metadata, read_summary, same_base
-from ia3_speech.adapters.registry import adapters_dir, registered_names, training_data
 from ia3_speech.data.corpora.preparation import text_places
-from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import TrainingError, UserError
+from ia3_speech.errors import TrainingError
 from ia3_speech.formatting import percent, plural, with_interval
-from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
-from ia3_speech.training.config import NEAREST, TrainingOptions, to_yaml
+from ia3_speech.training.config import TrainingOptions, to_yaml
 from ia3_speech.training.cross_validation import (
     Adaptation,
     FoldResult,
-    adapt,
     divide_into_folds,
     epochs_of,
 )
 from ia3_speech.training.data import Example, read_examples
-from ia3_speech.training.feature_cache import FeatureCache, cache_for
 from ia3_speech.training.multi_adapter import START, Measure, load_vectors, measure_all
-from ia3_speech.training.replay import Replayed, read_replay
-from ia3_speech.training.run import choose_device, prepare_base, refuse_unbatchable, run_lock, run_record
+from ia3_speech.training.replay import read_replay
+from ia3_speech.training.run import choose_device, run_lock, run_record
+from ia3_speech.training.starts import (
+    adapt_from_each,
+    choose_starts,
+    digests,
+    errors_of_starts,
+    prepare,
+    starts_of_folds,
+)
 from ia3_speech.training.steps import Progress
 
 logger = logging.getLogger(__name__)
@@ -76,13 +79,17 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         check_examples(examples, options.train)
         measures = measure_all(cache, examples, options.normalize)
         parts = divide_into_folds(examples)
-        starts = starts_of_folds(base, examples, parts, options, measures)
-        all_starts = [*dict.fromkeys(start for candidates in starts.values() for start in candidates)]
-        adaptations = adapt_from_each(all_starts, base, examples, parts, options, replay)
-        chosen = {
-            fold: min(candidates, key=lambda start, fold=fold: adaptations[start].merit(fold))
-            for fold, candidates in starts.items()
+        errors = errors_of_starts(base, examples, options, measures, options.train)
+        starts = starts_of_folds(Adaptation("", examples, parts), errors)
+        # The name decides the random numbers, so that it must not depend on the directory of an adapter.
+        adaptations = {
+            start: Adaptation(Path(start or "base").name, examples, parts)
+            for start in dict.fromkeys(start for candidates in starts.values() for start in candidates)
         }
+        total = epochs_of([*adaptations.values()], options)
+        with logging_redirect_tqdm(), Progress(total, "epoch") as progress:
+            adapt_from_each([adaptations], options, partial(prepare, base, options), replay, progress)
+        chosen = choose_starts(starts, adaptations)
         start = chosen.pop(None)
         adaptation = adaptations[start]
         folds = [(chosen[n], adaptations[chosen[n]].unbiased[n]) for n in chosen]
@@ -109,14 +116,6 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         return summary
 
 
-def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureCache:
-    """Attach the vectors of a start (None: ones); returns the cache of the features below them."""
-    detach(base.model)
-    prepare_base(base, replace(options, init_adapter=start))
-    refuse_unbatchable(base, "give `dev`")
-    return cache_for(base, options)
-
-
 def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
     """Raises TrainingError for fewer than MIN_UTTERANCES utterances of `path`, or if they have one text."""
     if len(utterances) < MIN_UTTERANCES or len({normalize(u.text or "") for u in utterances}) < 2:
@@ -135,96 +134,6 @@ def check_examples(examples: list[Example], path: Path) -> None:
         first = files.setdefault((example.audio, utterance.start, utterance.end), utterance.id)
         if first != utterance.id:
             logger.warning("note: %s and %s are the same recording", first, utterance.id)
-
-
-# ---- the start
-
-
-def adapt_from_each(
-    starts: Sequence[str | None],
-    base: Base,
-    examples: list[Example],
-    parts: list[list[Example]],
-    options: TrainingOptions,
-    replay: Sequence[Replayed],
-) -> dict[str | None, Adaptation]:
-    """An adaptation from each start."""
-    # The name decides the random numbers, so that it must not depend on the directory of an adapter.
-    adaptations = {start: Adaptation(Path(start or "base").name, examples, parts) for start in starts}
-    total = epochs_of([*adaptations.values()], options)
-    with logging_redirect_tqdm(), Progress(total, "epoch") as progress:
-        for start, adaptation in adaptations.items():
-            logger.info("training from %s", start or "the base")
-            adapt([adaptation], options, prepare(base, options, start), replay, progress)
-    return adaptations
-
-
-def starts_of_folds(
-    base: Base,
-    examples: list[Example],
-    parts: list[list[Example]],
-    options: TrainingOptions,
-    measures: list[Measure],
-) -> dict[int | None, list[str | None]]:
-    """Number of a fold (None: the adapter of all utterances) → its candidate starts: the start of the
-    options; or, of nearest, the base (None) and the registered adapter with the fewest errors outside of the
-    fold, if it has fewer than the base (`measures`)."""
-    first = None if options.init_adapter == NEAREST else options.init_adapter
-    errors = {first: {measure.utterance: measure.errors for measure in measures}}
-    if options.init_adapter == NEAREST:
-        errors |= errors_of_registered(base, examples, options)
-        for name, counts in errors.items():
-            logger.info("%s: %d errors", name or "the base", sum(counts.values()))
-    starts: dict[int | None, list[str | None]] = {}
-    for fold in (None, *range(len(parts))):
-        held_out = set() if fold is None else {example.utterance.id for example in parts[fold]}
-        others = errors[first].keys() - held_out
-        nearest = min(errors, key=lambda name, others=others: sum(errors[name][id] for id in others))
-        starts[fold] = [*dict.fromkeys([first, nearest])]
-    return starts
-
-
-def errors_of_registered(
-    base: Base, examples: list[Example], options: TrainingOptions
-) -> dict[str, dict[str, int]]:
-    """Name of a registered adapter of this base → utterance → errors. Adapters of one speaker are left out,
-    and adapters that were trained on these utterances."""
-    ids, audio, errors = {example.utterance.id for example in examples}, digests(examples), {}
-    for name in registered_names():
-        folder = adapters_dir() / name
-        try:
-            metadata = read_metadata(folder)
-            other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
-            if other or not same_base(metadata.fingerprint, base.fingerprint):
-                continue
-            config, training = metadata.ia3_config, metadata.training
-            learnt = (
-                not audio.isdisjoint(training.get("audio", ()))
-                or ids & training_utterances(folder)
-                or training.get("data") == str(options.train)
-            )
-            if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
-                continue
-            cache = prepare(base, options, name)
-        except UserError as error:  # the adapter is damaged, or its data have changed
-            logger.warning("note: %s is not tried as a start: %s", name, error)
-            continue
-        measures = measure_all(cache, examples, options.normalize)
-        errors[name] = {measure.utterance: measure.errors for measure in measures}
-    return errors
-
-
-def digests(examples: list[Example]) -> set[str]:
-    """Digests of the audio, which identify recordings under other names."""
-    return {example.audio[:12] for example in examples}
-
-
-def training_utterances(folder: Path) -> set[str]:
-    """The ids of an adapter's training utterances, by its record or its data; empty if both are gone."""
-    if "trained_on" in (training := read_summary(folder).get("training", {})):
-        return {*training["trained_on"]}
-    data = training_data(folder)
-    return {u.id for u in read_data_directory(data, text=False, wav=False, spk_sort=False)} if data else set()
 
 
 # ---- the result
@@ -284,6 +193,9 @@ def cross_validation_report(adapter: str, summary: dict[str, Any]) -> list[str]:
     start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
     relative = (after - before) / before if before else None
     change = with_interval(relative, summary["change_ci"], signed=True)
+    if start and (gain := before - summary["start_errors"]) > 0:
+        gain = percent(gain / before, 0)
+        start += f" ({gain} % fewer errors than the base before the first sentence)"
     lines = [
         f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
         f"{plural(summary['selected_epoch'], 'epoch')}, scale {summary['scale']:g}{start}; "

@@ -161,11 +161,12 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
         attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head, **settings))
 
 
-def refuse_unbatchable(base: Base, hint: str) -> None:
+def refuse_unbatchable(base: Base) -> None:
     """Raises TrainingError if the attached adapter has a head or conv vectors, which can't differ from row to
     row of a batch."""
     config = attachment(base.model).config
     if config.train_head or "conv" in config.placements:
+        hint = "use ia3-speech train with `dev`"
         raise TrainingError(f"adapters with a head, or conv vectors, can't be trained side by side ({hint})")
 
 

@@ -63,7 +63,6 @@ def segment_data_directory(
         DataError: the directory is not valid, or nothing is left of it.
         AudioError: audio is unusable.
     """
-    base.require("segmentation")
     data = read_data_directory(source, allow_pipes=allow_pipes)
     maximum, minimum = max_seconds or base.maximum_seconds or MAXIMUM_SECONDS, base.minimum_samples
     lengths = {u.id: known_seconds(u) for u in data}
@@ -73,6 +72,7 @@ def segment_data_directory(
     for utterance, wave in load_utterances(unknown_or_long, minimum_samples=minimum, allow_pipes=allow_pipes):
         lengths[utterance.id] = len(wave) / SAMPLE_RATE
         if lengths[utterance.id] > maximum:
+            base.require("segmentation")
             parts[utterance.id] = list(parts_of(utterance, wave, base, maximum, min_score, dropped))
     utterances = []
     for utterance in data:

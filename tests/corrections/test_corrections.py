@@ -10,16 +10,18 @@ import pytest
 import soundfile
 import torch
 
-from ia3_speech import IA3Config, attach, load_base, save_adapter
+from ia3_speech import IA3Config, attach, load, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.commands import corrections as corrections
-from ia3_speech.corrections import store, voice
+from ia3_speech.corrections import store, terms, voice
+from ia3_speech.corrections.suggest import choose_sentences, expected_errors, further_gain, letter_pairs
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding.transcript import Word
 from ia3_speech.errors import UserError
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.few_minutes import training_utterances
+from ia3_speech.training.starts import training_utterances
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -129,8 +131,8 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
     (folder / "hotwords.txt").write_text("metformin\n")  # registered with it
     before, few_options = registry.file_contents(folder), voice.few_options
     for number in range(4):
-        corrections.add("anna", [str(place / f"audio/new/{number}.wav"), "no"])
-    corrections.add("anna", [str(place / "data/audio/train/5.wav"), "no"])  # of the old data
+        corrections.add("anna", str(place / f"audio/new/{number}.wav"), "no")
+    corrections.add("anna", str(place / "data/audio/train/5.wav"), "no")  # of the old data
     ids = {utterance.id for utterance in voice.read_store("anna")}
 
     def learn(rate: float = 0.3) -> str:
@@ -177,3 +179,69 @@ def test_a_store_is_read_whole_while_it_is_replaced():
             assert len(voice.read_store("anna")) in (1, 2, 3)
     finally:
         writer.join()
+
+
+# ---- texts alone, and sentences to read
+
+
+def test_edited_texts_make_hot_words_that_do_not_hurt(place, run_command):
+    run_command("corrections", "add", "anna", place / "audio/new/0.wav", "no fever")
+    result = run_command(
+        "corrections", "add", "anna", "--heard", "drugalogies today", "--meant", "drug allergies today"
+    )
+    assert result.code == 0, result.err
+    assert "hot word drug allergies, recognised as: drugalogies" in result.out
+    folder = registry.adapters_dir() / "anna"
+    assert (folder / "hotwords.txt").read_text() == "drug allergies\t\tdrugalogies\n"
+    assert (store.store_of("anna") / "meant.txt").read_text() == "drug allergies today\n"
+    (place / "heard.txt").write_text("the drug a lergies\nthe same\n")
+    (place / "meant.txt").write_text("the drug allergies\nthe größe\n")
+    files = ["--heard", place / "heard.txt", "--meant", place / "meant.txt"]
+    result = run_command("corrections", "add", "anna", *files)
+    assert result.code == 1 and "left out: größe: the base cannot write" in result.err
+    rows = "drug allergies\t\tdrugalogies\nallergies\t\ta lergies\n"
+    assert (folder / "hotwords.txt").read_text() == rows
+    (place / "meant.txt").write_text("the drug allergies\n")
+    assert "2 lines, and --meant 1 " in run_command("corrections", "add", "anna", *files).err
+    for words in (["--heard", "a"], [], ["--heard", "a", "--meant", "b", "a.wav", "b"]):
+        assert "what is the correction?" in run_command("corrections", "add", "anna", *words).err
+    assert (
+        "differ in no word"
+        in run_command("corrections", "add", "anna", "--heard", "a B", "--meant", "A b").err
+    )
+    assert read_record(folder)["labels"] == {"speaker": "042"} and not registry.is_registered("anna@1")
+    store.remove_voice("anna")
+    assert not store.store_of("anna").exists()
+
+
+def test_a_hot_word_that_hurts_in_the_recordings_is_left_out(place):
+    audio = place / "audio/new/0.wav"
+    written = load(adapter="anna").transcribe(audio).text.split()
+    corrections.add("anna", str(audio), " ".join(written))
+    longest = max(written, key=len)
+    added, refused = terms.add_terms("anna", [f"a {longest} b"], ["a extraordinary b"])
+    assert not added and "errors in its recordings" in refused["extraordinary"]
+    assert not (registry.adapters_dir() / "anna/hotwords.txt").exists()
+
+
+def test_the_sentences_with_expected_errors_come_first(place, run_command):
+    sure = [Word(word, 0.0, 1.0, 0.99) for word in ["the", "cat", "sat"]]
+    wrong = [Word(word, 0.0, 1.0, 0.5) for word in ["the", "ship", "set"]]
+    recorded = [("the cat sat", sure), ("three thin moths", wrong)]
+    errors = expected_errors("the cat sat", sure)
+    assert len(errors) == len(letter_pairs("the cat sat")) and max(errors) == pytest.approx(0.01)
+    assert max(expected_errors("three thin moths", wrong)) == 1 and expected_errors("a", []) == [1, 1]
+    sentences = ["a cat sat", "thin threes", "the cat sat at", "thin threes"]
+    assert choose_sentences(sentences, recorded, 9) == ["thin threes", "the cat sat at", "a cat sat"]
+    assert choose_sentences(sentences, [], 1) == ["the cat sat at"], "coverage alone"
+    gain = {"base_errors": 100, "errors": 50, "utterances": 3}
+    assert further_gain(gain, 12) == pytest.approx(0.5) and further_gain({"errors": 1}, 5) == 0
+    run_command("corrections", "add", "anna", place / "audio/new/0.wav", "no fever")
+    result = run_command("corrections", "suggest", "anna", "--n", "2")
+    assert result.code == 0 and len(result.out.splitlines()) == 2, result.err
+    (place / "few.txt").write_text("no fever\ngrüße\n\n")
+    result = run_command("corrections", "suggest", "anna", "--texts", place / "few.txt")
+    assert result.code == 1 and "holds no sentence that anna has not read" in result.err
+    assert run_command("corrections", "suggest", "anna", "--texts", place / "none.txt").code == 1
+    assert run_command("corrections", "suggest", "bert").code == 1
+    assert "--n is 0" in run_command("corrections", "suggest", "anna", "--n", "0").err

@@ -10,10 +10,11 @@ from tiny_models import PIECE_TOKENIZERS
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch, words_of
+from ia3_speech.decoding.word_times import word_times
 from ia3_speech.errors import UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
-from ia3_speech.model.hypotheses import GreedySearch, collapse
+from ia3_speech.model.hypotheses import GreedySearch, Hypothesis, TimedWord, collapse
 
 TOKENS = {"<pad>": 0, "|": 1, "a": 2, "b": 3}
 LETTERS = Vocabulary(TOKENS, 0, "|", "lower", frozenset({"<pad>"}))
@@ -97,3 +98,15 @@ def test_the_words_of_a_model(tmp_path, lm):
         words_of(tmp_path / "no.arpa")
     with pytest.raises(UserError, match="cannot be read"):
         BeamSearch(LETTERS, tmp_path / "missing.arpa")
+
+
+def test_unsure_words_have_the_likeliest_alternatives():
+    logits = frames_of("ab ba", LETTERS)
+    logits[2] = [0, 0, 6.1, 6]
+    logits[8] = [0, 0, 5, 6.5]
+    hypothesis = BeamSearch(LETTERS)(logits)
+    assert hypothesis.text == "aa bb" and hypothesis.others[0] == ("ab bb", pytest.approx(-0.1, abs=0.05))
+    assert {number: texts[0] for number, texts in hypothesis.alternatives().items()} == {0: "ab", 1: "ba"}
+    words = word_times(logits, hypothesis, LETTERS, 0.02)
+    assert [word.confidence < 0.6 for word in words] == [True, False]
+    assert not Hypothesis((TimedWord("a", 0, 0),), others=(("a b", -1.0), ("", -2.0))).alternatives()

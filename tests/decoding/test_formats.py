@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ia3_speech.decoding.formats import ALL, FORMATS, parse_formats
+from ia3_speech.decoding.formats import ALL, FORMATS, check_output, parse_formats
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.errors import UserError
@@ -92,6 +92,19 @@ def test_json():
     assert written("jsonl").splitlines()[0] == (
         '{"path": "d/a b.wav", "id": 0, "start": 0.26, "end": 0.8, "text": "take two", "confidence": 0.7406}'
     )
+
+
+def test_alternatives_of_unsure_words():
+    words = (WORDS[0], replace(WORDS[1], alternatives=("too", "to", "tow")))
+    segment = replace(SEGMENTS[0], words=words)
+    options = {"transcript": replace(TRANSCRIPT, segments=(segment,)), "alternatives": 2}
+    word = {"word": "two", "start": 0.5, "end": 0.8, "confidence": 0.5}
+    assert json.loads(written("json", **options))["words"][1] == word | {"alternatives": ["too", "to"]}
+    assert json.loads(written("jsonl", **options))["words"][1]["alternatives"] == ["too", "to"]
+    assert json.loads(written("json", word_timestamps=True))["words"][1] == word
+    for faults in ({"alternatives": 3}, {"alternatives": -1, "format": "json"}):
+        with pytest.raises(UserError, match=r"`alternatives=.*is for json and jsonl"):
+            check_output(OutputOptions(**faults))
 
 
 def test_a_call():

@@ -17,21 +17,22 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def run_recipe(tmp_path_factory) -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+def recipe_path(tmp_path_factory) -> Iterator[str]:
+    """PATH with this Python, which starts in a moment."""
+    with forking_python(tmp_path_factory.mktemp("python")) as python:
+        yield f"{python}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="session")
+def run_recipe(recipe_path) -> Callable[..., subprocess.CompletedProcess]:
     """A function: `bash egs/RECIPE/run.sh OPTION…` with this Python; stdout and stderr as text."""
 
     def run(recipe: str, *options: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-        path = f"{python}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return subprocess.run(
-            ["bash", str(ROOT / "egs" / recipe / "run.sh"), *options],
-            cwd=cwd,
-            env=os.environ | {"PATH": path, "CUDA_VISIBLE_DEVICES": ""} | environment,
-            capture_output=True,
-            text=True,
-        )
+        command = ["bash", str(ROOT / "egs" / recipe / "run.sh"), *options]
+        environment = os.environ | {"PATH": recipe_path, "CUDA_VISIBLE_DEVICES": ""} | environment
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
-    with forking_python(tmp_path_factory.mktemp("python")) as python:
-        yield run
+    return run
 
 
 @contextmanager

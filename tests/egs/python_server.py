@@ -2,7 +2,8 @@
 
 `python` and `python3` of `folder` send their words, environment, working directory, stdin, stdout and stderr
 to the server, which runs them in a fork of itself, and exit with its code. This is for scripts of egs/ and
-for `-m ia3_speech.…`; the real Python runs all else.
+for `-m ia3_speech.…`; the real Python runs all else. A fork whose caller is killed is killed, with
+its children.
 """
 
 import atexit
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +58,8 @@ def forking_python(folder: Path) -> Iterator[Path]:
 
 def serve(address: str) -> None:
     """Fork for each call, for ever."""
-    for name in ("train", "decode", "score", "results", "adapters", "speakers", "report", "self_train"):
+    commands = ["train", "decode", "score", "results", "adapters", "speakers", "report", "self_train", "lm"]
+    for name in [*commands, "tune_lm", "calibrate", "transcribe", "datadir"]:
         importlib.import_module(f"ia3_speech.commands.{name}")
     for name in ("torch", "transformers.models.wav2vec2.modeling_wav2vec2", "ia3_speech.session", "peft",
                  "ia3_speech.training.run", "ia3_speech.decoding.decode_directory"):  # fmt: skip
@@ -78,10 +81,18 @@ def serve(address: str) -> None:
             os.dup2(stream, number)
             os.close(stream)
         call = connection.makefile("rb").read(int.from_bytes(size, "big"))
+        os.setpgid(0, 0)
+        threading.Thread(target=end_with, args=[connection], daemon=True).start()
         code = run(*json.loads(call))
         atexit._run_exitfuncs()
         connection.sendall(str(code).encode())
         os._exit(0)  # without touching what the server and this process share
+
+
+def end_with(caller: socket.socket) -> None:
+    """Kill this process and its children as soon as the caller has gone."""
+    if not caller.recv(1):
+        os.killpg(0, signal.SIGKILL)
 
 
 def run(words: list[str], environment: dict[str, str], folder: str) -> int:

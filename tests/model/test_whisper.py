@@ -22,6 +22,7 @@ from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.model.ia3 import vectors
 from ia3_speech.model.kinds import whisper
 from ia3_speech.model.kinds.whisper import repetition, written
+from ia3_speech.training.segmentation import segment_data_directory
 
 SHARED = Path(__file__).parents[3] / "shared"
 PLACEMENTS = ("key", "value", "ffn", "ffn_output", "attention_output")
@@ -236,7 +237,7 @@ def data(tmp_path):
 
 
 def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
     train = ["train", "--config", "whisper", "--base", folder, "--train", data / "train", "--replay", "none"]
     run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp")
     config = read_metadata(data / "exp/adapter").config
@@ -252,7 +253,7 @@ def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, mon
 
 
 def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", ())
+    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
     train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
     run_command(*train, "--out", data / "few")
     assert read_metadata(data / "few/folds/fold1/adapter").config["window"] == "short"
@@ -261,6 +262,24 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, m
     assert names and all(name.startswith("model.encoder.layer") for name in names)
     assert read_metadata(data / "full/adapter").config["window"] == "short"
     assert len(load(folder, adapter=data / "full/adapter").recognizer.logits(WAVES[:1])[0]) == 101
+
+
+def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data, run_command, monkeypatch):
+    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
+    base = load_base(folder)
+    save_adapter(attach_random(base.model), data / "ward", base=base)
+    assert run_command("adapters", "register", data / "ward", "ward").code == 0
+    audio = ("--vad", "off", data / "dev0.wav")
+    for name in (folder, "ward"):
+        assert "has no gate" in run_command("transcribe", "--base", folder, "--adapter", "auto", *audio).err
+        assert run_command("adapters", "gate", name, "--data", data / "train").code == 0
+    chosen = run_command("transcribe", "--base", folder, "--adapter", "auto", "--format", "json", *audio)
+    assert json.loads(chosen.out)["gate"][0]["adapter"] in (None, "ward")
+    refused = run_command("transcribe", "--adapter", "ward", "--test-time", "suta", *audio)
+    assert refused.code and "has no test-time adaptation" in refused.err
+    assert segment_data_directory(data / "dev", data / "cut", base)[0] == 0
+    with pytest.raises(UserError, match="has no segmentation"):
+        segment_data_directory(data / "dev", data / "cut", base, max_seconds=0.2)
 
 
 # ---- the real model

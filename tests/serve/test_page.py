@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
 PATIENCE = 600  # seconds for a training beside other work
+NOISE = 0.5  # relative to the speech, so that the recogniser is unsure
 
 
 @pytest.fixture
@@ -214,3 +215,36 @@ def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters
         assert browser.run("return document.querySelector('#record').textContent") == "Aufnehmen"
         browser.click("#sign-out")
         eventually(browser, "!document.querySelector('#key-form').hidden && !sessionStorage.getItem('key')")
+
+
+def test_an_unsure_word_offers_alternatives(serving, browser, microphone, recordings, tmp_path):
+    wave = load_audio(recordings[4])
+    noisy = wave + NOISE * wave.std() * np.random.default_rng(0).standard_normal(len(wave))
+    soundfile.write(tmp_path / "noisy.wav", noisy, 16_000)
+    with serving(load("mini").session) as running:
+        open_page(browser, f"{running.url}/")
+        read_aloud(browser, microphone, tmp_path / "noisy.wav", "#record")
+        unsure = (
+            "[...document.querySelectorAll('#columns .word')].find((w) => w.title.endsWith('another word'))"
+        )
+        eventually(browser, unsure)
+        check_accessibility(browser)
+        word = browser.run(f"const word = {unsure}; word.focus(); word.click(); return word.textContent")
+        group = "document.querySelector('#columns .alternatives')"
+        assert browser.run(f"return {group}.ariaLabel") == f"Instead of {word}"
+        offered = browser.run(f"return [...{group}.children].map((choice) => choice.textContent)")
+        assert 1 <= len(offered) <= 3 and word not in offered
+        check_accessibility(browser)
+        assert browser.run("return document.activeElement.textContent") == offered[0]  # for the keyboard
+        browser.run("document.activeElement.click()")
+        text = browser.run("return document.querySelector('#correct-text').value")
+        assert offered[0] in text and browser.run("return document.activeElement.textContent") == offered[0]
+        shown = browser.run("return document.querySelector('#columns .words').textContent")
+        assert shown.split() == text.split()
+        browser.run("document.activeElement.click()")  # the first word is among the alternatives now
+        assert word in browser.run(f"return [...{group}.children].map((choice) => choice.textContent)")
+        escape = "new KeyboardEvent('keydown', {key: 'Escape', bubbles: true})"
+        browser.run(f"document.activeElement.dispatchEvent({escape})")
+        assert browser.run("return document.activeElement.className") == "word"
+        assert browser.run(f"return {group}.children.length") == 0
+    assert browser.complaints() == []

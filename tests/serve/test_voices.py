@@ -237,7 +237,14 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert "anna/adapter_model.safetensors" in names and "anna/hotwords.txt" not in names
         assert {*running.models(ONE)} - {*running.models(TWO)} == {"anna"}
         assert running.send("GET", "voices", "nobody").status_code == 401
-        assert running.server.jobs.start == "", "no adapter of another key"
+        for key, start in ((TWO, "nearest:accent,medical"), (ONE, "nearest:accent,anna,medical")):
+            name = f"own-{key}"
+            running.begin(name, key)
+            shown = running.send("POST", f"voices/{name}/learn", key, epochs=1).json()["job"]
+            assert shown["start"] == read_job(name)["start"] == start, "no adapter of another key's"
+        state = store.voice_folder(f"own-{TWO}") / STATE
+        state.write_text(state.read_text().replace("medical", "anna"))
+        assert running.send("GET", f"voices/own-{TWO}", TWO).json()["job"]["start"] is None
         running.begin("bert", ONE)
         (store.voice_folder("bert") / store.VOICE).write_text("{", encoding="utf-8")
         assert running.begin("bert", ONE).status_code == 403, "damaged: the owner is unknown"

@@ -2,15 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import attach, load_adapter, load_base
+from ia3_speech import attach, load_adapter, load_base, save_adapter
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.commands import score
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import TrainingError
@@ -32,6 +34,7 @@ from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import run_lock
 from ia3_speech.training.steps import Progress
 from tests.test_train import NO_DROPOUT, record
+from tests.tiny_models import attach_random
 
 
 @pytest.fixture
@@ -193,6 +196,35 @@ def test_parts_run_at_the_same_time_and_no_part_twice(place):
             adapt_to_speakers(options_of(place, folds=2, part="1/2"))
         assert adapt_to_speakers(options_of(place, folds=2, part="2/2"))["adapters"] == 2
     assert not list((place / "exp").rglob(".adapter*"))
+
+
+def test_each_fold_starts_where_the_other_folds_have_the_fewest_errors(place, run_command, monkeypatch):
+    """Of speaker s0 the texts are what an adapter hears, of s1 what the base hears."""
+    monkeypatch.setenv("IA3_SPEECH_HOME", str(place / "home"))
+    base = load_base(place / "base")
+    attach_random(base.model, "key", "value", "ffn", seed=3, low=-20, high=20)
+    for name, labels in (("accent", {}), ("anna", {"speaker": "anna"})):
+        save_adapter(base.model, place / name, base=base, labels=labels)
+        registry.register(place / name, name)
+    hears = {"s0": Recognizer(base), "s1": Recognizer(load_base(place / "base"))}
+    spoken = []
+    for utterance in read_data_directory(place / "data"):
+        [text] = hears[utterance.speaker].texts([load_utterance(utterance)])
+        spoken.append(replace(utterance, text=text or "a"))
+    write_data_directory(place / "data", spoken)
+    words = ["--base", place / "base", "--data", place / "data", "--folds", 2, "--epochs", 1]
+    words += ["--learning-rate", "1e-30", "--adapters-per-batch", 1]
+    result = run_command("speakers", *words, "--out", place / "exp", "--init-adapter", "nearest")
+    assert result.code == 0, result.err
+    tasks = {name: json.loads((place / f"exp/{name}/fold1/task.json").read_text()) for name in hears}
+    assert [task["init_adapter"] for task in tasks.values()] == ["accent", None]
+    assert tasks["s0"]["start_errors"] == tasks["s0"]["errors"] < tasks["s0"]["base_errors"]
+    assert "starts: 2 from accent, 2 from the base; " in result.out
+    alone = run_command("speakers", *words, "--out", place / "alone", "--init-adapter", "nearest:anna")
+    assert alone.code == 0 and "starts:" not in alone.out, "a person's adapter is no start of another's"
+    whole = options_of(place, "whole", folds=0, epochs=1, learning_rate=1e-30, init_adapter="nearest")
+    assert adapt_to_speakers(whole)["starts"] == {"accent": 1, "the base": 1}
+    assert numbers(place, "whole", "s0/all").keys() == load_file(place / "accent" / PEFT_WEIGHTS).keys()
 
 
 def test_an_adapter_as_start_is_the_result_if_nothing_improves(place, caplog):

@@ -21,15 +21,11 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import TrainingOptions
-from ia3_speech.training.cross_validation import divide_into_folds
+from ia3_speech.training.cross_validation import Adaptation, divide_into_folds
 from ia3_speech.training.data import read_examples
-from ia3_speech.training.few_minutes import (
-    check_examples,
-    prepare,
-    starts_of_folds,
-    suspicious,
-)
+from ia3_speech.training.few_minutes import check_examples, suspicious
 from ia3_speech.training.multi_adapter import measure_all
+from ia3_speech.training.starts import errors_of_starts, prepare, starts_of_folds
 from tests.test_train import NO_DROPOUT, record
 from tests.tiny_models import attach_random
 
@@ -117,7 +113,8 @@ def test_the_nearest_adapter_has_no_speaker_and_other_training_data(place, run_c
     parts = divide_into_folds(examples)
 
     def starts() -> dict[int | None, list[str | None]]:
-        return starts_of_folds(base, examples, parts, options, measures)
+        errors = errors_of_starts(base, examples, options, measures, options.train)
+        return starts_of_folds(Adaptation("", examples, parts), errors)
 
     assert starts() == {fold: [None] for fold in (None, 0, 1, 2, 3)}  # no better than the base
     measures[0] = measures[0]._replace(errors=measures[0].errors + 1)
@@ -134,6 +131,17 @@ def test_the_nearest_adapter_has_no_speaker_and_other_training_data(place, run_c
     write_record(registry.adapters_dir() / "accent", whole | {"schema": 99})
     assert starts()[None] == [None] and "accent is not tried as a start" in caplog.text
     write_record(registry.adapters_dir() / "accent", whole)
+
+    def tried(start: str) -> list[str | None]:
+        return [
+            *errors_of_starts(base, examples, replace(options, init_adapter=start), measures, options.train)
+        ]
+
+    shutil.copytree(registry.adapters_dir() / "accent", registry.adapters_dir() / "other")
+    assert tried("nearest") == [None, "accent", "other", "accent:0.5+other:0.5"]
+    assert tried("nearest:other,nobody") == [None, "other"] and tried("nearest:") == [None]
+    write_record(registry.adapters_dir() / "other", whole | {"labels": {"speaker": "anna"}})
+    assert tried("nearest:other,accent") == [None, "accent"], "a person's adapter, though it is named"
     result = train(run_command, place, "few", "data", "--init-adapter", "nearest")
     assert result.code == 0 and "accent: " in result.err
 
@@ -161,6 +169,8 @@ def test_held_out_errors_are_by_the_start_that_the_other_folds_choose(place, run
     summary = json.loads((place / "few/train.json").read_text())
     pairs = [[*zip(texts, hypotheses, strict=True)] for hypotheses in (plain, adapted)]
     errors = [[text_errors(*pair).total for pair in of_one] for of_one in pairs]
+    gain = f"from accent ({100 * (sum(errors[0]) - summary['start_errors']) / sum(errors[0]):.0f} % fewer"
+    assert "start_errors" in summary and (summary["start_errors"] >= sum(errors[0]) or gain in result.out)
     assert summary["init_adapter"] == "accent" and 8 * errors[0][0] > sum(errors[1])
     assert summary["errors"] == 8 * errors[0][0] + sum(errors[1][1:])
     tasks = [json.loads(file.read_text()) for file in (place / "few/folds").glob("*/task.json")]

@@ -112,7 +112,8 @@ def train(study: Study, condition: str, system: str, epochs: int) -> None:
             words += ["--data", source]
         else:
             source = folder / "train"
-            words = [*words, "--dev", folder / "dev"] if whole else ["--config", "few"]
+            few = ["--config", "few", "--init-adapter", "none", *words]
+            words = [*words, "--dev", folder / "dev"] if whole else few
             words += ["--train", source]
         words += ["--epochs", epochs if whole else EPOCHS_OF_SPEAKERS, "--device", "cpu", "--out", out]
         before, finished = cpu_seconds(), read_inputs(out).get("finished")

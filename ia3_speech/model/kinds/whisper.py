@@ -45,7 +45,7 @@ DYNAMIC_RANGE, SILENT = 2.0, -1.5  # of a log-mel window: 80 dB below its peak; 
 
 MIN_SILENCE = 0.6  # OpenAI's limit of the probability that nobody speaks, for a text beyond the other limits
 MAX_COMPRESSION, MIN_LOG_PROBABILITY = 2.4, -1.0  # OpenAI's limits, beyond which a text is decoded again
-TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # one after the other, until a text is within them
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # at once; the first text within the limits is taken
 MAX_TOKENS, TOKENS_PER_SECOND = 16, 10  # of a text: some twice as many as the fastest speech has
 REPEATED_TOKENS, REPEATS = 12, 3  # a run of tokens that is repeated so often, up to the end, is repetition
 SPACE = "Ġ"  # the tokenizer's sign of a space, with which a word begins
@@ -438,32 +438,32 @@ class Generation:
             if not self.is_bad(texts[number], scores[number], row):
                 continue
             self.again.append(self.base.vocabulary.decode(texts[number]))
-            for temperature in TEMPERATURES:
-                (other,) = self.generate([row], language, temperature)
-                (score,) = self.base.log_probabilities([row], [other], prefix)
-                if not self.is_bad(other, score, row):
-                    texts[number] = other
-                    break
-            else:
+            again = [row] * len(TEMPERATURES)
+            others = self.generate(again, language, TEMPERATURES)
+            scored = zip(others, self.base.log_probabilities(again, others, prefix), strict=True)
+            good = next((ids for ids, score in scored if not self.is_bad(ids, score, row)), None)
+            if good is None:
                 silent = self.base.silence(row) > MIN_SILENCE
-                end = 0 if silent else len(texts[number]) - repetition(texts[number])
-                texts[number] = texts[number][:end]
+                good = texts[number][: 0 if silent else len(texts[number]) - repetition(texts[number])]
+            texts[number] = good
         return texts
 
     def generate(
-        self, rows: Sequence[torch.Tensor], language: str, temperature: float = 0.0
+        self, rows: Sequence[torch.Tensor], language: str, temperatures: Sequence[float] = ()
     ) -> list[list[int]]:
-        """The tokens of each row's text, without the prefix and the end; sampled unless `temperature` is
-        0."""
+        """The tokens of each row's text, without the prefix and the end; sampled if each row has a
+        temperature."""
         from transformers.modeling_outputs import BaseModelOutput
 
         base, frames = self.base, [len(row) for row in rows]
         model = structural_copy(base.model).eval()
         wrap_cross_attention(model, frames)
         encoded = BaseModelOutput(last_hidden_state=pad_sequence(rows, batch_first=True))
-        options: dict[str, Any] = {"do_sample": True, "temperature": temperature}
-        if not temperature:
-            options = {"do_sample": False, "num_beams": self.beam_size}
+        options: dict[str, Any] = {"do_sample": False, "num_beams": self.beam_size}
+        if temperatures:
+            divisors = torch.tensor(temperatures, device=base.device)[:, None]
+            options = {"do_sample": True, "temperature": 1.0}
+            options["logits_processor"] = [lambda _ids, scores: scores / divisors]
         if base.is_multilingual:
             options |= {"language": language, "task": base.task}
         if prompt := self.prompt_tokens:

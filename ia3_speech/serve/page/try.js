@@ -149,7 +149,7 @@ async function transcribe() {
   $("try-status").textContent = t("transcribing");
   const models = { base: state.base, ...(modelName() ? { adapter: modelName() } : {}) };
   const [current, began] = [speech, performance.now()];
-  const fields = { response_format: "verbose_json", "timestamp_granularities[]": ["word", "segment"] };
+  const fields = { response_format: "verbose_json", "timestamp_granularities[]": ["word", "segment"], alternatives: 3 };
   const answers = await Promise.all(Object.entries(models).map(async ([column, model]) =>
     [column, { model, ...(await (await request(model, fields)).json()) }]));
   if (speech !== current) return;
@@ -177,12 +177,43 @@ function showResults() {
 }
 
 function column(heading, result, differing) {
-  const words = result.words.map((word, index) => wordButton(word, differing.has(index), index === 0));
+  const words = result.words.map((word, index) => wordButton(result, index, differing.has(index)));
   const text = make("p", { className: "words", lang: state.language ?? "" }, ...words.flatMap((word) => [word, " "]));
   text.onkeydown = moveAmong;
   if (!words.length) text.textContent = t("nothing_heard");
   const note = make("p", { className: "quiet", textContent: guardNote(result) });
-  return make("div", { className: "card" }, make("h3", { textContent: heading }), text, note);
+  const alternatives = make("div", { className: "alternatives" });
+  alternatives.setAttribute("role", "group");
+  return make("div", { className: "card" }, make("h3", { textContent: heading }), text, alternatives, note);
+}
+
+/** The alternatives of a word, below its text; the chosen text replaces the word, and goes into the correction. */
+function offerAlternatives(result, index, button) {
+  const card = button.closest(".card");
+  const place = card.querySelector(".alternatives");
+  const { word, alternatives = [] } = result.words[index];
+  place.setAttribute("aria-label", t("instead_of", { word }));
+  place.replaceChildren(...alternatives.map((text) => {
+    const choice = make("button", { textContent: text, lang: state.language ?? "" });
+    choice.onclick = () => {
+      const others = alternatives.map((other) => (other === text ? word : other));
+      Object.assign(result.words[index], { word: text, confidence: 1, alternatives: others });
+      result.text = result.words.map((entry) => entry.word).join(" ");
+      if (result === chosen()) $("correct-text").value = result.text;
+      const column = [...$("columns").children].indexOf(card);
+      showResults();
+      focusWord($("columns").children[column].querySelectorAll(".word")[index]);
+    };
+    return choice;
+  }));
+  place.onkeydown = (event) => event.key === "Escape" && (place.replaceChildren(), button.focus());
+  place.querySelector("button")?.focus();
+}
+
+function focusWord(button) {
+  for (const word of button.parentElement.querySelectorAll("button")) word.tabIndex = -1;
+  button.tabIndex = 0;
+  button.focus();
 }
 
 /** Whether a guarded adapter's text was used; "" without a guard. */
@@ -192,13 +223,18 @@ function guardNote({ gate = [], model }) {
   return gate.length ? t(key, { model }) : "";
 }
 
-function wordButton(word, differs, first) {
+function wordButton(result, index, differs) {
+  const word = result.words[index];
   const sure = number(100 * word.confidence);
-  const button = make("button", { className: "word", title: t("word_title", { sure }), tabIndex: first ? 0 : -1 });
+  const title = t(word.alternatives ? "word_title_unsure" : "word_title", { sure });
+  const button = make("button", { className: "word", title, tabIndex: index ? -1 : 0 });
   button.append(differs ? make("mark", { textContent: word.word }) : word.word);
   if (differs) button.append(make("span", { className: "unseen", textContent: ` (${t("legend_differs")})` }));
   button.classList.toggle("uncertain", word.confidence < UNCERTAIN);
-  button.onclick = () => speech.samples && play(speech.samples, word.start, word.end);
+  button.onclick = () => {
+    if (speech.samples) play(speech.samples, word.start, word.end);
+    offerAlternatives(result, index, button);
+  };
   return button;
 }
 
@@ -207,10 +243,7 @@ function moveAmong(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   const words = [...event.currentTarget.querySelectorAll("button")];
   const next = step && words[words.indexOf(document.activeElement) + step];
-  if (!next) return;
-  document.activeElement.tabIndex = -1;
-  next.tabIndex = 0;
-  next.focus();
+  if (next) focusWord(next);
 }
 
 function showWave(words, differing) {
