@@ -35,8 +35,8 @@ SHRINKAGE = 0.5  # share of the diagonal in the covariance within people
 MAX_DIRECTIONS = 100  # of the discriminant
 MIN_PEOPLE = 10  # of a background
 TENSORS = {"mean": "F32", "projection": "F32", "between": "F32"}
-MARGIN = -7.0  # nats by which a person must be likelier than a stranger; more with more people
-TEMPERATURE = 6.0  # by which nats are divided before they become probabilities
+MARGIN = -4.0  # nats by which a person must be likelier than a stranger; more with more people
+TEMPERATURE = 5.0  # by which nats are divided before they become probabilities
 MIN_UTTERANCES = 5  # of a voice that is searched for other people
 UNLIKE = -20.0  # nats, of an utterance against the others of a voice
 

@@ -16,7 +16,7 @@ other half.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.out_of_domain import read_corpus
+from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.vad import find_speech
 from ia3_speech.inputs import provenance
@@ -46,13 +47,14 @@ from ia3_speech.training.augmentation import Augmentation, read_waves
 
 SECONDS = (1, 2, 3, 5)
 CHANNELS = ("telephone", "microphone", "noise", "pauses")
+TRAINED_OVER = ("telephone", "noise", "microphone")  # beside clean speech, of a background
 COUNTS, COUNT = (2, 3, 5, 10, 15), 10  # enrolled sentences of a person; in the other tables
 SIZES = (2, 4, 10)  # people who are enrolled together, beside half of all
 PARTS = 4
 LINE_RATE = 8_000
 MU = 255.0
 SNR = 10.0
-SMALL = 240  # utterances of each set with --small
+SMALL = 240  # utterances of each set with `size=small`
 MIN_PAUSE = 0.3  # seconds of pauses in a sentence that is recognised by them
 
 
@@ -65,14 +67,14 @@ class Options:
 
     corpus: Path
     """speechocean762 as published"""
-    noises: Path
-    """folder with noises"""
+    noises: Path | None = None
+    """folder with noises (default: none is measured)"""
     general: Path
     """speech of other people: a Kaldi directory, or LibriSpeech's layout"""
     out: Path
     """folder to write"""
-    small: bool = False
-    """twelve people of each set, to see that everything works"""
+    size: Size = "full"
+    """small: twelve people of each set, to see that everything works"""
 
 
 # ---- the statistics
@@ -118,7 +120,7 @@ def measure(file: Path, utterances: list[Utterance], base: Base, change: Change)
 
 def measure_all(options: Options) -> None:
     """Stage 1."""
-    noise = Augmentation((SNR, SNR), read_waves("noises", options.noises))
+    noise = Augmentation((SNR, SNR), read_waves("noises", options.noises) if options.noises else [])
     changes: dict[str, Change] = {
         "clean": lambda wave, _: wave,
         "telephone": lambda wave, _: telephone(wave),
@@ -126,16 +128,22 @@ def measure_all(options: Options) -> None:
         "microphone": lambda wave, _: other_microphone(wave),
         "pauses": lambda wave, _: pauses(wave),
     }
+    if not noise.noises:
+        del changes["noise"]
     log: list[str] = []
     sets = {name: list(speechocean762.read_set(options.corpus, name, log)) for name in ("train", "test")}
     sets["general"] = read_corpus(options.general, False)
-    if options.small:
-        sets = {name: utterances[:: len(utterances) // SMALL] for name, utterances in sets.items()}
+    if options.size == "small":
+        sets = {name: utterances[:SMALL] for name, utterances in sets.items()}
     base = load_base("mini")
     for channel, change in changes.items():
         for name, utterances in sets.items():
+            if name == "train" and channel != "clean":
+                utterances = utterances[::PARTS]  # are enough for a background
             file = options.out / f"{name}_{channel}.npz"
-            if not file.exists():
+            if not file.exists() and (
+                channel == "clean" or name == "test" or (channel in TRAINED_OVER and name == "train")
+            ):
                 measure(file, utterances, base, change)
 
 
@@ -151,8 +159,8 @@ class Spoken:
     speakers: np.ndarray
     numbers: np.ndarray
 
-    def of(self, people: Sequence[str]) -> "Spoken":
-        rows = np.isin(self.speakers, people)
+    def of(self, people: Collection[str]) -> "Spoken":
+        rows = np.isin(self.speakers, [*people])
         return Spoken(self.points[rows], self.speakers[rows], self.numbers[rows])
 
 
@@ -216,6 +224,17 @@ def recognise(
     return inside, outside
 
 
+def over_channels(options: Options, clean: Spoken) -> tuple[np.ndarray, np.ndarray]:
+    """Points and speakers of a background: of clean sentences, and of some of these over each other channel,
+    since a person is to be recognised over any."""
+    there = [name for name in TRAINED_OVER if (options.out / f"train_{name}.npz").is_file()]
+    spoken = [clean, *(read_points(options, "train", name).of({*clean.speakers}) for name in there)]
+    points, speakers = (
+        np.concatenate([getattr(each, name) for each in spoken]) for name in ("points", "speakers")
+    )
+    return points, speakers
+
+
 def row_of(title: str, inside: Outcomes, outside: Outcomes) -> list[Cell]:
     recognised = (
         [inside.rate(name) for name in ("right", "wrong", "stranger")] if inside.names else 3 * [None]
@@ -236,8 +255,8 @@ def tables(
         halves = [people] if background else [people[::2], people[1::2]]
         for half in halves:
             if not background and half[0] not in made:
-                others = spoken.of([person for person in people if person not in half])
-                made[half[0]] = fit_background({}, others.points, others.speakers)
+                others = [person for person in people if person not in half]
+                made[half[0]] = fit_background({}, *over_channels(options, spoken.of(others)))
             tested = heard.of(half) if {*heard.speakers} & {*people} else heard
             pair = recognise(background or made[half[0]], enrolling.of(half), count, tested, size)
             for result, new in zip(results, pair, strict=True):
@@ -262,7 +281,7 @@ def tables(
     by_channel = [
         row_of(f"{enrolling} → {channel}", *both(COUNT, read_points(options, name, channel), None, enrolling))
         for channel in CHANNELS for enrolling in dict.fromkeys(("clean", channel))
-        if (options.out / f"{name}_{channel}.npz").is_file()
+        if background and (options.out / f"{name}_{channel}.npz").is_file()
     ]  # fmt: skip
     general = options.out / "general_clean.npz"
     if general.is_file():
@@ -277,8 +296,8 @@ def tables(
 
 def compare(options: Options) -> None:
     """Write people.safetensors, results.json and RESULTS.md."""
-    train, fingerprint = read_points(options, "train"), load_base("mini").fingerprint
-    background = fit_background(fingerprint, train.points, train.speakers)
+    train = read_points(options, "train")
+    background = fit_background(load_base("mini").fingerprint, *over_channels(options, train))
     write_background(options.out, background)
     made = [*tables(options, "train", None), *tables(options, "test", background)]
     texts = [markdown_table(*each) for each in made]

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Measure what it gains that `auto` recognises who speaks, in a mixed batch of many people.
+
+    python local/who.py --data DATA/test --adapters EXP/from_base_k15_seed1 --out exp/who
+
+In: the output of `ia3-speech speakers --folds 4` on people (recipe speaker_adaptation), an adapter for each
+fold of a person. Out: OUT/foldN.jsonl, a line for each sentence: what the base, the person's own adapter and
+`auto` make of it; results.json and RESULTS.md. In each fold a person is enrolled with the sentences that the
+adapter was trained on, and the other sentences are recognised: with all people enrolled, and with the half of
+them to whom the speaker does not belong ("stranger").
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import read_json
+from ia3_speech.adapters.spec import parse_adapter
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import command
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import load_utterances
+from ia3_speech.errors import UserError
+from ia3_speech.inputs import provenance
+from ia3_speech.routing.gate import add_gate
+from ia3_speech.scoring.error_rates import text_errors
+from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.table import Rate, markdown_table
+from ia3_speech.session import load
+
+BATCH = 40  # sentences of all people that are recognised at a time
+SYSTEMS = ("base", "own", "auto", "stranger")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of the measurement."""
+
+    data: Path
+    """the people's data directory"""
+    adapters: Path
+    """what `ia3-speech speakers --folds` wrote"""
+    out: Path
+    """folder to write"""
+    people: int = 0
+    """the first so many people (0: all)"""
+
+
+def main(options: Options) -> None:
+    """Recognise all sentences, and write the table."""
+    people = sorted(file.parents[1].name for file in options.adapters.glob("*/fold1/task.json"))
+    people = people[: options.people or None]
+    if len(people) < 2:
+        raise UserError(f"{options.adapters}: holds no folds of two people (ia3-speech speakers --folds 4)")
+    folds = sorted(folder.name for folder in (options.adapters / people[0]).glob("fold*"))
+    for fold in folds:
+        file = options.out / f"{fold}.jsonl"
+        if not file.is_file():
+            lines = recognise(options, people, fold)
+            write_text(file, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+    lines = [
+        json.loads(line) for fold in folds for line in (options.out / f"{fold}.jsonl").open(encoding="utf-8")
+    ]
+    write_results(options.out, lines)
+
+
+def recognise(options: Options, people: list[str], fold: str) -> list[dict]:
+    """The lines of a fold: id, speaker, words, errors of each system, and whom `auto` recognised."""
+    os.environ["IA3_SPEECH_HOME"] = str((options.out / f"home_{fold}").absolute())
+    utterances = [u for u in read_data_directory(options.data, spk_sort=False) if u.speaker in people]
+    session, held_out = load("mini", search="greedy", precision="auto").session, []
+    for person in people:
+        folder = registry.register(options.adapters / person / fold, person, force=True)
+        trained_on = {*read_json(options.adapters / person / fold / "task.json")["trained_on"]}
+        spoken = [utterance for utterance in utterances if utterance.speaker == person]
+        enrolled = [utterance for utterance in spoken if utterance.id in trained_on]
+        add_gate(folder, session.base, enrolled, person, identify=True)
+        held_out += [utterance for utterance in spoken if utterance.id not in trained_on]
+    held_out.sort(key=lambda utterance: utterance.id.rpartition("-")[2])  # people alternate
+    lines = []
+    for first in range(0, len(held_out), BATCH):
+        chosen, waves = zip(*load_utterances(held_out[first : first + BATCH], progress=False), strict=True)
+        lines += [
+            {"id": u.id, "speaker": u.speaker, "words": text_errors(u.text, "").words, "errors": {}}
+            for u in chosen
+        ]
+        own = [parse_adapter(utterance.speaker).terms for utterance in chosen]
+        recognitions = {"base": session.recognizer().recognize(waves)}
+        recognitions["own"] = session.recognizer(parse_adapter(people[0])).recognize(waves, rows=own)
+        recognitions["auto"] = session.recognizer(parse_adapter(among(people))).recognize(waves)
+        for number, half in enumerate((people[1::2], people[::2])):  # of the others
+            rows = [row for row, u in enumerate(chosen) if people.index(u.speaker) % 2 == number]
+            recognised = session.recognizer(parse_adapter(among(half))).recognize(
+                [waves[row] for row in rows]
+            )
+            recognitions.setdefault("stranger", [None] * len(chosen))
+            for row, recognition in zip(rows, recognised, strict=True):
+                recognitions["stranger"][row] = recognition
+        for system, of_system in recognitions.items():
+            for line, utterance, recognition in zip(lines[-len(chosen) :], chosen, of_system, strict=True):
+                line["errors"][system] = text_errors(utterance.text, recognition.text).total
+                if recognition.choices:
+                    line[system] = recognition.choices[0].adapter
+    return lines
+
+
+def among(people: list[str]) -> str:
+    return f"auto:{','.join(people)}"
+
+
+def write_results(out: Path, lines: list[dict]) -> None:
+    """The WER of each system, and its share of what the own adapters gain, with intervals over people."""
+    columns = {name: np.array([line["errors"][name] for line in lines], float) for name in SYSTEMS}
+    columns |= {"words": np.array([line["words"] for line in lines], float)}
+    columns["gain"] = columns["base"] - columns["own"]
+    draws = bootstrap_sums(sums_by_cluster(columns, np.array([line["speaker"] for line in lines])))
+    sums = {name: column.sum() for name, column in columns.items()}
+
+    def rate(of: str, to: str, minus: str | None = None) -> Rate:
+        value = ratio(sums[of] - (sums[minus] if minus else 0), sums[to]).item()
+        drawn = ratio(draws[of] - (draws[minus] if minus else 0), draws[to])
+        return Rate(value, percentile_interval(drawn))
+
+    rows = []
+    for name in SYSTEMS:
+        share = None if name in ("base", "own") else Rate(
+            (sums["base"] - sums[name]) / sums["gain"] if sums["gain"] else 0.0,
+            percentile_interval(ratio(draws["base"] - draws[name], draws["gain"])),
+        )  # fmt: skip
+        right = [line.get(name) == (line["speaker"] if name == "auto" else None) for line in lines]
+        rows.append([name, rate(name, "words"), share, Rate(np.mean(right).item()) if share else None])
+    head = ["system", "WER %", "of the own adapters' gain %", "right person, or nobody %"]
+    table = markdown_table(head, rows)
+    write_text(out / "RESULTS.md", table)
+    people = len({line["speaker"] for line in lines})
+    write_json(out / "results.json", {
+        "systems": [dict(zip(head, map(str, row), strict=True)) for row in rows],
+        "people": people, "sentences": len(lines), "versions": provenance(),
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Who speaks? Each person's adapter is chosen by their voice: how often rightly, and what that gains.
+#
+#   bash run.sh --corpus DIR/speechocean762 --noises DIR/noises
+#   bash run.sh … --size small           a little of it, to see that everything works; --help lists the options
+set -euo pipefail
+here=$(dirname "$0")
+. "$here/../../recipes/path.sh"; . "$here/../../recipes/cmd.sh"
+exec python "$here/local/study.py" "$@"
