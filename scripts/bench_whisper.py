@@ -40,20 +40,21 @@ def main(
     model, processor = read_pretrained(base)
     parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
     theirs = pipeline("automatic-speech-recognition", model=model.eval(), **parts)
-    asr = load(base, adapter=adapter, vad="off")
-    plain = asr.with_adapter("").recognizer
+    plain = load(base, vad="off").recognizer
+    full, fast = (load(base, adapter=adapter, vad="off", precision=p).recognizer for p in ("no", "auto"))
     systems: dict[str, Any] = {
         "transformers' pipeline": lambda wave: theirs(wave.copy(), generate_kwargs={"language": "en"}),
         "base, 30-second windows": lambda wave: plain.texts([wave]),
-        "adapter, short windows": lambda wave: asr.recognizer.texts([wave]),
-        f"adapter, short windows, {ROWS} rows": lambda wave: asr.recognizer.texts([wave] * ROWS),
+        "adapter, short windows": lambda wave: full.texts([wave]),
+        "adapter, short windows, `precision=auto`": lambda wave: fast.texts([wave]),
+        f"the same, {ROWS} rows": lambda wave: fast.texts([wave] * ROWS),
     }
     options = {"language": "en", "beam_size": 1, "without_timestamps": True}
     for kind in ("float32", "int8") if ctranslate else ():
         from faster_whisper import WhisperModel
 
-        fast = WhisperModel(ctranslate, device="cpu", compute_type=kind)
-        systems[f"faster-whisper, {kind}"] = lambda wave, fast=fast: [*fast.transcribe(wave, **options)[0]]
+        model = WhisperModel(ctranslate, device="cpu", compute_type=kind)
+        systems[f"faster-whisper, {kind}"] = lambda wave, model=model: [*model.transcribe(wave, **options)[0]]
     wave, rows = load_audio(recording), {name: [name] for name in systems}
     for seconds in SECONDS:
         part = wave[: seconds * SAMPLE_RATE]

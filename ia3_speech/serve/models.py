@@ -12,7 +12,8 @@ from pathlib import Path
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache
-from ia3_speech.adapters.record import GATE, read_metadata, same_base
+from ia3_speech.adapters.card import is_biometric
+from ia3_speech.adapters.record import GATE, read_metadata, read_summary, same_base
 from ia3_speech.adapters.spec import (
     AdapterSpec,
     Term,
@@ -94,16 +95,18 @@ class Models:
 
     def choosable(self, client: Client) -> list[Term]:
         """The adapters that `auto` chooses from for a client."""
-        return [term for term in self.shareable(client) if (term.folder / GATE).is_file()]
+        return [term for term in self.selectable(client) if (term.folder / GATE).is_file()]
 
-    def shareable(self, client: Client) -> list[Term]:
-        """The adapters of no person that fit the base and that the client may use."""
+    def selectable(self, client: Client) -> list[Term]:
+        """The adapters of `choosable_adapters` that fit the base and that the client may use."""
         terms = [term for term in choosable_adapters() if client.may_use(term.name)]
         return [term for term in terms if self.fits(term.folder, term.stamp)]
 
     def start(self, client: Client) -> str | None:
-        """The start of a training for a client: the best of the base and the adapters that it may use."""
-        names = [term.name for term in self.shareable(client) if "," not in term.name]
+        """The start of a training for a client: the best of the base and the adapters of no person that it
+        may use."""
+        terms = [term for term in self.selectable(client) if not is_biometric(read_summary(term.folder))]
+        names = [term.name for term in terms if "," not in term.name]
         return f"{NEAREST}:{','.join(names)}" if names else None
 
     def usable_aliases(self, client: Client) -> Iterator[str]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import GATE
+from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.corrections import store, voice
 from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.jobs import STATE, Jobs, read_job
@@ -237,6 +237,8 @@ def test_a_voice_belongs_to_its_key(serving, adapters, no_process):
         assert "anna/adapter_model.safetensors" in names and "anna/hotwords.txt" not in names
         assert {*running.models(ONE)} - {*running.models(TWO)} == {"anna"}
         assert running.send("GET", "voices", "nobody").status_code == 401
+        person = registry.adapters_dir() / "speaker42"  # who agreed to be recognised, not to be a start
+        write_record(person, read_record(person) | {"gate": {"utterances": 5, "identify": True}})
         for key, start in ((TWO, "nearest:accent,medical"), (ONE, "nearest:accent,anna,medical")):
             name = f"own-{key}"
             running.begin(name, key)

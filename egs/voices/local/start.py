@@ -4,7 +4,7 @@
     python local/start.py --corpus DIR/speechocean762 --readers DIR/read_english/dev --out exp/start
     1    an adapter of each of the corpus's train people: OUT/others; their mean, which is registered
     2    adapt to each test person and reader, with K sentences, from each start: OUT/KIND/START_kK
-    3    OUT/start.json, and the section of RESULTS.md
+    3    OUT/start.json, and OUT/RESULTS.md
 
 In: the corpus as published; readers, whose speech is of another kind, so that no start but the base should
 be chosen for them; perhaps the accent's adapter, trained on the same train people. The start `nearest` is
@@ -60,8 +60,6 @@ class Options:
     """number of test people"""
     ks: str = "0 1 5 10 15"
     """numbers of sentences to adapt to"""
-    results: Path = Path(__file__).parents[1] / "RESULTS.md"
-    """page whose section is replaced"""
 
 
 def of_people(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
@@ -111,15 +109,8 @@ def main(options: Options) -> None:
     rows = [row for kind in ("accented", "readers") for row in rows_of(options.out, kind, starts, ks)]
     write_json(options.out / "start.json", {"rows": rows})
     table = markdown_table(HEAD, [*map(cells, rows)])
-    write_section(options.results, "start.py", f"## Where a new voice starts\n\n{table}")
-
-
-def write_section(page: Path, script: str, text: str) -> None:
-    """Print a text, and put it into a page, in place of the section that the script wrote earlier."""
-    begin, end = f"<!-- {script} -->\n", f"<!-- end of {script} -->\n"
-    before, _, rest = (page.read_text("utf-8") if page.is_file() else "").partition(begin)
-    write_text(page, before + begin + text + end + rest.partition(end)[2])
-    print(text)
+    write_text(options.out / "RESULTS.md", table)
+    print(table, end="")
 
 
 # ---- the results

@@ -4,9 +4,9 @@
     python local/suggest.py --corpus DIR/speechocean762 --out exp/suggest
 
 Each test person has 20 sentences: 15 to choose from, and 5 to test on. The suggested order chooses five by
-coverage, then five by the errors of the base and the adapter's doubts in those (corrections/suggest.py).
+coverage, then five by the base's errors and doubts in those (corrections/suggest.py).
 Training is that of `ia3-speech train --config few`, from the base. Out: OUT/ORDER_seedS/SPEAKER_kK.json, and
-the section of RESULTS.md. Finished trainings are not repeated.
+OUT/RESULTS.md. Finished trainings are not repeated.
 """
 
 import tempfile
@@ -17,11 +17,11 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from start import of_people, write_section
+from start import of_people
 
 from ia3_speech.adapters.load import load_adapter
 from ia3_speech.adapters.record import read_json
-from ia3_speech.atomic import write_json
+from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.corrections.suggest import choose_sentences
 from ia3_speech.corrections.voice import few_options
@@ -54,8 +54,6 @@ class Options:
     """number of test people"""
     seeds: int = 3
     """number of draws of the 5 test sentences, of random orders, and of trainings"""
-    results: Path = Path(__file__).parents[1] / "RESULTS.md"
-    """page whose section is replaced"""
 
 
 def chosen(order: str, pool: Sequence[Utterance], k: int, base: Base, seed: int) -> list[Utterance]:
@@ -113,7 +111,8 @@ def main(options: Options) -> None:
             counts = {name: n for name, n in read_json(file).items() if name != "read"}
             records.setdefault((k, order), {}).setdefault(speaker, Counter()).update(counts)
     text = markdown_table(HEAD, [row(records, k, order) for k, order in product(KS, ORDERS)])
-    write_section(options.results, "suggest.py", f"## Which sentences to read\n\n{text}")
+    write_text(options.out / "RESULTS.md", text)
+    print(text, end="")
 
 
 def row(records: dict[tuple[int, str], dict[str, Counter]], k: int, order: str) -> list[object]:
