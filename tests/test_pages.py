@@ -72,6 +72,8 @@ REPLACED = {
     "ia3-speech calibrate speech": "ia3-speech calibrate doctor/dev --out confidence.yaml",  # a minute
     # a minute: one point of the grid
     "ia3-speech tune-lm": "+ --lm-weights 0.5 --word-scores 0",
+    # pages before have made voices of too few recordings, which it reports and leaves as they are
+    "ia3-speech voices migrate --base mini --all": "+ --help",
     # the name has a digest of the recording
     "ia3-speech corrections remove anna one": (
         "ia3-speech corrections remove anna $(ia3-speech corrections list anna | awk 'NR == 2 {print $1}')"
