@@ -100,6 +100,11 @@ def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
                 processor = transformers.Wav2Vec2Processor.from_pretrained(source, local_files_only=is_folder)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
+        if "_torchaudio" in reason:  # transformers imports torchaudio
+            raise BaseError(
+                f"{reason} (torch {torch.__version__} and torchaudio are of different builds: install both "
+                f"from one index, as `uv pip install --torch-backend cpu torch torchaudio` does)"
+            ) from error
         if is_folder:
             raise BaseError(f"{folder} holds no recogniser that transformers can load: {reason}") from error
         raise BaseError(
