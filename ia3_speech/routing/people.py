@@ -1,16 +1,16 @@
 """Recognises which person speaks, of those who agreed to it, or that none of them does.
 
     background = fit_background(fingerprint, points, speakers)       people.safetensors, in a base's folder
-    People(background, speech).probabilities(points)                 of a stranger, and of each person
+    People(background, speech).probabilities(points)                 of an unknown speaker, and of each person
     unlike_the_others(base, utterances)                utterances of a voice that may be another person's
 
 In: the points of each person's utterances (`SpeechStatistics.points`), and a background: how points differ
-within many people and between them. Out: probabilities for other points, the stranger's first.
+within many people and between them. Out: probabilities for other points, the unknown speaker's first.
 
 The background is a linear discriminant (Fisher 1936) with a shrunk covariance: its directions have variance 1
 within people, and `between` among people. A ratio of Gaussians says how much likelier a point is of a
-person than of a stranger; it counts how uncertain the mean of few utterances is (two-covariance model,
-Brümmer and de Villiers 2010). egs/voices chose the numbers, on people who are in no test.
+person than of an unknown speaker; it counts how uncertain the mean of few utterances is (two-covariance
+model, Brümmer and de Villiers 2010). egs/voices chose the numbers, on people who are in no test.
 """
 
 import json
@@ -35,7 +35,7 @@ SHRINKAGE = 0.5  # share of the diagonal in the covariance within people
 MAX_DIRECTIONS = 100  # of the discriminant
 MIN_PEOPLE = 10  # of a background
 TENSORS = {"mean": "F32", "projection": "F32", "between": "F32"}
-MARGIN = -4.0  # nats by which a person must be likelier than a stranger; more with more people
+MARGIN = -4.0  # nats by which a person must be likelier than an unknown speaker; more with more people
 TEMPERATURE = 5.0  # by which nats are divided before they become probabilities
 MIN_UTTERANCES = 5  # of a voice that is searched for other people
 UNLIKE = -20.0  # nats, of an utterance against the others of a voice
@@ -62,7 +62,7 @@ class Background:
         return (points - self.mean) @ self.projection
 
     def log_ratios(self, points: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """(utterances, people): nats by which a point is likelier to be of a person than of a stranger.
+        """(utterances, people): nats by which a point is likelier of a person than of an unknown speaker.
 
         Args:
             points: (utterances, k).
@@ -73,8 +73,8 @@ class Background:
         known = self.between / (self.between + 1 / counts[:, None])  # (people, k), of a mean
         variances = 1 + known / counts[:, None]
         distances = ((points[:, None] - known * means) ** 2 / variances).sum(2)
-        strangers = (points**2 / total).sum(1, keepdims=True)
-        return 0.5 * (strangers - distances + np.log(total / variances).sum(1))
+        unknown = (points**2 / total).sum(1, keepdims=True)
+        return 0.5 * (unknown - distances + np.log(total / variances).sum(1))
 
 
 def fit_background(fingerprint: dict[str, Any], points: np.ndarray, speakers: np.ndarray) -> Background:
@@ -153,7 +153,7 @@ def read_background(base: "Base", channels: int | None = None) -> Background:
 
 
 class People:
-    """See the module. Without people everybody is a stranger.
+    """See the module. Without people everybody is an unknown speaker.
 
     Args:
         background: of the base; None is enough without people.
@@ -169,7 +169,7 @@ class People:
         return len(self.counts)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
-        """(utterances, d) → (utterances, 1 + people): of a stranger, and of each person."""
+        """(utterances, d) → (utterances, 1 + people): of an unknown speaker, and of each person."""
         scores = np.zeros((len(points), 1 + len(self)))
         if len(self):
             ratios = self.background.log_ratios(self.background.project(points), self.means, self.counts)
@@ -179,9 +179,9 @@ class People:
 
     def log_odds(self, probabilities: np.ndarray) -> np.ndarray:
         """(utterances, 1 + people) → (utterances, people): of the person who is recognised against the
-        stranger, at most MAX_LOG_ODDS; -inf for all others."""
-        stranger, people = probabilities[:, :1], probabilities[:, 1:]
-        odds = np.log(np.maximum(people, 1e-12) / np.maximum(stranger, 1e-12)).clip(max=MAX_LOG_ODDS)
+        unknown speaker, at most MAX_LOG_ODDS; -inf for all others."""
+        unknown, people = probabilities[:, :1], probabilities[:, 1:]
+        odds = np.log(np.maximum(people, 1e-12) / np.maximum(unknown, 1e-12)).clip(max=MAX_LOG_ODDS)
         return np.where(people == probabilities.max(1, keepdims=True), odds, -np.inf)
 
 

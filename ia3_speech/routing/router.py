@@ -116,7 +116,7 @@ class Router:
 
         Args:
             kinds: (1 + adapters of a kind,), probabilities, the base's first.
-            people: (1 + people,), likewise, the stranger's first.
+            people: (1 + people,), likewise, the unknown speaker's first.
             log_odds: (adapters,).
         """
         kind, person = int(kinds.argmax()), int(people.argmax())

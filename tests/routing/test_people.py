@@ -27,7 +27,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.routing.guard import write_rule
 from ia3_speech.routing.people import unlike_the_others
 
-VOICES = {"anna": 0.85, "bert": 0.55, "stranger": 0.25}  # share of a quarter of a second with sound
+VOICES = {"anna": 0.85, "bert": 0.55, "unknown": 0.25}  # share of a quarter of a second with sound
 
 
 def say(voice: str | float, seed: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def chosen(base: Path, voice: str, adapter: str = "auto", **options) -> str | No
     return load(base, adapter=adapter, **options).transcribe(say(voice, 90)).choices[0].adapter
 
 
-def test_a_person_is_recognised_and_a_stranger_gets_the_base(people):
+def test_a_person_is_recognised_and_an_unknown_speaker_gets_the_base(people):
     assert [chosen(people, voice) for voice in VOICES] == ["anna", "bert", None]
     assert chosen(people, "bert", "auto:anna") is None
     assert chosen(people, "bert", "auto-sum") == "bert"
@@ -122,7 +122,7 @@ def test_the_rule_of_a_persons_adapter_has_the_last_word(people):
 
 def test_recordings_of_another_person_are_named(people, tmp_path):
     base = load(people).recognizer.base
-    data = recorded(tmp_path / "mixed", {"anna": "anna", "zoe": "stranger"}, 8, first=9)
+    data = recorded(tmp_path / "mixed", {"anna": "anna", "zoe": "unknown"}, 8, first=9)
     utterances = [*read_data_directory(data)]
     assert unlike_the_others(base, utterances[:8]) == []
     assert unlike_the_others(base, utterances[:10]) == ["zoe-00", "zoe-01"]

@@ -3,7 +3,7 @@
 
     python local/identify.py --corpus DIR/speechocean762 --noises DIR/noises --general DIR --out exp/identify
 
-In: the corpus as published, noises, and general speech for strangers of another corpus. Out:
+In: the corpus as published, noises, and general speech for unknown speakers of another corpus. Out:
 OUT/SET_CHANNEL.npz, the front end's statistics of each sentence; people.safetensors, mini's background, of
 the train people; results.json and RESULTS.md. What is there is not measured again.
 
@@ -11,8 +11,8 @@ Channels: clean (all, and the first 1, 2, 3 and 5 seconds); a telephone line (8 
 microphone (6 dB an octave more treble); noise at 10 dB; and the pauses alone, in which nobody speaks, so that
 who is recognised there is recognised by room and microphone. Five of a person's 20 sentences are recognised
 with some of the other 15, four times, so that each is recognised once. Half of the people are enrolled and
-the others are strangers, and then the reverse. On dev, half of the train people are the background of the
-other half.
+the others are unknown speakers, and then the reverse. On dev, half of the train people are the background of
+the other half.
 """
 
 import zlib
@@ -183,7 +183,7 @@ def enrolled(spoken: Spoken, people: Sequence[str], part: int, count: int) -> li
 
 @dataclass
 class Outcomes:
-    """How sentences were recognised: of each its speaker; right, wrong or stranger."""
+    """How sentences were recognised: of each its speaker; right, wrong or unknown."""
 
     speakers: list[str]
     names: list[str]
@@ -199,11 +199,11 @@ class Outcomes:
 def recognise(
     background: Background, spoken: Spoken, count: int, heard: Spoken, size: int | None = None
 ) -> tuple[Outcomes, Outcomes]:
-    """How the sentences of enrolled people, and of strangers, are recognised.
+    """How the sentences of enrolled people, and of unknown speakers, are recognised.
 
     Args:
         spoken: sentences of which `count` of a person are enrolled.
-        heard: sentences that are recognised: of the same people, or all of strangers.
+        heard: sentences that are recognised: of the same people, or all of unknown speakers.
         size: people who are enrolled together; None: half of the people.
     """
     people = sorted({*spoken.speakers})
@@ -217,7 +217,7 @@ def recognise(
             gate = People(background, enrolled(spoken, names, part, count))
             for row, best in zip(rows, gate.probabilities(heard.points[rows]).argmax(1), strict=True):
                 speaker, name = heard.speakers[row], names[best - 1] if best else None
-                outcome = "stranger" if name is None else "right" if name == speaker else "wrong"
+                outcome = "unknown" if name is None else "right" if name == speaker else "wrong"
                 outcomes = inside if speaker in names else outside
                 outcomes.speakers.append(speaker)
                 outcomes.names.append(outcome)
@@ -236,9 +236,7 @@ def over_channels(options: Options, clean: Spoken) -> tuple[np.ndarray, np.ndarr
 
 
 def row_of(title: str, inside: Outcomes, outside: Outcomes) -> list[Cell]:
-    recognised = (
-        [inside.rate(name) for name in ("right", "wrong", "stranger")] if inside.names else 3 * [None]
-    )
+    recognised = [inside.rate(name) for name in ("right", "wrong", "unknown")] if inside.names else 3 * [None]
     return [title, *recognised, outside.rate("wrong"), len(inside.names), len(outside.names)]
 
 
@@ -268,9 +266,9 @@ def tables(
         "right %",
         "wrong person %",
         "not recognised %",
-        "strangers accepted %",
+        "unknown speakers accepted %",
         "sentences",
-        "strangers'",
+        "unknown speakers'",
     ]
     by_number = [row_of(f"{count} enrolled", *both(count, spoken)) for count in COUNTS]
     by_size = [row_of(f"{size} people", *both(COUNT, spoken, size)) for size in SIZES]
@@ -285,7 +283,9 @@ def tables(
     ]  # fmt: skip
     general = options.out / "general_clean.npz"
     if general.is_file():
-        by_channel.append(row_of("strangers of other corpora", *both(COUNT, read_points(options, "general"))))
+        by_channel.append(
+            row_of("unknown speakers of other corpora", *both(COUNT, read_points(options, "general")))
+        )
     return [
         ([f"{name}, by sentences enrolled", *columns], by_number),
         ([f"{name}, people who are enrolled together", *columns], by_size),

@@ -23,7 +23,7 @@ class Options(DecodingOptions, CorpusOptions):
     noises: Path | None = None
     """folder of noises, for speech in noise (default: none is measured)"""
     general: Path = SHIPPED
-    """speech of other people, who are strangers (default: the package's)"""
+    """speech of other people, who are unknown speakers (default: the package's)"""
 
 
 def main(options: Options) -> None:

@@ -7,7 +7,7 @@ In: the output of `ia3-speech speakers --folds 4` on people (recipe speaker_adap
 fold of a person. Out: OUT/foldN.jsonl, a line for each sentence: what the base, the person's own adapter and
 `auto` make of it; results.json and RESULTS.md. In each fold a person is enrolled with the sentences that the
 adapter was trained on, and the other sentences are recognised: with all people enrolled, and with the half of
-them to whom the speaker does not belong ("stranger").
+them to whom the speaker does not belong ("unknown").
 """
 
 import json
@@ -33,7 +33,7 @@ from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.session import load
 
 BATCH = 40  # sentences of all people that are recognised at a time
-SYSTEMS = ("base", "own", "auto", "stranger")
+SYSTEMS = ("base", "own", "auto", "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +97,9 @@ def recognise(options: Options, people: list[str], fold: str) -> list[dict]:
             recognised = session.recognizer(parse_adapter(among(half))).recognize(
                 [waves[row] for row in rows]
             )
-            recognitions.setdefault("stranger", [None] * len(chosen))
+            recognitions.setdefault("unknown", [None] * len(chosen))
             for row, recognition in zip(rows, recognised, strict=True):
-                recognitions["stranger"][row] = recognition
+                recognitions["unknown"][row] = recognition
         for system, of_system in recognitions.items():
             for line, utterance, recognition in zip(lines[-len(chosen) :], chosen, of_system, strict=True):
                 line["errors"][system] = text_errors(utterance.text, recognition.text).total
