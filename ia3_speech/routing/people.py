@@ -101,7 +101,10 @@ def add_background(
     """Write the background of a base, from utterances of many people; returns the number of utterances,
     without damaged audio. Raises UserError as `fit_background`."""
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
-    loaded, waves = zip(*load_utterances(utterances, on_error="skip", **options), strict=True)
+    pairs = [*load_utterances(utterances, on_error="skip", **options)]
+    if not pairs:
+        raise UserError(f"none of {len(utterances)} utterances has audio that can be used")
+    loaded, waves = zip(*pairs, strict=True)
     speakers = np.array([utterance.speaker for utterance in loaded])
     write_background(folder, fit_background(base.fingerprint, points_of(base, waves), speakers))
     return len(loaded)
@@ -189,10 +192,13 @@ def unlike_the_others(base: "Base", utterances: Sequence[Utterance]) -> list[str
     """The ids of a voice's utterances that sound unlike the others: of another person, or another microphone.
     Empty if there are too few utterances, or the base, which carries no vectors, has no background."""
     folder = Path(base.model.config.name_or_path)
-    if not (folder / PEOPLE).is_file() or len(utterances) < MIN_UTTERANCES:
+    if not (folder / PEOPLE).is_file():
         return []
     background = read_background(base)
-    pairs = load_utterances(utterances, on_error="skip", minimum_samples=base.minimum_samples, progress=False)
+    options = {"minimum_samples": base.minimum_samples, "progress": False}
+    pairs = [*load_utterances(utterances, on_error="skip", **options)]
+    if len(pairs) < MIN_UTTERANCES:
+        return []
     loaded, waves = zip(*pairs, strict=True)
     points = background.project(points_of(base, waves))
     others = len(points) - 1

@@ -25,7 +25,7 @@ from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.guard import write_rule
-from ia3_speech.routing.people import unlike_the_others
+from ia3_speech.routing.people import add_background, unlike_the_others
 
 VOICES = {"anna": 0.85, "bert": 0.55, "unknown": 0.25}  # share of a quarter of a second with sound
 
@@ -127,6 +127,11 @@ def test_recordings_of_another_person_are_named(people, tmp_path):
     assert unlike_the_others(base, utterances[:8]) == []
     assert unlike_the_others(base, utterances[:10]) == ["zoe-00", "zoe-01"]
     assert unlike_the_others(base, utterances[:4]) == [], "too few"
+    for utterance in utterances:
+        Path(utterance.source).write_bytes(b"no audio")
+    assert unlike_the_others(base, utterances) == []
+    with pytest.raises(UserError, match="none of 16 utterances has audio"):
+        add_background(tmp_path, base, utterances)
 
 
 # ---- bad input
@@ -135,10 +140,10 @@ def test_recordings_of_another_person_are_named(people, tmp_path):
 def test_bad_input(people, tmp_path, run_command):
     gate = ("adapters", "gate", "anna", "--identify", "yes")
     two = recorded(tmp_path / "two", {"anna": "anna", "zoe": "bert"}, 2)
-    one = recorded(tmp_path / "one", {"anna": "anna"}, 1)
+    single = recorded(tmp_path / "one", {"anna": "anna"}, 1)
     for words, fault in {
         ("--data", two): "--identify: the recordings are of anna, zoe",
-        ("--data", one): "1 utterances are too few",
+        ("--data", single): "1 utterances are too few",
         (): "no recordings are stored",
     }.items():
         done = run_command(*gate, *words)

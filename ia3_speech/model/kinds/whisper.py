@@ -374,9 +374,9 @@ class Generation:
     """The search of a Whisper base, by transformers' `generate`, for a batch at once.
 
     A text that repeats itself or compresses by more than 2.4, that is longer than speech can be, or whose
-    tokens are improbable, is decoded again by sampling, at rising temperatures, as OpenAI does. If no other
-    text is better, the repetition is cut off after its first occurrence; and there is no text if the decoder
-    says that nobody speaks.
+    tokens are improbable, is decoded again by sampling at OpenAI's temperatures; of the texts without these
+    faults, that of the lowest temperature is taken. If there is none, the repetition is
+    cut off after its first occurrence; and there is no text if the decoder says that nobody speaks.
 
     Attributes:
         language: a code such as en, or auto, which finds it for each row.
