@@ -140,9 +140,9 @@ def prepare(study: Study, kinds: list[str]) -> None:
             study.once(
                 f"{kind}: {most} utterances of {name}", out, [data], partial(sample, [data]), most=most
             )
-        out, make = study.data / kind / "train", partial(subset_data_directory, source / "train")
-        study.once(f"{kind}: {options.minutes:g} minutes of train", out, [source / "train"], make,
-                   minutes=0.3 if study.small else options.minutes)  # fmt: skip
+        out, minutes = study.data / kind / "train", 0.3 if study.small else options.minutes
+        make = partial(take_minutes, source / "train")
+        study.once(f"{kind}: {minutes:g} minutes of train", out, [source / "train"], make, minutes=minutes)
     general = [SHIPPED, *(Path(word).absolute() for word in options.general.split())]
     study.once("other speech", study.data / "other", general, partial(sample, general), most=count)
 
@@ -154,6 +154,10 @@ def sample(sources: list[Path], out: Path, most: int) -> None:
         part = [with_corpus_label(utterance, source.name) for utterance in read_corpus(source, False)]
         chosen += evenly_spaced(part, min(len(part), -(-most // len(sources))))
     write_data_directory(out, sorted(chosen, key=lambda utterance: utterance.id))
+
+
+def take_minutes(source: Path, out: Path, minutes: float) -> None:
+    subset_data_directory(source, out, minutes=minutes)
 
 
 def train(study: Study, kind: str, system: str, weight: float) -> None:
