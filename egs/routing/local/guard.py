@@ -36,7 +36,15 @@ from ia3_speech.decoding.recognizer import Candidates
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.inputs import provenance
 from ia3_speech.routing.gate import utterance_point
-from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, write_rule
+from ia3_speech.routing.guard import (
+    INPUTS,
+    MAX_UTTERANCES,
+    Observations,
+    Rule,
+    fit_rule,
+    inputs_of,
+    write_rule,
+)
 from ia3_speech.routing.router import MAX_ADAPTERS, MIN_LOG_ODDS, SURE, make_gates, softmax
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import text_errors
@@ -203,7 +211,8 @@ def rules(sets: dict[str, list[dict]]) -> dict[str, dict[str, tuple[Rule, Scalin
         speech = [line for line in sets["dev"] if line["corpus"] == kind]
         for name, scalings in (("guard", {}), ("guard, calibrated", calibrated)):
             prior = base_rule(sets["dev"], [other for other in KINDS if other != kind], scalings)
-            observed = [observations(lines, kind, scalings) for lines in (speech, sets["replay"])]
+            fitted = (lines[:: -(-len(lines) // MAX_UTTERANCES)] for lines in (speech, sets["replay"]))
+            observed = [observations(lines, kind, scalings) for lines in fitted]
             by_adapter[kind][name] = fit_rule(observed, prior), scalings
             by_adapter[kind].setdefault("left out", (prior, scalings))
     return by_adapter
