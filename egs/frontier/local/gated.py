@@ -35,16 +35,17 @@ def gated(model: nn.Module, config: dict) -> dict[str, nn.Parameter]:
         mean = (hidden * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
         gates[:] = [sigmoid(first.gate(mean))[:, None]]
 
-    def scaled(module: nn.Module, x: Tensor) -> Tensor:
-        return (x * (1 + gates[0] * (module.gated_vector - 1))).to(x.dtype)
+    def scaled(vector: Tensor, x: Tensor) -> Tensor:
+        return (x * (1 + gates[0] * (vector - 1))).to(x.dtype)
 
     first.register_forward_hook(compute_gate, with_kwargs=True)
     for target in target_modules(model, IA3Config(PLACEMENTS, f"1-{len(layers) - 1}")):
         module = model.get_submodule(target.module)
         size = module.in_features if target.side == "in" else module.out_features
-        module.gated_vector = nn.Parameter(1 + START * randn(size).to(model.device))
+        vector = nn.Parameter(1 + START * randn(size).to(model.device))
+        module.register_parameter(f"gated_{target.placement}", vector)
         if target.side == "in":
-            module.register_forward_pre_hook(lambda module, args: (scaled(module, args[0]), *args[1:]))
+            module.register_forward_pre_hook(lambda _, args, v=vector: (scaled(v, args[0]), *args[1:]))
         else:
-            module.register_forward_hook(lambda module, _, output: scaled(module, output))
+            module.register_forward_hook(lambda _module, _args, output, v=vector: scaled(v, output))
     return {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -42,6 +42,7 @@ SYSTEMS = ("ia3_plus", "gated", "lora_r4", "lora_r16", "road", "shira", "full")
 SETS = ("test", "other")
 WEIGHTS = (0.0, 0.6)  # of replay
 WEIGHTS_OF_IA3 = (0.0, 0.3, 0.6, 1.5)
+BATCH_SECONDS = 20  # so that some minutes of train are sixty steps
 SCALE = 0.5  # of IA³'s vectors: l becomes 1 + SCALE (l − 1)
 
 
@@ -164,6 +165,7 @@ def train(study: Study, kind: str, system: str, weight: float) -> None:
     """Train a system on a kind of speech into EXP/KIND/SYSTEM_replayW."""
     config = HERE / f"conf/{system}.yaml"
     words = python("train", "--base", located(study.options.base), "--seed", 1, "--patience", 99)
+    words += ["--batch-seconds", BATCH_SECONDS]
     words += [
         "--config",
         config if config.is_file() else system,
