@@ -393,29 +393,26 @@ def migrate(adapter: str, options: MigrationOptions) -> None:
     Args:
         adapter: a registered name, or an adapter's folder
     """
-    folder = registry.resolve_adapter(adapter)
-    if options.name:
-        registry.check_name(options.name)
+    folder, out, name = registry.resolve_adapter(adapter), options.out, options.name
+    if name:
+        registry.check_name(name)
     from ia3_speech.commands.train import add_guard_of_training
     from ia3_speech.data.kaldi import read_data_directory
     from ia3_speech.routing.gate import add_gate_of_training
     from ia3_speech.unsupervised.migration import Migration
 
     if not options.data:
-        print(
-            "warning: without --data, the texts are of read speech of other people, which is not of the "
-            "adapter's kind",
-            file=sys.stderr,
-        )
-    migration, out, guard = Migration.prepare(folder, options), options.out, None
+        hint = "which is not of the adapter's kind"
+        print(f"warning: without --data it learns from read speech of other people, {hint}", file=sys.stderr)
+    migration, guard = Migration.prepare(folder, options), None
     inputs, training = migration.inputs(), migration.training
     if not inputs.is_current(out, options.force, resume=True):
         migration.run()
-        reading = {"spk_sort": False, "allow_pipes": options.allow_pipes}
         if options.data:  # else `auto` would choose it for any speech
-            learnt = read_data_directory(training.train, **reading).utterances
-            add_gate_of_training(out, options.base, learnt, allow_pipes=options.allow_pipes)
-            guard = add_guard_of_training(training, read_data_directory(training.dev, **reading))
+            pipes, places = options.allow_pipes, (training.train, training.dev)
+            learnt, dev = (read_data_directory(p, spk_sort=False, allow_pipes=pipes) for p in places)
+            add_gate_of_training(out, options.base, learnt.utterances, allow_pipes=pipes)
+            guard = add_guard_of_training(training, dev)
         inputs.record(out)
     summary = read_json(out / "train.json")
     minutes = f"{summary['audio_seconds'] / 60:.1f} minutes"
@@ -426,18 +423,17 @@ def migrate(adapter: str, options: MigrationOptions) -> None:
         *filter(None, [guard]),
         sep="\n",
     )
-    if options.name and not summary["selected_epoch"]:
-        print(f"{options.name}: is not registered: {summary['note']}")
-    elif options.name:
-        search = {name: (folder / name).read_bytes() for name in SEARCH_FILES if (folder / name).is_file()}
+    if name and not summary["selected_epoch"]:
+        print(f"{name}: is not registered: {summary['note']}")
+    elif name:
+        search = {file: (folder / file).read_bytes() for file in SEARCH_FILES if (folder / file).is_file()}
         if search and "a language model" not in migration.base.abilities:
             print(f"without {', '.join(search)} of {adapter}: {options.base} takes no language model")
             search = {}
-        target = check_and_register(out / "adapter", options.name, keep=True, search_files=search)
+        target = check_and_register(out / "adapter", name, keep=True, search_files=search)
         print(f"{target.name}: registered in {target.parent}{' with ' * bool(search)}{', '.join(search)}")
 
 
 COMMAND = {"list": list_}
-COMMAND |= {
-    run.__name__: run for run in (show, register, remove, card, gate, push, pull, combine, export, migrate)
-}
+COMMAND |= {run.__name__: run for run in (show, register, remove, card, gate, push, pull, combine, export)}
+COMMAND["migrate"] = migrate

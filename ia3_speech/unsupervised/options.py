@@ -56,14 +56,13 @@ class MigrationOptions:
         out: experiment folder: the texts, the training, the new adapter; an interrupted run in it is resumed
         data: speech of the adapter's kind: a data directory, whose text is not read, or a folder with audio
             at any depth (default: ten minutes of 28 readers, which come with the package)
-        name: register the new adapter under this name, if training improved on the new base; the adapter that
-            has the name becomes NAME@1
+        name: register the new adapter under this name if it is better than the new base; another adapter of
+            this name becomes NAME@1
         old_base: the adapter's base: mini, a folder or a hub id (default: as the adapter records)
         language: of the speech, for a multilingual Whisper base (default: as the adapter records, else en)
         min_confidence: smallest confidence of a word to learn from; the word must also be recognised at 0.9
             and 1.1 times the speed; 0: learn from all recognised words
         allow_pipes: run shell commands in wav.scp
-        device: a torch device (default: CUDA where there is one)
         force: delete what `out` holds, and begin again
     """
 
@@ -75,5 +74,4 @@ class MigrationOptions:
     language: str | None = None
     min_confidence: float = 0.5
     allow_pipes: bool = False
-    device: str | None = None
     force: bool = False
