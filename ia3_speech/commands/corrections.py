@@ -15,7 +15,6 @@ Recordings of a voice are personal: no other user can open that folder, nothing 
 deletes it. An adapter that was trained on them stays; `ia3-speech voices remove NAME` deletes that too.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -34,8 +33,6 @@ from ia3_speech.data.recordings import find_recordings, output_paths
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns, percent, plural
 from ia3_speech.search import SearchOptions
-
-PAGE_TEXTS = Path(__file__).parents[1] / "serve/page/texts.json"
 
 
 def add(
@@ -126,28 +123,21 @@ def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
         n: number of sentences.
     """
     from ia3_speech.adapters.spec import AdapterSpec, term_at
-    from ia3_speech.corrections.suggest import choose_sentences, further_gain
-    from ia3_speech.data.text import normalize
-    from ia3_speech.data.utterance import load_utterances
+    from ia3_speech.corrections.suggest import further_gain, shipped_sentences, suggest_sentences
     from ia3_speech.model.base import load_base
     from ia3_speech.session import Session
 
     adapter = voice.registered(name)
     if n < 1:
         raise UserError(f"`n` is {n}, and has to be at least 1")
-    sentences = json.loads(PAGE_TEXTS.read_text("utf-8"))["sentences"]["en"]
+    sentences = shipped_sentences()
     if texts != "shipped":
         sentences = read_utf8(Path(texts), "a sentence on each line; or shipped").splitlines()
     session = Session(load_base(recorded_base(adapter) or "mini", device="cpu"), SearchOptions("greedy"))
     recognizer = session.recognizer(AdapterSpec((term_at(name, adapter),)))
-    stored = [*load_utterances(voice.read_store(name))]
-    recognitions = recognizer.recognize([wave for _, wave in stored], with_words=True)
-    known = [(u.text, r.words) for (u, _), r in zip(stored, recognitions, strict=True)]
-    read, missing = {normalize(text) for text, _ in known}, session.base.vocabulary.missing
-    unread = [text for text in sentences if (plain := normalize(text)) and plain not in read]
-    if not (usable := [text for text in unread if not missing([normalize(text)])]):
+    if not (chosen := suggest_sentences(name, sentences, recognizer, n)):
         raise UserError(f"{texts}: holds no sentence that {name} has not read and that the base can write")
-    print(*choose_sentences(usable, known, n), sep="\n")
+    print(*chosen, sep="\n")
     if gain := further_gain(read_summary(adapter).get("training", {}), n):
         print(f"{n} more would remove about {percent(gain, 0)} % of the errors", file=sys.stderr)
 

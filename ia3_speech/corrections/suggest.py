@@ -8,17 +8,48 @@ Each pair of neighbouring letters has an expected error rate: 1 for an error, el
 divided by 1 + the pair's occurrences so far: without recordings, coverage.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ia3_speech.corrections.voice import read_store
 from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import load_utterances
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.scoring.alignment import align
 
+if TYPE_CHECKING:
+    from ia3_speech.decoding.recognizer import Recognizer
+
+PAGE_TEXTS = Path(__file__).parents[1] / "serve/page/texts.json"
 PRIOR = 2.0  # occurrences that the mean rate counts as
+MAX_SECONDS = 600.0  # of a voice's recordings that are recognised for a choice
+
+
+def shipped_sentences(language: str | None = "en") -> list[str]:
+    """The page's sentences in a language, else in English."""
+    sentences = json.loads(PAGE_TEXTS.read_text("utf-8"))["sentences"]
+    return sentences.get(language, sentences["en"])
+
+
+def suggest_sentences(name: str, sentences: Iterable[str], recognizer: "Recognizer", n: int) -> list[str]:
+    """The `n` sentences that teach the recogniser of a voice most, the best first; [] if the voice has read
+    all that the base can write. Raises AudioError for a recording that can't be read."""
+    utterances = read_store(name)
+    read, missing = {normalize(u.text) for u in utterances}, recognizer.base.vocabulary.missing
+    unread = [text for text in sentences if (plain := normalize(text)) and plain not in read]
+    if not (usable := [text for text in unread if not missing([normalize(text)])]):
+        return []
+    ends = accumulate(u.duration for u in utterances)
+    first = [u for u, end in zip(utterances, ends, strict=True) if end <= MAX_SECONDS]
+    stored = [*load_utterances(first, progress=False)]
+    recognitions = recognizer.recognize([wave for _, wave in stored], with_words=True)
+    recorded = [(u.text, r.words) for (u, _), r in zip(stored, recognitions, strict=True)]
+    return choose_sentences(usable, recorded, n)
 
 
 def letter_pairs(text: str) -> list[str]:

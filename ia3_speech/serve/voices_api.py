@@ -4,6 +4,7 @@
     POST /v1/voices/NAME/recordings          file, text
     POST /v1/voices/NAME/learn               a job begins; DELETE cancels it
     GET /v1/voices/NAME                      its recordings, the progress of the job, its result
+    GET /v1/voices/NAME/sentences?n=5        shipped sentences from which its recogniser would learn most
     DELETE /v1/voices/NAME[/recordings/ID]   the whole voice, also while it learns; or a single recording
 
 A new name is a new voice, which belongs to the key that began it; the name of a registered adapter collects
@@ -18,21 +19,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
 from pydantic import BaseModel, Field
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import read_summary
+from ia3_speech.adapters.spec import BASE_ALONE
 from ia3_speech.corrections import store, voice
 from ia3_speech.corrections.store import only_writer, voice_names, voice_record
+from ia3_speech.corrections.suggest import further_gain, shipped_sentences, suggest_sentences
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import add_gate
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, forbidden
-from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio
+from ia3_speech.serve.forms import ClientOf, FormRoute, ServerOf, decode_audio, unless_client_leaves
 from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.state import Server
 from ia3_speech.training.config import NEAREST
+
+MAX_SENTENCES = 15  # of a suggestion
 
 logger = logging.getLogger(__name__)
 router = APIRouter(route_class=FormRoute)
@@ -151,6 +157,30 @@ def change_identification(name: str, server: Server, agrees: bool) -> None:
 def show_voice(name: VoiceOf, client: ClientOf) -> dict[str, Any]:
     """The recordings of a voice, and its job."""
     return describe_voice(name, client)
+
+
+@router.get("/v1/voices/{name}/sentences")
+async def suggest(
+    request: Request,
+    name: VoiceOf,
+    server: ServerOf,
+    client: ClientOf,
+    n: Annotated[int, Query(ge=1, le=MAX_SENTENCES)] = 5,
+) -> dict[str, Any]:
+    """The shipped sentences from which the voice's recogniser would learn most, the best first, and the
+    estimated share of its errors that `n` more would remove."""
+    handle = request.state.resources.enter_context(server.admission())
+
+    def choose() -> dict[str, Any]:
+        spec, training = BASE_ALONE, {}
+        if registry.is_registered(name):
+            spec = server.models.select(name, client, guard=False)
+            training = read_summary(registry.adapters_dir() / name).get("training", {})
+        sentences = shipped_sentences(server.language)
+        chosen = suggest_sentences(name, sentences, server.recognizer_for(spec, handle), n)
+        return {"object": "list", "data": chosen, "gain": further_gain(training, n)}
+
+    return await unless_client_leaves(request, asyncio.to_thread(choose))
 
 
 @router.delete("/v1/voices/{name}")
