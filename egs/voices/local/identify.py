@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure how well `auto` recognises who speaks, of speechocean762's people, and what it takes for whom.
 
-    python local/identify.py --corpus DIR/speechocean762 --background 'DIR DIR' --general DIR --out exp/identify
+    python local/identify.py --corpus DIR --background 'DIR DIR' --general DIR --out exp/identify
 
 In: the corpus as published, whose train people are dev; speech of many other people, for the background;
 noises; and general speech for unknown speakers of another corpus. Out: OUT/SET_CHANNEL.npz, the front end's
