@@ -7,13 +7,15 @@ In: an adapter, which records its base; the new base; Kaldi directories DATA/tra
 The speech is DATA/train, without its texts. The comparison is a training with them on the new base, of the
 same configuration, unless --with-texts names its adapter. An adapter that was trained on DATA/train has seen
 this speech, as that of an owner whose texts are gone. Out, in OUT/KIND/OLD_to_NEW: migrated/, with_texts/,
-the texts that each system recognises in DATA/test by greedy search, results.json; and OUT/RESULTS.md, a row
-for each direction in OUT. Finished work is not repeated.
+the texts that each system recognises in DATA/test, results.json; and OUT/RESULTS.md, a row for each direction
+in OUT. The old base and its adapter have their language models, the new ones greedy search. Finished work is
+not repeated.
 """
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,6 +33,7 @@ from ia3_speech.inputs import provenance
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
+from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 from ia3_speech.unsupervised.migration import Migration
 from ia3_speech.unsupervised.options import MigrationOptions
@@ -55,6 +58,8 @@ class Options:
     """folder with the Kaldi directories train, dev and test"""
     out: Path
     """folder to write"""
+    lm: Path | None = None
+    """language model of the adapter (default: its base's, if that has one)"""
     with_texts: Path | None = None
     """adapter of the new base that was trained with the texts of train (default: it is trained)"""
     test: str = "test"
@@ -65,14 +70,17 @@ class Options:
 
 def main(options: Options) -> None:
     """Migrate, train with texts, recognise the test set, and write the table of all directions."""
-    adapter = registry.resolve_adapter(options.adapter)
-    old_base = recorded_base(adapter) or "mini"
+    os.environ[registry.HOME] = str(options.out.absolute() / "home")
+    source = registry.resolve_adapter(options.adapter)
+    old_base = recorded_base(source) or "mini"
     names = [Path(base_name(base)).name for base in (old_base, options.base)]
     out, sets = options.out / options.kind / "_to_".join(names), {}
     for name in ("train", "dev", options.test):
         sets[name] = options.data / name
         if options.size == "small":
             sets[name] = subset_data_directory(sets[name], out / "data" / name, first=FEW).path
+    search = SearchOptions(lm=options.lm).stored()
+    adapter = registry.register(source, f"{options.kind}_{names[0]}", force=True, search_files=search)
     migration = MigrationOptions(base=options.base, data=sets["train"], out=out / "migrated")
     adapters.migrate(str(adapter), migration)
     if not (with_texts := options.with_texts):
@@ -80,11 +88,11 @@ def main(options: Options) -> None:
         training = Migration.prepare(adapter, migration).training
         training = replace(training, train=sets["train"], dev=sets["dev"], out=with_texts)
         train.main(training, train.CheckOptions())
-    loaded = [(old_base, None), (old_base, adapter), (options.base, None)]
-    loaded += [(options.base, with_texts), (options.base, out / "migrated")]
-    for system, (base, of) in zip(SYSTEMS, loaded, strict=True):
+    loaded = [(old_base, None, None), (old_base, adapter, None), (options.base, None, "greedy")]
+    loaded += [(options.base, new, "greedy") for new in (with_texts, out / "migrated")]
+    for system, of_system in zip(SYSTEMS, loaded, strict=True):
         if not (file := file_of(out, system)).is_file():
-            write_json(file, recognise(sets[options.test], base, of))
+            write_json(file, recognise(sets[options.test], *of_system))
     write_json(out / "results.json", compare(out, sets[options.test]) | {"versions": provenance()})
     rows = [row(file.parent) for file in sorted(options.out.glob("*/*/results.json"))]
     table = markdown_table(HEAD, rows)
@@ -96,9 +104,11 @@ def file_of(out: Path, system: str) -> Path:
     return out / f"{system.replace(' ', '_')}.json"
 
 
-def recognise(data: Path, base: str, adapter: Path | None) -> dict[str, Any]:
-    """Utterance → text, by greedy search; and the normalisation of such texts for scoring."""
-    recognizer = load(base, adapter=adapter, search="greedy", precision="auto").recognizer
+def recognise(
+    data: Path, base: str, adapter: Path | None, search: Literal["greedy"] | None
+) -> dict[str, Any]:
+    """Utterance → text, and the normalisation of such texts for scoring. `search` as for `load`."""
+    recognizer = load(base, adapter=adapter, search=search, precision="auto").recognizer
     utterances, waves = zip(*load_utterances(read_data_directory(data)), strict=True)
     texts = recognizer.texts(waves)
     texts = {utterance.id: text for utterance, text in zip(utterances, texts, strict=True)}
