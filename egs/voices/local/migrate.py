@@ -120,7 +120,7 @@ def compare(out: Path, data: Path) -> dict[str, Any]:
     speakers."""
     systems = {system: read_json(file_of(out, system)) for system in SYSTEMS}
     mode = "english" if any(each["scoring"] == "english" for each in systems.values()) else "ctc"
-    utterances = [*read_data_directory(data)]
+    utterances = [*read_data_directory(data, wav=False)]
     counts = {
         system: [
             count_errors(*(normalize(text or "", mode).split() for text in (u.text, each["texts"].get(u.id))))
