@@ -59,6 +59,7 @@ REPLACED = {
     "ia3-speech train --config ia3_plus": f"+ {TINY} --epochs 1 --force",
     "ia3-speech train --config whisper": "+ --epochs 1 --force --replay none",
     "ia3-speech self-train": f"+ {TINY} --epochs 1 --replay none",
+    "ia3-speech adapters migrate": "+ --min-confidence 0",  # of a random base
     "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C
     "ia3-speech adapters register exp/clinic clinic": "+ --force",  # it is there already
     "ia3-speech adapters register exp/clinic/adapter clinic": "+ --force",

@@ -165,7 +165,7 @@ def parakeet_tokenizer() -> Any:
 PIECE_TOKENIZERS = {"lasr": lasr_tokenizer, "parakeet": parakeet_tokenizer}
 
 
-def tiny_whisper(seed: int = 0) -> tuple[torch.nn.Module, Any]:
+def tiny_whisper(seed: int = 0, **sizes: int) -> tuple[torch.nn.Module, Any]:
     """A random Whisper of two layers, whose decoder writes single bytes, and its processor."""
     import transformers as hf
     from tokenizers.pre_tokenizers import ByteLevel
@@ -177,7 +177,7 @@ def tiny_whisper(seed: int = 0) -> tuple[torch.nn.Module, Any]:
     tokenizer.add_tokens(names, special_tokens=True)
     ids = dict(zip(names, tokenizer.convert_tokens_to_ids(names), strict=True))
     sizes = {f"{part}_{name}": n for part in ("encoder", "decoder") for name, n in
-             (("layers", 2), ("attention_heads", 2), ("ffn_dim", 24))}  # fmt: skip
+             (("layers", 2), ("attention_heads", 2), ("ffn_dim", 24))} | sizes  # fmt: skip
     special = {"pad_token_id": 256, "bos_token_id": 256, "eos_token_id": 256, "decoder_start_token_id": 257}
     config = hf.WhisperConfig(
         vocab_size=264, d_model=16, num_mel_bins=8, suppress_tokens=None, begin_suppress_tokens=None,

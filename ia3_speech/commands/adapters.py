@@ -10,6 +10,7 @@
     ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
     ia3-speech adapters combine --average A B --name C write their mean
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
+    ia3-speech adapters migrate speaker42 --base NEW --data DIR --out exp/NAME    learn it on another base
 
 The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data.
 """
@@ -24,14 +25,15 @@ from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
-from ia3_speech.adapters.record import GATE, PEOPLE, SEARCH_FILES, read_metadata, read_summary
+from ia3_speech.adapters.record import GATE, PEOPLE, SEARCH_FILES, read_json, read_metadata, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
 from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.formatting import in_columns, plural
+from ia3_speech.formatting import in_columns, percent, plural
 from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import PLACED
+from ia3_speech.unsupervised.options import MigrationOptions
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
@@ -382,5 +384,56 @@ def export(
         print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")
 
 
+def migrate(adapter: str, options: MigrationOptions) -> None:
+    """Learn an adapter again on another base, from speech without texts.
+
+    The old base with the adapter, and with its language model and hot words, recognises the speech, and the
+    new base trains on these texts. The old adapter stays in use. The texts stay in OUT/labels.
+
+    Args:
+        adapter: a registered name, or an adapter's folder
+    """
+    folder, out, name = registry.resolve_adapter(adapter), options.out, options.name
+    if name:
+        registry.check_name(name)
+    from ia3_speech.commands.train import add_guard_of_training
+    from ia3_speech.data.kaldi import read_data_directory
+    from ia3_speech.routing.gate import add_gate_of_training
+    from ia3_speech.unsupervised.migration import Migration
+
+    if not options.data:
+        hint = "which is not of the adapter's kind"
+        print(f"warning: without --data it learns from read speech of other people, {hint}", file=sys.stderr)
+    migration, guard = Migration.prepare(folder, options), None
+    inputs, training = migration.inputs(), migration.training
+    if not inputs.is_current(out, options.force, resume=True):
+        migration.run()
+        if options.data:  # else `auto` would choose it for any speech
+            pipes, places = options.allow_pipes, (training.train, training.dev)
+            learnt, dev = (read_data_directory(p, spk_sort=False, allow_pipes=pipes) for p in places)
+            add_gate_of_training(out, options.base, learnt.utterances, allow_pipes=pipes)
+            guard = add_guard_of_training(training, dev)
+        inputs.record(out)
+    summary = read_json(out / "train.json")
+    minutes = f"{summary['audio_seconds'] / 60:.1f} minutes"
+    before, after = (percent(summary[key]) for key in ("start_dev_wer", "dev_wer"))
+    print(
+        f"{out}/adapter: learnt from {minutes}; in held-out speech it differs from {adapter} in {after} % of "
+        f"the words, the new base alone in {before} %",
+        *filter(None, [guard]),
+        sep="\n",
+    )
+    if name and not summary["selected_epoch"]:
+        print(f"{name}: is not registered: {summary['note']}")
+    elif name:
+        search = {file: (folder / file).read_bytes() for file in SEARCH_FILES if (folder / file).is_file()}
+        if search and "a language model" not in migration.base.abilities:
+            print(f"without {', '.join(search)} of {adapter}: {options.base} takes no language model")
+            search = {}
+        target = check_and_register(out / "adapter", name, keep=True, search_files=search)
+        print(f"{target.name}: registered in {target.parent}{' with ' * bool(search)}{', '.join(search)}")
+
+
 COMMAND = {"list": list_}
 COMMAND |= {run.__name__: run for run in (show, register, remove, card, gate, push, pull, combine, export)}
+COMMAND["migrate"] = migrate

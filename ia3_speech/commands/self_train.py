@@ -11,6 +11,7 @@ train.json} as `train` does, and the targets (ia3_speech/unsupervised/self_train
 learnt, as from silence or music, the adapter equals the start. An interrupted run resumes.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ia3_speech.formatting import percent, plural
@@ -27,7 +28,7 @@ def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
 
     check_options(options)
     search_options.check()
-    training = SelfTraining(options, search_options)
+    training = SelfTraining(options, replace(search_options, search=search_options.search or "beam"))
     training.check()
     files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}
     search = {name: value for name, value in vars(search_options).items() if name not in files}

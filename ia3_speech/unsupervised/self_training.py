@@ -29,7 +29,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
@@ -38,6 +38,7 @@ from ia3_speech.adapters.record import read_json
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.recordings import find_recordings
+from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, read_for_decoding
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, cut_utterance
@@ -68,7 +69,7 @@ BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may hav
 
 @dataclass(frozen=True)
 class SelfTraining:
-    """A run; see the module. `search` labels the recordings, always by beam search."""
+    """A run; see the module. `search` labels the recordings."""
 
     options: SelfTrainingOptions
     search: SearchOptions
@@ -132,11 +133,11 @@ class SelfTraining:
             return summary
 
     def label(self, file: Path, utterances: Sequence[Utterance], adapter: str | None) -> Decoding:
-        """The words that the base with an adapter recognises by beam search, without confidence in those
-        that it does not recognise at each of SPEEDS too (if there is a filter)."""
-        decoding = self.decode(file, utterances, adapter, "beam")
+        """The words that the base with an adapter recognises, without confidence in those that it does not
+        recognise at each of SPEEDS too (if there is a filter)."""
+        decoding = self.decode(file, utterances, adapter, self.search)
         for speed in SPEEDS if self.options.min_confidence else ():
-            again = self.decode(file.with_suffix(f".{speed}.json"), utterances, adapter, "beam", speed)
+            again = self.decode(file.with_suffix(f".{speed}.json"), utterances, adapter, self.search, speed)
             decoding.words = {id: confirmed(words, again.texts[id]) for id, words in decoding.words.items()}
         return decoding
 
@@ -145,15 +146,14 @@ class SelfTraining:
         file: Path,
         utterances: Sequence[Utterance],
         adapter: str | None,
-        search: Literal["greedy", "beam"],
+        search: SearchOptions,
         speed: float = 1.0,
     ) -> Decoding:
         """The hypotheses of the base with an adapter; stored in `file`, and read there if it exists."""
         if not file.is_file():
             options = self.options
-            searched = replace(self.search, search="beam") if search == "beam" else SearchOptions("greedy")
             model = {"adapter": adapter, "device": options.device, "precision": options.precision}
-            recognizer = load(options.base, search=searched, **model).recognizer
+            recognizer = load(options.base, search=search, **model).recognizer
             reading = {"on_error": options.on_error, "allow_pipes": options.allow_pipes}
             decoding = decode_utterances(recognizer, utterances, with_words=True, speed=speed, **reading)
             words = {id: [astuple(word)[:4] for word in text] for id, text in decoding.words.items()}
@@ -216,8 +216,10 @@ class SelfTraining:
     ) -> float:
         """The word error rate of a recogniser's greedy text against its text by beam search. Words missing to
         90 % of the start's number, `words`, are errors, since silence agrees with itself."""
-        greedy = self.decode(folder / "held_out_greedy.json", held_out, adapter, "greedy").texts
-        beam = self.decode(folder / "held_out_beam.json", held_out, adapter, "beam").texts
+        greedy = self.decode(
+            folder / "held_out_greedy.json", held_out, adapter, SearchOptions("greedy")
+        ).texts
+        beam = self.decode(folder / "held_out_beam.json", held_out, adapter, self.search).texts
         counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
         total = sum(counts, ErrorCounts())
         missing = max(0, round(MIN_WORD_SHARE * words) - total.words)
@@ -297,8 +299,9 @@ def ids_of(utterances: Sequence[Utterance]) -> UtteranceIds:
 
 
 def confirmed(words: Sequence[Word], text: str) -> tuple[Word, ...]:
-    """The words, with confidence 0 where they differ from `text` in an alignment."""
-    pairs = align(text.split(), [word.text for word in words], ALIGN_TEXT)
+    """The words, with confidence 0 where they differ from `text` in an alignment, normalised."""
+    recognised = [normalize(word.text) for word in words]
+    pairs = align([normalize(word) for word in text.split()], recognised, ALIGN_TEXT)
     same = [reference == hypothesis for reference, hypothesis in pairs if hypothesis is not None]
     return tuple(w if agrees else replace(w, confidence=0.0) for w, agrees in zip(words, same, strict=True))
 

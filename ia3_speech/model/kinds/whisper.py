@@ -15,7 +15,6 @@ padding of shorter rows is masked in self-attention and cross-attention, so a ro
 """
 
 import dataclasses
-import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +47,7 @@ MAX_COMPRESSION, MIN_LOG_PROBABILITY = 2.4, -1.0  # OpenAI's limits, beyond whic
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # at once; the first text within the limits is taken
 MAX_TOKENS, TOKENS_PER_SECOND = 16, 10  # of a text: some twice as many as the fastest speech has
 REPEATED_TOKENS, REPEATS = 12, 3  # a run of tokens that is repeated so often, up to the end, is repetition
+NO_TIMESTAMPS = "<|notimestamps|>"
 SPACE = "Ġ"  # the tokenizer's sign of a space, with which a word begins
 
 
@@ -57,10 +57,6 @@ class Tokens(Vocabulary):
 
     tokenizer: Any = field(default=None, compare=False, repr=False)
     writes_pieces: ClassVar[bool] = True
-
-    @cached_property
-    def letters(self) -> dict[str, int]:
-        return {token: number for token, number in self.tokens.items() if len(token) == 1}
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
         return self.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
@@ -94,17 +90,15 @@ class Whisper(Base):
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any, name: str) -> Self:
         """The base of a loaded model and its processor. Raises BaseError if generation settings or the
-        tokenizer are missing."""
-        settings, tokenizer = model.generation_config, getattr(processor, "tokenizer", None)
-        if tokenizer is None:
-            raise BaseError(f"{name} is a {type(model).__name__} without a tokenizer")
-        if getattr(settings, "no_timestamps_token_id", None) is None:
+        tokenizer are missing, in whose place transformers takes its defaults and an empty vocabulary."""
+        token = getattr(model.generation_config, "no_timestamps_token_id", None)
+        missing = "generation settings" if token is None else "tokenizer"
+        tokenizer = getattr(processor, "tokenizer", None)
+        if not (token and tokenizer and tokenizer.convert_ids_to_tokens(token) == NO_TIMESTAMPS):
             raise BaseError(
-                f"{name}: has no generation settings of Whisper (copy generation_config.json of the "
-                f"published model into the folder)"
+                f"{name}: has no {missing} of Whisper (copy generation_config.json, tokenizer.json and "
+                f"tokenizer_config.json of the published model into the folder)"
             )
-        # `generate` warns of its own arguments.
-        logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
         vocabulary = Tokens(dict(tokenizer.get_vocab()), -1, " ", "mixed", tokenizer=tokenizer)
         return cls(name, model.eval().requires_grad_(False), processor, vocabulary, fingerprint(model))
 
@@ -161,29 +155,28 @@ class Whisper(Base):
     def check_language(self, language: str) -> None:
         """Raises UserError for a language that the model does not know, or the base's task if it can't do
         that."""
-        if not self.is_multilingual and (language, self.task) != ("en", "transcribe"):
-            fault = f"`task={self.task}`" if language == "en" else f"`language={language}`"
-            raise UserError(f"{fault}: {self.name} only writes English (take a multilingual Whisper)")
-        codes = sorted(name.strip("<|>") for name in getattr(self.model.generation_config, "lang_to_id", {}))
-        if self.is_multilingual and language not in (*codes, "auto"):
-            raise UserError(f"`language={language}`: {self.name} knows auto, {', '.join(codes)}")
-
-    def first_scores(self, row: torch.Tensor) -> torch.Tensor:
-        """(vocabulary,): the scores of the token after the start, for a row of the encoder's output."""
-        start = (self.model.generation_config.decoder_start_token_id,)
-        return self.token_logits(row[None], torch.tensor([len(row)]), [()], start)[0, 0].float()
+        if not self.is_multilingual:
+            if (language, self.task) != ("en", "transcribe"):
+                fault = f"`task={self.task}`" if language == "en" else f"`language={language}`"
+                raise UserError(f"{fault}: {self.name} only writes English (take a multilingual Whisper)")
+            return
+        codes = ["auto", *sorted(name.strip("<|>") for name in self.model.generation_config.lang_to_id)]
+        if language not in codes:
+            raise UserError(f"`language={language}`: {self.name} knows {', '.join(codes)}")
 
     def spoken(self, row: torch.Tensor) -> str:
         """The likeliest language of a row of the encoder's output."""
-        if not self.is_multilingual:
-            return "en"
-        languages, scores = self.model.generation_config.lang_to_id, self.first_scores(row)
-        return max(languages, key=lambda name: float(scores[languages[name]])).strip("<|>")
+        from transformers.modeling_outputs import BaseModelOutput
+
+        token = int(self.model.detect_language(encoder_outputs=BaseModelOutput(row[None])))
+        return self.processor.tokenizer.convert_ids_to_tokens(token).strip("<|>")
 
     def silence(self, row: torch.Tensor) -> float:
         """The decoder's probability that nobody speaks in a row."""
-        token = self.model.generation_config.no_timestamps_token_id - 1  # <|nospeech|>, <|nocaptions|>
-        return float(self.first_scores(row).softmax(-1)[token])
+        settings = self.model.generation_config
+        token = settings.no_timestamps_token_id - 1  # <|nospeech|>, <|nocaptions|>
+        (scores,) = self.log_probabilities([row], [[token]], (settings.decoder_start_token_id,))
+        return float(scores[0].exp())
 
     @property
     def end(self) -> int:
@@ -380,14 +373,14 @@ class Generation:
 
     Attributes:
         language: a code such as en, or auto, which finds it for each row.
-        prompt: text before the utterance, with words that may occur in it.
+        terms: words that may occur in the audio; they are the text before it.
         again: the texts so far that were decoded again.
     """
 
     base: Whisper = field(repr=False, compare=False)
     language: str = "en"
     beam_size: int = 1
-    prompt: str = ""
+    terms: tuple[str, ...] = ()
     again: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def __call__(self, row: Logits) -> Hypothesis:
@@ -405,11 +398,11 @@ class Generation:
             languages = [base.spoken(row) if self.language == "auto" else self.language for row in rows]
             for language in dict.fromkeys(languages):
                 numbers = [number for number, each in enumerate(languages) if each == language]
-                prefix = (*self.prompt_tokens, *base.prefix(language))
-                texts = self.texts([rows[number] for number in numbers], language, prefix)
+                given = (*self.prompt_tokens, *base.prefix(language))
+                texts = self.texts([rows[number] for number in numbers], given)
                 for number, ids in zip(numbers, texts, strict=True):
                     words = tuple(TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids))
-                    hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=prefix)
+                    hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=given)
         return hypotheses
 
     def prompted(self, terms: Sequence[str], language: str | None = None) -> "Generation":
@@ -417,31 +410,33 @@ class Generation:
         if not (terms or language):
             return self
         self.base.check_language(language := language or self.language)
-        words = dict.fromkeys([*filter(None, self.prompt.rstrip(".").split(", ")), *terms])
-        prompt = f"{', '.join(words)}." if words else ""
-        return dataclasses.replace(self, language=language, prompt=prompt, again=[])
+        terms = tuple(dict.fromkeys([*self.terms, *terms]))
+        return dataclasses.replace(self, language=language, terms=terms, again=[])
+
+    @property
+    def prompt(self) -> str:
+        """The text before the utterance."""
+        return f"{', '.join(self.terms)}." if self.terms else ""
 
     @cached_property
     def prompt_tokens(self) -> tuple[int, ...]:
         """The prompt's tokens, at most half of what the decoder holds."""
-        if not self.prompt:
-            return ()
         most = self.base.model.config.max_target_positions // 2 - 1
         ids = self.base.vocabulary.encode(self.prompt)[-most:]
-        return (self.base.model.generation_config.prev_sot_token_id, *ids)
+        return (self.base.model.generation_config.prev_sot_token_id, *ids) if ids else ()
 
-    def texts(self, rows: Sequence[torch.Tensor], language: str, prefix: tuple[int, ...]) -> list[list[int]]:
+    def texts(self, rows: Sequence[torch.Tensor], given: tuple[int, ...]) -> list[list[int]]:
         """The tokens of each row's text, within the guards."""
-        texts = self.generate(rows, language)
-        scores = self.base.log_probabilities(rows, texts, prefix)
+        texts = self.generate(rows, given)
+        scores = self.base.log_probabilities(rows, texts, given)
         for number, row in enumerate(rows):
-            if not self.is_bad(texts[number], scores[number], row):
+            if not self.is_bad(texts[number], scores[number], row, given):
                 continue
             self.again.append(self.base.vocabulary.decode(texts[number]))
             again = [row] * len(TEMPERATURES)
-            others = self.generate(again, language, TEMPERATURES)
-            scored = zip(others, self.base.log_probabilities(again, others, prefix), strict=True)
-            good = next((ids for ids, score in scored if not self.is_bad(ids, score, row)), None)
+            others = self.generate(again, given, TEMPERATURES)
+            scored = zip(others, self.base.log_probabilities(again, others, given), strict=True)
+            good = next((ids for ids, score in scored if not self.is_bad(ids, score, row, given)), None)
             if good is None:
                 silent = self.base.silence(row) > MIN_SILENCE
                 good = texts[number][: 0 if silent else len(texts[number]) - repetition(texts[number])]
@@ -449,54 +444,49 @@ class Generation:
         return texts
 
     def generate(
-        self, rows: Sequence[torch.Tensor], language: str, temperatures: Sequence[float] = ()
+        self, rows: Sequence[torch.Tensor], given: tuple[int, ...], temperatures: Sequence[float] = ()
     ) -> list[list[int]]:
-        """The tokens of each row's text, without the prefix and the end; sampled if each row has a
-        temperature."""
+        """The tokens of each row's text, without the end; sampled if each row has a temperature."""
+        from transformers import GenerationMixin
         from transformers.modeling_outputs import BaseModelOutput
 
-        base, frames = self.base, [len(row) for row in rows]
+        base = self.base
         model = structural_copy(base.model).eval()
-        wrap_cross_attention(model, frames)
-        encoded = BaseModelOutput(last_hidden_state=pad_sequence(rows, batch_first=True))
-        options: dict[str, Any] = {"do_sample": False, "num_beams": self.beam_size}
-        if temperatures:
-            divisors = torch.tensor(temperatures, device=base.device)[:, None]
-            options = {"do_sample": True, "temperature": 1.0}
-            options["logits_processor"] = [lambda _ids, scores: scores / divisors]
-        if base.is_multilingual:
-            options |= {"language": language, "task": base.task}
-        if prompt := self.prompt_tokens:
-            options["prompt_ids"] = torch.tensor(prompt, device=base.device)
+        wrap_cross_attention(model, [len(row) for row in rows])
+        divisors = torch.tensor(temperatures or (1.0,), device=base.device)[:, None]
+        encoded, lengths = pad_sequence(rows, batch_first=True), [self.longest(row, given) for row in rows]
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
             torch.manual_seed(0)
-            output = model.generate(
-                encoder_outputs=encoded, max_new_tokens=max(map(self.longest, rows)),
-                return_timestamps=False, stopping_criteria=[ends_in_repetition], **options,
-            )  # fmt: skip
-        last = base.model.generation_config.no_timestamps_token_id
-        texts = []
-        for ids, row in zip(output.tolist(), rows, strict=True):
-            ids = ids[ids.index(last) + 1 :] if last in ids else ids
-            ids = ids[: ids.index(base.end)] if base.end in ids else ids
-            texts.append(ids[: self.longest(row)])
-        return texts
+            output = GenerationMixin.generate(
+                model,
+                encoder_outputs=BaseModelOutput(encoded),
+                attention_mask=torch.ones(encoded.shape[:2]),  # `generate` warns without it; no layer gets it
+                decoder_input_ids=torch.tensor([given] * len(rows), device=base.device),
+                max_length=len(given) + max(lengths),
+                do_sample=bool(temperatures),
+                num_beams=1 if temperatures else self.beam_size,
+                logits_processor=[lambda _ids, scores: scores / divisors],
+                stopping_criteria=[ends_in_repetition],
+            )
+        texts = [ids[len(given) :] for ids in output.tolist()]
+        texts = [ids[: ids.index(base.end)] if base.end in ids else ids for ids in texts]
+        return [ids[:length] for ids, length in zip(texts, lengths, strict=True)]
 
-    def longest(self, row: torch.Tensor) -> int:
+    def longest(self, row: torch.Tensor, given: tuple[int, ...]) -> int:
         """The number of tokens after which a row's text is cut off."""
-        base = self.base
-        prefix = len(self.prompt_tokens) + len(base.prefix("en"))
-        most = base.model.config.max_target_positions - prefix - 1
-        return min(most, MAX_TOKENS + len(row) * base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
+        most = self.base.model.config.max_target_positions - len(given) - 1
+        return min(most, MAX_TOKENS + len(row) * self.base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
 
-    def is_bad(self, ids: Sequence[int], scores: torch.Tensor, row: torch.Tensor) -> bool:
+    def is_bad(
+        self, ids: Sequence[int], scores: torch.Tensor, row: torch.Tensor, given: tuple[int, ...]
+    ) -> bool:
         """Whether a text trips Whisper's guards."""
         text = self.base.vocabulary.decode(ids).encode()
         ratio = len(text) / len(zlib.compress(text)) if text else 0.0
         return (
             ratio > MAX_COMPRESSION
             or repetition(ids) > 0
-            or len(ids) >= self.longest(row)
+            or len(ids) >= self.longest(row, given)
             or float(scores.mean()) < MIN_LOG_PROBABILITY
         )
 
