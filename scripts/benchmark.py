@@ -73,28 +73,33 @@ def log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def rounds(functions: Mapping[str, Callable], repeats: int, rotate: bool = True) -> dict[str, list[float]]:
-    """Name → seconds in each round. Each round calls every function once, so that other load on the machine
-    affects all of them; each round starts with another function, and the first round isn't timed.
+def rounds(
+    functions: Mapping[str, Callable],
+    repeats: int,
+    rotate: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Name → seconds by the clock in each round. Each round calls every function once, so that other load on
+    the machine affects all of them; each round starts with another function, and the first isn't timed.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     order = list(functions)
     for number in range(repeats + 1):
         first = number % len(order) if rotate else 0
         for name in order[first:] + order[:first]:
-            seconds = seconds_of(functions[name])
+            seconds = seconds_of(functions[name], clock=clock)
             if number:
                 times[name].append(seconds)
     return times
 
 
-def seconds_of(function: Callable, *arguments: Any) -> float:
-    """Wall-clock seconds of a call, until the GPU is done."""
-    start = time.perf_counter()
+def seconds_of(function: Callable, *arguments: Any, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of a call, until the GPU is done."""
+    start = clock()
     function(*arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -38,7 +38,7 @@ SCHEMA = 1
 INPUTS = ("gate", "confidence", "log_confidence")
 MAX_WEIGHT = 1e3  # of an input
 MIN_CONFIDENCE = 1e-3  # of a word, before the logarithm
-MAX_UTTERANCES = 200  # of a set that a rule is fitted to, evenly spaced
+MAX_UTTERANCES = 60  # of a set that a rule is fitted to, evenly spaced
 STEPS = 50  # of the fit: some ten are enough
 FOLDS = 5  # of the estimate of what a rule keeps and costs
 

@@ -40,7 +40,9 @@ logger = logging.getLogger(__name__)
 
 MIN_WEIGHT = 0.02  # of an adapter in a sum: a smaller one makes no audible difference
 MAX_ADAPTERS = 3  # with guards, that recognise a piece beside the base
-SURE = 0.999  # a gate's probability from which on no rule is asked
+# With guards, as dev chose them (egs/routing): where the gate is sure, one recognition is enough.
+SURE = 0.95  # probability, by the gate, from which on an adapter is taken without its rule
+MIN_LOG_ODDS = -5.0  # by the gate, of an adapter that is a candidate
 STAY = 0.9  # probability that the next piece of a recording needs the same adapter
 
 
@@ -144,11 +146,12 @@ class Router:
 
     def guarded(self, log_odds: np.ndarray) -> Candidates:
         """The base and the likeliest adapters, or a single candidate where the gate is sure, for the gates'
-        log-odds of a piece, (adapters,)."""
+        log-odds of a piece, (adapters,). A person's adapter always needs its rule."""
         probabilities = softmax(np.insert(log_odds, 0, 0.0))
         best = int(probabilities.argmax())
-        likeliest = sorted(1 + n for n in np.argsort(-log_odds)[:MAX_ADAPTERS] if log_odds[n] > -np.inf)
-        numbers = [best] if probabilities[best] >= SURE else [0, *map(int, likeliest)]
+        likeliest = sorted(1 + n for n in np.argsort(-log_odds)[:MAX_ADAPTERS] if log_odds[n] > MIN_LOG_ODDS)
+        is_sure = 0 < best <= self.kinds and probabilities[best] >= SURE
+        numbers = [best] if is_sure else [0, *map(int, likeliest)]
         choose = partial(self.choose, log_odds, numbers)
         return Candidates([self.recognizer(number) for number in numbers], choose)
 

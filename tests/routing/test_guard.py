@@ -26,6 +26,7 @@ from ia3_speech.routing.guard import (
     read_rule,
     write_rule,
 )
+from ia3_speech.routing.router import MIN_LOG_ODDS, SURE
 from ia3_speech.session import Session
 
 EVERY = {"gate": 1.0, "confidence": 0.0, "log_confidence": 0.0}
@@ -44,6 +45,7 @@ def guarded(two, monkeypatch) -> Path:  # noqa: F811
     for folder in (two, *(registry.adapters_dir() / name for name in ("low", "high"))):
         write_rule(folder, rule(), session.base.fingerprint)
     monkeypatch.setattr("ia3_speech.routing.router.SURE", 1.1)
+    monkeypatch.setattr("ia3_speech.routing.router.MIN_LOG_ODDS", -1e9)
     return two
 
 
@@ -107,7 +109,8 @@ def test_earlier_pieces_of_a_recording_count_and_other_recordings_dont(guarded):
 
 
 def test_where_the_gate_is_sure_one_row_is_computed(guarded, monkeypatch):
-    monkeypatch.setattr("ia3_speech.routing.router.SURE", 0.9)
+    monkeypatch.setattr("ia3_speech.routing.router.SURE", SURE)
+    monkeypatch.setattr("ia3_speech.routing.router.MIN_LOG_ODDS", MIN_LOG_ODDS)
     router = load(guarded, adapter="low").recognizer.router
     names = [[each.name for each in router.guarded(np.array([x])).recognizers] for x in (5.0, 0.0, -5.0)]
     assert names == [["low"], [None, "low"], [None]]

@@ -10,12 +10,14 @@ results.json and RESULTS.md. Nothing is recognised twice, so that another fit ta
 
 The rule of an adapter ("guard") is fitted as `train` does it, to its dev set and the shipped general speech,
 with a prior of the other three adapters; "left out" is that prior alone, which has seen nothing of the
-adapter's corpus. The oracle decodes an adapter's own kind with the adapter, and other speech with the base.
+adapter's corpus. "Calibrated" is the rule of `train` with confidences scaled as `calibrate` would scale them:
+the base's on all dev sets, an adapter's on its dev set. The oracle decodes an adapter's own kind with the
+adapter, and other speech with the base.
 """
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,15 +26,27 @@ import numpy as np
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
+from ia3_speech.confidence.fitting import fit_scaling
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Candidates
+from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.inputs import provenance
 from ia3_speech.routing.gate import utterance_point
-from ia3_speech.routing.guard import INPUTS, Observations, Rule, fit_rule, inputs_of, write_rule
-from ia3_speech.routing.router import MAX_ADAPTERS, SURE, make_gates
+from ia3_speech.routing.guard import (
+    INPUTS,
+    MAX_UTTERANCES,
+    Observations,
+    Rule,
+    fit_rule,
+    inputs_of,
+    write_rule,
+)
+from ia3_speech.routing.router import MAX_ADAPTERS, MIN_LOG_ODDS, SURE, make_gates, softmax
+from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
@@ -41,7 +55,7 @@ from ia3_speech.session import Session, load
 KINDS = ("accent", "orders", "telephone", "notes")
 SETS = ("dev", "replay", "test", "unseen")
 CHUNK, BATCH = 40, 4  # utterances that are read, and recognised, at a time
-WAYS = ("gate", "confidence", "left out", "guard", "guard, gate first")
+WAYS = ("gate", "confidence", "left out", "guard", "guard, calibrated", "guard, gate first")
 BROAD = 1.0  # deviations, in units of 1 / the input's deviation, of the prior of the base's rule
 SPREAD = 0.5  # the same for the prior of an adapter's rule
 
@@ -68,8 +82,8 @@ def main(options: Options) -> None:
     for name in SETS:
         if (options.data / name).is_dir():
             session = recognize(session, options, name)
-    sets = {name: read_lines(options.out / f"{name}.jsonl") for name in SETS}
-    write_results(options.out, {name: lines for name, lines in sets.items() if lines})
+    sets = {name: chosen_lines(options, name) for name in SETS if (options.data / name).is_dir()}
+    write_results(options.out, sets)
 
 
 # ---- what base and adapters recognise
@@ -131,6 +145,12 @@ def chosen_utterances(options: Options, name: str) -> list[Utterance]:
     return [each for part in corpora.values() for each in evenly_spaced(part, count)]
 
 
+def chosen_lines(options: Options, name: str) -> list[dict]:
+    """The lines of the utterances of a set; an earlier run may have recognised others."""
+    ids = {utterance.id for utterance in chosen_utterances(options, name)}
+    return [line for line in read_lines(options.out / f"{name}.jsonl") if line["id"] in ids]
+
+
 def read_lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 
@@ -138,17 +158,36 @@ def read_lines(file: Path) -> list[dict]:
 # ---- rules
 
 
-def observations(lines: Sequence[dict], kind: str) -> Observations:
+Scalings = Mapping[str, Scaling]  # of the confidences of each system; without any they are raw
+
+
+def observations(lines: Sequence[dict], kind: str, scalings: Scalings = {}) -> Observations:  # noqa: B006
     """The inputs of an adapter's rule, and the errors of the base and with the adapter."""
-    inputs = [
-        inputs_of(line["gate"][kind], line["base"]["confidences"], line[kind]["confidences"])
-        for line in lines
-    ]
+    inputs = []
+    for line in lines:
+        pair = [scalings.get(s, Scaling())(np.array(line[s]["confidences"])) for s in ("base", kind)]
+        inputs.append(inputs_of(line["gate"][kind], *(each.tolist() for each in pair)))
     errors = [[text_errors(line["text"], line[s]["text"]).total for s in ("base", kind)] for line in lines]
     return Observations(np.array(inputs), np.array(errors))
 
 
-def base_rule(dev: Sequence[dict], kinds: Sequence[str]) -> Rule:
+def fit_scalings(dev: Sequence[dict]) -> Scalings:
+    """The scaling of the base, fitted to all dev sets, and of each adapter, fitted to its own."""
+    scalings = {}
+    for system in ("base", *KINDS):
+        lines = [line for line in dev if system in ("base", line["corpus"])]
+        right = [is_right for line in lines for is_right in right_words(line["text"], line[system]["text"])]
+        confidences = [number for line in lines for number in line[system]["confidences"]]
+        scalings[system] = fit_scaling(np.array(confidences), np.array(right))
+    return scalings
+
+
+def right_words(text: str, hypothesis: str) -> list[bool]:
+    pairs = align(normalize(text).split(), normalize(hypothesis).split())
+    return [reference == word for reference, word in pairs if word]
+
+
+def base_rule(dev: Sequence[dict], kinds: Sequence[str], scalings: Scalings = {}) -> Rule:  # noqa: B006
     """The rule of the base, for any adapter: fitted to the dev sets of these adapters' kinds, and for each
     adapter to general speech and to the others' kinds."""
     sets = []
@@ -157,54 +196,71 @@ def base_rule(dev: Sequence[dict], kinds: Sequence[str]) -> Rule:
         groups = [[line for line in dev if line["corpus"] == kind]]
         groups += [[line for line in dev if line["corpus"] not in KINDS]]
         groups += [[line for line in dev if line["corpus"] in others]]
-        sets += [observations(group, kind) for group in groups if group]
+        sets += [observations(group, kind, scalings) for group in groups if group]
     scale = np.array([1.0, *np.concatenate([each.inputs for each in sets]).std(0)])
     fitted = fit_rule(sets, Rule(np.zeros(1 + len(INPUTS)), BROAD / scale))
     return Rule(fitted.weights, SPREAD / scale)
 
 
-def rules(sets: dict[str, list[dict]]) -> dict[str, dict[str, Rule]]:
-    """For each kind the rule "left out", which has seen nothing of it, and the rule of `train`."""
-    by_adapter = {}
+def rules(sets: dict[str, list[dict]]) -> dict[str, dict[str, tuple[Rule, Scalings]]]:
+    """For each kind the rule "left out", which has seen nothing of it, and the rule of `train`, also with
+    calibrated confidences."""
+    by_adapter, calibrated = {}, fit_scalings(sets["dev"])
     for kind in KINDS:
-        prior = base_rule(sets["dev"], [other for other in KINDS if other != kind])
+        by_adapter[kind] = {}
         speech = [line for line in sets["dev"] if line["corpus"] == kind]
-        fitted = fit_rule([observations(speech, kind), observations(sets["replay"], kind)], prior)
-        by_adapter[kind] = {"left out": prior, "guard": fitted}
+        for name, scalings in (("guard", {}), ("guard, calibrated", calibrated)):
+            prior = base_rule(sets["dev"], [other for other in KINDS if other != kind], scalings)
+            fitted = (lines[:: -(-len(lines) // MAX_UTTERANCES)] for lines in (speech, sets["replay"]))
+            observed = [observations(lines, kind, scalings) for lines in fitted]
+            by_adapter[kind][name] = fit_rule(observed, prior), scalings
+            by_adapter[kind].setdefault("left out", (prior, scalings))
     return by_adapter
 
 
 # ---- tables
 
 
-def chosen(lines: Sequence[dict], kind: str, of_kind: dict[str, Rule]) -> dict[str, np.ndarray]:
+def chosen(
+    lines: Sequence[dict], kind: str, of_kind: dict[str, tuple[Rule, Scalings]]
+) -> dict[str, np.ndarray]:
     """Way → whether each utterance gets the adapter's text."""
     inputs = observations(lines, kind).inputs
     ways = {"gate": np.array([line["auto"][kind] == 1 for line in lines])}
     ways["confidence"] = inputs[:, INPUTS.index("log_confidence")] > 0
-    ways |= {name: rule.log_odds(inputs) > 0 for name, rule in of_kind.items()}
-    sure, gate = is_sure(lines, kind), inputs[:, INPUTS.index("gate")]
-    return ways | {"guard, gate first": np.where(sure, gate > 0, ways["guard"])}
+    for name, (rule, scalings) in of_kind.items():
+        ways[name] = rule.log_odds(observations(lines, kind, scalings).inputs) > 0
+    ways["guard, gate first"] = np.where(is_sure(lines, kind), inputs[:, 0] > 0, ways["guard"])
+    return {name: ways[name] for name in WAYS}
 
 
 def is_sure(lines: Sequence[dict], kind: str) -> np.ndarray:
-    """Whether the gate is sure of each utterance, so that one row is enough."""
-    return np.abs([line["gate"][kind] for line in lines]) >= np.log(SURE / (1 - SURE))
+    """Whether the gate is sure of each utterance, so that one recognition is enough."""
+    gate = np.array([line["gate"][kind] for line in lines])
+    return (gate >= np.log(SURE / (1 - SURE))) | (gate <= MIN_LOG_ODDS)
 
 
-def chosen_among_all(lines: Sequence[dict], of_kinds: dict[str, dict[str, Rule]]) -> np.ndarray:
-    """(utterances,): what a guarded `auto` chooses for each, the number of a kind from 1 on; 0: the base."""
-    scores = [of_kinds[kind]["guard"].log_odds(observations(lines, kind).inputs) for kind in KINDS]
+def chosen_among_all(
+    lines: Sequence[dict], rules_of_train: Mapping[str, Rule]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a guarded `auto` chooses for each utterance, the number of a kind from 1 on (0: the base), and how
+    many recognitions that takes; (utterances,) each."""
+    scores = [rules_of_train[kind].log_odds(observations(lines, kind).inputs) for kind in KINDS]
     gates = np.array([[line["gate"][kind] for kind in KINDS] for line in lines])
-    likeliest = np.argsort(np.argsort(-gates, 1), 1) < MAX_ADAPTERS
+    likeliest = (np.argsort(np.argsort(-gates, 1), 1) < MAX_ADAPTERS) & (gates > MIN_LOG_ODDS)
     scores = np.where(likeliest, np.stack(scores, 1), -np.inf)
-    return np.insert(scores, 0, 0.0, axis=1).argmax(1)
+    probabilities = np.stack([softmax(np.insert(row, 0, 0.0)) for row in gates])
+    best = probabilities.argmax(1)
+    sure = (best > 0) & (probabilities.max(1) >= SURE)
+    chosen = np.where(sure, best, np.insert(scores, 0, 0.0, axis=1).argmax(1))
+    return chosen, np.where(sure, 1, 1 + likeliest.sum(1))
 
 
 def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
     """Write OUT/guard.json, OUT/results.json and OUT/RESULTS.md."""
     write_rule(out, base_rule(sets["dev"], KINDS), load("mini").recognizer.base.fingerprint)
     of_kinds, lines = rules(sets), sets["test"] + sets["unseen"]
+    of_train = {kind: of_kind["guard"][0] for kind, of_kind in of_kinds.items()}
     trained = {line["speaker"] for line in sets["dev"] if line["corpus"] == "notes"}
     speakers = np.array([line["speaker"] for line in lines])
     corpora = np.array([line["corpus"] for line in lines])
@@ -232,7 +288,8 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
             shares.append(row)
     everything = np.stack([counts["base"], *(observations(lines, k).errors[:, 1] for k in KINDS)], 1)
     right = np.array([KINDS.index(corpus) + 1 if corpus in KINDS else 0 for corpus in corpora])
-    columns = {"base": 0, "oracle": right, "guard": chosen_among_all(lines, of_kinds)}
+    chosen_by_auto, recognitions = chosen_among_all(lines, of_train)
+    columns = {"base": 0, "oracle": right, "guard": chosen_by_auto}
     counts = {name: everything[np.arange(len(lines)), column] for name, column in columns.items()}
     row = ["auto", "guard", relative(counts, "guard", "oracle", ~general, speakers), None]
     shares.append([*row, *(relative(counts, "guard", "base", rows, speakers) for rows in parts[:2]), None])
@@ -240,13 +297,13 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
     head += [f"change on {name} %" for name in ("general speech", "unseen corpora", "other kinds")]
     heads = [head, ["adapter", "speech", "utterances", "base", "adapter", "oracle", *WAYS]]
     tables = [markdown_table(*pair) for pair in zip(heads, (shares, rates), strict=True)]
-    weights = [[kind, *(f"{w:+.2f}" for w in of_kinds[kind]["guard"].weights)] for kind in KINDS]
+    weights = [[kind, *(f"{w:+.2f}" for w in rule.weights)] for kind, rule in of_train.items()]
     weights.append(["base", *(f"{w:+.2f}" for w in base_rule(sets["dev"], KINDS).weights)])
     tables.append(markdown_table(["rule", "constant", *INPUTS], weights))
-    one_row = [
-        [k, *(Rate(is_sure(lines, k)[rows].mean()) for rows in (corpora == k, general))] for k in KINDS
-    ]
-    tables.append(markdown_table(["the gate is sure of", "its own speech %", "general speech %"], one_row))
+    costs = {kind: np.where(is_sure(lines, kind), 1, 2) for kind in KINDS} | {"auto": recognitions}
+    parts = [{kind: corpora == kind for kind in KINDS} | {"auto": ~general}, dict.fromkeys(costs, general)]
+    means = [[k, *(f"{cost[of[k]].mean():.2f}" for of in parts)] for k, cost in costs.items()]
+    tables.append(markdown_table(["recognitions an utterance", "own speech", "general speech"], means))
     for head, table in zip(heads, (shares, rates), strict=True):
         records += [dict(zip(head, map(str, row), strict=True)) for row in table]
     record = provenance()

@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Gain against forgetting, for methods of adaptation on one trainer.
+
+    1  the recipes' data of four kinds of speech: so many minutes of train, and dev, test and other speech
+    2  decode test and other speech with the base
+    3  train each system on each kind, without replay and with it
+    4  decode test and other speech with each; IA³ also at a lower scale, and with the guard
+    5  results.json, RESULTS.md and the figure
+
+The gain is the share of word errors on the test set of a kind that a system avoids; its cost, or forgetting,
+is how many more errors it makes on other speech. Dev selects the epoch; rates are fixed in conf/.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from stages import SHIPPED, DecodingOptions, Study, located, python
+
+from ia3_speech.adapters.record import read_json
+from ia3_speech.cli import command
+from ia3_speech.data.corpora.out_of_domain import read_corpus, with_corpus_label
+from ia3_speech.data.corpora.preparation import evenly_spaced
+from ia3_speech.data.kaldi import subset_data_directory, write_data_directory
+from ia3_speech.errors import UserError
+from ia3_speech.report.charts import Chart, Point, Series, rate_axis
+from ia3_speech.report.figures import Figure, write_figures
+from ia3_speech.scoring.table import Rate, Table, markdown_table
+
+HERE = Path(__file__).resolve().parents[1]
+# Kind of speech → its recipe, the name of the corpus there, and its test set
+KINDS = {
+    "accent": ("speechocean762", "speechocean762", "test_adults"),
+    "orders": ("barista_orders", "barista_orders", "test"),
+    "telephone": ("minds14", "minds14", "test"),
+    "notes": ("medical_dictation", "medical_notes", "test"),
+}
+SYSTEMS = ("ia3_plus", "gated", "lora_r4", "lora_r16", "road", "shira", "full")
+SETS = ("test", "other", "dev")  # dev is for IA³ alone, whose weight of replay it chooses
+WEIGHTS = (0.0, 0.6)  # of replay
+WEIGHTS_OF_IA3 = (0.0, 0.3, 0.6, 1.5)
+BATCH_SECONDS = 20  # so that some minutes of train are sixty steps
+SCALE = 0.5  # of IA³'s vectors: l becomes 1 + SCALE (l − 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DecodingOptions):
+    """Options of the study."""
+
+    accent_corpus: Path | None = None
+    """speechocean762, as its recipe takes it"""
+    orders_corpus: Path | None = None
+    """the coffee orders, as the recipe barista_orders takes them"""
+    telephone_corpus: Path | None = None
+    """MInDS-14, as the recipe minds14 takes it"""
+    notes_corpus: Path | None = None
+    """clinical notes, as the recipe medical_dictation takes them"""
+    general: str = ""
+    """folders of other speech to test on, beside the shipped clips (Kaldi directories, or LibriSpeech's
+    layout)"""
+    systems: str = " ".join(SYSTEMS)
+    """systems to train"""
+    minutes: float = 4
+    """minutes of each train set"""
+    epochs: int = 5
+    """epochs of each training"""
+    utterances: int = 60
+    """utterances of each test set, and of other speech; of dev half as many"""
+
+
+def main(options: Options) -> None:
+    """Measure what each method gains on four kinds of speech, and costs on other speech."""
+    if unknown := sorted({*options.systems.split()} - {*SYSTEMS}):
+        raise UserError(f"`systems`: no system {unknown[0]} (there are {' '.join(SYSTEMS)})")
+    study = Study(__file__, "four_kinds", options)
+    kinds = [kind for kind in KINDS if getattr(options, f"{kind}_corpus")]
+    if not kinds:
+        raise UserError(f"no corpus is given ({', '.join(f'`{kind}_corpus`' for kind in KINDS)})")
+    if study.runs(1):
+        prepare(study, kinds)
+    if study.runs(2):
+        for kind, name in product(kinds, SETS):
+            decode_and_score(study, kind, "base", name)
+    for kind, (system, weight) in product(kinds, runs(options)):
+        if study.runs(3):
+            train(study, kind, system, weight)
+        for name, _, words in variants(study, kind, system, weight) if study.runs(4) else ():
+            for set_name in SETS if system == "ia3_plus" else SETS[:2]:
+                decode_and_score(study, kind, name, set_name, *words)
+    if study.runs(5):
+        write(study, kinds)
+
+
+def runs(options: Options) -> list[tuple[str, float]]:
+    """The systems, each with its weights of replay."""
+    return [
+        (system, weight)
+        for system in options.systems.split()
+        for weight in (WEIGHTS_OF_IA3 if system == "ia3_plus" else WEIGHTS)
+    ]
+
+
+def name_of(system: str, weight: float) -> str:
+    return f"{system}_replay{weight:g}"
+
+
+def variants(study: Study, kind: str, system: str, weight: float) -> list[tuple[str, str, list[str | Path]]]:
+    """What a training is decoded as: (name, its place in the figure, options of decode)."""
+    name = name_of(system, weight)
+    adapter = study.exp / kind / name / "adapter"
+    user = ["--method", gated_method()] if system == "gated" else []
+    plain = (name, system, ["--adapter", adapter, *user])
+    if system != "ia3_plus":
+        return [plain]
+    guarded = (f"{name}_guard", f"{system}, guard", ["--adapter", adapter, "--guard", "on"])
+    scaled = (f"{name}_scale{SCALE:g}", f"{system}, scale {SCALE:g}", ["--adapter", f"{adapter}:{SCALE:g}"])
+    return [plain, guarded] + [scaled] * (weight == 0)
+
+
+def gated_method() -> str:
+    return f"{HERE}/local/gated.py:gated"
+
+
+# ---- stages
+
+
+def prepare(study: Study, kinds: list[str]) -> None:
+    """DATA/KIND/{train,dev,test} of each kind, and DATA/other."""
+    options: Options = study.options
+    count = 6 if study.small else options.utterances
+    for kind in kinds:
+        recipe, corpus_name, test = KINDS[kind]
+        corpus = getattr(options, f"{kind}_corpus")
+        study.recipe(recipe, corpus, 1, corpus_name=corpus_name, out_of_domain="none")
+        source, _ = study.of_recipe(recipe, corpus_name)
+        for name, from_set, most in (("dev", "dev", count // 2), ("test", test, count)):
+            out, data = study.data / kind / name, source / from_set
+            study.once(
+                f"{kind}: {most} utterances of {name}", out, [data], partial(sample, [data]), most=most
+            )
+        out, minutes = study.data / kind / "train", 0.3 if study.small else options.minutes
+        make = partial(take_minutes, source / "train")
+        study.once(f"{kind}: {minutes:g} minutes of train", out, [source / "train"], make, minutes=minutes)
+    general = [SHIPPED, *(Path(word).absolute() for word in options.general.split())]
+    study.once("other speech", study.data / "other", general, partial(sample, general), most=count)
+
+
+def sample(sources: list[Path], out: Path, most: int) -> None:
+    """Write `most` utterances, as many of each source, evenly spaced."""
+    chosen = []
+    for source in sources:
+        part = [with_corpus_label(utterance, source.name) for utterance in read_corpus(source, False)]
+        chosen += evenly_spaced(part, min(len(part), -(-most // len(sources))))
+    write_data_directory(out, sorted(chosen, key=lambda utterance: utterance.id))
+
+
+def take_minutes(source: Path, out: Path, minutes: float) -> None:
+    subset_data_directory(source, out, minutes=minutes)
+
+
+def train(study: Study, kind: str, system: str, weight: float) -> None:
+    """Train a system on a kind of speech into EXP/KIND/SYSTEM_replayW."""
+    config = HERE / f"conf/{system}.yaml"
+    words = python("train", "--base", located(study.options.base), "--seed", 1, "--patience", 99)
+    words += ["--batch-seconds", BATCH_SECONDS]
+    words += [
+        "--config",
+        config if config.is_file() else system,
+        "--epochs",
+        1 if study.small else study.options.epochs,
+    ]
+    words += ["--method", gated_method()] if system == "gated" else []
+    words += ["--replay", "shipped", "--replay-weight", weight] if weight else []
+    data, name = study.data / kind, name_of(system, weight)
+    words += ["--train", data / "train", "--dev", data / "dev", "--out", study.exp / kind / name]
+    print(f"train {kind}/{name}", flush=True)
+    study.job("train", f"train_{kind}_{name}.log", words)
+
+
+def decode_and_score(study: Study, kind: str, name: str, set_name: str, *decode: str | Path) -> None:
+    """Decode a set greedily with a system's options into EXP/KIND/NAME/SET, and score it against the base."""
+    data = study.data / set_name if set_name == "other" else study.data / kind / set_name
+    out, base = study.exp / kind / name / set_name, study.exp / kind / "base" / set_name
+    words = python("decode", "--base", located(study.options.base), "--search", "greedy")
+    words += ["--precision", study.options.precision, *decode, data, out]
+    print(f"decode {set_name} with {kind}/{name}", flush=True)
+    study.job("decode", f"decode_{kind}_{name}_{set_name}.log", words)
+    words = python("score", data, out, "--corpus", kind, "--system", name)
+    words += ["--baseline", base] if name != "base" else []
+    study.job("score", f"score_{kind}_{name}_{set_name}.log", words)
+
+
+# ---- results
+
+
+def write(study: Study, kinds: list[str]) -> None:
+    """The tables of each kind and of their mean, and the figure."""
+    trained = {
+        name: (place, weight, read_parameters(study, kinds, system, weight))
+        for system, weight in runs(study.options)
+        for name, place, _ in variants(study, kinds[0], system, weight)
+    }
+    files = {
+        (kind, name, set_name): study.exp / kind / name / set_name / "score.json"
+        for kind, name, set_name in product(kinds, ["base", *trained], SETS)
+    }
+    scores = {key: read_json(file) for key, file in files.items() if file.is_file()}
+    first = ["system", "replay", "parameters"]
+    rows: dict[str, list[Any]] = {"base": ["base", None, None]}
+    rows |= {name: [place, f"{weight:g}", f"{n:,}"] for name, (place, weight, n) in trained.items()}
+    texts = []
+    for kind in kinds:
+        lines = [
+            [*row, *(c for s in SETS for c in cells(scores.get((kind, name, s))))]
+            for name, row in rows.items()
+        ]
+        heads = [word for name in SETS for word in (f"{name} WER %", "change %")]
+        texts.append(markdown_table([kind, *first[1:], *heads], lines))
+    means = {name: [mean_change(scores, kinds, name, s) for s in SETS] for name in trained}
+    lines = [[*rows[name], *(c and Rate(c, signed=True) for c in means[name])] for name in trained]
+    head = [f"mean of {len(kinds)}", *first[1:], *(f"change on {name} %" for name in SETS)]
+    table = Table("frontier", "Gain and forgetting", head, lines)
+    write_figures(study.exp / "figures", [Figure("frontier", chart(trained, means).svg_file, table)])
+    records = [
+        {"kind": kind, "system": name, "set": set_name, "wer": score["wer"], "errors": score["errors"]}
+        for (kind, name, set_name), score in scores.items()
+    ]
+    study.write_results([table.markdown, *texts], {"rows": records})
+
+
+def cells(score: dict[str, Any] | None) -> list[Rate | None]:
+    """WER and its change from the base, each with its interval."""
+    if score is None:
+        return [None, None]
+    change = score.get("changes", {}).get("wer")
+    signed = change and Rate(change["relative"], tuple(change["relative_ci"]), signed=True)
+    return [Rate(score["wer"], tuple(score["wer_ci"])), signed]
+
+
+def mean_change(scores: dict, kinds: list[str], name: str, set_name: str) -> float | None:
+    """The mean change of a system's WER from the base's over the kinds."""
+    keys = [(kind, name, set_name) for kind in kinds]
+    return mean(scores[key]["changes"]["wer"]["relative"] for key in keys) if keys[0] in scores else None
+
+
+def read_parameters(study: Study, kinds: list[str], system: str, weight: float) -> int:
+    return read_json(study.exp / kinds[0] / name_of(system, weight) / "train.json")["trainable"]
+
+
+def chart(trained: dict[str, tuple[str, float, int]], means: dict[str, list[float | None]]) -> Chart:
+    """Gain on test against forgetting on other speech; a line joins the weights of replay."""
+    lines: dict[str, list[Point]] = {}
+    for name, (place, weight, _) in trained.items():
+        test, other, _ = means[name]
+        first = place not in lines
+        point = Point(other, -test, f"{place}, replay {weight:g}", text=place if first else f"{weight:g}")
+        lines.setdefault(place, []).append(point)
+    x = rate_axis("more word errors on other speech, %", [m[1] for m in means.values()], floor=0.0)
+    y = rate_axis("fewer word errors on test, %", [-m[0] for m in means.values()])
+    series = [
+        Series(points, "system" if place.startswith("ia3") else "third") for place, points in lines.items()
+    ]
+    caption = "Means over the kinds of speech; the numbers are weights of replay. Upper left is best"
+    return Chart("Gain against forgetting", caption, x, y, series)
+
+
+if __name__ == "__main__":
+    command(main)
