@@ -13,6 +13,7 @@ import json
 import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -22,9 +23,11 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.decoding.formats import word_record
 from ia3_speech.decoding.options import PAUSE_LIMITS
+from ia3_speech.decoding.transcript import Word
 from ia3_speech.live.audio import Converter
-from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
+from ia3_speech.live.streaming import PostProcessed, StreamEvent, StreamingRecognizer
 from ia3_speech.serve.engine import ClientLeft
 from ia3_speech.serve.errors import INTERNAL, ApiError, api_error, bad_value, invalid
 from ia3_speech.serve.forms import ServerOf
@@ -50,7 +53,10 @@ class Transcription(BaseModel):
     language: str | None = None
     prompt: str | None = None
     keywords: list[str] | None = None
-    guard: bool | None = None  # not OpenAI's, as in the API for files
+    # Not OpenAI's, as in the API for files:
+    guard: bool | None = None
+    dictation: bool = False
+    alternatives: int = Field(0, ge=0, le=10)
 
 
 class TurnDetection(BaseModel):
@@ -140,15 +146,22 @@ class Session:
     def input(self) -> Input:
         return self.settings.audio.input
 
+    @property
+    def transcription(self) -> Transcription:
+        return self.input.transcription or Transcription()
+
     def begin_item(self) -> None:
         self.item: str | None = None  # its id, once speech has begun
         self.texts: list[str] = []  # its final pieces
+        self.words: list[Word] = []  # of these pieces, where alternatives are asked for
         self.sent, self.previous = "", []  # the text of its deltas, the words of its last partial text
 
     def begin_stream(self) -> None:
         if self.stream is not None:
             self.stream.reset()
         self.convert, self.inbox = Converter(RATE), bytearray()  # audio before the stream
+        dictation = self.server.dictation if self.transcription.dictation else None
+        self.written = PostProcessed(dictation, partials=True)  # the stream's events
         self.origin = self.received  # at the start of the stream
         self.item_end = 0.0  # of the last item, in seconds of the stream
 
@@ -239,7 +252,8 @@ class Session:
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
         recognizer = await in_thread(self.server.recognizer_for, model, state.handle, hotwords)
         pause = turns.silence_duration_ms / 1000 if turns else math.inf
-        stream = StreamingRecognizer(recognizer, pause_seconds=pause)
+        with_words = transcription.dictation or transcription.alternatives > 0
+        stream = StreamingRecognizer(recognizer, pause_seconds=pause, with_words=with_words)
         if turns:  # never less than the recogniser needs
             stream.lead = max(stream.lead, turns.prefix_padding_ms * SAMPLE_RATE // 1000)
         return stream
@@ -264,7 +278,7 @@ class Session:
             events = self.stream.feed(self.convert(samples[:, None]))
             if last:
                 events += self.stream.feed(self.convert.flush()) + self.stream.flush()
-            return events
+            return [*self.written.events(events), *(self.written.flush() if last else ())]
 
         await self.send_events(await in_thread(recognize))
 
@@ -293,13 +307,14 @@ class Session:
     # ---- server events
 
     async def send_events(self, events: Sequence[StreamEvent]) -> None:
-        """Send the stream's results; with turn detection each final text is an item."""
+        """Send the results; with turn detection each final text is an item."""
         for event in events:
             await self.start_speech(event.start)
             if not event.final:
-                await self.send_partial(event.text.split())
+                await self.send_partial(event.text)
                 continue
             self.texts += [event.text] if event.text else []
+            self.words += event.words
             self.previous = []
             if self.input.turn_detection:
                 end = self.milliseconds(event.end)
@@ -319,8 +334,14 @@ class Session:
                 content = {"audio_start_ms": self.milliseconds(start), "item_id": self.item}
                 await self.send("input_audio_buffer.speech_started", **content)
 
-    async def send_partial(self, words: list[str]) -> None:
-        """Send the words, except the last, that agree with the last partial text."""
+    async def send_partial(self, text: str) -> None:
+        """Send the words, except the last, that agree with the last partial text; of dictation, which
+        rewrites its words, the whole text."""
+        if self.transcription.dictation:
+            text = " ".join([*self.texts, text])
+            await self.send(f"{TRANSCRIPTION}.partial", item_id=self.item, content_index=0, text=text)
+            return
+        words = text.split()
         agreed = takewhile(lambda pair: pair[0] == pair[1], zip(words[:-1], self.previous, strict=False))
         await self.send_delta(" ".join([*self.texts, *(word for word, _ in agreed)]))
         self.previous = words
@@ -334,8 +355,9 @@ class Session:
 
     async def complete(self, seconds: float) -> None:
         """Commit the item, and send its text."""
-        self.item, text = self.item or new_id("item"), " ".join(self.texts)
-        place = {"previous_item_id": self.last_item}
+        self.item = self.item or new_id("item")
+        text = " ".join(self.texts).replace("\n ", "\n")  # a dictated line break
+        place, begun = {"previous_item_id": self.last_item}, self.origin / RATE
         await self.send("input_audio_buffer.committed", item_id=self.item, **place)
         item = {"id": self.item, "object": "realtime.item", "type": "message", "status": "completed"}
         item |= {"role": "user", "content": [{"type": "input_audio", "transcript": None}]}
@@ -344,6 +366,9 @@ class Session:
         await self.send_delta(text)
         usage = {"type": "duration", "seconds": round(seconds, 3)}
         content = {"item_id": self.item, "content_index": 0, "transcript": text, "usage": usage}
+        if count := self.transcription.alternatives:
+            words = (replace(w, start=w.start + begun, end=w.end + begun) for w in self.words)
+            content["words"] = [word_record(word, None, count) for word in words]
         await self.send(f"{TRANSCRIPTION}.completed", **content)
         self.last_item = self.item
         self.begin_item()

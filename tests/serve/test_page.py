@@ -199,7 +199,7 @@ def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters
         open_page(browser, f"{running.url}/#make")
         shown = browser.run("return [...document.querySelectorAll('nav a, section')].filter((e) => !e.hidden)"
                             ".map((e) => e.id || e.hash)")  # fmt: skip
-        assert shown == ["#try", "try"]
+        assert shown == ["#try", "#dictate", "try"]
     with serving(keys="- {name: a, key: key-number-one-0001, adapters: [medical]}") as running:
         browser.open(f"{running.url}/")
         eventually(browser, "!document.querySelector('#key-form').hidden")
@@ -248,3 +248,75 @@ def test_an_unsure_word_offers_alternatives(serving, browser, microphone, record
         assert browser.run("return document.activeElement.className") == "word"
         assert browser.run(f"return {group}.children.length") == 0
     assert browser.complaints() == []
+
+
+def test_dictate_correct_in_place_and_copy(serving, browser, microphone, recordings, adapters):
+    text = "document.querySelector('#dictate-text')"
+    expected = load("mini", adapter="medical").transcribe(recordings[2]).text.split()
+    with serving(load("mini").session) as running:
+        open_page(browser, f"{running.url}/")
+        browser.click("a[href='#dictate']")
+        check_accessibility(browser)
+        browser.choose("#dictate-voice", "medical")
+        read_aloud(browser, microphone, recordings[2], "#dictate-record")
+        eventually(browser, "document.querySelector('#dictate-status').textContent.endsWith(' words.')")
+        dictated = browser.run(f"return {text}.value")
+        assert dictated[0].isupper(), "as dictation writes it"
+        assert len({*dictated.lower().split()} & {*expected}) > len(expected) / 2
+        check_accessibility(browser)
+
+        # By keyboard, an alternative replaces an unsure word in the text, and is selected there.
+        button = "document.querySelector('#dictate-unsure button')"
+        word = browser.run(f"{button}.focus(); {button}.click(); return {button}.textContent")
+        group = "document.querySelector('#dictate-choices')"
+        assert browser.run(f"return {group}.ariaLabel") == f"Instead of {word}"
+        check_accessibility(browser)
+        choice = browser.run("return document.activeElement.textContent")
+        browser.run("document.activeElement.click()")
+        selection = f"{text}.value.slice({text}.selectionStart, {text}.selectionEnd)"
+        assert browser.run(f"return document.activeElement === {text} && {selection}").lower() == choice
+        corrected = browser.run(f"return {text}.value").lower()
+        assert corrected == dictated.lower().replace(word, choice, 1) != dictated.lower()
+
+        # The next dictation is appended to the edited text; leaving the section ends it.
+        browser.run(f"{text}.value = 'By hand.'")
+        browser.click("#dictate-record")
+        eventually(browser, "document.querySelector('#dictate-live').textContent")
+        browser.click("a[href='#try']")
+        eventually(browser, "document.querySelector('#dictate-status').textContent.endsWith(' words.')")
+        browser.click("a[href='#dictate']")
+        browser.choose("#language", "de")
+        check_accessibility(browser)
+        allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        command(browser, "Browser.grantPermissions", permissions=allowed)
+        browser.click("#dictate-copy")
+        eventually(browser, "document.querySelector('#dictate-status').textContent === 'Kopiert.'")
+        copied = browser.wait("navigator.clipboard.readText().then(done)")
+        assert copied == browser.run(f"return {text}.value") and copied.startswith("By hand. ")
+        assert running.server.active == 0 and not [*registry.home().rglob("*.flac")]
+    assert browser.complaints() == []
+
+
+def test_a_dictation_that_the_server_refuses_or_ends(serving, browser, microphone, recordings, adapters):
+    status = "document.querySelector('#dictate-status')"
+    key = "- {name: a, key: key/with/slashes-0001, adapters: [medical]}\n"
+    with serving(keys=f"{key}- {{name: b, key: key-number-one-0001, adapters: [medical]}}") as running:
+        browser.open(f"{running.url}/#dictate")
+        eventually(browser, "!document.querySelector('#key-form').hidden")
+        for secret in ("key/with/slashes-0001", "key-number-one-0001"):
+            browser.run("sessionStorage.setItem('key', arguments[0])", secret)
+            browser.call("/refresh", method="POST")
+            eventually(browser, "document.body.dataset.ready")
+            if "/" in secret:  # no protocol of a WebSocket can have it
+                browser.click("#dictate-record")
+                shown = eventually(browser, f"{status}.classList.contains('fault') && {status}.textContent")
+                assert secret not in shown
+        browser.choose("#dictate-voice", "medical")
+        soundfile.write(microphone, np.zeros(48_000 * 60), 48_000, subtype="PCM_16")
+        browser.click("#dictate-record")
+        eventually(browser, "document.querySelector('#dictate-record').dataset.recording === 'true'")
+        registry.remove("medical")
+        running.server.access.file.write_text("- {name: b, key: key-number-one-0001}")
+        shown = eventually(browser, f"{status}.classList.contains('fault') && {status}.textContent")
+        assert "medical" in shown, "the server's message"
+        assert browser.run("return document.querySelector('#dictate-record').dataset.recording") == "false"

@@ -2,14 +2,16 @@
 
 import { $, chooseLanguage, loadTexts, make, refresh, state } from "./common.js";
 import { startTry } from "./try.js";
+import { startDictating } from "./dictate.js";
 import { readFor, startReading } from "./reading.js";
 import { startVoices } from "./voices.js";
 
-const SECTIONS = ["try", "make", "voices"];
+const SECTIONS = ["try", "dictate", "make", "voices"];
+const WITHOUT_TRAINING = ["try", "dictate"];
 
 function showSection() {
   const wanted = location.hash.slice(1);
-  const shown = SECTIONS.includes(wanted) && (state.training || wanted === "try") ? wanted : "try";
+  const shown = SECTIONS.includes(wanted) && (state.training || WITHOUT_TRAINING.includes(wanted)) ? wanted : "try";
   for (const id of SECTIONS) $(id).hidden = id !== shown;
   for (const link of document.querySelectorAll("nav a"))
     if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
@@ -40,6 +42,7 @@ async function start() {
     $("main").focus();
   });
   startTry();
+  startDictating();
   startReading();
   startVoices(readFor);
   await refresh();

@@ -17,7 +17,7 @@ export class Recorder {
     this.count = 0;
     this.tap = new AudioWorkletNode(this.context, "tap");
     this.tap.port.onmessage = ({ data }) => {
-      this.blocks.push(data);
+      this.take(data);
       this.count += data.length;
       onLevel(data.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0), this.count / this.context.sampleRate);
     };
@@ -30,11 +30,16 @@ export class Recorder {
     this.context.createMediaStreamSource(this.stream).connect(this.tap).connect(this.context.destination);
   }
 
+  /** A block of samples, at the rate of the context. */
+  take(block) {
+    this.blocks.push(block);
+  }
+
   async stop() {
     this.stream.getTracks().forEach((track) => track.stop());
     const rate = this.context.sampleRate;
     await this.context.close();
-    if (!this.count) return new Float32Array(0);
+    if (!this.blocks.length) return new Float32Array(0);
     const all = new AudioBuffer({ length: this.count, sampleRate: rate, numberOfChannels: 1 });
     let at = 0;
     for (const block of this.blocks) {

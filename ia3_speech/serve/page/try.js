@@ -33,11 +33,7 @@ export function startTry() {
   $("transcribe").onclick = () => run($("transcribe"), $("try-status"), transcribe);
   $("play").onclick = () => speech.samples && play(speech.samples);
   $("wave").onkeydown = (event) => event.key === "Enter" && speech.samples && play(speech.samples);
-  $("copy").onclick = () => run($("copy"), $("try-status"), async () => {
-    if (!navigator.clipboard) throw new Error(t("no_clipboard"));
-    await navigator.clipboard.writeText(chosen().text);
-    $("try-status").textContent = t("copied");
-  });
+  $("copy").onclick = () => run($("copy"), $("try-status"), () => copy(chosen().text, $("try-status")));
   $("srt").onclick = () => run($("srt"), $("try-status"), async () =>
     save(await (await request(chosen().model, { response_format: "srt" })).blob(), `${stem()}.srt`));
   $("json").onclick = () =>
@@ -50,11 +46,17 @@ export function startTry() {
   window.addEventListener("hashchange", () => isPressed($("record")) && $("record").click());
 }
 
+export async function copy(text, status) {
+  if (!navigator.clipboard) throw new Error(t("no_clipboard"));
+  await navigator.clipboard.writeText(text);
+  status.textContent = t("copied");
+}
+
 const chosen = () => results.adapter ?? results.base;
 const stem = () => speech.name.replace(/\.[^.]*$/, "");
 
 function showAdapters() {
-  for (const [id, none] of [["first", "none"], ["second", "no_second"]]) {
+  for (const [id, none] of [["first", "none"], ["second", "no_second"], ["dictate-voice", "none"]]) {
     const select = $(id);
     const before = select.value;
     const options = state.adapters.map((name) => make("option", { value: name, textContent: name }));
@@ -68,7 +70,7 @@ function showAdapters() {
 
 /** Choose an adapter. */
 export function chooseAdapter(name) {
-  $("first").value = name;
+  $("first").value = $("dictate-voice").value = name;
   $("second").value = "";
   showModel();
 }
@@ -122,7 +124,7 @@ export async function listen(from, button, level, clock, status) {
 
 export async function endListening(from, button, level) {
   button.dataset.recording = "false";
-  button.textContent = t("record");
+  button.textContent = t(button.dataset.text);
   level.style.width = "0";
   return from.stop();
 }
@@ -190,22 +192,23 @@ function column(heading, result, differing) {
 /** The alternatives of a word, below its text; the chosen text replaces the word, and goes into the correction. */
 function offerAlternatives(result, index, button) {
   const card = button.closest(".card");
-  const place = card.querySelector(".alternatives");
   const { word, alternatives = [] } = result.words[index];
+  offerChoices(card.querySelector(".alternatives"), word, alternatives, button, (text) => {
+    const others = alternatives.map((other) => (other === text ? word : other));
+    Object.assign(result.words[index], { word: text, confidence: 1, alternatives: others });
+    result.text = result.words.map((entry) => entry.word).join(" ");
+    if (result === chosen()) $("correct-text").value = result.text;
+    const column = [...$("columns").children].indexOf(card);
+    showResults();
+    focusWord($("columns").children[column].querySelectorAll(".word")[index]);
+  });
+}
+
+/** A button for each alternative of a word, in `place`; Escape goes back to the word's button. */
+export function offerChoices(place, word, alternatives, button, choose) {
   place.setAttribute("aria-label", t("instead_of", { word }));
-  place.replaceChildren(...alternatives.map((text) => {
-    const choice = make("button", { textContent: text, lang: state.language ?? "" });
-    choice.onclick = () => {
-      const others = alternatives.map((other) => (other === text ? word : other));
-      Object.assign(result.words[index], { word: text, confidence: 1, alternatives: others });
-      result.text = result.words.map((entry) => entry.word).join(" ");
-      if (result === chosen()) $("correct-text").value = result.text;
-      const column = [...$("columns").children].indexOf(card);
-      showResults();
-      focusWord($("columns").children[column].querySelectorAll(".word")[index]);
-    };
-    return choice;
-  }));
+  place.replaceChildren(...alternatives.map((text) =>
+    make("button", { textContent: text, lang: state.language ?? "", onclick: () => choose(text) })));
   place.onkeydown = (event) => event.key === "Escape" && (place.replaceChildren(), button.focus());
   place.querySelector("button")?.focus();
 }
