@@ -1,7 +1,6 @@
-"""Completion: the words that the printed scripts offer, in real shells."""
+"""Completion: the words that the printed scripts offer, in a real shell."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,12 +55,3 @@ def test_bash(tmp_path, names):
     for line, expected in LINES.items():
         words = line.replace("=", " = ").split(" ")  # as bash divides it
         assert offered("bash", "-c", BASH, "bash", file, *words) == expected, line
-
-
-@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
-def test_fish(tmp_path, names):
-    file = script("fish", tmp_path)
-    for line, expected in LINES.items():
-        words = offered("fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]", file, line)
-        words = [word.rpartition("=")[2] for word in words if not Path(word.rstrip("/")).exists()]
-        assert {*expected} <= {*words} and len(words) < 30, line

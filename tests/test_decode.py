@@ -123,28 +123,6 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
     assert run("--part", "3/2", *flags, out)[1].startswith("error: --part 3/2")
 
 
-# ---- good and bad audio
-
-
-def test_bad_audio_is_listed_and_the_rest_decoded(run, data, tiny_folder, tmp_path):
-    folder = data({
-        "s1-clipped": np.sign(noise(1, 1)), "s1-empty": b"", "s1-good": noise(2),
-        "s2-good": noise(1, 2), "s2-missing": tmp_path / "missing.wav",
-    })  # fmt: skip
-    out = tmp_path / "out"
-    code, err = run("--base", tiny_folder, folder, out)
-    assert code == 1
-    faults = [line.split("\t") for line in (out / "bad_audio").read_text().splitlines()]
-    assert [fault[0] for fault in faults] == ["s1-clipped", "s1-empty", "s2-missing"]
-    assert "3 of 5 utterances" in err
-    lines = (out / "text").read_text().splitlines()
-    assert [line.split()[0] for line in lines if " " in line] == ["s1-clipped", "s1-good", "s2-good"]
-    found = record(out)
-    assert (found["utterances"], found["bad_audio"], found["without_output"]) == (5, 3, 2)
-    assert found["audio_seconds"] == 4.0 and found["base"]["name"] == str(tiny_folder)
-    assert found["adapter"] is None and found["real_time_factor"] > 0
-
-
 # ---- bases, adapters, limits
 
 
@@ -180,12 +158,3 @@ def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):
         recognizer = replace(recognizer, batch_seconds=batch_seconds)
         assert recognizer.texts(waves) == alone
         assert recognizer.texts(waves[::-1]) == alone[::-1]
-
-
-def test_long_audio_is_cut_at_pauses_and_joined(tiny_folder):
-    recognizer = load(tiny_folder, max_seconds=2.0, vad="off").recognizer
-    wave = np.concatenate([noise(1.7), np.zeros(SAMPLE_RATE // 4, np.float32), noise(1.5, 1)])
-    (first, cut), (second, end) = recognizer.cut(wave)
-    assert (first, second, end) == (0, cut, len(wave)) and 1.7 < cut / SAMPLE_RATE < 1.95
-    assert recognizer.texts([wave, noise(1)])[0] == " ".join(recognizer.texts([wave[:cut], wave[cut:]]))
-    assert load(tiny_folder).recognizer.max_seconds == 60.0

@@ -45,11 +45,9 @@ def test_help_names_the_command_as_it_was_called_and_loads_no_model():
 REFUSED = [
     ("transcribe --adaptr x a.wav", 2, "unrecognized arguments: --adaptr"),
     ("decode --adapter nobody {data} {data}/out", 1, "nobody: no adapter has this name"),
-    ("train --train a --dev b --out c --init-adapter nobody", 1, "nobody: no adapter has this name"),
     ("train --train a --dev b --out c --config nothing", 2, "no file nothing"),
     ("train --train a --dev b --out c --config ia3_plus --epochs 0", 1, "--epochs is 0"),
     ("train --train {data}/no --dev b --out {data}/exp", 1, "/no: no such folder"),
-    ("speakers --data a --out c --init-adapter nobody", 1, "nobody: no adapter has this name"),
 ]
 
 

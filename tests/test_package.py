@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,24 +56,6 @@ def package_of(module: str) -> str:
     """data, lm, …; empty for what stands directly below ia3_speech."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and (ROOT / parts[1]).is_dir() else ""
-
-
-@pytest.mark.parametrize("package", ["model", "adapters"])
-def test_modules_import_in_the_order_that_their_package_states(package):
-    docstring = importlib.import_module(f"ia3_speech.{package}").__doc__
-    lines = re.findall(r"^    (\w+(?:, \w+)*)  ", docstring, re.MULTILINE)
-    order = [name for line in lines for name in line.split(", ")]
-    files = [
-        *(ROOT / package).glob("*.py"),
-        *(file.parent for file in (ROOT / package).glob("*/__init__.py")),
-    ]
-    modules = {file.stem for file in files} - {"__init__", "__main__"}
-    assert len(order) == len(set(order)) and set(order) == modules
-    for number, module in enumerate(order):
-        below = {f"ia3_speech.{package}.{name}" for name in order[number:]}
-        assert not imports_of(f"ia3_speech.{package}.{module}") & below, (
-            f"{module} imports what stands below it"
-        )
 
 
 def test_core_imports_no_extra_and_no_package_one_above_it():

@@ -1,4 +1,4 @@
-"""The score command and its API: files, score.json, labels, clusters, baseline, difficult inputs."""
+"""The score command and its API: files, score.json, labels, clusters, baseline."""
 
 import json
 import re
@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.cli import command
 from ia3_speech.commands.score import main
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.utterance import Utterance
@@ -214,23 +213,6 @@ def test_any_texts_are_scored_as_jiwer_counts_and_the_labels_add_up(texts):
         assert score.wer_ci is None if len(texts) == 1 else score.wer_ci[0] <= score.wer_ci[1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("exp/absent", "exp/absent/text: cannot be read"),
-        ("exp/decode --terms absent.txt", "--terms: absent.txt: no such file"),
-        ("exp/decode --cluster ward", "--cluster ward"),
-        ("exp/other", "none of its utterances has a hypothesis"),
-    ],
-)
-def test_errors_are_told_without_a_traceback(place, capsys, arguments, message):
-    write_lines(Path("exp/other/text"), {"someone-1": "else"})
-    with pytest.raises(SystemExit) as stop:
-        command(main, argv=["data/test", *arguments.split()])
-    assert stop.value.code == 1
-    assert message in capsys.readouterr().err
-
-
 def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, capsys):
     """Two of five utterances are in training, in capitals, and a speaker is in both."""
     texts = {"ann-9": "No fever", "dan-1": "NO FEVER NO COUGH"}
@@ -251,27 +233,6 @@ def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, 
     write_lines(Path("data/train/text"), {"ann-9": "no fever", "dan-1": "another sentence"})
     main(Path("data/test"), Path("exp/decode"), **options)
     assert "training" in capsys.readouterr().err
-
-
-def test_word_confidences_are_measured_where_decode_wrote_them(place, capsys):
-    """Confidences that change are scored again; without hyp.ctm there are none."""
-    assert "confidences" not in scored()
-    wrong = {"a", "trial", "to", "day"}
-    lines = [(u, word) for u, text in HEARD.items() for word in text.split()]
-    ctm = "".join(f"{u} 1 0.00 0.10 {word} {0.3 if word in wrong else 0.9}\n" for u, word in lines)
-    Path("exp/decode/hyp.ctm").write_text(ctm)
-    scaling = {"slope": 0.5, "bias": 1.0}
-    Path("exp/decode/decode.json").write_text(json.dumps({"confidence_scaling": scaling}))
-    capsys.readouterr()
-    confidences = scored()["confidences"]
-    assert (confidences["scaling"], confidences["words"], confidences["errors"]) == (scaling, 15, 4)
-    assert confidences["calibration_error"] == pytest.approx((4 * 0.3 + 11 * 0.1) / 15)
-    assert (confidences["area"], confidences["found"]) == (1.0, 0.5)  # two of 15 words are looked at
-    assert [part["words"] for part in confidences["bins"]] == [4, 11] and len(confidences["found_ci"]) == 2
-    Path("exp/decode/decode.json").write_text("{")
-    Path("exp/decode/hyp.ctm").write_text(ctm)
-    with pytest.raises(UserError, match=r"decode\.json: is not JSON"):
-        scored()
 
 
 def test_a_digit_in_one_hypothesis_changes_that_utterance_alone(place):

@@ -8,9 +8,7 @@ import sys
 from functools import partial
 from itertools import count
 from pathlib import Path
-from xml.etree import ElementTree
 
-import jiwer
 import numpy as np
 import pytest
 import soundfile
@@ -67,17 +65,6 @@ def test_one_file_is_its_text_and_several_are_lines_in_the_order_given(run, audi
     lines = [f"{name}\t{text}\n" for name, text in zip(names, heard, strict=True)]
     assert len(set(lines)) == 3
     assert run(*names, "--base", tiny_folder) == (0, "".join(lines), "")
-
-
-def test_json(run, audio, tiny_folder, speaker42):
-    adapted = load(adapter="speaker42").transcribe(audio("a.wav", 1.5))
-    assert run("--format", "json", "--adapter", "speaker42", "a.wav") == (
-        0, f'{{"path": "a.wav", "text": "{adapted.text}", "seconds": 1.5, "adapter": "speaker42", '
-        f'"base": "{tiny_folder}"}}\n', "",
-    )  # fmt: skip
-    lines = run("--format", "json", "--base", tiny_folder, "a.wav", audio("é\t.wav"))[1].splitlines()
-    assert [json.loads(line)["path"] for line in lines] == ["a.wav", "é\t.wav"]
-    assert json.loads(lines[1])["adapter"] is None and "é" in lines[1]
 
 
 def test_dictation_writes_what_was_said_and_keeps_it(run, audio, tiny_folder):
@@ -141,20 +128,6 @@ def test_parts_are_all_of_it_once(run, audio, tiny_folder):
         assert f"--part {part}" in run("--part", part, *flags).err
     audio("failed.wav")
     assert "would be a recording's text too" in run("--output-dir", "out", "failed.wav").err
-
-
-def test_words_for_review_are_marked(run, audio, tiny_folder):
-    names = [audio("a.wav", 1.5), audio("b.wav", 1, 1)]
-    words = [load(tiny_folder).transcribe(name, word_timestamps=True).words for name in names]
-    limit = sorted(word.confidence for word in words[0])[len(words[0]) // 2]
-    flags = ("--base", tiny_folder, "--review-below", limit)
-    marked = [
-        " ".join(f"[{w.text}?]" if w.confidence < limit else w.text for w in of_one) for of_one in words
-    ]
-    assert run(*flags, *names).out == "".join(map("{}\t{}\n".format, names, marked))
-    assert run(*flags, "--format", "txt", names[0]).out.split() == marked[0].split()
-    assert "leave out --dictation" in run(*flags, "--dictation", names[0]).err
-    assert "for text, txt and csv" in run(*flags, "--format", "srt", names[0]).err
 
 
 # ---- bad files
@@ -234,8 +207,6 @@ def test_paths_in_any_bytes_come_out_as_they_went_in(audio, tiny_folder, monkeyp
     [
         ("--base none/such/base", "no base 'none/such/base'"),
         ("--format xml", "--format: 'xml'"),
-        ("--format srt,vtt", "--output-dir"),
-        ("--adapter left=a,right=b", "--channels split"),
         ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--max-seconds nan", "--max-seconds is nan"),
         ("--output-dir out d/a.wav", "a.wav and d/a.wav would both be written to out/a.txt"),
@@ -301,20 +272,6 @@ def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):
     assert names == [registry.adapters_dir() / "speaker42"], "the earlier version has left"
 
 
-# ---- as a user runs it
-
-
-def test_real_speech(run, base_folder, shared_data):
-    """Read speech that no base of ours was trained on, through the command."""
-    chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
-    lines = (chapter / "237-134500.trans.txt").read_text().splitlines()[:5]
-    said = {str(chapter / f"{name}.flac"): text.lower() for name, text in (n.split(" ", 1) for n in lines)}
-    code, out, err = run("--base", base_folder, *said)
-    heard = dict(line.split("\t") for line in out.splitlines())
-    assert (code, err) == (0, "") and list(heard) == list(said)
-    assert jiwer.cer(list(said.values()), list(heard.values())) < 0.35
-
-
 # ---- times, formats and channels, through the command
 
 
@@ -377,26 +334,3 @@ def test_interrupted_it_leaves_whole_files_and_goes_on_with_the_others(run, audi
     assert run(*flags, "out") == (0, "", "1 of 4 are transcribed already\n3 done\n")
     assert files("out") == whole | {"a.txt": "not written again"}
     assert run(*flags, "out") == (0, "", "4 of 4 are transcribed already\n")
-
-
-def test_a_call_through_the_command(run, audio, speaker42):
-    wave = np.stack([noise(2, 1), noise(2, 2)], axis=1)
-    soundfile.write(audio("call.wav"), wave, SAMPLE_RATE, subtype="FLOAT")
-    flags = ("--channels", "split", "--adapter", "left=speaker42,right=speaker42:0.5", "call.wav")
-    code, out, err = run(*flags)
-    assert (code, err) == (0, "")
-    assert {line.partition(": ")[0] for line in out.splitlines()} == {"left", "right"}
-    assert run(*flags, "call.wav")[1].splitlines() == 2 * [f"call.wav\t{line}" for line in out.splitlines()]
-    soundfile.write("silent.wav", np.zeros((SAMPLE_RATE, 2)), SAMPLE_RATE)
-    assert run(*flags, "silent.wav")[1].splitlines()[-1] == "silent.wav\t"
-    code, out, err = run("--channels", "split", "--adapter", "1=speaker42", "call.wav")
-    assert (code, out) == (1, "")
-    assert err == "call.wav: has no channel 1 for the adapter (it has left, right)\n"
-
-
-def test_plot_draws_a_single_recording(run, audio):
-    one, two = audio("a.wav"), audio("b.wav", seed=1)
-    assert run(one, "--plot", "a.svg").code == 0
-    assert ElementTree.parse("a.svg").getroot().tag.endswith("svg")
-    assert "--plot draws a single recording" in run(one, two, "--plot", "b.svg").err
-    assert "a picture ends in" in run(one, "--plot", "a.jpg").err

@@ -423,6 +423,8 @@ def migrate(adapter: str, options: MigrationOptions) -> None:
         *filter(None, [guard]),
         sep="\n",
     )
+    if summary["selected_epoch"]:
+        print(f"{adapter} may be wrong where they differ: try both on speech with texts before you switch")
     if name and not summary["selected_epoch"]:
         print(f"{name}: is not registered: {summary['note']}")
     elif name:

@@ -23,7 +23,7 @@ from ia3_speech.model import ia3
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import WAVEFORM, Base
-from ia3_speech.model.hypotheses import search_rows
+from ia3_speech.model.hypotheses import Search, search_rows
 from ia3_speech.training.augmentation import Augmentation, read_augmentation
 from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example
@@ -167,8 +167,8 @@ class FeatureCache:
         return self.base.losses(logits, frames, [e.ids for e in examples])
 
     @torch.no_grad()
-    def texts(self, utterances: Sequence[Utterance]) -> list[str]:
-        """The hypothesis of each utterance, by greedy search."""
+    def texts(self, utterances: Sequence[Utterance], search: Search) -> list[str]:
+        """The text of each utterance."""
         logits, frames = self.logits(utterances)
         rows = [row[:n] for row, n in zip(logits.float().cpu(), frames.tolist(), strict=True)]
-        return [hypothesis.text for hypothesis in search_rows(self.base.greedy, rows)]
+        return [hypothesis.text for hypothesis in search_rows(search, rows)]

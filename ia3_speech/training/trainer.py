@@ -281,12 +281,15 @@ class Trainer:
             self.state.selected_tensors = self.copy_parameters()
 
     def dev_errors(self) -> list[ErrorCounts]:
-        """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
+        """The word errors of greedy search on each dev utterance, which is cut as for decoding. At the start
+        nothing is decoded again: an unadapted Whisper repeats itself in short windows."""
         self.model.eval()
+        search = self.base.greedy if self.state.step else self.base.quick
         texts = [""] * len(self.dev_pieces)
         seconds = [piece.duration for _, piece in self.dev_pieces]
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
-            for i, text in zip(batch, self.cache.texts([self.dev_pieces[i][1] for i in batch]), strict=True):
+            pieces = [self.dev_pieces[i][1] for i in batch]
+            for i, text in zip(batch, self.cache.texts(pieces, search), strict=True):
                 texts[i] = text
         utterance_texts: list[list[str]] = [[] for _ in self.dev]
         for (number, _), text in zip(self.dev_pieces, texts, strict=True):

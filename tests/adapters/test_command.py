@@ -83,14 +83,3 @@ def test_json(run, adapter):
     (adapter / "ia3_speech.json").write_text(json.dumps(RECORD | {"config": of_head}))
     shown = json.loads(run("show", adapter, "--format", "json").out)
     assert shown["method"] == "head" and not {"placements", "layers"} & shown.keys()
-
-
-def test_plot(run, adapter, tmp_path):
-    run("register", adapter, "s42")
-    assert run("show", "s42", "--plot", tmp_path / "new/s42.svg").code == 0
-    drawing = (tmp_path / "new/s42.svg").read_text()
-    assert "<title>s42</title>" in drawing and "layer 2, value: 5, 25, 50, 75 and 95 % lie" in drawing
-    run("show", adapter, "--plot", tmp_path / "a.svg")
-    assert "<title>IA³ adapter: speaker 42, accent scots</title>" in (tmp_path / "a.svg").read_text()
-    shown = run("show", adapter, "--plot", tmp_path / "a.jpg")
-    assert shown.code == 1 and "a.jpg: a picture ends in .svg, .pdf, .png" in shown.err

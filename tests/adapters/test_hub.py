@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import hub, registry
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import METADATA, read_record, write_record
-from ia3_speech.errors import UserError
 
 RECORD = {
     "schema": 1,
@@ -307,10 +306,3 @@ def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
     fetched = {line.rpartition("/")[2] for line in server.asked if "/resolve/" in line}
     assert fetched == {"adapter_config.json", "adapter_model.safetensors"}
     assert registry.registered_names() == []
-
-
-def test_pickles_and_other_kinds_are_not_pushed(adapter):
-    source = adapter()
-    (source / "adapter_model.safetensors").rename(source / "adapter_model.bin")
-    with pytest.raises(UserError, match="pickle"):
-        hub.push(source, "me/a")

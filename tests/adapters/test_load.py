@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import attach_random
 
-from ia3_speech import IA3Config, detach, load, load_adapter, load_base, save_adapter
+from ia3_speech import IA3Config, detach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.io import adapter_of
 from ia3_speech.adapters.load import attach_adapter, combine, read_sum, weighted_sum
-from ia3_speech.adapters.record import Adapter, Metadata, read_metadata
+from ia3_speech.adapters.record import Adapter, read_metadata
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.model import ia3
@@ -136,26 +136,6 @@ def test_heads_add_up_from_the_bases_own(tiny_model):
     assert same(combine(model, [a, b, c], [0.7, -0.4, 2.0]), total)
 
 
-def test_labels_that_all_share_and_every_speaker(tiny_model):
-    model = tiny_model()
-    adapters = [make(model, seed, "key", layers="1") for seed in range(4)]
-    labels = [
-        {"speaker": "042", "language": "en", "accent": "scots"},
-        {"speaker": "043", "language": "en"},
-        {"language": "en", "domain": "medical", "accent": "scots"},
-    ]
-    for adapter, of_adapter in zip(adapters, labels, strict=False):
-        adapter.metadata = Metadata("mini", {}, {}, labels=of_adapter)
-
-    def labels_of(*chosen) -> dict[str, str]:
-        return combine(model, [adapters[n] for n in chosen], [1.0] * len(chosen)).metadata.labels
-
-    assert labels_of(0, 1, 2) == {"language": "en", "speaker": "042+043"}
-    assert labels_of(2, 0) == {"language": "en", "accent": "scots", "speaker": "042"}
-    assert labels_of(1, 2, 3) == {"speaker": "043"}  # the last one comes from another tool
-    assert labels_of(3) == {}
-
-
 # ---- by name
 
 
@@ -175,17 +155,6 @@ def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path / "work")
     soundfile.write("a.wav", WAVE, 16_000)
     return tiny_folder
-
-
-def test_sums_are_transcribed_with(pair):
-    def text(**options):
-        return load(**options).transcribe("a.wav").text
-
-    base, accent = text(base=pair), text(adapter="accent")
-    assert len({base, accent, text(adapter="accent:0.7+medical:0.5")}) == 3
-    for nothing in ("accent:0", "medical:0+accent:0", "accent+accent:-1"):
-        assert text(adapter=nothing) == base
-    assert text(adapter="accent:1") == text(adapter="medical:0+accent") == accent
 
 
 # ---- the command

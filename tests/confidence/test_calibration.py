@@ -11,29 +11,25 @@ import pytest
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.errors import UserError
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
 from ia3_speech.model.base import load_base
-from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.search import SearchOptions, make_search
 from ia3_speech.session import load
 
 OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev"
 
 
-@pytest.mark.parametrize("search", ["greedy", "beam"])
-def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, run_command):
-    options, out = ("--search", search, "--base", "mini"), tmp_path / "confidence.yaml"
+def test_what_is_fitted_has_a_smaller_cross_entropy(tmp_path, run_command):
+    options, out = ("--search", "beam", "--base", "mini"), tmp_path / "confidence.yaml"
     *shown, last = run_command("calibrate", OUT_OF_DOMAIN, *options, "--out", out).out.splitlines()
     assert last == f"{out}: take it as --config of ia3-speech transcribe"
     before, after = (re.findall(r"cross-entropy (\S+) .* error (\S+)%", line)[0] for line in shown[:2])
     assert float(after[0]) < float(before[0])
-    # By greedy search both errors (4.6 and 6.0 %) are about what chance makes of some 500 calibrated words.
-    assert search == "greedy" or float(after[1]) < float(before[1]) / 3
+    assert float(after[1]) < float(before[1]) / 3
 
 
 # ---- kept with a base or an adapter
@@ -102,12 +98,6 @@ def test_a_scaling_is_found_for_the_search_that_it_was_fitted_with_alone(calibra
         assert find_scaling(base, AdapterSpec(), changed) is None
 
 
-def test_the_mini_base_is_calibrated_for_its_own_searches():
-    for search in ("greedy", None):
-        assert load("mini", search=SearchOptions(search)).recognizer.scaling
-    assert load("mini", search=SearchOptions(lm_weight=0.6)).recognizer.scaling is None
-
-
 def test_the_scaling_of_another_base_or_a_damaged_one_is_not_used(
     calibrated, tiny_folder, tiny_model, caplog
 ):
@@ -121,25 +111,3 @@ def test_the_scaling_of_another_base_or_a_damaged_one_is_not_used(
         place.write_text(content)
         with pytest.raises(UserError, match=r"confidence.json: .* again"):
             load(tiny_folder)
-
-
-def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, run_command):
-    """A copy of a real base, calibrated on a minute of speech; then decoding is up to date."""
-    base, out, ten = tmp_path / "base", tmp_path / "out", tmp_path / "ten"
-    write_data_directory(ten, read_data_directory(OUT_OF_DOMAIN).utterances[-10:])
-    shutil.copytree(base_folder, base, ignore=shutil.ignore_patterns("lm.*", "confidence.json"))
-    decode = ("decode", ten, out, "--base", base, "--search", "greedy")
-    calibrate = ("calibrate", ten, "--base", base, "--search", "greedy", "--store", "--minimum-words")
-    few = run_command(*calibrate, 9999)
-    assert few.code == 0 and "needs 9,999" in few.out
-    assert run_command(*decode).err == ""
-    before = read_confidences(out / "hyp.ctm")
-    stored = run_command(*calibrate, 1)
-    assert f"{base / 'confidence.json'}: contains them for greedy" in stored.out
-    kept = json.loads((base / "confidence.json").read_text())
-    run_command(*decode)
-    scaling = json.loads((out / "decode.json").read_text())["confidence_scaling"]
-    assert scaling == {name: kept["greedy"][name] for name in ("slope", "bias")} and scaling["bias"]
-    after = read_confidences(out / "hyp.ctm")
-    words = lambda confidences: [[word for word, _ in row] for row in confidences.values()]  # noqa: E731
-    assert words(after) == words(before) and after != before

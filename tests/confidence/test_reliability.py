@@ -6,10 +6,8 @@ import pytest
 from ia3_speech.confidence.fitting import fit_scaling
 from ia3_speech.confidence.reliability import (
     area_under_roc,
-    found_interval,
     match_confidences,
     measure,
-    share_found,
 )
 from ia3_speech.decoding.word_times import Scaling, probability
 from ia3_speech.scoring.alignment import align
@@ -59,18 +57,6 @@ def test_the_area_is_that_of_all_pairs():
     pairs = [(a > b) + 0.5 * (a == b) for a in confidences[right] for b in confidences[~right]]
     assert area_under_roc(confidences, right) == pytest.approx(np.mean(pairs))
     assert np.isnan(area_under_roc(confidences, np.ones(200, bool)))
-
-
-def test_the_interval_draws_clusters():
-    rng = np.random.default_rng(0)
-    confidences = rng.random(2000)
-    right = rng.random(2000) < confidences
-    found = share_found(confidences, right)
-    low, high = found_interval(confidences, right, [*range(2000)], 500, 0)
-    assert low < found < high and high - low < 0.06
-    wider = found_interval(confidences, right, [n // 400 for n in range(2000)], 500, 0)
-    assert wider[0] < found < wider[1]
-    assert found_interval(confidences, right, 2000 * ["s"], 500, 0) is None
 
 
 # ---- of a decode directory

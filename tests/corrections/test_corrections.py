@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import torch
 
-from ia3_speech import IA3Config, attach, load, load_base, save_adapter
+from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.commands import corrections as corrections
-from ia3_speech.corrections import store, terms, voice
+from ia3_speech.corrections import store, voice
 from ia3_speech.corrections.suggest import choose_sentences, expected_errors, further_gain, letter_pairs
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.transcript import Word
@@ -93,19 +93,6 @@ def test_unusable_corrections_are_named_by_line_and_the_rest_is_stored(place, ru
     faults = ["3: .*no such file", "4: .*'ö'", "5: .*no word is left", f"6: the same recording as {table}:2 "]
     for fault, line in zip(faults, result.err.splitlines(), strict=True):
         assert re.match(f"{table}:{fault}", line), line
-
-
-def test_edited_transcripts_of_a_folder(place, run_command):
-    for folder in ("texts/monday", "recordings/monday"):
-        (place / folder).mkdir(parents=True)
-    shutil.copy(place / "audio/new/0.wav", place / "recordings/monday")
-    (place / "texts/monday/0.txt").write_text("no fever\n")
-    (place / "texts/1.txt").write_text("no\n")
-    command = ["corrections", "add", "anna", place / "texts"]
-    result = run_command(*command, "--recordings", place / "recordings")
-    assert result.code == 1 and stored() == {"0": "no fever"}
-    assert result.err == f"{place}/texts/1.txt: no recording in {place}/recordings has its name\n"
-    assert "its text is missing" in run_command(*command).err
 
 
 def test_terms_that_stay_wrong_become_hot_words(place):
@@ -203,25 +190,10 @@ def test_edited_texts_make_hot_words_that_do_not_hurt(place, run_command):
     assert (folder / "hotwords.txt").read_text() == rows
     (place / "meant.txt").write_text("the drug allergies\n")
     assert "2 lines, and --meant 1 " in run_command("corrections", "add", "anna", *files).err
-    for words in (["--heard", "a"], [], ["--heard", "a", "--meant", "b", "a.wav", "b"]):
-        assert "what is the correction?" in run_command("corrections", "add", "anna", *words).err
-    assert (
-        "differ in no word"
-        in run_command("corrections", "add", "anna", "--heard", "a B", "--meant", "A b").err
-    )
+    assert "what is the correction?" in run_command("corrections", "add", "anna", "--heard", "a").err
     assert read_record(folder)["labels"] == {"speaker": "042"} and not registry.is_registered("anna@1")
     store.remove_voice("anna")
     assert not store.store_of("anna").exists()
-
-
-def test_a_hot_word_that_hurts_in_the_recordings_is_left_out(place):
-    audio = place / "audio/new/0.wav"
-    written = load(adapter="anna").transcribe(audio).text.split()
-    corrections.add("anna", str(audio), " ".join(written))
-    longest = max(written, key=len)
-    added, refused = terms.add_terms("anna", [f"a {longest} b"], ["a extraordinary b"])
-    assert not added and "errors in its recordings" in refused["extraordinary"]
-    assert not (registry.adapters_dir() / "anna/hotwords.txt").exists()
 
 
 def test_the_sentences_with_expected_errors_come_first(place, run_command):
@@ -239,9 +211,5 @@ def test_the_sentences_with_expected_errors_come_first(place, run_command):
     run_command("corrections", "add", "anna", place / "audio/new/0.wav", "no fever")
     result = run_command("corrections", "suggest", "anna", "--n", "2")
     assert result.code == 0 and len(result.out.splitlines()) == 2, result.err
-    (place / "few.txt").write_text("no fever\ngrüße\n\n")
-    result = run_command("corrections", "suggest", "anna", "--texts", place / "few.txt")
-    assert result.code == 1 and "holds no sentence that anna has not read" in result.err
-    assert run_command("corrections", "suggest", "anna", "--texts", place / "none.txt").code == 1
     assert run_command("corrections", "suggest", "bert").code == 1
     assert "--n is 0" in run_command("corrections", "suggest", "anna", "--n", "0").err

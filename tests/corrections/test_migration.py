@@ -11,7 +11,7 @@ from test_corrections import place  # noqa: F401
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.commands import voices
-from ia3_speech.corrections import store, voice
+from ia3_speech.corrections import voice
 from ia3_speech.errors import UserError
 from tests.test_train import NO_DROPOUT
 
@@ -79,21 +79,6 @@ def test_a_voice_moves_only_to_a_base_where_it_is_better_and_once(new_base, run_
     assert "the old adapter is anna@1" in done.out and done.code == 0, done.out + done.err
     assert read_record(registry.adapters_dir() / "anna")["base"] == str(new_base)
     assert run_command(*command).out == f"anna: is of {new_base}\n"
-
-
-def test_bad_input_of_a_migration(new_base, run_command):
-    faults = {
-        (): "name the voices to migrate, or give --all",
-        ("anna", "--all"): "name the voices to migrate, or give --all",
-        ("nobody",): "nobody: no recordings are stored",
-        ("anna", "--part", "3/2"): "--part 3/2: write it as 3/8",
-    }
-    for words, fault in faults.items():
-        done = run_command("voices", "migrate", *words, "--base", new_base)
-        assert done.code == 1 and fault in done.err
-    assert run_command("voices", "migrate", "anna", "--base", new_base / "gone").code == 1
-    with store.only_writer("anna"):
-        assert registry.registered_names() == ["anna"]
 
 
 def test_what_is_stored_is_shown_and_exported(new_base, run_command, tmp_path):

@@ -2,7 +2,6 @@
 
 import io
 import sys
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -60,18 +59,6 @@ def test_a_file_that_was_cut_off(tmp_path, suffix, caplog):
     assert suffix == "ogg" or len(load_audio(file, start=1.0, end=2.0)) == RATE
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(11_025, 2), (16_000, 5), (48_000, 1)])
-def test_any_rate_and_channel_count(tmp_path, rate, channels):
-    """The channels are averaged."""
-    gains = np.linspace(0.2, 0.4, channels) if channels > 1 else [0.3]
-    stereo = np.stack([tone(rate=rate, gain=gain) for gain in gains], axis=1)
-    wave = load_audio(sound_file(tmp_path / "a.wav", stereo, rate))
-    assert wave.dtype == np.float32 and wave.ndim == 1 and wave.flags.c_contiguous
-    assert abs(len(wave) - RATE) <= 1
-    middle = slice(2000, 14000)  # away from the resampler's edges
-    assert np.abs(wave[middle] - tone()[middle]).max() < 1e-3
-
-
 def test_a_rate_that_cannot_be_meant(tmp_path):
     """A block of it would be a billion samples at 16 kHz."""
     with pytest.raises(AudioError, match="a sampling rate of 1 Hz"):
@@ -93,17 +80,6 @@ def test_blocks_equal_the_whole_file(tmp_path, suffix, rate, gains):
     assert np.array_equal(load_audio(source, start=2.0), load_audio(file, start=2.0))
     for channel, samples in zip(load_channels(file), whole.T, strict=True):
         assert np.array_equal(channel, resample(samples, rate, RATE))
-
-
-def test_a_recording_is_not_in_memory_at_its_sampling_rate(tmp_path):
-    """Two minutes of 48 kHz stereo are 46 MB, and 8 MB as 16 kHz mono."""
-    file, seconds = tmp_path / "a.flac", 120
-    soundfile.write(file, np.tile(tone(1.0, 48_000), (2, seconds)).T, 48_000)
-    tracemalloc.start()
-    wave = load_audio(file)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert abs(len(wave) - seconds * RATE) < 0.1 * RATE and peak < 1.5 * wave.nbytes
 
 
 @pytest.mark.parametrize(

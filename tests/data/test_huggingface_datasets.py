@@ -129,24 +129,6 @@ def test_a_manifest_of_nemo_with_parts_of_files(tmp_path):
         convert_dataset(str(corpus), tmp_path / "more")
 
 
-def test_columns_can_be_named(tmp_path):
-    """Classes may be unknown, and other audio is not decoded."""
-    rows = {"audio": [sound(), sound()], "text": ["wrong", "x"], "words": ["right", "y"], "dur": [1, 2],
-            "who": ["anna-b", "c"], "key": ["k/1.x", "2"], "room": ["big hall", "hut"], "gender": [1, -1],
-            "far": [{"path": None, "bytes": b"no sound"}] * 2}  # fmt: skip
-    genders = datasets.ClassLabel(names=["male", "female"])
-    corpus = parquet(tmp_path / "corpus", rows, gender=genders, far=datasets.Audio())
-    columns = {"text_column": "words", "speaker_column": "who", "id_column": "key"}
-    for name, options in (("no column", {"text_column": "missing"}), ("dur", {"labels": "dur"})):
-        with pytest.raises(DataError, match=name):
-            convert_dataset(str(corpus), tmp_path / "data", **options)
-    first, _ = convert_dataset(str(corpus), tmp_path / "data", **columns, labels="room")
-    assert (first.id, first.speaker, first.text) == ("anna_b-1.x", "anna_b", "right")
-    assert first.labels == {"room": "big_hall"}
-    data = convert_dataset(str(corpus), tmp_path / "usual", **columns)
-    assert [utterance.labels for utterance in data] == [{"gender": "f"}, {}]
-
-
 def test_bad_audio_is_named_or_left_out_on_request(tmp_path, caplog):
     """By its new id, its file or row, and the reason; all of it at once."""
     mixed = parquet(tmp_path / "corpus", {

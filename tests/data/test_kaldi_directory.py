@@ -226,20 +226,6 @@ def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     assert (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("flag", "tables"), [
-    ("--no-text", {"text": None}),
-    ("--no-wav", {"wav.scp": None}),
-    ("--no-spk-sort", {"utt2spk": "anna-1 z\nanna-2 z\nbob-1 b\ncleo-1 a\n",
-                       "spk2utt": "a cleo-1\nb bob-1\nz anna-1 anna-2\n"}),
-])  # fmt: skip
-def test_flags_of_validate(plain, capsys, caplog, flag, tables):
-    lay(plain, tables)
-    assert run(capsys, "validate", plain)[0] == 1
-    message = f"Successfully validated data-directory {plain}: 4 utterances, 3 speakers\n"
-    assert run(capsys, "validate", flag, plain) == (0, message, "")
-    assert ("1 utterance without a word: cleo-1" in caplog.text) == (flag != "--no-text")
-
-
 def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lay(tmp_path / "my corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})

@@ -7,7 +7,7 @@ from corpus_files import kaldi_directories
 
 from ia3_speech.commands.datadir import overlap
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker, overlap_of_train_and_dev
+from ia3_speech.data.kaldi.overlap import find_overlap_by_speaker, overlap_of_train_and_dev
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 
@@ -32,22 +32,6 @@ def test_shared_speakers_are_counted_and_shared_utterances_refused(tmp_path, cap
     message = r"utterance x-1 is also in .*train: a test set must not hold"
     with pytest.raises(UserError, match=message):
         overlap(source / "train", source / "dev", source / "test")
-
-
-@pytest.mark.parametrize(
-    ("rows", "unseen", "warnings"),
-    [
-        (["x-3 one", "y-4 two", "z-5 three"], 3, []),
-        (["ann-3 a word", "y-4 two", "z-5 two"], 2, ["1 of 2 sentences", "1 of 3 speakers"]),
-        (["ann-3 A word.", "bob-4 a word", "ann-5 no fever"], 0, ["every sentence", "every speaker"]),
-    ],
-)
-def test_warnings_for_readers_of_scores(rows, unseen, warnings):
-    train = directory("train", ["ann-1 a word", "bob-2 no fever"])
-    overlap = find_overlap([train], directory("test", rows))
-    assert (len(overlap.unseen), overlap.utterances, len(overlap.warnings)) == (unseen, 3, len(warnings))
-    assert all(map(str.startswith, overlap.warnings, warnings))
-    assert overlap.record()["unseen_utterances"] == unseen and "unseen" not in overlap.record()
 
 
 ADAPTED_ON = {"a-1": ["a-2", "a-4"], "a-2": ["a-1", "a-3"], "a-3": ["a-2", "a-4"], "b-1": ["b-2"]}

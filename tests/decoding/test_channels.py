@@ -39,13 +39,6 @@ def test_each_channel_has_its_own_adapter(call, tiny_folder, speaker42):
     assert result.text.splitlines() == [segment.line for segment in result.segments]
 
 
-def test_one_adapter_or_none_for_both(call, tiny_folder, speaker42):
-    both = load(tiny_folder, adapter="left=speaker42,right=speaker42", channels="split")
-    one = load(adapter="speaker42", channels="split").transcribe(call / "call.wav")
-    assert one.text == both.transcribe((call / "call.wav").read_bytes()).text
-    assert load(tiny_folder, channels="split").transcribe(call / "call.wav").text != one.text
-
-
 def test_names(speaker42):
     assert channel_names(2) == ("left", "right") and channel_names(3) == ("1", "2", "3")
     spec = parse_adapter("left=speaker42:0.5, right=speaker42", split=True)

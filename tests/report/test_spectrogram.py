@@ -1,14 +1,9 @@
 """Spectrograms with words: valid SVG that needs nothing else, in a file and in the report."""
 
 import base64
-import struct
-import zlib
 from xml.etree import ElementTree
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.report.spectrogram import (
@@ -16,7 +11,6 @@ from ia3_speech.report.spectrogram import (
     PlottedWord,
     draw_spectrogram,
     mel_image,
-    png,
 )
 from ia3_speech.scoring.ctm import ctm_line
 
@@ -26,16 +20,6 @@ TIME = np.arange(int(2.5 * LINE_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
 
 def texts(svg: ElementTree.Element, name: str = "text") -> list[str]:
     return [element.text for element in svg.iter(f"{SVG}{name}")]
-
-
-@given(arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5))))
-def test_png(image):
-    content = png(image)
-    assert content.startswith(b"\x89PNG\r\n\x1a\n")
-    assert struct.unpack(">II", content[16:24]) == image.shape[::-1]
-    start = content.index(b"IDAT") + 4
-    rows = np.frombuffer(zlib.decompress(content[start:-16]), np.uint8).reshape(len(image), -1)
-    assert (rows[:, 1:] == image).all()
 
 
 def test_a_tone_is_a_dark_line_in_its_band():

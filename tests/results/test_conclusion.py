@@ -1,4 +1,4 @@
-"""The end of a recipe: the best search, whether the adapter takes its name, and the last lines."""
+"""The end of a recipe: the best search, and whether the adapter takes its name."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.results.conclusion import best, register, summary
+from ia3_speech.results.conclusion import best, register
 from ia3_speech.search import SearchOptions
 
 GREEDY = "ia3_plus_seed1/decode_greedy_test"
@@ -171,37 +171,3 @@ def test_a_speaker_s_adapter_is_evaluated_on_that_speaker(exp):
     entries = json.loads((exp / "registered.json").read_text())
     assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
     assert "39 errors on test of bob, the base 40, which may be chance: " in entries["bob"]["refused"]
-
-
-def test_summary(exp, capsys):
-    """Gain, cost, report, use, undo; a set on which only the base was scored is left out."""
-    for place, wer, baseline in (("base", 0.2, None), ("ia3_plus_seed1", 0.3, 0.2)):
-        put(exp, f"{place}/decode_greedy_out_of_domain", score(wer, baseline))
-    put(exp, "base/decode_greedy_ward", score(0.5))
-    decoded(exp, "lm", compared(0.1, 0.2))
-    decoded(exp, "hotwords", score(0.08, 0.1))
-    (exp / "ia3_plus_seed1/config.yaml").write_text(f"learning_rate: 0.02\nbase: {exp}\n")
-    points = [{"utterances": k, "seed": 1, "wer": wer} for k, wer in ((5, 0.36), (10, 0.3))]
-    write(exp / "learning_curve.json", {"base": {"wer": 0.4}, "points": points})
-    (exp / "report_test.html").touch()
-    for search, wer in (("greedy", 0.3), ("lm", 0.2), ("hotwords", 0.1)):
-        decoded(exp, search, score(wer), on="dev")
-    registered(exp, "ward 3")
-    capsys.readouterr()
-    summary(str(exp), sample="my audio.wav")
-    gain, cost, note, report, use, undo = capsys.readouterr().out.splitlines()
-    assert gain == "Gain:   test: 40.0 → 8.0 % word errors with LM + hot words"
-    assert "from 20.0 % (base) to 30.0 % (relative +50.0 %" in cost
-    assert "10.0 % fewer errors after 5 utterances" in note and f"{exp}/report_test.html" in report
-    assert use == "Use:    ia3-speech transcribe --adapter 'ward 3' 'my audio.wav'"
-    assert undo == "Undo:   ia3-speech adapters remove 'ward 3'"
-
-
-def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
-    decoded(exp, "lm", compared(0.25, 0.2, 0.2))
-    refused = registered(exp)["refused"]
-    capsys.readouterr()
-    summary(str(exp))
-    lines = capsys.readouterr().out.splitlines()
-    assert "from 20.0 % (base + LM) to 25.0 %" in lines[0] and f"Note:   {refused}." in lines
-    assert lines[-2] == f"Use:    ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"

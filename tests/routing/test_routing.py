@@ -12,12 +12,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tiny_models import attach_random
 
-import ia3_speech
-from ia3_speech import Bank, IA3Config, attach, load, load_base, save_adapter
+from ia3_speech import Bank, load, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate, measure_speech, read_gate, speech_statistics, write_gate
@@ -248,36 +247,3 @@ def test_a_mean_of_consenting_people_has_their_gates_and_no_name(two, tmp_path, 
     assert refused.code == 1 and "is of 2 speakers; a common adapter needs 3" in refused.err
     assert run_command("adapters", "combine", "ann", "bert", "--name", "x", "--consent").code == 1
     assert not registry.is_registered("pair") and not registry.is_registered("x")
-
-
-def test_what_auto_cannot_use_is_said(tiny_folder, tmp_path, run_command):
-    with pytest.raises(UserError, match="no adapter to choose from is registered"):
-        load(tiny_folder, adapter="auto")
-    add_adapter(tiny_folder, "low", 1)
-    with pytest.raises(UserError, match=r"auto: no IA³ adapter of the base .* with a gate is registered"):
-        load(tiny_folder, adapter="auto")
-    run_command("adapters", "gate", "low", "--data", data_of(tmp_path / "low", "low"))
-    with pytest.raises(UserError, match=r"gate of out-of-domain speech.*FOLDER_OF_THE_BASE"):
-        load(tiny_folder, adapter="auto")
-    for names, fault in {"low,nobody": "nobody: no adapter has", "low:0.5+low:0.5": "or a sum"}.items():
-        with pytest.raises(UserError, match=fault):
-            load(tiny_folder, adapter=f"auto:{names}")
-    with pytest.raises(UserError, match=r"low/gate\.safetensors: is of another base"):
-        load("mini", adapter="auto:low")
-
-
-def test_real_speech(shared_data, tmp_path, run_command):
-    """Of calls to a bank, and the package's readers, who say nothing of a bank either way."""
-    base = load_base("mini")
-    calls = list(read_data_directory(shared_data / "minds14/train"))[::7][:66]
-    write_data_directory(tmp_path / "calls", calls[:60])
-    attach(base.model, IA3Config())
-    save_adapter(base.model, tmp_path / "adapter", base=base)
-    assert run_command("adapters", "gate", tmp_path / "adapter", "--data", tmp_path / "calls").code == 0
-    asr = load("mini", adapter=f"auto:{tmp_path / 'adapter'}")
-    readers = sorted((Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev").rglob("*.ogg"))
-    chosen = [
-        sum(one.choices[0].adapter is not None for one in asr.transcribe(files))
-        for files in ([one.source for one in calls[60:]], readers[::5])
-    ]
-    assert chosen[0] >= 4 and chosen[1] == 0

@@ -1,7 +1,5 @@
 """scripts/: each script starts, and a benchmark replaces its own section of a page."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,13 +29,3 @@ def test_a_benchmark_runs_and_replaces_its_own_section(run_command, monkeypatch,
     assert text.startswith("# Many adapters at once\n")
     assert text.count(f"\n`python {ROOT}/scripts/bench_bank.py --base=tiny") == 2
     assert text.count("| one adapter attached |") == 2 and "--out" not in text
-
-
-def test_rounds_rotate_and_the_first_is_not_timed(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    benchmark = importlib.import_module("benchmark")
-    calls = []
-    times = benchmark.rounds({name: lambda name=name: calls.append(name) for name in "ab"}, repeats=2)
-    assert "".join(calls) == "abbaab" and [len(seconds) for seconds in times.values()] == [2, 2]
-    monkeypatch.setattr(sys, "argv", ["scripts/x.py", "--out", "page.md", "--rows", "8"])
-    assert benchmark.typed_command() == "python scripts/x.py --rows 8"

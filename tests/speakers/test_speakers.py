@@ -2,24 +2,22 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import attach, load_adapter, load_base, save_adapter
-from ia3_speech.adapters import registry
+from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.commands import score
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.speakers.options import SpeakerOptions
 from ia3_speech.speakers.speaker_run import adapt_to_speakers
-from ia3_speech.training.cross_validation import Adaptation, choose
+from ia3_speech.training.cross_validation import Adaptation
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
@@ -34,7 +32,6 @@ from ia3_speech.training.replay import read_replay
 from ia3_speech.training.run import run_lock
 from ia3_speech.training.steps import Progress
 from tests.test_train import NO_DROPOUT, record
-from tests.tiny_models import attach_random
 
 
 @pytest.fixture
@@ -162,16 +159,6 @@ def fold(**measures) -> Task:
     return Task("s0/1", [], [], 2, by_setting)
 
 
-def test_the_fewest_errors_are_chosen_of_equals_the_lowest_loss_and_a_tie_is_the_start():
-    assert choose([fold(start=(5, 2.0), half=(4, 3.0), whole=(4, 2.9))]) == Setting(2, 1.0)
-    assert choose([fold(start=(5, 2.0), half=(5, 2.0), whole=(6, 0.1))]) == START
-    assert choose([fold(start=(5, 2.0), half=(5, float("inf")), whole=(5, float("inf")))]) == START
-    first = fold(start=(5, 2.0), half=(1, 1.0), whole=(9, 1.0))
-    second = fold(start=(5, 2.0), half=(8, 1.0), whole=(2, 1.0))
-    assert choose([first, second]) == Setting(2, 0.5)
-    assert choose([second, first], k=1) == Setting(2, 1.0)
-
-
 def test_no_fold_chooses_its_setting():
     high = [
         fold(start=(5, 1.0), half=(5, 2.0), whole=(1, 1.0)),
@@ -196,35 +183,6 @@ def test_parts_run_at_the_same_time_and_no_part_twice(place):
             adapt_to_speakers(options_of(place, folds=2, part="1/2"))
         assert adapt_to_speakers(options_of(place, folds=2, part="2/2"))["adapters"] == 2
     assert not list((place / "exp").rglob(".adapter*"))
-
-
-def test_each_fold_starts_where_the_other_folds_have_the_fewest_errors(place, run_command, monkeypatch):
-    """Of speaker s0 the texts are what an adapter hears, of s1 what the base hears."""
-    monkeypatch.setenv("IA3_SPEECH_HOME", str(place / "home"))
-    base = load_base(place / "base")
-    attach_random(base.model, "key", "value", "ffn", seed=3, low=-20, high=20)
-    for name, labels in (("accent", {}), ("anna", {"speaker": "anna"})):
-        save_adapter(base.model, place / name, base=base, labels=labels)
-        registry.register(place / name, name)
-    hears = {"s0": Recognizer(base), "s1": Recognizer(load_base(place / "base"))}
-    spoken = []
-    for utterance in read_data_directory(place / "data"):
-        [text] = hears[utterance.speaker].texts([load_utterance(utterance)])
-        spoken.append(replace(utterance, text=text or "a"))
-    write_data_directory(place / "data", spoken)
-    words = ["--base", place / "base", "--data", place / "data", "--folds", 2, "--epochs", 1]
-    words += ["--learning-rate", "1e-30", "--adapters-per-batch", 1]
-    result = run_command("speakers", *words, "--out", place / "exp", "--init-adapter", "nearest")
-    assert result.code == 0, result.err
-    tasks = {name: json.loads((place / f"exp/{name}/fold1/task.json").read_text()) for name in hears}
-    assert [task["init_adapter"] for task in tasks.values()] == ["accent", None]
-    assert tasks["s0"]["start_errors"] == tasks["s0"]["errors"] < tasks["s0"]["base_errors"]
-    assert "starts: 2 from accent, 2 from the base; " in result.out
-    alone = run_command("speakers", *words, "--out", place / "alone", "--init-adapter", "nearest:anna")
-    assert alone.code == 0 and "starts:" not in alone.out, "a person's adapter is no start of another's"
-    whole = options_of(place, "whole", folds=0, epochs=1, learning_rate=1e-30, init_adapter="nearest")
-    assert adapt_to_speakers(whole)["starts"] == {"accent": 1, "the base": 1}
-    assert numbers(place, "whole", "s0/all").keys() == load_file(place / "accent" / PEFT_WEIGHTS).keys()
 
 
 def test_an_adapter_as_start_is_the_result_if_nothing_improves(place, caplog):

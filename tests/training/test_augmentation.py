@@ -1,7 +1,6 @@
 """Noise and reverberation: exact in decibels, drawn by seed and step, as long as before."""
 
 import json
-import re
 import signal
 
 import numpy as np
@@ -77,19 +76,3 @@ def test_a_killed_run_ends_with_the_same_adapter_and_other_noise_is_another_run(
         train(killed)
     with pytest.raises(UserError, match="noise_snr was '0,10'"):
         train(options_of(place, "killed", checkpoint_steps=1, **folders | {"noise_snr": "5,20"}))
-
-
-def test_train_without_dev_is_augmented_and_faults_are_named(place, folders, run_command):
-    words = ["train", "--base", place / "base", "--train", place / "train", "--epochs", 1]
-    flags = ["--noise", folders["noise"], "--reverb", folders["reverb"]]
-    result = run_command(*words, "--out", place / "few", *flags)
-    assert result.code == 0, result.err
-    assert json.loads((place / "few/train.json").read_text())["reverb"] == str(place / "rooms")
-    for wrong, message in (
-        (["--noise", place / "nowhere"], "--noise: .*nowhere: no such"),
-        (["--noise", folders["noise"], "--noise-snr", "20,5"], "--noise-snr is 20,5"),
-    ):
-        result = run_command(*words, "--out", place / "wrong", *wrong)
-        assert result.code == 1 and not (place / "wrong").exists()
-        assert re.search(message, result.err), result.err
-        assert re.search(message, result.err), result.err

@@ -195,9 +195,7 @@ def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
     ("config", "message"),
     [
         ({"method": "lorra"}, "no method lorra"),
-        ({"method": "prompt", "options": {"frame": 3}}, "unexpected keyword"),
         ({"method": "bottleneck"}, "its layers take no adapter"),
-        ({"method": "head", "layers": "0"}, "nothing trains"),
         ({"options": {"rr": 3}}, "LORA has no option rr"),
         ({"options": {"target_modules": ["unused"]}}, "no effect of wav2vec2"),
     ],

@@ -13,7 +13,6 @@ from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding import word_times
-from ia3_speech.decoding.long_recordings import best_cuts
 from ia3_speech.decoding.word_times import forced_path
 from ia3_speech.model.base import load_base
 from ia3_speech.training.segmentation import (
@@ -44,15 +43,6 @@ def test_windows_of_a_long_recording_give_the_path_of_the_whole(seed):
         patch.setattr(word_times, "MAX_CELLS", 20_000)
         patch.setattr(word_times, "WINDOW_FRAMES", 300)
         assert np.array_equal(forced_path(log_probabilities, tokens, 0), whole)
-
-
-def test_cuts_are_few_and_lie_in_the_longest_pauses():
-    starts = np.array([0.0, 1.0, 2.0, 3.5, 4.5, 9.0])
-    ends = np.array([0.9, 1.9, 2.9, 4.4, 5.4, 9.9])
-    assert best_cuts(starts, ends, starts, ends, 60.0) == [(0, 5)]
-    assert best_cuts(starts, ends, starts, ends, 6.0) == [(0, 4), (5, 5)]
-    assert best_cuts(starts, ends, starts, ends, 5.0) == [(0, 2), (3, 4), (5, 5)]
-    assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from ia3_speech import load_adapter, load_base
-from ia3_speech.adapters.record import GATE, OWN_WEIGHTS, read_record
+from ia3_speech.adapters.record import GATE, OWN_WEIGHTS
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import Decoding
@@ -76,12 +75,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("few", [True, False])
 def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
     monkeypatch.setattr(self_training, "FEW", 1_000 if few else 0)
-    if few:  # the round is better
-
-        def judge(run, folder: Path, *words: object, measure=self_training.SelfTraining.disagreement):
-            return measure(run, folder, *words) / 100 + (folder == run.options.out)
-
-        monkeypatch.setattr(self_training.SelfTraining, "disagreement", judge)
     before = contents(place / "data")
     replay = ("--replay", "none") if few else ()
     result = self_train(run_command, place, *replay)
@@ -91,7 +84,6 @@ def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
     assert {"adapter", "config.yaml", "train.json", "inputs.json"} <= {path.name for path in out.iterdir()}
     summary = json.loads((out / "train.json").read_text())
     learnt = read_data_directory(out / "round1/train")
-    assert summary["recordings"] == 20 and summary["left_out"] == []
     assert summary["rounds"][0]["learnt_utterances"] == len(learnt)
     assert not any("not to be read" in label.text for label in learnt)
     ids = [utterance.id for utterance in read_data_directory(place / "data")]
@@ -99,11 +91,7 @@ def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
     assert [*judges] == (ids[2::3] if few else ids[4::5])
     assert not {label.recording for label in learnt} & judges.keys()
     load_adapter(load_base(place / "base").model, out / "adapter")
-    assert read_record(out / "adapter")["training"]["selected_round"] == summary["selected_round"]
-    assert not few or summary["selected_round"] >= 1
     assert (out / "adapter" / GATE).is_file() == bool(summary["selected_round"])
-    trained_with = yaml.safe_load((out / "round1/exp/config.yaml").read_text())
-    assert trained_with["replay"] == (None if few else "shipped")
     assert self_train(run_command, place, *replay).out == f"{out}: up to date\n"
 
 
@@ -122,16 +110,6 @@ def test_a_killed_run_goes_on(place, run_command, monkeypatch):
     assert (place / "exp/round1/exp/train.json").stat().st_mtime_ns == finished
     whole, resumed = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("whole", "exp"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
-def test_a_folder_of_recordings_some_of_which_can_not_be_read(place, run_command):
-    folder = place / "audio/data"
-    (folder / "broken.wav").write_bytes(b"RIFF no sound")
-    (folder / "dictation.dss").write_bytes(b"dss")
-    result = self_train(run_command, place, data="audio/data")
-    assert result.code == 0 and "2 recordings left out" in result.err, result.err
-    assert "broken.wav" in result.err and "dictation.dss: not read" in result.err
-    assert json.loads((place / "exp/train.json").read_text())["recordings"] == 22
 
 
 def test_of_silence_noise_and_music_nothing_is_learnt(tmp_path, run_command, base_folder, shared_data):

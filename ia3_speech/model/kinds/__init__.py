@@ -26,7 +26,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Mode, Vocabulary, target_text
 from ia3_speech.errors import BaseError, UserError
 from ia3_speech.model.architectures import Architecture, AudioInput
-from ia3_speech.model.hypotheses import Hypothesis, TimedWord
+from ia3_speech.model.hypotheses import Hypothesis, Search, TimedWord
 from ia3_speech.model.ia3 import ROWS, architecture_of
 from ia3_speech.model.int8 import dtype_of, is_int8
 from ia3_speech.model.sharing import SharedLock, structural_copy
@@ -114,6 +114,11 @@ class Base(ABC):
     @abstractmethod
     def greedy(self, row: torch.Tensor | np.ndarray) -> Hypothesis:
         """The hypothesis of a row of `logits`."""
+
+    @property
+    def quick(self) -> Search:
+        """`greedy`, but texts that trip its guards are not decoded again."""
+        return self.greedy
 
     def configure(self, **settings: str | None) -> None:
         """Change settings that only some kinds have (`window`, `language`, `task`); None: unchanged. Raises

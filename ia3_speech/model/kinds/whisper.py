@@ -260,6 +260,10 @@ class Whisper(Base):
 
     @property
     def greedy(self) -> "Generation":
+        return dataclasses.replace(self.quick, temperatures=TEMPERATURES)
+
+    @property
+    def quick(self) -> "Generation":
         return Generation(self, self.language or "en")
 
     def search_for(self, beam_size: int, terms: Sequence[str] = ()) -> tuple["Generation", dict[str, Any]]:
@@ -367,13 +371,14 @@ class Generation:
     """The search of a Whisper base, by transformers' `generate`, for a batch at once.
 
     A text that repeats itself or compresses by more than 2.4, that is longer than speech can be, or whose
-    tokens are improbable, is decoded again by sampling at OpenAI's temperatures; of the texts without these
-    faults, that of the lowest temperature is taken. If there is none, the repetition is
-    cut off after its first occurrence; and there is no text if the decoder says that nobody speaks.
+    tokens are improbable, is decoded again by sampling; of the texts without these faults, that of the lowest
+    temperature is taken. If there is none, the repetition is cut off after its first occurrence; and there is
+    no text if the decoder says that nobody speaks.
 
     Attributes:
         language: a code such as en, or auto, which finds it for each row.
         terms: words that may occur in the audio; they are the text before it.
+        temperatures: of the sampling; none: nothing is sampled.
         again: the texts so far that were decoded again.
     """
 
@@ -381,6 +386,7 @@ class Generation:
     language: str = "en"
     beam_size: int = 1
     terms: tuple[str, ...] = ()
+    temperatures: tuple[float, ...] = ()
     again: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def __call__(self, row: Logits) -> Hypothesis:
@@ -397,12 +403,12 @@ class Generation:
         with base.lock.shared():
             languages = [base.spoken(row) if self.language == "auto" else self.language for row in rows]
             for language in dict.fromkeys(languages):
+                search = dataclasses.replace(self, language=language)
                 numbers = [number for number, each in enumerate(languages) if each == language]
-                given = (*self.prompt_tokens, *base.prefix(language))
-                texts = self.texts([rows[number] for number in numbers], given)
+                texts = search.texts([rows[number] for number in numbers])
                 for number, ids in zip(numbers, texts, strict=True):
                     words = tuple(TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids))
-                    hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=given)
+                    hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=search.given)
         return hypotheses
 
     def prompted(self, terms: Sequence[str], language: str | None = None) -> "Generation":
@@ -419,48 +425,51 @@ class Generation:
         return f"{', '.join(self.terms)}." if self.terms else ""
 
     @cached_property
-    def prompt_tokens(self) -> tuple[int, ...]:
-        """The prompt's tokens, at most half of what the decoder holds."""
+    def given(self) -> tuple[int, ...]:
+        """The tokens before a text: the prompt's, at most half of what the decoder holds, and the prefix."""
         most = self.base.model.config.max_target_positions // 2 - 1
         ids = self.base.vocabulary.encode(self.prompt)[-most:]
-        return (self.base.model.generation_config.prev_sot_token_id, *ids) if ids else ()
+        prompt = (self.base.model.generation_config.prev_sot_token_id, *ids) if ids else ()
+        return prompt + self.base.prefix(self.language)
 
-    def texts(self, rows: Sequence[torch.Tensor], given: tuple[int, ...]) -> list[list[int]]:
+    def texts(self, rows: Sequence[torch.Tensor]) -> list[list[int]]:
         """The tokens of each row's text, within the guards."""
-        texts = self.generate(rows, given)
-        scores = self.base.log_probabilities(rows, texts, given)
+        texts = self.generate(rows)
+        scores = self.base.log_probabilities(rows, texts, self.given)
         for number, row in enumerate(rows):
-            if not self.is_bad(texts[number], scores[number], row, given):
+            if not self.is_bad(texts[number], scores[number], row):
                 continue
             self.again.append(self.base.vocabulary.decode(texts[number]))
-            again = [row] * len(TEMPERATURES)
-            others = self.generate(again, given, TEMPERATURES)
-            scored = zip(others, self.base.log_probabilities(again, others, given), strict=True)
-            good = next((ids for ids, score in scored if not self.is_bad(ids, score, row, given)), None)
+            good = self.sample(row) if self.temperatures else None
             if good is None:
                 silent = self.base.silence(row) > MIN_SILENCE
                 good = texts[number][: 0 if silent else len(texts[number]) - repetition(texts[number])]
             texts[number] = good
         return texts
 
-    def generate(
-        self, rows: Sequence[torch.Tensor], given: tuple[int, ...], temperatures: Sequence[float] = ()
-    ) -> list[list[int]]:
+    def sample(self, row: torch.Tensor) -> list[int] | None:
+        """The tokens of the first text within the guards; None if there is none."""
+        rows = [row] * len(self.temperatures)
+        texts = self.generate(rows, self.temperatures)
+        scored = zip(texts, self.base.log_probabilities(rows, texts, self.given), strict=True)
+        return next((ids for ids, scores in scored if not self.is_bad(ids, scores, row)), None)
+
+    def generate(self, rows: Sequence[torch.Tensor], temperatures: Sequence[float] = ()) -> list[list[int]]:
         """The tokens of each row's text, without the end; sampled if each row has a temperature."""
         from transformers import GenerationMixin
         from transformers.modeling_outputs import BaseModelOutput
 
-        base = self.base
+        base, given = self.base, self.given
         model = structural_copy(base.model).eval()
         wrap_cross_attention(model, [len(row) for row in rows])
         divisors = torch.tensor(temperatures or (1.0,), device=base.device)[:, None]
-        encoded, lengths = pad_sequence(rows, batch_first=True), [self.longest(row, given) for row in rows]
+        encoded, lengths = pad_sequence(rows, batch_first=True), [self.longest(row) for row in rows]
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
             torch.manual_seed(0)
             output = GenerationMixin.generate(
                 model,
                 encoder_outputs=BaseModelOutput(encoded),
-                attention_mask=torch.ones(encoded.shape[:2]),  # `generate` warns without it; no layer gets it
+                attention_mask=encoded.new_ones(encoded.shape[:2]),  # or `generate` warns; no layer gets it
                 decoder_input_ids=torch.tensor([given] * len(rows), device=base.device),
                 max_length=len(given) + max(lengths),
                 do_sample=bool(temperatures),
@@ -472,21 +481,19 @@ class Generation:
         texts = [ids[: ids.index(base.end)] if base.end in ids else ids for ids in texts]
         return [ids[:length] for ids, length in zip(texts, lengths, strict=True)]
 
-    def longest(self, row: torch.Tensor, given: tuple[int, ...]) -> int:
+    def longest(self, row: torch.Tensor) -> int:
         """The number of tokens after which a row's text is cut off."""
-        most = self.base.model.config.max_target_positions - len(given) - 1
+        most = self.base.model.config.max_target_positions - len(self.given) - 1
         return min(most, MAX_TOKENS + len(row) * self.base.stride * TOKENS_PER_SECOND // SAMPLE_RATE)
 
-    def is_bad(
-        self, ids: Sequence[int], scores: torch.Tensor, row: torch.Tensor, given: tuple[int, ...]
-    ) -> bool:
+    def is_bad(self, ids: Sequence[int], scores: torch.Tensor, row: torch.Tensor) -> bool:
         """Whether a text trips Whisper's guards."""
         text = self.base.vocabulary.decode(ids).encode()
         ratio = len(text) / len(zlib.compress(text)) if text else 0.0
         return (
             ratio > MAX_COMPRESSION
             or repetition(ids) > 0
-            or len(ids) >= self.longest(row, given)
+            or len(ids) >= self.longest(row)
             or float(scores.mean()) < MIN_LOG_PROBABILITY
         )
 

@@ -72,15 +72,6 @@ def test_few_speakers_are_split_by_sentence(tmp_path, capsys):
     assert "mine: 1 sound files have no text, such as x/y.ogg; they are left out" in capsys.readouterr().out
 
 
-def test_without_speakers_each_recording_is_one(tmp_path, capsys):
-    lines = [line.rpartition(",")[0] for line in plain(12)]
-    sets = prepared(make_corpus(tmp_path / "mine", lines), tmp_path, size="small")
-    assert sum(len(data.speakers) for data in sets.values()) == 12
-    out = capsys.readouterr().out
-    assert "no column speaker (the columns are file, text): each recording counts as a speaker" in out
-    assert "test: 2 of 12 sentences, 17% of all recordings" in out
-
-
 def test_all_faults_are_named_by_line(tmp_path):
     lines = [
         "file,text,split",
@@ -108,12 +99,9 @@ def test_all_faults_are_named_by_line(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["file;text", "a.wav"], r"csv:2: 1 fields for 2 columns"),
         (["file,text", 'a.wav,"two', "b.wav,three"], r"csv:2: unexpected end of data"),
         (["", "clip;text"], r"csv:2: no column file"),
         (["file,text", "d.wav,two", "a.wav,x"], r"/d\.wav: is not audio"),
-        (["path,audio,text", "a,a,two"], r"csv:1: which column is the file"),
-        (["file,text,lang", "a.wav,one,en", "b.wav,two,"], r"csv:3: no lang for b\.wav"),
         (["file,text", "a.wav,the same", "b.wav,The same!"], r"out/\w+: no utterance is left"),
     ],
 )

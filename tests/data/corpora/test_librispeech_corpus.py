@@ -1,13 +1,10 @@
-"""LibriSpeech's preparation, on a tiny corpus in the published layout and on a real reader."""
-
-import shutil
+"""LibriSpeech's preparation; a tiny corpus in the published layout."""
 
 import pytest
 from corpus_files import content, noise
 
 from ia3_speech.data.corpora import librispeech
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.errors import UserError
 
 SPEAKERS = """\
 ; ID  |SEX| SUBSET           |MINUTES| NAME
@@ -59,13 +56,3 @@ def test_one_chapter_is_cut_by_the_order_of_its_utterances(corpus, tmp_path):
         "utt2spk": ["237-134500-0005 237"],
         "wav.scp": [f"237-134500-0005 {place}/237-134500-0005.flac"],
     }
-
-
-def test_faults_of_a_corpus_are_named(corpus, tmp_path):
-    for reader in (None, "42"):
-        with pytest.raises(UserError, match=r"holds 2 readers \(choose one with `reader`\): 237 1089"):
-            librispeech.prepare(corpus, tmp_path / "out", reader)
-    copy = shutil.copytree(corpus, tmp_path / "copy")
-    (copy / "test-clean/237/134500/237-134500-0003.flac").unlink()
-    with pytest.raises(UserError, match=r"237-134500\.trans\.txt: 237-134500-0003: no such file beside it"):
-        librispeech.prepare(copy, tmp_path / "out", "237")
