@@ -16,6 +16,7 @@ To add a kind, write a subclass of `Base` in a file of this folder, and an entry
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -148,7 +149,7 @@ class Base(ABC):
         """Raises UserError unless bases of this kind have the ability."""
         if ability not in self.abilities:
             other = "Whisper" if ability in ("windows", "language") else "CTC"
-            raise UserError(f"{self.name}: {self.kind} has no {ability} (take a {other} base)")
+            raise UserError(f"{Path(self.name).name}: {self.kind} has no {ability} (take a {other} base)")
 
     @property
     def device(self) -> torch.device:
