@@ -10,7 +10,8 @@ models were chosen from by confidence in arXiv 2306.15824.
 
 The base's folder has a rule, fitted over the adapters of the recipes by egs/routing. `train` fits an
 adapter's rule to its dev set and to the general speech of the package, with the base's rule as prior, so that
-few utterances change little. guard.json holds numbers alone.
+few utterances change little. Where the gate is sure, no rule is asked, and one recognition is enough; the
+limits are so wide that on dev the gate is never sure and wrong. guard.json holds numbers alone.
 """
 
 import json
@@ -37,6 +38,7 @@ SCHEMA = 1
 # Of the adapter minus the base: mean confidence, mean log confidence
 INPUTS = ("gate", "confidence", "log_confidence")
 MAX_WEIGHT = 1e3  # of an input
+LIMITS = (-5.0, 3.0)  # of a gate's log-odds, beyond which it is sure; chosen on dev (egs/routing)
 MIN_CONFIDENCE = 1e-3  # of a word, before the logarithm
 MAX_UTTERANCES = 60  # of a set that a rule is fitted to, evenly spaced
 STEPS = 50  # of the fit: some ten are enough
@@ -51,14 +53,22 @@ class Rule:
         weights: (1 + inputs,), of a constant and of each input.
         deviations: (1 + inputs,), the standard deviations of a Gaussian prior on the weights of an adapter's
             rule; None for an adapter.
+        limits: of the gate's log-odds: below the first the base's text is used, from the second on the
+            adapter's.
     """
 
     weights: np.ndarray
     deviations: np.ndarray | None = None
+    limits: tuple[float, float] = LIMITS
 
     def log_odds(self, inputs: np.ndarray) -> np.ndarray:
         """(…, inputs) → (…,)."""
         return self.weights[0] + inputs @ self.weights[1:]
+
+    def takes_adapter(self, inputs: np.ndarray) -> np.ndarray:
+        """(utterances, inputs) → (utterances,): whether the adapter's text is used."""
+        gate = inputs[:, INPUTS.index("gate")]
+        return (gate >= self.limits[1]) | ((gate >= self.limits[0]) & (self.log_odds(inputs) > 0))
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ def write_rule(folder: Path, rule: Rule, fingerprint: dict[str, Any]) -> None:
     """Write guard.json into the folder of an adapter or of a base."""
     record = {"schema": SCHEMA, "fingerprint": fingerprint, "inputs": [*INPUTS]}
     record["weights"] = [round(float(weight), 6) for weight in rule.weights]
+    record["limits"] = [float(limit) for limit in rule.limits]
     if rule.deviations is not None:
         record["deviations"] = [round(float(deviation), 6) for deviation in rule.deviations]
     write_json(folder / GUARD, record)
@@ -108,10 +119,14 @@ def read_rule(folder: Path, fingerprint: dict[str, Any]) -> Rule:
         for row, least in zip(rows, (-MAX_WEIGHT, 0), strict=True):
             if len(row) != 1 + len(INPUTS) or not all(is_number(n) and least <= n <= MAX_WEIGHT for n in row):
                 raise ValueError("holds no weights")
+        limits = record.get("limits", LIMITS)
+        if not all(is_number(n) and abs(n) <= MAX_WEIGHT for n in limits) or not limits[0] < limits[1]:
+            raise ValueError("holds no limits")
+        low, high = limits
     except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: {error} (delete it: the base's rule takes its place)") from None
     weights, deviations = map(np.array, rows)
-    return Rule(weights, deviations if "deviations" in record else None)
+    return Rule(weights, deviations if "deviations" in record else None, (low, high))
 
 
 def rule_of(folder: Path, base: "Base") -> Rule:
@@ -161,6 +176,21 @@ def fit_rule(sets: Sequence[Observations], prior: Rule) -> Rule:
         step = np.linalg.solve(information, gradient)
         w += step / max(1.0, np.abs(step).max())
     return Rule(w.clip(-MAX_WEIGHT, MAX_WEIGHT))
+
+
+def fit_limits(speech: Observations, general: Observations) -> tuple[float, float]:
+    """LIMITS, or wider: the gate is not sure of the base where the adapter has fewer errors in its own
+    speech, nor of the adapter where the base has fewer errors in general speech."""
+    gates = [each.inputs[:, INPUTS.index("gate")] for each in (speech, general)]
+    better = [each.errors[:, 0] - each.errors[:, 1] for each in (speech, general)]
+    low = gates[0][better[0] > 0].min(initial=LIMITS[0])
+    above = np.nextafter(gates[1][better[1] < 0], np.inf)
+    return float(low), float(above.max(initial=LIMITS[1]))
+
+
+def fit_adapter_rule(sets: Sequence[Observations], prior: Rule) -> Rule:
+    """The rule of an adapter, of observations of its speech and of general speech."""
+    return replace(fit_rule(sets, prior), limits=fit_limits(*sets))
 
 
 def observe(
@@ -214,13 +244,13 @@ def add_guard(
     general, speech = (read_gate(place, base.fingerprint, f"{place}: has no gate") for place in places)
     gate = GaussianGate(general, [speech])
     observed = [observe(recognizers, gate, each, allow_pipes=allow_pipes) for each in sets]
-    write_rule(folder, fit_rule(observed, prior), base.fingerprint)
+    write_rule(folder, fit_adapter_rule(observed, prior), base.fingerprint)
     (base_errors, adapter_errors), (before, after) = (each.errors.sum(0) for each in observed)
     chosen = np.zeros(2)
     for fold in range(FOLDS):
         inside = [np.arange(len(each.errors)) % FOLDS == fold for each in observed]
         pairs = [*zip(observed, inside, strict=True)]
-        rule = fit_rule([each.rows(~rows) for each, rows in pairs], prior)
+        rule = fit_adapter_rule([each.rows(~rows) for each, rows in pairs], prior)
         chosen += [errors_of(rule, each.rows(rows)) for each, rows in pairs]
     kept = (base_errors - chosen[0]) / max(1, base_errors - adapter_errors)
     costs = (chosen[1] / max(1, before) - 1, after / max(1, before) - 1)
@@ -232,6 +262,4 @@ def add_guard(
 
 def errors_of(rule: Rule, observed: Observations) -> int:
     """The errors of the texts that a rule chooses."""
-    return int(
-        np.where(rule.log_odds(observed.inputs) > 0, observed.errors[:, 1], observed.errors[:, 0]).sum()
-    )
+    return int(np.where(rule.takes_adapter(observed.inputs), *observed.errors.T[::-1]).sum())

@@ -40,9 +40,7 @@ logger = logging.getLogger(__name__)
 
 MIN_WEIGHT = 0.02  # of an adapter in a sum: a smaller one makes no audible difference
 MAX_ADAPTERS = 3  # with guards, that recognise a piece beside the base
-# With guards, as dev chose them (egs/routing): where the gate is sure, one recognition is enough.
-SURE = 0.95  # probability, by the gate, from which on an adapter is taken without its rule
-MIN_LOG_ODDS = -5.0  # by the gate, of an adapter that is a candidate
+SURE = 0.95  # a gate's probability of an adapter among several, from which on no rule is asked
 STAY = 0.9  # probability that the next piece of a recording needs the same adapter
 
 
@@ -149,8 +147,10 @@ class Router:
         log-odds of a piece, (adapters,). A person's adapter always needs its rule."""
         probabilities = softmax(np.insert(log_odds, 0, 0.0))
         best = int(probabilities.argmax())
-        likeliest = sorted(1 + n for n in np.argsort(-log_odds)[:MAX_ADAPTERS] if log_odds[n] > MIN_LOG_ODDS)
+        limits = [guard.rule.limits for guard in self.guards]
+        likeliest = sorted(1 + n for n in np.argsort(-log_odds)[:MAX_ADAPTERS] if log_odds[n] >= limits[n][0])
         is_sure = 0 < best <= self.kinds and probabilities[best] >= SURE
+        is_sure = is_sure and log_odds[best - 1] >= limits[best - 1][1]
         numbers = [best] if is_sure else [0, *map(int, likeliest)]
         choose = partial(self.choose, log_odds, numbers)
         return Candidates([self.recognizer(number) for number in numbers], choose)

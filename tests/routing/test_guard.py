@@ -17,34 +17,34 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
 from ia3_speech.routing.guard import (
     INPUTS,
+    LIMITS,
     Observations,
     Rule,
     add_guard,
+    fit_limits,
     fit_rule,
     inputs_of,
     read_rule,
     write_rule,
 )
-from ia3_speech.routing.router import MIN_LOG_ODDS, SURE
 from ia3_speech.session import Session
 
 EVERY = {"gate": 1.0, "confidence": 0.0, "log_confidence": 0.0}
 
 
-def rule(constant: float = 0.0, **weights: float) -> Rule:
+def rule(constant: float = 0.0, limits: tuple[float, float] = LIMITS, **weights: float) -> Rule:
     """A base's rule."""
     named = EVERY | weights
-    return Rule(np.array([constant, *(named[name] for name in INPUTS)]), np.full(1 + len(INPUTS), 0.5))
+    vector = np.array([constant, *(named[name] for name in INPUTS)])
+    return Rule(vector, np.full(1 + len(INPUTS), 0.5), limits)
 
 
 @pytest.fixture
-def guarded(two, monkeypatch) -> Path:  # noqa: F811
+def guarded(two) -> Path:  # noqa: F811
     """A base with a gate and a rule, and the registered adapters `low` and `high`; the gate is never sure."""
     session = Session(load(two).recognizer.base)
     for folder in (two, *(registry.adapters_dir() / name for name in ("low", "high"))):
-        write_rule(folder, rule(), session.base.fingerprint)
-    monkeypatch.setattr("ia3_speech.routing.router.SURE", 1.1)
-    monkeypatch.setattr("ia3_speech.routing.router.MIN_LOG_ODDS", -1e9)
+        write_rule(folder, rule(limits=(-900.0, 900.0)), session.base.fingerprint)
     return two
 
 
@@ -99,11 +99,12 @@ def test_earlier_pieces_of_a_recording_count_and_other_recordings_dont(guarded):
     assert router.likely({}).name == "low" and router.likely({0: 0.9, 1: 0.1}).name is None
 
 
-def test_where_the_gate_is_sure_one_row_is_computed(guarded, monkeypatch):
-    monkeypatch.setattr("ia3_speech.routing.router.SURE", SURE)
-    monkeypatch.setattr("ia3_speech.routing.router.MIN_LOG_ODDS", MIN_LOG_ODDS)
+def test_where_the_gate_is_sure_one_row_is_computed(guarded):
+    fingerprint = load(guarded).recognizer.base.fingerprint
+    for name in ("low", "high"):
+        write_rule(registry.adapters_dir() / name, rule(), fingerprint)
     router = load(guarded, adapter="low").recognizer.router
-    names = [[each.name for each in router.guarded(np.array([x])).recognizers] for x in (5.0, 0.0, -5.0)]
+    names = [[each.name for each in router.guarded(np.array([x])).recognizers] for x in (5.0, 0.0, -5.1)]
     assert names == [["low"], [None, "low"], [None]]
     auto = load(guarded, adapter="auto", guard=True).recognizer.router
     names = [[each.name for each in auto.guarded(np.array(x)).recognizers] for x in ([9.0, 0], [1.0, 1.0])]
@@ -215,6 +216,18 @@ def test_a_fit_finds_what_helps_and_few_utterances_stay_near_the_prior():
     assert np.abs(few.weights - prior.weights).max() < np.abs(fitted - prior.weights).max() / 3
     equal = Observations(inputs[:5], np.ones((5, 2)))
     np.testing.assert_allclose(fit_rule([equal], prior).weights, prior.weights)
+
+
+def test_the_gate_is_never_sure_and_wrong_on_dev():
+    """An adapter of few utterances has a gate that is too sure."""
+    gates = np.array([-8.0, -6.0, 1.0, 7.0])
+    inputs = np.stack([gates, *np.zeros((2, 4))], 1)
+    speech = Observations(inputs, np.array([[1, 1], [3, 1], [2, 0], [1, 0]]))
+    general = Observations(inputs, np.array([[0, 2], [0, 2], [0, 2], [1, 1]]))
+    assert fit_limits(speech, general) == (-6.0, LIMITS[1])
+    assert fit_limits(speech, Observations(inputs, speech.errors[:, ::-1]))[1] > 7.0
+    low = Rule(np.array([-1.0, 0.0, 0.0, 0.0]), limits=(-6.0, 7.0))
+    assert low.takes_adapter(inputs).tolist() == [False, False, False, True]
 
 
 def test_training_fits_the_rule_of_an_adapter(guarded, tmp_path):

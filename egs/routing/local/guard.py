@@ -41,11 +41,12 @@ from ia3_speech.routing.guard import (
     MAX_UTTERANCES,
     Observations,
     Rule,
+    fit_adapter_rule,
     fit_rule,
     inputs_of,
     write_rule,
 )
-from ia3_speech.routing.router import MAX_ADAPTERS, MIN_LOG_ODDS, SURE, make_gates, softmax
+from ia3_speech.routing.router import MAX_ADAPTERS, SURE, make_gates, softmax
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
@@ -213,7 +214,7 @@ def rules(sets: dict[str, list[dict]]) -> dict[str, dict[str, tuple[Rule, Scalin
             prior = base_rule(sets["dev"], [other for other in KINDS if other != kind], scalings)
             fitted = (lines[:: -(-len(lines) // MAX_UTTERANCES)] for lines in (speech, sets["replay"]))
             observed = [observations(lines, kind, scalings) for lines in fitted]
-            by_adapter[kind][name] = fit_rule(observed, prior), scalings
+            by_adapter[kind][name] = fit_adapter_rule(observed, prior), scalings
             by_adapter[kind].setdefault("left out", (prior, scalings))
     return by_adapter
 
@@ -230,14 +231,14 @@ def chosen(
     ways["confidence"] = inputs[:, INPUTS.index("log_confidence")] > 0
     for name, (rule, scalings) in of_kind.items():
         ways[name] = rule.log_odds(observations(lines, kind, scalings).inputs) > 0
-    ways["guard, gate first"] = np.where(is_sure(lines, kind), inputs[:, 0] > 0, ways["guard"])
+    ways["guard, gate first"] = of_kind["guard"][0].takes_adapter(inputs)
     return {name: ways[name] for name in WAYS}
 
 
-def is_sure(lines: Sequence[dict], kind: str) -> np.ndarray:
-    """Whether the gate is sure of each utterance, so that one recognition is enough."""
+def recognitions(lines: Sequence[dict], kind: str, rule: Rule) -> np.ndarray:
+    """How often each utterance is recognised: once where the gate is sure, else twice."""
     gate = np.array([line["gate"][kind] for line in lines])
-    return (gate >= np.log(SURE / (1 - SURE))) | (gate <= MIN_LOG_ODDS)
+    return 1 + ((gate >= rule.limits[0]) & (gate < rule.limits[1]))
 
 
 def chosen_among_all(
@@ -247,11 +248,13 @@ def chosen_among_all(
     many recognitions that takes; (utterances,) each."""
     scores = [rules_of_train[kind].log_odds(observations(lines, kind).inputs) for kind in KINDS]
     gates = np.array([[line["gate"][kind] for kind in KINDS] for line in lines])
-    likeliest = (np.argsort(np.argsort(-gates, 1), 1) < MAX_ADAPTERS) & (gates > MIN_LOG_ODDS)
+    low, high = np.transpose([rules_of_train[kind].limits for kind in KINDS])
+    likeliest = (np.argsort(np.argsort(-gates, 1), 1) < MAX_ADAPTERS) & (gates >= low)
     scores = np.where(likeliest, np.stack(scores, 1), -np.inf)
     probabilities = np.stack([softmax(np.insert(row, 0, 0.0)) for row in gates])
     best = probabilities.argmax(1)
     sure = (best > 0) & (probabilities.max(1) >= SURE)
+    sure &= np.insert(gates >= high, 0, False, axis=1)[np.arange(len(lines)), best]
     chosen = np.where(sure, best, np.insert(scores, 0, 0.0, axis=1).argmax(1))
     return chosen, np.where(sure, 1, 1 + likeliest.sum(1))
 
@@ -288,7 +291,7 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
             shares.append(row)
     everything = np.stack([counts["base"], *(observations(lines, k).errors[:, 1] for k in KINDS)], 1)
     right = np.array([KINDS.index(corpus) + 1 if corpus in KINDS else 0 for corpus in corpora])
-    chosen_by_auto, recognitions = chosen_among_all(lines, of_train)
+    chosen_by_auto, of_auto = chosen_among_all(lines, of_train)
     columns = {"base": 0, "oracle": right, "guard": chosen_by_auto}
     counts = {name: everything[np.arange(len(lines)), column] for name, column in columns.items()}
     row = ["auto", "guard", relative(counts, "guard", "oracle", ~general, speakers), None]
@@ -300,7 +303,7 @@ def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
     weights = [[kind, *(f"{w:+.2f}" for w in rule.weights)] for kind, rule in of_train.items()]
     weights.append(["base", *(f"{w:+.2f}" for w in base_rule(sets["dev"], KINDS).weights)])
     tables.append(markdown_table(["rule", "constant", *INPUTS], weights))
-    costs = {kind: np.where(is_sure(lines, kind), 1, 2) for kind in KINDS} | {"auto": recognitions}
+    costs = {k: recognitions(lines, k, rule) for k, rule in of_train.items()} | {"auto": of_auto}
     parts = [{kind: corpora == kind for kind in KINDS} | {"auto": ~general}, dict.fromkeys(costs, general)]
     means = [[k, *(f"{cost[of[k]].mean():.2f}" for of in parts)] for k, cost in costs.items()]
     tables.append(markdown_table(["recognitions an utterance", "own speech", "general speech"], means))
