@@ -29,10 +29,11 @@ from ia3_speech.routing.guard import (
 )
 from ia3_speech.session import Session
 
+NEVER_SURE = (-900.0, 900.0)
 EVERY = {"gate": 1.0, "confidence": 0.0, "log_confidence": 0.0}
 
 
-def rule(constant: float = 0.0, limits: tuple[float, float] = LIMITS, **weights: float) -> Rule:
+def rule(constant: float = 0.0, limits: tuple[float, float] = NEVER_SURE, **weights: float) -> Rule:
     """A base's rule."""
     named = EVERY | weights
     vector = np.array([constant, *(named[name] for name in INPUTS)])
@@ -44,7 +45,7 @@ def guarded(two) -> Path:  # noqa: F811
     """A base with a gate and a rule, and the registered adapters `low` and `high`; the gate is never sure."""
     session = Session(load(two).recognizer.base)
     for folder in (two, *(registry.adapters_dir() / name for name in ("low", "high"))):
-        write_rule(folder, rule(limits=(-900.0, 900.0)), session.base.fingerprint)
+        write_rule(folder, rule(), session.base.fingerprint)
     return two
 
 
@@ -102,7 +103,7 @@ def test_earlier_pieces_of_a_recording_count_and_other_recordings_dont(guarded):
 def test_where_the_gate_is_sure_one_row_is_computed(guarded):
     fingerprint = load(guarded).recognizer.base.fingerprint
     for name in ("low", "high"):
-        write_rule(registry.adapters_dir() / name, rule(), fingerprint)
+        write_rule(registry.adapters_dir() / name, rule(limits=LIMITS), fingerprint)
     router = load(guarded, adapter="low").recognizer.router
     names = [[each.name for each in router.guarded(np.array([x])).recognizers] for x in (5.0, 0.0, -5.1)]
     assert names == [["low"], [None, "low"], [None]]
