@@ -32,11 +32,7 @@ def test_a_recipe_keeps_the_contract(recipe, run_recipe, tmp_path):
         recipe, ""
     )
     corpus = [word for kind in kinds.split() for word in (f"--{kind}-corpus", "x")] or ["--corpus", "x"]
-    for options, message in (
-        (("--corpsu", "x"), "--corpsu"),
-        (("--seeds", "0"), "--seeds must be "),
-        (("--size", "medium"), "medium"),
-    ):
+    for options, message in ((("--corpsu", "x"), "--corpsu"), (("--seeds", "0"), "--seeds must be ")):
         done = run_recipe(recipe, *corpus, *options, *work)
         assert done.returncode in (1, 2) and message in done.stderr
     if recipe not in MADE_HERE:
