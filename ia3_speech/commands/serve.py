@@ -82,6 +82,7 @@ def main(
         timeout_graceful_shutdown=server_options.shutdown_seconds,
         ws_max_size=2**20,  # bytes of an event: 16 s of speech
         ws_max_queue=4,
+        ws_ping_timeout=None,  # the answer waits behind audio that a slow server has not read
     )
     Web(config).run(sockets=[listener])
 

@@ -215,7 +215,8 @@ def changed_options(system: System, other: System) -> list[tuple[str, str]]:
     """The options in which another training differs, spelled like flags, with that training's values."""
     ours, theirs = system.method_options, other.method_options
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    values = [f"{value:g}" if isinstance(value := theirs.get(name), float) else str(value) for name in names]
+    values = [theirs.get(name) for name in names]
+    values = [f"{v:g}" if isinstance(v, float) else "none" if v is None else str(v) for v in values]
     return [(name.replace("_", "-"), value) for name, value in zip(names, values, strict=True)]
 
 

@@ -143,7 +143,7 @@ def serving(session, tmp_path) -> Callable:
         ]
         server = Server(session, *groups)
         listener = listen("127.0.0.1", 0, server.limits.upload_seconds)
-        quiet = {"log_config": None, "access_log": False}
+        quiet = {"log_config": None, "access_log": False, "ws_ping_timeout": None}
         web = uvicorn.Server(uvicorn.Config(make_app(server), timeout_graceful_shutdown=20, **quiet))
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Measure how well `auto` recognises who speaks, of speechocean762's people, and what it takes for whom.
 
-    python local/identify.py --corpus DIR/speechocean762 --noises DIR/noises --general DIR --out exp/identify
+    python local/identify.py --corpus DIR --background 'DIR DIR' --general DIR --out exp/identify
 
-In: the corpus as published, noises, and general speech for unknown speakers of another corpus. Out:
-OUT/SET_CHANNEL.npz, the front end's statistics of each sentence; people.safetensors, mini's background, of
-the train people; results.json and RESULTS.md. What is there is not measured again.
+In: the corpus as published, whose train people are dev; speech of many other people, for the background;
+noises; and general speech for unknown speakers of another corpus. Out: OUT/SET_CHANNEL.npz, the front end's
+statistics of each sentence; people.safetensors, mini's background; results.json and RESULTS.md. What is
+there is not measured again.
 
 Channels: clean (all, and the first 1, 2, 3 and 5 seconds); a telephone line (8 kHz, G.711 µ-law); another
 microphone (6 dB an octave more treble); noise at 10 dB; and the pauses alone, in which nobody speaks, so that
 who is recognised there is recognised by room and microphone. Five of a person's 20 sentences are recognised
 with some of the other 15, four times, so that each is recognised once. Half of the people are enrolled and
-the others are unknown speakers, and then the reverse. On dev, half of the train people are the background of
-the other half.
+the others are unknown speakers, and then the reverse.
 """
 
 import zlib
@@ -28,7 +28,7 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.out_of_domain import read_corpus
-from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.vad import find_speech
 from ia3_speech.inputs import provenance
@@ -48,6 +48,7 @@ from ia3_speech.training.augmentation import Augmentation, read_waves
 SECONDS = (1, 2, 3, 5)
 CHANNELS = ("telephone", "microphone", "noise", "pauses")
 TRAINED_OVER = ("telephone", "noise", "microphone")  # beside clean speech, of a background
+PER_PERSON = 20  # sentences of a person of the background
 COUNTS, COUNT = (2, 3, 5, 10, 15), 10  # enrolled sentences of a person; in the other tables
 SIZES = (2, 4, 10)  # people who are enrolled together, beside half of all
 PARTS = 4
@@ -69,6 +70,8 @@ class Options:
     """speechocean762 as published"""
     noises: Path | None = None
     """folder with noises (default: none is measured)"""
+    background: str
+    """folders with speech of many people who are not in the corpus (Kaldi directories)"""
     general: Path
     """speech of other people: a Kaldi directory, or LibriSpeech's layout"""
     out: Path
@@ -133,18 +136,28 @@ def measure_all(options: Options) -> None:
     log: list[str] = []
     sets = {name: list(speechocean762.read_set(options.corpus, name, log)) for name in ("train", "test")}
     sets["general"] = read_corpus(options.general, False)
+    sets["background"] = of_many_people(options.background)
     if options.size == "small":
         sets = {name: utterances[:SMALL] for name, utterances in sets.items()}
     base = load_base("mini")
     for channel, change in changes.items():
-        for name, utterances in sets.items():
-            if name == "train" and channel != "clean":
-                utterances = utterances[::PARTS]  # are enough for a background
-            file = options.out / f"{name}_{channel}.npz"
-            if not file.exists() and (
-                channel == "clean" or name == "test" or (channel in TRAINED_OVER and name == "train")
-            ):
+        for name in ("test", "background") if channel != "clean" else sets:
+            utterances = sets[name]
+            if name == "background" and channel != "clean":
+                if channel not in TRAINED_OVER:
+                    continue
+                utterances = utterances[::PARTS]  # are enough
+            if not (file := options.out / f"{name}_{channel}.npz").exists():
                 measure(file, utterances, base, change)
+
+
+def of_many_people(folders: str) -> list[Utterance]:
+    """PER_PERSON utterances, or fewer, of each person in folders."""
+    by_speaker: dict[str, list[Utterance]] = {}
+    for folder in folders.split():
+        for utterance in read_corpus(Path(folder), False):
+            by_speaker.setdefault(utterance.speaker, []).append(utterance)
+    return [u for spoken in by_speaker.values() for u in evenly_spaced(spoken, min(PER_PERSON, len(spoken)))]
 
 
 # ---- who is recognised
@@ -224,15 +237,16 @@ def recognise(
     return inside, outside
 
 
-def over_channels(options: Options, clean: Spoken) -> tuple[np.ndarray, np.ndarray]:
-    """Points and speakers of a background: of clean sentences, and of some of these over each other channel,
-    since a person is to be recognised over any."""
-    there = [name for name in TRAINED_OVER if (options.out / f"train_{name}.npz").is_file()]
-    spoken = [clean, *(read_points(options, "train", name).of({*clean.speakers}) for name in there)]
-    points, speakers = (
-        np.concatenate([getattr(each, name) for each in spoken]) for name in ("points", "speakers")
-    )
-    return points, speakers
+def read_background_points(options: Options) -> tuple[np.ndarray, np.ndarray]:
+    """Points and speakers of the background: of clean sentences, and of some of these over each other
+    channel, since a person is to be recognised over any."""
+    channels = [
+        name for name in ("clean", *TRAINED_OVER) if (options.out / f"background_{name}.npz").is_file()
+    ]
+    spoken = [read_points(options, "background", channel) for channel in channels]
+    points, speakers = (np.concatenate([getattr(s, name) for s in spoken]) for name in ("points", "speakers"))
+    usable = np.isfinite(points).all(1)
+    return points[usable], speakers[usable]
 
 
 def row_of(title: str, inside: Outcomes, outside: Outcomes) -> list[Cell]:
@@ -240,27 +254,15 @@ def row_of(title: str, inside: Outcomes, outside: Outcomes) -> list[Cell]:
     return [title, *recognised, outside.rate("wrong"), len(inside.names), len(outside.names)]
 
 
-def tables(
-    options: Options, name: str, background: Background | None
-) -> list[tuple[list[str], list[list[Cell]]]]:
-    """The tables of a set; without a background each half of the people has the other's."""
-    spoken, made = read_points(options, name), {}
-    people = sorted({*spoken.speakers})
+def tables(options: Options, name: str, background: Background) -> list[tuple[list[str], list[list[Cell]]]]:
+    """The tables of a set."""
+    spoken = read_points(options, name)
 
-    def both(count: int, heard: Spoken, size: int | None = None, channel: str = "clean") -> list[Outcomes]:
-        results = [Outcomes([], []), Outcomes([], [])]
+    def both(
+        count: int, heard: Spoken, size: int | None = None, channel: str = "clean"
+    ) -> Sequence[Outcomes]:
         enrolling = spoken if channel == "clean" else read_points(options, name, channel)
-        halves = [people] if background else [people[::2], people[1::2]]
-        for half in halves:
-            if not background and half[0] not in made:
-                others = [person for person in people if person not in half]
-                made[half[0]] = fit_background({}, *over_channels(options, spoken.of(others)))
-            tested = heard.of(half) if {*heard.speakers} & {*people} else heard
-            pair = recognise(background or made[half[0]], enrolling.of(half), count, tested, size)
-            for result, new in zip(results, pair, strict=True):
-                result.speakers += new.speakers
-                result.names += new.names
-        return results
+        return recognise(background, enrolling, count, heard, size)
 
     columns = [
         "right %",
@@ -279,7 +281,7 @@ def tables(
     by_channel = [
         row_of(f"{enrolling} → {channel}", *both(COUNT, read_points(options, name, channel), None, enrolling))
         for channel in CHANNELS for enrolling in dict.fromkeys(("clean", channel))
-        if background and (options.out / f"{name}_{channel}.npz").is_file()
+        if (options.out / f"{name}_{channel}.npz").is_file()
     ]  # fmt: skip
     general = options.out / "general_clean.npz"
     if general.is_file():
@@ -296,15 +298,15 @@ def tables(
 
 def compare(options: Options) -> None:
     """Write people.safetensors, results.json and RESULTS.md."""
-    train = read_points(options, "train")
-    background = fit_background(load_base("mini").fingerprint, *over_channels(options, train))
+    points, speakers = read_background_points(options)
+    background = fit_background(load_base("mini").fingerprint, points, speakers)
     write_background(options.out, background)
-    made = [*tables(options, "train", None), *tables(options, "test", background)]
+    made = [*tables(options, "train", background), *tables(options, "test", background)]
     texts = [markdown_table(*each) for each in made]
     rows = [dict(zip(head, map(str, row), strict=True)) for head, rows in made for row in rows]
     write_json(
         options.out / "results.json",
-        {"sets": rows, "versions": provenance(), "people": len({*train.speakers})},
+        {"sets": rows, "versions": provenance(), "people": len({*speakers})},
     )
     write_text(options.out / "RESULTS.md", "\n".join(texts))
 

@@ -10,9 +10,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import SHIPPED, CorpusOptions, DecodingOptions, Study
+from stages import SHIPPED, CorpusOptions, DecodingOptions, Study, located
 
 from ia3_speech.cli import command
+from ia3_speech.training.config import replay_folder
 
 CORPUS, ENROLLED = "speechocean762", 15
 
@@ -21,6 +22,9 @@ CORPUS, ENROLLED = "speechocean762", 15
 class Options(DecodingOptions, CorpusOptions):
     """Options of the study."""
 
+    background: str = str(replay_folder("shipped"))
+    """folders with speech of many people, 'DIR DIR', of whom the background is made (default: the 28 readers
+    whom the package ships)"""
     noises: Path | None = None
     """folder of noises, for speech in noise (default: none is measured)"""
     general: Path = SHIPPED
@@ -35,6 +39,7 @@ def main(options: Options) -> None:
     corpus = options.corpus.absolute()
     if study.runs(1):
         words = ["python", here / "identify.py", "--corpus", corpus, "--general", options.general.absolute()]
+        words += ["--background", " ".join(map(located, options.background.split()))]
         words += ["--noises", options.noises.absolute()] if options.noises else []
         study.command([*words, "--out", study.exp / "identify", "--size", options.size])
     if study.runs(2):
