@@ -24,7 +24,7 @@ SHARED = ROOT.parent / "shared"
 
 # Before torch and transformers are imported: no test may wait for a network, and each worker of pytest-xdist
 # has a core of its own.
-os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = os.environ["PIP_NO_INDEX"] = "1"
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Some tests send SIGINT, which is ignored if a script started pytest in the background.

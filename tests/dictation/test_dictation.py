@@ -179,7 +179,7 @@ def test_sentences_are_written_and_read_as_they_were_spoken(spoken, written):
     assert canonical(read_aloud(written)) == canonical(spoken) or "," in spoken
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SOUP, PAUSES)
 def test_anything_reads_as_it_was_spoken(words, pauses):
     written = written_text(timed(words, pauses), DICTATION)
@@ -242,7 +242,7 @@ def test_pauses_and_segments(spoken, segments):
     assert all((s.start, s.end) == (s.words[0].start, s.words[-1].end) for s in result)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SOUP, PAUSES, st.data())
 def test_pieces_and_segments_joined_are_the_whole_text(words, pauses, data):
     words = timed(words, pauses)

@@ -1,16 +1,16 @@
 """A `python` for recipes that starts in a moment: a fork of a process that has imported PyTorch.
 
 `python` and `python3` of `folder` send their words, environment, working directory, stdin, stdout and stderr
-to the server, which runs them in a fork of itself, and exit with its code. This is for scripts of egs/ and
-for `-m ia3_speech.…`; the real Python runs all else. A fork whose caller is killed is killed, with
-its children.
+to the server, which runs them in a fork of itself, and exit with its code. This is for scripts of egs/,
+recipes/utils/run, `-c …` and `-m ia3_speech.…`; the real Python runs all else. A fork whose caller is killed
+is killed, with its children.
 """
 
 import atexit
 import gc
 import importlib
 import io
-import json
+import marshal
 import os
 import runpy
 import signal
@@ -24,17 +24,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CLIENT = """#!{python} -IS
-import json, os, socket, sys
+import _socket, marshal, posix, sys
 words = sys.argv[1:]
-if not (words[:1] == ["-m"] and words[1].startswith("ia3_speech") or words and words[0].endswith(".py")):
-    os.execv({python!r}, [{python!r}, *words])
-connection = socket.socket(socket.AF_UNIX)
+if not (words[:2] and (words[0] == "-c" or words[0] == "-m" and words[1].startswith("ia3_speech"))
+        or words and words[0].endswith((".py", "/run"))):
+    posix.execv({python!r}, [{python!r}, *words])
+connection = _socket.socket(_socket.AF_UNIX)
 connection.connect({address!r})
-call = json.dumps([words, dict(os.environ), os.getcwd()]).encode()
-socket.send_fds(connection, [len(call).to_bytes(4, "big")], [0, 1, 2])
+call = marshal.dumps([words, posix.environ, posix.getcwd()])
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in range(3))
+connection.sendmsg([len(call).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 connection.sendall(call)
 sys.exit(int(connection.recv(4) or 1))
-"""
+"""  # modules in C alone: it starts in a hundredth of a second
 
 
 @contextmanager
@@ -62,7 +64,8 @@ def serve(address: str) -> None:
     for name in [*commands, "tune_lm", "calibrate", "transcribe", "datadir"]:
         importlib.import_module(f"ia3_speech.commands.{name}")
     for name in ("torch", "transformers.models.wav2vec2.modeling_wav2vec2", "ia3_speech.session", "peft",
-                 "ia3_speech.training.run", "ia3_speech.decoding.decode_directory"):  # fmt: skip
+                 "ia3_speech.training.run", "ia3_speech.decoding.decode_directory", "docstring_parser",
+                 "transformers.trainer"):  # fmt: skip
         importlib.import_module(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork
@@ -83,7 +86,8 @@ def serve(address: str) -> None:
         call = connection.makefile("rb").read(int.from_bytes(size, "big"))
         os.setpgid(0, 0)
         threading.Thread(target=end_with, args=[connection], daemon=True).start()
-        code = run(*json.loads(call))
+        words, environment, folder = marshal.loads(call)
+        code = run(words, {os.fsdecode(n): os.fsdecode(v) for n, v in environment.items()}, folder)
         atexit._run_exitfuncs()
         connection.sendall(str(code).encode())
         os._exit(0)  # without touching what the server and this process share
@@ -96,7 +100,7 @@ def end_with(caller: socket.socket) -> None:
 
 
 def run(words: list[str], environment: dict[str, str], folder: str) -> int:
-    """Run `-m MODULE …` or `FILE …` here; the exit code."""
+    """Run `-m MODULE …`, `-c CODE …` or `FILE …` here; the exit code."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -112,13 +116,16 @@ def run(words: list[str], environment: dict[str, str], folder: str) -> int:
             sys.argv = words[1:]
             sys.modules.pop(words[1], None)
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        elif words[0] == "-c":
+            sys.argv = ["-c", *words[2:]]
+            exec(words[1], {"__name__": "__main__"})
         else:
             sys.argv, sys.path[:0] = words, [str(Path(words[0]).resolve().parent)]
             runpy.run_path(words[0], run_name="__main__")
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return int(end.code if isinstance(end.code, int) else end.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1

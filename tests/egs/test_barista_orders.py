@@ -1,4 +1,4 @@
-"""egs/barista_orders: grammar, preparation (of a tiny corpus as published, of the real one), terms."""
+"""egs/barista_orders: its preparation, of a tiny corpus as published and of the real corpus; terms."""
 
 import json
 import re
@@ -65,27 +65,6 @@ def with_transcripts(folder, *changes):
         lines[number - 1] = line
     (folder / "transcripts.tsv").write_text("\n".join(lines) + "\n")
     return folder
-
-
-# ---- grammar
-
-
-def test_all_sentences_of_an_order(local):
-    found = local.grammar.sentences(local.grammar.order(ORDERS[2][1]))
-    assert len(found) == len(set(found)) == 9 * 3 * 2
-    assert found[:3] == [
-        "brew an iced mocha with cream and sugar", "brew an iced mocha with sugar and cream",
-        "can i get an iced mocha with cream and sugar",
-    ]  # fmt: skip
-    assert found[-1] == "may i have iced mocha with sugar and cream"
-    slots = ("size", "roast", "numberOfShots", "coffeeDrink", "milkAmount", "sugarAmount")
-    full = dict(zip(slots, "srndmu", strict=True))
-    assert len(local.grammar.sentences(local.grammar.order(full))) == 324
-    for text, slots in ORDERS:
-        assert local.grammar.nearest(local.grammar.order(slots), text) == text
-    coffee = {"drink": "coffee", "roast": "dark roast"}  # as a base recognises it: the article isn't lost
-    assert local.grammar.nearest(coffee, "bruea jg rost coppy") == "brew a dark roast coffee"
-    assert local.grammar.nearest(coffee, "i want dark roast coffee") == "i want dark roast coffee"
 
 
 # ---- the tiny corpus, without transcripts: the base listens

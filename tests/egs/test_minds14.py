@@ -1,4 +1,4 @@
-"""egs/minds14: its preparation, from the hub's parquet files, and its terms."""
+"""egs/minds14: its preparation, from the hub's parquet files."""
 
 import io
 
@@ -10,7 +10,7 @@ from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
 
 RECIPE = "minds14"
-MODULES = ("prepare", "terms")
+MODULES = ("prepare",)
 
 
 @pytest.fixture
@@ -46,11 +46,3 @@ def test_the_hub_s_countries_become_sets_with_accents_and_intents(local, hub, tm
     assert {call.labels["accent"] for call in every} == {"en-AU", "en-GB", "en-US"}
     assert {call.labels["intent"] for call in every} == {"balance", "business_loan"}
     assert all(call.id.startswith(call.labels["accent"]) for call in every)
-
-
-def test_terms_are_of_the_list_and_the_references(local, tmp_path, shared_data):
-    corpus = shared_data / "minds14"
-    local.terms.main(corpus / "test", tmp_path / "terms", corpus / "train")
-    lines = [line.split("\t") for line in (tmp_path / "terms").read_text().splitlines()]
-    intents = {intent for _, intent, *_ in lines}
-    assert intents == set(local.prepare.INTENTS) and ["joint account", "joint_account"] in lines

@@ -1,17 +1,11 @@
-"""egs/speaker_adaptation: its preparation, and one person after the other."""
-
-import json
+"""egs/speaker_adaptation: every stage, a grid of options, and names of speakers that a shell would run."""
 
 import corpus_files
-import pytest
 
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.errors import UserError
-from tests.test_train import NO_DROPOUT, record
 
 RECIPE = "speaker_adaptation"
-MODULES = ("prepare", "one_by_one")
 
 
 def kaldi(folder, counts):
@@ -21,23 +15,6 @@ def kaldi(folder, counts):
     utterances = [Utterance(id, id[:3], id, source, text="some words", labels={"room": "a"}) for id in ids]
     write_data_directory(folder / "data", utterances)
     return folder / "data"
-
-
-def test_each_person_is_trained_and_tested_on_other_utterances(
-    local, tmp_path, tiny_model, processor, capsys
-):
-    tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
-    record(tmp_path / "data", 14)  # two speakers
-    arguments = (tmp_path / "data", tmp_path / "exp", "5", str(tmp_path / "base"))
-    local.one_by_one.main(*arguments)
-    people = [json.loads(file.read_text()) for file in sorted((tmp_path / "exp/one_by_one/k5").iterdir())]
-    assert len(people) == 2 and all(person["test_words"] > 0 for person in people)
-    assert capsys.readouterr().out.count(", 5 utterances\n") == 2
-    local.one_by_one.main(*arguments)  # what is finished is not trained again
-    assert ", 5 utterances" not in capsys.readouterr().out
-    with pytest.raises(UserError, match="has 7 utterances: with --k 7 none is left"):
-        local.one_by_one.main(tmp_path / "data", tmp_path / "exp", "7", str(tmp_path / "base"))
 
 
 def test_speakers_and_a_grid_of_their_options(tmp_path, random_base, run_recipe):

@@ -10,7 +10,6 @@ from corpus_files import noise
 from ia3_speech.data.kaldi import read_data_directory
 
 RECIPE = "TEMPLATE"
-MODULES = ("prepare",)
 ROOT = Path(__file__).parents[2]
 
 
@@ -79,14 +78,14 @@ def test_a_study_of_an_adapter(tmp_path, random_base, run_recipe):
     options = {
         "corpus": split_corpus(tmp_path / "notes", corpus), "base": random_base, "work-dir": work,
         "out-of-domain": work / "data/notes/test", "train-opts": "--epochs 1", "stop-stage": 6, "seeds": 2,
-        "average": "true", "trade-off": "0.5", "variants": "replay-weight=1", "curve": "0.02",
+        "average": "true", "trade-off": "0.5", "variants": "clip=2", "curve": "0.02", "replay": "none",
     }  # fmt: skip
     done = run_recipe("TEMPLATE", *(str(w) for name, value in options.items() for w in (f"--{name}", value)))
     assert done.returncode == 0, done.stdout + done.stderr
     exp = work / "exp/notes"
     tested = {str(file.parent.relative_to(exp)) for file in exp.rglob("score.json")}
     on_both = ["base", "ia3_plus_seed1", "ia3_plus_seed2", "ia3_plus_average", "ia3_plus_average/scale_0.5",
-               "ia3_plus_replay-weight1_seed1", "ia3_plus_replay-weight1_seed2"]  # fmt: skip
+               "ia3_plus_clip2_seed1", "ia3_plus_clip2_seed2"]  # fmt: skip
     assert tested == {
         *(f"{system}/decode_greedy_{name}" for system in on_both for name in ("test", "out_of_domain")),
         *(f"curve/minutes_0.02_seed{seed}/decode_greedy_test" for seed in (1, 2)),

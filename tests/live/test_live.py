@@ -55,9 +55,7 @@ def test_a_line_for_each_sentence(run_command, tiny_folder):
     ("stdin", "flags", "message"),
     [
         (b"recordings/a.wav\n", [], "stdin: not a WAV stream"),
-        (b"", ["--raw=5"], "--raw is 5 Hz"),
         (b"", ["--mic", "--raw", "16000"], "--mic and stdin"),
-        (wav(two_sentences()), ["--format", "srt"], "--format srt: "),
     ],
 )
 def test_faults_of_options_are_one_line_before_a_base_is_loaded(run_command, stdin, flags, message):

@@ -31,12 +31,3 @@ def test_words_are_no_shell_commands(study, tmp_path):
     assert "\n2\n" in (study.exp / "log/x.2.log").read_text()
     with pytest.raises(UserError, match="failed"):
         study.job("score", "y.log", ["false"])
-
-
-def test_what_can_not_be_meant_is_refused(study):
-    import stages
-
-    for options, parameter in (({"seeds": 0}, "seeds"), ({"stage": 3, "stop_stage": 2}, "stop_stage")):
-        with pytest.raises(UserError, match=f"`{parameter}` must be"):
-            stages.Study(__file__, "other", stages.StudyOptions(work_dir=study.work, **options))
-    assert not (study.work / "exp/other").exists()

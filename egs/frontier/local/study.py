@@ -75,10 +75,10 @@ def main(options: Options) -> None:
     """Measure what each method gains on four kinds of speech, and costs on other speech."""
     if unknown := sorted({*options.systems.split()} - {*SYSTEMS}):
         raise UserError(f"`systems`: no system {unknown[0]} (there are {' '.join(SYSTEMS)})")
-    study = Study(__file__, "four_kinds", options)
     kinds = [kind for kind in KINDS if getattr(options, f"{kind}_corpus")]
     if not kinds:
         raise UserError(f"no corpus is given ({', '.join(f'`{kind}_corpus`' for kind in KINDS)})")
+    study = Study(__file__, "four_kinds", options)
     if study.runs(1):
         prepare(study, kinds)
     if study.runs(2):
