@@ -12,10 +12,11 @@ done
 decode_both() { # SYSTEM OPTION…
   for set in "$data/test_adults" "$published/out_of_domain"; do
     out=$exp/$1/decode_greedy_${set##*/}
-    baseline=() training=()
-    [ "$1" = base ] || { baseline=(--baseline "$exp/base/decode_greedy_${set##*/}"); training=(--training "$data/train"); }
+    options=(--corpus whisper_methods --system "${1%_seed1}")
+    [ "$1" = base ] ||
+      options+=(--system-seed 1 --baseline "$exp/base/decode_greedy_${set##*/}" --training "$data/train")
     ia3-speech decode --base "$base" --search greedy --precision auto "${@:2}" "$set" "$out"
-    ia3-speech score "$set" "$out" "${baseline[@]}" "${training[@]}" >/dev/null
+    ia3-speech score "$set" "$out" "${options[@]}" >/dev/null
   done
 }
 decode_both base
