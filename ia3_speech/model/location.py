@@ -7,7 +7,15 @@ from ia3_speech.inputs import own_files
 MINI = Path(__file__).parents[1] / "mini"
 BASE_CURVE = "learning_curve.json"  # in a base's folder: gains of adaptation by number of utterances
 # Files of a base's folder that do not change its logits
-NOT_LOGITS = ("lm.*", "*.md", "confidence.json", "gate.safetensors", "guard.json", BASE_CURVE)
+NOT_LOGITS = (
+    "lm.*",
+    "*.md",
+    "confidence.json",
+    "gate.safetensors",
+    "guard.json",
+    "people.safetensors",
+    BASE_CURVE,
+)
 
 
 def base_folder(base: str) -> Path | None:
