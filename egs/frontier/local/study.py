@@ -220,7 +220,9 @@ def write(study: Study, kinds: list[str]) -> None:
         heads = [word for name in SETS for word in (f"{name} WER %", "change %")]
         texts.append(markdown_table([kind, *first[1:], *heads], lines))
     means = {name: [mean_change(scores, kinds, name, s) for s in SETS] for name in trained}
-    lines = [[*rows[name], *(c and Rate(c, signed=True) for c in means[name])] for name in trained]
+    lines = [
+        [*rows[name], *(None if c is None else Rate(c, signed=True) for c in means[name])] for name in trained
+    ]
     head = [f"mean of {len(kinds)}", *first[1:], *(f"change on {name} %" for name in SETS)]
     table = Table("frontier", "Gain and forgetting", head, lines)
     write_figures(study.exp / "figures", [Figure("frontier", chart(trained, means).svg_file, table)])
