@@ -258,7 +258,8 @@ def chart(trained: dict[str, tuple[str, float, int]], means: dict[str, list[floa
     for name, (place, weight, _) in trained.items():
         test, other, _ = means[name]
         first = place not in lines
-        point = Point(other, -test, f"{place}, replay {weight:g}", text=place if first else f"{weight:g}")
+        text = place if first else "" if place.endswith("guard") else f"{weight:g}"  # they coincide
+        point = Point(other, -test, f"{place}, replay {weight:g}", text=text)
         lines.setdefault(place, []).append(point)
     x = rate_axis("more word errors on other speech, %", [m[1] for m in means.values()], floor=0.0)
     y = rate_axis("fewer word errors on test, %", [-m[0] for m in means.values()])
