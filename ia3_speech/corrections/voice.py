@@ -394,8 +394,8 @@ def register_learnt(
     record.write_record(adapter, metadata)
     names = {*registry.registered_names(), name}
     if missed:
-        lines = [*files.get(record.STORED_HOTWORDS, b"").decode("utf-8").splitlines(), *missed]
-        lines = dict.fromkeys(lines)
+        stored = files.get(record.STORED_HOTWORDS, b"").decode("utf-8").splitlines()
+        lines = dict.fromkeys([*stored, *missed])
         files[record.STORED_HOTWORDS] = "".join(f"{line}\n" for line in lines).encode()
         files.setdefault(record.STORED_LM_WEIGHTS, b"{}\n")
     registry.register(adapter, name, keep=True, search_files=files)

@@ -1,4 +1,4 @@
-"""A gated IA³ vector, as a method of your own: each vector acts as far as the audio resembles its speech.
+"""Gated IA³ vectors, as a user's method: each vector acts as far as the audio resembles its speech.
 
     ia3-speech train --method gated.py:gated --learning-rate 2e-2 …
 
@@ -31,7 +31,7 @@ def gated(model: nn.Module, config: dict) -> dict[str, nn.Parameter]:
         valid = hidden.new_ones(hidden.shape[:2])
         if mask is not None:
             last = mask[:, 0, -1]
-            valid = (last if last.dtype.is_floating_point is False else last > -1).to(hidden)
+            valid = (last > -1 if last.is_floating_point() else last).to(hidden)
         mean = (hidden * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)
         gates[:] = [sigmoid(first.gate(mean))[:, None]]
 

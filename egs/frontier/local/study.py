@@ -39,6 +39,7 @@ KINDS = {
     "notes": ("medical_dictation", "medical_notes", "test"),
 }
 SYSTEMS = ("ia3_plus", "gated", "lora_r4", "lora_r16", "road", "shira", "full")
+GATED = f"{HERE}/local/gated.py:gated"
 SETS = ("test", "other", "dev")  # dev is for IA³ alone, whose weight of replay it chooses
 WEIGHTS = (0.0, 0.6)  # of replay
 WEIGHTS_OF_IA3 = (0.0, 0.3, 0.6, 1.5)
@@ -111,17 +112,13 @@ def variants(study: Study, kind: str, system: str, weight: float) -> list[tuple[
     """What a training is decoded as: (name, its place in the figure, options of decode)."""
     name = name_of(system, weight)
     adapter = study.exp / kind / name / "adapter"
-    user = ["--method", gated_method()] if system == "gated" else []
+    user = ["--method", GATED] if system == "gated" else []
     plain = (name, system, ["--adapter", adapter, *user])
     if system != "ia3_plus":
         return [plain]
     guarded = (f"{name}_guard", f"{system}, guard", ["--adapter", adapter, "--guard", "on"])
     scaled = (f"{name}_scale{SCALE:g}", f"{system}, scale {SCALE:g}", ["--adapter", f"{adapter}:{SCALE:g}"])
     return [plain, guarded] + [scaled] * (weight == 0)
-
-
-def gated_method() -> str:
-    return f"{HERE}/local/gated.py:gated"
 
 
 # ---- stages
@@ -163,16 +160,11 @@ def take_minutes(source: Path, out: Path, minutes: float) -> None:
 
 def train(study: Study, kind: str, system: str, weight: float) -> None:
     """Train a system on a kind of speech into EXP/KIND/SYSTEM_replayW."""
-    config = HERE / f"conf/{system}.yaml"
+    config, epochs = HERE / f"conf/{system}.yaml", 1 if study.small else study.options.epochs
     words = python("train", "--base", located(study.options.base), "--seed", 1, "--patience", 99)
-    words += ["--batch-seconds", BATCH_SECONDS]
-    words += [
-        "--config",
-        config if config.is_file() else system,
-        "--epochs",
-        1 if study.small else study.options.epochs,
-    ]
-    words += ["--method", gated_method()] if system == "gated" else []
+    words += ["--config", config if config.is_file() else system]
+    words += ["--batch-seconds", BATCH_SECONDS, "--epochs", epochs]
+    words += ["--method", GATED] if system == "gated" else []
     words += ["--replay", "shipped", "--replay-weight", weight] if weight else []
     data, name = study.data / kind, name_of(system, weight)
     words += ["--train", data / "train", "--dev", data / "dev", "--out", study.exp / kind / name]

@@ -88,9 +88,9 @@ def recognise(options: Options, people: list[str], fold: str) -> list[dict]:
             {"id": u.id, "speaker": u.speaker, "words": text_errors(u.text, "").words, "errors": {}}
             for u in chosen
         ]
-        own = [parse_adapter(utterance.speaker).terms for utterance in chosen]
+        terms = [parse_adapter(utterance.speaker).terms for utterance in chosen]
         recognitions = {"base": session.recognizer().recognize(waves)}
-        recognitions["own"] = session.recognizer(parse_adapter(people[0])).recognize(waves, rows=own)
+        recognitions["own"] = session.recognizer(parse_adapter(people[0])).recognize(waves, rows=terms)
         recognitions["auto"] = session.recognizer(parse_adapter(among(people))).recognize(waves)
         for number, half in enumerate((people[1::2], people[::2])):  # of the others
             rows = [row for row, u in enumerate(chosen) if people.index(u.speaker) % 2 == number]
