@@ -68,8 +68,8 @@ class Result(NamedTuple):
     err: str
 
 
-@pytest.fixture
-def run_command(monkeypatch) -> Callable[..., Result]:
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., Result]:
     """A function that calls a command in this process, as `ia3-speech COMMAND …` would start it.
 
     `run_command("decode", "--base", base, data, out)` runs `commands/decode.py`; a Path runs that script.
@@ -81,7 +81,7 @@ def run_command(monkeypatch) -> Callable[..., Result]:
         stdin = stdin.encode() if isinstance(stdin, str) else stdin
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         code = 0
-        with monkeypatch.context() as patch, warnings.catch_warnings(), own_logging():
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), own_logging():
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
             patch.setattr(sys, "argv", [f"ia3-speech {module}", *map(str, words)])
             with redirect_stdout(out), redirect_stderr(err):
@@ -185,17 +185,30 @@ def tiny_base(tiny_model, processor):
 
 
 @pytest.fixture(scope="session")
-def random_base(tiny_model, processor, tmp_path_factory) -> Path:
-    """A small random base on disk, which no test changes; for tests that work with any weights."""
+def save_base(tiny_model, processor) -> Callable[..., Path]:
+    """A function like `tiny_model` that writes a base into a folder, the first argument.
+
+    `sharpness` multiplies the logits: sharp posteriors, as of a trained base, make beam search ten times as
+    fast. `delimiter` is added to the logit of the word delimiter.
+    """
     import torch
 
-    folder = tmp_path_factory.mktemp("random_base")
-    model = tiny_model()
-    with torch.no_grad():  # peaked posteriors, as of a trained base: beam search is ten times as fast
-        model.lm_head.weight.mul_(50)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    def save(folder: Path, *kind: str, sharpness: float = 1.0, delimiter: float = 0.0, **options) -> Path:
+        model = tiny_model(*kind, **options)
+        with torch.no_grad():
+            model.lm_head.weight.mul_(sharpness)
+            model.lm_head.bias[1] += delimiter
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def random_base(save_base, tmp_path_factory) -> Path:
+    """A small random base on disk, which no test changes; for tests that work with any weights."""
+    return save_base(tmp_path_factory.mktemp("random_base"), sharpness=50)
 
 
 @pytest.fixture
@@ -207,20 +220,11 @@ def tiny_folder(random_base, tmp_path_factory) -> Path:
 @pytest.fixture
 def speaker42(tiny_folder) -> Path:
     """The folder of an adapter for `tiny_folder` that changes its texts, registered as speaker42."""
-    import torch
+    from tiny_models import random_adapter
 
-    from ia3_speech import IA3Config, attach, load_base, save_adapter
     from ia3_speech.adapters import registry
-    from ia3_speech.model.attach import trainable
 
-    base = load_base(tiny_folder)
-    attach(base.model, IA3Config())
-    generator = torch.Generator().manual_seed(42)
-    with torch.no_grad():
-        for _, vector in trainable(base.model):
-            vector.copy_(40 * torch.rand(vector.shape, generator=generator) - 20)
-    save_adapter(base.model, tiny_folder.parent / "adapter", base=base)
-    return registry.register(tiny_folder.parent / "adapter", "speaker42")
+    return registry.register(random_adapter(tiny_folder, tiny_folder.parent / "adapter", 42), "speaker42")
 
 
 @pytest.fixture

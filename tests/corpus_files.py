@@ -1,5 +1,6 @@
 """Small corpora for tests: audio files of noise, and the content of a data directory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,19 @@ def noise(path: Path, seconds: float = 1.5) -> Path:
     options = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".ogg" else {}
     soundfile.write(path, wave.astype(np.float32), 16000, **options)
     return path
+
+
+def sound_directory(folder: Path, waves: Mapping[str, np.ndarray], texts: dict[str, str] | str = "a") -> Path:
+    """A data directory of these waves, which lie beside it as ID.wav, 16 kHz, and of texts by id; a speaker's
+    name is the part of the id before the first dash."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    utterances = []
+    for id, wave in waves.items():
+        soundfile.write(file := folder.parent / f"{id}.wav", wave, 16_000)
+        text = texts if isinstance(texts, str) else texts[id]
+        utterances.append(Utterance(id, id.partition("-")[0], id, str(file), text=text))
+    write_data_directory(folder, utterances)
+    return folder
 
 
 def content(folder: Path) -> dict[str, list[str]]:

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import yaml
+from corpus_files import sound_directory
 
-from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.lm.arpa import read_arpa
 from ia3_speech.search import SearchOptions, make_search
 from ia3_speech.session import load
@@ -22,14 +19,9 @@ TEXT = "the patient has a fever\nthe patient has no cough\na fever of three days
 
 def noises(folder: Path, texts: list[str]) -> Path:
     """A data directory of noises, folder/s-0.wav …, with texts."""
-    utterances = []
-    for n, text in enumerate(texts):
-        wave = np.random.default_rng(n).normal(0, 0.1, SAMPLE_RATE // 2).astype(np.float32)
-        source = folder / f"s-{n}.wav"
-        soundfile.write(source, wave, SAMPLE_RATE)
-        utterances.append(Utterance(f"s-{n}", "s", f"s-{n}", str(source), text=text))
-    write_data_directory(folder / "data", utterances)
-    return folder / "data"
+    texts = {f"s-{n}": text for n, text in enumerate(texts)}
+    waves = {id: np.random.default_rng(n).normal(0, 0.1, 8_000) for n, id in enumerate(texts)}
+    return sound_directory(folder / "data", waves, texts)
 
 
 @pytest.fixture

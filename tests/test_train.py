@@ -57,11 +57,9 @@ def record(folder: Path, count: int, seed: int = 0, text: str | None = None, sho
 
 
 @pytest.fixture
-def place(tmp_path, tiny_model, processor) -> Path:
+def place(tmp_path, save_base) -> Path:
     """A folder with a small base and data to train on."""
-    model = tiny_model(hidden_dropout=0.1, mask_time_prob=0.1, mask_time_length=2)
-    model.save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
+    save_base(tmp_path / "base", hidden_dropout=0.1, mask_time_prob=0.1, mask_time_length=2)
     record(tmp_path / "train", 24)
     record(tmp_path / "dev", 6, seed=1)
     return tmp_path

@@ -7,6 +7,7 @@ What transformers starts at zero or one is random here (biases, norms, running s
 small is large: a published model has such numbers, and a leak or a lost bias must show in the logits.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,17 @@ def attach_random(
         with torch.no_grad():
             model.get_submodule(head_of(model)).weight.mul_(1.5)
     return model
+
+
+def random_adapter(
+    base: Any, folder: Path, seed: int, *placements: str, low: float = -20, high: float = 20, **record: Any
+) -> Path:
+    """Write a random adapter of a base, which changes texts; `record`: labels, training. Its folder."""
+    from ia3_speech import load_base, save_adapter
+
+    loaded = load_base(base)
+    attach_random(loaded.model, *placements or ("key", "value", "ffn"), seed=seed, low=low, high=high)
+    return save_adapter(loaded.model, folder, base=loaded, **record)
 
 
 def noise_waves(*seconds: float) -> list[np.ndarray]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,14 +19,13 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.model import ia3
 
 NOISE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
-WAVE = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)
 KEY = ia3.TargetModule("wav2vec2.encoder.layers.1.attention.k_proj", "out", "key", 1)
 
 WEIGHTS = st.floats(-3, 3)
 VECTORS = st.lists(st.floats(-20, 20, width=32), min_size=5, max_size=5).map(
     lambda values: torch.tensor(values, dtype=torch.float32)
 )
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @torch.no_grad()
@@ -153,7 +151,6 @@ def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
         registry.register(tmp_path / "made" / name, name)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    soundfile.write("a.wav", WAVE, 16_000)
     return tiny_folder
 
 

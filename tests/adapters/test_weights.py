@@ -9,10 +9,7 @@ import torch
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters.record import read_record, read_summary
-from ia3_speech.adapters.weights import (
-    placement_of,
-    read_weights,
-)
+from ia3_speech.adapters.weights import placement_of, read_weights
 from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import ARCHITECTURES
 

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from ia3_speech.confidence.fitting import fit_scaling
-from ia3_speech.confidence.reliability import (
-    area_under_roc,
-    match_confidences,
-    measure,
-)
+from ia3_speech.confidence.reliability import area_under_roc, match_confidences, measure
 from ia3_speech.decoding.word_times import Scaling, probability
 from ia3_speech.scoring.alignment import align
 

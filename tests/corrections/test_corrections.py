@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-import torch
+from tiny_models import random_adapter
 
-from ia3_speech import IA3Config, attach, load_base, save_adapter
+from ia3_speech import load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record, write_record
 from ia3_speech.commands import corrections as corrections
@@ -19,32 +19,23 @@ from ia3_speech.corrections.suggest import choose_sentences, expected_errors, fu
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.errors import UserError
-from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.starts import training_utterances
 from tests.test_train import NO_DROPOUT, record
 
+# Options of a base that writes too many words, which learning makes fewer.
+WORDY = NO_DROPOUT | {"layerdrop": 0.0, "mask_time_prob": 0.0, "sharpness": 50, "delimiter": 1}
+
 
 @pytest.fixture
-def place(tmp_path, tiny_model, processor) -> Path:
+def place(tmp_path, save_base) -> Path:
     """A folder with new recordings, and data/train, which an adapter of the speaker 042, which is registered
     as anna, was trained on. Its random base writes too many words, which learning makes fewer."""
-    model = tiny_model(seed=2, mask_time_prob=0.0, **(NO_DROPOUT | {"layerdrop": 0.0}))
-    generator = torch.Generator().manual_seed(42)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(50)
-        model.lm_head.bias[1] += 1
-    model.save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
+    save_base(tmp_path / "base", seed=2, **WORDY)
     record(tmp_path / "data/train", 6)
     record(tmp_path / "new", 4, seed=1)
-    base = load_base(tmp_path / "base")
-    attach(base.model, IA3Config())
-    with torch.no_grad():
-        for _, vector in trainable(base.model):
-            vector.copy_(40 * torch.rand(vector.shape, generator=generator) - 20)
     more = {"labels": {"speaker": "042"}, "training": {"data": "data/train"}}
-    save_adapter(base.model, tmp_path / "exp/anna/adapter", base=base, **more)
+    random_adapter(tmp_path / "base", tmp_path / "exp/anna/adapter", 42, **more)
     registry.register(tmp_path / "exp/anna", "anna")
     return tmp_path
 

@@ -5,26 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from test_corrections import place  # noqa: F401
+from test_corrections import WORDY, place  # noqa: F401
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record, write_record
 from ia3_speech.commands import voices
 from ia3_speech.corrections import voice
 from ia3_speech.errors import UserError
-from tests.test_train import NO_DROPOUT
 
 
 @pytest.fixture
-def new_base(place, tiny_model, processor, run_command, monkeypatch) -> Path:  # noqa: F811
+def new_base(place, save_base, run_command, monkeypatch) -> Path:  # noqa: F811
     """Another base that writes too many words, and a voice, anna, with seven recordings."""
-    model = tiny_model(seed=3, mask_time_prob=0.0, **(NO_DROPOUT | {"layerdrop": 0.0}))
-    with torch.no_grad():
-        model.lm_head.weight.mul_(50)
-        model.lm_head.bias[1] += 1
-    model.save_pretrained(place / "new_base")
-    processor.save_pretrained(place / "new_base")
+    save_base(place / "new_base", seed=3, **WORDY)
     for number in range(4):
         run_command("corrections", "add", "anna", place / f"audio/new/{number}.wav", "no")
     for number in range(3, 6):

@@ -329,8 +329,7 @@ def many(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("by", "fraction", "taken"),
-    [("speaker", 0.15, 9), ("consultation", 0.3, 18), ("text", 0.34, 20)],
+    ("by", "fraction", "taken"), [("speaker", 0.15, 9), ("consultation", 0.3, 18), ("text", 0.34, 20)]
 )
 def test_split(many, tmp_path, capsys, by, fraction, taken):
     words = ("split", many, tmp_path / "a", tmp_path / "b", "--by", by, "--fraction", fraction)
@@ -402,7 +401,7 @@ def attempt(function, *words, **flags):
         return None
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(directories())
 def test_a_damaged_directory_is_refused_or_put_right(tables):
     with tempfile.TemporaryDirectory() as name:

@@ -73,7 +73,7 @@ def test_silence_is_left_out_and_cuts_are_in_pauses():
     assert cut_speech(silence, 5.0, "energy") == cut_at_pauses(silence, 5.0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.05, 4.0), min_size=1, max_size=12), st.floats(2.0, 8.0))
 def test_pieces_are_in_order_and_hold_all_speech(seconds, maximum):
     wave = bursts(*seconds)

@@ -65,7 +65,7 @@ def test_a_word_keeps_the_confidence_and_the_frames_that_a_search_gives_it():
     ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @example("a x a", 16, 0)  # a word that cannot be written, where its neighbours are two frames apart
 @given(st.text("ab' x", max_size=24), st.integers(1, 60), st.integers(0, 99))
 def test_any_text_gets_its_words_in_order_within_the_piece(text, frames, seed):
@@ -125,7 +125,7 @@ def timed_words(draw) -> list[Word]:
     return words
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60)
 @given(timed_words())
 def test_segments_keep_all_words_and_end_at_pauses(words):
     segments = list(make_segments(iter(words)))

@@ -179,7 +179,7 @@ def test_sentences_are_written_and_read_as_they_were_spoken(spoken, written):
     assert canonical(read_aloud(written)) == canonical(spoken) or "," in spoken
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(SOUP, PAUSES)
 def test_anything_reads_as_it_was_spoken(words, pauses):
     written = written_text(timed(words, pauses), DICTATION)
@@ -187,9 +187,9 @@ def test_anything_reads_as_it_was_spoken(words, pauses):
 
 
 def test_numbers_in_standard_wording_are_right():
-    """1,500 numbers up to 999,999,999, with and without "and", with and without decimals."""
+    """500 numbers up to 999,999,999, with and without "and", with and without decimals."""
     rng = random.Random(1)
-    for _ in range(1500):
+    for _ in range(500):
         value = int(10 ** rng.uniform(0, 9))
         decimals = rng.choice(
             ["", "", f"{rng.randint(0, 99):02d}{rng.randint(1, 9)}", str(rng.randint(1, 9))]
@@ -242,7 +242,7 @@ def test_pauses_and_segments(spoken, segments):
     assert all((s.start, s.end) == (s.words[0].start, s.words[-1].end) for s in result)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 @given(SOUP, PAUSES, st.data())
 def test_pieces_and_segments_joined_are_the_whole_text(words, pauses, data):
     words = timed(words, pauses)

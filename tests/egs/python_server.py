@@ -20,7 +20,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CLIENT = """#!{python} -IS
@@ -67,6 +67,8 @@ def serve(address: str) -> None:
                  "ia3_speech.training.run", "ia3_speech.decoding.decode_directory", "docstring_parser",
                  "transformers.trainer"):  # fmt: skip
         importlib.import_module(name)
+    with suppress(ImportError):  # of the group demo; it reads ICD-10-CM for two seconds
+        importlib.import_module("simple_icd_10_cm")
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork
     listener = socket.socket(socket.AF_UNIX)

@@ -1,6 +1,7 @@
 """egs/federated_accent: the mean of vectors is that of scaled weights; bad clients are named and left out."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,23 +34,16 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-# What clients 1 and 2 send in place of their replies, and the words by which nodes 2 and 3 are named.
-# test_federated_replies.py has the other faults.
-FAULTS = [
-    ({"vector": np.full(32, np.nan, np.float32)}, "hold NaN", {"base": None}, "another base"),
-    ({"vector": np.zeros(2**20, np.float32)}, "other names", {"metrics": None}, "claims None utterances"),
-]
+def without_base(content) -> None:
+    del content["base"]
 
 
-def spoil(content, change: dict) -> None:
-    """Change a reply's content, as a client may."""
-    for key, value in change.items():
-        if value is None:
-            del content[key]
-        elif key == "vector":
-            content["arrays"][next(iter(content["arrays"]))] = flwr.Array(value)
-        else:
-            content["metrics"][key] = value
+def with_nan(content) -> None:
+    content["arrays"][next(iter(content["arrays"]))] = flwr.Array(np.full(32, np.nan, np.float32))
+
+
+def with_many_utterances(content) -> None:
+    content["metrics"]["num-examples"] = 10**9
 
 
 def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_base, monkeypatch, caplog):
@@ -60,16 +54,16 @@ def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_b
     sent = {}
     reply = experiments.LocalGrid.reply
 
-    def run(*changes: dict) -> dict[str, np.ndarray]:
-        """The server's vectors after a round, in which replies are kept, those of clients 1 and 2 changed."""
+    def run(*faults: Callable) -> dict[str, np.ndarray]:
+        """The server's vectors after a round, in which replies are kept, and those of clients 1, 2 spoilt."""
 
         def kept(grid, message):
             answer = reply(grid, message)
             client = int(answer.content["base"]["client"])
             arrays = answer.content["arrays"]
             sent[client] = {name: array.numpy() for name, array in arrays.items()}
-            if 0 < client <= len(changes):
-                spoil(answer.content, changes[client - 1])
+            if 0 < client <= len(faults):
+                faults[client - 1](answer.content)
             return answer
 
         monkeypatch.setattr(experiments.LocalGrid, "reply", kept)
@@ -87,15 +81,12 @@ def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_b
     assert [line["round"] for line in rounds] == [0, 1] and rounds[0]["bytes"] > 4 * sum(
         map(len, mean.values())
     )
-    for first, first_words, second, second_words in FAULTS:
-        caplog.clear()
-        with caplog.at_level("WARNING", "flwr"):
-            left = run(first, second)
-        assert all(np.allclose(left[name], sent[0][name]) for name in left)
-        told = sorted(r.getMessage() for r in caplog.records if "is left out" in r.getMessage())
-        assert len(told) == 2 and "node 2" in told[0] and first_words in told[0]
-        assert "node 3" in told[1] and second_words in told[1]
-    claimed = run({"num-examples": 10**9})
+    with caplog.at_level("WARNING", "flwr"):
+        left = run(with_nan, without_base)
+    assert all(np.allclose(left[name], sent[0][name]) for name in left)
+    told = sorted(r.getMessage() for r in caplog.records if "is left out" in r.getMessage())
+    assert len(told) == 2 and "node 2" in told[0] and "node 3" in told[1] and "another base" in told[1]
+    claimed = run(with_many_utterances)
     for name, vector in claimed.items():
         assert np.allclose(vector, (sent[0][name] + 2 * sent[1][name] + sent[2][name]) / 4, atol=1e-6)
 

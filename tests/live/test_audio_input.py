@@ -10,14 +10,7 @@ import soundfile
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.errors import AudioError
-from ia3_speech.live.audio import (
-    WIDTHS,
-    Converter,
-    Microphone,
-    raw_format,
-    read_wav_header,
-    stream_samples,
-)
+from ia3_speech.live.audio import WIDTHS, Converter, Microphone, raw_format, read_wav_header, stream_samples
 
 
 def noise(seconds: float = 0.5, channels: int = 1, rate: int = SAMPLE_RATE) -> np.ndarray:

@@ -43,7 +43,7 @@ def final_events(pieces: list[str], *, partials: bool = False) -> list[StreamEve
     return [*events, *dictation.flush()]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 @given(PIECES)
 def test_final_texts_join_to_the_text_of_the_whole(pieces):
     events = final_events(pieces)

@@ -131,16 +131,12 @@ def test_the_fingerprint_of_an_old_checkpoint(tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
-def test_the_fingerprint_is_that_of_the_weights_before_a_cast(
-    tiny_model, tiny_folder, processor, tmp_path, dtype
-):
+def test_the_fingerprint_is_that_of_the_weights_before_a_cast(save_base, tiny_folder, tmp_path, dtype):
     base, exact = load_base(tiny_folder, dtype=dtype, device="cpu"), load_base(tiny_folder, device="cpu")
     assert base.dtype == dtype and base.fingerprint == fingerprint(base.model) == exact.fingerprint
     if dtype != "int8":
         assert fingerprint(exact.model.to(getattr(torch, dtype))) == base.fingerprint
-    tiny_model(seed=5).save_pretrained(tmp_path / "other")
-    processor.save_pretrained(tmp_path / "other")
-    other = load_base(tmp_path / "other", dtype=dtype, device="cpu")
+    other = load_base(save_base(tmp_path / "other", seed=5), dtype=dtype, device="cpu")
     save_adapter(attach(base.model, check=False), tmp_path / "a")
     with pytest.raises(AdapterError, match="was trained on another base"):
         load_adapter(other.model, tmp_path / "a")

@@ -24,9 +24,8 @@ CODE = re.search(r"```python\n(from transformers.*?)```", (ROOT / "README.md").r
 @pytest.mark.parametrize(
     ("kind", "stable", "norm"), [("wav2vec2", True, "layer"), ("hubert", False, "group")]
 )
-def test_the_readmes_lines(tiny_model, processor, tmp_path, monkeypatch, capsys, kind, stable, norm):
-    tiny_model(kind, stable=stable, norm=norm, mask_time_length=2).save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
+def test_the_readmes_lines(save_base, tmp_path, monkeypatch, capsys, kind, stable, norm):
+    save_base(tmp_path / "base", kind, stable=stable, norm=norm, mask_time_length=2)
     monkeypatch.chdir(tmp_path)
     (wave,) = noise_waves(0.75)
     soundfile.write("audio.wav", wave, 16_000, subtype="FLOAT")

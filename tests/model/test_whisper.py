@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
+from corpus_files import sound_directory
 from safetensors.torch import load_file
-from tiny_models import attach_random, noise_waves, random_vectors, tiny_whisper
+from tiny_models import attach_random, noise_waves, random_adapter, random_vectors, tiny_whisper
 
 from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, merge, save_adapter, unmerge
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.record import read_metadata
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
@@ -256,13 +254,10 @@ def test_an_adapter_of_another_base_is_refused(base, tmp_path, folder):
 def data(tmp_path):
     """train and dev, a few words of noise each."""
     for name, count in (("train", 6), ("dev", 2)):
-        utterances = []
-        for number, wave in enumerate(noise_waves(*[0.5 + 0.1 * n for n in range(count)])):
-            id, file = f"s{number % 2}-{number}", tmp_path / f"{name}{number}.wav"
-            soundfile.write(file, wave, 16_000)
-            text = ["NO", "GO ON", "YES"][number % 3]
-            utterances.append(Utterance(id, f"s{number % 2}", id, str(file), text=text))
-        write_data_directory(tmp_path / name, utterances)
+        waves = noise_waves(*[0.5 + 0.1 * n for n in range(count)])
+        waves = {f"s{n % 2}-{name}{n}": wave for n, wave in enumerate(waves)}
+        texts = dict(zip(waves, 2 * ["NO", "GO ON", "YES"], strict=False))
+        sound_directory(tmp_path / name, waves, texts)
     return tmp_path
 
 
@@ -297,9 +292,9 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, m
 def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data, run_command, monkeypatch):
     monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
     base = load_base(folder)
-    save_adapter(attach_random(base.model), data / "ward", base=base)
+    random_adapter(folder, data / "ward", 2)
     assert run_command("adapters", "register", data / "ward", "ward").code == 0
-    audio = ("--vad", "off", data / "dev0.wav")
+    audio = ("--vad", "off", data / "s0-dev0.wav")
     for name in (folder, "ward"):
         assert "has no gate" in run_command("transcribe", "--base", folder, "--adapter", "auto", *audio).err
         assert run_command("adapters", "gate", name, "--data", data / "train").code == 0

@@ -6,12 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.report.spectrogram import (
-    LINE_SECONDS,
-    PlottedWord,
-    draw_spectrogram,
-    mel_image,
-)
+from ia3_speech.report.spectrogram import LINE_SECONDS, PlottedWord, draw_spectrogram, mel_image
 from ia3_speech.scoring.ctm import ctm_line
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_routing import KINDS, add_adapter, data_of, sound, tiny_folder, two  # noqa: F401
 
 from ia3_speech import load
 from ia3_speech.adapters import registry
@@ -28,6 +27,7 @@ from ia3_speech.routing.guard import (
     write_rule,
 )
 from ia3_speech.session import Session
+from tests.routing.conftest import KINDS, add_adapter, data_of, sound
 
 NEVER_SURE = (-900.0, 900.0)
 EVERY = {"gate": 1.0, "confidence": 0.0, "log_confidence": 0.0}
@@ -41,7 +41,7 @@ def rule(constant: float = 0.0, limits: tuple[float, float] = NEVER_SURE, **weig
 
 
 @pytest.fixture
-def guarded(two) -> Path:  # noqa: F811
+def guarded(two) -> Path:
     """A base with a gate and a rule, and the registered adapters `low` and `high`; the gate is never sure."""
     session = Session(load(two).recognizer.base)
     for folder in (two, *(registry.adapters_dir() / name for name in ("low", "high"))):
@@ -164,31 +164,31 @@ def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded):
         load(guarded, adapter="low", guard=True)
 
 
-FAULTS = {
-    "no JSON": lambda record: "{",
-    "no object": lambda record: [],
-    "text": lambda record: record | {"weights": ["1"] * len(record["weights"])},
-    "not finite": lambda record: record | {"weights": [float("nan")] * len(record["weights"])},
-    "huge": lambda record: record | {"weights": [1e300] * len(record["weights"])},
-    "too few": lambda record: record | {"weights": record["weights"][1:]},
-    "other inputs": lambda record: record | {"inputs": ["gate"]},
-    "other base": lambda record: record | {"fingerprint": record["fingerprint"] | {"sha256": "0" * 64}},
-    "no fingerprint": lambda record: record | {"fingerprint": 3},
-    "deviation": lambda record: record | {"deviations": [-1.0] * len(record["weights"])},
-    "schema": lambda record: record | {"schema": 2},
-}
+FAULTS = [
+    lambda record: "{",
+    lambda record: [],
+    lambda record: record | {"weights": ["1"] * len(record["weights"])},
+    lambda record: record | {"weights": [float("nan")] * len(record["weights"])},
+    lambda record: record | {"weights": [1e300] * len(record["weights"])},
+    lambda record: record | {"weights": record["weights"][1:]},
+    lambda record: record | {"inputs": ["gate"]},
+    lambda record: record | {"fingerprint": record["fingerprint"] | {"sha256": "0" * 64}},
+    lambda record: record | {"fingerprint": 3},
+    lambda record: record | {"deviations": [-1.0] * len(record["weights"])},
+    lambda record: record | {"schema": 2},
+]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_damaged_rule_is_refused(guarded, fault):
+def test_a_damaged_rule_is_refused(guarded):
     file = registry.adapters_dir() / "low" / GUARD
-    record = FAULTS[fault](json.loads((guarded / GUARD).read_text()))
-    file.write_text(record if isinstance(record, str) else json.dumps(record))
-    with pytest.raises(UserError, match=r"low/guard\.json: .*delete it: the base's rule takes its place"):
-        load(guarded, adapter="low")
-    assert load(guarded, adapter="low", guard=False).recognizer.router is None
-    asr = load(guarded, adapter="auto", guard=True)
-    assert [term.name for term in asr.recognizer.spec.terms] == ["high"]
+    for fault in FAULTS:
+        record = fault(json.loads((guarded / GUARD).read_text()))
+        file.write_text(record if isinstance(record, str) else json.dumps(record))
+        with pytest.raises(UserError, match=r"low/guard\.json: .*delete it: the base's rule takes its place"):
+            load(guarded, adapter="low")
+        assert load(guarded, adapter="low", guard=False).recognizer.router is None
+        asr = load(guarded, adapter="auto", guard=True)
+        assert [term.name for term in asr.recognizer.spec.terms] == ["high"]
 
 
 # ---- the rule

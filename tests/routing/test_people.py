@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+from corpus_files import sound_directory
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_guard import rule
-from test_routing import add_adapter, tiny_folder  # noqa: F401
 
 from ia3_speech import load
 from ia3_speech.adapters import registry
@@ -20,51 +19,51 @@ from ia3_speech.adapters.record import GATE, PEOPLE, read_record, write_record
 from ia3_speech.adapters.spec import choosable_adapters
 from ia3_speech.atomic import write_json
 from ia3_speech.corrections import store
-from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
 from ia3_speech.routing.guard import write_rule
 from ia3_speech.routing.people import add_background, unlike_the_others
+from tests.routing.conftest import add_adapter, prepare_once, put_back, sound
 
 VOICES = {"anna": 0.85, "bert": 0.55, "unknown": 0.25}  # share of a quarter of a second with sound
 
 
 def say(voice: str | float, seed: int) -> np.ndarray:
     """A second of noise, interrupted as the voice does it."""
-    share = VOICES.get(voice, voice)
-    noise = np.random.default_rng(seed).normal(0, 0.3, SAMPLE_RATE)
-    return (noise * (np.arange(SAMPLE_RATE) / 4000 % 1 < share)).astype(np.float32)
+    return sound(VOICES.get(voice, voice), seed)
 
 
 def recorded(folder: Path, voices: dict[str, str | float], count: int, first: int = 0) -> Path:
     """A data directory of `count` utterances of each speaker."""
-    folder.mkdir(parents=True)
-    utterances = []
-    for speaker, voice in voices.items():
-        for number in range(count):
-            file = folder / f"{speaker}-{number:02}.wav"
-            soundfile.write(file, say(voice, 1000 * first + len(utterances)), SAMPLE_RATE)
-            utterances.append(Utterance(file.stem, speaker, file.stem, str(file), text="a"))
-    write_data_directory(folder / "data", utterances)
-    return folder / "data"
+    ids = [(f"{speaker}-{number:02}", voice) for speaker, voice in voices.items() for number in range(count)]
+    waves = {id: say(voice, 1000 * first + number) for number, (id, voice) in enumerate(ids)}
+    return sound_directory(folder / "data", waves)
+
+
+@pytest.fixture(scope="module")
+def people_prepared(save_base, run_command, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+
+    def add(base: Path) -> None:
+        many = recorded(folder / "many", {f"p{n}": 0.1 + 0.06 * n for n in range(14)}, 5, first=1)
+        for words in ((), ("--identify", "yes")):
+            assert run_command("adapters", "gate", base, "--data", many, *words).code == 0
+        for seed, name in enumerate(("anna", "bert")):
+            add_adapter(base, name, seed, labels={"speaker": name})
+            data = recorded(folder / name, {name: name}, 10, first=2 + seed)
+            done = run_command("adapters", "gate", name, "--data", data, "--identify", "yes")
+            gate = registry.adapters_dir() / name / GATE
+            assert done.out == f"{gate}: of 10 utterances, by which auto recognises the person\n", done.err
+
+    return prepare_once(folder, save_base, add)
 
 
 @pytest.fixture
-def people(tiny_folder, tmp_path, run_command, monkeypatch) -> Path:  # noqa: F811
+def people(people_prepared, monkeypatch) -> Path:
     """A base that knows how voices differ, and adapters of anna and bert, who agreed to be recognised. The
     margin is for noises, which tell less of a voice than speech."""
     monkeypatch.setattr("ia3_speech.routing.people.MARGIN", -7.0)
-    many = recorded(tmp_path / "many", {f"p{n}": 0.1 + 0.06 * n for n in range(14)}, 5, first=1)
-    for words in ((), ("--identify", "yes")):
-        assert run_command("adapters", "gate", tiny_folder, "--data", many, *words).code == 0
-    for seed, name in enumerate(("anna", "bert")):
-        add_adapter(tiny_folder, name, seed, labels={"speaker": name})
-        data = recorded(tmp_path / name, {name: name}, 10, first=2 + seed)
-        done = run_command("adapters", "gate", name, "--data", data, "--identify", "yes")
-        gate = registry.adapters_dir() / name / GATE
-        assert done.out == f"{gate}: of 10 utterances, by which auto recognises the person\n", done.err
-    return tiny_folder
+    return put_back(people_prepared)
 
 
 def chosen(base: Path, voice: str, adapter: str = "auto", **options) -> str | None:
@@ -87,7 +86,7 @@ def test_who_did_not_agree_is_never_recognised(people, tmp_path, run_command):
     carl = registry.adapters_dir() / "carl"
     write_record(carl, read_record(carl) | {"gate": {"utterances": 10, "identify": True}})  # a false claim
     assert [term.name for term in load(people, adapter="auto").recognizer.spec.terms] == ["anna", "bert"]
-    data = tmp_path / "anna/data"
+    data = recorded(tmp_path / "anna", {"anna": "anna"}, 10, first=2)
     assert run_command("adapters", "gate", "anna", "--data", data, "--identify", "no").code == 0
     assert [term.name for term in choosable_adapters()] == ["bert", "carl"]
     assert "points" not in load_file(registry.adapters_dir() / "anna" / GATE)

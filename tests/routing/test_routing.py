@@ -10,67 +10,14 @@ import soundfile
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from tiny_models import attach_random
 
-from ia3_speech import Bank, load, load_base, save_adapter
+from ia3_speech import Bank, load, load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import GATE, read_record
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.routing.gate import GaussianGate, measure_speech, read_gate, speech_statistics, write_gate
-
-KINDS = {"low": 0.95, "high": 0.05, "general": 0.4}  # share of a quarter of a second in which there is sound
-
-
-def sound(kind: str, seed: int, seconds: float = 1.0) -> np.ndarray:
-    """Noise of a kind: nearly steady, clicks, or syllables."""
-    size = round(seconds * SAMPLE_RATE)
-    noise = np.random.default_rng(seed).normal(0, 0.3, size)
-    return (noise * (np.arange(size) / 4000 % 1 < KINDS[kind])).astype(np.float32)
-
-
-def data_of(folder: Path, kind: str, first: int = 0, count: int = 24) -> Path:
-    """A data directory of a kind."""
-    folder.mkdir(parents=True, exist_ok=True)
-    utterances = []
-    for seed in range(first, first + count):
-        file = folder / f"{kind}{seed:03}.wav"
-        soundfile.write(file, sound(kind, seed), SAMPLE_RATE)
-        utterances.append(Utterance(file.stem, file.stem, file.stem, str(file), text="a"))
-    write_data_directory(folder / "data", utterances)
-    return folder / "data"
-
-
-def add_adapter(base: Path, name: str, seed: int, placements=("key", "value", "ffn"), labels=None) -> Path:
-    """A registered adapter of random numbers."""
-    loaded = load_base(base)
-    attach_random(loaded.model, *placements, seed=seed, low=-10, high=10)
-    folder = save_adapter(loaded.model, base / f"{name}_adapter", base=loaded, labels=labels)
-    return registry.register(folder, name)
-
-
-@pytest.fixture
-def tiny_folder(tiny_model, processor, tmp_path) -> Path:
-    """A small random base whose front end tells the kinds apart."""
-    folder = tmp_path / "base"
-    tiny_model(stable=True, norm="layer").save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def two(tiny_folder, tmp_path, run_command):
-    """A base with a gate, and adapters `low` and `high` with theirs."""
-    for name, seed in (("low", 1), ("high", 2)):
-        add_adapter(tiny_folder, name, seed)
-        done = run_command("adapters", "gate", name, "--data", data_of(tmp_path / name, name))
-        assert done == (0, f"{registry.adapters_dir() / name / GATE}: of 24 utterances\n", "")
-    done = run_command("adapters", "gate", tiny_folder, "--data", data_of(tmp_path / "general", "general"))
-    assert done == (0, f"{tiny_folder / GATE}: of 24 utterances\n", "")
-    return tiny_folder
-
+from tests.routing.conftest import KINDS, add_adapter, data_of, sound
 
 # ---- statistics, and the gate
 
@@ -145,7 +92,7 @@ def test_a_gate_knows_the_kinds_and_takes_the_base_for_what_is_between():
 @pytest.mark.parametrize("placements", [("key", "ffn"), ("conv", "value")])
 def test_the_front_end_is_computed_once_and_rows_are_as_if_they_were_named(tiny_folder, placements):
     for name, seed in (("low", 1), ("high", 2)):
-        add_adapter(tiny_folder, name, seed, placements=placements)
+        add_adapter(tiny_folder, name, seed, *placements)
     bank = Bank(load_base(tiny_folder))
     bank.add("low"), bank.add("high")
     waves, names = [sound("low", 0), sound("general", 1, 0.7), sound("high", 2)], ["low", None, "high"]

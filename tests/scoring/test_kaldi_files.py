@@ -9,12 +9,7 @@ import pytest
 from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.errors import UserError
 from ia3_speech.scoring.alignment import ErrorCounts, align
-from ia3_speech.scoring.kaldi_files import (
-    format_ops,
-    format_per_spk,
-    format_per_utt,
-    format_wer_lines,
-)
+from ia3_speech.scoring.kaldi_files import format_ops, format_per_spk, format_per_utt, format_wer_lines
 
 SAID = {"s1-u1": "a b", "s1-u2": "one two three", "s2-u3": "yes", "s2-u4": "", "s2-u5": "long words here"}
 HEARD = {"s1-u1": "b c", "s1-u2": "", "s2-u3": "oh yes yes", "s2-u4": "", "s2-u5": "long words here"}
@@ -108,10 +103,7 @@ def test_reading_text(tmp_path):
     assert read_kaldi_text(file) == {"u1": "a"}
     file.write_bytes(b"")
     assert read_kaldi_text(file) == {}
-    for content, message in (
-        (b"u1 a\nu1 b\n", "text:2: u1 occurs twice"),
-        (b"u1 \xff\n", "text:1"),
-    ):
+    for content, message in ((b"u1 a\nu1 b\n", "text:2: u1 occurs twice"), (b"u1 \xff\n", "text:1")):
         file.write_bytes(content)
         with pytest.raises(UserError, match=message):
             read_kaldi_text(file)

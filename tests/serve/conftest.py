@@ -17,16 +17,15 @@ import httpx
 import uvicorn
 from openai import OpenAI
 
-from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.commands.serve import listen
-from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions, make_search
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
 from ia3_speech.session import load
+from tests.tiny_models import random_adapter
 
 AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/audio"
 NAMES = ("accent", "medical", "speaker42")
@@ -105,17 +104,10 @@ def session():
 @pytest.fixture(scope="session")
 def adapter_folders(tmp_path_factory) -> dict[str, Path]:
     """Random adapters of the mini base, the last a speaker's; their folders."""
-    import torch
-
-    base, root = load_base("mini"), tmp_path_factory.mktemp("adapters")
-    attach(base.model, IA3Config())
+    root = tmp_path_factory.mktemp("adapters")
     for number, name in enumerate(NAMES):
-        generator = torch.Generator().manual_seed(number)
-        with torch.no_grad():
-            for _, vector in trainable(base.model):
-                vector.copy_(0.4 + 1.2 * torch.rand(vector.shape, generator=generator))
         labels = {"speaker": "42"} if name == "speaker42" else {"domain": name}
-        save_adapter(base.model, root / name, base=base, labels=labels)
+        random_adapter("mini", root / name, number, low=0.4, high=1.6, labels=labels)
     return {name: root / name for name in NAMES}
 
 

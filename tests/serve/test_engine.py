@@ -3,78 +3,66 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
+from ia3_speech import load_base
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import AdapterCache
 from ia3_speech.adapters.spec import Term, find_registered
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.errors import AdapterError
 from ia3_speech.serve.engine import Engine, EngineClosed, QueueHandle
 from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 
 
 def seconds(count: float) -> np.ndarray:
-    return np.zeros(round(count * SAMPLE_RATE), np.float32)
+    return np.random.default_rng(0).normal(0, 0.1, round(count * SAMPLE_RATE)).astype(np.float32)
 
 
-class FakeBank:
-    """A bank whose logits are a wave's length; its first batch waits for `go`."""
+class WatchedEngine(Engine):
+    """Batches of 40 s that wait for nobody; the first, of 1 s, is under way until `go`. 7 s are too many."""
 
-    def __init__(self) -> None:
-        self.batches: list[list[float]] = []
+    def __init__(self, bank: Bank, monkeypatch):
+        super().__init__(MeteredCache(bank, 2, 1e9, Metrics()), 40.0, 0.0, Metrics())
+        self.base, self.batches, logits = bank.base, [], bank.logits
         self.began, self.go = threading.Event(), threading.Event()
 
-    def logits(self, waves, names, *, any_length):
-        self.batches.append([len(wave) / SAMPLE_RATE for wave in waves])
-        self.began.set()
-        assert self.go.wait(30)
-        if any(len(wave) == SAMPLE_RATE * 7 for wave in waves):
-            raise RuntimeError("out of memory")
-        return [torch.tensor([len(wave)]) for wave in waves]
+        def watched(waves, names, **options):
+            self.batches.append([len(wave) / SAMPLE_RATE for wave in waves])
+            self.began.set()
+            assert self.go.wait(30)
+            if 7 in self.batches[-1]:
+                raise RuntimeError("out of memory")
+            return logits(waves, names, **options)
 
+        monkeypatch.setattr(bank, "logits", watched)
+        self.submit(seconds(1), (), QueueHandle(self))
+        assert self.began.wait(30)
 
-def no_adapters(terms, keep) -> None:
-    if terms:
-        raise LookupError(terms)
-
-
-def make_engine(bank: FakeBank, max_wait: float) -> Engine:
-    cache = SimpleNamespace(bank=bank, row=no_adapters, max_adapters=2)
-    return Engine(cache, 40.0, max_wait, Metrics())
+    def frames(self, lengths: list[float]) -> list[int]:
+        return [self.base.frames(len(seconds(length))) for length in lengths]
 
 
 @pytest.fixture
-def bank() -> FakeBank:
-    return FakeBank()
-
-
-@pytest.fixture
-def engine(bank):
-    """Batches of 40 s that wait for nobody. Its first batch, of 1 s, is under way."""
-    engine = make_engine(bank, 0.0)
-    engine.submit(seconds(1), (), QueueHandle(engine))
-    assert bank.began.wait(30)
+def engine(random_base, monkeypatch):
+    engine = WatchedEngine(Bank(load_base(random_base)), monkeypatch)
     yield engine
-    bank.go.set()
+    engine.go.set()
     engine.close()
 
 
-def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine, bank):
+def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine):
     long, short = QueueHandle(engine), QueueHandle(engine)
     futures = [engine.submit(seconds(15), (), long) for _ in range(8)]
     futures += [engine.submit(seconds(3), (), short)]
     others = [QueueHandle(engine) for _ in range(40)]
     futures += [engine.submit(seconds(4), (), turn) for turn in others]
-    bank.go.set()
-    assert [future.result(30) for future in futures] == [
-        torch.tensor([len(seconds(s))]) for s in [15] * 8 + [3] + [4] * 40
-    ]
-    batches = bank.batches[1:]
+    engine.go.set()
+    assert [len(future.result(60)) for future in futures] == engine.frames([15] * 8 + [3] + [4] * 40)
+    batches = engine.batches[1:]
     first_short = next(n for n, batch in enumerate(batches) if 3 in batch)
     assert first_short <= 1, "at most the one batch that was next came before it"
     last_long = max(n for n, batch in enumerate(batches) if 15 in batch)
@@ -82,22 +70,22 @@ def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine
     assert last_long == len(batches) - 1
 
 
-def test_a_row_that_fails_fails_alone(engine, bank):
+def test_a_row_that_fails_fails_alone(engine):
     futures = [engine.submit(seconds(length), (), QueueHandle(engine)) for length in (5, 6, 7, 8, 9)]
     gone = engine.submit(seconds(6), (Term("an adapter", Path("nowhere")),), QueueHandle(engine))
-    bank.go.set()
+    engine.go.set()
     with pytest.raises(RuntimeError, match="out of memory"):
         futures[2].result(30)
-    with pytest.raises(LookupError, match="an adapter"):
+    with pytest.raises(AdapterError, match="nowhere"):
         gone.result(30)
-    assert [int(futures[n].result(30)) for n in (0, 1, 3, 4)] == [n * SAMPLE_RATE for n in (5, 6, 8, 9)]
+    assert [len(futures[n].result(30)) for n in (0, 1, 3, 4)] == engine.frames([5, 6, 8, 9])
 
 
-def test_a_defect_leaves_nobody_waiting(engine, bank, monkeypatch):
+def test_a_defect_leaves_nobody_waiting(engine, monkeypatch):
     monkeypatch.setattr(engine, "choose_batch", lambda: 1 / 0)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     future = engine.submit(seconds(2), (), QueueHandle(engine))
-    bank.go.set()
+    engine.go.set()
     with pytest.raises(EngineClosed):
         future.result(30)
 

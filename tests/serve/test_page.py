@@ -16,6 +16,7 @@ from ia3_speech.data.audio import load_audio
 from ia3_speech.session import load
 from tests.report.webdriver import Browser, found
 from tests.serve.conftest import GREEDY
+from tests.tiny_models import attach_random
 
 pytestmark = pytest.mark.skipif(
     not all(found().values()),
@@ -58,20 +59,16 @@ def eventually(browser: Browser, script: str, patience: float = 60):
 def unscaled(adapter_folders, tmp_path):
     """A base that recognises almost nothing: mini with random vectors in its weights. The vectors of a
     registered adapter undo them: learning finds it better than the base, on any machine."""
-    import torch
-
-    from ia3_speech import IA3Config, attach, load_base, save_adapter
+    from ia3_speech import load_base, save_adapter
     from ia3_speech.adapters.merge import export_terms
     from ia3_speech.adapters.spec import parse_sum
-    from ia3_speech.model.attach import trainable
+    from ia3_speech.model.ia3 import vectors
 
     export_terms(parse_sum(adapter_folders["accent"]), tmp_path / "unscaled")
     base = load_base(tmp_path / "unscaled")
-    attach(base.model, IA3Config())
-    generator = torch.Generator().manual_seed(0)  # as the fixture adapter_folders
-    with torch.no_grad():
-        for _, vector in trainable(base.model):
-            vector.copy_(1 / (0.4 + 1.2 * torch.rand(vector.shape, generator=generator)))
+    attach_random(base.model, "key", "value", "ffn", seed=0, low=0.4, high=1.6)  # as the adapter accent
+    for vector in vectors(base.model).values():
+        vector.l.data.reciprocal_()
     save_adapter(base.model, tmp_path / "scaling", base=base)
     registry.register(tmp_path / "scaling", "scaling")
     return load(str(tmp_path / "unscaled"), search=GREEDY).session

@@ -35,10 +35,9 @@ from tests.test_train import NO_DROPOUT, record
 
 
 @pytest.fixture
-def place(tmp_path, tiny_model, processor):
+def place(tmp_path, save_base):
     """A folder with a small base without dropout, and data of two speakers with eight utterances each."""
-    tiny_model(norm="layer", **NO_DROPOUT).save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
+    save_base(tmp_path / "base", norm="layer", **NO_DROPOUT)
     record(tmp_path / "data", 16)
     return tmp_path
 

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from corpus_files import sound_directory
+from tiny_models import noise_waves
 
-from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import check_data
@@ -16,15 +14,9 @@ from ia3_speech.training.data import check_data
 @pytest.fixture
 def letters(tmp_path) -> Path:
     """Data directories train and test whose texts any base can write."""
-    rng = np.random.default_rng(0)
     for name in ("train", "test"):
-        utterances = []
-        for number in range(6):
-            id = f"{name}{number % 2:02d}-{number:03d}"
-            path = tmp_path / f"{id}.wav"
-            soundfile.write(path, 0.1 * rng.standard_normal(8000).astype(np.float32), 16000)
-            utterances.append(Utterance(id, id.partition("-")[0], id, str(path), text="a text"))
-        write_data_directory(tmp_path / name, utterances)
+        ids = [f"{name}{number % 2:02d}-{number:03d}" for number in range(6)]
+        sound_directory(tmp_path / name, dict(zip(ids, noise_waves(*6 * [0.5]), strict=True)), "a text")
     return tmp_path
 
 

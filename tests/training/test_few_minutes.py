@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import load_base, save_adapter
+from ia3_speech import load_adapter, load_base
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
 from ia3_speech.atomic import write_json
@@ -27,18 +27,16 @@ from ia3_speech.training.few_minutes import check_examples, suspicious
 from ia3_speech.training.multi_adapter import measure_all
 from ia3_speech.training.starts import errors_of_starts, prepare, starts_of_folds
 from tests.test_train import NO_DROPOUT, record
-from tests.tiny_models import attach_random
+from tests.tiny_models import random_adapter
 
 FEW = ["--placements", "key", "value", "ffn", "ffn_output", "--learning-rate", "0.3"]
 FEW += ["--epochs", "3", "--batch-utterances", "2"]
 
 
 @pytest.fixture
-def place(tmp_path, tiny_model, processor, monkeypatch) -> Path:
-    tiny_model(norm="layer", **NO_DROPOUT).save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
+def place(tmp_path, save_base) -> Path:
+    save_base(tmp_path / "base", norm="layer", **NO_DROPOUT)
     record(tmp_path / "data", 8)
-    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "home"))
     return tmp_path
 
 
@@ -149,10 +147,9 @@ def test_the_nearest_adapter_has_no_speaker_and_other_training_data(place, run_c
 def test_held_out_errors_are_by_the_start_that_the_other_folds_choose(place, run_command):
     """Four utterances with the texts that the base hears, and in a fifth recording, which is there eight
     times, what an adapter hears: that adapter has the fewest errors, but of the eighth part of them."""
+    registry.register(random_adapter(place / "base", place / "accent", 3), "accent")
     base = load_base(place / "base")
-    attach_random(base.model, "key", "value", "ffn", seed=3, low=-20, high=20)
-    save_adapter(base.model, place / "accent", base=base)
-    registry.register(place / "accent", "accent")
+    load_adapter(base.model, "accent")
     data = [*read_data_directory(place / "data")][:5]
     waves = [load_utterance(utterance) for utterance in data]
     adapted, plain = Recognizer(base).texts(waves), Recognizer(load_base(place / "base")).texts(waves)

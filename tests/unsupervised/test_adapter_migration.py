@@ -16,14 +16,10 @@ from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_s
 
 
 @pytest.fixture
-def place(tmp_path, tiny_model, processor) -> Path:
+def place(tmp_path, save_base) -> Path:
     """Three bases, two registered adapters, and recordings with texts that nobody may read."""
     for name, seed in (("old", 0), ("new", 3)):
-        model = tiny_model(norm="layer", seed=seed, **NO_DROPOUT)
-        with torch.no_grad():
-            model.lm_head.weight.mul_(20)
-        model.save_pretrained(tmp_path / name)
-        processor.save_pretrained(tmp_path / name)
+        save_base(tmp_path / name, norm="layer", seed=seed, sharpness=20, **NO_DROPOUT)
     for part in tiny_whisper():
         part.save_pretrained(tmp_path / "whisper")
     for name in ("old", "whisper"):

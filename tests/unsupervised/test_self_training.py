@@ -51,13 +51,9 @@ def test_words_not_confirmed_at_other_speeds_are_no_labels():
 
 
 @pytest.fixture
-def place(tmp_path, tiny_model, processor) -> Path:
+def place(tmp_path, save_base) -> Path:
     """A small base, and recordings with texts that nobody may read or replace."""
-    model = tiny_model(norm="layer", **NO_DROPOUT)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(20)
-    model.save_pretrained(tmp_path / "base")
-    processor.save_pretrained(tmp_path / "base")
+    save_base(tmp_path / "base", norm="layer", sharpness=20, **NO_DROPOUT)
     record(tmp_path / "data", 20, text="not to be read")
     return tmp_path
 

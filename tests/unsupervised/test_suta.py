@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny_models import attach_random
+from tiny_models import random_adapter
 
-from ia3_speech import load, load_base, save_adapter
+from ia3_speech import load
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.unsupervised import suta
@@ -40,7 +40,7 @@ def test_the_objective_is_the_published_one():
 
 
 def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monkeypatch):
-    save_adapter(attach_random(load_base(random_base).model, "key", "ffn"), tmp_path / "adapter")
+    random_adapter(random_base, tmp_path / "adapter", 2, "key", "ffn", low=0.5, high=1.5)
     asr, [wave, other, _] = load(random_base, test_time="suta"), waves()
     recognizer = asr.recognizer
     state = {name: tensor.clone() for name, tensor in recognizer.base.model.state_dict().items()}
@@ -74,9 +74,8 @@ def test_decode_remembers_a_speaker_and_no_other(random_base, tmp_path, run_comm
     utterances = []
     for number, wave in enumerate(waves(8)):
         speaker = "bob" if number in (2, 5) else "anna"  # whose utterances are not side by side
-        soundfile.write(tmp_path / f"{number}.wav", 0.1 * wave, 16_000)
-        id = f"{number}"
-        utterances.append(Utterance(id, speaker, id, str(tmp_path / f"{number}.wav")))
+        soundfile.write(file := tmp_path / f"{number}.wav", 0.1 * wave, 16_000)
+        utterances.append(Utterance(file.stem, speaker, file.stem, str(file)))
     texts = {}
     for name, chosen in (("both", utterances), ("bob", [utterances[2], utterances[5]])):
         write_data_directory(tmp_path / name, chosen)
