@@ -40,6 +40,15 @@ def sound_directory(folder: Path, waves: Mapping[str, np.ndarray], texts: dict[s
     return folder
 
 
+def csv_corpus(folder: Path, lines: list[str], encoding="utf-8", files=None, name="list.csv") -> Path:
+    """A folder with these lines in a CSV file, and the recordings that they name, a second each."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(("\n".join(lines) + "\n").encode(encoding))
+    for file in files if files is not None else [line.split(",")[0] for line in lines[1:]]:
+        noise(folder / file, 1.0)
+    return folder
+
+
 def content(folder: Path) -> dict[str, list[str]]:
     """File name → lines, of a data directory."""
     return {path.name: path.read_text().splitlines() for path in sorted(folder.iterdir())}

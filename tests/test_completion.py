@@ -2,27 +2,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 BASH = 'source "$1"; shift; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _ia3_speech; echo "${COMPREPLY[@]}"'
-
-
-def script(shell: str, folder: Path) -> Path:
-    words = [sys.executable, "-m", "ia3_speech", "completion", shell]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert not done.stderr
-    file = folder / f"completion.{shell}"
-    file.write_text(done.stdout)
-    return file
-
-
-def offered(*words: str | Path) -> list[str]:
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert not done.stderr
-    return [line.partition("\t")[0] for line in done.stdout.split()]
 
 
 @pytest.fixture
@@ -50,8 +34,12 @@ LINES = {
 }
 
 
-def test_bash(tmp_path, names):
-    file = script("bash", tmp_path)
+def test_bash(tmp_path, names, run_command):
+    printed = run_command("completion", "bash")
+    assert not printed.err
+    (tmp_path / "completion.bash").write_text(printed.out)
     for line, expected in LINES.items():
         words = line.replace("=", " = ").split(" ")  # as bash divides it
-        assert offered("bash", "-c", BASH, "bash", file, *words) == expected, line
+        words = ["bash", "-c", BASH, "bash", tmp_path / "completion.bash", *words]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert (done.stdout.split(), done.stderr) == (expected, ""), line

@@ -107,8 +107,6 @@ def test_training_writes_to_no_folder_of_others_and_force_deletes_none(tmp_path)
     assert (out / "inputs.json").is_file()
 
 
-# ---- the wrapper for commands that know nothing of this
-
 COMMAND = ("--", "bash", "-c", "cat input >>log; [[ $(<input) != bad ]] || exit 7; cp input out")
 
 

@@ -180,9 +180,6 @@ def test_what_cannot_be_meant_is_refused_before_the_base_is_loaded(
     assert refused.code in (1, 2) and message in refused.err and refused.err.count("\n") == 1
 
 
-# ---- hot words
-
-
 @pytest.fixture
 def heard(tmp_path):
     """A data directory, and beside it what was heard, and where learned terms go."""

@@ -148,12 +148,7 @@ def clone(tmp_path_factory, random_base) -> Path:
 def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
     """The environment of commands: `python` and `ia3-speech` on PATH, a registry with the recipes' adapters,
     which change nothing."""
-    for module in (
-        "xdist",
-        "peft",
-        "mkdocs",
-        "nbclient",
-    ):  # without which scripts/test.sh makes an environment
+    for module in ("xdist", "peft", "mkdocs", "nbclient"):  # else scripts/test.sh makes an environment
         pytest.importorskip(module)
     home = tmp_path_factory.mktemp("home")
     wave = load_audio(clone / "audio.wav")
@@ -240,7 +235,7 @@ def test_the_blocks_of_a_page_run(page, clone, shell, port):
 
 
 def start_server(clone: Path, shell: dict[str, str], port: int, with_keys: bool) -> subprocess.Popen:
-    words = [sys.executable, "-m", "ia3_speech", "serve", "--port", str(port)]
+    words = ["python", "-m", "ia3_speech.__main__", "serve", "--port", str(port)]
     words += ["--key-file", "keys.yaml"] * with_keys
     with (clone / "server.log").open("w") as log:
         server = subprocess.Popen(words, cwd=clone, env=shell, stderr=log)

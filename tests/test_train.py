@@ -353,11 +353,6 @@ def test_vectors_are_held_near_one(options, expected, place):
 # ---- what can't be learnt
 
 
-def words_of_command(place: Path, **changes: object) -> list[object]:
-    flags = {"base": place / "base", "train": place / "train", "dev": place / "dev", "out": place / "exp"}
-    return [word for name, value in (flags | changes).items() for word in (f"--{name}", value)]
-
-
 def train_on_a_full_disk(words: list[str], bytes_left: int, messages: Path) -> None:
     import resource
 
@@ -373,7 +368,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(place):
     train(options_of(place, epochs=1))
     size = (place / "exp/checkpoints/last.pt").stat().st_size
 
-    words = [str(word) for word in words_of_command(place, out=place / "full", epochs=1)]
+    words = ["--base", place / "base", "--train", place / "train", "--dev", place / "dev", "--epochs", 1]
+    words = [str(word) for word in (*words, "--out", place / "full")]
     process = forked(train_on_a_full_disk, words, size - 4096, place / "messages")
     process.join()
     last = (place / "messages").read_text().splitlines()[-1]

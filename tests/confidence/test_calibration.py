@@ -32,8 +32,6 @@ def test_what_is_fitted_has_a_smaller_cross_entropy(tmp_path, run_command):
     assert float(after[1]) < float(before[1]) / 3
 
 
-# ---- kept with a base or an adapter
-
 GREEDY, FITTED = {"search": "greedy"}, Scaling(0.5, 1.6)
 
 

@@ -55,9 +55,6 @@ def test_the_area_is_that_of_all_pairs():
     assert np.isnan(area_under_roc(confidences, np.ones(200, bool)))
 
 
-# ---- of a decode directory
-
-
 def test_normalised_words_keep_their_confidence_and_changed_ones_are_left_out():
     spoken = ["take", "x", "ray", "b", "twelve"]
     alignments = {"a": align(["an", *spoken], [*spoken, "then"])}

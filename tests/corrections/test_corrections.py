@@ -159,9 +159,6 @@ def test_a_store_is_read_whole_while_it_is_replaced():
         writer.join()
 
 
-# ---- texts alone, and sentences to read
-
-
 def test_edited_texts_make_hot_words_that_do_not_hurt(place, run_command):
     run_command("corrections", "add", "anna", place / "audio/new/0.wav", "no fever")
     result = run_command(

@@ -176,8 +176,6 @@ def test_speed_changes_length_and_pitch(factor):
     assert np.argmax(spectrum) == pytest.approx(1000 * factor, abs=1)  # 1 Hz a bin
 
 
-# ---- containers
-
 CONTAINERS = {  # suffix → the format by its first bytes, and a codec
     **{"m4a": ("mp4", "aac"), "mp4": ("mp4", "aac"), "webm": ("webm", "libopus"), "wma": ("wma", "wmav2")},
     **{"aac": ("aac", "aac"), "mka": ("webm", "aac")},

@@ -10,7 +10,6 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.commands import run as run_named
 from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.kaldi import (
     fix_data_directory,
@@ -71,14 +70,6 @@ def plain(tmp_path, sounds) -> Path:
 def cut(tmp_path, sounds) -> Path:
     """cut: two recordings in segments."""
     return lay(tmp_path / "cut", SEGMENTS | {"wav.scp": scp(sounds, ["tape1", "tape2"])})
-
-
-def run(capsys, *argv) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command."""
-    with pytest.raises(SystemExit) as caught:
-        run_named("datadir", [str(word) for word in argv])
-    streams = capsys.readouterr()
-    return caught.value.code, streams.out, streams.err
 
 
 # ---- write ----
@@ -214,15 +205,15 @@ def test_refusals(plain, tables, message):
     assert ("audio inside a Kaldi archive is not read" in lines) == ("ark" in message)
 
 
-def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
+def test_pipes_only_where_allowed(plain, tmp_path, sounds, run_command):
     """And then they run only if the audio is read."""
     pipe = "{0} touch {1}/ran; cat {2}/{0}.wav |\n"
     lay(plain, {"wav.scp": "".join(pipe.format(name, tmp_path, sounds) for name in IDS)})
     assert refusal(plain, {}).startswith("{d}/wav.scp:1: anna-1 is a shell command, one of 4 (pass `allow_pi")
-    assert run(capsys, "validate", "--check-audio", plain)[0] == 1
-    assert run(capsys, "validate", "--allow-pipes", plain)[0] == 0
+    assert run_command("datadir", "validate", "--check-audio", plain)[0] == 1
+    assert run_command("datadir", "validate", "--allow-pipes", plain)[0] == 0
     assert not (tmp_path / "ran").exists()
-    assert run(capsys, "validate", "--allow-pipes", "--check-audio", plain)[0] == 0
+    assert run_command("datadir", "validate", "--allow-pipes", "--check-audio", plain)[0] == 0
     assert (tmp_path / "ran").exists()
 
 
@@ -244,7 +235,7 @@ def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
 # ---- fix ----
 
 
-def test_fix_to_the_byte(plain, sounds, capsys):
+def test_fix_to_the_byte(plain, sounds, run_command):
     """Windows, BOM, disorder, duplicates, malformed lines, ids that only some tables know, a lost file."""
     lay(plain, {
         "text": "\ufeffbob-1 take\u00a0two\r\nanna-2  héllo \r\nanna-1 a\u200b <s> b\r\nanna-1 again\r\n"
@@ -257,7 +248,7 @@ def test_fix_to_the_byte(plain, sounds, capsys):
         "spk2gender": "anna f\nbob m\ncleo f\n",
     })  # fmt: skip
     before = contents(plain)
-    code, out, err = run(capsys, "fix", plain)
+    code, out, err = run_command("datadir", "fix", plain)
     assert (code, err) == (0, "")
     assert f"{plain}/text:4: anna-1: appears twice" in out and "kept 3 utterances out of 7" in out
     assert contents(plain) == {
@@ -270,7 +261,7 @@ def test_fix_to_the_byte(plain, sounds, capsys):
     }
     assert contents(plain / ".backup") == before
     assert len(read_data_directory(plain)) == 3
-    assert run(capsys, "fix", plain) == (0, "kept 3 utterances out of 3\n", "")
+    assert run_command("datadir", "fix", plain) == (0, "kept 3 utterances out of 3\n", "")
     assert contents(plain / ".backup") == before
 
 
@@ -303,9 +294,9 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "ids"), [(["--first", 2], ["anna-1", "anna-2"]), (["--minutes", 0.07], ["anna-1", "cleo-1"])]
 )
-def test_subset(plain, tmp_path, capsys, flags, ids):
+def test_subset(plain, tmp_path, run_command, flags, ids):
     lay(plain, {"utt2dur": "anna-1 3\nanna-2 1\nbob-1 2.5\ncleo-1 2\n", "utt2accent": "bob-1 irish\n"})
-    code, out, err = run(capsys, "subset", plain, tmp_path / "part", *flags)
+    code, out, err = run_command("datadir", "subset", plain, tmp_path / "part", *flags)
     assert (code, err) == (0, "")
     assert out.startswith(f"{tmp_path}/part: {len(ids)} utterance")
     part = read_data_directory(tmp_path / "part")
@@ -331,9 +322,9 @@ def many(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("by", "fraction", "taken"), [("speaker", 0.15, 9), ("consultation", 0.3, 18), ("text", 0.34, 20)]
 )
-def test_split(many, tmp_path, capsys, by, fraction, taken):
+def test_split(many, tmp_path, run_command, by, fraction, taken):
     words = ("split", many, tmp_path / "a", tmp_path / "b", "--by", by, "--fraction", fraction)
-    code, out, _ = run(capsys, *words)
+    code, out, _ = run_command("datadir", *words)
     assert code == 0
     rest, part, whole = map(read_data_directory, (tmp_path / "a", tmp_path / "b", many))
     assert sorted(rest.utterances + part.utterances, key=lambda u: u.id) == whole.utterances

@@ -1,7 +1,6 @@
 """Normalisation, vocabulary and coverage."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -70,16 +69,12 @@ def test_characters_outside_of_the_vocabulary():
     assert MINI.missing(["a|b <pad>"]) == {"|": 1, "<": 1, ">": 1}
 
 
-def tokenizer(folder: Path, tokens: dict[str, int]) -> Wav2Vec2CTCTokenizer:
-    (folder / "vocab.json").write_text(json.dumps(tokens))
-    return Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
-
-
 def test_from_a_tokenizer_of_capitals(tmp_path):
     """The layout of facebook/wav2vec2-base-960h."""
     tokens = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4}
     tokens |= {letter: number for number, letter in enumerate("ETAONIHSRDLUMWCFGYPBVK'XJQZ", 5)}
-    hf_tokenizer = tokenizer(tmp_path, tokens)
+    (tmp_path / "vocab.json").write_text(json.dumps(tokens))
+    hf_tokenizer = Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"))
     vocabulary = Vocabulary.from_tokenizer(hf_tokenizer)
     assert (vocabulary.blank, vocabulary.delimiter, vocabulary.cased) == (0, "|", "upper")
     assert vocabulary.encode("it's me") == hf_tokenizer("IT'S ME").input_ids

@@ -20,9 +20,6 @@ def written(name: str, transcript: Transcript = TRANSCRIPT, **options) -> str:
     return FORMATS[name].write(transcript, OutputOptions(**options))
 
 
-# ---- to the byte
-
-
 def test_plain():
     assert written("text") == "take two don't\n" and written("txt") == "take two\ndon't\n"
     assert written("tsv") == "start\tend\ttext\n260\t800\ttake two\n3661000\t3661500\tdon't\n"

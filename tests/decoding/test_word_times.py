@@ -111,9 +111,6 @@ def test_starts_are_those_that_espeak_knows(base_folder):
         assert (*recognizer.stream(wave),) == words
 
 
-# ---- segments
-
-
 @st.composite
 def timed_words(draw) -> list[Word]:
     words, now = [], 0.0

@@ -56,17 +56,6 @@ def uuid(number: int) -> str:
     return f"{number:08x}-0000-4000-8000-000000000000"
 
 
-def with_transcripts(folder, *changes):
-    """transcripts.tsv for the corpus: every third order is test. `changes` are (line number, line)."""
-    lines = ["file\tsplit\ttranscript"]
-    for number, (text, _) in enumerate(ORDERS):
-        lines.append(f"{uuid(number)}.wav\t{'test' if number % 3 == 2 else 'train'}\t{text}")
-    for number, line in changes:
-        lines[number - 1] = line
-    (folder / "transcripts.tsv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
 # ---- the tiny corpus, without transcripts: the base listens
 
 
@@ -87,8 +76,11 @@ def test_the_base_finds_the_sentences(local, corpus, base_folder, tmp_path):
 
 
 def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
-    local.prepare.main(with_transcripts(copy), tmp_path / "out")
-    out = tmp_path / "out"
+    lines, out = ["file\tsplit\ttranscript\n"], tmp_path / "out"
+    for number, (text, _) in enumerate(ORDERS):
+        lines.append(f"{uuid(number)}.wav\t{'test' if number % 3 == 2 else 'train'}\t{text}\n")
+    (copy / "transcripts.tsv").write_text("".join(lines))
+    local.prepare.main(copy, out)
     assert not (out / "heard").exists()
     assert content(out / "test") == {
         "spk2utt": [f"{uuid(2)} {uuid(2)}", f"{uuid(5)} {uuid(5)}"],

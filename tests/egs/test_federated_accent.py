@@ -34,18 +34,6 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def without_base(content) -> None:
-    del content["base"]
-
-
-def with_nan(content) -> None:
-    content["arrays"][next(iter(content["arrays"]))] = flwr.Array(np.full(32, np.nan, np.float32))
-
-
-def with_many_utterances(content) -> None:
-    content["metrics"]["num-examples"] = 10**9
-
-
 def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_base, monkeypatch, caplog):
     """Three clients, one round; where clients 1 and 2 can't be used, the mean is client 0's."""
     experiments = local.experiments
@@ -81,12 +69,14 @@ def test_a_federation_is_the_mean_of_its_clients(local, data, tmp_path, random_b
     assert [line["round"] for line in rounds] == [0, 1] and rounds[0]["bytes"] > 4 * sum(
         map(len, mean.values())
     )
+    nan = flwr.Array(np.full(32, np.nan, np.float32))
     with caplog.at_level("WARNING", "flwr"):
-        left = run(with_nan, without_base)
+        left = run(lambda reply: reply["arrays"].update(dict.fromkeys(reply["arrays"], nan)),
+                   lambda reply: reply.pop("base"))  # fmt: skip
     assert all(np.allclose(left[name], sent[0][name]) for name in left)
     told = sorted(r.getMessage() for r in caplog.records if "is left out" in r.getMessage())
     assert len(told) == 2 and "node 2" in told[0] and "node 3" in told[1] and "another base" in told[1]
-    claimed = run(with_many_utterances)
+    claimed = run(lambda reply: reply["metrics"].update({"num-examples": 10**9}))
     for name, vector in claimed.items():
         assert np.allclose(vector, (sent[0][name] + 2 * sent[1][name] + sent[2][name]) / 4, atol=1e-6)
 

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
 
 from ia3_speech.data.kaldi import read_data_directory
 
@@ -114,18 +113,13 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
     assert printed.returncode == 0, printed.stderr
 
 
-def test_dev_chooses_the_search_and_the_card_has_greedy_search(ran):
+def test_dev_chooses_the_search(ran):
     scores = {
         search: ran.read(f"ia3_plus_seed1/decode_{search}_dev/score.json")["wer"]
         for search in ("greedy", "lm", "hotwords")
     }
     entry = ran.read("registered.json")["medical_small"]
     assert entry["chosen_on"] == "dev" and scores[entry["search"]] == min(scores.values())
-    scored = ran.read("ia3_plus_seed1/decode_greedy_test/score.json")
-    card = ModelCard.load(ran.home / "adapters/medical_small/README.md").data
-    on_test = [r for r in card.eval_results if r.dataset_name == "espeak_small/test"]
-    rates = [result.metric_value for result in on_test[:2]]  # the others are those of the chosen search
-    assert rates == [round(100 * scored[name], 2) for name in ("wer", "cer")]
     speaker = ran.read("speaker42/registered.json")["speaker42_small"]
     assert (speaker["search"], speaker["chosen_on"]) == ("greedy", None)
 

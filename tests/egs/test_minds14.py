@@ -1,13 +1,10 @@
 """egs/minds14: its preparation, from the hub's parquet files."""
 
-import io
-
-import numpy as np
 import pytest
-import soundfile
 
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
+from tests.data.test_huggingface_datasets import parquet, sound
 
 RECIPE = "minds14"
 MODULES = ("prepare",)
@@ -19,19 +16,14 @@ def hub(tmp_path, local):
     import datasets
 
     for accent in local.prepare.ACCENTS:
-        sound = io.BytesIO()
-        soundfile.write(sound, np.random.default_rng(0).normal(0, 0.1, 8000), 8000, format="WAV")
         columns = {
             "path": [f"{accent}~BALANCE/response_{number}.wav" for number in range(10)],
-            "audio": 10 * [{"path": None, "bytes": sound.getvalue()}],
+            "audio": 10 * [sound(1.0, 8000)],
             "transcription": [f"my balance {letter} {accent[-2:]}" for letter in "abcdefghij"],
             "intent_class": 5 * [4, 5],
         }
-        calls = datasets.Dataset.from_dict(columns).cast_column("audio", datasets.Audio(decode=False))
-        calls = calls.cast_column("intent_class", datasets.ClassLabel(names=list(local.prepare.INTENTS)))
-        folder = tmp_path / "hub" / accent
-        folder.mkdir(parents=True)
-        calls.to_parquet(folder / "train.parquet")
+        intents = datasets.ClassLabel(names=list(local.prepare.INTENTS))
+        folder = parquet(tmp_path / "hub" / accent, columns, intent_class=intents)
         convert_dataset(str(folder), tmp_path / "minds14" / accent, labels="intent_class")
     return tmp_path / "minds14"
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from corpus_files import noise
+from corpus_files import csv_corpus
 
 from ia3_speech.data.kaldi import read_data_directory
 
@@ -16,10 +16,8 @@ ROOT = Path(__file__).parents[2]
 def corpus(folder, count, speakers):
     """A folder with `count` recordings of `speakers` and their CSV file."""
     rows = [f"wavs/{n:02d}.wav,sentence {'abcdefghijkl'[n]},spk {n % speakers}" for n in range(count)]
-    for n in range(count):
-        noise(folder / f"wavs/{n:02d}.wav", 1.0)
-    (folder / "list.csv").write_text("\n".join(["file,text,speaker", *rows]) + "\n")
-    return folder
+    folder.mkdir(parents=True)
+    return csv_corpus(folder, ["file,text,speaker", *rows])
 
 
 def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_base, run_recipe):
@@ -59,24 +57,14 @@ def test_results_are_where_the_user_started_or_beside_the_corpus(tmp_path, run_r
         assert (tmp_path / place / name).exists()
 
 
-def split_corpus(folder: Path, recordings: dict[str, list[tuple[float, str]]]) -> Path:
-    """A folder of recordings and its CSV file: set → seconds and text of each."""
-    rows = []
-    for name, contents in recordings.items():
-        for number, (seconds, text) in enumerate(contents):
-            noise(folder / f"{name}{number}.wav", seconds)
-            rows.append(f"{name}{number}.wav,{text},{name}{number},{name}")
-    (folder / "list.csv").write_text("\n".join(["file,text,speaker,split", *rows]) + "\n")
-    return folder
-
-
 def test_a_study_of_an_adapter(tmp_path, random_base, run_recipe):
     """recipes/study.sh: the mean of the seeds, scaled adapters, variants, a learning curve."""
-    counts = {"train": 4, "dev": 2, "test": 2}
-    corpus = {name: [(1.0, f"{name} {letter}") for letter in "abcd"[:n]] for name, n in counts.items()}
+    sets = [(name, n) for name, count in (("train", 4), ("dev", 2), ("test", 2)) for n in range(count)]
+    rows = [f"{name}{n}.wav,{name} {'abcd'[n]},{name}{n},{name}" for name, n in sets]
+    notes = csv_corpus(tmp_path / "notes", ["file,text,speaker,split", *rows])
     work = tmp_path / "work"
     options = {
-        "corpus": split_corpus(tmp_path / "notes", corpus), "base": random_base, "work-dir": work,
+        "corpus": notes, "base": random_base, "work-dir": work,
         "out-of-domain": work / "data/notes/test", "train-opts": "--epochs 1", "stop-stage": 6, "seeds": 2,
         "average": "true", "trade-off": "0.5", "variants": "clip=2", "curve": "0.02", "replay": "none",
     }  # fmt: skip

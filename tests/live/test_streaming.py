@@ -36,11 +36,6 @@ def silence(seconds: float) -> np.ndarray:
     return np.random.default_rng(9).normal(0, 1e-4, size).astype(np.float32)
 
 
-def sentences() -> np.ndarray:
-    parts = [silence(1.2), babble(2, 1), silence(0.9), babble(1.3, 2), silence(0.3), babble(1, 3), silence(3)]
-    return np.concatenate([*parts, babble(0.8, 4)])
-
-
 def run(stream: StreamingRecognizer, wave: np.ndarray, *sizes: int) -> list[StreamEvent]:
     """Every event of a wave that is fed in portions of these sizes, in turn."""
     events, first = [], 0
@@ -93,7 +88,8 @@ def test_speech_without_a_pause_is_cut_as_a_recording_is(recognizer, longest, se
 
 
 def test_pieces_end_in_pauses_and_hold_the_speech(recognizer):
-    events = run(StreamingRecognizer(recognizer), sentences(), 1000)
+    parts = [silence(1.2), babble(2, 1), silence(0.9), babble(1.3, 2), silence(0.3), babble(1, 3), silence(3)]
+    events = run(StreamingRecognizer(recognizer), np.concatenate([*parts, babble(0.8, 4)]), 1000)
     spans = [(event.start, event.end) for event in finals(events)]
     assert len(spans) == 3  # 0.3 s are no pause
     for (start, end), (first, last) in zip(spans, [(1.2, 3.2), (4.1, 6.7), (9.7, 10.5)], strict=True):

@@ -18,15 +18,10 @@ def vocabulary(processor) -> Vocabulary:
     return Vocabulary.from_tokenizer(processor.tokenizer)
 
 
-def path_of(text: str) -> list[int]:
-    """One symbol a frame; `-` is the blank."""
-    return [BLANK if c == "-" else SYMBOLS.index(c) for c in text]
-
-
 def logits_of(text: str, width: int = len(SYMBOLS)) -> np.ndarray:
-    """Logits (frames, width) whose best path is `text`."""
+    """Logits (frames, width) whose best path is `text`, a symbol each frame; `-` is the blank."""
     noise = np.random.default_rng(0).uniform(-1, 0, (len(text), width)).astype(np.float32)
-    noise[np.arange(len(text)), path_of(text)] = 1.0
+    noise[np.arange(len(text)), [BLANK if c == "-" else SYMBOLS.index(c) for c in text]] = 1.0
     return noise
 
 

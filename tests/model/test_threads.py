@@ -65,8 +65,10 @@ def wrong_results(base) -> int:
     return sum(not equal(result, alone[number % 18]) for number, result in enumerate(together))
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("name", ["wav2vec2", "hubert-stable", "data2vec", "conformer-rotary"])
+@pytest.mark.parametrize(
+    ("name", "train"),
+    [("wav2vec2", False), ("hubert-stable", True), ("data2vec", False), ("conformer-rotary", True)],
+)
 def test_four_threads(processor, one_thread_each, name, train):
     """A rotary Conformer stores the positions of its last batch."""
     base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), name)

@@ -82,9 +82,6 @@ def test_tables(exp):
     assert "- out_of_domain: 10 utterances, 100 words." in text
 
 
-# ---- the effect of adaptation on each speaker
-
-
 def adapted(folder, name, errors, train=None, **options):
     """A scored system: errors of speakers a, b and c, of 10, 10 and 20 words."""
     words = dict(zip("abc", (10, 10, 20), strict=True))

@@ -49,10 +49,6 @@ def guarded(two) -> Path:
     return two
 
 
-def texts(base: Path, wave: np.ndarray, **options) -> str:
-    return load(base, max_seconds=2.0, vad="off", **options).transcribe(wave).text
-
-
 # ---- the texts
 
 

@@ -163,8 +163,6 @@ def test_a_download_is_whole_while_the_adapter_is_replaced(running, adapters, tm
         writer.join()
 
 
-# ---- records from outside
-
 ODD = [5, "x", [], {}, None, float("nan"), True, {"a": [{"b": [None, {"c": {}}]}]}, 10**400, "\ud800"]
 SCORE = {"set": "ward/test", "wer": 0.1, "wer_ci": [0.1, 0.2], "words": 9, "relative_ci": [-0.1, 0.1]}
 SCORE |= {"unseen_sentences": {"utterances": 3, "wer": 0.1}, "warnings": ["w"], "pooled_speakers": 2}

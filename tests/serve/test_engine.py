@@ -90,9 +90,6 @@ def test_a_defect_leaves_nobody_waiting(engine, monkeypatch):
         future.result(30)
 
 
-# ---- adapters
-
-
 @pytest.fixture
 def cache(session, adapters):
     cache = MeteredCache(Bank(session.base), 2, 1e9, Metrics())

@@ -1,18 +1,20 @@
 """Noise and reverberation: exact in decibels, drawn by seed and step, as long as before."""
 
 import json
+import os
 import signal
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from test_replay import train_until_killed
-from test_train import forked, options_of, place, same, tensors
+from test_methods import preset
+from test_train import forked, options_of, place, record, same, tensors
 
 from ia3_speech.errors import UserError
 from ia3_speech.training.augmentation import Augmentation, direct_path_first, read_augmentation
 from ia3_speech.training.run import train
+from ia3_speech.training.trainer import Trainer
 
 __all__ = ["place"]  # a fixture
 RNG = np.random.default_rng(0)
@@ -58,8 +60,21 @@ def test_draws_are_of_the_generator_alone(place, folders):
     assert np.array_equal(silent.apply(WAVE, np.random.default_rng(0)), WAVE)
 
 
-def test_a_killed_run_ends_with_the_same_adapter_and_other_noise_is_another_run(place, folders):
-    """Without a cache too; dev is evaluated without noise; the record names the folders."""
+def train_until_killed(options) -> None:
+    """A training that is killed when it has written its first checkpoint, in the middle of an epoch."""
+    checkpoint = Trainer.checkpoint
+
+    def save_and_die(trainer: Trainer) -> None:
+        checkpoint(trainer)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Trainer.checkpoint = save_and_die
+    train(options)
+
+
+def test_a_killed_run_ends_with_the_same_adapter_and_other_data_are_another_run(place, folders):
+    """With noise, replay and LoRA, and without a cache; dev is evaluated without noise."""
+    folders |= preset("lora") | {"replay": record(place / "other", 4, seed=2)}
     summary = train(options_of(place, "whole", **folders))
     train(options_of(place, "clean"))
     assert summary["start_dev_wer"] == json.loads((place / "clean/train.json").read_text())["start_dev_wer"]
@@ -71,6 +86,8 @@ def test_a_killed_run_ends_with_the_same_adapter_and_other_noise_is_another_run(
     train(killed)
     assert same(tensors(place, "whole"), tensors(place, "killed"))
     assert not same(tensors(place, "whole"), tensors(place, "clean"))
+    with pytest.raises(UserError, match="sha256 of the replay was"):
+        train(options_of(place, "killed", checkpoint_steps=1, **folders | {"replay": place / "dev"}))
     soundfile.write(place / "noises/more.wav", WAVE, 16_000)
     with pytest.raises(UserError, match="sha256 of noises and rooms was"):
         train(killed)

@@ -1,14 +1,12 @@
-"""Methods beside IA³: trained, killed and resumed, saved, loaded and decoded with; and what each refuses."""
+"""Methods beside IA³: trained, saved, loaded and decoded with; and what each refuses."""
 
-import os
-import signal
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from test_train import bad_at_first, bad_start, forked, options_of, record, same, tensors
+from test_train import bad_start, options_of, record, tensors
 from tiny_models import tiny, tiny_processor
 
 from ia3_speech import Bank, load, load_adapter, load_base
@@ -20,7 +18,6 @@ from ia3_speech.cli import CONFIGURATIONS
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.base import Base, make_base
 from ia3_speech.training.run import train
-from ia3_speech.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(METHODS.keys() - {"peft"})
@@ -63,34 +60,12 @@ def with_values(base: Base, config: dict) -> Base:
     return base
 
 
-def train_until_killed(options, bad_start: bool = False) -> None:
-    """A training that is killed when it has written its first checkpoint, in the middle of an epoch."""
-    checkpoint = Trainer.checkpoint
-
-    def save_and_die(trainer: Trainer) -> None:
-        checkpoint(trainer)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    Trainer.checkpoint = save_and_die
-    if bad_start:
-        Trainer.dev_errors = bad_at_first
-    train(options)
-
-
 @pytest.mark.parametrize("method", [*PRESETS, "peft"])
 def test_a_method_trains_and_decode_takes_it(method, place, bad_start, run_command, monkeypatch):
-    """A killed run ends with the same adapter: methods share the loop, so only LoRA is killed."""
     monkeypatch.chdir(place)
     (place / "oft.json").write_text('{"peft_type": "OFT", "oft_block_size": 4, "target_modules": ["q_proj"]}')
     settings = preset(method) | {"epochs": 2, "batch_seconds": 2.0, "learning_rate": 0.05}
     summary = train(options_of(place, "whole", **settings))
-    if method == "lora":
-        killed = options_of(place, "killed", **settings, checkpoint_steps=1)
-        process = forked(train_until_killed, killed, True)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        train(killed)
-        assert same(tensors(place, "whole"), tensors(place, "killed"))
     [file] = (place / "whole/adapter").glob("*.safetensors")
     assert summary["bytes"] == file.stat().st_size
     assert summary["trainable"] == sum(tensor.numel() for tensor in tensors(place, "whole").values())
@@ -162,9 +137,6 @@ def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
     base = tiny_base()
     load_any(base, parse_sum(tmp_path / "theirs"))
     assert torch.equal(base.model(values).logits, written.eval()(values).logits)
-
-
-# ---- what is refused
 
 
 @pytest.fixture

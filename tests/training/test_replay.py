@@ -1,17 +1,15 @@
-"""Replay: the divergence's arithmetic; what is replayed is held to the base; a killed run resumes with it."""
+"""Replay: the divergence's arithmetic; what is replayed is held to the base."""
 
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 import torch
-from test_methods import place, train_until_killed
-from test_train import forked, options_of, record, same, tensors
+from test_methods import place
+from test_train import options_of, record, same, tensors
 from torch import nn
 
 from ia3_speech import load_base
-from ia3_speech.errors import UserError
 from ia3_speech.model.kinds.ctc import kl_divergence
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.feature_cache import FeatureCache
@@ -84,15 +82,3 @@ def test_summaries_of_the_base_are_computed_once(place, other, monkeypatch):
         read_replay(base, options)
     monkeypatch.undo()
     assert replay_digest(read_replay(base, options)) != replay_digest(first)
-
-
-def test_a_killed_run_with_replay_ends_with_the_same_adapter(place, other):
-    train(replay_options(place, "whole"))
-    killed = replay_options(place, "killed", checkpoint_steps=1)
-    process = forked(train_until_killed, killed)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    train(killed)
-    assert same(tensors(place, "whole"), tensors(place, "killed"))
-    with pytest.raises(UserError, match="sha256 of the replay was"):
-        train(replay_options(place, "killed", replay=place / "dev"))

@@ -3,22 +3,13 @@
 from string import ascii_lowercase
 
 import pytest
-from corpus_files import content, noise
+from corpus_files import content, csv_corpus, noise
 
 from ia3_speech.data.corpora import csv_folder, preparation
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("enough_speech")
-
-
-def make_corpus(folder, lines, encoding="utf-8", files=None, name="list.csv"):
-    """A folder with these lines in a CSV file, and the recordings that they name."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_bytes(("\n".join(lines) + "\n").encode(encoding))
-    for file in files if files is not None else [line.split(",")[0] for line in lines[1:]]:
-        noise(folder / file, 1.0)
-    return folder
 
 
 def plain(count):
@@ -41,7 +32,7 @@ def test_the_sets_to_the_byte(tmp_path):
         "tuesday\\001.WAV;it’s a test;Carl;test;;m",
     ]
     files = ["monday/001.wav", "monday/002.wav", "tuesday/001.flac"]
-    folder = make_corpus(tmp_path / "my data", lines, encoding="utf-8-sig", files=files)
+    folder = csv_corpus(tmp_path / "my data", lines, encoding="utf-8-sig", files=files)
     prepared(folder, tmp_path)
     assert preparation.text_places(tmp_path / "out/train")["Anna_B-002"] == f"{folder}/list.csv:3"
     assert content(tmp_path / "out/train") == {
@@ -62,7 +53,7 @@ def test_the_sets_to_the_byte(tmp_path):
 def test_few_speakers_are_split_by_sentence(tmp_path, capsys):
     lines = plain(30)
     lines[2] = lines[2].replace(",sentence ba", ',"Sentence, aa!"')
-    folder = make_corpus(
+    folder = csv_corpus(
         tmp_path / "mine", lines, files=[f"wavs/{n:02d}.wav" for n in range(30)] + ["x/y.ogg"]
     )
     sets = prepared(folder, tmp_path)
@@ -83,7 +74,7 @@ def test_all_faults_are_named_by_line(tmp_path):
         "nothing/like.it,six\u200b,test",
         "a.wav,no, no,test",
     ]
-    folder = make_corpus(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
+    folder = csv_corpus(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
     with pytest.raises(UserError) as error:
         prepared(folder, tmp_path)
     path = folder / "list.csv"
@@ -106,7 +97,7 @@ def test_all_faults_are_named_by_line(tmp_path):
     ],
 )
 def test_faults_are_named(tmp_path, lines, message):
-    folder = make_corpus(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
+    folder = csv_corpus(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
     (folder / "d.wav").write_text("no sound")
     with pytest.raises(UserError, match=message):
         prepared(folder, tmp_path)
@@ -117,14 +108,11 @@ def test_files_of_excel(tmp_path, encoding):
     """With or without a byte-order mark, with TABs; with a first line that names the separator, or none."""
     lines = ["file\ttext\tspeaker", *(f"{n}.wav\tcafé número {'abcdef'[n]}\tZoë {n}" for n in range(6))]
     for first in ([], ["sep=\t"]):
-        folder = make_corpus(
+        folder = csv_corpus(
             tmp_path / "mine", [*first, *lines], encoding, files=[f"{n}.wav" for n in range(6)]
         )
         texts = sorted(item.text for data in prepared(folder, tmp_path).values() for item in data)
         assert texts == [f"café número {c}" for c in "abcdef"]
-
-
-# ---- Excel
 
 
 def workbook(folder, rows):
@@ -157,15 +145,15 @@ def test_an_excel_workbook(tmp_path):
 def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preparation, "FEW_SECONDS", 300.0)
     (tmp_path / "out/dev").mkdir(parents=True)  # of an earlier preparation, of more speech
-    csv_folder.prepare(make_corpus(tmp_path / "mine", plain(20)), tmp_path / "out")
+    csv_folder.prepare(csv_corpus(tmp_path / "mine", plain(20)), tmp_path / "out")
     train, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "test"))
     assert len(train) == 20 and [u.id for u in train] == [u.id for u in test]
     assert not (tmp_path / "out/dev").exists() and "cross-validation evaluates" in capsys.readouterr().out
     lines = plain(20)
     split = [f"{line},{'split' if not n else 'test' if n > 15 else 'train'}" for n, line in enumerate(lines)]
-    csv_folder.prepare(make_corpus(tmp_path / "divided", split), tmp_path / "other")
+    csv_folder.prepare(csv_corpus(tmp_path / "divided", split), tmp_path / "other")
     assert [len(read_data_directory(tmp_path / "other" / name)) for name in ("train", "test")] == [15, 5]
     assert not (tmp_path / "other/dev").exists()
-    named_dev = make_corpus(tmp_path / "named", ["file,text", *(f"dev/{n}.wav,sentence {n}" for n in "abc")])
+    named_dev = csv_corpus(tmp_path / "named", ["file,text", *(f"dev/{n}.wav,sentence {n}" for n in "abc")])
     csv_folder.prepare(named_dev, named_dev)  # recordings in a folder of the name of a set stay
     assert len(read_data_directory(named_dev / "train")) == 3 == len([*(named_dev / "dev").iterdir()])
