@@ -26,6 +26,7 @@ from ia3_speech.search import SearchOptions
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 import ia3_speech.onnx  # noqa: E402
+from ia3_speech.onnx import int8  # noqa: E402
 from ia3_speech.onnx.export import write_layout  # noqa: E402
 
 KEY = "base_model.model.wav2vec2.encoder.layers.0.attention.k_proj.ia3_l"
@@ -49,8 +50,13 @@ def recordings(tmp_path) -> list[Path]:
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("wav2vec2-adapter", "int8"), ("wavlm", "float32")])
-def test_a_row_of_a_batch_is_that_row_alone_and_the_models(name, dtype, processor, tmp_path):
-    base, other = (make_base(tiny(name), tiny_processor(name, processor.tokenizer), name) for _ in range(2))
+def test_a_row_of_a_batch_is_that_row_alone_and_the_models(name, dtype, processor, tmp_path, monkeypatch):
+    (tmp_path / "clips").mkdir()
+    for clip in sorted(int8.SPEECH.iterdir())[:2]:
+        shutil.copy(clip, tmp_path / "clips")
+    monkeypatch.setattr(int8, "SPEECH", tmp_path / "clips")
+    models = [tiny(name, num_hidden_layers=1) for _ in range(2)]
+    base, other = (make_base(model, tiny_processor(name, processor.tokenizer), name) for model in models)
     write_layout(other, tmp_path / "graph", "onnx", dtype)
     written = ia3_speech.onnx.load(tmp_path / "graph").recognizer.base
     insert_vectors(base.model, all_target_modules(base.model), IA3Config())

@@ -6,6 +6,7 @@ spoken("Type 2 diabetes mellitus")    # type two diabetes mellitus: a-z, apostro
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 
 from ia3_speech.data.numbers_in_words import cardinal
 
@@ -24,6 +25,7 @@ UNSAID = (
 )
 
 
+@cache
 def number(value: float | str) -> str:
     """37.0 → "thirty seven", 1.25 → "one point two five", 09 → "nine"."""
     return cardinal(re.sub(r"^0+(?=\d)", "", str(value)).removesuffix(".0"))
