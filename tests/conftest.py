@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from ia3_speech.commands import COMMANDS
 from ia3_speech.commands import run as run_named
+from tests.egs.python_server import forking_python
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -100,6 +101,13 @@ def run_command() -> Callable[..., Result]:
         return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forking_path(tmp_path_factory) -> Iterator[str]:
+    """PATH with this Python and `ia3-speech`, which start in a moment."""
+    with forking_python(tmp_path_factory.mktemp("python")) as folder:
+        yield f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 @contextmanager

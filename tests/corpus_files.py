@@ -40,6 +40,24 @@ def sound_directory(folder: Path, waves: Mapping[str, np.ndarray], texts: dict[s
     return folder
 
 
+def write_table(path: Path, lines: Mapping[str, str]) -> None:
+    """A table of a data directory, or the texts of a decode directory; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{key} {value}".rstrip() + "\n" for key, value in lines.items()), "utf-8")
+
+
+def text_directory(folder: Path, texts: Mapping[str, str], speakers: Mapping[str, str] | None = None) -> Path:
+    """A data directory without audio, of texts by id; speakers are by id, or ids up to the first dash."""
+    speakers = speakers or {id: id.partition("-")[0] for id in texts}
+    spoken: dict[str, list[str]] = {}
+    for id, speaker in speakers.items():
+        spoken.setdefault(speaker, []).append(id)
+    write_table(folder / "text", texts)
+    write_table(folder / "utt2spk", speakers)
+    write_table(folder / "spk2utt", {speaker: " ".join(spoken[speaker]) for speaker in sorted(spoken)})
+    return folder
+
+
 def csv_corpus(folder: Path, lines: list[str], encoding="utf-8", files=None, name="list.csv") -> Path:
     """A folder with these lines in a CSV file, and the recordings that they name, a second each."""
     folder.mkdir(exist_ok=True)

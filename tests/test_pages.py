@@ -14,7 +14,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
 from ia3_speech.routing.gate import measure_speech, write_gate
-from tests.egs.python_server import forking_python
 
 ROOT = Path(__file__).parents[1]
 # README is the site's first page. The pages that run_examples.py writes: in its order.
@@ -145,7 +143,7 @@ def clone(tmp_path_factory, random_base) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
+def shell(tmp_path_factory, clone, random_base, forking_path) -> dict[str, str]:
     """The environment of commands: `python` and `ia3-speech` on PATH, a registry with the recipes' adapters,
     which change nothing."""
     for module in ("xdist", "peft", "mkdocs", "nbclient"):  # else scripts/test.sh makes an environment
@@ -171,15 +169,10 @@ def shell(tmp_path_factory, clone, random_base) -> Iterator[dict[str, str]]:
                 if name == "medical":
                     for copy in ("medical", "exp/doctor/adapter", "exp/caller/adapter"):
                         shutil.copytree(folder, clone / copy)
-    with forking_python(tmp_path_factory.mktemp("python")) as bin_folder:
-        (bin_folder / "ia3-speech").write_text('#!/bin/sh\nexec python -m ia3_speech.__main__ "$@"\n')
-        (bin_folder / "ia3-speech").chmod(0o755)
-        path = f"{bin_folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        subprocess.run(
-            ["bash", "-c", LANGUAGE_MODELS], cwd=clone, env=os.environ | {"PATH": path}, check=True
-        )
-        variables = {"PATH": path, "IA3_SPEECH_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        yield os.environ | variables | {"SLURM_ARRAY_TASK_ID": "1"}  # docs/clusters.md
+    variables = {"PATH": forking_path, "IA3_SPEECH_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    variables |= {"SLURM_ARRAY_TASK_ID": "1"}  # docs/clusters.md
+    subprocess.run(["bash", "-c", LANGUAGE_MODELS], cwd=clone, env=os.environ | variables, check=True)
+    return os.environ | variables
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jiwer
 import pytest
+from corpus_files import text_directory, write_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,28 +37,13 @@ HEARD = {
 ACCENT = {"ann": "scottish", "bob": "scottish", "cat": "welsh"}
 
 
-def write_lines(path, lines):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{key} {value}".rstrip() + "\n" for key, value in lines.items()))
-
-
-def write_data(folder, texts, speakers):
-    """A data directory without audio: {utterance: text}, {utterance: speaker}."""
-    utterances = {}
-    for utterance, speaker in speakers.items():
-        utterances.setdefault(speaker, []).append(utterance)
-    write_lines(folder / "text", texts)
-    write_lines(folder / "utt2spk", speakers)
-    write_lines(folder / "spk2utt", {speaker: " ".join(ids) for speaker, ids in sorted(utterances.items())})
-
-
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A recipe's folder with data/test and exp/decode, as the working directory."""
     monkeypatch.chdir(tmp_path)
-    write_data(Path("data/test"), TEXT, {utterance: utterance[:3] for utterance in TEXT})
-    write_lines(Path("data/test/spk2accent"), ACCENT)
-    write_lines(Path("exp/decode/text"), HEARD)
+    text_directory(Path("data/test"), TEXT)
+    write_table(Path("data/test/spk2accent"), ACCENT)
+    write_table(Path("exp/decode/text"), HEARD)
     return tmp_path
 
 
@@ -106,7 +92,7 @@ def test_kaldis_frozen_case_through_the_command(tmp_path, monkeypatch, normalize
         dict(line.partition(" ")[::2] for line in (REFERENCE / name).read_text().splitlines())
         for name in ("text", "utt2spk")
     )
-    write_data(Path("data"), texts, speakers)
+    text_directory(Path("data"), texts, speakers)
     Path("decode").mkdir()
     shutil.copyfile(REFERENCE / "hyp", "decode/text")
     main(Path("data"), Path("decode"), replications=100, normalize=normalize)
@@ -143,7 +129,7 @@ def test_other_options_go_elsewhere_and_missing_hypotheses_are_deletions(place, 
     assert (raw["decode_dir"], raw["normalize"]) == ("exp/decode", "none")
     assert scored() == before and "up to date" in capsys.readouterr().out
     hypotheses = {u: text for u, text in HEARD.items() if u != "cat-1"} | {"dan-9": "x"}
-    write_lines(Path("exp/decode/text"), hypotheses)
+    write_table(Path("exp/decode/text"), hypotheses)
     score = scored()
     assert (score["missing"], score["words"], score["utterances"]) == (1, 14, 5)
     assert Path("exp/decode/wer_1_0.0").read_text() == (
@@ -172,7 +158,7 @@ def test_clusters():
 
 def test_terms_by_category(place):
     Path("terms.txt").write_text("Atrial Fibrillation\tcondition\nfever\tcondition\nmetformin\tdrug\n")
-    write_lines(Path("exp/base/text"), {u: text.replace("fever", "fervour") for u, text in HEARD.items()})
+    write_table(Path("exp/base/text"), {u: text.replace("fever", "fervour") for u, text in HEARD.items()})
     score = scored(terms=Path("terms.txt"), baseline=Path("exp/base"))
     assert score["term_error_rate"] == 1 / 4
     pooled = score["terms"]
@@ -216,8 +202,8 @@ def test_any_texts_are_scored_as_jiwer_counts_and_the_labels_add_up(texts):
 def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, capsys):
     """Two of five utterances are in training, in capitals, and a speaker is in both."""
     texts = {"ann-9": "No fever", "dan-1": "NO FEVER NO COUGH"}
-    write_data(Path("data/train"), texts, {"ann-9": "ann", "dan-1": "dan"})
-    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
+    text_directory(Path("data/train"), texts)
+    write_table(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
     options = {"baseline": Path("exp/base"), "training": [Path("data/train")]}
     main(Path("data/test"), Path("exp/decode"), **options)
     out = capsys.readouterr().out
@@ -230,23 +216,23 @@ def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, 
     assert re.search(r"^sentences not in training +3 +8 +50\.00 ", out, re.MULTILINE)
     main(Path("data/test"), Path("exp/decode"), **options)
     assert capsys.readouterr().out == "exp/decode/scoring_kaldi: up to date\n"
-    write_lines(Path("data/train/text"), {"ann-9": "no fever", "dan-1": "another sentence"})
+    write_table(Path("data/train/text"), {"ann-9": "no fever", "dan-1": "another sentence"})
     main(Path("data/test"), Path("exp/decode"), **options)
     assert "training" in capsys.readouterr().err
 
 
 def test_a_digit_in_one_hypothesis_changes_that_utterance_alone(place):
     """Numbers are in words on both sides, text by text; `--normalize none` leaves them."""
-    write_lines(Path("data/test/text"), TEXT | {"ann-1": "vitamin B12 at 38.5 °C", "ann-2": "take 5 mg"})
+    write_table(Path("data/test/text"), TEXT | {"ann-1": "vitamin B12 at 38.5 °C", "ann-2": "take 5 mg"})
     spoken = {
         "ann-1": "vitamin b twelve at thirty eight point five degrees celsius",
         "ann-2": "take five milligrams",
     }
     for mode in ("ctc", "english"):
         Path("terms").write_text("vitamin b12\n")
-        write_lines(Path("exp/decode/text"), TEXT | spoken)
+        write_table(Path("exp/decode/text"), TEXT | spoken)
         assert scored(normalize=mode, terms=Path("terms"))["wer"] == 0
-        write_lines(Path("exp/decode/text"), TEXT | spoken | {"ann-1": "vitamin B12 at 38.5 °C"})
+        write_table(Path("exp/decode/text"), TEXT | spoken | {"ann-1": "vitamin B12 at 38.5 °C"})
         score = scored(normalize=mode, terms=Path("terms"))
         assert (score["wer"], score["term_error_rate"]) == (0, 0)
     assert scored(normalize="none")["wer"] > 0

@@ -11,25 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.egs.python_server import forking_python
-
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def recipe_path(tmp_path_factory) -> Iterator[str]:
-    """PATH with this Python, which starts in a moment."""
-    with forking_python(tmp_path_factory.mktemp("python")) as python:
-        yield f"{python}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-
-@pytest.fixture(scope="session")
-def run_recipe(recipe_path) -> Callable[..., subprocess.CompletedProcess]:
+def run_recipe(forking_path) -> Callable[..., subprocess.CompletedProcess]:
     """A function: `bash egs/RECIPE/run.sh OPTION…` with this Python; stdout and stderr as text."""
 
     def run(recipe: str, *options: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
         command = ["bash", str(ROOT / "egs" / recipe / "run.sh"), *options]
-        environment = os.environ | {"PATH": recipe_path, "CUDA_VISIBLE_DEVICES": ""} | environment
+        environment = os.environ | {"PATH": forking_path, "CUDA_VISIBLE_DEVICES": ""} | environment
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
     return run

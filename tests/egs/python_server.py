@@ -1,4 +1,4 @@
-"""A `python` for recipes that starts in a moment: a fork of a process that has imported PyTorch.
+"""A `python` for recipes and pages that starts in a moment: a fork of a process that has imported PyTorch.
 
 `python` and `python3` of `folder` send their words, environment, working directory, stdin, stdout and stderr
 to the server, which runs them in a fork of itself, and exit with its code. This is for scripts of egs/,
@@ -41,11 +41,13 @@ sys.exit(int(connection.recv(4) or 1))
 
 @contextmanager
 def forking_python(folder: Path) -> Iterator[Path]:
-    """A folder for PATH, while the server runs."""
+    """A folder for PATH with `python` and `ia3-speech`, while the server runs."""
     address = str(folder / "socket")
     for name in ("python", "python3"):
         (folder / name).write_text(CLIENT.format(python=sys.executable, address=address))
         (folder / name).chmod(0o755)
+    (folder / "ia3-speech").write_text('#!/bin/sh\nexec python -m ia3_speech.__main__ "$@"\n')
+    (folder / "ia3-speech").chmod(0o755)
     server = subprocess.Popen(
         [sys.executable, __file__, address], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
         start_new_session=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},

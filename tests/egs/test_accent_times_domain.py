@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from corpus_files import noise
+from corpus_files import noise, write_table
 
 from ia3_speech.atomic import write_json
 from ia3_speech.commands import score as scoring
@@ -38,10 +38,9 @@ SETS = {  # name → the recipe's EXP, its name there, and the system whose adap
 def work(tmp_path):
     """What both recipes and stage 7 leave: three sets of the same texts, and the systems of HEARD."""
     source = str(noise(tmp_path / "a.wav"))
-    training = []
     for recipe, text in (("speechocean762", "ONE two three four"), ("barista_orders", "something else")):
-        training.append(tmp_path / "data" / recipe / "train")
-        write_data_directory(training[-1], [Utterance("c-1", "c", "c-1", source, text=text)])
+        heard = [Utterance("c-1", "c", "c-1", source, text=text)]
+        write_data_directory(tmp_path / "data" / recipe / "train", heard)
         for seed in (1, 2):
             write_json(tmp_path / f"exp/{recipe}/ia3_plus_seed{seed}/train.json", {"dev_wer": seed / 10})
     for recipe, name, _ in SETS.values():
@@ -55,9 +54,7 @@ def work(tmp_path):
                 if system in ("base", trained):
                     part = "base" if system == "base" else f"ia3_plus_seed{seed}"
                     folder = tmp_path / f"exp/{recipe}/{part}/decode_greedy_{name}"
-                folder.mkdir(parents=True)
-                lines = (f"{id} {text}\n" for id, text in zip(SAID, texts, strict=True))
-                (folder / "text").write_text("".join(lines))
+                write_table(folder / "text", dict(zip(SAID, texts, strict=True)))
                 data = tmp_path / "data" / recipe / name
                 scoring.main(
                     data, folder, None if system == "base" else base, training=[data.with_name("train")]
@@ -75,13 +72,8 @@ ROWS = """\
 
 def test_the_tables_and_results_json(local, work, capsys):
     """A sentence of the training of either part is a warning, and the utterances with others have a table."""
-    options = {
-        "accent_corpus": work,
-        "domain_corpus": work,
-        "work_dir": work,
-        "out_of_domain": "none",
-        "stage": 8,
-    }
+    options = dict.fromkeys(("accent_corpus", "domain_corpus", "work_dir"), work)
+    options |= {"out_of_domain": "none", "stage": 8}
     capsys.readouterr()
     local.study.main(local.study.Options(seeds=2, **options))
     text = (work / "exp/real/RESULTS.md").read_text()

@@ -47,9 +47,9 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, random_base, recipe_path):
+def ran(tmp_path_factory, random_base, forking_path):
     """The whole recipe: killed in the middle of training, then run to its end."""
-    run = Run(tmp_path_factory.mktemp("medical"), random_base, recipe_path)
+    run = Run(tmp_path_factory.mktemp("medical"), random_base, forking_path)
     process = run.start()
     checkpoint = run.exp / "ia3_plus_seed1/checkpoints/last.pt"
     while not checkpoint.exists():

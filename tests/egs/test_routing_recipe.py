@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from corpus_files import noise
+from corpus_files import noise, write_table
 
 from ia3_speech.atomic import write_json
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
@@ -37,8 +37,7 @@ def decoded(local, tmp_path):
     write_data_directory(data / "test", utterances)
     for number, system in enumerate(("base", "accent", "auto", "auto-sum"), 1):
         folder = exp / system / "decode_greedy_test"
-        folder.mkdir(parents=True)
-        (folder / "text").write_text("".join(f"{id} {texts[number]}\n" for id, texts in SAID.items()))
+        write_table(folder / "text", {id: texts[number] for id, texts in SAID.items()})
         write_json(folder / "decode.json", {"real_time_factor": number / 100})
     lines = [f"{id}\t{adapter}\t0.9000\n" for id, adapter in CHOSEN.items()]
     (exp / "auto/decode_greedy_test/gate").write_text("".join(lines))

@@ -1,9 +1,11 @@
 """egs/without_transcripts: its table to the letter."""
 
-import json
 from pathlib import Path
 
+from corpus_files import write_table
+
 import ia3_speech
+from ia3_speech.atomic import write_json
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
@@ -34,18 +36,13 @@ def test_the_table(local, tmp_path, capsys):
     write_data_directory(data / "recordings", utterances)
     for system, (*texts, seconds) in HEARD.items():
         folder = exp / "accent" / system / "decode_greedy"
-        folder.mkdir(parents=True)
-        (folder / "text").write_text("".join(map("{} {}\n".format, SAID, texts)))
+        write_table(folder / "text", dict(zip(SAID, texts, strict=True)))
         record = {"cpu_seconds": 0.5, "audio_seconds": 5.0}
-        (folder / "decode.json").write_text(json.dumps(record))
+        write_json(folder / "decode.json", record)
         if system != "base":
-            (exp / "accent" / system / "all").mkdir()
-            (exp / "accent" / system / "all/cpu.json").write_text(
-                json.dumps(record | {"cpu_seconds": seconds / 2})
-            )
+            write_json(exp / "accent" / system / "all/cpu.json", record | {"cpu_seconds": seconds / 2})
     others = read_data_directory(SHIPPED)
     other = exp / "accent/with_transcripts/decode_greedy_other"
-    other.mkdir()
-    (other / "text").write_text("".join(f"{utterance.id}\n" for utterance in others))  # nothing was heard
+    write_table(other / "text", {utterance.id: "" for utterance in others})  # nothing was heard
     rows = local.study.compare(exp / "accent", "greedy", utterances)
     assert local.study.table("accent, greedy", rows) == TABLE

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from corpus_files import text_directory, write_table
 
 from ia3_speech.commands.report import main
 from ia3_speech.commands.score import main as score_main
@@ -58,11 +59,6 @@ class Recipe:
         return Path(options.get("out") or self.adapted / "report.html").read_text("utf-8")
 
 
-def write_table(path: Path, lines: Mapping[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{key} {value}".rstrip() + "\n" for key, value in lines.items()), "utf-8")
-
-
 def make_recipe(
     folder: Path, heard: Mapping[str, tuple[str, str, str]], sound: bool = True, **options
 ) -> Recipe:
@@ -74,10 +70,8 @@ def make_recipe(
     for number, name in enumerate(heard if sound else ()):
         wave = 0.3 * np.sin(2 * np.pi * (200 + 20 * number) * np.arange(RATE) / RATE)
         soundfile.write(recipe.data / f"audio/{name}.wav", wave, RATE)
+    text_directory(recipe.data, {name: texts[0] for name, texts in heard.items()})
     tables = {
-        "text": {name: texts[0] for name, texts in heard.items()},
-        "utt2spk": {name: name.split("-")[0] for name in heard},
-        "spk2utt": {s: " ".join(name for name in heard if name.split("-")[0] == s) for s in speakers},
         "spk2accent": {speaker: ACCENT.get(speaker, "none") for speaker in speakers},
         "utt2dur": {name: str(1 + number / 10) for number, name in enumerate(heard)},
         "wav.scp": {name: f"audio/{name}.wav" for name in heard},

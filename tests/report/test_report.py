@@ -14,7 +14,8 @@ from ia3_speech.commands.score import main as score
 from ia3_speech.errors import UserError
 from ia3_speech.report.charts import has_cairo
 from ia3_speech.report.tables import tables_folder
-from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe, write_table
+from tests.corpus_files import write_table
+from tests.report.conftest import HEARD, HOSTILE, add_extras, make_recipe
 
 
 class Reading(HTMLParser):

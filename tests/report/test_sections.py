@@ -18,7 +18,7 @@ def read(recipe, folder=None):
 # ---- in plain words
 
 
-@pytest.mark.parametrize("decoded", ["greedy", "lm", "hotwords", "other start"])
+@pytest.mark.parametrize("decoded", ["hotwords", "other start"])
 def test_a_card_compares_two_systems_and_names_both(recipe, tmp_path, decoded):
     """The change is computed from the two rates beside it, with terms too."""
     (tmp_path / "terms").write_text("fever\nmetformin\nblood pressure\n")
