@@ -42,11 +42,14 @@ settings.load_profile("ia3_speech")
 FIRST = (
     "tests/egs/test_medical_dictation.py",
     "tests/test_pages.py",
-    "tests/test_train.py",
+    "tests/onnx/",
     "tests/egs/",
-    "tests/speakers/",
-    "tests/model/",
     "tests/scripts/",
+    "tests/serve/",
+    "tests/test_train.py",
+    "tests/speakers/",
+    "tests/training/",
+    "tests/model/",
 )
 
 
