@@ -93,16 +93,16 @@ def test_a_run_writes_the_files_of_train(place, run_command, monkeypatch, few):
 
 @pytest.mark.usefixtures("bad_start")
 def test_a_killed_run_goes_on(place, run_command, monkeypatch):
-    assert self_train(run_command, place, out="whole").code == 0
+    assert self_train(run_command, place, "--replay", "none", out="whole").code == 0
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(self_training.SelfTraining, "save", killed)
-        assert self_train(run_command, place).code == 130
+        assert self_train(run_command, place, "--replay", "none").code == 130
     finished = (place / "exp/round1/exp/train.json").stat().st_mtime_ns
-    assert self_train(run_command, place).code == 0
+    assert self_train(run_command, place, "--replay", "none").code == 0
     assert (place / "exp/round1/exp/train.json").stat().st_mtime_ns == finished
     whole, resumed = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("whole", "exp"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
