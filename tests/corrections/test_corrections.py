@@ -115,6 +115,7 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
 
     def learn(rate: float = 0.3) -> str:
         options = {"learning_rate": rate, "batch_utterances": 2, "epochs": 4 if rate == 0.3 else 1}
+        options |= {"replay": None}
         monkeypatch.setattr(
             voice, "few_options", lambda *words, **changes: replace(few_options(*words, **changes), **options)
         )

@@ -23,7 +23,7 @@ def new_base(place, save_base, run_command, monkeypatch) -> Path:  # noqa: F811
     for number in range(3, 6):
         run_command("corrections", "add", "anna", place / f"data/audio/train/{number}.wav", "no fever")
     few_options = voice.few_options
-    options = {"learning_rate": 0.3, "batch_utterances": 2, "epochs": 3}
+    options = {"learning_rate": 0.3, "batch_utterances": 2, "epochs": 3, "replay": None}
     monkeypatch.setattr(
         voice, "few_options", lambda *words, **changes: replace(few_options(*words, **changes), **options)
     )
