@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.numpy import load_file, save_file
-from tiny_models import noise_waves, tiny, tiny_processor
+from tiny_models import ADAPTER, noise_waves, tiny, tiny_processor
 
 from ia3_speech import load, load_base
 from ia3_speech.adapters.spec import parse_sum
@@ -34,8 +34,8 @@ KEY = "base_model.model.wav2vec2.encoder.layers.0.attention.k_proj.ia3_l"
 
 @pytest.fixture(scope="module")
 def random_base(save_base, tmp_path_factory) -> Path:
-    """A WavLM, whose attention is computed by its projections."""
-    return save_base(tmp_path_factory.mktemp("wavlm"), "wavlm", sharpness=50, num_hidden_layers=2)
+    """A base as mini, whose last convolutions look across a row's end."""
+    return save_base(tmp_path_factory.mktemp("base"), sharpness=50, num_hidden_layers=2, **ADAPTER)
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +79,13 @@ def test_a_row_of_a_batch_is_that_row_alone_and_the_models(graph, random_base):
 
 
 def test_rows_in_int8(processor, tmp_path, monkeypatch):
-    """Of a base as mini, whose last convolutions look across a row's end; calibrated on two clips."""
+    """Of a WavLM, whose attention is computed by its projections; calibrated on two clips."""
     (tmp_path / "clips").mkdir()
     for clip in sorted(int8.SPEECH.iterdir())[:2]:
         shutil.copy(clip, tmp_path / "clips")
     monkeypatch.setattr(int8, "SPEECH", tmp_path / "clips")
-    name = "wav2vec2-adapter"
-    base, other = (make_base(tiny(name), tiny_processor(name, processor.tokenizer), name) for _ in range(2))
+    models = [tiny("wavlm") for _ in range(2)]
+    base, other = (make_base(m, tiny_processor("wavlm", processor.tokenizer), "wavlm") for m in models)
     write_layout(other, tmp_path / "graph", "onnx", "int8")
     between, error = errors_of_rows(base, tmp_path / "graph")
     assert between < 1e-4 < error < 0.5
