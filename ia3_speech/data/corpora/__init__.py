@@ -1,6 +1,5 @@
 """Prepare corpora as Kaldi data directories: a module for each published corpus, or for your recordings.
 
-    python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR --reader 237
     python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.kaldi FOLDER DATA_DIR
