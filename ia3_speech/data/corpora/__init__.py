@@ -4,8 +4,7 @@
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.kaldi FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.out_of_domain CORPORA DATA_DIR/out_of_domain
-    python -m ia3_speech.data.corpora.download URL FOLDER NAME
 
 Each module begins with the corpus card (content, hours, licence, citation) and the layout that it reads; its
-function `prepare` writes DATA_DIR/{train,dev,test}. `espeak` makes synthetic speech; `preparation` is shared.
+function `prepare` writes DATA_DIR/{train,dev,test}. `preparation` is shared.
 """
