@@ -23,7 +23,7 @@ def main(
 
     Args:
         files: text files (default: stdin)
-        dictation_rules: YAML file with your rules, names, units and commands (docs/transcribe.md)
+        dictation_rules: YAML file with your rules, names, units and commands (docs/dictation.md)
         dictation_off: parts (commands, numbers, names) or single commands to switch off, such as
             "numbers,full stop"
         raw: print RAW<TAB>WRITTEN for each input line; a line break that was dictated is shown as ⏎
