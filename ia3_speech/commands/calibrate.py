@@ -38,7 +38,7 @@ def main(
         out: YAML file for --config of transcribe and decode
         allow_pipes: run the shell commands that wav.scp holds
     """
-    from ia3_speech.confidence.fitting import calibrate, format_calibration
+    from ia3_speech.confidence.reliability import calibrate, format_calibration
     from ia3_speech.confidence.storage import storage_file, store_scaling
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.session import load

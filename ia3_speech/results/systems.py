@@ -224,11 +224,6 @@ class Comparison:
         change, bounds = relative_change(self.before, self.after)
         return Rate(change, bounds if len(self.speakers) > 1 else None, signed=True)
 
-    @property
-    def changes(self) -> np.ndarray:
-        """The change of each speaker's WER, as a fraction."""
-        return (self.after - self.before) / self.words
-
 
 def start_of(system: System, systems: Sequence[System]) -> System:
     """The start of adapters of speakers: the base, or the adapter without a seed."""

@@ -207,7 +207,8 @@ def speaker_table(systems: Sequence[System], set_name: str) -> str:
     head += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
     lines = []
     for compared in comparisons(systems, set_name):
-        words, train, changes = compared.words.sum(), compared.system.train, compared.changes
+        words, train = compared.words.sum(), compared.system.train
+        changes = (compared.after - compared.before) / compared.words  # of each speaker's WER
         unchanged = train["not_improved"]
         speakers = len({name.partition("/")[0] for name in unchanged})  # SPEAKER/FOLD
         line: list[Cell] = [compared.system.name, compared.against.name]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from ia3_speech.atomic import write_json
 from ia3_speech.data.kaldi import DataDirectory
@@ -134,7 +134,6 @@ def score_utterances(
         reference = normalized_words(utterance.text, normalize)
         hypothesis = normalized_words(hypotheses.get(utterance.id, ""), normalize)
         pairs = align(reference, hypothesis)
-        characters = jiwer.process_characters(" ".join(reference), " ".join(hypothesis))
         scored.append(
             ScoredUtterance(
                 id=utterance.id,
@@ -146,7 +145,7 @@ def score_utterances(
                 pairs=pairs,
                 errors=count_errors(reference, hypothesis),
                 characters=len(" ".join(reference)),
-                character_errors=characters.substitutions + characters.deletions + characters.insertions,
+                character_errors=Levenshtein.distance(" ".join(reference), " ".join(hypothesis)),
                 terms=count_terms(pairs, terms) if terms else np.zeros((1, 3), dtype=np.int64),
             )
         )
