@@ -20,7 +20,7 @@ from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words
 from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import Pair, align
-from ia3_speech.scoring.ctm import CONFIDENCES, read_confidences
+from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
 from ia3_speech.scoring.error_rates import label_value, normalized_words
 from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.scorer import Score
@@ -136,7 +136,7 @@ def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
     if not ctm.is_file():
         return None
     alignments = {utterance.id: utterance.pairs for utterance in score.scored}
-    confidences, right, names = match_confidences(alignments, read_confidences(ctm), score.normalize)
+    confidences, right, names = match_confidences(alignments, read_words(ctm), score.normalize)
     if not len(right):
         return None
     scaling = load_json(decoding, None).get("confidence_scaling")
@@ -152,16 +152,15 @@ def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
 
 
 def match_confidences(
-    alignments: Mapping[str, Sequence[Pair]],
-    confidences: Mapping[str, Sequence[tuple[str, float]]],
-    mode: str,
+    alignments: Mapping[str, Sequence[Pair]], words: Mapping[str, Sequence[CtmWord]], mode: str
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(words,) confidences, (words,) whether the word is in the reference, and the utterance id of each,
     without words that a filter or the text normalisation has changed."""
     rows: list[tuple[float, bool, str]] = []
     for name, pairs in alignments.items():
         scored = [(word, reference == word) for reference, word in pairs if word is not None]
-        decoded = [(w, c) for word, c in confidences.get(name, ()) for w in normalized_words(word, mode)]
+        timed = words.get(name, ())
+        decoded = [(part, word.confidence) for word in timed for part in normalized_words(word.text, mode)]
         place = known = 0
         for word, other in align([word for word, _ in scored], [word for word, _ in decoded]):
             if word is not None and word == other:
