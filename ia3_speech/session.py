@@ -19,14 +19,7 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import (
-    GATE,
-    GUARD,
-    SEARCH_FILES,
-    STORED_LM_WEIGHTS,
-    method_of,
-    read_metadata,
-)
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of, read_metadata
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions

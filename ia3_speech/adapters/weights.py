@@ -109,18 +109,12 @@ def vectors_in(tensors: dict[str, np.ndarray]) -> list[Vector]:
 def vector_of(name: str, tensor: np.ndarray) -> Vector:
     """A tensor by our name (`….k_proj.ia3_key`) or PEFT's (`….k_proj.ia3_l`: the shape tells the side)."""
     module, _, leaf = name.removeprefix(PEFT_PREFIX).rpartition(".")
+    placement = leaf.removeprefix("ia3_")
     if leaf == "ia3_l":
-        placement = placement_of(module, "in" if tensor.shape[0] == 1 else "out")
-    else:
-        placement = leaf.removeprefix("ia3_")
+        last, side = module.rpartition(".")[2], "in" if tensor.shape[0] == 1 else "out"
+        placement = PLACEMENT_OF.get((last, side), last)
     number = re.search(r"\.(\d+)\.", module)
     return Vector(module, placement, int(number[1]) if number else None, tensor.reshape(-1).astype("float32"))
-
-
-def placement_of(module: str, side: str) -> str:
-    """The placement of a vector at this side of a module; the module's name if it belongs to no placement."""
-    name = module.rpartition(".")[2]
-    return PLACEMENT_OF.get((name, side), name)
 
 
 def placement_order(placement: str) -> tuple[int, str]:

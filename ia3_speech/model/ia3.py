@@ -267,10 +267,8 @@ def parameter_table(model: nn.Module) -> str:
     counts["head"] = sum(p.numel() for p in (attachment(model).base_head or {}).values())
     rows = [("placement", "layers", "parameters", "share of the base")]
     for name, count in counts.items():
-        if count:
-            rows.append(
-                (name, "" if name in ("conv", "head") else layers, f"{count:,}", f"{count / base:.4%}")
-            )
+        place = "" if name in ("conv", "head") else layers
+        rows += [(name, place, f"{count:,}", f"{count / base:.4%}")] * (count > 0)
     total = sum(counts.values())
     rows.append(("all", "", f"{total:,}", f"{total / base:.4%} of {base:,}"))
     return "\n".join(in_columns(rows, left=(0, 1, 3)))
