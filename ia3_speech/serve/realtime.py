@@ -69,7 +69,7 @@ class TurnDetection(BaseModel):
 class Input(BaseModel):
     format: AudioFormat = AudioFormat()
     transcription: Transcription | None = None
-    noise_reduction: dict[str, Any] | None = None
+    noise_reduction: dict[Literal["type"], Literal["near_field", "far_field"]] | None = None  # has no effect
     turn_detection: TurnDetection | None = TurnDetection()
 
 
