@@ -31,11 +31,10 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 
     Only the vectors require gradients, with `train_head` the head too, and always the head of a classifier
     (`Wav2Vec2ForSequenceClassification`), which checkpoints of encoders lack, as with PEFT's task types.
-    LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works,
-    re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics even after
-    `model.train()`. A batch shorter than a mask of SpecAugment is not masked in time. WavLM's attention is
-    replaced by an implementation that calls its projections: equal bit for bit on a single row, within
-    rounding on several.
+    LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works, if it
+    is not re-entrant. Batch norms keep their running statistics even after `model.train()`. A batch shorter
+    than a mask of SpecAugment is not masked in time. WavLM's attention is replaced by an implementation that
+    calls its projections: equal bit for bit on a single row, within rounding on several.
 
     Args:
         model: a transformers model for CTC or classification, or a bare encoder; changed in place.
@@ -69,12 +68,8 @@ def insert_vectors(model: nn.Module, targets: list[ia3.TargetModule], config: IA
     model = forget_compiled(model)
     state = ia3.attachment(model)
     state.unfrozen = freeze(model)
-    stacks = [ia3.layers_of(model)[0]]
-    if "conv" in config.placements:
-        stacks.append(ia3.path_in(model, ia3.architecture_of(model).convolutions))
-    for path in stacks:
-        encoder = model.get_submodule(path.rpartition(".")[0])
-        encoder.register_forward_pre_hook(require_input_gradients, with_kwargs=True)
+    encoder = model.get_submodule(ia3.layers_of(model)[0].rpartition(".")[0])
+    encoder.register_forward_pre_hook(refuse_reentrant_checkpointing)
     for target in targets:
         parent = model.get_submodule(target.module.rpartition(".")[0])
         for method, replacement in ia3.architecture_of(model).replaced_methods.items():
@@ -107,7 +102,6 @@ def detach(model: nn.Module) -> nn.Module:
             for key, hook in list(hooks.items()):
                 if getattr(hook, "func", hook) in HOOKS:
                     del hooks[key]
-                    module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
     state = ia3.attachment(original)
@@ -210,30 +204,21 @@ def mask_if_it_fits(
     return type(self)._mask_hidden_states(self, hidden, mask_time_indices, attention_mask)
 
 
-def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """A hook: let the input require a gradient, because re-entrant gradient checkpointing computes none in a
-    layer whose input requires none, such as a frozen base's first layer. Raises UserError for WavLM, whose
-    re-entrant checkpointing never ends, with or without vectors (transformers 5.24)."""
+def refuse_reentrant_checkpointing(module: nn.Module, _args: tuple) -> None:
+    """A hook: raises UserError for re-entrant gradient checkpointing, which computes no gradient in a layer
+    whose input requires none, such as a frozen base's first layer."""
     if not (module.training and torch.is_grad_enabled()):
-        return args, kwargs
+        return
     on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
     options = [getattr(m._gradient_checkpointing_func, "keywords", {}) for m in on]
-    if not any(each.get("use_reentrant", True) for each in options):
-        return args, kwargs
-    if getattr(getattr(module, "config", None), "model_type", "") == "wavlm":
+    if any(each.get("use_reentrant", True) for each in options):
         raise UserError(
-            "WavLM's layers share a position bias, with which re-entrant gradient checkpointing never ends "
+            "re-entrant gradient checkpointing computes no gradient in the first layer of a frozen base "
             "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
         )
 
-    def with_gradient(x: Any) -> Any:
-        unchanged = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
-        return x if unchanged else x.detach().requires_grad_().clone()  # not a leaf: encoders may write to it
 
-    return tuple(map(with_gradient, args)), {name: with_gradient(x) for name, x in kwargs.items()}
-
-
-HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
+HOOKS = (keep_in_eval_mode, refuse_reentrant_checkpointing, scale_input, scale_output)
 
 
 # --- the proof ----------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ class Server:
         self.check_aliases()
         self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
-        language = server.language or ("en" if self.models.base_id == "mini" else None)
+        english = self.models.base_id == "mini" or not getattr(session.base, "is_multilingual", True)
+        language = server.language or ("en" if english else None)
         self.language = language and language_code(language)  # that the base writes; None if unknown
         self.dictation = make_dictation(server.dictation_rules)
         # For users of this machine only: see `app.Entrance.authorize`.
