@@ -1,6 +1,6 @@
 """The guard: an adapter can stay on, since each piece of audio gets the base's text where that is surer.
 
-    rule_of(folder, base).log_odds(inputs_of(gate, base_confidences, adapter_confidences))     > 0: the adapter
+    rule_of(folder, base).log_odds(inputs_of(gate, base_confidences, adapter_confidences))   > 0: the adapter
 
 In: a piece that the base and the adapter have recognised, and the gate's view of its audio. Out: the log-odds
 that the adapter's text has fewer errors, a logistic rule of a few numbers (`INPUTS`). The gate knows voices
