@@ -172,20 +172,11 @@ class Recognizer:
             else:
                 logits, candidates = self.candidates(waves)
                 for index, each in zip(batch, candidates, strict=True):
-                    several = len(each.recognizers) > 1
-                    unchosen[index] = (
-                        each,
-                        [
-                            recognizer.recognition(
-                                row := next(logits),
-                                recognizer.search(np.asarray(row)),
-                                *pieces[index],
-                                with_words,
-                                several,
-                            )
-                            for recognizer in each.recognizers
-                        ],
-                    )
+                    unchosen[index] = each, []
+                    options = *pieces[index], with_words, len(each.recognizers) > 1
+                    for recognizer in each.recognizers:
+                        hypothesis = recognizer.search(np.asarray(row := next(logits)))
+                        unchosen[index][1].append(recognizer.recognition(row, hypothesis, *options))
             after(batch)
         memories = {} if memories is None else memories
         for index, (each, alternatives) in sorted(unchosen.items()):
