@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ia3_speech.adapters.record import PLACED
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
 from ia3_speech.errors import TrainingError
 from ia3_speech.inputs import Inputs
 from ia3_speech.model.location import base_files, base_folder
 
-PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
 PLACEMENTS = ("key", "value", "ffn")  # by default
 NEAREST = "nearest"  # as init_adapter, without dev: see training/starts.py
 # Option → whether a value is allowed, and which values are

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ia3_speech.confidence.fitting import fit_scaling
 from ia3_speech.confidence.reliability import (
     area_under_roc,
+    fit_scaling,
     match_confidences,
     measure,
 )
