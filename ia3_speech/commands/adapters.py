@@ -390,6 +390,5 @@ def migrate(adapter: str, options: MigrationOptions) -> None:
         print(f"{target.name}: registered in {target.parent}{' with ' * bool(search)}{', '.join(search)}")
 
 
-COMMAND = {"list": list_}
-COMMAND |= {run.__name__: run for run in (show, register, remove, card, gate, push, pull, combine, export)}
-COMMAND["migrate"] = migrate
+NAMED = (show, register, remove, card, gate, push, pull, combine, export, migrate)
+SUB_COMMANDS = {"list": list_} | {run.__name__: run for run in NAMED}

@@ -71,6 +71,3 @@ def main(
         fitted = {"confidence_slope": after.scaling.slope, "confidence_bias": after.scaling.bias}
         write_text(out, yaml.safe_dump(fitted, sort_keys=False))
         print(f"{out}: take it as --config of ia3-speech transcribe")
-
-
-COMMAND = main

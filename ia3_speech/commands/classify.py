@@ -139,6 +139,3 @@ def load_classifier(
     bases.fill_missing_weights(model, report["missing_keys"] - head_parameters(model).keys(), name)
     model.to(device).eval().requires_grad_(False)
     return bases.Classifier(bases.full_name(name), model, extractor, None, fingerprint(model))
-
-
-COMMAND = main

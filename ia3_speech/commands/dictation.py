@@ -39,6 +39,3 @@ def main(
                 print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written, flush=True)
         except UnicodeDecodeError:
             raise UserError("stdin: not UTF-8 (convert it, for example with iconv -f LATIN1)") from None
-
-
-COMMAND = main

@@ -77,6 +77,3 @@ def main(
         graph = write_layout(loaded, new, format, dtype)
         size = graph.stat().st_size / 2**20
     print(f"{out}: {loaded.name}{' with ' * bool(spec.terms)}{spec}, {dtype}, {size:.0f} MiB")
-
-
-COMMAND = main

@@ -84,6 +84,3 @@ def main(
     size = out.stat().st_size
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
     print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
-
-
-COMMAND = main

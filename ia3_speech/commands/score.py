@@ -237,6 +237,3 @@ def notes(result: Result, is_marked: bool) -> Iterator[str]:
     for name, rates in (("system", result.record), ("baseline", result.record.get("baseline"))):
         if rates and rates["missing"]:
             yield sentences.missing_sentence(rates["missing"], f"the {name}")
-
-
-COMMAND = main

@@ -100,6 +100,3 @@ def listen(host: str, port: int, seconds: float) -> socket.socket:
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * seconds)))
     return listener
-
-
-COMMAND = main

@@ -132,6 +132,3 @@ def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:
         f"{adapter}: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
         f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
     ]
-
-
-COMMAND = main

@@ -122,10 +122,10 @@ def adapter_title(report: ReportData) -> str:
     """The title of the adapter's record; without a record, the decoded adapter's or the system's name."""
     if report.adapter:
         return title_of_record(report.adapter)
-    name = (report.system.decoding.get("adapter") or {}).get("name") or ""
-    if name.startswith("one "):  # `one for each speaker`
-        return f"IA³ adapters, {name}"
-    return f"IA³ adapter {name}" if name else report.system.name
+    adapter = report.system.decoding.get("adapter") or {}
+    if adapter and "terms" not in adapter:  # `4 adapters, by utterance`, `one for each speaker`
+        return f"IA³ adapters: {adapter['name']}"
+    return f"IA³ adapter {adapter['name']}" if adapter else report.system.name
 
 
 def title_of_record(record: Json) -> str:

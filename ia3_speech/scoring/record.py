@@ -90,10 +90,6 @@ class Result:
         return self.record["system"]
 
     @property
-    def seed(self) -> int | None:
-        return self.record["system_seed"]
-
-    @property
     def search(self) -> str:
         return self.record["search"]
 
