@@ -1,4 +1,4 @@
-"""ia3_speech adapts pretrained CTC speech recognisers by training nothing but IA³ vectors.
+"""ia3_speech adapts frozen speech recognisers, CTC models and Whisper, by training IA³ vectors.
 
     from ia3_speech import load, load_adapter, load_base
 

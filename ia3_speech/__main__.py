@@ -39,7 +39,7 @@ def overview() -> str:
     commands = "\n".join(f"  {name:<12}{description}" for name, description in COMMANDS.items())
     return f"""usage: ia3-speech COMMAND …
 
-Adapt pretrained CTC speech recognisers by training nothing but IA³ vectors.
+Adapt frozen speech recognisers, CTC models and Whisper, by training IA³ vectors.
 
 {commands}
 

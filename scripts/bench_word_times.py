@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from benchmark import Page
+from espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
-from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.scoring.alignment import SCLITE, align

@@ -26,11 +26,11 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+import espeak  # noqa: E402
 from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of  # noqa: E402
 
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
-from ia3_speech.data.corpora import espeak  # noqa: E402
 from ia3_speech.data.kaldi import read_data_directory  # noqa: E402
 from ia3_speech.data.utterance import load_utterances  # noqa: E402
 

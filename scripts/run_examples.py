@@ -22,12 +22,13 @@ import numpy as np
 import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak, Voice, synthesize  # noqa: E402
 
 from ia3_speech.atomic import write_text  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE, resample  # noqa: E402
-from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak, Voice, synthesize  # noqa: E402
 from ia3_speech.data.kaldi import write_data_directory  # noqa: E402
 from ia3_speech.data.utterance import Utterance  # noqa: E402
 

@@ -20,7 +20,7 @@ system=reader train_config=conf/reader.yaml score_opts="--cluster utterance" nam
 
 . parse_options.sh
 fetch 12/test-clean.tar.gz LibriSpeech/test-clean --md5 32fa31d27d2e1cad72775fee3f4849a9
-prepare=${prepare:-"python -m ia3_speech.data.corpora.librispeech${reader:+ --reader $reader}"}
+prepare=${prepare:-"local/prepare.py${reader:+ --reader $reader}"}
 corpus_name=${corpus_name:-reader$reader} name=${name:-reader$reader}
 locate "$@"
 adapt; study; finish; summary

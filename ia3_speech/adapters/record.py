@@ -35,6 +35,7 @@ PEOPLE = "people.safetensors"  # in a base's folder: how people's voices differ 
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE, GUARD)  # all files of an adapter
 STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS)  # of its search, registered beside it
+PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
 DAMAGED = "(damaged: copy the adapter again)"
 
 

@@ -24,8 +24,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json, read_summary
-from ia3_speech.adapters.weights import tensor_files
+from ia3_speech.adapters.card import is_biometric
+from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, PLACED, SEARCH_FILES, read_json, read_summary
+from ia3_speech.adapters.weights import read_weights, tensor_files, weights_sha256
 from ia3_speech.atomic import remove_leftovers, replacing, write_json
 from ia3_speech.errors import BadName, NameTaken, UnknownAdapter, UserError
 from ia3_speech.formatting import shorten
@@ -278,6 +279,40 @@ def registration_of(folder: Path) -> dict[str, Any]:
     with suppress(UserError):
         return read_json(folder / REGISTRATION)
     return {}
+
+
+def registered_name(folder: Path) -> str | None:
+    """The name of a registered adapter; None for another folder."""
+    return folder.name if folder.parent == adapters_dir() else None
+
+
+def describe_adapter(folder: Path) -> dict[str, Any]:
+    """The facts in an adapter's record, its tensors and its registration."""
+    summary, registration = read_summary(folder), registration_of(folder)
+    config, parameters = summary.get("config") or {}, None
+    placed = str(config.get("method", "ia3")).partition(":")[0] in ("ia3", *PLACED)
+    with suppress(UserError):
+        parameters = sum(tensor.size for tensor in read_weights(folder).values())
+    entry = {
+        "name": registered_name(folder),
+        "path": str(folder.absolute()),
+        "base": summary.get("base"),
+        "method": config.get("method"),
+        "placements": config.get("placements") if placed else None,
+        "layers": config.get("layers") if placed else None,
+        "parameters": parameters,
+        "labels": summary.get("labels") or None,
+        "biometric": is_biometric(summary) or None,
+        "training": summary.get("training") or None,
+        "scores": summary.get("scores") or None,
+        "gate": summary.get("gate"),
+        "created": summary.get("created"),
+        "sha256": weights_sha256(folder),
+        "search": [name for name in SEARCH_FILES if (folder / name).is_file()] or None,
+        "source": registration.get("source"),
+        "registered": registration.get("registered"),
+    }
+    return {name: value for name, value in entry.items() if value is not None}
 
 
 def training_data(folder: Path) -> Path | None:

@@ -3,7 +3,7 @@
     ia3-speech transcribe --adapter speaker42 audio.wav
     python -m ia3_speech.transcribe --adapter speaker42 audio.wav        the same
 
-`COMMAND` of a module is the function that `cli.command` calls, or a dictionary of sub-commands.
+`cli.command` calls `main` of a module, or a function of its `SUB_COMMANDS`.
 """
 
 import sys
@@ -41,7 +41,8 @@ COMMANDS = {
 
 def load_command(name: str) -> Callable | dict[str, Callable]:
     """The function of a command, or its sub-commands."""
-    return import_module(f"ia3_speech.commands.{name.replace('-', '_')}").COMMAND
+    module = import_module(f"ia3_speech.commands.{name.replace('-', '_')}")
+    return getattr(module, "SUB_COMMANDS", None) or module.main
 
 
 def run(name: str, words: list[str] | None = None) -> NoReturn:

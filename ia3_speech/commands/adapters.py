@@ -18,21 +18,19 @@ The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform
 import json
 import sys
 import tempfile
-from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
-from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
-from ia3_speech.adapters.record import GATE, PEOPLE, SEARCH_FILES, read_json, read_metadata, read_summary
+from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_card
+from ia3_speech.adapters.record import GATE, PEOPLE, read_metadata, read_summary
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, short_name, term_at
-from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
+from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in
 from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.formatting import in_columns, percent, plural
+from ia3_speech.formatting import in_columns, plural
 from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
-from ia3_speech.training.config import PLACED
 from ia3_speech.unsupervised.options import MigrationOptions
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
@@ -44,7 +42,9 @@ def list_(format: Literal["text", "json"] = "text") -> None:
     Args:
         format: text: a table; json: one object per line.
     """
-    entries = [describe_adapter(registry.adapters_dir() / name) for name in registry.registered_names()]
+    entries = [
+        registry.describe_adapter(registry.adapters_dir() / name) for name in registry.registered_names()
+    ]
     if format == "json":
         print("".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries), end="")
     elif entries:
@@ -71,7 +71,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
 
         check_picture(plot)
     folder = registry.resolve_adapter(adapter)
-    entry, rows, fault = describe_adapter(folder), [], "no vectors"
+    entry, rows, fault = registry.describe_adapter(folder), [], "no vectors"
     try:
         vectors = vectors_in(read_weights(folder))
         rows = spreads(vectors)
@@ -82,7 +82,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
             raise
         fault = str(error)
     if format == "json":
-        print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
+        print(json.dumps(entry | {"vectors": rows}, indent=2, ensure_ascii=False))
         return
     for name, value in entry.items():
         text = "; ".join(map(score_line, value)) if name == "scores" else format_value(value)
@@ -90,39 +90,6 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
     if entry.get("biometric"):
         print(f"\n{BIOMETRIC}")
     print(f"\n{format_spreads(rows) if rows else fault}")
-
-
-def describe_adapter(folder: Path) -> dict[str, Any]:
-    """The facts in an adapter's record, its tensors and its registration."""
-    summary, registration = read_summary(folder), registry.registration_of(folder)
-    config, parameters = summary.get("config") or {}, None
-    placed = str(config.get("method", "ia3")).partition(":")[0] in ("ia3", *PLACED)
-    with suppress(UserError):
-        parameters = sum(tensor.size for tensor in read_weights(folder).values())
-    entry = {
-        "name": registered_name(folder),
-        "path": str(folder.absolute()),
-        "base": summary.get("base"),
-        "method": config.get("method"),
-        "placements": config.get("placements") if placed else None,
-        "layers": config.get("layers") if placed else None,
-        "parameters": parameters,
-        "labels": summary.get("labels") or None,
-        "biometric": is_biometric(summary) or None,
-        "training": summary.get("training") or None,
-        "scores": summary.get("scores") or None,
-        "gate": summary.get("gate"),
-        "created": summary.get("created"),
-        "sha256": weights_sha256(folder),
-        "search": [name for name in SEARCH_FILES if (folder / name).is_file()] or None,
-        "source": registration.get("source"),
-        "registered": registration.get("registered"),
-    }
-    return {name: value for name, value in entry.items() if value is not None}
-
-
-def registered_name(folder: Path) -> str | None:
-    return folder.name if folder.parent == registry.adapters_dir() else None
 
 
 def format_value(value: Any, most: int = registry.MAX_LISTED) -> str:
@@ -244,7 +211,7 @@ def gate(
         refuse_other_method(adapter, folder)
         loaded = base_of(spec, base)
         check_base(adapter, read_metadata(folder), loaded.fingerprint)
-    name = registered_name(folder)
+    name = registry.registered_name(folder)
     utterances = read_for_decoding(data, allow_pipes).utterances if data else read_store(name) if name else []
     if is_base and identifies:
         from ia3_speech.routing.people import add_background
@@ -398,44 +365,30 @@ def migrate(adapter: str, options: MigrationOptions) -> None:
         registry.check_name(name)
     from ia3_speech.commands.train import add_guard_of_training
     from ia3_speech.data.kaldi import read_data_directory
-    from ia3_speech.routing.gate import add_gate_of_training
     from ia3_speech.unsupervised.migration import Migration
 
     if not options.data:
         hint = "which is not of the adapter's kind"
         print(f"warning: without --data it learns from read speech of other people, {hint}", file=sys.stderr)
     migration, guard = Migration.prepare(folder, options), None
-    inputs, training = migration.inputs(), migration.training
+    inputs = migration.inputs()
     if not inputs.is_current(out, options.force, resume=True):
         migration.run()
-        if options.data:  # else `auto` would choose it for any speech
-            pipes, places = options.allow_pipes, (training.train, training.dev)
-            learnt, dev = (read_data_directory(p, spk_sort=False, allow_pipes=pipes) for p in places)
-            add_gate_of_training(out, options.base, learnt.utterances, allow_pipes=pipes)
-            guard = add_guard_of_training(training, dev)
+        if options.data:
+            dev = read_data_directory(migration.training.dev, spk_sort=False, allow_pipes=options.allow_pipes)
+            guard = add_guard_of_training(migration.training, dev)
         inputs.record(out)
-    summary = read_json(out / "train.json")
-    minutes = f"{summary['audio_seconds'] / 60:.1f} minutes"
-    before, after = (percent(summary[key]) for key in ("start_dev_wer", "dev_wer"))
-    print(
-        f"{out}/adapter: learnt from {minutes}; in held-out speech it differs from {adapter} in {after} % of "
-        f"the words, the new base alone in {before} %",
-        *filter(None, [guard]),
-        sep="\n",
-    )
-    if summary["selected_epoch"]:
-        print(f"{adapter} may be wrong where they differ: try both on speech with texts before you switch")
-    if name and not summary["selected_epoch"]:
-        print(f"{name}: is not registered: {summary['note']}")
+    fault, sentences = migration.report(adapter)
+    print(*sentences, *filter(None, [guard]), sep="\n")
+    if name and fault:
+        print(f"{name}: is not registered: {fault}")
     elif name:
-        search = {file: (folder / file).read_bytes() for file in SEARCH_FILES if (folder / file).is_file()}
-        if search and "a language model" not in migration.base.abilities:
-            print(f"without {', '.join(search)} of {adapter}: {options.base} takes no language model")
-            search = {}
+        search, lost = migration.search_files()
+        if lost:
+            print(f"without {', '.join(lost)} of {adapter}: {options.base} takes no language model")
         target = check_and_register(out / "adapter", name, keep=True, search_files=search)
         print(f"{target.name}: registered in {target.parent}{' with ' * bool(search)}{', '.join(search)}")
 
 
-COMMAND = {"list": list_}
-COMMAND |= {run.__name__: run for run in (show, register, remove, card, gate, push, pull, combine, export)}
-COMMAND["migrate"] = migrate
+NAMED = (show, register, remove, card, gate, push, pull, combine, export, migrate)
+SUB_COMMANDS = {"list": list_} | {run.__name__: run for run in NAMED}

@@ -38,7 +38,7 @@ def main(
         out: YAML file for --config of transcribe and decode
         allow_pipes: run the shell commands that wav.scp holds
     """
-    from ia3_speech.confidence.fitting import calibrate, format_calibration
+    from ia3_speech.confidence.reliability import calibrate, format_calibration
     from ia3_speech.confidence.storage import storage_file, store_scaling
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.session import load
@@ -71,6 +71,3 @@ def main(
         fitted = {"confidence_slope": after.scaling.slope, "confidence_bias": after.scaling.bias}
         write_text(out, yaml.safe_dump(fitted, sort_keys=False))
         print(f"{out}: take it as --config of ia3-speech transcribe")
-
-
-COMMAND = main

@@ -110,6 +110,3 @@ def fish_script(flags: Flags, words: Words) -> str:
             value = f" -x -a {quote(value)}" if value else "" if choices is None else " -r"
             lines.append(f"-n '__ia3_speech_in {path}' -l {flag[2:]}{value}")
     return FISH + "\n".join(f"complete -c ia3-speech {line}" for line in lines)
-
-
-COMMAND = main

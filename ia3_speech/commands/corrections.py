@@ -171,7 +171,7 @@ def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[
     return corrections, problems
 
 
-def list_corrections(name: str) -> None:
+def list_(name: str) -> None:
     """List the corrections of an adapter: utterance, seconds, whether the adapter was trained on it, text.
 
     Args:
@@ -203,7 +203,7 @@ def remove(*names: str) -> None:
     print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left{hint}")
 
 
-def learn_corrections(name: str) -> None:
+def learn(name: str) -> None:
     """Train an adapter again, on its training data (if they still exist) and its corrections.
 
     The new adapter is registered only if it is better in cross-validation, where each utterance is decoded by
@@ -229,10 +229,4 @@ def learn_corrections(name: str) -> None:
         print(f"{name} stays as it is, since the new adapter is not better; {learnt.comparison}")
 
 
-COMMAND = {
-    "add": add,
-    "suggest": suggest,
-    "learn": learn_corrections,
-    "list": list_corrections,
-    "remove": remove,
-}
+SUB_COMMANDS = {"add": add, "suggest": suggest, "learn": learn, "list": list_, "remove": remove}

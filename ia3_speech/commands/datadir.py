@@ -125,7 +125,7 @@ def overlap(*data: Path) -> None:
         print(describe_overlap(directory, tested))
 
 
-COMMAND = {
+SUB_COMMANDS = {
     "validate": validate,
     "fix": printed(fix_data_directory),
     "subset": printed(subset_data_directory),

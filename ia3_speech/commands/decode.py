@@ -145,6 +145,3 @@ def main(
         print(decode_directory.bad_audio_message(result, out), file=sys.stderr)
     inputs.record(out)
     return int(record["without_output"] > 0 and not part)
-
-
-COMMAND = main

@@ -23,7 +23,7 @@ def main(
 
     Args:
         files: text files (default: stdin)
-        dictation_rules: YAML file with your rules, names, units and commands (docs/transcribe.md)
+        dictation_rules: YAML file with your rules, names, units and commands (docs/dictation.md)
         dictation_off: parts (commands, numbers, names) or single commands to switch off, such as
             "numbers,full stop"
         raw: print RAW<TAB>WRITTEN for each input line; a line break that was dictated is shown as ⏎
@@ -39,6 +39,3 @@ def main(
                 print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written, flush=True)
         except UnicodeDecodeError:
             raise UserError("stdin: not UTF-8 (convert it, for example with iconv -f LATIN1)") from None
-
-
-COMMAND = main

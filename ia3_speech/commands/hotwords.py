@@ -79,4 +79,4 @@ def check(file: Path, base: str = "mini") -> None:
     )
 
 
-COMMAND = {"learn": learn, "check": check}
+SUB_COMMANDS = {"learn": learn, "check": check}

@@ -242,6 +242,3 @@ def fitting(text: str, width: int) -> str:
     """The end of `text` that fits into a line of the terminal, with an ellipsis where it was cut."""
     width -= 2  # the ellipsis, and no wrapping at the last column
     return text if len(text) <= width else f"…{text[len(text) - width :]}"
-
-
-COMMAND = main

@@ -127,6 +127,3 @@ def read_sentences(source: Path, normalize: Literal["ctc", "english", "none"]) -
     if normalize != "none":
         lines = texts_in_words(lines, str(file), "as by a base without digits")  # which logs them
     yield from filter(None, (normalization.normalize_in_words(line, normalize).split() for line in lines))
-
-
-COMMAND = main

@@ -16,12 +16,17 @@ from pathlib import Path
 from ia3_speech.atomic import write_text
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
-from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.charts import HINT
 from ia3_speech.report.data import read_report
 from ia3_speech.report.figures import report_figures, write_figures
 from ia3_speech.report.page import make_page, title_of_record
-from ia3_speech.report.tables import report_tables, tables_folder, write_table_files
+from ia3_speech.report.tables import (
+    embedded_audio,
+    linked_audio,
+    report_tables,
+    tables_folder,
+    write_table_files,
+)
 from ia3_speech.scoring.ctm import CONFIDENCES
 
 
@@ -79,6 +84,3 @@ def main(
     size = out.stat().st_size
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
     print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
-
-
-COMMAND = main

@@ -182,4 +182,4 @@ def filled_block(file: Path, block: re.Match) -> str:
     return head + text + end
 
 
-COMMAND = {run.__name__: run for run in (select, stale, collect, best, register, summary, show, fill)}
+SUB_COMMANDS = {run.__name__: run for run in (select, stale, collect, best, register, summary, show, fill)}

@@ -29,7 +29,7 @@ from ia3_speech.formatting import percent, plural, shorten
 from ia3_speech.inputs import Inputs, digest_of, tables_of
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.ctm import CONFIDENCES
-from ia3_speech.scoring.error_rates import ErrorRates, rates_table, terms_table
+from ia3_speech.scoring.error_rates import rates_table, terms_table
 from ia3_speech.scoring.kaldi_files import write_kaldi_files
 from ia3_speech.scoring.record import Result, identify, load_json
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
@@ -146,7 +146,8 @@ def main(
     print(write_kaldi_files(out, score.scored, score.wer_bootci))
     record = write_score(out / "score.json", score, provenance)
     inputs.record(out / "scoring_kaldi")
-    print(format_result(Result(record, out)), end="")
+    bootstrap = f"Kaldi's bootstrap over utterances:\n{score.wer_bootci}"
+    print(format_result(Result(record, out)), bootstrap, sep="", end="")
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
@@ -194,47 +195,34 @@ def format_result(result: Result) -> str:
     * fewer than 10 speakers (for a single speaker, utterances are drawn): the interval is too narrow.
     Change: relative to the baseline, paired; negative is better.
     MAPSSWE, baseline against system: 8 segments, z = 3.416, p = 0.000636
-    Kaldi's bootstrap over utterances:
-    Set1: %WER 74.64 95% Conf Interval [ 40.34, 108.95 ]
-    Set2: %WER 35.39 95% Conf Interval [ 15.18, 55.61 ]
-    Probability of Set2 improving Set1: 100.00
     """  # noqa: E501
     head = ["", "utterances", "words", "WER %", "CER %", "MER %", "WIL %"]
     head += ["term errors %"] * bool(result.terms) + ["before %", "change %"] * result.has_baseline
-    rows = [("all", result.all)]
+    rows, ranges = [("all", result.all)], []
     if result.unseen:
         rows.append(("sentences not in training", result.unseen))
-    rows += listed_rows(result)
-    blocks = [rates_table("rates", "Rates", head, [(*row, {}) for row in rows]).terminal()]
-    blocks[0] += "".join(f"{line}\n" for line in label_ranges(result))
+    for label, values in result.by_label.items():
+        rates = sorted(row.wer for row in values.values() if row.words)
+        if 1 < len(values) <= MAX_VALUES:
+            marks = {value: MARK * result.is_marked(label, row) for value, row in values.items()}
+            rows += [(f"{label} {value}{marks[value]}", row) for value, row in values.items()]
+        elif len(values) > MAX_VALUES and rates:
+            middle, low, high = (percent(rate, 2) for rate in (median(rates), rates[0], rates[-1]))
+            ranges.append(f"{label}: {len(values)} values, median WER {middle}, from {low} to {high}\n")
+    blocks = [rates_table("rates", "Rates", head, [(*row, {}) for row in rows]).terminal() + "".join(ranges)]
     if result.terms:
         blocks.append(terms_table(result.terms, result.has_baseline).terminal())
-    blocks.append("".join(f"{line}\n" for line in notes(result)))
+    is_marked = any(name.endswith(MARK) for name, _ in rows)
+    blocks.append("".join(f"{line}\n" for line in notes(result, is_marked)))
     return "\n".join(blocks)
 
 
-def listed_rows(result: Result) -> Iterator[tuple[str, ErrorRates]]:
-    """Names and rates of the values of labels with two to MAX_VALUES values."""
-    for label, rows in result.by_label.items():
-        for value, row in rows.items() if 1 < len(rows) <= MAX_VALUES else ():
-            yield f"{label} {value}{MARK * result.is_marked(label, row)}", row
-
-
-def label_ranges(result: Result) -> Iterator[str]:
-    """A line for each label with more than MAX_VALUES values."""
-    for label, rows in result.by_label.items():
-        rates = sorted(row.wer for row in rows.values() if row.words)
-        if len(rows) > MAX_VALUES and rates:
-            middle, low, high = (percent(rate, 2) for rate in (median(rates), rates[0], rates[-1]))
-            yield f"{label}: {len(rows)} values, median WER {middle}, from {low} to {high}"
-
-
-def notes(result: Result) -> Iterator[str]:
-    """How the intervals were computed, the tests, and warnings."""
+def notes(result: Result, is_marked: bool) -> Iterator[str]:
+    """How the intervals were computed, the tests, and warnings; `is_marked`: whether a row has a mark."""
     method, *too_narrow = sentences.interval_sentences(result)
     yield f"Rates in percent. {method}"
     yield from too_narrow
-    if any(name.endswith(MARK) for name, _ in listed_rows(result)):
+    if is_marked:
         yield sentences.few_clusters_sentence(result.all.ci_unit)
     if result.has_baseline:
         yield "Change: relative to the baseline, paired; negative is better."
@@ -246,10 +234,6 @@ def notes(result: Result) -> Iterator[str]:
         yield sentence
     if result.confidences:
         yield sentences.reliability_sentence(result.confidences)
-    yield f"Kaldi's bootstrap over utterances:\n{result.bootstrap}".rstrip("\n")
     for name, rates in (("system", result.record), ("baseline", result.record.get("baseline"))):
         if rates and rates["missing"]:
             yield sentences.missing_sentence(rates["missing"], f"the {name}")
-
-
-COMMAND = main

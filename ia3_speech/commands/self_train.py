@@ -58,6 +58,3 @@ def report(adapter: str, summary: dict[str, Any]) -> list[str]:
         f"{percent(summary['disagreement'])} % of the words, at the start in "
         f"{percent(summary['start_disagreement'])} %",
     ]
-
-
-COMMAND = main

@@ -72,7 +72,8 @@ def main(
         warning = "warning: without --key-file whoever reaches this port may use and change everything"
         print(warning, file=sys.stderr)
     listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
-    address = address_of(server_options.host, listener.getsockname()[1])
+    host = f"[{server_options.host}]" if ":" in server_options.host else server_options.host
+    address = f"http://{host}:{listener.getsockname()[1]}"
     print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
     config = uvicorn.Config(
         make_app(server),
@@ -87,10 +88,6 @@ def main(
     Web(config).run(sockets=[listener])
 
 
-def address_of(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def listen(host: str, port: int, seconds: float) -> socket.socket:
     """A listening socket. Linux disconnects a client that reads nothing of its answer for `seconds`;
     otherwise the answer would stay in memory for ever."""
@@ -103,6 +100,3 @@ def listen(host: str, port: int, seconds: float) -> socket.socket:
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * seconds)))
     return listener
-
-
-COMMAND = main

@@ -57,6 +57,3 @@ def main(options: SpeakerOptions) -> None:
         starts = ", ".join(f"{count} from {start}" for start, count in summary["starts"].items())
         gain = percent((before - errors) / before, 0)
         print(f"starts: {starts}; {gain} % fewer errors than the base before the first sentence")
-
-
-COMMAND = main

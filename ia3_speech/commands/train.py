@@ -12,7 +12,6 @@ with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m
 
 import logging
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +28,13 @@ from ia3_speech.training.config import TrainingOptions, check_options, replay_fo
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class CheckOptions:
-    """Check before training
+def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None = None) -> None:
+    """Train an adapter.
 
-    Attributes:
+    Args:
         check: do not train: check that the base can write the texts, and that the audio is long enough
         tests: with --check: further data directories to check, which are for testing only
     """
-
-    check: bool = False
-    tests: list[Path] = field(default_factory=list)
-
-
-def main(options: TrainingOptions, checking: CheckOptions) -> None:
     check_options(options)
     # An unknown adapter is reported before torch is loaded.
     data = {"train": options.train} | ({"dev": options.dev} if options.dev else {})
@@ -50,16 +42,16 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     # Faults are named before anything is deleted, and before torch and the base are loaded.
     reading = {"spk_sort": False, "allow_pipes": options.allow_pipes}
     sets = {name: read_data_directory(path, **reading) for name, path in data.items()}
-    if checking.check:
+    if check:
         from ia3_speech.training.data import check_data
 
-        check_data(options, checking.tests)
+        check_data(options, tests or [])
         if options.dev is None:
             from ia3_speech.training.few_minutes import refuse_too_few
 
             refuse_too_few(options.train, sets["train"].utterances)
         return
-    if checking.tests:
+    if tests:
         raise TrainingError("--tests needs --check, which checks these sets beside train and dev")
     if options.dev is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError("a single process trains folds (start it without accelerate, or give --dev)")
@@ -140,6 +132,3 @@ def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:
         f"{adapter}: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
         f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
     ]
-
-
-COMMAND = main

@@ -295,6 +295,3 @@ def print_text(text: str, stream: TextIO) -> None:
 def without_breaks(path: str) -> str:
     """A path or a text without line ends and TABs, which would break its line."""
     return path.translate(str.maketrans("\t\r\n", "   "))
-
-
-COMMAND = main

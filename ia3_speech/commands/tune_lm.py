@@ -138,6 +138,3 @@ def format_rates(greedy: float, rates: Mapping[Weights, float], best: Weights) -
             "note: --search greedy makes fewer errors than this language model (of another subject?)"
         )
     return "\n".join(lines)
-
-
-COMMAND = main

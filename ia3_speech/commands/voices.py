@@ -27,7 +27,7 @@ COLUMNS = ("VOICE", "OWNER", "RECORDINGS", "ADAPTERS")
 MIGRATION = "migration.json"  # beside a voice's record: to which base it was last migrated, and the result
 
 
-def list_stored() -> None:
+def list_() -> None:
     """List the voices: name, the name of the key that it belongs to, recordings, adapters."""
     from ia3_speech.corrections.store import recordings_of, versions_of, voice_names, voice_record
 
@@ -173,4 +173,4 @@ def migrate_voice(name: str, base: str, fingerprint: dict[str, Any]) -> str:
     return done["result"]
 
 
-COMMAND = {"list": list_stored, "show": show, "export": export, "migrate": migrate, "remove": remove}
+SUB_COMMANDS = {"list": list_, "show": show, "export": export, "migrate": migrate, "remove": remove}

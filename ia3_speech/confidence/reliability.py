@@ -1,27 +1,37 @@
-"""Reliability of word confidences: calibration and ranking.
+"""Reliability of word confidences, calibration and ranking; and the fit of a calibration.
 
 Confidences are calibrated if 70 % of all words with a confidence of 70 % are right (Guo et al. 2017, arXiv
 1706.04599). They rank words well if the least certain words contain the errors, which helps a person who
-reviews transcripts.
+reviews transcripts. A calibration is the slope and bias of their log-odds (see `Scaling`), fitted on a dev
+set; the texts, and the order of words by confidence, never change.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.errors import UserError
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.text import normalize
+from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words_of
+from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import Pair, align
-from ia3_speech.scoring.ctm import CONFIDENCES, read_confidences
+from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
 from ia3_speech.scoring.error_rates import label_value, normalized_words
 from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.scorer import Score
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
+if TYPE_CHECKING:
+    from ia3_speech.decoding.recognizer import Recognizer
+
 BINS = 10
 REVIEWED = 0.1  # share of the words that a person reviews, the least certain ones
+PRIOR = 1.0  # inverse variance of the Gaussian priors of a scaling's log slope and bias, with means of 0
+STEPS = 100  # of the fit: some ten are enough
 
 
 @dataclass(frozen=True)
@@ -121,36 +131,30 @@ def found_interval(
 def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
     """The calibration of the confidences of a decode directory, whose hypotheses have the `score`; None if
     decode wrote no confidences, or no words. Raises UserError if hyp.ctm or decode.json is damaged."""
-    ctm, decoding = folder / CONFIDENCES, folder / "decode.json"
+    ctm = folder / CONFIDENCES
     if not ctm.is_file():
         return None
     alignments = {utterance.id: utterance.pairs for utterance in score.scored}
-    confidences, right, names = match_confidences(alignments, read_confidences(ctm), score.normalize)
+    confidences, right, names = match_confidences(alignments, read_words(ctm), score.normalize)
     if not len(right):
         return None
-    scaling = load_json(decoding, None).get("confidence_scaling")
-    try:
-        scaling = scaling and Scaling(**scaling)
-    except TypeError as error:
-        hint = "ia3-speech decode --force writes it again"
-        raise UserError(f"{decoding}: is not a record of decode: {error} ({hint})") from error
+    scaling = load_json(folder / "decode.json", None).get("confidence_scaling")
     cluster_of = {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored}
     clusters = [cluster_of[name] for name in names]
     found_ci = found_interval(confidences, right, clusters, score.replications, score.seed)
-    return replace(measure(confidences, right, scaling), found_ci=found_ci)
+    return replace(measure(confidences, right, scaling and Scaling(**scaling)), found_ci=found_ci)
 
 
 def match_confidences(
-    alignments: Mapping[str, Sequence[Pair]],
-    confidences: Mapping[str, Sequence[tuple[str, float]]],
-    normalize: str,
+    alignments: Mapping[str, Sequence[Pair]], words: Mapping[str, Sequence[CtmWord]], mode: str
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(words,) confidences, (words,) whether the word is in the reference, and the utterance id of each,
     without words that a filter or the text normalisation has changed."""
     rows: list[tuple[float, bool, str]] = []
     for name, pairs in alignments.items():
         scored = [(word, reference == word) for reference, word in pairs if word is not None]
-        decoded = [(w, c) for word, c in confidences.get(name, ()) for w in normalized_words(word, normalize)]
+        timed = words.get(name, ())
+        decoded = [(part, word.confidence) for word in timed for part in normalized_words(word.text, mode)]
         place = known = 0
         for word, other in align([word for word, _ in scored], [word for word, _ in decoded]):
             if word is not None and word == other:
@@ -158,3 +162,74 @@ def match_confidences(
             place, known = place + (word is not None), known + (other is not None)
     values = np.array([confidence for confidence, _, _ in rows], dtype=float)
     return values, np.array([right for _, right, _ in rows], dtype=bool), [name for _, _, name in rows]
+
+
+# ---- calibration
+
+
+def calibrate(
+    recognizer: "Recognizer", data: Path, allow_pipes: bool = False
+) -> tuple[Calibration, Calibration] | None:
+    """Measure the confidences of a data directory with text, without a scaling and with a fitted scaling;
+    None if no word is recognised. Raises as `dev_logits`."""
+    from ia3_speech.decoding.decode_directory import dev_logits
+
+    base = recognizer.base
+    references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
+    words: list[tuple[str, TimedWord]] = []
+    confidences: list[float] = []
+    for name, pieces in logits_by_id.items():
+        for logits in (piece.astype(np.float32) for piece in pieces):
+            hypothesis = recognizer.search(logits)
+            for word in hypothesis.words:  # a phrase becomes words, as in `word_times`
+                words += [(name, replace(word, text=part)) for part in word.text.split()]
+            timed = words_of(base, logits, hypothesis, len(logits) * base.stride / SAMPLE_RATE)
+            confidences += [word.confidence for word in timed]
+    if not words:
+        return None
+    right, uncalibrated = np.array([*right_words(references, words)]), np.array(confidences)
+    scaled = np.array([word.confidence is None for _, word in words])  # others keep the search's confidence
+    scaling = fit_scaling(uncalibrated[scaled], right[scaled])
+    calibrated = np.where(scaled, scaling(uncalibrated), uncalibrated)
+    return measure(uncalibrated, right), measure(calibrated, right, scaling)
+
+
+def right_words(
+    references: Mapping[str, Sequence[str]], words: Sequence[tuple[str, TimedWord]]
+) -> Iterator[bool]:
+    """Whether all normalised parts (`X-ray`: x ray) of each recognised word are in the reference."""
+    for name, group in groupby(words, lambda pair: pair[0]):
+        parts = [normalize(word.text).split() for _, word in group]
+        hypothesis = [part for each in parts for part in each]
+        pairs = align(references[name], hypothesis)
+        matches = iter([reference == part for reference, part in pairs if part])
+        yield from (sum(next(matches) for _ in each) == len(each) for each in parts)
+
+
+def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
+    """Slope and bias by maximum a posteriori, from (words,) arrays; Fisher scoring, steps of at most 1."""
+    known = confidences > 0
+    odds, right = log_odds(confidences[known]), right[known]
+    parameters = np.zeros(2)  # log slope, bias
+    for _ in range(STEPS):
+        slope = np.exp(parameters[0])
+        p = probability(slope * odds + parameters[1])
+        slopes = np.stack([slope * odds, np.ones_like(odds)])  # of the log-odds in the two parameters
+        information = slopes * p * (1 - p) @ slopes.T + PRIOR * np.eye(2)
+        step = np.linalg.solve(information, slopes @ (right - p) - PRIOR * parameters)
+        parameters += step / max(1.0, np.abs(step).max())
+    return Scaling(slope=round(float(np.exp(parameters[0])), 4), bias=round(float(parameters[1]), 4))
+
+
+def format_calibration(calibration: Calibration) -> str:
+    """A table for people: the measures in sentences, then `mean confidence    words    right` of each bin."""
+    lines = [
+        f"{calibration.scaling}: {calibration.words:,} words, {calibration.errors:,} wrong; cross-entropy "
+        f"{calibration.cross_entropy:.2f} bits a word, calibration error {calibration.calibration_error:.1%}",
+        f"wrong words are separated from right words with an area under the ROC curve of "
+        f"{calibration.area:.3f}",
+        f"the least certain {REVIEWED:.0%} of the words contain {calibration.found:.0%} of the errors",
+        "mean confidence    words    right",
+    ]
+    lines += [f"{row.confidence:>15.0%} {row.words:>8,} {row.right:>8.0%}" for row in calibration.bins]
+    return "\n".join(lines)

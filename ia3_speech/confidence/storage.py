@@ -117,11 +117,7 @@ def storage_file(base: "Base", spec: AdapterSpec) -> Path:
 
 
 def store_scaling(
-    base: "Base",
-    spec: AdapterSpec,
-    search_record: Mapping[str, Any],
-    fitted: "Calibration",
-    data: Path,
+    base: "Base", spec: AdapterSpec, search_record: Mapping[str, Any], fitted: "Calibration", data: Path
 ) -> Path:
     """Store a scaling, with its measures on the dev set `data`, in place of an older scaling for the same
     search; returns the file. Raises UserError as `storage_file`."""

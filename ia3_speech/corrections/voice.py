@@ -380,16 +380,13 @@ def register_learnt(
         "data": data and str(data),
         "corrections": {utterance.id: checksum(utterance) for utterance in corrections},
     }
-    source, files = earlier or start_folder(start), {}
-    keeps_gate = earlier and not (adapter / record.GATE).exists()
-    if keeps_gate:
-        fingerprint = record.read_record(earlier)["fingerprint"]
-        keeps_gate = record.same_base(fingerprint, metadata["fingerprint"])
-    for file in registry.adapter_files(source) if source else ():
-        is_gate = keeps_gate and file.name == record.GATE
-        if is_gate or file.name in record.SEARCH_FILES:
-            files[file.name] = file.read_bytes()
-    if record.GATE in files and "gate" in (old := record.read_record(earlier)):
+    old, copied = record.read_record(earlier) if earlier else {}, [*record.SEARCH_FILES]
+    if old and record.same_base(old["fingerprint"], metadata["fingerprint"]):
+        copied += [record.GATE] * (not (adapter / record.GATE).exists())
+    source = earlier or start_folder(start)
+    contents = registry.file_contents(source) if source else {}
+    files = {name: content for name, content in contents.items() if name in copied}
+    if record.GATE in files and "gate" in old:
         metadata["gate"] = old["gate"]
     record.write_record(adapter, metadata)
     names = {*registry.registered_names(), name}

@@ -104,11 +104,11 @@ class ModelOptions:
             processor or GPU, which is measured once
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
         method: FILE.py:NAME, if the adapter was trained with this method of your own
-        window: of a Whisper base's input: 30s, as Whisper was trained, or short, the utterance and a second
-            of silence, in which an adapter has to be trained (default: the adapter's, else 30s)
-        language: of a multilingual Whisper base: a code such as de; auto finds it for each recording, or
-            piece of it (default: the adapter's, else en)
-        task: of a multilingual Whisper base: transcribe, or translate into English (default: transcribe)
+        window: input of a Whisper base: 30s, as Whisper was trained, or short, the utterance and a second of
+            silence, for which an adapter has to be trained (default: the adapter's, else 30s)
+        language: language of a multilingual Whisper base: a code such as de; auto detects it for each
+            recording, or piece of it (default: the adapter's, else en)
+        task: task of a multilingual Whisper base: transcribe, or translate into English (default: transcribe)
         engine: onnx: ONNX Runtime, which starts in a second; --base is then the folder of a graph
             (ia3-speech export --format onnx), and the search is greedy
     """
@@ -131,9 +131,9 @@ class GuardOptions:
     """Guard
 
     Args:
-        guard: on: use the base's text where it is surer than the adapter's, so that an adapter costs little
-            on other speech: docs/adaptation.md (default: on for a registered adapter for which train has
-            fitted a rule, guard.json; off in decode, and for auto)
+        guard: on: use the base's text where it is likelier to be right than the adapter's, so that an adapter
+            costs little on other speech: docs/adaptation.md (default: on for a registered adapter for which
+            train has fitted a rule, guard.json, also if auto chose it; off in decode)
     """
 
     guard: Literal["on", "off"] | None = None
@@ -242,7 +242,7 @@ class DictationOptions:
     Args:
         dictation: write spoken punctuation, doses, blood pressures and capitals as in written text, in any
             format: "five hundred milligrams full stop" → "500 mg."; ambiguous phrases stay in words
-        dictation_rules: YAML file with rules, names, units and commands of your own (docs/transcribe.md)
+        dictation_rules: YAML file with rules, names, units and commands of your own (docs/dictation.md)
         dictation_off: parts (commands, numbers, names) or single commands to switch off, such as
             "numbers,full stop"
     """

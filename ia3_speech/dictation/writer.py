@@ -3,20 +3,22 @@
 At each word the first match applies: a rule of the user, a name, a command, a number with its unit or after
 "blood pressure"; else the word itself.
 
-Ambiguous words stay words. Digits are written only if all adjacent number words are one number (`numbers`),
-and no word beside them may belong to it: "one oh five", "two fifty", "at this point five", "one to two
-hundred", "vitamin d three thousand" and "twenty um five milligrams" stay.
+Ambiguous words stay words. Digits are written only if all adjacent number words are one number in standard
+wording ("two hundred and fifty", "nought point five"), and no word beside them may belong to it: "one oh
+five", "two fifty", "at this point five", "one to two hundred", "vitamin d three thousand" and "twenty um five
+milligrams" stay. Digits follow ISMP's list of error-prone dose designations: 1,000; never .5 or 1.0.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from ia3_speech.data.numbers_in_words import num2words
 from ia3_speech.decoding.segments import Piece, written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation.grammar import NUMBER, Grammar
-from ia3_speech.dictation.numbers import is_number_word, read_number
 
 COMMAND_PAUSE_SECONDS = 0.3  # before and after a command; a number has no such pause in it
 SENTENCE_ENDS, MARKS, OPENING = ".?!", ".,;:?!…", "([“/-"
@@ -30,6 +32,21 @@ FRACTIONS = {"half", "third", "thirds", "quarter", "quarters"}
 SIGNED = ("degree", "degrees", "°C", "°F")
 MAX_SYSTOLIC, MIN_DIASTOLIC = 350, 20
 DURATIONS = ("second", "minute", "hour", "day", "week", "month", "year")
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TEENS = ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+         "nineteen")  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+BELOW_HUNDRED = {word: value for value, word in enumerate((*DIGITS, *TEENS))}
+BELOW_HUNDRED |= {word: value for value, word in zip(range(20, 100, 10), TENS, strict=True)}
+SCALES = {"million": 10**6, "thousand": 10**3}
+# Words that change a number beside them, or may be a part of a number.
+NUMBER_WORDS = {
+    *BELOW_HUNDRED, *SCALES, "hundred", "billion", "trillion", "nought", "naught", "oh", "o", "nil", "and",
+    "point", "dot", "decimal", "double", "triple", "treble", "half", "halve", "quarter", "dozen", "couple",
+    *("first", "second", "third", "fifth", "eighth", "ninth", "twelfth", "billionth"),
+    *(f"{word}th" for word in (*DIGITS, *TEENS, "hundred", *SCALES)), *(f"{word[:-1]}ieth" for word in TENS),
+}  # fmt: skip
 
 
 class MoreWords(Exception):
@@ -275,3 +292,40 @@ class DictationWriter:
         if symbol not in ("", " mmHg") or is_range or self.at(end).removesuffix("s") in DURATIONS:
             return None
         return Token(f"{systolic}/{diastolic}{symbol}", end)
+
+
+# ---- numbers in standard wording → digits
+
+
+def is_number_word(word: str) -> bool:
+    """Whether a word, in lower case, may belong to a number: "twenty-five", "5", "thirds", "five,", "and"."""
+    parts = {form for part in re.findall(r"\w+", word) for form in (part, part.removesuffix("s"))}
+    return not NUMBER_WORDS.isdisjoint(parts) or any(letter.isdigit() for letter in word)
+
+
+def read_number(words: Sequence[str]) -> str | None:
+    """The digits of a number below 10⁹ in standard wording; None where `words` hold anything else."""
+    text = re.sub(r"\b(nought|naught)\b", DIGITS[0], " ".join(words).replace("-", " "))
+    whole, point, rest = text.partition(" point ")
+    decimals = rest.split()
+    if point and (not set(decimals) <= set(DIGITS) or decimals[-1:] in ([], [DIGITS[0]])):
+        return None
+    value = read_cardinal(whole)
+    if value is None:
+        return None
+    return f"{value:,}" + ("." if point else "") + "".join(str(DIGITS.index(word)) for word in decimals)
+
+
+def read_cardinal(text: str) -> int | None:
+    """The number whose wording by num2words is `text`, with or without each "and"."""
+    total = group = 0
+    for word in text.split():
+        if word in SCALES:
+            total, group = total + group * SCALES[word], 0
+        elif word == "hundred":
+            group *= 100
+        else:
+            group += BELOW_HUNDRED.get(word, 0)
+    value = total + group
+    wording = num2words(value).replace(" and ", " (and )?") if value < 10**9 else ""
+    return value if re.fullmatch(wording, text) else None

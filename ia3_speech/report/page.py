@@ -16,10 +16,10 @@ from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, other_method, set_name
 from ia3_speech.formatting import percent, plural
-from ia3_speech.report import browse, figures
+from ia3_speech.report import figures
 from ia3_speech.report.data import ReportData
 from ia3_speech.report.spectrogram import draw_largest_changes
-from ia3_speech.report.tables import shown_cell
+from ia3_speech.report.tables import count_words, label_choices, shown_cell, utterance_rows
 from ia3_speech.report.vector_chart import draw_vectors
 from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import Json
@@ -48,7 +48,7 @@ def make_page(
 
     Args:
         tables: by their names.
-        players: {utterance id: src of its player} (see `browse`).
+        players: {utterance id: src of its player} (see `tables`).
         allow_pipes: run shell commands in wav.scp for the spectrograms.
     """
     environment = Environment(
@@ -65,13 +65,14 @@ def make_page(
         files("ia3_speech.report").joinpath(file).read_text("utf-8") for file in ("page.css", "page.js")
     )
     result = report.system.result
+    baseline, start = (system and system.result for system in (report.baseline, report.start))
     compared = f" compared with {report.baseline.name}" if report.baseline else ""
     words = plural(result.all.words, "word")
     return environment.get_template("page.html.jinja").render(
         report=report,
         title=f"{adapter_title(report)}, tested on {set_name(result.record['data'])}",
         facts=f"{sentences.size_of(result)} · {words} · {report.system.name}{compared}",
-        sentences=[*report_sentences(report)],
+        sentences=[*sentences.summary_sentences(result, baseline, start, report.out_of_domain)],
         warnings=[*report_warnings(report)][:1],
         cards=rate_cards(report),
         sections=make_sections(report, tables, players, allow_pipes),
@@ -121,10 +122,10 @@ def adapter_title(report: ReportData) -> str:
     """The title of the adapter's record; without a record, the decoded adapter's or the system's name."""
     if report.adapter:
         return title_of_record(report.adapter)
-    name = (report.system.decoding.get("adapter") or {}).get("name") or ""
-    if name.startswith("one "):  # `one for each speaker`
-        return f"IA³ adapters, {name}"
-    return f"IA³ adapter {name}" if name else report.system.name
+    adapter = report.system.decoding.get("adapter") or {}
+    if adapter and "terms" not in adapter:  # `4 adapters, by utterance`, `one for each speaker`
+        return f"IA³ adapters: {adapter['name']}"
+    return f"IA³ adapter {adapter['name']}" if adapter else report.system.name
 
 
 def title_of_record(record: Json) -> str:
@@ -158,13 +159,7 @@ def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
         }
 
 
-# ---- sentences and warnings
-
-
-def report_sentences(report: ReportData) -> Iterator[str]:
-    """The sentences of `summary_sentences` on the system."""
-    baseline, start = (system and system.result for system in (report.baseline, report.start))
-    return sentences.summary_sentences(report.system.result, baseline, start, report.out_of_domain)
+# ---- warnings
 
 
 def report_warnings(report: ReportData) -> Iterator[str]:
@@ -205,12 +200,12 @@ def words_content(report: ReportData) -> dict[str, Any]:
     if report.baseline:
         columns["gain"] = "gain"
         filters |= {"better": "more often correct", "worse": "less often correct"}
-    data = {"systems": names, "rows": browse.count_words(report)}
+    data = {"systems": names, "rows": count_words(report)}
     return {"names": names, "columns": columns, "filters": filters, "data": data}
 
 
 def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
-    names, data = [system.name for system in report.systems], browse.utterance_rows(report, players)
+    names, data = [system.name for system in report.systems], utterance_rows(report, players)
     columns = {"id": "utterance", "speaker": "speaker", "seconds": "seconds", "words": "words"}
     columns |= {f"wer{number}": f"{name} WER %" for number, name in enumerate(names)}
     filters = {"all": "all", "changed": "changed", "better": "fewer errors", "worse": "more errors"}
@@ -219,7 +214,7 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
         "names": names,
         "columns": columns | ({"change": "change of errors"} if report.baseline else {}),
         "filters": filters,
-        "choices": browse.label_choices(report),
+        "choices": label_choices(report),
         "systems": {str(number): name for number, name in enumerate(data["systems"])},
         "compared": [*map(str, data["compared"])],
         "data": data,

@@ -12,7 +12,6 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from markupsafe import Markup
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.decoding.transcript import Transcript, Word
 from ia3_speech.errors import AudioError
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report.charts import element, picture, write_picture
@@ -41,23 +40,11 @@ HEIGHT = 2 * MELS  # of a spectrogram
 INK, WRONG = "#1b2430", "#b2182b"
 
 
-@dataclass(frozen=True)
-class PlottedWord:
-    """A word below the spectrogram."""
-
-    text: str
-    start: float  # seconds
-    end: float
-    confidence: float | None = None  # 0 to 1; None if unknown
-    wrong: bool = False
+Plotted = Sequence[tuple[CtmWord | Word, bool]]  # words in order of time, and whether each is wrong
 
 
-def draw_spectrogram(wave: np.ndarray, rows: Mapping[str, Sequence[PlottedWord]], title: str) -> Markup:
-    """The picture of (samples,) 16 kHz audio.
-
-    Args:
-        rows: name → words in order of time, from top to bottom.
-    """
+def draw_spectrogram(wave: np.ndarray, rows: Mapping[str, Plotted], title: str) -> Markup:
+    """The picture of (samples,) 16 kHz audio; `rows`: name → words, from top to bottom."""
     image = mel_image(wave)
     seconds = len(wave) / SAMPLE_RATE
     strip_height = HEIGHT + TICKS + len(rows) * ROW
@@ -72,13 +59,12 @@ def draw_spectrogram(wave: np.ndarray, rows: Mapping[str, Sequence[PlottedWord]]
 
 def plot_transcript(path: Path, wave: np.ndarray, transcript: Transcript) -> None:
     """Draw a transcript with words into a file, in the format of its suffix."""
-    words = [PlottedWord(word.text, word.start, word.end, word.confidence) for word in transcript.words]
-    rows = {transcript.adapter or transcript.base: words}
+    rows = {transcript.adapter or transcript.base: [(word, False) for word in transcript.words]}
     write_picture(path, draw_spectrogram(wave, rows, f"Spectrogram and words of {transcript.id}"))
 
 
 def strip(
-    image: np.ndarray, rows: Mapping[str, Sequence[PlottedWord]], top: float, start: float, end: float
+    image: np.ndarray, rows: Mapping[str, Plotted], top: float, start: float, end: float
 ) -> Iterator[Markup]:
     """The spectrogram of a stretch of audio, its time axis, and the words that begin in it."""
     part = image[:, round(start * SAMPLE_RATE / HOP) : max(round(end * SAMPLE_RATE / HOP), 1)]
@@ -93,21 +79,20 @@ def strip(
         y = top + HEIGHT + TICKS + number * ROW
         size = font_size(name, LEFT - 12)
         yield element("text", name, x=LEFT - 8, y=y + 16, text_anchor="end", fill=INK, font_size=size)
-        for word in words:
+        for word, is_wrong in words:
             if start <= word.start < end:
-                yield draw_word(word, LEFT + PIXELS * (word.start - start), y)
+                yield draw_word(word, LEFT + PIXELS * (word.start - start), y, WRONG if is_wrong else INK)
 
 
-def draw_word(word: PlottedWord, left: float, top: float) -> Markup:
+def draw_word(word: CtmWord | Word, left: float, top: float, colour: str) -> Markup:
     """A box from the word's start to its end, with the word; the tooltip has times and confidence."""
     width = max(PIXELS * (word.end - word.start), 4.0)
-    sure = "" if word.confidence is None else f", confidence {percent(word.confidence, 0)} %"
-    colour = WRONG if word.wrong else INK
-    opacity = 1.0 if word.confidence is None else 0.3 + 0.7 * word.confidence
+    times = f"{word.start:.2f} to {word.end:.2f} s, confidence {percent(word.confidence, 0)} %"
+    opacity = 0.3 + 0.7 * word.confidence
     box = {"x": left, "y": top + 2, "width": width, "height": ROW - 6, "rx": 3, "fill": colour}
     return element(
         "g",
-        element("title", f"{word.text}: {word.start:.2f} to {word.end:.2f} s{sure}"),
+        element("title", f"{word.text}: {times}"),
         element("rect", **box, fill_opacity=0.08, stroke=colour, stroke_opacity=opacity / 2),
         element("text", word.text, x=left + 2, y=top + 16, fill=colour, fill_opacity=opacity,
                 font_size=font_size(word.text, width - 3)),
@@ -171,7 +156,7 @@ def draw_largest_changes(report: ReportData, allow_pipes: bool = False) -> Itera
         yield {"id": id, "caption": caption, "reference": after.references[id], "picture": picture}
 
 
-def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> list[PlottedWord]:
+def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> Plotted:
     """The words of a hypothesis; a word is wrong if the alignment has another reference word, or none."""
     mode = system.result.record["normalize"]
     aligned = [(word, reference) for reference, word in system.alignments[utterance] if word is not None]
@@ -179,7 +164,6 @@ def plotted(system: DecodedSystem, utterance: str, words: Sequence[CtmWord]) -> 
     for word in words:
         parts = normalized_words(word.text, mode)
         pairs = aligned[place : place + len(parts)]
-        wrong = any(hypothesis != reference for hypothesis, reference in pairs)
-        rows.append(PlottedWord(word.text, word.start, word.end, word.confidence, wrong))
+        rows.append((word, any(hypothesis != reference for hypothesis, reference in pairs)))
         place += len(parts)
     return rows

@@ -1,21 +1,52 @@
-"""The tables of the report: in the page, and as files TABLE.csv in a folder beside it.
+"""The tables of the report: as files TABLE.csv, in the page, and the two that page.js draws, with players.
 
-In: report data. Out: `Table`s; report/error_rates.csv, report/words.csv … beside report.html.
+In: report data. Out: `Table`s; report/error_rates.csv, report/words.csv … beside report.html; and the JSON
+values of two tables that page.js sorts and filters. Of utterances:
+
+    {"systems": ["base", "ia3_plus"], "compared": [0, 1], "labels": ["accent"],
+     "rows": [{"id", "speaker", "labels", "seconds", "audio", "alignments": [[…], […]]}, …]}
+
+`compared` are the systems that are shown at first. A system's alignment is a list of: a word (correct),
+[reference, hypothesis] (substitution), [reference, null] (deletion) and [null, hypothesis] (insertion). Of
+words:
+
+    {"systems": ["base", "ia3_plus"],
+     "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "gain": 6, "term": "drug",
+               "instead": ["met 5, met for 2", "met 1"]}]}
+
+`correct` and `instead` have a value for each system, the baseline first. `term` is null for a word that is in
+no term, else its categories, or `term`. A term of several words has a row too: it is correct if all its words
+are, with nothing between them. Insertions are not counted.
 """
 
+import base64
+import io
+import logging
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from ia3_speech.atomic import replacing, unexpected_file
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import numeric_order, plural
-from ia3_speech.report.browse import count_words, label_names
 from ia3_speech.report.data import ReportData
 from ia3_speech.results.curve_files import learning_curve_table, trade_off_table
 from ia3_speech.scoring.error_rates import compared_rows, rates_table, terms_table
 from ia3_speech.scoring.sentences import direction, true_minus
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table, cell_text
+from ia3_speech.scoring.term_errors import find_terms, match_terms
+
+logger = logging.getLogger("ia3_speech.report")
+
+PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
+MAX_CHOICES = 500  # a label with more values gets no selection list
+MAX_INSTEAD = 3  # different words that were recognised instead of a word
 
 
 def report_tables(report: ReportData) -> dict[str, Table]:
@@ -117,3 +148,126 @@ def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
         style = direction(cell.bounds) if cell.signed and not few_clusters else ""
         return true_minus(text), true_minus(bounds), style
     return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
+
+
+# ---- the tables that page.js draws; players: {utterance id: src}, of audio that browsers play
+
+
+def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str]:
+    """Links, relative to `folder`, to existing files that browsers play; a segment ends in `#t=1.5,3.2`.
+
+    Shell pipes have no link. Paths are quoted, so that `?`, `#` or `javascript:` in them stay part of a path.
+    """
+    links = {}
+    for utterance in utterances:
+        source = utterance.source
+        if Path(source).suffix.lower() in PLAYABLE and os.path.isfile(source):  # noqa: PTH113 (never raises)
+            link = quote(os.fsencode(os.path.relpath(source, folder)))
+            link = link if link.startswith("../") else f"./{link}"
+            part = "" if utterance.start is None else f"#t={utterance.start:g},{utterance.end:g}"
+            links[utterance.id] = link + part
+    return links
+
+
+def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dict[str, str]:
+    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are logged as warnings."""
+    import soundfile
+
+    players, bad = {}, []
+    waves = load_utterances(utterances, minimum_samples=1, on_error="skip", bad=bad, allow_pipes=allow_pipes)
+    for utterance, wave in waves:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        content = base64.b64encode(buffer.getvalue()).decode()
+        players[utterance.id] = f"data:audio/flac;base64,{content}"
+    for fault in bad:
+        logger.warning("%s", fault)
+    return players
+
+
+def utterance_rows(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON value described above. `players`: {utterance id: src of its player}."""
+    systems = report.all_systems
+    rows = [
+        {
+            "id": utterance.id,
+            "speaker": utterance.speaker,
+            "labels": utterance.labels,
+            "seconds": utterance.duration,
+            "audio": players.get(utterance.id),
+            "alignments": [
+                [pair[0] if pair[0] == pair[1] else [*pair] for pair in system.alignments[utterance.id]]
+                for system in systems
+            ],
+        }
+        for utterance in report.utterances
+    ]
+    return {
+        "systems": [system.name for system in systems],
+        "compared": [systems.index(system) for system in report.systems],
+        "labels": label_names(report),
+        "rows": rows,
+    }
+
+
+def label_names(report: ReportData) -> list[str]:
+    return sorted({label for utterance in report.utterances for label in utterance.labels})
+
+
+def label_choices(report: ReportData) -> dict[str, dict[str, str]]:
+    """Label → value → its text in a selection list, for the speaker and the labels that filter utterances."""
+    values = {"speaker": {utterance.speaker for utterance in report.utterances}}
+    for label in label_names(report):
+        names = {utterance.labels.get(label, "(none)") for utterance in report.utterances}
+        if 1 < len(names) <= MAX_CHOICES:
+            values.setdefault(label, names)
+    return {label: {"": "all"} | {name: name for name in sorted(names)} for label, names in values.items()}
+
+
+def count_words(report: ReportData) -> list[dict[str, Any]]:
+    """The rows of the JSON value described above: all reference words and the terms of several words, sorted
+    by the gain of the last system over the first system."""
+    counts, terms = Counter(), term_words(report)
+    correct: dict[str, list[int]] = defaultdict(lambda: [0] * len(report.systems))
+    instead: dict[str, list[Counter]] = defaultdict(lambda: [Counter() for _ in report.systems])
+    for number, system in enumerate(report.systems):
+        for pairs in system.alignments.values():
+            phrases = match_terms(pairs, report.terms) if report.terms else ()
+            hits = [(" ".join(term), hit) for term, hit in phrases if len(term) > 1]
+            for word, hypothesis in pairs:
+                if word is not None:
+                    hits.append((word, word == hypothesis))
+                    if word != hypothesis:
+                        instead[word][number][hypothesis or ""] += 1
+            for word, is_correct in hits:
+                counts[word] += number == 0
+                correct[word][number] += is_correct
+    rows = [
+        {
+            "word": word,
+            "count": count,
+            "correct": correct[word],
+            "gain": correct[word][-1] - correct[word][0],
+            "term": terms.get(word),
+            "instead": [instead_text(words) for words in instead[word]],
+        }
+        for word, count in counts.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["gain"], -row["count"], row["word"]))
+
+
+def term_words(report: ReportData) -> dict[str, str]:
+    """Term, or word of a term that occurs in the references → its categories."""
+    categories: dict[str, set[str]] = defaultdict(set)
+    for text in report.system.references.values() if report.terms else ():
+        for _, term in find_terms(text.split(), report.terms):
+            for word in {*term, " ".join(term)}:
+                categories[word].update(report.terms.categories_of[term])
+    return {word: ", ".join(sorted(names)) or "term" for word, names in categories.items()}
+
+
+def instead_text(words: Counter) -> str:
+    """`met 3, (nothing) 1, …`: the most frequent first."""
+    by_frequency = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{word or '(nothing)'} {count}" for word, count in by_frequency[:MAX_INSTEAD]]
+    return ", ".join(named + ["…"] * (len(words) > MAX_INSTEAD))

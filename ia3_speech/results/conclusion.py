@@ -182,7 +182,7 @@ def find_fault(measured: dict[str, Result], set_name: str, speaker: str = "") ->
         rates = result.by_label["speaker"][speaker] if speaker else result.all
         if "wer" not in rates.changes:
             raise UserError(f"{set_name}: was scored without a baseline (run the earlier stages)")
-        better = probability_better(rates) if speaker else result.bootstrap.improvement
+        better = probability_better(rates) if speaker else result.record["wer_bootci"]["improvement"]
         place = set_name + (f" of {speaker}" if speaker else "")
         if fault := no_help(rates, search != GREEDY, place, better, MIN_PROBABILITY):
             return fault

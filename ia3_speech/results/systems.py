@@ -116,9 +116,9 @@ def scored_systems(files: Iterable[Path]) -> list[System]:
     systems: dict[tuple, System] = {}
     results = map(read_result, sorted(files))
     for result in sorted(results, key=lambda result: (result.set == OUT_OF_DOMAIN, result.set)):
-        folder = result.folder.parent
-        key = (folder, result.name, result.seed)
-        system = System(result.name, result.system, result.seed, result.search, folder)
+        folder, seed = result.folder.parent, result.record["system_seed"]
+        key = (folder, result.name, seed)
+        system = System(result.name, result.system, seed, result.search, folder)
         systems.setdefault(key, system).results[result.set] = result
     return [*systems.values()]
 
@@ -223,11 +223,6 @@ class Comparison:
         single speaker has no interval."""
         change, bounds = relative_change(self.before, self.after)
         return Rate(change, bounds if len(self.speakers) > 1 else None, signed=True)
-
-    @property
-    def changes(self) -> np.ndarray:
-        """The change of each speaker's WER, as a fraction."""
-        return (self.after - self.before) / self.words
 
 
 def start_of(system: System, systems: Sequence[System]) -> System:

@@ -14,6 +14,7 @@ import yaml
 from ia3_speech.results import curve_files
 from ia3_speech.results.curve_files import spread
 from ia3_speech.results.systems import System, comparisons, median_of, test_sets
+from ia3_speech.scoring import sentences
 from ia3_speech.scoring.error_rates import ErrorRates, Json, change_rate, compared_rows, rates_table
 from ia3_speech.scoring.record import (
     BASE,
@@ -25,13 +26,7 @@ from ia3_speech.scoring.record import (
     load_json,
     read_result,
 )
-from ia3_speech.scoring.sentences import (
-    MARK,
-    NOT_IMPROVED,
-    few_clusters_sentence,
-    no_overlap_sentence,
-    significance_sentence,
-)
+from ia3_speech.scoring.sentences import MARK, NOT_IMPROVED
 from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
@@ -117,7 +112,7 @@ def compared_table(
     table = markdown_table(head, compared_rows(rows, with_intervals))
     if any(name.endswith(MARK) for name, _ in rows):
         unit = systems[0].results[set_name].all.ci_unit
-        table += f"\n{markdown_text(few_clusters_sentence(unit))}\n"
+        table += f"\n{markdown_text(sentences.few_clusters_sentence(unit))}\n"
     return table
 
 
@@ -207,7 +202,8 @@ def speaker_table(systems: Sequence[System], set_name: str) -> str:
     head += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
     lines = []
     for compared in comparisons(systems, set_name):
-        words, train, changes = compared.words.sum(), compared.system.train, compared.changes
+        words, train = compared.words.sum(), compared.system.train
+        changes = (compared.after - compared.before) / compared.words  # of each speaker's WER
         unchanged = train["not_improved"]
         speakers = len({name.partition("/")[0] for name in unchanged})  # SPEAKER/FOLD
         line: list[Cell] = [compared.system.name, compared.against.name]
@@ -275,9 +271,9 @@ def warning_list(systems: Sequence[System], set_name: str) -> str:
         for warning in warnings_of(systems, [set_name])
     ]
     scored = [system.results[set_name] for system in systems if set_name in system.results]
-    sentences = [no_overlap_sentence(result) for result in scored if result.overlap]
-    if sentences and all(sentences):
-        lines.append(sentences[0].replace("the test set", set_name))
+    without_overlap = [sentences.no_overlap_sentence(result) for result in scored if result.overlap]
+    if without_overlap and all(without_overlap):
+        lines.append(without_overlap[0].replace("the test set", set_name))
     return bullets(lines)
 
 
@@ -304,7 +300,7 @@ def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
         )
         for system in scored:
             baseline = "the base" if system.baseline == BASE else system.baseline or ""
-            sentence = significance_sentence(system.results[set_name], system.name, baseline)
+            sentence = sentences.significance_sentence(system.results[set_name], system.name, baseline)
             lines += [sentence] if sentence else []
     if note := language_model_note(systems):
         lines.append(note)

@@ -1,7 +1,6 @@
 """The guard: an adapter can stay on, since each piece of audio gets the base's text where that is surer.
 
-    guard = read_guard(term, base, channels)
-    guard.rule.log_odds(inputs_of(gate, base_confidences, adapter_confidences))     > 0: the adapter's text
+    rule_of(folder, base).log_odds(inputs_of(gate, base_confidences, adapter_confidences))   > 0: the adapter
 
 In: a piece that the base and the adapter have recognised, and the gate's view of its audio. Out: the log-odds
 that the adapter's text has fewer errors, a logistic rule of a few numbers (`INPUTS`). The gate knows voices
@@ -251,15 +250,11 @@ def add_guard(
         inside = [np.arange(len(each.errors)) % FOLDS == fold for each in observed]
         pairs = [*zip(observed, inside, strict=True)]
         rule = fit_adapter_rule([each.rows(~rows) for each, rows in pairs], prior)
-        chosen += [errors_of(rule, each.rows(rows)) for each, rows in pairs]
+        held_out = [each.rows(rows) for each, rows in pairs]
+        chosen += [np.where(rule.takes_adapter(o.inputs), *o.errors.T[::-1]).sum() for o in held_out]
     kept = (base_errors - chosen[0]) / max(1, base_errors - adapter_errors)
     costs = (chosen[1] / max(1, before) - 1, after / max(1, before) - 1)
     return (
         f"guard: keeps {kept:.0%} of the gain on dev, with {costs[0]:+.1%} errors on general speech (without "
         f"a guard {costs[1]:+.1%})"
     )
-
-
-def errors_of(rule: Rule, observed: Observations) -> int:
-    """The errors of the texts that a rule chooses."""
-    return int(np.where(rule.takes_adapter(observed.inputs), *observed.errors.T[::-1]).sum())

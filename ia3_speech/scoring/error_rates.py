@@ -124,9 +124,9 @@ class ErrorRates:
         """The change of a rate relative to the baseline; its value is None without a baseline."""
         return change_rate(self.changes.get(name))
 
-    def before(self, name: str = "wer") -> Rate:
-        """A rate of the baseline; its value is None without a baseline."""
-        return Rate(self.changes[name].baseline if name in self.changes else None)
+    def before(self) -> Rate:
+        """The WER of the baseline; its value is None without a baseline."""
+        return Rate(self.changes["wer"].baseline if "wer" in self.changes else None)
 
 
 def change_rate(change: Change | None) -> Rate:

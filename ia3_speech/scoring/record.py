@@ -22,7 +22,7 @@ from pathlib import Path
 from ia3_speech.errors import UserError
 from ia3_speech.scoring.error_rates import ErrorRates, Json, TermErrorRate
 from ia3_speech.scoring.scorer import SCHEMA
-from ia3_speech.scoring.significance import FEW_CLUSTERS, BootCI, UtteranceBootstrap
+from ia3_speech.scoring.significance import FEW_CLUSTERS
 
 BASE = "base"  # the system without an adapter
 GREEDY, BEAM, LM, HOTWORDS = "greedy", "beam", "lm", "hotwords"
@@ -88,10 +88,6 @@ class Result:
     @property
     def system(self) -> str:
         return self.record["system"]
-
-    @property
-    def seed(self) -> int | None:
-        return self.record["system_seed"]
 
     @property
     def search(self) -> str:
@@ -169,16 +165,6 @@ class Result:
     def confidences(self) -> Json | None:
         """The reliability of the word confidences; None if decode wrote no confidences."""
         return self.record.get("confidences")
-
-    @property
-    def bootstrap(self) -> UtteranceBootstrap:
-        """Kaldi's bootstrap over utterances."""
-        record, nan = self.record["wer_bootci"], float("nan")
-        system, baseline = (
-            side and BootCI(*(nan if side[name] is None else side[name] for name in ("wer", "margin")))
-            for side in (record["system"], record["baseline"])
-        )
-        return UtteranceBootstrap(system, baseline, record["improvement"])
 
     @property
     def overlap(self) -> Json:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from ia3_speech.atomic import write_json
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.kaldi.overlap import Overlap
 from ia3_speech.errors import UserError
+from ia3_speech.scoring import significance
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.error_rates import (
     ErrorRates,
@@ -28,13 +29,6 @@ from ia3_speech.scoring.error_rates import (
     compute_error_rates,
     label_value,
     normalized_words,
-)
-from ia3_speech.scoring.significance import (
-    REPLICATIONS,
-    MatchedPairsTest,
-    UtteranceBootstrap,
-    mapsswe,
-    utterance_bootstrap,
 )
 from ia3_speech.scoring.term_errors import TermList, count_terms
 
@@ -49,9 +43,9 @@ class Score(ErrorRates):
     replications: int  # replicates of each bootstrap
     seed: int  # of the bootstraps
     by_label: dict[str, dict[str, ErrorRates]]  # label → value → its utterances; "speaker" is a label
-    wer_bootci: UtteranceBootstrap  # Kaldi's, of the system and any baseline
+    wer_bootci: significance.UtteranceBootstrap  # Kaldi's, of the system and any baseline
     # a = baseline, b = system: with a positive mean or z the system makes fewer errors
-    mapsswe: MatchedPairsTest | None = None
+    mapsswe: significance.MatchedPairsTest | None = None
     baseline: ErrorRates | None = None
     overlap: Overlap | None = None  # with training; None if training is unknown
     # Of utterances whose sentence is not in training; None if these are unknown, all or none
@@ -69,7 +63,7 @@ def score_hypotheses(
     normalize: str = "ctc",
     cluster: str | None = None,
     overlap: Overlap | None = None,
-    replications: int = REPLICATIONS,
+    replications: int = significance.REPLICATIONS,
     seed: int = 0,
 ) -> Score:
     """Score hypotheses, {utterance id: text}, against the texts of a data directory; a missing text is empty.
@@ -108,7 +102,7 @@ def score_hypotheses(
         replications=replications,
         seed=seed,
         by_label=by_label,
-        wer_bootci=utterance_bootstrap(errors, words, errors_before, replications, seed),
+        wer_bootci=significance.utterance_bootstrap(errors, words, errors_before, replications, seed),
         overlap=overlap,
         scored=scored,
     )
@@ -118,7 +112,7 @@ def score_hypotheses(
     if baseline_scored is not None:
         result.baseline = compute_error_rates(baseline_scored, None, terms, unit, replications, seed)
         before, after = ([u.hypothesis for u in side] for side in (baseline_scored, scored))
-        result.mapsswe = mapsswe([utterance.reference for utterance in scored], before, after)
+        result.mapsswe = significance.mapsswe([utterance.reference for utterance in scored], before, after)
     return result
 
 
@@ -134,7 +128,6 @@ def score_utterances(
         reference = normalized_words(utterance.text, normalize)
         hypothesis = normalized_words(hypotheses.get(utterance.id, ""), normalize)
         pairs = align(reference, hypothesis)
-        characters = jiwer.process_characters(" ".join(reference), " ".join(hypothesis))
         scored.append(
             ScoredUtterance(
                 id=utterance.id,
@@ -146,7 +139,7 @@ def score_utterances(
                 pairs=pairs,
                 errors=count_errors(reference, hypothesis),
                 characters=len(" ".join(reference)),
-                character_errors=characters.substitutions + characters.deletions + characters.insertions,
+                character_errors=Levenshtein.distance(" ".join(reference), " ".join(hypothesis)),
                 terms=count_terms(pairs, terms) if terms else np.zeros((1, 3), dtype=np.int64),
             )
         )

@@ -68,8 +68,8 @@ class Table:
         """A Markdown table, without the caption."""
         return markdown_table(self.head, self.rows)
 
-    def terminal(self, digits: int = 2) -> str:
-        """Columns of text; an interval has a separate column. `digits`: of a rate that is no change.
+    def terminal(self) -> str:
+        """Columns of text; an interval has a separate column. A rate has two digits, a change one.
 
                   words  WER %  [95 % interval]
         all          14  35.71   [25.00, 66.67]
@@ -78,7 +78,7 @@ class Table:
         def parts(cell: Cell) -> tuple[str, str]:
             if not isinstance(cell, Rate):
                 return cell_text(cell), ""
-            return cell.parts if cell.signed else replace(cell, digits=digits).parts
+            return cell.parts if cell.signed else replace(cell, digits=2).parts
 
         columns = []
         for head, cells, with_bounds in self.columns():

@@ -147,7 +147,7 @@ def key_in(headers: Mapping[str, str]) -> str | None:
 
 def read_keys(file: Path) -> dict[str, Client]:
     """SHA-256 of each key → its client. Raises UserError without a key in its message."""
-    place, fault = "", "is not a list of keys in YAML (docs/serve.md shows one)"
+    place, fault = "", "is not a list of keys in YAML (docs/deploy.md shows an example)"
     try:
         text = file.read_text("utf-8")
         entries = TypeAdapter(list[Client]).validate_python(yaml.safe_load(text))

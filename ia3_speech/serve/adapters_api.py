@@ -25,7 +25,6 @@ from ia3_speech.adapters.hub import copy_publishable
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES, GATE, GUARD
 from ia3_speech.adapters.spec import Term
-from ia3_speech.commands.adapters import describe_adapter
 from ia3_speech.corrections.store import only_writer
 from ia3_speech.errors import NameTaken, StoreLocked, UserError
 from ia3_speech.routing.gate import channels_of, read_gate
@@ -134,7 +133,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
         folder = Path(clean)
         try:
             copy_publishable(Path(sent), folder, name, base.name)
-            json.dumps(describe_adapter(folder), allow_nan=False)  # as in the API's answers
+            json.dumps(registry.describe_adapter(folder), allow_nan=False)  # as in the API's answers
             if (folder / GATE).is_file():
                 speech = read_gate(folder, base.fingerprint, "", channels_of(base))
                 if speech.points is not None:
@@ -164,7 +163,7 @@ def register_upload(server: Server, client: Client, name: str, form: AdapterForm
 
 def describe(stored: Term) -> dict[str, Any]:
     """The record of an adapter, as `ia3-speech adapters show` prints it, without paths."""
-    record = describe_adapter(stored.folder)
+    record = registry.describe_adapter(stored.folder)
     if "base" in record:
         record["base"] = base_name(record["base"])
     return {"id": stored.name, "object": "adapter"} | {key: record[key] for key in SHOWN if key in record}

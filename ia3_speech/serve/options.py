@@ -24,11 +24,11 @@ class ServerOptions:
     Args:
         host: address to listen on; 0.0.0.0: all addresses of this machine
         port: port to listen on
-        key_file: YAML file of API keys, each with the adapters that it may use (docs/serve.md); it is read
+        key_file: YAML file of API keys, each with the adapters that it may use (docs/deploy.md); it is read
             again when it changes (default: no keys: whoever reaches the port may use and change everything)
         language: ISO 639-1 code of the language that the base writes; requests for another language are
             refused (default: en for mini; with another base any language is accepted)
-        dictation_rules: YAML file with your rules, names, units and commands (docs/transcribe.md), for
+        dictation_rules: YAML file with your rules, names, units and commands (docs/dictation.md), for
             requests that ask for dictation
         shutdown_seconds: seconds after SIGTERM until unfinished requests are cut off
         alias: further names of models, for clients with a built-in name: whisper-1=medical, where medical may

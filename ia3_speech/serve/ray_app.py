@@ -1,7 +1,7 @@
 """The server on a Ray cluster (extra `ray`): a single HTTP API, and a replica for each GPU.
 
     serve run ia3_speech.serve.ray_app:app                          a replica on CPUs
-    serve run ia3_speech.serve.ray_app:app gpus=1 max_replicas=8    docs/serve.md, for Kubernetes too
+    serve run ia3_speech.serve.ray_app:app gpus=1 max_replicas=8    docs/deploy.md, for Kubernetes too
 
     a client → Ray's proxy → Frontend       the application of `app.py`: forms, audio, searches, sessions
                                 └→ Replica  the queue and the bank, a GPU each: waves → logits

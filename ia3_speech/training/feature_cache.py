@@ -68,7 +68,7 @@ def dropout_rates(owner: Any) -> dict[str, float]:
 def frozen_depth(base: Base) -> int | None:
     """The depth of the frozen part: None (the convolutions), the index of the lowest layer with a trained
     parameter, or WAVEFORM (nothing is frozen)."""
-    head = f"{ia3.head_of(base.model)}."
+    head = f"{base.architecture.head}."
     names = [name for name, _ in trainable(base.model) if not name.startswith(head)]
     front_end, layers = ia3.path_in(base.model, base.input.front_end), ia3.layers_of(base.model)[0]
     if any(name.startswith(f"{front_end}.") for name in names):

@@ -20,16 +20,24 @@ import yaml
 
 from ia3_speech import atomic
 from ia3_speech.adapters.card import adapter_labels
-from ia3_speech.adapters.record import SEARCH_FILES, read_record, read_summary, same_base, write_record
+from ia3_speech.adapters.record import (
+    SEARCH_FILES,
+    read_json,
+    read_record,
+    read_summary,
+    same_base,
+    write_record,
+)
 from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.cli import CONFIGURATIONS
-from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.errors import AdapterError, BaseError, TrainingError
-from ia3_speech.formatting import plural, shorten
+from ia3_speech.formatting import percent, plural, shorten
 from ia3_speech.inputs import Inputs
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.location import base_files
+from ia3_speech.routing.gate import add_gate_of_training
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
@@ -88,12 +96,41 @@ class Migration:
     def run(self) -> None:
         """Write the texts and train, or resume. The WERs of train.json compare with the old adapter's texts.
         Raises TrainingError if there are too few texts."""
-        left_out, adapter = self.write_labels(), self.training.out / "adapter"
-        train(self.training)
+        left_out, adapter, options = self.write_labels(), self.training.out / "adapter", self.training
+        train(options)
         record = read_record(adapter)
         old = {"name": self.adapter.name, "base": self.labelling.options.base}
         record["training"] |= {"left_out": left_out, "migrated_from": old}
         write_record(adapter, record)
+        if self.labelling.options.data != replay_folder(
+            "shipped"
+        ):  # else `auto` would choose it for any speech
+            learnt = read_data_directory(options.train, spk_sort=False, allow_pipes=options.allow_pipes)
+            add_gate_of_training(
+                options.out, options.base, learnt.utterances, allow_pipes=options.allow_pipes
+            )
+
+    def report(self, old: str) -> tuple[str | None, list[str]]:
+        """Why the new adapter is no better than the new base, if so; and the result in sentences, which call
+        the old adapter `old`."""
+        summary = read_json(self.training.out / "train.json")
+        place, minutes = f"{self.training.out}/adapter", f"{summary['audio_seconds'] / 60:.1f} minutes"
+        before, after = (percent(summary[key]) for key in ("start_dev_wer", "dev_wer"))
+        sentences = [
+            f"{place}: learnt from {minutes}; in held-out speech it differs from {old} in {after} % of the "
+            f"words, the new base alone in {before} %"
+        ]
+        if not summary["selected_epoch"]:
+            return summary["note"], sentences
+        hint = "try both on speech with texts before you switch"
+        return None, [*sentences, f"{old} may be wrong where they differ: {hint}"]
+
+    def search_files(self) -> tuple[dict[str, bytes], list[str]]:
+        """File name → contents of the old adapter's search; and the files that the new base can't use."""
+        files = [self.adapter / name for name in SEARCH_FILES if (self.adapter / name).is_file()]
+        if "a language model" in self.base.abilities:
+            return {file.name: file.read_bytes() for file in files}, []
+        return {}, [file.name for file in files]
 
     def write_labels(self) -> int:
         """Write OUT/labels; returns how many utterances are left out."""

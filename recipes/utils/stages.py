@@ -28,6 +28,13 @@ from ia3_speech.inputs import Inputs, provenance
 
 RECIPES = Path(__file__).resolve().parents[1]
 SHIPPED = Path(ia3_speech.__file__).parent / "out_of_domain/librispeech_dev"  # out-of-domain speech
+# Kind of speech → its recipe, the name of the corpus there, and its test set
+KINDS = {
+    "accent": ("speechocean762", "speechocean762", "test_adults"),
+    "orders": ("barista_orders", "barista_orders", "test"),
+    "telephone": ("minds14", "minds14", "test"),
+    "notes": ("medical_dictation", "medical_notes", "test"),
+}
 Word = str | Path | int | float
 
 
@@ -70,6 +77,29 @@ class DecodingOptions(StudyOptions):
     out_of_domain: str = "shipped"
     """other speech to test on: 'DIR DIR:40' (Kaldi directories, or LibriSpeech's layout; each 40th
     utterance), shipped or none"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindsOptions(DecodingOptions):
+    """Options of a study of several kinds of speech."""
+
+    accent_corpus: Path | None = None
+    """speechocean762, as its recipe takes it"""
+    orders_corpus: Path | None = None
+    """the coffee orders, as the recipe barista_orders takes them"""
+    telephone_corpus: Path | None = None
+    """MInDS-14, as the recipe minds14 takes it"""
+    notes_corpus: Path | None = None
+    """clinical notes, as the recipe medical_dictation takes them"""
+    general: str = ""
+    """folders of other speech to test on, beside the shipped clips (Kaldi directories, or LibriSpeech's
+    layout)"""
+
+    @property
+    def corpora(self) -> dict[str, Path]:
+        """Kind of speech → its corpus, of the kinds for which one is given."""
+        given = {kind: getattr(self, f"{kind}_corpus") for kind in KINDS}
+        return {kind: corpus for kind, corpus in given.items() if corpus}
 
 
 class Study:

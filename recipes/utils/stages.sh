@@ -71,7 +71,7 @@ configuration() { [[ ($1 != *.yaml && $1 != */*) || -f $1 ]] || fail "there is n
 fetch() {
   [[ -n $download ]] || return 0
   [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
-  python -m ia3_speech.data.corpora.download "${@:3}" "${OPENSLR:-https://www.openslr.org/resources}/$1" "$download" "$2"
+  download.py "${@:3}" "${OPENSLR:-https://www.openslr.org/resources}/$1" "$download" "$2"
   corpus=$download/$2
 }
 

@@ -119,7 +119,7 @@ def test_learning_registers_only_adapters_that_are_better_by_folds(place, monkey
         monkeypatch.setattr(
             voice, "few_options", lambda *words, **changes: replace(few_options(*words, **changes), **options)
         )
-        corrections.learn_corrections("anna")
+        corrections.learn("anna")
         return capsys.readouterr().out
 
     assert "anna stays as it is" in learn(rate=1e-30)

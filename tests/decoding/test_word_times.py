@@ -80,7 +80,7 @@ def test_any_text_gets_its_words_in_order_within_the_piece(text, frames, seed):
 def spoken():
     """A wave of three sentences by espeak-ng between pauses, and the start of each of its words."""
     pytest.importorskip("espeakng_loader")
-    from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, Espeak
+    from scripts.espeak import ESPEAK_SAMPLE_RATE, Espeak
 
     espeak, parts, starts, seconds = Espeak(), [], [], 0.0
     sentences = (

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from corpus_files import content
 
-from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import read_data_directory
+from scripts import espeak
 
 RECIPE = "barista_orders"
 MODULES = ("prepare", "grammar", "terms")

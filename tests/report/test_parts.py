@@ -3,7 +3,7 @@
 import pytest
 
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.report.browse import embedded_audio, linked_audio
+from ia3_speech.report.tables import embedded_audio, linked_audio
 
 
 def utterance(source, start=None, end=None, name="a"):

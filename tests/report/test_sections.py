@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from ia3_speech.commands.score import main as score_main
-from ia3_speech.report.browse import count_words
 from ia3_speech.report.data import read_report
 from ia3_speech.report.page import rate_cards
+from ia3_speech.report.tables import count_words
 from tests.report.conftest import add_searches
 
 

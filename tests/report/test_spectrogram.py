@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.report.spectrogram import LINE_SECONDS, PlottedWord, draw_spectrogram, mel_image
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.report.spectrogram import LINE_SECONDS, draw_spectrogram, mel_image
 from ia3_speech.scoring.ctm import ctm_line
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,7 +25,7 @@ def test_a_tone_is_a_dark_line_in_its_band():
 
 
 def test_long_audio_has_several_strips_with_the_words_in_them():
-    words = [PlottedWord("no", 1.0, 1.4, 0.9), PlottedWord("</text><script>", 21.0, 21.2, 0.25, wrong=True)]
+    words = [(Word("no", 1.0, 1.4, 0.9), False), (Word("</text><script>", 21.0, 21.2, 0.25), True)]
     picture = draw_spectrogram(np.sin(2000 * TIME), {"<base>": words}, "a & b")
     svg = ElementTree.fromstring(picture)
     images = [image.get("href") for image in svg.iter(f"{SVG}image")]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NOT_COMMANDS = ("benchmark", "onnx_asr_model", "site_pages", "whisper_transplant")  # modules of the others
+# Modules of the others
+NOT_COMMANDS = ("benchmark", "espeak", "onnx_asr_model", "site_pages", "whisper_transplant")
 COMMANDS = [file for file in sorted((ROOT / "scripts").glob("*.py")) if file.stem not in NOT_COMMANDS]
 
 

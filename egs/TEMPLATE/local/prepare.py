@@ -28,8 +28,10 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
         allow_pipes: wav.scp may hold shell commands; those of train and dev are run, to measure the audio
         base: whose maximum input duration counts, and which aligns text and audio (mini, if it is a Whisper)
     """
-    layout = kaldi if kaldi.is_kaldi(corpus) else csv_folder
-    layout.prepare(corpus, out, size, allow_pipes)
+    if kaldi.is_kaldi(corpus):
+        kaldi.prepare(corpus, out, size, allow_pipes)
+    else:
+        csv_folder.prepare(corpus, out, size)
     from ia3_speech.model.base import load_base
     from ia3_speech.training.segmentation import segment_data_directory
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from stages import SHIPPED, DecodingOptions, Study, located, python
+from stages import KINDS, SHIPPED, KindsOptions, Study, located, python
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import command
@@ -31,13 +31,6 @@ from ia3_speech.report.figures import Figure, write_figures
 from ia3_speech.scoring.table import Rate, Table, markdown_table
 
 HERE = Path(__file__).resolve().parents[1]
-# Kind of speech → its recipe, the name of the corpus there, and its test set
-KINDS = {
-    "accent": ("speechocean762", "speechocean762", "test_adults"),
-    "orders": ("barista_orders", "barista_orders", "test"),
-    "telephone": ("minds14", "minds14", "test"),
-    "notes": ("medical_dictation", "medical_notes", "test"),
-}
 SYSTEMS = ("ia3_plus", "gated", "lora_r4", "lora_r16", "road", "shira", "full")
 GATED = f"{HERE}/local/gated.py:gated"
 SETS = ("test", "other", "dev")  # dev is for IA³ alone, whose weight of replay it chooses
@@ -48,20 +41,9 @@ SCALE = 0.5  # of IA³'s vectors: l becomes 1 + SCALE (l − 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DecodingOptions):
+class Options(KindsOptions):
     """Options of the study."""
 
-    accent_corpus: Path | None = None
-    """speechocean762, as its recipe takes it"""
-    orders_corpus: Path | None = None
-    """the coffee orders, as the recipe barista_orders takes them"""
-    telephone_corpus: Path | None = None
-    """MInDS-14, as the recipe minds14 takes it"""
-    notes_corpus: Path | None = None
-    """clinical notes, as the recipe medical_dictation takes them"""
-    general: str = ""
-    """folders of other speech to test on, beside the shipped clips (Kaldi directories, or LibriSpeech's
-    layout)"""
     systems: str = " ".join(SYSTEMS)
     """systems to train"""
     minutes: float = 4
@@ -76,8 +58,7 @@ def main(options: Options) -> None:
     """Measure what each method gains on four kinds of speech, and costs on other speech."""
     if unknown := sorted({*options.systems.split()} - {*SYSTEMS}):
         raise UserError(f"`systems`: no system {unknown[0]} (there are {' '.join(SYSTEMS)})")
-    kinds = [kind for kind in KINDS if getattr(options, f"{kind}_corpus")]
-    if not kinds:
+    if not (kinds := [*options.corpora]):
         raise UserError(f"no corpus is given ({', '.join(f'`{kind}_corpus`' for kind in KINDS)})")
     study = Study(__file__, "four_kinds", options)
     if study.runs(1):
@@ -130,8 +111,7 @@ def prepare(study: Study, kinds: list[str]) -> None:
     count = 6 if study.small else options.utterances
     for kind in kinds:
         recipe, corpus_name, test = KINDS[kind]
-        corpus = getattr(options, f"{kind}_corpus")
-        study.recipe(recipe, corpus, 1, corpus_name=corpus_name, out_of_domain="none")
+        study.recipe(recipe, options.corpora[kind], 1, corpus_name=corpus_name, out_of_domain="none")
         source, _ = study.of_recipe(recipe, corpus_name)
         for name, from_set, most in (("dev", "dev", count // 2), ("test", test, count)):
             out, data = study.data / kind / name, source / from_set
@@ -189,35 +169,46 @@ def decode_and_score(study: Study, kind: str, name: str, set_name: str, *decode:
 
 
 def write(study: Study, kinds: list[str]) -> None:
-    """The tables of each kind and of their mean, and the figure."""
-    trained = {
-        name: (place, weight, read_parameters(study, kinds, system, weight))
-        for system, weight in runs(study.options)
-        for name, place, _ in variants(study, kinds[0], system, weight)
-    }
+    """A table of the means over the kinds, of the systems that were measured on all of them; a table of each
+    kind; and the figure of the means."""
     files = {
         (kind, name, set_name): study.exp / kind / name / set_name / "score.json"
-        for kind, name, set_name in product(kinds, ["base", *trained], SETS)
+        for kind in kinds
+        for name in [
+            "base",
+            *(name for run in runs(study.options) for name, *_ in variants(study, kind, *run)),
+        ]
+        for set_name in SETS
     }
     scores = {key: read_json(file) for key, file in files.items() if file.is_file()}
-    first = ["system", "replay", "parameters"]
     rows: dict[str, list[Any]] = {"base": ["base", None, None]}
-    rows |= {name: [place, f"{weight:g}", f"{n:,}"] for name, (place, weight, n) in trained.items()}
-    texts = []
+    for system, weight in runs(study.options):
+        trained = [study.exp / kind / name_of(system, weight) / "train.json" for kind in kinds]
+        if parameters := [read_json(file)["trainable"] for file in trained if file.is_file()]:
+            for name, place, _ in variants(study, kinds[0], system, weight):
+                rows[name] = [place, f"{weight:g}", f"{parameters[0]:,}"]
+    texts, first = [], ["replay", "parameters"]
     for kind in kinds:
         lines = [
             [*row, *(c for s in SETS for c in cells(scores.get((kind, name, s))))]
             for name, row in rows.items()
+            if (kind, name, "test") in scores
         ]
         heads = [word for name in SETS for word in (f"{name} WER %", "change %")]
-        texts.append(markdown_table([kind, *first[1:], *heads], lines))
-    means = {name: [mean_change(scores, kinds, name, s) for s in SETS] for name in trained}
+        texts.append(markdown_table([kind, *first, *heads], lines))
+    means = {
+        name: [mean_change(scores, kinds, name, s) for s in SETS]
+        for name in rows
+        if name != "base" and all((kind, name, "test") in scores for kind in kinds)
+    }
     lines = [
-        [*rows[name], *(None if c is None else Rate(c, signed=True) for c in means[name])] for name in trained
+        [*rows[name], *(None if c is None else Rate(c, signed=True) for c in changes)]
+        for name, changes in means.items()
     ]
-    head = [f"mean of {len(kinds)}", *first[1:], *(f"change on {name} %" for name in SETS)]
+    head = [f"mean of {', '.join(kinds)}", *first, *(f"change on {name} %" for name in SETS)]
     table = Table("frontier", "Gain and forgetting", head, lines)
-    write_figures(study.exp / "figures", [Figure("frontier", chart(trained, means).svg_file, table)])
+    figure = chart({name: (*rows[name][:2], *means[name][:2]) for name in means}, kinds)
+    write_figures(study.exp / "figures", [Figure("frontier", figure.svg_file, table)])
     records = [
         {"kind": kind, "system": name, "set": set_name, "wer": score["wer"], "errors": score["errors"]}
         for (kind, name, set_name), score in scores.items()
@@ -240,25 +231,21 @@ def mean_change(scores: dict, kinds: list[str], name: str, set_name: str) -> flo
     return mean(scores[key]["changes"]["wer"]["relative"] for key in keys) if keys[0] in scores else None
 
 
-def read_parameters(study: Study, kinds: list[str], system: str, weight: float) -> int:
-    return read_json(study.exp / kinds[0] / name_of(system, weight) / "train.json")["trainable"]
-
-
-def chart(trained: dict[str, tuple[str, float, int]], means: dict[str, list[float | None]]) -> Chart:
-    """Gain on test against forgetting on other speech; a line joins the weights of replay."""
+def chart(systems: dict[str, tuple[str, str, float, float]], kinds: list[str]) -> Chart:
+    """Gain on test against forgetting on other speech of (place, weight of replay, change on test, change on
+    other speech); a line joins the weights."""
     lines: dict[str, list[Point]] = {}
-    for name, (place, weight, _) in trained.items():
-        test, other, _ = means[name]
+    for place, weight, test, other in systems.values():
         first = place not in lines
-        text = place if first else "" if place.endswith("guard") else f"{weight:g}"  # they coincide
-        point = Point(other, -test, f"{place}, replay {weight:g}", text=text)
-        lines.setdefault(place, []).append(point)
-    x = rate_axis("more word errors on other speech, %", [m[1] for m in means.values()], floor=0.0)
-    y = rate_axis("fewer word errors on test, %", [-m[0] for m in means.values()])
+        text = place if first else "" if place.endswith("guard") else weight  # they coincide
+        lines.setdefault(place, []).append(Point(other, -test, f"{place}, replay {weight}", text=text))
+    x = rate_axis("more word errors on other speech, %", [row[3] for row in systems.values()], floor=0.0)
+    y = rate_axis("fewer word errors on test, %", [-row[2] for row in systems.values()])
     series = [
         Series(points, "system" if place.startswith("ia3") else "third") for place, points in lines.items()
     ]
-    caption = "Means over the kinds of speech; the numbers are weights of replay. Upper left is best"
+    over = f"Means over {len(kinds)} kinds of speech" if len(kinds) > 1 else f"On {kinds[0]}"
+    caption = f"{over}; the numbers are weights of replay. Upper left is best"
     return Chart("Gain against forgetting", caption, x, y, series)
 
 

@@ -11,11 +11,11 @@ OUT_DIR/speaker42/{train,test}: the 15 sentences that speaker42 gives to adapt t
 from itertools import cycle
 from pathlib import Path
 
+from espeak import Voice, synthesize
 from grammar import Grammar, Sentence, rows
 
 from ia3_speech.cli import command
 from ia3_speech.data.corpora import kaldi
-from ia3_speech.data.corpora.espeak import Voice, synthesize
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.kaldi.directory import summarize

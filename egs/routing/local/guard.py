@@ -26,7 +26,7 @@ import numpy as np
 from ia3_speech.adapters.spec import BASE_ALONE, parse_adapter
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
-from ia3_speech.confidence.fitting import fit_scaling
+from ia3_speech.confidence.reliability import fit_scaling
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import numpy as np
 import soundfile
 import soxr
-from stages import SHIPPED, DecodingOptions, Study, located, median_seed, python
+from stages import KINDS, SHIPPED, KindsOptions, Study, located, median_seed, python
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.registry import check_name
@@ -44,33 +44,15 @@ from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval,
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.config import replay_folder
 
-# Kind of speech → its recipe and the name of the corpus there
-KINDS = {
-    "accent": ("speechocean762", "speechocean762"),
-    "orders": ("barista_orders", "barista_orders"),
-    "telephone": ("minds14", "minds14"),
-    "notes": ("medical_dictation", "medical_notes"),
-}
 WAYS = ("auto", "auto-sum")
 LINE, LINE_RATE = "line_", 8000
 SMALL = 12  # utterances of each kind with --size small
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DecodingOptions):
+class Options(KindsOptions):
     """Options of the study."""
 
-    accent_corpus: Path
-    """speechocean762, as its recipe takes it"""
-    orders_corpus: Path
-    """the coffee orders, as the recipe barista_orders takes them"""
-    telephone_corpus: Path
-    """MInDS-14, as the recipe minds14 takes it"""
-    notes_corpus: Path
-    """clinical notes, as the recipe medical_dictation takes them"""
-    general: str = ""
-    """folders of other speech to test on, beside the shipped clips (Kaldi directories, or LibriSpeech's
-    layout)"""
     general_dev: Path | None = None
     """other speech for dev; the shipped clips in it are left out"""
     unseen: str = ""
@@ -84,18 +66,20 @@ class Options(DecodingOptions):
 
 def main(options: Options) -> None:
     """Measure what choosing an adapter by the audio gains and costs."""
+    if missing := [f"`{kind}_corpus`" for kind in KINDS if kind not in options.corpora]:
+        raise UserError(f"{missing[0]} is required")
     given = [parse_sum(located(name)).terms[0].folder for name in options.adapters.split()]
     if given and len(given) != len(KINDS):
         raise UserError(f"`adapters` takes four, of {', '.join(KINDS)}")
     study = Study(__file__, "real", options)
     last = min(options.stop_stage, 1 if given else 6)
-    for kind, (recipe, corpus_name) in KINDS.items():
+    for kind, (recipe, corpus_name, _) in KINDS.items():
         if options.stage <= last:
-            corpus = getattr(options, f"{kind}_corpus")
+            corpus = options.corpora[kind]
             study.recipe(recipe, corpus, last, corpus_name=corpus_name, out_of_domain="none")
     if options.stop_stage < 7:
         return
-    places = {kind: study.of_recipe(*where) for kind, where in KINDS.items()}
+    places = {kind: study.of_recipe(*where) for kind, (*where, _) in KINDS.items()}
     data = {kind: folder for kind, (folder, _) in places.items()}
     adapters = dict(zip(KINDS, given, strict=True)) if given else {
         kind: exp / f"ia3_plus_seed{median_seed(exp, 'ia3_plus', options.seeds)}/adapter"
@@ -109,7 +93,7 @@ def main(options: Options) -> None:
                 study.command(python("adapters", "gate", kind, "--data", data[kind] / "train"))
         dev = {kind: data[kind] / "dev" for kind in KINDS}
         dev |= {"general": options.general_dev.absolute()} if options.general_dev else {}
-        test = {kind: data[kind] / ("test_adults" if kind == "accent" else "test") for kind in KINDS}
+        test = {kind: data[kind] / name for kind, (_, _, name) in KINDS.items()}
         mixed(study, study.data / "dev", dev, without=SHIPPED)
         mixed(study, study.data / "replay", {"replay": replay_folder("shipped")})
         mixed(study, study.data / "test", test | {"shipped": SHIPPED} | named(options.general))

@@ -87,7 +87,7 @@ def main(options: Options) -> None:
         with_texts = out / "with_texts"
         training = Migration.prepare(adapter, migration).training
         training = replace(training, train=sets["train"], dev=sets["dev"], out=with_texts)
-        train.main(training, train.CheckOptions())
+        train.main(training)
     loaded = [(old_base, None, None), (old_base, adapter, None), (options.base, None, "greedy")]
     loaded += [(options.base, new, "greedy") for new in (with_texts, out / "migrated")]
     for system, of_system in zip(SYSTEMS, loaded, strict=True):

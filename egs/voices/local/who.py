@@ -4,10 +4,10 @@
     python local/who.py --data DATA/test --adapters EXP/from_base_k15_seed1 --out exp/who
 
 In: the output of `ia3-speech speakers --folds 4` on people (recipe speaker_adaptation), an adapter for each
-fold of a person. Out: OUT/foldN.jsonl, a line for each sentence: what the base, the person's own adapter and
-`auto` make of it; results.json and RESULTS.md. In each fold a person is enrolled with the sentences that the
-adapter was trained on, and the other sentences are recognised: with all people enrolled, and with the half of
-them to whom the speaker does not belong ("unknown").
+fold of a person. Out: OUT/foldN.jsonl, a line for each sentence: what the base, the person's own adapter
+(without and with a guard) and `auto` make of it; results.json and RESULTS.md. In each fold a person is
+enrolled with the sentences that the adapter was trained on, and the other sentences are recognised: with all
+people enrolled, and with the half of them to whom the speaker does not belong ("unknown").
 """
 
 import json
@@ -33,7 +33,7 @@ from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.session import load
 
 BATCH = 40  # sentences of all people that are recognised at a time
-SYSTEMS = ("base", "own", "auto", "unknown")
+SYSTEMS = ("base", "own", "own, guard", "auto", "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +75,11 @@ def recognise(options: Options, people: list[str], fold: str) -> list[dict]:
     session, held_out = load("mini", search="greedy", precision="auto").session, []
     for person in people:
         folder = registry.register(options.adapters / person / fold, person, force=True)
-        trained_on = {*read_json(options.adapters / person / fold / "task.json")["trained_on"]}
+        task = read_json(options.adapters / person / fold / "task.json")
         spoken = [utterance for utterance in utterances if utterance.speaker == person]
-        enrolled = [utterance for utterance in spoken if utterance.id in trained_on]
+        enrolled = [utterance for utterance in spoken if utterance.id in task["trained_on"]]
         add_gate(folder, session.base, enrolled, person, identify=True)
-        held_out += [utterance for utterance in spoken if utterance.id not in trained_on]
+        held_out += [utterance for utterance in spoken if utterance.id in task["texts"]]
     held_out.sort(key=lambda utterance: utterance.id.rpartition("-")[2])  # people alternate
     lines = []
     for first in range(0, len(held_out), BATCH):
@@ -92,14 +92,18 @@ def recognise(options: Options, people: list[str], fold: str) -> list[dict]:
         recognitions = {"base": session.recognizer().recognize(waves)}
         recognitions["own"] = session.recognizer(parse_adapter(people[0])).recognize(waves, rows=terms)
         recognitions["auto"] = session.recognizer(parse_adapter(among(people))).recognize(waves)
-        for number, half in enumerate((people[1::2], people[::2])):  # of the others
-            rows = [row for row, u in enumerate(chosen) if people.index(u.speaker) % 2 == number]
-            recognised = session.recognizer(parse_adapter(among(half))).recognize(
-                [waves[row] for row in rows]
-            )
-            recognitions.setdefault("unknown", [None] * len(chosen))
+        recognitions |= {"own, guard": [None] * len(chosen), "unknown": [None] * len(chosen)}
+        requests = [
+            ("own, guard", parse_adapter(person, guard=True), [person])
+            for person in {utterance.speaker for utterance in chosen}
+        ]
+        halves = people[::2], people[1::2]
+        requests += [("unknown", parse_adapter(among(halves[1 - n])), halves[n]) for n in range(2)]
+        for system, spec, speakers in requests:
+            rows = [row for row, utterance in enumerate(chosen) if utterance.speaker in speakers]
+            recognised = session.recognizer(spec).recognize([waves[row] for row in rows])
             for row, recognition in zip(rows, recognised, strict=True):
-                recognitions["unknown"][row] = recognition
+                recognitions[system][row] = recognition
         for system, of_system in recognitions.items():
             for line, utterance, recognition in zip(lines[-len(chosen) :], chosen, of_system, strict=True):
                 line["errors"][system] = text_errors(utterance.text, recognition.text).total
@@ -113,33 +117,30 @@ def among(people: list[str]) -> str:
 
 
 def write_results(out: Path, lines: list[dict]) -> None:
-    """The WER of each system, and its share of what the own adapters gain, with intervals over people."""
+    """The WER of each system, its share of what the own adapters gain, with intervals over people, and how
+    many people it helps and harms."""
     columns = {name: np.array([line["errors"][name] for line in lines], float) for name in SYSTEMS}
     columns |= {"words": np.array([line["words"] for line in lines], float)}
     columns["gain"] = columns["base"] - columns["own"]
-    draws = bootstrap_sums(sums_by_cluster(columns, np.array([line["speaker"] for line in lines])))
-    sums = {name: column.sum() for name, column in columns.items()}
-
-    def rate(of: str, to: str, minus: str | None = None) -> Rate:
-        value = ratio(sums[of] - (sums[minus] if minus else 0), sums[to]).item()
-        drawn = ratio(draws[of] - (draws[minus] if minus else 0), draws[to])
-        return Rate(value, percentile_interval(drawn))
-
+    of_people = sums_by_cluster(columns, np.array([line["speaker"] for line in lines]))
+    draws, sums = bootstrap_sums(of_people), {name: column.sum() for name, column in of_people.items()}
     rows = []
     for name in SYSTEMS:
-        share = None if name in ("base", "own") else Rate(
-            (sums["base"] - sums[name]) / sums["gain"] if sums["gain"] else 0.0,
-            percentile_interval(ratio(draws["base"] - draws[name], draws["gain"])),
-        )  # fmt: skip
+        wer = Rate(sums[name] / sums["words"], percentile_interval(ratio(draws[name], draws["words"])))
+        share = percentile_interval(ratio(draws["base"] - draws[name], draws["gain"]))
+        share = Rate(ratio(sums["base"] - sums[name], sums["gain"]).item(), share)
+        changes = of_people[name] - of_people["base"]
+        outcome = [Rate(np.mean(changes < 0).item()), Rate(np.mean(changes > 0).item())]
+        outcome += [Rate((changes / np.maximum(of_people["base"], 1)).max().item(), signed=True)]
         right = [line.get(name) == (line["speaker"] if name == "auto" else None) for line in lines]
-        rows.append([name, rate(name, "words"), share, Rate(np.mean(right).item()) if share else None])
-    head = ["system", "WER %", "of the own adapters' gain %", "right person, or nobody %"]
-    table = markdown_table(head, rows)
-    write_text(out / "RESULTS.md", table)
-    people = len({line["speaker"] for line in lines})
+        right = Rate(np.mean(right).item()) if name in ("auto", "unknown") else None
+        rows.append([name, wer, *([None] * 4 if name == "base" else [share, *outcome]), right])
+    head = ["system", "WER %", "of the own adapters' gain %", "better off %", "worse off %", "worst change %"]
+    head += ["right person, or nobody %"]
+    write_text(out / "RESULTS.md", markdown_table(head, rows))
     write_json(out / "results.json", {
         "systems": [dict(zip(head, map(str, row), strict=True)) for row in rows],
-        "people": people, "sentences": len(lines), "versions": provenance(),
+        "people": len(of_people["words"]), "sentences": len(lines), "versions": provenance(),
     })  # fmt: skip
 
 

@@ -1,12 +1,10 @@
-"""Prepare corpora as Kaldi data directories: a module for each published corpus, or for your recordings.
+"""Prepare corpora as Kaldi data directories: your recordings, and what several recipes share.
 
-    python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR --reader 237
     python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.kaldi FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.out_of_domain CORPORA DATA_DIR/out_of_domain
-    python -m ia3_speech.data.corpora.download URL FOLDER NAME
 
-Each module begins with the corpus card (content, hours, licence, citation) and the layout that it reads; its
-function `prepare` writes DATA_DIR/{train,dev,test}. `espeak` makes synthetic speech; `preparation` is shared.
+The function `prepare` of a module writes DATA_DIR/{train,dev,test}. Other corpora are prepared in their
+folders in egs/. `preparation` is shared.
 """

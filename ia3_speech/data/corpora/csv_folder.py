@@ -71,14 +71,13 @@ or a folder SPEAKER/wav of recordings beside SPEAKER/transcript of text files of
 """
 
 
-def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
+def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
     """Write OUT/{train,dev,test}.
 
     Args:
         corpus: a folder of recordings with one CSV or Excel file at its top, or with a text file for each
         out: where the data directories go
         size: small keeps 48, 12 and 24 utterances
-        allow_pipes: not used, the corpus holds files
     """
     rows, problems = read_rows(corpus)
     recordings = check_rows(corpus, rows, problems)

@@ -8,14 +8,15 @@ label `corpus`, and a prefix of ids and speakers, which keeps the corpora apart.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.cli import command
-from ia3_speech.data.corpora import librispeech
-from ia3_speech.data.corpora.preparation import Size, evenly_spaced
+from ia3_speech.data.corpora.preparation import Size, evenly_spaced, find_recording
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 from ia3_speech.data.utterance import Utterance, with_duration
 from ia3_speech.errors import UserError
 
@@ -53,13 +54,13 @@ def read_corpus(folder: Path, allow_pipes: bool) -> list[Utterance]:
     """All utterances of a corpus, in the order of their ids."""
     if (folder / "wav.scp").is_file():
         return list(read_data_directory(folder, spk_sort=False, allow_pipes=allow_pipes))
-    chapters = librispeech.find_transcripts(folder)
+    chapters = find_transcripts(folder)
     if not chapters:
         raise UserError(
             f"{folder}: no out-of-domain speech (neither a Kaldi data directory with wav.scp, text, utt2spk "
             f"and spk2utt, nor LibriSpeech's READER/CHAPTER/READER-CHAPTER.trans.txt at any depth)"
         )
-    utterances = (utterance for chapter in chapters for utterance in librispeech.read_chapter(chapter, {}))
+    utterances = (utterance for chapter in chapters for utterance in read_chapter(chapter, {}))
     return sorted(utterances, key=lambda utterance: utterance.id)
 
 
@@ -67,6 +68,27 @@ def with_corpus_label(utterance: Utterance, corpus: str) -> Utterance:
     """The utterance with the corpus as a prefix of its ids and as its only label, and with its duration."""
     ids = {name: f"{corpus}-{getattr(utterance, name)}" for name in ("id", "speaker", "recording")}
     return replace(with_duration(utterance), **ids, labels={"corpus": corpus})
+
+
+# ---- LibriSpeech's published layout, which egs/librispeech reads too
+
+
+def find_transcripts(corpus: Path) -> list[Path]:
+    """The .trans.txt of every chapter, in the order of the numbers of reader and chapter."""
+    files = (file for file in corpus.rglob("*-*.trans.txt") if file.name[0] != ".")
+    return sorted(files, key=lambda file: [part.zfill(30) for part in file.name.split("-")])  # 2 before 10
+
+
+def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance]:
+    """The utterances of one .trans.txt, in order, with `labels` and the label chapter."""
+    reader, chapter = transcript.name.removesuffix(".trans.txt").split("-")
+    for id, text in sorted(read_kaldi_text(transcript).items()):
+        file = find_recording(transcript.parent / f"{id}.flac")
+        if file is None:
+            raise UserError(
+                f"{transcript}: {id}: no such file beside it, {id}.flac (unpack the corpus again)"
+            )
+        yield Utterance(id, reader, id, str(file.resolve()), text=text, labels=labels | {"chapter": chapter})
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ import gc
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from ia3_speech.data.corpora.espeak import Espeak
+from scripts.espeak import Espeak
 
 SPEAK = """
 import hashlib
-from ia3_speech.data.corpora.espeak import Espeak
+from scripts.espeak import Espeak
 voice = Espeak()
 waves = [voice.speak(text, "en-029+f5", 150) for text in ("thirty milligrams of codeine", "twice daily")]
 print(*(hashlib.sha256(wave.tobytes()).hexdigest() for wave in waves))
@@ -25,7 +26,8 @@ def test_a_breathy_voice_repeats_itself_in_another_second():
 
 
 def speak() -> str:
-    return subprocess.run([sys.executable, "-c", SPEAK], capture_output=True, text=True, check=True).stdout
+    command, root = [sys.executable, "-c", SPEAK], Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 def test_two_synthesisers_in_one_process():

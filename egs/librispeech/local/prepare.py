@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """A reader of LibriSpeech: English audio books, read aloud by volunteers of LibriVox.
 
-    python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR [--reader 237] [--size full|small]
+    local/prepare.py CORPUS DATA_DIR [--reader 237] [--size full|small]
 
 Corpus card
 
@@ -20,16 +21,16 @@ used for training, so train and dev do not have them (--longest).
 """
 
 import re
-from collections.abc import Iterator
 from itertools import chain
 from math import ceil
 from pathlib import Path
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import audio_duration
-from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
+from ia3_speech.data.corpora.out_of_domain import find_transcripts, read_chapter
+from ia3_speech.data.corpora.preparation import Size, write_set
 from ia3_speech.data.kaldi.directory import DEV_SHARE
-from ia3_speech.data.kaldi.table_file import read_kaldi_text, read_utf8
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
 
@@ -96,29 +97,8 @@ def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance
     return {"train": rest[:-dev_size], "dev": rest[-dev_size:], "test": test}
 
 
-# ---- the published layout ----
-
-
-def find_transcripts(corpus: Path) -> list[Path]:
-    """The .trans.txt of every chapter, in the order of the numbers of reader and chapter."""
-    files = (file for file in corpus.rglob("*-*.trans.txt") if file.name[0] != ".")
-    return sorted(files, key=lambda file: [part.zfill(30) for part in file.name.split("-")])  # 2 before 10
-
-
 def reader_of(transcript: Path) -> str:
     return transcript.name.partition("-")[0]
-
-
-def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance]:
-    """The utterances of one .trans.txt, in order, with `labels` and the label chapter."""
-    reader, chapter = transcript.name.removesuffix(".trans.txt").split("-")
-    for id, text in sorted(read_kaldi_text(transcript).items()):
-        file = find_recording(transcript.parent / f"{id}.flac")
-        if file is None:
-            raise UserError(
-                f"{transcript}: {id}: no such file beside it, {id}.flac (unpack the corpus again)"
-            )
-        yield Utterance(id, reader, id, str(file.resolve()), text=text, labels=labels | {"chapter": chapter})
 
 
 if __name__ == "__main__":

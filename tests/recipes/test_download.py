@@ -1,13 +1,21 @@
 """A corpus is fetched from its publisher, whom a server on this machine stands for."""
 
 import tarfile
+from pathlib import Path
 
 import corpus_files
 import pytest
 from publisher import Publisher, serve
 
-from ia3_speech.data.corpora import download
 from ia3_speech.errors import UserError
+
+
+@pytest.fixture
+def download(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes/utils"))
+    import download
+
+    return download.download
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +35,16 @@ def publisher(corpus, tmp_path, monkeypatch):
         yield address
 
 
-def test_a_connection_that_breaks_goes_on_where_it_was(publisher, corpus, tmp_path):
+def test_a_connection_that_breaks_goes_on_where_it_was(download, publisher, corpus, tmp_path):
     Publisher.breaks = [10_000, 20_000]
     url = f"{publisher}/101/speechocean762.tar.gz"
-    download.download(url, tmp_path / "fetched", "speechocean762")
+    download(url, tmp_path / "fetched", "speechocean762")
     assert Publisher.asked == [None, "bytes=10000-", "bytes=30000-"]
     assert [path.name for path in (tmp_path / "fetched").iterdir()] == ["speechocean762"]
     for path in corpus.rglob("*.WAV"):
         copy = tmp_path / "fetched/speechocean762" / path.relative_to(corpus)
         assert copy.read_bytes() == path.read_bytes()
-    download.download(url, tmp_path / "fetched", "speechocean762")
+    download(url, tmp_path / "fetched", "speechocean762")
     assert len(Publisher.asked) == 3
 
 
@@ -50,12 +58,12 @@ def test_a_connection_that_breaks_goes_on_where_it_was(publisher, corpus, tmp_pa
         ("/101/evil.tar", {}, r"evil\.tar\.part: cannot be unpacked: .*outside the destination"),
     ],
 )  # fmt: skip
-def test_faults_of_a_download(publisher, tmp_path, path, options, message):
+def test_faults_of_a_download(download, publisher, tmp_path, path, options, message):
     Publisher.files["/101/cut.tar.gz"] = Publisher.files["/101/speechocean762.tar.gz"][:5000]
     with tarfile.open(tmp_path / "evil.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("../evil"))
     Publisher.files["/101/evil.tar"] = (tmp_path / "evil.tar").read_bytes()
     with pytest.raises(UserError, match=message):
-        download.download(f"{publisher}{path}", tmp_path / "fetched", **{"name": "speechocean762", **options})
+        download(f"{publisher}{path}", tmp_path / "fetched", **{"name": "speechocean762", **options})
     assert not (tmp_path / "evil").exists()
     assert not [entry for entry in (tmp_path / "fetched").iterdir() if entry.is_dir()]

@@ -1,7 +1,8 @@
+#!/usr/bin/env python3
 """Download a corpus from its publisher and unpack it. An interrupted download is resumed.
 
     url=https://www.openslr.org/resources/101/speechocean762.tar.gz
-    python -m ia3_speech.data.corpora.download $url FOLDER speechocean762
+    download.py $url FOLDER speechocean762
 
 In: the URL of a tar file, and the folder that the tar file holds. Out: FOLDER/speechocean762, moved into its
 place once it is complete. FOLDER/speechocean762.tar.gz.part holds the bytes so far; it is deleted at the end.

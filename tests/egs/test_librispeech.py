@@ -3,9 +3,9 @@
 import pytest
 from corpus_files import content, noise
 
-from ia3_speech.data.corpora import librispeech
 from ia3_speech.data.kaldi import read_data_directory
 
+RECIPE, MODULES = "librispeech", ["prepare"]
 SPEAKERS = """\
 ; ID  |SEX| SUBSET           |MINUTES| NAME
 14    | F | dev-clean        | 25.03 | Anna
@@ -40,8 +40,8 @@ def ids(folder):
     }
 
 
-def test_one_chapter_is_cut_by_the_order_of_its_utterances(corpus, tmp_path):
-    librispeech.prepare(corpus, tmp_path / "out", "237")
+def test_one_chapter_is_cut_by_the_order_of_its_utterances(corpus, tmp_path, local):
+    local.prepare.prepare(corpus, tmp_path / "out", "237")
     result = ids(tmp_path / "out")
     assert {name: [id[-1] for id in set_ids] for name, set_ids in result.items()} == {
         "train": list("01234"), "dev": list("5"), "test": list("678"),
