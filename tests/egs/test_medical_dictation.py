@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 # other speech. Of a random base no adapter is known to help.
 OTHER = "ia3_speech/out_of_domain/librispeech_dev:6"
 SMALL = ["--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER]
-SMALL += ["--register-anyway", "true", "--replay", "none"]
+SMALL += ["--register-anyway", "true", "--replay", "none", "--score-opts", "--replications 100"]
 
 
 class Run:

@@ -23,7 +23,7 @@ def test_speakers_and_a_grid_of_their_options(tmp_path, random_base, run_recipe)
     options = {
         "corpus": kaldi(tmp_path, {"ann": 6, "bob": 6}), "base": random_base, "work-dir": work, "folds": 2,
         "adapt-opts": "--epochs 1", "out-of-domain": work / "data/data/test", "register-anyway": "true",
-        "k": "2", "corpus-name": "data",
+        "k": "2", "corpus-name": "data", "score-opts": "--replications 100",
     }  # fmt: skip
     for more in ({}, {"grid": "clip=0.5,1", "stop-stage": 7}):
         given = [str(word) for name, value in (options | more).items() for word in (f"--{name}", value)]

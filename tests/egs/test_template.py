@@ -67,6 +67,7 @@ def test_a_study_of_an_adapter(tmp_path, random_base, run_recipe):
         "corpus": notes, "base": random_base, "work-dir": work,
         "out-of-domain": work / "data/notes/test", "train-opts": "--epochs 1", "stop-stage": 6, "seeds": 2,
         "average": "true", "trade-off": "0.5", "variants": "clip=2", "curve": "0.02", "replay": "none",
+        "score-opts": "--replications 100",
     }  # fmt: skip
     done = run_recipe("TEMPLATE", *(str(w) for name, value in options.items() for w in (f"--{name}", value)))
     assert done.returncode == 0, done.stdout + done.stderr
