@@ -1,4 +1,4 @@
-"""Train IA³ vectors, or another --method, with CTC, from a base and two data directories (train and dev).
+"""Train IA³ vectors, or another --method, from a base and two data directories (train and dev).
 
     ia3-speech train --config ia3_plus --base mini --train data/train --dev data/dev --out exp/NAME
     ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: cross-validation

@@ -3,7 +3,7 @@
     ia3-speech voices list
     ia3-speech voices show anna
     ia3-speech voices export anna --out folder      everything that is stored of a person, for them
-    ia3-speech voices migrate --base NEW --all      learn all voices again on a new base
+    ia3-speech voices migrate --base NEW --all      train all voices again on a new base
     ia3-speech voices remove dr-01                  when a person leaves: deletes everything
 
 A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. Copies elsewhere stay: a
@@ -119,7 +119,7 @@ def remove(name: str) -> None:
 
 
 def migrate(*names: str, base: str, all: bool = False, part: str | None = None) -> int:
-    """Learn voices again on a new base, from their stored recordings.
+    """Train voices again on a new base, from their stored recordings.
 
     A voice gets the new adapter only if, on utterances held out by folds, it makes fewer errors than the new
     base, and its WER is below the old adapter's on the old base. The old adapter then is NAME@1; until then
