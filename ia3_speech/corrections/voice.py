@@ -89,7 +89,8 @@ def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> s
     with only_writer(name):
         speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
         stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
-        utterance = add_recording(name, stored, Correction(name, Path("recording"), text, speaker), wave, base)
+        given = Correction(name, Path("recording"), text, speaker)
+        utterance = add_recording(name, stored, given, wave, base)
         write_store(name, [*stored.values()])
     return utterance.id
 
@@ -240,7 +241,7 @@ def learn_voice(
             if learnt.kept:
                 missed = learnt.summary["missed"]
                 earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
-                learnt = replace(learnt, earlier=earlier)
+                return replace(learnt, earlier=earlier)
             return learnt
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
