@@ -13,20 +13,14 @@ model for all requests.
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.record import (
-    GATE,
-    GUARD,
-    SEARCH_FILES,
-    STORED_LM_WEIGHTS,
-    method_of,
-    read_metadata,
-)
+from ia3_speech.adapters.record import GATE, GUARD, SEARCH_FILES, STORED_LM_WEIGHTS, method_of, read_metadata
 from ia3_speech.adapters.spec import AUTO, BASE_ALONE, AdapterSpec, parse_adapter, term_at
 from ia3_speech.decoding.formats import parse_formats
 from ia3_speech.decoding.options import DictationOptions
@@ -115,6 +109,8 @@ class Session:
             UserError: an adapter can't be loaded or chosen, or is of another base; or another adapter is in
                 the model for all requests.
         """
+        from ia3_speech.confidence.storage import find_scaling
+
         if self.attached and spec.terms != self.attached.terms:
             raise UserError(
                 f"{spec or 'the base'}: {self.attached} was loaded for all requests (its method has no bank; "
@@ -130,7 +126,10 @@ class Session:
             for each in (spec, *(of_channel for _, of_channel in spec.channels)):
                 self.cache.row(each.terms)
         search, record = self.search(spec)
-        scaling = self.find_scaling(spec, record, lenient=external)
+        scaling = self.scaling
+        if not (scaling or self.settings.get("test_time") or spec.channels):
+            with suppress(UserError) if external else nullcontext():  # a damaged one fails no request
+                scaling = find_scaling(self.base, spec, record)
         if "language" in self.base.abilities:
             language = language or self.base.language or language_of(spec)
             search = search.prompted([term.text for term in hotwords], language)
@@ -209,22 +208,6 @@ class Session:
     def default_search(self) -> "tuple[Search, dict[str, Any]]":
         """The search of the base, and of adapters without a registered search."""
         return make_search(self.options, self.base)
-
-    def find_scaling(
-        self, spec: AdapterSpec, search_record: Mapping[str, Any], *, lenient: bool = False
-    ) -> Scaling | None:
-        """The scaling of an adapter's confidences with a search: the session's, else the stored scaling. If
-        that is damaged, raises UserError, or returns None if `lenient`."""
-        from ia3_speech.confidence.storage import find_scaling
-
-        if self.scaling or self.settings.get("test_time") or spec.channels:
-            return self.scaling
-        try:
-            return find_scaling(self.base, spec, search_record)
-        except UserError:
-            if not lenient:
-                raise
-            return None
 
     def gates(self, spec: AdapterSpec) -> "Gates":
         """As `routing.router.make_gates`; read again when the file of an adapter's gate or guard has

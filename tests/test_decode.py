@@ -15,7 +15,7 @@ from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, write_decode_directory
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.scoring.ctm import read_confidences
+from ia3_speech.scoring.ctm import read_words
 from ia3_speech.session import load
 
 
@@ -81,13 +81,18 @@ def test_every_file_to_the_byte(tmp_path):
     assert not (out / "hyp.ctm").exists() and not (out / "score.json").exists()
 
 
+def confidences_of(decode_dir):
+    words = read_words(decode_dir / "hyp.ctm")
+    return {name: [(word.text, word.confidence) for word in row] for name, row in words.items()}
+
+
 def test_confidences_are_those_of_the_recogniser_and_runs_repeat(run, data, tiny_folder, tmp_path):
     folder = data({"s-a": noise(5), "s-b": noise(1, 1), "s-c": b""})
     flags = ("--base", tiny_folder, "--max-seconds", "2", "--confidence-slope", "2", folder)
     assert run(*flags, tmp_path / "out")[0] == 1
     recognizer = load(tiny_folder, max_seconds=2.0, vad="off", scaling=Scaling(2.0)).recognizer
     found = recognizer.recognize([load_audio(tmp_path / f"s-{name}.wav") for name in "ab"], with_words=True)
-    assert read_confidences(tmp_path / "out/hyp.ctm") == {
+    assert confidences_of(tmp_path / "out") == {
         name: [(word.text, pytest.approx(word.confidence, abs=5e-7)) for word in recognition.words]
         for name, recognition in zip(("s-a", "s-b"), found, strict=True)
     }
@@ -114,7 +119,7 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
     assert run(*flags, out) == (1, again) and run("--part", "1/2", *flags, out)[0] == 0
     for name in ("text", "hyp.trn", "bad_audio"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
-    words, found = (read_confidences(place / "hyp.ctm") for place in (whole, out))
+    words, found = (confidences_of(place) for place in (whole, out))
     assert found == {
         id: [(word, pytest.approx(sure, abs=1e-5)) for word, sure in said] for id, said in words.items()
     }

@@ -108,7 +108,7 @@ def attach_random(
     """The model with random vectors in its layers (without placements: all that it has), and perhaps with a
     head that is not the base's."""
     from ia3_speech import IA3Config, attach
-    from ia3_speech.model.ia3 import all_target_modules, head_of
+    from ia3_speech.model.ia3 import all_target_modules, architecture_of
 
     if not placements and not head:
         placements = tuple({target.placement for target in all_target_modules(model)})
@@ -116,7 +116,7 @@ def attach_random(
     random_vectors(model, seed, **interval)
     if head:
         with torch.no_grad():
-            model.get_submodule(head_of(model)).weight.mul_(1.5)
+            model.get_submodule(architecture_of(model).head).weight.mul_(1.5)
     return model
 
 

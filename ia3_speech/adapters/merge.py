@@ -31,13 +31,7 @@ from ia3_speech.adapters.spec import AdapterSpec, short_name
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import (
-    detach,
-    insert_vectors,
-    is_attached,
-    is_merged,
-    trainable,
-)
+from ia3_speech.model.attach import detach, insert_vectors, is_attached, is_merged, trainable
 from ia3_speech.model.base import DTYPES, Base, quiet_transformers
 from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, attachment, unwrap, vectors
 
@@ -193,9 +187,7 @@ def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[s
     """
 
     def is_checkpoint_file(entry: Path) -> bool:
-        if entry.is_dir():
-            return entry.name == "language_model"
-        return bool(re.fullmatch(CHECKPOINT_FILE, entry.name))
+        return bool(re.fullmatch("language_model" if entry.is_dir() else CHECKPOINT_FILE, entry.name))
 
     if Path(merged.name).is_dir() and Path(merged.name).resolve() == out.resolve():
         raise AdapterError(f"{out}: is the base itself, which would be lost (give another `out`)")

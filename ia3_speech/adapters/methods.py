@@ -39,7 +39,7 @@ from ia3_speech.errors import AdapterError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import freeze, probe_input, without_effect
 from ia3_speech.model.base import Base
-from ia3_speech.model.ia3 import architecture_of, attachment, head_of, layers_of, path_in, target_modules
+from ia3_speech.model.ia3 import architecture_of, attachment, layers_of, path_in, target_modules
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ METHODS: dict[str, Callable[..., Parameters]] = {
     "vera": partial(insert_peft, peft_type="VERA"),
     "ln_tuning": insert_ln_tuning,
     "bitfit": partial(unfreeze, suffix="bias"),
-    "head": lambda model, config: unfreeze(model, config, prefix=f"{head_of(model)}."),
+    "head": lambda model, config: unfreeze(model, config, prefix=f"{architecture_of(model).head}."),
     "full": unfreeze,
     "bottleneck": insert_bottleneck,
     "prompt": insert_prompt,

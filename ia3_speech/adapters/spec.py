@@ -122,9 +122,7 @@ def short_name(term: Term) -> str:
 
 
 def parse_expression(
-    expression: str,
-    find: Callable[[str], Value | None],
-    unknown: Callable[[str, str], UserError],
+    expression: str, find: Callable[[str], Value | None], unknown: Callable[[str, str], UserError]
 ) -> Iterator[tuple[str, Value, float]]:
     """(name, `find`'s value, weight) of each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises AdapterError if a
     weight is not a finite number.

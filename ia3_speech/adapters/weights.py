@@ -22,10 +22,10 @@ PICKLE = "adapter_model.bin"  # never opened: it can run code
 MARGIN = 0.1  # a parameter farther than this from 1 counts as inhibiting or amplifying
 # (last part of a module's name, side) → placement.
 PLACEMENT_OF = {
-    (spec.module.rpartition(".")[2], spec.side): placement
+    (module.rpartition(".")[2], side): placement
     for architecture in ARCHITECTURES.values()
-    for placement, specs in architecture.targets.items()
-    for spec in specs
+    for placement, targets in architecture.targets.items()
+    for module, side in targets
 }
 
 
@@ -37,21 +37,6 @@ class Vector:
     placement: str  # key, value, …; the module's name if it belongs to no placement
     layer: int | None  # of the encoder; None for a module outside the layers
     values: np.ndarray  # (d,), fp32
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Statistics of the parameters of a placement in a layer: number, smallest, mean, largest, and the shares
-    below 0.9 and above 1.1."""
-
-    layer: int | None  # None: in all layers together
-    placement: str
-    parameters: int
-    min: float
-    mean: float
-    max: float
-    inhibiting: float
-    amplifying: float
 
 
 def tensor_files(folder: Path) -> list[Path]:
@@ -109,18 +94,12 @@ def vectors_in(tensors: dict[str, np.ndarray]) -> list[Vector]:
 def vector_of(name: str, tensor: np.ndarray) -> Vector:
     """A tensor by our name (`….k_proj.ia3_key`) or PEFT's (`….k_proj.ia3_l`: the shape tells the side)."""
     module, _, leaf = name.removeprefix(PEFT_PREFIX).rpartition(".")
+    placement = leaf.removeprefix("ia3_")
     if leaf == "ia3_l":
-        placement = placement_of(module, "in" if tensor.shape[0] == 1 else "out")
-    else:
-        placement = leaf.removeprefix("ia3_")
+        last, side = module.rpartition(".")[2], "in" if tensor.shape[0] == 1 else "out"
+        placement = PLACEMENT_OF.get((last, side), last)
     number = re.search(r"\.(\d+)\.", module)
     return Vector(module, placement, int(number[1]) if number else None, tensor.reshape(-1).astype("float32"))
-
-
-def placement_of(module: str, side: str) -> str:
-    """The placement of a vector at this side of a module; the module's name if it belongs to no placement."""
-    name = module.rpartition(".")[2]
-    return PLACEMENT_OF.get((name, side), name)
 
 
 def placement_order(placement: str) -> tuple[int, str]:
@@ -142,8 +121,9 @@ def count_by_placement(tensors: dict[str, np.ndarray], method: str | None = None
     return counts | ({"head": head} if head else {})
 
 
-def spreads(vectors: list[Vector]) -> list[Spread]:
-    """A `Spread` for each layer and placement, then for each placement in all layers."""
+def spreads(vectors: list[Vector]) -> list[dict[str, Any]]:
+    """Statistics of each layer and placement, then of each placement in all layers (`layer` is None): number
+    of parameters, smallest, mean, largest, and the shares below 0.9 (inhibiting) and above 1.1."""
     groups: dict[tuple[int | None, str], list[Vector]] = {}
     for vector in vectors:
         if vector.layer is not None:
@@ -153,13 +133,15 @@ def spreads(vectors: list[Vector]) -> list[Spread]:
     result = []
     for (layer, placement), group in groups.items():
         values = np.concatenate([vector.values for vector in group]).astype("float64")
-        statistics = (values.min(), values.mean(), values.max())
-        shares = ((values < 1 - MARGIN).mean(), (values > 1 + MARGIN).mean())
-        result.append(Spread(layer, placement, values.size, *map(float, (*statistics, *shares))))
+        row = {"layer": layer, "placement": placement, "parameters": values.size}
+        row |= {name: float(getattr(values, name)()) for name in ("min", "mean", "max")}
+        row["inhibiting"] = float((values < 1 - MARGIN).mean())
+        row["amplifying"] = float((values > 1 + MARGIN).mean())
+        result.append(row)
     return result
 
 
-def format_spreads(rows: list[Spread]) -> str:
+def format_spreads(rows: list[dict[str, Any]]) -> str:
     """A table for people, `all` for the layers together:
 
     LAYER  PLACEMENT  PARAMETERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1
@@ -168,8 +150,8 @@ def format_spreads(rows: list[Spread]) -> str:
     """
     cells = [("LAYER", "PLACEMENT", "PARAMETERS", "MIN", "MEAN", "MAX", "BELOW 0.9", "ABOVE 1.1")]
     for row in rows:
-        layer = "all" if row.layer is None else str(row.layer)
-        values = (f"{value:.3f}" for value in (row.min, row.mean, row.max))
-        shares = (f"{share:.1%}" for share in (row.inhibiting, row.amplifying))
-        cells.append((layer, row.placement, f"{row.parameters:,}", *values, *shares))
+        layer = "all" if row["layer"] is None else str(row["layer"])
+        values = (f"{row[name]:.3f}" for name in ("min", "mean", "max"))
+        shares = (f"{row[name]:.1%}" for name in ("inhibiting", "amplifying"))
+        cells.append((layer, row["placement"], f"{row['parameters']:,}", *values, *shares))
     return "\n".join(in_columns(cells, left=(1,)))

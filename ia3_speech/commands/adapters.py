@@ -18,7 +18,7 @@ The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform
 import json
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +82,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
             raise
         fault = str(error)
     if format == "json":
-        print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
+        print(json.dumps(entry | {"vectors": rows}, indent=2, ensure_ascii=False))
         return
     for name, value in entry.items():
         text = "; ".join(map(score_line, value)) if name == "scores" else format_value(value)

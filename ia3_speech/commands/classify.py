@@ -18,7 +18,6 @@ layer, as in SUPERB (Yang et al. 2021, arXiv 2105.01051).
 import json
 import os
 import sys
-from collections.abc import Sequence
 from math import fsum, isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,7 +28,6 @@ from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcription import read_audio
 from ia3_speech.errors import AdapterError, UserError
-from ia3_speech.model.location import base_folder
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -83,6 +81,7 @@ def main(
 def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | None = None) -> "Base":
     """A classifier with its adapter, or a sum of adapters with the same classes."""
     from ia3_speech.adapters.load import attach_adapter, read_sum
+    from ia3_speech.model.base import load_classifier
 
     spec = parse_sum(adapter)
     classes, *others = [read_summary(folder).get("training", {}).get("classes") for folder in spec.folders]
@@ -96,46 +95,3 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
     classifier = load_classifier(spec.base(base), classes, device=device)
     attach_adapter(classifier.model, read_sum(classifier.model, spec))
     return classifier
-
-
-def load_classifier(
-    name: str | Path = "mini", classes: Sequence[str] = (), *, device: str | None = None
-) -> "Base":
-    """A frozen encoder under a new random head, for training or for an adapter. Raises BaseError if it can't
-    be loaded, or a weight of the encoder is missing.
-
-    Args:
-        name: mini, a folder or a hub id, with or without a CTC head; its layers above the encoder
-            (`add_adapter`) are left out, since transformers' classifiers have none.
-        classes: their names.
-        device: a torch device; None: CUDA if there is one.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
-
-    from ia3_speech.model import base as bases
-    from ia3_speech.model.fingerprint import fingerprint
-    from ia3_speech.model.ia3 import head_parameters
-
-    device, folder = bases.usable_device(device), base_folder(str(name))
-    source, is_folder = str(folder or name), folder is not None
-    options = {"local_files_only": is_folder, "use_safetensors": True, "dtype": torch.float32}
-    numbers = {name: number for number, name in enumerate(classes)}
-    try:
-        with bases.quiet_transformers():
-            config = AutoConfig.from_pretrained(source, local_files_only=is_folder)
-            config.add_adapter, config.id2label, config.label2id = False, dict(enumerate(classes)), numbers
-            model, report = AutoModelForAudioClassification.from_pretrained(
-                source, config=config, output_loading_info=True, **options
-            )
-            extractor = AutoFeatureExtractor.from_pretrained(source, local_files_only=is_folder)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise bases.BaseError(
-            f"{name}: no encoder that transformers can load as a classifier: {reason}"
-        ) from error
-    bases.refuse_unexpected_weights(report["unexpected_keys"], name)
-    bases.fill_missing_weights(model, report["missing_keys"] - head_parameters(model).keys(), name)
-    model.to(device).eval().requires_grad_(False)
-    return bases.Classifier(bases.full_name(name), model, extractor, None, fingerprint(model))

@@ -58,16 +58,13 @@ def main(
     spec = parse_sum(adapter) if adapter else AdapterSpec()
     from ia3_speech.adapters.load import attach_adapter, base_of, read_sum  # loads torch
     from ia3_speech.adapters.merge import merge
+    from ia3_speech.onnx.export import FILES, write_layout, write_onnx_adapter
 
     loaded = base_of(spec, base, device="cpu")
     if format == "onnx_adapter":
-        from ia3_speech.onnx.export import write_onnx_adapter
-
         write_onnx_adapter(read_sum(loaded.model, spec), out)
         print(f"{out}: {spec}, for a graph of {loaded.name}")
         return
-    from ia3_speech.onnx.export import FILES, write_layout
-
     if other := unexpected_file(out, lambda entry: entry.name in FILES):
         raise UserError(f"{out}: holds {other}, which would be lost (give another --out)")
     if spec.terms:

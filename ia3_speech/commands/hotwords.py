@@ -36,11 +36,8 @@ def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Pa
     from ia3_speech.lm.hotword_search import COMMENT, read_hotwords
 
     sentences = [line for file in text or [] for line in read_utf8(file, SENTENCES_HINT).splitlines()]
-    learned = learn_forms(
-        read_hotwords(terms),
-        read_word_pairs(data, decode_dir),
-        (normalized_words(line, "ctc") for line in sentences),
-    )
+    ordinary = (normalized_words(line, "ctc") for line in sentences)
+    learned = learn_forms(read_hotwords(terms), read_word_pairs(data, decode_dir), ordinary)
     if not learned.spoken:
         print(f"{data}: none of the terms of {terms} is spoken there, so no form is learned", file=sys.stderr)
     lines = [f"{COMMENT}forms learned from {data} and {decode_dir}", *(term.row() for term in learned.terms)]

@@ -67,7 +67,6 @@ def show(name: str) -> None:
 
     rows, record, stored = [], voice_record(name), read_store(name)
     for title, folder in folders_of(name).items():
-        fact = ""
         if title == "recordings":
             fact = f"{plural(len(stored), 'recording')}, {sum(u.duration for u in stored) / 60:.1f} minutes"
         elif title == "record":
@@ -83,9 +82,8 @@ def show(name: str) -> None:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         rows.append((title, f"{size / 1e6:.2f} MB", fact, str(folder)))
     print(*in_columns(rows, left=(0, 2, 3)), sep="\n")
-    print(
-        "auto may recognise this person by their voice" if agreed(name) else "auto does not recognise people"
-    )
+    may = "may recognise this person by their voice" if agreed(name) else "does not recognise people"
+    print(f"auto {may}")
 
 
 def export(name: str, *, out: Path) -> None:

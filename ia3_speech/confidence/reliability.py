@@ -17,10 +17,9 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.word_times import Scaling, log_odds, probability, words_of
-from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import TimedWord
 from ia3_speech.scoring.alignment import Pair, align
-from ia3_speech.scoring.ctm import CONFIDENCES, read_confidences
+from ia3_speech.scoring.ctm import CONFIDENCES, CtmWord, read_words
 from ia3_speech.scoring.error_rates import label_value, normalized_words
 from ia3_speech.scoring.record import load_json
 from ia3_speech.scoring.scorer import Score
@@ -132,36 +131,30 @@ def found_interval(
 def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
     """The calibration of the confidences of a decode directory, whose hypotheses have the `score`; None if
     decode wrote no confidences, or no words. Raises UserError if hyp.ctm or decode.json is damaged."""
-    ctm, decoding = folder / CONFIDENCES, folder / "decode.json"
+    ctm = folder / CONFIDENCES
     if not ctm.is_file():
         return None
     alignments = {utterance.id: utterance.pairs for utterance in score.scored}
-    confidences, right, names = match_confidences(alignments, read_confidences(ctm), score.normalize)
+    confidences, right, names = match_confidences(alignments, read_words(ctm), score.normalize)
     if not len(right):
         return None
-    scaling = load_json(decoding, None).get("confidence_scaling")
-    try:
-        scaling = scaling and Scaling(**scaling)
-    except TypeError as error:
-        hint = "ia3-speech decode --force writes it again"
-        raise UserError(f"{decoding}: is not a record of decode: {error} ({hint})") from error
+    scaling = load_json(folder / "decode.json", None).get("confidence_scaling")
     cluster_of = {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored}
     clusters = [cluster_of[name] for name in names]
     found_ci = found_interval(confidences, right, clusters, score.replications, score.seed)
-    return replace(measure(confidences, right, scaling), found_ci=found_ci)
+    return replace(measure(confidences, right, scaling and Scaling(**scaling)), found_ci=found_ci)
 
 
 def match_confidences(
-    alignments: Mapping[str, Sequence[Pair]],
-    confidences: Mapping[str, Sequence[tuple[str, float]]],
-    mode: str,
+    alignments: Mapping[str, Sequence[Pair]], words: Mapping[str, Sequence[CtmWord]], mode: str
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(words,) confidences, (words,) whether the word is in the reference, and the utterance id of each,
     without words that a filter or the text normalisation has changed."""
     rows: list[tuple[float, bool, str]] = []
     for name, pairs in alignments.items():
         scored = [(word, reference == word) for reference, word in pairs if word is not None]
-        decoded = [(w, c) for word, c in confidences.get(name, ()) for w in normalized_words(word, mode)]
+        timed = words.get(name, ())
+        decoded = [(part, word.confidence) for word in timed for part in normalized_words(word.text, mode)]
         place = known = 0
         for word, other in align([word for word, _ in scored], [word for word, _ in decoded]):
             if word is not None and word == other:

@@ -8,7 +8,7 @@ searches. `session.Session.recognizer` makes a recogniser for an adapter.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -60,16 +60,6 @@ class Candidates:
     choose: Callable[[Sequence[Recognition], Memory], tuple[int, Choice]]
 
 
-class Router(Protocol):
-    """Chooses the recogniser of each piece of audio: `routing.router.Router`."""
-
-    def __call__(self, features: Sequence["Tensor"]) -> Sequence[Candidates]:
-        """The candidates of each piece, from the front end's outputs, (frames, channels) each."""
-
-    def likely(self, memory: Memory) -> "Recognizer":
-        """The recogniser that is likely to be chosen for the next piece of a recording."""
-
-
 @dataclass(frozen=True)
 class Recognizer:
     """See the module."""
@@ -79,7 +69,7 @@ class Recognizer:
     search: Search | None = None  # from logits to words; None: greedy search
     search_record: Mapping[str, Any] = field(default_factory=lambda: {"search": "greedy"})  # for decode.json
     scaling: Scaling | None = None  # of the words' confidences; None: they are not calibrated
-    router: Router | None = None  # chooses the recogniser of each piece: its adapter, search and scaling
+    router: Any = None  # chooses each piece's recogniser: adapter, search, scaling (`routing.router.Router`)
     compute: Compute | None = None  # logits of rows; None: the base's model as it is
     test_time: Any = None  # adapts vectors to each piece of audio (`unsupervised.suta.Suta`)
     batch_seconds: float = BATCH_SECONDS  # as for `session.load`, like `vad`
@@ -182,20 +172,11 @@ class Recognizer:
             else:
                 logits, candidates = self.candidates(waves)
                 for index, each in zip(batch, candidates, strict=True):
-                    several = len(each.recognizers) > 1
-                    unchosen[index] = (
-                        each,
-                        [
-                            recognizer.recognition(
-                                row := next(logits),
-                                recognizer.search(np.asarray(row)),
-                                *pieces[index],
-                                with_words,
-                                several,
-                            )
-                            for recognizer in each.recognizers
-                        ],
-                    )
+                    unchosen[index] = each, []
+                    options = *pieces[index], with_words, len(each.recognizers) > 1
+                    for recognizer in each.recognizers:
+                        hypothesis = recognizer.search(np.asarray(row := next(logits)))
+                        unchosen[index][1].append(recognizer.recognition(row, hypothesis, *options))
             after(batch)
         memories = {} if memories is None else memories
         for index, (each, alternatives) in sorted(unchosen.items()):

@@ -19,7 +19,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,12 +33,6 @@ from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment
 from ia3_speech.errors import AudioError
 
 
-class Recognizers(Protocol):
-    """Makes the recogniser of each request: `session.Session`, or a graph of ONNX Runtime."""
-
-    def recognizer(self, spec: AdapterSpec) -> Recognizer: ...
-
-
 @dataclass(frozen=True)
 class Transcriber:
     """See the module; `session.load` makes one."""
@@ -47,7 +41,9 @@ class Transcriber:
     # Writes the text of each recording, or channel, from the recognised words, which `raw_text` holds
     post_process: PostProcessor | None = None
     split: bool = False  # transcribe the channels of a recording separately, and merge their segments by time
-    session: Recognizers | None = None  # for requests with other adapters
+    session: Any = (
+        None  # makes recognisers with other adapters: `session.Session`, or a graph of ONNX Runtime
+    )
     guard: bool | None = None  # of these requests, as for `load`
 
     def with_adapter(self, adapter: str | Path | AdapterSpec) -> "Transcriber":

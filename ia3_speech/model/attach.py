@@ -19,23 +19,8 @@ import torch
 from torch import nn
 
 from ia3_speech.errors import AdapterError, UserError
+from ia3_speech.model import ia3
 from ia3_speech.model.architectures import ARCHITECTURES, IA3Config
-from ia3_speech.model.ia3 import (
-    PREFIX,
-    IA3Vector,
-    TargetModule,
-    architecture_of,
-    attachment,
-    has_compiled_layers,
-    head_parameters,
-    is_recogniser,
-    layers_of,
-    path_in,
-    target_modules,
-    unwrap,
-    vector_size,
-    vectors,
-)
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 
@@ -46,11 +31,10 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 
     Only the vectors require gradients, with `train_head` the head too, and always the head of a classifier
     (`Wav2Vec2ForSequenceClassification`), which checkpoints of encoders lack, as with PEFT's task types.
-    LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works,
-    re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics even after
-    `model.train()`. A batch shorter than a mask of SpecAugment is not masked in time. WavLM's attention is
-    replaced by an implementation that calls its projections: equal bit for bit on a single row, within
-    rounding on several.
+    LayerDrop is switched off, since it leaves vectors without a gradient. Gradient checkpointing works, if it
+    is not re-entrant. Batch norms keep their running statistics even after `model.train()`. A batch shorter
+    than a mask of SpecAugment is not masked in time. WavLM's attention is replaced by an implementation that
+    calls its projections: equal bit for bit on a single row, within rounding on several.
 
     Args:
         model: a transformers model for CTC or classification, or a bare encoder; changed in place.
@@ -64,11 +48,11 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     config = config or IA3Config()
     if is_attached(model):
         raise AdapterError("the model has IA³ vectors already (call detach(model) first)")
-    if (head := head_parameters(model)) and not is_recogniser(model):
+    if (head := ia3.head_parameters(model)) and not ia3.is_recogniser(model):
         config = replace(config, train_head=True)
     if config.train_head and not head:
         raise AdapterError(f"{type(model).__name__} has no head to train (leave out `train_head`)")
-    insert_vectors(model, target_modules(model, config), config)
+    insert_vectors(model, ia3.target_modules(model, config), config)
     if check:
         try:
             check_liveness(model)
@@ -78,33 +62,29 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     return model
 
 
-def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Config) -> None:
+def insert_vectors(model: nn.Module, targets: list[ia3.TargetModule], config: IA3Config) -> None:
     """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
     refuse_merged(model)
     model = forget_compiled(model)
-    state = attachment(model)
+    state = ia3.attachment(model)
     state.unfrozen = freeze(model)
-    stacks = [layers_of(model)[0]]
-    if "conv" in config.placements:
-        stacks.append(path_in(model, architecture_of(model).convolutions))
-    for path in stacks:
-        encoder = model.get_submodule(path.rpartition(".")[0])
-        encoder.register_forward_pre_hook(require_input_gradients, with_kwargs=True)
+    encoder = model.get_submodule(ia3.layers_of(model)[0].rpartition(".")[0])
+    encoder.register_forward_pre_hook(refuse_reentrant_checkpointing)
     for target in targets:
         parent = model.get_submodule(target.module.rpartition(".")[0])
-        for method, replacement in architecture_of(model).replaced_methods.items():
+        for method, replacement in ia3.architecture_of(model).replaced_methods.items():
             if hasattr(parent, method):  # attention that does not call its projections
                 setattr(parent, method, MethodType(replacement, parent))
         module = model.get_submodule(target.module)
-        name = PREFIX + target.placement
-        module.add_module(name, IA3Vector(vector_size(model, target), target, module.weight.device))
+        name = ia3.PREFIX + target.placement
+        module.add_module(name, ia3.IA3Vector(ia3.vector_size(model, target), target, module.weight.device))
         if target.side == "in":
             module.register_forward_pre_hook(partial(scale_input, name))
         else:
             module.register_forward_hook(partial(scale_output, name))
     state.config = config
     if config.train_head:
-        head = head_parameters(model)
+        head = ia3.head_parameters(model)
         state.base_head = {name: p.detach().clone() for name, p in head.items()}
         for p in head.values():
             p.requires_grad_(True)
@@ -117,15 +97,14 @@ def detach(model: nn.Module) -> nn.Module:
     original = forget_compiled(model)
     replaced = {MASKING}.union(*(each.replaced_methods for each in ARCHITECTURES.values()))
     for module in original.modules():
-        inside = [name for name, child in module.named_children() if isinstance(child, IA3Vector)]
+        inside = [name for name, child in module.named_children() if isinstance(child, ia3.IA3Vector)]
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key, hook in list(hooks.items()):
                 if getattr(hook, "func", hook) in HOOKS:
                     del hooks[key]
-                    module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
-    state = attachment(original)
+    state = ia3.attachment(original)
     for name, tensor in (state.base_head or {}).items():
         original.get_parameter(name).requires_grad_(False).copy_(tensor)
     for owner, name, value in state.unfrozen:
@@ -136,18 +115,18 @@ def detach(model: nn.Module) -> nn.Module:
 
 def forget_compiled(model: nn.Module) -> nn.Module:
     """As `unwrap`; torch forgets compiled code, since it does not notice new hooks."""
-    original = unwrap(model)
-    if original is not model or has_compiled_layers(original):
+    original = ia3.unwrap(model)
+    if original is not model or ia3.has_compiled_layers(original):
         torch.compiler.reset()
     return original
 
 
 def is_attached(model: nn.Module) -> bool:
-    return attachment(model).config is not None
+    return ia3.attachment(model).config is not None
 
 
 def is_merged(model: nn.Module) -> bool:
-    return attachment(model).merged is not None
+    return ia3.attachment(model).merged is not None
 
 
 def refuse_merged(model: nn.Module) -> None:
@@ -158,13 +137,13 @@ def refuse_merged(model: nn.Module) -> None:
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters for an optimiser: of the vectors, then of a trained head; or of another method."""
-    state = attachment(model)
+    state = ia3.attachment(model)
     if state.inserted:
         yield from state.inserted.parameters.items()
-    for name, vector in vectors(model).items():
+    for name, vector in ia3.vectors(model).items():
         yield name, vector.l
     if state.base_head:
-        yield from head_parameters(model).items()
+        yield from ia3.head_parameters(model).items()
 
 
 # --- freezing -----------------------------------------------------------------------------------------------
@@ -225,30 +204,21 @@ def mask_if_it_fits(
     return type(self)._mask_hidden_states(self, hidden, mask_time_indices, attention_mask)
 
 
-def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """A hook: let the input require a gradient, because re-entrant gradient checkpointing computes none in a
-    layer whose input requires none, such as a frozen base's first layer. Raises UserError for WavLM, whose
-    re-entrant checkpointing never ends, with or without vectors (transformers 5.24)."""
+def refuse_reentrant_checkpointing(module: nn.Module, _args: tuple) -> None:
+    """A hook: raises UserError for re-entrant gradient checkpointing, which computes no gradient in a layer
+    whose input requires none, such as a frozen base's first layer."""
     if not (module.training and torch.is_grad_enabled()):
-        return args, kwargs
+        return
     on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
     options = [getattr(m._gradient_checkpointing_func, "keywords", {}) for m in on]
-    if not any(each.get("use_reentrant", True) for each in options):
-        return args, kwargs
-    if getattr(getattr(module, "config", None), "model_type", "") == "wavlm":
+    if any(each.get("use_reentrant", True) for each in options):
         raise UserError(
-            "WavLM's layers share a position bias, with which re-entrant gradient checkpointing never ends "
+            "re-entrant gradient checkpointing computes no gradient in the first layer of a frozen base "
             "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
         )
 
-    def with_gradient(x: Any) -> Any:
-        unchanged = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
-        return x if unchanged else x.detach().requires_grad_().clone()  # not a leaf: encoders may write to it
 
-    return tuple(map(with_gradient, args)), {name: with_gradient(x) for name, x in kwargs.items()}
-
-
-HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
+HOOKS = (keep_in_eval_mode, refuse_reentrant_checkpointing, scale_input, scale_output)
 
 
 # --- the proof ----------------------------------------------------------------------------------------------
@@ -260,10 +230,10 @@ def check_liveness(model: nn.Module) -> None:
     Vectors are drawn from [0.5, 1.5]. The proof runs once for each model and set of target modules, which the
     model remembers. Raises AdapterError, which names the vectors without an effect.
     """
-    model = unwrap(model)
-    parameters = {name: vector.l for name, vector in vectors(model).items()}
+    model = ia3.unwrap(model)
+    parameters = {name: vector.l for name, vector in ia3.vectors(model).items()}
     key = tuple(sorted(parameters))
-    proven = attachment(model).proven
+    proven = ia3.attachment(model).proven
     if not parameters or key in proven:
         return
     if dead := without_effect(model, parameters, lambda _, random: random + 0.5):
@@ -308,5 +278,5 @@ def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: 
 
 def probe_input(model: nn.Module) -> dict[str, torch.Tensor]:
     """The architecture's probe, on the model's device; floating-point inputs in the model's type."""
-    first, probe = next(model.parameters()), architecture_of(model).probe(model.config)
+    first, probe = next(model.parameters()), ia3.architecture_of(model).probe(model.config)
     return {n: x.to(first.device, first.dtype if x.is_floating_point() else None) for n, x in probe.items()}

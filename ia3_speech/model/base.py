@@ -6,7 +6,7 @@
 In: a name. Out: a `Base` of its model's kind (see `kinds`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from torch import nn
 
 from ia3_speech.errors import AdapterError, BaseError
 from ia3_speech.model.architectures import ARCHITECTURES
-from ia3_speech.model.fingerprint import remember_weights
-from ia3_speech.model.ia3 import PREFIX, architecture_of, layers_of
+from ia3_speech.model.fingerprint import fingerprint, remember_weights
+from ia3_speech.model.ia3 import PREFIX, architecture_of, head_parameters, layers_of
 from ia3_speech.model.int8 import quantize
 from ia3_speech.model.kinds import WAVEFORM, Base
 from ia3_speech.model.kinds.ctc import CTC, Classifier
 from ia3_speech.model.kinds.whisper import Whisper
 from ia3_speech.model.location import base_folder, full_name
 
-__all__ = ["WAVEFORM", "Base", "Classifier", "load_base"]
+__all__ = ["WAVEFORM", "Base", "Classifier", "load_base", "load_classifier"]
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES["int8"] = torch.float32  # of the tensors that are not rounded
@@ -58,6 +58,26 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     return base
 
 
+def load_classifier(
+    name: str | Path = "mini", classes: Sequence[str] = (), *, device: str | None = None
+) -> Classifier:
+    """A frozen encoder under a new random head, for training or for an adapter. Raises BaseError if it can't
+    be loaded, or a weight of the encoder is missing.
+
+    Args:
+        name: mini, a folder or a hub id, with or without a CTC head; its layers above the encoder
+            (`add_adapter`) are left out, since transformers' classifiers have none.
+        classes: their names.
+        device: a torch device; None: CUDA if there is one.
+    """
+    device = usable_device(device)
+    numbers = {label: number for number, label in enumerate(classes)}
+    settings = {"add_adapter": False, "id2label": dict(enumerate(classes)), "label2id": numbers}
+    model, extractor = read_pretrained(name, Classifier, settings)
+    model.to(device).eval().requires_grad_(False)
+    return Classifier(full_name(name), model, extractor, None, fingerprint(model))
+
+
 def usable_device(device: str | None, dtype: str = "float32") -> str:
     """`device`, else CUDA if there is one, but a CPU for int8. Raises BaseError if torch has no such device
     here."""
@@ -79,9 +99,12 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
         raise BaseError(f"{name}: {error}") from error
 
 
-def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
-    """The model of a base in float32, which holds every type, and its processor. Raises BaseError if it can't
-    be loaded, or a weight is missing or left over."""
+def read_pretrained(
+    name: str | Path, kind: type[Base] | None = None, settings: dict[str, Any] | None = None
+) -> tuple[nn.Module, Any]:
+    """The model of a base in float32, which holds every type, and its processor. With a `kind` and `settings`
+    of its configuration: the encoder under a new head, and the feature extractor. Raises BaseError if it
+    can't be loaded, or a weight is missing or left over."""
     import transformers
     from safetensors import SafetensorError
 
@@ -91,11 +114,16 @@ def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
     try:
         with quiet_transformers():
             config = transformers.AutoConfig.from_pretrained(source, local_files_only=is_folder)
+            if settings:
+                config.update(settings)
+                options["config"] = config
             architecture = ARCHITECTURES.get(config.model_type)
-            loader = getattr(transformers, KINDS[architecture.kind if architecture else "ctc"].auto_class)
+            loaded_kind = kind or KINDS[architecture.kind if architecture else "ctc"]
+            loader = getattr(transformers, loaded_kind.auto_class)
             model, report = loader.from_pretrained(source, output_loading_info=True, **options)
+            processors = transformers.AutoFeatureExtractor if kind else transformers.AutoProcessor
             try:
-                processor = transformers.AutoProcessor.from_pretrained(source, local_files_only=is_folder)
+                processor = processors.from_pretrained(source, local_files_only=is_folder)
             except ImportError:  # a processor with a language model needs pyctcdecode, which we don't use
                 processor = transformers.Wav2Vec2Processor.from_pretrained(source, local_files_only=is_folder)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
@@ -106,13 +134,15 @@ def read_pretrained(name: str | Path) -> tuple[nn.Module, Any]:
                 f"from one index, as `uv pip install --torch-backend cpu torch torchaudio` does)"
             ) from error
         if is_folder:
-            raise BaseError(f"{folder} holds no recogniser that transformers can load: {reason}") from error
+            noun = "encoder" if kind else "recogniser"
+            raise BaseError(f"{folder} holds no {noun} that transformers can load: {reason}") from error
         raise BaseError(
             f"no base {str(name)!r}: it is not mini, there is no folder {Path(name).absolute()}, and the "
             f"Hub does not have it: {reason}"
         ) from error
     refuse_unexpected_weights(report["unexpected_keys"], name)
-    fill_missing_weights(model, report["missing_keys"], name)
+    new_head = head_parameters(model).keys() if kind else set()
+    fill_missing_weights(model, report["missing_keys"] - new_head, name)
     return model, processor
 
 

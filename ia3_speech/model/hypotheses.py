@@ -93,7 +93,7 @@ def unused_hotwords(search: Search) -> str | None:
 
 def decoded_again(search: Search) -> str | None:
     """A note for the end of a run about texts that tripped the search's guards; else None."""
-    texts = getattr(search, "again", None)  # of kinds/whisper.py
+    texts = getattr(search, "again", None)  # of kinds/whisper_search.py
     if not texts:
         return None
     return (

@@ -172,14 +172,9 @@ def path_in(model: nn.Module, path: str) -> str:
     return path.format(body=body).removeprefix("" if hasattr(model, body) else f"{body}.")
 
 
-def head_of(model: nn.Module) -> str:
-    """Path of the CTC head: `lm_head`, `ctc_head`."""
-    return architecture_of(model).head
-
-
 def is_recogniser(model: nn.Module) -> bool:
     """Whether the model has a CTC head; a classifier has another head, and a bare encoder none."""
-    return hasattr(model, head_of(model))
+    return hasattr(model, architecture_of(model).head)
 
 
 def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -189,7 +184,7 @@ def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     if not (is_recogniser(model) or hasattr(model, body)):
         return {}
     names = {name.partition(".")[0] for name, _ in model.named_parameters()} - {body}
-    heads = {head_of(model)} if is_recogniser(model) else names
+    heads = {architecture_of(model).head} if is_recogniser(model) else names
     return {name: p for name, p in model.named_parameters() if name.partition(".")[0] in heads}
 
 
@@ -211,10 +206,10 @@ def all_target_modules(model: nn.Module) -> list[TargetModule]:
     """Every target module of a model, layer by layer. Raises AdapterError for an unknown architecture."""
     architecture, (path, layers) = architecture_of(model), layers_of(model)
     return convolution_targets(model) + [
-        TargetModule(f"{path}.{number}.{spec.module}", spec.side, placement, number)
+        TargetModule(f"{path}.{number}.{module}", side, placement, number)
         for number in range(len(layers))
-        for placement, specs in architecture.targets.items()
-        for spec in specs
+        for placement, targets in architecture.targets.items()
+        for module, side in targets
     ]
 
 
@@ -267,10 +262,8 @@ def parameter_table(model: nn.Module) -> str:
     counts["head"] = sum(p.numel() for p in (attachment(model).base_head or {}).values())
     rows = [("placement", "layers", "parameters", "share of the base")]
     for name, count in counts.items():
-        if count:
-            rows.append(
-                (name, "" if name in ("conv", "head") else layers, f"{count:,}", f"{count / base:.4%}")
-            )
+        place = "" if name in ("conv", "head") else layers
+        rows += [(name, place, f"{count:,}", f"{count / base:.4%}")] * (count > 0)
     total = sum(counts.values())
     rows.append(("all", "", f"{total:,}", f"{total / base:.4%} of {base:,}"))
     return "\n".join(in_columns(rows, left=(0, 1, 3)))

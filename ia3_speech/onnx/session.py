@@ -19,7 +19,7 @@ import numpy as np
 
 from ia3_speech.adapters.record import METADATA, describe_base, method_of, read_json, read_metadata, same_base
 from ia3_speech.adapters.spec import AdapterSpec
-from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights, vector_of
+from ia3_speech.adapters.weights import read_weights, vector_of, vectors_in
 from ia3_speech.atomic import write_json
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
@@ -134,18 +134,13 @@ class OnnxBase:
         return GreedySearch(self.vocabulary)
 
     def logits(
-        self,
-        waves: Sequence[np.ndarray],
-        vectors: Sequence[Vectors | None] | None = None,
-        *,
-        any_length: bool = True,
+        self, waves: Sequence[np.ndarray], vectors: Sequence[Vectors | None] | None = None
     ) -> list[np.ndarray]:
         """A (frames, vocabulary) array for each wave, fp32, equal to that wave alone.
 
         Args:
             waves: float32 (samples,), 16 kHz, full scale ±1.
             vectors: for each wave its adapter's arrays, (d,), for all or some inputs; None: the base.
-            any_length: accepted as by `Base.logits`; a graph refuses no length.
 
         Raises:
             AdapterError: an array belongs to no input, or has another length.
@@ -199,17 +194,13 @@ class OnnxBase:
                 f"({describe_base(metadata.fingerprint)}); the graph {self.folder} is of {self.name}, "
                 f"{describe_base(self.fingerprint)}"
             )
-        arrays, input_at = {}, {(each.module, each.side): each.name for each in self.inputs}
-        for key, tensor in read_weights(folder).items():
-            module, _, leaf = (name := key.removeprefix(PEFT_PREFIX)).rpartition(".")
-            if leaf == "ia3_l":  # PEFT's: the shape tells the side
-                name = input_at.get((module, "in" if tensor.shape[0] == 1 < tensor.ndim else "out"), name)
-            if ".ia3_" not in name:
-                raise AdapterError(
-                    f"{folder}: {name} is of a trained head, which is no input of a graph (merge it: "
-                    f"ia3-speech export --adapter {folder} --format onnx-asr, or another merged format)"
-                )
-            arrays[name] = tensor.reshape(-1).astype(np.float32)
+        tensors = read_weights(folder)
+        if head := [name for name in tensors if ".ia3_" not in name]:
+            raise AdapterError(
+                f"{folder}: {head[0]} is of a trained head, which is no input of a graph (merge it: "
+                f"ia3-speech export --adapter {folder} --format onnx-asr, or another merged format)"
+            )
+        arrays = {f"{each.module}.ia3_{each.placement}": each.values for each in vectors_in(tensors)}
         self.check_vectors(folder, arrays)
         if metadata and (missing := self.inputs_of(metadata.ia3_config) - arrays.keys()):
             names = shorten(sorted(missing), most=5)

@@ -150,7 +150,7 @@ def add_gate(
         identify: the utterances are of one person, who agreed to be recognised by them.
         allow_pipes: run shell commands in wav.scp.
     """
-    chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
+    chosen = utterances[:: max(1, -(-len(utterances) // MAX_UTTERANCES))]
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     waves = load_utterances(chosen, on_error="skip", **options)
     speech = measure_speech(base, (wave for _, wave in waves), identify=identify)

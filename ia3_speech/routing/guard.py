@@ -1,7 +1,6 @@
 """The guard: an adapter can stay on, since each piece of audio gets the base's text where that is surer.
 
-    guard = read_guard(term, base, channels)
-    guard.rule.log_odds(inputs_of(gate, base_confidences, adapter_confidences))     > 0: the adapter's text
+    rule_of(folder, base).log_odds(inputs_of(gate, base_confidences, adapter_confidences))   > 0: the adapter
 
 In: a piece that the base and the adapter have recognised, and the gate's view of its audio. Out: the log-odds
 that the adapter's text has fewer errors, a logistic rule of a few numbers (`INPUTS`). The gate knows voices
@@ -24,11 +23,10 @@ import numpy as np
 
 from ia3_speech.adapters.record import GUARD, is_number, same_base
 from ia3_speech.atomic import write_json
-from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import MAX_SECONDS, GaussianGate, read_gate, utterance_point
+from ia3_speech.routing.gate import GaussianGate, points_of, read_gate
 from ia3_speech.scoring.error_rates import text_errors
 
 if TYPE_CHECKING:
@@ -210,11 +208,10 @@ def observe(
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
     chosen, waves = zip(*load_utterances(chosen, on_error="skip", **options), strict=True)
-    points = [utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves]
     plain = [replace(recognizer, scaling=None) for recognizer in recognizers]
     pairs = [*zip(*(recognizer.recognize(waves, with_words=True) for recognizer in plain), strict=True)]
     confidences = [[[word.confidence for word in each.words] for each in pair] for pair in pairs]
-    log_odds = gate.log_odds(np.stack(points))
+    log_odds = gate.log_odds(points_of(base, waves))
     inputs = [inputs_of(*row) for row in zip(log_odds, *zip(*confidences, strict=True), strict=True)]
     rows = zip(chosen, pairs, strict=True)
     errors = [[text_errors(utterance.text, each.text).total for each in pair] for utterance, pair in rows]
@@ -251,15 +248,11 @@ def add_guard(
         inside = [np.arange(len(each.errors)) % FOLDS == fold for each in observed]
         pairs = [*zip(observed, inside, strict=True)]
         rule = fit_adapter_rule([each.rows(~rows) for each, rows in pairs], prior)
-        chosen += [errors_of(rule, each.rows(rows)) for each, rows in pairs]
+        held_out = [each.rows(rows) for each, rows in pairs]
+        chosen += [np.where(rule.takes_adapter(o.inputs), *o.errors.T[::-1]).sum() for o in held_out]
     kept = (base_errors - chosen[0]) / max(1, base_errors - adapter_errors)
     costs = (chosen[1] / max(1, before) - 1, after / max(1, before) - 1)
     return (
         f"guard: keeps {kept:.0%} of the gain on dev, with {costs[0]:+.1%} errors on general speech (without "
         f"a guard {costs[1]:+.1%})"
     )
-
-
-def errors_of(rule: Rule, observed: Observations) -> int:
-    """The errors of the texts that a rule chooses."""
-    return int(np.where(rule.takes_adapter(observed.inputs), *observed.errors.T[::-1]).sum())

@@ -57,8 +57,3 @@ def read_words(path: Path) -> dict[str, list[CtmWord]]:
             raise UserError(f"{path}:{number}: is not {form} (ia3-speech decode --force writes it again)")
         words.setdefault(utterance, []).append(entry)
     return words
-
-
-def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """{utterance id: its words, in order, with their confidences}. Raises UserError as `read_words` does."""
-    return {name: [(word.text, word.confidence) for word in row] for name, row in read_words(path).items()}

@@ -35,10 +35,6 @@ from ia3_speech.serve.monitoring import Metrics
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ia3_speech.adapters.cache import ChooseTerms
-    from ia3_speech.decoding.recognizer import Compute
-    from ia3_speech.model.base import Base
-
 logger = logging.getLogger(__name__)
 
 LENGTH_RATIO = 2.0  # of the longest to the shortest piece of a batch: at most half of it is padding
@@ -257,17 +253,3 @@ class Engine:
         metrics.batch_seconds.observe(time.monotonic() - began)
         metrics.row_audio.inc(sum(row.seconds for row in rows))
         metrics.padded_audio.inc(len(rows) * max(row.seconds for row in rows))
-
-
-def compute_in_queue(handle: QueueHandle, base: "Base") -> "Compute":
-    """A function that computes the logits of a request's recogniser in the queue."""
-
-    def compute(waves: Sequence[np.ndarray], rows: "Sequence[Terms] | ChooseTerms") -> "list[Tensor]":
-        if callable(rows):  # a gate needs only the front end, not the queue
-            with base.lock.shared():
-                groups = rows([base.features(wave) for wave in waves])
-            waves = [wave for wave, group in zip(waves, groups, strict=True) for _ in group]
-            rows = [terms for group in groups for terms in group]
-        return handle.logits(waves, rows)
-
-    return compute

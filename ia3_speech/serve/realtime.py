@@ -69,7 +69,7 @@ class TurnDetection(BaseModel):
 class Input(BaseModel):
     format: AudioFormat = AudioFormat()
     transcription: Transcription | None = None
-    noise_reduction: dict[str, Any] | None = None
+    noise_reduction: dict[Literal["type"], Literal["near_field", "far_field"]] | None = None  # has no effect
     turn_detection: TurnDetection | None = TurnDetection()
 
 
@@ -121,6 +121,7 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, seconds: float) 
             break
         try:
             event = json.loads(message.get("text") or "")
+            json.dumps(event, ensure_ascii=False).encode()  # raises for half a surrogate pair
         except (ValueError, RecursionError):
             event = None
         wrong = bad_value("", "The event is not a JSON object.")

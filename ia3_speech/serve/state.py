@@ -11,14 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
+from torch import Tensor
+
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.cache import ChooseTerms, Terms
 from ia3_speech.adapters.spec import AdapterSpec
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.dictation import make_dictation
 from ia3_speech.errors import UserError
 from ia3_speech.lm.hotword_search import Hotword, usable
 from ia3_speech.serve.access import ANYBODY, Access, Client
-from ia3_speech.serve.engine import Engine, QueueHandle, compute_in_queue
+from ia3_speech.serve.engine import Engine, QueueHandle
 from ia3_speech.serve.errors import ApiError, overloaded
 from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.models import MeteredCache, Models, language_code
@@ -39,15 +43,16 @@ class Server:
 
     def __init__(self, session: Session, server: ServerOptions, engine: EngineOptions, limits: LimitOptions):
         self.session, self.limits, self.started = session, limits, time.time()
-        self.recognizer, self.bank = session.recognizer(), session.cache.bank
-        self.metrics = Metrics()
+        session.recognizer()  # reads the base's language model now, not at the first request
+        self.bank, self.metrics = session.cache.bank, Metrics()
         self.access = Access(server.key_file, limits.rate)
         aliases = dict(alias.split("=", 1) for alias in server.alias)
         self.models = Models(session, engine.max_adapters, aliases)
         self.check_aliases()
         self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
-        language = server.language or ("en" if self.models.base_id == "mini" else None)
+        english = self.models.base_id == "mini" or not getattr(session.base, "is_multilingual", True)
+        language = server.language or ("en" if english else None)
         self.language = language and language_code(language)  # that the base writes; None if unknown
         self.dictation = make_dictation(server.dictation_rules)
         # For users of this machine only: see `app.Entrance.authorize`.
@@ -128,5 +133,14 @@ class Server:
         base = self.session.base
         short = (word for word in hotwords[:MAX_HOTWORDS] if len(word) <= MAX_HOTWORD_LENGTH)
         known = usable(map(Hotword, dict.fromkeys(short)), base.vocabulary)
-        compute, language = compute_in_queue(handle, base), code if "language" in base.abilities else None
+
+        def compute(waves: Sequence[np.ndarray], rows: Sequence[Terms] | ChooseTerms) -> list[Tensor]:
+            if callable(rows):  # a gate needs only the front end, not the queue
+                with base.lock.shared():
+                    groups = rows([base.features(wave) for wave in waves])
+                waves = [wave for wave, group in zip(waves, groups, strict=True) for _ in group]
+                rows = [terms for group in groups for terms in group]
+            return handle.logits(waves, rows)
+
+        language = code if "language" in base.abilities else None
         return self.session.recognizer(spec, compute=compute, hotwords=known, language=language)

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,21 @@ from ia3_speech.model.location import base_files, base_folder
 
 PLACEMENTS = ("key", "value", "ffn")  # by default
 NEAREST = "nearest"  # as init_adapter, without dev: see training/starts.py
-AT_LEAST_1, POSITIVE, NOT_NEGATIVE = "at least 1", "above 0, and finite", "0 or more, and finite"
+# Option → whether a value is allowed, and which values are
+LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": (lambda value: value >= 0, "0 or more"),
+    "warmup": (lambda value: 0 <= value < 1, "0 or more, and below 1"),
+    "language": (lambda value: value != "auto", "a code such as en"),
+    "min_confidence": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "folds": (lambda value: value == 0 or value >= 2, "at least 2, or 0 to test nothing"),
+    "k": (lambda value: value is None or value >= 2, "at least 2"),
+}
+COUNTS = ("epochs", "rounds", "patience", "batch_utterances", "adapters_per_batch", "checkpoint_steps")
+RATES = ("learning_rate", "head_learning_rate", "clip", "batch_seconds")
+WEIGHTS = ("replay_weight", "epoch_minutes", "decay_to_one", "trust_region")
+LIMITS |= dict.fromkeys(COUNTS, (lambda value: value >= 1, "at least 1"))
+LIMITS |= dict.fromkeys(RATES, (lambda value: 0 < value < math.inf, "above 0, and finite"))
+LIMITS |= dict.fromkeys(WEIGHTS, (lambda value: 0 <= value < math.inf, "0 or more, and finite"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,22 +135,15 @@ class SharedOptions:
         if self.init_adapter == "none":
             object.__setattr__(self, "init_adapter", None)
 
-    def allowed(self) -> dict[str, tuple[bool, str]]:
-        """Option → whether its value is allowed, and which values are."""
-        speeds_in_range = all(0.5 <= speed <= 2 for speed in self.speeds)
-        return {
-            "seed": (self.seed >= 0, "0 or more"),
-            "epochs": (self.epochs >= 1, AT_LEAST_1),
-            "learning_rate": (0 < self.learning_rate < math.inf, POSITIVE),
-            "warmup": (0 <= self.warmup < 1, "0 or more, and below 1"),
-            "clip": (self.clip > 0, POSITIVE),
-            "batch_utterances": (self.batch_utterances >= 1, AT_LEAST_1),
-            "adapters_per_batch": (self.adapters_per_batch >= 1, AT_LEAST_1),
-            "replay_weight": (0 <= self.replay_weight < math.inf, NOT_NEGATIVE),
-            "language": (self.language != "auto", "a code such as en"),
-            "speeds": (bool(self.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
-            "noise_snr": (self.snr_range is not None, "two numbers such as 5,20, the lower one first"),
-        }
+    def faults(self) -> dict[str, str]:
+        """Option with a wrong value → which values are allowed."""
+        limits = {name: limit for name, limit in LIMITS.items() if hasattr(self, name)}
+        wrong = {name: text for name, (allows, text) in limits.items() if not allows(getattr(self, name))}
+        if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
+            wrong["speeds"] = "one or more, each from 0.5 to 2"
+        if self.snr_range is None:
+            wrong["noise_snr"] = "two numbers such as 5,20, the lower one first"
+        return wrong
 
     @property
     def snr_range(self) -> tuple[float, float] | None:
@@ -202,7 +210,7 @@ class TrainingOptions(SharedOptions):
         super().__post_init__()
         object.__setattr__(self, "labels", {name: str(label) for name, label in self.labels.items()})
 
-    def allowed(self) -> dict[str, tuple[bool, str]]:
+    def faults(self) -> dict[str, str]:
         ia3_only = {"train_head": False, "decay_to_one": 0, "dtype": "float32", "trust_region": 0}
         neutral: dict[str, Any] = {"method_options": {}}
         if self.method != "ia3":
@@ -215,26 +223,13 @@ class TrainingOptions(SharedOptions):
         if self.dev is None:  # cross-validation has no other options
             neutral |= {"method": "ia3", "epoch_minutes": 0, "log_to": None} | ia3_only
         reason = "without `dev`" if self.dev is None else f"with `method={self.method}`"
-        faults = {
-            name: (False, f"{value} {reason}")
-            for name, value in neutral.items()
-            if getattr(self, name) != value
-        }
+        wrong = super().faults()
+        wrong |= {name: f"{v} {reason}" for name, v in neutral.items() if getattr(self, name) != v}
         if self.dev and is_nearest(self.init_adapter):
-            faults["init_adapter"] = (False, "an adapter, since `dev` is given")
+            wrong["init_adapter"] = "an adapter, since `dev` is given"
         if self.dev is None and "conv" in self.placements:
-            faults["placements"] = (False, "without conv, since `dev` is not given")
-        return {
-            **super().allowed(),
-            "head_learning_rate": (0 < self.head_learning_rate < math.inf, POSITIVE),
-            "patience": (self.patience >= 1, AT_LEAST_1),
-            "batch_seconds": (self.batch_seconds > 0, POSITIVE),
-            "epoch_minutes": (0 <= self.epoch_minutes < math.inf, NOT_NEGATIVE),
-            "decay_to_one": (0 <= self.decay_to_one < math.inf, NOT_NEGATIVE),
-            "trust_region": (0 <= self.trust_region < math.inf, NOT_NEGATIVE),
-            "checkpoint_steps": (self.checkpoint_steps >= 1, AT_LEAST_1),
-            **faults,
-        }
+            wrong["placements"] = "without conv, since `dev` is not given"
+        return wrong
 
 
 def is_nearest(start: str | None) -> bool:
@@ -247,12 +242,8 @@ def check_options(options: SharedOptions) -> None:
     if options.replay and not (replay_folder(options.replay) / "wav.scp").is_file():
         hint = "shipped, none, or a DIR"
         raise TrainingError(f"`replay={options.replay}`: no data directory with a wav.scp ({hint})")
-    wrong = [
-        f"`{name}` is {getattr(options, name)}, and has to be {wanted}"
-        for name, (is_right, wanted) in options.allowed().items()
-        if not is_right
-    ]
-    if wrong:
+    if faults := options.faults().items():
+        wrong = (f"`{name}` is {getattr(options, name)}, and has to be {text}" for name, text in faults)
         raise TrainingError("; ".join(wrong))
     log_to = getattr(options, "log_to", None)
     if log_to and not any(find_spec(log_to + end) for end in ("", "X")):  # tensorboardX

@@ -68,7 +68,7 @@ def dropout_rates(owner: Any) -> dict[str, float]:
 def frozen_depth(base: Base) -> int | None:
     """The depth of the frozen part: None (the convolutions), the index of the lowest layer with a trained
     parameter, or WAVEFORM (nothing is frozen)."""
-    head = f"{ia3.head_of(base.model)}."
+    head = f"{base.architecture.head}."
     names = [name for name, _ in trainable(base.model) if not name.startswith(head)]
     front_end, layers = ia3.path_in(base.model, base.input.front_end), ia3.layers_of(base.model)[0]
     if any(name.startswith(f"{front_end}.") for name in names):
@@ -142,8 +142,7 @@ class FeatureCache:
 
     def wave(self, utterance: Utterance, speed: float) -> np.ndarray:
         """(samples,) at 16 kHz."""
-        wave = load_utterance(utterance, allow_pipes=self.allow_pipes)
-        return change_speed(wave, speed) if speed != 1.0 else wave
+        return change_speed(load_utterance(utterance, allow_pipes=self.allow_pipes), speed)
 
     def name_of(self, wave: np.ndarray) -> str:
         """The name of a file: a digest of the samples and of the frozen part."""

@@ -31,12 +31,7 @@ from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import TrainingOptions, to_yaml
-from ia3_speech.training.cross_validation import (
-    Adaptation,
-    FoldResult,
-    divide_into_folds,
-    epochs_of,
-)
+from ia3_speech.training.cross_validation import Adaptation, FoldResult, divide_into_folds, epochs_of
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.multi_adapter import START, Measure, load_vectors, measure_all
 from ia3_speech.training.replay import read_replay

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.training.config import AT_LEAST_1, SharedOptions
+from ia3_speech.training.config import SharedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,6 @@ class SelfTrainingOptions(SharedOptions):
     epochs: int = 4
     on_error: Literal["fail", "skip"] = "skip"
     precision: Literal["no", "bf16", "auto"] = "auto"
-
-    def allowed(self) -> dict[str, tuple[bool, str]]:
-        return {
-            **super().allowed(),
-            "rounds": (self.rounds >= 1, AT_LEAST_1),
-            "min_confidence": (0 <= self.min_confidence <= 1, "from 0 to 1"),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

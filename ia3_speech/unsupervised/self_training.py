@@ -307,10 +307,7 @@ def confirmed(words: Sequence[Word], text: str) -> tuple[Word, ...]:
 
 
 def confident_labels(
-    utterances: Sequence[Utterance],
-    decoding: Decoding,
-    min_confidence: float,
-    maximum_seconds: float | None,
+    utterances: Sequence[Utterance], decoding: Decoding, min_confidence: float, maximum_seconds: float | None
 ) -> list[Utterance]:
     """Labelled utterances: whole ones in which each word has the confidence `min_confidence`; of others, and
     of utterances beyond `maximum_seconds`, the parts of two words or more that have it."""

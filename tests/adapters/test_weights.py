@@ -9,10 +9,7 @@ import torch
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters.record import read_record, read_summary
-from ia3_speech.adapters.weights import (
-    placement_of,
-    read_weights,
-)
+from ia3_speech.adapters.weights import read_weights, vector_of
 from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import ARCHITECTURES
 
@@ -31,9 +28,10 @@ TENSORS = {  # PEFT's names and ours
 
 def test_a_modules_last_name_tells_the_placement_in_every_architecture():
     for architecture in ARCHITECTURES.values():
-        for placement, specs in architecture.targets.items():
-            for spec in specs:
-                assert placement_of(f"body.layers.0.{spec.module}", spec.side) == placement
+        for placement, targets in architecture.targets.items():
+            for module, side in targets:
+                vector = np.ones((1, 2) if side == "in" else (2, 1))
+                assert vector_of(f"body.layers.0.{module}.ia3_l", vector).placement == placement
 
 
 def test_reading(tmp_path):

@@ -120,7 +120,7 @@ def test_training_does_not_go_back_through_the_frozen_convolutions(model):
 
 @each()
 def test_gradient_checkpointing_changes_no_gradient(model):
-    """Catches PEFT's fault 5: with a frozen front end re-entrant checkpointing crashes."""
+    """Re-entrant checkpointing computes none with a frozen front end (PEFT's fault 5), so it is refused."""
 
     def gradients() -> list[torch.Tensor]:
         torch.manual_seed(0)
@@ -131,13 +131,11 @@ def test_gradient_checkpointing_changes_no_gradient(model):
 
     attach_random(model).train()
     plain = gradients()
-    for reentrant in (True, False):
-        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
-        if reentrant and model.config.model_type == "wavlm":  # it would never end
-            with pytest.raises(UserError, match="'use_reentrant': False"):
-                gradients()
-        else:
-            torch.testing.assert_close(gradients(), plain, rtol=1e-4, atol=1e-7)
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    with pytest.raises(UserError, match="'use_reentrant': False"):
+        gradients()
+    model.gradient_checkpointing_enable()
+    torch.testing.assert_close(gradients(), plain, rtol=1e-4, atol=1e-7)
     model.gradient_checkpointing_disable()
 
 

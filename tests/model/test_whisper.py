@@ -21,7 +21,9 @@ from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.model.ia3 import vectors
 from ia3_speech.model.kinds import whisper
-from ia3_speech.model.kinds.whisper import repetition, written
+from ia3_speech.model.kinds.whisper import written
+from ia3_speech.model.kinds.whisper_search import MIN_SILENCE, repetition
+from ia3_speech.session import Session
 from ia3_speech.training.segmentation import segment_data_directory
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -173,6 +175,11 @@ def test_repetition_is_found_at_the_end_alone():
     assert repetition([5] * 12) == 11 and repetition([5] * 11) == 0 and repetition([]) == 0
 
 
+def test_a_request_keeps_no_text_for_the_next(base):
+    session = Session(base)
+    assert session.recognizer().search.again is not session.recognizer().search.again
+
+
 def test_a_bad_text_is_sampled_unless_the_search_is_quick(base):
     base.window = "short"
     rows = base.logits(WAVES)
@@ -182,7 +189,7 @@ def test_a_bad_text_is_sampled_unless_the_search_is_quick(base):
     for row, text, each in zip(rows, texts, cut, strict=True):
         (ids,) = quick.generate([row])
         (scores,) = base.log_probabilities([row], [ids], quick.given)
-        silent = base.silence(row) > whisper.MIN_SILENCE
+        silent = base.silence(row) > MIN_SILENCE
         if quick.is_bad(ids, scores, row):
             assert list(each.tokens) == ([] if silent else ids[: len(ids) - repetition(ids)])
         else:

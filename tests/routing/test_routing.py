@@ -19,7 +19,14 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import GaussianGate, measure_speech, read_gate, speech_statistics, write_gate
+from ia3_speech.routing.gate import (
+    GaussianGate,
+    add_gate,
+    measure_speech,
+    read_gate,
+    speech_statistics,
+    write_gate,
+)
 
 KINDS = {"low": 0.95, "high": 0.05, "general": 0.4}  # share of a quarter of a second in which there is sound
 
@@ -88,6 +95,8 @@ def test_statistics_come_back_as_they_were_and_are_small(tiny_base, tmp_path):
     assert np.abs(again.scatter - speech.scatter).max() < 1e-3 * np.abs(speech.scatter).max()
     with pytest.raises(UserError, match="too few for a gate"):
         measure_speech(base, [sound("low", 0)])
+    with pytest.raises(UserError, match="0 utterances are too few for a gate"):
+        add_gate(tmp_path, base, [])
 
 
 FAULTS = {  # what is wrong with a gate → its tensors and its record, made so

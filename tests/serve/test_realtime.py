@@ -185,6 +185,8 @@ WRONG = [
     (update(None), "invalid_value", "session"),
     (update({"type": "realtime"}), "invalid_value", "session.type"),
     (update(session(turn_detection={"silence_duration_ms": -1})), "invalid_value", None),
+    (update(session(noise_reduction={"kept": "for ever"})), "invalid_value", None),
+    (json.dumps(update(session(transcription={"model": "\ud800"}))), "invalid_value", ""),
     (update(session(transcription={"model": "nobody"})), "model_not_found", "model"),
     (update(session(transcription={"language": "de"})), "unsupported_language", None),
     ({"type": "input_audio_buffer.append", "audio": "AAAA"}, "invalid_value", "audio"),

@@ -31,14 +31,13 @@ from ia3_speech.adapters.methods import insert
 from ia3_speech.adapters.record import read_json
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
-from ia3_speech.commands.classify import load_classifier
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import split_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.errors import UserError
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach, trainable
-from ia3_speech.model.base import Base
+from ia3_speech.model.base import Base, load_classifier
 from ia3_speech.model.location import base_files
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.significance import wilson_interval

@@ -26,17 +26,35 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import Vocabulary, required_frames
 from ia3_speech.errors import AdapterError, BaseError, TextError
 from ia3_speech.model.architectures import Kernels, output_length, shortest_input
-from ia3_speech.model.attach import attachment
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.hypotheses import GreedySearch, Hypothesis, Logits
-from ia3_speech.model.ia3 import ROWS, architecture_of, path_in, using_rows
+from ia3_speech.model.ia3 import ROWS, architecture_of, attachment, path_in, using_rows
 from ia3_speech.model.kinds import WAVEFORM, Base
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy
 
 ABSOLUTE_POSITIONS_SECONDS = 5.0  # a longer positional convolution holds absolute positions
 SUMMARY_SYMBOLS = 8  # symbols of a frame whose probabilities `summary` has one by one
+
+
+def likeliest_symbols(logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of (frames, vocabulary): `symbols`, (frames, k), the likeliest token ids, and `probabilities`, (frames,
+    k + 1), fp16: of these, and of all others together."""
+    probabilities, symbols = logits.float().softmax(-1).topk(min(SUMMARY_SYMBOLS, logits.shape[-1] - 1))
+    rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+    probabilities = torch.cat([probabilities, rest], -1).half().cpu()
+    return {"symbols": symbols.int().cpu(), "probabilities": probabilities}
+
+
+def divergence_from(
+    logits: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
+) -> torch.Tensor:
+    """`kl_divergence` of logits (batch, frames, vocabulary) and the base's `likeliest_symbols`."""
+    symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
+    probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
+    symbols, probabilities = symbols.long().to(logits.device), probabilities.float().to(logits.device)
+    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, probabilities)
 
 
 class CTC(Base):
@@ -185,15 +203,7 @@ class CTC(Base):
         audio = f"{samples / SAMPLE_RATE:.2f} s" + f" at {speed:g} times the speed" * (speed != 1)
         return f"{needed} frames are needed for its text, its {audio} have {frames}"
 
-    def summary(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`symbols`, (frames, k), the likeliest token ids, and `probabilities`, (frames, k + 1), fp16: of
-        these, and of all others together."""
-        return likeliest_symbols(row)
-
-    def divergence(
-        self, encoded: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
-    ) -> torch.Tensor:
-        return divergence_from(encoded, frames, summaries)
+    summary, divergence = staticmethod(likeliest_symbols), staticmethod(divergence_from)
 
     def greedy(self, row: Logits) -> Hypothesis:
         return GreedySearch(self.vocabulary)(row)
@@ -227,24 +237,6 @@ def ctc_loss(
         log_probabilities, flat, frames, lengths, blank=blank, reduction="none", zero_infinity=True
     )
     return losses / lengths
-
-
-def likeliest_symbols(logits: torch.Tensor) -> dict[str, torch.Tensor]:
-    """(frames, vocabulary) → `symbols` and `probabilities`, as `CTC.summary` describes them."""
-    probabilities, symbols = logits.float().softmax(-1).topk(min(SUMMARY_SYMBOLS, logits.shape[-1] - 1))
-    rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
-    probabilities = torch.cat([probabilities, rest], -1).half().cpu()
-    return {"symbols": symbols.int().cpu(), "probabilities": probabilities}
-
-
-def divergence_from(
-    logits: torch.Tensor, frames: torch.Tensor, summaries: Sequence[Mapping[str, torch.Tensor]]
-) -> torch.Tensor:
-    """`kl_divergence` of logits (batch, frames, vocabulary) and the base's `likeliest_symbols`."""
-    symbols = pad_sequence([each["symbols"] for each in summaries], batch_first=True)
-    probabilities = pad_sequence([each["probabilities"] for each in summaries], batch_first=True)
-    symbols, probabilities = symbols.long().to(logits.device), probabilities.float().to(logits.device)
-    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, probabilities)
 
 
 def kl_divergence(
