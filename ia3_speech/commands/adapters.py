@@ -10,7 +10,7 @@
     ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
     ia3-speech adapters combine --average A B --name C write their mean
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
-    ia3-speech adapters migrate speaker42 --base NEW --data DIR --out exp/NAME    train it again on another base
+    ia3-speech adapters migrate speaker42 --base NEW --data DIR --out exp/NAME    train it on another base
 
 The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data.
 """
