@@ -23,7 +23,6 @@ module or removes the last; a target module that no adapter uses costs no time.
 """
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -110,8 +109,6 @@ class Bank:
             raise AdapterError(f"{base.name}: the weights of its layers can't differ by row")
         self.head_modules = {path: copy.deepcopy(base.model.get_submodule(path)) for path in paths}
         self.loaded: dict[Hashable, LoadedAdapter] = {}  # by name, in the order in which they were added
-        # A set of target modules → how many loaded adapters have vectors for exactly these.
-        self.users: Counter[frozenset[TargetModule]] = Counter()
         self.vectors: dict[TargetModule, IA3Vector] = {}  # in the model
         # Columns of (batch, parameters): each target module's; those of an adapter with exactly these target
         # modules; and a row of the base.
@@ -198,27 +195,23 @@ class Bank:
 
     def write(self, name: str, adapter: Adapter | None) -> None:
         """Load `adapter` under a name; None unloads the adapter of that name."""
-        old, users, new = self.loaded.get(name), self.users.copy(), None
-        if old:
-            users[old.targets] -= 1
+        sets, new = {loaded.targets for other, loaded in self.loaded.items() if other != name}, None
         if adapter:
             targets = frozenset(adapter.vectors)
-            targets = next((known for known in users if known == targets), targets)  # thousands share a set
-            users[targets] += 1
+            targets = next((known for known in sets if known == targets), targets)  # thousands share a set
+            sets.add(targets)
             device = self.base.device
             flat = [adapter.vectors[t].flatten() for t in self.sizes if t in targets]
             values = torch.cat([torch.empty(0), *flat]).to(device, self.dtype)
             head = {name: tensor.to(device, torch.float32) for name, tensor in adapter.head.items()}
             new = LoadedAdapter(targets, values, head, adapter.config.window)
-        users = +users
-        used = frozenset().union(*users)
+        used = frozenset().union(*sets)
         any_loaded = bool(new or self.loaded.keys() - {name})
         changes_model = used != self.columns.keys() or any_loaded != bool(self.hooks)
         with self.base.lock.exclusive() if changes_model else nullcontext(), self.loaded_lock:
             if changes_model:
                 self.set_targets(used)
                 self.set_hooks(any_loaded)
-            self.users = users
             if new:
                 self.loaded[name] = new
             else:

@@ -22,10 +22,10 @@ PICKLE = "adapter_model.bin"  # never opened: it can run code
 MARGIN = 0.1  # a parameter farther than this from 1 counts as inhibiting or amplifying
 # (last part of a module's name, side) → placement.
 PLACEMENT_OF = {
-    (spec.module.rpartition(".")[2], spec.side): placement
+    (module.rpartition(".")[2], side): placement
     for architecture in ARCHITECTURES.values()
-    for placement, specs in architecture.targets.items()
-    for spec in specs
+    for placement, targets in architecture.targets.items()
+    for module, side in targets
 }
 
 

@@ -10,7 +10,7 @@
     ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
     ia3-speech adapters combine --average A B --name C write their mean
     ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
-    ia3-speech adapters migrate speaker42 --base NEW --data DIR --out exp/NAME    learn it on another base
+    ia3-speech adapters migrate speaker42 --base NEW --data DIR --out exp/NAME    train it on another base
 
 The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data.
 """
@@ -182,12 +182,12 @@ def gate(
 
     Args:
         adapter: a registered name, or an adapter's folder; or a base's folder, with general speech of many
-            people as DATA, by which auto recognises that none of the adapters fits; with --identify yes,
-            how their voices differ, by which auto tells people apart.
+            people as DATA, for which auto then chooses none of the adapters; with --identify yes, how their
+            voices differ, which auto needs to identify people.
         data: data directory with speech that the adapter is for, best its training data; its texts are not
-            read. Left out: the recordings that are stored of a voice (corrections list).
-        identify: yes: DATA is of one person, who agreed that auto recognises them by their voice; no: deletes
-            what an earlier yes has stored.
+            read (default: the stored recordings of the voice, as corrections list shows them).
+        identify: yes: DATA is of one person, who agreed that auto identifies them by their voice; no: deletes
+            the voice print that an earlier yes has stored.
         base: mini, a folder or a hub id (default: the base that the adapter records).
         allow_pipes: run the shell commands that wav.scp holds.
     """
@@ -352,7 +352,7 @@ def export(
 
 
 def migrate(adapter: str, options: MigrationOptions) -> None:
-    """Learn an adapter again on another base, from speech without texts.
+    """Train an adapter again on another base, from speech without texts.
 
     The old base with the adapter, and with its language model and hot words, recognises the speech, and the
     new base trains on these texts. The old adapter stays in use. The texts stay in OUT/labels.

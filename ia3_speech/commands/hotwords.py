@@ -1,4 +1,4 @@
-"""Hot words: learn in which forms terms are recognised, and check a file of terms.
+"""Hot words: collect the forms in which terms are recognised, and check a hot-word file.
 
     ia3-speech decode data/train exp/train_decode
     ia3-speech hotwords learn data/train exp/train_decode --terms terms.txt --out clinic.hotwords
@@ -23,7 +23,7 @@ SENTENCES_HINT = "--text takes text files with a sentence on each line"
 
 
 def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Path] | None = None) -> None:
-    """Learn from a decode directory in which forms terms are recognised, and write a hot-word file.
+    """Write a hot-word file with the forms in which terms are recognised in a decode directory.
 
     Args:
         data: data directory with text, whose audio was decoded into DECODE_DIR; not a test set.
@@ -36,11 +36,8 @@ def learn(data: Path, decode_dir: Path, *, terms: Path, out: Path, text: list[Pa
     from ia3_speech.lm.hotword_search import COMMENT, read_hotwords
 
     sentences = [line for file in text or [] for line in read_utf8(file, SENTENCES_HINT).splitlines()]
-    learned = learn_forms(
-        read_hotwords(terms),
-        read_word_pairs(data, decode_dir),
-        (normalized_words(line, "ctc") for line in sentences),
-    )
+    ordinary = (normalized_words(line, "ctc") for line in sentences)
+    learned = learn_forms(read_hotwords(terms), read_word_pairs(data, decode_dir), ordinary)
     if not learned.spoken:
         print(f"{data}: none of the terms of {terms} is spoken there, so no form is learned", file=sys.stderr)
     lines = [f"{COMMENT}forms learned from {data} and {decode_dir}", *(term.row() for term in learned.terms)]

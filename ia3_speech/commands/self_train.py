@@ -1,7 +1,7 @@
 """Self-train an adapter from recordings without transcripts, by confidently recognised words.
 
     ia3-speech self-train --data recordings --out exp/ward      a folder of recordings, or a wav.scp directory
-    ia3-speech self-train --data calls --init-adapter bank --out exp/calls       goes on from an adapter
+    ia3-speech self-train --data calls --init-adapter bank --out exp/calls       starts from an adapter
     ia3-speech self-train --data calls --lm bank.arpa.gz --out exp/calls         with your language model
 
 First, the base (or the adapter to start from) decodes the recordings by beam search with a language model.

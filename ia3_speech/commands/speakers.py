@@ -1,4 +1,4 @@
-"""An adapter for each speaker of a data directory, all trained in one process.
+"""Train an adapter for each speaker of a data directory, all in one process.
 
     ia3-speech speakers --init-adapter accent --data data/test --folds 4 --out exp/speakers
 

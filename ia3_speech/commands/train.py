@@ -1,4 +1,4 @@
-"""Train IA³ vectors, or another --method, with CTC, from a base and two data directories (train and dev).
+"""Train IA³ vectors, or another --method, from a base and two data directories (train and dev).
 
     ia3-speech train --config ia3_plus --base mini --train data/train --dev data/dev --out exp/NAME
     ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: cross-validation
@@ -101,21 +101,18 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
 def add_guard_of_training(options: TrainingOptions, dev: DataDirectory) -> str | None:
     """Fit the guard of OUT/adapter to dev and the package's general speech; returns what it keeps and costs.
     None if the base or the adapter has no gate, or the base no rule."""
-    folders = [options.out / "adapter", base_folder(options.base)]
-    if (
-        not all(folder and (folder / GATE).is_file() for folder in folders)
-        or not (folders[1] / GUARD).is_file()
-    ):
+    adapter, base = options.out / "adapter", base_folder(options.base)
+    if not base or not all(file.is_file() for file in (adapter / GATE, base / GATE, base / GUARD)):
         return None
     from ia3_speech.model.base import load_base
     from ia3_speech.routing.guard import add_guard
     from ia3_speech.session import Session
 
     session = Session(load_base(options.base, device=options.device), SearchOptions("greedy"))
-    term = term_at(options.out.name, folders[0])
+    term = term_at(options.out.name, adapter)
     recognizers = [session.recognizer(AdapterSpec(terms)) for terms in ((), (term,))]
     sets = [dev.utterances, read_data_directory(replay_folder("shipped"), spk_sort=False).utterances]
-    return add_guard(folders[0], recognizers, sets, allow_pipes=options.allow_pipes)
+    return add_guard(adapter, recognizers, sets, allow_pipes=options.allow_pipes)
 
 
 def report(options: TrainingOptions, summary: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
     ia3-speech voices list
     ia3-speech voices show anna
     ia3-speech voices export anna --out folder      everything that is stored of a person, for them
-    ia3-speech voices migrate --base NEW --all      learn all voices again on a new base
+    ia3-speech voices migrate --base NEW --all      train all voices again on a new base
     ia3-speech voices remove dr-01                  when a person leaves: deletes everything
 
 A voice is begun on the page of `ia3-speech serve`, or by `ia3-speech corrections`. Copies elsewhere stay: a
@@ -67,7 +67,6 @@ def show(name: str) -> None:
 
     rows, record, stored = [], voice_record(name), read_store(name)
     for title, folder in folders_of(name).items():
-        fact = ""
         if title == "recordings":
             fact = f"{plural(len(stored), 'recording')}, {sum(u.duration for u in stored) / 60:.1f} minutes"
         elif title == "record":
@@ -83,9 +82,8 @@ def show(name: str) -> None:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         rows.append((title, f"{size / 1e6:.2f} MB", fact, str(folder)))
     print(*in_columns(rows, left=(0, 2, 3)), sep="\n")
-    print(
-        "auto may recognise this person by their voice" if agreed(name) else "auto does not recognise people"
-    )
+    may = "may recognise this person by their voice" if agreed(name) else "does not recognise people"
+    print(f"auto {may}")
 
 
 def export(name: str, *, out: Path) -> None:
@@ -119,7 +117,7 @@ def remove(name: str) -> None:
 
 
 def migrate(*names: str, base: str, all: bool = False, part: str | None = None) -> int:
-    """Learn voices again on a new base, from their stored recordings.
+    """Train voices again on a new base, from their stored recordings.
 
     A voice gets the new adapter only if, on utterances held out by folds, it makes fewer errors than the new
     base, and its WER is below the old adapter's on the old base. The old adapter then is NAME@1; until then

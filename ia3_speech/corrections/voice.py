@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,7 +72,10 @@ def write_store(name: str, utterances: Sequence[Utterance]) -> None:
     """Replace the corrections of an adapter, and delete the recordings without a correction."""
     with REPLACING:
         if not utterances:
-            shutil.rmtree(store_of(name))
+            for folder in ("data", "audio"):
+                shutil.rmtree(store_of(name) / folder, ignore_errors=True)
+            with suppress(OSError):  # it may hold texts without recordings
+                store_of(name).rmdir()
             return
         write_data_directory(store_of(name) / "data", utterances)
     for file in (store_of(name) / "audio").iterdir():
@@ -85,8 +89,8 @@ def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> s
     with only_writer(name):
         speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
         stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
-        correction = Correction(name, Path("recording"), text, speaker)
-        utterance = add_recording(name, stored, correction, wave, base)
+        given = Correction(name, Path("recording"), text, speaker)
+        utterance = add_recording(name, stored, given, wave, base)
         write_store(name, [*stored.values()])
     return utterance.id
 
@@ -142,6 +146,8 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
         left = [utterance for utterance in corrections if ids and utterance.id not in ids]
         if store_of(name).exists():
             write_store(name, left)
+        if not ids:
+            shutil.rmtree(store_of(name), ignore_errors=True)
     return len(corrections) - len(left), len(left)
 
 
@@ -214,9 +220,7 @@ def learn_voice(
     with only_writer(name), interrupted_by_removal(name):
         corrections, work = read_store(name), store_of(name) / "work"
         moves = adapter is not None and is_of_another_base(adapter, base)
-        new = {utterance.id for utterance in corrections}
-        if adapter and not moves:
-            new = new_to(adapter, corrections)
+        new = {u.id for u in corrections} if moves or not adapter else new_to(adapter, corrections)
         if not new:
             raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
         try:
@@ -237,7 +241,7 @@ def learn_voice(
             if learnt.kept:
                 missed = learnt.summary["missed"]
                 earlier = register_learnt(name, work / "exp/adapter", corrections, missed, start)
-                learnt = replace(learnt, earlier=earlier)
+                return replace(learnt, earlier=earlier)
             return learnt
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
@@ -311,8 +315,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
-    unlike = unlike_the_others(base, [*read_data_directory(options.train, spk_sort=False)])
-    if unlike:
+    if unlike := unlike_the_others(base, [*read_data_directory(options.train, spk_sort=False)]):
         logger.warning(
             "note: %s may be of another person, or another microphone, than the other recordings (if that is "
             "wrong, delete them: corrections remove)", ", ".join(unlike)
@@ -356,8 +359,8 @@ def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
     counts = Counter(word for reference, _ in utterances for word in {*reference})
     pairs = (words for utterance in utterances for words in align(*utterance))
     correct = {reference for reference, hypothesis in pairs if reference == hypothesis}
-    frequent = [word for word, count in counts.items() if count > 1 and word not in correct]
-    return [word for word in frequent if len(word) >= MIN_HOTWORD_LETTERS]
+    long = {word: count for word, count in counts.items() if len(word) >= MIN_HOTWORD_LETTERS}
+    return [word for word, count in long.items() if count > 1 and word not in correct]
 
 
 def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> list[str]:

@@ -176,8 +176,7 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
         if split or config:
             raise DataError(f"{name}: recordings beside text files (leave out `split` and `config_name`)")
         rows = csv_folder.read_text_files(path)
-        rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in rows)
-        return datasets.Dataset.from_list([*rows])
+        return datasets.Dataset.from_list([r | {"file": str(path.absolute() / r["file"])} for _, r in rows])
     try:
         with audio_not_encoded():
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Side = Literal["in", "out"]
+# A module of a layer, by its path in the layer, and the side that is scaled
+Target = tuple[str, Literal["in", "out"]]
 Kernels = list[tuple[int, int]]  # (kernel, stride) of a series of convolutions
 
 # Placement → the activation that it multiplies, in the order of tables.
@@ -37,14 +38,6 @@ PLACEMENTS = {
     "query": "the queries of self-attention (equal to a key vector in plain attention)",
     "ffn_inner": "the feed-forward network's first linear layer, before the activation",
 }
-
-
-@dataclass(frozen=True)
-class TargetSpec:
-    """A module of a layer, by its path in the layer, and the side that is scaled."""
-
-    module: str
-    side: Side
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class Architecture:
     """A type of encoder. In every path, {body} is the model's `base_model_prefix`."""
 
     layers: str  # path of the list of layers
-    targets: Mapping[str, tuple[TargetSpec, ...]]  # placement → the modules in a layer that it scales
+    targets: Mapping[str, tuple[Target, ...]]  # placement → the modules in a layer that it scales
     probe: "Callable[[Any], dict[str, torch.Tensor]]"  # configuration → an input for the model, batch of one
     head: str = "lm_head"  # path of the CTC head
     kind: str = "ctc"  # of model: an entry of `base.KINDS`
@@ -86,7 +79,7 @@ class Architecture:
     skips_layers: bool = False
 
 
-def layer_targets(attention: str, networks: str) -> dict[str, tuple[TargetSpec, ...]]:
+def layer_targets(attention: str, networks: str) -> dict[str, tuple[Target, ...]]:
     """The targets of a layer, by the names of its modules, separated by blanks.
 
     Args:
@@ -95,17 +88,17 @@ def layer_targets(attention: str, networks: str) -> dict[str, tuple[TargetSpec, 
             Conformer has two, whose outputs are scaled before they are halved.
     """
     attention_module, *projections = attention.split()
-    key, value, query, output = ((TargetSpec(f"{attention_module}.{name}", "out"),) for name in projections)
+    key, value, query, output = (((f"{attention_module}.{name}", "out"),) for name in projections)
     inner, outer, *blocks = networks.split()
     blocks = [f"{block}." for block in blocks] or [""]
     return {
         "key": key,
         "value": value,
-        "ffn": tuple(TargetSpec(f"{block}{outer}", "in") for block in blocks),
-        "ffn_output": tuple(TargetSpec(f"{block}{outer}", "out") for block in blocks),
+        "ffn": tuple((f"{block}{outer}", "in") for block in blocks),
+        "ffn_output": tuple((f"{block}{outer}", "out") for block in blocks),
         "attention_output": output,
         "query": query,
-        "ffn_inner": tuple(TargetSpec(f"{block}{inner}", "out") for block in blocks),
+        "ffn_inner": tuple((f"{block}{inner}", "out") for block in blocks),
     }
 
 

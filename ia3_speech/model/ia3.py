@@ -206,10 +206,10 @@ def all_target_modules(model: nn.Module) -> list[TargetModule]:
     """Every target module of a model, layer by layer. Raises AdapterError for an unknown architecture."""
     architecture, (path, layers) = architecture_of(model), layers_of(model)
     return convolution_targets(model) + [
-        TargetModule(f"{path}.{number}.{spec.module}", spec.side, placement, number)
+        TargetModule(f"{path}.{number}.{module}", side, placement, number)
         for number in range(len(layers))
-        for placement, specs in architecture.targets.items()
-        for spec in specs
+        for placement, targets in architecture.targets.items()
+        for module, side in targets
     ]
 
 

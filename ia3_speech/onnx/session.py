@@ -134,18 +134,13 @@ class OnnxBase:
         return GreedySearch(self.vocabulary)
 
     def logits(
-        self,
-        waves: Sequence[np.ndarray],
-        vectors: Sequence[Vectors | None] | None = None,
-        *,
-        any_length: bool = True,
+        self, waves: Sequence[np.ndarray], vectors: Sequence[Vectors | None] | None = None
     ) -> list[np.ndarray]:
         """A (frames, vocabulary) array for each wave, fp32, equal to that wave alone.
 
         Args:
             waves: float32 (samples,), 16 kHz, full scale ±1.
             vectors: for each wave its adapter's arrays, (d,), for all or some inputs; None: the base.
-            any_length: accepted as by `Base.logits`; a graph refuses no length.
 
         Raises:
             AdapterError: an array belongs to no input, or has another length.

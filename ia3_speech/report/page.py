@@ -159,9 +159,6 @@ def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
         }
 
 
-# ---- warnings
-
-
 def report_warnings(report: ReportData) -> Iterator[str]:
     """Sentences without full stops: training without effect, overlap with training, small test sets."""
     if report.training and report.training[-1]["selected_epoch"] == 0:

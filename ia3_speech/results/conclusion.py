@@ -260,8 +260,7 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
 def outcome(systems: list[System], entries: dict[str, Json]) -> tuple[list[str], str, list[str]]:
     """The gain on each test set, the cost on other speech, and notes: a refusal or a warning, and what more
     speech gave others."""
-    adapted = [system for system in systems if system.search == GREEDY and system.results]
-    adapted = [system for system in adapted if not system.is_base]
+    adapted = [s for s in systems if s.search == GREEDY and s.results and not s.is_base]
     if not adapted:
         raise UserError(f"{systems[0].folder.parent}: no adapter is scored (run the earlier stages)")
     newest = next(reversed(entries.values()), None)

@@ -23,11 +23,10 @@ import numpy as np
 
 from ia3_speech.adapters.record import GUARD, is_number, same_base
 from ia3_speech.atomic import write_json
-from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import MAX_SECONDS, GaussianGate, read_gate, utterance_point
+from ia3_speech.routing.gate import GaussianGate, points_of, read_gate
 from ia3_speech.scoring.error_rates import text_errors
 
 if TYPE_CHECKING:
@@ -209,11 +208,10 @@ def observe(
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
     chosen, waves = zip(*load_utterances(chosen, on_error="skip", **options), strict=True)
-    points = [utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves]
     plain = [replace(recognizer, scaling=None) for recognizer in recognizers]
     pairs = [*zip(*(recognizer.recognize(waves, with_words=True) for recognizer in plain), strict=True)]
     confidences = [[[word.confidence for word in each.words] for each in pair] for pair in pairs]
-    log_odds = gate.log_odds(np.stack(points))
+    log_odds = gate.log_odds(points_of(base, waves))
     inputs = [inputs_of(*row) for row in zip(log_odds, *zip(*confidences, strict=True), strict=True)]
     rows = zip(chosen, pairs, strict=True)
     errors = [[text_errors(utterance.text, each.text).total for each in pair] for utterance, pair in rows]

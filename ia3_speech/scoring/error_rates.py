@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.data.numbers_in_words import verbalize_numbers
-from ia3_speech.data.text import normalize
+from ia3_speech.data.text import Mode, normalize
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_errors
 from ia3_speech.scoring.significance import (
     Interval,
@@ -203,9 +203,9 @@ def normalized_words(text: str, mode: str) -> list[str]:
     return normalize(text if mode == "none" else verbalize_numbers(text), mode).split()
 
 
-def text_errors(reference: str | None, hypothesis: str) -> ErrorCounts:
-    """The word errors of a text; both sides are normalised as in training (mode "ctc"), without more."""
-    return count_errors(*(normalize(text or "", "ctc").split() for text in (reference, hypothesis)))
+def text_errors(reference: str | None, hypothesis: str | None, mode: Mode = "ctc") -> ErrorCounts:
+    """The word errors of a text; both sides are normalised, by default as in training, without more."""
+    return count_errors(*(normalize(text or "", mode).split() for text in (reference, hypothesis)))
 
 
 def label_value(utterance: ScoredUtterance, label: str) -> str:

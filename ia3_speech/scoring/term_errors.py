@@ -86,7 +86,6 @@ def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
     category; columns REFERENCE, MISSED and FALSE."""
     counts = np.zeros((1 + len(terms.categories), 3), dtype=np.int64)
     row_of = {category: row for row, category in enumerate(terms.categories, start=1)}
-
     swapped = [(hypothesis, reference) for reference, hypothesis in pairs]
     for sides, error in ((pairs, MISSED), (swapped, FALSE)):
         for term, hit in match_terms(sides, terms):

@@ -43,8 +43,8 @@ class Server:
 
     def __init__(self, session: Session, server: ServerOptions, engine: EngineOptions, limits: LimitOptions):
         self.session, self.limits, self.started = session, limits, time.time()
-        self.recognizer, self.bank = session.recognizer(), session.cache.bank
-        self.metrics = Metrics()
+        session.recognizer()  # reads the base's language model now, not at the first request
+        self.bank, self.metrics = session.cache.bank, Metrics()
         self.access = Access(server.key_file, limits.rate)
         aliases = dict(alias.split("=", 1) for alias in server.alias)
         self.models = Models(session, engine.max_adapters, aliases)

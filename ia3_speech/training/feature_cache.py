@@ -142,8 +142,7 @@ class FeatureCache:
 
     def wave(self, utterance: Utterance, speed: float) -> np.ndarray:
         """(samples,) at 16 kHz."""
-        wave = load_utterance(utterance, allow_pipes=self.allow_pipes)
-        return change_speed(wave, speed) if speed != 1.0 else wave
+        return change_speed(load_utterance(utterance, allow_pipes=self.allow_pipes), speed)
 
     def name_of(self, wave: np.ndarray) -> str:
         """The name of a file: a digest of the samples and of the frozen part."""

@@ -26,12 +26,11 @@ import torch
 from torch import nn
 
 from ia3_speech.data.batches import make_batches
-from ia3_speech.data.text import normalize
 from ia3_speech.formatting import plural
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.model.hypotheses import search_rows
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import Draw, FeatureCache, has_dropout, has_masks
@@ -234,8 +233,7 @@ def measure_batch(cache: FeatureCache, examples: Sequence[Example], mode: str) -
     texts = [hypothesis.text for hypothesis in search_rows(cache.base.greedy, rows)]
     measures, mode = [], cache.base.scoring_mode(mode)
     for text, loss, e in zip(texts, losses, examples, strict=True):
-        reference = normalize(e.utterance.text or "", mode).split()
-        errors = count_errors(reference, normalize(text, mode).split())
+        errors = text_errors(e.utterance.text, text, mode)
         loss = loss if math.isfinite(loss) else math.inf
         measures.append(Measure(e.utterance.id, text, errors.total, errors.words, loss, len(e.ids)))
     return measures

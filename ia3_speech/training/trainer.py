@@ -24,14 +24,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.data.batches import BatchOrder, make_batches
-from ia3_speech.data.text import normalize
 from ia3_speech.decoding.long_recordings import cut_utterance
 from ia3_speech.errors import TrainingError
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
-from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import standard_error
 from ia3_speech.training.config import TrainingOptions, comparable
 from ia3_speech.training.data import Example, data_digest
@@ -295,12 +295,8 @@ class Trainer:
         for (number, _), text in zip(self.dev_pieces, texts, strict=True):
             utterance_texts[number].append(text)
         mode = self.base.scoring_mode(self.options.normalize)
-        return [
-            count_errors(
-                normalize(e.utterance.text or "", mode).split(), normalize(" ".join(pieces), mode).split()
-            )
-            for e, pieces in zip(self.dev, utterance_texts, strict=True)
-        ]
+        pairs = zip(self.dev, utterance_texts, strict=True)
+        return [text_errors(e.utterance.text, " ".join(pieces), mode) for e, pieces in pairs]
 
     # ---- resuming
 

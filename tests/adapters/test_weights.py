@@ -28,10 +28,10 @@ TENSORS = {  # PEFT's names and ours
 
 def test_a_modules_last_name_tells_the_placement_in_every_architecture():
     for architecture in ARCHITECTURES.values():
-        for placement, specs in architecture.targets.items():
-            for spec in specs:
-                vector = np.ones((1, 2) if spec.side == "in" else (2, 1))
-                assert vector_of(f"body.layers.0.{spec.module}.ia3_l", vector).placement == placement
+        for placement, targets in architecture.targets.items():
+            for module, side in targets:
+                vector = np.ones((1, 2) if side == "in" else (2, 1))
+                assert vector_of(f"body.layers.0.{module}.ia3_l", vector).placement == placement
 
 
 def test_reading(tmp_path):

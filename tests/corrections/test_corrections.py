@@ -181,8 +181,10 @@ def test_edited_texts_make_hot_words_that_do_not_hurt(place, run_command):
     assert "2 lines, and --meant 1 " in run_command("corrections", "add", "anna", *files).err
     assert "what is the correction?" in run_command("corrections", "add", "anna", "--heard", "a").err
     assert read_record(folder)["labels"] == {"speaker": "042"} and not registry.is_registered("anna@1")
-    store.remove_voice("anna")
-    assert not store.store_of("anna").exists()
+    [recording] = voice.read_store("anna")
+    assert voice.delete_recordings("anna", {recording.id}) == (1, 0)
+    assert (store.store_of("anna") / "meant.txt").exists(), "texts without recordings"
+    assert voice.delete_recordings("anna") == (0, 0) and not store.store_of("anna").exists()
 
 
 def test_the_sentences_with_expected_errors_come_first(place, run_command):

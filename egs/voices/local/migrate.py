@@ -27,10 +27,9 @@ from ia3_speech.cli import command
 from ia3_speech.commands import adapters, train
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import read_data_directory, subset_data_directory
-from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.inputs import provenance
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.search import SearchOptions
@@ -122,10 +121,7 @@ def compare(out: Path, data: Path) -> dict[str, Any]:
     mode = "english" if any(each["scoring"] == "english" for each in systems.values()) else "ctc"
     utterances = [*read_data_directory(data, wav=False)]
     counts = {
-        system: [
-            count_errors(*(normalize(text or "", mode).split() for text in (u.text, each["texts"].get(u.id))))
-            for u in utterances
-        ]
+        system: [text_errors(u.text, each["texts"].get(u.id), mode) for u in utterances]
         for system, each in systems.items()
     }
     columns = {system: np.array([each.total for each in of], float) for system, of in counts.items()}

@@ -143,14 +143,8 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 label: next(band for lowest, band in BANDS[label].items() if mark >= lowest)
                 for label, mark in marks.items()
             }
-            yield Utterance(
-                id=f"{speaker}-{id}",
-                speaker=speaker,
-                recording=f"{speaker}-{id}",
-                source=str(recording.resolve()),
-                text=lookup("text", id),
-                labels=labels | bands,
-            )
+            key, file = f"{speaker}-{id}", str(recording.resolve())
+            yield Utterance(key, speaker, key, file, text=lookup("text", id), labels=labels | bands)
     if len(absent) == len(ids_of):
         raise UserError(f"{corpus}/WAVE: no audio of any {name} speaker (wav.scp names {files[min(files)]})")
     log.append(f"{name}: {len(ids_of) - len(absent)} of {len(ids_of)} speakers have audio")

@@ -245,7 +245,11 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     utterances kept; a table that then lacks a key is removed. spk2utt is derived from utt2spk. wav.scp gets
     absolute paths. Files that change are first copied to `.backup/` in the directory.
 
-    Returns a message for everything that was dropped, one for the originals, and the number of utterances.
+    Args:
+        path: the data directory.
+
+    Returns:
+        A message for each dropped line, one for the originals, and the number of utterances.
 
     Raises:
         DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.

@@ -33,7 +33,7 @@ from ia3_speech.model.hypotheses import Hypothesis, TimedWord
 from ia3_speech.model.ia3 import WINDOWS, attachment, layers_of
 from ia3_speech.model.kinds import Base
 from ia3_speech.model.kinds.ctc import divergence_from, likeliest_symbols
-from ia3_speech.model.kinds.whisper_search import TEMPERATURES, Generation, words_of
+from ia3_speech.model.kinds.whisper_search import TEMPERATURES, Generation, word_spans
 from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy
 
@@ -301,7 +301,7 @@ class Whisper(Base):
         tokens, times = _dynamic_time_warping(-matrix.cpu().double().numpy())
         starts = times[np.diff(tokens, prepend=-1) > 0].tolist()  # of each token, and of the end
         words = []
-        for text, first, last in words_of(self.vocabulary, ids):
+        for text, first, last in word_spans(self.vocabulary, ids):
             end = max(starts[first], starts[last + 1] - 1)
             words.append(TimedWord(text, starts[first], end, float(scores[first : last + 1].sum().exp())))
         return words

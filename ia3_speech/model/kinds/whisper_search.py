@@ -63,7 +63,7 @@ class Generation:
                 numbers = [number for number, each in enumerate(languages) if each == language]
                 texts = search.texts([rows[number] for number in numbers])
                 for number, ids in zip(numbers, texts, strict=True):
-                    words = tuple(TimedWord(text, 0, 0) for text, *_ in words_of(base.vocabulary, ids))
+                    words = tuple(TimedWord(text, 0, 0) for text, *_ in word_spans(base.vocabulary, ids))
                     hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=search.given)
         return hypotheses
 
@@ -151,7 +151,7 @@ class Generation:
         )
 
 
-def words_of(vocabulary: Vocabulary, ids: Sequence[int]) -> list[tuple[str, int, int]]:
+def word_spans(vocabulary: Vocabulary, ids: Sequence[int]) -> list[tuple[str, int, int]]:
     """The words of a text, each with the numbers of its first and its last token."""
     groups: list[list[int]] = []
     for number, token in enumerate(vocabulary.tokenizer.convert_ids_to_tokens(list(ids))):
