@@ -1,5 +1,5 @@
 """Counts and times for Prometheus at /metrics, and the log: a line for each request, with its id. Neither
-contains audio, text or the name of an adapter, which may be a speaker's."""
+contains audio or text, nor the name of an adapter, which may be a speaker's, unless a voice is deleted."""
 
 import logging
 from contextvars import ContextVar
