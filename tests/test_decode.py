@@ -119,8 +119,8 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
     assert run(*flags, out) == (1, again) and run("--part", "1/2", *flags, out)[0] == 0
     for name in ("text", "hyp.trn", "bad_audio"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
-    words, found = (confidences_of(place) for place in (whole, out))
-    assert found == {
+    words, resumed = (confidences_of(place) for place in (whole, out))
+    assert resumed == {
         id: [(word, pytest.approx(sure, abs=1e-5)) for word, sure in said] for id, said in words.items()
     }
     changing = dict.fromkeys(("seconds", "real_time_factor", "command"))

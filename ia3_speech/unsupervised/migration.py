@@ -105,10 +105,9 @@ class Migration:
         if self.labelling.options.data != replay_folder(
             "shipped"
         ):  # else `auto` would choose it for any speech
-            learnt = read_data_directory(options.train, spk_sort=False, allow_pipes=options.allow_pipes)
-            add_gate_of_training(
-                options.out, options.base, learnt.utterances, allow_pipes=options.allow_pipes
-            )
+            pipes = options.allow_pipes
+            learnt = read_data_directory(options.train, spk_sort=False, allow_pipes=pipes)
+            add_gate_of_training(options.out, options.base, learnt.utterances, allow_pipes=pipes)
 
     def report(self, old: str) -> tuple[str | None, list[str]]:
         """Why the new adapter is no better than the new base, if so; and the result in sentences, which call
