@@ -214,7 +214,8 @@ def observe(
     log_odds = gate.log_odds(points_of(base, waves))
     inputs = [inputs_of(*row) for row in zip(log_odds, *zip(*confidences, strict=True), strict=True)]
     rows = zip(chosen, pairs, strict=True)
-    errors = [[text_errors(utterance.text, each.text).total for each in pair] for utterance, pair in rows]
+    mode = base.scoring_mode("ctc")
+    errors = [[text_errors(chosen.text, each.text, mode).total for each in pair] for chosen, pair in rows]
     return Observations(np.array(inputs), np.array(errors))
 
 

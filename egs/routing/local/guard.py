@@ -20,6 +20,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,12 @@ from ia3_speech.confidence.reliability import fit_scaling
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.corpora.preparation import evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.text import normalize
+from ia3_speech.data.text import Mode, normalize
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Candidates
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.inputs import provenance
+from ia3_speech.model.base import load_base
 from ia3_speech.routing.gate import utterance_point
 from ia3_speech.routing.guard import (
     INPUTS,
@@ -71,6 +73,8 @@ class Options:
     """IA3_SPEECH_HOME with the adapters accent, orders, telephone and notes, each with its gate"""
     out: Path
     """folder to write"""
+    base: str = "mini"
+    """base of the adapters, with a gate in its folder"""
     per_corpus: int = 0
     """utterances of each corpus of a set, evenly spaced (0: all)"""
 
@@ -83,8 +87,10 @@ def main(options: Options) -> None:
     for name in SETS:
         if (options.data / name).is_dir():
             session = recognize(session, options, name)
-    sets = {name: chosen_lines(options, name) for name in SETS if (options.data / name).is_dir()}
-    write_results(options.out, sets)
+    base = session.base if session else load_base(options.base)
+    mode = base.scoring_mode("ctc")
+    sets = {name: chosen_lines(options, name, mode) for name in SETS if (options.data / name).is_dir()}
+    write_results(options.out, sets, base.fingerprint)
 
 
 # ---- what base and adapters recognise
@@ -98,7 +104,7 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
     missing = [each for each in chosen_utterances(options, name) if each.id not in known]
     if not missing:
         return session
-    session = session or load("mini", search="greedy", precision="auto").session
+    session = session or load(options.base, search="greedy", precision="auto").session
     specs = {"base": BASE_ALONE} | {kind: parse_adapter(kind) for kind in KINDS}
     gates = {kind: make_gates(specs[kind], session.base).gate for kind in KINDS}
     systems = {name: replace(session.recognizer(spec), scaling=None) for name, spec in specs.items()}
@@ -146,10 +152,15 @@ def chosen_utterances(options: Options, name: str) -> list[Utterance]:
     return [each for part in corpora.values() for each in evenly_spaced(part, count)]
 
 
-def chosen_lines(options: Options, name: str) -> list[dict]:
-    """The lines of the utterances of a set; an earlier run may have recognised others."""
+def chosen_lines(options: Options, name: str, mode: Mode) -> list[dict]:
+    """The lines of the utterances of a set, with normalised texts; an earlier run may have recognised
+    others."""
     ids = {utterance.id for utterance in chosen_utterances(options, name)}
-    return [line for line in read_lines(options.out / f"{name}.jsonl") if line["id"] in ids]
+    lines = [line for line in read_lines(options.out / f"{name}.jsonl") if line["id"] in ids]
+    for line in lines:
+        for record in (line, *(line[system] for system in ("base", *KINDS))):
+            record["text"] = normalize(record["text"], mode)
+    return lines
 
 
 def read_lines(file: Path) -> list[dict]:
@@ -259,9 +270,9 @@ def chosen_among_all(
     return chosen, np.where(sure, 1, 1 + likeliest.sum(1))
 
 
-def write_results(out: Path, sets: dict[str, list[dict]]) -> None:
+def write_results(out: Path, sets: dict[str, list[dict]], fingerprint: dict[str, Any]) -> None:
     """Write OUT/guard.json, OUT/results.json and OUT/RESULTS.md."""
-    write_rule(out, base_rule(sets["dev"], KINDS), load("mini").recognizer.base.fingerprint)
+    write_rule(out, base_rule(sets["dev"], KINDS), fingerprint)
     of_kinds, lines = rules(sets), sets["test"] + sets["unseen"]
     of_train = {kind: of_kind["guard"][0] for kind, of_kind in of_kinds.items()}
     trained = {line["speaker"] for line in sets["dev"] if line["corpus"] == "notes"}
