@@ -174,14 +174,11 @@ class Session:
         if spec.guard is False or not spec.folders:
             return False
         folders = () if spec.choice else [term.folder for term in spec.terms]
-        base_folder = Path(self.base.model.config.name_or_path)
-        files = [*(folder / GATE for folder in folders), base_folder / GATE, base_folder / GUARD]
-        files += [folder / GUARD for folder in folders if spec.guard is None]
-        missing = next((file for file in files if not file.is_file()), None)
-        hint = (
-            "ia3-speech adapters gate writes it" if missing and missing.name == GATE else "no rule was fitted"
+        names = (GATE,) if spec.guard else (GATE, GUARD)
+        missing = next(
+            (f for folder in folders for name in names if not (f := folder / name).is_file()), None
         )
-        reason = missing and f"{missing} is missing ({hint})"
+        reason = missing and f"{missing} is missing (ia3-speech adapters gate writes it)"
         if not (spec.is_single or spec.choice == AUTO):
             reason = (
                 "a guard chooses between the base and one adapter, or by auto, not among sums or channels"

@@ -15,13 +15,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.adapters.record import GATE, GUARD
+from ia3_speech.adapters.record import GATE
 from ia3_speech.adapters.spec import AdapterSpec, term_at
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.errors import TrainingError
 from ia3_speech.formatting import plural
-from ia3_speech.model.location import base_folder
 from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
 
@@ -100,9 +99,9 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
 
 def add_guard_of_training(options: TrainingOptions, dev: DataDirectory) -> str | None:
     """Fit the guard of OUT/adapter to dev and the package's general speech; returns what it keeps and costs.
-    None if the base or the adapter has no gate, or the base no rule."""
-    adapter, base = options.out / "adapter", base_folder(options.base)
-    if not base or not all(file.is_file() for file in (adapter / GATE, base / GATE, base / GUARD)):
+    None if the adapter has no gate."""
+    adapter = options.out / "adapter"
+    if not (adapter / GATE).is_file():
         return None
     from ia3_speech.model.base import load_base
     from ia3_speech.routing.guard import add_guard

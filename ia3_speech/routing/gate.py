@@ -1,7 +1,7 @@
 """A gate recognises for which adapter a recording is, or that no adapter fits.
 
     write_gate(folder, measure_speech(base, waves))     gate.safetensors, beside the adapter's tensors
-    read_gate(folder, fingerprint, missing)             or in a base's folder: out-of-domain speech
+    general_gate(base)                                  of general speech, for which no adapter is
     GaussianGate(general, adapters).probabilities(points)
 
 In: utterances, and a base without vectors. An utterance becomes a point: the deviation over time of each
@@ -29,9 +29,10 @@ import numpy as np
 
 from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import GATE, METADATA, describe_base, read_record, same_base, write_record
-from ia3_speech.adapters.registry import without_writers
+from ia3_speech.adapters.registry import home, without_writers
 from ia3_speech.atomic import replacing
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.errors import UserError
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 SCHEMA = 1
+GENERAL = Path(__file__).parents[1] / "out_of_domain/librispeech_train"  # 84 utterances of 28 readers
 MAX_UTTERANCES = 500  # that are read of a data directory, evenly spaced
 MAX_SECONDS = 12  # that are read of an utterance
 SHRINKAGE = 0.1  # share of the diagonal in the covariance
@@ -194,6 +196,19 @@ def merge_gates(folder: Path, adapters: Sequence[Path], name: str | None = None)
     update_card(folder, name)
 
 
+def general_gate(base: "Base", channels: int | None = None) -> SpeechStatistics:
+    """The statistics of general speech: the gate in the base's folder; for a base without one, of the
+    package's clips, which are measured once and stored in the user's folder. Raises UserError as
+    `read_gate`."""
+    folder = Path(base.model.config.name_or_path)
+    if not (folder / GATE).is_file():
+        folder = home() / "bases" / base.fingerprint["sha256"]
+        if not (folder / GATE).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            add_gate(folder, base, read_data_directory(GENERAL, spk_sort=False).utterances)
+    return read_gate(folder, base.fingerprint, "", channels)
+
+
 def channels_of(base: "Base") -> int:
     """The number of channels of a base's front end."""
     return base.features(np.zeros(base.minimum_samples, np.float32)).shape[1]
@@ -251,7 +266,9 @@ def read_gate(
             raise ValueError("holds no deviations and correlations")
         np.linalg.cholesky(matrix + ROUNDING * np.eye(size))  # raises if it is no correlation matrix
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: {error} (damaged: ia3-speech adapters gate writes it again)") from error
+        raise UserError(
+            f"{file}: {error} (damaged: delete it; ia3-speech adapters gate writes it again)"
+        ) from error
     return SpeechStatistics(fingerprint, count, mean, (count - 1) * np.outer(deviation, deviation) * matrix)
 
 

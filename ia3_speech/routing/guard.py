@@ -7,8 +7,8 @@ that the adapter's text has fewer errors, a logistic rule of a few numbers (`INP
 and microphones, and confidences know subjects; neither is enough alone (egs/routing/RESULTS.md). Two whole
 models were chosen from by confidence in arXiv 2306.15824.
 
-The base's folder has a rule, fitted over the adapters of the recipes by egs/routing. `train` fits an
-adapter's rule to its dev set and to the general speech of the package, with the base's rule as prior, so that
+`mini` has a rule, fitted over the adapters of the recipes by egs/routing. `train` fits an adapter's rule to
+its dev set and to the general speech of the package; the prior, the rule of the base or else of `mini`, lets
 few utterances change little. Where the gate is sure, no rule is asked, and one recognition is enough; the
 limits are so wide that on dev the gate is never sure and wrong. guard.json holds numbers alone.
 """
@@ -26,7 +26,8 @@ from ia3_speech.atomic import write_json
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import GaussianGate, points_of, read_gate
+from ia3_speech.model.location import MINI
+from ia3_speech.routing.gate import GaussianGate, general_gate, points_of, read_gate
 from ia3_speech.scoring.error_rates import text_errors
 
 if TYPE_CHECKING:
@@ -103,15 +104,15 @@ def write_rule(folder: Path, rule: Rule, fingerprint: dict[str, Any]) -> None:
     write_json(folder / GUARD, record)
 
 
-def read_rule(folder: Path, fingerprint: dict[str, Any]) -> Rule:
-    """The rule in the folder of an adapter or a base. Raises UserError if it is damaged, or of another
-    base."""
+def read_rule(folder: Path, fingerprint: dict[str, Any] | None = None) -> Rule:
+    """The rule in the folder of an adapter or a base. Raises UserError if it is damaged, or of another base
+    than `fingerprint` describes (None: any)."""
     file = folder / GUARD
     try:
         record = json.loads(file.read_text("utf-8"))
         if record["schema"] != SCHEMA or record["inputs"] != [*INPUTS]:
             raise ValueError("written by another version of ia3-speech")
-        if not same_base(dict(record["fingerprint"]), fingerprint):
+        if fingerprint and not same_base(dict(record["fingerprint"]), fingerprint):
             raise ValueError("of another base")
         rows = [record["weights"], record.get("deviations", [1.0] * (1 + len(INPUTS)))]
         for row, least in zip(rows, (-MAX_WEIGHT, 0), strict=True):
@@ -128,9 +129,14 @@ def read_rule(folder: Path, fingerprint: dict[str, Any]) -> Rule:
 
 
 def rule_of(folder: Path, base: "Base") -> Rule:
-    """The rule of an adapter, or the base's. Raises UserError as `read_rule`."""
-    has_rule = (folder / GUARD).is_file()
-    return read_rule(folder if has_rule else Path(base.model.config.name_or_path), base.fingerprint)
+    """The rule of an adapter, or `base_rule`. Raises UserError as `read_rule`."""
+    return read_rule(folder, base.fingerprint) if (folder / GUARD).is_file() else base_rule(base)
+
+
+def base_rule(base: "Base") -> Rule:
+    """The rule in the base's folder; for a base without one, mini's. Raises UserError as `read_rule`."""
+    folder = Path(base.model.config.name_or_path)
+    return read_rule(folder, base.fingerprint) if (folder / GUARD).is_file() else read_rule(MINI)
 
 
 # --- the fit ------------------------------------------------------------------------------------------------
@@ -213,9 +219,8 @@ def observe(
     confidences = [[[word.confidence for word in each.words] for each in pair] for pair in pairs]
     log_odds = gate.log_odds(points_of(base, waves))
     inputs = [inputs_of(*row) for row in zip(log_odds, *zip(*confidences, strict=True), strict=True)]
-    rows = zip(chosen, pairs, strict=True)
-    mode = base.scoring_mode("ctc")
-    errors = [[text_errors(chosen.text, each.text, mode).total for each in pair] for chosen, pair in rows]
+    mode, rows = base.scoring_mode("ctc"), zip((u.text for u in chosen), pairs, strict=True)
+    errors = [[text_errors(text, each.text, mode).total for each in pair] for text, pair in rows]
     return Observations(np.array(inputs), np.array(errors))
 
 
@@ -234,13 +239,12 @@ def add_guard(
         sets: a dev set of the adapter's speech, and general speech, with their texts.
 
     Raises:
-        UserError: the adapter or the base has no gate, or the base no rule.
+        UserError: the adapter has no gate.
     """
     base = recognizers[0].base
-    places = Path(base.model.config.name_or_path), folder
-    prior = read_rule(places[0], base.fingerprint)
-    general, speech = (read_gate(place, base.fingerprint, f"{place}: has no gate") for place in places)
-    gate = GaussianGate(general, [speech])
+    prior = base_rule(base)
+    speech = read_gate(folder, base.fingerprint, f"{folder}: has no gate")
+    gate = GaussianGate(general_gate(base), [speech])
     observed = [observe(recognizers, gate, each, allow_pipes=allow_pipes) for each in sets]
     write_rule(folder, fit_adapter_rule(observed, prior), base.fingerprint)
     (base_errors, adapter_errors), (before, after) = (each.errors.sum(0) for each in observed)

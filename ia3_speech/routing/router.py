@@ -27,7 +27,7 @@ from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec
 from ia3_speech.decoding.recognizer import Candidates, Memory, Recognition, Recognizer
 from ia3_speech.decoding.transcript import Choice
 from ia3_speech.errors import UserError
-from ia3_speech.routing.gate import GaussianGate, channels_of, read_gate, utterance_point
+from ia3_speech.routing.gate import GaussianGate, channels_of, general_gate, read_gate, utterance_point
 from ia3_speech.routing.guard import Guard, inputs_of, rule_of
 from ia3_speech.routing.people import People, read_background
 
@@ -191,8 +191,8 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
     adapters of this base with a gate.
 
     Raises:
-        UserError: there is no adapter to choose from; a named adapter, or the base, has no gate (or, with
-            guards, no rule), or a damaged one, or one of another base.
+        UserError: there is no adapter to choose from; a named adapter has no gate; its gate or rule, or the
+            base's, is damaged or of another base.
     """
     channels, kinds, people = channels_of(base), [], []
     background = None
@@ -221,11 +221,7 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
             logger.warning("%s", error)
     if not (usable := [*kinds, *people]):
         raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered")
-    missing = (
-        f"{base.name}: has no gate of out-of-domain speech, which auto needs to recognise that no adapter "
-        f"fits (ia3-speech adapters gate FOLDER_OF_THE_BASE --data DIR adds it, from speech of many people)"
-    )
-    general = read_gate(Path(base.model.config.name_or_path), base.fingerprint, missing, channels)
+    general = general_gate(base, channels)
     gate = GaussianGate(general, [speech for _, speech, _ in kinds])
     guards = [rule and Guard(rule, GaussianGate(general, [speech])) for _, speech, rule in usable]
     spec = replace(spec, terms=tuple(term for term, _, _ in usable))

@@ -9,11 +9,12 @@ import soundfile
 
 from ia3_speech import load
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import GUARD
+from ia3_speech.adapters.record import GATE, GUARD
 from ia3_speech.adapters.spec import parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
+from ia3_speech.model.location import MINI
 from ia3_speech.routing.guard import (
     INPUTS,
     LIMITS,
@@ -154,10 +155,21 @@ def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded):
     (folder / GUARD).unlink()
     assert load(guarded, adapter="low").recognizer.router is None
     assert load(guarded, adapter="low", guard=True).recognizer.router.guards  # by the base's rule
+
+
+def test_a_base_without_gate_and_rule_has_those_of_the_package(guarded):
     (guarded / GUARD).unlink()
+    (guarded / GATE).unlink()
+    router = load(guarded, adapter="low", guard=True).recognizer.router
+    stored = [*registry.home().glob(f"bases/*/{GATE}")]
+    assert len(stored) == 1 and router.guards
+    (registry.adapters_dir() / "low" / GUARD).unlink()
     assert load(guarded, adapter="low").recognizer.router is None
-    with pytest.raises(UserError, match=r"guard\.json is missing"):
-        load(guarded, adapter="low", guard=True)
+    [guard] = load(guarded, adapter="low", guard=True).recognizer.router.guards
+    assert guard.rule.weights.tolist() == read_rule(MINI).weights.tolist()
+    stored[0].write_bytes(b"")
+    with pytest.raises(UserError, match="damaged: delete it;"):
+        load(guarded, adapter="auto")
 
 
 FAULTS = [
