@@ -36,7 +36,7 @@ FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD, GATE, GUARD)  #
 STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"
 SEARCH_FILES = (STORED_LM, STORED_LM_WEIGHTS, STORED_HOTWORDS)  # of its search, registered beside it
 PLACED = ("lora", "dora", "vera", "peft")  # methods beside IA³ that stand on the modules of placements
-DAMAGED = "(damaged: copy the adapter again)"
+DAMAGED = "(damaged: restore a copy, or write it again)"
 
 
 # --- the types of the entries of ia3_speech.json that are read; further entries may be anything -------------

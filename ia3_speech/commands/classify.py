@@ -64,8 +64,8 @@ def main(
             print(f"{path}: {problem.reason}", file=sys.stderr)
         try:
             confidences = classifier.logits([wave])[0].softmax(0)
-        except UserError:
-            bad.append(f"{path}: longer than {classifier.maximum_seconds:g} s, the base's limit (cut it)")
+        except UserError as error:
+            bad.append(f"{path}: {error}")
             continue
         label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
         result = {"path": path, "label": label, "confidence": confidence}

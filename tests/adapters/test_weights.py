@@ -59,6 +59,6 @@ def test_the_record(tmp_path):
     assert read_record(tmp_path) == read_summary(tmp_path) == record
     for text in ("[1]", "{", "[" * 100_000, '{"labels": ["speaker", "42"]}'):
         (tmp_path / "ia3_speech.json").write_text(text)
-        with pytest.raises(UserError, match=r"ia3_speech\.json: .*damaged: copy the adapter again"):
+        with pytest.raises(UserError, match=r"ia3_speech\.json: .*damaged: restore a copy"):
             read_record(tmp_path)
         assert read_summary(tmp_path) == {"base": "facebook/x"}
