@@ -27,7 +27,7 @@ from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.data.utterance import is_silent
 from ia3_speech.decoding.transcription import read_audio
-from ia3_speech.errors import AdapterError, UserError
+from ia3_speech.errors import AdapterError, BaseError, UserError
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -64,8 +64,8 @@ def main(
             print(f"{path}: {problem.reason}", file=sys.stderr)
         try:
             confidences = classifier.logits([wave])[0].softmax(0)
-        except UserError as error:
-            bad.append(f"{path}: {error}")
+        except BaseError:
+            bad.append(f"{path}: longer than {classifier.maximum_seconds:g} s, the base's limit (cut it)")
             continue
         label, confidence = classes[int(confidences.argmax())], round(float(confidences.max()), 4)
         result = {"path": path, "label": label, "confidence": confidence}
