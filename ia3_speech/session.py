@@ -165,7 +165,7 @@ class Session:
                     logger.warning("%s: is not chosen: %s", term.name, error)
             if len(usable) < len(gates.spec.terms):
                 gates = self.gates(replace(spec, terms=tuple(usable)))
-        router, base = Router(gates, recognizer_of), recognizer_of(BASE_ALONE)
+        router, base = Router(self.base, gates, recognizer_of), recognizer_of(BASE_ALONE)
         seconds = base.batch_seconds / router.rows
         return replace(base, spec=gates.spec, router=router, batch_seconds=seconds)
 

@@ -17,12 +17,11 @@ import numpy as np
 from ia3_speech import load_base
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.model.base import Base
 from ia3_speech.model.location import MINI
-from ia3_speech.routing.gate import MAX_SECONDS, GaussianGate, speech_statistics, utterance_point, write_gate
+from ia3_speech.routing.gate import GaussianGate, points_of, speech_statistics, write_gate
 from ia3_speech.scoring.table import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,10 +53,10 @@ def main(general: str, general_dev: Path, kinds: str) -> None:
     """
     base = load_base("mini")
     folders = dict(kind.split("=", 1) for kind in kinds.split())
-    train = [np.concatenate([points_of(base, Path(folder), "general") for folder in general.split()])]
-    train += [points_of(base, Path(folder) / "train", "train") for folder in folders.values()]
-    dev = [points_of(base, general_dev, "dev")]
-    dev += [points_of(base, Path(folder) / "dev", "dev") for folder in folders.values()]
+    train = [np.concatenate([dev_points(base, Path(folder), "general") for folder in general.split()])]
+    train += [dev_points(base, Path(folder) / "train", "train") for folder in folders.values()]
+    dev = [dev_points(base, general_dev, "dev")]
+    dev += [dev_points(base, Path(folder) / "dev", "dev") for folder in folders.values()]
     statistics = [speech_statistics(base.fingerprint, points) for points in train]
     write_gate(MINI, statistics[0])
     rows = []
@@ -89,13 +88,13 @@ def main(general: str, general_dev: Path, kinds: str) -> None:
     print(text)
 
 
-def points_of(base: Base, data: Path, use: str) -> np.ndarray:
+def dev_points(base: Base, data: Path, use: str) -> np.ndarray:
     """(utterances, d) of a data directory."""
     shipped = {utterance.id for utterance in read_data_directory(SHIPPED)}
     every = [each for each in read_data_directory(data, text=False) if each.id not in shipped]
     chosen = every[:: -(-len(every) // MAX_UTTERANCES[use])]
     waves = load_utterances(chosen, minimum_samples=base.minimum_samples, on_error="skip")
-    return np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for _, wave in waves])
+    return points_of(base, (wave for _, wave in waves))
 
 
 def loss(scores: list[np.ndarray], temperature: float) -> float:

@@ -79,9 +79,10 @@ class SpeechStatistics:
     points: np.ndarray | None = None
 
 
-def utterance_point(features: "Tensor") -> np.ndarray:
-    """(frames, channels) → (channels,), float64: the deviation over time of each channel."""
-    return features.detach().float().std(0, unbiased=False).double().cpu().numpy()
+def utterance_point(base: "Base", features: "Tensor") -> np.ndarray:
+    """(channels,), float64: the deviation over time of each channel of the front end."""
+    frames = base.front_end(features).detach()
+    return frames.float().std(0, unbiased=False).double().cpu().numpy()
 
 
 def measure_speech(base: "Base", waves: Iterable[np.ndarray], *, identify: bool = False) -> SpeechStatistics:
@@ -96,7 +97,8 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray], *, identify: bool 
 
 def points_of(base: "Base", waves: Iterable[np.ndarray]) -> np.ndarray:
     """(utterances, d): the point of each waveform."""
-    return np.array([utterance_point(base.features(wave[: MAX_SECONDS * SAMPLE_RATE])) for wave in waves])
+    cut = (wave[: MAX_SECONDS * SAMPLE_RATE] for wave in waves)
+    return np.array([utterance_point(base, base.features(wave)) for wave in cut])
 
 
 def speech_statistics(fingerprint: dict[str, Any], points: np.ndarray) -> SpeechStatistics:
@@ -211,7 +213,7 @@ def general_gate(base: "Base", channels: int | None = None) -> SpeechStatistics:
 
 def channels_of(base: "Base") -> int:
     """The number of channels of a base's front end."""
-    return base.features(np.zeros(base.minimum_samples, np.float32)).shape[1]
+    return len(points_of(base, [np.zeros(base.minimum_samples, np.float32)])[0])
 
 
 def read_gate(

@@ -1,7 +1,7 @@
 """From a spec to the recogniser of each piece of audio: `--adapter auto`, and adapters with a guard.
 
     gates = make_gates(parse_adapter("auto"), base)
-    router = Router(gates, recognizer_of)                           # see `session.Session`
+    router = Router(base, gates, recognizer_of)                           # see `session.Session`
     router(features)           candidates of each piece: a recogniser with medical, Choice("medical", 0.98)
 
 In: adapters with their gates, and a base with a gate of out-of-domain speech. Out: for each piece its
@@ -66,19 +66,20 @@ class Router:
     weights are the gate's probabilities.
 
     Args:
+        base: whose front end the gates measure.
         gates: of `make_gates`.
         recognizer_of: makes the recogniser of a spec when it is first a candidate.
     """
 
-    def __init__(self, gates: Gates, recognizer_of: Callable[[AdapterSpec], Recognizer]):
-        self.gates, self.spec, self.guards = gates, gates.spec, gates.guards
+    def __init__(self, base: "Base", gates: Gates, recognizer_of: Callable[[AdapterSpec], Recognizer]):
+        self.base, self.gates, self.spec, self.guards = base, gates, gates.spec, gates.guards
         self.recognizer_of = recognizer_of
         self.kinds = len(self.spec.terms) - len(gates.people)  # adapters of a kind of speech
         self.recognizers: dict[int, Recognizer] = {}
 
     def __call__(self, features: "Sequence[Tensor]") -> list[Candidates]:
-        """The candidates of each piece, from the front end's outputs, (frames, channels) each."""
-        points = np.stack([utterance_point(frames) for frames in features])
+        """The candidates of each piece, from its features, (frames, channels)."""
+        points = np.stack([utterance_point(self.base, each) for each in features])
         people = self.gates.people.probabilities(points)
         log_odds = np.full((len(points), len(self.guards)), -np.inf)
         for number, guard in enumerate(self.guards[: self.kinds]):

@@ -21,6 +21,7 @@ from ia3_speech.model.ia3 import vectors
 from ia3_speech.model.kinds import whisper
 from ia3_speech.model.kinds.whisper import written
 from ia3_speech.model.kinds.whisper_search import MIN_SILENCE, repetition
+from ia3_speech.routing.gate import general_gate
 from ia3_speech.session import Session
 from ia3_speech.training.segmentation import segment_data_directory
 
@@ -309,6 +310,7 @@ def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data
     assert run_command("adapters", "gate", "ward", "--data", data / "train").code == 0
     chosen = run_command("transcribe", "--base", folder, "--adapter", "auto", "--format", "json", *audio)
     assert json.loads(chosen.out)["gate"][0]["adapter"] in (None, "ward")
+    assert general_gate(base).mean.shape == (base.model.config.d_model,)  # of the convolutions
     refused = run_command("transcribe", "--adapter", "ward", "--test-time", "suta", *audio)
     assert refused.code and "has no test-time adaptation" in refused.err
     assert segment_data_directory(data / "dev", data / "cut", base)[0] == 0

@@ -111,7 +111,7 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
     points: list[np.ndarray] = []
 
     def every_system(features: Sequence) -> list[Candidates]:
-        points[:] = [utterance_point(frames) for frames in features]
+        points[:] = [utterance_point(session.base, each) for each in features]
         return [Candidates([*systems.values()], None) for _ in features]
 
     recognizer = replace(systems["base"], router=every_system)

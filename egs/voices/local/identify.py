@@ -115,7 +115,7 @@ def measure(file: Path, utterances: list[Utterance], base: Base, change: Change)
         wave = change(wave[: MAX_SECONDS * SAMPLE_RATE], utterance.id)
         if len(wave) >= base.minimum_samples:
             features = base.features(wave)
-            points[n] = [utterance_point(features[:frames]) for frames in limits]
+            points[n] = [utterance_point(base, features[:frames]) for frames in limits]
     speakers = np.array([utterance.speaker for utterance in utterances])
     with replacing(file) as new, new.open("wb") as target:
         np.savez(target, points=points, speakers=speakers)

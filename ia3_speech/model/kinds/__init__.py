@@ -134,6 +134,11 @@ class Base(ABC):
         style."""
         return target_text(text, mode, self.vocabulary)
 
+    def front_end(self, features: torch.Tensor) -> torch.Tensor:
+        """(frames, channels): what a gate measures of an utterance's `features` at depth None, computed by
+        frozen modules."""
+        return features
+
     def scoring_mode(self, mode: Mode) -> Mode:
         """`mode`; instead of the default, which is CTC's, the normalisation of this kind."""
         return self.scoring if mode == "ctc" else mode

@@ -121,11 +121,14 @@ class Whisper(Base):
         mask = padding_mask(frames, self.device, self.model.dtype)
         encoder.forward = partial(run_layers, encoder, mask=mask)
         compute_fast(model, self.precision)
-        x = pad_sequence(rows, batch_first=True).transpose(1, 2)
-        x = nn.functional.gelu(encoder.conv1(x))
-        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = convolve(encoder, pad_sequence(rows, batch_first=True))
         encoded = encoder(x + encoder.embed_positions.weight[: x.shape[1]])
         return encoded, torch.tensor(frames, device=self.device)
+
+    @torch.no_grad()
+    def front_end(self, features: torch.Tensor) -> torch.Tensor:
+        """The convolutions' output: their channels separate kinds of speech better than the mel bands."""
+        return convolve(self.model.get_encoder(), features[None])[0]
 
     # --- the encoder's output → losses ----------------------------------------------------------------------
 
@@ -318,6 +321,12 @@ class Whisper(Base):
             queries, keys = attention.q_proj(inputs[number])[0, :, part], attention.k_proj(row)[:, part]
             scores.append(attention.scaling * queries @ keys.T)
         return torch.stack(scores).float()
+
+
+def convolve(encoder: nn.Module, mel: torch.Tensor) -> torch.Tensor:
+    """(batch, frames, mels) → (batch, ⌈frames / 2⌉, channels)."""
+    x = nn.functional.gelu(encoder.conv1(mel.transpose(1, 2)))
+    return nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
 
 
 def in_window(mel: torch.Tensor, window: str) -> torch.Tensor:
