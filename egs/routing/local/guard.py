@@ -10,9 +10,10 @@ results.json and RESULTS.md. Nothing is recognised twice, so that another fit ta
 
 The rule of an adapter ("guard") is fitted as `train` does it, to its dev set and the shipped general speech,
 with a prior of the other three adapters; "left out" is that prior alone, which has seen nothing of the
-adapter's corpus. "Calibrated" is the rule of `train` with confidences scaled as `calibrate` would scale them:
-the base's on all dev sets, an adapter's on its dev set. The oracle decodes an adapter's own kind with the
-adapter, and other speech with the base.
+adapter's corpus. With another base than `mini` the prior is `mini`'s rule, as in `train`. "Calibrated" is the
+rule of `train` with confidences scaled as `calibrate` would scale them: the base's on all dev sets, an
+adapter's on its dev set. The oracle decodes an adapter's own kind with the adapter, and other speech with the
+base.
 """
 
 import json
@@ -20,7 +21,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from ia3_speech.routing.guard import (
     MAX_UTTERANCES,
     Observations,
     Rule,
+    base_rule,
     fit_adapter_rule,
     fit_rule,
     inputs_of,
@@ -90,7 +91,8 @@ def main(options: Options) -> None:
     base = session.base if session else load_base(options.base)
     mode = base.scoring_mode("ctc")
     sets = {name: chosen_lines(options, name, mode) for name in SETS if (options.data / name).is_dir()}
-    write_results(options.out, sets, base.fingerprint)
+    write_rule(options.out, fit_base_rule(sets["dev"], KINDS), base.fingerprint)
+    write_results(options.out, sets, None if options.base == "mini" else base_rule(base))
 
 
 # ---- what base and adapters recognise
@@ -199,7 +201,7 @@ def right_words(text: str, hypothesis: str) -> list[bool]:
     return [reference == word for reference, word in pairs if word]
 
 
-def base_rule(dev: Sequence[dict], kinds: Sequence[str], scalings: Scalings = {}) -> Rule:  # noqa: B006
+def fit_base_rule(dev: Sequence[dict], kinds: Sequence[str], scalings: Scalings = {}) -> Rule:  # noqa: B006
     """The rule of the base, for any adapter: fitted to the dev sets of these adapters' kinds, and for each
     adapter to general speech and to the others' kinds."""
     sets = []
@@ -214,15 +216,16 @@ def base_rule(dev: Sequence[dict], kinds: Sequence[str], scalings: Scalings = {}
     return Rule(fitted.weights, SPREAD / scale)
 
 
-def rules(sets: dict[str, list[dict]]) -> dict[str, dict[str, tuple[Rule, Scalings]]]:
+def rules(sets: dict[str, list[dict]], given: Rule | None) -> dict[str, dict[str, tuple[Rule, Scalings]]]:
     """For each kind the rule "left out", which has seen nothing of it, and the rule of `train`, also with
-    calibrated confidences."""
+    calibrated confidences. The prior is `given`, or fitted to the other kinds."""
     by_adapter, calibrated = {}, fit_scalings(sets["dev"])
     for kind in KINDS:
         by_adapter[kind] = {}
         speech = [line for line in sets["dev"] if line["corpus"] == kind]
         for name, scalings in (("guard", {}), ("guard, calibrated", calibrated)):
-            prior = base_rule(sets["dev"], [other for other in KINDS if other != kind], scalings)
+            others = [other for other in KINDS if other != kind]
+            prior = given or fit_base_rule(sets["dev"], others, scalings)
             fitted = (lines[:: -(-len(lines) // MAX_UTTERANCES)] for lines in (speech, sets["replay"]))
             observed = [observations(lines, kind, scalings) for lines in fitted]
             by_adapter[kind][name] = fit_adapter_rule(observed, prior), scalings
@@ -270,10 +273,9 @@ def chosen_among_all(
     return chosen, np.where(sure, 1, 1 + likeliest.sum(1))
 
 
-def write_results(out: Path, sets: dict[str, list[dict]], fingerprint: dict[str, Any]) -> None:
-    """Write OUT/guard.json, OUT/results.json and OUT/RESULTS.md."""
-    write_rule(out, base_rule(sets["dev"], KINDS), fingerprint)
-    of_kinds, lines = rules(sets), sets["test"] + sets["unseen"]
+def write_results(out: Path, sets: dict[str, list[dict]], prior: Rule | None) -> None:
+    """Write OUT/results.json and OUT/RESULTS.md. `prior`: as for `rules`."""
+    of_kinds, lines = rules(sets, prior), sets["test"] + sets["unseen"]
     of_train = {kind: of_kind["guard"][0] for kind, of_kind in of_kinds.items()}
     trained = {line["speaker"] for line in sets["dev"] if line["corpus"] == "notes"}
     speakers = np.array([line["speaker"] for line in lines])
@@ -312,7 +314,7 @@ def write_results(out: Path, sets: dict[str, list[dict]], fingerprint: dict[str,
     heads = [head, ["adapter", "speech", "utterances", "base", "adapter", "oracle", *WAYS]]
     tables = [markdown_table(*pair) for pair in zip(heads, (shares, rates), strict=True)]
     weights = [[kind, *(f"{w:+.2f}" for w in rule.weights)] for kind, rule in of_train.items()]
-    weights.append(["base", *(f"{w:+.2f}" for w in base_rule(sets["dev"], KINDS).weights)])
+    weights.append(["base", *(f"{w:+.2f}" for w in fit_base_rule(sets["dev"], KINDS).weights)])
     tables.append(markdown_table(["rule", "constant", *INPUTS], weights))
     costs = {k: recognitions(lines, k, rule) for k, rule in of_train.items()} | {"auto": of_auto}
     parts = [{kind: corpora == kind for kind in KINDS} | {"auto": ~general}, dict.fromkeys(costs, general)]
