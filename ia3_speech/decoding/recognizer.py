@@ -20,7 +20,7 @@ from ia3_speech.decoding.transcript import Choice, Word
 from ia3_speech.decoding.vad import VadMethod, cut_speech, find_speech
 from ia3_speech.decoding.word_times import Scaling, words_of
 from ia3_speech.errors import UserError
-from ia3_speech.model.hypotheses import Hypothesis, Search, search_rows
+from ia3_speech.model.hypotheses import Hypothesis, Search, search_each, search_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,12 +171,14 @@ class Recognizer:
                     recognitions[index] = self.recognition(*pair, *pieces[index], with_words)
             else:
                 logits, candidates = self.candidates(waves)
+                searches = [recognizer.search for each in candidates for recognizer in each.recognizers]
+                hypotheses = search_each(searches, [np.asarray(row) for row in logits])
+                searched = zip(logits, hypotheses, strict=True)
                 for index, each in zip(batch, candidates, strict=True):
                     unchosen[index] = each, []
                     options = *pieces[index], with_words, len(each.recognizers) > 1
                     for recognizer in each.recognizers:
-                        hypothesis = recognizer.search(np.asarray(row := next(logits)))
-                        unchosen[index][1].append(recognizer.recognition(row, hypothesis, *options))
+                        unchosen[index][1].append(recognizer.recognition(*next(searched), *options))
             after(batch)
         memories = {} if memories is None else memories
         for index, (each, alternatives) in sorted(unchosen.items()):
@@ -213,15 +215,15 @@ class Recognizer:
             return []
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
-    def candidates(self, waves: Sequence[np.ndarray]) -> "tuple[Iterator[Tensor], list[Candidates]]":
-        """The router's candidates for each waveform, and the logits of all, one after another."""
+    def candidates(self, waves: Sequence[np.ndarray]) -> "tuple[list[Tensor], list[Candidates]]":
+        """The logits of all candidates, and the router's candidates for each waveform."""
         candidates: list[Candidates] = []
 
         def choose_rows(features: "Sequence[Tensor]") -> list[list[Row]]:
             candidates.extend(self.router(features))
             return [[recognizer.spec.terms for recognizer in each.recognizers] for each in candidates]
 
-        return iter(self.logits(waves, choose_rows)), candidates
+        return self.logits(waves, choose_rows), candidates
 
     def logits(self, waves: Sequence[np.ndarray], rows: Any = None) -> "list[Tensor]":
         """A (frames, vocabulary) tensor for each waveform, which is not cut. Raises UserError if memory runs

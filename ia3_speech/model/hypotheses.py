@@ -85,6 +85,15 @@ def search_rows(search: Search, rows: Sequence[Logits]) -> list[Hypothesis]:
     return many(rows) if many else [search(row) for row in rows]
 
 
+def search_each(searches: Sequence[Search], rows: Sequence[Logits]) -> list[Hypothesis]:
+    """The hypothesis of each row by its search; a search gets all its rows at once."""
+    hypotheses: dict[int, Hypothesis] = {}
+    for search in {id(each): each for each in searches}.values():
+        numbers = [number for number, each in enumerate(searches) if each is search]
+        hypotheses |= zip(numbers, search_rows(search, [rows[n] for n in numbers]), strict=True)
+    return [hypotheses[number] for number in range(len(rows))]
+
+
 def unused_hotwords(search: Search) -> str | None:
     """A note for the end of a run that recognised no hot word; else None."""
     unused = getattr(search, "unused", None)  # of lm/hotword_search.py

@@ -37,6 +37,7 @@ from ia3_speech.decoding.recognizer import Candidates
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.inputs import provenance
 from ia3_speech.model.base import load_base
+from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.routing.gate import utterance_point
 from ia3_speech.routing.guard import (
     INPUTS,
@@ -58,7 +59,7 @@ from ia3_speech.session import Session, load
 
 KINDS = ("accent", "orders", "telephone", "notes")
 SETS = ("dev", "replay", "test", "unseen")
-CHUNK, BATCH = 40, 4  # utterances that are read, and recognised, at a time
+CHUNK, BATCH = 40, 8  # utterances that are read, and recognised, at a time
 WAYS = ("gate", "confidence", "left out", "guard", "guard, calibrated", "guard, gate first")
 BROAD = 1.0  # deviations, in units of 1 / the input's deviation, of the prior of the base's rule
 SPREAD = 0.5  # the same for the prior of an adapter's rule
@@ -123,7 +124,9 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
         pairs.sort(key=lambda pair: len(pair[1]))
         for start in range(0, len(pairs), BATCH):
             batch = pairs[start : start + BATCH]
-            rows, _ = recognizer.candidates([wave for _, wave in batch])
+            logits, _ = recognizer.candidates([wave for _, wave in batch])
+            rows = {system: logits[n :: len(systems)] for n, system in enumerate(systems)}
+            hypotheses = {system: search_rows(systems[system].search, rows[system]) for system in systems}
             log_odds = {kind: gate.log_odds(np.stack(points)) for kind, gate in gates.items()}
             chosen = {kind: gate.probabilities(np.stack(points)).argmax(1) for kind, gate in gates.items()}
             records = []
@@ -133,8 +136,7 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
                 record["gate"] = {kind: round(float(log_odds[kind][n]), 4) for kind in KINDS}
                 record["auto"] = {kind: int(chosen[kind][n]) for kind in KINDS}
                 for system, each in systems.items():
-                    hypothesis = each.search(np.asarray(row := next(rows)))
-                    recognition = each.recognition(row, hypothesis, 0, wave, True)
+                    recognition = each.recognition(rows[system][n], hypotheses[system][n], 0, wave, True)
                     confidences = [round(word.confidence, 5) for word in recognition.words]
                     record[system] = {"text": recognition.text, "confidences": confidences}
                 records.append(json.dumps(record, ensure_ascii=False) + "\n")
