@@ -20,7 +20,8 @@ numbers, chosen on dev.
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,10 +155,7 @@ def add_gate(
         identify: the utterances are of one person, who agreed to be recognised by them.
         allow_pipes: run shell commands in wav.scp.
     """
-    chosen = utterances[:: max(1, -(-len(utterances) // MAX_UTTERANCES))]
-    options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
-    waves = load_utterances(chosen, on_error="skip", **options)
-    speech = measure_speech(base, (wave for _, wave in waves), identify=identify)
+    speech = measure_speech(base, chosen_waves(base, utterances, allow_pipes), identify=identify)
     with without_writers():  # a registered adapter may be replaced meanwhile
         write_gate(folder, speech)
         if (folder / METADATA).exists():
@@ -165,6 +163,15 @@ def add_gate(
             write_record(folder, read_record(folder) | {"gate": gate})
             update_card(folder, name)
     return speech.count
+
+
+def chosen_waves(
+    base: "Base", utterances: Sequence[Utterance], allow_pipes: bool = False
+) -> Iterator[np.ndarray]:
+    """The waveforms of at most MAX_UTTERANCES utterances, evenly spaced, without damaged audio."""
+    chosen = utterances[:: max(1, -(-len(utterances) // MAX_UTTERANCES))]
+    options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
+    return (wave for _, wave in load_utterances(chosen, on_error="skip", **options))
 
 
 def add_gate_of_training(out: Path, base: str, utterances: Sequence[Utterance], *, allow_pipes: bool) -> None:
@@ -202,13 +209,16 @@ def general_gate(base: "Base", channels: int | None = None) -> SpeechStatistics:
     """The statistics of general speech: the gate in the base's folder; for a base without one, of the
     package's clips, which are measured once and stored in the user's folder. Raises UserError as
     `read_gate`."""
-    folder = Path(base.model.config.name_or_path)
-    if not (folder / GATE).is_file():
-        folder = home() / "bases" / base.fingerprint["sha256"]
-        if not (folder / GATE).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            add_gate(folder, base, read_data_directory(GENERAL, spk_sort=False).utterances)
-    return read_gate(folder, base.fingerprint, "", channels)
+    stored = home() / "bases" / base.fingerprint["sha256"]
+    for folder in (Path(base.model.config.name_or_path), stored):
+        if (folder / GATE).is_file():
+            return read_gate(folder, base.fingerprint, "", channels)
+    utterances = read_data_directory(GENERAL, spk_sort=False).utterances
+    speech = measure_speech(base, chosen_waves(base, utterances))
+    with suppress(OSError):  # the user's folder may be read-only
+        stored.mkdir(parents=True, exist_ok=True)
+        write_gate(stored, speech)
+    return speech
 
 
 def channels_of(base: "Base") -> int:
