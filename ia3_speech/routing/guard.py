@@ -23,7 +23,7 @@ import numpy as np
 
 from ia3_speech.adapters.record import GUARD, is_number, same_base
 from ia3_speech.atomic import write_json
-from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.data.utterance import Utterance, load_utterances, with_progress
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.errors import UserError
 from ia3_speech.model.location import MINI
@@ -40,6 +40,7 @@ MAX_WEIGHT = 1e3  # of an input
 LIMITS = (-5.0, 3.0)  # of a gate's log-odds, beyond which it is sure; chosen on dev (egs/routing)
 MIN_CONFIDENCE = 1e-3  # of a word, before the logarithm
 MAX_UTTERANCES = 60  # of a set that a rule is fitted to, evenly spaced
+BATCH_SECONDS = 200.0  # of their audio: Whisper's decoder takes hardly longer for several rows
 STEPS = 50  # of the fit: some ten are enough
 FOLDS = 5  # of the estimate of what a rule keeps and costs
 
@@ -214,8 +215,14 @@ def observe(
     options = {"minimum_samples": base.minimum_samples, "allow_pipes": allow_pipes}
     chosen = utterances[:: -(-len(utterances) // MAX_UTTERANCES)]
     chosen, waves = zip(*load_utterances(chosen, on_error="skip", **options), strict=True)
-    plain = [replace(recognizer, scaling=None) for recognizer in recognizers]
-    pairs = [*zip(*(recognizer.recognize(waves, with_words=True) for recognizer in plain), strict=True)]
+    with with_progress(range(len(recognizers) * len(waves)), "fitting the guard") as progress:
+        results = [
+            replace(recognizer, scaling=None, batch_seconds=BATCH_SECONDS).recognize(
+                waves, lambda finished, _: progress.update(finished), with_words=True
+            )
+            for recognizer in recognizers
+        ]
+    pairs = [*zip(*results, strict=True)]
     confidences = [[[word.confidence for word in each.words] for each in pair] for pair in pairs]
     log_odds = gate.log_odds(points_of(base, waves))
     inputs = [inputs_of(*row) for row in zip(log_odds, *zip(*confidences, strict=True), strict=True)]
