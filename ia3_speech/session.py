@@ -181,7 +181,7 @@ class Session:
         reason = missing and f"{missing} is missing (ia3-speech adapters gate writes it)"
         if not (spec.is_single or spec.choice == AUTO):
             reason = (
-                "a guard chooses between the base and one adapter, or by auto, not among sums or channels"
+                "a guard chooses between the base and one adapter of weight 1, or by auto, without channels"
             )
         elif self.settings.get("test_time"):
             reason = "`test_time` adapts the base, too"

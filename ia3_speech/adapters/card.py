@@ -32,7 +32,7 @@ LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
 TRAINING = {  # option of the training → its text in the card
-    "epochs": "{} epochs", "learning_rate": "learning rate {:g}", "seed": "seed {}",
+    "epochs": "epochs: {}", "learning_rate": "learning rate {:g}", "seed": "seed {}",
 }  # fmt: skip
 GENERATED = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
 BIOMETRIC = (
@@ -257,7 +257,7 @@ def introduction(counts: Mapping[str, int], record: Mapping[str, Any]) -> str:
     if method := other_method(record):
         return f"An adapter for speech recognition by {method}: {plural(counts[method], 'parameter')}."
     task, parts = task_of(record), []
-    model, head = ("CTC model", "CTC head") if task == TASK else ("encoder", "head")
+    model, head = ("speech recogniser", "head") if task == TASK else ("encoder", "head")
     if vectors := sum(count for placement, count in counts.items() if placement != "head"):
         effect = f"IA³ vectors that multiply activations of a frozen {model} ([Liu et al. 2022]({PAPER}))"
         parts.append(f"{plural(vectors, 'parameter')}, {effect}")

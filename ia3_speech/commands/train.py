@@ -110,6 +110,7 @@ def add_guard_of_training(options: TrainingOptions, dev: DataDirectory) -> str |
     session = Session(load_base(options.base, device=options.device), SearchOptions("greedy"))
     term = term_at(options.out.name, adapter)
     recognizers = [session.recognizer(AdapterSpec(terms)) for terms in ((), (term,))]
+    logger.info("fitting the guard, which recognises dev and general speech with and without the adapter")
     sets = [dev.utterances, read_data_directory(replay_folder("shipped"), spk_sort=False).utterances]
     return add_guard(adapter, recognizers, sets, allow_pipes=options.allow_pipes)
 

@@ -52,7 +52,7 @@ SHRINKAGE = 0.1  # share of the diagonal in the covariance
 MARGIN = 5.24  # nats by which an adapter must be likelier than the base
 MAX_DISTANCE = 2.12  # squared, from an adapter's mean, in units of the mean squared distance of its speech
 TEMPERATURE = 8.4  # by which nats are divided before they become probabilities
-MAX_LOG_ODDS = 10.0  # that a guard's rule gets
+MAX_LOG_ODDS, MAX_FAR_LOG_ODDS = 10.0, 2.9  # that a guard's rule gets; far from an adapter no gate is sure
 MAX_CHANNELS = 2_048  # of a base's front end
 TENSORS = {"mean": "F32", "deviation": "F32", "correlation": "F16"}
 POINTS = {"points": "F16"}  # in place of these, of a person who may be recognised
@@ -328,9 +328,11 @@ class GaussianGate:
 
     def log_odds(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances,): of the first adapter against the base, at most MAX_LOG_ODDS in
-        either direction; here no point is too far from the adapter's speech."""
+        either direction, and at most MAX_FAR_LOG_ODDS for a point that is too far from the adapter's speech:
+        unlike both, it may be nearer to the adapter's by chance."""
         base, adapter = self.distances(points).T[:2]
-        return np.clip((0.5 * (base - adapter) - MARGIN) / TEMPERATURE, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+        maxima = np.where(adapter > self.max_distances[1], MAX_FAR_LOG_ODDS, MAX_LOG_ODDS)
+        return np.clip((0.5 * (base - adapter) - MARGIN) / TEMPERATURE, -MAX_LOG_ODDS, maxima)
 
     def probabilities(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, 1 + adapters): of the base, and of each adapter."""

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.adapters.card import is_biometric, other_method
-from ia3_speech.adapters.record import GUARD, read_summary, same_base
+from ia3_speech.adapters.io import check_base
+from ia3_speech.adapters.record import GUARD, read_metadata, read_summary, same_base
+from ia3_speech.adapters.registry import MAX_LISTED
 from ia3_speech.adapters.spec import AUTO_SUM, AdapterSpec
 from ia3_speech.decoding.recognizer import Candidates, Memory, Recognition, Recognizer
 from ia3_speech.decoding.transcript import Choice
@@ -195,13 +197,15 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
         UserError: there is no adapter to choose from; a named adapter has no gate; its gate or rule, or the
             base's, is damaged or of another base.
     """
-    channels, kinds, people = channels_of(base), [], []
+    channels, kinds, people, others = channels_of(base), [], [], []
     background = None
     for term in spec.terms:
         summary = read_summary(term.folder)
         is_of_base = same_base(summary.get("fingerprint", {}), base.fingerprint)
         if spec.all_registered and (other_method(summary) or not is_of_base):
+            others += [] if is_of_base else [term.name]
             continue
+        check_base(term.name, read_metadata(term.folder), base.fingerprint)
         refuse_other_method(term.name, term.folder)
         missing = (
             f"{term.name}: has no gate, so auto can't choose it (ia3-speech adapters gate {term.name} "
@@ -221,7 +225,8 @@ def make_gates(spec: AdapterSpec, base: "Base") -> Gates:
                 raise
             logger.warning("%s", error)
     if not (usable := [*kinds, *people]):
-        raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered")
+        hint = f"; other bases have {', '.join(others[:MAX_LISTED])} (give `base`)" if others else ""
+        raise UserError(f"{spec}: no IA³ adapter of the base {base.name} with a gate is registered{hint}")
     general = general_gate(base, channels)
     gate = GaussianGate(general, [speech for _, speech, _ in kinds])
     guards = [rule and Guard(rule, GaussianGate(general, [speech])) for _, speech, rule in usable]

@@ -73,7 +73,7 @@ class SharedOptions:
         replay: data directory of other speech, without transcripts, on which each step penalises divergence
             from the base, so that the adapted model forgets less; shipped: ten minutes of 28 readers, which
             come with the package; none: no replay
-        replay_weight: weight of this divergence, in nats per frame, beside the CTC loss
+        replay_weight: weight of this divergence, in nats per frame, beside the loss
         seed: seed of order, speeds, noises, masks and dropout
         normalize: text normalisation of the targets, and of references and hypotheses on dev
         drop_chars: leave out characters that the base can't write, instead of stopping

@@ -35,7 +35,7 @@ ROWS = """\
 | layers | all |
 | for | speaker 42, accent scots, language en-GB |
 | trained on | medical_notes/train, 1,412 utterances, 0.9 hours of audio |
-| training | 8 epochs, learning rate 0.01, seed 1, WER of the dev set 31.2% |
+| training | epochs: 8, learning rate 0.01, seed 1, WER of the dev set 31.2% |
 """
 
 

@@ -141,7 +141,7 @@ def test_commands_say_which_and_decode_is_not_guarded_by_default(guarded, tmp_pa
 def test_what_cannot_be_guarded_is_refused_by_name_or_left_as_it_is(guarded):
     add_adapter(guarded, "gateless", 3)
     folder = registry.adapters_dir() / "low"
-    for name, reason in (("low:0.5", "sums"), ("gateless", r"gate\.safetensors is missing")):
+    for name, reason in (("low:0.5", "of weight 1"), ("gateless", r"gate\.safetensors is missing")):
         with pytest.raises(UserError, match=rf"`guard`: .* can't be guarded: .*{reason}"):
             load(guarded, adapter=name, guard=True)
         router = load(guarded, adapter=name).recognizer.router
