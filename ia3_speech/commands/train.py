@@ -98,7 +98,7 @@ def main(options: TrainingOptions, check: bool = False, tests: list[Path] | None
 
 
 def add_guard_of_training(options: TrainingOptions, dev: DataDirectory) -> str | None:
-    """Fit the guard of OUT/adapter to dev and the package's general speech; returns what it keeps and costs.
+    """Fit the guard of OUT/adapter to dev and the package's general speech; returns its errors in words.
     None if the adapter has no gate."""
     adapter = options.out / "adapter"
     if not (adapter / GATE).is_file():

@@ -42,7 +42,7 @@ MIN_CONFIDENCE = 1e-3  # of a word, before the logarithm
 MAX_UTTERANCES = 60  # of a set that a rule is fitted to, evenly spaced
 BATCH_SECONDS = 200.0  # of their audio: Whisper's decoder takes hardly longer for several rows
 STEPS = 50  # of the fit: some ten are enough
-FOLDS = 5  # of the estimate of what a rule keeps and costs
+FOLDS = 5  # of the estimate of its errors
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def add_guard(
     *,
     allow_pipes: bool = False,
 ) -> str:
-    """Fit the rule of an adapter and write it. Returns what it keeps and costs, by cross-validation.
+    """Fit the rule of an adapter and write it. Returns a sentence with its errors, by cross-validation.
 
     Args:
         folder: the adapter's, with its gate.
@@ -262,9 +262,7 @@ def add_guard(
         rule = fit_adapter_rule([each.rows(~rows) for each, rows in pairs], prior)
         held_out = [each.rows(rows) for each, rows in pairs]
         chosen += [np.where(rule.takes_adapter(o.inputs), *o.errors.T[::-1]).sum() for o in held_out]
-    kept = (base_errors - chosen[0]) / max(1, base_errors - adapter_errors)
-    costs = (chosen[1] / max(1, before) - 1, after / max(1, before) - 1)
     return (
-        f"guard: keeps {kept:.0%} of the gain on dev, with {costs[0]:+.1%} errors on general speech (without "
-        f"a guard {costs[1]:+.1%})"
+        f"guard: {chosen[0]:.0f} word errors on dev (base {base_errors}, adapter {adapter_errors}), "
+        f"{chosen[1]:.0f} on general speech (base {before}, adapter {after})"
     )

@@ -244,6 +244,6 @@ def test_training_fits_the_rule_of_an_adapter(guarded, tmp_path):
     (folder / GUARD).unlink()
     recognizers = [session.recognizer(parse_adapter(name)) for name in (None, "low")]
     sets = [list(read_data_directory(data_of(tmp_path / kind, kind, 60, 6))) for kind in ("low", "general")]
-    assert add_guard(folder, recognizers, sets).startswith("guard: keeps ")
+    assert add_guard(folder, recognizers, sets).startswith("guard: ")
     assert read_rule(folder, session.base.fingerprint).deviations is None
     assert load(guarded, adapter="low").recognizer.router.guards

@@ -221,11 +221,13 @@ def fit_base_rule(dev: Sequence[dict], kinds: Sequence[str], scalings: Scalings 
 def rules(sets: dict[str, list[dict]], given: Rule | None) -> dict[str, dict[str, tuple[Rule, Scalings]]]:
     """For each kind the rule "left out", which has seen nothing of it, and the rule of `train`, also with
     calibrated confidences. The prior is `given`, or fitted to the other kinds."""
-    by_adapter, calibrated = {}, fit_scalings(sets["dev"])
+    by_adapter, by_way = {}, {"guard": {}}
+    if given is None:  # Whisper's normaliser joins words, so that confidences have no counterpart
+        by_way["guard, calibrated"] = fit_scalings(sets["dev"])
     for kind in KINDS:
         by_adapter[kind] = {}
         speech = [line for line in sets["dev"] if line["corpus"] == kind]
-        for name, scalings in (("guard", {}), ("guard, calibrated", calibrated)):
+        for name, scalings in by_way.items():
             others = [other for other in KINDS if other != kind]
             prior = given or fit_base_rule(sets["dev"], others, scalings)
             fitted = (lines[:: -(-len(lines) // MAX_UTTERANCES)] for lines in (speech, sets["replay"]))
@@ -248,7 +250,7 @@ def chosen(
     for name, (rule, scalings) in of_kind.items():
         ways[name] = rule.log_odds(observations(lines, kind, scalings).inputs) > 0
     ways["guard, gate first"] = of_kind["guard"][0].takes_adapter(inputs)
-    return {name: ways[name] for name in WAYS}
+    return {name: ways[name] for name in WAYS if name in ways}
 
 
 def recognitions(lines: Sequence[dict], kind: str, rule: Rule) -> np.ndarray:
@@ -299,7 +301,7 @@ def write_results(out: Path, sets: dict[str, list[dict]], prior: Rule | None) ->
             rates.append([kind, name, int(rows.sum()), *cells])
         general = ~np.isin(corpora, KINDS)
         parts = [general & ~unseen, unseen, ~general & (corpora != kind)]
-        for way in ("adapter", *WAYS):
+        for way in ("adapter", *ways):
             row: list[Cell] = [kind, way, relative(counts, way, "oracle", corpora == kind, speakers)]
             row.append(relative(counts, way, "oracle", unseen_voice, speakers) if kind == "notes" else None)
             row += [relative(counts, way, "base", rows, speakers) for rows in parts]
@@ -313,7 +315,7 @@ def write_results(out: Path, sets: dict[str, list[dict]], prior: Rule | None) ->
     shares.append([*row, *(relative(counts, "guard", "base", rows, speakers) for rows in parts[:2]), None])
     head = ["adapter", "chosen by", "of the oracle's gain %", "… unseen voices %"]
     head += [f"change on {name} %" for name in ("general speech", "unseen corpora", "other kinds")]
-    heads = [head, ["adapter", "speech", "utterances", "base", "adapter", "oracle", *WAYS]]
+    heads = [head, ["adapter", "speech", "utterances", "base", "adapter", "oracle", *ways]]
     tables = [markdown_table(*pair) for pair in zip(heads, (shares, rates), strict=True)]
     weights = [[kind, *(f"{w:+.2f}" for w in rule.weights)] for kind, rule in of_train.items()]
     weights.append(["base", *(f"{w:+.2f}" for w in fit_base_rule(sets["dev"], KINDS).weights)])
