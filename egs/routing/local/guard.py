@@ -76,7 +76,7 @@ class Options:
     out: Path
     """folder to write"""
     base: str = "mini"
-    """base of the adapters, with a gate in its folder"""
+    """base of the adapters"""
     per_corpus: int = 0
     """utterances of each corpus of a set, evenly spaced (0: all)"""
 
