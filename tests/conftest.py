@@ -239,6 +239,13 @@ def speaker42(tiny_folder) -> Path:
 
 
 @pytest.fixture
+def few_samples(monkeypatch) -> None:
+    """The texts of a Whisper of random weights are sampled once, and a guard is fitted to a few."""
+    monkeypatch.setattr("ia3_speech.model.kinds.whisper.TEMPERATURES", (0.5,))
+    monkeypatch.setattr("ia3_speech.routing.guard.MAX_UTTERANCES", 4)
+
+
+@pytest.fixture
 def enough_speech(monkeypatch) -> None:
     """Corpora of a few seconds are split like those of more than five minutes."""
     from ia3_speech.data.corpora import preparation

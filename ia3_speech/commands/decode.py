@@ -71,6 +71,7 @@ def main(
     number, count = part_numbers(part)
     part = part and f"{number}/{count}"  # not 01/08
     search_options.check()
+    guard_options.check(adapter)
     has_hotwords = search_options.hotwords is not None  # apart from those registered with the adapter
     scaling, spec = confidence_options.scaling, parse_adapter(adapter, guard=guard_options.wish or False)
     directory = decode_directory.read_for_decoding(data, allow_pipes)

@@ -69,6 +69,7 @@ def main(
     """
     live_options.check()
     search_options.check()
+    guard_options.check(model_options.adapter)
     spec = parse_adapter(model_options.adapter, guard=guard_options.wish)
     model_options = replace(model_options, adapter=spec)
     post_process = make_post_process(dictation_options, format)

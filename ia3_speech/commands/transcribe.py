@@ -95,6 +95,7 @@ def main(
     """
     search_options.check()
     check_output(output_options)
+    guard_options.check(model_options.adapter)
     split = input_options.channels == "split"
     spec = parse_adapter(model_options.adapter, split=split, guard=guard_options.wish)
     live_options.check(files, live=live_options.active)

@@ -16,9 +16,9 @@ txt, json, srt, vtt and tsv have the names and meanings of Whisper's. `FORMATS` 
 line there.
 
 JSON has the keys of OpenAI's `verbose_json` (https://platform.openai.com/docs/api-reference/audio). It also
-has the keys for which a CTC model has no value: `language` is null, `temperature` (of sampling), `seek` and
-`no_speech_prob` are 0, since every segment contains words. `tokens` are the base's symbols; `avg_logprob` is
-per symbol. OpenAI's format lacks `confidence`, `raw_text` (before dictation) and `channel`.
+has the keys for which there is no value: `language` is null for a CTC base, `temperature` (of sampling),
+`seek` and `no_speech_prob` are 0, since every segment contains words. `tokens` are the base's symbols;
+`avg_logprob` is per symbol. OpenAI's format lacks `confidence`, `raw_text` (before dictation) and `channel`.
 
     a 1 0.26 0.22 take 0.98            ctm: recording, channel, start, duration, word, confidence
     a 1 a 0.26 1.48 take two tablets   stm: recording, channel, speaker, start, end, text
@@ -112,7 +112,8 @@ def to_json(transcript: Transcript, options: OutputOptions) -> str:
     record: dict[str, Any] = transcript.record()
     if transcript.segments is not None and options.full_json:
         segments = [verbose_segment(n, segment) for n, segment in enumerate(transcript.segments)]
-        record |= {"task": "transcribe", "language": None, "duration": round(transcript.seconds, 3)}
+        record |= {"task": "transcribe", "language": transcript.language}
+        record |= {"duration": round(transcript.seconds, 3)}
         record |= {"segments": segments}
     if transcript.segments is not None and options.word_timestamps:
         record["words"] = [

@@ -143,6 +143,11 @@ class GuardOptions:
         """As `AdapterSpec.guard`."""
         return self.guard and self.guard == "on"
 
+    def check(self, adapter: object) -> None:
+        """Raises UserError if a guard is asked for without an `adapter`."""
+        if self.wish and not adapter:
+            raise UserError("`guard=on` guards the adapter of `adapter`, which is not given")
+
 
 @dataclass(frozen=True)
 class TestTimeOptions:

@@ -49,6 +49,7 @@ class Recognition:
     words: tuple[Word, ...] = ()  # with times in the recording and confidences, if they were asked for
     choices: tuple[Choice, ...] = ()  # of a router, for each piece
     confidences: tuple[float, ...] = ()  # of the words, not calibrated, for a router
+    language: str | None = None  # code, of a base that writes several; of a recording, its first piece's
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Recognizer:
             words = tuple(word for piece in of_wave for word in piece.words)
             choices = tuple(choice for piece in of_wave for choice in piece.choices)
             text = " ".join(piece.text for piece in of_wave if piece.text)
-            results.append(Recognition(text, words, choices))
+            language = of_wave[0].language if of_wave else None
+            results.append(Recognition(text, words, choices, language=language))
         return results
 
     def stream(self, wave: np.ndarray, advance: Callable[[float], Any] = lambda _: None) -> Iterator[Word]:
@@ -205,7 +207,8 @@ class Recognizer:
         if with_confidences:
             plain = words if with_words and not self.scaling else words_of(*place)
             confidences = tuple(word.confidence for word in plain)
-        return Recognition(hypothesis.text, tuple(words), confidences=confidences)
+        language = hypothesis.language
+        return Recognition(hypothesis.text, tuple(words), confidences=confidences, language=language)
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
         """(first, end) of the pieces of a waveform, in samples, without long silence."""

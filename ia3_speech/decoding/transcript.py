@@ -89,6 +89,7 @@ class Transcript:
     id: str | None = None  # in Kaldi's and NIST's files; None: the file's name without its suffix
     channels: tuple[str, ...] = ()  # of the recording, if they are transcribed separately
     choices: tuple[Choice, ...] = ()  # of a gate, for each piece; empty if the adapter was named
+    language: str | None = None  # code, of a Whisper base; None: the base has no choice of languages
 
     def __post_init__(self) -> None:
         if self.id is None:
@@ -107,10 +108,11 @@ class Transcript:
         return sum(word.confidence for word in words) / len(words) if words else None
 
     def record(self) -> dict[str, Any]:
-        """path, text, perhaps raw_text, seconds, adapter, perhaps gate (its choices), base. Bytes in the path
-        that are not UTF-8 become U+FFFD."""
+        """path, text, perhaps raw_text, seconds, perhaps language, adapter, perhaps gate (its choices), base.
+        Bytes in the path that are not UTF-8 become U+FFFD."""
         path = None if self.path is None else os.fsencode(self.path).decode("utf-8", "replace")
         raw = {} if self.raw_text is None else {"raw_text": self.raw_text}
         record = {"path": path, "text": self.text, **raw, "seconds": round(self.seconds, 3)}
         gate = {"gate": [choice.record for choice in self.choices]} if self.choices else {}
-        return record | {"adapter": self.adapter, **gate, "base": self.base}
+        language = {"language": self.language} if self.language else {}
+        return record | language | {"adapter": self.adapter, **gate, "base": self.base}

@@ -160,6 +160,7 @@ class Transcriber:
                     problem=problem and problem.reason,
                     usable=not (problem and problem.fatal),
                     choices=recognition.choices,
+                    language=recognition.language,
                     segments=tuple(make_segments(words, post_process)) if with_words else None,
                 )
 

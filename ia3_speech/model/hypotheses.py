@@ -56,6 +56,7 @@ class Hypothesis:
     others: tuple[tuple[str, float], ...] = ()
     tokens: tuple[int, ...] = ()  # of a base that writes tokens one after another, and those given before
     given: tuple[int, ...] = ()
+    language: str | None = None  # code, of a base that writes several
 
     @property
     def text(self) -> str:

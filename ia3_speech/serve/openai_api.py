@@ -87,7 +87,7 @@ async def create_transcription(
 
 
 def check_language(language: str | None, written: str | None) -> str:
-    """The English name of a language. Raises ApiError if the base does not write it."""
+    """The English name of a request's language. Raises ApiError if the base does not write it."""
     code = language_code(language) if language else written
     if code and written and code != written:
         message = f"This server's base writes {language_names()[written]} ({written})."
@@ -108,6 +108,7 @@ def response_of(transcript: Transcript, form: TranscriptionForm, language: str) 
         return JSONResponse({"text": transcript.text, "usage": usage})
     if form.response_format != "verbose_json":
         return PlainTextResponse(FORMATS[form.response_format].write(transcript, OutputOptions()))
+    language = language_names().get(transcript.language, language)  # a base's that writes several
     record: dict[str, Any] = {"task": "transcribe", "language": language}
     record |= {"duration": round(transcript.seconds, 3), "text": transcript.text}
     granularities = form.timestamp_granularities or ["segment"]

@@ -27,7 +27,8 @@ class ServerOptions:
         key_file: YAML file of API keys, each with the adapters that it may use (docs/deploy.md); it is read
             again when it changes (default: no keys: whoever reaches the port may use and change everything)
         language: ISO 639-1 code of the language that the base writes; requests for another language are
-            refused (default: en for mini; with another base any language is accepted)
+            refused (default: en for mini; with another base any language is accepted). A multilingual Whisper
+            writes it where a request names none; auto: it detects the language
         dictation_rules: YAML file with your rules, names, units and commands (docs/dictation.md), for
             requests that ask for dictation
         shutdown_seconds: seconds after SIGTERM until unfinished requests are cut off

@@ -73,7 +73,8 @@ class Migration:
         shared |= yaml.safe_load((CONFIGURATIONS / recipe).read_text("utf-8"))
         shared["language"] = options.language or record.get("config", {}).get("language") or "en"
         places = {name: options.out / "labels" / name for name in ("train", "dev")} | {"out": options.out}
-        training = TrainingOptions(base=options.base, labels=adapter_labels(record), **places, **shared)
+        shared |= {"base": options.base}
+        training = TrainingOptions(labels=adapter_labels(record), **places, **shared)
         check_options(labelling)
         check_options(training)
         try:

@@ -18,7 +18,6 @@ from ia3_speech.errors import AdapterError, BaseError, UserError
 from ia3_speech.model.base import make_base
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.model.ia3 import vectors
-from ia3_speech.model.kinds import whisper
 from ia3_speech.model.kinds.whisper import written
 from ia3_speech.model.kinds.whisper_search import MIN_SILENCE, repetition
 from ia3_speech.routing.gate import general_gate
@@ -41,8 +40,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def base(monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))  # random texts trip the guards
+def base(few_samples):
     return make_base(*tiny_whisper(), "tiny")
 
 
@@ -216,6 +214,7 @@ def test_the_language_is_checked_and_found_for_each_row(base):
     assert search.language == "auto" and record["prompt"] == "metformin."
     for row, text in zip(rows, texts, strict=True):
         assert text.given[-4:] == base.prefix(base.spoken(row)) and text.given[0] == 262
+        assert text.language == base.spoken(row)
         assert search.many([row]) == [text]
     base.model.generation_config.is_multilingual = False
     with pytest.raises(UserError, match=r"`language=de`: tiny only writes English"):
@@ -269,8 +268,8 @@ def data(tmp_path):
     return tmp_path
 
 
-def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
+@pytest.mark.usefixtures("few_samples")
+def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command):
     train = ["train", "--config", "whisper", "--base", folder, "--train", data / "train", "--replay", "none"]
     run_command(*train, "--dev", data / "dev", "--epochs", 1, "--out", data / "exp")
     config = read_metadata(data / "exp/adapter").config
@@ -285,8 +284,8 @@ def test_an_adapter_is_trained_decoded_and_scored(folder, data, run_command, mon
     assert refused.code and "`language=xx`" not in refused.err and "--language" in refused.err
 
 
-def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
+@pytest.mark.usefixtures("few_samples")
+def test_a_few_minutes_and_another_method_train_too(folder, data, run_command):
     train = ["train", "--base", folder, "--train", data / "train", "--epochs", 1, "--replay", "none"]
     run_command(*train, "--out", data / "few")
     assert read_metadata(data / "few/folds/fold1/adapter").config["window"] == "short"
@@ -297,8 +296,8 @@ def test_a_few_minutes_and_another_method_train_too(folder, data, run_command, m
     assert len(load(folder, adapter=data / "full/adapter").recognizer.logits(WAVES[:1])[0]) == 101
 
 
-def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data, run_command, monkeypatch):
-    monkeypatch.setattr(whisper, "TEMPERATURES", (0.5,))
+@pytest.mark.usefixtures("few_samples")
+def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data, run_command):
     base = load_base(folder)
     random_adapter(folder, data / "ward", 2)
     assert run_command("adapters", "register", data / "ward", "ward").code == 0
@@ -309,7 +308,8 @@ def test_auto_chooses_by_audio_and_short_recordings_are_not_aligned(folder, data
     )
     assert run_command("adapters", "gate", "ward", "--data", data / "train").code == 0
     chosen = run_command("transcribe", "--base", folder, "--adapter", "auto", "--format", "json", *audio)
-    assert json.loads(chosen.out)["gate"][0]["adapter"] in (None, "ward")
+    record = json.loads(chosen.out)
+    assert record["gate"][0]["adapter"] in (None, "ward") and record["language"] == "en"
     assert general_gate(base).mean.shape == (base.model.config.d_model,)  # of the convolutions
     refused = run_command("transcribe", "--adapter", "ward", "--test-time", "suta", *audio)
     assert refused.code and "has no test-time adaptation" in refused.err

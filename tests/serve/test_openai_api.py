@@ -10,6 +10,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
+from tiny_models import tiny_whisper
 
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -17,9 +18,10 @@ from ia3_speech.decoding.formats import FORMATS, verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.dictation import make_dictation
 from ia3_speech.errors import UserError
+from ia3_speech.model.base import make_base
 from ia3_speech.serve.access import hash_of
 from ia3_speech.serve.options import ServerOptions
-from ia3_speech.session import load
+from ia3_speech.session import Session, load
 
 
 def transcribe(client, file, model="mini", **options):
@@ -50,6 +52,20 @@ def test_each_format_through_openais_client(running, recordings, offline):
     assert words == [(word.text, *map(pytest.approx, (word.start, word.end))) for word in expected.words]
     only = transcribe(client, file, response_format="verbose_json", timestamp_granularities=["word"])
     assert only.segments is None and only.words
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_a_whisper_base_writes_the_language_of_the_request_else_the_servers(session, serving, recordings):
+    whisper = Session(make_base(*tiny_whisper(), "whisper"))
+    for served, asked, written in (("de", {}, "german"), ("auto", {"language": "en"}, "english")):
+        with serving(session=whisper, language=served) as running:
+            options = {"response_format": "verbose_json"} | asked
+            assert transcribe(running.client(), recordings[0], "whisper", **options).language == written
+    with (
+        pytest.raises(UserError, match="a CTC model has no language"),
+        serving(session=session, language="auto"),
+    ):
+        pass
 
 
 def test_dictation_is_written_by_the_servers_rules(serving, recordings, offline, tmp_path):

@@ -40,7 +40,7 @@ def migrate(run_command, place: Path, adapter: str = "of_old", base: str = "new"
     return run_command("adapters", "migrate", adapter, *words, *options)
 
 
-@pytest.mark.usefixtures("bad_start")
+@pytest.mark.usefixtures("bad_start", "few_samples")
 @pytest.mark.parametrize("base", ["new", "whisper"])
 def test_another_base_learns_the_texts_and_takes_the_name_if_it_is_told_to(place, run_command, base):
     before = registry.file_contents(registry.adapters_dir() / "of_old")

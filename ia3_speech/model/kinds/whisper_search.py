@@ -64,7 +64,8 @@ class Generation:
                 texts = search.texts([rows[number] for number in numbers])
                 for number, ids in zip(numbers, texts, strict=True):
                     words = tuple(TimedWord(text, 0, 0) for text, *_ in word_spans(base.vocabulary, ids))
-                    hypotheses[number] = Hypothesis(words, tokens=tuple(ids), given=search.given)
+                    tokens = {"tokens": tuple(ids), "given": search.given}
+                    hypotheses[number] = Hypothesis(words, **tokens, language=language)
         return hypotheses
 
     def prompted(self, terms: Sequence[str], language: str | None = None) -> "Generation":
