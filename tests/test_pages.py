@@ -56,6 +56,7 @@ REPLACED = {
     "ia3-speech train --config few": f"+ {TINY} --epochs 1 --replay none",
     "ia3-speech train --config ia3_plus": f"+ {TINY} --epochs 1 --force",
     "ia3-speech train --config whisper": "+ --epochs 1 --force --replay none",
+    "ia3-speech decode --test-time": f"+ {TINY}",
     "ia3-speech self-train": f"+ {TINY} --epochs 1 --replay none",
     "ia3-speech adapters migrate": "+ --min-confidence 0",  # of a random base
     "ia3-speech serve": "+ --help",  # `served` runs the server, and it would wait for Ctrl-C

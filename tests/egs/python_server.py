@@ -67,7 +67,8 @@ def serve(address: str) -> None:
         importlib.import_module(f"ia3_speech.commands.{name}")
     for name in ("torch", "transformers.models.wav2vec2.modeling_wav2vec2", "ia3_speech.session", "peft",
                  "ia3_speech.training.run", "ia3_speech.decoding.decode_directory", "docstring_parser",
-                 "transformers.trainer", "ia3_speech.routing.guard", "ia3_speech.model.kinds.whisper"):  # fmt: skip
+                 "transformers.trainer", "ia3_speech.routing.guard",
+                 "ia3_speech.model.kinds.whisper"):  # fmt: skip
         importlib.import_module(name)
     with suppress(ImportError):  # of the group demo; it reads ICD-10-CM for two seconds
         importlib.import_module("simple_icd_10_cm")
