@@ -226,7 +226,7 @@ class TrainingOptions(SharedOptions):
         wrong = super().faults()
         wrong |= {name: f"{v} {reason}" for name, v in neutral.items() if getattr(self, name) != v}
         if self.dev and is_nearest(self.init_adapter):
-            wrong["init_adapter"] = "an adapter or none (nearest, as in `config=few`, needs no `dev`)"
+            wrong["init_adapter"] = "an adapter or none (nearest, as in few.yaml, needs no `dev`)"
         if self.dev is None and "conv" in self.placements:
             wrong["placements"] = "without conv, since `dev` is not given"
         return wrong
