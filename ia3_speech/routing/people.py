@@ -11,8 +11,8 @@ The background is a linear discriminant (Fisher 1936) with a shrunk covariance: 
 within people, and `between` among people. A ratio of Gaussians says how much likelier a point is of a
 person than of an unknown speaker; it counts how uncertain the mean of few utterances is (two-covariance
 model, Brümmer and de Villiers 2010). Enrolled people share a room and a microphone, which are not the
-background's: their mean, shrunk towards the background's, is the mean of all voices. egs/voices chose the
-numbers, on people who are in no test.
+background's: their mean and covariances, pooled with the background's, take the place of these (Garcia-Romero
+and McCree 2014). egs/voices chose the numbers, on people who are in no test.
 """
 
 import json
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SHRINKAGE = 0.2  # share of the diagonal in the covariance within people
-MAX_DIRECTIONS = 100  # of the discriminant
+MAX_DIRECTIONS = 200  # of the discriminant
 MIN_PEOPLE = 10  # of a background
 TENSORS = {"mean": "F32", "projection": "F32", "between": "F32"}
-PRIOR_PEOPLE = 4  # how many enrolled people count as much as the background, for the mean of voices
+# How many enrolled people count as much as the background for the mean of voices, and for the covariance of
+# people; and how many of their utterances for the covariance within people
+PRIOR_MEAN, PRIOR_BETWEEN, PRIOR_WITHIN = 4, 100, 300
 MARGIN = -2.0  # nats by which a person must be likelier than an unknown speaker; more with more people
-TEMPERATURE = 5.0  # by which nats are divided before they become probabilities
+TEMPERATURE = 4.0  # by which nats are divided before they become probabilities
 MIN_UTTERANCES = 5  # of a voice that is searched for other people
 UNLIKE = -20.0  # nats, of an utterance against the others of a voice
 
@@ -63,6 +65,20 @@ class Background:
     def project(self, points: np.ndarray) -> np.ndarray:
         """(utterances, d) → (utterances, k)."""
         return (points - self.mean) @ self.projection
+
+    def adapted(self, speech: Sequence[SpeechStatistics]) -> "Background":
+        """This background, for the rooms and microphones of enrolled people."""
+        means = np.array([person.mean for person in speech])
+        mean = self.mean + (means - self.mean).sum(0) / (len(means) + PRIOR_MEAN)
+        spread = (means - means.mean(0)) @ self.projection
+        between = PRIOR_BETWEEN * np.diag(self.between) + spread.T @ spread
+        scatter = self.projection.T @ sum(person.scatter for person in speech) @ self.projection
+        within = PRIOR_WITHIN * np.eye(len(scatter)) + scatter
+        utterances = sum(person.count - 1 for person in speech)
+        directions, values = discriminant(
+            within / (PRIOR_WITHIN + utterances), between / (PRIOR_BETWEEN + len(means) - 1)
+        )
+        return Background(self.fingerprint, mean, self.projection @ directions, values)
 
     def log_ratios(self, points: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """(utterances, people): nats by which a point is likelier of a person than of an unknown speaker.
@@ -92,10 +108,16 @@ def fit_background(fingerprint: dict[str, Any], points: np.ndarray, speakers: np
     between = spread.T @ spread / (len(names) - 1) - covariance * (1 / counts).mean()
     variances = np.diag(covariance) + CONSTANT * np.diag(covariance).mean()
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(variances)
-    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
+    return Background(fingerprint, means.mean(0), *discriminant(covariance, between))
+
+
+def discriminant(within: np.ndarray, between: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of two covariances, (d, d): directions, (d, k), in which that within people is 1, and the variance
+    between people in each, (k,), the largest first."""
+    whitening = np.linalg.cholesky(np.linalg.inv(within))
     values, vectors = np.linalg.eigh(whitening.T @ between @ whitening)
     best = np.argsort(-values)[: min(MAX_DIRECTIONS, int((values > 0).sum()))]
-    return Background(fingerprint, means.mean(0), whitening @ vectors[:, best], values[best])
+    return whitening @ vectors[:, best], values[best]
 
 
 def add_background(
@@ -114,7 +136,7 @@ def add_background(
 
 
 def write_background(folder: Path, background: Background) -> None:
-    """Write people.safetensors into the folder of a base: 130 kB for 544 channels."""
+    """Write people.safetensors into the folder of a base: 245 kB for 544 channels."""
     from safetensors.numpy import save_file
 
     tensors = {name: getattr(background, name).astype(np.float32, order="C") for name in TENSORS}
@@ -167,11 +189,10 @@ class People:
     """
 
     def __init__(self, background: Background | None, speech: Sequence[SpeechStatistics]):
-        self.background, self.counts = background, np.array([person.count for person in speech])
+        self.counts = np.array([person.count for person in speech])
         if background:
-            means = background.project(np.array([person.mean for person in speech]))
-            self.centre = means.sum(0) / (len(self) + PRIOR_PEOPLE)
-            self.means = means - self.centre
+            self.background = background.adapted(speech)
+            self.means = self.background.project(np.array([person.mean for person in speech]))
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -180,8 +201,7 @@ class People:
         """(utterances, d) → (utterances, 1 + people): of an unknown speaker, and of each person."""
         scores = np.zeros((len(points), 1 + len(self)))
         if len(self):
-            centred = self.background.project(points) - self.centre
-            ratios = self.background.log_ratios(centred, self.means, self.counts)
+            ratios = self.background.log_ratios(self.background.project(points), self.means, self.counts)
             scores[:, 1:] = (ratios - MARGIN) / TEMPERATURE - np.log(len(self))
         scores = np.exp(scores - scores.max(1, keepdims=True))
         return scores / scores.sum(1, keepdims=True)

@@ -21,8 +21,9 @@ from ia3_speech.atomic import write_json
 from ia3_speech.corrections import store
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.errors import UserError
+from ia3_speech.routing.gate import speech_statistics
 from ia3_speech.routing.guard import write_rule
-from ia3_speech.routing.people import add_background, unlike_the_others
+from ia3_speech.routing.people import add_background, fit_background, unlike_the_others
 from tests.routing.conftest import add_adapter, prepare_once, put_back, sound
 
 VOICES = {"anna": 0.85, "bert": 0.55, "unknown": 0.25}  # share of a quarter of a second with sound
@@ -77,6 +78,31 @@ def test_a_person_is_recognised_and_an_unknown_speaker_gets_the_base(people):
     wave = say("anna", 91)
     named = load(people, adapter="anna").transcribe(wave)
     assert load(people, adapter="auto:anna,bert").transcribe(wave).text == named.text
+
+
+def test_the_room_of_enrolled_people_tells_them_less_apart():
+    """Their points are far from the background's mean, and vary in a direction in which its people don't."""
+    random, size = np.random.default_rng(0), 6
+    voices = random.normal(size=(40, size))
+    points = np.repeat(voices, 10, 0) + 0.3 * random.normal(size=(400, size))
+    background = fit_background({}, points, np.repeat(np.arange(40), 10))
+    room, varying = np.full(size, 5.0), np.eye(size)[0]
+
+    def say(voice: np.ndarray, count: int) -> np.ndarray:
+        noise = 0.3 * random.normal(size=(count, size)) + 3 * random.normal(size=(count, 1)) * varying
+        return voice + room + noise
+
+    people = voices[:4] + random.normal(size=(4, size))
+    speech = [speech_statistics({}, say(voice, 30)) for voice in people]
+    adapted, means = background.adapted(speech), np.array([each.mean for each in speech])
+    right = {}
+    for name, each in (("background", background), ("adapted", adapted)):
+        tested = each.project(np.concatenate([say(voice, 200) for voice in people]))
+        ratios = each.log_ratios(tested, each.project(means), np.full(4, 30))
+        right[name] = (ratios.argmax(1) == np.repeat(np.arange(4), 200)).mean()
+    assert right["adapted"] > right["background"] + 0.05, right
+    centre = means.mean(0) - background.mean
+    assert np.allclose(adapted.mean - background.mean, centre / 2)  # four people count as the background
 
 
 def test_who_did_not_agree_is_never_recognised(people, tmp_path, run_command):
