@@ -122,7 +122,7 @@ def short_name(term: Term) -> str:
 
 
 def parse_expression(
-    expression: str, find: Callable[[str], Value | None], unknown: Callable[[str, str], UserError]
+    expression: str, find: Callable[[str], Value | None], unknown: Callable[[str, str], Exception]
 ) -> Iterator[tuple[str, Value, float]]:
     """(name, `find`'s value, weight) of each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`. Raises AdapterError if a
     weight is not a finite number.
@@ -192,7 +192,7 @@ def parse_adapter(
 def parse_sum(
     expression: str | Path,
     find: Callable[[str], Term | None] | None = None,
-    unknown: Callable[[str, str], UserError] | None = None,
+    unknown: Callable[[str, str], Exception] | None = None,
 ) -> AdapterSpec:
     """The spec of an adapter or a weighted sum; merging, export and training take nothing else.
 
@@ -233,7 +233,7 @@ def is_auto(adapter: str | Path | None) -> bool:
 def parse_choice(
     text: str,
     find: Callable[[str], Term | None] | None = None,
-    unknown: Callable[[str, str], UserError] | None = None,
+    unknown: Callable[[str, str], Exception] | None = None,
     registered: Callable[[], Iterable[Term]] | None = None,
 ) -> AdapterSpec:
     """The spec of `auto` or `auto-sum`, perhaps with the names to choose from.

@@ -43,12 +43,12 @@ def main(
 
         from ia3_speech.serve.app import make_app
         from ia3_speech.serve.errors import ApiError
-        from ia3_speech.serve.monitoring import RequestIds
+        from ia3_speech.serve.monitoring import add_request_id
         from ia3_speech.serve.state import Server
     except ImportError as error:
         raise UserError(f"serve needs {error.name} (in the clone: {pip_install('.[serve]')})") from None
     for handler in logging.getLogger().handlers:
-        handler.addFilter(RequestIds())
+        handler.addFilter(add_request_id)
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
 
     class Web(uvicorn.Server):

@@ -93,14 +93,11 @@ def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
     in_words = [verbalize_numbers(text, changes) for text in texts]
     if count := changes.total():
         changed = sum(old != new for old, new in zip(texts, in_words, strict=True))
-        listed = shorten(
-            [f"{change} ({times} ×)" for change, times in changes.most_common()], most=MAX_LOGGED
-        )
+        listed = [f"{change} ({times} ×)" for change, times in changes.most_common()]
+        numbers, verb = plural(count, "number"), "was" if count == 1 else "were"
         logger.warning(
-            "%s: %s in %d of %d texts %s written in words, %s: %s "
-            "(write them out as they were spoken, where that differs)",
-            *(where, plural(count, "number"), changed, len(texts), "was" if count == 1 else "were"),
-            *(reason, listed),
+            f"{where}: {numbers} in {changed} of {len(texts)} texts {verb} written in words, {reason}: "
+            f"{shorten(listed, most=MAX_LOGGED)} (write them out as they were spoken, where that differs)"
         )
     return in_words
 

@@ -23,17 +23,15 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ia3_speech.adapters.cache import AdapterCache, Terms
 from ia3_speech.adapters.spec import find_registered
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.serve.monitoring import Metrics
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ class QueuedPiece:
     number: int
     wave: np.ndarray = field(compare=False)
     terms: Terms = field(compare=False)
-    future: "Future[Tensor]" = field(compare=False, default_factory=Future)
+    future: Future[Tensor] = field(compare=False, default_factory=Future)
     arrived: float = field(compare=False, default_factory=time.monotonic)
 
     @property
@@ -78,7 +76,7 @@ class QueueHandle:
         for future in self.futures:
             future.cancel()
 
-    def logits(self, waves: Sequence[np.ndarray], rows: Sequence[Terms]) -> "list[Tensor]":
+    def logits(self, waves: Sequence[np.ndarray], rows: Sequence[Terms]) -> list[Tensor]:
         """A (frames, vocabulary) tensor for each wave, with its row's terms; blocks until they are computed.
 
         Raises:
@@ -123,7 +121,7 @@ class Engine:
     def alive(self) -> bool:
         return self.thread.is_alive()
 
-    def submit(self, wave: np.ndarray, terms: Terms, handle: QueueHandle) -> "Future[Tensor]":
+    def submit(self, wave: np.ndarray, terms: Terms, handle: QueueHandle) -> Future[Tensor]:
         """Put a piece of audio into the queue; returns the future of its logits."""
         with self.changed:
             if self.closing:

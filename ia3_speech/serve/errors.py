@@ -54,8 +54,8 @@ def bad_value(param: str, message: str) -> ApiError:
     return ApiError(400, message, "invalid_value", param)
 
 
-def forbidden(message: str, param: str | None = None) -> ApiError:
-    return ApiError(403, message, "forbidden", param)
+def forbidden(message: str) -> ApiError:
+    return ApiError(403, message, "forbidden")
 
 
 def invalid(error: ValidationError | RequestValidationError, prefix: str = "") -> ApiError:

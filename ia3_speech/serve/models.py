@@ -34,10 +34,6 @@ MAX_NAME = 256  # characters of a sum
 MAX_COMPARED = 10_000  # adapters with stored results of this comparison
 
 
-class Unknown(UserError):
-    """No adapter has the name of a term; the message is the whole sum."""
-
-
 class Models:
     """The base and the registered adapters that fit it."""
 
@@ -64,16 +60,14 @@ class Models:
         def find(part: str) -> Term | None:
             return find_registered(part) if client.may_use(part) else None
 
-        def unknown(_: str, expression: str) -> Unknown:
-            return Unknown(expression)
+        def unknown(_: str, expression: str) -> ApiError:
+            return unknown_model(expression)
 
         try:
             if is_auto(name):
                 spec = parse_choice(name, find, unknown, lambda: self.choosable(client))
             else:
                 spec = parse_sum(name, find, unknown)
-        except Unknown as error:
-            raise unknown_model(str(error)) from None
         except UserError as error:  # a weight that is not a number; for auto, it may name a folder
             raise no_choice(name) if is_auto(name) else bad_value("model", str(error)) from None
         if len(spec.terms) > self.max_terms and not spec.choice:

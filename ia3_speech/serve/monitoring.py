@@ -15,12 +15,10 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64)
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 
 
-class RequestIds(logging.Filter):
-    """Adds the id of the request to the lines of the log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = REQUEST_ID.get()
-        return True
+def add_request_id(record: logging.LogRecord) -> bool:
+    """A filter of the log, which keeps every line, and adds the id of the request to it."""
+    record.request_id = REQUEST_ID.get()
+    return True
 
 
 class Metrics:

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from ia3_speech.data import audio
-from ia3_speech.serve.monitoring import RequestIds
+from ia3_speech.serve.monitoring import add_request_id
 from tests.serve.conftest import eventually
 
 KEY = "key-of-the-clinic-1"
@@ -39,7 +39,7 @@ class Gate:
 
 def test_health_metrics_and_the_log(serving, adapters, recordings, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "ia3_speech")
-    monkeypatch.setattr(caplog.handler, "filters", [RequestIds()])
+    monkeypatch.setattr(caplog.handler, "filters", [add_request_id])
     with serving(keys=f"- {{name: clinic, key: {KEY}, adapters: ['*']}}") as running:
         client = running.client(KEY)
         request = {"model": "speaker42", "file": recordings[0], "prompt": "spoken words"}
