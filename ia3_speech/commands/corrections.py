@@ -32,7 +32,6 @@ from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.recordings import find_recordings, output_paths
 from ia3_speech.errors import UserError
 from ia3_speech.formatting import in_columns, percent, plural
-from ia3_speech.search import SearchOptions
 
 
 def add(
@@ -122,10 +121,8 @@ def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
         texts: a file with a sentence on each line; shipped: the page's sentences.
         n: number of sentences.
     """
-    from ia3_speech.adapters.spec import AdapterSpec, term_at
     from ia3_speech.corrections.suggest import further_gain, shipped_sentences, suggest_sentences
-    from ia3_speech.model.base import load_base
-    from ia3_speech.session import Session
+    from ia3_speech.session import load
 
     adapter = voice.registered(name)
     if n < 1:
@@ -133,8 +130,7 @@ def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
     sentences = shipped_sentences()
     if texts != "shipped":
         sentences = read_utf8(Path(texts), "a sentence on each line; or shipped").splitlines()
-    session = Session(load_base(recorded_base(adapter) or "mini", device="cpu"), SearchOptions("greedy"))
-    recognizer = session.recognizer(AdapterSpec((term_at(name, adapter),)))
+    recognizer = load(adapter=adapter, device="cpu", search="greedy").recognizer
     if not (chosen := suggest_sentences(name, sentences, recognizer, n)):
         raise UserError(f"{texts}: holds no sentence that {name} has not read and that the base can write")
     print(*chosen, sep="\n")

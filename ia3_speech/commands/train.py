@@ -21,7 +21,6 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.errors import TrainingError
 from ia3_speech.formatting import plural
-from ia3_speech.search import SearchOptions
 from ia3_speech.training.config import TrainingOptions, check_options, replay_folder, training_inputs
 
 logger = logging.getLogger(__name__)
@@ -103,11 +102,10 @@ def add_guard_of_training(options: TrainingOptions, dev: DataDirectory) -> str |
     adapter = options.out / "adapter"
     if not (adapter / GATE).is_file():
         return None
-    from ia3_speech.model.base import load_base
     from ia3_speech.routing.guard import add_guard
-    from ia3_speech.session import Session
+    from ia3_speech.session import load
 
-    session = Session(load_base(options.base, device=options.device), SearchOptions("greedy"))
+    session = load(options.base, device=options.device, search="greedy").session
     term = term_at(options.out.name, adapter)
     recognizers = [session.recognizer(AdapterSpec(terms)) for terms in ((), (term,))]
     logger.info("fitting the guard, which recognises dev and general speech with and without the adapter")
