@@ -24,7 +24,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TextIO
@@ -165,12 +165,10 @@ class Inbox:
     def take(self) -> np.ndarray:
         """All waiting audio, `(samples,)`; if there is none, the next portion within 0.1 s."""
         portions = [np.zeros(0, np.float32)]
-        try:
+        with suppress(queue.Empty):
             portions.append(self.portions.get(timeout=POLL_SECONDS))
             while len(portions) <= self.portions.maxsize:  # a fast writer must not keep this loop busy
                 portions.append(self.portions.get_nowait())
-        except queue.Empty:
-            pass
         return np.concatenate(portions)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, ClassVar, Literal
 
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
@@ -182,11 +182,8 @@ class Vocabulary:
 
     def missing(self, texts: Iterable[str]) -> Counter[str]:
         """Counts of the characters that the vocabulary lacks, the most frequent first."""
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(self.recase(text))
-        letters = self.letters
-        return Counter({c: n for c, n in counts.most_common() if not c.isspace() and c not in letters})
+        counts = Counter(chain.from_iterable(map(self.recase, texts)))
+        return Counter({c: n for c, n in counts.most_common() if not c.isspace() and c not in self.letters})
 
 
 @dataclass(frozen=True)
