@@ -18,7 +18,7 @@ from ia3_speech.adapters.record import PLACED
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
 from ia3_speech.errors import TrainingError
 from ia3_speech.inputs import Inputs
-from ia3_speech.model.location import base_files, base_folder
+from ia3_speech.model.location import GENERAL_SPEECH, base_files, base_folder
 
 PLACEMENTS = ("key", "value", "ffn")  # by default
 NEAREST = "nearest"  # as init_adapter, without dev: see training/starts.py
@@ -280,8 +280,7 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
 
 def replay_folder(replay: str) -> Path:
     """The data directory that `replay` names."""
-    shipped = Path(__file__).resolve().parents[1] / "out_of_domain/librispeech_train"
-    return shipped if replay == "shipped" else Path(replay)
+    return GENERAL_SPEECH if replay == "shipped" else Path(replay)
 
 
 def plain_options(options: SharedOptions) -> dict[str, Any]:
