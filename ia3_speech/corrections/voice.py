@@ -364,7 +364,7 @@ def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
 
 
 def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> list[str]:
-    """The missed terms that are no hot words of the adapter yet; `followup` is equal to `follow-up`."""
+    """The missed terms that are not yet hot words of the adapter; `followup` is equal to `follow-up`."""
     from ia3_speech.lm.hotword_search import Hotword, read_hotwords, usable
 
     stored = adapter / record.STORED_HOTWORDS if adapter else Path()

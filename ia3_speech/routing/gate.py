@@ -91,7 +91,7 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray], *, identify: bool 
     they hold the points. Raises UserError for fewer than two utterances."""
     points = points_of(base, waves)
     if len(points) < 2:
-        raise UserError(f"{len(points)} utterances are too few for a gate (it needs two)")
+        raise UserError(f"{len(points)} utterances are too few for a gate (two are needed)")
     speech = speech_statistics(base.fingerprint, points)
     return replace(speech, points=points) if identify else speech
 

@@ -243,7 +243,7 @@ def check_options(options: SharedOptions) -> None:
         hint = "shipped, none, or a DIR"
         raise TrainingError(f"`replay={options.replay}`: no data directory with a wav.scp ({hint})")
     if faults := options.faults().items():
-        wrong = (f"`{name}` is {getattr(options, name)}, and has to be {text}" for name, text in faults)
+        wrong = (f"`{name}` is {getattr(options, name)}, and must be {text}" for name, text in faults)
         raise TrainingError("; ".join(wrong))
     log_to = getattr(options, "log_to", None)
     if log_to and not any(find_spec(log_to + end) for end in ("", "X")):  # tensorboardX
@@ -252,7 +252,7 @@ def check_options(options: SharedOptions) -> None:
 
 def method_config(options: TrainingOptions) -> dict[str, Any]:
     """The record of a method other than IA³: its name (NAME of FILE.py:NAME), placements, layers, options (of
-    peft:FILE, those in the file). Raises TrainingError where the file is no PEFT configuration."""
+    peft:FILE, those in the file). Raises TrainingError if the file is not a PEFT configuration."""
     import yaml
 
     name, _, file = options.method.partition(":")
