@@ -91,7 +91,7 @@ class SearchOptions:
     def check(self) -> None:
         """Raises UserError for options that contradict each other, and for values out of range."""
         if self.search not in (None, "greedy", "beam"):
-            raise UserError(f"`search` is {self.search!r}, and has to be greedy or beam")
+            raise UserError(f"`search` is {self.search!r}, and must be greedy or beam")
         given = [name for name in ("lm", *BEAM_NUMBERS) if getattr(self, name) not in (None, NO_LM)]
         if self.search == "greedy" and given:
             name = f"`{given[0]}`"
@@ -104,7 +104,7 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value >= minimum):
                 needed = f"at least {minimum}" if value < minimum else "a finite number"
-                raise UserError(f"`{name}` is {value:g}, and has to be {needed}")
+                raise UserError(f"`{name}` is {value:g}, and must be {needed}")
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("`hotword_weight` needs `hotwords`, a file")
         if self.hotwords is not None:

@@ -279,9 +279,9 @@ def load(
     """
     for name, seconds in (("batch_seconds", batch_seconds), ("max_seconds", max_seconds)):
         if seconds is not None and not seconds >= MIN_INPUT:
-            raise UserError(f"`{name}` is {seconds:g}, and has to be at least {MIN_INPUT:g} seconds")
+            raise UserError(f"`{name}` is {seconds:g}, and must be at least {MIN_INPUT:g} seconds")
     if test_time not in (None, "suta", "dsuta"):
-        raise UserError(f"`test_time` is {test_time!r}, and has to be suta or dsuta")
+        raise UserError(f"`test_time` is {test_time!r}, and must be suta or dsuta")
     if channels == "split" and test_time == "dsuta":
         raise UserError("`test_time=dsuta` adapts to one person, but a call has several (take suta)")
     choose_method(vad)

@@ -159,7 +159,7 @@ def set_name(path: str) -> str:
 
 
 def hub_id(base: str | None) -> str | None:
-    """The base's name, if it can be an id on the Hub and is no folder of this machine."""
+    """The base's name, if it can be an id on the Hub and is not a folder of this machine."""
     return base if base and HUB_ID.fullmatch(base) and not Path(base).exists() else None
 
 

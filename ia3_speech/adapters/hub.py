@@ -57,7 +57,7 @@ def is_repo_id(text: str) -> bool:
 def fetch(repo: str, revision: str | None = None) -> Path:
     """The folder of an adapter, USER/NAME, in the Hub's cache, updated if the Hub can be reached. `revision`
     is a branch, a tag or a commit; None: main. Raises HubError if the adapter does not exist or is private,
-    is neither reachable nor in the cache, or is no IA³ adapter."""
+    is neither reachable nor in the cache, or is not an IA³ adapter."""
     from huggingface_hub import snapshot_download
 
     with hub_errors(repo):

@@ -303,7 +303,7 @@ def combine(
     if out is None:
         registry.check_name(name)
     elif out.exists() and not registry.is_adapter(out):
-        raise UserError(f"{out}: exists, and is no adapter (give another --out)")
+        raise UserError(f"{out}: exists, and is not an adapter (give another --out)")
     elif out.exists() and not force:
         raise UserError(f"{out}: holds another adapter (replace it with --force)")
     from ia3_speech.adapters.load import save_sum  # loads torch
@@ -339,7 +339,7 @@ def export(
     spec = parse_sum(adapter)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         if not (out / "config.json").is_file():
-            raise UserError(f"{out}: exists, and is no checkpoint (give another --out)")
+            raise UserError(f"{out}: exists, and is not a checkpoint (give another --out)")
         if not force:
             raise UserError(f"{out}: holds another checkpoint (replace it with --force)")
     from ia3_speech.adapters.merge import export_terms  # loads torch

@@ -126,7 +126,7 @@ def suggest(name: str, texts: str = "shipped", n: int = 5) -> None:
 
     adapter = voice.registered(name)
     if n < 1:
-        raise UserError(f"`n` is {n}, and has to be at least 1")
+        raise UserError(f"`n` is {n}, and must be at least 1")
     sentences = shipped_sentences()
     if texts != "shipped":
         sentences = read_utf8(Path(texts), "a sentence on each line; or shipped").splitlines()

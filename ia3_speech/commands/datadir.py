@@ -101,7 +101,7 @@ def segment(
         allow_pipes: run the shell commands of wav.scp.
     """
     if max_seconds is not None and not max_seconds >= 1:
-        raise UserError(f"--max-seconds is {max_seconds:g}, and has to be at least 1 second")
+        raise UserError(f"--max-seconds is {max_seconds:g}, and must be at least 1 second")
     from ia3_speech.model.base import load_base
     from ia3_speech.training.segmentation import segment_data_directory
 

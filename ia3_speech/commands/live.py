@@ -213,7 +213,7 @@ class LiveOutput:
         self.partials = partials or self.in_place
 
     def show(self, events: Iterable[StreamEvent]) -> None:
-        """Print events. An empty text is no line."""
+        """Print events. An empty text prints nothing."""
         for event in events:
             line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
             if self.in_place:

@@ -62,13 +62,13 @@ def main(
     if not texts:
         raise UserError("no text was given (a file with a sentence on each line, or a data directory)")
     if order < 2 or not 1 <= digits <= 9 or prune < 0:  # KenLM, which searches with it, reads no unigrams
-        raise UserError("--order has to be at least 2, --digits 1 to 9, and --prune not negative")
+        raise UserError("--order must be at least 2, --digits 1 to 9, and --prune not negative")
     sources = list(mix or [])
     folder = base_folder(base) if base else None
     if base and not folder and not hub_id(base):
         raise UserError(f"--base {base}: is neither mini, nor a folder, nor a hub id")
     if base and not folder:
-        print(f"--base {base}: is no folder here, so its language model is not mixed in")
+        print(f"--base {base}: is not a folder here, so its language model is not mixed in")
     if folder and (folder / STORED_LM).is_file():
         sources.append(folder / STORED_LM)
     options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}

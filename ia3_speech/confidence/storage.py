@@ -104,7 +104,7 @@ def is_of_base(file: Path, base: "Base") -> bool:
 
 def storage_file(base: "Base", spec: AdapterSpec) -> Path:
     """The file of a scaling. Raises UserError if the adapter is a sum or has no record of ours; or, without
-    an adapter, if the base is no folder."""
+    an adapter, if the base is not a folder."""
     if spec.terms:
         if not spec.is_single:
             raise UserError("`store` needs a single adapter: a sum has no folder (take `out`)")
@@ -112,7 +112,7 @@ def storage_file(base: "Base", spec: AdapterSpec) -> Path:
         return spec.terms[0].folder / METADATA
     folder = Path(base.model.config.name_or_path)
     if not folder.is_dir():
-        raise UserError(f"`store`: the base {base.name} is no folder (take `out`)")
+        raise UserError(f"`store`: the base {base.name} is not a folder (take `out`)")
     return folder / BASE_CONFIDENCE
 
 

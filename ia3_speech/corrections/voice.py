@@ -30,6 +30,7 @@ from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import Utterance, find_problem, is_silent, load_utterances
 from ia3_speech.errors import TrainingError, UserError
 from ia3_speech.formatting import plural
+from ia3_speech.model.location import HELD_OUT_SPEECH
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.training.config import NEAREST, TrainingOptions, is_nearest
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OUT_OF_DOMAIN = Path(__file__).parents[1] / "out_of_domain/librispeech_dev"  # speech of other people
 OUT_OF_DOMAIN_STEP = 3  # every third of its 30 utterances is decoded: a minute, of six readers
 MAX_OUT_OF_DOMAIN_ERRORS = 1.1  # relative to the errors of the earlier adapter
 MIN_HOTWORD_LETTERS = 5  # a hot word's bonus is for the letters beyond the fourth
@@ -338,7 +338,7 @@ def train_and_compare(adapter: Path | None, options: TrainingOptions, new: set[s
     )
     is_better = after < before and errors < base_errors
     if adapter and is_better:
-        others = read_examples(OUT_OF_DOMAIN, base, options, [1.0])[::OUT_OF_DOMAIN_STEP]
+        others = read_examples(HELD_OUT_SPEECH, base, options, [1.0])[::OUT_OF_DOMAIN_STEP]
         counts = []
         for folder in (adapter, options.out / "adapter"):
             measures = measure_all(prepare(base, options, str(folder)), others, options.normalize)
@@ -364,7 +364,7 @@ def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
 
 
 def new_hotwords(adapter: Path | None, missed: Sequence[str], base: "Base") -> list[str]:
-    """The missed terms that are no hot words of the adapter yet; `followup` is equal to `follow-up`."""
+    """The missed terms that are not yet hot words of the adapter; `followup` is equal to `follow-up`."""
     from ia3_speech.lm.hotword_search import Hotword, read_hotwords, usable
 
     stored = adapter / record.STORED_HOTWORDS if adapter else Path()

@@ -276,7 +276,7 @@ def seconds_in_cell(cell: Any, where: str) -> float | None:
     with suppress(TypeError, ValueError):
         if cell is None or 0 <= float(cell) < MAX_SECONDS:
             return None if cell is None else float(cell)
-    raise AudioError(f"{where}: {cell!r} is no length in seconds, such as 1.5")
+    raise AudioError(f"{where}: {cell!r} is not a duration in seconds, such as 1.5")
 
 
 def feature_text(row: dict, column: str | None, features: Any) -> str:

@@ -72,7 +72,7 @@ UNIT = rf"({SYMBOL})([²³]?)(?:/({SYMBOL})([²³]?))?(?![\w°])"
 
 
 def needs_words(characters: Iterable[str]) -> bool:
-    """Whether numbers have to be in words: `characters`, which a base can write or has written, hold no
+    """Whether numbers must be in words: `characters`, which a base can write or has written, hold no
     digits and only English letters. Numbers in other languages are not changed."""
     letters = {letter for text in characters for letter in text.lower() if letter.isalnum()}
     return letters <= ENGLISH_LETTERS

@@ -327,14 +327,14 @@ def check_output(options: OutputOptions) -> None:
         if value not in (None, False) and not set(formats) & set(SUBTITLES):
             raise UserError(f"`{name}` has no effect on {format_option} (take srt or vtt)")
         if value is not None and value < 1 and name != "highlight_words":
-            raise UserError(f"`{name}` is {value}, and has to be at least 1")
+            raise UserError(f"`{name}` is {value}, and must be at least 1")
     limit = options.review_below
     if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
-        raise UserError(f"`review_below={limit:g}`: has to be from 0 to 1, and is for text, txt and csv")
+        raise UserError(f"`review_below={limit:g}`: must be from 0 to 1, and is for text, txt and csv")
     part_numbers(options.part)
     if options.alternatives < 0 or (options.alternatives and not set(formats) & {"json", "jsonl"}):
         raise UserError(
-            f"`alternatives={options.alternatives}`: has to be 0 or more, and is for json and jsonl"
+            f"`alternatives={options.alternatives}`: must be 0 or more, and is for json and jsonl"
         )
     # Whisper's command lines ask for word times to lay out subtitles, which have times in any case.
     if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:

@@ -80,9 +80,7 @@ class LiveOptions:
             raise UserError(f"{files[0]}: {name} takes no files (leave out {name} to transcribe them)")
         lowest, highest = PAUSE_LIMITS
         if not lowest <= self.pause <= highest:
-            raise UserError(
-                f"`pause` is {self.pause:g}, and has to be from {lowest:g} to {highest:g} seconds"
-            )
+            raise UserError(f"`pause` is {self.pause:g}, and must be from {lowest:g} to {highest:g} seconds")
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class ModelOptions:
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
         method: FILE.py:NAME, if the adapter was trained with this method of your own
         window: input of a Whisper base: 30s, as Whisper was trained, or short, the utterance and a second of
-            silence, for which an adapter has to be trained (default: the adapter's, else 30s)
+            silence, for which an adapter must be trained (default: the adapter's, else 30s)
         language: language of a multilingual Whisper base: a code such as de; auto detects it for each
             recording, or piece of it (default: the adapter's, else en)
         task: task of a multilingual Whisper base: transcribe, or translate into English (default: transcribe)

@@ -54,7 +54,7 @@ class Scaling:
         for name, value in vars(self).items():
             if not isfinite(value) or (name == "slope" and value <= 0):
                 kind = "positive" if name == "slope" else "finite"
-                raise ValueError(f"{name} is {value:g}, and has to be a {kind} number")
+                raise ValueError(f"{name} is {value:g}, and must be a {kind} number")
 
     def __call__(self, confidences: np.ndarray) -> np.ndarray:
         """The calibrated confidences."""

@@ -53,8 +53,8 @@ class Grammar:
         for name in names:
             if name not in (*PARTS, *self.commands, *self.between_pauses):
                 raise UserError(
-                    f"`dictation_off`: {name!r} is no part and no command (parts: {', '.join(PARTS)}; a "
-                    f"command is named by its words, such as full stop)"
+                    f"`dictation_off`: {name!r} is neither a part nor a command (parts: {', '.join(PARTS)}; "
+                    f"a command is named by its words, such as full stop)"
                 )
             rest = {
                 table: {phrase: mark for phrase, mark in getattr(grammar, table).items() if phrase != name}

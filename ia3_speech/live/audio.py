@@ -38,7 +38,7 @@ class SampleFormat:
 def raw_format(rate: int) -> SampleFormat:
     """The format of 16-bit little-endian samples of one channel. Raises AudioError for an unusable rate."""
     if not RATES[0] <= rate <= RATES[1]:
-        raise AudioError(f"`raw` is {rate} Hz, and has to be from {RATES[0]} to {RATES[1]} (16000 is usual)")
+        raise AudioError(f"`raw` is {rate} Hz, and must be from {RATES[0]} to {RATES[1]} (16000 is usual)")
     return SampleFormat(rate)
 
 

@@ -50,8 +50,8 @@ def format_log(value: float, digits: int) -> str:
 
 
 def read_arpa(path: Path | str) -> NgramModel:
-    """Read an ARPA file, gzipped or not. Raises UserError if it is no ARPA file, ends early, or contains an
-    n-gram without its history."""
+    """Read an ARPA file, gzipped or not. Raises UserError if it is not an ARPA file, ends early, or contains
+    an n-gram without its history."""
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
@@ -109,5 +109,5 @@ def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, 
                     raise ValueError
                 sections[-1].append((float(cells[0]), cells[1], float(cells[2]) if len(cells) > 2 else 0.0))
             except (IndexError, ValueError):
-                raise UserError(f"{path}:{number}: is no n-gram: {line[:80]!r}") from None
-    raise UserError(f"{path}: is no ARPA file, or ends before its line \\end\\")
+                raise UserError(f"{path}:{number}: is not an n-gram: {line[:80]!r}") from None
+    raise UserError(f"{path}: is not an ARPA file, or ends before its line \\end\\")

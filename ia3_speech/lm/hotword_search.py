@@ -70,7 +70,9 @@ def read_hotwords(path: Path) -> list[Hotword]:
             )
         terms[term.text] = replace(earlier, heard_as=tuple(dict.fromkeys(earlier.heard_as + term.heard_as)))
     if not terms:
-        raise UserError(f"{path}: contains no term (a line each; after TABs a weight, and heard-as forms)")
+        raise UserError(
+            f"{path}: contains no term (one term a line; after TABs a weight, and heard-as forms)"
+        )
     return [*terms.values()]
 
 

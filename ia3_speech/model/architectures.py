@@ -348,7 +348,7 @@ class IA3Config:
         if not self.placements and not self.train_head:
             raise AdapterError("`placements` is empty and `train_head` is off: nothing would be trained")
         if self.window not in (None, "30s", "short"):
-            raise AdapterError(f"`window` is {self.window!r}, and has to be 30s or short")
+            raise AdapterError(f"`window` is {self.window!r}, and must be 30s or short")
 
     def layer_numbers(self, count: int) -> list[int]:
         """The layers of a model with `count` layers, ascending. Raises AdapterError outside 0 … count − 1."""

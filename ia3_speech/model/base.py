@@ -92,7 +92,7 @@ def usable_device(device: str | None, dtype: str = "float32") -> str:
 
 
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
-    """Wrap a loaded model. Raises BaseError if it is no recogniser of a known architecture."""
+    """Wrap a loaded model. Raises BaseError if it is not a recogniser of a known architecture."""
     try:
         return KINDS[architecture_of(model).kind].wrap(model, processor, name)
     except AdapterError as error:

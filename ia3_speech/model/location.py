@@ -1,10 +1,14 @@
-"""The location of a base: the shipped base, a user's folder, or an id on the Hub. Loads no torch."""
+"""The location of a base: the shipped base, a user's folder, or an id on the Hub; and of shipped speech.
+Loads no torch."""
 
 from pathlib import Path
 
 from ia3_speech.inputs import own_files
 
-MINI = Path(__file__).parents[1] / "mini"
+PACKAGE = Path(__file__).resolve().parents[1]
+MINI = PACKAGE / "mini"
+# Kaldi data directories: 84 utterances of 28 readers of LibriSpeech for replay and gates; 30 of six others
+GENERAL_SPEECH, HELD_OUT_SPEECH = (PACKAGE / f"out_of_domain/librispeech_{name}" for name in ("train", "dev"))
 BASE_CURVE = "learning_curve.json"  # in a base's folder: gains of adaptation by number of utterances
 # Files of a base's folder that do not change its logits
 NOT_LOGITS = (

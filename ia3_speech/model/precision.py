@@ -37,7 +37,7 @@ FFT_KERNEL_SIZE = 256  # taps from which Fourier transforms are faster
 MAX_EAGER_WEIGHTS = 2**27
 
 MEASURED_FRAMES, MEASURED_ROUNDS = 500, 5  # 50 to 100 ms for mini on one core
-MARGIN = 1.1  # bf16 has to be faster by this factor, since it rounds
+MARGIN = 1.1  # bf16 must be faster by this factor, since it rounds
 CACHE = "precision.json"  # measured times in the user's cache, by processor, torch version and shape
 
 

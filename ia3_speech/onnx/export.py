@@ -190,11 +190,11 @@ def make_graph(
 
 def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
     """Write an adapter's vectors, (1, d) each, as a file for ONNX Runtime: `RunOptions.add_active_adapter`.
-    Raises BaseError if the adapter has a head, which is no input of a graph."""
+    Raises BaseError if the adapter has a head, which is not an input of a graph."""
     import onnxruntime
 
     if adapter.head:
-        raise BaseError(f"{adapter.name}: has a trained head, which is no input of a graph (merge it)")
+        raise BaseError(f"{adapter.name}: has a trained head, which is not an input of a graph (merge it)")
     make = onnxruntime.OrtValue.ortvalue_from_numpy
     values = {target.vector_path: make(vector[None].numpy()) for target, vector in adapter.vectors.items()}
     written = onnxruntime.AdapterFormat()

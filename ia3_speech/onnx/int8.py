@@ -20,11 +20,12 @@ from ia3_speech.data.audio import load_audio
 from ia3_speech.errors import BaseError
 from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
+from ia3_speech.model.location import HELD_OUT_SPEECH
 
 if TYPE_CHECKING:
     import onnx
 
-SPEECH = Path(__file__).parent.parent / "out_of_domain/librispeech_dev/audio"  # thirty clips, six readers
+SPEECH = HELD_OUT_SPEECH / "audio"  # thirty clips
 MAX_RANGE = 256  # in mean absolute values; three inputs of mini have over a thousand, the others up to 110
 
 

@@ -197,7 +197,7 @@ class OnnxBase:
         tensors = read_weights(folder)
         if head := [name for name in tensors if ".ia3_" not in name]:
             raise AdapterError(
-                f"{folder}: {head[0]} is of a trained head, which is no input of a graph (merge it: "
+                f"{folder}: {head[0]} is of a trained head, which is not an input of a graph (merge it: "
                 f"ia3-speech export --adapter {folder} --format onnx-asr, or another merged format)"
             )
         arrays = {f"{each.module}.ia3_{each.placement}": each.values for each in vectors_in(tensors)}
@@ -227,7 +227,7 @@ class OnnxBase:
         for name, array in vectors.items():
             fault, size = "", self.sizes.get(name)
             if size is None:
-                fault = f"is no input of the graph {self.folder}"
+                fault = f"is not an input of the graph {self.folder}"
             elif array.shape != (size,):
                 fault = f"has shape {array.shape}, and the graph {self.folder} has ({size},) there"
             elif not np.isfinite(array).all():

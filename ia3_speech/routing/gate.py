@@ -36,6 +36,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.errors import UserError
+from ia3_speech.model.location import GENERAL_SPEECH
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 SCHEMA = 1
-GENERAL = Path(__file__).parents[1] / "out_of_domain/librispeech_train"  # 84 utterances of 28 readers
 MAX_UTTERANCES = 500  # that are read of a data directory, evenly spaced
 MAX_SECONDS = 12  # that are read of an utterance
 SHRINKAGE = 0.1  # share of the diagonal in the covariance
@@ -91,7 +91,7 @@ def measure_speech(base: "Base", waves: Iterable[np.ndarray], *, identify: bool 
     they hold the points. Raises UserError for fewer than two utterances."""
     points = points_of(base, waves)
     if len(points) < 2:
-        raise UserError(f"{len(points)} utterances are too few for a gate (it needs two)")
+        raise UserError(f"{len(points)} utterances are too few for a gate (two are needed)")
     speech = speech_statistics(base.fingerprint, points)
     return replace(speech, points=points) if identify else speech
 
@@ -213,7 +213,7 @@ def general_gate(base: "Base", channels: int | None = None) -> SpeechStatistics:
     for folder in (Path(base.model.config.name_or_path), stored):
         if (folder / GATE).is_file():
             return read_gate(folder, base.fingerprint, "", channels)
-    utterances = read_data_directory(GENERAL, spk_sort=False).utterances
+    utterances = read_data_directory(GENERAL_SPEECH, spk_sort=False).utterances
     speech = measure_speech(base, chosen_waves(base, utterances))
     with suppress(OSError):  # the user's folder may be read-only
         stored.mkdir(parents=True, exist_ok=True)

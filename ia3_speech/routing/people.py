@@ -100,7 +100,8 @@ def fit_background(fingerprint: dict[str, Any], points: np.ndarray, speakers: np
     """The background of points, (utterances, d), of speakers, (utterances,). Raises UserError for too few."""
     names, rows, counts = np.unique(speakers, return_inverse=True, return_counts=True)
     if len(names) < MIN_PEOPLE or len(points) < 2 * len(names):
-        raise UserError(f"{len(names)} speakers are too few (it takes {MIN_PEOPLE}, with several utterances)")
+        needed = f"at least {MIN_PEOPLE} are needed, with several utterances each"
+        raise UserError(f"{len(names)} speakers are too few ({needed})")
     means = np.stack([points[rows == number].mean(0) for number in range(len(names))])
     inside = points - means[rows]
     covariance = inside.T @ inside / (len(points) - len(names))

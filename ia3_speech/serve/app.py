@@ -27,6 +27,7 @@ from starlette.websockets import WebSocket
 
 from ia3_speech import __version__
 from ia3_speech.adapters import registry
+from ia3_speech.model.location import HELD_OUT_SPEECH
 from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, api_error
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 QUIET = [logging.getLogger(f"ia3_speech.{name}") for name in ("adapters.io", "data.numbers_in_words")]
 UNLOAD_SECONDS = 5.0
 PAGE = Path(__file__).parent / "page"
-SAMPLE = PAGE.parents[1] / "out_of_domain/librispeech_dev/audio/1462-170138-0012.ogg"
+SAMPLE = HELD_OUT_SPEECH / "audio/1462-170138-0012.ogg"
 PAGE_FILES = {file.name: file for file in PAGE.iterdir()} | {"sample.ogg": SAMPLE}
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

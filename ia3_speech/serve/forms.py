@@ -46,7 +46,7 @@ class FormRequest(Request):
         """The multipart form. `name[]`, a list of OpenAI's clients, becomes `name`; an empty field counts as
         absent. Raises ApiError."""
         if not self.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            raise ApiError(400, "The body has to be multipart/form-data.", "invalid_content_type")
+            raise ApiError(400, "The body must be multipart/form-data.", "invalid_content_type")
         try:
             form = await super().form(**FORM_LIMITS)
         except ClientDisconnect:

@@ -96,7 +96,7 @@ def check_language(language: str | None, written: str | None) -> str:
 
 
 def terms_of(prompt: str) -> list[str]:
-    """The terms of `metformin, atrial fibrillation`; sentences are no terms."""
+    """The terms of `metformin, atrial fibrillation`; sentences are left out."""
     parts = (" ".join(part.split()).strip(" .\"'") for part in re.split(r"[,;\n\t]", prompt))
     return [part for part in parts if part and len(part.split()) <= MAX_TERM_WORDS]
 

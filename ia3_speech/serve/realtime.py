@@ -213,7 +213,7 @@ class Session:
             case str(other):
                 raise bad_value("type", f"Invalid value: {other[:60]!r}.")
             case _:
-                raise bad_value("type", "type has to be a string.")
+                raise bad_value("type", "type must be a string.")
 
     async def send(self, kind: str, **content: Any) -> None:
         await self.socket.send_json({"type": kind, "event_id": new_id("event"), **content})
@@ -231,7 +231,7 @@ class Session:
 
     async def update(self, given: Any) -> None:
         if not isinstance(given, dict):
-            raise bad_value("session", "session has to be an object.")
+            raise bad_value("session", "session must be an object.")
         try:
             settings = Settings.model_validate(merged(self.settings.model_dump(), given))
         except ValidationError as error:
@@ -263,7 +263,7 @@ class Session:
         try:
             data = base64.b64decode(audio, validate=True)
         except (TypeError, ValueError):
-            raise bad_value("audio", "audio has to be base64 of 16-bit samples.") from None
+            raise bad_value("audio", "audio must be base64 of 16-bit samples.") from None
         if len(data) % SAMPLE_BYTES:
             raise bad_value("audio", "audio ends within a sample of 16 bits.")
         self.stream = self.stream or await self.make_stream(self.input)

@@ -18,7 +18,7 @@ from ia3_speech.adapters.record import PLACED
 from ia3_speech.adapters.spec import AdapterSpec, parse_sum, tensor_files_of
 from ia3_speech.errors import TrainingError
 from ia3_speech.inputs import Inputs
-from ia3_speech.model.location import base_files, base_folder
+from ia3_speech.model.location import GENERAL_SPEECH, base_files, base_folder
 
 PLACEMENTS = ("key", "value", "ffn")  # by default
 NEAREST = "nearest"  # as init_adapter, without dev: see training/starts.py
@@ -243,7 +243,7 @@ def check_options(options: SharedOptions) -> None:
         hint = "shipped, none, or a DIR"
         raise TrainingError(f"`replay={options.replay}`: no data directory with a wav.scp ({hint})")
     if faults := options.faults().items():
-        wrong = (f"`{name}` is {getattr(options, name)}, and has to be {text}" for name, text in faults)
+        wrong = (f"`{name}` is {getattr(options, name)}, and must be {text}" for name, text in faults)
         raise TrainingError("; ".join(wrong))
     log_to = getattr(options, "log_to", None)
     if log_to and not any(find_spec(log_to + end) for end in ("", "X")):  # tensorboardX
@@ -252,7 +252,7 @@ def check_options(options: SharedOptions) -> None:
 
 def method_config(options: TrainingOptions) -> dict[str, Any]:
     """The record of a method other than IA³: its name (NAME of FILE.py:NAME), placements, layers, options (of
-    peft:FILE, those in the file). Raises TrainingError where the file is no PEFT configuration."""
+    peft:FILE, those in the file). Raises TrainingError if the file is not a PEFT configuration."""
     import yaml
 
     name, _, file = options.method.partition(":")
@@ -280,8 +280,7 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
 
 def replay_folder(replay: str) -> Path:
     """The data directory that `replay` names."""
-    shipped = Path(__file__).resolve().parents[1] / "out_of_domain/librispeech_train"
-    return shipped if replay == "shipped" else Path(replay)
+    return GENERAL_SPEECH if replay == "shipped" else Path(replay)
 
 
 def plain_options(options: SharedOptions) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
     """Raises TrainingError for fewer than MIN_UTTERANCES utterances of `path`, or if they have one text."""
     if len(utterances) < MIN_UTTERANCES or len({normalize(u.text or "") for u in utterances}) < 2:
         raise TrainingError(
-            f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds: it takes "
+            f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds; there must be "
             f"{MIN_UTTERANCES} with different texts (record more; twenty sentences are a good start)"
         )
 

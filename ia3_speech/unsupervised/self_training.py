@@ -62,7 +62,7 @@ MIN_LABELS = 5  # utterances to learn from
 MIN_PART_WORDS = 2  # of a part: a single word, cut out of its context, is recognised worse
 MIN_RECORDINGS = 3
 MIN_WORD_SHARE = 0.9  # of the start's words: words missing below this share count as errors
-SPEEDS = 0.9, 1.1  # at which a word has to be recognised again
+SPEEDS = 0.9, 1.1  # at which a word must be recognised again
 FEW = 50  # with fewer recordings every third is held out, not every fifth, and all labels are in fit/
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
 

@@ -95,9 +95,9 @@ def test_a_mixture_is_the_weighted_sum(model):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hello\n", "is no ARPA file"),
+        ("hello\n", "is not an ARPA file"),
         ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n", "ends before its line"),
-        ("\\data\\\n\n\\1-grams:\nminus\ta\n\n\\end\\\n", ":4: is no n-gram: 'minus"),
+        ("\\data\\\n\n\\1-grams:\nminus\ta\n\n\\end\\\n", ":4: is not an n-gram: 'minus"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, content, message):

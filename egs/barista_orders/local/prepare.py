@@ -110,7 +110,7 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> dict[str, tuple[str
             raise UserError(f"{path}:{number}: not a file, train or test, a transcript, with TABs between")
         if (id := Path(file).stem) in slots:
             if text not in sentences(slots[id]):
-                raise UserError(f"{path}:{number}: {text!r} is no sentence of the grammar for {slots[id]}")
+                raise UserError(f"{path}:{number}: {text!r} is not a sentence of the grammar for {slots[id]}")
             texts[id] = side, text
     if without := sorted(set(slots) - set(texts)):
         print(f"{path}: {len(without)} orders have no line and are left out: {' '.join(without)}")

@@ -174,7 +174,7 @@ def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[
     tables, speakers = {}, {u.speaker for u in utterances}
     for label in sorted({name for utterance in utterances for name in utterance.labels}):
         if label_of_table(f"utt2{label}") != label:
-            fault = f"utt2{label} is no label file, or another table"
+            fault = f"utt2{label} is not a label file, or is another table"
             raise DataError(f"{label!r} cannot be the name of a label: {fault}")
         values = {u.id: collapse_whitespace(u.labels.get(label, "")) for u in utterances}
         is_constant = len({(u.speaker, values[u.id]) for u in utterances}) == len(speakers)
@@ -341,7 +341,7 @@ def split_data_directory(
         DataError: `source` is not valid, an utterance lacks the label, or there is only one group.
     """
     if not 0 < fraction < 1:
-        raise DataError(f"`fraction` is {fraction}, and has to be between 0 and 1")
+        raise DataError(f"`fraction` is {fraction}, and must be between 0 and 1")
     data = read_available_tables(source, rest, part)
     group = {utterance.id: group_of(utterance, by, data) for utterance in data}
     in_part = hold_out(group.values(), fraction)

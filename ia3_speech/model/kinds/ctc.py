@@ -67,7 +67,7 @@ class CTC(Base):
 
     @classmethod
     def wrap(cls, model: nn.Module, processor: Any, name: str) -> Self:
-        """The base of a loaded model and its processor. Raises BaseError if they are no CTC recogniser."""
+        """The base of a loaded model and its processor. Raises BaseError if they are not a CTC recogniser."""
         architecture = architecture_of(model)
         has_head = hasattr(model, architecture.head) and architecture.input is not None
         if not has_head or not hasattr(processor, "tokenizer"):
