@@ -302,10 +302,8 @@ def combine(
         raise UserError("say where to write it: --out FOLDER, or --name NAME to register it")
     if out is None:
         registry.check_name(name)
-    elif out.exists() and not registry.is_adapter(out):
-        raise UserError(f"{out}: exists, and is not an adapter (give another --out)")
-    elif out.exists() and not force:
-        raise UserError(f"{out}: holds another adapter (replace it with --force)")
+    elif out.exists() and not (force and registry.is_adapter(out)):
+        raise UserError(f"{out}: exists (give another --out; --force replaces an adapter)")
     from ia3_speech.adapters.load import save_sum  # loads torch
     from ia3_speech.routing.gate import merge_gates
 
@@ -337,11 +335,9 @@ def export(
         force: replace an older checkpoint
     """
     spec = parse_sum(adapter)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        if not (out / "config.json").is_file():
-            raise UserError(f"{out}: exists, and is not a checkpoint (give another --out)")
-        if not force:
-            raise UserError(f"{out}: holds another checkpoint (replace it with --force)")
+    is_empty = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not is_empty and not (force and (out / "config.json").is_file()):
+        raise UserError(f"{out}: exists (give another --out; --force replaces a checkpoint)")
     from ia3_speech.adapters.merge import export_terms  # loads torch
 
     loaded = export_terms(spec, out, base=base, dtype=dtype)

@@ -82,7 +82,7 @@ def main(
     )  # fmt: skip
     if out and inputs.is_current(out, force):
         return
-    options = vars(model_options) | {"adapter": spec, "search": SearchOptions("greedy"), "vad": "off"}
+    options = vars(model_options) | {"adapter": spec, "search": "greedy", "vad": "off"}
     recognizer = load(**options).recognizer
     greedy, rates = tune(recognizer, data, searches, allow_pipes)
     best = min(rates, key=rates.__getitem__)  # of equal rates, that of the smallest weights

@@ -210,10 +210,8 @@ class Session:
                 self.begin_item()
                 self.begin_stream()
                 await self.send("input_audio_buffer.cleared")
-            case str(other):
-                raise bad_value("type", f"Invalid value: {other[:60]!r}.")
-            case _:
-                raise bad_value("type", "type must be a string.")
+            case other:
+                raise bad_value("type", f"Invalid value: {str(other)[:60]!r}.")
 
     async def send(self, kind: str, **content: Any) -> None:
         await self.socket.send_json({"type": kind, "event_id": new_id("event"), **content})

@@ -145,5 +145,4 @@ class Server:
                 rows = [terms for group in groups for terms in group]
             return handle.logits(waves, rows)
 
-        language = code if "language" in base.abilities else None
-        return self.session.recognizer(spec, compute=compute, hotwords=known, language=language)
+        return self.session.recognizer(spec, compute=compute, hotwords=known, language=code)
