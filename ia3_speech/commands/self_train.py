@@ -54,7 +54,7 @@ def report(adapter: str, summary: dict[str, Any]) -> list[str]:
         f"{adapter}: round {summary['selected_round']} of {len(summary['rounds'])}: "
         f"{plural(summary['learnt_words'], 'word')}, {summary['learnt_minutes']:.1f} minutes, of {used}; "
         f"{summary['seconds']:.0f} s",
-        f"Its greedy text differs from its own text with a language model in "
+        f"Its greedy text differs from its text by beam search in "
         f"{percent(summary['disagreement'])} % of the words, at the start in "
         f"{percent(summary['start_disagreement'])} %",
     ]

@@ -168,7 +168,7 @@ class SelfTraining:
     ) -> tuple[list[dict[str, Any]], int, str]:
         """Train the rounds. Returns their records, the number of the best (0: the start), and why it is 0."""
         options, rounds, selected = self.options, [], 0
-        note = "no round came nearer to its own text with a language model than the start"
+        note = "in no round did greedy text come nearer to the text by beam search than at the start"
         few = len(utterances) < FEW
         every = 3 if few else 5
         held_out = utterances[every - 1 :: every]
