@@ -40,6 +40,7 @@ settings.load_profile("ia3_speech")
 
 # The longest files first, so that no worker waits long for another at the end.
 FIRST = (
+    "tests/serve/test_page.py",
     "tests/egs/test_medical_dictation.py",
     "tests/test_pages.py",
     "tests/onnx/",
