@@ -159,7 +159,7 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     language model may be in the base's folder. Raises UserError if the options contradict each other, or the
     language model cannot be used."""
     options.check()
-    if "language" in base.abilities:
+    if "choice of languages" in base.abilities:
         weights = (options.lm_weight, options.word_score, options.unknown_word_score)
         if options.lm not in (None, NO_LM) or weights != (None, None, None):
             base.require("a language model")

@@ -130,7 +130,7 @@ class Session:
         if not (scaling or self.settings.get("test_time") or spec.channels):
             with suppress(UserError) if external else nullcontext():  # a damaged one fails no request
                 scaling = find_scaling(self.base, spec, record)
-        if "language" in self.base.abilities:
+        if "choice of languages" in self.base.abilities:
             language = language or self.base.language or language_of(spec)
             search = search.prompted([term.text for term in hotwords], language)
             record = record | {"language": search.language}

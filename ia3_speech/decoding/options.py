@@ -144,7 +144,7 @@ class GuardOptions:
     def check(self, adapter: object) -> None:
         """Raises UserError if a guard is asked for without an `adapter`."""
         if self.wish and not adapter:
-            raise UserError("`guard=on` guards the adapter of `adapter`, which is not given")
+            raise UserError("`guard=on` needs an adapter to guard (give `adapter`)")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Server:
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         english = self.models.base_id == "mini" or not getattr(session.base, "is_multilingual", True)
         language = server.language or ("en" if english else None)
-        if language == "auto" or "language" in session.base.abilities:
+        if language == "auto" or "choice of languages" in session.base.abilities:
             session.base.configure(language=language)
         # that the base writes; None if it is unknown, or differs from request to request
         self.language = language_code(language) if language not in (None, "auto") else None

@@ -148,7 +148,7 @@ def prepare_base(base: Base, options: SharedOptions) -> None:
     if options.dropout == "off":
         switch_off_dropout(base)
     settings = {}
-    if "windows" in base.abilities:
+    if "choice of windows" in base.abilities:
         base.configure(language=options.language)
         settings = {"window": options.window, "language": options.language}
     if options.init_adapter:

@@ -69,7 +69,7 @@ class Migration:
         shared = {"allow_pipes": options.allow_pipes, "on_error": "skip"}
         data = {"data": options.data or replay_folder("shipped"), "min_confidence": options.min_confidence}
         labelling = SelfTrainingOptions(base=old_base, out=options.out, **data, **shared)
-        recipe = "whisper.yaml" if "windows" in base.abilities else "ia3_plus.yaml"
+        recipe = "whisper.yaml" if "choice of windows" in base.abilities else "ia3_plus.yaml"
         shared |= yaml.safe_load((CONFIGURATIONS / recipe).read_text("utf-8"))
         shared["language"] = options.language or record.get("config", {}).get("language") or "en"
         places = {name: options.out / "labels" / name for name in ("train", "dev")} | {"out": options.out}

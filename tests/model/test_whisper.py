@@ -219,7 +219,7 @@ def test_the_language_is_checked_and_found_for_each_row(base):
     base.model.generation_config.is_multilingual = False
     with pytest.raises(UserError, match=r"`language=de`: tiny only writes English"):
         base.configure(language="de")
-    with pytest.raises(UserError, match="a CTC model has no language"):
+    with pytest.raises(UserError, match="a CTC model has no choice of languages"):
         load_base("mini").configure(language="de")
 
 

@@ -36,7 +36,7 @@ WAVEFORM = -1  # the depth at which nothing is computed yet: the processor's out
 
 Ability = Literal[
     "a language model", "hot words", "live input", "ONNX", "test-time adaptation", "segmentation",
-    "windows", "language",
+    "choice of windows", "choice of languages",
 ]  # fmt: skip
 
 
@@ -126,7 +126,7 @@ class Base(ABC):
         UserError for others."""
         for name, value in settings.items():
             if value is not None:
-                self.require("windows" if name == "window" else "language")
+                self.require("choice of windows" if name == "window" else "choice of languages")
                 setattr(self, name, value)
 
     def target(self, text: str, mode: Mode, *, as_is: bool = False) -> str:
@@ -153,7 +153,7 @@ class Base(ABC):
     def require(self, ability: Ability) -> None:
         """Raises UserError unless bases of this kind have the ability."""
         if ability not in self.abilities:
-            other = "Whisper" if ability in ("windows", "language") else "CTC"
+            other = "Whisper" if ability.startswith("choice") else "CTC"
             raise UserError(f"{Path(self.name).name}: {self.kind} has no {ability} (take a {other} base)")
 
     @property

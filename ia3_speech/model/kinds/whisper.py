@@ -78,7 +78,7 @@ class Whisper(Base):
 
     kind, auto_class, scoring = "a Whisper model", "AutoModelForSpeechSeq2Seq", "english"
     invents_words = True
-    abilities = frozenset({"windows", "language"})
+    abilities = frozenset({"choice of windows", "choice of languages"})
     stride, minimum_samples, maximum_seconds = 2 * HOP, WINDOW, FULL_FRAMES * HOP / SAMPLE_RATE
 
     @classmethod
