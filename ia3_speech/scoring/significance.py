@@ -69,12 +69,21 @@ def percentile_interval(replicates: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
+def ratio_of_sums(
+    part: np.ndarray, whole: np.ndarray, clusters: Sequence[Hashable] | None = None
+) -> tuple[float, Interval]:
+    """The sum of `part` divided by the sum of `whole`, `(units,)` each, and its 95 % interval over the units
+    or over their clusters; nan where `whole` sums to 0."""
+    counts = {"part": part, "whole": whole}
+    draws = bootstrap_sums(counts if clusters is None else sums_by_cluster(counts, clusters))
+    interval = percentile_interval(ratio(draws["part"], draws["whole"]) + 0.0)  # no −0
+    return ratio(part.sum(), whole.sum()).item(), interval
+
+
 def relative_change(before: np.ndarray, after: np.ndarray) -> tuple[float, Interval]:
     """(after − before) / before of the errors of clusters, `(clusters,)`, and its 95 % interval; nan where
     there was no error before."""
-    draws = bootstrap_sums({"before": before, "after": after})
-    change = ratio(after.sum() - before.sum(), before.sum()).item()
-    return change, percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
+    return ratio_of_sums(after - before, before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ from ia3_speech.routing.guard import (
 from ia3_speech.routing.router import MAX_ADAPTERS, SURE, make_gates, softmax
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import ratio, ratio_of_sums
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.session import Session, load
 
@@ -343,10 +343,7 @@ def relative(
     signed = to == "base"
     whole = counts["base"] if signed else counts["base"] - counts["oracle"]
     change = counts[way] - counts["base"] if signed else counts["base"] - counts[way]
-    columns = {"change": change[rows], "whole": whole[rows]}
-    draws = bootstrap_sums(sums_by_cluster(columns, speakers[rows]))
-    value = ratio(columns["change"].sum(), columns["whole"].sum()).item()
-    return Rate(value, percentile_interval(ratio(draws["change"], draws["whole"]) + 0.0), signed=signed)
+    return Rate(*ratio_of_sums(change[rows], whole[rows], speakers[rows]), signed=signed)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.errors import UserError
 from ia3_speech.results.tables import bullets
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import ratio, ratio_of_sums
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.config import replay_folder
 
@@ -229,10 +229,8 @@ def tables_of(
         """(way − base) / `to`, in errors on these rows, with an interval over speakers."""
         if not rows.any():
             return None
-        columns = {"change": (errors[way] - errors["base"])[rows], "to": to[rows]}
-        draws = bootstrap_sums(sums_by_cluster(columns, speakers[rows]))
-        value = ratio(columns["change"].sum(), columns["to"].sum()).item()
-        return Rate(value, percentile_interval(ratio(draws["change"], draws["to"]) + 0.0), signed=signed)
+        change = (errors[way] - errors["base"])[rows]
+        return Rate(*ratio_of_sums(change, to[rows], speakers[rows]), signed=signed)
 
     lines = (exp / f"auto/decode_greedy_{name}/gate").read_text("utf-8").splitlines()
     by_utterance = dict(line.split("\t")[:2] for line in lines)  # of a long recording its last piece's

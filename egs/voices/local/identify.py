@@ -41,7 +41,7 @@ from ia3_speech.routing.gate import (
     utterance_point,
 )
 from ia3_speech.routing.people import Background, People, fit_background, write_background
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import ratio_of_sums
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.training.augmentation import Augmentation, read_waves
 
@@ -204,9 +204,7 @@ class Outcomes:
     def rate(self, *names: str) -> Rate:
         """The share of outcomes, with an interval over speakers."""
         hits = np.isin(self.names, names).astype(float)
-        columns = {"hits": hits, "all": np.ones(len(hits))}
-        draws = bootstrap_sums(sums_by_cluster(columns, np.array(self.speakers)))
-        return Rate(hits.mean().item(), percentile_interval(ratio(draws["hits"], draws["all"])))
+        return Rate(*ratio_of_sums(hits, np.ones(len(hits)), self.speakers))
 
 
 def recognise(

@@ -30,7 +30,7 @@ from ia3_speech.data.kaldi import read_data_directory, subset_data_directory
 from ia3_speech.data.utterance import load_utterances
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import ratio_of_sums
 from ia3_speech.scoring.table import Cell, Rate, markdown_table
 from ia3_speech.search import SearchOptions
 from ia3_speech.session import load
@@ -125,25 +125,11 @@ def compare(out: Path, data: Path) -> dict[str, Any]:
         for system, each in systems.items()
     }
     columns = {system: np.array([each.total for each in of], float) for system, of in counts.items()}
-    columns["words"] = np.array([each.words for each in counts["migrated"]], float)
-    draws = bootstrap_sums(sums_by_cluster(columns, [utterance.speaker for utterance in utterances]))
-    sums = {name: np.array([column.sum()]) for name, column in columns.items()}
-
-    def share(of: dict[str, np.ndarray]) -> np.ndarray:
-        return ratio(of["new base"] - of["migrated"], of["new base"] - of["with texts"])
-
-    wers = {
-        system: (
-            ratio(sums[system], sums["words"]).item(),
-            percentile_interval(ratio(draws[system], draws["words"])),
-        )
-        for system in SYSTEMS
-    }
-    return {
-        "wer": wers,
-        "share": (share(sums).item(), percentile_interval(share(draws))),
-        "utterances": len(utterances),
-    }
+    words = np.array([each.words for each in counts["migrated"]], float)
+    speakers, before = [utterance.speaker for utterance in utterances], columns["new base"]
+    gains = before - columns["migrated"], before - columns["with texts"]
+    wers = {system: ratio_of_sums(columns[system], words, speakers) for system in SYSTEMS}
+    return {"wer": wers, "share": ratio_of_sums(*gains, speakers), "utterances": len(utterances)}
 
 
 def row(out: Path) -> list[Cell]:

@@ -32,7 +32,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
+from ia3_speech.scoring.significance import ratio_of_sums, relative_change
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.training.few_minutes import train_on_few
 
@@ -120,11 +120,10 @@ def row(records: dict[tuple[int, str], dict[str, Counter]], k: int, order: str) 
     people = records[k, order].values()
     counts = {name: np.array([each[name] for each in people]) for name in ("words", "before", "after")}
     counts["random"] = np.array([each["after"] for each in records[k, "random"].values()])
-    draws, totals = bootstrap_sums(counts), {name: values.sum() for name, values in counts.items()}
-    wer = Rate(totals["after"] / totals["words"], percentile_interval(ratio(draws["after"], draws["words"])))
-    change = percentile_interval(ratio(draws["after"] - draws["random"], draws["random"]))
-    change = Rate((totals["after"] - totals["random"]) / totals["random"], change, signed=True)
-    return [k, order, len(counts["words"]), Rate(totals["before"] / totals["words"]), wer, change]
+    base = Rate(counts["before"].sum() / counts["words"].sum())
+    wer = Rate(*ratio_of_sums(counts["after"], counts["words"]))
+    change = Rate(*relative_change(counts["random"], counts["after"]), signed=True)
+    return [k, order, len(counts["words"]), base, wer, change]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from ia3_speech.errors import UserError
 from ia3_speech.inputs import provenance
 from ia3_speech.routing.gate import add_gate
 from ia3_speech.scoring.error_rates import text_errors
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import ratio_of_sums, sums_by_cluster
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.session import load
 
@@ -123,13 +123,11 @@ def write_results(out: Path, lines: list[dict]) -> None:
     columns |= {"words": np.array([line["words"] for line in lines], float)}
     columns["gain"] = columns["base"] - columns["own"]
     of_people = sums_by_cluster(columns, np.array([line["speaker"] for line in lines]))
-    draws, sums = bootstrap_sums(of_people), {name: column.sum() for name, column in of_people.items()}
     rows = []
     for name in SYSTEMS:
-        wer = Rate(sums[name] / sums["words"], percentile_interval(ratio(draws[name], draws["words"])))
-        share = percentile_interval(ratio(draws["base"] - draws[name], draws["gain"]))
-        share = Rate(ratio(sums["base"] - sums[name], sums["gain"]).item(), share)
+        wer = Rate(*ratio_of_sums(of_people[name], of_people["words"]))
         changes = of_people[name] - of_people["base"]
+        share = Rate(*ratio_of_sums(of_people["base"] - of_people[name], of_people["gain"]))
         outcome = [Rate(np.mean(changes < 0).item()), Rate(np.mean(changes > 0).item())]
         outcome += [Rate((changes / np.maximum(of_people["base"], 1)).max().item(), signed=True)]
         right = [line.get(name) == (line["speaker"] if name == "auto" else None) for line in lines]

@@ -20,7 +20,7 @@ from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.scoring.alignment import count_errors
-from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
+from ia3_speech.scoring.significance import ratio_of_sums
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import cache_for
@@ -96,13 +96,9 @@ class Learner:
             for utterance, text in zip(part, self.cache.texts(part), strict=True):
                 counts.append(count_errors(normalize(utterance.text or "").split(), normalize(text).split()))
             utterances += part
-        columns = {
-            "errors": np.array([c.total for c in counts]),
-            "words": np.array([c.words for c in counts]),
-        }
-        sums = bootstrap_sums(sums_by_cluster(columns, [utterance.speaker for utterance in utterances]))
-        bounds = percentile_interval(ratio(sums["errors"], sums["words"])) or ()
-        return [float(columns["errors"].sum() / columns["words"].sum()), *bounds]
+        errors, words = np.transpose([(c.total, c.words) for c in counts])
+        wer, bounds = ratio_of_sums(errors, words, [utterance.speaker for utterance in utterances])
+        return [wer, *(bounds or ())]
 
 
 @lru_cache(maxsize=1)
