@@ -179,27 +179,26 @@ class Study:
         folder = f"{system}_seed{seed}" if seed else system
         return self.exp / folder / f"decode_greedy_{set_name}"
 
-    def decode(self, out: Path, data: Path, adapter: str | None = None) -> None:
-        """Decode a set greedily into the folder `out` below EXP, in --nj parts."""
+    def decode(self, out: Path, data: Path, *decode: Word) -> None:
+        """Decode a set greedily, with further options, into the folder `out` below EXP, in --nj parts."""
         options, log = self.options, "_".join(out.relative_to(self.exp).parts)
         words = python("decode", "--base", located(options.base), "--search", "greedy")
-        words += ["--precision", options.precision]
-        words += [*(["--adapter", adapter] if adapter else []), data, out]
-        print(f"decode {data.name} with {out.parent.name}", flush=True)
+        words += ["--precision", options.precision, *decode, data, out]
+        print(f"decode {data.name} with {out.parent.relative_to(self.exp)}", flush=True)
         if options.nj > 1:
             self.job("decode", f"{log}.JOB.log", [*words, "--part", f"JOB/{options.nj}"], options.nj)
         self.job("decode", f"{log}.log", words)
 
     def decode_and_score(
-        self, system: str, seed: int | None, data: Path, *score: Word, adapter: str | None = None,
+        self, system: str, seed: int | None, data: Path, *score: Word, decode: Sequence[Word] = (),
         out: Path | None = None, base: Path | None = None,
     ) -> None:  # fmt: skip
         """Decode a set into `out` (default: EXP/SYSTEM_seedN/decode_greedy_SET), and score it with further
         options against `base`, the base's decode directory (default: EXP/base/decode_greedy_SET)."""
         out = out or self.decoded(system, seed, data.name)
         base = base or self.decoded("base", None, data.name)
-        self.decode(out, data, adapter)
-        words = python("score", data, out, *score, "--corpus", self.exp.name, "--system", system)
+        self.decode(out, data, *decode)
+        words = python("score", data, out, "--corpus", self.exp.name, "--system", system, *score)
         words += ["--system-seed", seed] if seed else []
         words += ["--baseline", base] if system != "base" else []
         words += ["--cluster", "speaker"] if data.name == "out_of_domain" else []

@@ -102,9 +102,8 @@ def main(options: Options) -> None:
             score += [word for name, value in test.options.items() if value for word in (f"--{name}", value)]
             for system, seed in product(WEIGHTS, seeds):
                 if system != test.system:
-                    out = test.decoded(study.exp, system, seed)
-                    study.decode_and_score(system, seed, test.data, *score, adapter=adapter(system, seed),
-                                           out=out, base=base)  # fmt: skip
+                    out, decode = test.decoded(study.exp, system, seed), ["--adapter", adapter(system, seed)]
+                    study.decode_and_score(system, seed, test.data, *score, decode=decode, out=out, base=base)
     if study.runs(8):
         shown, texts, notes, rows, pairs = median_seed(exp, "ia3_plus", options.seeds), [], [], [], []
         for test in sets:

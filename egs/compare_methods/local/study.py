@@ -147,8 +147,8 @@ class Comparison(Study):
         """Decode and score some sets with each seed of a system."""
         cluster = ["--cluster", "utterance"] if self.task == "orders" else []  # the speakers are unknown
         for seed, test in product(range(1, self.options.seeds + 1), tests):
-            adapter = str(self.exp / f"{system}_seed{seed}/adapter")
-            self.decode_and_score(system, seed, test, *cluster, adapter=adapter)
+            adapter = ["--adapter", self.exp / f"{system}_seed{seed}/adapter"]
+            self.decode_and_score(system, seed, test, *cluster, decode=adapter)
 
     def learning_curve(self, minutes: float) -> None:
         """ia3_plus, LoRA and full on so many minutes, at the rates that were chosen on all of train. Below

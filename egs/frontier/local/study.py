@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from stages import KINDS, SHIPPED, KindsOptions, Study, located, python
+from stages import KINDS, SHIPPED, KindsOptions, Study, Word, located, python
 
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import command
@@ -28,6 +28,8 @@ from ia3_speech.data.kaldi import subset_data_directory, write_data_directory
 from ia3_speech.errors import UserError
 from ia3_speech.report.charts import Chart, Point, Series, rate_axis
 from ia3_speech.report.figures import Figure, write_figures
+from ia3_speech.scoring.error_rates import ErrorRates
+from ia3_speech.scoring.record import read_result
 from ia3_speech.scoring.table import Rate, Table, markdown_table
 
 HERE = Path(__file__).resolve().parents[1]
@@ -89,7 +91,7 @@ def name_of(system: str, weight: float) -> str:
     return f"{system}_replay{weight:g}"
 
 
-def variants(study: Study, kind: str, system: str, weight: float) -> list[tuple[str, str, list[str | Path]]]:
+def variants(study: Study, kind: str, system: str, weight: float) -> list[tuple[str, str, list[Word]]]:
     """What a training is decoded as: (name, its place in the figure, options of decode)."""
     name = name_of(system, weight)
     adapter = study.exp / kind / name / "adapter"
@@ -130,7 +132,7 @@ def sample(sources: list[Path], out: Path, most: int) -> None:
     chosen = []
     for source in sources:
         part = [with_corpus_label(utterance, source.name) for utterance in read_corpus(source, False)]
-        chosen += evenly_spaced(part, min(len(part), -(-most // len(sources))))
+        chosen += evenly_spaced(part, -(-most // len(sources)))
     write_data_directory(out, sorted(chosen, key=lambda utterance: utterance.id))
 
 
@@ -152,17 +154,11 @@ def train(study: Study, kind: str, system: str, weight: float) -> None:
     study.job("train", f"train_{kind}_{name}.log", words)
 
 
-def decode_and_score(study: Study, kind: str, name: str, set_name: str, *decode: str | Path) -> None:
-    """Decode a set greedily with a system's options into EXP/KIND/NAME/SET, and score it against the base."""
+def decode_and_score(study: Study, kind: str, name: str, set_name: str, *decode: Word) -> None:
+    """Decode a set with a system's options into EXP/KIND/NAME/SET, and score it against the base."""
     data = study.data / set_name if set_name == "other" else study.data / kind / set_name
     out, base = study.exp / kind / name / set_name, study.exp / kind / "base" / set_name
-    words = python("decode", "--base", located(study.options.base), "--search", "greedy")
-    words += ["--precision", study.options.precision, *decode, data, out]
-    print(f"decode {set_name} with {kind}/{name}", flush=True)
-    study.job("decode", f"decode_{kind}_{name}_{set_name}.log", words)
-    words = python("score", data, out, "--corpus", kind, "--system", name)
-    words += ["--baseline", base] if name != "base" else []
-    study.job("score", f"score_{kind}_{name}_{set_name}.log", words)
+    study.decode_and_score(name, None, data, "--corpus", kind, decode=decode, out=out, base=base)
 
 
 # ---- results
@@ -171,26 +167,19 @@ def decode_and_score(study: Study, kind: str, name: str, set_name: str, *decode:
 def write(study: Study, kinds: list[str]) -> None:
     """A table of the means over the kinds, of the systems that were measured on all of them; a table of each
     kind; and the figure of the means."""
-    files = {
-        (kind, name, set_name): study.exp / kind / name / set_name / "score.json"
-        for kind in kinds
-        for name in [
-            "base",
-            *(name for run in runs(study.options) for name, *_ in variants(study, kind, *run)),
-        ]
-        for set_name in SETS
-    }
-    scores = {key: read_json(file) for key, file in files.items() if file.is_file()}
     rows: dict[str, list[Any]] = {"base": ["base", None, None]}
     for system, weight in runs(study.options):
         trained = [study.exp / kind / name_of(system, weight) / "train.json" for kind in kinds]
         if parameters := [read_json(file)["trainable"] for file in trained if file.is_file()]:
             for name, place, _ in variants(study, kinds[0], system, weight):
                 rows[name] = [place, f"{weight:g}", f"{parameters[0]:,}"]
+    keys = product(kinds, rows, SETS)
+    files = {key: study.exp.joinpath(*key, "score.json") for key in keys}
+    scores = {key: read_result(file).all for key, file in files.items() if file.is_file()}
     texts, first = [], ["replay", "parameters"]
     for kind in kinds:
         lines = [
-            [*row, *(c for s in SETS for c in cells(scores.get((kind, name, s))))]
+            [*row, *(cell for set_name in SETS for cell in cells(scores.get((kind, name, set_name))))]
             for name, row in rows.items()
             if (kind, name, "test") in scores
         ]
@@ -210,25 +199,21 @@ def write(study: Study, kinds: list[str]) -> None:
     figure = chart({name: (*rows[name][:2], *means[name][:2]) for name in means}, kinds)
     write_figures(study.exp / "figures", [Figure("frontier", figure.svg_file, table)])
     records = [
-        {"kind": kind, "system": name, "set": set_name, "wer": score["wer"], "errors": score["errors"]}
+        {"kind": kind, "system": name, "set": set_name, "wer": score.wer, "errors": score.errors}
         for (kind, name, set_name), score in scores.items()
     ]
     study.write_results([table.markdown, *texts], {"rows": records})
 
 
-def cells(score: dict[str, Any] | None) -> list[Rate | None]:
+def cells(score: ErrorRates | None) -> list[Rate | None]:
     """WER and its change from the base, each with its interval."""
-    if score is None:
-        return [None, None]
-    change = score.get("changes", {}).get("wer")
-    signed = change and Rate(change["relative"], tuple(change["relative_ci"]), signed=True)
-    return [Rate(score["wer"], tuple(score["wer_ci"])), signed]
+    return [score.rate(), score.change()] if score else [None, None]
 
 
 def mean_change(scores: dict, kinds: list[str], name: str, set_name: str) -> float | None:
     """The mean change of a system's WER from the base's over the kinds."""
     keys = [(kind, name, set_name) for kind in kinds]
-    return mean(scores[key]["changes"]["wer"]["relative"] for key in keys) if keys[0] in scores else None
+    return mean(scores[key].change().value for key in keys) if keys[0] in scores else None
 
 
 def chart(systems: dict[str, tuple[str, str, float, float]], kinds: list[str]) -> Chart:

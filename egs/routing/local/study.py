@@ -126,7 +126,8 @@ def decode(study: Study, exp: Path, data: Path, systems: tuple[str, ...]) -> Non
     """Decode a set into EXP/SYSTEM/decode_greedy_SET with the base, with adapters, and with ways of
     choosing."""
     for system in systems:
-        study.decode(exp / system / f"decode_greedy_{data.name}", data, None if system == "base" else system)
+        adapter = ["--adapter", system] if system != "base" else []
+        study.decode(exp / system / f"decode_greedy_{data.name}", data, *adapter)
 
 
 def accents(study: Study, adapter: Path, data: Path) -> None:

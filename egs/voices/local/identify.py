@@ -157,7 +157,7 @@ def of_many_people(folders: str) -> list[Utterance]:
     for folder in folders.split():
         for utterance in read_corpus(Path(folder), False):
             by_speaker.setdefault(utterance.speaker, []).append(utterance)
-    return [u for spoken in by_speaker.values() for u in evenly_spaced(spoken, min(PER_PERSON, len(spoken)))]
+    return [u for spoken in by_speaker.values() for u in evenly_spaced(spoken, PER_PERSON)]
 
 
 # ---- who is recognised
