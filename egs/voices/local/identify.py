@@ -16,7 +16,7 @@ the others are unknown speakers, and then the reverse.
 """
 
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,20 +133,17 @@ def measure_all(options: Options) -> None:
     }
     if not noise.noises:
         del changes["noise"]
-    log: list[str] = []
-    sets = {name: list(speechocean762.read_set(options.corpus, name, log)) for name in ("train", "test")}
+    sets = {name: [*speechocean762.read_set(options.corpus, name, [])] for name in ("train", "test")}
     sets["general"] = read_corpus(options.general, False)
     sets["background"] = of_many_people(options.background)
     if options.size == "small":
         sets = {name: utterances[:SMALL] for name, utterances in sets.items()}
     base = load_base("mini")
     for channel, change in changes.items():
-        for name in ("test", "background") if channel != "clean" else sets:
-            utterances = sets[name]
-            if name == "background" and channel != "clean":
-                if channel not in TRAINED_OVER:
-                    continue
-                utterances = utterances[::PARTS]  # are enough
+        chosen = sets if channel == "clean" else {"test": sets["test"]}
+        if channel in TRAINED_OVER:
+            chosen["background"] = sets["background"][::PARTS]  # are enough
+        for name, utterances in chosen.items():
             if not (file := options.out / f"{name}_{channel}.npz").exists():
                 measure(file, utterances, base, change)
 
@@ -171,10 +168,6 @@ class Spoken:
     points: np.ndarray
     speakers: np.ndarray
     numbers: np.ndarray
-
-    def of(self, people: Collection[str]) -> "Spoken":
-        rows = np.isin(self.speakers, [*people])
-        return Spoken(self.points[rows], self.speakers[rows], self.numbers[rows])
 
 
 def read_points(options: Options, name: str, channel: str = "clean", seconds: int | None = None) -> Spoken:
@@ -238,60 +231,41 @@ def recognise(
 def read_background_points(options: Options) -> tuple[np.ndarray, np.ndarray]:
     """Points and speakers of the background: of clean sentences, and of some of these over each other
     channel, since a person is to be recognised over any."""
-    channels = [
-        name for name in ("clean", *TRAINED_OVER) if (options.out / f"background_{name}.npz").is_file()
-    ]
-    spoken = [read_points(options, "background", channel) for channel in channels]
-    points, speakers = (np.concatenate([getattr(s, name) for s in spoken]) for name in ("points", "speakers"))
+    files = [options.out / f"background_{name}.npz" for name in ("clean", *TRAINED_OVER)]
+    spoken = [np.load(file) for file in files if file.is_file()]
+    points = np.concatenate([each["points"][:, 0] for each in spoken]).astype(np.float64)
     usable = np.isfinite(points).all(1)
-    return points[usable], speakers[usable]
-
-
-def row_of(title: str, inside: Outcomes, outside: Outcomes) -> list[Cell]:
-    recognised = [inside.rate(name) for name in ("right", "wrong", "unknown")] if inside.names else 3 * [None]
-    return [title, *recognised, outside.rate("wrong"), len(inside.names), len(outside.names)]
+    return points[usable], np.concatenate([each["speakers"] for each in spoken])[usable]
 
 
 def tables(options: Options, name: str, background: Background) -> list[tuple[list[str], list[list[Cell]]]]:
     """The tables of a set."""
-    spoken = read_points(options, name)
+    clean = read_points(options, name)
 
-    def both(
-        count: int, heard: Spoken, size: int | None = None, channel: str = "clean"
-    ) -> Sequence[Outcomes]:
-        enrolling = spoken if channel == "clean" else read_points(options, name, channel)
-        return recognise(background, enrolling, count, heard, size)
+    def row(
+        title: str, heard: Spoken = clean, count: int = COUNT, size: int | None = None, over: str = "clean"
+    ) -> list[Cell]:
+        enrolling = clean if over == "clean" else read_points(options, name, over)
+        inside, outside = recognise(background, enrolling, count, heard, size)
+        known = [inside.rate(n) if inside.names else None for n in ("right", "wrong", "unknown")]
+        return [title, *known, outside.rate("wrong"), len(inside.names), len(outside.names)]
 
-    columns = [
-        "right %",
-        "wrong person %",
-        "not recognised %",
-        "unknown speakers accepted %",
-        "sentences",
-        "unknown speakers'",
-    ]
-    by_number = [row_of(f"{count} enrolled", *both(count, spoken)) for count in COUNTS]
-    by_size = [row_of(f"{size} people", *both(COUNT, spoken, size)) for size in SIZES]
-    by_seconds = [
-        row_of(f"{seconds} s", *both(COUNT, read_points(options, name, seconds=seconds)))
-        for seconds in SECONDS
-    ]
+    columns = ["right %", "wrong person %", "not recognised %", "unknown speakers accepted %"]
+    columns += ["sentences", "unknown speakers'"]
+    channels = [channel for channel in CHANNELS if (options.out / f"{name}_{channel}.npz").is_file()]
     by_channel = [
-        row_of(f"{enrolling} → {channel}", *both(COUNT, read_points(options, name, channel), None, enrolling))
-        for channel in CHANNELS for enrolling in dict.fromkeys(("clean", channel))
-        if (options.out / f"{name}_{channel}.npz").is_file()
+        row(f"{enrolling} → {channel}", read_points(options, name, channel), over=enrolling)
+        for channel in channels for enrolling in ("clean", channel)
     ]  # fmt: skip
-    general = options.out / "general_clean.npz"
-    if general.is_file():
-        by_channel.append(
-            row_of("unknown speakers of other corpora", *both(COUNT, read_points(options, "general")))
-        )
-    return [
-        ([f"{name}, by sentences enrolled", *columns], by_number),
-        ([f"{name}, people who are enrolled together", *columns], by_size),
-        ([f"{name}, by seconds of speech", *columns], by_seconds),
-        ([f"{name}, enrolled → recognised over", *columns], by_channel),
-    ]
+    by_channel.append(row("unknown speakers of other corpora", read_points(options, "general")))
+    by_second = [row(f"{seconds} s", read_points(options, name, seconds=seconds)) for seconds in SECONDS]
+    parts = {
+        "by sentences enrolled": [row(f"{count} enrolled", count=count) for count in COUNTS],
+        "people who are enrolled together": [row(f"{size} people", size=size) for size in SIZES],
+        "by seconds of speech": by_second,
+        "enrolled → recognised over": by_channel,
+    }
+    return [([f"{name}, {part}", *columns], rows) for part, rows in parts.items()]
 
 
 def compare(options: Options) -> None:
@@ -300,13 +274,10 @@ def compare(options: Options) -> None:
     background = fit_background(load_base("mini").fingerprint, points, speakers)
     write_background(options.out, background)
     made = [*tables(options, "train", background), *tables(options, "test", background)]
-    texts = [markdown_table(*each) for each in made]
     rows = [dict(zip(head, map(str, row), strict=True)) for head, rows in made for row in rows]
-    write_json(
-        options.out / "results.json",
-        {"sets": rows, "versions": provenance(), "people": len({*speakers})},
-    )
-    write_text(options.out / "RESULTS.md", "\n".join(texts))
+    results = {"sets": rows, "versions": provenance(), "people": len({*speakers})}
+    write_json(options.out / "results.json", results)
+    write_text(options.out / "RESULTS.md", "\n".join(markdown_table(*each) for each in made))
 
 
 def main(options: Options) -> None:
