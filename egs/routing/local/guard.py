@@ -36,7 +36,6 @@ from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.decoding.recognizer import Candidates
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.inputs import provenance
-from ia3_speech.model.base import load_base
 from ia3_speech.model.hypotheses import search_rows
 from ia3_speech.routing.gate import utterance_point
 from ia3_speech.routing.guard import (
@@ -85,13 +84,11 @@ def main(options: Options) -> None:
     """Recognise the sets, fit the rules, and write the tables."""
     os.environ["IA3_SPEECH_HOME"] = str(options.home.absolute())
     options.out.mkdir(parents=True, exist_ok=True)
-    session: Session | None = None
-    for name in SETS:
-        if (options.data / name).is_dir():
-            session = recognize(session, options, name)
-    base = session.base if session else load_base(options.base)
-    mode = base.scoring_mode("ctc")
-    sets = {name: chosen_lines(options, name, mode) for name in SETS if (options.data / name).is_dir()}
+    session, sets = load(options.base, search="greedy", precision="auto").session, {}
+    base = session.base
+    for name in [name for name in SETS if (options.data / name).is_dir()]:
+        recognize(session, options, name)
+        sets[name] = chosen_lines(options, name, base.scoring_mode("ctc"))
     write_rule(options.out, fit_base_rule(sets["dev"], KINDS), base.fingerprint)
     write_results(options.out, sets, None if options.base == "mini" else base_rule(base))
 
@@ -99,15 +96,14 @@ def main(options: Options) -> None:
 # ---- what base and adapters recognise
 
 
-def recognize(session: Session | None, options: Options, name: str) -> Session | None:
-    """Append to OUT/SET.jsonl the utterances that it lacks; returns the session, if one was needed. All
-    systems share a batch, and what the front end computes. Utterances that would be cut are left out."""
+def recognize(session: Session, options: Options, name: str) -> None:
+    """Append to OUT/SET.jsonl the utterances that it lacks. All systems share a batch, and what the front end
+    computes. Utterances that would be cut are left out."""
     file = options.out / f"{name}.jsonl"
     known = {line["id"] for line in read_lines(file)}
     missing = [each for each in chosen_utterances(options, name) if each.id not in known]
     if not missing:
-        return session
-    session = session or load(options.base, search="greedy", precision="auto").session
+        return
     specs = {"base": BASE_ALONE} | {kind: parse_adapter(kind) for kind in KINDS}
     gates = {kind: make_gates(specs[kind], session.base).gate for kind in KINDS}
     systems = {name: replace(session.recognizer(spec), scaling=None) for name, spec in specs.items()}
@@ -143,7 +139,6 @@ def recognize(session: Session | None, options: Options, name: str) -> Session |
             with file.open("a", encoding="utf-8") as lines:
                 lines.writelines(records)
         print(f"{name}: {min(first + CHUNK, len(missing))} of {len(missing)}", flush=True)
-    return session
 
 
 def chosen_utterances(options: Options, name: str) -> list[Utterance]:
