@@ -32,6 +32,8 @@ from ia3_speech.inputs import provenance, read_inputs
 from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
 from ia3_speech.report.figures import Figure, write_figures
 from ia3_speech.results.curve_files import spread
+from ia3_speech.results.systems import median_of, trained_systems
+from ia3_speech.scoring.record import read_result
 from ia3_speech.scoring.table import Rate, Table
 
 HERE = Path(__file__).resolve().parents[1]
@@ -157,7 +159,9 @@ class Comparison(Study):
         epochs = round(self.epochs * max(1, 20 / minutes) ** 0.5)
         part = self.part(f"curve/minutes_{minutes:g}", minutes)
         for method in OF_CURVE:
-            rate = self.known.get(method) or str(rate_of(self.exp / f"{method}_seed1"))
+            if not (rate := self.known.get(method)):
+                (chosen,) = trained_systems([self.exp / f"{method}_seed1/train.json"])
+                rate = str(chosen.options["learning_rate"])
             out = f"curve/{method}_{minutes:g}"
             self.train(out, method, *at(rate, epochs), part=part, seeds=self.options.seeds)
             self.decode_all(out, self.tests[:1])
@@ -292,37 +296,29 @@ def write_tables(
 
 
 def scored(folder: Path, set_name: str) -> Rate:
-    record = read_json(folder / f"decode_greedy_{set_name}/score.json")
-    return Rate(record["wer"], record["wer_ci"])
-
-
-def rate_of(folder: Path) -> float:
-    """The learning rate of a training."""
-    return yaml.safe_load((folder / "config.yaml").read_text("utf-8"))["learning_rate"]
+    return read_result(folder / f"decode_greedy_{set_name}/score.json").all.rate()
 
 
 def measured_row(exp: Path, name: str, seeds: int) -> dict[str, Any] | None:
     """A method's row of the table: the seed with the median dev WER, and the test WER of all seeds; None if
     a seed is not scored on both sets."""
-    folders = [exp / f"{name}_seed{seed}" for seed in range(1, seeds + 1)]
-    folders = [folder for folder in folders if (folder / "train.json").is_file()]
-    decoded = [folder / f"decode_greedy_{name}/score.json" for folder in folders for name in SETS]
-    if not folders or not all(file.is_file() for file in decoded):
+    trained = trained_systems(exp.glob(f"{name}_seed*/train.json"))
+    trained = [system for system in trained if system.name == name and system.seed <= seeds]
+    decoded = [system.folder / f"decode_greedy_{each}/score.json" for system in trained for each in SETS]
+    if not trained or not all(file.is_file() for file in decoded):
         return None
-    trained = [read_json(folder / "train.json") for folder in folders]
-    order = sorted(range(len(folders)), key=lambda at: trained[at]["dev_wer"])
-    shown = order[(len(order) - 1) // 2]
-    folder, train = folders[shown], trained[shown]
-    test, other = (scored(folder, name) for name in SETS)
-    tried = sorted((exp / "rates").glob(f"{name}_rate*_seed1/train.json"))
-    failed = [rate_of(file.parent) for file in tried if not read_json(file)["selected_epoch"]]
+    shown = median_of(trained)
+    folder, train = shown.folder, shown.train
+    test, other = (scored(folder, each) for each in SETS)
+    tried = trained_systems((exp / "rates").glob(f"{name}_rate*_seed1/train.json"))
+    failed = [system.options["learning_rate"] for system in tried if not system.train["selected_epoch"]]
     record = provenance() | read_inputs(folder)  # of when it was trained, if that is known
     return {
         "trained": train["trainable"], "bytes": train["bytes"], "peak": train["peak_memory_bytes"],
         "step": read_json(exp / f"timed/{name}/train.json")["seconds_per_step"],
         "test": [test.value, *(test.bounds or ())], "other": [other.value, *(other.bounds or ())],
-        "seeds": [scored(folder, "test").value for folder in folders],
-        "rate": rate_of(folder), "no_gain_at": ", ".join(f"{rate:g}" for rate in failed),
+        "seeds": [scored(system.folder, "test").value for system in trained],
+        "rate": shown.options["learning_rate"], "no_gain_at": ", ".join(f"{rate:g}" for rate in failed),
         **read_json(exp / f"forward/{name}.json"),
         "command": record["command"], "commit": record["commit"],
     }  # fmt: skip
