@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from benchmark import Page, in_child, log, machine, seconds_of
+from benchmark import Page, in_child, log, machine, pipeline_of, seconds_of
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -92,8 +92,6 @@ def measure(
 
 def pipeline_texts(name: str, base: str) -> Texts:
     """transformers' pipeline, with pyctcdecode if the name says so."""
-    from transformers import pipeline
-
     loaded, decoder = load_base(base), None
     if "pyctcdecode" in name:
         import kenlm  # noqa: F401  (pyctcdecode starts without it)
@@ -106,9 +104,7 @@ def pipeline_texts(name: str, base: str) -> Texts:
         names = {column: token for token, column in loaded.vocabulary.tokens.items()}
         labels = [written.get(column, names[column]) for column in range(loaded.model.config.vocab_size)]
         decoder = build_ctcdecoder(labels, str(arpa), alpha=0.5, beta=1.5)
-    processor = loaded.processor
-    parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
-    recognize = pipeline("automatic-speech-recognition", loaded.model, decoder=decoder, **parts)
+    recognize = pipeline_of(loaded.model, loaded.processor, decoder=decoder)
     beams = {"decoder_kwargs": {"beam_width": 50}} if decoder else {}
     return lambda waves, size: [each["text"] for each in recognize([*waves], batch_size=size or 1, **beams)]
 

@@ -16,13 +16,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import ceil
 from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
-from benchmark import ROOT, Page, log
+from benchmark import ROOT, Page, log, rounds
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -203,18 +204,16 @@ class Bench:
         for kind in self.searches:
             searches[f"{kind} search"] = self.search(kind)
             searches[f"{kind} search with {OTHERS:,} terms"] = self.search(kind, self.mixed_in)
-        times: dict[str, list[float]] = {name: [] for name in searches}
-        for _, (name, search) in product(range(TIMED_ROUNDS), searches.items()):
-            start = time.process_time()
-            decoding = decode_utterances(replace(self.recognizer, search=search), utterances)
-            times[name].append(time.process_time() - start)
-        greedy = median(times["greedy search"])
+        recognizers = {name: replace(self.recognizer, search=search) for name, search in searches.items()}
+        runs = {name: partial(decode_utterances, each, utterances) for name, each in recognizers.items()}
+        times = rounds(runs, TIMED_ROUNDS, clock=time.process_time)
+        greedy, seconds_of_audio = median(times["greedy search"]), sum(u.duration for u in utterances)
         rows = []
         for name, seconds in times.items():
             more = f"{100 * (median(seconds) / greedy - 1):+.1f}"
             rows.append([name, f"{median(seconds):.2f}", more])
         return (
-            f"## Time\n\n{decoding.audio_seconds:.0f} seconds of read_english/dev, --precision auto, "
+            f"## Time\n\n{seconds_of_audio:.0f} seconds of read_english/dev, --precision auto, "
             f"processor time, median of {TIMED_ROUNDS} rounds.\n\n"
             + markdown_table(["search", "seconds", "% more than greedy search"], rows)
         )

@@ -25,7 +25,7 @@ from functools import partial
 
 import numpy as np
 from bench_bank import random_adapters
-from benchmark import ROOT, Page, log, machine, resident_bytes
+from benchmark import ROOT, Page, log, machine, pipeline_of, resident_bytes
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
@@ -223,11 +223,8 @@ def swapped(setup: Setup) -> Iterator[Answer]:
 
 @contextmanager
 def pipeline_system(setup: Setup) -> Iterator[Answer]:
-    from transformers import pipeline
-
-    base, processor = setup.base, setup.base.processor
-    parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
-    recognize = pipeline("automatic-speech-recognition", base.model, device=base.device, **parts)
+    base = setup.base
+    recognize = pipeline_of(base.model, base.processor, device=base.device)
 
     def run(batch: list[Request]) -> list[str]:
         return [each["text"] for each in recognize([r.wave for r in batch], batch_size=len(batch))]

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark import Page, machine, rounds
+from benchmark import Page, machine, pipeline_of, rounds
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -36,11 +36,8 @@ def main(
         ctranslate: folder of the same model for faster-whisper
         repeats: rounds
     """
-    from transformers import pipeline
-
     model, processor = read_pretrained(base)
-    parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
-    theirs = pipeline("automatic-speech-recognition", model=model.eval(), **parts)
+    theirs = pipeline_of(model.eval(), processor)
     plain = load(base, vad="off").recognizer
     full, fast = (load(base, adapter=adapter, vad="off", precision=p).recognizer for p in ("no", "auto"))
     batch = replace(fast, batch_seconds=ROWS * max(SECONDS))

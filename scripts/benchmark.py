@@ -102,6 +102,14 @@ def seconds_of(function: Callable, *arguments: Any, clock: Callable[[], float] =
     return clock() - start
 
 
+def pipeline_of(model: Any, processor: Any, **options: Any) -> Any:
+    """transformers' pipeline of a model that is in memory."""
+    from transformers import pipeline
+
+    parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
+    return pipeline("automatic-speech-recognition", model, **parts, **options)
+
+
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
     """The function's result in a child process, which has its own memory, threads and models. The parent may
     have imported modules, but run nothing."""

@@ -13,26 +13,21 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import espeak
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
+from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-
-import espeak  # noqa: E402
-from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of  # noqa: E402
-
-from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
-from ia3_speech.data.kaldi import read_data_directory  # noqa: E402
-from ia3_speech.data.utterance import load_utterances  # noqa: E402
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import load_utterances
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 IDS = {c: i for i, c in enumerate(CHARACTERS)} | {" ": 1}

@@ -22,14 +22,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+from mini_base_speech import DEV_EVERY, spell
 
-from mini_base_speech import DEV_EVERY, spell  # noqa: E402
-
-from ia3_speech.atomic import write_text  # noqa: E402
-from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.data.kaldi.table_file import read_kaldi_text  # noqa: E402
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import command
+from ia3_speech.data.kaldi.table_file import read_kaldi_text
 
 SHARED_WORDS = 4  # in a row
 SHARED_PART = 0.4  # of a sentence's words

@@ -20,18 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak, Voice, synthesize
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE, resample
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-
-from espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak, Voice, synthesize  # noqa: E402
-
-from ia3_speech.atomic import write_text  # noqa: E402
-from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.data.audio import SAMPLE_RATE, resample  # noqa: E402
-from ia3_speech.data.kaldi import write_data_directory  # noqa: E402
-from ia3_speech.data.utterance import Utterance  # noqa: E402
-
 AUDIO = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio"
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
 PYTHON = re.compile(r"(?<=```python\n).*?(?=```)", re.DOTALL)

@@ -23,22 +23,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from mini_base_speech import CHARACTERS, TrainingSpeech, dev_sets, read_cache, spell
 from torch import nn
+from whisper_transplant import Sinusoid, sinusoid_of, transplant
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-
-from mini_base_speech import CHARACTERS, TrainingSpeech, dev_sets, read_cache, spell  # noqa: E402
-from whisper_transplant import Sinusoid, sinusoid_of, transplant  # noqa: E402
-
-from ia3_speech.atomic import replacing  # noqa: E402
-from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
-from ia3_speech.errors import UserError  # noqa: E402
-from ia3_speech.model.location import MINI  # noqa: E402
-from ia3_speech.model.precision import in_bfloat16  # noqa: E402
-from ia3_speech.model.sharing import structural_copy  # noqa: E402
-from ia3_speech.training.steps import seed_step  # noqa: E402
+from ia3_speech.atomic import replacing
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.errors import UserError
+from ia3_speech.model.location import MINI
+from ia3_speech.model.precision import in_bfloat16
+from ia3_speech.model.sharing import structural_copy
+from ia3_speech.training.steps import seed_step
 
 HISTORY = "training.json"  # beside the weights: every run that made them
 PATHS = ("data", "cache", "whisper", "out", "init")  # options that the model card leaves out
@@ -47,7 +43,7 @@ DECAY_TO_START = 0.2  # times the learning rate
 PIECES = 0.4  # share of clips of which a few words are cut out
 # Of the WER that selects
 DEV_WEIGHTS = {"read_english_dev": 0.6, "english_mix_dev": 0.25, "espeak_dev": 0.15}
-CARD = ROOT / "scripts/mini_base_card.md"
+CARD = Path(__file__).with_name("mini_base_card.md")
 
 
 @dataclass
