@@ -3,7 +3,4 @@
 # adapters, prompt tuning, the head alone, and full fine-tuning.
 #
 #   bash run.sh --corpus DIR             its task is found; --size small: a little of it; --help lists the options
-set -euo pipefail
-here=$(dirname "$0")
-. "$here/../../recipes/path.sh"; . "$here/../../recipes/cmd.sh"
-exec python "$here/local/study.py" "$@"
+. "$(dirname "$0")/../../recipes/start_study.sh"

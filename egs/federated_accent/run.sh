@@ -3,7 +3,4 @@
 #
 #   bash run.sh --corpus DIR/speechocean762                            all experiments; what is finished is not repeated
 #   bash run.sh --corpus DIR/speechocean762 --only 'ia3;lora r 4'      some of them; --help lists the options
-set -euo pipefail
-here=$(dirname "$0")
-. "$here/../../recipes/path.sh"; . "$here/../../recipes/cmd.sh"
-exec python "$here/local/study.py" "$@"
+. "$(dirname "$0")/../../recipes/start_study.sh"

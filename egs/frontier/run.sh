@@ -3,7 +3,4 @@
 #
 #   bash run.sh --accent-corpus DIR --orders-corpus DIR --telephone-corpus DIR --notes-corpus DIR --general 'DIR DIR'
 #   bash run.sh … --size small           a little of it, to see that everything works; --help lists the options
-set -euo pipefail
-here=$(dirname "$0")
-. "$here/../../recipes/path.sh"; . "$here/../../recipes/cmd.sh"
-exec python "$here/local/study.py" "$@"
+. "$(dirname "$0")/../../recipes/start_study.sh"

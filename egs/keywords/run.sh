@@ -3,7 +3,4 @@
 #
 #   bash run.sh --corpus DIR --speech-train DIR --speech-test 'DIR DIR' --noises DIR      README.md says which
 #   bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents; --size small: few clips, one epoch
-set -euo pipefail
-here=$(dirname "$0")
-. "$here/../../recipes/path.sh"; . "$here/../../recipes/cmd.sh"
-exec python "$here/local/study.py" "$@"
+. "$(dirname "$0")/../../recipes/start_study.sh"

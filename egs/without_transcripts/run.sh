@@ -3,7 +3,4 @@
 # telephone line and single speakers; against test-time adaptation of layer norms, and pseudo-labels without a filter.
 #
 #   bash run.sh --corpus DIR             DIR/speechocean762 and DIR/minds14; --help lists the options
-set -euo pipefail
-here=$(dirname "$0")
-. "$here/../../recipes/path.sh"; . "$here/../../recipes/cmd.sh"
-exec python "$here/local/study.py" "$@"
+. "$(dirname "$0")/../../recipes/start_study.sh"
