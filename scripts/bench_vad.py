@@ -37,7 +37,7 @@ def main(*, data: Path, page: Page, base: str = "mini", search: str = "beam") ->
     """
     directory = read_data_directory(data, spk_sort=False)
     waves = {utterance.id: load_audio(utterance.source) for utterance in directory}
-    groups = {group[0].speaker: group for group in directory.speakers.values()}
+    groups = directory.speakers
     joined = [
         replace(group[0], id=speaker, text=" ".join(utterance.text for utterance in group))
         for speaker, group in groups.items()

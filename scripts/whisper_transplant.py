@@ -38,6 +38,7 @@ WHISPER_GAIN = 0.1  # level of the normalised waveform in Whisper
 RECTIFIER_GAIN = 3.0  # puts the floor, 60 dB under a loud vowel, at the rectifier's bend
 FLOOR = 6.0  # log10 power below the utterance's maximum
 CONSTANT = 50_000.0  # C, under fp16's 65,504
+POSITIONS = 1536  # taps of the positional convolution: half of them, at 20 ms, is as far as positions reach
 OFFSET = 16.0  # D: the larger, the less the speech leaks into the positions; Whisper's channels are ~1
 
 
@@ -62,16 +63,13 @@ class Whisper:
         return ((np.maximum(log, log.max() - FLOOR) + 4) / 4).astype(np.float32)
 
 
-def transplant(
-    name: str, waves: list[np.ndarray], *, positions: int = 1536, head_layers: int = 2
-) -> Wav2Vec2ForCTC:
+def transplant(name: str, waves: list[np.ndarray]) -> Wav2Vec2ForCTC:
     """Build the model: `waves` (samples,) float32 16 kHz at zero mean and unit variance, for the ridge fit.
 
-    `positions` is the positional convolution's taps: half of them, at 20 ms, is as far as positions reach.
     The head (transformers' adapter of two gated convolutions, and lm_head) starts at random.
     """
     whisper = Whisper.load(name)
-    model = Wav2Vec2ForCTC(configuration(whisper.encoder.config, positions, head_layers)).eval()
+    model = Wav2Vec2ForCTC(configuration(whisper.encoder.config)).eval()
     body = model.wav2vec2
     with torch.no_grad():
         write_rectified_spectrum(body.feature_extractor.conv_layers[0])
@@ -83,7 +81,7 @@ def transplant(
     return model
 
 
-def configuration(whisper, positions: int, head_layers: int) -> Wav2Vec2Config:
+def configuration(whisper) -> Wav2Vec2Config:
     """The configuration, without dropout: the mini base is small, and a training run sets its own.
 
     In each of the four convolutions 16 channels hold constants; in all but the first another 16 balance the
@@ -98,8 +96,8 @@ def configuration(whisper, positions: int, head_layers: int) -> Wav2Vec2Config:
         do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True,
         conv_dim=(4 * BINS + 16, HINGES * BANDS + 32, width + 32, width + 32),
         conv_kernel=(FFT, 1, 3, 3), conv_stride=(HOP, 1, 1, 2),
-        num_conv_pos_embeddings=positions, num_conv_pos_embedding_groups=width,
-        add_adapter=True, num_adapter_layers=head_layers, adapter_kernel_size=3, adapter_stride=1,
+        num_conv_pos_embeddings=POSITIONS, num_conv_pos_embedding_groups=width,
+        add_adapter=True, num_adapter_layers=2, adapter_kernel_size=3, adapter_stride=1,
         **dict.fromkeys((*dropouts, "final_dropout", "layerdrop"), 0.0),
         mask_time_prob=0.05, ctc_loss_reduction="mean", ctc_zero_infinity=True,
     )  # fmt: skip

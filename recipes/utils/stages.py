@@ -174,11 +174,6 @@ class Study:
         folder = (corpus_name or name) + "_small" * self.small
         return work / "data" / folder, work / "exp" / folder
 
-    def decoded(self, system: str, seed: int | None, set_name: str) -> Path:
-        """The decode directory of a system and a set."""
-        folder = f"{system}_seed{seed}" if seed else system
-        return self.exp / folder / f"decode_greedy_{set_name}"
-
     def decode(self, out: Path, data: Path, *decode: Word) -> None:
         """Decode a set greedily, with further options, into the folder `out` below EXP, in --nj parts."""
         options, log = self.options, "_".join(out.relative_to(self.exp).parts)
@@ -195,8 +190,8 @@ class Study:
     ) -> None:  # fmt: skip
         """Decode a set into `out` (default: EXP/SYSTEM_seedN/decode_greedy_SET), and score it with further
         options against `base`, the base's decode directory (default: EXP/base/decode_greedy_SET)."""
-        out = out or self.decoded(system, seed, data.name)
-        base = base or self.decoded("base", None, data.name)
+        folder, name = f"{system}_seed{seed}" if seed else system, f"decode_greedy_{data.name}"
+        out, base = out or self.exp / folder / name, base or self.exp / "base" / name
         self.decode(out, data, *decode)
         words = python("score", data, out, "--corpus", self.exp.name, "--system", system, *score)
         words += ["--system-seed", seed] if seed else []

@@ -72,12 +72,9 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
     """Write the speakers of train, each in a data directory of its own, and the test set; `small` are four
     speakers and each 30th utterance of the test set."""
     speechocean762.prepare(corpus, out / "whole")
-    speakers: dict[str, list] = {}
-    for name in ("train", "dev"):
-        for utterance in read_data_directory(out / "whole" / name):
-            speakers.setdefault(utterance.speaker, []).append(utterance)
-    for speaker in sorted(speakers)[: 4 if size == "small" else None]:
-        write_data_directory(out / "clients" / check_name(speaker), speakers[speaker])
+    train, dev = (read_data_directory(out / "whole" / name).speakers for name in ("train", "dev"))
+    for speaker, spoken in sorted((train | dev).items())[: 4 if size == "small" else None]:
+        write_data_directory(out / "clients" / check_name(speaker), spoken)
     test = [u for name in ("adults", "children") for u in read_data_directory(out / "whole" / f"test_{name}")]
     write_data_directory(out / "test", test[:: 30 if size == "small" else 1])
     print(f"{len(task.client_folders(out))} clients")
