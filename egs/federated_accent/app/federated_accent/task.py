@@ -16,10 +16,10 @@ from torch import nn
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
-from ia3_speech.data.text import normalize, required_frames
+from ia3_speech.data.text import required_frames
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.error_rates import text_errors
 from ia3_speech.scoring.significance import ratio_of_sums
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import Example, read_examples
@@ -93,8 +93,8 @@ class Learner:
         utterances, counts = [], []
         for batch in make_batches([e.seconds for e in examples], 2 * BATCH_SECONDS, seed=0, epoch=0):
             part = [examples[i].utterance for i in batch]
-            for utterance, text in zip(part, self.cache.texts(part), strict=True):
-                counts.append(count_errors(normalize(utterance.text or "").split(), normalize(text).split()))
+            texts = self.cache.texts(part, self.base.greedy)
+            counts += [text_errors(u.text, text) for u, text in zip(part, texts, strict=True)]
             utterances += part
         errors, words = np.transpose([(c.total, c.words) for c in counts])
         wer, bounds = ratio_of_sums(errors, words, [utterance.speaker for utterance in utterances])
