@@ -16,6 +16,7 @@ from ia3_speech.scoring.significance import (
     mapsswe,
     percentile_interval,
     ratio,
+    ratio_of_sums,
     segment_errors,
     standard_error,
     sums_by_cluster,
@@ -103,3 +104,12 @@ def test_the_standard_error_is_the_bootstraps():
     assert standard_error(errors, words) == pytest.approx(drawn, rel=0.03)
     assert standard_error([1, 2], [2, 4]) == 0  # every utterance has the same rate
     assert math.isnan(standard_error([], []))
+
+
+def test_a_ratio_of_sums_is_drawn_over_clusters():
+    part, whole, speakers = np.array([1, 3, 2, 2]), np.array([4, 4, 4, 4]), ["a", "a", "b", "b"]
+    assert ratio_of_sums(part, whole, speakers) == (0.5, (0.5, 0.5))  # each speaker has a half
+    value, (low, high) = ratio_of_sums(part, whole)
+    assert value == 0.5 and low < 0.5 < high
+    value, (low, high) = ratio_of_sums(0 * part, -whole)
+    assert [f"{bound:+.1f}" for bound in (low, high)] == ["+0.0", "+0.0"]  # not −0.0
