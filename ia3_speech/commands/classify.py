@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Literal
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.spec import parse_sum
 from ia3_speech.data.recordings import find_recordings
-from ia3_speech.data.utterance import is_silent
-from ia3_speech.decoding.transcription import read_audio
+from ia3_speech.data.utterance import is_silent, load_checked
 from ia3_speech.errors import AdapterError, BaseError, UserError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def main(
     classifier = load_adapted(adapter, base, device=device)
     classes = classifier.model.config.id2label
     for source in sources:
-        wave, problem = read_audio(source, classifier.minimum_samples)
+        wave, problem = load_checked(source.load, source.path, classifier.minimum_samples)
         path = os.fsencode(source.path).decode("utf-8", "replace")  # a file's name need not be UTF-8
         if problem and (problem.fatal or is_silent(wave)):
             bad.append(f"{path}: {problem.reason}")

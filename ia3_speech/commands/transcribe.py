@@ -44,6 +44,7 @@ from ia3_speech.data.recordings import (
     recording_duration,
     recordings_from_pipe,
 )
+from ia3_speech.data.utterance import load_checked
 from ia3_speech.decoding.formats import (
     FORMATS,
     check_output,
@@ -62,7 +63,7 @@ from ia3_speech.decoding.options import (
     OutputOptions,
     TestTimeOptions,
 )
-from ia3_speech.decoding.transcription import Transcriber, read_audio
+from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.errors import UserError
 from ia3_speech.model.hypotheses import decoded_again, unused_hotwords
 from ia3_speech.search import SearchOptions
@@ -248,7 +249,7 @@ def print_transcripts(
 def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> list[str]:
     """Print the segments of a recording as they are done; for a short recording and the format text, print
     its text. Returns a line if it is unusable."""
-    wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
+    wave, problem = load_checked(source.load, source.path, transcriber.recognizer.base.minimum_samples)
     if (problem and problem.fatal) or (options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE):
         known = source if problem and problem.fatal else replace(source, audio=wave)
         return print_transcripts([known], transcriber, [], options, True)

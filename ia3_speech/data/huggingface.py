@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from ia3_speech.data.utterance import (
     BadAudio,
     Utterance,
     bad_audio_report,
-    find_problem,
+    load_checked,
     raise_if_unusable,
     with_progress,
 )
@@ -136,14 +137,11 @@ def extract(
         speaker, utterance = ids.assign(feature_text(row, columns["speaker"], features), name, number)
         source = path or f"row {number}"
         text = row[columns["text"]] if columns["text"] else None
-        try:
-            if columns["text"] and text is None:
-                raise AudioError(f"no transcript in column {columns['text']}")
-            wave = wave_of_cell(cell, path and base / path, row, number)
-        except AudioError as error:
-            bad.append(BadAudio(utterance, source, str(error).removeprefix(f"{source}: ")))
+        if columns["text"] and text is None:
+            bad.append(BadAudio(utterance, source, f"no transcript in column {columns['text']}"))
             continue
-        if problem := find_problem(wave):
+        wave, problem = load_checked(partial(wave_of_cell, cell, path and base / path, row, number), source)
+        if problem:
             bad.append(BadAudio(utterance, source, problem.reason, left_out=problem.fatal))
             if problem.fatal:
                 continue

@@ -8,7 +8,7 @@ import io
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -85,7 +85,7 @@ def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.nda
         AudioError: as `load_audio`; also for a shell pipe that fails, or if `allow_pipes` is false.
     """
     try:
-        return load_source(utterance, run_pipe if allow_pipes else None)
+        return load_source(utterance, allow_pipes)
     except AudioError as error:
         raise AudioError(f"utterance {utterance.id}: {error}") from None
 
@@ -111,16 +111,10 @@ def load_utterances(
         progress: show a progress bar on stderr where that is a terminal.
     """
     bad = [] if bad is None else bad
-    # The segments of a recording follow one another: its pipe runs once.
-    read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else None
     for utterance in with_progress(utterances, "reading audio", progress):
         file = utterance.source or "(no entry in wav.scp)"
-        try:
-            wave = load_source(utterance, read_pipe)
-        except AudioError as error:
-            bad.append(BadAudio(utterance.id, file, str(error).removeprefix(f"{file}: ")))
-            continue
-        if problem := find_problem(wave, minimum_samples):
+        wave, problem = load_checked(partial(load_source, utterance, allow_pipes), file, minimum_samples)
+        if problem:
             bad.append(BadAudio(utterance.id, file, problem.reason, left_out=problem.fatal))
         if problem is None or not problem.fatal:
             yield utterance, wave
@@ -136,17 +130,18 @@ def with_progress(utterances: Iterable, description: str, show: bool = True) -> 
     return tqdm(utterances, desc=description, disable=None if show else True, **options)
 
 
-def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes] | None) -> np.ndarray:
-    """The utterance's waveform; `read_pipe` runs shell commands, and is None where none is allowed."""
+def load_source(utterance: Utterance, allow_pipes: bool) -> np.ndarray:
+    """The utterance's waveform. Errors as `load_utterance`."""
     source = utterance.source
     if utterance.is_piped:
-        if read_pipe is None:
+        if not allow_pipes:
             raise AudioError(f"{source}: is a shell command (pass `allow_pipes` if you trust this wav.scp)")
-        source = io.BytesIO(read_pipe(utterance.source))
+        source = io.BytesIO(run_pipe(utterance.source))
         source.name = utterance.source
     return load_audio(source, start=utterance.start, end=utterance.end)
 
 
+@lru_cache(maxsize=1)  # the segments of a recording follow one another
 def run_pipe(command: str) -> bytes:
     """The output of a shell command (with the `|` at its end, as in wav.scp). Raises AudioError."""
     done = subprocess.run(
@@ -170,6 +165,18 @@ class Problem:
 
     reason: str  # a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`
     fatal: bool = True  # whether no model can use the waveform; clipping and silence are only reported
+
+
+def load_checked(
+    load: Callable[[], np.ndarray], name: str | None, minimum_samples: int = RECEPTIVE_FIELD
+) -> tuple[np.ndarray, Problem | None]:
+    """The waveform that `load` returns, with its most serious problem; empty where `load` raises an
+    AudioError, whose message, without `name` before it, is the problem."""
+    try:
+        wave = load()
+    except AudioError as error:
+        return np.zeros(0, np.float32), Problem(str(error).removeprefix(f"{name}: "))
+    return wave, find_problem(wave, minimum_samples)
 
 
 def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:

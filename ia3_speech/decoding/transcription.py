@@ -26,7 +26,7 @@ import numpy as np
 from ia3_speech.adapters.spec import BASE_ALONE, AdapterSpec, parse_adapter
 from ia3_speech.data.audio import SAMPLE_RATE, load_channels
 from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
-from ia3_speech.data.utterance import Problem, find_problem
+from ia3_speech.data.utterance import Problem, find_problem, load_checked
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Choice, Transcript, TranscriptSegment
@@ -114,7 +114,7 @@ class Transcriber:
         if self.split:
             raise ValueError("the segments of split channels are merged at the end (take transcribe)")
         source = as_recording(recording, sampling_rate)
-        wave, problem = read_audio(source, self.recognizer.base.minimum_samples)
+        wave, problem = load_checked(source.load, source.path, self.recognizer.base.minimum_samples)
         if problem and problem.fatal:
             raise AudioError(f"{source.path or 'array'}: {problem.reason}")
         yield from make_segments(self.recognizer.fresh().stream(wave, advance), self.post_process)
@@ -143,7 +143,7 @@ class Transcriber:
 
         def read() -> Iterator[tuple[tuple[Recording, Problem | None, int], np.ndarray]]:
             for source in sources:
-                wave, problem = read_audio(source, self.recognizer.base.minimum_samples)
+                wave, problem = load_checked(source.load, source.path, self.recognizer.base.minimum_samples)
                 yield (source, problem, len(wave)), wave[:0] if problem and problem.fatal else wave
 
         for pool in pools(read()):
@@ -213,15 +213,6 @@ class Transcriber:
             raw_text=raw_text if self.post_process else None,
             **contents,
         )
-
-
-def read_audio(source: Recording, minimum_samples: int) -> tuple[np.ndarray, Problem | None]:
-    """float32 (samples,), 16 kHz, of a recording, and its problem, if it has one."""
-    try:
-        wave = source.load()
-    except AudioError as error:
-        return np.zeros(0, np.float32), Problem(str(error).removeprefix(f"{source.path}: "))
-    return wave, find_problem(wave, minimum_samples)
 
 
 # ---- channels
